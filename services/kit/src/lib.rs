@@ -1,1 +1,27 @@
+//! What every process of the mesh shares: configuration, the server and client stacks, identity, policy,
+//! errors, health, telemetry, the limiter, the bus, and the ground under the stores.
+//!
+//! `kit` knows gRPC; it does not know users, sessions or conversations.
 
+pub mod access;
+pub mod admin;
+pub mod bus;
+pub mod client;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod health;
+pub mod identity;
+pub mod jwt;
+pub mod keys;
+pub mod limiter;
+pub mod limits;
+pub mod policy;
+pub mod server;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod time;
+
+pub use context::{Caller, Context};
+pub use time::{Ambient, Timestamp};

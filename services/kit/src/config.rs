@@ -1,0 +1,208 @@
+//! Typed configuration from, in rising order: defaults, a TOML file, `TRELLIS_…` variables, `--set` flags.
+//!
+//! The defaults, written out, are the schema: a key that they do not hold is unknown, and the type that they
+//! give a key tells how the text of a variable or flag is read. Errors name the key and where it came from.
+
+use std::{env, fmt, fs, path::Path, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use toml::{Table, Value};
+
+/// The prefix of environment variables; `__` separates the parts of a key.
+pub const ENV_PREFIX: &str = "TRELLIS_";
+
+/// What is wrong with the configuration, for one line on the terminal.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads the effective configuration. `flags` are `key=value` texts.
+pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, Error>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    #[expect(clippy::disallowed_methods, reason = "this is a config module")]
+    let variables = env::vars().filter_map(|(name, value)| {
+        let key = name.strip_prefix(ENV_PREFIX)?;
+        // TRELLIS_CONFIG names the file and TRELLIS_TEST_… belongs to the tests.
+        if key == "CONFIG" || key.starts_with("TEST_") {
+            return None;
+        }
+        Some((name.clone(), key.to_ascii_lowercase().replace("__", "."), value))
+    });
+    from_sources(file, variables.collect(), flags)
+}
+
+/// As [`load`], with the variables given: `(name, key, value)`.
+fn from_sources<T>(file: Option<&Path>, variables: Vec<(String, String, String)>, flags: &[String]) -> Result<T, Error>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let defaults = Table::try_from(T::default()).map_err(|e| Error(e.to_string()))?;
+    let mut table = match file {
+        Some(path) => read_file::<T>(path)?,
+        None => Table::new(),
+    };
+    for (name, key, value) in variables {
+        set(&mut table, &defaults, &key, &value).map_err(|e| Error(format!("{name}: {e}")))?;
+    }
+    for flag in flags {
+        let (key, value) = flag.split_once('=').ok_or(Error(format!("--set {flag}: expected KEY=VALUE")))?;
+        set(&mut table, &defaults, key, value).map_err(|e| Error(format!("--set {key}: {e}")))?;
+    }
+    parse(table).map_err(Error)
+}
+
+fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, Error> {
+    let place = path.display();
+    let text = fs::read_to_string(path).map_err(|e| Error(format!("{place}: {e}")))?;
+    let table: Table = text.parse().map_err(|e| Error(format!("{place}: {e}")))?;
+    // Parsed once alone, so that an error in the file is blamed on the file.
+    parse::<T>(table.clone()).map_err(|e| Error(format!("{place}: {e}")))?;
+    Ok(table)
+}
+
+fn parse<T: DeserializeOwned>(table: Table) -> Result<T, String> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        if path == "." { reason } else { format!("{path}: {reason}") }
+    })
+}
+
+/// Sets `key` to `text`, read as the type that the default has.
+fn set(table: &mut Table, defaults: &Table, key: &str, text: &str) -> Result<(), String> {
+    let (parents, name) = key.rsplit_once('.').map_or((Vec::new(), key), |(p, n)| (p.split('.').collect(), n));
+    let mut here = table;
+    let mut schema = Some(defaults);
+    for parent in parents {
+        // A table without defaults holds keys that the operator names (routes, trusted keys).
+        schema = match schema {
+            Some(known) if !known.is_empty() => {
+                Some(known.get(parent).and_then(Value::as_table).ok_or(format!("unknown key {key}"))?)
+            }
+            open => open,
+        };
+        let entry = here.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+        here = entry.as_table_mut().ok_or(format!("{parent} is not a table"))?;
+    }
+    let value = match schema {
+        Some(known) if !known.is_empty() => {
+            let default = known.get(name).ok_or(format!("unknown key {key}"))?;
+            typed(default, text)?
+        }
+        _ => Value::String(text.to_owned()),
+    };
+    here.insert(name.to_owned(), value);
+    Ok(())
+}
+
+fn typed(default: &Value, text: &str) -> Result<Value, String> {
+    fn read<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
+        text.parse().map_err(|_| format!("expected {wanted}, got {text:?}"))
+    }
+    Ok(match default {
+        Value::Integer(_) => Value::Integer(read(text, "a whole number")?),
+        Value::Float(_) => Value::Float(read(text, "a number")?),
+        Value::Boolean(_) => Value::Boolean(read(text, "true or false")?),
+        Value::Array(_) => Value::Array(
+            text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::String(t.to_owned())).collect(),
+        ),
+        Value::Table(_) => return Err("is a table: set the keys in it".to_owned()),
+        _ => Value::String(text.to_owned()),
+    })
+}
+
+/// The configuration as TOML, secrets masked.
+pub fn print<T: Serialize>(config: &T) -> Result<String, Error> {
+    toml::to_string_pretty(config).map_err(|e| Error(e.to_string()))
+}
+
+/// A duration written as people do: `250ms`, `5s`, `15m`, `2h`, `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let expected = || format!("expected a duration such as 250ms, 5s, 15m, 2h or 30d, got {text:?}");
+        let number: u64 = number.parse().map_err(|_| expected())?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(expected()),
+        };
+        number.checked_mul(millis).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(expected)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let (unit, name) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+            .into_iter()
+            .find(|(unit, _)| millis > 0 && millis % unit == 0)
+            .unwrap_or((1, "ms"));
+        write!(f, "{}{name}", millis / unit)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that is never printed: passwords, and addresses that hold one.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one call that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

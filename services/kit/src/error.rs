@@ -1,0 +1,56 @@
+//! Errors on the wire: a code, `google.rpc.ErrorInfo` with a reason that programs can act on, and a sentence
+//! for people. Nothing of the inside travels.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+/// The domain of every `ErrorInfo` of this project.
+pub const DOMAIN: &str = "trellis";
+
+/// A status with a reason in UPPER_SNAKE.
+pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+/// INVALID_ARGUMENT that names one field and its fix; for rules that no contract can state.
+pub fn invalid_field(field: &str, reason: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_bad_request(vec![FieldViolation::new(field, message)]);
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {message}"), details)
+}
+
+/// RESOURCE_EXHAUSTED with the time after which a repeat is admitted.
+pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(retry_after));
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// What is told of an error that is nobody's business outside: it is logged once, here.
+pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error = %chain(error), "unexpected error");
+    status(Code::Internal, "INTERNAL", "something went wrong on our side; the log knows more")
+}
+
+/// UNAVAILABLE: something that this process needs does not answer now.
+pub fn unavailable(what: &str) -> Status {
+    status(Code::Unavailable, "UNAVAILABLE", format!("{what} is not available now; try again"))
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,44 @@
+//! The one table of limits. `docs/configuration.md` shows it to operators; each row is tested at n and n + 1.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Span;
+
+/// What one process accepts. All sizes are bytes.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// One message, in or out.
+    pub message_bytes: usize,
+    /// All headers of one request.
+    pub header_bytes: u32,
+    /// Open connections of one listener; one more is closed at once.
+    pub connections: usize,
+    /// Calls at once on one connection; one more waits at the caller.
+    pub streams_per_connection: u32,
+    /// Calls that a process works on at once; one more is refused as UNAVAILABLE.
+    pub calls_in_flight: usize,
+    /// The deadline of a method whose contract states none.
+    pub deadline: Span,
+    /// How long a connection may say nothing before it is asked for a sign of life.
+    pub keepalive: Span,
+    /// How long a connection may take to send a request's head (HTTP/1.1).
+    pub request_head: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 4 * 1024 * 1024,
+            header_bytes: 16 * 1024,
+            connections: 10_000,
+            streams_per_connection: 200,
+            calls_in_flight: 4_096,
+            deadline: Span(Duration::from_secs(30)),
+            keepalive: Span(Duration::from_secs(30)),
+            request_head: Span(Duration::from_secs(10)),
+        }
+    }
+}

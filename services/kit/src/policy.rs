@@ -1,0 +1,175 @@
+//! The contract's policies, read from a descriptor set: what the gateway and the services enforce.
+
+use std::{collections::HashMap, time::Duration};
+
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Message as _};
+use proto::policy::v1::{self as wire, access::Rule};
+
+use crate::limiter::Quota;
+
+/// The option that carries a policy.
+const OPTION: &str = "trellis.policy.v1.method";
+
+/// The policies of all methods of a descriptor set, by path (`/package.Service/Method`).
+#[derive(Debug, Default, Clone)]
+pub struct Table {
+    methods: HashMap<String, Policy>,
+}
+
+/// What the mesh knows of a method.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who may call.
+    pub access: Access,
+    /// How often; `None`: the gateway's default.
+    pub rate_limit: Option<RateLimit>,
+    /// Default and ceiling of a call's time; `None` on a stream: until its token ends.
+    pub deadline: Option<Duration>,
+    /// Which calls are audited.
+    pub audit: Audit,
+    /// How fresh a proof of a factor must be.
+    pub step_up: Option<Duration>,
+    /// The gateway hands the cookie up.
+    pub reads_session_cookie: bool,
+    /// The method answers with a stream, or takes one.
+    pub streams: bool,
+    /// A repeat does no harm.
+    pub idempotent: bool,
+}
+
+/// Who may call a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A user: with one of the roles (none named: any user) and all of the scopes.
+    SignedIn {
+        /// One of these, unless empty.
+        roles: Vec<String>,
+        /// All of these.
+        scopes: Vec<String>,
+    },
+    /// One of these services.
+    Internal {
+        /// Their names.
+        callers: Vec<String>,
+    },
+}
+
+/// A quota and what it is counted by.
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    /// The rule.
+    pub quota: Quota,
+    /// What one call costs.
+    pub cost: u32,
+    /// Count by address even for a signed-in caller.
+    pub by_address: bool,
+}
+
+/// Which calls of a method are audited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audit {
+    /// None.
+    Never,
+    /// All.
+    Always,
+    /// The refused and failed.
+    Failures,
+}
+
+/// Why a descriptor set is no source of policies.
+#[derive(Debug)]
+pub struct Unreadable(String);
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the descriptor set cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl Table {
+    /// Reads the policies of an encoded `google.protobuf.FileDescriptorSet`. Methods without one are left
+    /// out, and so are reachable by nobody.
+    pub fn from_descriptors(encoded: &[u8]) -> Result<Self, Unreadable> {
+        let pool = DescriptorPool::decode(encoded).map_err(|e| Unreadable(e.to_string()))?;
+        let mut methods = HashMap::new();
+        for method in pool.services().flat_map(|s| s.methods().collect::<Vec<_>>()) {
+            if let Some(policy) = read(&pool, &method)? {
+                methods.insert(format!("/{}/{}", method.parent_service().full_name(), method.name()), policy);
+            }
+        }
+        Ok(Self { methods })
+    }
+
+    /// The policy of the method at `path`.
+    pub fn get(&self, path: &str) -> Option<&Policy> {
+        self.methods.get(path)
+    }
+
+    /// All paths with their policies, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.methods.iter().map(|(path, policy)| (path.as_str(), policy))
+    }
+}
+
+fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Policy>, Unreadable> {
+    let Some(extension) = pool.get_extension_by_name(OPTION) else { return Ok(None) };
+    let options = method.options();
+    if !options.has_extension(&extension) {
+        return Ok(None);
+    }
+    let bad = |what: &str| Unreadable(format!("{}: {what}", method.full_name()));
+    let value = options.get_extension(&extension);
+    let dynamic: &DynamicMessage = value.as_message().ok_or_else(|| bad("the policy is no message"))?;
+    let policy = wire::Policy::decode(dynamic.encode_to_vec().as_slice()).map_err(|e| bad(&e.to_string()))?;
+    let access = policy.access.as_ref().and_then(|a| a.rule.clone()).ok_or_else(|| bad("no access rule"))?;
+    Ok(Some(Policy {
+        access: access.into(),
+        rate_limit: policy.rate_limit.as_ref().map(RateLimit::from),
+        deadline: policy.deadline.as_ref().map(span),
+        audit: policy.audit().into(),
+        step_up: policy.step_up.as_ref().map(span),
+        reads_session_cookie: policy.reads_session_cookie,
+        streams: method.is_client_streaming() || method.is_server_streaming(),
+        idempotent: method.method_descriptor_proto().options.as_ref().is_some_and(|o| o.idempotency_level.is_some()),
+    }))
+}
+
+fn span(duration: &prost_types::Duration) -> Duration {
+    Duration::try_from(*duration).unwrap_or_default()
+}
+
+impl From<Rule> for Access {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::Public(_) => Self::Public,
+            Rule::SignedIn(s) => Self::SignedIn { roles: s.roles, scopes: s.scopes },
+            Rule::Internal(i) => Self::Internal { callers: i.callers },
+        }
+    }
+}
+
+impl From<&wire::RateLimit> for RateLimit {
+    fn from(limit: &wire::RateLimit) -> Self {
+        let period = limit.period.as_ref().map_or(Duration::from_secs(1), span);
+        let burst = if limit.burst == 0 { limit.requests } else { limit.burst };
+        Self {
+            quota: Quota::new(limit.requests, period, burst),
+            cost: limit.cost.max(1),
+            by_address: limit.key() == wire::RateLimitKey::Address,
+        }
+    }
+}
+
+impl From<wire::Audit> for Audit {
+    fn from(audit: wire::Audit) -> Self {
+        match audit {
+            wire::Audit::Unspecified => Self::Never,
+            wire::Audit::Always => Self::Always,
+            wire::Audit::Failures => Self::Failures,
+        }
+    }
+}

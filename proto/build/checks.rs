@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt::Write};
 
 use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value,
 };
 
 const FIELD_RULES: &str = "buf.validate.field";
@@ -67,7 +67,6 @@ fn check_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String,
     let mut ignore_zero = false;
     for (rule, value) in rules.iter().flat_map(|rules| rules.fields().collect::<Vec<_>>()) {
         match (rule.name(), value) {
-            ("required", Value::Bool(true)) => lines.push(required(field, &place)?),
             ("ignore", Value::EnumNumber(1)) => ignore_zero = true,
             ("repeated", Value::Message(list)) => lines.extend(list_rules(field, list, &place)?),
             (_, Value::Message(scalar)) if field.cardinality() != Cardinality::Repeated => {
@@ -95,16 +94,6 @@ fn nested(field: &FieldDescriptor, place: &str) -> Option<String> {
     } else {
         format!("if let Some(inner) = &self.{name} {{ inner.check({place}, report); }}")
     })
-}
-
-fn required(field: &FieldDescriptor, place: &str) -> Result<String, String> {
-    let name = field.name();
-    let missing = match field.kind() {
-        Kind::Message(_) if !field.is_list() => format!("self.{name}.is_none()"),
-        Kind::String | Kind::Bytes => format!("self.{name}.is_empty()"),
-        _ => return Err(unknown(field, "required on this kind of field")),
-    };
-    Ok(format!("rules::required({missing}, {place}, report);"))
 }
 
 fn list_rules(field: &FieldDescriptor, rules: &DynamicMessage, place: &str) -> Result<Vec<String>, String> {

@@ -5,7 +5,7 @@ pub mod codec;
 pub mod validate;
 
 /// The generated code, in the packages of the contracts.
-#[expect(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
+#[expect(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated")]
 pub mod trellis {
     pub mod policy {
         pub mod v1 {

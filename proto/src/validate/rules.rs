@@ -4,12 +4,6 @@ use std::{collections::HashSet, hash::Hash, ops::RangeInclusive};
 
 use super::{Path, Report};
 
-pub(super) fn required(missing: bool, path: &Path<'_>, report: &mut Report) {
-    if missing {
-        report.add(path, "required", "must be given".to_owned());
-    }
-}
-
 pub(super) fn min_items(len: usize, n: usize, path: &Path<'_>, report: &mut Report) {
     if len < n {
         report.add(path, "repeated.min_items", format!("must have at least {n} items, has {len}"));

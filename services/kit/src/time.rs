@@ -106,8 +106,13 @@ pub trait Entropy: Send + Sync {
 }
 
 /// The operating system's generator.
-#[derive(Default)]
 pub struct SystemEntropy(SystemRandom);
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self(SystemRandom::new())
+    }
+}
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {

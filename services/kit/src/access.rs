@@ -1,0 +1,109 @@
+//! Who may call: one decision from the contract's rule and the caller's verified identity, taken by the
+//! gateway and again by the service.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use tonic::{Code, Status};
+
+use crate::{
+    context::Caller,
+    error,
+    identity::{CLIENT_ADDRESS, Identity, SERVICE_TOKEN},
+    keys::{self, KeySet, Verdict},
+    policy::Access,
+};
+
+/// What the headers of a call prove. A token that proves nothing is remembered as the reason, because a public
+/// method may be called with it all the same.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Who was proved.
+    pub caller: Caller,
+    /// Why the user's token proved nobody.
+    pub failure: Option<Failure>,
+}
+
+/// Why an access token proves nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It has ended: refresh it.
+    Expired,
+    /// It is not ours.
+    Invalid,
+    /// There is no key to check it by yet.
+    Undecided,
+}
+
+/// Verifies what the headers bring: the user's token, and the service's where `identity` can tell.
+pub async fn authenticate(headers: &HeaderMap, keys: &KeySet, identity: Option<&Identity>) -> Proof {
+    let mut proof = user_proof(headers, keys).await;
+    let token = headers.get(SERVICE_TOKEN).and_then(|v| v.to_str().ok());
+    proof.caller.service = identity.zip(token).and_then(|(identity, token)| identity.verify(token));
+    if proof.caller.service.is_some() {
+        proof.caller.address = client_address(headers);
+    }
+    proof
+}
+
+async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return Proof { caller: Caller::default(), failure: None };
+    };
+    let verdict = match keys::bearer(header) {
+        Some(token) => keys.verify(token).await,
+        None => Verdict::Invalid,
+    };
+    let failure = match verdict {
+        Verdict::Genuine(user) => {
+            let caller = Caller { user: Some(user), bearer: Some(header.clone()), ..Caller::default() };
+            return Proof { caller, failure: None };
+        }
+        Verdict::Expired => Failure::Expired,
+        Verdict::Invalid => Failure::Invalid,
+        Verdict::Undecided => Failure::Undecided,
+    };
+    Proof { caller: Caller::default(), failure: Some(failure) }
+}
+
+fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get(CLIENT_ADDRESS)?.to_str().ok()?.parse().ok()
+}
+
+/// Admits the call, or says why not.
+pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
+    match access {
+        Access::Public => Ok(()),
+        Access::SignedIn { roles, scopes } => signed_in(roles, scopes, proof),
+        Access::Internal { callers } => match &proof.caller.service {
+            Some(service) if callers.contains(service) => Ok(()),
+            Some(_) => Err(denied("SERVICE_NOT_ALLOWED", "this service may not call the method")),
+            None => Err(denied("INTERNAL_METHOD", "only services of the mesh may call the method")),
+        },
+    }
+}
+
+fn signed_in(roles: &[String], scopes: &[String], proof: &Proof) -> Result<(), Status> {
+    let Some(user) = &proof.caller.user else { return Err(not_signed_in(proof.failure)) };
+    if !roles.is_empty() && !user.roles.iter().any(|role| roles.contains(role)) {
+        return Err(denied("ROLE_REQUIRED", "your account lacks the role that the method asks for"));
+    }
+    if let Some(missing) = scopes.iter().find(|scope| !user.scopes.contains(scope)) {
+        return Err(denied("SCOPE_REQUIRED", &format!("the access token lacks the scope {missing}")));
+    }
+    Ok(())
+}
+
+fn not_signed_in(failure: Option<Failure>) -> Status {
+    let refused = |reason, message| error::status(Code::Unauthenticated, reason, message);
+    match failure {
+        None => refused("SIGN_IN_REQUIRED", "send an access token: authorization: Bearer …"),
+        Some(Failure::Expired) => refused("TOKEN_EXPIRED", "the access token has expired; refresh it"),
+        Some(Failure::Invalid) => refused("TOKEN_INVALID", "the access token is not valid; sign in again"),
+        Some(Failure::Undecided) => error::unavailable("the key set of access tokens"),
+    }
+}
+
+fn denied(reason: &str, message: &str) -> Status {
+    error::status(Code::PermissionDenied, reason, message)
+}

@@ -1,0 +1,59 @@
+//! The admin listener: metrics, verbose health and the log level, on an address of its own (127.0.0.1 unless
+//! configured). The public ports show none of it.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use tokio::net::TcpListener;
+
+use crate::{health::Readiness, shutdown::Shutdown, telemetry};
+
+/// What the listener shows: each service of this process with its readiness.
+pub type Shown = BTreeMap<&'static str, Readiness>;
+
+/// How often old samples are folded into histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves until the shutdown cuts: metrics of the drain matter too.
+pub async fn serve(shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+    telemetry::metrics();
+    let router = Router::new()
+        .route("/metrics", get(async || telemetry::metrics().render()))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/log/level", put(set_level))
+        .with_state(Arc::new(shown));
+    let upkeep = async {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            telemetry::metrics().run_upkeep();
+        }
+    };
+    tokio::select! {
+        result = axum::serve(listener, router).into_future() => result,
+        () = upkeep => Ok(()),
+        () = shutdown.cut() => Ok(()),
+    }
+}
+
+async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
+    let ready = shown.values().all(Readiness::is_ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verbose: BTreeMap<_, _> = shown.iter().map(|(name, readiness)| (*name, readiness.needs())).collect();
+    (status, Json(verbose)).into_response()
+}
+
+async fn set_level(level: Bytes) -> Response {
+    let level = String::from_utf8_lossy(&level);
+    match telemetry::set_level(level.trim()) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}

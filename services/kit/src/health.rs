@@ -1,0 +1,133 @@
+//! Readiness: what a service needs, asked once a second, with hysteresis: one good answer makes it ready,
+//! three bad ones in a row make it not ready. Liveness is not here: it depends on nothing.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tonic_health::{
+    ServingStatus,
+    pb::{HealthCheckRequest, health_check_response, health_client::HealthClient},
+    server::HealthReporter,
+};
+
+use crate::{client::Peer, shutdown::Shutdown};
+
+/// The time between two rounds.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long one check may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How many failures in a row mean "not ready".
+const PATIENCE: u32 = 3;
+
+type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// What a process needs to be ready.
+#[derive(Default)]
+pub struct Needs(Vec<(&'static str, Check)>);
+
+impl Needs {
+    /// Needs nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a need under a name that the admin listener shows.
+    #[must_use]
+    pub fn and<F>(mut self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.0.push((name, Box::new(move || Box::pin(check()))));
+        self
+    }
+}
+
+/// The readiness of one service, to read and to wait for.
+#[derive(Clone)]
+pub struct Readiness {
+    ready: watch::Receiver<bool>,
+    needs: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+}
+
+impl Readiness {
+    /// Starts watching. The task ends, not ready, when the shutdown begins.
+    pub fn watch(needs: Needs, shutdown: Shutdown) -> Self {
+        let (sender, ready) = watch::channel(false);
+        let shown = Arc::new(Mutex::new(needs.0.iter().map(|(name, _)| (*name, false)).collect()));
+        tokio::spawn(watch_needs(needs, Arc::clone(&shown), sender, shutdown));
+        Self { ready, needs: shown }
+    }
+
+    /// Whether calls may come.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Ends when the service is ready.
+    pub async fn ready(&self) {
+        // An Err says that the watch has ended with the process.
+        self.ready.clone().wait_for(|ready| *ready).await.ok();
+    }
+
+    /// Each need and whether it is met.
+    pub fn needs(&self) -> BTreeMap<&'static str, bool> {
+        self.needs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells `reporter` about `services` from now on.
+    pub fn report(&self, reporter: HealthReporter, services: Vec<String>) {
+        let mut ready = self.ready.clone();
+        tokio::spawn(async move {
+            loop {
+                let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+                for service in &services {
+                    reporter.set_service_status(service, status).await;
+                }
+                if ready.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+async fn watch_needs(
+    needs: Needs,
+    shown: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    sender: watch::Sender<bool>,
+    shutdown: Shutdown,
+) {
+    let mut failures = vec![PATIENCE; needs.0.len()];
+    let watching = async {
+        loop {
+            for ((name, check), failed) in needs.0.iter().zip(&mut failures) {
+                let met = tokio::time::timeout(TIMEOUT, check()).await.unwrap_or(false);
+                *failed = if met { 0 } else { failed.saturating_add(1) };
+                shown.lock().unwrap_or_else(PoisonError::into_inner).insert(name, *failed < PATIENCE);
+            }
+            let ready = failures.iter().all(|failed| *failed < PATIENCE);
+            sender.send_if_modified(|was| std::mem::replace(was, ready) != ready);
+            tokio::time::sleep(PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = shutdown.stopping() => {}
+    }
+    sender.send_replace(false);
+    // Kept alive until the end: a dropped sender would read as "ended" in the middle of the drain.
+    shutdown.cut().await;
+}
+
+/// Whether a service of the mesh says that it is serving.
+pub async fn peer_is_serving(peer: Peer) -> bool {
+    let request = HealthCheckRequest { service: String::new() };
+    let answer = HealthClient::new(peer.channel()).check(request).await;
+    answer.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
+}

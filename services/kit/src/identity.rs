@@ -1,0 +1,216 @@
+//! Service identity: an Ed25519 key a process, and the 60-second tokens that it signs for one callee each.
+
+use std::{
+    collections::HashMap,
+    fmt, fs, io,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use ring::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+
+use crate::{
+    Ambient, Timestamp,
+    jwt::{self, ServiceClaims},
+};
+
+/// The header that carries a service token. Removed from whatever comes in from outside.
+pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
+/// The header in which the gateway tells the client's address. Believed beside a service token only.
+pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
+
+/// How long a service token is good.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// How much of its life a token must have left to be used again.
+const REUSE_MARGIN: Duration = Duration::from_secs(20);
+/// How far the callee's clock may be behind the caller's.
+const CLOCK_SKEW: Duration = Duration::from_secs(10);
+
+/// A private key, as PKCS#8.
+pub struct Key {
+    pkcs8: Vec<u8>,
+    public: Vec<u8>,
+}
+
+/// A key file that cannot be used, for one line on the terminal.
+#[derive(Debug)]
+pub struct KeyError(String);
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl Key {
+    /// A new key.
+    pub fn generate() -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("the system gives randomness");
+        Self::parse(pkcs8.as_ref().to_vec()).expect("a fresh key is well formed")
+    }
+
+    fn parse(pkcs8: Vec<u8>) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).ok()?;
+        Some(Self { public: pair.public_key().as_ref().to_vec(), pkcs8 })
+    }
+
+    /// Reads the file that [`Key::write`] wrote.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let bad = |why: String| KeyError(format!("{}: {why}", path.display()));
+        let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        let pkcs8 = BASE64.decode(text.trim()).map_err(|_| bad("is no key file".to_owned()))?;
+        Self::parse(pkcs8).ok_or_else(|| bad("is no Ed25519 key; make one with `trellis keys new`".to_owned()))
+    }
+
+    /// Writes the key, readable by its owner only. An existing file is not touched.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{}", BASE64.encode(&self.pkcs8))?;
+        file.sync_all()
+    }
+
+    /// The public half, as the configuration of others names it.
+    pub fn public(&self) -> String {
+        BASE64.encode(&self.public)
+    }
+}
+
+/// What a process is, and whom it believes.
+pub struct Identity {
+    name: String,
+    key: EncodingKey,
+    /// Service name → public key.
+    trusted: HashMap<String, DecodingKey>,
+    ambient: Ambient,
+    /// Callee → the token in use and when it ends: signing costs more than a look.
+    minted: Mutex<HashMap<String, (String, Timestamp)>>,
+}
+
+impl Identity {
+    /// The identity `name`, believing the services in `trusted` (name → public key in base64).
+    pub fn new<'a>(
+        name: &str,
+        key: &Key,
+        trusted: impl IntoIterator<Item = (&'a str, &'a str)>,
+        ambient: Ambient,
+    ) -> Result<Self, KeyError> {
+        jwt::install();
+        let trusted = trusted
+            .into_iter()
+            .map(|(name, public)| {
+                let bytes = BASE64.decode(public.trim()).ok().filter(|b| b.len() == 32);
+                let bytes = bytes.ok_or_else(|| KeyError(format!("the public key of {name} is no Ed25519 key")))?;
+                Ok((name.to_owned(), DecodingKey::from_ed_der(&bytes)))
+            })
+            .collect::<Result<_, KeyError>>()?;
+        let key = EncodingKey::from_ed_der(&key.pkcs8);
+        Ok(Self { name: name.to_owned(), key, trusted, ambient, minted: Mutex::default() })
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A token for a call to `callee`.
+    pub fn token_for(&self, callee: &str) -> String {
+        let now = self.ambient.now();
+        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, expires)) = minted.get(callee)
+            && now + REUSE_MARGIN < *expires
+        {
+            return token.clone();
+        }
+        let expires = now + LIFETIME;
+        let claims = ServiceClaims {
+            sub: self.name.clone(),
+            aud: callee.to_owned(),
+            iat: now.as_secs(),
+            exp: expires.as_secs(),
+        };
+        let token = jwt::sign(Algorithm::EdDSA, jwt::SERVICE_TYPE, &self.name, &claims, &self.key)
+            .expect("the key was parsed when it was read");
+        minted.insert(callee.to_owned(), (token.clone(), expires));
+        token
+    }
+
+    /// The service that a token was signed by, if it was signed for this one and is still good.
+    pub fn verify(&self, token: &str) -> Option<String> {
+        let name = jwt::key_id(token, Algorithm::EdDSA, jwt::SERVICE_TYPE)?;
+        let key = self.trusted.get(&name)?;
+        let claims: ServiceClaims = jwt::verify(token, Algorithm::EdDSA, key, &self.name, None).ok()?;
+        let now = self.ambient.now();
+        let longest = LIFETIME + CLOCK_SKEW;
+        let fresh = now.as_secs() < claims.exp && claims.exp <= (now + longest).as_secs();
+        (claims.sub == name && fresh).then_some(name)
+    }
+}
+
+/// Reads `*.pub` of a folder: file name → public key.
+pub fn read_trusted(folder: &Path) -> Result<Vec<(String, String)>, KeyError> {
+    let bad = |path: &Path, e: io::Error| KeyError(format!("{}: {e}", path.display()));
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| bad(folder, e))? {
+        let path: PathBuf = entry.map_err(|e| bad(folder, e))?.path();
+        if path.extension().is_some_and(|e| e == "pub")
+            && let Some(name) = path.file_stem().and_then(|s| s.to_str())
+        {
+            keys.push((name.to_owned(), fs::read_to_string(&path).map_err(|e| bad(&path, e))?));
+        }
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::time::{ManualClock, SystemEntropy};
+
+    fn pair() -> (Identity, Identity, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
+        let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let (auth, users) = (Key::generate(), Key::generate());
+        let (auth_public, users_public) = (auth.public(), users.public());
+        let trusted = [("auth", auth_public.as_str()), ("users", users_public.as_str())];
+        let make = |name, key| Identity::new(name, key, trusted, ambient.clone()).unwrap();
+        (make("auth", &auth), make("users", &users), clock)
+    }
+
+    #[test]
+    fn a_token_names_its_signer_to_its_callee_only() {
+        let (auth, users, _) = pair();
+        assert_eq!(users.verify(&auth.token_for("users")).as_deref(), Some("auth"));
+        assert_eq!(users.verify(&auth.token_for("messaging")), None);
+        assert_eq!(users.verify("no token"), None);
+    }
+
+    #[test]
+    fn a_token_ends_after_a_minute_and_is_renewed_before() {
+        let (auth, users, clock) = pair();
+        let token = auth.token_for("users");
+        clock.advance(Duration::from_secs(59));
+        assert!(users.verify(&token).is_some());
+        assert!(users.verify(&auth.token_for("users")).is_some());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(users.verify(&token), None);
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        let (_, users, _) = pair();
+        let (stranger, _, _) = pair();
+        assert_eq!(users.verify(&stranger.token_for("users")), None);
+    }
+}

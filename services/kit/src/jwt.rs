@@ -1,0 +1,197 @@
+//! JSON Web Tokens. `jsonwebtoken` parses them and checks their claims; ring, which TLS brings anyway, does
+//! the arithmetic. Two algorithms exist here, each for one kind of token: ES256 for access tokens (RFC 9068),
+//! EdDSA for service tokens. A token of one kind is never taken for the other.
+
+mod access_key;
+
+use std::sync::Once;
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::{ErrorKind, Result},
+};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use signature::{Signer, Verifier};
+use uuid::Uuid;
+
+pub use access_key::AccessKey;
+
+/// The `iss` of access tokens.
+pub const ISSUER: &str = "trellis-auth";
+/// The `aud` of access tokens: the mesh.
+pub const AUDIENCE: &str = "trellis";
+/// The `typ` of access tokens (RFC 9068, section 2.1).
+pub const ACCESS_TYPE: &str = "at+jwt";
+/// The `typ` of service tokens.
+pub const SERVICE_TYPE: &str = "trellis-service+jwt";
+
+/// The claims of an access token.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// [`ISSUER`].
+    pub iss: String,
+    /// [`AUDIENCE`].
+    pub aud: String,
+    /// The account.
+    pub sub: Uuid,
+    /// The session.
+    pub sid: Uuid,
+    /// When it was issued: seconds since 1970.
+    pub iat: i64,
+    /// When it ends: seconds since 1970.
+    pub exp: i64,
+    /// Unique, so that two tokens of one second differ.
+    pub jti: Uuid,
+    /// The account's roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Scopes, separated by blanks (RFC 8693).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+}
+
+/// The claims of a service token.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServiceClaims {
+    /// The service that calls.
+    pub sub: String,
+    /// The service that is called.
+    pub aud: String,
+    /// When it was issued: seconds since 1970.
+    pub iat: i64,
+    /// When it ends: seconds since 1970.
+    pub exp: i64,
+}
+
+/// Signs `claims`.
+pub(crate) fn sign<T: Serialize>(
+    algorithm: Algorithm,
+    typ: &str,
+    kid: &str,
+    claims: &T,
+    key: &EncodingKey,
+) -> Result<String> {
+    install();
+    let mut header = Header::new(algorithm);
+    header.typ = Some(typ.to_owned());
+    header.kid = Some(kid.to_owned());
+    jsonwebtoken::encode(&header, claims, key)
+}
+
+/// The key id that a token names, if it is a token of this algorithm and type at all.
+pub(crate) fn key_id(token: &str, algorithm: Algorithm, typ: &str) -> Option<String> {
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    (header.alg == algorithm && header.typ.as_deref() == Some(typ)).then_some(header.kid).flatten()
+}
+
+/// The claims of a token whose signature, audience and (where given) issuer are right. The caller compares
+/// `exp` with its own clock.
+pub(crate) fn verify<T: DeserializeOwned>(
+    token: &str,
+    algorithm: Algorithm,
+    key: &DecodingKey,
+    audience: &str,
+    issuer: Option<&str>,
+) -> Result<T> {
+    install();
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.set_audience(&[audience]);
+    let mut required = vec!["exp", "aud", "sub"];
+    if let Some(issuer) = issuer {
+        validation.set_issuer(&[issuer]);
+        required.push("iss");
+    }
+    validation.set_required_spec_claims(&required);
+    jsonwebtoken::decode::<T>(token, key, &validation).map(|data| data.claims)
+}
+
+/// Makes ring the provider of this process, once.
+pub(crate) fn install() {
+    static PROVIDER: CryptoProvider = CryptoProvider {
+        signer_factory: signer,
+        verifier_factory: verifier,
+        key_utils: KeyUtils::new_unimplemented(),
+    };
+    static ONCE: Once = Once::new();
+    // An Err says that somebody installed one before: a test in the same process, with this same provider.
+    ONCE.call_once(|| PROVIDER.install_default().unwrap_or_default());
+}
+
+fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
+    match algorithm {
+        Algorithm::ES256 => {
+            let random = SystemRandom::new();
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_bytes(), &random)
+                .map_err(|_| ErrorKind::InvalidEcdsaKey)?;
+            Ok(Box::new(Es256Signer(pair, random)))
+        }
+        Algorithm::EdDSA => {
+            let pair = Ed25519KeyPair::from_pkcs8(key.as_bytes()).map_err(|_| ErrorKind::InvalidKeyFormat)?;
+            Ok(Box::new(EdSigner(pair)))
+        }
+        _ => Err(ErrorKind::InvalidAlgorithm.into()),
+    }
+}
+
+fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+    let verifying: &'static dyn ring::signature::VerificationAlgorithm = match algorithm {
+        Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+        Algorithm::EdDSA => &ED25519,
+        _ => return Err(ErrorKind::InvalidAlgorithm.into()),
+    };
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, verifying, public: key.try_get_as_bytes()?.to_vec() }))
+}
+
+struct Es256Signer(EcdsaKeyPair, SystemRandom);
+
+impl Signer<Vec<u8>> for Es256Signer {
+    fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, signature::Error> {
+        self.0.sign(&self.1, message).map(|s| s.as_ref().to_vec()).map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtSigner for Es256Signer {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::ES256
+    }
+}
+
+struct EdSigner(Ed25519KeyPair);
+
+impl Signer<Vec<u8>> for EdSigner {
+    fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, signature::Error> {
+        Ok(self.0.sign(message).as_ref().to_vec())
+    }
+}
+
+impl JwtSigner for EdSigner {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::EdDSA
+    }
+}
+
+struct RingVerifier {
+    algorithm: Algorithm,
+    verifying: &'static dyn ring::signature::VerificationAlgorithm,
+    public: Vec<u8>,
+}
+
+impl Verifier<Vec<u8>> for RingVerifier {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), signature::Error> {
+        ring::signature::UnparsedPublicKey::new(self.verifying, &self.public)
+            .verify(message, signature)
+            .map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for RingVerifier {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}

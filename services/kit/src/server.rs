@@ -1,0 +1,106 @@
+//! The server stack: how a service is served.
+
+mod accept;
+mod stack;
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpListener;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+
+pub use accept::{Accepted, Connections};
+pub use stack::parse_timeout;
+use stack::Gate;
+
+use crate::{
+    health::{Needs, Readiness},
+    identity::Identity,
+    keys::KeySet,
+    limits::Limits,
+    policy::Table,
+    shutdown::Shutdown,
+};
+
+/// What every service is given to be served with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// What this process accepts.
+    pub limits: Limits,
+    /// Who it is and whom it believes.
+    pub identity: Arc<Identity>,
+    /// The keys of access tokens.
+    pub keys: Arc<KeySet>,
+    /// The contract's policies.
+    pub policies: Arc<Table>,
+    /// The contract, for reflection: an encoded descriptor set.
+    pub descriptors: &'static [u8],
+}
+
+/// h2's own default; tonic's server would switch the cap off when it is not set (CVE-2025-8671).
+const LOCAL_ERROR_RESETS: usize = 1_024;
+
+/// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC
+/// service whose health is told beside the whole process's.
+pub async fn serve(
+    surroundings: &Surroundings,
+    service: &'static str,
+    routes: Routes,
+    readiness: &Readiness,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let limits = &surroundings.limits;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    readiness.report(reporter, vec![String::new(), service.to_owned()]);
+
+    let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
+    // Health and reflection stand outside authentication: probes and tools have no token.
+    let open = stack::watch(reflection(surroundings, service)?.add_service(health));
+    let router = gated.into_axum_router().merge(open.into_axum_router());
+
+    let connections = Connections::new(limits.connections);
+    let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
+    let serving = Server::builder()
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
+        .http2_max_header_list_size(limits.header_bytes)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_keepalive_interval(Some(limits.keepalive.0))
+        .http2_keepalive_timeout(Some(limits.keepalive.0))
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(incoming, {
+            let shutdown = shutdown.clone();
+            async move { shutdown.draining().await }
+        });
+    tokio::select! {
+        result = serving => result.map_err(io::Error::other),
+        () = shutdown.cut() => Ok(()),
+    }
+}
+
+/// Reflection (v1 and v1alpha) of one service. A service with internal methods is shown without them: what a
+/// stranger cannot call, a stranger need not see.
+fn reflection(surroundings: &Surroundings, service: &str) -> io::Result<Routes> {
+    let public = stack::public_descriptors(surroundings.descriptors, &surroundings.policies, Some(service))?;
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(&public)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(service)
+            .with_service_name("grpc.health.v1.Health")
+    };
+    Ok(Routes::new(builder().build_v1().map_err(io::Error::other)?)
+        .add_service(builder().build_v1alpha().map_err(io::Error::other)?))
+}
+
+/// Starts watching `needs` together with what every service needs: the keys of access tokens.
+pub fn readiness(surroundings: &Surroundings, needs: Needs, shutdown: &Shutdown) -> Readiness {
+    let keys = Arc::clone(&surroundings.keys);
+    let needs = needs.and("keys", move || {
+        let keys = Arc::clone(&keys);
+        async move { keys.ready().await }
+    });
+    Readiness::watch(needs, shutdown.clone())
+}

@@ -1,0 +1,102 @@
+//! Accepting: a bounded number of connections. One more is closed at once, which tells its client more than a
+//! backlog that never moves.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::{Stream, StreamExt as _, future::ready};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+/// The places for connections of one listener.
+#[derive(Clone)]
+pub struct Connections(Arc<Semaphore>);
+
+impl Connections {
+    /// At most `limit` at once.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Takes a place for `stream`; when none is free the stream is closed and `None` answered.
+    pub fn admit(&self, stream: TcpStream) -> Option<Accepted> {
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(place) => Some(Accepted { stream, _place: place }),
+            Err(_) => {
+                metrics::counter!("server_connections_refused_total").increment(1);
+                None
+            }
+        }
+    }
+}
+
+/// A connection that holds its place until it is closed.
+pub struct Accepted {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The admitted connections of a listener. An error of accept(2) is logged and passed over: the next
+/// connection may be fine.
+pub(super) fn stream(
+    incoming: TcpIncoming,
+    connections: Connections,
+) -> impl Stream<Item = Result<Accepted, io::Error>> {
+    incoming.filter_map(move |accepted| {
+        ready(match accepted {
+            Ok(stream) => connections.admit(stream).map(Ok),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                None
+            }
+        })
+    })
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,215 @@
+//! The layers of a service, in one place and one order.
+
+use std::{collections::HashMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::Response,
+};
+use futures_util::FutureExt as _;
+use http::HeaderMap;
+use prost_types::FileDescriptorSet;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tonic::{Code, Status, service::Routes};
+use tracing::Instrument as _;
+
+use super::Surroundings;
+use crate::{
+    access::{self, Proof},
+    context::Context,
+    error,
+    policy::{Access, Policy, Table},
+};
+
+/// What the layers ask.
+pub(super) struct Gate {
+    surroundings: Surroundings,
+    in_flight: Semaphore,
+}
+
+impl Gate {
+    pub(super) fn new(surroundings: &Surroundings) -> Self {
+        let in_flight = Semaphore::new(surroundings.limits.calls_in_flight);
+        Self { surroundings: surroundings.clone(), in_flight }
+    }
+
+    fn policy(&self, request: &Request) -> Option<&Policy> {
+        self.surroundings.policies.get(request.uri().path())
+    }
+}
+
+/// The order of the layers: what stands last here is met first.
+pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
+    let router = routes
+        .into_axum_router()
+        // The contract's access rule: the last question before the handler, on a proved identity.
+        .layer(from_fn_with_state(Arc::clone(&gate), authorise))
+        // Who is calling. After shedding: signatures cost time, and an overloaded process spends none.
+        .layer(from_fn_with_state(Arc::clone(&gate), authenticate))
+        // Too much at once is refused while refusing is still cheap.
+        .layer(from_fn_with_state(Arc::clone(&gate), shed))
+        // The time runs from here, waiting included.
+        .layer(from_fn_with_state(gate, deadline))
+        // A panic costs its own call only, and is counted and logged as INTERNAL by the layers around.
+        .layer(from_fn(catch_panic));
+    watch(Routes::from(router))
+}
+
+/// What every route gets, authenticated or not.
+pub(super) fn watch(routes: Routes) -> Routes {
+    let router = routes
+        .into_axum_router()
+        // How many, how long, with which outcome: refusals included.
+        .layer(from_fn(measure))
+        // One span around everything, so that each line of a call's log names the call.
+        .layer(from_fn(trace));
+    Routes::from(router)
+}
+
+async fn trace(request: Request, next: Next) -> Response {
+    let span = tracing::info_span!("call", rpc.method = request.uri().path());
+    next.run(request).instrument(span).await
+}
+
+async fn measure(request: Request, next: Next) -> Response {
+    let method = request.uri().path().to_owned();
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let code = code_of(response.headers());
+    // A made-up path must not make a new time series.
+    let method = if code == Code::Unimplemented { "unknown".to_owned() } else { method };
+    let elapsed = started.elapsed();
+    tracing::debug!(rpc.code = ?code, duration_ms = elapsed.as_secs_f64() * 1e3, "call");
+    metrics::histogram!("rpc_server_duration_seconds", "rpc_method" => method, "rpc_code" => format!("{code:?}"))
+        .record(elapsed.as_secs_f64());
+    response
+}
+
+/// The status of a trailers-only answer; one with a body has begun well.
+fn code_of(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+}
+
+async fn catch_panic(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        // The panic's own message was logged by the hook where it happened.
+        Err(_) => refuse(error::status(Code::Internal, "INTERNAL", "something went wrong on our side")),
+    }
+}
+
+async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let ceiling = match gate.policy(&request) {
+        Some(policy) if policy.streams && policy.deadline.is_none() => None,
+        policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.surroundings.limits.deadline.0)),
+    };
+    let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes()));
+    let Some(most) = [ceiling, asked].into_iter().flatten().min() else { return next.run(request).await };
+    let deadline = Instant::now() + most;
+    request.extensions_mut().insert(Context { deadline: Some(deadline), ..Context::default() });
+    match timeout_at(deadline, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")),
+    }
+}
+
+async fn shed(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    match gate.in_flight.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => refuse(error::status(Code::Unavailable, "OVERLOADED", "too many calls at once; try again")),
+    }
+}
+
+async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let Surroundings { keys, identity, .. } = &gate.surroundings;
+    let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
+    let mut context = request.extensions_mut().remove::<Context>().unwrap_or_default();
+    context.caller = proof.caller.clone();
+    request.extensions_mut().insert(context);
+    request.extensions_mut().insert(proof);
+    next.run(request).await
+}
+
+async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let proof = request.extensions_mut().remove::<Proof>();
+    let verdict = match (gate.policy(&request), proof) {
+        (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof),
+        // Nothing without a policy is reachable, whatever was mounted.
+        _ => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
+    };
+    match verdict {
+        Ok(()) => next.run(request).await,
+        Err(status) => refuse(status),
+    }
+}
+
+fn refuse(status: Status) -> Response {
+    status.into_http::<tonic::body::Body>().map(Body::new)
+}
+
+/// gRPC's `grpc-timeout`: at most eight digits and a unit.
+pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3_600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// The descriptor set without internal methods, and (where `service` is given) without other services.
+pub(crate) fn public_descriptors(encoded: &[u8], policies: &Table, service: Option<&str>) -> io::Result<Vec<u8>> {
+    use prost_reflect::prost::Message as _;
+    let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
+    for file in &mut set.file {
+        let package = file.package().to_owned();
+        let full = |name: &str| format!("{package}.{name}");
+        file.service.retain(|s| service.is_none_or(|wanted| full(s.name()) == wanted));
+        for declared in &mut file.service {
+            let service = full(declared.name());
+            declared.method.retain(|method| {
+                let policy = policies.get(&format!("/{service}/{}", method.name()));
+                policy.is_some_and(|p| !matches!(p.access, Access::Internal { .. }))
+            });
+        }
+    }
+    Ok(set.encode_to_vec())
+}
+
+/// The services that a descriptor set declares, by full name.
+pub fn services_of(encoded: &[u8]) -> io::Result<HashMap<String, usize>> {
+    use prost_reflect::prost::Message as _;
+    let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
+    let named = |file: &prost_types::FileDescriptorProto| {
+        let package = file.package().to_owned();
+        file.service.iter().map(|s| (format!("{package}.{}", s.name()), s.method.len())).collect::<Vec<_>>()
+    };
+    Ok(set.file.iter().flat_map(named).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse_timeout(b"250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout(b"1H"), Some(Duration::from_secs(3_600)));
+        for bad in [&b""[..], b"m", b"123456789m", b"-1m", b"5", b"5x"] {
+            assert_eq!(parse_timeout(bad), None, "{bad:?}");
+        }
+    }
+}

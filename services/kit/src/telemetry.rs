@@ -1,0 +1,78 @@
+//! Logs and metrics of a process.
+
+use std::{io, sync::OnceLock};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+
+/// What is logged and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug`.
+    pub level: String,
+    /// `text` for people, `json` for machines.
+    pub format: Format,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Format {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: Format::Text }
+    }
+}
+
+/// The level of the running process, to change it.
+static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Starts logging to standard error. To be called once.
+pub fn start(config: &Config) -> Result<(), String> {
+    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+    let registry = Registry::default().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    match config.format {
+        Format::Text => registry.with(layer.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).try_init(),
+        Format::Json => registry.with(layer.json()).try_init(),
+    }
+    .map_err(|e| e.to_string())?;
+    LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
+}
+
+/// Changes what is logged from now on.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let handle = LEVEL.get().ok_or("logging was not started")?;
+    handle.reload(filter(level)?).map_err(|e| e.to_string())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(level).map_err(|e| format!("log.level: {level:?}: {e}"))
+}
+
+/// Seconds: from a cached unary call to a slow password hash.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The metrics of this process, in Prometheus' text format once rendered. The recorder is installed at the
+/// first call.
+pub fn metrics() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS)
+            .expect("the buckets are not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        // An Err says that a test of the same process has installed one: its numbers are its own.
+        metrics::set_global_recorder(recorder).ok();
+        handle
+    })
+}

@@ -9,6 +9,7 @@ pub mod bus;
 pub mod client;
 pub mod config;
 pub mod context;
+pub mod descriptors;
 pub mod error;
 pub mod health;
 pub mod identity;

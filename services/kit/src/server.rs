@@ -16,6 +16,7 @@ pub use stack::parse_timeout;
 use stack::Gate;
 
 use crate::{
+    descriptors,
     health::{Needs, Readiness},
     identity::Identity,
     keys::KeySet,
@@ -83,7 +84,7 @@ pub async fn serve(
 /// Reflection (v1 and v1alpha) of one service. A service with internal methods is shown without them: what a
 /// stranger cannot call, a stranger need not see.
 fn reflection(surroundings: &Surroundings, service: &str) -> io::Result<Routes> {
-    let public = stack::public_descriptors(surroundings.descriptors, &surroundings.policies, Some(service))?;
+    let public = descriptors::public(surroundings.descriptors, &surroundings.policies, Some(service))?;
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&public)

@@ -1,1 +1,58 @@
+//! The users service: public profiles, and the directory of them.
+//!
+//! It owns what others see of a user and nothing else: e-mail, password and roles are auth's. An id that it
+//! answered stays that user's for good.
 
+mod api;
+pub mod config;
+pub mod domain;
+pub mod store;
+
+use std::{io, sync::Arc};
+
+use kit::{
+    Ambient,
+    health::{Needs, Readiness},
+    server::{self, Surroundings},
+    shutdown::Shutdown,
+};
+use proto::users::v1::users_service_server::{SERVICE_NAME, UsersServiceServer};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+pub use config::Config;
+pub use store::UserStore;
+
+/// The service, before it is served.
+pub struct Users {
+    /// Where profiles live.
+    pub store: Arc<dyn UserStore>,
+    /// Time and randomness.
+    pub ambient: Ambient,
+}
+
+impl Users {
+    /// What the service needs to be ready.
+    pub fn needs(&self) -> Needs {
+        let store = Arc::clone(&self.store);
+        Needs::new().and("database", move || {
+            let store = Arc::clone(&store);
+            async move { store.answers().await }
+        })
+    }
+
+    /// Serves on `listener` until the shutdown's drain is over.
+    pub async fn serve(
+        self,
+        surroundings: Surroundings,
+        readiness: Readiness,
+        listener: TcpListener,
+        shutdown: Shutdown,
+    ) -> io::Result<()> {
+        let most = surroundings.limits.message_bytes;
+        let api = UsersServiceServer::new(api::Api::new(self.store, self.ambient))
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most);
+        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+    }
+}

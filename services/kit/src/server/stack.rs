@@ -1,6 +1,6 @@
 //! The layers of a service, in one place and one order.
 
-use std::{collections::HashMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -10,7 +10,6 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http::HeaderMap;
-use prost_types::FileDescriptorSet;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -23,7 +22,7 @@ use crate::{
     access::{self, Proof},
     context::Context,
     error,
-    policy::{Access, Policy, Table},
+    policy::Policy,
 };
 
 /// What the layers ask.
@@ -168,36 +167,6 @@ pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
         b'n' => Duration::from_nanos(number),
         _ => return None,
     })
-}
-
-/// The descriptor set without internal methods, and (where `service` is given) without other services.
-pub(crate) fn public_descriptors(encoded: &[u8], policies: &Table, service: Option<&str>) -> io::Result<Vec<u8>> {
-    use prost_reflect::prost::Message as _;
-    let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
-    for file in &mut set.file {
-        let package = file.package().to_owned();
-        let full = |name: &str| format!("{package}.{name}");
-        file.service.retain(|s| service.is_none_or(|wanted| full(s.name()) == wanted));
-        for declared in &mut file.service {
-            let service = full(declared.name());
-            declared.method.retain(|method| {
-                let policy = policies.get(&format!("/{service}/{}", method.name()));
-                policy.is_some_and(|p| !matches!(p.access, Access::Internal { .. }))
-            });
-        }
-    }
-    Ok(set.encode_to_vec())
-}
-
-/// The services that a descriptor set declares, by full name.
-pub fn services_of(encoded: &[u8]) -> io::Result<HashMap<String, usize>> {
-    use prost_reflect::prost::Message as _;
-    let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
-    let named = |file: &prost_types::FileDescriptorProto| {
-        let package = file.package().to_owned();
-        file.service.iter().map(|s| (format!("{package}.{}", s.name()), s.method.len())).collect::<Vec<_>>()
-    };
-    Ok(set.file.iter().flat_map(named).collect())
 }
 
 #[cfg(test)]

@@ -41,7 +41,3 @@ pub async fn open(url: &Secret, schema: &'static str, pool: u32, migrator: &Migr
     Ok(pool)
 }
 
-/// Whether the database answers.
-pub async fn answers(pool: &PgPool) -> bool {
-    sqlx::query("SELECT 1").execute(pool).await.is_ok()
-}

@@ -1,0 +1,10 @@
+-- Profiles. The id is the account's id in auth. Handles are compared byte by byte ("C"), so that the order of
+-- pages is the same on every server.
+CREATE TABLE users (
+    user_id      UUID PRIMARY KEY,
+    handle       TEXT COLLATE "C" NOT NULL,
+    display_name TEXT NOT NULL,
+    state        TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'deleted')),
+    create_time  TIMESTAMPTZ NOT NULL,
+    CONSTRAINT users_handle_key UNIQUE (handle)
+);

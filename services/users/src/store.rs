@@ -1,0 +1,51 @@
+//! Where profiles live.
+
+mod postgres;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kit::store::{Error, Location, Unopened};
+
+use crate::domain::{Page, User, UserId};
+
+/// The statements of the service. Each is one round trip.
+#[async_trait]
+pub trait UserStore: Send + Sync {
+    /// The profile, in whatever state.
+    async fn find(&self, id: UserId) -> Result<Option<User>, Error>;
+
+    /// The profiles of those of `ids` that exist, in whatever state and order.
+    async fn find_all(&self, ids: &[UserId]) -> Result<Vec<User>, Error>;
+
+    /// The active users of a page by handle, and one more when there are more.
+    async fn list(&self, page: &Page) -> Result<Vec<User>, Error>;
+
+    /// Stores the profile. When the id is there already its handle and name are replaced and its state and
+    /// time stay: a sign-up may be repeated, with other names too, until its account is active. That nobody
+    /// has the handle is the unique constraint's rule.
+    async fn insert(&self, user: &User) -> Result<User, InsertError>;
+
+    /// Whether the database answers.
+    async fn answers(&self) -> bool;
+}
+
+/// Why a profile was not stored.
+#[derive(Debug)]
+pub enum InsertError {
+    /// Somebody else has the handle.
+    HandleTaken,
+    /// The id belongs to a profile that is suspended or deleted.
+    NotActive,
+    /// The store failed.
+    Store(Error),
+}
+
+/// Opens the store and brings it up to date.
+pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn UserStore>, Unopened> {
+    Ok(match location {
+        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+    })
+}

@@ -1,0 +1,28 @@
+//! The store on PostgreSQL.
+
+#[path = "sql.rs"]
+mod sql;
+
+use kit::{
+    config::Secret,
+    store::{Unopened, postgres},
+};
+
+pub(super) use sql::Sql;
+
+pub(super) type Db = sqlx::Postgres;
+
+/// `$1`: the ids as an array.
+const FIND_ALL: &str =
+    "SELECT user_id, handle, display_name, state, create_time FROM users WHERE user_id = ANY($1)";
+
+type Ids = Vec<uuid::Uuid>;
+
+fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
+    ids.collect()
+}
+
+pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<Sql, Unopened> {
+    let pool = postgres::open(url, "users", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
+    Ok(Sql { read: pool.clone(), write: pool })
+}

@@ -1,0 +1,28 @@
+//! The store on SQLite.
+
+#[path = "sql.rs"]
+mod sql;
+
+use std::path::Path;
+
+use kit::store::{Unopened, sqlite};
+
+pub(super) use sql::Sql;
+
+pub(super) type Db = sqlx::Sqlite;
+
+/// `$1`: the ids as a JSON array of hexadecimal texts. SQLite has no array parameter.
+const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time FROM users \
+     WHERE user_id IN (SELECT unhex(value) FROM json_each($1))";
+
+type Ids = String;
+
+fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
+    let quoted: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
+    format!("[{}]", quoted.join(","))
+}
+
+pub(super) async fn open(path: &Path) -> Result<Sql, Unopened> {
+    let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
+    Ok(Sql { read: pools.read, write: pools.write })
+}

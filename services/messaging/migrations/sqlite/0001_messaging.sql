@@ -1,0 +1,54 @@
+-- Which history the positions in cursors belong to. Whoever restores a backup changes the number, and cursors
+-- from the lost future are refused instead of skipping entries.
+CREATE TABLE epoch (
+    epoch INTEGER PRIMARY KEY NOT NULL
+) STRICT;
+INSERT INTO epoch (epoch) VALUES (1);
+
+-- How many conversations somebody is in, counted where it can be locked.
+CREATE TABLE people (
+    user_id            BLOB PRIMARY KEY NOT NULL,
+    conversation_count INTEGER NOT NULL
+) STRICT;
+
+-- A conversation, with the numbers that its log gives out: the row's lock orders the log.
+CREATE TABLE conversations (
+    conversation_id BLOB PRIMARY KEY NOT NULL,
+    creator_id      BLOB NOT NULL,
+    request_id      BLOB NOT NULL,
+    fingerprint     BLOB NOT NULL,
+    title           TEXT NOT NULL,
+    create_time     INTEGER NOT NULL,
+    last_seq        INTEGER NOT NULL,
+    message_count   INTEGER NOT NULL,
+    CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
+) STRICT;
+
+CREATE TABLE members (
+    conversation_id BLOB NOT NULL REFERENCES conversations,
+    user_id         BLOB NOT NULL,
+    PRIMARY KEY (conversation_id, user_id)
+) STRICT;
+CREATE INDEX members_by_user ON members (user_id, conversation_id);
+
+-- The log: gap-free seq by conversation. Entries that count as messages carry message_no too.
+CREATE TABLE entries (
+    conversation_id BLOB NOT NULL REFERENCES conversations,
+    seq             INTEGER NOT NULL,
+    message_no      INTEGER,
+    author_id       BLOB NOT NULL,
+    create_time     INTEGER NOT NULL,
+    body            BLOB NOT NULL,
+    PRIMARY KEY (conversation_id, seq)
+) STRICT;
+CREATE UNIQUE INDEX entries_by_message_no ON entries (conversation_id, message_no) WHERE message_no IS NOT NULL;
+
+-- The ids that senders gave their messages. Apart from the entries, because they outlive them.
+CREATE TABLE client_messages (
+    conversation_id   BLOB NOT NULL REFERENCES conversations,
+    author_id         BLOB NOT NULL,
+    client_message_id BLOB NOT NULL,
+    fingerprint       BLOB NOT NULL,
+    seq               INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, author_id, client_message_id)
+) STRICT;

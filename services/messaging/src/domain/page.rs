@@ -1,0 +1,62 @@
+//! Pages of a conversation's messages, newest first.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+
+use super::{ConversationId, Entry, Body};
+
+/// How many messages a page holds when the caller does not say.
+const DEFAULT_PAGE: usize = 100;
+
+/// One page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Only messages numbered below this.
+    pub before: i64,
+    /// How many at most.
+    pub size: usize,
+}
+
+/// A page token that no page of this conversation ended with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadToken;
+
+impl Page {
+    /// The page of `conversation` that `token` asks for; an empty token asks for the newest messages.
+    pub fn parse(size: i32, token: &str, conversation: ConversationId) -> Result<Self, BadToken> {
+        let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
+        let before = if token.is_empty() { i64::MAX } else { read_token(token, conversation)? };
+        Ok(Self { before, size })
+    }
+
+    /// The token of the page after the one that ended with `last`.
+    pub fn token_after(last: &Entry) -> String {
+        let Body::Message(message) = &last.body else { return String::new() };
+        BASE64URL.encode(format!("{}/{}", last.conversation, message.number))
+    }
+}
+
+fn read_token(token: &str, conversation: ConversationId) -> Result<i64, BadToken> {
+    let bytes = BASE64URL.decode(token).map_err(|_| BadToken)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| BadToken)?;
+    let (of, before) = text.split_once('/').ok_or(BadToken)?;
+    let before = before.parse().ok().filter(|before| *before > 0).ok_or(BadToken)?;
+    if of == conversation.to_string() { Ok(before) } else { Err(BadToken) }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_made_up_token_is_refused() {
+        let here = ConversationId(Uuid::from_u128(1));
+        for bad in ["x", "!", &BASE64URL.encode("a/1"), &BASE64URL.encode(format!("{here}/0"))] {
+            assert_eq!(Page::parse(0, bad, here), Err(BadToken), "{bad}");
+        }
+        let good = BASE64URL.encode(format!("{here}/41"));
+        assert_eq!(Page::parse(5, &good, here), Ok(Page { before: 41, size: 5 }));
+        assert_eq!(Page::parse(0, "", here), Ok(Page { before: i64::MAX, size: 100 }));
+    }
+}

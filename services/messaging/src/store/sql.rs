@@ -1,0 +1,285 @@
+//! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
+
+use async_trait::async_trait;
+use kit::store::{Error, Stamp, Unopened};
+use sqlx::{Pool, Row as _, Transaction};
+use uuid::Uuid;
+
+use super::{Db, begin, count_conversation, insert_members};
+use crate::{
+    domain::{
+        Body, Conversation, ConversationId, Entry, Epoch, Fingerprint, Message, NewConversation, NewMessage, UserId,
+    },
+    store::{AppendError, Appended, InsertError, MessagingStore, body},
+};
+
+/// The store on one database.
+pub(in crate::store) struct Sql {
+    read: Pool<Db>,
+    write: Pool<Db>,
+    epoch: Epoch,
+}
+
+type Row = <Db as sqlx::Database>::Row;
+
+impl Sql {
+    pub(super) async fn new(read: Pool<Db>, write: Pool<Db>) -> Result<Self, Unopened> {
+        let unread = |e: sqlx::Error| Unopened(format!("messaging's epoch cannot be read: {e}"));
+        let row = sqlx::query("SELECT epoch FROM epoch").fetch_one(&read).await.map_err(unread)?;
+        let epoch: i64 = row.try_get("epoch").map_err(unread)?;
+        let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
+        Ok(Self { read, write, epoch: Epoch(epoch) })
+    }
+
+    /// The entry that was stored under the client's id first, if the request asked for the same.
+    async fn first_entry(&self, new: &NewMessage) -> Result<Entry, AppendError> {
+        let row = sqlx::query(
+            "SELECT c.fingerprint, e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body \
+             FROM client_messages c JOIN entries e ON e.conversation_id = c.conversation_id AND e.seq = c.seq \
+             WHERE c.conversation_id = $1 AND c.author_id = $2 AND c.client_message_id = $3",
+        )
+        .bind(new.conversation.0)
+        .bind(new.author.0)
+        .bind(new.client_id)
+        .fetch_one(&self.write)
+        .await?;
+        let fingerprint = Fingerprint(row.try_get("fingerprint")?);
+        if fingerprint != new.fingerprint() {
+            return Err(AppendError::RequestIdReused);
+        }
+        Ok(entry(&row)?)
+    }
+
+    /// The conversation that the same request opened first, if it asked for the same.
+    async fn first_conversation(&self, new: &NewConversation) -> Result<Conversation, InsertError> {
+        let row = sqlx::query(
+            "SELECT conversation_id, fingerprint FROM conversations WHERE creator_id = $1 AND request_id = $2",
+        )
+        .bind(new.creator.0)
+        .bind(new.request_id)
+        .fetch_one(&self.write)
+        .await?;
+        let fingerprint = Fingerprint(row.try_get("fingerprint")?);
+        if fingerprint != new.fingerprint() {
+            return Err(InsertError::RequestIdReused);
+        }
+        let id = ConversationId(row.try_get("conversation_id")?);
+        let found = self.find(id, new.creator).await?;
+        found.ok_or(InsertError::Store(Error::Corrupt(format!("the creator of {id} is not in it"))))
+    }
+}
+
+#[async_trait]
+impl MessagingStore for Sql {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
+        let row =
+            sqlx::query("SELECT conversation_id FROM conversations WHERE creator_id = $1 AND request_id = $2")
+                .bind(creator.0)
+                .bind(request_id)
+                .fetch_optional(&self.read)
+                .await?;
+        Ok(row.map(|row| row.try_get("conversation_id").map(ConversationId)).transpose()?)
+    }
+
+    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError> {
+        let mut tx = begin(&self.write).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO conversations (conversation_id, creator_id, request_id, fingerprint, title, create_time, \
+             last_seq, message_count) VALUES ($1, $2, $3, $4, $5, $6, 1, 0) \
+             ON CONFLICT (creator_id, request_id) DO NOTHING",
+        )
+        .bind(new.id.0)
+        .bind(new.creator.0)
+        .bind(new.request_id)
+        .bind(new.fingerprint().0)
+        .bind(&new.title)
+        .bind(Stamp(new.create_time))
+        .execute(&mut *tx)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            tx.rollback().await?;
+            return self.first_conversation(new).await;
+        }
+        let counted = count_conversation(&mut tx, &new.members, limit).await?;
+        if usize::try_from(counted).unwrap_or(usize::MAX) < new.members.len() {
+            tx.rollback().await?;
+            return Err(InsertError::TooManyConversations);
+        }
+        insert_members(&mut tx, new.id.0, &new.members).await?;
+        insert_entry(&mut tx, &first_entry(new)).await?;
+        tx.commit().await?;
+        Ok(opened(new))
+    }
+
+    async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error> {
+        // One statement, so that members and numbers are of one moment.
+        let rows = sqlx::query(
+            "SELECT c.title, c.create_time, c.last_seq, c.message_count, m.user_id \
+             FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
+             WHERE c.conversation_id = $1 AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY m.user_id",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .fetch_all(&self.read)
+        .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let create_time: Stamp = first.try_get("create_time")?;
+        Ok(Some(Conversation {
+            id,
+            title: first.try_get("title")?,
+            members: rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?,
+            create_time: create_time.0,
+            last_seq: first.try_get("last_seq")?,
+            message_count: first.try_get("message_count")?,
+        }))
+    }
+
+    async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
+        let mut tx = begin(&self.write).await?;
+        // Takes the row's lock, asks for membership and gives out both numbers, in one round trip. A repeat
+        // rolls the numbers back.
+        let numbers = sqlx::query(
+            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1 \
+             WHERE conversation_id = $1 AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) RETURNING last_seq, message_count",
+        )
+        .bind(new.conversation.0)
+        .bind(new.author.0)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(AppendError::NotFound)?;
+        let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
+        let claimed = sqlx::query(
+            "INSERT INTO client_messages (conversation_id, author_id, client_message_id, fingerprint, seq) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (conversation_id, author_id, client_message_id) DO NOTHING",
+        )
+        .bind(new.conversation.0)
+        .bind(new.author.0)
+        .bind(new.client_id)
+        .bind(new.fingerprint().0)
+        .bind(entry.seq)
+        .execute(&mut *tx)
+        .await?;
+        if claimed.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(Appended { entry: self.first_entry(new).await?, is_new: false });
+        }
+        insert_entry(&mut tx, &entry).await?;
+        tx.commit().await?;
+        Ok(Appended { entry, is_new: true })
+    }
+
+    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let rows = sqlx::query(
+            "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
+             WHERE conversation_id = $1 AND message_no IS NOT NULL AND message_no < $2 \
+             ORDER BY message_no DESC LIMIT $3",
+        )
+        .bind(id.0)
+        .bind(before)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let rows = sqlx::query(
+            "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
+             WHERE conversation_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        )
+        .bind(id.0)
+        .bind(after)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    async fn heads(&self, member: UserId) -> Result<Vec<(ConversationId, i64)>, Error> {
+        let rows = sqlx::query(
+            "SELECT c.conversation_id, c.last_seq FROM members m \
+             JOIN conversations c ON c.conversation_id = m.conversation_id WHERE m.user_id = $1",
+        )
+        .bind(member.0)
+        .fetch_all(&self.read)
+        .await?;
+        let head = |row: &Row| -> Result<_, sqlx::Error> {
+            Ok((ConversationId(row.try_get("conversation_id")?), row.try_get("last_seq")?))
+        };
+        Ok(rows.iter().map(head).collect::<Result<_, _>>()?)
+    }
+
+    async fn answers(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+    }
+}
+
+async fn insert_entry(tx: &mut Transaction<'_, Db>, entry: &Entry) -> Result<(), sqlx::Error> {
+    let message_no = match &entry.body {
+        Body::Message(message) => Some(message.number),
+        Body::Created { .. } => None,
+    };
+    sqlx::query(
+        "INSERT INTO entries (conversation_id, seq, message_no, author_id, create_time, body) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(entry.conversation.0)
+    .bind(entry.seq)
+    .bind(message_no)
+    .bind(entry.author.0)
+    .bind(Stamp(entry.create_time))
+    .bind(body::encode(&entry.body))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn first_entry(new: &NewConversation) -> Entry {
+    Entry {
+        conversation: new.id,
+        seq: 1,
+        author: new.creator,
+        create_time: new.create_time,
+        body: Body::Created { members: new.members.clone(), title: new.title.clone() },
+    }
+}
+
+fn opened(new: &NewConversation) -> Conversation {
+    Conversation {
+        id: new.id,
+        title: new.title.clone(),
+        members: new.members.clone(),
+        create_time: new.create_time,
+        last_seq: 1,
+        message_count: 0,
+    }
+}
+
+fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
+    let message = Message { id: new.id, client_id: new.client_id, number, text: new.text.clone() };
+    Entry {
+        conversation: new.conversation,
+        seq,
+        author: new.author,
+        create_time: new.create_time,
+        body: Body::Message(message),
+    }
+}
+
+fn entry(row: &Row) -> Result<Entry, Error> {
+    let create_time: Stamp = row.try_get("create_time")?;
+    let stored: Vec<u8> = row.try_get("body")?;
+    Ok(Entry {
+        conversation: ConversationId(row.try_get("conversation_id")?),
+        seq: row.try_get("seq")?,
+        author: UserId(row.try_get("author_id")?),
+        create_time: create_time.0,
+        body: body::decode(&stored, row.try_get("message_no")?)?,
+    })
+}

@@ -1,0 +1,54 @@
+//! The store on SQLite.
+
+#[path = "sql.rs"]
+mod sql;
+
+use std::path::Path;
+
+use kit::store::{Unopened, sqlite};
+use sqlx::{Pool, Transaction};
+use uuid::Uuid;
+
+use crate::domain::UserId;
+
+pub(super) type Db = sqlx::Sqlite;
+
+pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
+    let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
+    sql::Sql::new(pools.read, pools.write).await
+}
+
+/// IMMEDIATE: a transaction that reads first and writes then would get BUSY at once when another has written.
+async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
+    pool.begin_with("BEGIN IMMEDIATE").await
+}
+
+/// Counts a conversation for each of `people`; the answer is for how many there was room. SQLite works in this
+/// process: a statement for each costs no round trip.
+async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], limit: u32) -> sqlx::Result<u64> {
+    let mut counted = 0;
+    for person in people {
+        let done = sqlx::query(
+            "INSERT INTO people (user_id, conversation_count) VALUES ($1, 1) \
+             ON CONFLICT (user_id) DO UPDATE SET conversation_count = people.conversation_count + 1 \
+             WHERE people.conversation_count < $2",
+        )
+        .bind(person.0)
+        .bind(i64::from(limit))
+        .execute(&mut **tx)
+        .await?;
+        counted += done.rows_affected();
+    }
+    Ok(counted)
+}
+
+async fn insert_members(tx: &mut Transaction<'_, Db>, conversation: Uuid, people: &[UserId]) -> sqlx::Result<()> {
+    for person in people {
+        sqlx::query("INSERT INTO members (conversation_id, user_id) VALUES ($1, $2)")
+            .bind(conversation)
+            .bind(person.0)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}

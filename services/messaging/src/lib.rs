@@ -1,1 +1,69 @@
+//! The messaging service: conversations, what is said in them, and its delivery.
+//!
+//! Truth is one gap-free log per conversation. Whatever was acknowledged is on disk; whatever was not may be
+//! sent again under the same client id. Of people it knows ids only: whether somebody exists, users says.
 
+mod api;
+pub mod config;
+mod delivery;
+pub mod domain;
+pub mod store;
+
+use std::{io, sync::Arc};
+
+use kit::{
+    Ambient,
+    bus::Bus,
+    client::Peer,
+    health::{Needs, Readiness},
+    server::{self, Surroundings},
+    shutdown::Shutdown,
+};
+use proto::messaging::v1::messaging_service_server::{MessagingServiceServer, SERVICE_NAME};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+pub use config::Config;
+use delivery::Hub;
+pub use store::MessagingStore;
+
+/// The service, before it is served.
+pub struct Messaging {
+    /// What was configured.
+    pub config: Config,
+    /// Where conversations live.
+    pub store: Arc<dyn MessagingStore>,
+    /// Carries wake-ups between replicas.
+    pub bus: Arc<dyn Bus>,
+    /// Says who exists.
+    pub users: Peer,
+    /// Time and randomness.
+    pub ambient: Ambient,
+}
+
+impl Messaging {
+    /// What the service needs to be ready.
+    pub fn needs(&self) -> Needs {
+        let store = Arc::clone(&self.store);
+        Needs::new().and("database", move || {
+            let store = Arc::clone(&store);
+            async move { store.answers().await }
+        })
+    }
+
+    /// Serves on `listener` until the shutdown's drain is over.
+    pub async fn serve(
+        self,
+        surroundings: Surroundings,
+        readiness: Readiness,
+        listener: TcpListener,
+        shutdown: Shutdown,
+    ) -> io::Result<()> {
+        let most = surroundings.limits.message_bytes;
+        let hub = Hub::start(&self.config, Arc::clone(&self.bus), shutdown.drain_token());
+        let api = MessagingServiceServer::new(api::Api::new(self, hub, most))
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most);
+        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+    }
+}

@@ -1,0 +1,240 @@
+//! For every conversation of its user, a stream carries each entry past the position that the client named, or
+//! that the stream announced: once, in order, without a gap, for as long as the stream lives.
+//!
+//! How: the stream registers its mailbox first, then reads what was missed, then follows. The bus tells the
+//! hub that a conversation has moved; the hub marks the mailboxes; each stream reads its entries from the
+//! store past the position it has sent. A signal that is lost, doubled or late changes only the time.
+
+mod subscription;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use kit::{
+    bus::{Bus, Heard, Signal},
+    context::User,
+    error,
+};
+use tokio::sync::{Notify, futures::Notified};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+pub(crate) use subscription::Subscription;
+
+use crate::{
+    Config,
+    domain::{Conversation, ConversationId, UserId},
+};
+
+/// The channel on which "conversation C has reached N" travels.
+const ENTRIES: &str = "messaging.entries";
+/// The channel on which "user U is in another conversation" travels.
+const MEMBERS: &str = "messaging.members";
+
+/// All streams of this process.
+pub(crate) struct Hub {
+    bus: Arc<dyn Bus>,
+    streams_per_session: usize,
+    streams_per_user: usize,
+    /// Ends all streams.
+    draining: CancellationToken,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    next_id: u64,
+    by_user: HashMap<Uuid, Vec<Arc<Slot>>>,
+    by_conversation: HashMap<ConversationId, HashMap<u64, Arc<Slot>>>,
+}
+
+/// What the hub knows of one stream. Shared by the hub, which marks, and the stream, which reads.
+struct Slot {
+    id: u64,
+    user: Uuid,
+    session: Uuid,
+    marks: Mutex<Marks>,
+    notify: Notify,
+}
+
+/// What has moved since the stream looked last. Bounded by the user's conversations.
+#[derive(Default)]
+struct Marks {
+    conversations: HashSet<ConversationId>,
+    /// Conversations may have been added, or signals lost: look at all of them.
+    everything: bool,
+}
+
+impl Slot {
+    fn mark(&self, change: impl FnOnce(&mut Marks)) {
+        change(&mut lock(&self.marks));
+        self.notify.notify_one();
+    }
+}
+
+/// Marks are plain data: whoever panicked while holding them left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    /// Starts listening to the bus; stops when `draining` begins.
+    pub(crate) fn start(config: &Config, bus: Arc<dyn Bus>, draining: CancellationToken) -> Arc<Self> {
+        let hub = Arc::new(Self {
+            bus,
+            streams_per_session: config.streams_per_session,
+            streams_per_user: config.streams_per_user,
+            draining,
+            registry: Mutex::default(),
+        });
+        // Listening begins here, before any stream can register.
+        tokio::spawn(Arc::clone(&hub).follow(ENTRIES, Self::wake_conversation));
+        tokio::spawn(Arc::clone(&hub).follow(MEMBERS, Self::wake_user));
+        hub
+    }
+
+    /// Tells all replicas that the log of `conversation` has reached `seq`.
+    pub(crate) fn reached(&self, conversation: ConversationId, seq: i64) {
+        self.bus.publish(ENTRIES, Signal { subject: conversation.0, reached: seq });
+    }
+
+    /// Tells all replicas that the members have another conversation.
+    pub(crate) fn announce(&self, conversation: &Conversation) {
+        for member in &conversation.members {
+            self.bus.publish(MEMBERS, Signal { subject: member.0, reached: conversation.last_seq });
+        }
+    }
+
+    /// A mailbox for a new stream of `user`.
+    pub(crate) fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
+        let mut registry = lock(&self.registry);
+        let mine = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
+        let of_session = mine.iter().filter(|slot| slot.session == user.session).count();
+        if of_session >= self.streams_per_session {
+            return Err(too_many("session", self.streams_per_session));
+        }
+        if mine.len() >= self.streams_per_user {
+            return Err(too_many("user", self.streams_per_user));
+        }
+        registry.next_id += 1;
+        let slot = Arc::new(Slot {
+            id: registry.next_id,
+            user: user.id,
+            session: user.session,
+            marks: Mutex::new(Marks { everything: true, ..Marks::default() }),
+            notify: Notify::new(),
+        });
+        registry.by_user.entry(user.id).or_default().push(Arc::clone(&slot));
+        metrics::gauge!("messaging_streams").increment(1);
+        Ok(Mailbox { hub: Arc::clone(self), slot, conversations: HashSet::new() })
+    }
+
+    async fn follow(self: Arc<Self>, channel: &'static str, wake: fn(&Self, Uuid)) {
+        let mut listener = self.bus.listen(channel);
+        loop {
+            let heard = tokio::select! {
+                heard = listener.next() => heard,
+                () = self.draining.cancelled() => return,
+            };
+            match heard {
+                Heard::Signal(signal) => wake(&self, signal.subject),
+                Heard::Missed => self.wake_all(),
+                Heard::Closed => return,
+            }
+        }
+    }
+
+    fn wake_conversation(&self, subject: Uuid) {
+        let id = ConversationId(subject);
+        for slot in lock(&self.registry).by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
+            slot.mark(|marks| {
+                marks.conversations.insert(id);
+            });
+        }
+    }
+
+    fn wake_user(&self, subject: Uuid) {
+        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+            slot.mark(|marks| marks.everything = true);
+        }
+    }
+
+    fn wake_all(&self) {
+        for slot in lock(&self.registry).by_user.values().flatten() {
+            slot.mark(|marks| marks.everything = true);
+        }
+    }
+}
+
+fn too_many(whose: &str, limit: usize) -> Status {
+    let message = format!("this {whose} holds {limit} streams already; close one first");
+    error::status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message)
+}
+
+/// A stream's end of the hub. Dropped with the stream, which frees its place.
+pub(crate) struct Mailbox {
+    hub: Arc<Hub>,
+    slot: Arc<Slot>,
+    conversations: HashSet<ConversationId>,
+}
+
+/// What a mailbox held.
+pub(crate) struct Mail {
+    pub(crate) conversations: HashSet<ConversationId>,
+    pub(crate) everything: bool,
+}
+
+impl Mailbox {
+    pub(crate) fn user(&self) -> UserId {
+        UserId(self.slot.user)
+    }
+
+    /// Wakes this stream for `id` from now on. Whether it did not before.
+    pub(crate) fn follow(&mut self, id: ConversationId) -> bool {
+        let is_new = self.conversations.insert(id);
+        if is_new {
+            let mut registry = lock(&self.hub.registry);
+            registry.by_conversation.entry(id).or_default().insert(self.slot.id, Arc::clone(&self.slot));
+        }
+        is_new
+    }
+
+    /// Takes what was marked.
+    pub(crate) fn take(&self) -> Mail {
+        let marks = std::mem::take(&mut *lock(&self.slot.marks));
+        Mail { conversations: marks.conversations, everything: marks.everything }
+    }
+
+    /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].
+    pub(crate) fn marked(&self) -> Notified<'_> {
+        self.slot.notify.notified()
+    }
+
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.hub.draining
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let mut registry = lock(&self.hub.registry);
+        if let Some(mine) = registry.by_user.get_mut(&self.slot.user) {
+            mine.retain(|slot| slot.id != self.slot.id);
+            if mine.is_empty() {
+                registry.by_user.remove(&self.slot.user);
+            }
+        }
+        for id in &self.conversations {
+            if let Some(streams) = registry.by_conversation.get_mut(id) {
+                streams.remove(&self.slot.id);
+                if streams.is_empty() {
+                    registry.by_conversation.remove(id);
+                }
+            }
+        }
+        metrics::gauge!("messaging_streams").decrement(1);
+    }
+}

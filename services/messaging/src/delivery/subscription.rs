@@ -1,0 +1,246 @@
+//! One stream. It reads from the store only when its client takes something, so a slow client costs one batch
+//! of memory, never a queue.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{Stream, stream};
+use kit::{Ambient, Context, Timestamp, error};
+use proto::messaging::v1::{CaughtUp, NewEntry, SubscribeResponse, subscribe_response::Event};
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::{Code, Status};
+
+use super::Mailbox;
+use crate::{
+    Messaging, MessagingStore,
+    api::wire,
+    domain::{ConversationId, Cursor, Entry},
+};
+
+/// What an entry may take in memory: a text of 16 KiB with ids and names around it, rounded up.
+const ENTRY_BYTES: usize = 20 * 1024;
+/// What an announced conversation may take: 1 000 members of 36 characters, rounded up.
+const CONVERSATION_BYTES: usize = 64 * 1024;
+
+/// The state of one stream.
+pub(crate) struct Subscription {
+    store: Arc<dyn MessagingStore>,
+    ambient: Ambient,
+    mailbox: Mailbox,
+    heartbeat: Duration,
+    /// How many entries one batch holds.
+    batch: usize,
+    /// How many conversations are announced at once.
+    announced_at_once: usize,
+    /// When the token that opened the stream ends.
+    expires: Timestamp,
+    /// When the caller said that the stream should end.
+    deadline: Option<Instant>,
+    /// What the client named.
+    named: HashMap<ConversationId, i64>,
+    /// What the client has of each conversation: the entries up to this one.
+    sent: HashMap<ConversationId, i64>,
+    /// Conversations that are to be announced, in order.
+    unannounced: VecDeque<(ConversationId, i64)>,
+    /// Conversations that may hold entries past what was sent; each once, first come first served.
+    dirty: VecDeque<ConversationId>,
+    queued: HashSet<ConversationId>,
+    /// Read and not yet taken by the client. At most one batch.
+    outgoing: VecDeque<SubscribeResponse>,
+    caught_up: bool,
+    /// The stream ends after `outgoing`.
+    ended: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(
+        service: &Messaging,
+        mailbox: Mailbox,
+        context: &Context,
+        named: HashMap<ConversationId, i64>,
+    ) -> Result<Self, Status> {
+        let budget = service.config.undelivered_bytes;
+        Ok(Self {
+            store: Arc::clone(&service.store),
+            ambient: service.ambient.clone(),
+            mailbox,
+            heartbeat: service.config.heartbeat.0,
+            batch: (budget / ENTRY_BYTES).max(1),
+            announced_at_once: (budget / CONVERSATION_BYTES).max(1),
+            expires: context.user()?.expires,
+            deadline: context.deadline,
+            named,
+            sent: HashMap::new(),
+            unannounced: VecDeque::new(),
+            dirty: VecDeque::new(),
+            queued: HashSet::new(),
+            outgoing: VecDeque::new(),
+            caught_up: false,
+            ended: false,
+        })
+    }
+
+    /// The events, until the stream has a reason to end.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<SubscribeResponse, Status>> + Send {
+        stream::unfold(self, |mut subscription| async move {
+            let event = subscription.next().await?;
+            subscription.ended |= event.is_err();
+            Some((event, subscription))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<SubscribeResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            if let Some(end) = self.end() {
+                return Some(Err(end));
+            }
+            if let Some(event) = self.outgoing.pop_front() {
+                return Some(Ok(event));
+            }
+            if let Err(status) = self.advance().await {
+                return Some(Err(status));
+            }
+        }
+    }
+
+    /// Takes the next step: something into `outgoing`, or a wait.
+    async fn advance(&mut self) -> Result<(), Status> {
+        let mail = self.mailbox.take();
+        if mail.everything {
+            self.look_at_everything().await?;
+        }
+        for id in mail.conversations {
+            self.enqueue(id);
+        }
+        if !self.unannounced.is_empty() {
+            self.announce().await
+        } else if let Some(id) = self.dirty.pop_front() {
+            self.queued.remove(&id);
+            self.read(id).await
+        } else if self.caught_up {
+            self.wait().await;
+            Ok(())
+        } else {
+            self.caught_up = true;
+            self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {})));
+            Ok(())
+        }
+    }
+
+    /// Why the stream ends now, if it does.
+    fn end(&self) -> Option<Status> {
+        if self.mailbox.draining().is_cancelled() {
+            let message = "the server stops; subscribe again with the newest cursors";
+            return Some(error::status(Code::Unavailable, "SERVER_STOPPING", message));
+        }
+        if self.ambient.now() >= self.expires {
+            let message = "the access token has expired; refresh it and subscribe again";
+            return Some(error::status(Code::Unauthenticated, "TOKEN_EXPIRED", message));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the stream's time is over"));
+        }
+        None
+    }
+
+    /// Compares all conversations with what was sent. Follows new ones first and reads the heads again after
+    /// that, so that nothing falls between the look and the listening.
+    async fn look_at_everything(&mut self) -> Result<(), Status> {
+        loop {
+            let heads = self.store.heads(self.mailbox.user()).await?;
+            let mut added = false;
+            for (id, _) in &heads {
+                added |= self.mailbox.follow(*id);
+            }
+            if !added {
+                self.compare(heads);
+                return Ok(());
+            }
+        }
+    }
+
+    fn compare(&mut self, heads: Vec<(ConversationId, i64)>) {
+        for (id, head) in heads {
+            match (self.sent.get(&id), self.named.remove(&id)) {
+                (Some(sent), _) if *sent >= head => {}
+                (Some(_), _) => self.enqueue(id),
+                (None, Some(named)) => {
+                    self.sent.insert(id, named);
+                    self.enqueue(id);
+                }
+                (None, None) => {
+                    // A conversation that was there before the stream is announced as of now; one that came
+                    // later is announced empty, and its whole log follows.
+                    let from = if self.caught_up { 0 } else { head };
+                    self.sent.insert(id, from);
+                    self.unannounced.push_back((id, from));
+                    self.enqueue(id);
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: ConversationId) {
+        if self.queued.insert(id) {
+            self.dirty.push_back(id);
+        }
+    }
+
+    async fn announce(&mut self) -> Result<(), Status> {
+        for _ in 0..self.announced_at_once {
+            let Some((id, from)) = self.unannounced.pop_front() else { break };
+            if let Some(found) = self.store.find(id, self.mailbox.user()).await? {
+                let cursor = self.cursor(id, from);
+                self.outgoing.push_back(event(Event::Conversation(wire::conversation(found, cursor))));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, id: ConversationId) -> Result<(), Status> {
+        let Some(after) = self.sent.get(&id).copied() else { return Ok(()) };
+        let entries = self.store.list_entries(id, after, self.batch).await?;
+        if entries.len() == self.batch {
+            // There may be more: behind the others, so that a long log does not starve them.
+            self.enqueue(id);
+        }
+        for entry in entries {
+            self.sent.insert(id, entry.seq);
+            let event = self.new_entry(entry);
+            self.outgoing.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// Until something is marked, or the stream ends, or it is time for a sign of life.
+    async fn wait(&mut self) {
+        let left = self.ambient.now().until(self.expires);
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + left);
+        tokio::select! {
+            () = self.mailbox.marked() => {}
+            () = self.mailbox.draining().cancelled() => {}
+            () = sleep(left) => {}
+            () = sleep_until(deadline) => {}
+            () = sleep(self.heartbeat) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
+        }
+    }
+
+    fn new_entry(&self, entry: Entry) -> SubscribeResponse {
+        let cursor = self.cursor(entry.conversation, entry.seq);
+        event(Event::Entry(NewEntry { entry: Some(entry.into()), cursor }))
+    }
+
+    fn cursor(&self, conversation: ConversationId, seq: i64) -> String {
+        Cursor { epoch: self.store.epoch(), conversation, seq }.encode()
+    }
+}
+
+fn event(event: Event) -> SubscribeResponse {
+    SubscribeResponse { event: Some(event) }
+}

@@ -1,0 +1,199 @@
+// Who is signed in. The access token lives in this tab's memory; the refresh token lives in an httpOnly cookie
+// that no script can read. Tabs share the cookie, so whatever uses or changes it runs under one lock.
+
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Client, Code, ConnectError } from "@connectrpc/connect";
+
+import { Backoff, sleep, waitAfter } from "./backoff.js";
+import type { Browser } from "./browser.js";
+import { isTransient } from "./errors.js";
+import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
+
+/** Where a session stands. While `restoring`, nobody knows yet whether the cookie still counts. */
+export type SessionState =
+  | { readonly kind: "restoring" }
+  | { readonly kind: "signedOut" }
+  | { readonly kind: "signedIn"; readonly userId: string };
+
+export interface NewAccount {
+  readonly email: string;
+  readonly password: string;
+  readonly handle: string;
+  readonly displayName: string;
+}
+
+/** What tabs tell each other. Neither message holds a secret. */
+type TabMessage = "signedIn" | "signedOut";
+
+interface AccessToken {
+  readonly value: string;
+  /** From when on it is replaced before use. */
+  readonly refreshAtMs: number;
+}
+
+const LOCK = "trellis.session";
+/** A sign that somebody signed in here: without it, no call is made that could only be refused. */
+const HINT = "trellis.signed-in";
+/** A token is replaced this long before it ends. */
+const MARGIN_MS = 60_000;
+/** However wrong this machine's clock is, a new token is used for so long, unless the server refuses it. */
+const LEAST_USE_MS = 15_000;
+
+export class Session {
+  readonly #auth: Client<typeof AuthService>;
+  readonly #browser: Browser;
+  readonly #listeners = new Set<(state: SessionState) => void>();
+  #state: SessionState = { kind: "signedOut" };
+  #token: AccessToken | undefined;
+  #refreshing: Promise<string> | undefined;
+  /** Ends the proactive refresh of the token before. */
+  #keeper = new AbortController();
+
+  constructor(auth: Client<typeof AuthService>, browser: Browser) {
+    this.#auth = auth;
+    this.#browser = browser;
+    browser.channel.listen((message) => this.#onTabMessage(message as TabMessage));
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Calls back after each change. Answers how to stop. */
+  onChange(listener: (state: SessionState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes up the session of an earlier visit, if there is one. Waits for the server as long as it takes. */
+  async restore(): Promise<void> {
+    if (this.#browser.store.get(HINT) === null) return;
+    this.#become({ kind: "restoring" });
+    await this.#refreshUntilAnswered(new AbortController().signal);
+  }
+
+  async signUp(account: NewAccount): Promise<void> {
+    await this.#open(async () => {
+      const request = { ...account, refreshDelivery: RefreshDelivery.COOKIE };
+      return (await this.#auth.signUp(request)).tokens;
+    });
+  }
+
+  async signIn(email: string, password: string): Promise<void> {
+    await this.#open(async () => {
+      const request = { email, password, refreshDelivery: RefreshDelivery.COOKIE };
+      return (await this.#auth.signIn(request)).tokens;
+    });
+  }
+
+  /** Ends the session on the server and in every tab. Fails when the server cannot be told. */
+  async signOut(): Promise<void> {
+    await this.#browser.exclusive(LOCK, async () => {
+      await this.#auth.signOut({});
+      this.#forget();
+    });
+    this.#tell("signedOut");
+  }
+
+  /** A token that is good for a call now. */
+  async accessToken(): Promise<string> {
+    const token = this.#token;
+    return token && Date.now() < token.refreshAtMs ? token.value : this.#refresh();
+  }
+
+  /** A token other than `refused`, which the server did not take. */
+  async replace(refused: string): Promise<string> {
+    const token = this.#token;
+    return token && token.value !== refused ? token.value : this.#refresh();
+  }
+
+  async #open(call: () => Promise<Tokens | undefined>): Promise<void> {
+    await this.#browser.exclusive(LOCK, async () => this.#accept(await call()));
+    this.#tell("signedIn");
+  }
+
+  /** One attempt, shared by all who ask while it runs. */
+  #refresh(): Promise<string> {
+    this.#refreshing ??= this.#browser
+      .exclusive(LOCK, () => this.#exchange())
+      .finally(() => {
+        this.#refreshing = undefined;
+      });
+    return this.#refreshing;
+  }
+
+  async #exchange(): Promise<string> {
+    if (this.#browser.store.get(HINT) === null) {
+      this.#forget();
+      throw new ConnectError("nobody is signed in", Code.Unauthenticated);
+    }
+    try {
+      const { tokens } = await this.#auth.refreshToken({});
+      return this.#accept(tokens);
+    } catch (error) {
+      if (!isTransient(error)) this.#forget();
+      throw error;
+    }
+  }
+
+  #accept(tokens: Tokens | undefined): string {
+    if (!tokens?.accessExpireTime) throw new ConnectError("the answer holds no tokens", Code.DataLoss);
+    const now = Date.now();
+    const lifeMs = timestampMs(tokens.accessExpireTime) - now;
+    const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
+    this.#token = { value: tokens.accessToken, refreshAtMs: now + useMs };
+    this.#browser.store.set(HINT, "1");
+    this.#keepFresh(useMs);
+    this.#become({ kind: "signedIn", userId: tokens.userId });
+    return tokens.accessToken;
+  }
+
+  #forget(): void {
+    this.#keeper.abort();
+    this.#token = undefined;
+    this.#browser.store.remove(HINT);
+    this.#become({ kind: "signedOut" });
+  }
+
+  /** Replaces the token before it ends, so that no call has to wait for that. */
+  #keepFresh(useMs: number): void {
+    this.#keeper.abort();
+    const { signal } = (this.#keeper = new AbortController());
+    void sleep(useMs, signal).then(() => this.#refreshUntilAnswered(signal));
+  }
+
+  async #refreshUntilAnswered(signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff();
+    while (!signal.aborted) {
+      try {
+        await this.#refresh();
+        return;
+      } catch (error) {
+        // A refusal has already signed this tab out.
+        if (!isTransient(error)) return;
+        await waitAfter(error, backoff, signal);
+      }
+    }
+  }
+
+  #onTabMessage(message: TabMessage): void {
+    if (message === "signedOut") this.#forget();
+    // The cookie may be somebody else's now.
+    else void this.#refreshUntilAnswered(new AbortController().signal);
+  }
+
+  #tell(message: TabMessage): void {
+    this.#browser.channel.post(message);
+  }
+
+  #become(state: SessionState): void {
+    const before = this.#state;
+    this.#state = state;
+    const same = before.kind === state.kind && userOf(before) === userOf(state);
+    if (!same) for (const listener of this.#listeners) listener(state);
+  }
+}
+
+function userOf(state: SessionState): string | undefined {
+  return state.kind === "signedIn" ? state.userId : undefined;
+}

@@ -1,0 +1,50 @@
+// The SDK's front door.
+
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+
+import { type Browser, thisBrowser } from "./browser.js";
+import { type Cursors, type FeedEvent, follow } from "./feed.js";
+import { AuthService } from "./gen/trellis/auth/v1/auth_pb.js";
+import { MessagingService } from "./gen/trellis/messaging/v1/messaging_pb.js";
+import { UsersService } from "./gen/trellis/users/v1/users_pb.js";
+import { Outbox } from "./outbox.js";
+import { Session } from "./session.js";
+import { publicTransport, signedInTransport } from "./transport.js";
+
+export interface TrellisOptions {
+  /** Where the gateway is, such as `https://chat.example.com`. */
+  readonly baseUrl: string;
+  /** The browser's storage, locks and channels; tests pass their own. */
+  readonly browser?: Browser;
+}
+
+export interface Trellis {
+  readonly session: Session;
+  readonly users: Client<typeof UsersService>;
+  readonly messaging: Client<typeof MessagingService>;
+  /** The messages that `userId` writes. One outbox a user and page. */
+  outbox(userId: string): Outbox;
+  /** What happens in the user's conversations from `cursors` on, until `signal` is aborted or the session ends. */
+  follow(cursors: Cursors, signal: AbortSignal): AsyncIterable<FeedEvent>;
+}
+
+export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptions): Trellis {
+  const session = new Session(createClient(AuthService, publicTransport(baseUrl)), browser);
+  const transport = signedInTransport(baseUrl, session);
+  const messaging = createClient(MessagingService, transport);
+  return {
+    session,
+    messaging,
+    users: createClient(UsersService, transport),
+    outbox: (userId) => new Outbox({ userId, store: browser.store, send: sendThrough(messaging) }),
+    follow: (cursors, signal) => follow({ messaging, session }, cursors, signal),
+  };
+}
+
+function sendThrough(messaging: Client<typeof MessagingService>): ConstructorParameters<typeof Outbox>[0]["send"] {
+  return async ({ conversationId, clientMessageId, text }, signal) => {
+    const { entry } = await messaging.sendMessage({ conversationId, clientMessageId, text }, { signal });
+    if (!entry) throw new ConnectError("the answer holds no entry", Code.DataLoss);
+    return entry;
+  };
+}

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Code, ConnectError } from "@connectrpc/connect";
+
+import { isTransient, reasonOf, retryDelayOf, violationsOf } from "../src/errors.js";
+import { BadRequestSchema } from "../src/gen/google/rpc/error_details_pb.js";
+import { networkFailure, refusal } from "./fakes.js";
+
+test("a lost connection is worth a repeat, an error of the server's own is not", () => {
+  assert.ok(isTransient(networkFailure()));
+  assert.ok(isTransient(new ConnectError("missing trailer", Code.Unknown)));
+  assert.ok(isTransient(refusal(Code.Unavailable, "SERVER_STOPPING")));
+  assert.ok(!isTransient(refusal(Code.Internal, "INTERNAL")));
+  assert.ok(!isTransient(refusal(Code.NotFound, "CONVERSATION_NOT_FOUND")));
+});
+
+test("a quota is worth a repeat when it says when", () => {
+  const headers = { "retry-after": "3" };
+  const quota = new ConnectError("slow down", Code.ResourceExhausted, headers);
+  assert.equal(retryDelayOf(quota), 3_000);
+  assert.ok(isTransient(quota));
+  assert.ok(!isTransient(refusal(Code.ResourceExhausted, "TOO_MANY_CONVERSATIONS")));
+});
+
+test("details are read", () => {
+  assert.equal(reasonOf(refusal(Code.AlreadyExists, "HANDLE_TAKEN")), "HANDLE_TAKEN");
+  assert.equal(reasonOf(networkFailure()), "");
+  const fieldViolations = [{ field: "email", description: "must be an e-mail address" }];
+  const bad = new ConnectError("bad", Code.InvalidArgument, undefined, [
+    { desc: BadRequestSchema, value: { fieldViolations } },
+  ]);
+  assert.deepEqual([...violationsOf(bad)], [["email", "must be an e-mail address"]]);
+});

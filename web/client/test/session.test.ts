@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
+
+import type { Browser } from "../src/browser.js";
+import { AuthService } from "../src/gen/trellis/auth/v1/auth_pb.js";
+import { Session } from "../src/session.js";
+import { MemoryStore, refusal, until } from "./fakes.js";
+
+/** Several tabs of one browser, and the server with its one cookie. */
+class House {
+  readonly store = new MemoryStore();
+  readonly #ears: ((message: unknown) => void)[] = [];
+  #last: Promise<unknown> = Promise.resolve();
+  cookie: string | undefined;
+  refreshes = 0;
+  failures: Error[] = [];
+
+  tab(): Session {
+    const ear = this.#ears.length;
+    const browser: Browser = {
+      store: this.store,
+      exclusive: (_, task) => {
+        const run = this.#last.then(task);
+        this.#last = run.catch(() => {});
+        return run;
+      },
+      channel: {
+        post: (message) => this.#ears.forEach((tell, i) => i !== ear && tell(message)),
+        listen: (callback) => this.#ears.push(callback),
+      },
+    };
+    return new Session(createClient(AuthService, this.#server()), browser);
+  }
+
+  #server() {
+    const tokens = (name: string) => ({
+      tokens: { accessToken: name, userId: "u", accessExpireTime: timestampFromMs(Date.now() + 900_000) },
+    });
+    return createRouterTransport(({ service }) => {
+      service(AuthService, {
+        signIn: () => {
+          this.cookie = "here";
+          return tokens("first");
+        },
+        refreshToken: () => {
+          this.refreshes += 1;
+          const failure = this.failures.shift();
+          if (failure) throw failure;
+          if (!this.cookie) throw refusal(Code.Unauthenticated, "REFRESH_TOKEN_INVALID");
+          return tokens(`refreshed ${this.refreshes}`);
+        },
+        signOut: () => {
+          this.cookie = undefined;
+          return {};
+        },
+      });
+    });
+  }
+}
+
+/** Signs out, which stops the timer that would keep the test's process alive. */
+async function leave(session: Session): Promise<void> {
+  await session.signOut();
+  assert.equal(session.state.kind, "signedOut");
+}
+
+test("a stranger causes no call", async () => {
+  const house = new House();
+  const tab = house.tab();
+  await tab.restore();
+  assert.equal(tab.state.kind, "signedOut");
+  assert.equal(house.refreshes, 0);
+});
+
+test("an earlier session is taken up, also by a server that is slow to come back", async () => {
+  const house = new House();
+  await house.tab().signIn("a@example.com", "secret");
+  house.failures = [refusal(Code.Unavailable, "UNAVAILABLE")];
+  const reloaded = house.tab();
+  await reloaded.restore();
+  assert.deepEqual(reloaded.state, { kind: "signedIn", userId: "u" });
+  await leave(reloaded);
+});
+
+test("many who ask at once cause one refresh", async () => {
+  const house = new House();
+  const tab = house.tab();
+  await tab.signIn("a@example.com", "secret");
+  const answers = await Promise.all(["first", "first", "first"].map((refused) => tab.replace(refused)));
+  assert.deepEqual(answers, ["refreshed 1", "refreshed 1", "refreshed 1"]);
+  assert.equal(await tab.replace("first"), "refreshed 1");
+  await leave(tab);
+});
+
+test("a refused refresh signs out", async () => {
+  const house = new House();
+  const tab = house.tab();
+  await tab.signIn("a@example.com", "secret");
+  house.cookie = undefined;
+  await assert.rejects(tab.replace("first"));
+  assert.equal(tab.state.kind, "signedOut");
+  const reloaded = house.tab();
+  await reloaded.restore();
+  assert.equal(house.refreshes, 1);
+});
+
+test("signing in and out reaches every tab", async () => {
+  const house = new House();
+  const [here, there] = [house.tab(), house.tab()];
+  await here.signIn("a@example.com", "secret");
+  await until(() => there.state.kind === "signedIn");
+  await leave(here);
+  assert.equal(there.state.kind, "signedOut");
+});

@@ -7,13 +7,13 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use crate::policy::{Access, Table};
 
-/// The descriptor set without internal methods, and (where `service` is given) without other services.
-pub fn public(encoded: &[u8], policies: &Table, service: Option<&str>) -> io::Result<Vec<u8>> {
+/// The descriptor set with `services` only, and without internal methods.
+pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result<Vec<u8>> {
     let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
     for file in &mut set.file {
         let package = file.package().to_owned();
         let full = |name: &str| format!("{package}.{name}");
-        file.service.retain(|s| service.is_none_or(|wanted| full(s.name()) == wanted));
+        file.service.retain(|s| services.contains(&full(s.name()).as_str()));
         for declared in &mut file.service {
             let service = full(declared.name());
             declared.method.retain(|method| {

@@ -54,12 +54,9 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let limits = &surroundings.limits;
-    let (reporter, health) = tonic_health::server::health_reporter();
-    readiness.report(reporter, vec![String::new(), service.to_owned()]);
-
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
-    let open = stack::watch(reflection(surroundings, service)?.add_service(health));
+    let open = stack::watch(introspection(surroundings, &[service], readiness)?);
     let router = gated.into_axum_router().merge(open.into_axum_router());
 
     let connections = Connections::new(limits.connections);
@@ -81,18 +78,21 @@ pub async fn serve(
     }
 }
 
-/// Reflection (v1 and v1alpha) of one service. A service with internal methods is shown without them: what a
-/// stranger cannot call, a stranger need not see.
-fn reflection(surroundings: &Surroundings, service: &str) -> io::Result<Routes> {
-    let public = descriptors::public(surroundings.descriptors, &surroundings.policies, Some(service))?;
+/// Health of `services` and of the process as a whole, and their reflection (v1 and v1alpha). A service with
+/// internal methods is shown without them: what a stranger cannot call, a stranger need not see.
+pub fn introspection(surroundings: &Surroundings, services: &[&str], readiness: &Readiness) -> io::Result<Routes> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    readiness.report(reporter, [""].iter().chain(services).map(|name| (*name).to_owned()).collect());
+    let public = descriptors::public(surroundings.descriptors, &surroundings.policies, services)?;
     let builder = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&public)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name(service)
-            .with_service_name("grpc.health.v1.Health")
+            .with_service_name("grpc.health.v1.Health");
+        services.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
-    Ok(Routes::new(builder().build_v1().map_err(io::Error::other)?)
+    Ok(Routes::new(health)
+        .add_service(builder().build_v1().map_err(io::Error::other)?)
         .add_service(builder().build_v1alpha().map_err(io::Error::other)?))
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use kit::{
-    bus::{Bus, Heard, Signal},
+    bus::{Bus, Heard, Listener, Signal},
     context::User,
     error,
 };
@@ -91,8 +91,9 @@ impl Hub {
             registry: Mutex::default(),
         });
         // Listening begins here, before any stream can register.
-        tokio::spawn(Arc::clone(&hub).follow(ENTRIES, Self::wake_conversation));
-        tokio::spawn(Arc::clone(&hub).follow(MEMBERS, Self::wake_user));
+        let (entries, members) = (hub.bus.listen(ENTRIES), hub.bus.listen(MEMBERS));
+        tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
+        tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
         hub
     }
 
@@ -132,8 +133,7 @@ impl Hub {
         Ok(Mailbox { hub: Arc::clone(self), slot, conversations: HashSet::new() })
     }
 
-    async fn follow(self: Arc<Self>, channel: &'static str, wake: fn(&Self, Uuid)) {
-        let mut listener = self.bus.listen(channel);
+    async fn follow(self: Arc<Self>, mut listener: Listener, wake: fn(&Self, Uuid)) {
         loop {
             let heard = tokio::select! {
                 heard = listener.next() => heard,

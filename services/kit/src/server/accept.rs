@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _, future::ready};
@@ -42,6 +43,25 @@ impl Connections {
 pub struct Accepted {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
+}
+
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait for the rest of a preface that came in pieces: rare, so a pause is good enough.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+
+impl Accepted {
+    /// Ends when enough has come to tell what the peer speaks; nothing is taken. An error: the peer left.
+    pub async fn speaks(&self) -> io::Result<()> {
+        let mut seen = [0; PREFACE.len()];
+        loop {
+            match self.stream.peek(&mut seen).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n if n < PREFACE.len() && PREFACE.starts_with(&seen[..n]) => tokio::time::sleep(PREFACE_PAUSE).await,
+                _ => return Ok(()),
+            }
+        }
+    }
 }
 
 /// The admitted connections of a listener. An error of accept(2) is logged and passed over: the next

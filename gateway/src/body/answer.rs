@@ -1,0 +1,152 @@
+//! An upstream's answer on its way to the caller, in the caller's protocol.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use kit::error;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Code, Status};
+
+use super::text;
+use crate::{protocol::Protocol, upstream::Place};
+
+/// The flag of the frame that carries trailers in gRPC-Web.
+const TRAILERS_FLAG: u8 = 0x80;
+
+/// Where the frames come from.
+pub(crate) enum Source {
+    /// Another process. The call holds its place on the connection until the answer has ended.
+    Remote(Incoming, #[expect(dead_code, reason = "held, not read")] Place),
+    /// This process: health and reflection.
+    Here(tonic::body::Body),
+}
+
+/// See the module.
+pub(crate) struct Answer {
+    source: Source,
+    protocol: Protocol,
+    /// A status came in the headers: the body may end without trailers.
+    has_status: bool,
+    deadline: Option<Instant>,
+    /// Made when the answer lets wait for the first time: most answers do not.
+    timer: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(source: Source, protocol: Protocol, has_status: bool, deadline: Option<Instant>) -> Self {
+        Self { source, protocol, has_status, deadline, timer: None, ended: false }
+    }
+
+    /// Nothing more will come, not even trailers.
+    pub(super) fn is_end(&self) -> bool {
+        self.ended
+            || self.has_status
+                && match &self.source {
+                    Source::Remote(body, _) => body.is_end_stream(),
+                    Source::Here(body) => body.is_end_stream(),
+                }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = match &mut self.source {
+            Source::Remote(body, _) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
+            Source::Here(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
+        };
+        let frame = match polled {
+            Poll::Pending if self.is_late(cx) => self.end(&crate::rpc::too_late()),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => self.translate(frame),
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(error, "an answer was cut");
+                let message = "the answer was cut off; what came before this is incomplete";
+                self.end(&error::status(Code::Unavailable, "ANSWER_CUT", message))
+            }
+            Poll::Ready(None) if self.has_status => return Poll::Ready(None),
+            Poll::Ready(None) => self.end(&no_status()),
+        };
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
+    }
+
+    fn translate(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(data) if self.protocol == Protocol::WebText => Frame::data(text::encode(&data)),
+            Ok(data) => Frame::data(data),
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) if self.has_status || trailers.contains_key(Status::GRPC_STATUS) => {
+                    self.trailers(trailers)
+                }
+                _ => self.end(&no_status()),
+            },
+        }
+    }
+
+    fn end(&mut self, status: &Status) -> Frame<Bytes> {
+        let mut trailers = HeaderMap::new();
+        // An Err would say that the message does not fit into a header; ours do.
+        status.add_header(&mut trailers).ok();
+        self.trailers(trailers)
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
+        self.ended = true;
+        match self.protocol {
+            Protocol::Grpc => Frame::trailers(trailers),
+            Protocol::Web => Frame::data(trailer_frame(&trailers)),
+            Protocol::WebText => Frame::data(text::encode(&trailer_frame(&trailers))),
+        }
+    }
+}
+
+/// An answer without a status is a failure, never a success.
+fn no_status() -> Status {
+    error::status(Code::Unknown, "STATUS_MISSING", "the answer ended without a status")
+}
+
+/// Trailers as gRPC-Web carries them: a frame whose message is an HTTP/1.1 header block.
+fn trailer_frame(trailers: &HeaderMap) -> Bytes {
+    let length: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut frame = BytesMut::with_capacity(5 + length);
+    frame.put_u8(TRAILERS_FLAG);
+    // Trailers are bounded by the limit on headers, far below 4 GiB.
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    for (name, value) in trailers {
+        frame.put_slice(name.as_str().as_bytes());
+        frame.put_slice(b": ");
+        frame.put_slice(value.as_bytes());
+        frame.put_slice(b"\r\n");
+    }
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn trailers_become_a_frame() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        trailers.append("x-a", HeaderValue::from_static("1"));
+        trailers.append("x-a", HeaderValue::from_static("2"));
+        let frame = trailer_frame(&trailers);
+        assert_eq!(&frame[..5], [0x80, 0, 0, 0, 32]);
+        assert_eq!(&frame[5..], b"grpc-status: 0\r\nx-a: 1\r\nx-a: 2\r\n");
+    }
+}

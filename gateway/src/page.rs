@@ -1,0 +1,99 @@
+//! The page that is served at `/`: the built files of `web/console`, part of the binary.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use crate::body::Outgoing;
+
+#[derive(RustEmbed)]
+#[folder = "../web/console/dist"]
+struct Files;
+
+/// The page runs our own script and talks to us, and nothing else: what slips into it from outside does
+/// nothing.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+     base-uri 'none'";
+
+/// Answers a request for a file.
+pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Outgoing> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
+    let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "there is nothing here\n") };
+    let tag = tag(&file);
+    let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        status(StatusCode::NOT_MODIFIED)
+    } else if method == Method::HEAD {
+        status(StatusCode::OK)
+    } else {
+        Response::new(match file.data {
+            std::borrow::Cow::Borrowed(bytes) => Outgoing::full(bytes),
+            std::borrow::Cow::Owned(bytes) => Outgoing::full(bytes),
+        })
+    };
+    let headers = response.headers_mut();
+    let media_type = HeaderValue::try_from(media_type(name)).unwrap_or(HeaderValue::from_static("text/plain"));
+    headers.insert(CONTENT_TYPE, media_type);
+    headers.insert(ETAG, tag);
+    // The names of assets hold a hash of what is in them.
+    let cache = if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    protect(headers);
+    response
+}
+
+/// A short text.
+pub(crate) fn plain(code: StatusCode, text: &'static str) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::full(text));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    protect(headers);
+    response
+}
+
+fn status(code: StatusCode) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::empty());
+    *response.status_mut() = code;
+    response
+}
+
+/// What every answer to a browser says (OWASP Secure Headers Project).
+fn protect(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+}
+
+fn tag(file: &EmbeddedFile) -> HeaderValue {
+    let hash = file.metadata.sha256_hash();
+    let text: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "json" | "webmanifest" => "application/json",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}

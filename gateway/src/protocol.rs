@@ -1,0 +1,105 @@
+//! What a caller speaks, as its content type tells.
+
+use http::{HeaderMap, HeaderValue, Version, header::CONTENT_TYPE};
+
+/// A caller's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// gRPC-Web with binary bodies.
+    Web,
+    /// gRPC-Web with bodies in base64, for callers that cannot read binary ones as they come.
+    WebText,
+}
+
+/// A caller's protocol, and how its messages are encoded (`proto`, `json`, or what a foreign upstream knows).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    pub(crate) protocol: Protocol,
+    /// With its `+`; empty when the caller names none.
+    suffix: String,
+}
+
+/// The content types, the longer names first: each is a prefix of the ones before it.
+const NAMES: [(&str, Protocol); 3] = [
+    ("application/grpc-web-text", Protocol::WebText),
+    ("application/grpc-web", Protocol::Web),
+    ("application/grpc", Protocol::Grpc),
+];
+
+impl Spoken {
+    /// What the content type says; `None`: no gRPC.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        // A parameter such as `charset` means nothing here.
+        let media_type = content_type.split(';').next()?.trim();
+        NAMES.iter().find_map(|(name, protocol)| {
+            let (head, suffix) = media_type.split_at_checked(name.len())?;
+            let right = head.eq_ignore_ascii_case(name) && (suffix.is_empty() || suffix.starts_with('+'));
+            right.then(|| Self { protocol: *protocol, suffix: suffix.to_owned() })
+        })
+    }
+
+    /// Whether the protocol can travel over this version: gRPC's trailers are lost over HTTP/1.1.
+    pub(crate) fn fits(&self, version: Version) -> bool {
+        self.protocol != Protocol::Grpc || version == Version::HTTP_2
+    }
+
+    /// The content type of the request to the upstream.
+    pub(crate) fn upstream_type(&self) -> HeaderValue {
+        self.content_type("application/grpc")
+    }
+
+    /// The content type of the answer to the caller. gRPC-Web answers always name the encoding.
+    pub(crate) fn answer_type(&self) -> HeaderValue {
+        let name = NAMES.iter().find(|(_, protocol)| *protocol == self.protocol).map_or("", |(name, _)| name);
+        match (self.protocol, self.suffix.as_str()) {
+            (Protocol::Web, "") => HeaderValue::from_static("application/grpc-web+proto"),
+            (Protocol::WebText, "") => HeaderValue::from_static("application/grpc-web-text+proto"),
+            _ => self.content_type(name),
+        }
+    }
+
+    fn content_type(&self, name: &'static str) -> HeaderValue {
+        match self.suffix.as_str() {
+            "" => HeaderValue::from_static(name),
+            // The suffix came in a header, so it fits into one.
+            suffix => HeaderValue::try_from(format!("{name}{suffix}")).unwrap_or(HeaderValue::from_static(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(content_type: &'static str) -> Option<Spoken> {
+        Spoken::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]))
+    }
+
+    #[test]
+    fn content_types_tell_the_protocol_and_the_encoding() {
+        let cases = [
+            ("application/grpc", Protocol::Grpc, "application/grpc", "application/grpc"),
+            ("application/grpc+proto", Protocol::Grpc, "application/grpc+proto", "application/grpc+proto"),
+            ("application/grpc-web", Protocol::Web, "application/grpc", "application/grpc-web+proto"),
+            ("Application/GRPC-Web+Proto", Protocol::Web, "application/grpc+Proto", "application/grpc-web+Proto"),
+            ("application/grpc-web-text", Protocol::WebText, "application/grpc", "application/grpc-web-text+proto"),
+            ("application/grpc-web+json; x=y", Protocol::Web, "application/grpc+json", "application/grpc-web+json"),
+        ];
+        for (name, protocol, upstream, answer) in cases {
+            let spoken = spoken(name).unwrap();
+            assert_eq!(spoken.protocol, protocol, "{name}");
+            assert_eq!(spoken.upstream_type(), upstream, "{name}");
+            assert_eq!(spoken.answer_type(), answer, "{name}");
+        }
+    }
+
+    #[test]
+    fn other_content_types_are_no_grpc() {
+        for name in ["application/json", "application/grpcx", "application/grpc-webby", "text/html", ""] {
+            assert_eq!(spoken(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A call on its way through. Nothing in a message is looked at.
+
+use std::{net::IpAddr, time::Duration};
+
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{COOKIE, RETRY_AFTER},
+};
+use hyper::body::Incoming;
+use kit::{
+    access::{self, Proof},
+    error,
+    identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
+    limiter::{Decision, address_key},
+    server::parse_timeout,
+};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+use tower::ServiceExt as _;
+
+use crate::{
+    Gateway,
+    body::{Answer, Broken, Outgoing, Request as Body, Source},
+    headers,
+    protocol::{Protocol, Spoken},
+    routes::{Method, Target},
+    upstream::Failure,
+};
+
+/// Why a call is not forwarded, or has no answer.
+pub(crate) struct Refusal {
+    status: Status,
+    /// When a repeat is admitted.
+    retry_after: Option<Duration>,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self { status, retry_after: None }
+    }
+}
+
+/// Answers a call in the caller's protocol, whatever comes of it.
+pub(crate) async fn answer(
+    gateway: &Gateway,
+    client: IpAddr,
+    spoken: Spoken,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let started = Instant::now();
+    // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
+    let known = gateway.routes.find(request.uri().path());
+    let label = known.map_or_else(|| "unknown".to_owned(), |_| request.uri().path().to_owned());
+    let response = match forward(gateway, known, client, &spoken, request).await {
+        Ok(response) => response,
+        Err(refusal) => refuse(refusal, &spoken),
+    };
+    let code = response.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |s| Code::from_bytes(s.as_bytes()));
+    let elapsed = started.elapsed();
+    tracing::debug!(rpc.method = label, rpc.code = ?code, duration_ms = elapsed.as_secs_f64() * 1e3, "call");
+    metrics::histogram!("gateway_call_duration_seconds", "rpc_method" => label, "rpc_code" => format!("{code:?}"))
+        .record(elapsed.as_secs_f64());
+    response
+}
+
+/// The steps of a call, in their order.
+async fn forward(
+    gateway: &Gateway,
+    method: Option<&Method>,
+    client: IpAddr,
+    spoken: &Spoken,
+    mut request: Request<Incoming>,
+) -> Result<Response<Outgoing>, Refusal> {
+    // What is it? A protocol that cannot answer properly is refused before anything is done.
+    let method =
+        method.ok_or_else(|| error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))?;
+    if !spoken.fits(request.version()) {
+        let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
+        return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message).into());
+    }
+    // The cookie goes to methods that read it, and never on behalf of a stranger's page.
+    keep_cookie(gateway, method, &mut request)?;
+    // Who is calling, and may they? The service asks again.
+    let proof = access::authenticate(request.headers(), &gateway.surroundings.keys, None).await;
+    access::authorise(&method.access, &proof)?;
+    // How often? Before anything is sent, after the identity that is counted by.
+    admit(gateway, method, client, &proof, request.uri().path()).await?;
+    // How long? Waiting for a connection counts.
+    let deadline = deadline(method, &request);
+    // Only what belongs to the call travels on.
+    headers::enter(request.headers_mut(), spoken.upstream_type());
+    if let Some(deadline) = deadline {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
+        request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
+    }
+    let sending = send(gateway, method, client, spoken.protocol, deadline, request);
+    match deadline {
+        Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
+        None => sending.await,
+    }
+    .map(|answer| translate(answer, method, spoken))
+}
+
+fn keep_cookie(gateway: &Gateway, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
+    if !request.headers().contains_key(COOKIE) {
+        return Ok(());
+    }
+    if !method.reads_session_cookie {
+        request.headers_mut().remove(COOKIE);
+        return Ok(());
+    }
+    if gateway.origins.may_use_cookie(request.headers()) {
+        return Ok(());
+    }
+    let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
+    Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
+}
+
+async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof, path: &str) -> Result<(), Refusal> {
+    let key = match &proof.caller.user {
+        Some(user) if !method.by_address => format!("{path} {}", user.id),
+        _ => format!("{path} {}", address_key(client)),
+    };
+    match gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
+        Decision::Admitted => Ok(()),
+        Decision::Refused { retry_after } => {
+            metrics::counter!("gateway_calls_limited_total", "rpc_method" => path.to_owned()).increment(1);
+            let message = "too many calls of this method; wait as retry-after says";
+            let status = error::exhausted("RATE_LIMITED", message, retry_after);
+            Err(Refusal { status, retry_after: Some(retry_after) })
+        }
+    }
+}
+
+fn deadline(method: &Method, request: &Request<Incoming>) -> Option<Instant> {
+    let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes()));
+    [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
+}
+
+/// An answer's head, and where the rest comes from.
+type Head = (http::response::Parts, Answer);
+
+async fn send(
+    gateway: &Gateway,
+    method: &Method,
+    client: IpAddr,
+    protocol: Protocol,
+    deadline: Option<Instant>,
+    mut request: Request<Incoming>,
+) -> Result<Head, Refusal> {
+    let broken = Broken::default();
+    let upstream = match &method.target {
+        Target::Mesh { upstream, callee } => {
+            introduce(gateway, callee, client, request.headers_mut());
+            upstream
+        }
+        Target::Foreign(upstream) => {
+            headers::hide_identity(request.headers_mut());
+            upstream
+        }
+        Target::Here(here) => {
+            let request = request.map(|body| incoming(body, protocol, &broken));
+            let Ok(response) = here.clone().oneshot(request).await;
+            let (parts, body) = response.into_parts();
+            let has_status = parts.headers.contains_key(Status::GRPC_STATUS);
+            return Ok((parts, Answer::new(Source::Here(body), protocol, has_status, deadline)));
+        }
+    };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = upstream.uri(path).map_err(|e| error::internal(&e))?;
+    *request.version_mut() = http::Version::HTTP_2;
+    let sent = upstream.send(request.map(|body| incoming(body, protocol, &broken))).await;
+    let (response, place) = sent.map_err(|failure| failed(&failure, &broken))?;
+    let (parts, body) = response.into_parts();
+    let has_status = parts.headers.contains_key(Status::GRPC_STATUS);
+    Ok((parts, Answer::new(Source::Remote(body, place), protocol, has_status, deadline)))
+}
+
+fn incoming(body: Incoming, protocol: Protocol, broken: &Broken) -> Body {
+    match protocol {
+        Protocol::WebText => Body::text(body, broken.clone()),
+        Protocol::Grpc | Protocol::Web => Body::Binary(body),
+    }
+}
+
+/// Tells a service of the mesh who we are and where the caller sits.
+fn introduce(gateway: &Gateway, callee: &str, client: IpAddr, headers: &mut http::HeaderMap) {
+    headers.insert(SERVICE_TOKEN, header(&gateway.surroundings.identity.token_for(callee)));
+    headers.insert(CLIENT_ADDRESS, header(&client.to_string()));
+}
+
+/// Texts of ours: tokens, numbers, addresses.
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn failed(failure: &Failure, broken: &Broken) -> Status {
+    if broken.is_set() {
+        return error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64");
+    }
+    tracing::debug!(%failure, "a call could not be forwarded");
+    match failure {
+        Failure::Full => error::status(Code::Unavailable, "OVERLOADED", "too many calls at once; try again"),
+        Failure::Unreachable(_) | Failure::Broken(_) => error::unavailable("the service"),
+    }
+}
+
+pub(crate) fn too_late() -> Status {
+    error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+}
+
+/// The upstream's answer in the caller's protocol.
+fn translate((mut parts, answer): Head, method: &Method, spoken: &Spoken) -> Response<Outgoing> {
+    let is_grpc =
+        parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+    if parts.status != StatusCode::OK || !is_grpc {
+        return refuse(not_grpc(parts.status).into(), spoken);
+    }
+    headers::leave(&mut parts.headers, spoken.answer_type());
+    if matches!(method.target, Target::Foreign(_)) {
+        headers::drop_cookies(&mut parts.headers);
+    }
+    let mut response = Response::new(Outgoing::Answer(answer));
+    *response.headers_mut() = parts.headers;
+    response
+}
+
+/// What an answer that is no gRPC means (gRPC's own table for HTTP statuses).
+fn not_grpc(status: StatusCode) -> Status {
+    let code = match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    error::status(code, "NOT_GRPC", "the service's answer was no gRPC")
+}
+
+fn refuse(refusal: Refusal, spoken: &Spoken) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::empty());
+    let headers = response.headers_mut();
+    // An Err would say that the message does not fit into a header; ours do.
+    refusal.status.add_header(headers).ok();
+    headers.insert(http::header::CONTENT_TYPE, spoken.answer_type());
+    if let Some(after) = refusal.retry_after {
+        // Whole seconds, rounded up: who waits them is admitted.
+        headers
+            .insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1_000).min(u128::from(u32::MAX)) as u32));
+    }
+    response
+}

@@ -1,0 +1,201 @@
+//! The connections to one upstream. They speak HTTP/2; each carries a bounded number of calls, and another is
+//! opened when all are full.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::uri::{Authority, Scheme, Uri};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kit::{error::chain, limits::Limits};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use crate::body::Request;
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What may be on its way in one answer before its reader takes it. A connection's window is this times its
+/// streams, so that a reader who stops cannot stop the others.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// How many connections a call may find gone before it gives up.
+const TRIES: u32 = 3;
+
+/// A server behind the gateway.
+pub(crate) struct Upstream {
+    authority: Authority,
+    most_connections: usize,
+    limits: Limits,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Held by the one that connects; when the last attempt failed.
+    connecting: tokio::sync::Mutex<Option<Instant>>,
+}
+
+struct Connection {
+    sender: SendRequest<Request>,
+    calls: AtomicUsize,
+}
+
+/// A call's place on a connection; given back when dropped.
+pub(crate) struct Place(Arc<Connection>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a call did not come back with an answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nobody listens there, or not in time.
+    Unreachable(String),
+    /// All connections are full.
+    Full,
+    /// The connection or the stream broke; the call may have been worked on.
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "no connection: {why}"),
+            Self::Full => f.write_str("all connections are full"),
+            Self::Broken(error) => f.write_str(&chain(error)),
+        }
+    }
+}
+
+impl Upstream {
+    /// The upstream at `address` (`http://host:port`). Connects when it is first used.
+    pub(crate) fn new(address: &str, most_connections: usize, limits: &Limits) -> Result<Self, String> {
+        let bad = || format!("{address:?} is no address such as http://host:port");
+        let uri: Uri = address.parse().map_err(|_| bad())?;
+        let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
+        let authority = uri.authority().filter(|_| plain).ok_or_else(bad)?.clone();
+        Ok(Self {
+            authority,
+            most_connections: most_connections.max(1),
+            limits: limits.clone(),
+            connections: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The URI that a request to this upstream carries.
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri, http::Error> {
+        Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path).build()
+    }
+
+    /// Sends the request. A connection that turns out to be gone before anything was sent on it costs another
+    /// try, not the call.
+    pub(crate) async fn send(
+        &self,
+        mut request: http::Request<Request>,
+    ) -> Result<(http::Response<Incoming>, Place), Failure> {
+        for _ in 0..TRIES {
+            let place = self.place().await?;
+            match place.0.sender.clone().try_send_request(request).await {
+                Ok(response) => return Ok((response, place)),
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(returned) => {
+                        self.forget(&place.0);
+                        request = returned;
+                    }
+                    None => return Err(Failure::Broken(unsent.into_error())),
+                },
+            }
+        }
+        Err(Failure::Unreachable("connections end as soon as they are made".to_owned()))
+    }
+
+    async fn place(&self) -> Result<Place, Failure> {
+        let asked = Instant::now();
+        if let Some(place) = self.pick() {
+            return Ok(place);
+        }
+        let mut failed = self.connecting.lock().await;
+        // Others waited for the same connection: they share it, or its failure.
+        if let Some(place) = self.pick() {
+            return Ok(place);
+        }
+        if failed.is_some_and(|at| at >= asked) {
+            return Err(Failure::Unreachable("the attempt before failed".to_owned()));
+        }
+        if self.lock().len() >= self.most_connections {
+            return Err(Failure::Full);
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                self.lock().push(connection);
+                self.pick().ok_or(Failure::Full)
+            }
+            Err(error) => {
+                *failed = Some(Instant::now());
+                Err(Failure::Unreachable(error.to_string()))
+            }
+        }
+    }
+
+    /// A place on the emptiest connection that has one.
+    fn pick(&self) -> Option<Place> {
+        let mut connections = self.lock();
+        connections.retain(|connection| !connection.sender.is_closed());
+        let emptiest = connections.iter().min_by_key(|connection| connection.calls.load(Ordering::Relaxed))?;
+        let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
+        if emptiest.calls.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        // Under the lock nobody else adds; a place given back meanwhile only makes more room.
+        emptiest.calls.fetch_add(1, Ordering::Relaxed);
+        Some(Place(Arc::clone(emptiest)))
+    }
+
+    /// A connection that is going away takes no more calls; those on it go on.
+    fn forget(&self, gone: &Arc<Connection>) {
+        self.lock().retain(|connection| !Arc::ptr_eq(connection, gone));
+    }
+
+    async fn connect(&self) -> io::Result<Arc<Connection>> {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let port = self.authority.port_u16().unwrap_or(80);
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await.map_err(late)??;
+        stream.set_nodelay(true)?;
+        let streams = self.limits.streams_per_connection;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
+            .max_header_list_size(self.limits.header_bytes)
+            .keep_alive_interval(self.limits.keepalive.0)
+            .keep_alive_timeout(self.limits.keepalive.0)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
+            }
+        });
+        Ok(Arc::new(Connection { sender, calls: AtomicUsize::new(0) }))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
+        // The list is whole after every step.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

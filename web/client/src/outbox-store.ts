@@ -28,8 +28,7 @@ export class OutboxStore {
 
   /** What waits from an earlier visit, oldest first. */
   load(): Outgoing[] {
-    const keys = this.#store.keys().filter((key) => key.startsWith(this.#prefix));
-    return keys
+    return this.#keys()
       .map((key) => parse(this.#store.get(key)))
       .filter((message) => message !== undefined)
       .sort((a, b) => a.writtenAtMs - b.writtenAtMs)
@@ -42,6 +41,14 @@ export class OutboxStore {
 
   remove({ clientMessageId }: Outgoing): void {
     this.#store.remove(this.#prefix + clientMessageId);
+  }
+
+  clear(): void {
+    for (const key of this.#keys()) this.#store.remove(key);
+  }
+
+  #keys(): string[] {
+    return this.#store.keys().filter((key) => key.startsWith(this.#prefix));
   }
 }
 

@@ -101,10 +101,11 @@ export class Outbox {
     this.#end.abort();
   }
 
-  /** Forgets what waits: the user signs out and leaves no text behind. */
+  /** Forgets what waits, in other tabs too: the user signs out and leaves no text behind. */
   clear(): void {
     this.close();
-    for (const message of this.#messages.splice(0)) this.#store.remove(message);
+    this.#messages.length = 0;
+    this.#store.clear();
   }
 
   #work(conversationId: string): void {

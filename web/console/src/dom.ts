@@ -1,0 +1,60 @@
+// Building the page: elements as values. Text only ever becomes text nodes, so what users write is never markup.
+
+export type Child = Node | string | undefined | false;
+
+type Listener<K extends keyof HTMLElementEventMap> = (event: HTMLElementEventMap[K]) => void;
+
+export type Props = {
+  readonly on?: { readonly [K in keyof HTMLElementEventMap]?: Listener<K> };
+  /** An attribute; `true` is one without a value, `false` and `undefined` are none. */
+  readonly [attribute: string]: string | boolean | undefined | object;
+};
+
+/** An element with attributes, listeners and children. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  { on = {}, ...attributes }: Props = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  for (const [type, listener] of Object.entries(on)) element.addEventListener(type, listener as EventListener);
+  element.append(...present(children));
+  return element;
+}
+
+/** The children that are there. */
+export function present(children: readonly Child[]): (Node | string)[] {
+  return children.filter((child) => child !== undefined && child !== false);
+}
+
+export function setAttribute(element: Element, name: string, value: unknown): void {
+  if (value === undefined || value === false) element.removeAttribute(name);
+  else element.setAttribute(name, value === true ? "" : String(value));
+}
+
+/** Sets text only when it differs, so that screen readers do not read it again. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Runs `render` once after any number of changes made in one go. */
+export function batched(render: () => void): () => void {
+  let planned = false;
+  return () => {
+    if (planned) return;
+    planned = true;
+    queueMicrotask(() => {
+      planned = false;
+      render();
+    });
+  };
+}
+
+let lastId = 0;
+
+/** An id for labels and descriptions to refer to. */
+export function newId(prefix: string): string {
+  lastId += 1;
+  return `${prefix}-${lastId}`;
+}

@@ -1,0 +1,47 @@
+// How times are told.
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
+const weekdayShort = new Intl.DateTimeFormat(undefined, { weekday: "short" });
+const dayOfYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long" });
+const dayShort = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const fullDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
+
+const DAY_MS = 86_400_000;
+
+export function timeOfDay(at: Date): string {
+  return clock.format(at);
+}
+
+/** With the date, for a tooltip. */
+export function exactTime(at: Date): string {
+  return exact.format(at);
+}
+
+/** The heading of a day in a conversation. */
+export function dayHeading(at: Date, now: Date): string {
+  const age = daysBetween(at, now);
+  if (age === 0) return "Today";
+  if (age === 1) return "Yesterday";
+  if (age > 1 && age < 7) return weekday.format(at);
+  return at.getFullYear() === now.getFullYear() ? dayOfYear.format(at) : fullDay.format(at);
+}
+
+/** The time beside a conversation in the list. */
+export function shortTime(at: Date, now: Date): string {
+  const age = daysBetween(at, now);
+  if (age <= 0) return clock.format(at);
+  return age < 7 ? weekdayShort.format(at) : dayShort.format(at);
+}
+
+/** The same for two moments of one local day. */
+export function dayKey(at: Date): string {
+  return `${at.getFullYear()}-${at.getMonth() + 1}-${at.getDate()}`;
+}
+
+function daysBetween(earlier: Date, later: Date): number {
+  const midnight = (at: Date) => new Date(at.getFullYear(), at.getMonth(), at.getDate()).getTime();
+  // Days of 23 and 25 hours round to one.
+  return Math.round((midnight(later) - midnight(earlier)) / DAY_MS);
+}

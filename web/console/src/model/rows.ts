@@ -1,0 +1,103 @@
+// What one conversation shows, from top to bottom: days, messages, and messages on their way.
+
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+
+import type { messaging, Outgoing } from "../../../client/src/index.js";
+import { dayHeading, dayKey } from "../format.js";
+import type { Chats } from "./chats.js";
+import type { Person } from "./people.js";
+import type { Thread } from "./thread.js";
+
+export interface DayRow {
+  readonly kind: "day";
+  readonly key: string;
+  readonly heading: string;
+}
+
+export interface MessageRow {
+  readonly kind: "message";
+  readonly key: string;
+  readonly author: Person;
+  readonly mine: boolean;
+  readonly text: string;
+  readonly time: Date;
+  /** The first of several by one author: it carries the name. */
+  startsGroup: boolean;
+  /** The last of several by one author: it carries the time. */
+  endsGroup: boolean;
+  readonly state: "sending" | "sent" | "failed";
+  readonly error?: unknown;
+  readonly clientMessageId: string;
+}
+
+export type Row = DayRow | MessageRow;
+
+/** Messages by one author within this time stand together. */
+const GROUP_MS = 5 * 60_000;
+
+export function rowsOf(chats: Chats, thread: Thread, now: Date): Row[] {
+  const stored = thread.timeline.entries.map((entry) => storedRow(chats, entry)).filter((row) => row !== undefined);
+  const shown = new Set(stored.map(({ key }) => key));
+  const outgoing = chats.outbox.of(thread.id).map((message) => outgoingRow(chats, message));
+  return withDays(group([...stored, ...outgoing.filter(({ key }) => !shown.has(key))]), now);
+}
+
+function storedRow(chats: Chats, entry: messaging.Entry): MessageRow | undefined {
+  if (entry.body.case !== "message") return undefined;
+  const { clientMessageId, text } = entry.body.value;
+  const mine = entry.authorId === chats.userId;
+  return {
+    kind: "message",
+    // One's own message keeps its place on the page when the server has stored it.
+    key: mine ? `mine ${clientMessageId}` : `seq ${entry.seq}`,
+    author: chats.people.get(entry.authorId),
+    mine,
+    text,
+    time: entry.createTime ? timestampDate(entry.createTime) : new Date(0),
+    startsGroup: true,
+    endsGroup: true,
+    state: "sent",
+    clientMessageId,
+  };
+}
+
+function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
+  return {
+    kind: "message",
+    key: `mine ${message.clientMessageId}`,
+    author: chats.people.get(chats.userId),
+    mine: true,
+    text: message.text,
+    time: new Date(message.writtenAtMs),
+    startsGroup: true,
+    endsGroup: true,
+    state: message.state === "failed" ? "failed" : "sending",
+    error: message.error,
+    clientMessageId: message.clientMessageId,
+  };
+}
+
+function group(rows: MessageRow[]): MessageRow[] {
+  rows.forEach((row, i) => {
+    const previous = rows[i - 1];
+    if (!previous || !together(previous, row)) return;
+    row.startsGroup = false;
+    // A state other than "sent" is always shown.
+    previous.endsGroup = previous.state !== row.state;
+  });
+  return rows;
+}
+
+function together(a: MessageRow, b: MessageRow): boolean {
+  const near = b.time.getTime() - a.time.getTime() < GROUP_MS;
+  return a.author.id === b.author.id && near && dayKey(a.time) === dayKey(b.time);
+}
+
+function withDays(rows: MessageRow[], now: Date): Row[] {
+  let day = "";
+  return rows.flatMap((row) => {
+    if (dayKey(row.time) === day) return [row];
+    day = dayKey(row.time);
+    return [{ kind: "day", key: `day ${day}`, heading: dayHeading(row.time, now) } as const, row];
+  });
+}

@@ -1,0 +1,140 @@
+// The page of somebody who is signed in: the conversations at the left, the open one at the right. On a phone
+// one of the two.
+
+import type { messaging, Trellis } from "../../../client/src/index.js";
+import { batched, h, setText } from "../dom.js";
+import { explain } from "../explain.js";
+import { icon } from "../icons.js";
+import { Chats } from "../model/chats.js";
+import type { Thread } from "../model/thread.js";
+import { leaveConversation, onNavigate, openConversationId } from "../route.js";
+import { avatar } from "./avatar.js";
+import { ConnectionIndicator } from "./connection.js";
+import { ConversationView } from "./conversation.js";
+import { ConversationList } from "./conversation-list.js";
+import { confirmDialog } from "./dialog.js";
+import { newConversationDialog } from "./new-conversation.js";
+import { brand } from "./sign-in.js";
+
+export class ChatPage {
+  readonly element: HTMLElement;
+  readonly #trellis: Trellis;
+  readonly #chats: Chats;
+  readonly #end = new AbortController();
+  readonly #drafts = new Map<string, string>();
+  readonly #list: ConversationList;
+  readonly #connection = new ConnectionIndicator();
+  readonly #me = h("div", { class: "me" });
+  readonly #problem = h("p", { class: "problem", role: "alert" });
+  readonly #main = h("main", { class: "chat" });
+  /** What others say, for screen readers. */
+  readonly #announcer = h("div", { class: "visually-hidden", "aria-live": "polite" });
+  #open: ConversationView | undefined;
+
+  constructor(trellis: Trellis, userId: string) {
+    this.#trellis = trellis;
+    this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
+    this.#list = new ConversationList(this.#chats);
+    this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);
+    this.#chats.onChange(batched(() => this.#render()));
+    onNavigate(() => this.#navigate(), this.#end.signal);
+    const options = { signal: this.#end.signal };
+    document.addEventListener("visibilitychange", () => this.#chats.markRead(), options);
+    this.#navigate();
+  }
+
+  close(): void {
+    this.#end.abort();
+    this.#chats.close();
+    document.title = "Trellis";
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  }
+
+  #sidebar(): HTMLElement {
+    const start = () => newConversationDialog(this.#trellis, this.#chats);
+    const compose = { class: "button primary", type: "button", on: { click: start } };
+    const leave = { class: "button quiet", type: "button", on: { click: () => this.#askToSignOut() } };
+    return h(
+      "div",
+      { class: "sidebar" },
+      h("header", { class: "bar" }, h("h1", { class: "visually-hidden" }, "Trellis"), brand(), this.#connection.element),
+      h("div", { class: "sidebar-actions" }, h("button", compose, icon("plus"), "New conversation")),
+      this.#list.element,
+      this.#problem,
+      h("footer", { class: "sidebar-foot" }, this.#me, h("button", leave, icon("leave"), "Sign out")),
+    );
+  }
+
+  #navigate(): void {
+    this.#chats.open(openConversationId());
+    this.#render();
+    // Where there is a keyboard, the next thing is to write; a phone would cover the page with its own.
+    if (window.matchMedia("(hover: hover)").matches) this.#open?.focus();
+  }
+
+  #render(): void {
+    if (this.#end.signal.aborted) return;
+    const openId = openConversationId();
+    this.element.dataset["view"] = openId === undefined ? "list" : "chat";
+    this.#connection.render(this.#chats.connection);
+    this.#list.render(openId);
+    this.#renderMe();
+    this.#renderOpen(openId);
+    const { unread } = this.#chats;
+    document.title = unread > 0 ? `(${unread}) Trellis` : "Trellis";
+  }
+
+  #renderMe(): void {
+    const { id, name, handle } = this.#chats.people.get(this.#chats.userId);
+    if (this.#me.dataset["name"] === name) return;
+    this.#me.dataset["name"] = name;
+    const names = h("span", { class: "person-names" }, name, h("small", {}, handle && `@${handle}`));
+    this.#me.replaceChildren(avatar(id, name), names);
+  }
+
+  #renderOpen(openId: string | undefined): void {
+    const thread = openId === undefined ? undefined : this.#chats.thread(openId);
+    if (!thread) {
+      this.#open = undefined;
+      this.#main.replaceChildren(this.#placeholder(openId));
+    } else if (this.#open?.thread !== thread) {
+      this.#open = new ConversationView(this.#chats, thread, this.#drafts);
+      this.#main.replaceChildren(this.#open.element);
+    }
+    this.#open?.render();
+  }
+
+  #placeholder(openId: string | undefined): HTMLElement {
+    const live = this.#chats.connection === "live";
+    if (openId === undefined) {
+      return h("p", { class: "placeholder" }, icon("lattice"), "Choose a conversation, or start a new one.");
+    }
+    if (!live) return h("p", { class: "placeholder" }, icon("lattice"), "Loading…");
+    const back = h("button", { class: "link", type: "button", on: { click: leaveConversation } }, "All conversations");
+    return h("div", { class: "placeholder" }, icon("lattice"), h("p", {}, "There is no such conversation of yours."), back);
+  }
+
+  #announce(thread: Thread, entry: messaging.Entry): void {
+    if (entry.body.case !== "message") return;
+    const { name } = this.#chats.people.get(entry.authorId);
+    const where = this.#open?.thread === thread ? "" : " in another conversation";
+    this.#announcer.replaceChildren(h("p", {}, `${name}${where}: ${entry.body.value.text}`));
+  }
+
+  #askToSignOut(): void {
+    const signOut = () => void this.#signOut();
+    if (this.#chats.outbox.isEmpty) signOut();
+    else confirmDialog("Sign out?", "Messages that are not sent yet will be lost.", "Sign out", signOut);
+  }
+
+  async #signOut(): Promise<void> {
+    setText(this.#problem, "");
+    try {
+      await this.#trellis.session.signOut();
+      this.#chats.outbox.clear();
+      leaveConversation();
+    } catch (error) {
+      setText(this.#problem, `You are still signed in. ${explain(error)}`);
+    }
+  }
+}

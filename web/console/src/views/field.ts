@@ -1,0 +1,56 @@
+// A labelled input with a hint and a place for what the server says is wrong with it.
+
+import { h, newId, setAttribute, setText } from "../dom.js";
+
+export interface FieldOptions {
+  /** The field's name in the contract. */
+  readonly name: string;
+  readonly label: string;
+  readonly type?: string;
+  readonly autocomplete?: string;
+  readonly hint?: string;
+  /** Lower case and no correction, as for addresses and handles. */
+  readonly literal?: boolean;
+}
+
+export class Field {
+  readonly name: string;
+  readonly element: HTMLElement;
+  readonly #input: HTMLInputElement;
+  readonly #error: HTMLElement;
+
+  constructor({ name, label, type = "text", autocomplete = "off", hint, literal = false }: FieldOptions) {
+    this.name = name;
+    const id = newId(name);
+    const hintElement = hint ? h("p", { class: "field-hint", id: `${id}-hint` }, hint) : undefined;
+    this.#error = h("p", { class: "field-error", id: `${id}-error` });
+    this.#input = h("input", {
+      id,
+      name,
+      type,
+      autocomplete,
+      class: "input",
+      "aria-describedby": [hintElement?.id, this.#error.id].filter(Boolean).join(" "),
+      ...(literal ? { autocapitalize: "none", autocorrect: "off", spellcheck: "false" } : {}),
+      on: { input: () => this.showError("") },
+    });
+    this.element = h("div", { class: "field" }, h("label", { for: id }, label), this.#input, hintElement, this.#error);
+  }
+
+  get value(): string {
+    return this.#input.value;
+  }
+
+  clear(): void {
+    this.#input.value = "";
+  }
+
+  focus(): void {
+    this.#input.focus();
+  }
+
+  showError(message: string): void {
+    setText(this.#error, message);
+    setAttribute(this.#input, "aria-invalid", message !== "" && "true");
+  }
+}

@@ -1,0 +1,89 @@
+// The messages of the open conversation: follows the newest while the reader is at the end, reads older ones
+// when the reader nears the beginning, and never moves what is being read.
+
+import { h, setText } from "../dom.js";
+import { icon } from "../icons.js";
+import { KeyedList } from "../keyed-list.js";
+import type { Chats } from "../model/chats.js";
+import { type Row, rowsOf } from "../model/rows.js";
+import type { Thread } from "../model/thread.js";
+import { rowView } from "./message.js";
+
+/** So near to an edge counts as at it. */
+const NEAR_PX = 120;
+
+export class MessageList {
+  readonly element: HTMLElement;
+  readonly #chats: Chats;
+  readonly #thread: Thread;
+  readonly #list: KeyedList<Row>;
+  readonly #scroller: HTMLElement;
+  readonly #top: HTMLElement;
+  readonly #retry: HTMLButtonElement;
+  readonly #toNewest: HTMLButtonElement;
+  #atEnd = true;
+
+  constructor(chats: Chats, thread: Thread, label: string) {
+    this.#chats = chats;
+    this.#thread = thread;
+    const rows = h("ol", { class: "messages" });
+    this.#list = new KeyedList(rows, ({ key }) => key, (row) => rowView(chats, row));
+    this.#top = h("p", { class: "history" });
+    this.#retry = h("button", { class: "link history", type: "button", on: { click: () => this.#readOlder() } }, "Try again");
+    // Focusable, so that the arrow keys scroll.
+    const attributes = { class: "messages-scroll", tabindex: "0", role: "region", "aria-label": label };
+    this.#scroller = h("div", { ...attributes, on: { scroll: () => this.#onScroll() } }, this.#top, this.#retry, rows);
+    const jump = { class: "to-newest", type: "button", on: { click: () => this.scrollToEnd() } };
+    this.#toNewest = h("button", jump, icon("down"), "Newest messages");
+    this.element = h("div", { class: "messages-frame" }, this.#scroller, this.#toNewest);
+    // Pictures do not load late here, but windows change their size.
+    new ResizeObserver(() => this.#keepPlace()).observe(this.#scroller);
+  }
+
+  render(): void {
+    const { scrollHeight, scrollTop } = this.#scroller;
+    const firstBefore = this.#scroller.querySelector("ol > li");
+    this.#list.render(rowsOf(this.#chats, this.#thread, new Date()));
+    this.#renderTop();
+    const grewAbove = firstBefore !== null && firstBefore !== this.#scroller.querySelector("ol > li");
+    if (this.#atEnd) this.scrollToEnd();
+    else if (grewAbove) this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
+    this.#onScroll();
+  }
+
+  scrollToEnd(): void {
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#atEnd = true;
+    this.#toNewest.hidden = true;
+  }
+
+  #renderTop(): void {
+    const { history, createTime } = this.#thread;
+    const words = {
+      unread: "Loading messages…",
+      loading: "Loading messages…",
+      more: "",
+      failed: "Earlier messages could not be loaded.",
+      complete: `Opened on ${createTime.toLocaleDateString(undefined, { dateStyle: "long" })}`,
+    };
+    setText(this.#top, words[history]);
+    this.#retry.hidden = history !== "failed";
+  }
+
+  #onScroll(): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    // A list that is not on the page yet has no place to keep.
+    if (clientHeight === 0) return;
+    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.#toNewest.hidden = this.#atEnd;
+    if (scrollTop < NEAR_PX && this.#thread.history === "more") this.#readOlder();
+  }
+
+  #readOlder(): void {
+    void this.#chats.readOlder(this.#thread);
+  }
+
+  #keepPlace(): void {
+    if (this.#atEnd) this.scrollToEnd();
+  }
+}

@@ -1,0 +1,20 @@
+// Asks axe what stands in the way of people who use a page differently.
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+import type axe from "axe-core";
+import type { Page } from "playwright-core";
+
+const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Each problem as the rule's name and where it is broken. */
+export async function accessibilityProblems(page: Page): Promise<string[]> {
+  // By the debugger, which the page's content security policy does not bind.
+  await page.evaluate(source);
+  const { violations } = await page.evaluate(() => {
+    const { axe: engine } = globalThis as unknown as { axe: typeof axe };
+    return engine.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+  });
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(" ")}`));
+}

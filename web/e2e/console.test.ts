@@ -1,0 +1,293 @@
+// The console in a real browser against the real server.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import type { Browser } from "playwright-core";
+
+import { accessibilityProblems } from "./accessibility.js";
+import { launch, Person, Watch } from "./browser.js";
+import {
+  account,
+  allSent,
+  composer,
+  eventually,
+  isConnected,
+  isReconnecting,
+  messages,
+  openConversation,
+  send,
+  shows,
+  signIn,
+  signUp,
+  startConversation,
+} from "./console.js";
+import { artifact } from "./environment.js";
+import { Server } from "./server.js";
+
+const ada = account("Ada Lovelace");
+const bob = account("Bob Marsh");
+
+let server: Server;
+let browser: Browser;
+
+before(async () => {
+  server = await Server.start();
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** A test with people of its own; when it fails, the server has its say. */
+function scenario(name: string, run: (arrive: Arrive, watch: Watch) => Promise<void>): void {
+  test(name, { timeout: 180_000 }, async () => {
+    const watch = new Watch();
+    const people: Person[] = [];
+    const arrive: Arrive = async (options) => {
+      const person = await Person.arrive(browser, server.url, watch, options);
+      people.push(person);
+      return person;
+    };
+    try {
+      await run(arrive, watch);
+      watch.check();
+    } catch (error) {
+      console.error(server.output());
+      throw error;
+    } finally {
+      for (const { context } of people) await context.close();
+    }
+  });
+}
+
+type Arrive = (options?: Parameters<typeof Person.arrive>[3]) => Promise<Person>;
+
+scenario("two people chat live, and a killed server loses and doubles nothing", async (arrive, watch) => {
+  const adas = await (await arrive({ colorScheme: "light" })).open();
+  const bobs = await (await arrive({ colorScheme: "dark" })).open();
+  await signUp(adas, ada);
+  await signUp(bobs, bob);
+
+  await startConversation(adas, [bob]);
+  await send(adas, "Good morning, Bob. Did the seedlings arrive?");
+  await openConversation(bobs, ada.name);
+  await send(bobs, "All forty of them, an hour ago.\nThe beans look happiest.");
+  const said = [
+    "Good morning, Bob. Did the seedlings arrive?",
+    "All forty of them, an hour ago.\nThe beans look happiest.",
+  ];
+  await shows(adas, said);
+  await shows(bobs, said);
+
+  await watch.whileServerIsAway(async () => {
+    await send(adas, "Then the trellis goes up today. I bring the twine.");
+    await server.kill();
+    await isReconnecting(adas);
+    await isReconnecting(bobs);
+    await send(adas, "And the long ladder.");
+    await send(adas, "See you at ten?");
+    await adas.locator(".message.sending").first().waitFor();
+    await server.run();
+    await isConnected(adas);
+    await isConnected(bobs);
+  });
+  const afterwards = [
+    ...said,
+    "Then the trellis goes up today. I bring the twine.",
+    "And the long ladder.",
+    "See you at ten?",
+  ];
+  await shows(adas, afterwards);
+  await shows(bobs, afterwards);
+  await allSent(adas);
+  await send(bobs, "Ten it is.");
+  await shows(adas, [...afterwards, "Ten it is."]);
+  await shows(bobs, [...afterwards, "Ten it is."]);
+
+  await adas.screenshot({ path: artifact("console-desktop-light.png") });
+  await bobs.screenshot({ path: artifact("console-desktop-dark.png") });
+});
+
+scenario("what is written while the server is away outlives a reload", async (arrive, watch) => {
+  const adas = await (await arrive()).open();
+  await signIn(adas, ada);
+  await openConversation(adas, bob.name);
+  await eventually(async () => assert.ok((await messages(adas)).includes("Ten it is.")));
+  const before = await messages(adas);
+  await watch.whileServerIsAway(async () => {
+    await server.kill();
+    await isReconnecting(adas);
+    await send(adas, "Written while nobody listened");
+    // The page is left while the message waits: it is kept, and sent by the next visit.
+    await adas.reload().catch(() => {});
+    await server.run();
+    await adas.reload();
+    await isConnected(adas);
+  });
+  await shows(adas, [...before, "Written while nobody listened"]);
+  await allSent(adas);
+});
+
+scenario("a reload and a second tab keep the session, and signing out ends it in both", async (arrive) => {
+  const cleo = await arrive();
+  const first = await cleo.open();
+  await signUp(first, account("Cleo Hart"));
+  await first.reload();
+  await isConnected(first);
+  const second = await cleo.open();
+  await isConnected(second);
+  await first.bringToFront();
+
+  await first.getByRole("button", { name: "Sign out" }).click();
+  await first.getByRole("heading", { name: "Sign in" }).waitFor();
+  await second.getByRole("heading", { name: "Sign in" }).waitFor();
+  await first.reload();
+  await first.getByRole("heading", { name: "Sign in" }).waitFor();
+  assert.deepEqual(await cleo.context.cookies(), []);
+});
+
+scenario("a session is kept where no script can read it", async (arrive) => {
+  const person = await arrive();
+  const page = await person.open();
+  await signIn(page, ada);
+  const cookies = await person.context.cookies();
+  assert.ok(cookies.length > 0);
+  for (const { httpOnly, sameSite } of cookies) {
+    assert.ok(httpOnly);
+    assert.notEqual(sameSite, "None");
+  }
+  const stored = await page.evaluate(() => Object.entries({ ...localStorage, ...sessionStorage }));
+  assert.deepEqual(stored, [["trellis.signed-in", "1"]]);
+});
+
+scenario("the keyboard alone signs up, opens a conversation and sends", async (arrive) => {
+  const page = await (await arrive()).open();
+  const { keyboard } = page;
+  const dora = account("Dora Finch");
+  const focusIsOn = (name: string) =>
+    eventually(async () => {
+      const focused = page.locator(":focus");
+      assert.equal((await focused.getAttribute("aria-label")) ?? (await focused.textContent()), name);
+    });
+  const tab = async (times: number) => {
+    for (let i = 0; i < times; i += 1) await keyboard.press("Tab");
+  };
+
+  // The address has the focus from the start.
+  await page.locator("input[name=email]:focus").waitFor();
+  await tab(3);
+  await focusIsOn("Create an account");
+  await keyboard.press("Enter");
+  for (const text of [dora.name, dora.handle, dora.email, dora.password]) {
+    await keyboard.type(text);
+    await keyboard.press("Tab");
+  }
+  await focusIsOn("Create account");
+  await keyboard.press("Enter");
+  await isConnected(page);
+
+  await tab(1);
+  await focusIsOn("New conversation");
+  await keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  await focusIsOn("New conversation");
+
+  await keyboard.press("Enter");
+  await keyboard.type(bob.handle);
+  await page.getByRole("checkbox", { name: bob.name }).waitFor();
+  await eventually(async () => assert.equal(await page.getByRole("checkbox").count(), 1));
+  await tab(1);
+  await keyboard.press("Space");
+  await tab(1);
+  await keyboard.press("Enter");
+  await composer(page).and(page.locator(":focus")).waitFor();
+
+  await keyboard.type("First line");
+  await keyboard.press("Shift+Enter");
+  await keyboard.type("second line");
+  await keyboard.press("Enter");
+  await shows(page, ["First line\nsecond line"]);
+});
+
+scenario("on a phone the list and the conversation are two views", async (arrive) => {
+  const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
+  const page = await (await arrive(phone)).open();
+  await page.screenshot({ path: artifact("console-phone-sign-in.png") });
+  await signIn(page, bob);
+  await page.screenshot({ path: artifact("console-phone-list.png") });
+  const list = page.getByRole("navigation", { name: "Conversations" });
+  await openConversation(page, ada.name);
+  await list.waitFor({ state: "hidden" });
+  await eventually(async () => assert.ok((await messages(page)).length > 0));
+  await page.screenshot({ path: artifact("console-phone-chat.png") });
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(width <= 360, `the page is ${width} px wide`);
+  await page.getByRole("button", { name: "Back to the conversations" }).click();
+  await list.waitFor();
+});
+
+scenario("what is wrong is said beside its field, or in a sentence", async (arrive) => {
+  const page = await (await arrive()).open();
+  await page.getByLabel("E-mail").fill(ada.email);
+  await page.getByLabel("Password").fill("not the password");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("do not belong together").waitFor();
+
+  await page.getByRole("button", { name: "Create an account" }).click();
+  await page.getByLabel("Your name").fill("Ada Again");
+  await page.getByLabel("Handle").fill("Not A Handle");
+  await page.getByLabel("E-mail").fill("ada.again@example.com");
+  await page.getByLabel("Password").fill("short");
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.locator("input[name=handle][aria-invalid=true]:focus").waitFor();
+  await page.locator("input[name=password][aria-invalid=true]").waitFor();
+
+  await page.getByLabel("Handle").fill(ada.handle);
+  await page.getByLabel("Password").fill("long enough");
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.getByText("Somebody else has this handle").waitFor();
+});
+
+scenario("older messages are read while scrolling up", async (arrive) => {
+  const page = await (await arrive()).open();
+  await signIn(page, ada);
+  await startConversation(page, [bob], "Rows of beans");
+  const texts = Array.from({ length: 70 }, (_, i) => `Bean ${i + 1}`);
+  for (const text of texts) await send(page, text);
+  await shows(page, texts);
+  await allSent(page);
+  await page.reload();
+  await shows(page, texts.slice(-50));
+  await page.getByRole("region", { name: "Messages" }).focus();
+  await page.keyboard.press("Home");
+  await shows(page, texts);
+});
+
+scenario("axe finds nothing to complain of, in light and in dark", async (arrive) => {
+  for (const colorScheme of ["light", "dark"] as const) {
+    const page = await (await arrive({ colorScheme })).open();
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.screenshot({ path: artifact(`console-sign-in-${colorScheme}.png`) });
+    await signIn(page, ada);
+    await openConversation(page, bob.name);
+    await eventually(async () => assert.ok((await messages(page)).length > 0));
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.getByRole("button", { name: "New conversation" }).click();
+    await page.getByRole("checkbox").first().waitFor();
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.screenshot({ path: artifact(`console-dialog-${colorScheme}.png`) });
+  }
+});
+
+test("the page carries a content security policy without exceptions", async () => {
+  const policy = (await fetch(server.url)).headers.get("content-security-policy") ?? "";
+  for (const rule of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"]) {
+    assert.ok(policy.includes(rule), `${rule} in ${JSON.stringify(policy)}`);
+  }
+  assert.ok(!policy.includes("unsafe"), policy);
+});

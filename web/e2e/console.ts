@@ -1,0 +1,104 @@
+// What people do on the console, and what they see there.
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { Locator, Page } from "playwright-core";
+
+const PATIENCE_MS = 30_000;
+
+export interface Account {
+  readonly name: string;
+  readonly handle: string;
+  readonly email: string;
+  readonly password: string;
+}
+
+export function account(name: string): Account {
+  const handle = name.toLowerCase().replaceAll(" ", "_");
+  return { name, handle, email: `${handle}@example.com`, password: `the password of ${name}` };
+}
+
+export async function signUp(page: Page, { name, handle, email, password }: Account): Promise<void> {
+  await page.getByRole("button", { name: "Create an account" }).click();
+  await page.getByLabel("Your name").fill(name);
+  await page.getByLabel("Handle").fill(handle);
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Create account" }).click();
+  await isConnected(page);
+}
+
+export async function signIn(page: Page, { email, password }: Account): Promise<void> {
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await isConnected(page);
+}
+
+export async function isConnected(page: Page): Promise<void> {
+  await connection(page, "live").waitFor({ state: "attached" });
+}
+
+export async function isReconnecting(page: Page): Promise<void> {
+  await connection(page, "reconnecting").waitFor({ state: "attached" });
+}
+
+function connection(page: Page, state: string): Locator {
+  return page.locator(`.connection[data-connection="${state}"]`);
+}
+
+/** Starts a conversation with people of the directory. */
+export async function startConversation(page: Page, people: readonly Account[], title = ""): Promise<void> {
+  await page.getByRole("button", { name: "New conversation" }).click();
+  const dialog = page.getByRole("dialog");
+  for (const { handle, name } of people) {
+    await dialog.getByLabel("Find people by handle").fill(handle);
+    await dialog.getByRole("checkbox", { name: `${name} @${handle}` }).check();
+  }
+  await dialog.getByLabel("Name (optional)").fill(title);
+  await dialog.getByRole("button", { name: /^Start/ }).click();
+  await dialog.waitFor({ state: "hidden" });
+  await composer(page).waitFor();
+}
+
+export async function openConversation(page: Page, name: string): Promise<void> {
+  await page.getByRole("link", { name: new RegExp(name) }).click();
+  await composer(page).waitFor();
+}
+
+export async function send(page: Page, text: string): Promise<void> {
+  await composer(page).fill(text);
+  await composer(page).press("Enter");
+}
+
+export function composer(page: Page): Locator {
+  return page.getByLabel("Message", { exact: true });
+}
+
+export function messages(page: Page): Promise<string[]> {
+  return page.locator(".message .bubble").allTextContents();
+}
+
+/** Waits until the open conversation shows exactly these messages; the failure tells the difference. */
+export async function shows(page: Page, expected: readonly string[]): Promise<void> {
+  await eventually(async () => assert.deepEqual(await messages(page), expected));
+}
+
+/** Waits until every message of one's own is acknowledged. */
+export async function allSent(page: Page): Promise<void> {
+  await eventually(async () => assert.equal(await page.locator(".message.sending, .message.failed").count(), 0));
+}
+
+/** Repeats a check until it holds, and fails as it failed last. */
+export async function eventually(check: () => Promise<void>): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await sleep(50);
+    }
+  }
+}

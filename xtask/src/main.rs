@@ -1,1 +1,71 @@
-fn main() {}
+//! `cargo xtask`: the chores of this repository, each one command on a machine that has only Rust.
+
+mod checks;
+mod gen_web;
+mod postgres;
+mod process;
+mod provision;
+mod python;
+mod redis;
+mod rust;
+mod scratch;
+mod session;
+mod suite;
+mod tally;
+mod web;
+
+use std::{env, process::ExitCode};
+
+use session::Session;
+
+const HELP: &str = "\
+Chores of this repository.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [--only rust|python|web]... [-- CARGO TEST ARGS]
+        Installs what is missing (as root or with sudo; else names the command), starts a private PostgreSQL
+        and Redis, and runs all tests: Rust, the Python client, the browser. --only may be repeated.
+  ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
+  gen   Rewrites what is generated and committed: web/client/src/gen and web/console/dist.
+  help  This text.
+
+Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
+
+Environment:
+  TRELLIS_TEST_CHROMIUM  The browser, where it is not found by itself.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = args.split_first().map_or(("help", &[][..]), |(c, rest)| (c.as_str(), rest));
+    let wants_help = rest.iter().take_while(|a| *a != "--").any(|a| a == "--help" || a == "-h");
+    let outcome = match command {
+        "guard" => process::guard(),
+        "help" | "--help" | "-h" => return help(),
+        _ if wants_help => return help(),
+        "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
+        "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
+        "gen" => none(rest).and_then(|()| gen_web::run(&Session::start()?)),
+        other => Err(format!("unknown command {other:?}; see cargo xtask help")),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn none(rest: &[String]) -> Result<(), String> {
+    rest.first().map_or(Ok(()), |extra| Err(format!("unexpected argument {extra:?}; see cargo xtask help")))
+}
+
+#[expect(clippy::print_stdout, reason = "asked for, so it belongs on stdout")]
+fn help() -> ExitCode {
+    print!("{HELP}");
+    ExitCode::SUCCESS
+}

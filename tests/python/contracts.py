@@ -1,0 +1,110 @@
+"""The contracts, compiled from proto/ in memory, and a plain gRPC client made from them.
+
+They live in a descriptor pool of their own: proto/third_party declares the same files as packages on PyPI do, and
+one pool takes each file once.
+"""
+
+import importlib.resources
+import pathlib
+import tempfile
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from grpc_tools import protoc
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+SERVICES = {
+    "auth": "trellis.auth.v1.AuthService",
+    "users": "trellis.users.v1.UsersService",
+    "messaging": "trellis.messaging.v1.MessagingService",
+}
+
+
+def _compile():
+    root = REPOSITORY / "proto"
+    files = sorted(str(path) for path in (root / "trellis").rglob("*.proto"))
+    standard = importlib.resources.files("grpc_tools") / "_proto"
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "descriptors.bin"
+        places = [f"-I{place}" for place in (root, root / "third_party", standard)]
+        if protoc.main(["protoc", *places, f"--descriptor_set_out={out}", "--include_imports", *files]) != 0:
+            raise SystemExit("protoc refused the contracts")
+        descriptors = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptors.file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+POOL = _compile()
+
+
+def message_class(full_name):
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(full_name))
+
+
+def methods():
+    """Every method of the contracts."""
+    return [method for name in SERVICES.values() for method in POOL.FindServiceByName(name).methods]
+
+
+def extension(options, name):
+    """The custom option `name`, or None."""
+    found = POOL.FindExtensionByName(name)
+    options_class = message_class(options.DESCRIPTOR.full_name)
+    # Options arrive as the default pool's class, which does not know our extensions: read them again with ours.
+    known = options_class.FromString(options.SerializeToString())
+    return known.Extensions[found] if known.HasExtension(found) else None
+
+
+def is_internal(method):
+    policy = extension(method.GetOptions(), "trellis.policy.v1.method")
+    return policy.access.WhichOneof("rule") == "internal"
+
+
+class Client:
+    """Calls methods by name: `client.call("auth", "SignIn", email=…, password=…)`."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 64 << 20)])
+
+    def close(self):
+        self.channel.close()
+
+    def call(self, service, method, token=None, timeout=20, raw=False, **fields):
+        """The answer; an iterator of answers for a stream; bytes as they came when `raw`."""
+        descriptor = POOL.FindServiceByName(SERVICES[service]).methods_by_name[method]
+        make = self.channel.unary_stream if descriptor.server_streaming else self.channel.unary_unary
+        answer = message_class(descriptor.output_type.full_name)
+        rpc = make(
+            f"/{SERVICES[service]}/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=bytes if raw else answer.FromString,
+        )
+        request = message_class(descriptor.input_type.full_name)(**fields)
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        return rpc(request, metadata=metadata, timeout=timeout)
+
+
+def _detail(error, kind):
+    status = rpc_status.from_call(error)
+    for packed in status.details if status else []:
+        found = kind()
+        if packed.Unpack(found):
+            return found
+    return None
+
+
+def reason(error):
+    """`google.rpc.ErrorInfo.reason` of a refused call, or None."""
+    info = _detail(error, error_details_pb2.ErrorInfo)
+    return info.reason if info else None
+
+
+def bad_fields(error):
+    """The fields that `google.rpc.BadRequest` of a refused call names."""
+    bad = _detail(error, error_details_pb2.BadRequest)
+    return sorted(violation.field for violation in bad.field_violations) if bad else []

@@ -1,0 +1,100 @@
+"""The real binary on free ports and a data folder of its own.
+
+    with Mesh() as mesh: …            # SIGTERM at the end; anything but exit 0 is an error
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+from contracts import REPOSITORY
+
+BINARY = os.environ.get("TRELLIS_TEST_BINARY", str(REPOSITORY / "target" / "debug" / "trellis"))
+PARTS = ("gateway", "admin", "users", "auth", "messaging")
+START_TIMEOUT = 60
+STOP_TIMEOUT = 40
+
+
+def free_ports(count):
+    """Ports that nobody has now. All are held at once, so that none is given twice."""
+    sockets = [socket.socket() for _ in range(count)]
+    for held in sockets:
+        held.bind(("127.0.0.1", 0))
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+class Mesh:
+    """`trellis` without arguments; `address["gateway"]` and so on are `host:port`."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trellis-mesh-"))
+        self.address = {part: f"127.0.0.1:{port}" for part, port in zip(PARTS, free_ports(len(PARTS)))}
+        self.log = self.folder / "log"
+        self.process = None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
+    def start(self):
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRELLIS_")}
+        listens = {f"TRELLIS_{part.upper()}__LISTEN": address for part, address in self.address.items()}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [BINARY],
+                cwd=self.folder,
+                env=inherited | listens | {"XDG_DATA_HOME": str(self.folder / "data"), "HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"trellis ended with {self.process.returncode}:\n{self.said()}")
+            try:
+                with urllib.request.urlopen(f"http://{self.address['gateway']}/readyz", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise RuntimeError(f"trellis was not ready within {START_TIMEOUT} s:\n{self.said()}")
+
+    def stop(self):
+        """Asks the process to end, as Kubernetes does."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(STOP_TIMEOUT)
+        if code != 0:
+            raise RuntimeError(f"trellis ended with {code} after SIGTERM:\n{self.said()}")
+
+    def kill(self):
+        """Leaves nothing behind, whatever happened before."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def said(self):
+        return self.log.read_text(errors="replace")[-8000:]

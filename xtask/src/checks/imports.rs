@@ -1,0 +1,88 @@
+//! Who may import whom among the crates of the workspace. Development dependencies are free: tests may start
+//! what they talk to.
+
+use crate::session::Session;
+
+/// A crate and the crates of ours that it may import.
+const RULES: [(&str, &[&str]); 7] = [
+    ("proto", &[]),
+    ("kit", &["proto"]),
+    ("users", &["kit", "proto"]),
+    ("auth", &["kit", "proto"]),
+    ("messaging", &["kit", "proto"]),
+    ("gateway", &["kit"]),
+    ("xtask", &[]),
+];
+/// The binary wires everything together.
+const ROOT: &str = "trellis";
+
+pub(super) fn check(session: &Session) -> Result<(), String> {
+    let mut cargo = session.cargo();
+    cargo.args(["tree", "--workspace", "--locked", "--offline", "--depth=1", "--edges=normal", "--prefix=depth"]);
+    cargo.args(["--all-features", "--target=all", "--format= {p}"]);
+    let said = session.must("cargo tree", &mut cargo)?.text;
+    super::none(&findings(&edges(&said, &session.root.display().to_string())))
+}
+
+/// Pairs of importer and imported from `cargo tree`: `0 users v0.1.0 (/path)`, then a line with 1 for each
+/// dependency. Ours have a path under `root`.
+fn edges(tree: &str, root: &str) -> Vec<(String, Option<String>)> {
+    let mut importer = String::new();
+    let mut edges = Vec::new();
+    for line in tree.lines().filter(|line| line.contains(&format!("({root}"))) {
+        let mut words = line.split(' ');
+        let (depth, name) = (words.next(), words.next().unwrap_or_default().to_owned());
+        if depth == Some("0") {
+            importer.clone_from(&name);
+            edges.push((name, None));
+        } else {
+            edges.push((importer.clone(), Some(name)));
+        }
+    }
+    edges
+}
+
+fn findings(edges: &[(String, Option<String>)]) -> Vec<String> {
+    let mut findings = Vec::new();
+    if edges.is_empty() {
+        findings.push("cargo tree names no crate of ours".to_owned());
+    }
+    for (importer, imported) in edges.iter().filter(|(importer, _)| importer != ROOT) {
+        match (RULES.iter().find(|(name, _)| name == importer), imported) {
+            (None, None) => findings.push(format!("{importer} has no import rule: add one to xtask")),
+            (Some((_, allowed)), Some(imported)) if !allowed.contains(&imported.as_str()) => {
+                findings.push(format!("{importer} must not import {imported}"));
+            }
+            _ => {}
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: &str = "\
+0 auth v0.1.0 (/repo/services/auth)
+1 kit v0.1.0 (/repo/services/kit)
+1 tokio v1.48.0
+1 users v0.1.0 (/repo/services/users)
+
+0 trellis v0.1.0 (/repo/trellis)
+1 auth v0.1.0 (/repo/services/auth)
+
+0 search v0.1.0 (/repo/services/search)
+";
+
+    #[test]
+    fn a_service_that_imports_another_is_named() {
+        let found = findings(&edges(TREE, "/repo"));
+        assert_eq!(found, ["auth must not import users", "search has no import rule: add one to xtask"]);
+    }
+
+    #[test]
+    fn an_empty_tree_is_no_proof() {
+        assert_eq!(findings(&edges("", "/repo")).len(), 1);
+    }
+}

@@ -1,0 +1,68 @@
+//! The Python of the tests: `target/venv` with exactly `tests/requirements.txt` in it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    provision::{self, Need},
+    session::Session,
+};
+
+pub(crate) struct Python {
+    venv: PathBuf,
+}
+
+impl Python {
+    /// The environment, built anew only when the requirements or the interpreter changed.
+    pub(crate) fn prepare(session: &Session) -> Result<Self, String> {
+        let requirements = session.root.join("tests/requirements.txt");
+        let wanted = fs::read_to_string(&requirements).map_err(|e| format!("{}: {e}", requirements.display()))?;
+        let interpreter = Need::Python.found()?;
+        let version = provision::says(&interpreter, &["-VV"]).unwrap_or_default();
+        let venv = session.target.join("venv");
+        let stamp = venv.join("built-from");
+        let contents = format!("{}\n{version}\n{wanted}", venv.display());
+        let python = Self { venv };
+        if fs::read_to_string(&stamp).is_ok_and(|built| built == contents) {
+            return Ok(python);
+        }
+        let mut create = session.command(&interpreter);
+        create.args(["-m", "venv", "--clear"]).arg(&python.venv);
+        session.must("python venv", &mut create)?;
+        python.install(session, &["-r".as_ref(), &requirements])?;
+        fs::write(&stamp, contents).map_err(|e| format!("{}: {e}", stamp.display()))?;
+        Ok(python)
+    }
+
+    pub(crate) fn install(&self, session: &Session, what: &[&Path]) -> Result<(), String> {
+        let mut pip = self.command(session);
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input"]).args(what);
+        session.must("pip install", &mut pip).map(drop)
+    }
+
+    /// Where the environment's programs are.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.venv.join("bin")
+    }
+
+    pub(crate) fn command(&self, session: &Session) -> Command {
+        session.command(self.bin().join("python"))
+    }
+
+    /// A script of `tests/python`.
+    pub(crate) fn script(&self, session: &Session, name: &str) -> Command {
+        let mut command = self.command(session);
+        command.arg(session.root.join("tests/python").join(name));
+        command
+    }
+
+    /// All unit tests of `tests/python`.
+    pub(crate) fn unittest(&self, session: &Session) -> Command {
+        let mut command = self.command(session);
+        command.args(["-m", "unittest", "discover", "--verbose", "--start-directory", "tests/python"]);
+        command
+    }
+}

@@ -1,0 +1,115 @@
+//! A temporary folder, free ports, and the unprivileged user that servers run as.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{self, Command},
+};
+
+use crate::process::Guard;
+
+/// Removed when dropped.
+pub(crate) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// A fresh folder that every user may enter, for PostgreSQL does not run as root.
+    pub(crate) fn create(guard: &Guard) -> Result<Self, String> {
+        let path = enterable_temp().join(format!("trellis-xtask-{}", process::id()));
+        guard.folder(&path);
+        fs::create_dir(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// A new folder in it that belongs to `user`.
+    pub(crate) fn folder(&self, name: &str, user: Option<User>) -> Result<PathBuf, String> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        if let Some(user) = user {
+            chown(&path, Some(user.uid), Some(user.gid)).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("xtask: {} was not removed: {error}", self.path.display());
+        }
+    }
+}
+
+/// The system's temporary folder, if all users may go there.
+fn enterable_temp() -> PathBuf {
+    let wanted = env::temp_dir();
+    let open = |path: &Path| fs::metadata(path).is_ok_and(|m| m.mode() & 0o001 != 0);
+    if wanted.ancestors().all(open) { wanted } else { PathBuf::from("/tmp") }
+}
+
+/// Somebody without rights.
+#[derive(Clone, Copy)]
+pub(crate) struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// Whom to run servers as when we are root; otherwise nobody but ourselves.
+    pub(crate) fn unprivileged() -> Result<Option<Self>, String> {
+        if !is_root() {
+            return Ok(None);
+        }
+        let users = fs::read_to_string("/etc/passwd").map_err(|e| format!("/etc/passwd: {e}"))?;
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| Self::named(&users, name))
+            .map(Some)
+            .ok_or_else(|| "there is no user postgres or nobody to run PostgreSQL as".to_owned())
+    }
+
+    fn named(users: &str, name: &str) -> Option<Self> {
+        let mut parts = users.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
+        Some(Self { uid: parts.next()?.parse().ok()?, gid: parts.next()?.parse().ok()? })
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+/// Makes `command` run as `user`.
+pub(crate) fn run_as(command: &mut Command, user: Option<User>) {
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+}
+
+/// A port of 127.0.0.1 that nobody has now.
+pub(crate) fn free_port() -> Result<u16, String> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|e| format!("no free port: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_their_whole_name() {
+        let users = "postgresql:x:1:2::/:/bin/sh\npostgres:x:105:113::/var/lib/postgresql:/bin/bash\n";
+        let user = User::named(users, "postgres").unwrap();
+        assert_eq!((user.uid, user.gid), (105, 113));
+        assert!(User::named(users, "nobody").is_none());
+    }
+}

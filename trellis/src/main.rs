@@ -1,1 +1,99 @@
-fn main() {}
+//! The binary: reads the command line and the configuration, runs what was asked for, and says in one line
+//! what went wrong.
+
+mod banner;
+mod bind;
+mod cli;
+mod config;
+mod data;
+mod identities;
+mod keys;
+mod listeners;
+mod part;
+mod process;
+mod signals;
+mod stores;
+
+use std::{fs, io::Write as _, path::Path, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _};
+use cli::{Cli, Command, Service};
+use config::Config;
+use part::Part;
+use stores::Stores;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(std::io::stderr(), "trellis: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), String> {
+    let load = || Config::load(cli.config.as_deref(), &cli.set);
+    match cli.command {
+        None => serve(&load()?, &Part::ALL),
+        Some(Command::Users) => serve(&load()?, &[Part::Service(Service::Users)]),
+        Some(Command::Auth) => serve(&load()?, &[Part::Service(Service::Auth)]),
+        Some(Command::Messaging) => serve(&load()?, &[Part::Service(Service::Messaging)]),
+        Some(Command::Gateway) => serve(&load()?, &[Part::Gateway]),
+        Some(Command::Migrate { services }) => migrate(&load()?, &services),
+        Some(Command::Config) => say(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
+        Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
+        Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
+            auth::Keys::create(&out).map_err(|e| e.to_string())?;
+            say(&format!("the keys are in {}", out.display()))
+        }
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "trellis", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn serve(config: &Config, parts: &[Part]) -> Result<(), String> {
+    kit::telemetry::start(&config.log)?;
+    runtime()?.block_on(process::run(config, parts))
+}
+
+fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
+    kit::telemetry::start(&config.log)?;
+    let wanted = |service| services.is_empty() || services.contains(&service);
+    runtime()?.block_on(async {
+        let mut stores = Stores::new(config);
+        if wanted(Service::Users) {
+            stores.users().await?;
+        }
+        if wanted(Service::Auth) {
+            stores.auth().await?;
+        }
+        if wanted(Service::Messaging) {
+            stores.messaging().await?;
+        }
+        say("the databases are up to date")
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Runtime::new().map_err(|e| format!("no threads can be started: {e}"))
+}
+
+fn new_identity(name: &str, out: &Path) -> Result<(), String> {
+    if !Part::ALL.iter().any(|part| part.name() == name) {
+        return Err(format!("--name {name}: expected users, auth, messaging or gateway"));
+    }
+    let bad = |path: &Path, e: std::io::Error| format!("{} cannot be written: {e}", path.display());
+    fs::create_dir_all(out).map_err(|e| bad(out, e))?;
+    let (secret, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));
+    let key = kit::identity::Key::generate();
+    key.write(&secret).map_err(|e| bad(&secret, e))?;
+    fs::write(&public, key.public() + "\n").map_err(|e| bad(&public, e))?;
+    say(&format!("{} is secret: give it to {name} alone\n{} goes to all", secret.display(), public.display()))
+}
+
+fn say(text: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|e| format!("standard output: {e}"))
+}

@@ -1,0 +1,41 @@
+//! What a newcomer needs to know once everything runs.
+
+use std::{io::Write as _, net::SocketAddr, path::Path};
+
+use crate::{listeners::Listeners, part::Part};
+
+/// Where the process listens.
+pub struct Addresses {
+    gateway: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// As they were bound.
+    pub fn of(listeners: &Listeners) -> Self {
+        let gateway = listeners.gateway.first().and_then(|listener| listener.local_addr().ok());
+        Self { gateway, admin: listeners.admin.local_addr().ok() }
+    }
+}
+
+/// Tells it on standard output.
+pub fn greet(parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
+    let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+    let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
+    if let Some(at) = addresses.gateway {
+        // Secure cookies need this name: browsers trust it without TLS.
+        let host = if at.ip().is_loopback() { format!("localhost:{}", at.port()) } else { at.to_string() };
+        lines.push(format!("  page     http://{host}/"));
+        lines.push(format!("  gRPC     grpcurl -plaintext {host} list"));
+        lines.push(format!("  health   http://{host}/readyz"));
+    }
+    if let Some(at) = addresses.admin {
+        lines.push(format!("  metrics  http://{at}/metrics"));
+    }
+    if let Some(folder) = folder {
+        lines.push(format!("  data     {}", folder.display()));
+    }
+    lines.push("  stop     Ctrl-C".to_owned());
+    // A closed standard output is no reason to stop.
+    writeln!(std::io::stdout(), "{}", lines.join("\n")).ok();
+}

@@ -1,0 +1,133 @@
+//! The configuration of the whole binary: one section a part.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+};
+
+use kit::{config, limits::Limits, shutdown, telemetry};
+use serde::{Deserialize, Serialize};
+
+/// The variable that names the configuration file.
+pub const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
+
+/// What can be configured.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where embedded databases and generated keys live. Empty: `$XDG_DATA_HOME/trellis`.
+    pub data_dir: String,
+    /// What is logged.
+    pub log: telemetry::Config,
+    /// What a process accepts.
+    pub limits: Limits,
+    /// The way down.
+    pub shutdown: shutdown::Config,
+    /// Metrics, verbose health, log level.
+    pub admin: Admin,
+    /// Who this process is, when it runs one service.
+    pub identity: Identity,
+    /// Where the other services are, when this process runs one.
+    pub peers: Peers,
+    /// Profiles.
+    pub users: users::Config,
+    /// Accounts and sessions.
+    pub auth: auth::Config,
+    /// Conversations.
+    pub messaging: messaging::Config,
+    /// The way in.
+    pub gateway: gateway::Config,
+}
+
+/// The section `[admin]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where the admin listener is. Nobody is asked who they are there: keep it off public networks.
+    pub listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9090".to_owned() }
+    }
+}
+
+/// The section `[identity]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// The private key, as `trellis keys new` writes it.
+    pub key_file: String,
+    /// A folder with the public key of each service: `<name>.pub`.
+    pub trusted_dir: String,
+    /// Public keys by service, beside those of the folder.
+    pub trusted: BTreeMap<String, String>,
+}
+
+/// The section `[peers]`: `http://host:port` each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peers {
+    /// The users service.
+    pub users: String,
+    /// The auth service.
+    pub auth: String,
+    /// The messaging service.
+    pub messaging: String,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        let local = |port: u16| format!("http://127.0.0.1:{port}");
+        Self { users: local(7001), auth: local(7002), messaging: local(7003) }
+    }
+}
+
+impl Config {
+    /// Reads it from the file, the environment and the flags.
+    pub fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
+        let named = variable(FILE_VARIABLE).map(PathBuf::from);
+        let config: Self = config::load(file.or(named.as_deref()), flags).map_err(|e| e.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What types cannot say.
+    fn check(&self) -> Result<(), String> {
+        let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
+            self.limits;
+        let least = [
+            ("limits.message_bytes", message_bytes, 1_024),
+            ("limits.header_bytes", header_bytes as usize, 8_192),
+            ("limits.connections", connections, 1),
+            ("limits.streams_per_connection", streams_per_connection as usize, 1),
+            ("limits.calls_in_flight", calls_in_flight, 1),
+            ("users.pool_size", self.users.pool_size as usize, 1),
+            ("auth.pool_size", self.auth.pool_size as usize, 1),
+            ("messaging.pool_size", self.messaging.pool_size as usize, 1),
+            ("gateway.listen", self.gateway.listen.len(), 1),
+        ];
+        match least.into_iter().find(|(_, value, least)| value < least) {
+            Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> Result<PathBuf, String> {
+        if !self.data_dir.is_empty() {
+            return Ok(PathBuf::from(&self.data_dir));
+        }
+        let base = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = base.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")));
+        let base = base.ok_or("neither data_dir nor XDG_DATA_HOME nor HOME says where data may live")?;
+        Ok(base.join("trellis"))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a config module")]
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

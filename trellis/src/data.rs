@@ -1,0 +1,48 @@
+//! The data folder: embedded databases and generated keys, the owner's only.
+
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// An open data folder. Each part of it that this process uses is locked until the process ends.
+pub struct Folder {
+    path: PathBuf,
+    locks: Vec<File>,
+}
+
+impl Folder {
+    /// Opens the folder, and makes it when it is missing.
+    pub fn open(path: PathBuf) -> Result<Self, String> {
+        let bad = |e: std::io::Error| format!("the data folder {} cannot be used: {e}", path.display());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(bad)?;
+        // Also when it was there: what is in it is nobody else's to read.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(bad)?;
+        Ok(Self { path, locks: Vec::new() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the part `name` for this process alone: two processes on one SQLite file would each believe to be
+    /// the only writer.
+    pub fn lock(&mut self, name: &str) -> Result<(), String> {
+        let path = self.path.join(format!("{name}.lock"));
+        let bad = |e: std::io::Error| format!("{} cannot be written: {e}", path.display());
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(bad)?;
+        match file.try_lock() {
+            Ok(()) => {
+                self.locks.push(file);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => {
+                let place = self.path.display();
+                Err(format!("the data folder {place} is in use by another trellis; stop it or set data_dir"))
+            }
+            Err(TryLockError::Error(error)) => Err(bad(error)),
+        }
+    }
+}

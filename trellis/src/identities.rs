@@ -1,0 +1,55 @@
+//! Who the parts of this process are.
+
+use std::{path::Path, sync::Arc};
+
+use kit::{
+    Ambient,
+    identity::{Identity, Key, read_trusted},
+};
+
+use crate::{config, part::Part};
+
+/// The identities of this process and whom they believe.
+pub struct Identities {
+    keys: Vec<(Part, Key)>,
+    /// Service → public key.
+    trusted: Vec<(String, String)>,
+    ambient: Ambient,
+}
+
+impl Identities {
+    /// The whole mesh in one process: keys that nobody else ever sees, made anew at each start.
+    pub fn generated(ambient: Ambient) -> Self {
+        let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
+        let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
+        Self { keys, trusted, ambient }
+    }
+
+    /// One part: its key and the others' public keys come from the configuration.
+    pub fn configured(part: Part, config: &config::Identity, ambient: Ambient) -> Result<Self, String> {
+        let name = part.name();
+        if config.key_file.is_empty() {
+            return Err(format!(
+                "identity.key_file is not set: make a key with `trellis keys new --name {name} --out DIR`"
+            ));
+        }
+        let key = Key::read(Path::new(&config.key_file)).map_err(|e| format!("identity.key_file: {e}"))?;
+        let mut trusted: Vec<_> = config.trusted.clone().into_iter().collect();
+        if !config.trusted_dir.is_empty() {
+            let folder = Path::new(&config.trusted_dir);
+            trusted.extend(read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?);
+        }
+        if trusted.is_empty() {
+            return Err("neither identity.trusted_dir nor identity.trusted names a service to believe".to_owned());
+        }
+        Ok(Self { keys: vec![(part, key)], trusted, ambient })
+    }
+
+    /// The identity of `part`.
+    pub fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
+        let name = part.name();
+        let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("{name} has no key here"))?;
+        let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
+        Identity::new(name, key, trusted, self.ambient.clone()).map(Arc::new).map_err(|e| format!("identity: {e}"))
+    }
+}

@@ -1,0 +1,34 @@
+//! Where the keys of access tokens come from: auth, over the wire, for every process alike.
+
+use std::time::Duration;
+
+use kit::{
+    client::Peer,
+    keys::{Jwk, KeySource, Unavailable},
+};
+use proto::auth::v1::{GetJwksRequest, auth_service_client::AuthServiceClient};
+use tonic::{Request, async_trait};
+
+/// How long auth gets to answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The auth service as a source of keys.
+pub struct FromAuth(pub Peer);
+
+#[async_trait]
+impl KeySource for FromAuth {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        let mut request = Request::new(GetJwksRequest {});
+        request.set_timeout(TIMEOUT);
+        let asking = AuthServiceClient::new(self.0.clone()).get_jwks(request);
+        let answer = tokio::time::timeout(TIMEOUT, asking).await;
+        let answer = answer.map_err(|_| Unavailable("auth did not answer in time".to_owned()))?;
+        let answer = answer.map_err(|status| Unavailable(status.message().to_owned()))?;
+        Ok(answer.into_inner().keys.into_iter().map(jwk).collect())
+    }
+}
+
+fn jwk(key: proto::auth::v1::Jwk) -> Jwk {
+    let proto::auth::v1::Jwk { kid, kty, crv, alg, r#use: usage, x, y } = key;
+    Jwk { kid, kty, crv, alg, usage, x, y }
+}

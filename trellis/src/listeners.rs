@@ -1,0 +1,73 @@
+//! All listeners of a process, bound before anything else happens: a taken port is the commonest mistake, and
+//! it should cost no side effect.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    bind::{bind, bind_all},
+    cli::Service,
+    config::{Config, Peers},
+    part::Part,
+};
+
+/// See the module.
+pub struct Listeners {
+    /// Of the services that this process runs.
+    pub services: Vec<(Service, TcpListener)>,
+    /// Of the gateway; none when it does not run here.
+    pub gateway: Vec<TcpListener>,
+    /// Of the admin pages.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what `parts` need.
+    pub async fn bind(config: &Config, parts: &[Part]) -> Result<Self, String> {
+        let (mut services, mut gateway) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                Part::Service(service) => {
+                    let (key, address) = match service {
+                        Service::Users => ("users.listen", &config.users.listen),
+                        Service::Auth => ("auth.listen", &config.auth.listen),
+                        Service::Messaging => ("messaging.listen", &config.messaging.listen),
+                    };
+                    services.push((*service, bind(key, address).await?));
+                }
+                Part::Gateway => {
+                    for address in &config.gateway.listen {
+                        gateway.extend(bind_all("gateway.listen", address).await?);
+                    }
+                }
+            }
+        }
+        Ok(Self { services, gateway, admin: bind("admin.listen", &config.admin.listen).await? })
+    }
+
+    /// Where a service is reached from here: in this process if it runs here, else where the configuration
+    /// says.
+    pub fn address(&self, service: Service, peers: &Peers) -> String {
+        let here = self.services.iter().find(|(running, _)| *running == service);
+        match here.and_then(|(_, listener)| listener.local_addr().ok()) {
+            Some(address) => format!("http://{}", reachable(address)),
+            None => match service {
+                Service::Users => peers.users.clone(),
+                Service::Auth => peers.auth.clone(),
+                Service::Messaging => peers.messaging.clone(),
+            },
+        }
+    }
+}
+
+/// "All addresses" can be listened on, but not called.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}

@@ -1,0 +1,245 @@
+//! One process: binds, opens, wires the parts together, runs them, and takes them down in order.
+
+use std::{io, sync::Arc};
+
+use auth::Auth;
+use gateway::{Gateway, Route};
+use kit::{
+    Ambient,
+    bus::{self, Bus},
+    client::Peer,
+    health::{Needs, peer_is_serving},
+    keys::KeySet,
+    limiter::{self, RateLimiter},
+    policy::Table,
+    server::{self, Surroundings},
+    shutdown::Shutdown,
+};
+use messaging::Messaging;
+use proto::{auth::v1::auth_service_server, messaging::v1::messaging_service_server, users::v1::users_service_server};
+use tokio::{net::TcpListener, task::JoinSet};
+use users::Users;
+
+use crate::{
+    banner, cli::Service, config::Config, identities::Identities, keys::FromAuth, listeners::Listeners, part::Part,
+    signals, stores::Stores,
+};
+
+/// Runs `parts` until they are told to stop.
+pub async fn run(config: &Config, parts: &[Part]) -> Result<(), String> {
+    let listeners = Listeners::bind(config, parts).await?;
+    let mut stores = Stores::new(config);
+    let mut process = Process::new(config, parts, &listeners)?;
+    let addresses = banner::Addresses::of(&listeners);
+    let Listeners { services, gateway, admin } = listeners;
+    for (service, listener) in services {
+        process.start_service(service, &mut stores, listener).await?;
+    }
+    if !gateway.is_empty() {
+        process.start_gateway(gateway)?;
+    }
+    process.start_admin(admin);
+    let folder = stores.folder().map(|folder| folder.path().to_owned());
+    let ready = process.ready();
+    let greeting = async {
+        ready.await;
+        banner::greet(parts, &addresses, folder.as_deref());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = process.finish() => result,
+        () = greeting => Ok(()),
+    }
+}
+
+/// What the parts share, and the running parts.
+struct Process<'a> {
+    config: &'a Config,
+    ambient: Ambient,
+    shutdown: Shutdown,
+    identities: Identities,
+    policies: Arc<Table>,
+    keys: Arc<KeySet>,
+    bus: Arc<dyn Bus>,
+    limiter: Arc<dyn RateLimiter>,
+    /// Service → address.
+    addresses: [(Service, String); 3],
+    shown: kit::admin::Shown,
+    running: JoinSet<(&'static str, io::Result<()>)>,
+}
+
+impl<'a> Process<'a> {
+    fn new(config: &'a Config, parts: &[Part], listeners: &Listeners) -> Result<Self, String> {
+        let ambient = Ambient::system();
+        let identities = match parts {
+            [part] => Identities::configured(*part, &config.identity, ambient.clone())?,
+            _ => Identities::generated(ambient.clone()),
+        };
+        let addresses = Service::ALL.map(|service| (service, listeners.address(service, &config.peers)));
+        let me = parts.first().copied().unwrap_or(Part::Gateway);
+        let auth = peer(&addresses, Service::Auth, &identities, me)?;
+        Ok(Self {
+            config,
+            shutdown: Shutdown::new(),
+            policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?),
+            keys: Arc::new(KeySet::new(FromAuth(auth), ambient.clone())),
+            bus: Arc::new(bus::Local::default()),
+            limiter: Arc::new(limiter::Local::new(Arc::clone(&ambient.clock))),
+            identities,
+            addresses,
+            ambient,
+            shown: kit::admin::Shown::new(),
+            running: JoinSet::new(),
+        })
+    }
+
+    fn surroundings(&self, part: Part) -> Result<Surroundings, String> {
+        Ok(Surroundings {
+            limits: self.config.limits.clone(),
+            identity: self.identities.of(part)?,
+            keys: Arc::clone(&self.keys),
+            policies: Arc::clone(&self.policies),
+            descriptors: proto::DESCRIPTORS,
+        })
+    }
+
+    fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
+        peer(&self.addresses, callee, &self.identities, caller)
+    }
+
+    async fn start_service(
+        &mut self,
+        service: Service,
+        stores: &mut Stores<'_>,
+        listener: TcpListener,
+    ) -> Result<(), String> {
+        let part = Part::Service(service);
+        let surroundings = self.surroundings(part)?;
+        let (ambient, shutdown) = (self.ambient.clone(), self.shutdown.clone());
+        let name = service.name();
+        match service {
+            Service::Users => {
+                let users = Users { store: stores.users().await?, ambient };
+                let readiness = self.watch(name, &surroundings, users.needs());
+                let serving = users.serve(surroundings, readiness, listener, shutdown);
+                self.running.spawn(async move { (name, serving.await) });
+            }
+            Service::Auth => {
+                let auth = Auth {
+                    config: self.config.auth.clone(),
+                    store: stores.auth().await?,
+                    keys: stores.auth_keys()?,
+                    users: self.peer(Service::Users, part)?,
+                    limiter: Arc::clone(&self.limiter),
+                    ambient,
+                };
+                let readiness = self.watch(name, &surroundings, auth.needs());
+                let serving = auth.serve(surroundings, readiness, listener, shutdown);
+                self.running.spawn(async move { (name, serving.await) });
+            }
+            Service::Messaging => {
+                let messaging = Messaging {
+                    config: self.config.messaging.clone(),
+                    store: stores.messaging().await?,
+                    bus: Arc::clone(&self.bus),
+                    users: self.peer(Service::Users, part)?,
+                    ambient,
+                };
+                let readiness = self.watch(name, &surroundings, messaging.needs());
+                let serving = messaging.serve(surroundings, readiness, listener, shutdown);
+                self.running.spawn(async move { (name, serving.await) });
+            }
+        }
+        Ok(())
+    }
+
+    fn start_gateway(&mut self, listeners: Vec<TcpListener>) -> Result<(), String> {
+        let surroundings = self.surroundings(Part::Gateway)?;
+        let mut needs = Needs::new();
+        let mut routes = Vec::new();
+        for (service, address) in self.addresses.clone() {
+            let peer = self.peer(service, Part::Gateway)?;
+            needs = needs.and(service.name(), move || peer_is_serving(peer.clone()));
+            routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), address });
+        }
+        let readiness = self.watch("gateway", &surroundings, needs);
+        let limiter = Arc::clone(&self.limiter);
+        let gateway = Gateway::new(&self.config.gateway, surroundings, &routes, limiter, readiness)?;
+        let serving = gateway.serve(listeners, self.shutdown.clone());
+        self.running.spawn(async move { ("gateway", serving.await) });
+        Ok(())
+    }
+
+    fn start_admin(&self, listener: TcpListener) {
+        let serving = kit::admin::serve(self.shown.clone(), listener, self.shutdown.clone());
+        // Apart from the others: it outlives their drain, and its end is nobody's reason to stop.
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+    }
+
+    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> kit::health::Readiness {
+        let readiness = server::readiness(surroundings, needs, &self.shutdown);
+        self.shown.insert(name, readiness.clone());
+        readiness
+    }
+
+    /// Ends when every part is ready.
+    fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let shown = self.shown.clone();
+        async move {
+            for readiness in shown.values() {
+                readiness.ready().await;
+            }
+        }
+    }
+
+    /// Runs until a signal or a failure, then until everything has come down.
+    async fn finish(mut self) -> Result<(), String> {
+        let mut failure = None;
+        let stopping = self.shutdown.clone();
+        let config = self.config.shutdown.clone();
+        let mut way_down = tokio::spawn(async move {
+            signals::stop_asked().await;
+            tracing::info!("stopping");
+            stopping.run(&config).await;
+        });
+        while let Some(ended) = self.running.join_next().await {
+            let (name, result) = ended.map_err(|e| format!("a part of the process broke: {e}"))?;
+            if let Err(error) = result {
+                failure.get_or_insert(format!("{name}: {error}"));
+            }
+            if !self.shutdown.is_stopping() {
+                // One part is gone: the others have no use alone, and whoever watches should start us anew.
+                failure.get_or_insert(format!("{name} ended unasked"));
+                way_down.abort();
+                let (shutdown, config) = (self.shutdown.clone(), self.config.shutdown.clone());
+                way_down = tokio::spawn(async move { shutdown.run(&config).await });
+                self.shutdown.stopping().await;
+            }
+        }
+        way_down.abort();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+fn peer(
+    addresses: &[(Service, String); 3],
+    callee: Service,
+    identities: &Identities,
+    caller: Part,
+) -> Result<Peer, String> {
+    let address = addresses.iter().find(|(service, _)| *service == callee).map_or("", |(_, address)| address);
+    Peer::new(callee.name(), address, identities.of(caller)?)
+}
+
+/// The name of a service in the contract.
+fn full_name(service: Service) -> &'static str {
+    match service {
+        Service::Users => users_service_server::SERVICE_NAME,
+        Service::Auth => auth_service_server::SERVICE_NAME,
+        Service::Messaging => messaging_service_server::SERVICE_NAME,
+    }
+}

@@ -1,0 +1,254 @@
+//! Starts and stops the real binary, and talks to it as clients do.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use kit::{Ambient, Context};
+use proto::{
+    auth::v1::{SignUpRequest, Tokens, auth_service_client::AuthServiceClient},
+    messaging::v1::messaging_service_client::MessagingServiceClient,
+    users::v1::users_service_client::UsersServiceClient,
+};
+use tempfile::TempDir;
+use tonic::{Request, metadata::MetadataValue, transport::Channel};
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A port that was free a moment ago. Fixed, because a restarted process must come back to it.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Which database a mesh runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Sqlite,
+    Postgres,
+}
+
+/// How a mesh is started; kept so that it can be started again.
+pub struct Mesh {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    arguments: Vec<String>,
+    pub ports: Ports,
+    child: Option<Child>,
+}
+
+/// Where a mesh listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub gateway: u16,
+    pub users: u16,
+    pub auth: u16,
+    pub messaging: u16,
+    pub admin: u16,
+}
+
+impl Ports {
+    pub fn free() -> Self {
+        let [gateway, users, auth, messaging, admin] = std::array::from_fn(|_| free_port());
+        Self { gateway, users, auth, messaging, admin }
+    }
+
+    /// The variables that say so.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let all = [
+            ("GATEWAY", self.gateway),
+            ("USERS", self.users),
+            ("AUTH", self.auth),
+            ("MESSAGING", self.messaging),
+            ("ADMIN", self.admin),
+        ];
+        all.map(|(part, port)| (format!("TRELLIS_{part}__LISTEN"), format!("127.0.0.1:{port}"))).to_vec()
+    }
+}
+
+impl Mesh {
+    /// A mesh in one process, started and ready.
+    pub async fn start(store: Store, settings: &[(&str, &str)]) -> Self {
+        let mut mesh = Self::new(&[], Ports::free());
+        if store == Store::Postgres {
+            mesh.use_postgres().await;
+        }
+        for (name, value) in settings {
+            mesh.set(name, value);
+        }
+        mesh.launch();
+        mesh.ready(mesh.ports.gateway).await;
+        mesh
+    }
+
+    /// A process that is not started yet.
+    pub fn new(arguments: &[&str], ports: Ports) -> Self {
+        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        Self { folder: TempDir::new().unwrap(), variables: ports.variables(), arguments, ports, child: None }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((format!("TRELLIS_{name}"), value.to_owned()));
+    }
+
+    pub async fn use_postgres(&mut self) {
+        let url = fresh_database().await;
+        for service in ["USERS", "AUTH", "MESSAGING"] {
+            self.set(&format!("{service}__DATABASE_URL"), &url);
+        }
+    }
+
+    /// The folder that the process has for itself.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the process has written to standard error so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("stderr.log")
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+        command
+            .env_clear()
+            .env("XDG_DATA_HOME", self.folder.path())
+            .envs(self.variables.iter().cloned())
+            .args(&self.arguments);
+        command
+    }
+
+    pub fn launch(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// Waits until `port` says that it is ready.
+    pub async fn ready(&mut self, port: u16) {
+        let started = Instant::now();
+        while !is_ready(port).await {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("trellis ended with {status}:\n{}", self.log());
+            }
+            assert!(started.elapsed() < START, "trellis is not ready in time:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the process runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how the process ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the process runs");
+        let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        child.wait().unwrap()
+    }
+
+    pub async fn channel(&self, port: u16) -> Channel {
+        Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
+    }
+
+    /// Signs somebody up through the gateway.
+    pub async fn sign_up(&self, handle: &str) -> Person {
+        let channel = self.channel(self.ports.gateway).await;
+        let request = SignUpRequest {
+            email: format!("{handle}@example.org"),
+            password: PASSWORD.to_owned(),
+            handle: handle.to_owned(),
+            display_name: handle.to_uppercase(),
+            ..SignUpRequest::default()
+        };
+        let answer = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
+        Person { channel, tokens: answer.into_inner().tokens.unwrap() }
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+            if std::thread::panicking() {
+                eprintln!("the log of trellis:\n{}", self.log());
+            }
+        }
+    }
+}
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// Somebody who is signed in.
+#[derive(Clone)]
+pub struct Person {
+    channel: Channel,
+    pub tokens: Tokens,
+}
+
+impl Person {
+    pub fn id(&self) -> &str {
+        &self.tokens.user_id
+    }
+
+    /// A request with the person's token.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        bearing(message, &self.tokens.access_token)
+    }
+
+    pub fn users(&self) -> UsersServiceClient<Channel> {
+        UsersServiceClient::new(self.channel.clone())
+    }
+
+    pub fn messaging(&self) -> MessagingServiceClient<Channel> {
+        MessagingServiceClient::new(self.channel.clone())
+    }
+}
+
+pub fn bearing<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
+    request.metadata_mut().insert("authorization", value);
+    // Nothing of a context of ours: this is a stranger's request.
+    request.extensions_mut().remove::<Context>();
+    request
+}
+
+/// A new id, as clients make them.
+pub fn new_id() -> String {
+    Ambient::system().new_id().to_string()
+}
+
+/// The reason that a status gives.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt as _;
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+async fn is_ready(port: u16) -> bool {
+    super::web::get(port, "/readyz").await.is_ok_and(|answer| answer.status == 200)
+}
+
+/// The URL of a new, empty database on the tests' server.
+pub async fn fresh_database() -> String {
+    #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+    let server = std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test");
+    let name = format!("t_{}", new_id().replace('-', ""));
+    let created = Command::new("psql").args([&server, "-qc", &format!("CREATE DATABASE {name}")]).output().unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let (base, _) = server.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}

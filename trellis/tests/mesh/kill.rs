@@ -1,0 +1,246 @@
+//! Nothing that was acknowledged is lost, whenever the process is killed: four senders, three conversations,
+//! twenty kills at random moments, on each database. The seed is printed; TRELLIS_TEST_SEED repeats it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use proto::messaging::v1::{
+    CreateConversationRequest, Entry, ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest, entry::Body,
+    subscribe_response::Event,
+};
+use tonic::Code;
+
+use super::harness::{Mesh, Person, Store, new_id};
+
+const KILLS: u32 = 20;
+/// How long everything may take to arrive once the killing has stopped: ten times what it takes.
+const SETTLED: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_nothing_on_sqlite() {
+    survive(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_nothing_on_postgres() {
+    survive(Store::Postgres).await;
+}
+
+/// A message that the mesh has acknowledged.
+#[derive(Debug, Clone)]
+struct Acknowledged {
+    conversation: String,
+    seq: i64,
+    client_id: String,
+    text: String,
+}
+
+async fn survive(store: Store) {
+    let mut dice = Dice::new();
+    println!("{store:?}: TRELLIS_TEST_SEED={}", dice.0);
+    let mut mesh = Mesh::start(store, &[]).await;
+    let people = [mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await, mesh.sign_up("kim").await];
+    let conversations = open_conversations(&people).await;
+
+    let (sending, listening) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let senders: Vec<_> = (0_u32..).zip(people.clone())
+        .map(|(at, person)| tokio::spawn(send(at, person, conversations.clone(), Arc::clone(&sending))))
+        .collect();
+    let subscribers: Vec<_> = [&people[0], &people[3]].into_iter().cloned()
+        .map(|person| tokio::spawn(subscribe(person, conversations.clone(), Arc::clone(&listening))))
+        .collect();
+
+    for _ in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(dice.between(150, 1_200))).await;
+        mesh.kill();
+        mesh.launch();
+        mesh.ready(mesh.ports.gateway).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sending.store(false, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    for sender in senders {
+        acknowledged.push(tokio::time::timeout(SETTLED, sender).await.expect("senders finish").unwrap());
+    }
+
+    let stored = read_all(&people[1], &conversations).await;
+    check(&acknowledged, &stored);
+    listening.store(false, Ordering::SeqCst);
+    for subscriber in subscribers {
+        let received = tokio::time::timeout(SETTLED, subscriber).await.expect("subscribers catch up").unwrap();
+        assert_eq!(received, stored, "a subscriber has what the log has, once and in order");
+    }
+    let total: usize = acknowledged.iter().map(Vec::len).sum();
+    println!("{store:?}: {total} messages were acknowledged across {KILLS} kills");
+    assert!(total > 100, "the senders hardly got to work: {total}");
+    assert_eq!(mesh.terminate().code(), Some(0));
+}
+
+async fn open_conversations(people: &[Person; 4]) -> Vec<String> {
+    let [ada, others @ ..] = people;
+    let mut conversations = Vec::new();
+    for title in ["one", "two", "three"] {
+        let new = CreateConversationRequest {
+            request_id: new_id(),
+            member_ids: others.iter().map(|person| person.id().to_owned()).collect(),
+            title: title.to_owned(),
+        };
+        let answer = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
+        conversations.push(answer.into_inner().conversation.unwrap().conversation_id);
+    }
+    conversations
+}
+
+/// Sends one message after the other, each until it is acknowledged.
+async fn send(at: u32, person: Person, conversations: Vec<String>, on: Arc<AtomicBool>) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let mut messaging = person.messaging();
+    for (number, conversation) in conversations.iter().cycle().enumerate() {
+        if !on.load(Ordering::SeqCst) {
+            break;
+        }
+        let (client_id, text) = (new_id(), format!("{at}: {number}"));
+        let message = SendMessageRequest {
+            conversation_id: conversation.clone(),
+            client_message_id: client_id.clone(),
+            text: text.clone(),
+        };
+        let entry = loop {
+            let mut request = person.request(message.clone());
+            request.set_timeout(Duration::from_secs(5));
+            match messaging.send_message(request).await {
+                Ok(answer) => break answer.into_inner().entry.unwrap(),
+                Err(status) => {
+                    assert!(may_be_repeated(status.code()), "{status:?}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        acknowledged.push(Acknowledged { conversation: conversation.clone(), seq: entry.seq, client_id, text });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    acknowledged
+}
+
+/// What a killed server may look like to its callers; anything else is a defect.
+fn may_be_repeated(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::ResourceExhausted)
+}
+
+type Logs = HashMap<String, Vec<Entry>>;
+
+/// Follows the conversations from their beginning, resuming by cursor, until nothing more comes.
+async fn subscribe(person: Person, conversations: Vec<String>, on: Arc<AtomicBool>) -> Logs {
+    let mut logs: Logs = conversations.iter().map(|id| (id.clone(), Vec::new())).collect();
+    let mut cursors = first_cursors(&person, &conversations).await;
+    loop {
+        let positions = cursors.iter().map(|(id, cursor)| Position { conversation_id: id.clone(), cursor: cursor.clone() });
+        let request = SubscribeRequest { positions: positions.collect() };
+        let Ok(opened) = person.messaging().subscribe(person.request(request)).await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let mut stream = opened.into_inner();
+        while let Ok(Some(response)) = stream.message().await {
+            match response.event {
+                Some(Event::Entry(new)) => {
+                    let entry = new.entry.unwrap();
+                    let log = logs.get_mut(&entry.conversation_id).unwrap();
+                    let expected = log.last().map_or(2, |last| last.seq + 1);
+                    assert_eq!(entry.seq, expected, "a gap or a double in {}", entry.conversation_id);
+                    cursors.insert(entry.conversation_id.clone(), new.cursor);
+                    log.push(entry);
+                }
+                Some(Event::CaughtUp(_)) if !on.load(Ordering::SeqCst) => return logs,
+                _ => {}
+            }
+            if !on.load(Ordering::SeqCst) {
+                // Everything is stored by now: a new stream says when all of it was sent.
+                break;
+            }
+        }
+    }
+}
+
+/// The positions after the entry that opened each conversation, as a first stream announces them.
+async fn first_cursors(person: &Person, conversations: &[String]) -> HashMap<String, String> {
+    let opened = person.messaging().subscribe(person.request(SubscribeRequest::default())).await.unwrap();
+    let mut stream = opened.into_inner();
+    let mut cursors = HashMap::new();
+    while cursors.len() < conversations.len() {
+        if let Some(Event::Conversation(found)) = stream.message().await.unwrap().unwrap().event {
+            assert_eq!(found.message_count, 0, "the senders began too early");
+            cursors.insert(found.conversation_id, found.cursor);
+        }
+    }
+    cursors
+}
+
+async fn read_all(person: &Person, conversations: &[String]) -> Logs {
+    let mut logs = Logs::new();
+    for id in conversations {
+        let mut entries = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let page = ListMessagesRequest { conversation_id: id.clone(), page_size: 100, page_token };
+            let answer = person.messaging().list_messages(person.request(page)).await.unwrap().into_inner();
+            entries.extend(answer.entries);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        entries.reverse();
+        logs.insert(id.clone(), entries);
+    }
+    logs
+}
+
+/// Every acknowledged message is there once, where it was acknowledged; each sender's are in the order sent.
+fn check(acknowledged: &[Vec<Acknowledged>], stored: &Logs) {
+    for (id, log) in stored {
+        for (at, entry) in (2..).zip(log) {
+            assert_eq!(entry.seq, at, "the log of {id} has a gap");
+        }
+    }
+    let mut by_client_id: HashMap<&str, Vec<&Entry>> = HashMap::new();
+    for entry in stored.values().flatten() {
+        let Some(Body::Message(message)) = &entry.body else { panic!("{entry:?}") };
+        by_client_id.entry(&message.client_message_id).or_default().push(entry);
+    }
+    for sender in acknowledged {
+        let mut last: HashMap<&str, i64> = HashMap::new();
+        for sent in sender {
+            let found = by_client_id.get(sent.client_id.as_str()).map_or(&[][..], Vec::as_slice);
+            let [entry] = found else { panic!("{sent:?} is stored {} times", found.len()) };
+            let Some(Body::Message(message)) = &entry.body else { panic!("{entry:?}") };
+            assert_eq!((&entry.conversation_id, entry.seq, &message.text), (&sent.conversation, sent.seq, &sent.text));
+            let before = last.insert(&sent.conversation, sent.seq);
+            assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} came before {before:?}");
+        }
+    }
+}
+
+/// xorshift64: enough to spread the kills, and repeatable.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+        let given = std::env::var("TRELLIS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        Self(given.unwrap_or_else(|| u64::from_be_bytes(kit::Ambient::system().random()) | 1))
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        low + self.0 % (high - low)
+    }
+}

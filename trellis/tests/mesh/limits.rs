@@ -1,0 +1,90 @@
+//! The limits of the public port, at n and at n + 1.
+
+use bytes::Bytes;
+use proto::{auth::v1::GetJwksRequest, messaging::v1::CreateConversationRequest};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tonic::Code;
+
+use super::{
+    harness::{Mesh, Store, new_id},
+    web::{self, BINARY, Http},
+};
+
+const JWKS: &str = "/trellis.auth.v1.AuthService/GetJwks";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_may_be_four_mebibytes() {
+    const MOST: usize = 4 * 1024 * 1024;
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let ada = mesh.sign_up("ada").await;
+    let status = async |size: usize| {
+        // The title is far too long for the contract: who is told so has come through the limit.
+        let mut message = CreateConversationRequest { request_id: new_id(), ..Default::default() };
+        message.title = "x".repeat(size - prost::Message::encoded_len(&message) - 5);
+        assert_eq!(prost::Message::encoded_len(&message), size);
+        ada.messaging().create_conversation(ada.request(message)).await.unwrap_err()
+    };
+    assert_eq!(status(MOST).await.code(), Code::InvalidArgument);
+    let refused = status(MOST + 1).await;
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_may_be_sixteen_kibibytes() {
+    const MOST: usize = 16 * 1024;
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let port = mesh.ports.gateway;
+    let send = async |http, size: usize| {
+        let padding = "x".repeat(size);
+        let call = web::call(port, JWKS, BINARY, &[("x-padding", &padding)], &GetJwksRequest {});
+        web::send(port, http, call).await.map(|answer| answer.status)
+    };
+    for http in [Http::One, Http::Two] {
+        // The rest of the head takes some of it, and HTTP/2 counts 32 bytes for each header.
+        assert_eq!(send(http, MOST - 1_024).await.unwrap(), 200, "{http:?}");
+        let refused = send(http, MOST + 1).await;
+        assert!(refused.as_ref().map_or(true, |status| *status == 431), "{http:?}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_more_is_closed() {
+    let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__CONNECTIONS", "3")]).await;
+    let port = mesh.ports.gateway;
+    let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut held = Vec::new();
+    // The probe's connection may still be closing.
+    while held.len() < 3 {
+        let mut stream = connect().await;
+        if !is_closed(&mut stream).await {
+            held.push(stream);
+        }
+    }
+    assert!(is_closed(&mut connect().await).await);
+    held.pop();
+    let mut again = connect().await;
+    for _ in 0..100 {
+        if !is_closed(&mut again).await {
+            return;
+        }
+        again = connect().await;
+    }
+    panic!("a closed connection gives no place back");
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let patience = std::time::Duration::from_millis(200);
+    tokio::time::timeout(patience, stream.read_u8()).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_is_closed() {
+    let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__REQUEST_HEAD", "200ms")]).await;
+    for said in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(2), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(said));
+    }
+}

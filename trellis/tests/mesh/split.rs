@@ -1,0 +1,99 @@
+//! One process a service, on PostgreSQL, as production runs them.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use proto::messaging::v1::{CreateConversationRequest, SendMessageRequest};
+use tempfile::TempDir;
+use tonic::Code;
+
+use super::{
+    harness::{Mesh, Ports, fresh_database, free_port, new_id},
+    web,
+};
+
+const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
+/// Three checks a second apart, and the time to notice.
+const NOTICED: Duration = Duration::from_secs(60);
+
+/// Keys for all parts, and auth's secrets.
+fn make_keys() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| {
+        let status = Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().unwrap().status;
+        assert!(status.success(), "{arguments:?}");
+    };
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("trusted")).unwrap();
+    for part in PARTS {
+        run(&["keys", "new", "--name", part, "--out", &path("")]);
+        fs::rename(path(&format!("{part}.pub")), path(&format!("trusted/{part}.pub"))).unwrap();
+    }
+    run(&["keys", "auth", "--out", &path("auth")]);
+    folder
+}
+
+fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
+    // Each process has its own admin listener.
+    let mut process = Mesh::new(&[part], Ports { admin: free_port(), ..ports });
+    let path = |name: &str| keys.join(name).to_str().unwrap().to_owned();
+    process.set("IDENTITY__KEY_FILE", &path(&format!("{part}.key")));
+    process.set("IDENTITY__TRUSTED_DIR", &path("trusted"));
+    process.set("AUTH__KEYS_DIR", &path("auth"));
+    for (service, port) in [("USERS", ports.users), ("AUTH", ports.auth), ("MESSAGING", ports.messaging)] {
+        process.set(&format!("{service}__DATABASE_URL"), database);
+        process.set(&format!("PEERS__{service}"), &format!("http://127.0.0.1:{port}"));
+    }
+    process.launch();
+    process
+}
+
+async fn gateway_status(ports: Ports) -> u16 {
+    web::get(ports.gateway, "/readyz").await.map_or(0, |answer| answer.status)
+}
+
+async fn wait_for(ports: Ports, status: u16) {
+    let waiting = async {
+        while gateway_status(ports).await != status {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("the gateway never answered {status}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_find_and_believe_one_another() {
+    let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
+    let start = |part| process(part, ports, keys.path(), &database);
+    let [mut users, auth, messaging, mut gateway] = PARTS.map(start);
+    gateway.ready(ports.gateway).await;
+
+    let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
+    let new = CreateConversationRequest {
+        request_id: new_id(),
+        member_ids: vec![bob.id().to_owned()],
+        title: String::new(),
+    };
+    let opened = ada.messaging().create_conversation(ada.request(new.clone())).await.unwrap();
+    let message = SendMessageRequest {
+        conversation_id: opened.into_inner().conversation.unwrap().conversation_id,
+        client_message_id: new_id(),
+        text: "hello".to_owned(),
+    };
+    bob.messaging().send_message(bob.request(message.clone())).await.unwrap();
+
+    // Without users nothing half is made, what needs no users goes on, and the gateway says that it is not well.
+    users.kill();
+    let again = CreateConversationRequest { request_id: new_id(), ..new };
+    let refused = ada.messaging().create_conversation(ada.request(again.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let message = SendMessageRequest { client_message_id: new_id(), ..message };
+    bob.messaging().send_message(bob.request(message)).await.unwrap();
+    wait_for(ports, 503).await;
+
+    users.launch();
+    wait_for(ports, 200).await;
+    ada.messaging().create_conversation(ada.request(again)).await.unwrap();
+    for mut process in [users, auth, messaging, gateway] {
+        assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
+    }
+}

@@ -1,0 +1,149 @@
+//! A gRPC-Web and HTTP client that hides nothing.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{HeaderMap, Request, Response, body::Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use tokio::net::TcpStream;
+
+/// Whatever went wrong.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// gRPC-Web's content types.
+pub const BINARY: &str = "application/grpc-web+proto";
+pub const TEXT: &str = "application/grpc-web-text+proto";
+
+/// Which HTTP to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    One,
+    Two,
+}
+
+/// An answer that has come to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Sends a request on a connection of its own.
+pub async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+    let (parts, body) = begin(port, http, request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+/// As [`send`], with the answer's body still to come.
+pub async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    let io = TokioIo::new(TcpStream::connect(("127.0.0.1", port)).await?);
+    match http {
+        Http::One => {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+            tokio::spawn(connection);
+            Ok(sender.send_request(request).await?)
+        }
+        Http::Two => {
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+            tokio::spawn(connection);
+            Ok(sender.send_request(request).await?)
+        }
+    }
+}
+
+pub async fn get(port: u16, path: &str) -> Result<Answer, Error> {
+    send(port, Http::One, request("GET", port, path, &[], Bytes::new())).await
+}
+
+/// A request as a browser at the gateway's own page would send it.
+pub fn request(method: &str, port: u16, path: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Full<Bytes>> {
+    let host = format!("localhost:{port}");
+    let mut builder = Request::builder().method(method).uri(format!("http://{host}{path}"));
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        builder = builder.header("host", host);
+    }
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Full::new(body)).unwrap()
+}
+
+/// A gRPC-Web call. In the text form each half of the body is a segment of its own.
+pub fn call(port: u16, path: &str, content_type: &str, headers: &[(&str, &str)], message: &impl Message) -> Request<Full<Bytes>> {
+    let frame = frame(&message.encode_to_vec());
+    let body = if content_type == TEXT {
+        let (first, second) = frame.split_at(frame.len() / 2);
+        Bytes::from(STANDARD.encode(first) + &STANDARD.encode(second))
+    } else {
+        frame
+    };
+    let headers: Vec<_> = headers.iter().copied().chain([("content-type", content_type), ("x-grpc-web", "1")]).collect();
+    request("POST", port, path, &headers, body)
+}
+
+/// A message in gRPC's framing.
+pub fn frame(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(5 + message.len());
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap());
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The messages and the trailers (as text) of a gRPC-Web body.
+    pub fn frames(&self) -> (Vec<Bytes>, String) {
+        let mut body = if self.header("content-type").starts_with("application/grpc-web-text") {
+            decode_segments(&self.body)
+        } else {
+            self.body.clone()
+        };
+        let (mut messages, mut trailers) = (Vec::new(), String::new());
+        while body.has_remaining() {
+            let (flag, length) = (body.get_u8(), body.get_u32());
+            let content = body.split_to(usize::try_from(length).unwrap());
+            if flag & 0x80 == 0 {
+                messages.push(content);
+            } else {
+                trailers = String::from_utf8(content.to_vec()).unwrap();
+            }
+        }
+        (messages, trailers)
+    }
+
+    /// The gRPC status, wherever it stands.
+    pub fn grpc_status(&self) -> String {
+        if self.headers.contains_key("grpc-status") {
+            return self.header("grpc-status").to_owned();
+        }
+        let (_, trailers) = self.frames();
+        let line = trailers.lines().find_map(|line| line.strip_prefix("grpc-status: "));
+        line.unwrap_or("none").to_owned()
+    }
+
+    /// The one message of a unary answer.
+    pub fn message<T: Message + Default>(&self) -> T {
+        let (messages, _) = self.frames();
+        assert_eq!(messages.len(), 1, "{self:?}");
+        T::decode(messages[0].clone()).unwrap()
+    }
+}
+
+fn decode_segments(text: &[u8]) -> Bytes {
+    let mut decoded = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|b| *b == b'=').map_or(rest.len(), |at| (at / 4 + 1) * 4);
+        let (segment, others) = rest.split_at(end);
+        decoded.extend(STANDARD.decode(segment).unwrap());
+        rest = others;
+    }
+    decoded.into()
+}

@@ -6,6 +6,8 @@ import { defineConfig } from "vite";
 export default defineConfig({
   root: fileURLToPath(new URL(".", import.meta.url)),
   base: "/",
+  // `npm run dev`: the page from here, calls to a gateway that runs beside it.
+  server: { proxy: { "^/trellis\\.": process.env.TRELLIS_GATEWAY ?? "http://localhost:8080" } },
   build: {
     target: "es2022",
     outDir: "dist",

@@ -27,6 +27,7 @@ import { Server } from "./server.js";
 
 const ada = account("Ada Lovelace");
 const bob = account("Bob Marsh");
+const cleo = account("Cleo Hart");
 
 let server: Server;
 let browser: Browser;
@@ -132,12 +133,12 @@ scenario("what is written while the server is away outlives a reload", async (ar
 });
 
 scenario("a reload and a second tab keep the session, and signing out ends it in both", async (arrive) => {
-  const cleo = await arrive();
-  const first = await cleo.open();
-  await signUp(first, account("Cleo Hart"));
+  const person = await arrive();
+  const first = await person.open();
+  await signUp(first, cleo);
   await first.reload();
   await isConnected(first);
-  const second = await cleo.open();
+  const second = await person.open();
   await isConnected(second);
   await first.bringToFront();
 
@@ -146,7 +147,7 @@ scenario("a reload and a second tab keep the session, and signing out ends it in
   await second.getByRole("heading", { name: "Sign in" }).waitFor();
   await first.reload();
   await first.getByRole("heading", { name: "Sign in" }).waitFor();
-  assert.deepEqual(await cleo.context.cookies(), []);
+  assert.deepEqual(await person.context.cookies(), []);
 });
 
 scenario("a session is kept where no script can read it", async (arrive) => {
@@ -253,10 +254,39 @@ scenario("what is wrong is said beside its field, or in a sentence", async (arri
   await page.getByText("Somebody else has this handle").waitFor();
 });
 
+scenario("what is said in another conversation is counted until it is looked at", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const bobs = await (await arrive()).open();
+  await signIn(adas, ada);
+  await signIn(bobs, bob);
+  await openConversation(bobs, ada.name);
+  await send(bobs, "Are you there?");
+  await adas.getByLabel("1 unread").waitFor();
+  assert.equal(await adas.title(), "(1) Trellis");
+  await openConversation(adas, bob.name);
+  await adas.getByLabel("1 unread").waitFor({ state: "detached" });
+  assert.equal(await adas.title(), "Trellis");
+});
+
+scenario("a message that the server refuses says why, and the next one passes", async (arrive) => {
+  const page = await (await arrive()).open();
+  await signIn(page, ada);
+  await openConversation(page, bob.name);
+  await send(page, "beans ".repeat(4_000));
+  await send(page, "Shorter, then.");
+  const failed = page.locator(".message.failed");
+  await failed.getByText(/^Not sent\. ./).waitFor();
+  await page.locator(".message.sent", { hasText: "Shorter, then." }).waitFor();
+  await failed.getByRole("button", { name: "Try again" }).click();
+  await failed.getByRole("button", { name: "Delete" }).click();
+  await failed.waitFor({ state: "detached" });
+});
+
 scenario("older messages are read while scrolling up", async (arrive) => {
   const page = await (await arrive()).open();
   await signIn(page, ada);
-  await startConversation(page, [bob], "Rows of beans");
+  await startConversation(page, [bob, cleo], "Rows of beans");
+  await page.getByText("3 members").waitFor();
   const texts = Array.from({ length: 70 }, (_, i) => `Bean ${i + 1}`);
   for (const text of texts) await send(page, text);
   await shows(page, texts);

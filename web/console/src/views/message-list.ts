@@ -26,7 +26,9 @@ export class MessageList {
   constructor(chats: Chats, thread: Thread, label: string) {
     this.#chats = chats;
     this.#thread = thread;
-    const rows = h("ol", { class: "messages" });
+    // Between two people, sides and colours say who speaks.
+    const isDirect = thread.memberIds.length === 2;
+    const rows = h("ol", { class: isDirect ? "messages direct" : "messages" });
     this.#list = new KeyedList(rows, ({ key }) => key, (row) => rowView(chats, row));
     this.#top = h("p", { class: "history" });
     this.#retry = h("button", { class: "link history", type: "button", on: { click: () => this.#readOlder() } }, "Try again");

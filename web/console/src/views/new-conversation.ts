@@ -11,7 +11,7 @@ import { PeoplePicker } from "./people-picker.js";
 
 export function newConversationDialog(trellis: Trellis, chats: Chats): void {
   showDialog("New conversation", (dialog) => {
-    const title = new Field({ name: "title", label: "Name (optional)", hint: "For groups. Without one, people's names." });
+    const title = new Field({ name: "title", label: "Name (optional)", hint: "A group without one shows its people's names." });
     const picker = new PeoplePicker(trellis.users, chats, () => {
       const { size } = picker.chosen;
       setText(button(), size > 1 ? `Start with ${size} people` : "Start conversation");

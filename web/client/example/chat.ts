@@ -1,0 +1,30 @@
+import { createTrellis } from "trellis-web";
+
+const trellis = createTrellis({ baseUrl: "https://chat.example.com" });
+
+trellis.session.onChange(async (state) => {
+  if (state.kind !== "signedIn") return;
+
+  // Who is there?
+  const { users } = await trellis.users.listUsers({ handlePrefix: "ada" });
+  console.log(users.map((user) => `${user.displayName} @${user.handle}`));
+
+  // What is written is sent until the server has it, through lost connections and reloads.
+  const outbox = trellis.outbox(state.userId);
+  outbox.onSent((entry) => console.log(`stored as entry ${entry.seq}`));
+
+  // What happens, from now on, once and in order, for as long as the session lives.
+  for await (const event of trellis.follow(new Map(), new AbortController().signal)) {
+    if (event.kind === "entry" && event.entry.body.case === "message") {
+      const { text } = event.entry.body.value;
+      console.log(text);
+      if (text === "ping") outbox.enqueue(event.entry.conversationId, "pong");
+    }
+  }
+});
+
+// Takes up the session of an earlier visit, or signs in.
+await trellis.session.restore();
+if (trellis.session.state.kind === "signedOut") {
+  await trellis.session.signIn("ada@example.com", "correct horse battery staple");
+}

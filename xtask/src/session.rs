@@ -81,6 +81,13 @@ impl Session {
         let output = self.step(name, command)?;
         if output.success { Ok(output) } else { Err(format!("{name} failed:\n{}", output.text.trim_end())) }
     }
+
+    /// What a quick question is answered; not a step of its own.
+    pub(crate) fn ask(&self, command: &mut Command) -> Result<String, String> {
+        let output = process::run(command, &self.guard, |_| {}, |_, _| {})?;
+        let name = command.get_program().to_string_lossy();
+        if output.success { Ok(output.text) } else { Err(format!("{name} failed:\n{}", output.text.trim_end())) }
+    }
 }
 
 fn still_running(since: Duration, last: &str) {

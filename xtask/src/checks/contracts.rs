@@ -27,8 +27,8 @@ pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
     let archive = session.target.join("released.tar");
     let mut git = git(session);
     git.args(["archive", "--output"]).arg(&archive).args([&release, "proto", "buf.yaml"]);
-    session.must("git archive", &mut git)?;
-    session.must("tar", session.command("tar").arg("-xf").arg(&archive).arg("-C").arg(&released))?;
+    session.ask(&mut git)?;
+    session.ask(session.command("tar").arg("-xf").arg(&archive).arg("-C").arg(&released))?;
 
     let mut buf = web.buf(session);
     buf.args(["breaking", "proto", "--against"]).arg(released.join("proto"));
@@ -39,7 +39,7 @@ pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
 fn newest_release(session: &Session) -> Result<Option<String>, String> {
     let mut git = git(session);
     git.args(["tag", "--list", "v*", "--sort=-version:refname"]);
-    Ok(session.must("git tag", &mut git)?.text.lines().next().map(str::to_owned))
+    Ok(session.ask(&mut git)?.lines().next().map(str::to_owned))
 }
 
 fn git(session: &Session) -> Command {

@@ -88,7 +88,7 @@ pub(super) fn leaks(session: &Session) -> Result<(), String> {
 fn files(session: &Session, patterns: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut git = session.command("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard", "--"]).args(patterns);
-    let listed = session.must("git ls-files", &mut git)?.text;
+    let listed = session.ask(&mut git)?;
     let read = |path: &str| Some((path.to_owned(), fs::read_to_string(session.root.join(path)).ok()?));
     let files: Vec<_> = listed.lines().filter_map(read).collect();
     if files.is_empty() { Err("git lists no files".to_owned()) } else { Ok(files) }

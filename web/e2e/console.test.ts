@@ -230,6 +230,8 @@ scenario("on a phone the list and the conversation are two views", async (arrive
   assert.ok(width <= 360, `the page is ${width} px wide`);
   await page.getByRole("button", { name: "Back to the conversations" }).click();
   await list.waitFor();
+  // The focus is where it was before.
+  await page.getByRole("link", { name: ada.name }).and(page.locator(":focus")).waitFor();
 });
 
 scenario("what is wrong is said beside its field, or in a sentence", async (arrive) => {

@@ -38,13 +38,14 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Runs `render` once after any number of changes made in one go. */
+/** Runs `render` once after any number of changes made in one go, such as a page of entries from the feed. */
 export function batched(render: () => void): () => void {
   let planned = false;
   return () => {
     if (planned) return;
     planned = true;
-    queueMicrotask(() => {
+    // Not in a microtask: the feed tells each entry in one of its own.
+    setTimeout(() => {
       planned = false;
       render();
     });

@@ -27,6 +27,16 @@ function splash(): HTMLElement {
   return h("main", { class: "welcome" }, brand(), h("p", { class: "splash", role: "status" }, "Connecting…"));
 }
 
-trellis.session.onChange(show);
-void trellis.session.restore();
-if (trellis.session.state.kind === "signedOut") show(trellis.session.state);
+/** Elsewhere a browser has neither locks nor the session's cookie. */
+function insecure(): HTMLElement {
+  const words = "This page needs HTTPS, or the address localhost.";
+  return h("main", { class: "welcome" }, brand(), h("p", { class: "problem", role: "alert" }, words));
+}
+
+if (window.isSecureContext) {
+  trellis.session.onChange(show);
+  void trellis.session.restore();
+  if (trellis.session.state.kind === "signedOut") show(trellis.session.state);
+} else {
+  app.replaceChildren(insecure());
+}

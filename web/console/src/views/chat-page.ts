@@ -66,10 +66,11 @@ export class ChatPage {
   }
 
   #navigate(): void {
+    const left = this.#open?.thread;
     this.#chats.open(openConversationId());
     this.#render();
-    // Where there is a keyboard, the next thing is to write; a phone would cover the page with its own.
-    if (window.matchMedia("(hover: hover)").matches) this.#open?.focus();
+    if (this.#open) this.#open.focus();
+    else if (left) this.#list.focus(left);
   }
 
   #render(): void {

@@ -32,6 +32,11 @@ export class ConversationList {
     setText(this.#empty, connection === "live" ? "No conversations yet. Start one with the button above." : "Loading…");
   }
 
+  /** Where one was before the conversation was opened. */
+  focus({ id }: Thread): void {
+    this.element.querySelector<HTMLElement>(`a[href="${CSS.escape(addressOf(id))}"]`)?.focus();
+  }
+
   #item(first: Thread): ItemView<Thread> {
     const picture = h("span", { class: "conversation-picture" });
     const name = h("span", { class: "conversation-name" });

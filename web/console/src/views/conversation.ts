@@ -15,7 +15,7 @@ export class ConversationView {
   readonly thread: Thread;
   readonly #chats: Chats;
   readonly #picture = h("span", { class: "conversation-picture" });
-  readonly #name = h("h2", { class: "conversation-title" });
+  readonly #name = h("h2", { class: "conversation-title", tabindex: "-1" });
   readonly #detail = h("p", { class: "conversation-detail" });
   readonly #messages: MessageList;
   readonly #composer: Composer;
@@ -44,9 +44,10 @@ export class ConversationView {
     this.element = h("section", { class: "conversation-view" }, header, this.#messages.element, this.#composer.element);
   }
 
-  /** Puts the cursor where one writes. */
+  /** Where there is a keyboard, the next thing is to write; a phone would cover the page with its own. */
   focus(): void {
-    this.#composer.focus();
+    if (window.matchMedia("(hover: hover)").matches) this.#composer.focus();
+    else this.#name.focus();
   }
 
   render(): void {

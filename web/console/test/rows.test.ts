@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+
+import { messaging, type Outgoing } from "../../client/src/index.js";
+import type { Chats } from "../src/model/chats.js";
+import { type Row, rowsOf } from "../src/model/rows.js";
+import { Thread } from "../src/model/thread.js";
+
+const noon = new Date(2026, 5, 1, 12);
+
+function minutesLater(minutes: number): Date {
+  return new Date(noon.getTime() + minutes * 60_000);
+}
+
+function said(seq: number, authorId: string, minutes: number): messaging.Entry {
+  return create(messaging.EntrySchema, {
+    seq: BigInt(seq),
+    authorId,
+    createTime: timestampFromDate(minutesLater(minutes)),
+    body: { case: "message", value: { text: `text ${seq}`, clientMessageId: `id ${seq}` } },
+  });
+}
+
+function waiting(id: number, minutes: number, state: Outgoing["state"] = "waiting"): Outgoing {
+  const writtenAtMs = minutesLater(minutes).getTime();
+  return { clientMessageId: `id ${id}`, conversationId: "c", text: `text ${id}`, writtenAtMs, state };
+}
+
+/** Each row in short: the day, or who spoke, what, how far it got, and which of a group's marks it carries. */
+function rows(entries: messaging.Entry[], outgoing: Outgoing[] = []): string[] {
+  const thread = new Thread(create(messaging.ConversationSchema, { conversationId: "c" }));
+  for (const entry of entries) thread.timeline.add(entry);
+  const people = { get: (id: string) => ({ id, name: id, handle: id }) };
+  const chats = { userId: "me", people, outbox: { of: () => outgoing } } as unknown as Chats;
+  return rowsOf(chats, thread, noon).map(short);
+}
+
+function short(row: Row): string {
+  if (row.kind === "day") return row.heading;
+  const marks = [row.startsGroup && "name", row.endsGroup && "time"].filter(Boolean).join("+");
+  return [row.author.id, row.text, row.state, marks].filter(Boolean).join(", ");
+}
+
+test("messages by one author in a short time stand together", () => {
+  assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 1), said(4, "me", 2), said(5, "bob", 3), said(6, "bob", 30)]), [
+    "Today",
+    "bob, text 2, sent, name",
+    "bob, text 3, sent, time",
+    "me, text 4, sent, name+time",
+    "bob, text 5, sent, name+time",
+    "bob, text 6, sent, name+time",
+  ]);
+});
+
+test("a new day has a heading and starts a group", () => {
+  const beforeMidnight = 12 * 60 - 1;
+  const told = rows([said(2, "bob", beforeMidnight), said(3, "bob", beforeMidnight + 2)]);
+  assert.equal(told.length, 4);
+  assert.equal(told[0], "Today");
+  assert.equal(told[3], "bob, text 3, sent, name+time");
+});
+
+test("a message on its way stands last, until the feed has shown it", () => {
+  assert.deepEqual(rows([said(2, "me", 0)], [waiting(2, 0), waiting(3, 1), waiting(4, 1, "failed")]), [
+    "Today",
+    "me, text 2, sent, name+time",
+    "me, text 3, sending, time",
+    "me, text 4, failed, time",
+  ]);
+});

@@ -41,7 +41,7 @@ export class Server {
     const child = spawn(resolve(required("TRELLIS_TEST_BINARY")), [], {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
-        ...process.env,
+        ...withoutSettings(process.env),
         XDG_DATA_HOME: this.#dataFolder,
         TRELLIS_GATEWAY__LISTEN: `localhost:${this.#port}`,
         TRELLIS_ADMIN__LISTEN: anywhere,
@@ -99,6 +99,11 @@ export class Server {
     child.kill("SIGKILL");
     assert.fail(`the server is not ready after ${READY_WITHIN_MS} ms\n${this.output()}`);
   }
+}
+
+/** The tests' own variables, and a developer's, are no settings of this server. */
+function withoutSettings(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("TRELLIS_")));
 }
 
 async function freePort(): Promise<number> {

@@ -18,7 +18,7 @@ const ROOT: &str = "trellis";
 
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let mut cargo = session.cargo();
-    cargo.args(["tree", "--workspace", "--locked", "--offline", "--depth=1", "--edges=normal", "--prefix=depth"]);
+    cargo.args(["tree", "--workspace", "--offline", "--depth=1", "--edges=normal", "--prefix=depth"]);
     cargo.args(["--all-features", "--format= {p}"]);
     let said = session.ask(&mut cargo)?;
     super::none(&findings(&edges(&said, &session.root.display().to_string())))

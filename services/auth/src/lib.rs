@@ -1,1 +1,80 @@
+//! The auth service: accounts and sessions.
+//!
+//! It owns who may sign in and how they prove it. A session is a family of refresh tokens that rotate; access
+//! tokens are short, signed, and verified by everybody without asking. What others must come to know of an
+//! account is written to the outbox in the transaction that makes it true.
 
+mod api;
+pub mod config;
+mod cookie;
+pub mod domain;
+pub mod keys;
+mod password;
+pub mod store;
+mod sweep;
+
+use std::{io, sync::Arc};
+
+use kit::{
+    Ambient,
+    client::Peer,
+    health::{Needs, Readiness},
+    limiter::RateLimiter,
+    server::{self, Surroundings},
+    shutdown::Shutdown,
+};
+use proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+pub use config::Config;
+pub use keys::Keys;
+pub use store::AuthStore;
+
+/// The service, before it is served.
+pub struct Auth {
+    /// What was configured.
+    pub config: Config,
+    /// Where accounts and sessions live.
+    pub store: Arc<dyn AuthStore>,
+    /// What tokens are signed and sealed by.
+    pub keys: Keys,
+    /// Keeps the profiles.
+    pub users: Peer,
+    /// Counts attempts to sign in.
+    pub limiter: Arc<dyn RateLimiter>,
+    /// Time and randomness.
+    pub ambient: Ambient,
+}
+
+impl Auth {
+    /// What the service needs to be ready.
+    pub fn needs(&self) -> Needs {
+        let store = Arc::clone(&self.store);
+        Needs::new().and("database", move || {
+            let store = Arc::clone(&store);
+            async move { store.answers().await }
+        })
+    }
+
+    /// Serves on `listener`, and sweeps, until the shutdown's drain is over.
+    pub async fn serve(
+        self,
+        surroundings: Surroundings,
+        readiness: Readiness,
+        listener: TcpListener,
+        shutdown: Shutdown,
+    ) -> io::Result<()> {
+        let most = surroundings.limits.message_bytes;
+        tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
+        let api = AuthServiceServer::from_arc(api::Api::new(self))
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most);
+        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+    }
+
+    fn lifetimes(&self) -> domain::Lifetimes {
+        let Config { refresh_lifetime, session_lifetime, refresh_grace, .. } = &self.config;
+        domain::Lifetimes { idle: refresh_lifetime.0, absolute: session_lifetime.0, grace: refresh_grace.0 }
+    }
+}

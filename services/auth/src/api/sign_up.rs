@@ -1,0 +1,110 @@
+//! Sign-up across two services: the account is stored `pending`, users gets the profile, the account is
+//! activated. Whatever fails in between, a repeat of the call goes on where it stopped.
+
+use std::time::Duration;
+
+use kit::{Context, error};
+use proto::{
+    auth::v1::SignUpRequest,
+    users::v1::{CreateUserRequest, users_service_client::UsersServiceClient},
+};
+use tonic::{Code, Status};
+use zeroize::Zeroizing;
+
+use super::Api;
+use crate::{
+    domain::{Account, AccountId, Email, PasswordHash, RefreshToken, State},
+    password::Password,
+    store::{Continued, InsertError},
+};
+
+/// How long a pending account is its creator's to resume, before the address is free for somebody else's try.
+const RESUMABLE: Duration = Duration::from_secs(600);
+/// How often two sign-ups for one address may come between each other.
+const TRIES: u32 = 3;
+
+impl Api {
+    /// Opens an account with its first session.
+    pub(super) async fn open_account(
+        &self,
+        context: &Context,
+        request: SignUpRequest,
+    ) -> Result<(Continued, RefreshToken), Status> {
+        let SignUpRequest { email, password, handle, display_name, .. } = request;
+        let password = Zeroizing::new(password);
+        // First, so that the time of an answer tells nothing that its words do not.
+        let hashed = self.hasher.hash(password.clone()).await?;
+        let account = self.pending_account(&Email::new(&email), &password, hashed).await?;
+        self.create_profile(context, &account, handle, display_name).await?;
+        let (session, token) = self.new_session(&account);
+        if self.auth.store.activate(&session, self.auth.ambient.new_id()).await? {
+            Ok((session.into(), token))
+        } else {
+            // The same call, sent twice at once, was faster; or the account was swept away meanwhile.
+            Err(email_taken())
+        }
+    }
+
+    /// The pending account to go on with: a new one, or the caller's own from an earlier try.
+    async fn pending_account(
+        &self,
+        email: &Email,
+        password: &Password,
+        hashed: PasswordHash,
+    ) -> Result<Account, Status> {
+        let Self { auth, hasher } = self;
+        for _ in 0..TRIES {
+            let now = auth.ambient.now();
+            let Some(found) = auth.store.find_by_email(email).await? else {
+                let id = AccountId(auth.ambient.new_id());
+                let (email, password) = (email.clone(), hashed.clone());
+                let new = Account { id, email, password, state: State::Pending, create_time: now };
+                match auth.store.insert(&new).await {
+                    Ok(()) => return Ok(new),
+                    Err(InsertError::EmailTaken) => continue,
+                    Err(InsertError::Store(error)) => return Err(error.into()),
+                }
+            };
+            if found.state != State::Pending {
+                return Err(email_taken());
+            }
+            if hasher.verify(password.clone(), Some(found.password.clone())).await? {
+                return Ok(found);
+            }
+            if !auth.store.abandon(found.id, now - RESUMABLE, now, auth.ambient.new_id()).await? {
+                return Err(email_taken());
+            }
+        }
+        Err(error::status(
+            Code::Aborted,
+            "CONCURRENT_SIGN_UP",
+            "another sign-up for this address is under way; try again",
+        ))
+    }
+
+    async fn create_profile(
+        &self,
+        context: &Context,
+        account: &Account,
+        handle: String,
+        display_name: String,
+    ) -> Result<(), Status> {
+        let message = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name };
+        let request = context.request(message, self.auth.config.users_timeout.0);
+        match UsersServiceClient::new(self.auth.users.clone()).create_user(request).await {
+            Ok(_) => Ok(()),
+            // The caller's to mend: another handle, with the same address and password.
+            Err(status) if status.code() == Code::AlreadyExists => {
+                Err(error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another"))
+            }
+            Err(status) => {
+                tracing::warn!(rpc.code = ?status.code(), error = status.message(), "users did not create a profile");
+                Err(error::unavailable("the users service"))
+            }
+        }
+    }
+}
+
+fn email_taken() -> Status {
+    error::status(Code::AlreadyExists, "EMAIL_TAKEN", "there is an account with this address; sign in instead")
+}

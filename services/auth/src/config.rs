@@ -1,0 +1,53 @@
+//! What can be configured.
+
+use std::time::Duration;
+
+use kit::config::{Secret, Span};
+use serde::{Deserialize, Serialize};
+
+/// The section `[auth]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where gRPC is served.
+    pub listen: String,
+    /// `postgres://…`. Empty: SQLite in the data folder.
+    pub database_url: Secret,
+    /// Connections to PostgreSQL.
+    pub pool_size: u32,
+    /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: they are made in the data folder.
+    pub keys_dir: String,
+    /// How long an access token is good: what a revocation may take to be felt everywhere.
+    pub access_lifetime: Span,
+    /// How long a session lives without being used.
+    pub refresh_lifetime: Span,
+    /// How long a session lives at all.
+    pub session_lifetime: Span,
+    /// How long a used refresh token still answers its unused successor.
+    pub refresh_grace: Span,
+    /// How long the users service gets during a sign-up.
+    pub users_timeout: Span,
+    /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core.
+    pub hashing_threads: usize,
+    /// Passwords that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
+    pub hashing_queue: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let days = |days: u64| Span(Duration::from_secs(days * 86_400));
+        Self {
+            listen: "127.0.0.1:7002".to_owned(),
+            database_url: Secret::default(),
+            pool_size: 10,
+            keys_dir: String::new(),
+            access_lifetime: Span(Duration::from_secs(15 * 60)),
+            refresh_lifetime: days(30),
+            session_lifetime: days(180),
+            refresh_grace: Span(Duration::from_secs(10)),
+            users_timeout: Span(Duration::from_secs(5)),
+            hashing_threads: 0,
+            hashing_queue: 64,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What becomes of a refresh token that is presented: one pure decision, taken under the session's row lock.
+
+use kit::Timestamp;
+
+use super::{Lifetimes, State};
+
+/// What is known of the presented token and its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented {
+    /// The state of the account.
+    pub account: State,
+    /// When the session ends.
+    pub expire_time: Timestamp,
+    /// Whether the session was ended.
+    pub revoked: bool,
+    /// What happened when the token was presented first.
+    pub used: Option<Used>,
+}
+
+/// A token that was used before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// When.
+    pub at: Timestamp,
+    /// Whether its successor waits for its first use, and can still be unsealed.
+    pub successor_waits: bool,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The first use: give out a successor.
+    Rotate,
+    /// A second tab, or an answer that was lost: give out the same successor again.
+    Repeat,
+    /// Somebody has an old token: the owner or a thief. End the session (RFC 9700, section 4.14.2).
+    Revoke,
+    /// No use: ended, expired, or the account may not sign in.
+    Refuse,
+}
+
+/// Decides.
+pub fn decide(presented: Presented, now: Timestamp, lifetimes: Lifetimes) -> Decision {
+    if presented.revoked || presented.account != State::Active || now >= presented.expire_time {
+        return Decision::Refuse;
+    }
+    match presented.used {
+        None => Decision::Rotate,
+        Some(used) if used.successor_waits && now < used.at + lifetimes.grace => Decision::Repeat,
+        Some(_) => Decision::Revoke,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+    const RULES: Lifetimes =
+        Lifetimes { idle: Duration::from_secs(1_000), absolute: Duration::from_secs(5_000), grace: GRACE };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn presented(used: Option<Used>) -> Presented {
+        Presented { account: State::Active, expire_time: at(1_000), revoked: false, used }
+    }
+
+    #[test]
+    fn a_token_works_once_and_repeats_within_the_grace() {
+        let waits = |successor_waits| Some(Used { at: at(100), successor_waits });
+        let decide = |used, now| decide(presented(used), at(now), RULES);
+        assert_eq!(decide(None, 100), Decision::Rotate);
+        assert_eq!(decide(waits(true), 109), Decision::Repeat);
+        assert_eq!(decide(waits(true), 110), Decision::Revoke);
+        assert_eq!(decide(waits(false), 101), Decision::Revoke);
+    }
+
+    #[test]
+    fn an_ended_session_answers_nothing_and_is_not_ended_twice() {
+        let used = Some(Used { at: at(1), successor_waits: false });
+        for used in [None, used] {
+            for account in [State::Pending, State::Suspended, State::Deleted] {
+                let presented = Presented { account, ..presented(used) };
+                assert_eq!(decide(presented, at(5), RULES), Decision::Refuse);
+            }
+            assert_eq!(decide(Presented { revoked: true, ..presented(used) }, at(5), RULES), Decision::Refuse);
+            assert_eq!(decide(presented(used), at(1_000), RULES), Decision::Refuse);
+        }
+    }
+
+    /// A session as the store keeps it, to try orders of events on.
+    #[derive(Clone, Default)]
+    struct Family {
+        used_at: Vec<Option<Timestamp>>,
+        revoked: bool,
+    }
+
+    impl Family {
+        /// Presents token number `n`; the number of the token that the caller gets.
+        fn present(&mut self, n: usize, now: Timestamp) -> (Decision, Option<usize>) {
+            let successor_waits = self.used_at.get(n + 1) == Some(&None);
+            let used = self.used_at[n].map(|at| Used { at, successor_waits });
+            let decision = decide(Presented { revoked: self.revoked, ..presented(used) }, now, RULES);
+            match decision {
+                Decision::Rotate => {
+                    self.used_at[n] = Some(now);
+                    self.used_at.push(None);
+                }
+                Decision::Revoke => self.revoked = true,
+                Decision::Repeat | Decision::Refuse => {}
+            }
+            (decision, matches!(decision, Decision::Rotate | Decision::Repeat).then_some(n + 1))
+        }
+    }
+
+    /// Two tabs that share a cookie, each presenting what it has, in every order and with every pause: as long as
+    /// nobody waits past the grace, nobody is signed out and there is one line of tokens.
+    #[test]
+    fn two_tabs_stay_signed_in_in_every_order() {
+        for order in 0..1_u32 << 8 {
+            let mut family = Family { used_at: vec![None], revoked: false };
+            let mut now = at(10);
+            // The token that each tab reads, before the other's answer has set the cookie.
+            let mut held = [0, 0];
+            for step in 0..8 {
+                let tab = usize::from(order >> step & 1 == 1);
+                let (decision, next) = family.present(held[tab], now);
+                assert!(matches!(decision, Decision::Rotate | Decision::Repeat), "{order:b} at {step}: {decision:?}");
+                let next = next.unwrap();
+                // The cookie is shared: once an answer came, both read what it set.
+                held = if next > held[1 - tab] { [next, next] } else { held };
+                now = now + Duration::from_secs(1);
+            }
+            assert!(!family.revoked);
+        }
+    }
+
+    /// A thief with any token that was already followed by a used one ends the session for both.
+    #[test]
+    fn a_stolen_old_token_ends_the_session() {
+        for stolen in 0..3 {
+            let mut family = Family { used_at: vec![None], revoked: false };
+            for n in 0..5 {
+                family.present(n, at(10));
+            }
+            assert_eq!(family.present(stolen, at(11)).0, Decision::Revoke);
+            assert_eq!(family.present(5, at(12)).0, Decision::Refuse);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Refresh tokens: opaque to everybody, known here by their hash.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use kit::Ambient;
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{SHA256, digest},
+};
+use zeroize::Zeroizing;
+
+/// What tells scanners of leaked secrets, and people, what they have found.
+const PREFIX: &str = "trr_";
+/// 256 bits: beyond guessing (RFC 6749, section 10.10 asks for 128).
+const BYTES: usize = 32;
+
+/// A refresh token in the clear.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshToken(Zeroizing<String>);
+
+impl RefreshToken {
+    /// A new token.
+    pub fn generate(ambient: &Ambient) -> Self {
+        Self::from(format!("{PREFIX}{}", BASE64URL.encode(ambient.random::<BYTES>())))
+    }
+
+    /// For the answer that hands it out.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it. A plain hash is enough: the token has nothing to guess.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(digest(&SHA256, self.0.as_bytes()).as_ref().to_vec())
+    }
+}
+
+impl From<String> for RefreshToken {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefreshToken(***)")
+    }
+}
+
+/// The SHA-256 of a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHash(pub Vec<u8>);
+
+/// Seals successors for the grace period, so that whoever reads the database cannot use them.
+pub struct Seal(LessSafeKey);
+
+impl Seal {
+    /// A seal by a key of 32 bytes; `None` when it has another length.
+    pub fn new(key: &[u8]) -> Option<Self> {
+        UnboundKey::new(&AES_256_GCM, key).ok().map(|key| Self(LessSafeKey::new(key)))
+    }
+
+    /// Seals `successor`, for whoever presents the token with the hash `of`.
+    pub fn seal(&self, successor: &RefreshToken, of: &TokenHash, ambient: &Ambient) -> Vec<u8> {
+        let nonce = ambient.random::<NONCE_LEN>();
+        let mut sealed = successor.expose().as_bytes().to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&of.0), &mut sealed)
+            .expect("a token is far below the cipher's limit");
+        [&nonce[..], &sealed].concat()
+    }
+
+    /// The successor that was sealed for `of`; `None` when it was sealed by another key, or for another token.
+    pub fn open(&self, sealed: &[u8], of: &TokenHash) -> Option<RefreshToken> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let plain = self.0.open_in_place(nonce, Aad::from(&of.0), &mut sealed).ok()?;
+        std::str::from_utf8(plain).ok().map(|text| RefreshToken::from(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_token_opens_for_its_predecessor_only() {
+        let ambient = Ambient::system();
+        let seal = Seal::new(&[7; 32]).unwrap();
+        let (old, successor) = (RefreshToken::generate(&ambient), RefreshToken::generate(&ambient));
+        let sealed = seal.seal(&successor, &old.hash(), &ambient);
+        assert!(!sealed.windows(8).any(|part| part == &successor.expose().as_bytes()[4..12]));
+        assert_eq!(seal.open(&sealed, &old.hash()), Some(successor.clone()));
+        assert_eq!(seal.open(&sealed, &successor.hash()), None);
+        assert_eq!(Seal::new(&[8; 32]).unwrap().open(&sealed, &old.hash()), None);
+        assert_eq!(seal.open(&sealed[..5], &old.hash()), None);
+    }
+
+    #[test]
+    fn tokens_and_hashes_do_not_show_themselves() {
+        let token = RefreshToken::generate(&Ambient::system());
+        assert!(token.expose().starts_with("trr_") && token.expose().len() == 47);
+        assert_eq!(format!("{token:?}"), "RefreshToken(***)");
+    }
+}

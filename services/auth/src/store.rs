@@ -1,0 +1,124 @@
+//! Where accounts and sessions live.
+
+mod postgres;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kit::{
+    Timestamp,
+    store::{Error, Location, Unopened},
+};
+use uuid::Uuid;
+
+use crate::domain::{Account, AccountId, Email, Lifetimes, NewSession, PasswordHash, SessionId, TokenHash};
+
+/// The statements of the service.
+#[async_trait]
+pub trait AuthStore: Send + Sync {
+    /// The account with this address, in whatever state.
+    async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error>;
+
+    /// The account's roles, in order.
+    async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error>;
+
+    /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
+    async fn insert(&self, account: &Account) -> Result<(), InsertError>;
+
+    /// Activates a pending account, opens its first session and tells the outbox, all or nothing. `false`: it is
+    /// not pending (any more), and nothing was done.
+    async fn activate(&self, session: &NewSession, outbox_id: Uuid) -> Result<bool, Error>;
+
+    /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
+    /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask
+    /// for the state in the statement that changes it.
+    async fn abandon(
+        &self,
+        account: AccountId,
+        before: Timestamp,
+        now: Timestamp,
+        outbox_id: Uuid,
+    ) -> Result<bool, Error>;
+
+    /// Pending accounts that were created before `before`, the oldest first.
+    async fn list_pending(&self, before: Timestamp, limit: u32) -> Result<Vec<AccountId>, Error>;
+
+    /// Replaces the password's hash, unless it was changed meanwhile.
+    async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
+
+    /// Opens a session. `false`: the account is not active (any more).
+    async fn open_session(&self, session: &NewSession) -> Result<bool, Error>;
+
+    /// Presents a refresh token: decides under the session's row lock, and stores what was decided.
+    async fn refresh(
+        &self,
+        presented: &TokenHash,
+        successor: &Successor,
+        now: Timestamp,
+        lifetimes: Lifetimes,
+    ) -> Result<Refreshed, Error>;
+
+    /// Ends the session that the token belongs to, used or not. Nothing happens for an unknown one.
+    async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<(), Error>;
+
+    /// Erases sealed successors of tokens that were used before `before`.
+    async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// Deletes sessions that ended before `before`, and used tokens of others that were used before
+    /// `used_before`.
+    async fn prune(&self, before: Timestamp, used_before: Timestamp) -> Result<u64, Error>;
+
+    /// Whether the database answers.
+    async fn answers(&self) -> bool;
+}
+
+/// The token that takes the presented one's place, should it be rotated.
+#[derive(Debug)]
+pub struct Successor {
+    /// Its hash.
+    pub hash: TokenHash,
+    /// It, sealed for whoever presents its predecessor again.
+    pub sealed: Vec<u8>,
+}
+
+/// What became of a presented token.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// The successor is in force.
+    Rotated(Continued),
+    /// An earlier successor is: sealed.
+    Repeated(Continued, Vec<u8>),
+    /// An old token: its session was ended now.
+    Revoked,
+    /// Nothing is in force.
+    Refused,
+}
+
+/// The session that goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Continued {
+    /// Its id.
+    pub session: SessionId,
+    /// Whose.
+    pub account: AccountId,
+    /// When it ends unless it is used.
+    pub expire_time: Timestamp,
+}
+
+/// Why an account was not stored.
+#[derive(Debug)]
+pub enum InsertError {
+    /// Another account has the address.
+    EmailTaken,
+    /// The store failed.
+    Store(Error),
+}
+
+/// Opens the store and brings it up to date.
+pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn AuthStore>, Unopened> {
+    Ok(match location {
+        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+    })
+}

@@ -11,11 +11,7 @@ use kit::{
     server::{Accepted, Connections},
     shutdown::Shutdown,
 };
-use tokio::{
-    net::TcpListener,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::Gateway;

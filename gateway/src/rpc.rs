@@ -1,11 +1,8 @@
 //! A call on its way through. Nothing in a message is looked at.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{COOKIE, RETRY_AFTER},
-};
+use http::{HeaderValue, Request, Response, StatusCode, header::COOKIE};
 use hyper::body::Incoming;
 use kit::{
     access::{self, Proof},
@@ -27,19 +24,6 @@ use crate::{
     upstream::Failure,
 };
 
-/// Why a call is not forwarded, or has no answer.
-pub(crate) struct Refusal {
-    status: Status,
-    /// When a repeat is admitted.
-    retry_after: Option<Duration>,
-}
-
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Self {
-        Self { status, retry_after: None }
-    }
-}
-
 /// Answers a call in the caller's protocol, whatever comes of it.
 pub(crate) async fn answer(
     gateway: &Gateway,
@@ -53,7 +37,7 @@ pub(crate) async fn answer(
     let label = known.map_or_else(|| "unknown".to_owned(), |_| request.uri().path().to_owned());
     let response = match forward(gateway, known, client, &spoken, request).await {
         Ok(response) => response,
-        Err(refusal) => refuse(refusal, &spoken),
+        Err(status) => refuse(&status, &spoken),
     };
     let code = response.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |s| Code::from_bytes(s.as_bytes()));
     let elapsed = started.elapsed();
@@ -70,13 +54,13 @@ async fn forward(
     client: IpAddr,
     spoken: &Spoken,
     mut request: Request<Incoming>,
-) -> Result<Response<Outgoing>, Refusal> {
+) -> Result<Response<Outgoing>, Status> {
     // What is it? A protocol that cannot answer properly is refused before anything is done.
     let method =
         method.ok_or_else(|| error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))?;
     if !spoken.fits(request.version()) {
         let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
-        return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message).into());
+        return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
     }
     // The cookie goes to methods that read it, and never on behalf of a stranger's page.
     keep_cookie(gateway, method, &mut request)?;
@@ -116,7 +100,7 @@ fn keep_cookie(gateway: &Gateway, method: &Method, request: &mut Request<Incomin
     Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
 }
 
-async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof, path: &str) -> Result<(), Refusal> {
+async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof, path: &str) -> Result<(), Status> {
     let key = match &proof.caller.user {
         Some(user) if !method.by_address => format!("{path} {}", user.id),
         _ => format!("{path} {}", address_key(client)),
@@ -126,8 +110,7 @@ async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof
         Decision::Refused { retry_after } => {
             metrics::counter!("gateway_calls_limited_total", "rpc_method" => path.to_owned()).increment(1);
             let message = "too many calls of this method; wait as retry-after says";
-            let status = error::exhausted("RATE_LIMITED", message, retry_after);
-            Err(Refusal { status, retry_after: Some(retry_after) })
+            Err(error::exhausted("RATE_LIMITED", message, retry_after))
         }
     }
 }
@@ -147,7 +130,7 @@ async fn send(
     protocol: Protocol,
     deadline: Option<Instant>,
     mut request: Request<Incoming>,
-) -> Result<Head, Refusal> {
+) -> Result<Head, Status> {
     let broken = Broken::default();
     let upstream = match &method.target {
         Target::Mesh { upstream, callee } => {
@@ -214,7 +197,7 @@ fn translate((mut parts, answer): Head, method: &Method, spoken: &Spoken) -> Res
     let is_grpc =
         parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
     if parts.status != StatusCode::OK || !is_grpc {
-        return refuse(not_grpc(parts.status).into(), spoken);
+        return refuse(&not_grpc(parts.status), spoken);
     }
     headers::leave(&mut parts.headers, spoken.answer_type());
     if matches!(method.target, Target::Foreign(_)) {
@@ -238,16 +221,11 @@ fn not_grpc(status: StatusCode) -> Status {
     error::status(code, "NOT_GRPC", "the service's answer was no gRPC")
 }
 
-fn refuse(refusal: Refusal, spoken: &Spoken) -> Response<Outgoing> {
+fn refuse(status: &Status, spoken: &Spoken) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::empty());
     let headers = response.headers_mut();
     // An Err would say that the message does not fit into a header; ours do.
-    refusal.status.add_header(headers).ok();
+    status.add_header(headers).ok();
     headers.insert(http::header::CONTENT_TYPE, spoken.answer_type());
-    if let Some(after) = refusal.retry_after {
-        // Whole seconds, rounded up: who waits them is admitted.
-        headers
-            .insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1_000).min(u128::from(u32::MAX)) as u32));
-    }
     response
 }

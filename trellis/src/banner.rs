@@ -5,21 +5,21 @@ use std::{io::Write as _, net::SocketAddr, path::Path};
 use crate::{listeners::Listeners, part::Part};
 
 /// Where the process listens.
-pub struct Addresses {
+pub(crate) struct Addresses {
     gateway: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
 impl Addresses {
     /// As they were bound.
-    pub fn of(listeners: &Listeners) -> Self {
+    pub(crate) fn of(listeners: &Listeners) -> Self {
         let gateway = listeners.gateway.first().and_then(|listener| listener.local_addr().ok());
         Self { gateway, admin: listeners.admin.local_addr().ok() }
     }
 }
 
 /// Tells it on standard output.
-pub fn greet(parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
+pub(crate) fn greet(parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
     let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
     let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
     if let Some(at) = addresses.gateway {

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, lookup_host};
 
 /// Binds `address` (`host:port`) on every address that the host has: `localhost` means both loopbacks. With
 /// port 0 all of them get the same free port. `key` is the configuration's, for the error.
-pub async fn bind_all(key: &str, address: &str) -> Result<Vec<TcpListener>, String> {
+pub(crate) async fn bind_all(key: &str, address: &str) -> Result<Vec<TcpListener>, String> {
     let found = lookup_host(address).await.map_err(|e| format!("{key}: {address:?} is no host:port: {e}"))?;
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut absent = None;
@@ -28,7 +28,7 @@ pub async fn bind_all(key: &str, address: &str) -> Result<Vec<TcpListener>, Stri
 }
 
 /// Binds the one address of a service.
-pub async fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
+pub(crate) async fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     let mut listeners = bind_all(key, address).await?;
     if listeners.is_empty() {
         return Err(format!("{key}: {address:?} names no address"));

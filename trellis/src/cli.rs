@@ -11,21 +11,21 @@ use clap_complete::Shell;
 /// configured.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The configuration file (TOML). Default: $TRELLIS_CONFIG, if it is set.
     #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Sets one key of the configuration, such as gateway.listen=localhost:9000. May be repeated.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// What to do; nothing: run everything.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Runs the users service alone.
     Users,
     /// Runs the auth service alone.
@@ -55,7 +55,7 @@ pub enum Command {
 
 /// Which keys to make.
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub(crate) enum Keys {
     /// Makes a service's identity: NAME.key, its secret, and NAME.pub, which the others trust.
     New {
         /// The service: users, auth, messaging or gateway.
@@ -75,7 +75,7 @@ pub enum Keys {
 
 /// A service with a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Service {
+pub(crate) enum Service {
     /// Profiles.
     Users,
     /// Accounts and sessions.
@@ -86,10 +86,10 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Users, Self::Auth, Self::Messaging];
+    pub(crate) const ALL: [Self; 3] = [Self::Users, Self::Auth, Self::Messaging];
 
     /// Its name in the configuration, in service tokens, and in the data folder.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Users => "users",
             Self::Auth => "auth",

@@ -10,42 +10,42 @@ use kit::{config, limits::Limits, shutdown, telemetry};
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
-pub const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
+pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
 
 /// What can be configured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where embedded databases and generated keys live. Empty: `$XDG_DATA_HOME/trellis`.
-    pub data_dir: String,
+    pub(crate) data_dir: String,
     /// What is logged.
-    pub log: telemetry::Config,
+    pub(crate) log: telemetry::Config,
     /// What a process accepts.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The way down.
-    pub shutdown: shutdown::Config,
+    pub(crate) shutdown: shutdown::Config,
     /// Metrics, verbose health, log level.
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// Who this process is, when it runs one service.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Where the other services are, when this process runs one.
-    pub peers: Peers,
+    pub(crate) peers: Peers,
     /// Profiles.
-    pub users: users::Config,
+    pub(crate) users: users::Config,
     /// Accounts and sessions.
-    pub auth: auth::Config,
+    pub(crate) auth: auth::Config,
     /// Conversations.
-    pub messaging: messaging::Config,
+    pub(crate) messaging: messaging::Config,
     /// The way in.
-    pub gateway: gateway::Config,
+    pub(crate) gateway: gateway::Config,
 }
 
 /// The section `[admin]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Where the admin listener is. Nobody is asked who they are there: keep it off public networks.
-    pub listen: String,
+    pub(crate) listen: String,
 }
 
 impl Default for Admin {
@@ -57,25 +57,25 @@ impl Default for Admin {
 /// The section `[identity]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The private key, as `trellis keys new` writes it.
-    pub key_file: String,
+    pub(crate) key_file: String,
     /// A folder with the public key of each service: `<name>.pub`.
-    pub trusted_dir: String,
+    pub(crate) trusted_dir: String,
     /// Public keys by service, beside those of the folder.
-    pub trusted: BTreeMap<String, String>,
+    pub(crate) trusted: BTreeMap<String, String>,
 }
 
 /// The section `[peers]`: `http://host:port` each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Peers {
+pub(crate) struct Peers {
     /// The users service.
-    pub users: String,
+    pub(crate) users: String,
     /// The auth service.
-    pub auth: String,
+    pub(crate) auth: String,
     /// The messaging service.
-    pub messaging: String,
+    pub(crate) messaging: String,
 }
 
 impl Default for Peers {
@@ -87,7 +87,7 @@ impl Default for Peers {
 
 impl Config {
     /// Reads it from the file, the environment and the flags.
-    pub fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
+    pub(crate) fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
         let named = variable(FILE_VARIABLE).map(PathBuf::from);
         let config: Self = config::load(file.or(named.as_deref()), flags).map_err(|e| e.to_string())?;
         config.check()?;
@@ -116,7 +116,7 @@ impl Config {
     }
 
     /// The data folder.
-    pub fn data_dir(&self) -> Result<PathBuf, String> {
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, String> {
         if !self.data_dir.is_empty() {
             return Ok(PathBuf::from(&self.data_dir));
         }

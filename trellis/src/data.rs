@@ -7,14 +7,14 @@ use std::{
 };
 
 /// An open data folder. Each part of it that this process uses is locked until the process ends.
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     locks: Vec<File>,
 }
 
 impl Folder {
     /// Opens the folder, and makes it when it is missing.
-    pub fn open(path: PathBuf) -> Result<Self, String> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
         let bad = |e: std::io::Error| format!("the data folder {} cannot be used: {e}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(bad)?;
         // Also when it was there: what is in it is nobody else's to read.
@@ -23,13 +23,13 @@ impl Folder {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Takes the part `name` for this process alone: two processes on one SQLite file would each believe to be
     /// the only writer.
-    pub fn lock(&mut self, name: &str) -> Result<(), String> {
+    pub(crate) fn lock(&mut self, name: &str) -> Result<(), String> {
         let path = self.path.join(format!("{name}.lock"));
         let bad = |e: std::io::Error| format!("{} cannot be written: {e}", path.display());
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(bad)?;

@@ -10,7 +10,7 @@ use kit::{
 use crate::{config, part::Part};
 
 /// The identities of this process and whom they believe.
-pub struct Identities {
+pub(crate) struct Identities {
     keys: Vec<(Part, Key)>,
     /// Service → public key.
     trusted: Vec<(String, String)>,
@@ -19,14 +19,14 @@ pub struct Identities {
 
 impl Identities {
     /// The whole mesh in one process: keys that nobody else ever sees, made anew at each start.
-    pub fn generated(ambient: Ambient) -> Self {
+    pub(crate) fn generated(ambient: Ambient) -> Self {
         let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
         Self { keys, trusted, ambient }
     }
 
     /// One part: its key and the others' public keys come from the configuration.
-    pub fn configured(part: Part, config: &config::Identity, ambient: Ambient) -> Result<Self, String> {
+    pub(crate) fn configured(part: Part, config: &config::Identity, ambient: Ambient) -> Result<Self, String> {
         let name = part.name();
         if config.key_file.is_empty() {
             return Err(format!(
@@ -46,7 +46,7 @@ impl Identities {
     }
 
     /// The identity of `part`.
-    pub fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
+    pub(crate) fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
         let name = part.name();
         let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("{name} has no key here"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));

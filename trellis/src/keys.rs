@@ -13,15 +13,15 @@ use tonic::{Request, async_trait};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The auth service as a source of keys.
-pub struct FromAuth(pub Peer);
+pub(crate) struct FromAuth(pub Peer);
 
 #[async_trait]
 impl KeySource for FromAuth {
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
         let mut request = Request::new(GetJwksRequest {});
         request.set_timeout(TIMEOUT);
-        let asking = AuthServiceClient::new(self.0.clone()).get_jwks(request);
-        let answer = tokio::time::timeout(TIMEOUT, asking).await;
+        let mut auth = AuthServiceClient::new(self.0.clone());
+        let answer = tokio::time::timeout(TIMEOUT, auth.get_jwks(request)).await;
         let answer = answer.map_err(|_| Unavailable("auth did not answer in time".to_owned()))?;
         let answer = answer.map_err(|status| Unavailable(status.message().to_owned()))?;
         Ok(answer.into_inner().keys.into_iter().map(jwk).collect())

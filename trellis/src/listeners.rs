@@ -13,18 +13,18 @@ use crate::{
 };
 
 /// See the module.
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// Of the services that this process runs.
-    pub services: Vec<(Service, TcpListener)>,
+    pub(crate) services: Vec<(Service, TcpListener)>,
     /// Of the gateway; none when it does not run here.
-    pub gateway: Vec<TcpListener>,
+    pub(crate) gateway: Vec<TcpListener>,
     /// Of the admin pages.
-    pub admin: TcpListener,
+    pub(crate) admin: TcpListener,
 }
 
 impl Listeners {
     /// Binds what `parts` need.
-    pub async fn bind(config: &Config, parts: &[Part]) -> Result<Self, String> {
+    pub(crate) async fn bind(config: &Config, parts: &[Part]) -> Result<Self, String> {
         let (mut services, mut gateway) = (Vec::new(), Vec::new());
         for part in parts {
             match part {
@@ -48,7 +48,7 @@ impl Listeners {
 
     /// Where a service is reached from here: in this process if it runs here, else where the configuration
     /// says.
-    pub fn address(&self, service: Service, peers: &Peers) -> String {
+    pub(crate) fn address(&self, service: Service, peers: &Peers) -> String {
         let here = self.services.iter().find(|(running, _)| *running == service);
         match here.and_then(|(_, listener)| listener.local_addr().ok()) {
             Some(address) => format!("http://{}", reachable(address)),
@@ -62,7 +62,7 @@ impl Listeners {
 }
 
 /// "All addresses" can be listened on, but not called.
-pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -4,7 +4,7 @@ use crate::cli::Service;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// A service with its database.
     Service(Service),
     /// The way in.
@@ -13,11 +13,11 @@ pub enum Part {
 
 impl Part {
     /// All of them: the whole mesh in one process.
-    pub const ALL: [Self; 4] =
+    pub(crate) const ALL: [Self; 4] =
         [Self::Service(Service::Users), Self::Service(Service::Auth), Self::Service(Service::Messaging), Self::Gateway];
 
     /// Its name in the configuration and in service tokens.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Service(service) => service.name(),
             Self::Gateway => "gateway",

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Runs `parts` until they are told to stop.
-pub async fn run(config: &Config, parts: &[Part]) -> Result<(), String> {
+pub(crate) async fn run(config: &Config, parts: &[Part]) -> Result<(), String> {
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners)?;

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Ends when SIGTERM or Ctrl-C asks to stop. A second Ctrl-C does not wait for anything.
-pub async fn stop_asked() {
+pub(crate) async fn stop_asked() {
     let listen = |kind| signal(kind).expect("handlers for SIGTERM and SIGINT can be installed");
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     tokio::select! {

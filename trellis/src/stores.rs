@@ -13,42 +13,42 @@ use users::UserStore;
 use crate::{cli::Service, config::Config, data::Folder};
 
 /// Where databases are, and the data folder as soon as somebody needs it.
-pub struct Stores<'a> {
+pub(crate) struct Stores<'a> {
     config: &'a Config,
     folder: Option<Folder>,
 }
 
 impl<'a> Stores<'a> {
     /// Nothing is opened yet.
-    pub fn new(config: &'a Config) -> Self {
+    pub(crate) fn new(config: &'a Config) -> Self {
         Self { config, folder: None }
     }
 
     /// The data folder, if it is in use.
-    pub fn folder(&self) -> Option<&Folder> {
+    pub(crate) fn folder(&self) -> Option<&Folder> {
         self.folder.as_ref()
     }
 
     /// Opens the store of users.
-    pub async fn users(&mut self) -> Result<Arc<dyn UserStore>, String> {
+    pub(crate) async fn users(&mut self) -> Result<Arc<dyn UserStore>, String> {
         let location = self.location(Service::Users, &self.config.users.database_url)?;
         users::store::open(&location, self.config.users.pool_size).await.map_err(one_line)
     }
 
     /// Opens the store of auth.
-    pub async fn auth(&mut self) -> Result<Arc<dyn AuthStore>, String> {
+    pub(crate) async fn auth(&mut self) -> Result<Arc<dyn AuthStore>, String> {
         let location = self.location(Service::Auth, &self.config.auth.database_url)?;
         auth::store::open(&location, self.config.auth.pool_size).await.map_err(one_line)
     }
 
     /// Opens the store of messaging.
-    pub async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
+    pub(crate) async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
         let location = self.location(Service::Messaging, &self.config.messaging.database_url)?;
         messaging::store::open(&location, self.config.messaging.pool_size).await.map_err(one_line)
     }
 
     /// Auth's secrets: from the configured folder, else from the data folder, where they are made when missing.
-    pub fn auth_keys(&mut self) -> Result<auth::Keys, String> {
+    pub(crate) fn auth_keys(&mut self) -> Result<auth::Keys, String> {
         let configured = &self.config.auth.keys_dir;
         if !configured.is_empty() {
             return auth::Keys::open(&PathBuf::from(configured)).map_err(|e| format!("auth.keys_dir: {e}"));

@@ -14,7 +14,11 @@ use tonic::{
 };
 use tower::Service;
 
-use crate::{context::Context, error::chain, identity::{Identity, SERVICE_TOKEN}};
+use crate::{
+    context::Context,
+    error::chain,
+    identity::{Identity, SERVICE_TOKEN},
+};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 /// The domain of every `ErrorInfo` of this project.
@@ -22,11 +22,16 @@ pub fn invalid_field(field: &str, reason: &str, message: &str) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {message}"), details)
 }
 
-/// RESOURCE_EXHAUSTED with the time after which a repeat is admitted.
+/// RESOURCE_EXHAUSTED with the time after which a repeat is admitted: in the details, and as `retry-after` for
+/// clients that read headers.
 pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     details.set_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    // Whole seconds, rounded up: who waits them is admitted.
+    let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+    status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    status
 }
 
 /// What is told of an error that is nobody's business outside: it is logged once, here.

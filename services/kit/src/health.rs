@@ -85,7 +85,8 @@ impl Readiness {
         let mut ready = self.ready.clone();
         tokio::spawn(async move {
             loop {
-                let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+                let status =
+                    if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
                 for service in &services {
                     reporter.set_service_status(service, status).await;
                 }

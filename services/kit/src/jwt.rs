@@ -113,11 +113,8 @@ pub(crate) fn verify<T: DeserializeOwned>(
 
 /// Makes ring the provider of this process, once.
 pub(crate) fn install() {
-    static PROVIDER: CryptoProvider = CryptoProvider {
-        signer_factory: signer,
-        verifier_factory: verifier,
-        key_utils: KeyUtils::new_unimplemented(),
-    };
+    static PROVIDER: CryptoProvider =
+        CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
     static ONCE: Once = Once::new();
     // An Err says that somebody installed one before: a test in the same process, with this same provider.
     ONCE.call_once(|| PROVIDER.install_default().unwrap_or_default());

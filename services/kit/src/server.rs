@@ -12,8 +12,8 @@ use tonic::{
 };
 
 pub use accept::{Accepted, Connections};
-pub use stack::parse_timeout;
 use stack::Gate;
+pub use stack::parse_timeout;
 
 use crate::{
     descriptors,
@@ -57,7 +57,7 @@ pub async fn serve(
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
     let open = stack::watch(introspection(surroundings, &[service], readiness)?);
-    let router = gated.into_axum_router().merge(open.into_axum_router());
+    let router = gated.into_axum_router().merge(open.into_axum_router().reset_fallback());
 
     let connections = Connections::new(limits.connections);
     let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);

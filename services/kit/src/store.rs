@@ -38,9 +38,9 @@ impl std::error::Error for Unopened {}
 /// What a failed migration means to whoever starts the process. `place` names the database without secrets.
 fn refused(place: &str, error: &MigrateError) -> Unopened {
     Unopened(match error {
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => format!(
-            "{place} is newer than this program: it has migration {version}; start a newer version of trellis"
-        ),
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            format!("{place} is newer than this program: it has migration {version}; start a newer version of trellis")
+        }
         MigrateError::VersionMismatch(version) => {
             format!("{place}: migration {version} was changed after it ran; restore the program that made it")
         }

@@ -58,18 +58,15 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 }
 
 /// Seconds: from a cached unary call to a slow password hash.
-const BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The metrics of this process, in Prometheus' text format once rendered. The recorder is installed at the
 /// first call.
 pub fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(&BUCKETS)
-            .expect("the buckets are not empty")
-            .build_recorder();
+        let recorder =
+            PrometheusBuilder::new().set_buckets(&BUCKETS).expect("the buckets are not empty").build_recorder();
         let handle = recorder.handle();
         // An Err says that a test of the same process has installed one: its numbers are its own.
         metrics::set_global_recorder(recorder).ok();

@@ -1,10 +1,17 @@
 //! Upstreams outside the mesh, well behaved and not.
 
-use std::{convert::Infallible, sync::{Arc, Mutex}};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::{HeaderMap, Request, Response, body::{Frame, Incoming}, service::service_fn};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::auth::v1::GetJwksRequest;
 use tokio::net::TcpListener;

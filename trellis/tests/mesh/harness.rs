@@ -245,7 +245,8 @@ async fn is_ready(port: u16) -> bool {
 /// The URL of a new, empty database on the tests' server.
 pub async fn fresh_database() -> String {
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
-    let server = std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test");
+    let server =
+        std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test");
     let name = format!("t_{}", new_id().replace('-', ""));
     let created = Command::new("psql").args([&server, "-qc", &format!("CREATE DATABASE {name}")]).output().unwrap();
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));

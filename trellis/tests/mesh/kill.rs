@@ -45,14 +45,18 @@ async fn survive(store: Store) {
     let mut dice = Dice::new();
     println!("{store:?}: TRELLIS_TEST_SEED={}", dice.0);
     let mut mesh = Mesh::start(store, &[]).await;
-    let people = [mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await, mesh.sign_up("kim").await];
+    let people =
+        [mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await, mesh.sign_up("kim").await];
     let conversations = open_conversations(&people).await;
 
     let (sending, listening) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
-    let senders: Vec<_> = (0_u32..).zip(people.clone())
+    let senders: Vec<_> = (0_u32..)
+        .zip(people.clone())
         .map(|(at, person)| tokio::spawn(send(at, person, conversations.clone(), Arc::clone(&sending))))
         .collect();
-    let subscribers: Vec<_> = [&people[0], &people[3]].into_iter().cloned()
+    let subscribers: Vec<_> = [&people[0], &people[3]]
+        .into_iter()
+        .cloned()
         .map(|person| tokio::spawn(subscribe(person, conversations.clone(), Arc::clone(&listening))))
         .collect();
 
@@ -130,7 +134,10 @@ async fn send(at: u32, person: Person, conversations: Vec<String>, on: Arc<Atomi
 
 /// What a killed server may look like to its callers; anything else is a defect.
 fn may_be_repeated(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::ResourceExhausted)
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::ResourceExhausted
+    )
 }
 
 type Logs = HashMap<String, Vec<Entry>>;
@@ -140,7 +147,8 @@ async fn subscribe(person: Person, conversations: Vec<String>, on: Arc<AtomicBoo
     let mut logs: Logs = conversations.iter().map(|id| (id.clone(), Vec::new())).collect();
     let mut cursors = first_cursors(&person, &conversations).await;
     loop {
-        let positions = cursors.iter().map(|(id, cursor)| Position { conversation_id: id.clone(), cursor: cursor.clone() });
+        let positions =
+            cursors.iter().map(|(id, cursor)| Position { conversation_id: id.clone(), cursor: cursor.clone() });
         let request = SubscribeRequest { positions: positions.collect() };
         let Ok(opened) = person.messaging().subscribe(person.request(request)).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;

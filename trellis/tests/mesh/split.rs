@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use super::{
-    harness::{Mesh, Ports, fresh_database, free_port, new_id},
+    harness::{Mesh, Ports, free_port, fresh_database, new_id},
     web,
 };
 
@@ -68,11 +68,8 @@ async fn processes_find_and_believe_one_another() {
     gateway.ready(ports.gateway).await;
 
     let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
-    let new = CreateConversationRequest {
-        request_id: new_id(),
-        member_ids: vec![bob.id().to_owned()],
-        title: String::new(),
-    };
+    let new =
+        CreateConversationRequest { request_id: new_id(), member_ids: vec![bob.id().to_owned()], title: String::new() };
     let opened = ada.messaging().create_conversation(ada.request(new.clone())).await.unwrap();
     let message = SendMessageRequest {
         conversation_id: opened.into_inner().conversation.unwrap().conversation_id,

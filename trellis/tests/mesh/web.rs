@@ -72,7 +72,13 @@ pub fn request(method: &str, port: u16, path: &str, headers: &[(&str, &str)], bo
 }
 
 /// A gRPC-Web call. In the text form each half of the body is a segment of its own.
-pub fn call(port: u16, path: &str, content_type: &str, headers: &[(&str, &str)], message: &impl Message) -> Request<Full<Bytes>> {
+pub fn call(
+    port: u16,
+    path: &str,
+    content_type: &str,
+    headers: &[(&str, &str)],
+    message: &impl Message,
+) -> Request<Full<Bytes>> {
     let frame = frame(&message.encode_to_vec());
     let body = if content_type == TEXT {
         let (first, second) = frame.split_at(frame.len() / 2);
@@ -80,7 +86,8 @@ pub fn call(port: u16, path: &str, content_type: &str, headers: &[(&str, &str)],
     } else {
         frame
     };
-    let headers: Vec<_> = headers.iter().copied().chain([("content-type", content_type), ("x-grpc-web", "1")]).collect();
+    let headers: Vec<_> =
+        headers.iter().copied().chain([("content-type", content_type), ("x-grpc-web", "1")]).collect();
     request("POST", port, path, &headers, body)
 }
 

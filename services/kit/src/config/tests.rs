@@ -55,7 +55,9 @@ fn later_sources_win() {
 
 #[test]
 fn errors_name_the_key() {
-    assert!(refused(vec![variable("SERVER__PROT", "3")], &[]).contains("TRELLIS_SERVER__PROT: unknown key server.prot"));
+    assert!(
+        refused(vec![variable("SERVER__PROT", "3")], &[]).contains("TRELLIS_SERVER__PROT: unknown key server.prot")
+    );
     assert!(refused(vec![variable("SERVER__PORT", "x")], &[]).contains("expected a whole number, got \"x\""));
     assert!(refused(vec![], &["server.port=70000"]).contains("server.port: "));
     assert!(refused(vec![], &["server.wait=5 parsecs"]).contains("server.wait: expected a duration"));

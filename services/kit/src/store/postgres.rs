@@ -40,4 +40,3 @@ pub async fn open(url: &Secret, schema: &'static str, pool: u32, migrator: &Migr
     migrator.run(&pool).await.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))?;
     Ok(pool)
 }
-

@@ -49,10 +49,7 @@ impl Type<Sqlite> for Stamp {
 }
 
 impl<'q> Encode<'q, Sqlite> for Stamp {
-    fn encode_by_ref(
-        &self,
-        buf: &mut <Sqlite as Database>::ArgumentBuffer,
-    ) -> Result<IsNull, BoxDynError> {
+    fn encode_by_ref(&self, buf: &mut <Sqlite as Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
         <i64 as Encode<'q, Sqlite>>::encode_by_ref(&self.0.as_micros(), buf)
     }
 }

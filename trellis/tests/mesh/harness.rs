@@ -21,44 +21,44 @@ use tonic::{Request, metadata::MetadataValue, transport::Channel};
 const START: Duration = Duration::from_secs(60);
 
 /// A port that was free a moment ago. Fixed, because a restarted process must come back to it.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Which database a mesh runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
+pub(crate) enum Store {
     Sqlite,
     Postgres,
 }
 
 /// How a mesh is started; kept so that it can be started again.
-pub struct Mesh {
+pub(crate) struct Mesh {
     folder: TempDir,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
-    pub ports: Ports,
+    pub(crate) ports: Ports,
     child: Option<Child>,
 }
 
 /// Where a mesh listens.
 #[derive(Debug, Clone, Copy)]
-pub struct Ports {
-    pub gateway: u16,
-    pub users: u16,
-    pub auth: u16,
-    pub messaging: u16,
-    pub admin: u16,
+pub(crate) struct Ports {
+    pub(crate) gateway: u16,
+    pub(crate) users: u16,
+    pub(crate) auth: u16,
+    pub(crate) messaging: u16,
+    pub(crate) admin: u16,
 }
 
 impl Ports {
-    pub fn free() -> Self {
+    pub(crate) fn free() -> Self {
         let [gateway, users, auth, messaging, admin] = std::array::from_fn(|_| free_port());
         Self { gateway, users, auth, messaging, admin }
     }
 
     /// The variables that say so.
-    pub fn variables(&self) -> Vec<(String, String)> {
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let all = [
             ("GATEWAY", self.gateway),
             ("USERS", self.users),
@@ -72,7 +72,7 @@ impl Ports {
 
 impl Mesh {
     /// A mesh in one process, started and ready.
-    pub async fn start(store: Store, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(store: Store, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Self::new(&[], Ports::free());
         if store == Store::Postgres {
             mesh.use_postgres().await;
@@ -86,16 +86,16 @@ impl Mesh {
     }
 
     /// A process that is not started yet.
-    pub fn new(arguments: &[&str], ports: Ports) -> Self {
+    pub(crate) fn new(arguments: &[&str], ports: Ports) -> Self {
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
         Self { folder: TempDir::new().unwrap(), variables: ports.variables(), arguments, ports, child: None }
     }
 
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.push((format!("TRELLIS_{name}"), value.to_owned()));
     }
 
-    pub async fn use_postgres(&mut self) {
+    pub(crate) async fn use_postgres(&mut self) {
         let url = fresh_database().await;
         for service in ["USERS", "AUTH", "MESSAGING"] {
             self.set(&format!("{service}__DATABASE_URL"), &url);
@@ -103,12 +103,12 @@ impl Mesh {
     }
 
     /// The folder that the process has for itself.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// What the process has written to standard error so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
@@ -116,7 +116,7 @@ impl Mesh {
         self.folder.path().join("stderr.log")
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
         command
             .env_clear()
@@ -126,14 +126,14 @@ impl Mesh {
         command
     }
 
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
     }
 
     /// Waits until `port` says that it is ready.
-    pub async fn ready(&mut self, port: u16) {
+    pub(crate) async fn ready(&mut self, port: u16) {
         let started = Instant::now();
         while !is_ready(port).await {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
@@ -145,26 +145,26 @@ impl Mesh {
     }
 
     /// kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("the process runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// SIGTERM, and how the process ended.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the process runs");
         let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
         assert!(sent.success());
         child.wait().unwrap()
     }
 
-    pub async fn channel(&self, port: u16) -> Channel {
+    pub(crate) async fn channel(&self, port: u16) -> Channel {
         Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
     }
 
     /// Signs somebody up through the gateway.
-    pub async fn sign_up(&self, handle: &str) -> Person {
+    pub(crate) async fn sign_up(&self, handle: &str) -> Person {
         let channel = self.channel(self.ports.gateway).await;
         let request = SignUpRequest {
             email: format!("{handle}@example.org"),
@@ -190,35 +190,35 @@ impl Drop for Mesh {
     }
 }
 
-pub const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// Somebody who is signed in.
 #[derive(Clone)]
-pub struct Person {
+pub(crate) struct Person {
     channel: Channel,
-    pub tokens: Tokens,
+    pub(crate) tokens: Tokens,
 }
 
 impl Person {
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.tokens.user_id
     }
 
     /// A request with the person's token.
-    pub fn request<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         bearing(message, &self.tokens.access_token)
     }
 
-    pub fn users(&self) -> UsersServiceClient<Channel> {
+    pub(crate) fn users(&self) -> UsersServiceClient<Channel> {
         UsersServiceClient::new(self.channel.clone())
     }
 
-    pub fn messaging(&self) -> MessagingServiceClient<Channel> {
+    pub(crate) fn messaging(&self) -> MessagingServiceClient<Channel> {
         MessagingServiceClient::new(self.channel.clone())
     }
 }
 
-pub fn bearing<T>(message: T, token: &str) -> Request<T> {
+pub(crate) fn bearing<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
     request.metadata_mut().insert("authorization", value);
@@ -228,12 +228,12 @@ pub fn bearing<T>(message: T, token: &str) -> Request<T> {
 }
 
 /// A new id, as clients make them.
-pub fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     Ambient::system().new_id().to_string()
 }
 
 /// The reason that a status gives.
-pub fn reason(status: &tonic::Status) -> String {
+pub(crate) fn reason(status: &tonic::Status) -> String {
     use tonic_types::StatusExt as _;
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
@@ -243,7 +243,7 @@ async fn is_ready(port: u16) -> bool {
 }
 
 /// The URL of a new, empty database on the tests' server.
-pub async fn fresh_database() -> String {
+pub(crate) async fn fresh_database() -> String {
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
     let server =
         std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test");

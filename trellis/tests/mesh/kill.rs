@@ -50,14 +50,14 @@ async fn survive(store: Store) {
     let conversations = open_conversations(&people).await;
 
     let (sending, listening) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let mut subscribers = Vec::new();
+    for person in [&people[0], &people[3]] {
+        let cursors = first_cursors(person, &conversations).await;
+        subscribers.push(tokio::spawn(subscribe(person.clone(), cursors, Arc::clone(&listening))));
+    }
     let senders: Vec<_> = (0_u32..)
         .zip(people.clone())
         .map(|(at, person)| tokio::spawn(send(at, person, conversations.clone(), Arc::clone(&sending))))
-        .collect();
-    let subscribers: Vec<_> = [&people[0], &people[3]]
-        .into_iter()
-        .cloned()
-        .map(|person| tokio::spawn(subscribe(person, conversations.clone(), Arc::clone(&listening))))
         .collect();
 
     for _ in 0..KILLS {
@@ -143,9 +143,8 @@ fn may_be_repeated(code: Code) -> bool {
 type Logs = HashMap<String, Vec<Entry>>;
 
 /// Follows the conversations from their beginning, resuming by cursor, until nothing more comes.
-async fn subscribe(person: Person, conversations: Vec<String>, on: Arc<AtomicBool>) -> Logs {
-    let mut logs: Logs = conversations.iter().map(|id| (id.clone(), Vec::new())).collect();
-    let mut cursors = first_cursors(&person, &conversations).await;
+async fn subscribe(person: Person, mut cursors: HashMap<String, String>, on: Arc<AtomicBool>) -> Logs {
+    let mut logs: Logs = cursors.keys().map(|id| (id.clone(), Vec::new())).collect();
     loop {
         let positions =
             cursors.iter().map(|(id, cursor)| Position { conversation_id: id.clone(), cursor: cursor.clone() });

@@ -9,36 +9,36 @@ use prost::Message;
 use tokio::net::TcpStream;
 
 /// Whatever went wrong.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// gRPC-Web's content types.
-pub const BINARY: &str = "application/grpc-web+proto";
-pub const TEXT: &str = "application/grpc-web-text+proto";
+pub(crate) const BINARY: &str = "application/grpc-web+proto";
+pub(crate) const TEXT: &str = "application/grpc-web-text+proto";
 
 /// Which HTTP to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Http {
+pub(crate) enum Http {
     One,
     Two,
 }
 
 /// An answer that has come to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Sends a request on a connection of its own.
-pub async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
     let (parts, body) = begin(port, http, request).await?.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
 /// As [`send`], with the answer's body still to come.
-pub async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
     let io = TokioIo::new(TcpStream::connect(("127.0.0.1", port)).await?);
     match http {
         Http::One => {
@@ -54,12 +54,18 @@ pub async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Resu
     }
 }
 
-pub async fn get(port: u16, path: &str) -> Result<Answer, Error> {
+pub(crate) async fn get(port: u16, path: &str) -> Result<Answer, Error> {
     send(port, Http::One, request("GET", port, path, &[], Bytes::new())).await
 }
 
 /// A request as a browser at the gateway's own page would send it.
-pub fn request(method: &str, port: u16, path: &str, headers: &[(&str, &str)], body: Bytes) -> Request<Full<Bytes>> {
+pub(crate) fn request(
+    method: &str,
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Request<Full<Bytes>> {
     let host = format!("localhost:{port}");
     let mut builder = Request::builder().method(method).uri(format!("http://{host}{path}"));
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -72,7 +78,7 @@ pub fn request(method: &str, port: u16, path: &str, headers: &[(&str, &str)], bo
 }
 
 /// A gRPC-Web call. In the text form each half of the body is a segment of its own.
-pub fn call(
+pub(crate) fn call(
     port: u16,
     path: &str,
     content_type: &str,
@@ -92,7 +98,7 @@ pub fn call(
 }
 
 /// A message in gRPC's framing.
-pub fn frame(message: &[u8]) -> Bytes {
+pub(crate) fn frame(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(5 + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap());
@@ -101,12 +107,12 @@ pub fn frame(message: &[u8]) -> Bytes {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The messages and the trailers (as text) of a gRPC-Web body.
-    pub fn frames(&self) -> (Vec<Bytes>, String) {
+    pub(crate) fn frames(&self) -> (Vec<Bytes>, String) {
         let mut body = if self.header("content-type").starts_with("application/grpc-web-text") {
             decode_segments(&self.body)
         } else {
@@ -126,7 +132,7 @@ impl Answer {
     }
 
     /// The gRPC status, wherever it stands.
-    pub fn grpc_status(&self) -> String {
+    pub(crate) fn grpc_status(&self) -> String {
         if self.headers.contains_key("grpc-status") {
             return self.header("grpc-status").to_owned();
         }
@@ -136,7 +142,7 @@ impl Answer {
     }
 
     /// The one message of a unary answer.
-    pub fn message<T: Message + Default>(&self) -> T {
+    pub(crate) fn message<T: Message + Default>(&self) -> T {
         let (messages, _) = self.frames();
         assert_eq!(messages.len(), 1, "{self:?}");
         T::decode(messages[0].clone()).unwrap()

@@ -248,6 +248,7 @@ scenario("what is wrong is said beside its field, or in a sentence", async (arri
   await page.getByLabel("Password").fill("short");
   await page.getByRole("button", { name: "Create account" }).click();
   await page.locator("input[name=handle][aria-invalid=true]:focus").waitFor();
+  await page.getByText("with a letter first").waitFor();
   await page.locator("input[name=password][aria-invalid=true]").waitFor();
 
   await page.getByLabel("Handle").fill(ada.handle);

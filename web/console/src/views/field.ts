@@ -1,6 +1,7 @@
 // A labelled input with a hint and a place for what the server says is wrong with it.
 
 import { h, newId, setAttribute, setText } from "../dom.js";
+import { sentence } from "../explain.js";
 
 export interface FieldOptions {
   /** The field's name in the contract. */
@@ -9,6 +10,8 @@ export interface FieldOptions {
   readonly type?: string;
   readonly autocomplete?: string;
   readonly hint?: string;
+  /** What its value must look like, in words: the contract says it as a pattern. */
+  readonly shape?: string;
   /** Lower case and no correction, as for addresses and handles. */
   readonly literal?: boolean;
 }
@@ -18,9 +21,11 @@ export class Field {
   readonly element: HTMLElement;
   readonly #input: HTMLInputElement;
   readonly #error: HTMLElement;
+  readonly #shape: string | undefined;
 
-  constructor({ name, label, type = "text", autocomplete = "off", hint, literal = false }: FieldOptions) {
+  constructor({ name, label, type = "text", autocomplete = "off", hint, shape, literal = false }: FieldOptions) {
     this.name = name;
+    this.#shape = shape;
     const id = newId(name);
     const hintElement = hint ? h("p", { class: "field-hint", id: `${id}-hint` }, hint) : undefined;
     this.#error = h("p", { class: "field-error", id: `${id}-error` });
@@ -41,12 +46,15 @@ export class Field {
     return this.#input.value;
   }
 
-  clear(): void {
-    this.#input.value = "";
-  }
-
   focus(): void {
     this.#input.focus();
+  }
+
+  /** Shows what the server says of the value. */
+  showViolation(description: string): void {
+    if (this.value === "") this.showError("This is needed.");
+    else if (this.#shape && description.startsWith("must match")) this.showError(this.#shape);
+    else this.showError(sentence(description));
   }
 
   showError(message: string): void {

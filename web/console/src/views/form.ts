@@ -2,7 +2,7 @@
 
 import { violationsOf } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { explain, sentence } from "../explain.js";
+import { explain } from "../explain.js";
 import type { Field } from "./field.js";
 
 export interface FormOptions {
@@ -44,7 +44,7 @@ export function form({ fields, button, submit }: FormOptions): HTMLFormElement {
 function showFailure(error: unknown, fields: readonly Field[], problem: HTMLElement): void {
   const violations = violationsOf(error);
   const wrong = fields.filter(({ name }) => violations.has(name));
-  for (const field of wrong) field.showError(sentence(violations.get(field.name) ?? ""));
+  for (const field of wrong) field.showViolation(violations.get(field.name) ?? "");
   if (wrong.length === 0) setText(problem, explain(error));
   wrong[0]?.focus();
 }

@@ -46,6 +46,7 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
     label: "Handle",
     literal: true,
     hint: "How others find you: small letters, digits and underscores.",
+    shape: "Use 3 to 30 small letters, digits and underscores, with a letter first.",
   });
   return [
     h("h1", {}, "Create an account"),

@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=trellis");
     println!("cargo:rerun-if-changed=third_party");
     println!("cargo:rerun-if-changed=build");
+    #[expect(clippy::disallowed_methods, reason = "cargo tells build scripts this way where to write")]
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let commented = compile(true)?;
@@ -56,10 +57,7 @@ fn generate_code(encoded: &[u8]) -> Result<(), Box<dyn Error>> {
     let clients = tonic_prost_build::configure().build_client(true).build_server(false).service_generator();
 
     let mut config = prost_build::Config::new();
-    config
-        .bytes(["."])
-        .service_generator(Box::new(Both { servers, clients }))
-        .compile_fds(descriptors)?;
+    config.bytes(["."]).service_generator(Box::new(Both { servers, clients })).compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -3,9 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value,
-};
+use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 const FIELD_RULES: &str = "buf.validate.field";
 
@@ -90,7 +88,7 @@ fn nested(field: &FieldDescriptor, place: &str) -> Option<String> {
     }
     let name = field.name();
     Some(if field.is_list() {
-        format!("for (i, item) in self.{name}.iter().enumerate() {{ item.check(&{place}.item(i), report); }}")
+        format!("for (i, item) in self.{name}.iter().enumerate() {{ item.check({place}.item(i), report); }}")
     } else {
         format!("if let Some(inner) = &self.{name} {{ inner.check({place}, report); }}")
     })
@@ -123,7 +121,7 @@ fn item_rules(field: &FieldDescriptor, items: &DynamicMessage, place: &str) -> R
         let Value::Message(scalar) = value else {
             return Err(unknown(field, &format!("repeated.items.{}", rule.name())));
         };
-        lines.extend(scalar_rules(field, rule.name(), scalar, "item", &format!("&{place}.item(i)"))?);
+        lines.extend(scalar_rules(field, rule.name(), scalar, "item", &format!("{place}.item(i)"))?);
     }
     Ok(format!("for (i, item) in self.{}.iter().enumerate() {{ {} }}", field.name(), lines.join(" ")))
 }
@@ -151,7 +149,10 @@ fn scalar_rules(
                 format!("rules::string_{rule}({by_reference}")
             }
             ("int32" | "int64" | "uint32" | "uint64", rule @ ("lt" | "lte" | "gt" | "gte"), n) => {
-                format!("rules::{kind}_{rule}(i128::from({by_value}), {}", number(n).ok_or_else(|| unknown(field, rule))?)
+                format!(
+                    "rules::{kind}_{rule}(i128::from({by_value}), {}",
+                    number(n).ok_or_else(|| unknown(field, rule))?
+                )
             }
             ("enum", "defined_only", Value::Bool(true)) => {
                 let Kind::Enum(of) = field.kind() else { return Err(unknown(field, "enum rules")) };
@@ -220,10 +221,8 @@ fn ranges(class: &str) -> Option<String> {
 fn field_rules(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Option<DynamicMessage>, String> {
     let extension = pool.get_extension_by_name(FIELD_RULES).ok_or("buf.validate is missing")?;
     let options = field.options();
-    let Some(rules) = options
-        .has_extension(&extension)
-        .then(|| options.get_extension(&extension).as_message().cloned())
-        .flatten()
+    let Some(rules) =
+        options.has_extension(&extension).then(|| options.get_extension(&extension).as_message().cloned()).flatten()
     else {
         return Ok(None);
     };

@@ -24,9 +24,7 @@ fn finding(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<St
     };
     let has_http = option(pool, method, HTTP)?.is_some();
     Ok(match (rule.descriptor().name(), has_http) {
-        ("Internal", true) => {
-            Some(format!("  {name} is internal and has a ({HTTP}) form: take one of the two away"))
-        }
+        ("Internal", true) => Some(format!("  {name} is internal and has a ({HTTP}) form: take one of the two away")),
         ("Internal", false) if callers(&rule) == 0 => {
             Some(format!("  {name} is internal and names no caller: list the services that may call it"))
         }

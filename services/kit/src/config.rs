@@ -155,7 +155,7 @@ impl fmt::Display for Span {
         let millis = self.0.as_millis();
         let (unit, name) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
             .into_iter()
-            .find(|(unit, _)| millis > 0 && millis % unit == 0)
+            .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit))
             .unwrap_or((1, "ms"));
         write!(f, "{}{name}", millis / unit)
     }

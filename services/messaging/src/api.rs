@@ -166,10 +166,7 @@ impl MessagingService for Api {
 
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
 
-    async fn subscribe(
-        &self,
-        request: Request<SubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
         let context = Context::of(&request);
         let positions = self.positions(&request.get_ref().positions)?;
         let mailbox = self.hub.register(context.user()?)?;

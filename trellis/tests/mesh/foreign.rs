@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tonic::Code;
 
 use super::{
-    harness::{Mesh, Store},
+    harness::Mesh,
     web::{self, BINARY, Http},
 };
 

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 
-use super::{ConversationId, Entry, Body};
+use super::{Body, ConversationId, Entry};
 
 /// How many messages a page holds when the caller does not say.
 const DEFAULT_PAGE: usize = 100;

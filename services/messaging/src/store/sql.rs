@@ -76,12 +76,11 @@ impl MessagingStore for Sql {
     }
 
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
-        let row =
-            sqlx::query("SELECT conversation_id FROM conversations WHERE creator_id = $1 AND request_id = $2")
-                .bind(creator.0)
-                .bind(request_id)
-                .fetch_optional(&self.read)
-                .await?;
+        let row = sqlx::query("SELECT conversation_id FROM conversations WHERE creator_id = $1 AND request_id = $2")
+            .bind(creator.0)
+            .bind(request_id)
+            .fetch_optional(&self.read)
+            .await?;
         Ok(row.map(|row| row.try_get("conversation_id").map(ConversationId)).transpose()?)
     }
 

@@ -13,8 +13,7 @@ pub(super) use sql::Sql;
 pub(super) type Db = sqlx::Postgres;
 
 /// `$1`: the ids as an array.
-const FIND_ALL: &str =
-    "SELECT user_id, handle, display_name, state, create_time FROM users WHERE user_id = ANY($1)";
+const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time FROM users WHERE user_id = ANY($1)";
 
 type Ids = Vec<uuid::Uuid>;
 

@@ -107,7 +107,10 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
 fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) -> Result<(), String> {
     provision::provision(session, &options.needs())?;
     let python = Python::prepare(session)?;
+    // All temporary files of all tests are in it, so that none outlives the run, whatever a test leaves.
+    let scratch = Scratch::create(&session.guard)?;
     let mut environment = Environment::default();
+    environment.set_path("TMPDIR", &scratch.folder("tmp", None)?);
     environment.set_path("TRELLIS_TEST_BINARY", &session.target.join("debug/trellis"));
     environment.set_path("TRELLIS_TEST_ARTIFACTS", &session.artifacts);
     if options.wants(Part::Web) {
@@ -116,7 +119,7 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
     session.must("cargo build", session.cargo().args(["build", "--package", "trellis"]))?;
 
     if options.wants(Part::Rust) {
-        results.push(finish("rust", || with_servers(session, options, &python, &mut environment)));
+        results.push(finish("rust", || with_servers(session, options, &python, &scratch, &mut environment)));
     }
     if options.wants(Part::Python) {
         results.push(finish("python", || test_python(session, &python, &environment)));
@@ -132,16 +135,15 @@ fn with_servers(
     session: &Session,
     options: &Options,
     python: &Python,
+    scratch: &Scratch,
     environment: &mut Environment,
 ) -> Result<Tally, String> {
     let cases = session.artifacts.join("oracle.jsonl");
     session.must("oracle", python.script(session, "oracle.py").arg(&cases))?;
     environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
 
-    // Dropped in reverse: the servers stop before their folder goes.
-    let scratch = Scratch::create(&session.guard)?;
-    let postgres = Postgres::start(session, &scratch, &Need::Postgres.found()?)?;
-    let redis = Redis::start(session, &scratch, &Need::Redis.found()?)?;
+    let postgres = Postgres::start(session, scratch, &Need::Postgres.found()?)?;
+    let redis = Redis::start(session, scratch, &Need::Redis.found()?)?;
     environment.set("TRELLIS_TEST_POSTGRES", &postgres.url);
     environment.set("TRELLIS_TEST_REDIS", &redis.url);
     rust::test(session, environment, &options.cargo)

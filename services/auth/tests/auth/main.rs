@@ -1,0 +1,10 @@
+//! The auth service: its store's contract on both databases, and its face over real channels with the real users
+//! service behind it.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod api;
+#[path = "../../../kit/tests/support/databases.rs"]
+mod databases;
+mod mesh;
+mod sign_up;
+mod store;

@@ -1,0 +1,76 @@
+//! Sign-up across two services, interrupted at each step.
+
+use auth::domain::{Email, State};
+use tonic::Code;
+
+use crate::mesh::{Mesh, reason, sign_in, sign_up};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
+    let mut mesh = Mesh::start().await;
+    mesh.stop_users().await;
+    let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let email = Email::new("ada@example.org");
+    let half = mesh.store.find_by_email(&email).await.unwrap().unwrap();
+    assert_eq!(half.state, State::Pending);
+    // Half an account is no account.
+    let refused = mesh.auth.sign_in(sign_in("ada", crate::mesh::PASSWORD)).await.unwrap_err();
+    assert_eq!(reason(&refused), "BAD_CREDENTIALS");
+    mesh.restart_users().await;
+    let tokens = mesh.auth.sign_up(sign_up("ada")).await.unwrap().into_inner().tokens.unwrap();
+    assert_eq!(tokens.user_id, half.id.0.to_string(), "the repeat resumes the same account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_handle_is_mended_with_the_same_address() {
+    let mut mesh = Mesh::start().await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+    let mut second = sign_up("ada");
+    second.email = "other@example.org".to_owned();
+    let refused = mesh.auth.sign_up(second.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::AlreadyExists, "HANDLE_TAKEN"));
+    second.handle = "ada_two".to_owned();
+    mesh.auth.sign_up(second).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_taken_once() {
+    let mut mesh = Mesh::start().await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+    let mut again = sign_up("bob");
+    again.email = "ADA@example.org".to_owned();
+    let refused = mesh.auth.sign_up(again).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::AlreadyExists, "EMAIL_TAKEN"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_sign_up_blocks_the_address_for_ten_minutes_only() {
+    let mut mesh = Mesh::start().await;
+    mesh.stop_users().await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
+    mesh.restart_users().await;
+    let mut stranger = sign_up("ada");
+    stranger.password = "another password".to_owned();
+    let refused = mesh.auth.sign_up(stranger.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "EMAIL_TAKEN");
+    mesh.clock.advance(std::time::Duration::from_secs(601));
+    mesh.auth.sign_up(stranger).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_sign_up_twice_at_once_makes_one_account() {
+    let mesh = Mesh::start().await;
+    let calls = (0..4).map(|_| {
+        let mut auth = mesh.auth.clone();
+        tokio::spawn(async move { auth.sign_up(sign_up("ada")).await })
+    });
+    let mut won = 0;
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(status) => assert!(matches!(status.code(), Code::AlreadyExists | Code::Aborted), "{status:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}

@@ -1,0 +1,233 @@
+//! What every store of auth promises.
+
+use std::{sync::Arc, time::Duration};
+
+use auth::{
+    domain::{
+        Account, AccountId, Email, Lifetimes, NewSession, PasswordHash, RefreshToken, SessionId, State, TokenHash,
+    },
+    store::{self, AuthStore, InsertError, Refreshed, Successor},
+};
+use kit::{Ambient, Timestamp};
+
+use crate::databases::{Fresh, on_both};
+
+on_both!(
+    an_address_has_one_account,
+    activation_is_all_or_nothing,
+    an_abandoned_sign_up_frees_the_address,
+    a_token_is_used_once_and_repeated_within_the_grace,
+    sixteen_refreshes_at_once_give_one_successor,
+    reuse_ends_the_session_for_good,
+    a_revoked_session_refuses_its_tokens,
+    a_session_ends_unused_and_at_last,
+    only_active_accounts_get_sessions,
+    the_password_is_replaced_only_if_it_did_not_change,
+    what_ended_is_pruned,
+    sixty_four_writers_at_once_all_succeed,
+);
+
+const RULES: Lifetimes = Lifetimes {
+    idle: Duration::from_secs(1_000),
+    absolute: Duration::from_secs(1_500),
+    grace: Duration::from_secs(10),
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
+}
+
+fn id() -> uuid::Uuid {
+    Ambient::system().new_id()
+}
+
+async fn open(fresh: &Fresh) -> Arc<dyn AuthStore> {
+    store::open(&fresh.location, 16).await.unwrap()
+}
+
+fn pending(email: &str) -> Account {
+    Account {
+        id: AccountId(id()),
+        email: Email::new(email),
+        password: PasswordHash("hash".to_owned()),
+        state: State::Pending,
+        create_time: at(0),
+    }
+}
+
+fn session(account: &Account, token: &TokenHash) -> NewSession {
+    NewSession {
+        id: SessionId(id()),
+        account: account.id,
+        token: token.clone(),
+        create_time: at(0),
+        expire_time: RULES.end(at(0), at(0)),
+    }
+}
+
+fn token() -> TokenHash {
+    RefreshToken::generate(&Ambient::system()).hash()
+}
+
+fn successor() -> Successor {
+    let hash = token();
+    Successor { sealed: hash.0.clone(), hash }
+}
+
+/// An active account with a session, whose token is answered.
+async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
+    let (account, token) = (pending(email), token());
+    store.insert(&account).await.unwrap();
+    assert!(store.activate(&session(&account, &token), id()).await.unwrap());
+    (account, token)
+}
+
+async fn an_address_has_one_account(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let ada = pending("Ada@Example.org");
+    store.insert(&ada).await.unwrap();
+    let again = store.insert(&pending(" ada@example.ORG")).await;
+    assert!(matches!(again, Err(InsertError::EmailTaken)), "{again:?}");
+    assert_eq!(store.find_by_email(&Email::new("ADA@example.org")).await.unwrap(), Some(ada));
+    assert_eq!(store.find_by_email(&Email::new("bob@example.org")).await.unwrap(), None);
+}
+
+async fn activation_is_all_or_nothing(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (account, first) = active(&*store, "ada@example.org").await;
+    assert!(!store.activate(&session(&account, &token()), id()).await.unwrap(), "it is active already");
+    let found = store.find_by_email(&account.email).await.unwrap().unwrap();
+    assert_eq!(found.state, State::Active);
+    assert!(matches!(store.refresh(&first, &successor(), at(1), RULES).await.unwrap(), Refreshed::Rotated(_)));
+    assert_eq!(store.list_roles(account.id).await.unwrap(), Vec::<String>::new());
+}
+
+async fn an_abandoned_sign_up_frees_the_address(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let account = pending("ada@example.org");
+    store.insert(&account).await.unwrap();
+    assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too young");
+    assert_eq!(store.list_pending(at(1), 10).await.unwrap(), [account.id]);
+    assert!(store.abandon(account.id, at(1), at(5), id()).await.unwrap());
+    assert!(!store.activate(&session(&account, &token()), id()).await.unwrap(), "there is nothing to activate");
+    store.insert(&pending("ada@example.org")).await.unwrap();
+    let (active, _) = active(&*store, "bob@example.org").await;
+    assert!(!store.abandon(active.id, at(1), at(5), id()).await.unwrap(), "an active account stays");
+}
+
+async fn a_token_is_used_once_and_repeated_within_the_grace(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (account, first) = active(&*store, "ada@example.org").await;
+    let second = successor();
+    let Refreshed::Rotated(session) = store.refresh(&first, &second, at(1), RULES).await.unwrap() else {
+        panic!("the first use rotates");
+    };
+    assert_eq!((session.account, session.expire_time), (account.id, at(1) + RULES.idle));
+    let repeated = store.refresh(&first, &successor(), at(5), RULES).await.unwrap();
+    assert_eq!(repeated, Refreshed::Repeated(session, second.sealed.clone()));
+    // The successor's first use ends the grace of its predecessor.
+    assert!(matches!(store.refresh(&second.hash, &successor(), at(6), RULES).await.unwrap(), Refreshed::Rotated(_)));
+    assert_eq!(store.refresh(&first, &successor(), at(7), RULES).await.unwrap(), Refreshed::Revoked);
+}
+
+async fn sixteen_refreshes_at_once_give_one_successor(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (_, first) = active(&*store, "ada@example.org").await;
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, first, offered) = (Arc::clone(&store), first.clone(), successor());
+            tokio::spawn(async move { (store.refresh(&first, &offered, at(1), RULES).await.unwrap(), offered.sealed) })
+        })
+        .collect();
+    let mut given = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            (Refreshed::Rotated(_), own) => given.push(own),
+            (Refreshed::Repeated(_, sealed), _) => given.push(sealed),
+            other => panic!("{other:?}"),
+        }
+    }
+    given.dedup();
+    assert_eq!(given.len(), 1);
+}
+
+async fn reuse_ends_the_session_for_good(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (_, first) = active(&*store, "ada@example.org").await;
+    let second = successor();
+    store.refresh(&first, &second, at(1), RULES).await.unwrap();
+    assert_eq!(store.refresh(&first, &successor(), at(11), RULES).await.unwrap(), Refreshed::Revoked);
+    assert_eq!(store.refresh(&second.hash, &successor(), at(12), RULES).await.unwrap(), Refreshed::Refused);
+    assert_eq!(store.refresh(&token(), &successor(), at(12), RULES).await.unwrap(), Refreshed::Refused);
+}
+
+async fn a_revoked_session_refuses_its_tokens(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (account, first) = active(&*store, "ada@example.org").await;
+    let other = token();
+    assert!(store.open_session(&session(&account, &other)).await.unwrap());
+    store.revoke(&first, at(1)).await.unwrap();
+    store.revoke(&token(), at(1)).await.unwrap();
+    assert_eq!(store.refresh(&first, &successor(), at(2), RULES).await.unwrap(), Refreshed::Refused);
+    assert!(matches!(store.refresh(&other, &successor(), at(2), RULES).await.unwrap(), Refreshed::Rotated(_)));
+}
+
+async fn a_session_ends_unused_and_at_last(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (_, first) = active(&*store, "ada@example.org").await;
+    let (second, third) = (successor(), successor());
+    store.refresh(&first, &second, at(900), RULES).await.unwrap();
+    let Refreshed::Rotated(session) = store.refresh(&second.hash, &third, at(1_400), RULES).await.unwrap() else {
+        panic!("a used session lives on");
+    };
+    assert_eq!(session.expire_time, at(0) + RULES.absolute);
+    assert_eq!(store.refresh(&third.hash, &successor(), at(1_500), RULES).await.unwrap(), Refreshed::Refused);
+    let (_, unused) = active(&*store, "bob@example.org").await;
+    assert_eq!(store.refresh(&unused, &successor(), at(1_000), RULES).await.unwrap(), Refreshed::Refused);
+}
+
+async fn only_active_accounts_get_sessions(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let account = pending("ada@example.org");
+    store.insert(&account).await.unwrap();
+    assert!(!store.open_session(&session(&account, &token())).await.unwrap());
+}
+
+async fn the_password_is_replaced_only_if_it_did_not_change(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (account, _) = active(&*store, "ada@example.org").await;
+    let [one, two, three] = ["hash", "two", "three"].map(|text| PasswordHash(text.to_owned()));
+    store.rehash(account.id, &one, &two).await.unwrap();
+    store.rehash(account.id, &one, &three).await.unwrap();
+    assert_eq!(store.find_by_email(&account.email).await.unwrap().unwrap().password, two);
+}
+
+async fn what_ended_is_pruned(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let (_, first) = active(&*store, "ada@example.org").await;
+    let second = successor();
+    store.refresh(&first, &second, at(1), RULES).await.unwrap();
+    assert_eq!(store.erase_sealed(at(1)).await.unwrap(), 0, "the grace is not over");
+    assert_eq!(store.erase_sealed(at(2)).await.unwrap(), 1);
+    assert_eq!(store.prune(at(1_001), at(1)).await.unwrap(), 0);
+    // The used token first, then the session with the other.
+    assert_eq!(store.prune(at(0), at(2)).await.unwrap(), 1);
+    assert_eq!(store.prune(at(1_002), at(0)).await.unwrap(), 1);
+    assert_eq!(store.refresh(&second.hash, &successor(), at(3), RULES).await.unwrap(), Refreshed::Refused);
+}
+
+async fn sixty_four_writers_at_once_all_succeed(fresh: Fresh) {
+    let store = open(&fresh).await;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let (_, first) = active(&*store, &format!("user{n}@example.org")).await;
+                store.refresh(&first, &successor(), at(1), RULES).await.unwrap()
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(matches!(task.await.unwrap(), Refreshed::Rotated(_)));
+    }
+}

@@ -8,9 +8,9 @@ use auth::{
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
-use kit::{Ambient, Timestamp};
+use kit::{Ambient, Timestamp, store::Location};
 
-use crate::databases::{Fresh, on_both};
+use crate::databases::on_both;
 
 on_both!(
     an_address_has_one_account,
@@ -41,8 +41,8 @@ fn id() -> uuid::Uuid {
     Ambient::system().new_id()
 }
 
-async fn open(fresh: &Fresh) -> Arc<dyn AuthStore> {
-    store::open(&fresh.location, 16).await.unwrap()
+async fn open(location: &Location) -> Arc<dyn AuthStore> {
+    store::open(location, 16).await.unwrap()
 }
 
 fn pending(email: &str) -> Account {
@@ -82,8 +82,8 @@ async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
     (account, token)
 }
 
-async fn an_address_has_one_account(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn an_address_has_one_account(location: &Location) {
+    let store = open(location).await;
     let ada = pending("Ada@Example.org");
     store.insert(&ada).await.unwrap();
     let again = store.insert(&pending(" ada@example.ORG")).await;
@@ -92,8 +92,8 @@ async fn an_address_has_one_account(fresh: Fresh) {
     assert_eq!(store.find_by_email(&Email::new("bob@example.org")).await.unwrap(), None);
 }
 
-async fn activation_is_all_or_nothing(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn activation_is_all_or_nothing(location: &Location) {
+    let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
     assert!(!store.activate(&session(&account, &token()), id()).await.unwrap(), "it is active already");
     let found = store.find_by_email(&account.email).await.unwrap().unwrap();
@@ -102,8 +102,8 @@ async fn activation_is_all_or_nothing(fresh: Fresh) {
     assert_eq!(store.list_roles(account.id).await.unwrap(), Vec::<String>::new());
 }
 
-async fn an_abandoned_sign_up_frees_the_address(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn an_abandoned_sign_up_frees_the_address(location: &Location) {
+    let store = open(location).await;
     let account = pending("ada@example.org");
     store.insert(&account).await.unwrap();
     assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too young");
@@ -115,8 +115,8 @@ async fn an_abandoned_sign_up_frees_the_address(fresh: Fresh) {
     assert!(!store.abandon(active.id, at(1), at(5), id()).await.unwrap(), "an active account stays");
 }
 
-async fn a_token_is_used_once_and_repeated_within_the_grace(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn a_token_is_used_once_and_repeated_within_the_grace(location: &Location) {
+    let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
     let second = successor();
     let Refreshed::Rotated(session) = store.refresh(&first, &second, at(1), RULES).await.unwrap() else {
@@ -130,8 +130,8 @@ async fn a_token_is_used_once_and_repeated_within_the_grace(fresh: Fresh) {
     assert_eq!(store.refresh(&first, &successor(), at(7), RULES).await.unwrap(), Refreshed::Revoked);
 }
 
-async fn sixteen_refreshes_at_once_give_one_successor(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn sixteen_refreshes_at_once_give_one_successor(location: &Location) {
+    let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let tasks: Vec<_> = (0..16)
         .map(|_| {
@@ -151,8 +151,8 @@ async fn sixteen_refreshes_at_once_give_one_successor(fresh: Fresh) {
     assert_eq!(given.len(), 1);
 }
 
-async fn reuse_ends_the_session_for_good(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn reuse_ends_the_session_for_good(location: &Location) {
+    let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
     store.refresh(&first, &second, at(1), RULES).await.unwrap();
@@ -161,8 +161,8 @@ async fn reuse_ends_the_session_for_good(fresh: Fresh) {
     assert_eq!(store.refresh(&token(), &successor(), at(12), RULES).await.unwrap(), Refreshed::Refused);
 }
 
-async fn a_revoked_session_refuses_its_tokens(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn a_revoked_session_refuses_its_tokens(location: &Location) {
+    let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
     let other = token();
     assert!(store.open_session(&session(&account, &other)).await.unwrap());
@@ -172,8 +172,8 @@ async fn a_revoked_session_refuses_its_tokens(fresh: Fresh) {
     assert!(matches!(store.refresh(&other, &successor(), at(2), RULES).await.unwrap(), Refreshed::Rotated(_)));
 }
 
-async fn a_session_ends_unused_and_at_last(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn a_session_ends_unused_and_at_last(location: &Location) {
+    let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let (second, third) = (successor(), successor());
     store.refresh(&first, &second, at(900), RULES).await.unwrap();
@@ -186,15 +186,15 @@ async fn a_session_ends_unused_and_at_last(fresh: Fresh) {
     assert_eq!(store.refresh(&unused, &successor(), at(1_000), RULES).await.unwrap(), Refreshed::Refused);
 }
 
-async fn only_active_accounts_get_sessions(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn only_active_accounts_get_sessions(location: &Location) {
+    let store = open(location).await;
     let account = pending("ada@example.org");
     store.insert(&account).await.unwrap();
     assert!(!store.open_session(&session(&account, &token())).await.unwrap());
 }
 
-async fn the_password_is_replaced_only_if_it_did_not_change(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn the_password_is_replaced_only_if_it_did_not_change(location: &Location) {
+    let store = open(location).await;
     let (account, _) = active(&*store, "ada@example.org").await;
     let [one, two, three] = ["hash", "two", "three"].map(|text| PasswordHash(text.to_owned()));
     store.rehash(account.id, &one, &two).await.unwrap();
@@ -202,8 +202,8 @@ async fn the_password_is_replaced_only_if_it_did_not_change(fresh: Fresh) {
     assert_eq!(store.find_by_email(&account.email).await.unwrap().unwrap().password, two);
 }
 
-async fn what_ended_is_pruned(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn what_ended_is_pruned(location: &Location) {
+    let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
     store.refresh(&first, &second, at(1), RULES).await.unwrap();
@@ -216,8 +216,8 @@ async fn what_ended_is_pruned(fresh: Fresh) {
     assert_eq!(store.refresh(&second.hash, &successor(), at(3), RULES).await.unwrap(), Refreshed::Refused);
 }
 
-async fn sixty_four_writers_at_once_all_succeed(fresh: Fresh) {
-    let store = open(&fresh).await;
+async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
+    let store = open(location).await;
     let tasks: Vec<_> = (0..64)
         .map(|n| {
             let store = Arc::clone(&store);

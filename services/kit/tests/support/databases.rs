@@ -1,49 +1,74 @@
-//! A fresh database of each kind for one test. Included by `#[path]` from each service's test binary.
+//! A fresh database for each test, and one test on each kind of database for each contract. Included by the
+//! test binaries of the services, so that no crate is needed for it.
 
 use kit::{Ambient, config::Secret, store::Location};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tempfile::TempDir;
 
-/// An empty database, and what keeps it alive.
-pub(crate) struct Fresh {
+/// A database that nobody else uses. One that a failed test leaves behind ends with the runner's server.
+pub(crate) struct Database {
     pub(crate) location: Location,
-    _folder: Option<TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
-/// A SQLite file of its own.
-pub(crate) async fn sqlite() -> Fresh {
-    let folder = TempDir::new().unwrap();
-    Fresh { location: Location::Sqlite(folder.path().join("test.db")), _folder: Some(folder) }
+impl Database {
+    /// A file in a folder of its own.
+    pub(crate) fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { location: Location::Sqlite(folder.path().join("test.sqlite")), folder: Some(folder) }
+    }
+
+    /// A database of its own on the runner's server.
+    pub(crate) async fn postgres() -> Self {
+        let name = format!("t_{}", Ambient::system().new_id().simple());
+        let server = server();
+        run(&server, format!("CREATE DATABASE {name}")).await;
+        let (base, _) = server.rsplit_once('/').expect("postgres://user@host:port/database");
+        Self { location: Location::Postgres(Secret::from(format!("{base}/{name}"))), folder: None }
+    }
+
+    /// Removes it, whoever is still connected.
+    pub(crate) async fn remove(self) {
+        match (&self.location, self.folder) {
+            (Location::Postgres(url), _) => {
+                let (_, name) = url.expose().rsplit_once('/').expect("made by us");
+                run(&server(), format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            }
+            (Location::Sqlite(_), folder) => drop(folder),
+        }
+    }
 }
 
-/// A PostgreSQL database of its own, on the tests' server.
-pub(crate) async fn postgres() -> Fresh {
-    #[expect(clippy::disallowed_methods, reason = "the tests' own setting")]
-    let server = std::env::var("TRELLIS_TEST_POSTGRES");
-    let server = server.expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test");
-    let name = format!("t_{}", Ambient::system().new_id().simple());
-    let mut connection = PgConnection::connect(&server).await.expect("the tests' PostgreSQL answers");
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    Fresh { location: Location::Postgres(Secret::from(format!("{base}/{name}"))), _folder: None }
+async fn run(url: &str, statement: String) {
+    let mut connection = PgConnection::connect(url).await.expect("TRELLIS_TEST_POSTGRES answers");
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the server obeys");
 }
 
-/// Runs each test, an `async fn(Fresh)` beside the macro, on both databases.
+#[expect(clippy::disallowed_methods, reason = "the test runner says where the server is")]
+fn server() -> String {
+    std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test")
+}
+
+/// Makes each of the named functions two tests: `name::on_sqlite` and `name::on_postgres`.
 macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::databases::sqlite().await).await;
-            })*
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::databases::Database;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite() {
+                let database = Database::sqlite();
+                super::$name(&database.location).await;
+                database.remove().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_postgres() {
+                let database = Database::postgres().await;
+                super::$name(&database.location).await;
+                database.remove().await;
+            }
         }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::databases::postgres().await).await;
-            })*
-        }
-    };
+    )+};
 }
 
 pub(crate) use on_both;

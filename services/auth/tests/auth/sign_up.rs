@@ -104,9 +104,12 @@ async fn half_a_sign_up_blocks_the_address_for_ten_minutes_only() {
     mesh.restart_users().await;
     let mut stranger = sign_up("ada");
     stranger.password = "another password".to_owned();
-    let refused = mesh.auth.sign_up(stranger.clone()).await.unwrap_err();
-    assert_eq!(reason(&refused), "EMAIL_TAKEN");
-    mesh.clock.advance(Duration::from_secs(601));
+    for seconds in [0, 600] {
+        mesh.clock.advance(Duration::from_secs(seconds));
+        let refused = mesh.auth.sign_up(stranger.clone()).await.unwrap_err();
+        assert_eq!(reason(&refused), "EMAIL_TAKEN");
+    }
+    mesh.clock.advance(Duration::from_secs(1));
     mesh.auth.sign_up(stranger).await.unwrap();
 }
 

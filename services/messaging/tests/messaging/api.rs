@@ -1,10 +1,16 @@
 //! Conversations and messages, as clients see them.
 
+use std::time::{Duration, Instant};
+
+use kit::config::Span;
 use proto::messaging::v1::{ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest, entry::Body};
 use tonic::Code;
 use users::domain::State;
 
-use crate::{bench::Bench, mesh::refusal};
+use crate::{
+    bench::{Bench, catch_up},
+    mesh::refusal,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_who_are_not_there_are_not_added() {
@@ -17,7 +23,7 @@ async fn people_who_are_not_there_are_not_added() {
         assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
     }
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
-    assert!(crate::bench::catch_up(&mut stream).await.is_empty(), "nothing was stored");
+    assert!(catch_up(&mut stream).await.is_empty(), "nothing was stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +39,34 @@ async fn without_users_nothing_is_opened_and_a_repeat_works() {
     // A repeat needs nobody.
     bench.stop_users().await;
     assert_eq!(ada.create(opening).await.unwrap().conversation_id, opened.conversation_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_says_nothing_is_not_waited_for() {
+    let mut bench = Bench::new(|config| config.users_timeout = Span(Duration::from_millis(500))).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let _silent = bench.silence_users().await;
+    let started = Instant::now();
+    assert_eq!(refusal(ada.create(opening).await), "Unavailable UNAVAILABLE");
+    assert!(started.elapsed() < Duration::from_secs(5), "ten times what was configured");
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    assert!(catch_up(&mut stream).await.is_empty(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nobody_gets_in() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let nobody = |lifetime| bench.signed_in(ada.id, lifetime);
+    let ended = nobody(Duration::ZERO);
+    assert_eq!(refusal(ended.subscribe(SubscribeRequest::default()).await), "Unauthenticated TOKEN_EXPIRED");
+    assert_eq!(
+        refusal(bench.client().subscribe(SubscribeRequest::default()).await),
+        "Unauthenticated SIGN_IN_REQUIRED"
+    );
+    let opening = ended.opening(&bench.mesh.ambient, &[ada.id]);
+    assert_eq!(refusal(ended.create(opening).await), "Unauthenticated TOKEN_EXPIRED");
 }
 
 #[tokio::test(flavor = "multi_thread")]

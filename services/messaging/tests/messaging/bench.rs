@@ -1,20 +1,32 @@
 //! Messaging and the real users service behind it, in this process.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use kit::{
     bus,
     client::Peer,
     limits::Limits,
     server::{self, Surroundings},
+    store::Error,
 };
-use messaging::Messaging;
+use messaging::{
+    Messaging, MessagingStore,
+    domain::{self, ConversationId, Epoch, NewConversation, NewMessage, UserId as Id},
+    store::{AppendError, Appended, InsertError},
+};
 use proto::messaging::v1::{
     Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
     messaging_service_client::MessagingServiceClient, subscribe_response::Event,
 };
-use std::sync::Arc;
-use tonic::{Status, Streaming, transport::Channel};
+use tokio::net::TcpListener;
+use tonic::{Status, Streaming, async_trait, transport::Channel};
 use users::{
     UserStore, Users,
     domain::{State, User, UserId},
@@ -33,9 +45,11 @@ pub(crate) struct Bench {
     pub(crate) mesh: Mesh,
     pub(crate) people: Arc<dyn UserStore>,
     users: Option<Running>,
-    users_address: std::net::SocketAddr,
+    users_address: SocketAddr,
     pub(crate) messaging: Running,
     channel: Channel,
+    /// How many entries streams have read from the store.
+    pub(crate) entries_read: Arc<AtomicUsize>,
     _databases: [Database; 2],
 }
 
@@ -55,9 +69,11 @@ impl Bench {
         let mut config = messaging::Config::default();
         change(&mut config);
         let surroundings = mesh.surroundings("messaging", Limits::default());
+        let entries_read = Arc::new(AtomicUsize::new(0));
+        let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
         let messaging = Messaging {
             config,
-            store: messaging::store::open(&databases[1].location, 4).await.unwrap(),
+            store: Arc::new(Counting { store, entries_read: Arc::clone(&entries_read) }),
             bus: Arc::new(bus::Local::default()),
             users: Peer::new("users", &users.url(), Arc::clone(&surroundings.identity)).unwrap(),
             ambient: mesh.ambient.clone(),
@@ -65,7 +81,8 @@ impl Bench {
         let messaging = serve_messaging(surroundings, messaging).await;
         let channel = messaging.connect().await;
         let users_address = users.address;
-        Self { mesh, people, users: Some(users), users_address, messaging, channel, _databases: databases }
+        let users = Some(users);
+        Self { mesh, people, users, users_address, messaging, channel, entries_read, _databases: databases }
     }
 
     /// A new, active user who is signed in.
@@ -103,12 +120,65 @@ impl Bench {
         self.users.take().expect("users runs").stop().await;
     }
 
+    /// A program that accepts connections and says nothing takes the place of users.
+    pub(crate) async fn silence_users(&mut self) -> TcpListener {
+        self.stop_users().await;
+        TcpListener::bind(self.users_address).await.unwrap()
+    }
+
     pub(crate) async fn restart_users(&mut self) {
         self.users = Some(serve_users(&self.mesh, &self.people, self.users_address).await);
     }
 }
 
-async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: std::net::SocketAddr) -> Running {
+/// A store that counts what streams read.
+struct Counting {
+    store: Arc<dyn MessagingStore>,
+    entries_read: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl MessagingStore for Counting {
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    async fn find_by_request(&self, creator: Id, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
+        self.store.find_by_request(creator, request_id).await
+    }
+
+    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<domain::Conversation, InsertError> {
+        self.store.insert(new, limit).await
+    }
+
+    async fn find(&self, id: ConversationId, member: Id) -> Result<Option<domain::Conversation>, Error> {
+        self.store.find(id, member).await
+    }
+
+    async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
+        self.store.append(new).await
+    }
+
+    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
+        self.store.list_messages(id, before, limit).await
+    }
+
+    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
+        let entries = self.store.list_entries(id, after, limit).await?;
+        self.entries_read.fetch_add(entries.len(), Ordering::SeqCst);
+        Ok(entries)
+    }
+
+    async fn heads(&self, member: Id) -> Result<Vec<(ConversationId, i64)>, Error> {
+        self.store.heads(member).await
+    }
+
+    async fn answers(&self) -> bool {
+        self.store.answers().await
+    }
+}
+
+async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAddr) -> Running {
     let users = Users { store: Arc::clone(store), ambient: mesh.ambient.clone() };
     let surroundings = mesh.surroundings("users", Limits::default());
     Running::on(address, |listener, shutdown| {

@@ -1,7 +1,8 @@
 //! The delivery promise: each entry once, in order, without a gap, until the stream has a reason to end.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use kit::config::Span;
 use proto::messaging::v1::{NewEntry, Position, SubscribeRequest, entry::Body, subscribe_response::Event};
 
 use crate::{
@@ -111,18 +112,45 @@ async fn a_stopping_server_ends_its_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_who_stops_reading_loses_nothing() {
+async fn a_reader_who_stops_reading_costs_little_and_loses_nothing() {
+    const MESSAGES: usize = 2_000;
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    // 8 MiB: far beyond what a stream reads ahead and what HTTP/2 takes from it.
+    // 32 MiB: far beyond what a stream reads ahead and what HTTP/2 takes from it.
     let long = "x".repeat(16 * 1024 - 8);
-    for n in 0..512 {
+    for n in 0..MESSAGES {
         ada.say(&bench.mesh.ambient, &room, &format!("{n:08}{long}")).await;
     }
-    for n in 0..512 {
+    // 1 MiB of entries read ahead, and at most as much again under way in HTTP/2's windows.
+    let held = bench.entries_read.load(Ordering::SeqCst);
+    assert!(held <= 128, "{held} of {MESSAGES} entries were read for a client that takes none");
+    for n in 0..MESSAGES {
         assert_eq!(text(next(&mut stream).await)[..8], format!("{n:08}"));
     }
+    assert_eq!(bench.entries_read.load(Ordering::SeqCst), MESSAGES, "each was read once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_gives_signs_of_life() {
+    let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(100))).await;
+    let ada = bench.person().await;
+    let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
+    for _ in 0..4 {
+        assert!(matches!(next(&mut stream).await, Event::CaughtUp(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_caller_said() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let mut request = ada.request(SubscribeRequest::default());
+    request.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
+    let mut stream = ada.client.clone().subscribe(request).await.unwrap().into_inner();
+    catch_up(&mut stream).await;
+    let end = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("ten times the deadline");
+    assert_eq!(refusal(end), "DeadlineExceeded DEADLINE_EXCEEDED");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::messaging::v1::{ListMessagesRequest, SendMessageRequest, SubscribeRequest};
+use proto::messaging::v1::{ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use users::domain::State;
@@ -97,4 +97,41 @@ async fn a_session_holds_eight_streams_and_a_user_thirty_two() {
         }
     };
     tokio::time::timeout(MOMENT, freed).await.expect("the place is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    // 4.7 MiB: more than one message takes, and more than half of it, which a page may fill.
+    let long = "x".repeat(16 * 1024);
+    for _ in 0..300 {
+        ada.say(&bench.mesh.ambient, &room, &long).await;
+    }
+    let mut list = ListMessagesRequest { conversation_id: room, page_size: 1_000, ..Default::default() };
+    let (mut seqs, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = bob.client.clone().list_messages(bob.request(list.clone())).await.unwrap().into_inner();
+        seqs.extend(page.entries.iter().map(|entry| entry.seq));
+        pages += 1;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        list.page_token = page.next_page_token;
+    }
+    assert!(seqs.iter().copied().eq((2..=301).rev()), "each once, newest first");
+    assert_eq!(pages, 3, "2 MiB each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_names_ten_thousand_positions_at_most() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let position = Position { conversation_id: opened.conversation_id, cursor: opened.cursor };
+    let subscribe = |n| ada.subscribe(SubscribeRequest { positions: vec![position.clone(); n] });
+    subscribe(10_000).await.unwrap();
+    let refused = subscribe(10_001).await.unwrap_err();
+    assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "positions");
 }

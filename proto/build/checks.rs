@@ -145,6 +145,9 @@ fn scalar_rules(
             ("string", "pattern", Value::String(pattern)) => {
                 format!("rules::string_pattern({by_reference}, &{}", pattern_source(field, pattern)?)
             }
+            ("string", "not_contains", Value::String(part)) => {
+                format!("rules::string_not_contains({by_reference}, {part:?}")
+            }
             ("string", rule @ ("email" | "uuid"), Value::Bool(true)) => {
                 format!("rules::string_{rule}({by_reference}")
             }

@@ -57,7 +57,8 @@ impl Wire {
         let mut sender = self.sender.clone().ready().await.unwrap();
         let (response, mut body) = sender.send_request(head, false).unwrap();
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        body.send_data([&[0], &length[..], message].concat().into(), true).unwrap();
+        // The server may have answered the head already.
+        body.send_data([&[0], &length[..], message].concat().into(), true).ok();
         response
     }
 

@@ -378,7 +378,6 @@ async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
     let last = store.append(&message(id, authors[0], "still there?")).await.unwrap();
     let entries = log(&store, id).await;
     assert_eq!(entries.last(), Some(&last.entry));
-    println!("{} of 240 acknowledged, {} stored", acknowledged.len(), entries.len() - 2);
     for entry in acknowledged {
         assert_eq!(entries[usize::try_from(entry.seq).unwrap() - 1], entry, "acknowledged means stored");
     }

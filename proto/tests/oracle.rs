@@ -28,8 +28,8 @@ struct Case {
 
 #[expect(clippy::disallowed_methods, reason = "the test runner says where the cases are")]
 fn cases() -> Vec<Case> {
-    let path = std::env::var("TRELLIS_TEST_ORACLE_CASES")
-        .expect("TRELLIS_TEST_ORACLE_CASES is not set: run cargo xtask test");
+    let path =
+        std::env::var("TRELLIS_TEST_ORACLE_CASES").expect("TRELLIS_TEST_ORACLE_CASES is not set: run cargo xtask test");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{path}: {e}: {line}"))).collect()
 }
@@ -58,7 +58,12 @@ fn disagreement(case: &Case) -> Option<String> {
 #[test]
 fn our_checks_say_what_buf_says() {
     let wrong: Vec<String> = cases().iter().filter_map(disagreement).collect();
-    assert!(wrong.is_empty(), "{} cases, the first of which:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases, the first of which:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
 }
 
 #[test]

@@ -10,6 +10,11 @@ use kit::{
     limiter::{Decision, Quota, address_key},
 };
 use proto::auth::v1::{
+    ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, ListSessionsRequest,
+    ListSessionsResponse, RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest,
+    RevokeSessionResponse,
+};
+use proto::auth::v1::{
     GetJwksRequest, GetJwksResponse, Jwk, RefreshTokenRequest, RefreshTokenResponse, SignInRequest, SignInResponse,
     SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
@@ -166,6 +171,41 @@ impl AuthService for Api {
             Jwk { kid, kty, crv, alg, r#use: usage, x, y }
         };
         Ok(Response::new(GetJwksResponse { keys: self.auth.keys.jwks().into_iter().map(wire).collect() }))
+    }
+
+    async fn list_sessions(
+        &self,
+        _request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn revoke_session(
+        &self,
+        _request: Request<RevokeSessionRequest>,
+    ) -> Result<Response<RevokeSessionResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn revoke_all_sessions(
+        &self,
+        _request: Request<RevokeAllSessionsRequest>,
+    ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn change_password(
+        &self,
+        _request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn delete_account(
+        &self,
+        _request: Request<DeleteAccountRequest>,
+    ) -> Result<Response<DeleteAccountResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 

@@ -6,6 +6,13 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use kit::{Context, error};
+use proto::messaging::v1::{
+    AddMemberRequest, AddMemberResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteMessageRequest,
+    DeleteMessageResponse, EditMessageRequest, EditMessageResponse, GetConversationRequest, GetConversationResponse,
+    GetMessageRequest, GetMessageResponse, LeaveConversationRequest, LeaveConversationResponse, ListContactsRequest,
+    ListContactsResponse, ListConversationsRequest, ListConversationsResponse, MarkReadRequest, MarkReadResponse,
+    RemoveMemberRequest, RemoveMemberResponse, UpdateConversationRequest, UpdateConversationResponse,
+};
 use proto::{
     messaging::v1::{
         CreateConversationRequest, CreateConversationResponse, ListMessagesRequest, ListMessagesResponse, Position,
@@ -172,6 +179,81 @@ impl MessagingService for Api {
         let mailbox = self.hub.register(context.user()?)?;
         let subscription = Subscription::new(&self.service, mailbox, &context, positions)?;
         Ok(Response::new(Box::pin(subscription.into_stream())))
+    }
+
+    async fn get_conversation(
+        &self,
+        _request: Request<GetConversationRequest>,
+    ) -> Result<Response<GetConversationResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_conversations(
+        &self,
+        _request: Request<ListConversationsRequest>,
+    ) -> Result<Response<ListConversationsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn update_conversation(
+        &self,
+        _request: Request<UpdateConversationRequest>,
+    ) -> Result<Response<UpdateConversationResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn add_member(&self, _request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn remove_member(
+        &self,
+        _request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn leave_conversation(
+        &self,
+        _request: Request<LeaveConversationRequest>,
+    ) -> Result<Response<LeaveConversationResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_message(&self, _request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn edit_message(
+        &self,
+        _request: Request<EditMessageRequest>,
+    ) -> Result<Response<EditMessageResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn delete_message(
+        &self,
+        _request: Request<DeleteMessageRequest>,
+    ) -> Result<Response<DeleteMessageResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn mark_read(&self, _request: Request<MarkReadRequest>) -> Result<Response<MarkReadResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_contacts(
+        &self,
+        _request: Request<ListContactsRequest>,
+    ) -> Result<Response<ListContactsResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn delete_member(
+        &self,
+        _request: Request<DeleteMemberRequest>,
+    ) -> Result<Response<DeleteMemberResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 

@@ -7,6 +7,7 @@ use proto::users::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
     GetUserResponse, ListUsersRequest, ListUsersResponse, User as WireUser, users_service_server::UsersService,
 };
+use proto::users::v1::{DeleteUserRequest, DeleteUserResponse, UpdateUserRequest, UpdateUserResponse};
 use tonic::{Code, Request, Response, Status, async_trait};
 use uuid::Uuid;
 
@@ -73,6 +74,14 @@ impl UsersService for Api {
         let user = self.store.insert(&user).await?;
         Ok(Response::new(CreateUserResponse { user: Some(user.into()) }))
     }
+
+    async fn update_user(&self, _request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn delete_user(&self, _request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }
 
 /// The contract has checked the form; this makes the type.
@@ -88,6 +97,7 @@ impl From<User> for WireUser {
             handle: user.handle,
             display_name: user.display_name,
             create_time: Some(user.create_time.into()),
+            ..Self::default()
         }
     }
 }

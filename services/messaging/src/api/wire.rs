@@ -19,6 +19,7 @@ pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireCo
         create_time: Some(conversation.create_time.into()),
         cursor,
         message_count: conversation.message_count,
+        ..WireConversation::default()
     }
 }
 
@@ -42,6 +43,7 @@ impl From<Body> for entry::Body {
                 client_message_id: message.client_id.to_string(),
                 message_no: message.number,
                 text: message.text,
+                ..WireMessage::default()
             }),
             Body::Created { members, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),

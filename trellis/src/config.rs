@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kit::{config, limits::Limits, shutdown, telemetry};
+use kit::{config, limits::Limits, shutdown, telemetry, trace};
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: String,
     /// What is logged.
     pub(crate) log: telemetry::Config,
+    /// Where traces go.
+    pub(crate) trace: trace::Config,
     /// What a process accepts.
     pub(crate) limits: Limits,
     /// The way down.

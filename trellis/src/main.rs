@@ -55,14 +55,21 @@ fn run(cli: Cli) -> Result<(), String> {
 }
 
 fn serve(config: &Config, parts: &[Part]) -> Result<(), String> {
-    kit::telemetry::start(&config.log)?;
-    runtime()?.block_on(process::run(config, parts))
+    let service = if let [part] = parts { part.name() } else { "mesh" };
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
+        process::run(config, parts).await
+    });
+    // While the runtime lives: the exporter needs it.
+    kit::trace::flush();
+    ended
 }
 
 fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
-    kit::telemetry::start(&config.log)?;
     let wanted = |service| services.is_empty() || services.contains(&service);
     runtime()?.block_on(async {
+        kit::telemetry::start(&config.log, &config.trace, "trellis-migrate")?;
         let mut stores = Stores::new(config);
         if wanted(Service::Users) {
             stores.users().await?;

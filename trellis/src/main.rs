@@ -10,6 +10,7 @@ mod identities;
 mod keys;
 mod listeners;
 mod part;
+mod policy;
 mod process;
 mod signals;
 mod stores;
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Gateway) => serve(&load()?, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
         Some(Command::Config) => say(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
+        Some(Command::Policy) => say(&policy::print(&load()?)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;

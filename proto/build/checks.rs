@@ -75,7 +75,7 @@ fn check_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String,
     }
     lines.extend(nested(field, &place));
     if ignore_zero {
-        lines = vec![format!("if self.{name} != Default::default() {{ {} }}", lines.join(" "))];
+        lines = vec![format!("if rules::is_set(&self.{name}) {{ {} }}", lines.join(" "))];
     }
     Ok(lines.iter().map(|line| format!("        {line}\n")).collect())
 }
@@ -144,6 +144,9 @@ fn scalar_rules(
             }
             ("string", "pattern", Value::String(pattern)) => {
                 format!("rules::string_pattern({by_reference}, &{}", pattern_source(field, pattern)?)
+            }
+            ("string", "not_contains", Value::String(part)) => {
+                format!("rules::string_not_contains({by_reference}, {part:?}")
             }
             ("string", rule @ ("email" | "uuid"), Value::Bool(true)) => {
                 format!("rules::string_{rule}({by_reference}")

@@ -1,15 +1,23 @@
 //! The rules that a contract must keep to build at all.
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, Value};
+use std::collections::HashSet;
+
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value,
+};
 
 const POLICY: &str = "trellis.policy.v1.method";
 const HTTP: &str = "google.api.http";
+const RULES: &str = "buf.validate.field";
 
-/// Every method says who may call it, and an internal one has no HTTP form. The error names each offender.
+/// Every method says who may call it, an internal one has no HTTP form, and nothing in a request is unbounded.
+/// The error names each offender.
 pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
     let mut findings = Vec::new();
+    let mut seen = HashSet::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         findings.extend(finding(pool, &method)?);
+        unruled(pool, &method.input(), &mut seen, &mut findings)?;
     }
     if findings.is_empty() { Ok(()) } else { Err(format!("the contract is refused:\n{}", findings.join("\n"))) }
 }
@@ -52,4 +60,60 @@ fn rule(policy: &DynamicMessage) -> Option<DynamicMessage> {
 
 fn callers(rule: &DynamicMessage) -> usize {
     rule.get_field_by_name("callers").as_deref().and_then(Value::as_list).map_or(0, <[Value]>::len)
+}
+
+/// Finds the fields of a request, and of messages of ours in it, that may hold anything. A boolean has nothing to
+/// limit; other people's messages (field masks, times) bring their own meaning.
+fn unruled(
+    pool: &DescriptorPool,
+    message: &MessageDescriptor,
+    seen: &mut HashSet<String>,
+    findings: &mut Vec<String>,
+) -> Result<(), String> {
+    if !message.full_name().starts_with("trellis.") || !seen.insert(message.full_name().to_owned()) {
+        return Ok(());
+    }
+    for field in message.fields() {
+        let missing = match (field.is_list(), field.kind()) {
+            (true, _) if !has_rule(pool, &field, "repeated", &["max_items"])? => Some("repeated.max_items"),
+            (_, Kind::Message(inner)) => {
+                unruled(pool, &inner, seen, findings)?;
+                None
+            }
+            (true, _) | (_, Kind::Bool) => None,
+            (_, Kind::String) => {
+                let bounds = ["max_len", "max_bytes", "len", "uuid", "pattern"];
+                (!has_rule(pool, &field, "string", &bounds)?).then_some("string.max_len")
+            }
+            (_, Kind::Bytes) => (!has_rule(pool, &field, "bytes", &["max_len", "len"])?).then_some("bytes.max_len"),
+            (_, Kind::Enum(_)) => (!has_rule(pool, &field, "enum", &["defined_only"])?).then_some("enum.defined_only"),
+            (_, _) => (!has_any_rule(pool, &field)?).then_some("a range"),
+        };
+        if let Some(rule) = missing {
+            findings.push(format!("  {} may hold anything: give it ({RULES}).{rule}", field.full_name()));
+        }
+    }
+    Ok(())
+}
+
+fn field_rules(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Option<DynamicMessage>, String> {
+    let extension = pool.get_extension_by_name(RULES).ok_or(format!("no extension {RULES} in the contracts"))?;
+    let options = field.options();
+    if !options.has_extension(&extension) {
+        return Ok(None);
+    }
+    Ok(options.get_extension(&extension).as_message().cloned())
+}
+
+fn has_any_rule(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<bool, String> {
+    Ok(field_rules(pool, field)?.is_some_and(|rules| rules.fields().next().is_some()))
+}
+
+fn has_rule(pool: &DescriptorPool, field: &FieldDescriptor, kind: &str, names: &[&str]) -> Result<bool, String> {
+    let Some(rules) = field_rules(pool, field)? else { return Ok(false) };
+    let found = rules.fields().any(|(of, value)| {
+        of.name() == kind
+            && value.as_message().is_some_and(|inner| inner.fields().any(|(rule, _)| names.contains(&rule.name())))
+    });
+    Ok(found)
 }

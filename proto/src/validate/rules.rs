@@ -47,6 +47,17 @@ pub(super) fn string_max_bytes(value: &str, n: usize, path: &Path<'_>, report: &
     }
 }
 
+/// Whether a field holds more than its type's zero, which `IGNORE_IF_ZERO_VALUE` asks.
+pub(super) fn is_set<T: Default + PartialEq>(value: &T) -> bool {
+    *value != T::default()
+}
+
+pub(super) fn string_not_contains(value: &str, part: &str, path: &Path<'_>, report: &mut Report) {
+    if value.contains(part) {
+        report.add(path, "string.not_contains", format!("must not contain {part:?}"));
+    }
+}
+
 pub(super) fn string_uuid(value: &str, path: &Path<'_>, report: &mut Report) {
     let hyphen = |i: usize| matches!(i, 8 | 13 | 18 | 23);
     let well_formed = value.len() == 36

@@ -5,8 +5,11 @@
 mod cli;
 mod edge;
 mod foreign;
+mod grpc;
 mod harness;
+mod hostile;
 mod kill;
 mod limits;
+mod samples;
 mod split;
 mod web;

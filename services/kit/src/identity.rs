@@ -27,9 +27,6 @@ pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
 /// The header in which the gateway tells the client's address. Believed beside a service token only.
 pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
 
-/// The gateway's name: calls from it are in its own access log.
-pub(crate) const GATEWAY: &str = "gateway";
-
 /// How long a service token is good.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How much of its life a token must have left to be used again.

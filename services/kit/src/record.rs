@@ -21,7 +21,7 @@ pub struct Call {
     pub user: Option<uuid::Uuid>,
     /// Where the client sits.
     pub address: Option<std::net::IpAddr>,
-    /// A probe, or a call that another process of the mesh has in its access log: a line for debugging only.
+    /// A probe, or a step of a call that the mesh has in an access log already: a line for debugging only.
     pub quiet: bool,
     ended: bool,
 }
@@ -56,20 +56,21 @@ impl Call {
         let code = name(code);
         histogram!(self.metric, "rpc_method" => method.clone(), "rpc_response_status_code" => code)
             .record(elapsed.as_secs_f64());
-        let _entered = self.span.enter();
         self.span.record("rpc.response.status_code", code);
-        let (duration_ms, trace) = (elapsed.as_secs_f64() * 1e3, self.trace.trace_id());
+        // To the microsecond: more digits are noise.
+        let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+        let trace = self.trace.trace_id();
         let (user, address) = (self.user.map(tracing::field::display), self.address.map(tracing::field::display));
         if self.quiet {
             tracing::debug!(
-                target: "access",
+                target: "access", parent: None,
                 { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
                 client.address = address },
                 "call"
             );
         } else {
             tracing::info!(
-                target: "access",
+                target: "access", parent: None,
                 { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
                 client.address = address },
                 "call"

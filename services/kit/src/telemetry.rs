@@ -45,6 +45,8 @@ static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// Starts logging to standard error, and the export of traces; `service` is what they come from. To be called
 /// once, inside the runtime.
 pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(), String> {
+    // First: what is counted before there is a recorder is lost.
+    metrics();
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
 
 mod cli;
+mod collector;
 mod edge;
 mod foreign;
 mod grpc;
@@ -10,6 +11,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod limits;
+mod observed;
 mod samples;
 mod split;
 mod web;

@@ -1,0 +1,154 @@
+//! The surroundings of a service under test: identities that know one another, access tokens as auth would
+//! sign them, and services that run beside the test on a free port.
+
+use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use kit::{
+    Ambient,
+    config::Span,
+    identity::{Identity, Key, SERVICE_TOKEN},
+    jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER},
+    keys::{Jwk, KeySet, KeySource, Unavailable},
+    limits::Limits,
+    policy::Table,
+    server::Surroundings,
+    shutdown::{self, Shutdown},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::{Request, Status, async_trait, metadata::MetadataKey, transport::Channel};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+/// Everybody who may call somebody in a test.
+pub(crate) struct Mesh {
+    pub(crate) ambient: Ambient,
+    access: Arc<AccessKey>,
+    keys: BTreeMap<&'static str, Key>,
+}
+
+/// The test stands in for auth: it holds the key that access tokens are signed with.
+struct Auth(Arc<AccessKey>);
+
+#[async_trait]
+impl KeySource for Auth {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Ok(vec![self.0.jwk().clone()])
+    }
+}
+
+impl Mesh {
+    pub(crate) fn new() -> Self {
+        let access = AccessKey::from_pkcs8(&AccessKey::generate()).expect("a fresh key");
+        let names = ["auth", "users", "messaging", "gateway"];
+        let keys = names.into_iter().map(|name| (name, Key::generate())).collect();
+        Self { ambient: Ambient::system(), access: Arc::new(access), keys }
+    }
+
+    /// Who the service `name` is, on the clock `ambient`.
+    fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
+        let public: Vec<(&str, String)> = self.keys.iter().map(|(name, key)| (*name, key.public())).collect();
+        let trusted = public.iter().map(|(name, key)| (*name, key.as_str()));
+        Arc::new(Identity::new(name, &self.keys[name], trusted, ambient).expect("the keys are fresh"))
+    }
+
+    /// What the service `name` is served with.
+    pub(crate) fn surroundings(&self, name: &str, limits: Limits) -> Surroundings {
+        Surroundings {
+            limits,
+            identity: self.identity_on(name, self.ambient.clone()),
+            keys: Arc::new(KeySet::new(Auth(Arc::clone(&self.access)), self.ambient.clone())),
+            policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).expect("our own contracts")),
+            descriptors: proto::DESCRIPTORS,
+        }
+    }
+
+    /// The header of a service token that `caller` made for `callee` when its clock said `ambient`.
+    pub(crate) fn service_token(&self, caller: &str, callee: &str, ambient: &Ambient) -> Header {
+        (SERVICE_TOKEN, self.identity_on(caller, ambient.clone()).token_for(callee))
+    }
+
+    /// The header of an access token of `user` in `session` that ends after `lifetime`, in whole seconds.
+    pub(crate) fn access_token(&self, user: Uuid, session: Uuid, lifetime: Duration) -> Header {
+        let now = self.ambient.now();
+        let claims = AccessClaims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user,
+            sid: session,
+            iat: now.as_secs(),
+            exp: (now + lifetime).as_secs(),
+            jti: self.ambient.new_id(),
+            roles: Vec::new(),
+            scope: String::new(),
+        };
+        ("authorization", format!("Bearer {}", self.access.sign(&claims).expect("the key is good")))
+    }
+
+    /// The header of a good access token of `user`.
+    pub(crate) fn signed_in(&self, user: Uuid) -> Header {
+        self.access_token(user, self.ambient.new_id(), Duration::from_secs(600))
+    }
+}
+
+/// A header of a call.
+pub(crate) type Header = (&'static str, String);
+
+/// A request with headers.
+pub(crate) fn request<T>(message: T, headers: &[Header]) -> Request<T> {
+    let mut request = Request::new(message);
+    for (name, value) in headers {
+        request.metadata_mut().insert(MetadataKey::from_static(name), value.parse().expect("a header's value"));
+    }
+    request
+}
+
+/// Code and reason of a refusal, as text: `NotFound USER_NOT_FOUND`.
+pub(crate) fn refusal<T>(answer: Result<T, Status>) -> String {
+    let status = answer.err().expect("the call is refused");
+    let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
+    format!("{:?} {}", status.code(), reason.unwrap_or_default())
+}
+
+/// A service that runs beside the test.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    shutdown: Shutdown,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Serves on `address`; port 0 is any free one.
+    pub(crate) async fn on<F>(address: SocketAddr, serve: impl FnOnce(TcpListener, Shutdown) -> F) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let address = listener.local_addr().expect("it is bound");
+        let shutdown = Shutdown::new();
+        let serving = tokio::spawn(serve(listener, shutdown.clone()));
+        Self { address, shutdown, serving }
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> Channel {
+        let endpoint = Channel::from_shared(self.url()).expect("an address");
+        endpoint.connect().await.expect("the service accepts")
+    }
+
+    /// Goes all the way down; ends when the service has, at once where nothing is in flight.
+    pub(crate) async fn stop(self) {
+        let config = shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::from_secs(20)) };
+        let Self { shutdown, serving, .. } = self;
+        let down = tokio::spawn(async move { shutdown.run(&config).await });
+        serving.await.expect("serving does not panic").expect("serving ends well");
+        down.abort();
+    }
+}
+
+/// Any free port of this machine.
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

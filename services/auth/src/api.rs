@@ -28,6 +28,7 @@ use crate::{
     password::Hasher,
     store::{Continued, Refreshed, Successor},
 };
+use tokens::Delivery;
 
 /// Sign-ins to one account from one address: room for mistakes, none for guessing (OWASP ASVS 5, 6.3.1).
 const BY_ACCOUNT_AND_ADDRESS: (u32, Duration) = (10, Duration::from_secs(15 * 60));
@@ -154,13 +155,14 @@ impl AuthService for Api {
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
-        let (token, _) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
+        let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
+        let mut metadata = MetadataMap::new();
         if let Some(token) = token {
             self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?;
-        }
-        let mut metadata = MetadataMap::new();
-        if cookie::read(request.metadata()).is_some() {
-            cookie::clear(&mut metadata);
+            // A cookie beside a token in the body may be another session's, which goes on.
+            if delivery == Delivery::Cookie {
+                cookie::clear(&mut metadata);
+            }
         }
         Ok(respond(SignOutResponse {}, metadata))
     }

@@ -58,16 +58,19 @@ impl Keys {
     }
 }
 
-/// A file is either whole or not there: it gets its name once it is on disk.
+/// A file is either whole or not there: it gets its name once it is on disk. By a link, which never takes the
+/// place of what another process made meanwhile.
 fn write_new(path: &Path, secret: &[u8]) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let unfinished = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let unfinished = path.with_extension(format!("{}.new", Ambient::system().new_id().simple()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{}", BASE64.encode(secret))?;
     file.sync_all()?;
-    fs::rename(unfinished, path)
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(unfinished)?;
+    linked.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
 }
 
 fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, KeysError> {
@@ -75,4 +78,53 @@ fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, KeysErr
     let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| bad(&e.to_string()))?;
     let secret = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| bad("is no key file"))?;
     parse(&secret).ok_or_else(|| bad("holds no key of the right kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn refusal(folder: &Path) -> String {
+        Keys::open(folder).err().expect("the keys cannot be used").to_string()
+    }
+
+    #[test]
+    fn keys_are_made_once_and_for_their_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("keys");
+        let together: Vec<_> = (0..8)
+            .map(|_| {
+                let folder = folder.clone();
+                std::thread::spawn(move || {
+                    Keys::create(&folder).unwrap();
+                    Keys::open(&folder).unwrap().jwks()
+                })
+            })
+            .collect();
+        let mut jwks: Vec<_> = together.into_iter().map(|one| one.join().unwrap()).collect();
+        Keys::create(&folder).unwrap();
+        jwks.push(Keys::open(&folder).unwrap().jwks());
+        assert!(jwks.windows(2).all(|pair| pair[0] == pair[1]), "all see the key that was first");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 2, "nothing unfinished is left: {files:?}");
+        assert!(files.iter().all(|file| mode(file) == 0o600));
+    }
+
+    #[test]
+    fn an_unusable_file_is_named_with_its_fix_on_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let missing = refusal(folder);
+        assert!(missing.contains("access.key") && missing.contains("trellis keys auth"), "{missing}");
+        Keys::create(folder).unwrap();
+        for (file, bad) in [(REFRESH, "no base64!"), (REFRESH, "c2hvcnQ="), (ACCESS, "c2hvcnQ=")] {
+            fs::write(folder.join(file), bad).unwrap();
+            let text = refusal(folder);
+            assert!(text.contains(file) && !text.contains(bad) && !text.contains('\n'), "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The tokens of a session, on their way to its owner.
 
 use kit::{
-    error,
+    Timestamp, error,
     jwt::{AUDIENCE, AccessClaims, ISSUER},
 };
 use proto::auth::v1::{RefreshDelivery, Tokens};
@@ -65,15 +65,15 @@ impl Api {
         delivery: Delivery,
     ) -> Result<(Tokens, MetadataMap), Status> {
         let now = self.auth.ambient.now();
-        // No token outlives its session.
-        let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time);
+        // No token outlives its session. Whole seconds, as the claim counts: the answer promises no more.
+        let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let claims = AccessClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: session.account.0,
             sid: session.session.0,
             iat: now.as_secs(),
-            exp: access_end.as_secs(),
+            exp: access_end,
             jti: self.auth.ambient.new_id(),
             roles: self.auth.store.list_roles(session.account).await?,
             scope: String::new(),
@@ -89,7 +89,7 @@ impl Api {
         };
         let tokens = Tokens {
             access_token,
-            access_expire_time: Some(access_end.into()),
+            access_expire_time: Some(Timestamp::from_micros(access_end.saturating_mul(1_000_000)).into()),
             refresh_token,
             refresh_expire_time: Some(session.expire_time.into()),
             user_id: session.account.0.to_string(),

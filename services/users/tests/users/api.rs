@@ -1,0 +1,390 @@
+//! The API over a real channel on port 0, with real tokens.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::stream;
+use kit::{
+    Ambient,
+    limits::Limits,
+    server,
+    time::{ManualClock, SystemEntropy},
+};
+use prost::{
+    Message as _,
+    bytes::{Buf, BufMut, Bytes},
+    encoding::{DecodeContext, decode_key, skip_field},
+};
+use prost_types::FileDescriptorProto;
+use proto::users::v1::{
+    BatchGetUsersRequest, CreateUserRequest, GetUserRequest, ListUsersRequest, User,
+    users_service_client::UsersServiceClient,
+};
+use tonic::{
+    Code, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Channel,
+};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+use users::Users;
+use uuid::Uuid;
+
+use crate::{
+    databases::Database,
+    mesh::{ANYWHERE, Header, Mesh, Running, refusal, request},
+};
+
+/// The service on a fresh SQLite file: the store's contract holds on both databases, so one is enough here.
+struct Bench {
+    mesh: Mesh,
+    service: Running,
+    channel: Channel,
+    database: Database,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (mesh, database) = (Mesh::new(), Database::sqlite());
+        let store = users::store::open(&database.location, 4).await.unwrap();
+        let users = Users { store, ambient: mesh.ambient.clone() };
+        let surroundings = mesh.surroundings("users", Limits::default());
+        let mut ready = None;
+        let service = Running::on(ANYWHERE, |listener, shutdown| {
+            let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
+            ready = Some(readiness.clone());
+            users.serve(surroundings, readiness, listener, shutdown)
+        })
+        .await;
+        ready.unwrap().ready().await;
+        let channel = service.connect().await;
+        Self { mesh, service, channel, database }
+    }
+
+    fn client(&self) -> UsersServiceClient<Channel> {
+        UsersServiceClient::new(self.channel.clone())
+    }
+
+    async fn create(&self, handle: &str) -> User {
+        let token = self.mesh.service_token("auth", "users", &self.mesh.ambient);
+        let answer = self.client().create_user(request(profile(handle), &[token])).await.unwrap();
+        answer.into_inner().user.unwrap()
+    }
+
+    async fn end(self) {
+        drop(self.channel);
+        self.service.stop().await;
+        self.database.remove().await;
+    }
+}
+
+fn profile(handle: &str) -> CreateUserRequest {
+    let user_id = Ambient::system().new_id().to_string();
+    CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great") }
+}
+
+/// Fields that a refusal names.
+fn named_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
+
+#[tokio::test]
+async fn only_auth_creates_users() {
+    let bench = Bench::new().await;
+    let Mesh { ambient, .. } = &bench.mesh;
+    let a_minute_ago = Ambient {
+        clock: Arc::new(ManualClock::new(ambient.now() - Duration::from_secs(60))),
+        entropy: Arc::new(SystemEntropy::default()),
+    };
+    let in_an_hour = Ambient {
+        clock: Arc::new(ManualClock::new(ambient.now() + Duration::from_secs(3_600))),
+        entropy: Arc::new(SystemEntropy::default()),
+    };
+    let user = bench.mesh.signed_in(ambient.new_id());
+    let stranger = Mesh::new().service_token("auth", "users", ambient);
+    let refused: [(&str, Vec<Header>, &str); 8] = [
+        ("no token", vec![], "PermissionDenied INTERNAL_METHOD"),
+        ("a user's token", vec![user.clone()], "PermissionDenied INTERNAL_METHOD"),
+        (
+            "another service's token",
+            vec![bench.mesh.service_token("messaging", "users", ambient)],
+            "PermissionDenied SERVICE_NOT_ALLOWED",
+        ),
+        (
+            "the gateway's token beside a user's",
+            vec![bench.mesh.service_token("gateway", "users", ambient), user],
+            "PermissionDenied SERVICE_NOT_ALLOWED",
+        ),
+        (
+            "a token for another callee",
+            vec![bench.mesh.service_token("auth", "messaging", ambient)],
+            "PermissionDenied INTERNAL_METHOD",
+        ),
+        (
+            "an expired token",
+            vec![bench.mesh.service_token("auth", "users", &a_minute_ago)],
+            "PermissionDenied INTERNAL_METHOD",
+        ),
+        (
+            "a token that lives too long",
+            vec![bench.mesh.service_token("auth", "users", &in_an_hour)],
+            "PermissionDenied INTERNAL_METHOD",
+        ),
+        ("a stranger's token", vec![stranger], "PermissionDenied INTERNAL_METHOD"),
+    ];
+    for (what, headers, expected) in refused {
+        let answer = bench.client().create_user(request(profile("mallory"), &headers)).await;
+        assert_eq!(refusal(answer), expected, "{what}");
+    }
+    let ada = bench.create("ada").await;
+    assert_eq!(ada.handle, "ada");
+    let token = bench.mesh.signed_in(ambient.new_id());
+    let all = bench.client().list_users(request(ListUsersRequest::default(), &[token])).await.unwrap();
+    assert_eq!(all.into_inner().users, [ada], "nothing of the refused calls was stored");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn reading_needs_sign_in() {
+    let bench = Bench::new().await;
+    let ada = bench.create("ada").await;
+    let get = GetUserRequest { user_id: ada.user_id.clone() };
+    let batch = BatchGetUsersRequest { user_ids: vec![ada.user_id.clone()] };
+    let list = ListUsersRequest::default();
+    let ended = bench.mesh.access_token(Uuid::nil(), Uuid::nil(), Duration::ZERO);
+    let foreign = Mesh::new().signed_in(Uuid::nil());
+    let refused: [(Vec<Header>, &str); 5] = [
+        (vec![], "Unauthenticated SIGN_IN_REQUIRED"),
+        // A service acts on behalf of somebody, or not at all.
+        (vec![bench.mesh.service_token("messaging", "users", &bench.mesh.ambient)], "Unauthenticated SIGN_IN_REQUIRED"),
+        (vec![ended], "Unauthenticated TOKEN_EXPIRED"),
+        (vec![foreign], "Unauthenticated TOKEN_INVALID"),
+        (vec![("authorization", "Basic YTpi".to_owned())], "Unauthenticated TOKEN_INVALID"),
+    ];
+    for (headers, expected) in refused {
+        let mut client = bench.client();
+        assert_eq!(refusal(client.get_user(request(get.clone(), &headers)).await), expected);
+        assert_eq!(refusal(client.batch_get_users(request(batch.clone(), &headers)).await), expected);
+        assert_eq!(refusal(client.list_users(request(list.clone(), &headers)).await), expected);
+    }
+    let token = [bench.mesh.signed_in(Uuid::nil())];
+    let mut client = bench.client();
+    assert_eq!(client.get_user(request(get, &token)).await.unwrap().into_inner().user, Some(ada.clone()));
+    assert_eq!(client.batch_get_users(request(batch, &token)).await.unwrap().into_inner().users, [ada]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_answers_in_order_and_leaves_out_nobody() {
+    let bench = Bench::new().await;
+    let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
+    let token = [bench.mesh.signed_in(Uuid::nil())];
+    let nobody = bench.mesh.ambient.new_id().to_string();
+    let user_ids = vec![bob.user_id.clone(), nobody.clone(), ada.user_id.clone()];
+    let answer = bench.client().batch_get_users(request(BatchGetUsersRequest { user_ids }, &token)).await.unwrap();
+    assert_eq!(answer.into_inner().users, [bob, ada]);
+    let answer = bench.client().get_user(request(GetUserRequest { user_id: nobody }, &token)).await;
+    assert_eq!(refusal(answer), "NotFound USER_NOT_FOUND");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
+    let bench = Bench::new().await;
+    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.ambient)];
+    let first = profile("ada");
+    let created = bench.client().create_user(request(first.clone(), &token)).await.unwrap().into_inner();
+    let again = bench.client().create_user(request(first, &token)).await.unwrap().into_inner();
+    assert_eq!(again, created);
+    let answer = bench.client().create_user(request(profile("ada"), &token)).await;
+    assert_eq!(refusal(answer), "AlreadyExists HANDLE_TAKEN");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn pages_lead_through_the_directory() {
+    let bench = Bench::new().await;
+    for handle in ["eve", "ada", "dan", "bob", "cid"] {
+        bench.create(handle).await;
+    }
+    let token = [bench.mesh.signed_in(Uuid::nil())];
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let message = ListUsersRequest { page_size: 2, page_token, ..ListUsersRequest::default() };
+        let page = bench.client().list_users(request(message, &token)).await.unwrap().into_inner();
+        assert!((1..=2).contains(&page.users.len()));
+        seen.extend(page.users.into_iter().map(|user| user.handle));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["ada", "bob", "cid", "dan", "eve"]);
+    let message = ListUsersRequest { page_token: "made up".to_owned(), ..ListUsersRequest::default() };
+    let answer = bench.client().list_users(request(message, &token)).await;
+    assert_eq!(named_fields(answer.as_ref().unwrap_err()), ["page_token"]);
+    assert_eq!(refusal(answer), "InvalidArgument PAGE_TOKEN_INVALID");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_page_holds_1000_and_1001_is_refused() {
+    let bench = Bench::new().await;
+    let token = [bench.mesh.signed_in(Uuid::nil())];
+    let list = |page_size| {
+        let message = ListUsersRequest { page_size, ..ListUsersRequest::default() };
+        let (mut client, request) = (bench.client(), request(message, &token));
+        async move { client.list_users(request).await }
+    };
+    list(1_000).await.unwrap();
+    for size in [1_001, -1] {
+        let status = list(size).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(named_fields(&status), ["page_size"]);
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_holds_1000_and_1001_is_refused() {
+    let bench = Bench::new().await;
+    let token = [bench.mesh.signed_in(Uuid::nil())];
+    let batch = |n| {
+        let user_ids = (0..n).map(|_| bench.mesh.ambient.new_id().to_string()).collect();
+        let (mut client, request) = (bench.client(), request(BatchGetUsersRequest { user_ids }, &token));
+        async move { client.batch_get_users(request).await }
+    };
+    batch(1_000).await.unwrap();
+    assert_eq!(named_fields(&batch(1_001).await.unwrap_err()), ["user_ids"]);
+    bench.end().await;
+}
+
+/// Messages as they are on the wire.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buf.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buf.copy_to_bytes(buf.remaining())))
+    }
+}
+
+/// The field numbers of an encoded message.
+fn fields(mut bytes: Bytes) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    while bytes.has_remaining() {
+        let (number, wire_type) = decode_key(&mut bytes).unwrap();
+        skip_field(wire_type, number, &mut bytes, DecodeContext::default()).unwrap();
+        found.insert(number);
+    }
+    found
+}
+
+#[tokio::test]
+async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
+    let bench = Bench::new().await;
+    let ada = bench.create("ada").await;
+    let mut client = Grpc::new(bench.channel.clone());
+    client.ready().await.unwrap();
+    let message = GetUserRequest { user_id: ada.user_id }.encode_to_vec();
+    let headers = [bench.mesh.signed_in(Uuid::nil())];
+    let path = "/trellis.users.v1.UsersService/GetUser".parse().unwrap();
+    let answer = client.unary(request(message, &headers), path, Raw).await.unwrap().into_inner();
+    assert_eq!(fields(answer.clone()), BTreeSet::from([1]), "GetUserResponse.user");
+    // One key and one length of one byte each stand before the profile.
+    let profile = answer.slice(2..);
+    assert_eq!(usize::from(answer[1]), profile.len());
+    assert_eq!(fields(profile), BTreeSet::from([1, 2, 3, 4]), "user_id, handle, display_name, create_time");
+    assert!(!answer.contains(&b'@'), "no e-mail address in any form");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn health_answers_without_a_token() {
+    let bench = Bench::new().await;
+    let mut client = HealthClient::new(bench.channel.clone());
+    for service in ["", "trellis.users.v1.UsersService"] {
+        let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service:?}");
+    }
+    let unknown = HealthCheckRequest { service: "trellis.auth.v1.AuthService".to_owned() };
+    assert_eq!(client.check(unknown).await.unwrap_err().code(), Code::NotFound);
+    bench.end().await;
+}
+
+/// What reflection of one version answers: the services, and the file that declares ours.
+macro_rules! reflect {
+    ($channel:expr, $version:ident) => {{
+        use tonic_reflection::pb::$version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let ask = |question| ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let questions = [
+            MessageRequest::ListServices(String::new()),
+            MessageRequest::FileContainingSymbol("trellis.users.v1.UsersService".to_owned()),
+            MessageRequest::FileContainingSymbol("trellis.auth.v1.AuthService".to_owned()),
+        ];
+        let mut client = ServerReflectionClient::new($channel.clone());
+        let stream = client.server_reflection_info(stream::iter(questions.map(ask))).await.unwrap();
+        let mut stream = stream.into_inner();
+        let Some(MessageResponse::ListServicesResponse(list)) =
+            stream.message().await.unwrap().unwrap().message_response
+        else {
+            panic!("no list")
+        };
+        let Some(MessageResponse::FileDescriptorResponse(file)) =
+            stream.message().await.unwrap().unwrap().message_response
+        else {
+            panic!("no file")
+        };
+        assert_eq!(stream.message().await.unwrap_err().code(), Code::NotFound, "another service's contract");
+        let names: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
+        (names, file.file_descriptor_proto)
+    }};
+}
+
+#[tokio::test]
+async fn reflection_answers_without_a_token_and_shows_no_internal_method() {
+    let bench = Bench::new().await;
+    let answers = [reflect!(bench.channel, v1), reflect!(bench.channel, v1alpha)];
+    for (names, files) in answers {
+        let ours = ["grpc.health.v1.Health", "trellis.users.v1.UsersService"];
+        assert!(ours.iter().all(|name| names.contains(*name)), "{names:?}");
+        assert!(!names.iter().any(|name| name.starts_with("trellis.") && name != ours[1]), "{names:?}");
+        let file = FileDescriptorProto::decode(files[0].as_slice()).unwrap();
+        let methods: Vec<&str> = file.service[0].method.iter().map(|method| method.name()).collect();
+        assert_eq!(methods, ["GetUser", "BatchGetUsers", "ListUsers"]);
+    }
+    bench.end().await;
+}

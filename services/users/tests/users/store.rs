@@ -1,0 +1,274 @@
+//! The contract of `UserStore`.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use kit::{
+    Ambient, Timestamp,
+    store::{Location, Unopened},
+};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
+    sqlite::SqliteConnectOptions,
+};
+use tokio::task::JoinSet;
+use users::{
+    UserStore,
+    domain::{Page, State, User, UserId},
+    store::InsertError,
+};
+
+use crate::databases::on_both;
+
+on_both! {
+    a_stored_user_is_found,
+    a_repeated_insert_replaces_handle_and_name_only,
+    a_user_who_is_not_active_is_not_replaced,
+    a_taken_handle_is_refused,
+    one_of_sixteen_racers_gets_the_handle,
+    pages_give_every_active_user_once_and_in_order,
+    pages_keep_their_promise_while_users_are_added,
+    a_prefix_lists_its_handles_only,
+    sixty_four_writers_at_once_all_succeed,
+    an_older_program_refuses_a_newer_schema_in_one_line,
+    the_directory_reads_an_index,
+}
+
+async fn open(location: &Location) -> Arc<dyn UserStore> {
+    users::store::open(location, 8).await.unwrap()
+}
+
+fn user(handle: &str) -> User {
+    User {
+        id: UserId(Ambient::system().new_id()),
+        handle: handle.to_owned(),
+        display_name: format!("{handle} the Great"),
+        state: State::Active,
+        create_time: Timestamp::from_micros(1_700_000_000_123_456),
+    }
+}
+
+fn page(prefix: &str, after: &str, size: u32) -> Page {
+    Page { prefix: prefix.to_owned(), after: after.to_owned(), size: NonZeroU32::new(size).unwrap() }
+}
+
+/// Runs statements of the test's own.
+async fn tamper(location: &Location, statement: &str) {
+    let statement = AssertSqlSafe(statement.to_owned());
+    match location {
+        Location::Postgres(url) => {
+            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+            connection.execute("SET search_path TO users").await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        }
+        Location::Sqlite(path) => {
+            let options = SqliteConnectOptions::new().filename(path);
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        }
+    }
+}
+
+async fn a_stored_user_is_found(location: &Location) {
+    let store = open(location).await;
+    let (ada, bob) = (user("ada"), user("bob"));
+    assert_eq!(store.insert(&ada).await.unwrap(), ada);
+    assert_eq!(store.insert(&bob).await.unwrap(), bob);
+    assert_eq!(store.find(ada.id).await.unwrap(), Some(ada.clone()));
+    let nobody = UserId(Ambient::system().new_id());
+    assert_eq!(store.find(nobody).await.unwrap(), None);
+
+    let mut found = store.find_all(&[bob.id, nobody, ada.id, bob.id]).await.unwrap();
+    found.sort_by(|a, b| a.handle.cmp(&b.handle));
+    assert_eq!(found, [ada, bob]);
+    assert_eq!(store.find_all(&[]).await.unwrap(), []);
+    assert!(store.answers().await);
+}
+
+async fn a_repeated_insert_replaces_handle_and_name_only(location: &Location) {
+    let store = open(location).await;
+    let first = store.insert(&user("ada")).await.unwrap();
+    assert_eq!(store.insert(&first).await.unwrap(), first);
+
+    let mut later = User { handle: "lovelace".to_owned(), display_name: "Countess".to_owned(), ..first.clone() };
+    later.create_time = Timestamp::from_micros(1_800_000_000_000_000);
+    let answered = store.insert(&later).await.unwrap();
+    assert_eq!(answered, User { create_time: first.create_time, ..later });
+    assert_eq!(store.find(first.id).await.unwrap(), Some(answered));
+    // The old handle is free again.
+    store.insert(&user("ada")).await.unwrap();
+}
+
+async fn a_user_who_is_not_active_is_not_replaced(location: &Location) {
+    let store = open(location).await;
+    for state in [State::Suspended, State::Deleted] {
+        let kept = store.insert(&User { state, ..user(state.as_str()) }).await.unwrap();
+        let again = User { handle: format!("{}_again", state.as_str()), state: State::Active, ..kept.clone() };
+        assert!(matches!(store.insert(&again).await, Err(InsertError::NotActive)));
+        assert_eq!(store.find(kept.id).await.unwrap(), Some(kept.clone()));
+        // The handle stays taken, so that nobody can pose as who left.
+        assert!(matches!(store.insert(&user(&kept.handle)).await, Err(InsertError::HandleTaken)));
+    }
+    assert_eq!(store.list(&page("", "", 10)).await.unwrap(), []);
+}
+
+async fn a_taken_handle_is_refused(location: &Location) {
+    let store = open(location).await;
+    store.insert(&user("ada")).await.unwrap();
+    assert!(matches!(store.insert(&user("ada")).await, Err(InsertError::HandleTaken)));
+    let bob = store.insert(&user("bob")).await.unwrap();
+    let renamed = User { handle: "ada".to_owned(), ..bob.clone() };
+    assert!(matches!(store.insert(&renamed).await, Err(InsertError::HandleTaken)));
+    assert_eq!(store.find(bob.id).await.unwrap(), Some(bob));
+}
+
+async fn one_of_sixteen_racers_gets_the_handle(location: &Location) {
+    let store = open(location).await;
+    for handle in ["first", "second", "third"] {
+        let mut racers = JoinSet::new();
+        for _ in 0..16 {
+            let store = Arc::clone(&store);
+            racers.spawn(async move { store.insert(&user(handle)).await });
+        }
+        let outcomes = racers.join_all().await;
+        let lost = outcomes.iter().filter(|outcome| matches!(outcome, Err(InsertError::HandleTaken))).count();
+        assert_eq!(lost, 15, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    }
+}
+
+/// All handles that pages of `size` give.
+async fn walk(store: &Arc<dyn UserStore>, prefix: &str, size: u32) -> Vec<String> {
+    let (mut handles, mut after) = (Vec::new(), String::new());
+    loop {
+        let mut users = store.list(&page(prefix, &after, size)).await.unwrap();
+        let more = users.len() > usize::try_from(size).unwrap();
+        users.truncate(usize::try_from(size).unwrap());
+        handles.extend(users.into_iter().map(|user| user.handle));
+        if !more {
+            return handles;
+        }
+        after = handles.last().unwrap().clone();
+    }
+}
+
+async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
+    let store = open(location).await;
+    // '_' stands between the digits and the letters: where a locale would put it elsewhere, pages would lose users.
+    let mut handles: Vec<String> = ["a_1", "a_z", "a1", "aa", "ab_", "ab0", "z", "zz_9"].map(str::to_owned).into();
+    for handle in handles.iter().rev() {
+        store.insert(&user(handle)).await.unwrap();
+    }
+    store.insert(&User { state: State::Suspended, ..user("hidden") }).await.unwrap();
+    handles.sort();
+    for size in 1..=9 {
+        assert_eq!(walk(&store, "", size).await, handles, "pages of {size}");
+    }
+}
+
+async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
+    let store = open(location).await;
+    let before: Vec<String> = (0..60).map(|n| format!("u{n:03}")).collect();
+    for handle in &before {
+        store.insert(&user(handle)).await.unwrap();
+    }
+    let adding = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for n in 0..60 {
+                store.insert(&user(&format!("u{n:03}x"))).await.unwrap();
+            }
+        }
+    });
+    while !adding.is_finished() {
+        let seen = walk(&store, "", 7).await;
+        assert!(seen.is_sorted_by(|a, b| a < b), "in order, each once: {seen:?}");
+        assert!(before.iter().all(|handle| seen.contains(handle)), "who was there is not passed over: {seen:?}");
+    }
+    adding.await.unwrap();
+    assert_eq!(walk(&store, "", 7).await.len(), 120);
+}
+
+async fn a_prefix_lists_its_handles_only(location: &Location) {
+    let store = open(location).await;
+    for handle in ["ab", "ab_c", "abc", "abz9", "ac", "b", "a"] {
+        store.insert(&user(handle)).await.unwrap();
+    }
+    assert_eq!(walk(&store, "ab", 2).await, ["ab", "ab_c", "abc", "abz9"]);
+    assert_eq!(walk(&store, "abz9", 2).await, ["abz9"]);
+    assert_eq!(walk(&store, "x", 2).await, Vec::<String>::new());
+}
+
+async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
+    let store = open(location).await;
+    let mut writers = JoinSet::new();
+    for writer in 0..64 {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            for n in 0..4 {
+                store.insert(&user(&format!("w{writer:02}_{n}"))).await?;
+                store.list(&page("", "", 5)).await.map_err(InsertError::Store)?;
+            }
+            Ok::<_, InsertError>(())
+        });
+    }
+    for outcome in writers.join_all().await {
+        outcome.unwrap();
+    }
+    assert_eq!(walk(&store, "", 100).await.len(), 256);
+}
+
+async fn an_older_program_refuses_a_newer_schema_in_one_line(location: &Location) {
+    drop(open(location).await);
+    let migration = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     SELECT 9999, 'from the future', success, checksum, execution_time FROM _sqlx_migrations LIMIT 1";
+    tamper(location, migration).await;
+    let Err(Unopened(line)) = users::store::open(location, 2).await else { panic!("it opened") };
+    assert!(line.contains("is newer than this program: it has migration 9999"), "{line}");
+    assert!(!line.contains('\n') && !line.contains("trellis@"), "{line}");
+}
+
+/// The statement of `UserStore::list`, from its own source, so that what is explained is what runs.
+fn directory() -> String {
+    let source = include_str!("../../src/store/sql.rs");
+    let (_, body) = source.split_once("async fn list(").unwrap();
+    let (_, literal) = body.split_once("sqlx::query(").unwrap();
+    let (_, literal) = literal.split_once('"').unwrap();
+    let (statement, _) = literal.split_once('"').unwrap();
+    statement.split("\\\n").map(str::trim_start).collect()
+}
+
+async fn the_directory_reads_an_index(location: &Location) {
+    drop(open(location).await);
+    let columns = "INSERT INTO users (user_id, handle, display_name, state, create_time) SELECT";
+    let explained: Vec<String> = match location {
+        Location::Postgres(url) => {
+            let fill = "gen_random_uuid(), 'u' || n, 'U', 'active', now() FROM generate_series(1, 20000) AS n";
+            tamper(location, &format!("{columns} {fill}; ANALYZE users")).await;
+            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+            connection.execute("SET search_path TO users").await.unwrap();
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {}", directory())))
+                .bind("u17")
+                .bind("u")
+                .bind("u{")
+                .bind(101_i64)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            rows.iter().map(|row| row.get(0)).collect()
+        }
+        Location::Sqlite(path) => {
+            let fill = "randomblob(16), 'u' || n, 'U', 'active', 0 FROM n";
+            let n = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)";
+            tamper(location, &format!("{n} {columns} {fill}; ANALYZE")).await;
+            let options = SqliteConnectOptions::new().filename(path);
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            let statement = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", directory()));
+            let rows = sqlx::query(statement).fetch_all(&mut connection).await.unwrap();
+            rows.iter().map(|row| row.get("detail")).collect()
+        }
+    };
+    let plan = explained.join("\n");
+    // PostgreSQL names the constraint's index, SQLite made its own for it.
+    assert!(plan.contains("users_handle_key") || plan.contains("USING INDEX sqlite_autoindex_users_2"), "{plan}");
+    assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
+}

@@ -78,12 +78,15 @@ impl<'a> Process<'a> {
         let addresses = Service::ALL.map(|service| (service, listeners.address(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let auth = peer(&addresses, Service::Auth, &identities, me)?;
+        let (shutdown, bus) = (Shutdown::new(), Arc::new(bus::Local::default()));
+        let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
+        tokio::spawn(keys.follow(&*bus, shutdown.clone()));
         Ok(Self {
             config,
-            shutdown: Shutdown::new(),
+            shutdown,
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?),
-            keys: Arc::new(KeySet::new(FromAuth(auth), ambient.clone())),
-            bus: Arc::new(bus::Local::default()),
+            keys,
+            bus,
             limiter: Arc::new(limiter::Local::new(Arc::clone(&ambient.clock))),
             identities,
             addresses,

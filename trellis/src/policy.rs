@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kit::policy::{Access, Policy, Table};
+use kit::policy::{Access, Policy, Reach, Table};
 
 use crate::config::Config;
 
@@ -46,8 +46,16 @@ fn rows(policy: &Policy, config: &Config) -> Vec<Row> {
 fn access(access: &Access) -> String {
     match access {
         Access::Public => "anybody".to_owned(),
-        Access::SignedIn { roles, scopes } => {
-            let mut text = "signed in".to_owned();
+        Access::SignedIn { roles, scopes, reach } => {
+            let mut text = match reach {
+                Reach::Any => "signed in",
+                Reach::Own => "signed in, one's own",
+                Reach::Member => "members",
+                Reach::Owner => "the owner",
+                Reach::Author => "the author",
+                Reach::AuthorOrOwner => "the author, the owner",
+            }
+            .to_owned();
             if !roles.is_empty() {
                 text += &format!(", role {}", roles.join(" or "));
             }

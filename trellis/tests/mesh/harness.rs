@@ -184,7 +184,9 @@ impl Drop for Mesh {
             child.kill().ok();
             child.wait().ok();
             if std::thread::panicking() {
-                eprintln!("the log of trellis:\n{}", self.log());
+                let log = self.log();
+                let last: Vec<_> = log.lines().rev().take(40).collect();
+                eprintln!("the last lines of trellis:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
         }
     }

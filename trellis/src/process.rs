@@ -122,7 +122,12 @@ impl<'a> Process<'a> {
         let name = service.name();
         match service {
             Service::Users => {
-                let users = Users { store: stores.users().await?, ambient };
+                let users = Users {
+                    config: self.config.users.clone(),
+                    store: stores.users().await?,
+                    messaging: self.peer(Service::Messaging, part)?,
+                    ambient,
+                };
                 let readiness = self.watch(name, &surroundings, users.needs());
                 let serving = users.serve(surroundings, readiness, listener, shutdown);
                 self.running.spawn(async move { (name, serving.await) });

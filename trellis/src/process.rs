@@ -78,7 +78,8 @@ impl<'a> Process<'a> {
         let addresses = Service::ALL.map(|service| (service, listeners.address(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let auth = peer(&addresses, Service::Auth, &identities, me)?;
-        let (shutdown, bus) = (Shutdown::new(), Arc::new(bus::Local::default()));
+        let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
+        let shutdown = Shutdown::new();
         let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
         Ok(Self {
@@ -189,6 +190,9 @@ impl<'a> Process<'a> {
     }
 
     fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> kit::health::Readiness {
+        // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
+        let bus = Arc::clone(&self.bus);
+        let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
         let readiness = server::readiness(surroundings, needs, &self.shutdown);
         self.shown.insert(name, readiness.clone());
         readiness

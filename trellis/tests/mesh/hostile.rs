@@ -219,3 +219,18 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
         ("an old one", Some(signed(&own_key, |claims, now| claims.exp = now - 1)), "TOKEN_EXPIRED"),
     ]
 }
+
+/// A newer server may answer what today's rules forbid, with fields that today's contract does not know: only
+/// inputs are checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_servers_answer_is_readable() {
+    use proto::users::v1::{GetUserRequest, GetUserResponse, User, users_service_client::UsersServiceClient};
+    let user = User { handle: "NOT a handle ".repeat(9), display_name: "x".repeat(999), ..User::default() };
+    let mut answer = prost::Message::encode_to_vec(&GetUserResponse { user: Some(user.clone()) });
+    // Field 900, a text.
+    answer.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
+    let address = super::foreign::serve_message(answer).await;
+    let mut client = UsersServiceClient::connect(address).await.unwrap();
+    let read = client.get_user(GetUserRequest::default()).await.unwrap().into_inner();
+    assert_eq!(read.user, Some(user));
+}

@@ -139,6 +139,8 @@ impl<'a> Process<'a> {
                     store: stores.auth().await?,
                     keys: stores.auth_keys()?,
                     users: self.peer(Service::Users, part)?,
+                    messaging: self.peer(Service::Messaging, part)?,
+                    bus: Arc::clone(&self.bus),
                     limiter: Arc::clone(&self.limiter),
                     ambient,
                 };

@@ -111,6 +111,9 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
     let scratch = Scratch::create(&session.guard)?;
     let mut environment = Environment::default();
     environment.set_path("TMPDIR", &scratch.folder("tmp", None)?);
+    // The browser would keep reports and caches in the home folder.
+    environment.set_path("XDG_CONFIG_HOME", &scratch.folder("config", None)?);
+    environment.set_path("XDG_CACHE_HOME", &scratch.folder("cache", None)?);
     environment.set_path("TRELLIS_TEST_BINARY", &session.target.join("debug/trellis"));
     environment.set_path("TRELLIS_TEST_ARTIFACTS", &session.artifacts);
     if options.wants(Part::Web) {

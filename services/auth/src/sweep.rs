@@ -41,3 +41,92 @@ pub(crate) async fn round(store: &dyn AuthStore, ambient: &Ambient, lifetimes: L
     store.prune(now - ENDED, now - USED).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kit::{
+        Timestamp,
+        config::Span,
+        shutdown,
+        store::Location,
+        time::{ManualClock, SystemEntropy},
+    };
+
+    use super::*;
+    use crate::domain::{Account, AccountId, Email, NewSession, PasswordHash, RefreshToken, SessionId, State};
+
+    const RULES: Lifetimes = Lifetimes {
+        idle: Duration::from_secs(30 * 86_400),
+        absolute: Duration::from_secs(180 * 86_400),
+        grace: Duration::from_secs(10),
+    };
+
+    struct Bench {
+        store: Arc<dyn AuthStore>,
+        clock: Arc<ManualClock>,
+        ambient: Ambient,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = crate::store::open(&Location::Sqlite(folder.path().join("auth.db")), 1).await.unwrap();
+            let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
+            let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+            Self { store, clock, ambient, _folder: folder }
+        }
+
+        async fn sign_up(&self, email: &str) -> Account {
+            let account = Account {
+                id: AccountId(self.ambient.new_id()),
+                email: Email::new(email),
+                password: PasswordHash("hash".to_owned()),
+                state: State::Pending,
+                create_time: self.ambient.now(),
+            };
+            self.store.insert(&account).await.unwrap();
+            account
+        }
+
+        async fn is_there(&self, account: &Account) -> bool {
+            self.store.find_by_email(&account.email).await.unwrap().is_some()
+        }
+
+        async fn sweep(&self) {
+            round(&*self.store, &self.ambient, RULES).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_ups_that_nobody_finished_go_after_an_hour() {
+        let bench = Bench::new().await;
+        let (left, finished) = (bench.sign_up("left@example.org").await, bench.sign_up("ada@example.org").await);
+        let now = bench.ambient.now();
+        let session = NewSession {
+            id: SessionId(bench.ambient.new_id()),
+            account: finished.id,
+            token: RefreshToken::generate(&bench.ambient).hash(),
+            create_time: now,
+            expire_time: RULES.end(now, now),
+        };
+        assert!(bench.store.activate(&session, bench.ambient.new_id()).await.unwrap());
+        bench.clock.advance(PENDING);
+        let young = bench.sign_up("young@example.org").await;
+        bench.sweep().await;
+        assert!(bench.is_there(&left).await, "an hour is not over");
+        bench.clock.advance(Duration::from_micros(1));
+        bench.sweep().await;
+        assert!(!bench.is_there(&left).await);
+        assert!(bench.is_there(&young).await && bench.is_there(&finished).await);
+    }
+
+    #[tokio::test]
+    async fn sweeping_ends_with_the_process() {
+        let bench = Bench::new().await;
+        let stopping = Shutdown::new();
+        let sweeping = tokio::spawn(run(Arc::clone(&bench.store), bench.ambient.clone(), RULES, stopping.clone()));
+        stopping.run(&shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::ZERO) }).await;
+        tokio::time::timeout(Duration::from_secs(5), sweeping).await.unwrap().unwrap();
+    }
+}

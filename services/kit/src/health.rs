@@ -77,6 +77,7 @@ impl Needs {
 pub struct Readiness {
     ready: watch::Receiver<bool>,
     needs: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    shutdown: Shutdown,
 }
 
 impl Readiness {
@@ -84,8 +85,8 @@ impl Readiness {
     pub fn watch(needs: Needs, shutdown: Shutdown) -> Self {
         let (sender, ready) = watch::channel(false);
         let shown = Arc::new(Mutex::new(needs.0.iter().map(|need| (need.name, false)).collect()));
-        tokio::spawn(watch_needs(needs, Arc::clone(&shown), sender, shutdown));
-        Self { ready, needs: shown }
+        tokio::spawn(watch_needs(needs, Arc::clone(&shown), sender, shutdown.clone()));
+        Self { ready, needs: shown, shutdown }
     }
 
     /// Whether calls may come.
@@ -104,9 +105,10 @@ impl Readiness {
         self.needs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells `reporter` about `services` from now on.
-    pub fn report(&self, reporter: HealthReporter, services: Vec<String>) {
-        let mut ready = self.ready.clone();
+    /// Tells `reporter` about `services` from now on. Calls that watch it end when the drain begins, or they
+    /// would hold it up for as long as it may take.
+    pub fn report(&self, mut reporter: HealthReporter, services: Vec<String>) {
+        let (mut ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         tokio::spawn(async move {
             loop {
                 let status =
@@ -114,9 +116,13 @@ impl Readiness {
                 for service in &services {
                     reporter.set_service_status(service, status).await;
                 }
-                if ready.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = ready.changed() => if changed.is_err() { return },
+                    () = shutdown.draining() => break,
                 }
+            }
+            for service in &services {
+                reporter.clear_service_status(service).await;
             }
         });
     }

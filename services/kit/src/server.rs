@@ -64,7 +64,8 @@ pub async fn serve(
     let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
     let serving = Server::builder()
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
-        .http2_max_header_list_size(limits.header_bytes)
+        // h2 refuses a list that is as large as this, where RFC 9113 means larger ones.
+        .http2_max_header_list_size(limits.header_bytes.saturating_add(1))
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(limits.keepalive.0))
         .http2_keepalive_timeout(Some(limits.keepalive.0))

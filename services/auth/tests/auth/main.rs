@@ -2,9 +2,13 @@
 //! service behind it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod accounts;
 mod api;
+mod database;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
+mod limits;
 mod mesh;
+mod refusals;
 mod sign_up;
 mod store;

@@ -7,7 +7,7 @@ use auth::{Auth, AuthStore, Keys};
 use kit::{
     Ambient, Timestamp,
     client::Peer,
-    identity::{Identity, Key},
+    identity::{CLIENT_ADDRESS, Identity, Key, SERVICE_TOKEN},
     keys::{Jwk, KeySet, KeySource, Unavailable},
     limiter,
     limits::Limits,
@@ -20,7 +20,7 @@ use kit::{
 use proto::auth::v1::{SignInRequest, SignUpRequest, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tonic::transport::Channel;
+use tonic::{Code, Request, Status, transport::Channel};
 use users::Users;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -50,6 +50,10 @@ impl KeySource for Fixed {
 
 impl Mesh {
     pub(crate) async fn start() -> Self {
+        Self::with(auth::Config::default()).await
+    }
+
+    pub(crate) async fn with(config: auth::Config) -> Self {
         let folder = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
@@ -66,10 +70,10 @@ impl Mesh {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let users_port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let store = auth::store::open(&Location::Sqlite(folder.path().join("auth.db")), 1).await.unwrap();
+        let store = auth::store::open(&auth_file(&folder), 1).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let service = Auth {
-            config: auth::Config::default(),
+            config,
             store: Arc::clone(&store),
             keys,
             users: Peer::new("users", &format!("http://127.0.0.1:{users_port}"), Arc::clone(&identities[0])).unwrap(),
@@ -109,10 +113,30 @@ impl Mesh {
         }
     }
 
+    /// In its place, somebody who accepts connections and says nothing.
+    pub(crate) async fn silence_users(&mut self) -> TcpListener {
+        self.stop_users().await;
+        TcpListener::bind(("127.0.0.1", self.users_port)).await.unwrap()
+    }
+
     /// Brings it back.
     pub(crate) async fn restart_users(&mut self) {
         self.users_shutdown = Shutdown::new();
         self.start_users().await;
+    }
+
+    /// Auth's database.
+    pub(crate) fn location(&self) -> Location {
+        auth_file(&self.folder)
+    }
+
+    /// A request that a service of the mesh hands on for a client at `address`, as the gateway does.
+    pub(crate) fn on_behalf_of<T>(&self, address: &str, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let token = self.identities[1].token_for("auth");
+        request.metadata_mut().insert(SERVICE_TOKEN, token.parse().unwrap());
+        request.metadata_mut().insert(CLIENT_ADDRESS, address.parse().unwrap());
+        request
     }
 
     pub(crate) fn users_file(&self) -> PathBuf {
@@ -122,6 +146,10 @@ impl Mesh {
     pub(crate) fn now(&self) -> Timestamp {
         self.ambient.now()
     }
+}
+
+fn auth_file(folder: &TempDir) -> Location {
+    Location::Sqlite(folder.path().join("auth.db"))
 }
 
 /// Of auth and of users, who believe each other.
@@ -148,7 +176,12 @@ pub(crate) fn sign_in(handle: &str, password: &str) -> SignInRequest {
     SignInRequest { email: format!("{handle}@example.org"), password: password.to_owned(), refresh_delivery: 0 }
 }
 
-pub(crate) fn reason(status: &tonic::Status) -> String {
+/// All that a refusal says.
+pub(crate) fn said(status: &Status) -> (Code, String, Vec<u8>) {
+    (status.code(), status.message().to_owned(), status.details().to_vec())
+}
+
+pub(crate) fn reason(status: &Status) -> String {
     use tonic_types::StatusExt as _;
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }

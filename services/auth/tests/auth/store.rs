@@ -27,25 +27,25 @@ on_both!(
     sixty_four_writers_at_once_all_succeed,
 );
 
-const RULES: Lifetimes = Lifetimes {
+pub(crate) const RULES: Lifetimes = Lifetimes {
     idle: Duration::from_secs(1_000),
     absolute: Duration::from_secs(1_500),
     grace: Duration::from_secs(10),
 };
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
 }
 
-fn id() -> uuid::Uuid {
+pub(crate) fn id() -> uuid::Uuid {
     Ambient::system().new_id()
 }
 
-async fn open(location: &Location) -> Arc<dyn AuthStore> {
+pub(crate) async fn open(location: &Location) -> Arc<dyn AuthStore> {
     store::open(location, 16).await.unwrap()
 }
 
-fn pending(email: &str) -> Account {
+pub(crate) fn pending(email: &str) -> Account {
     Account {
         id: AccountId(id()),
         email: Email::new(email),
@@ -55,7 +55,7 @@ fn pending(email: &str) -> Account {
     }
 }
 
-fn session(account: &Account, token: &TokenHash) -> NewSession {
+pub(crate) fn session(account: &Account, token: &TokenHash) -> NewSession {
     NewSession {
         id: SessionId(id()),
         account: account.id,
@@ -65,17 +65,17 @@ fn session(account: &Account, token: &TokenHash) -> NewSession {
     }
 }
 
-fn token() -> TokenHash {
+pub(crate) fn token() -> TokenHash {
     RefreshToken::generate(&Ambient::system()).hash()
 }
 
-fn successor() -> Successor {
+pub(crate) fn successor() -> Successor {
     let hash = token();
     Successor { sealed: hash.0.clone(), hash }
 }
 
 /// An active account with a session, whose token is answered.
-async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
+pub(crate) async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
     let (account, token) = (pending(email), token());
     store.insert(&account).await.unwrap();
     assert!(store.activate(&session(&account, &token), id()).await.unwrap());

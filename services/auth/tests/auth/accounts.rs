@@ -1,0 +1,77 @@
+//! What every store of auth promises about the state of accounts, and what it tells others of it.
+
+use std::sync::Arc;
+
+use auth::{
+    domain::{Email, State},
+    store::Refreshed,
+};
+use kit::store::Location;
+
+use crate::{
+    database::{execute, outbox},
+    databases::on_both,
+    store::{RULES, active, at, id, open, pending, session, successor, token},
+};
+
+on_both!(
+    what_became_of_an_account_is_told_once,
+    an_activation_and_a_sweep_never_both_win,
+    a_suspended_account_gets_nothing_and_loses_nothing,
+);
+
+async fn what_became_of_an_account_is_told_once(location: &Location) {
+    let store = open(location).await;
+    let (active, _) = active(&*store, "ada@example.org").await;
+    let left = pending("bob@example.org");
+    store.insert(&left).await.unwrap();
+    assert!(!store.abandon(left.id, at(0), at(5), id()).await.unwrap());
+    assert!(store.abandon(left.id, at(1), at(5), id()).await.unwrap());
+    for account in [&active, &left] {
+        assert!(!store.activate(&session(account, &token()), id()).await.unwrap());
+        assert!(!store.abandon(account.id, at(1), at(5), id()).await.unwrap());
+    }
+    let told = [("account.abandoned".to_owned(), left.id.0), ("account.activated".to_owned(), active.id.0)];
+    assert_eq!(outbox(location).await, told);
+}
+
+async fn an_activation_and_a_sweep_never_both_win(location: &Location) {
+    let store = open(location).await;
+    let mut expected = Vec::new();
+    for n in 0..32 {
+        let account = pending(&format!("user{n}@example.org"));
+        store.insert(&account).await.unwrap();
+        let (new, email) = (session(&account, &token()), account.email.clone());
+        let (activating, sweeping) = (Arc::clone(&store), Arc::clone(&store));
+        let activated = async move { activating.activate(&new, id()).await.unwrap() };
+        let abandoned = async move { sweeping.abandon(account.id, at(1), at(5), id()).await.unwrap() };
+        // Whoever is spawned first has a head start: each in turn.
+        let (activated, abandoned) = if n % 2 == 0 {
+            let (first, second) = (tokio::spawn(activated), tokio::spawn(abandoned));
+            (first.await.unwrap(), second.await.unwrap())
+        } else {
+            let (first, second) = (tokio::spawn(abandoned), tokio::spawn(activated));
+            (second.await.unwrap(), first.await.unwrap())
+        };
+        assert_ne!(activated, abandoned, "exactly one wins");
+        let left = store.find_by_email(&email).await.unwrap().map(|account| account.state);
+        assert_eq!(left, activated.then_some(State::Active));
+        let kind = if activated { "account.activated" } else { "account.abandoned" };
+        expected.push((kind.to_owned(), account.id.0));
+    }
+    expected.sort();
+    assert_eq!(outbox(location).await, expected);
+}
+
+async fn a_suspended_account_gets_nothing_and_loses_nothing(location: &Location) {
+    let store = open(location).await;
+    let (account, first) = active(&*store, "ada@example.org").await;
+    for statement in ["UPDATE accounts SET state = 'suspended'", "UPDATE accounts SET state = 'deleted'"] {
+        execute(location, statement).await;
+        assert!(!store.open_session(&session(&account, &token())).await.unwrap());
+        assert_eq!(store.refresh(&first, &successor(), at(1), RULES).await.unwrap(), Refreshed::Refused);
+    }
+    execute(location, "UPDATE accounts SET state = 'active'").await;
+    assert!(matches!(store.refresh(&first, &successor(), at(2), RULES).await.unwrap(), Refreshed::Rotated(_)));
+    assert_eq!(store.find_by_email(&Email::new("ada@example.org")).await.unwrap().unwrap().id, account.id);
+}

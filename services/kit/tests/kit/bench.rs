@@ -1,0 +1,171 @@
+//! A service whose handlers wait until the test lets them go.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use kit::{
+    health::{Needs, Readiness},
+    limits::Limits,
+    server,
+    shutdown::Shutdown,
+};
+use proto::users::v1::{
+    BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
+    GetUserResponse, ListUsersRequest, ListUsersResponse, User,
+    users_service_client::UsersServiceClient,
+    users_service_server::{SERVICE_NAME, UsersService, UsersServiceServer},
+};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
+use tonic::{Request, Response, Status, async_trait, service::Routes, transport::Channel};
+use uuid::Uuid;
+
+use crate::mesh::{Header, Mesh, request};
+
+/// How long something may take that takes a moment.
+pub(crate) const MOMENT: Duration = Duration::from_secs(10);
+/// The path of the waiting method.
+pub(crate) const GET_USER: &str = "/trellis.users.v1.UsersService/GetUser";
+
+/// The handlers, and what the test knows and decides of them.
+#[derive(Clone)]
+pub(crate) struct Handlers {
+    /// How many calls wait in a handler.
+    inside: Arc<AtomicUsize>,
+    /// One place for each call that may go on.
+    gate: Arc<Semaphore>,
+}
+
+impl Handlers {
+    fn new() -> Self {
+        Self { inside: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// How many calls wait.
+    pub(crate) fn inside(&self) -> usize {
+        self.inside.load(Ordering::SeqCst)
+    }
+
+    /// Ends when exactly `n` calls wait.
+    pub(crate) async fn wait_for(&self, n: usize) {
+        eventually(&format!("{n} calls wait"), async || self.inside() == n).await;
+    }
+
+    /// Lets `n` calls go on, now or later.
+    pub(crate) fn release(&self, n: usize) {
+        self.gate.add_permits(n);
+    }
+}
+
+/// Asks until the answer is yes.
+pub(crate) async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(MOMENT, asking).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Counts a call out also when it was dropped.
+struct Inside<'a>(&'a AtomicUsize);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl UsersService for Handlers {
+    /// Waits.
+    async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let _inside = Inside(&self.inside);
+        self.gate.acquire().await.unwrap().forget();
+        Ok(Response::new(GetUserResponse::default()))
+    }
+
+    async fn batch_get_users(
+        &self,
+        _: Request<BatchGetUsersRequest>,
+    ) -> Result<Response<BatchGetUsersResponse>, Status> {
+        panic!("a handler panics");
+    }
+
+    /// Answers a message of exactly `page_size` bytes.
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let bytes = usize::try_from(request.get_ref().page_size).unwrap();
+        // Two keys and two lengths of two bytes each stand around a name of some hundred bytes.
+        let user = User { handle: "x".repeat(bytes - 6), ..User::default() };
+        Ok(Response::new(ListUsersResponse { users: vec![user], ..ListUsersResponse::default() }))
+    }
+
+    /// Answers at once.
+    async fn create_user(&self, _: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        Ok(Response::new(CreateUserResponse::default()))
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) mesh: Mesh,
+    pub(crate) handlers: Handlers,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) readiness: Readiness,
+    pub(crate) token: Header,
+}
+
+impl Bench {
+    /// The service under these limits, ready.
+    pub(crate) async fn new(limits: Limits) -> Self {
+        let (mesh, handlers, shutdown) = (Mesh::new(), Handlers::new(), Shutdown::new());
+        let message_bytes = limits.message_bytes;
+        let surroundings = mesh.surroundings("users", limits);
+        let readiness = server::readiness(&surroundings, Needs::new(), &shutdown);
+        let service = UsersServiceServer::new(handlers.clone())
+            .max_decoding_message_size(message_bytes)
+            .max_encoding_message_size(message_bytes);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn({
+            let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
+            async move {
+                let routes = Routes::new(service);
+                server::serve(&surroundings, SERVICE_NAME, routes, &readiness, listener, shutdown).await
+            }
+        });
+        timeout(MOMENT, readiness.ready()).await.unwrap();
+        let token = mesh.signed_in(Uuid::nil());
+        Self { mesh, handlers, address, shutdown, serving, readiness, token }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    /// A call that is answered at once.
+    pub(crate) async fn ask(&self, channel: &Channel) -> Result<ListUsersResponse, Status> {
+        self.list(channel, 500).await
+    }
+
+    /// A call that is answered with a message of so many bytes.
+    pub(crate) async fn list(&self, channel: &Channel, page_size: i32) -> Result<ListUsersResponse, Status> {
+        let message = ListUsersRequest { page_size, ..ListUsersRequest::default() };
+        let request = request(message, std::slice::from_ref(&self.token));
+        UsersServiceClient::new(channel.clone()).list_users(request).await.map(Response::into_inner)
+    }
+
+    /// A call that waits in its handler.
+    pub(crate) fn call(&self, channel: &Channel) -> JoinHandle<Result<GetUserResponse, Status>> {
+        let mut client = UsersServiceClient::new(channel.clone());
+        let message = GetUserRequest { user_id: Uuid::nil().to_string() };
+        let request = request(message, std::slice::from_ref(&self.token));
+        tokio::spawn(async move { client.get_user(request).await.map(Response::into_inner) })
+    }
+}

@@ -1,0 +1,180 @@
+//! Each limit of `kit::limits` that the server stack keeps, at n and at n + 1.
+
+use std::time::Duration;
+
+use kit::limits::Limits;
+use prost::Message as _;
+use proto::users::v1::{
+    BatchGetUsersRequest, CreateUserRequest, GetUserRequest, users_service_client::UsersServiceClient,
+};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::{
+    bench::{Bench, GET_USER, MOMENT, eventually},
+    mesh::{refusal, request},
+    wire::{Wire, provoke_resets},
+};
+
+/// HTTP 431: Request Header Fields Too Large.
+const TOO_LARGE: u16 = 431;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_take_16_kib_and_no_byte_more() {
+    let bench = Bench::new(Limits::default()).await;
+    bench.handlers.release(2);
+    let wire = Wire::connect(bench.address).await;
+    let message = GetUserRequest { user_id: Uuid::nil().to_string() }.encode_to_vec();
+    let head = |padding: usize| {
+        let headers = [bench.token.clone(), ("x-padding", "x".repeat(padding))];
+        wire.head(GET_USER, &headers)
+    };
+    let (_, least) = head(0);
+    let (at_the_limit, size) = head(16_384 - least);
+    assert_eq!(size, 16_384);
+    let answer = Wire::answer(wire.send(at_the_limit, &message).await).await.unwrap();
+    assert_eq!((answer.http, answer.grpc.as_deref()), (200, Some("0")), "{answer:?}");
+
+    let (beyond, _) = head(16_385 - least);
+    let refused = Wire::answer(wire.send(beyond, &message).await).await;
+    assert!(refused.as_ref().map_or(true, |answer| answer.http == TOO_LARGE), "{refused:?}");
+    // The connection goes on.
+    let (again, _) = head(0);
+    assert_eq!(Wire::answer(wire.send(again, &message).await).await.unwrap().http, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_takes_as_many_bytes_as_configured() {
+    let bench = Bench::new(Limits { message_bytes: 2_000, ..Limits::default() }).await;
+    let mut client = UsersServiceClient::new(bench.channel().await);
+    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.ambient)];
+    // The bytes are filled with a name of too many characters: that is a different refusal, after reading.
+    let message = |bytes: usize| {
+        let mut message = CreateUserRequest { user_id: Uuid::nil().to_string(), ..CreateUserRequest::default() };
+        message.display_name = "x".repeat(1_000);
+        let rest = bytes - message.encoded_len();
+        message.display_name = "x".repeat(1_000 + rest);
+        assert_eq!(message.encoded_len(), bytes);
+        message
+    };
+    let taken = client.create_user(request(message(2_000), &token)).await.unwrap_err();
+    assert_eq!(taken.code(), Code::InvalidArgument, "read, and then refused by the contract: {taken:?}");
+    let refused = client.create_user(request(message(2_001), &token)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_out_takes_as_many_bytes_as_configured() {
+    let bench = Bench::new(Limits { message_bytes: 500, ..Limits::default() }).await;
+    let channel = bench.channel().await;
+    let answer = bench.list(&channel, 500).await.unwrap();
+    assert_eq!(answer.encoded_len(), 500);
+    assert_eq!(bench.list(&channel, 501).await.unwrap_err().code(), Code::OutOfRange);
+}
+
+/// Whether the server has closed the connection; it says nothing before it is spoken to.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut buffer = [0; 256];
+    loop {
+        match timeout(Duration::from_millis(300), stream.read(&mut buffer)).await {
+            // Nothing came, or what HTTP/2 begins with.
+            Err(_) => return false,
+            Ok(Ok(n)) if n > 0 => {}
+            Ok(_) => return true,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_closed_and_a_closed_one_frees_its_place() {
+    let bench = Bench::new(Limits { connections: 3, ..Limits::default() }).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(TcpStream::connect(bench.address).await.unwrap());
+    }
+    let mut one_more = TcpStream::connect(bench.address).await.unwrap();
+    assert!(is_closed(&mut one_more).await, "the fourth is closed");
+    for stream in &mut open {
+        assert!(!is_closed(stream).await, "the first three stay");
+    }
+    open.pop();
+    eventually("a place is free", async || {
+        let mut next = TcpStream::connect(bench.address).await.unwrap();
+        !is_closed(&mut next).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_call_too_many_is_refused_and_a_finished_one_frees_its_place() {
+    let bench = Bench::new(Limits { calls_in_flight: 4, ..Limits::default() }).await;
+    let channel = bench.channel().await;
+    let waiting: Vec<_> = (0..4).map(|_| bench.call(&channel)).collect();
+    bench.handlers.wait_for(4).await;
+    assert_eq!(refusal(bench.call(&channel).await.unwrap()), "Unavailable OVERLOADED");
+    bench.handlers.release(4);
+    for call in waiting {
+        call.await.unwrap().unwrap();
+    }
+    bench.handlers.release(1);
+    bench.call(&channel).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_client_left_frees_its_place() {
+    let bench = Bench::new(Limits { calls_in_flight: 1, ..Limits::default() }).await;
+    let channel = bench.channel().await;
+    let call = bench.call(&channel);
+    bench.handlers.wait_for(1).await;
+    call.abort();
+    bench.handlers.wait_for(0).await;
+    bench.handlers.release(1);
+    bench.call(&channel).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_call_too_many_on_a_connection_waits() {
+    let bench = Bench::new(Limits { streams_per_connection: 4, ..Limits::default() }).await;
+    let channel = bench.channel().await;
+    // The server's settings arrive before its first answer.
+    bench.ask(&channel).await.unwrap();
+    let calls: Vec<_> = (0..5).map(|_| bench.call(&channel)).collect();
+    bench.handlers.wait_for(4).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.handlers.inside(), 4, "the fifth waits at its caller");
+    let elsewhere = bench.call(&bench.channel().await);
+    bench.handlers.wait_for(5).await;
+    bench.handlers.release(6);
+    for call in calls {
+        timeout(MOMENT, call).await.unwrap().unwrap().unwrap();
+    }
+    elsewhere.await.unwrap().unwrap();
+}
+
+/// HTTP/2's ENHANCE_YOUR_CALM.
+const CALM_DOWN: u32 = 11;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_provokes_a_thousand_resets_is_sent_away() {
+    let bench = Bench::new(Limits::default()).await;
+    let few = timeout(Duration::from_millis(500), provoke_resets(bench.address, 1_000)).await;
+    assert!(few.is_err(), "1 000 are borne: {few:?}");
+    let many = timeout(MOMENT, provoke_resets(bench.address, 1_100)).await.expect("the server ends it");
+    assert_eq!(many, Some(CALM_DOWN));
+    bench.ask(&bench.channel().await).await.expect("others are served on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_its_own_call_only() {
+    let bench = Bench::new(Limits::default()).await;
+    let channel = bench.channel().await;
+    let other = bench.call(&channel);
+    bench.handlers.wait_for(1).await;
+    let message = BatchGetUsersRequest { user_ids: vec![Uuid::nil().to_string()] };
+    let mut client = UsersServiceClient::new(channel);
+    let answer = client.batch_get_users(request(message, std::slice::from_ref(&bench.token))).await;
+    assert_eq!(refusal(answer), "Internal INTERNAL");
+    bench.handlers.release(1);
+    other.await.unwrap().unwrap();
+}

@@ -1,0 +1,151 @@
+//! Conversations and messages, as clients see them.
+
+use std::time::{Duration, Instant};
+
+use kit::config::Span;
+use proto::messaging::v1::{ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest, entry::Body};
+use tonic::Code;
+use users::domain::State;
+
+use crate::{
+    bench::{Bench, catch_up},
+    mesh::refusal,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_are_not_there_are_not_added() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let bob = bench.person().await;
+    let absent = [bench.mesh.ambient.new_id(), bench.user(State::Suspended).await, bench.user(State::Deleted).await];
+    for somebody in absent {
+        let refused = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id, somebody])).await;
+        assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
+    }
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    assert!(catch_up(&mut stream).await.is_empty(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_users_nothing_is_opened_and_a_repeat_works() {
+    let mut bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    bench.stop_users().await;
+    let refused = ada.create(opening.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    bench.restart_users().await;
+    let opened = ada.create(opening.clone()).await.unwrap();
+    // A repeat needs nobody.
+    bench.stop_users().await;
+    assert_eq!(ada.create(opening).await.unwrap().conversation_id, opened.conversation_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_says_nothing_is_not_waited_for() {
+    let mut bench = Bench::new(|config| config.users_timeout = Span(Duration::from_millis(500))).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let _silent = bench.silence_users().await;
+    let started = Instant::now();
+    assert_eq!(refusal(ada.create(opening).await), "Unavailable UNAVAILABLE");
+    assert!(started.elapsed() < Duration::from_secs(5), "ten times what was configured");
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    assert!(catch_up(&mut stream).await.is_empty(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nobody_gets_in() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let nobody = |lifetime| bench.signed_in(ada.id, lifetime);
+    let ended = nobody(Duration::ZERO);
+    assert_eq!(refusal(ended.subscribe(SubscribeRequest::default()).await), "Unauthenticated TOKEN_EXPIRED");
+    assert_eq!(
+        refusal(bench.client().subscribe(SubscribeRequest::default()).await),
+        "Unauthenticated SIGN_IN_REQUIRED"
+    );
+    let opening = ended.opening(&bench.mesh.ambient, &[ada.id]);
+    assert_eq!(refusal(ended.create(opening).await), "Unauthenticated TOKEN_EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_means_one_request() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let opened = ada.create(opening.clone()).await.unwrap();
+    let mut other = opening;
+    other.title = "Coffee".to_owned();
+    assert_eq!(refusal(ada.create(other).await), "AlreadyExists REQUEST_ID_REUSED");
+    let mut message = SendMessageRequest {
+        conversation_id: opened.conversation_id,
+        client_message_id: bench.mesh.ambient.new_id().to_string(),
+        text: "hello".to_owned(),
+    };
+    let first = ada.send(message.clone()).await.unwrap();
+    assert_eq!(ada.send(message.clone()).await.unwrap(), first);
+    message.text = "goodbye".to_owned();
+    assert_eq!(refusal(ada.send(message).await), "AlreadyExists REQUEST_ID_REUSED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_see_nothing() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.ambient, &room, "secret").await;
+    let nowhere = bench.mesh.ambient.new_id().to_string();
+    for conversation_id in [room, nowhere] {
+        let list = ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() };
+        let refused = eve.client.clone().list_messages(eve.request(list)).await;
+        assert_eq!(refusal(refused), "NotFound CONVERSATION_NOT_FOUND");
+        let client_message_id = bench.mesh.ambient.new_id().to_string();
+        let message = SendMessageRequest { conversation_id, client_message_id, text: "hi".to_owned() };
+        assert_eq!(refusal(eve.send(message).await), "NotFound CONVERSATION_NOT_FOUND");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_lead_through_the_whole_history() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    for n in 0..7 {
+        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+    }
+    let mut list = ListMessagesRequest { conversation_id: room, page_size: 3, ..Default::default() };
+    let mut texts = Vec::new();
+    loop {
+        let page = bob.client.clone().list_messages(bob.request(list.clone())).await.unwrap().into_inner();
+        for entry in page.entries {
+            let Some(Body::Message(message)) = entry.body else { panic!("only messages are listed") };
+            texts.push(message.text);
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        list.page_token = page.next_page_token;
+    }
+    assert_eq!(texts, ["6", "5", "4", "3", "2", "1", "0"]);
+    list.page_token = "made-up".to_owned();
+    let refused = bob.client.clone().list_messages(bob.request(list)).await;
+    assert_eq!(refusal(refused), "InvalidArgument PAGE_TOKEN_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_leads_where_it_was_given_out_for() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let [one, two] = [&ada, &ada].map(|_| ada.opening(&bench.mesh.ambient, &[bob.id]));
+    let (one, two) = (ada.create(one).await.unwrap(), ada.create(two).await.unwrap());
+    let position = |cursor: &str| SubscribeRequest {
+        positions: vec![Position { conversation_id: one.conversation_id.clone(), cursor: cursor.to_owned() }],
+    };
+    for cursor in [two.cursor.as_str(), "made-up", &one.cursor[1..]] {
+        assert_eq!(refusal(ada.subscribe(position(cursor)).await), "InvalidArgument CURSOR_INVALID");
+    }
+    // The first four bytes are the epoch's.
+    let other_epoch = format!("AAAAZ{}", &one.cursor[5..]);
+    assert_eq!(refusal(ada.subscribe(position(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
+}

@@ -1,0 +1,257 @@
+//! Messaging and the real users service behind it, in this process.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use kit::{
+    bus,
+    client::Peer,
+    limits::Limits,
+    server::{self, Surroundings},
+    store::Error,
+};
+use messaging::{
+    Messaging, MessagingStore,
+    domain::{self, ConversationId, Epoch, NewConversation, NewMessage, UserId as Id},
+    store::{AppendError, Appended, InsertError},
+};
+use proto::messaging::v1::{
+    Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
+    messaging_service_client::MessagingServiceClient, subscribe_response::Event,
+};
+use tokio::net::TcpListener;
+use tonic::{Status, Streaming, async_trait, transport::Channel};
+use users::{
+    UserStore, Users,
+    domain::{State, User, UserId},
+};
+use uuid::Uuid;
+
+use crate::{
+    databases::Database,
+    mesh::{ANYWHERE, Header, Mesh, Running, request},
+};
+
+/// How long something may take that takes a moment.
+pub(crate) const MOMENT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Bench {
+    pub(crate) mesh: Mesh,
+    pub(crate) people: Arc<dyn UserStore>,
+    users: Option<Running>,
+    users_address: SocketAddr,
+    pub(crate) messaging: Running,
+    channel: Channel,
+    /// How many entries streams have read from the store.
+    pub(crate) entries_read: Arc<AtomicUsize>,
+    _databases: [Database; 2],
+}
+
+/// Somebody with a session.
+pub(crate) struct Person {
+    pub(crate) id: Uuid,
+    pub(crate) token: Header,
+    pub(crate) client: MessagingServiceClient<Channel>,
+}
+
+impl Bench {
+    pub(crate) async fn new(change: impl FnOnce(&mut messaging::Config)) -> Self {
+        let mesh = Mesh::new();
+        let databases = [Database::sqlite(), Database::sqlite()];
+        let people = users::store::open(&databases[0].location, 4).await.unwrap();
+        let users = serve_users(&mesh, &people, ANYWHERE).await;
+        let mut config = messaging::Config::default();
+        change(&mut config);
+        let surroundings = mesh.surroundings("messaging", Limits::default());
+        let entries_read = Arc::new(AtomicUsize::new(0));
+        let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
+        let messaging = Messaging {
+            config,
+            store: Arc::new(Counting { store, entries_read: Arc::clone(&entries_read) }),
+            bus: Arc::new(bus::Local::default()),
+            users: Peer::new("users", &users.url(), Arc::clone(&surroundings.identity)).unwrap(),
+            ambient: mesh.ambient.clone(),
+        };
+        let messaging = serve_messaging(surroundings, messaging).await;
+        let channel = messaging.connect().await;
+        let users_address = users.address;
+        let users = Some(users);
+        Self { mesh, people, users, users_address, messaging, channel, entries_read, _databases: databases }
+    }
+
+    /// A new, active user who is signed in.
+    pub(crate) async fn person(&self) -> Person {
+        let id = self.user(State::Active).await;
+        self.signed_in(id, Duration::from_secs(600))
+    }
+
+    /// A session of a user, with a token of this lifetime.
+    pub(crate) fn signed_in(&self, id: Uuid, lifetime: Duration) -> Person {
+        let session = self.mesh.ambient.new_id();
+        let token = self.mesh.access_token(id, session, lifetime);
+        Person { id, token, client: self.client() }
+    }
+
+    pub(crate) fn client(&self) -> MessagingServiceClient<Channel> {
+        MessagingServiceClient::new(self.channel.clone())
+    }
+
+    /// A profile in this state.
+    pub(crate) async fn user(&self, state: State) -> Uuid {
+        let id = self.mesh.ambient.new_id();
+        let user = User {
+            id: UserId(id),
+            handle: format!("u{}", &id.simple().to_string()[4..]),
+            display_name: "Somebody".to_owned(),
+            state,
+            create_time: self.mesh.ambient.now(),
+            revision: users::domain::Revision::FIRST,
+        };
+        self.people.insert(&user).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn stop_users(&mut self) {
+        self.users.take().expect("users runs").stop().await;
+    }
+
+    /// A program that accepts connections and says nothing takes the place of users.
+    pub(crate) async fn silence_users(&mut self) -> TcpListener {
+        self.stop_users().await;
+        TcpListener::bind(self.users_address).await.unwrap()
+    }
+
+    pub(crate) async fn restart_users(&mut self) {
+        self.users = Some(serve_users(&self.mesh, &self.people, self.users_address).await);
+    }
+}
+
+/// A store that counts what streams read.
+struct Counting {
+    store: Arc<dyn MessagingStore>,
+    entries_read: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl MessagingStore for Counting {
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    async fn find_by_request(&self, creator: Id, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
+        self.store.find_by_request(creator, request_id).await
+    }
+
+    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<domain::Conversation, InsertError> {
+        self.store.insert(new, limit).await
+    }
+
+    async fn find(&self, id: ConversationId, member: Id) -> Result<Option<domain::Conversation>, Error> {
+        self.store.find(id, member).await
+    }
+
+    async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
+        self.store.append(new).await
+    }
+
+    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
+        self.store.list_messages(id, before, limit).await
+    }
+
+    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
+        let entries = self.store.list_entries(id, after, limit).await?;
+        self.entries_read.fetch_add(entries.len(), Ordering::SeqCst);
+        Ok(entries)
+    }
+
+    async fn heads(&self, member: Id) -> Result<Vec<(ConversationId, i64)>, Error> {
+        self.store.heads(member).await
+    }
+
+    async fn answers(&self) -> bool {
+        self.store.answers().await
+    }
+}
+
+async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAddr) -> Running {
+    let surroundings = mesh.surroundings("users", Limits::default());
+    let users = Users {
+        config: users::Config::default(),
+        store: Arc::clone(store),
+        // Asked for the directory only, which no test here reads.
+        messaging: Peer::new("messaging", "http://127.0.0.1:1", Arc::clone(&surroundings.identity)).unwrap(),
+        ambient: mesh.ambient.clone(),
+    };
+    Running::on(address, |listener, shutdown| {
+        let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
+        users.serve(surroundings, readiness, listener, shutdown)
+    })
+    .await
+}
+
+async fn serve_messaging(surroundings: Surroundings, messaging: Messaging) -> Running {
+    Running::on(ANYWHERE, |listener, shutdown| {
+        let readiness = server::readiness(&surroundings, messaging.needs(), &shutdown);
+        messaging.serve(surroundings, readiness, listener, shutdown)
+    })
+    .await
+}
+
+impl Person {
+    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
+        request(message, std::slice::from_ref(&self.token))
+    }
+
+    pub(crate) fn opening(&self, ambient: &kit::Ambient, others: &[Uuid]) -> CreateConversationRequest {
+        CreateConversationRequest {
+            request_id: ambient.new_id().to_string(),
+            member_ids: others.iter().map(Uuid::to_string).collect(),
+            title: "Tea".to_owned(),
+        }
+    }
+
+    pub(crate) async fn create(&self, message: CreateConversationRequest) -> Result<Conversation, Status> {
+        let answer = self.client.clone().create_conversation(self.request(message)).await?;
+        Ok(answer.into_inner().conversation.unwrap())
+    }
+
+    pub(crate) async fn send(&self, message: SendMessageRequest) -> Result<Entry, Status> {
+        Ok(self.client.clone().send_message(self.request(message)).await?.into_inner().entry.unwrap())
+    }
+
+    pub(crate) async fn say(&self, ambient: &kit::Ambient, room: &str, text: &str) -> Entry {
+        let message = SendMessageRequest {
+            conversation_id: room.to_owned(),
+            client_message_id: ambient.new_id().to_string(),
+            text: text.to_owned(),
+        };
+        self.send(message).await.unwrap()
+    }
+
+    pub(crate) async fn subscribe(&self, message: SubscribeRequest) -> Result<Streaming<SubscribeResponse>, Status> {
+        Ok(self.client.clone().subscribe(self.request(message)).await?.into_inner())
+    }
+}
+
+/// The next event, soon.
+pub(crate) async fn next(stream: &mut Streaming<SubscribeResponse>) -> Event {
+    let next = tokio::time::timeout(MOMENT, stream.message()).await.expect("an event comes soon");
+    next.unwrap().expect("the stream goes on").event.unwrap()
+}
+
+/// Reads up to the end of what was there.
+pub(crate) async fn catch_up(stream: &mut Streaming<SubscribeResponse>) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        match next(stream).await {
+            Event::CaughtUp(_) => return events,
+            event => events.push(event),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The delivery promise: each entry once, in order, without a gap, until the stream has a reason to end.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use kit::config::Span;
+use proto::messaging::v1::{NewEntry, Position, SubscribeRequest, entry::Body, subscribe_response::Event};
+
+use crate::{
+    bench::{Bench, MOMENT, catch_up, next},
+    mesh::refusal,
+};
+
+fn text(event: Event) -> String {
+    match event {
+        Event::Entry(NewEntry { entry, .. }) => match entry.unwrap().body.unwrap() {
+            Body::Message(message) => message.text,
+            other => format!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_announces_then_follows() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.ambient, &room, "before").await;
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    let announced = catch_up(&mut stream).await;
+    let [Event::Conversation(found)] = &announced[..] else { panic!("{announced:?}") };
+    assert_eq!((&found.conversation_id, found.message_count), (&room, 1));
+    ada.say(&bench.mesh.ambient, &room, "after").await;
+    assert_eq!(text(next(&mut stream).await), "after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_conversation_comes_with_its_whole_log() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    assert!(catch_up(&mut stream).await.is_empty());
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    assert!(matches!(next(&mut stream).await, Event::Conversation(found) if found.conversation_id == room));
+    assert!(text(next(&mut stream).await).starts_with("ConversationCreated"));
+    ada.say(&bench.mesh.ambient, &room, "first").await;
+    assert_eq!(text(next(&mut stream).await), "first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_stream_has_no_gap_and_no_double() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let room = opened.conversation_id.clone();
+    let senders: Vec<_> = (0..4)
+        .map(|at| {
+            let sender = bench.signed_in(ada.id, Duration::from_secs(600));
+            let (ambient, room) = (bench.mesh.ambient.clone(), room.clone());
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    sender.say(&ambient, &room, &format!("{at}: {n}")).await;
+                }
+            })
+        })
+        .collect();
+    let mut cursor = opened.cursor;
+    let mut seqs = Vec::new();
+    while seqs.len() < 200 {
+        let positions = vec![Position { conversation_id: room.clone(), cursor: cursor.clone() }];
+        let mut stream = bob.subscribe(SubscribeRequest { positions }).await.unwrap();
+        // Every stream is cut after a few.
+        for _ in 0..17 {
+            if seqs.len() == 200 {
+                break;
+            }
+            if let Event::Entry(new) = next(&mut stream).await {
+                seqs.push(new.entry.unwrap().seq);
+                cursor = new.cursor;
+            }
+        }
+    }
+    assert_eq!(seqs, (2..=201).collect::<Vec<_>>());
+    for sender in senders {
+        sender.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let brief = bench.signed_in(ada.id, Duration::from_secs(2));
+    let mut stream = brief.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    // Two seconds are promised; ten times as much is waited.
+    let end = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.expect("the stream ends");
+    assert_eq!(refusal(end), "Unauthenticated TOKEN_EXPIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_server_ends_its_streams() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    let stopping = tokio::spawn(bench.messaging.stop());
+    let end = tokio::time::timeout(MOMENT, stream.message()).await.expect("the stream ends");
+    assert_eq!(refusal(end), "Unavailable SERVER_STOPPING");
+    drop((stream, ada));
+    tokio::time::timeout(MOMENT, stopping).await.expect("nothing holds the server up").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_stops_reading_costs_little_and_loses_nothing() {
+    const MESSAGES: usize = 2_000;
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    // 32 MiB: far beyond what a stream reads ahead and what HTTP/2 takes from it.
+    let long = "x".repeat(16 * 1024 - 8);
+    for n in 0..MESSAGES {
+        ada.say(&bench.mesh.ambient, &room, &format!("{n:08}{long}")).await;
+    }
+    // 1 MiB of entries read ahead, and at most as much again under way in HTTP/2's windows.
+    let held = bench.entries_read.load(Ordering::SeqCst);
+    assert!(held <= 128, "{held} of {MESSAGES} entries were read for a client that takes none");
+    for n in 0..MESSAGES {
+        assert_eq!(text(next(&mut stream).await)[..8], format!("{n:08}"));
+    }
+    assert_eq!(bench.entries_read.load(Ordering::SeqCst), MESSAGES, "each was read once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_gives_signs_of_life() {
+    let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(100))).await;
+    let ada = bench.person().await;
+    let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
+    for _ in 0..4 {
+        assert!(matches!(next(&mut stream).await, Event::CaughtUp(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_caller_said() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let mut request = ada.request(SubscribeRequest::default());
+    request.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
+    let mut stream = ada.client.clone().subscribe(request).await.unwrap().into_inner();
+    catch_up(&mut stream).await;
+    let end = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("ten times the deadline");
+    assert_eq!(refusal(end), "DeadlineExceeded DEADLINE_EXCEEDED");
+}

@@ -1,0 +1,137 @@
+//! Each limit, at n and at n + 1.
+
+use std::time::Duration;
+
+use proto::messaging::v1::{ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+use users::domain::State;
+
+use crate::{
+    bench::{Bench, MOMENT},
+    mesh::refusal,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_one_byte_to_sixteen_kibibytes() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let send = async |text: String| {
+        let client_message_id = bench.mesh.ambient.new_id().to_string();
+        ada.send(SendMessageRequest { conversation_id: room.clone(), client_message_id, text }).await
+    };
+    send("x".to_owned()).await.unwrap();
+    send("x".repeat(16_384)).await.unwrap();
+    // Bytes are counted, not characters.
+    for text in [String::new(), "x".repeat(16_385), "é".repeat(8_193)] {
+        let refused = send(text).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "text");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_people_fit_into_a_conversation() {
+    let bench = Bench::new(|_| {}).await;
+    let ada = bench.person().await;
+    let mut others = Vec::new();
+    for _ in 0..1_000 {
+        others.push(bench.user(State::Active).await);
+    }
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &others[..999])).await.unwrap();
+    assert_eq!(opened.member_ids.len(), 1_000);
+    let refused = ada.create(ada.opening(&bench.mesh.ambient, &others)).await.unwrap_err();
+    assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "member_ids");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_in_so_many_conversations_and_no_more() {
+    let bench = Bench::new(|config| config.conversations_per_user = 3).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    for _ in 0..3 {
+        ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    }
+    let eve = bench.person().await;
+    let refused = eve.create(eve.opening(&bench.mesh.ambient, &[bob.id])).await;
+    assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_CONVERSATIONS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_holds_a_thousand_at_most() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let list = async |page_size| {
+        let message = ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
+        ada.client.clone().list_messages(ada.request(message)).await
+    };
+    list(1_000).await.unwrap();
+    for page_size in [-1, 1_001] {
+        let refused = list(page_size).await.unwrap_err();
+        assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "page_size");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_holds_eight_streams_and_a_user_thirty_two() {
+    let bench = Bench::new(|_| {}).await;
+    let id = bench.person().await.id;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let session = bench.signed_in(id, Duration::from_secs(600));
+        for _ in 0..8 {
+            held.push(session.subscribe(SubscribeRequest::default()).await.unwrap());
+        }
+        let refused = session.subscribe(SubscribeRequest::default()).await;
+        assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_STREAMS");
+    }
+    let fifth = bench.signed_in(id, Duration::from_secs(600));
+    let refused = fifth.subscribe(SubscribeRequest::default()).await;
+    assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_STREAMS");
+    // A stream that was closed gives its place back, as soon as the server has heard of it.
+    held.pop();
+    let freed = async {
+        while fifth.subscribe(SubscribeRequest::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(MOMENT, freed).await.expect("the place is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    // 4.7 MiB: more than one message takes, and more than half of it, which a page may fill.
+    let long = "x".repeat(16 * 1024);
+    for _ in 0..300 {
+        ada.say(&bench.mesh.ambient, &room, &long).await;
+    }
+    let mut list = ListMessagesRequest { conversation_id: room, page_size: 1_000, ..Default::default() };
+    let (mut seqs, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = bob.client.clone().list_messages(bob.request(list.clone())).await.unwrap().into_inner();
+        seqs.extend(page.entries.iter().map(|entry| entry.seq));
+        pages += 1;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        list.page_token = page.next_page_token;
+    }
+    assert!(seqs.iter().copied().eq((2..=301).rev()), "each once, newest first");
+    assert_eq!(pages, 3, "2 MiB each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_names_ten_thousand_positions_at_most() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let position = Position { conversation_id: opened.conversation_id, cursor: opened.cursor };
+    let subscribe = |n| ada.subscribe(SubscribeRequest { positions: vec![position.clone(); n] });
+    subscribe(10_000).await.unwrap();
+    let refused = subscribe(10_001).await.unwrap_err();
+    assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "positions");
+}

@@ -1,0 +1,14 @@
+//! The messaging service: its store's contract on both databases, and its API over real channels with the real
+//! users service behind it.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod api;
+mod bench;
+#[path = "../../../kit/tests/support/databases.rs"]
+mod databases;
+mod delivery;
+mod limits;
+#[path = "../../../kit/tests/support/mesh.rs"]
+#[expect(dead_code, reason = "what the tests of other services use of it too")]
+mod mesh;
+mod store;

@@ -1,0 +1,385 @@
+//! The contract of `MessagingStore`.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use kit::{Ambient, store::Location};
+use messaging::{
+    MessagingStore,
+    domain::{Body, Conversation, ConversationId, Entry, NewConversation, NewMessage, UserId},
+    store::{AppendError, InsertError},
+};
+use tokio::{task::JoinSet, time::timeout};
+use uuid::Uuid;
+
+use crate::databases::on_both;
+
+on_both! {
+    a_stored_conversation_is_found_by_its_members_only,
+    a_repeated_insert_answers_the_first_conversation,
+    one_request_repeated_at_once_opens_one_conversation,
+    another_conversation_under_the_same_request_is_refused,
+    the_limit_of_conversations_is_exact_under_concurrency,
+    creators_of_the_same_people_never_deadlock,
+    eight_authors_at_once_leave_no_gap,
+    an_append_is_idempotent_for_good,
+    the_same_message_sent_at_once_is_stored_once,
+    another_text_under_the_same_client_id_is_refused,
+    strangers_append_nothing,
+    messages_are_listed_newest_first,
+    entries_are_listed_in_order,
+    heads_are_the_newest_entries,
+    sixty_four_writers_at_once_all_succeed,
+    appends_cut_off_at_random_leave_no_gap,
+}
+
+const MANY: u32 = 10_000;
+
+async fn open(location: &Location) -> Arc<dyn MessagingStore> {
+    messaging::store::open(location, 8).await.unwrap()
+}
+
+fn new_id() -> Uuid {
+    Ambient::system().new_id()
+}
+
+fn people<const N: usize>() -> [UserId; N] {
+    std::array::from_fn(|_| UserId(new_id()))
+}
+
+fn conversation(creator: UserId, others: &[UserId]) -> NewConversation {
+    NewConversation {
+        id: ConversationId(new_id()),
+        creator,
+        request_id: new_id(),
+        members: NewConversation::everybody(creator, others.iter().copied()),
+        title: "plans".to_owned(),
+        create_time: Ambient::system().now(),
+    }
+}
+
+fn message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
+    NewMessage {
+        conversation,
+        author,
+        id: new_id(),
+        client_id: new_id(),
+        text: text.to_owned(),
+        create_time: Ambient::system().now(),
+    }
+}
+
+async fn opened(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId]) -> Conversation {
+    store.insert(&conversation(creator, others), MANY).await.unwrap()
+}
+
+fn number(entry: &Entry) -> Option<i64> {
+    match &entry.body {
+        Body::Message(message) => Some(message.number),
+        Body::Created { .. } => None,
+    }
+}
+
+fn text(entry: &Entry) -> &str {
+    match &entry.body {
+        Body::Message(message) => &message.text,
+        Body::Created { title, .. } => title,
+    }
+}
+
+/// The whole log, after a look at its numbers: neither has a gap.
+async fn log(store: &Arc<dyn MessagingStore>, id: ConversationId) -> Vec<Entry> {
+    let entries = store.list_entries(id, 0, 100_000).await.unwrap();
+    let count = i64::try_from(entries.len()).unwrap();
+    assert!(entries.iter().map(|entry| entry.seq).eq(1..=count), "seq has no gap");
+    assert!(entries.iter().filter_map(number).eq(1..count), "message_no has no gap");
+    entries
+}
+
+async fn a_stored_conversation_is_found_by_its_members_only(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob, eve] = people();
+    let new = conversation(ada, &[bob]);
+    let stored = store.insert(&new, MANY).await.unwrap();
+    assert_eq!((stored.id, stored.last_seq, stored.message_count), (new.id, 1, 0));
+    for member in [ada, bob] {
+        assert_eq!(store.find(new.id, member).await.unwrap(), Some(stored.clone()));
+    }
+    assert_eq!(store.find(new.id, eve).await.unwrap(), None);
+    assert_eq!(store.find(ConversationId(new_id()), ada).await.unwrap(), None);
+    assert_eq!(store.find_by_request(ada, new.request_id).await.unwrap(), Some(new.id));
+    assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "requests are their maker's own");
+    let entries = log(&store, new.id).await;
+    assert_eq!(entries[0].body, Body::Created { members: stored.members, title: "plans".to_owned() });
+    assert!(store.answers().await);
+}
+
+async fn a_repeated_insert_answers_the_first_conversation(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let new = conversation(ada, &[bob]);
+    let first = store.insert(&new, 1).await.unwrap();
+    let again = NewConversation { id: ConversationId(new_id()), ..new };
+    // Also at the limit: a repeat opens nothing.
+    assert_eq!(store.insert(&again, 1).await.unwrap(), first);
+    assert_eq!(store.heads(bob).await.unwrap(), [(first.id, 1)]);
+}
+
+async fn one_request_repeated_at_once_opens_one_conversation(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let new = conversation(ada, &[bob]);
+    let mut repeats = JoinSet::new();
+    for _ in 0..16 {
+        let (store, again) = (Arc::clone(&store), NewConversation { id: ConversationId(new_id()), ..new.clone() });
+        repeats.spawn(async move { store.insert(&again, MANY).await.unwrap().id });
+    }
+    let ids = repeats.join_all().await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(store.heads(bob).await.unwrap().len(), 1);
+}
+
+async fn another_conversation_under_the_same_request_is_refused(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob, eve] = people();
+    let new = conversation(ada, &[bob]);
+    store.insert(&new, MANY).await.unwrap();
+    let others = [
+        NewConversation { title: "other plans".to_owned(), ..new.clone() },
+        NewConversation { members: NewConversation::everybody(ada, [bob, eve]), ..new.clone() },
+    ];
+    for other in others {
+        let other = NewConversation { id: ConversationId(new_id()), ..other };
+        assert!(matches!(store.insert(&other, MANY).await, Err(InsertError::RequestIdReused)));
+        assert_eq!(store.find(other.id, ada).await.unwrap(), None);
+    }
+    // Somebody else may have chosen the same id.
+    let theirs = NewConversation { id: ConversationId(new_id()), creator: bob, ..new };
+    store.insert(&theirs, MANY).await.unwrap();
+}
+
+async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Location) {
+    const LIMIT: u32 = 5;
+    let store = open(location).await;
+    let [popular] = people();
+    let mut creators = JoinSet::new();
+    for _ in 0..16 {
+        let (store, [creator]) = (Arc::clone(&store), people());
+        creators.spawn(async move { (creator, store.insert(&conversation(creator, &[popular]), LIMIT).await) });
+    }
+    let outcomes = creators.join_all().await;
+    let refused: Vec<UserId> = outcomes
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Err(InsertError::TooManyConversations)))
+        .map(|(creator, _)| *creator)
+        .collect();
+    assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 5, "{outcomes:?}");
+    assert_eq!(refused.len(), 11, "{outcomes:?}");
+    assert_eq!(store.heads(popular).await.unwrap().len(), 5);
+    // A refused conversation counts for nobody: its creator may still open as many as everybody.
+    let [other] = people();
+    for n in 0..=LIMIT {
+        let outcome = store.insert(&conversation(refused[0], &[other]), LIMIT).await;
+        assert_eq!(outcome.is_ok(), n < LIMIT, "{n}: {outcome:?}");
+    }
+}
+
+async fn creators_of_the_same_people_never_deadlock(location: &Location) {
+    let store = open(location).await;
+    let everybody: [UserId; 12] = people();
+    let mut creators = JoinSet::new();
+    for creator in everybody {
+        let store = Arc::clone(&store);
+        creators.spawn(async move {
+            for _ in 0..5 {
+                store.insert(&conversation(creator, &everybody), MANY).await.unwrap();
+            }
+        });
+    }
+    creators.join_all().await;
+    for person in everybody {
+        assert_eq!(store.heads(person).await.unwrap().len(), 60);
+    }
+}
+
+async fn eight_authors_at_once_leave_no_gap(location: &Location) {
+    let store = open(location).await;
+    let authors: [UserId; 8] = people();
+    let id = opened(&store, authors[0], &authors).await.id;
+    let mut writing = JoinSet::new();
+    for author in authors {
+        let store = Arc::clone(&store);
+        writing.spawn(async move {
+            for n in 0..20 {
+                let appended = store.append(&message(id, author, &n.to_string())).await.unwrap();
+                assert!(appended.is_new);
+            }
+        });
+    }
+    writing.join_all().await;
+    let entries = log(&store, id).await;
+    assert_eq!(entries.len(), 161);
+    for author in authors {
+        let own: Vec<&str> = entries[1..].iter().filter(|entry| entry.author == author).map(text).collect();
+        assert!(own.iter().map(|n| n.parse::<i32>().unwrap()).eq(0..20), "each author's own order: {own:?}");
+    }
+    let found = store.find(id, authors[0]).await.unwrap().unwrap();
+    assert_eq!((found.last_seq, found.message_count), (161, 160));
+}
+
+async fn an_append_is_idempotent_for_good(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    let new = message(id, ada, "hello");
+    let first = store.append(&new).await.unwrap();
+    assert!(first.is_new);
+    for n in 0..20 {
+        store.append(&message(id, bob, &n.to_string())).await.unwrap();
+    }
+    // Also by a program that was started anew.
+    let store = open(location).await;
+    let later = kit::Timestamp::from_micros(new.create_time.as_micros() + 1);
+    let again = store.append(&NewMessage { id: new_id(), create_time: later, ..new }).await.unwrap();
+    assert_eq!((again.entry, again.is_new), (first.entry, false));
+    assert_eq!(log(&store, id).await.len(), 22);
+}
+
+async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    let new = message(id, ada, "hello");
+    let mut repeats = JoinSet::new();
+    for _ in 0..16 {
+        let (store, again) = (Arc::clone(&store), NewMessage { id: new_id(), ..new.clone() });
+        repeats.spawn(async move { store.append(&again).await.unwrap() });
+    }
+    let answers = repeats.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_new).count(), 1);
+    assert!(answers.iter().all(|answer| answer.entry == answers[0].entry), "{answers:?}");
+    assert_eq!(log(&store, id).await.len(), 2);
+}
+
+async fn another_text_under_the_same_client_id_is_refused(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    let new = message(id, ada, "hello");
+    store.append(&new).await.unwrap();
+    let other = NewMessage { text: "goodbye".to_owned(), ..new.clone() };
+    assert!(matches!(store.append(&other).await, Err(AppendError::RequestIdReused)));
+    assert_eq!(log(&store, id).await.len(), 2);
+    // The id is its author's own, and the conversation's.
+    assert!(store.append(&NewMessage { author: bob, id: new_id(), ..other.clone() }).await.unwrap().is_new);
+    let elsewhere = opened(&store, ada, &[bob]).await.id;
+    assert!(store.append(&NewMessage { conversation: elsewhere, id: new_id(), ..other }).await.unwrap().is_new);
+}
+
+async fn strangers_append_nothing(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob, eve] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    for new in [message(id, eve, "let me in"), message(ConversationId(new_id()), ada, "where?")] {
+        assert!(matches!(store.append(&new).await, Err(AppendError::NotFound)));
+    }
+    assert_eq!(log(&store, id).await.len(), 1);
+}
+
+async fn messages_are_listed_newest_first(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    for n in 1..=25 {
+        store.append(&message(id, ada, &n.to_string())).await.unwrap();
+    }
+    let (mut seen, mut before) = (Vec::new(), i64::MAX);
+    loop {
+        let page = store.list_messages(id, before, 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = number(last).unwrap();
+        seen.extend(page.iter().filter_map(number));
+    }
+    assert!(seen.iter().copied().eq((1..=25).rev()), "{seen:?}");
+    assert_eq!(store.list_messages(ConversationId(new_id()), i64::MAX, 10).await.unwrap(), []);
+}
+
+async fn entries_are_listed_in_order(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob] = people();
+    let id = opened(&store, ada, &[bob]).await.id;
+    for n in 2..=25 {
+        store.append(&message(id, ada, &n.to_string())).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.list_entries(id, after, 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        seen.extend(page.iter().map(|entry| entry.seq));
+    }
+    assert!(seen.iter().copied().eq(1..=25), "{seen:?}");
+    assert_eq!(store.list_entries(id, 25, 10).await.unwrap(), []);
+}
+
+async fn heads_are_the_newest_entries(location: &Location) {
+    let store = open(location).await;
+    let [ada, bob, eve] = people();
+    let quiet = opened(&store, ada, &[bob]).await.id;
+    let lively = opened(&store, bob, &[ada]).await.id;
+    for n in 0..3 {
+        store.append(&message(lively, ada, &n.to_string())).await.unwrap();
+    }
+    for person in [ada, bob] {
+        let heads: HashMap<ConversationId, i64> = store.heads(person).await.unwrap().into_iter().collect();
+        assert_eq!(heads, HashMap::from([(quiet, 1), (lively, 4)]));
+    }
+    assert_eq!(store.heads(eve).await.unwrap(), []);
+}
+
+async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
+    let store = open(location).await;
+    let mut writers = JoinSet::new();
+    for _ in 0..64 {
+        let (store, [author, other]) = (Arc::clone(&store), people());
+        writers.spawn(async move {
+            let id = opened(&store, author, &[other]).await.id;
+            for n in 0..4 {
+                store.append(&message(id, author, &n.to_string())).await.unwrap();
+                store.list_entries(id, 0, 10).await.unwrap();
+            }
+            assert_eq!(log(&store, id).await.len(), 5);
+        });
+    }
+    writers.join_all().await;
+}
+
+async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
+    let store = open(location).await;
+    let authors: [UserId; 4] = people();
+    let id = opened(&store, authors[0], &authors).await.id;
+    let mut writing = JoinSet::new();
+    for author in authors {
+        let store = Arc::clone(&store);
+        writing.spawn(async move {
+            let mut acknowledged = Vec::new();
+            for n in 0..60 {
+                let new = message(id, author, &n.to_string());
+                let [dice] = Ambient::system().random::<1>();
+                // Up to 5 ms: before, within and after the few statements of an append.
+                let patience = Duration::from_micros(u64::from(dice) * 20);
+                if let Ok(appended) = timeout(patience, store.append(&new)).await {
+                    acknowledged.push(appended.unwrap().entry);
+                }
+            }
+            acknowledged
+        });
+    }
+    let acknowledged = writing.join_all().await.concat();
+    let last = store.append(&message(id, authors[0], "still there?")).await.unwrap();
+    let entries = log(&store, id).await;
+    assert_eq!(entries.last(), Some(&last.entry));
+    println!("{} of 240 acknowledged, {} stored", acknowledged.len(), entries.len() - 2);
+    for entry in acknowledged {
+        assert_eq!(entries[usize::try_from(entry.seq).unwrap() - 1], entry, "acknowledged means stored");
+    }
+}

@@ -2,9 +2,15 @@
 //! service behind it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod account;
 mod api;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
+mod deletion;
 mod mesh;
+mod messaging;
+mod sessions;
 mod sign_up;
+#[path = "../../../kit/tests/support/stand_in.rs"]
+mod stand_in;
 mod store;

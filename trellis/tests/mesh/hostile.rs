@@ -230,7 +230,8 @@ async fn a_newer_servers_answer_is_readable() {
     // Field 900, a text.
     answer.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
     let address = super::foreign::serve_message(answer).await;
-    let mut client = UsersServiceClient::connect(address).await.unwrap();
+    let channel = tonic::transport::Channel::from_shared(address).unwrap().connect_lazy();
+    let mut client = UsersServiceClient::new(channel);
     let read = client.get_user(GetUserRequest::default()).await.unwrap().into_inner();
     assert_eq!(read.user, Some(user));
 }

@@ -9,6 +9,7 @@ mod databases;
 mod deletion;
 mod mesh;
 mod messaging;
+mod plans;
 mod sessions;
 mod sign_up;
 #[path = "../../../kit/tests/support/stand_in.rs"]

@@ -16,6 +16,7 @@ use kit::{
     bus::{Bus, Heard, Listener, Signal},
     context::User,
     error,
+    keys::KeySet,
 };
 use tokio::sync::{Notify, futures::Notified};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ const MEMBERS: &str = "messaging.members";
 /// All streams of this process.
 pub(crate) struct Hub {
     bus: Arc<dyn Bus>,
+    /// Knows which sessions were ended.
+    keys: Arc<KeySet>,
     streams_per_session: usize,
     streams_per_user: usize,
     /// Ends all streams.
@@ -82,9 +85,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// Starts listening to the bus; stops when `draining` begins.
-    pub(crate) fn start(config: &Config, bus: Arc<dyn Bus>, draining: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(
+        config: &Config,
+        bus: Arc<dyn Bus>,
+        keys: Arc<KeySet>,
+        draining: CancellationToken,
+    ) -> Arc<Self> {
         let hub = Arc::new(Self {
             bus,
+            keys,
             streams_per_session: config.streams_per_session,
             streams_per_user: config.streams_per_user,
             draining,
@@ -211,6 +220,16 @@ impl Mailbox {
     /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].
     pub(crate) fn marked(&self) -> Notified<'_> {
         self.slot.notify.notified()
+    }
+
+    /// Whether the session that opened the stream was ended.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.hub.keys.is_revoked(self.slot.session)
+    }
+
+    /// Ends when it is.
+    pub(crate) async fn revoked(&self) {
+        self.hub.keys.revoked(self.slot.session).await;
     }
 
     pub(crate) fn draining(&self) -> &CancellationToken {

@@ -13,6 +13,9 @@ mod hostile;
 mod kill;
 mod limits;
 mod observed;
+#[path = "../../../services/kit/tests/support/redis.rs"]
+mod redis;
+mod replicas;
 mod samples;
 mod split;
 mod web;

@@ -33,6 +33,13 @@ pub(crate) fn make_keys() -> TempDir {
 }
 
 pub(crate) fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
+    let mut process = prepared(part, ports, keys, database);
+    process.launch();
+    process
+}
+
+/// A process that is not started yet.
+pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
     // Each process has its own admin listener.
     let mut process = Mesh::new(&[part], Ports { admin: free_port(), ..ports });
     let path = |name: &str| keys.join(name).to_str().unwrap().to_owned();
@@ -43,7 +50,6 @@ pub(crate) fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> 
         process.set(&format!("{service}__DATABASE_URL"), database);
         process.set(&format!("PEERS__{service}"), &format!("http://127.0.0.1:{port}"));
     }
-    process.launch();
     process
 }
 

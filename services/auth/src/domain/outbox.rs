@@ -64,7 +64,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// How long to wait after the given number of attempts: twice as long each time, up to five minutes, of which up to
 /// half is taken off by chance (`random`), so that events that failed together do not come back together.
 pub fn backoff(attempts: i64, random: u32) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
+    let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
     let full = SHORTEST.saturating_mul(1 << doublings).min(LONGEST);
     full - (full / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

@@ -139,6 +139,10 @@ impl Subscription {
             let message = "the server stops; subscribe again with the newest cursors";
             return Some(error::status(Code::Unavailable, "SERVER_STOPPING", message));
         }
+        if self.mailbox.is_revoked() {
+            let message = "the session was ended; sign in again";
+            return Some(error::status(Code::Unauthenticated, "SESSION_REVOKED", message));
+        }
         if self.ambient.now() >= self.expires {
             let message = "the access token has expired; refresh it and subscribe again";
             return Some(error::status(Code::Unauthenticated, "TOKEN_EXPIRED", message));
@@ -225,6 +229,7 @@ impl Subscription {
         tokio::select! {
             () = self.mailbox.marked() => {}
             () = self.mailbox.draining().cancelled() => {}
+            () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}
             () = sleep(self.heartbeat) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),

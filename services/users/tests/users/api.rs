@@ -5,8 +5,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::stream;
 use kit::{
     Ambient,
-    limits::Limits,
-    server,
     time::{ManualClock, SystemEntropy},
 };
 use prost::{
@@ -15,18 +13,13 @@ use prost::{
     encoding::{DecodeContext, decode_key, skip_field},
 };
 use prost_types::FileDescriptorProto;
-use proto::users::v1::{
-    BatchGetUsersRequest, CreateUserRequest, GetUserRequest, ListUsersRequest, User,
-    users_service_client::UsersServiceClient,
-};
+use proto::users::v1::{BatchGetUsersRequest, GetUserRequest, ListUsersRequest};
 use tonic::{
     Code, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use tonic_types::StatusExt as _;
 use users::config::Directory;
 use uuid::Uuid;
 

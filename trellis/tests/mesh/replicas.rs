@@ -60,13 +60,19 @@ impl Side {
 
 impl Replicas {
     async fn start(redis: &Redis) -> Self {
+        Self::start_with(redis, |_, _| {}).await
+    }
+
+    /// As [`Replicas::start`]; `adjust` has the last word on the settings of each side's processes.
+    async fn start_with(redis: &Redis, adjust: impl Fn(usize, &mut Mesh)) -> Self {
         let (keys, database) = (make_keys(), fresh_database().await);
-        let mut sides = [(); 2].map(|()| {
+        let mut sides = [0, 1].map(|side| {
             let ports = Ports::free();
             let mut processes = Vec::from(PARTS.map(|part| prepared(part, ports, keys.path(), &database)));
             for process in &mut processes {
                 process.set("REDIS__URL", &redis.url());
                 process.set("REDIS__POLL_INTERVAL", &format!("{POLL_MS}ms"));
+                adjust(side, process);
                 process.launch();
             }
             Side { processes, ports }
@@ -276,4 +282,29 @@ async fn a_session_ended_on_one_replica_ends_its_streams_on_the_other() {
     let bob = a.gateway().sign_up("bob").await;
     let conversation = open_conversation(&bob, &ada).await;
     assert!(matches!(next(&mut kept).await, Event::Conversation(found) if found.conversation_id == conversation));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_was_told_is_found_with_the_next_heartbeat() {
+    let redis = Redis::start(&[]);
+    // The first side tells the second nothing: as if it were cut off alone, or killed before it could.
+    let replicas = Replicas::start_with(&redis, |side, process| {
+        process.set("MESSAGING__HEARTBEAT", "1s");
+        if side == 0 {
+            process.set("REDIS__URL", "");
+        }
+    })
+    .await;
+    let [a, b] = &replicas.sides;
+    let (ada, bob) = (a.gateway().sign_up("ada").await, b.gateway().sign_up("bob").await);
+    let mut far = subscribe(&bob).await;
+    let conversation = open_conversation(&ada, &bob).await;
+    let found = timeout(ARRIVES, async {
+        loop {
+            if let Event::Conversation(found) = next(&mut far).await {
+                return found.conversation_id;
+            }
+        }
+    });
+    assert_eq!(found.await.expect("it is found in time"), conversation);
 }

@@ -232,7 +232,12 @@ impl Subscription {
             () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}
-            () = sleep(self.heartbeat) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
+            () = sleep(self.heartbeat) => {
+                self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {})));
+                // A signal may be lost without anybody knowing: its replica was killed before it said it, or is
+                // cut off from the others alone. Streams look at different moments: one index read each.
+                self.mailbox.slot.mark(|marks| marks.everything = true);
+            }
         }
     }
 

@@ -35,6 +35,9 @@ const ENTRIES: &str = "messaging.entries";
 /// The channel on which "user U is in another conversation" travels.
 const MEMBERS: &str = "messaging.members";
 
+/// The channel on which "somebody has read more in conversation C" travels.
+const READS: &str = "messaging.reads";
+
 /// All streams of this process.
 pub(crate) struct Hub {
     bus: Arc<dyn Bus>,
@@ -54,6 +57,17 @@ struct Registry {
     by_conversation: HashMap<ConversationId, HashMap<u64, Arc<Slot>>>,
 }
 
+impl Registry {
+    fn unlist(&mut self, id: ConversationId, stream: u64) {
+        if let Some(streams) = self.by_conversation.get_mut(&id) {
+            streams.remove(&stream);
+            if streams.is_empty() {
+                self.by_conversation.remove(&id);
+            }
+        }
+    }
+}
+
 /// What the hub knows of one stream. Shared by the hub, which marks, and the stream, which reads.
 struct Slot {
     id: u64,
@@ -67,7 +81,9 @@ struct Slot {
 #[derive(Default)]
 struct Marks {
     conversations: HashSet<ConversationId>,
-    /// Conversations may have been added, or signals lost: look at all of them.
+    /// Where people have read more.
+    reads: HashSet<ConversationId>,
+    /// Conversations may have been added or left, or signals lost: look at all of them.
     everything: bool,
 }
 
@@ -100,9 +116,10 @@ impl Hub {
             registry: Mutex::default(),
         });
         // Listening begins here, before any stream can register.
-        let (entries, members) = (hub.bus.listen(ENTRIES), hub.bus.listen(MEMBERS));
+        let [entries, members, reads] = [ENTRIES, MEMBERS, READS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
         tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
+        tokio::spawn(Arc::clone(&hub).follow(reads, Self::wake_readers));
         hub
     }
 
@@ -114,8 +131,18 @@ impl Hub {
     /// Tells all replicas that the members have another conversation.
     pub(crate) fn announce(&self, conversation: &Conversation) {
         for member in &conversation.members {
-            self.bus.publish(MEMBERS, Signal { subject: member.0, reached: conversation.last_seq });
+            self.moved(*member, conversation.last_seq);
         }
+    }
+
+    /// Tells all replicas that `person` is in a conversation more, or in one less.
+    pub(crate) fn moved(&self, person: UserId, seq: i64) {
+        self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
+    }
+
+    /// Tells all replicas that somebody has read up to a message.
+    pub(crate) fn read(&self, conversation: ConversationId, number: i64) {
+        self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
     /// A mailbox for a new stream of `user`.
@@ -165,6 +192,15 @@ impl Hub {
         }
     }
 
+    fn wake_readers(&self, subject: Uuid) {
+        let id = ConversationId(subject);
+        for slot in lock(&self.registry).by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
+            slot.mark(|marks| {
+                marks.reads.insert(id);
+            });
+        }
+    }
+
     fn wake_user(&self, subject: Uuid) {
         for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.everything = true);
@@ -193,6 +229,7 @@ pub(crate) struct Mailbox {
 /// What a mailbox held.
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
+    pub(crate) reads: HashSet<ConversationId>,
     pub(crate) everything: bool,
 }
 
@@ -211,10 +248,17 @@ impl Mailbox {
         is_new
     }
 
+    /// Wakes this stream for `id` no more.
+    pub(crate) fn forget(&mut self, id: ConversationId) {
+        if self.conversations.remove(&id) {
+            lock(&self.hub.registry).unlist(id, self.slot.id);
+        }
+    }
+
     /// Takes what was marked.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
-        Mail { conversations: marks.conversations, everything: marks.everything }
+        Mail { conversations: marks.conversations, reads: marks.reads, everything: marks.everything }
     }
 
     /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].
@@ -247,12 +291,7 @@ impl Drop for Mailbox {
             }
         }
         for id in &self.conversations {
-            if let Some(streams) = registry.by_conversation.get_mut(id) {
-                streams.remove(&self.slot.id);
-                if streams.is_empty() {
-                    registry.by_conversation.remove(id);
-                }
-            }
+            registry.unlist(*id, self.slot.id);
         }
         metrics::gauge!("messaging_streams").decrement(1);
     }

@@ -62,7 +62,7 @@ impl Redis {
             outbox: Outbox::default(),
             started: Instant::now(),
             canary: watch::Sender::new(None),
-            failure: Mutex::default(),
+            failure: Mutex::new("no answer yet".to_owned()),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(stay_linked(Arc::clone(&shared), ambient.clone()));

@@ -106,8 +106,6 @@ impl Relay {
 
     async fn carry_out(&self, event: &Event) -> Result<Progress, Status> {
         match event.kind {
-            // Nobody else needs to know.
-            Kind::Activated => Ok(Progress::Done),
             Kind::Abandoned => {
                 self.delete_profile(event.subject).await?;
                 Ok(Progress::Done)

@@ -33,9 +33,9 @@ pub trait AuthStore: Outbox {
     /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
-    /// Activates a pending account, opens its first session and tells the outbox, all or nothing. `false`: it is
-    /// not pending (any more), and nothing was done.
-    async fn activate(&self, session: &NewSession, outbox_id: Uuid) -> Result<bool, Error>;
+    /// Activates a pending account and opens its first session, all or nothing. `false`: it is not pending (any
+    /// more), and nothing was done.
+    async fn activate(&self, session: &NewSession) -> Result<bool, Error>;
 
     /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
     /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask

@@ -38,7 +38,7 @@ impl Api {
         let account = self.pending_account(&Email::new(&email), &password, hashed).await?;
         self.create_profile(context, &account, handle, display_name).await?;
         let (session, token) = self.new_session(&account, client);
-        if self.auth.store.activate(&session, self.auth.ambient.new_id()).await? {
+        if self.auth.store.activate(&session).await? {
             Ok((session.into(), token))
         } else {
             // The same call, sent twice at once, was faster; or the account was swept away meanwhile.

@@ -25,8 +25,6 @@ pub struct Event {
 /// What became true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A sign-up was finished.
-    Activated,
     /// A sign-up was given up; users may have its profile.
     Abandoned,
     /// The owner is gone; users has the profile, messaging the memberships.
@@ -37,7 +35,6 @@ impl Kind {
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Activated => "account.activated",
             Self::Abandoned => "account.abandoned",
             Self::Deleted => "account.deleted",
         }
@@ -45,7 +42,7 @@ impl Kind {
 
     /// From what is stored.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Activated, Self::Abandoned, Self::Deleted].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Abandoned, Self::Deleted].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -84,7 +81,7 @@ mod tests {
 
     #[test]
     fn kinds_are_stored_by_name() {
-        for kind in [Kind::Activated, Kind::Abandoned, Kind::Deleted] {
+        for kind in [Kind::Abandoned, Kind::Deleted] {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
     }

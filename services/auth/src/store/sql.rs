@@ -86,7 +86,7 @@ impl AuthStore for Sql {
         }
     }
 
-    async fn activate(&self, session: &NewSession, outbox_id: Uuid) -> Result<bool, Error> {
+    async fn activate(&self, session: &NewSession) -> Result<bool, Error> {
         let mut tx = begin(&self.write).await?;
         let activated = sqlx::query("UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending'")
             .bind(session.account.0)
@@ -95,7 +95,6 @@ impl AuthStore for Sql {
         if activated.rows_affected() == 0 || !insert_session(&mut tx, session).await? {
             return Ok(false);
         }
-        tell(&mut tx, outbox_id, Kind::Activated, session.account, session.create_time).await?;
         tx.commit().await?;
         Ok(true)
     }

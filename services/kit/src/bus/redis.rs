@@ -62,7 +62,7 @@ impl Redis {
             outbox: Outbox::default(),
             started: Instant::now(),
             canary: watch::Sender::new(None),
-            failure: Mutex::default(),
+            failure: Mutex::new("no answer yet".to_owned()),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(stay_linked(Arc::clone(&shared), ambient.clone()));
@@ -145,8 +145,9 @@ async fn stay_linked(shared: Arc<Shared>, ambient: Ambient) {
 /// While the canary does not come back, whatever was published may be lost: all listeners are told to look at
 /// everything, each `poll_interval` or somewhat sooner, so that replicas do not all ask the database at once.
 ///
-/// The price is a query a stream and interval, whether something has moved or not: 5 000 streams of a replica at
-/// 2 s are 2 500 small index reads a second. That is for the time without Redis, not a way to run.
+/// The price is a query a stream and interval, whether something has moved or not (two, where its hub hears its two
+/// channels apart): 5 000 streams of a replica at 2 s are 2 500 small index reads a second or more. That is for the
+/// time without Redis, not a way to run.
 async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, ambient: Ambient) {
     let mut canary = shared.canary.subscribe();
     // The first link takes a moment; that alone is nothing to tell.

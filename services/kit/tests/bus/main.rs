@@ -126,9 +126,19 @@ async fn a_redis_that_says_nothing_counts_as_gone() {
     until_connected(&*bus, false).await;
     redis.signal("CONT");
     until_connected(&*bus, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_cut_connection_everybody_is_told_to_look() {
+    let redis = Redis::start(&[]);
+    let bus = open(redis.url(), false);
+    let mut listener = bus.listen("c");
+    until_connected(&*bus, true).await;
+    settle(&mut listener).await;
     redis.ask(&["FLUSHALL"]);
+    assert!(timeout(QUIET, listener.next()).await.is_err(), "nothing of ours is stored there");
     redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    until_connected(&*bus, false).await;
+    assert_eq!(timeout(SOON, listener.next()).await.unwrap(), Heard::Missed);
     until_connected(&*bus, true).await;
 }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod bench;
+mod changes;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod delivery;
@@ -11,4 +12,5 @@ mod limits;
 #[path = "../../../kit/tests/support/mesh.rs"]
 #[expect(dead_code, reason = "what the tests of other services use of it too")]
 mod mesh;
+mod methods;
 mod store;

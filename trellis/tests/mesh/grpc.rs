@@ -5,7 +5,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// A connection.
 #[derive(Clone)]
@@ -35,15 +35,15 @@ impl Raw {
         if let Some(status) = Status::from_header_map(response.headers()) {
             return status;
         }
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            match frame.map(|frame| frame.into_trailers()) {
-                Ok(Ok(trailers)) => return Status::from_header_map(&trailers).unwrap(),
-                // A message: whatever comes later, the call was accepted.
-                Ok(Err(_)) => return Status::ok(""),
-                Err(error) => return Status::unknown(error.to_string()),
+        match response.into_body().frame().await {
+            // A message: whatever comes later, the call was accepted.
+            Some(Ok(frame)) if frame.is_data() => Status::ok(""),
+            Some(Ok(frame)) => {
+                let status = frame.trailers_ref().and_then(Status::from_header_map);
+                status.unwrap_or_else(|| Status::unknown("the trailers hold no status"))
             }
+            Some(Err(error)) => Status::unknown(error.to_string()),
+            None => Status::unknown("the answer has no status"),
         }
-        Status::new(Code::Unknown, "the answer has no status")
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use answer::{Answer, Source};
 
 /// What is sent to a caller. It has no errors: a failure in the middle becomes the caller's own kind of
 /// trailers.
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers, and a box would be an allocation for each")]
 pub(crate) enum Outgoing {
     /// Known as a whole.
     Full(Full<Bytes>),

@@ -9,11 +9,14 @@ use kit::{
     error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::{Decision, address_key},
+    record::{Call, code_of},
     server::parse_timeout,
+    trace::{self, TraceContext},
 };
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use crate::{
     Gateway,
@@ -24,6 +27,9 @@ use crate::{
     upstream::Failure,
 };
 
+/// The histogram of the gateway's calls, by method and status.
+const SECONDS: &str = "gateway_call_duration_seconds";
+
 /// Answers a call in the caller's protocol, whatever comes of it.
 pub(crate) async fn answer(
     gateway: &Gateway,
@@ -31,20 +37,27 @@ pub(crate) async fn answer(
     spoken: Spoken,
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
-    let started = Instant::now();
+    let path = request.uri().path();
     // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
-    let known = gateway.routes.find(request.uri().path());
-    let label = known.map_or_else(|| "unknown".to_owned(), |_| request.uri().path().to_owned());
-    let response = match forward(gateway, known, client, &spoken, request).await {
-        Ok(response) => response,
-        Err(status) => refuse(&status, &spoken),
-    };
-    let code = response.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |s| Code::from_bytes(s.as_bytes()));
-    let elapsed = started.elapsed();
-    tracing::debug!(rpc.method = label, rpc.code = ?code, duration_ms = elapsed.as_secs_f64() * 1e3, "call");
-    metrics::histogram!("gateway_call_duration_seconds", "rpc_method" => label, "rpc_code" => format!("{code:?}"))
-        .record(elapsed.as_secs_f64());
-    response
+    let known = gateway.routes.find(path);
+    let label = if known.is_some() { path.to_owned() } else { "unknown".to_owned() };
+    let span = tracing::info_span!(
+        "call",
+        otel.kind = "server",
+        otel.name = label,
+        rpc.system.name = "grpc",
+        rpc.method = label,
+        rpc.response.status_code = tracing::field::Empty,
+    );
+    let trace = trace::begin(&span, request.headers());
+    let mut call = Call::begin(SECONDS, label, span.clone(), trace);
+    call.address = Some(client);
+    call.quiet = known.is_some_and(|method| matches!(method.target, Target::Here(_)));
+    let steps = forward(gateway, known, client, &spoken, request, trace, &mut call);
+    match steps.instrument(span).await {
+        Ok(head) => translate(head, &spoken, call),
+        Err(status) => refuse(&status, &spoken, &mut call),
+    }
 }
 
 /// The steps of a call, in their order.
@@ -54,7 +67,9 @@ async fn forward(
     client: IpAddr,
     spoken: &Spoken,
     mut request: Request<Incoming>,
-) -> Result<Response<Outgoing>, Status> {
+    trace: TraceContext,
+    call: &mut Call,
+) -> Result<Head, Status> {
     // What is it? A protocol that cannot answer properly is refused before anything is done.
     let method =
         method.ok_or_else(|| error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))?;
@@ -66,6 +81,7 @@ async fn forward(
     keep_cookie(gateway, method, &mut request)?;
     // Who is calling, and may they? The service asks again.
     let proof = access::authenticate(request.headers(), &gateway.surroundings.keys, None).await;
+    call.user = proof.caller.user.as_ref().map(|user| user.id);
     access::authorise(&method.access, &proof)?;
     // How often? Before anything is sent, after the identity that is counted by.
     admit(gateway, method, client, &proof, request.uri().path()).await?;
@@ -73,6 +89,7 @@ async fn forward(
     let deadline = deadline(method, &request);
     // Only what belongs to the call travels on.
     headers::enter(request.headers_mut(), spoken.upstream_type());
+    request.headers_mut().insert(trace::HEADER, trace.header());
     if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
         request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
@@ -82,7 +99,6 @@ async fn forward(
         Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
         None => sending.await,
     }
-    .map(|answer| translate(answer, method, spoken))
 }
 
 fn keep_cookie(gateway: &Gateway, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
@@ -121,7 +137,12 @@ fn deadline(method: &Method, request: &Request<Incoming>) -> Option<Instant> {
 }
 
 /// An answer's head, and where the rest comes from.
-type Head = (http::response::Parts, Answer);
+struct Head {
+    parts: http::response::Parts,
+    source: Source,
+    deadline: Option<Instant>,
+    is_foreign: bool,
+}
 
 async fn send(
     gateway: &Gateway,
@@ -145,8 +166,7 @@ async fn send(
             let request = request.map(|body| incoming(body, protocol, &broken));
             let Ok(response) = here.clone().oneshot(request).await;
             let (parts, body) = response.into_parts();
-            let has_status = parts.headers.contains_key(Status::GRPC_STATUS);
-            return Ok((parts, Answer::new(Source::Here(body), protocol, has_status, deadline)));
+            return Ok(Head { parts, source: Source::Here(body), deadline, is_foreign: false });
         }
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -155,8 +175,8 @@ async fn send(
     let sent = upstream.send(request.map(|body| incoming(body, protocol, &broken))).await;
     let (response, place) = sent.map_err(|failure| failed(&failure, &broken))?;
     let (parts, body) = response.into_parts();
-    let has_status = parts.headers.contains_key(Status::GRPC_STATUS);
-    Ok((parts, Answer::new(Source::Remote(body, place), protocol, has_status, deadline)))
+    let is_foreign = matches!(method.target, Target::Foreign(_));
+    Ok(Head { parts, source: Source::Remote(body, place), deadline, is_foreign })
 }
 
 fn incoming(body: Incoming, protocol: Protocol, broken: &Broken) -> Body {
@@ -193,17 +213,19 @@ pub(crate) fn too_late() -> Status {
 }
 
 /// The upstream's answer in the caller's protocol.
-fn translate((mut parts, answer): Head, method: &Method, spoken: &Spoken) -> Response<Outgoing> {
-    let is_grpc =
-        parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+fn translate(head: Head, spoken: &Spoken, mut call: Call) -> Response<Outgoing> {
+    let Head { mut parts, source, deadline, is_foreign } = head;
+    let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
     if parts.status != StatusCode::OK || !is_grpc {
-        return refuse(&not_grpc(parts.status), spoken);
+        return refuse(&not_grpc(parts.status), spoken, &mut call);
     }
     headers::leave(&mut parts.headers, spoken.answer_type());
-    if matches!(method.target, Target::Foreign(_)) {
+    if is_foreign {
         headers::drop_cookies(&mut parts.headers);
     }
-    let mut response = Response::new(Outgoing::Answer(answer));
+    let early = code_of(&parts.headers);
+    let mut response = Response::new(Outgoing::Answer(Answer::new(source, spoken.protocol, early, deadline, call)));
     *response.headers_mut() = parts.headers;
     response
 }
@@ -221,7 +243,8 @@ fn not_grpc(status: StatusCode) -> Status {
     error::status(code, "NOT_GRPC", "the service's answer was no gRPC")
 }
 
-fn refuse(status: &Status, spoken: &Spoken) -> Response<Outgoing> {
+fn refuse(status: &Status, spoken: &Spoken, call: &mut Call) -> Response<Outgoing> {
+    call.end(status.code());
     let mut response = Response::new(Outgoing::empty());
     let headers = response.headers_mut();
     // An Err would say that the message does not fit into a header; ours do.

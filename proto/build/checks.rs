@@ -75,7 +75,7 @@ fn check_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String,
     }
     lines.extend(nested(field, &place));
     if ignore_zero {
-        lines = vec![format!("if self.{name} != Default::default() {{ {} }}", lines.join(" "))];
+        lines = vec![format!("if rules::is_set(&self.{name}) {{ {} }}", lines.join(" "))];
     }
     Ok(lines.iter().map(|line| format!("        {line}\n")).collect())
 }
@@ -151,9 +151,9 @@ fn scalar_rules(
             ("string", rule @ ("email" | "uuid"), Value::Bool(true)) => {
                 format!("rules::string_{rule}({by_reference}")
             }
-            ("int32" | "int64" | "uint32" | "uint64", rule @ ("lt" | "lte" | "gt" | "gte"), n) => {
+            ("int32" | "int64" | "uint32" | "uint64", rule @ ("lte" | "gte"), n) => {
                 format!(
-                    "rules::{kind}_{rule}(i128::from({by_value}), {}",
+                    "rules::{rule}(i128::from({by_value}), {}, \"{kind}.{rule}\"",
                     number(n).ok_or_else(|| unknown(field, rule))?
                 )
             }

@@ -108,10 +108,11 @@ def texts(rules):
     return found
 
 
-def numbers(rules):
+def numbers(rules, bits):
     bounds = [value for _, value in rules.ListFields()]
     near = {bound + step for bound in bounds for step in (-1, 0, 1)}
-    return sorted(n for n in near | {0, 1, -(2**31), 2**31 - 1} if -(2**31) <= n < 2**31)
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return sorted(n for n in near | {0, 1, least, most} if least <= n <= most)
 
 
 def enum_numbers(field):
@@ -124,10 +125,17 @@ def scalars(field, rules):
     if field.type == FieldDescriptor.TYPE_STRING:
         return texts(rules.string)
     if field.type == FieldDescriptor.TYPE_INT32:
-        return numbers(rules.int32)
+        return numbers(rules.int32, 32)
+    if field.type == FieldDescriptor.TYPE_INT64:
+        return numbers(rules.int64, 64)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return [False, True]
     if field.type == FieldDescriptor.TYPE_ENUM:
         return enum_numbers(field)
     if field.type == FieldDescriptor.TYPE_MESSAGE:
+        if not field.message_type.full_name.startswith("trellis."):
+            # Masks and times: other people's messages, without rules of ours.
+            return [message_class(field.message_type.full_name)()]
         return list(instances(field.message_type))
     raise SystemExit(f"oracle.py makes no values of the type of {field.full_name} yet")
 

@@ -173,9 +173,13 @@ class MeshTest(unittest.TestCase):
             self.assertNotIn(b"secret", answer)
             self.assertNotIn(b"@", answer)
 
-    def test_directory_finds_by_the_beginning_of_a_handle(self):
-        found = self.bob.call("users", "ListUsers", handle_prefix="ad").users
-        self.assertEqual([user.handle for user in found], ["ada"])
+    def test_directory_shows_strangers_by_their_exact_handle_only(self):
+        def found(prefix):
+            return [user.handle for user in self.bob.call("users", "ListUsers", handle_prefix=prefix).users]
+
+        self.assertEqual(found("ada"), ["ada"])
+        self.ada.talk_to(self.bob)
+        self.assertEqual(found("ad"), ["ada"])
 
     # Messages
 

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     },
     /// Prints the effective configuration, secrets masked.
     Config,
+    /// Prints every method with the policy that is in force, and where it comes from.
+    Policy,
     /// Makes keys.
     Keys {
         #[command(subcommand)]

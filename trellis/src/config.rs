@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kit::{config, limits::Limits, shutdown, telemetry};
+use kit::{bus, config, limits::Limits, shutdown, telemetry, trace};
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: String,
     /// What is logged.
     pub(crate) log: telemetry::Config,
+    /// Where traces go.
+    pub(crate) trace: trace::Config,
     /// What a process accepts.
     pub(crate) limits: Limits,
     /// The way down.
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) identity: Identity,
     /// Where the other services are, when this process runs one.
     pub(crate) peers: Peers,
+    /// What replicas share.
+    pub(crate) redis: bus::Config,
     /// Profiles.
     pub(crate) users: users::Config,
     /// Accounts and sessions.
@@ -111,7 +115,7 @@ impl Config {
         ];
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
-            None => Ok(()),
+            None => self.redis.check().map_err(|error| format!("configuration: {error}")),
         }
     }
 

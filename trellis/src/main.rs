@@ -10,6 +10,7 @@ mod identities;
 mod keys;
 mod listeners;
 mod part;
+mod policy;
 mod process;
 mod signals;
 mod stores;
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Gateway) => serve(&load()?, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
         Some(Command::Config) => say(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
+        Some(Command::Policy) => say(&policy::print(&load()?)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;
@@ -55,14 +57,21 @@ fn run(cli: Cli) -> Result<(), String> {
 }
 
 fn serve(config: &Config, parts: &[Part]) -> Result<(), String> {
-    kit::telemetry::start(&config.log)?;
-    runtime()?.block_on(process::run(config, parts))
+    let service = if let [part] = parts { part.name() } else { "mesh" };
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
+        process::run(config, parts).await
+    });
+    // While the runtime lives: the exporter needs it.
+    kit::trace::flush();
+    ended
 }
 
 fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
-    kit::telemetry::start(&config.log)?;
     let wanted = |service| services.is_empty() || services.contains(&service);
     runtime()?.block_on(async {
+        kit::telemetry::start(&config.log, &config.trace, "trellis-migrate")?;
         let mut stores = Stores::new(config);
         if wanted(Service::Users) {
             stores.users().await?;

@@ -78,12 +78,16 @@ impl<'a> Process<'a> {
         let addresses = Service::ALL.map(|service| (service, listeners.address(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let auth = peer(&addresses, Service::Auth, &identities, me)?;
+        let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
+        let shutdown = Shutdown::new();
+        let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
+        tokio::spawn(keys.follow(&*bus, shutdown.clone()));
         Ok(Self {
             config,
-            shutdown: Shutdown::new(),
+            shutdown,
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?),
-            keys: Arc::new(KeySet::new(FromAuth(auth), ambient.clone())),
-            bus: Arc::new(bus::Local::default()),
+            keys,
+            bus,
             limiter: Arc::new(limiter::Local::new(Arc::clone(&ambient.clock))),
             identities,
             addresses,
@@ -119,7 +123,12 @@ impl<'a> Process<'a> {
         let name = service.name();
         match service {
             Service::Users => {
-                let users = Users { store: stores.users().await?, ambient };
+                let users = Users {
+                    config: self.config.users.clone(),
+                    store: stores.users().await?,
+                    messaging: self.peer(Service::Messaging, part)?,
+                    ambient,
+                };
                 let readiness = self.watch(name, &surroundings, users.needs());
                 let serving = users.serve(surroundings, readiness, listener, shutdown);
                 self.running.spawn(async move { (name, serving.await) });
@@ -130,6 +139,8 @@ impl<'a> Process<'a> {
                     store: stores.auth().await?,
                     keys: stores.auth_keys()?,
                     users: self.peer(Service::Users, part)?,
+                    messaging: self.peer(Service::Messaging, part)?,
+                    bus: Arc::clone(&self.bus),
                     limiter: Arc::clone(&self.limiter),
                     ambient,
                 };
@@ -181,6 +192,9 @@ impl<'a> Process<'a> {
     }
 
     fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> kit::health::Readiness {
+        // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
+        let bus = Arc::clone(&self.bus);
+        let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
         let readiness = server::readiness(surroundings, needs, &self.shutdown);
         self.shown.insert(name, readiness.clone());
         readiness

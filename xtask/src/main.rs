@@ -1,7 +1,7 @@
 //! `cargo xtask`: the chores of this repository, each one command on a machine that has only Rust.
 
 mod checks;
-mod gen_web;
+mod generate;
 mod postgres;
 mod process;
 mod provision;
@@ -28,7 +28,8 @@ Commands:
         Installs what is missing (as root or with sudo; else names the command), starts a private PostgreSQL
         and Redis, and runs all tests: Rust, the Python client, the browser. --only may be repeated.
   ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
-  gen   Rewrites what is generated and committed: web/client/src/gen and web/console/dist.
+  gen   Rewrites what is generated and committed: web/client/src/gen, web/console/dist,
+        docs/access.md.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         _ if wants_help => return help(),
         "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
-        "gen" => none(rest).and_then(|()| gen_web::run(&Session::start()?)),
+        "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; see cargo xtask help")),
     };
     match outcome {

@@ -146,9 +146,12 @@ fn with_servers(
     environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
 
     let postgres = Postgres::start(session, scratch, &Need::Postgres.found()?)?;
-    let redis = Redis::start(session, scratch, &Need::Redis.found()?)?;
+    let redis_server = Need::Redis.found()?;
+    let redis = Redis::start(session, scratch, &redis_server)?;
     environment.set("TRELLIS_TEST_POSTGRES", &postgres.url);
     environment.set("TRELLIS_TEST_REDIS", &redis.url);
+    // Some tests stop and empty theirs.
+    environment.set_path("TRELLIS_TEST_REDIS_SERVER", &redis_server);
     rust::test(session, environment, &options.cargo)
 }
 

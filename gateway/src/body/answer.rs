@@ -9,7 +9,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use kit::error;
+use kit::{
+    error,
+    record::{Call, code_of},
+};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -31,23 +34,38 @@ pub(crate) enum Source {
 pub(crate) struct Answer {
     source: Source,
     protocol: Protocol,
-    /// A status came in the headers: the body may end without trailers.
-    has_status: bool,
+    /// The status that came in the headers: the body may end without trailers.
+    early: Option<Code>,
     deadline: Option<Instant>,
     /// Made when the answer lets wait for the first time: most answers do not.
     timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
+    /// Told how the answer ended.
+    call: Call,
 }
 
 impl Answer {
-    pub(crate) fn new(source: Source, protocol: Protocol, has_status: bool, deadline: Option<Instant>) -> Self {
-        Self { source, protocol, has_status, deadline, timer: None, ended: false }
+    pub(crate) fn new(
+        source: Source,
+        protocol: Protocol,
+        early: Option<Code>,
+        deadline: Option<Instant>,
+        call: Call,
+    ) -> Self {
+        let mut answer = Self { source, protocol, early, deadline, timer: None, ended: false, call };
+        if let Some(code) = early
+            && answer.is_end()
+        {
+            // Nobody asks a body that is at its end.
+            answer.call.end(code);
+        }
+        answer
     }
 
     /// Nothing more will come, not even trailers.
     pub(super) fn is_end(&self) -> bool {
         self.ended
-            || self.has_status
+            || self.early.is_some()
                 && match &self.source {
                     Source::Remote(body, _) => body.is_end_stream(),
                     Source::Here(body) => body.is_end_stream(),
@@ -71,8 +89,13 @@ impl Answer {
                 let message = "the answer was cut off; what came before this is incomplete";
                 self.end(&error::status(Code::Unavailable, "ANSWER_CUT", message))
             }
-            Poll::Ready(None) if self.has_status => return Poll::Ready(None),
-            Poll::Ready(None) => self.end(&no_status()),
+            Poll::Ready(None) => match self.early {
+                Some(code) => {
+                    self.call.end(code);
+                    return Poll::Ready(None);
+                }
+                None => self.end(&no_status()),
+            },
         };
         Poll::Ready(Some(frame))
     }
@@ -87,7 +110,7 @@ impl Answer {
             Ok(data) if self.protocol == Protocol::WebText => Frame::data(text::encode(&data)),
             Ok(data) => Frame::data(data),
             Err(frame) => match frame.into_trailers() {
-                Ok(trailers) if self.has_status || trailers.contains_key(Status::GRPC_STATUS) => {
+                Ok(trailers) if self.early.is_some() || trailers.contains_key(Status::GRPC_STATUS) => {
                     self.trailers(trailers)
                 }
                 _ => self.end(&no_status()),
@@ -104,6 +127,7 @@ impl Answer {
 
     fn trailers(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         self.ended = true;
+        self.call.end(code_of(&trailers).or(self.early).unwrap_or(Code::Unknown));
         match self.protocol {
             Protocol::Grpc => Frame::trailers(trailers),
             Protocol::Web => Frame::data(trailer_frame(&trailers)),

@@ -47,6 +47,11 @@ pub(super) fn string_max_bytes(value: &str, n: usize, path: &Path<'_>, report: &
     }
 }
 
+/// Whether a field holds more than its type's zero, which `IGNORE_IF_ZERO_VALUE` asks.
+pub(super) fn is_set<T: Default + PartialEq>(value: &T) -> bool {
+    *value != T::default()
+}
+
 pub(super) fn string_not_contains(value: &str, part: &str, path: &Path<'_>, report: &mut Report) {
     if value.contains(part) {
         report.add(path, "string.not_contains", format!("must not contain {part:?}"));
@@ -120,15 +125,17 @@ pub(super) fn string_pattern(value: &str, pattern: &Pattern, path: &Path<'_>, re
     }
 }
 
-pub(super) fn int32_gte(value: i128, n: i128, path: &Path<'_>, report: &mut Report) {
-    if value < n {
-        report.add(path, "int32.gte", format!("must be at least {n}"));
+// The numbers of all integer types, as i128.
+
+pub(super) fn lte(value: i128, n: i128, rule: &'static str, path: &Path<'_>, report: &mut Report) {
+    if value > n {
+        report.add(path, rule, format!("must be at most {n}"));
     }
 }
 
-pub(super) fn int32_lte(value: i128, n: i128, path: &Path<'_>, report: &mut Report) {
-    if value > n {
-        report.add(path, "int32.lte", format!("must be at most {n}"));
+pub(super) fn gte(value: i128, n: i128, rule: &'static str, path: &Path<'_>, report: &mut Report) {
+    if value < n {
+        report.add(path, rule, format!("must be at least {n}"));
     }
 }
 

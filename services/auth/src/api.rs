@@ -1,133 +1,63 @@
 //! The gRPC face: messages to domain types, the steps of each method, domain types to messages.
 
+mod credentials;
+mod sessions;
 mod sign_up;
 mod tokens;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use kit::{
-    Context, error,
-    limiter::{Decision, Quota, address_key},
-};
+use kit::{Context, error};
 use proto::auth::v1::{
-    GetJwksRequest, GetJwksResponse, Jwk, RefreshTokenRequest, RefreshTokenResponse, SignInRequest, SignInResponse,
-    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
+    ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
+    GetJwksResponse, Jwk, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
+    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
+    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
-use ring::digest::{SHA256, digest};
+use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 use zeroize::Zeroizing;
 
 use crate::{
     Auth, cookie,
-    domain::{Account, Email, NewSession, RefreshToken, SessionId, State},
+    domain::{Client, Email},
     password::Hasher,
-    store::{Continued, Refreshed, Successor},
 };
 use tokens::Delivery;
-
-/// Sign-ins to one account from one address: room for mistakes, none for guessing (OWASP ASVS 5, 6.3.1).
-const BY_ACCOUNT_AND_ADDRESS: (u32, Duration) = (10, Duration::from_secs(15 * 60));
-/// Sign-ins to one account from anywhere. Wide, because it lets strangers keep the owner out.
-const BY_ACCOUNT: (u32, Duration) = (100, Duration::from_secs(3_600));
 
 pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
+    /// Wakes who carries out what the outbox says.
+    told: Arc<Notify>,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth) -> Arc<Self> {
+    pub(crate) fn new(auth: Auth, told: Arc<Notify>) -> Arc<Self> {
         let hasher = Hasher::new(auth.config.hashing_threads, auth.config.hashing_queue, auth.ambient.clone());
-        Arc::new(Self { auth, hasher })
-    }
-
-    /// Counts an attempt, before anything is looked up: the answer is the same whether the account exists.
-    async fn count_attempt(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
-        let account = Zeroizing::new(email.as_str().to_owned());
-        let account: String = digest(&SHA256, account.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        let from = address.map_or_else(|| "unknown".to_owned(), address_key);
-        let limits = [
-            (format!("auth:sign-in {account} {from}"), BY_ACCOUNT_AND_ADDRESS),
-            (format!("auth:sign-in {account}"), BY_ACCOUNT),
-        ];
-        for (key, (attempts, period)) in limits {
-            let quota = Quota::new(attempts, period, attempts);
-            if let Decision::Refused { retry_after } = self.auth.limiter.decide(&key, quota, 1).decision().await {
-                let message = "too many attempts to sign in to this account; wait as retry-after says";
-                return Err(error::exhausted("RATE_LIMITED", message, retry_after));
-            }
-        }
-        Ok(())
-    }
-
-    /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.
-    async fn prove(&self, email: &Email, password: String) -> Result<Account, Status> {
-        let password = Zeroizing::new(password);
-        let account = self.auth.store.find_by_email(email).await?.filter(|account| account.state == State::Active);
-        let hashed = account.as_ref().map(|account| account.password.clone());
-        let proved = self.hasher.verify(password.clone(), hashed).await?;
-        let account = account.filter(|_| proved).ok_or_else(bad_credentials)?;
-        if Hasher::is_outdated(&account.password) {
-            let renewed = self.hasher.hash(password).await?;
-            self.auth.store.rehash(account.id, &account.password, &renewed).await?;
-        }
-        Ok(account)
-    }
-
-    /// A session that begins now, and its first token.
-    fn new_session(&self, account: &Account) -> (NewSession, RefreshToken) {
-        let now = self.auth.ambient.now();
-        let token = RefreshToken::generate(&self.auth.ambient);
-        let session = NewSession {
-            id: SessionId(self.auth.ambient.new_id()),
-            account: account.id,
-            token: token.hash(),
-            create_time: now,
-            expire_time: self.auth.lifetimes().end(now, now),
-        };
-        (session, token)
-    }
-
-    async fn present(&self, token: &RefreshToken) -> Result<(Continued, RefreshToken), Status> {
-        let Auth { store, keys, ambient, .. } = &self.auth;
-        let (presented, successor) = (token.hash(), RefreshToken::generate(ambient));
-        let sealed = keys.seal.seal(&successor, &presented, ambient);
-        let offered = Successor { hash: successor.hash(), sealed };
-        match store.refresh(&presented, &offered, ambient.now(), self.auth.lifetimes()).await? {
-            Refreshed::Rotated(session) => Ok((session, successor)),
-            Refreshed::Repeated(session, sealed) => {
-                let again = keys.seal.open(&sealed, &presented).ok_or_else(not_in_force)?;
-                Ok((session, again))
-            }
-            Refreshed::Revoked => {
-                tracing::warn!("an old refresh token was presented; its session was ended");
-                metrics::counter!("auth_refresh_tokens_reused_total").increment(1);
-                let message = "the refresh token was used before; the session was ended, sign in again";
-                Err(error::status(Code::Unauthenticated, "REFRESH_TOKEN_REUSED", message))
-            }
-            Refreshed::Refused => Err(not_in_force()),
-        }
+        Arc::new(Self { auth, hasher, told })
     }
 }
 
 #[async_trait]
 impl AuthService for Api {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<SignUpResponse>, Status> {
-        let context = Context::of(&request);
+        let (context, client) = (Context::of(&request), client(&request));
         let request = request.into_inner();
         let delivery = request.refresh_delivery();
-        let (session, token) = self.open_account(&context, request).await?;
+        let (session, token) = self.open_account(&context, client, request).await?;
         let (tokens, metadata) = self.tokens(session, token, delivery.into()).await?;
         Ok(respond(SignUpResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
-        let context = Context::of(&request);
+        let (context, client) = (Context::of(&request), client(&request));
         let request = request.into_inner();
         let (delivery, email) = (request.refresh_delivery(), Email::new(&request.email));
         self.count_attempt(&email, context.caller.address).await?;
-        let account = self.prove(&email, request.password).await?;
-        let (session, token) = self.new_session(&account);
+        let account = self.auth.store.find_by_email(&email).await?;
+        let account = self.prove(account, Zeroizing::new(request.password)).await?;
+        let (session, token) = self.new_session(&account, client);
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());
         }
@@ -141,7 +71,7 @@ impl AuthService for Api {
     ) -> Result<Response<RefreshTokenResponse>, Status> {
         let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
         let presented = match token {
-            Some(token) => self.present(&token).await,
+            Some(token) => self.present(&token, &client(&request)).await,
             None => Err(not_in_force()),
         };
         let (session, successor) = presented.map_err(|status| delivery.forget(status))?;
@@ -153,7 +83,7 @@ impl AuthService for Api {
         let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
         let mut metadata = MetadataMap::new();
         if let Some(token) = token {
-            self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?;
+            self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?);
             // A cookie beside a token in the body may be another session's, which goes on.
             if delivery == Delivery::Cookie {
                 cookie::clear(&mut metadata);
@@ -169,12 +99,62 @@ impl AuthService for Api {
         };
         Ok(Response::new(GetJwksResponse { keys: self.auth.keys.jwks().into_iter().map(wire).collect() }))
     }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let context = Context::of(&request);
+        self.sessions(context.user()?, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<RevokeSessionRequest>,
+    ) -> Result<Response<RevokeSessionResponse>, Status> {
+        let context = Context::of(&request);
+        self.end_session(context.user()?, &request.get_ref().session_id).await?;
+        Ok(Response::new(RevokeSessionResponse {}))
+    }
+
+    async fn revoke_all_sessions(
+        &self,
+        request: Request<RevokeAllSessionsRequest>,
+    ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
+        let context = Context::of(&request);
+        self.end_sessions(context.user()?, request.get_ref().keep_current).await?;
+        Ok(Response::new(RevokeAllSessionsResponse {}))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let context = Context::of(&request);
+        self.replace_password(&context, request.into_inner()).await?;
+        Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<DeleteAccountRequest>,
+    ) -> Result<Response<DeleteAccountResponse>, Status> {
+        let context = Context::of(&request);
+        self.close_account(&context, request.into_inner()).await?;
+        Ok(Response::new(DeleteAccountResponse {}))
+    }
 }
 
 fn respond<T>(message: T, metadata: MetadataMap) -> Response<T> {
     let mut response = Response::new(message);
     *response.metadata_mut() = metadata;
     response
+}
+
+/// What calls, as its owner will know it again.
+fn client<T>(request: &Request<T>) -> Client {
+    let name = request.metadata().get("user-agent").map(|name| String::from_utf8_lossy(name.as_bytes()));
+    Client::new(&name.unwrap_or_default(), Context::of(request).caller.address)
 }
 
 /// One answer for everything that can be wrong.

@@ -17,7 +17,8 @@ pub struct Config {
     pub pool_size: u32,
     /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: they are made in the data folder.
     pub keys_dir: String,
-    /// How long an access token is good: what a revocation may take to be felt everywhere.
+    /// How long an access token is good: what a revocation may take to be felt where the hint of it is lost. At most
+    /// an hour.
     pub access_lifetime: Span,
     /// How long a session lives without being used.
     pub refresh_lifetime: Span,
@@ -27,6 +28,9 @@ pub struct Config {
     pub refresh_grace: Span,
     /// How long the users service gets during a sign-up.
     pub users_timeout: Span,
+    /// How often the outbox is looked into without being told to: what a deletion may take to go on after a failure
+    /// elsewhere, at least.
+    pub outbox_interval: Span,
     /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core.
     pub hashing_threads: usize,
     /// Passwords that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
@@ -46,6 +50,7 @@ impl Default for Config {
             session_lifetime: days(180),
             refresh_grace: Span(Duration::from_secs(10)),
             users_timeout: Span(Duration::from_secs(5)),
+            outbox_interval: Span(Duration::from_secs(2)),
             hashing_threads: 0,
             hashing_queue: 64,
         }

@@ -1,5 +1,8 @@
 //! Types and rules of accounts and sessions.
 
+mod client;
+pub mod outbox;
+mod page;
 pub mod refresh;
 mod token;
 
@@ -8,6 +11,8 @@ use std::{fmt, time::Duration};
 use kit::Timestamp;
 use uuid::Uuid;
 
+pub use client::Client;
+pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
 
 /// The id of an account, and of its profile in users.
@@ -26,6 +31,11 @@ impl Email {
     /// The contract has checked the form. Case is not told apart: nobody has two accounts for `Ada@` and `ada@`.
     pub fn new(text: &str) -> Self {
         Self(text.trim().to_lowercase())
+    }
+
+    /// What stands in the place of a deleted account's address, which is free again. No address looks like it.
+    pub fn deleted(account: AccountId) -> Self {
+        Self(format!("deleted:{}", account.0))
     }
 
     /// For the statement that needs it.
@@ -81,6 +91,8 @@ pub struct Account {
     pub email: Email,
     /// The password, hashed.
     pub password: PasswordHash,
+    /// How often its owner has changed the password.
+    pub password_no: i64,
     /// Whether it may sign in.
     pub state: State,
     /// When it was created.
@@ -104,12 +116,31 @@ pub struct NewSession {
     pub id: SessionId,
     /// Whose.
     pub account: AccountId,
+    /// Which of the account's passwords opened it.
+    pub password_no: i64,
+    /// What opened it.
+    pub client: Client,
     /// The hash of its first token.
     pub token: TokenHash,
     /// When.
     pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
+}
+
+/// A session, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The id.
+    pub id: SessionId,
+    /// When it was opened.
+    pub create_time: Timestamp,
+    /// When it was refreshed last.
+    pub last_use_time: Timestamp,
+    /// When it ends unless it is used.
+    pub expire_time: Timestamp,
+    /// What used it last.
+    pub client: Client,
 }
 
 /// How long sessions live.

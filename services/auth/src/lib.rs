@@ -10,6 +10,7 @@ mod cookie;
 pub mod domain;
 pub mod keys;
 mod password;
+mod relay;
 pub mod store;
 mod sweep;
 
@@ -17,14 +18,17 @@ use std::{io, sync::Arc};
 
 use kit::{
     Ambient,
+    bus::Bus,
     client::Peer,
     health::{Needs, Readiness},
+    keys::LONGEST_ACCESS,
     limiter::RateLimiter,
     server::{self, Surroundings},
     shutdown::Shutdown,
 };
 use proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use tokio::net::TcpListener;
+use relay::Relay;
+use tokio::{net::TcpListener, sync::Notify};
 use tonic::service::Routes;
 
 pub use config::Config;
@@ -41,6 +45,10 @@ pub struct Auth {
     pub keys: Keys,
     /// Keeps the profiles.
     pub users: Peer,
+    /// Keeps the memberships.
+    pub messaging: Peer,
+    /// Carries the news of ended sessions.
+    pub bus: Arc<dyn Bus>,
     /// Counts attempts to sign in.
     pub limiter: Arc<dyn RateLimiter>,
     /// Time and randomness.
@@ -57,7 +65,7 @@ impl Auth {
         })
     }
 
-    /// Serves on `listener`, and sweeps, until the shutdown's drain is over.
+    /// Serves on `listener`, sweeps, and carries out what the outbox says, until the shutdown's drain is over.
     pub async fn serve(
         self,
         surroundings: Surroundings,
@@ -65,9 +73,14 @@ impl Auth {
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
+        if self.config.access_lifetime.0 > LONGEST_ACCESS {
+            return Err(io::Error::other("auth.access_lifetime: at most 1h, so that ended sessions can be remembered"));
+        }
         let most = surroundings.limits.message_bytes;
+        let told = Arc::new(Notify::new());
+        tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
-        let api = AuthServiceServer::from_arc(api::Api::new(self))
+        let api = AuthServiceServer::from_arc(api::Api::new(self, told))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await

@@ -12,11 +12,18 @@ use kit::{
 };
 use uuid::Uuid;
 
-use crate::domain::{Account, AccountId, Email, Lifetimes, NewSession, PasswordHash, SessionId, TokenHash};
+use crate::domain::{
+    Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, TokenHash,
+    outbox::{Backlog, Event},
+};
 
-/// The statements of the service.
+/// The statements of the service. Whatever touches several sessions of an account takes the account's row first, so
+/// that none opens or ends unseen meanwhile.
 #[async_trait]
-pub trait AuthStore: Send + Sync {
+pub trait AuthStore: Outbox {
+    /// The account, in whatever state.
+    async fn find(&self, id: AccountId) -> Result<Option<Account>, Error>;
+
     /// The account with this address, in whatever state.
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error>;
 
@@ -26,9 +33,9 @@ pub trait AuthStore: Send + Sync {
     /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
-    /// Activates a pending account, opens its first session and tells the outbox, all or nothing. `false`: it is
-    /// not pending (any more), and nothing was done.
-    async fn activate(&self, session: &NewSession, outbox_id: Uuid) -> Result<bool, Error>;
+    /// Activates a pending account and opens its first session, all or nothing. `false`: it is not pending (any
+    /// more), and nothing was done.
+    async fn activate(&self, session: &NewSession) -> Result<bool, Error>;
 
     /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
     /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask
@@ -47,7 +54,27 @@ pub trait AuthStore: Send + Sync {
     /// Replaces the password's hash, unless it was changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
-    /// Opens a session. `false`: the account is not active (any more).
+    /// Replaces the password's hash and ends all sessions but `keep`, all or nothing. Answers those that were ended;
+    /// `None`: the account is not active (any more), or `account` knows an older password, and nothing was done.
+    async fn change_password(
+        &self,
+        account: &Account,
+        new: &PasswordHash,
+        keep: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Vec<SessionId>>, Error>;
+
+    /// Deletes the account: its address, its password and its roles go, its sessions end, and the outbox is told,
+    /// all or nothing. Answers as `change_password` does.
+    async fn delete_account(
+        &self,
+        account: &Account,
+        now: Timestamp,
+        outbox_id: Uuid,
+    ) -> Result<Option<Vec<SessionId>>, Error>;
+
+    /// Opens a session. `false`: the account is not active (any more), or was proved by an older password. A session
+    /// that opens while its account is deleted or gets another password is either refused here or ended there.
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error>;
 
     /// Presents a refresh token: decides under the session's row lock, and stores what was decided.
@@ -55,12 +82,27 @@ pub trait AuthStore: Send + Sync {
         &self,
         presented: &TokenHash,
         successor: &Successor,
+        client: &Client,
         now: Timestamp,
         lifetimes: Lifetimes,
     ) -> Result<Refreshed, Error>;
 
-    /// Ends the session that the token belongs to, used or not. Nothing happens for an unknown one.
-    async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<(), Error>;
+    /// The account's sessions of a page that are in force `now`, and one more when there are more.
+    async fn list_sessions(&self, account: AccountId, page: &Page, now: Timestamp) -> Result<Vec<Session>, Error>;
+
+    /// Ends the session that the token belongs to, used or not, and answers it. Nothing happens for an unknown one.
+    async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error>;
+
+    /// Ends the session of the account, which may have ended before. `false`: the account has none such.
+    async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error>;
+
+    /// Ends all of the account's sessions but `keep`, and answers those that were in force.
+    async fn revoke_all(
+        &self,
+        account: AccountId,
+        keep: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, Error>;
 
     /// Erases sealed successors of tokens that were used before `before`.
     async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error>;
@@ -71,6 +113,23 @@ pub trait AuthStore: Send + Sync {
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;
+}
+
+/// What others must come to know, row by row. Several may take rows at once: no row is taken by two, unless the time
+/// that the first one took it for is over.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Takes the event that is due longest, so that nobody else gets it before `until`.
+    async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Event>, Error>;
+
+    /// Puts the event back until `due`, counted as taken `attempts` times; unless somebody else has taken it since.
+    async fn put_back(&self, event: &Event, attempts: i64, due: Timestamp) -> Result<(), Error>;
+
+    /// Forgets the event: it was carried out.
+    async fn remove(&self, event: &Event) -> Result<(), Error>;
+
+    /// How much is waiting, taken or not.
+    async fn backlog(&self) -> Result<Backlog, Error>;
 }
 
 /// The token that takes the presented one's place, should it be rotated.
@@ -90,7 +149,7 @@ pub enum Refreshed {
     /// An earlier successor is: sealed.
     Repeated(Continued, Vec<u8>),
     /// An old token: its session was ended now.
-    Revoked,
+    Revoked(SessionId),
     /// Nothing is in force.
     Refused,
 }

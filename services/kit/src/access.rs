@@ -29,6 +29,8 @@ pub struct Proof {
 pub enum Failure {
     /// It has ended: refresh it.
     Expired,
+    /// Its session was ended: sign in again.
+    Revoked,
     /// It is not ours.
     Invalid,
     /// There is no key to check it by yet.
@@ -60,6 +62,7 @@ async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
             return Proof { caller, failure: None };
         }
         Verdict::Expired => Failure::Expired,
+        Verdict::Revoked => Failure::Revoked,
         Verdict::Invalid => Failure::Invalid,
         Verdict::Undecided => Failure::Undecided,
     };
@@ -74,7 +77,7 @@ fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
 pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
     match access {
         Access::Public => Ok(()),
-        Access::SignedIn { roles, scopes } => signed_in(roles, scopes, proof),
+        Access::SignedIn { roles, scopes, .. } => signed_in(roles, scopes, proof),
         Access::Internal { callers } => match &proof.caller.service {
             Some(service) if callers.contains(service) => Ok(()),
             Some(_) => Err(denied("SERVICE_NOT_ALLOWED", "this service may not call the method")),
@@ -99,6 +102,7 @@ fn not_signed_in(failure: Option<Failure>) -> Status {
     match failure {
         None => refused("SIGN_IN_REQUIRED", "send an access token: authorization: Bearer …"),
         Some(Failure::Expired) => refused("TOKEN_EXPIRED", "the access token has expired; refresh it"),
+        Some(Failure::Revoked) => refused("SESSION_REVOKED", "the session was ended; sign in again"),
         Some(Failure::Invalid) => refused("TOKEN_INVALID", "the access token is not valid; sign in again"),
         Some(Failure::Undecided) => error::unavailable("the key set of access tokens"),
     }

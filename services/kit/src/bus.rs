@@ -1,13 +1,24 @@
 //! Wake-ups between the parts of the mesh. The bus carries hints, never data: whoever hears one looks into
 //! the database, and whoever misses one is told so.
+//!
+//! One process needs no more than [`Local`]. Replicas share a Redis ([`open`]); each hears its own signals at
+//! once all the same, without a round trip.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+mod channels;
+mod config;
+mod link;
+mod outbox;
+mod redis;
+mod wire;
+
+use std::sync::Arc;
 
 use tokio::sync::broadcast;
 use uuid::Uuid;
+
+use crate::Ambient;
+use channels::Channels;
+pub use config::Config;
 
 /// "`subject` has reached `reached`."
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +30,7 @@ pub struct Signal {
 }
 
 /// What a listener hears.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// A signal.
     Signal(Signal),
@@ -36,61 +47,48 @@ pub trait Bus: Send + Sync {
 
     /// Listens to `channel` from now on.
     fn listen(&self, channel: &'static str) -> Listener;
+
+    /// Whether signals of other processes come through now. While they do not, listeners hear
+    /// [`Heard::Missed`] again and again.
+    fn is_connected(&self) -> bool;
 }
 
 /// One listener's end.
-pub struct Listener(broadcast::Receiver<Signal>);
+pub struct Listener(broadcast::Receiver<Heard>);
 
 impl Listener {
     /// The next thing heard.
     pub async fn next(&mut self) -> Heard {
         match self.0.recv().await {
-            Ok(signal) => Heard::Signal(signal),
+            Ok(heard) => heard,
             Err(broadcast::error::RecvError::Lagged(_)) => Heard::Missed,
             Err(broadcast::error::RecvError::Closed) => Heard::Closed,
         }
     }
 }
 
-/// How many signals a listener may be behind before it hears [`Heard::Missed`].
-const BACKLOG: usize = 4_096;
+/// The bus that `config` asks for. A Redis need not be there yet. To be called inside the runtime.
+pub fn open(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
+    Ok(match config.server()? {
+        Some(server) => Arc::new(redis::Redis::start(server, config.poll_interval.0, ambient.clone())),
+        None => Arc::new(Local::default()),
+    })
+}
 
 /// A bus inside one process.
 #[derive(Default)]
-pub struct Local {
-    channels: Mutex<HashMap<&'static str, broadcast::Sender<Signal>>>,
-}
-
-impl Local {
-    fn channel(&self, name: &'static str) -> broadcast::Sender<Signal> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.entry(name).or_insert_with(|| broadcast::Sender::new(BACKLOG)).clone()
-    }
-}
+pub struct Local(Channels);
 
 impl Bus for Local {
     fn publish(&self, channel: &'static str, signal: Signal) {
-        // An Err says that nobody listens now, which is fine.
-        self.channel(channel).send(signal).ok();
+        self.0.tell(channel, Heard::Signal(signal));
     }
 
     fn listen(&self, channel: &'static str) -> Listener {
-        Listener(self.channel(channel).subscribe())
+        self.0.listen(channel)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_is_too_slow_hears_that_it_missed_something() {
-        let bus = Local::default();
-        let mut listener = bus.listen("c");
-        for reached in 0..=i64::try_from(BACKLOG).unwrap() {
-            bus.publish("c", Signal { subject: Uuid::nil(), reached });
-        }
-        assert_eq!(listener.next().await, Heard::Missed);
-        assert_eq!(listener.next().await, Heard::Signal(Signal { subject: Uuid::nil(), reached: 1 }));
+    fn is_connected(&self) -> bool {
+        true
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     error::chain,
     identity::{Identity, SERVICE_TOKEN},
+    trace,
 };
 
 /// How long a connection attempt may take.
@@ -61,8 +62,8 @@ impl Service<Request<Body>> for Peer {
         self.channel.poll_ready(cx)
     }
 
-    /// Adds what the callee verifies: our own token always; the user's token and what is left of the deadline
-    /// where the request's [`Context`] has them.
+    /// Adds what the callee verifies: our own token always; the user's token, what is left of the deadline and
+    /// the trace where the request's [`Context`] has them.
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = request.extensions_mut().remove::<Context>().unwrap_or_default();
         let headers = request.headers_mut();
@@ -74,6 +75,9 @@ impl Service<Request<Body>> for Peer {
         }
         if let Some(deadline) = context.deadline {
             headers.insert("grpc-timeout", timeout(deadline));
+        }
+        if let Some(trace) = context.trace {
+            headers.insert(trace::HEADER, trace.header());
         }
         self.channel.call(request)
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use crate::{Timestamp, error};
+use crate::{Timestamp, error, trace::TraceContext};
 
 /// A user, as a verified access token names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Context {
     pub caller: Caller,
     /// When the answer comes too late.
     pub deadline: Option<Instant>,
+    /// The call's place in its trace.
+    pub trace: Option<TraceContext>,
 }
 
 impl Context {
@@ -67,7 +69,7 @@ impl Context {
         let mut request = Request::new(message);
         let latest = Instant::now() + most;
         let deadline = Some(self.deadline.map_or(latest, |deadline| deadline.min(latest)));
-        request.extensions_mut().insert(Self { caller: self.caller.clone(), deadline });
+        request.extensions_mut().insert(Self { caller: self.caller.clone(), deadline, trace: self.trace });
         request
     }
 }

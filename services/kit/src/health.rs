@@ -27,9 +27,17 @@ const PATIENCE: u32 = 3;
 
 type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// What a process needs to be ready.
+/// What a process needs to be ready, and what it only shows.
 #[derive(Default)]
-pub struct Needs(Vec<(&'static str, Check)>);
+pub struct Needs(Vec<Need>);
+
+struct Need {
+    /// What the admin listener calls it.
+    name: &'static str,
+    check: Check,
+    /// Whether the process is not ready without it.
+    is_required: bool,
+}
 
 impl Needs {
     /// Needs nothing yet.
@@ -39,11 +47,27 @@ impl Needs {
 
     /// Adds a need under a name that the admin listener shows.
     #[must_use]
-    pub fn and<F>(mut self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn and<F>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.0.push((name, Box::new(move || Box::pin(check()))));
+        self.push(name, check, true)
+    }
+
+    /// Adds what the admin listener shows too, but what the process can do without.
+    #[must_use]
+    pub fn and_shown<F>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.push(name, check, false)
+    }
+
+    fn push<F>(mut self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static, is_required: bool) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.0.push(Need { name, check: Box::new(move || Box::pin(check())), is_required });
         self
     }
 }
@@ -60,7 +84,7 @@ impl Readiness {
     /// Starts watching. The task ends, not ready, when the shutdown begins.
     pub fn watch(needs: Needs, shutdown: Shutdown) -> Self {
         let (sender, ready) = watch::channel(false);
-        let shown = Arc::new(Mutex::new(needs.0.iter().map(|(name, _)| (*name, false)).collect()));
+        let shown = Arc::new(Mutex::new(needs.0.iter().map(|need| (need.name, false)).collect()));
         tokio::spawn(watch_needs(needs, Arc::clone(&shown), sender, shutdown.clone()));
         Self { ready, needs: shown, shutdown }
     }
@@ -113,12 +137,13 @@ async fn watch_needs(
     let mut failures = vec![PATIENCE; needs.0.len()];
     let watching = async {
         loop {
-            for ((name, check), failed) in needs.0.iter().zip(&mut failures) {
-                let met = tokio::time::timeout(TIMEOUT, check()).await.unwrap_or(false);
+            let mut ready = true;
+            for (need, failed) in needs.0.iter().zip(&mut failures) {
+                let met = tokio::time::timeout(TIMEOUT, (need.check)()).await.unwrap_or(false);
                 *failed = if met { 0 } else { failed.saturating_add(1) };
-                shown.lock().unwrap_or_else(PoisonError::into_inner).insert(name, *failed < PATIENCE);
+                shown.lock().unwrap_or_else(PoisonError::into_inner).insert(need.name, *failed < PATIENCE);
+                ready &= !need.is_required || *failed < PATIENCE;
             }
-            let ready = failures.iter().all(|failed| *failed < PATIENCE);
             sender.send_if_modified(|was| std::mem::replace(was, ready) != ready);
             tokio::time::sleep(PERIOD).await;
         }
@@ -137,4 +162,20 @@ pub async fn peer_is_serving(peer: Peer) -> bool {
     let request = HealthCheckRequest { service: String::new() };
     let answer = HealthClient::new(peer.channel()).check(request).await;
     answer.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_only_shown_keeps_nobody_from_being_ready() {
+        let needs = Needs::new().and("database", async || true).and_shown("bus", async || false);
+        let readiness = Readiness::watch(needs, Shutdown::new());
+        readiness.ready().await;
+        assert_eq!(readiness.needs(), BTreeMap::from([("bus", false), ("database", true)]));
+
+        let readiness = Readiness::watch(Needs::new().and("database", async || false), Shutdown::new());
+        assert!(tokio::time::timeout(PERIOD * 2, readiness.ready()).await.is_err());
+    }
 }

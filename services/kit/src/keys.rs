@@ -2,6 +2,11 @@
 //!
 //! The last good key set is kept while auth is away. An unknown key id causes at most one fetch a second,
 //! whatever strangers send. Verified tokens are remembered by a hash until they end.
+//!
+//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint
+//! and may be lost; an access token that nobody refused ends by itself, after 15 minutes by default.
+
+mod revoked;
 
 use std::{
     collections::HashMap,
@@ -16,11 +21,20 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+pub use revoked::LONGEST_ACCESS;
+use revoked::Revoked;
+use uuid::Uuid;
+
 use crate::{
     Ambient, Timestamp,
+    bus::{Bus, Heard},
     context::User,
     jwt::{self, AccessClaims},
+    shutdown::Shutdown,
 };
+
+/// The channel on which auth tells of sessions that it ended: each signal's subject is a session.
+pub const REVOKED: &str = "auth.revoked";
 
 /// A public key as RFC 7517 writes it; an EC key on P-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +76,8 @@ pub enum Verdict {
     Genuine(User),
     /// Genuine, but past its end.
     Expired,
+    /// Genuine, but its session was ended.
+    Revoked,
     /// Not ours, or not well formed.
     Invalid,
     /// No key set could be had yet to tell.
@@ -81,6 +97,7 @@ pub struct KeySet {
     /// When the last fetch began. Async, so that callers who wait for a fetch share it.
     fetched: tokio::sync::Mutex<Option<Timestamp>>,
     verified: Mutex<Generations>,
+    revoked: Revoked,
 }
 
 #[derive(Default)]
@@ -123,6 +140,44 @@ impl KeySet {
             known: RwLock::default(),
             fetched: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
+            revoked: Revoked::default(),
+        }
+    }
+
+    /// Refuses the session's access tokens from now on, and wakes who waits for its end.
+    pub fn revoke(&self, session: Uuid) {
+        self.revoked.insert(session, self.ambient.now());
+    }
+
+    /// Whether the session is known to have been ended.
+    pub fn is_revoked(&self, session: Uuid) -> bool {
+        self.revoked.contains(session)
+    }
+
+    /// Ends when the session is known to have been ended; streams wait for it.
+    pub async fn revoked(&self, session: Uuid) {
+        self.revoked.wait_for(session).await;
+    }
+
+    /// Takes in what auth tells on `bus`, from this call on and until the process is cut: run the answer beside
+    /// everything else, once a process.
+    pub fn follow(self: &Arc<Self>, bus: &dyn Bus, shutdown: Shutdown) -> impl Future<Output = ()> + Send + use<> {
+        let (keys, mut listener) = (Arc::clone(self), bus.listen(REVOKED));
+        let following = async move {
+            loop {
+                match listener.next().await {
+                    Heard::Signal(signal) => keys.revoke(signal.subject),
+                    // The access tokens of what was missed end by themselves.
+                    Heard::Missed => {}
+                    Heard::Closed => return,
+                }
+            }
+        };
+        async move {
+            tokio::select! {
+                () = following => {}
+                () = shutdown.cut() => {}
+            }
         }
     }
 
@@ -143,7 +198,7 @@ impl KeySet {
     pub fn recall(&self, token: &str) -> Option<Verdict> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let user = verified.get(&hash(token))?;
-        Some(self.in_time(user))
+        Some(self.in_force(user))
     }
 
     /// Verifies an access token.
@@ -167,15 +222,22 @@ impl KeySet {
         let verified = jwt::verify(token, Algorithm::ES256, key, jwt::AUDIENCE, Some(jwt::ISSUER));
         let Ok(claims) = verified else { return Verdict::Invalid };
         let user = user(claims);
-        let verdict = self.in_time(user.clone());
+        let verdict = self.in_force(user.clone());
         if matches!(verdict, Verdict::Genuine(_)) {
             self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(token), user);
         }
         verdict
     }
 
-    fn in_time(&self, user: User) -> Verdict {
-        if self.ambient.now() < user.expires { Verdict::Genuine(user) } else { Verdict::Expired }
+    /// What a genuine token is good for now.
+    fn in_force(&self, user: User) -> Verdict {
+        if self.is_revoked(user.session) {
+            Verdict::Revoked
+        } else if self.ambient.now() < user.expires {
+            Verdict::Genuine(user)
+        } else {
+            Verdict::Expired
+        }
     }
 
     fn known(&self) -> Arc<Known> {
@@ -228,3 +290,6 @@ pub fn bearer(header: &HeaderValue) -> Option<&str> {
     let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
+
+#[cfg(test)]
+mod tests;

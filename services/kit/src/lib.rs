@@ -18,11 +18,13 @@ pub mod keys;
 pub mod limiter;
 pub mod limits;
 pub mod policy;
+pub mod record;
 pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod trace;
 
 pub use context::{Caller, Context};
 pub use time::{Ambient, Timestamp};

@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
-use crate::time::Clock;
+use crate::{config::Span, time::Clock};
 
 /// A rule: `requests` of cost 1 in each period, `burst` of them at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
+    requests: u32,
+    period: Duration,
+    burst: u32,
     /// Microseconds that cost 1 takes to flow out.
     interval: i64,
     /// Microseconds that the bucket holds.
@@ -27,7 +30,17 @@ impl Quota {
     pub fn new(requests: u32, period: Duration, burst: u32) -> Self {
         let micros = i64::try_from(period.as_micros()).unwrap_or(i64::MAX).max(1);
         let interval = (micros / i64::from(requests.max(1))).max(1);
-        Self { interval, depth: interval.saturating_mul(i64::from(burst.max(1))) }
+        let (requests, burst) = (requests.max(1), burst.max(1));
+        Self { requests, period, burst, interval, depth: interval.saturating_mul(i64::from(burst)) }
+    }
+}
+
+/// As people say it: `600 in 1m, 100 at once`.
+impl std::fmt::Display for Quota {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let period = Span(self.period);
+        write!(f, "{} in {period}", self.requests)?;
+        if self.burst == self.requests { Ok(()) } else { write!(f, ", {} at once", self.burst) }
     }
 }
 

@@ -48,12 +48,31 @@ pub enum Access {
         roles: Vec<String>,
         /// All of these.
         scopes: Vec<String>,
+        /// Whose things, by the service's own enforcement.
+        reach: Reach,
     },
     /// One of these services.
     Internal {
         /// Their names.
         callers: Vec<String>,
     },
+}
+
+/// Whose things a method reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The caller's own by nature, or what every user may see.
+    Any,
+    /// What the request names, if it is the caller's own.
+    Own,
+    /// A conversation, by its members.
+    Member,
+    /// A conversation, by its owner.
+    Owner,
+    /// A message, by its author.
+    Author,
+    /// A message, by its author and by the conversation's owner.
+    AuthorOrOwner,
 }
 
 /// A quota and what it is counted by.
@@ -146,8 +165,21 @@ impl From<Rule> for Access {
     fn from(rule: Rule) -> Self {
         match rule {
             Rule::Public(_) => Self::Public,
-            Rule::SignedIn(s) => Self::SignedIn { roles: s.roles, scopes: s.scopes },
+            Rule::SignedIn(s) => Self::SignedIn { reach: s.reach().into(), roles: s.roles, scopes: s.scopes },
             Rule::Internal(i) => Self::Internal { callers: i.callers },
+        }
+    }
+}
+
+impl From<wire::Reach> for Reach {
+    fn from(reach: wire::Reach) -> Self {
+        match reach {
+            wire::Reach::Unspecified => Self::Any,
+            wire::Reach::Own => Self::Own,
+            wire::Reach::Member => Self::Member,
+            wire::Reach::Owner => Self::Owner,
+            wire::Reach::Author => Self::Author,
+            wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
         }
     }
 }

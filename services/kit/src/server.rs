@@ -1,6 +1,7 @@
 //! The server stack: how a service is served.
 
 mod accept;
+mod measured;
 mod stack;
 
 use std::{io, sync::Arc};

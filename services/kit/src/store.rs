@@ -1,6 +1,7 @@
 //! The ground under the stores: connections, migrations, and the few things that both databases must agree on.
 
 mod error;
+mod gauge;
 pub mod postgres;
 pub mod sqlite;
 mod stamp;

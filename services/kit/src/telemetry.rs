@@ -4,7 +4,15 @@ use std::{io, sync::OnceLock};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    reload,
+    util::SubscriberInitExt as _,
+};
+
+use crate::trace;
 
 /// What is logged and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,18 +42,29 @@ impl Default for Config {
 /// The level of the running process, to change it.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Starts logging to standard error. To be called once.
-pub fn start(config: &Config) -> Result<(), String> {
+/// Starts logging to standard error, and the export of traces; `service` is what they come from. To be called
+/// once, inside the runtime.
+pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(), String> {
+    // First: what is counted before there is a recorder is lost.
+    metrics();
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);
-    let registry = Registry::default().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    match config.format {
-        Format::Text => registry.with(layer.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).try_init(),
-        Format::Json => registry.with(layer.json()).try_init(),
-    }
-    .map_err(|e| e.to_string())?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+        Format::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
+        Format::Json => lines.json().boxed(),
+    };
+    // Each has its own filter: what is exported does not depend on what is logged.
+    let exported = trace::start(traces, service)?.map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_filter(Targets::new().with_default(LevelFilter::INFO).with_target(STATEMENTS, LevelFilter::DEBUG))
+    });
+    Registry::default().with(lines.with_filter(filter)).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
+
+/// Where sqlx tells of each statement: its text, never its values.
+const STATEMENTS: &str = "sqlx::query";
 
 /// Changes what is logged from now on.
 pub fn set_level(level: &str) -> Result<(), String> {

@@ -16,6 +16,7 @@ use kit::{
     bus::{Bus, Heard, Listener, Signal},
     context::User,
     error,
+    keys::KeySet,
 };
 use tokio::sync::{Notify, futures::Notified};
 use tokio_util::sync::CancellationToken;
@@ -34,9 +35,14 @@ const ENTRIES: &str = "messaging.entries";
 /// The channel on which "user U is in another conversation" travels.
 const MEMBERS: &str = "messaging.members";
 
+/// The channel on which "somebody has read more in conversation C" travels.
+const READS: &str = "messaging.reads";
+
 /// All streams of this process.
 pub(crate) struct Hub {
     bus: Arc<dyn Bus>,
+    /// Knows which sessions were ended.
+    keys: Arc<KeySet>,
     streams_per_session: usize,
     streams_per_user: usize,
     /// Ends all streams.
@@ -49,6 +55,17 @@ struct Registry {
     next_id: u64,
     by_user: HashMap<Uuid, Vec<Arc<Slot>>>,
     by_conversation: HashMap<ConversationId, HashMap<u64, Arc<Slot>>>,
+}
+
+impl Registry {
+    fn unlist(&mut self, id: ConversationId, stream: u64) {
+        if let Some(streams) = self.by_conversation.get_mut(&id) {
+            streams.remove(&stream);
+            if streams.is_empty() {
+                self.by_conversation.remove(&id);
+            }
+        }
+    }
 }
 
 /// What the hub knows of one stream. Shared by the hub, which marks, and the stream, which reads.
@@ -64,7 +81,9 @@ struct Slot {
 #[derive(Default)]
 struct Marks {
     conversations: HashSet<ConversationId>,
-    /// Conversations may have been added, or signals lost: look at all of them.
+    /// Where people have read more.
+    reads: HashSet<ConversationId>,
+    /// Conversations may have been added or left, or signals lost: look at all of them.
     everything: bool,
 }
 
@@ -82,18 +101,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// Starts listening to the bus; stops when `draining` begins.
-    pub(crate) fn start(config: &Config, bus: Arc<dyn Bus>, draining: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(
+        config: &Config,
+        bus: Arc<dyn Bus>,
+        keys: Arc<KeySet>,
+        draining: CancellationToken,
+    ) -> Arc<Self> {
         let hub = Arc::new(Self {
             bus,
+            keys,
             streams_per_session: config.streams_per_session,
             streams_per_user: config.streams_per_user,
             draining,
             registry: Mutex::default(),
         });
         // Listening begins here, before any stream can register.
-        let (entries, members) = (hub.bus.listen(ENTRIES), hub.bus.listen(MEMBERS));
+        let [entries, members, reads] = [ENTRIES, MEMBERS, READS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
         tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
+        tokio::spawn(Arc::clone(&hub).follow(reads, Self::wake_readers));
         hub
     }
 
@@ -105,8 +131,18 @@ impl Hub {
     /// Tells all replicas that the members have another conversation.
     pub(crate) fn announce(&self, conversation: &Conversation) {
         for member in &conversation.members {
-            self.bus.publish(MEMBERS, Signal { subject: member.0, reached: conversation.last_seq });
+            self.moved(*member, conversation.last_seq);
         }
+    }
+
+    /// Tells all replicas that `person` is in a conversation more, or in one less.
+    pub(crate) fn moved(&self, person: UserId, seq: i64) {
+        self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
+    }
+
+    /// Tells all replicas that somebody has read up to a message.
+    pub(crate) fn read(&self, conversation: ConversationId, number: i64) {
+        self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
     /// A mailbox for a new stream of `user`.
@@ -156,6 +192,15 @@ impl Hub {
         }
     }
 
+    fn wake_readers(&self, subject: Uuid) {
+        let id = ConversationId(subject);
+        for slot in lock(&self.registry).by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
+            slot.mark(|marks| {
+                marks.reads.insert(id);
+            });
+        }
+    }
+
     fn wake_user(&self, subject: Uuid) {
         for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.everything = true);
@@ -184,6 +229,7 @@ pub(crate) struct Mailbox {
 /// What a mailbox held.
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
+    pub(crate) reads: HashSet<ConversationId>,
     pub(crate) everything: bool,
 }
 
@@ -202,15 +248,32 @@ impl Mailbox {
         is_new
     }
 
+    /// Wakes this stream for `id` no more.
+    pub(crate) fn forget(&mut self, id: ConversationId) {
+        if self.conversations.remove(&id) {
+            lock(&self.hub.registry).unlist(id, self.slot.id);
+        }
+    }
+
     /// Takes what was marked.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
-        Mail { conversations: marks.conversations, everything: marks.everything }
+        Mail { conversations: marks.conversations, reads: marks.reads, everything: marks.everything }
     }
 
     /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].
     pub(crate) fn marked(&self) -> Notified<'_> {
         self.slot.notify.notified()
+    }
+
+    /// Whether the session that opened the stream was ended.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.hub.keys.is_revoked(self.slot.session)
+    }
+
+    /// Ends when it is.
+    pub(crate) async fn revoked(&self) {
+        self.hub.keys.revoked(self.slot.session).await;
     }
 
     pub(crate) fn draining(&self) -> &CancellationToken {
@@ -228,12 +291,7 @@ impl Drop for Mailbox {
             }
         }
         for id in &self.conversations {
-            if let Some(streams) = registry.by_conversation.get_mut(id) {
-                streams.remove(&self.slot.id);
-                if streams.is_empty() {
-                    registry.by_conversation.remove(id);
-                }
-            }
+            registry.unlist(*id, self.slot.id);
         }
         metrics::gauge!("messaging_streams").decrement(1);
     }

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod page;
+mod recent;
 
 use std::{collections::BTreeSet, fmt};
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use page::{BadToken, Page};
+pub use recent::Recent;
 
 /// The id of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,13 +43,39 @@ pub struct Conversation {
     pub title: String,
     /// Who is in it, by id.
     pub members: Vec<UserId>,
+    /// Who may remove others.
+    pub owner: UserId,
+    /// Counts the changes of its title: what an etag tells.
+    pub revision: i64,
     /// When it was opened.
     pub create_time: Timestamp,
+    /// When its newest entry was stored.
+    pub update_time: Timestamp,
     /// The number of its newest entry.
     pub last_seq: i64,
     /// How many of its entries count as messages.
     pub message_count: i64,
+    /// The number of the last message that the one who asks has read.
+    pub read_no: i64,
+    /// The newest message.
+    pub last_message: Option<Entry>,
+    /// How far everybody has read; left out where too many are in it.
+    pub read_marks: Vec<(UserId, i64)>,
 }
+
+impl Conversation {
+    /// How many messages came after the last that was read.
+    pub fn unread(&self) -> i64 {
+        (self.message_count - self.read_no).max(0)
+    }
+}
+
+/// Where read marks are shown: with more members they would cost more than they tell.
+pub const MARKED_MEMBERS: usize = 100;
+/// How many may be in one conversation; the contract says so of those who open one.
+pub const MOST_MEMBERS: i64 = 1_000;
+/// How many contacts a directory is shown.
+pub const MOST_CONTACTS: u32 = 10_000;
 
 /// One entry of a conversation's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +104,43 @@ pub enum Body {
         /// What it was called.
         title: String,
     },
+    /// The author changed a message.
+    Edited {
+        /// Which.
+        message: Uuid,
+        /// Its number.
+        number: i64,
+        /// The text from then on; empty once the message was erased.
+        text: String,
+        /// The message's revision from then on.
+        revision: i64,
+    },
+    /// Somebody erased a message.
+    Deleted {
+        /// Which.
+        message: Uuid,
+        /// Its number.
+        number: i64,
+    },
+    /// Somebody came in.
+    Added {
+        /// Who.
+        person: UserId,
+    },
+    /// Somebody is out.
+    Removed {
+        /// Who.
+        person: UserId,
+        /// Who is the owner from then on.
+        owner: UserId,
+    },
+    /// The conversation has another title.
+    Renamed {
+        /// The title.
+        title: String,
+        /// The conversation's revision from then on.
+        revision: i64,
+    },
 }
 
 /// Something said.
@@ -87,8 +152,14 @@ pub struct Message {
     pub client_id: Uuid,
     /// Its number among the messages.
     pub number: i64,
-    /// The text.
+    /// The text as it is now; empty once it was erased.
     pub text: String,
+    /// When the text was changed last.
+    pub edit_time: Option<Timestamp>,
+    /// When the message was erased.
+    pub delete_time: Option<Timestamp>,
+    /// Counts its changes: what an etag tells.
+    pub revision: i64,
 }
 
 /// A conversation that is about to be opened.
@@ -143,6 +214,19 @@ impl NewMessage {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of([self.text.clone().into_bytes()])
     }
+}
+
+/// A change that somebody asks for, of a thing that may have changed since they read it.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who asks.
+    pub actor: UserId,
+    /// The revision that they read; `None`: whatever it is.
+    pub revision: Option<i64>,
+    /// When.
+    pub now: Timestamp,
 }
 
 /// A hash of what a request asked for, kept with its id: a repeat answers the first result, and another

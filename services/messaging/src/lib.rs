@@ -60,7 +60,8 @@ impl Messaging {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         let most = surroundings.limits.message_bytes;
-        let hub = Hub::start(&self.config, Arc::clone(&self.bus), shutdown.drain_token());
+        let keys = Arc::clone(&surroundings.keys);
+        let hub = Hub::start(&self.config, Arc::clone(&self.bus), keys, shutdown.drain_token());
         let api = MessagingServiceServer::new(api::Api::new(self, hub, most))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);

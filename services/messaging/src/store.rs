@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use kit::store::{Error, Location, Unopened};
 use uuid::Uuid;
 
-use crate::domain::{Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, UserId};
+use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
 
 /// The statements of the service.
 #[async_trait]
-pub trait MessagingStore: Send + Sync {
+pub trait MessagingStore: Members + Messages {
     /// Which history this store tells.
     fn epoch(&self) -> Epoch;
 
@@ -29,6 +29,16 @@ pub trait MessagingStore: Send + Sync {
     /// The conversation, if `member` is in it.
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error>;
 
+    /// The newest entry's number, if `member` is in the conversation.
+    async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error>;
+
+    /// A page of the conversations of `member`, and one more when there are more. Reads all of them (at most as
+    /// many as one may be in) to find the newest.
+    async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
+
+    /// Renames a conversation, if its revision is the one that was read. The same title again changes nothing.
+    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError>;
+
     /// Appends a message, in one transaction. The conversation's row lock gives out `seq` and `message_no`, so
     /// that neither has a gap; the client's id is unique for good, so that a repeat answers the first entry.
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError>;
@@ -36,14 +46,94 @@ pub trait MessagingStore: Send + Sync {
     /// The newest messages numbered below `before`, newest first.
     async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<Entry>, Error>;
 
-    /// The entries past `after`, in order.
-    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<Entry>, Error>;
+    /// The entries past `after`, in order; none for who is not a member.
+    async fn list_entries(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error>;
 
     /// Every conversation of `member` with the number of its newest entry.
     async fn heads(&self, member: UserId) -> Result<Vec<(ConversationId, i64)>, Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;
+}
+
+/// Who is in a conversation. Each change is an entry of the log, in the same transaction.
+#[async_trait]
+pub trait Members: Send + Sync {
+    /// Adds `person`, who counts as having read what was said before. That nobody is in too many conversations,
+    /// and not too many in one, hold under the conversation's row lock and by the people's counts.
+    async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError>;
+
+    /// Removes `person`; only the owner may remove others. When the owner goes, the member who joined first
+    /// becomes the owner.
+    async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
+
+    /// Says that `member` has read up to `number`, never back: messages in all, and the last one read. `None`:
+    /// not a member.
+    async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error>;
+
+    /// How far everybody in it has read, if `member` is in it and not too many are.
+    async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
+
+    /// The people whom `member` shares a conversation with.
+    async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
+}
+
+/// Messages after they were sent. Each change is an entry of the log, in the same transaction.
+#[async_trait]
+pub trait Messages: Send + Sync {
+    /// The message, if `member` is in its conversation.
+    async fn find_message(&self, id: ConversationId, member: UserId, message: Uuid) -> Result<Option<Entry>, Error>;
+
+    /// Changes the text of the actor's own message. The same text again changes nothing.
+    async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError>;
+
+    /// Erases the text of a message, and the texts that it had before. The author and the owner may; what is
+    /// erased stays so.
+    async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError>;
+}
+
+/// The outcome of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// The log has reached this entry.
+    Now(i64),
+    /// It was so already.
+    Already,
+}
+
+/// Why something was not changed.
+#[derive(Debug)]
+pub enum ChangeError {
+    /// There is no such conversation, or the actor is not in it.
+    NotFound,
+    /// There is no such message in it.
+    NoMessage,
+    /// Only the owner may.
+    NotOwner,
+    /// Only the author may.
+    NotAuthor,
+    /// It has changed since it was read.
+    OtherRevision,
+    /// The message is erased.
+    Erased,
+    /// The conversation is full.
+    TooManyMembers,
+    /// The person is in too many conversations already.
+    TooManyConversations,
+    /// The store failed.
+    Store(Error),
+}
+
+impl<E: Into<Error>> From<E> for ChangeError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// The outcome of an append.

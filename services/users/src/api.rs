@@ -1,28 +1,43 @@
 //! The gRPC face: messages to domain types, one question to the store, domain types to messages.
 
-use std::{collections::HashMap, sync::Arc};
+mod change;
 
-use kit::{Ambient, error};
-use proto::users::v1::{
-    BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, GetUserRequest,
-    GetUserResponse, ListUsersRequest, ListUsersResponse, User as WireUser, users_service_server::UsersService,
+use std::collections::HashMap;
+
+use kit::{Context, error};
+use proto::{
+    messaging::v1::{ListContactsRequest, messaging_service_client::MessagingServiceClient},
+    users::v1::{
+        BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest,
+        DeleteUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest, ListUsersResponse, UpdateUserRequest,
+        UpdateUserResponse, User as WireUser, users_service_server::UsersService,
+    },
 };
 use tonic::{Code, Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Page, State, User, UserId},
-    store::{InsertError, UserStore},
+    Users,
+    config::Directory,
+    domain::{Page, Revision, State, User, UserId},
+    store::{InsertError, UpdateError},
 };
 
-pub(crate) struct Api {
-    store: Arc<dyn UserStore>,
-    ambient: Ambient,
-}
+pub(crate) struct Api(Users);
 
 impl Api {
-    pub(crate) fn new(store: Arc<dyn UserStore>, ambient: Ambient) -> Self {
-        Self { store, ambient }
+    pub(crate) fn new(users: Users) -> Self {
+        Self(users)
+    }
+
+    /// Whom the caller shares a conversation with.
+    async fn contacts(&self, context: &Context, caller: UserId) -> Result<Vec<UserId>, Status> {
+        let message = ListContactsRequest { user_id: caller.to_string() };
+        let request = context.request(message, self.0.config.messaging_timeout.0);
+        let answer = MessagingServiceClient::new(self.0.messaging.clone()).list_contacts(request).await;
+        let ids = answer.map_err(|status| messaging_failed(&status))?.into_inner().user_ids;
+        let parsed = ids.iter().map(|id| Uuid::try_parse(id).map(UserId).map_err(|e| error::internal(&e)));
+        Ok(parsed.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|id| *id != caller).collect())
     }
 }
 
@@ -30,8 +45,8 @@ impl Api {
 impl UsersService for Api {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         let id = user_id("user_id", &request.get_ref().user_id)?;
-        let user = self.store.find(id).await?.filter(|user| user.state == State::Active);
-        let user = user.ok_or_else(|| error::status(Code::NotFound, "USER_NOT_FOUND", "there is no such user"))?;
+        let user = self.0.store.find(id).await?.filter(|user| user.state == State::Active);
+        let user = user.ok_or_else(not_found)?;
         Ok(Response::new(GetUserResponse { user: Some(user.into()) }))
     }
 
@@ -40,7 +55,7 @@ impl UsersService for Api {
         request: Request<BatchGetUsersRequest>,
     ) -> Result<Response<BatchGetUsersResponse>, Status> {
         let ids = request.get_ref().user_ids.iter().map(|id| user_id("user_ids", id)).collect::<Result<Vec<_>, _>>()?;
-        let found = self.store.find_all(&ids).await?;
+        let found = self.0.store.find_all(&ids).await?;
         let mut by_id: HashMap<UserId, User> =
             found.into_iter().filter(|user| user.state == State::Active).map(|user| (user.id, user)).collect();
         let users = ids.iter().filter_map(|id| by_id.remove(id)).map(WireUser::from).collect();
@@ -48,11 +63,18 @@ impl UsersService for Api {
     }
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let context = Context::of(&request);
         let ListUsersRequest { page_size, page_token, handle_prefix } = request.into_inner();
         let page = Page::parse(page_size, &page_token, &handle_prefix).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        let mut users = self.store.list(&page).await?;
+        let mut users = match self.0.config.directory {
+            Directory::Everybody => self.0.store.list(&page).await?,
+            Directory::Contacts => {
+                let people = self.contacts(&context, UserId(context.user()?.id)).await?;
+                self.0.store.list_among(&people, &page).await?
+            }
+        };
         // The store was asked for one more than the page holds: it tells whether there is another page.
         let size = usize::try_from(page.size.get()).unwrap_or(usize::MAX);
         let more = users.len() > size;
@@ -68,10 +90,32 @@ impl UsersService for Api {
             handle,
             display_name,
             state: State::Active,
-            create_time: self.ambient.now(),
+            create_time: self.0.ambient.now(),
+            revision: Revision::FIRST,
         };
-        let user = self.store.insert(&user).await?;
+        let user = self.0.store.insert(&user).await?;
         Ok(Response::new(CreateUserResponse { user: Some(user.into()) }))
+    }
+
+    async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        let caller = UserId(Context::of(&request).user()?.id);
+        let change = change::read(request.into_inner(), caller)?;
+        let user = match self.0.store.update(&change).await {
+            Ok(user) => user,
+            Err(UpdateError::HandleTaken) => return Err(handle_taken()),
+            Err(UpdateError::Store(error)) => return Err(error.into()),
+            Err(UpdateError::NotMatched) => {
+                let there = self.0.store.find(change.id).await?.is_some_and(|user| user.state == State::Active);
+                return Err(if there { change::etag_mismatch() } else { not_found() });
+            }
+        };
+        Ok(Response::new(UpdateUserResponse { user: Some(user.into()) }))
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
+        let id = user_id("user_id", &request.get_ref().user_id)?;
+        self.0.store.delete(id, self.0.ambient.now()).await?;
+        Ok(Response::new(DeleteUserResponse {}))
     }
 }
 
@@ -81,6 +125,19 @@ fn user_id(field: &str, text: &str) -> Result<UserId, Status> {
     Ok(UserId(id))
 }
 
+fn not_found() -> Status {
+    error::status(Code::NotFound, "USER_NOT_FOUND", "there is no such user")
+}
+
+fn handle_taken() -> Status {
+    error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another")
+}
+
+fn messaging_failed(status: &Status) -> Status {
+    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "messaging did not tell a user's contacts");
+    error::unavailable("the messaging service")
+}
+
 impl From<User> for WireUser {
     fn from(user: User) -> Self {
         Self {
@@ -88,6 +145,7 @@ impl From<User> for WireUser {
             handle: user.handle,
             display_name: user.display_name,
             create_time: Some(user.create_time.into()),
+            etag: user.revision.to_string(),
         }
     }
 }
@@ -95,9 +153,7 @@ impl From<User> for WireUser {
 impl From<InsertError> for Status {
     fn from(error: InsertError) -> Self {
         match error {
-            InsertError::HandleTaken => {
-                error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another")
-            }
+            InsertError::HandleTaken => handle_taken(),
             InsertError::NotActive => {
                 error::status(Code::FailedPrecondition, "USER_NOT_ACTIVE", "the user was suspended or deleted")
             }

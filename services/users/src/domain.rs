@@ -19,6 +19,42 @@ pub struct User {
     pub state: State,
     /// When it was created.
     pub create_time: Timestamp,
+    /// Counted up by each change.
+    pub revision: Revision,
+}
+
+/// Which of its states a profile is in, counted from 1. Its owner sees it as the profile's etag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(pub i64);
+
+impl Revision {
+    /// Of a new profile.
+    pub const FIRST: Self = Self(1);
+
+    /// From an etag that was handed out; `None`: no profile ever had it.
+    pub fn parse(etag: &str) -> Option<Self> {
+        etag.parse().ok().map(Self)
+    }
+}
+
+/// The etag.
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What its owner changes of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose profile.
+    pub id: UserId,
+    /// The new handle; `None`: it stays.
+    pub handle: Option<String>,
+    /// The new name; `None`: it stays.
+    pub display_name: Option<String>,
+    /// Only while the profile is in this state; `None`: whatever it is.
+    pub revision: Option<Revision>,
 }
 
 /// The id of a user.
@@ -115,6 +151,7 @@ mod tests {
             display_name: handle.to_owned(),
             state: State::Active,
             create_time: Timestamp::from_micros(0),
+            revision: Revision::FIRST,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The users service: public profiles, and the directory of them.
 //!
 //! It owns what others see of a user and nothing else: e-mail, password and roles are auth's. An id that it
-//! answered stays that user's for good.
+//! answered stays that user's for good, and so does the handle of who was deleted.
 
 mod api;
 pub mod config;
@@ -12,6 +12,7 @@ use std::{io, sync::Arc};
 
 use kit::{
     Ambient,
+    client::Peer,
     health::{Needs, Readiness},
     server::{self, Surroundings},
     shutdown::Shutdown,
@@ -25,8 +26,12 @@ pub use store::UserStore;
 
 /// The service, before it is served.
 pub struct Users {
+    /// What was configured.
+    pub config: Config,
     /// Where profiles live.
     pub store: Arc<dyn UserStore>,
+    /// Knows who talks with whom.
+    pub messaging: Peer,
     /// Time and randomness.
     pub ambient: Ambient,
 }
@@ -50,7 +55,7 @@ impl Users {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         let most = surroundings.limits.message_bytes;
-        let api = UsersServiceServer::new(api::Api::new(self.store, self.ambient))
+        let api = UsersServiceServer::new(api::Api::new(self))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await

@@ -6,9 +6,12 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::store::{Error, Location, Unopened};
+use kit::{
+    Timestamp,
+    store::{Error, Location, Unopened},
+};
 
-use crate::domain::{Page, User, UserId};
+use crate::domain::{Change, Page, User, UserId};
 
 /// The statements of the service. Each is one round trip.
 #[async_trait]
@@ -22,10 +25,21 @@ pub trait UserStore: Send + Sync {
     /// The active users of a page by handle, and one more when there are more.
     async fn list(&self, page: &Page) -> Result<Vec<User>, Error>;
 
+    /// Of such a page, those whose ids are in `people`, and whoever has the prefix itself as handle.
+    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<User>, Error>;
+
     /// Stores the profile. When the id is there already its handle and name are replaced and its state and
     /// time stay: a sign-up may be repeated, with other names too, until its account is active. That nobody
     /// has the handle is the unique constraint's rule.
     async fn insert(&self, user: &User) -> Result<User, InsertError>;
+
+    /// Changes an active profile, if it is still in the state that the change names: two owners' changes of one
+    /// state do not both happen.
+    async fn update(&self, change: &Change) -> Result<User, UpdateError>;
+
+    /// Deletes the profile: the name goes, the id and the handle stay taken. An id that was never seen is written
+    /// down as deleted too, so that an `insert` that comes late finds it gone.
+    async fn delete(&self, id: UserId, now: Timestamp) -> Result<(), Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;
@@ -38,6 +52,17 @@ pub enum InsertError {
     HandleTaken,
     /// The id belongs to a profile that is suspended or deleted.
     NotActive,
+    /// The store failed.
+    Store(Error),
+}
+
+/// Why a profile was not changed.
+#[derive(Debug)]
+pub enum UpdateError {
+    /// Somebody else has the handle.
+    HandleTaken,
+    /// There is no active profile with this id in this state.
+    NotMatched,
     /// The store failed.
     Store(Error),
 }

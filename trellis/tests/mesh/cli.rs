@@ -73,6 +73,8 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("limits.header_bytes=10", "limits.header_bytes: 10 is below the least"),
         ("shutdown.grace=5", "shutdown.grace"),
         ("gateway.cors_origins=*", "gateway.cors_origins"),
+        ("redis.url=http://cache", "redis.url: expected redis://"),
+        ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the least"),
         ("users.database_url=mysql://x", "users.database_url"),
         ("users.database_url=postgres://u@127.0.0.1:1/none", "cannot be reached (users.database_url)"),
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),

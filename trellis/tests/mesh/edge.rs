@@ -189,7 +189,7 @@ async fn browsers_get_the_page_and_probes_their_answers() {
     // The public port shows nothing of the inside.
     assert_eq!(web::get(port, "/metrics").await.unwrap().status, 404);
     let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
-    assert!(String::from_utf8_lossy(&metrics.body).contains("rpc_server_duration_seconds"));
+    assert!(String::from_utf8_lossy(&metrics.body).contains("rpc_server_call_duration_seconds"));
     let posted = web::request("POST", port, JWKS, &[("content-type", "application/json")], Bytes::from_static(b"{}"));
     assert_eq!(web::send(port, Http::One, posted).await.unwrap().status, 415);
 }

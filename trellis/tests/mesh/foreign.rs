@@ -27,6 +27,19 @@ type Frames = Vec<Result<Frame<Bytes>, std::io::Error>>;
 
 /// A server that answers as the path's method says, and remembers what it was sent.
 async fn foreign() -> (String, Seen) {
+    serve(answer).await
+}
+
+/// A server that answers everything with one message.
+pub(crate) async fn serve_message(message: Vec<u8>) -> String {
+    let (address, _) = serve(move |_| respond(vec![Ok(Frame::data(web::frame(&message))), well()])).await;
+    address
+}
+
+type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
+type Answer = Response<Body>;
+
+async fn serve(answer: impl Fn(&str) -> Answer + Clone + Send + 'static) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
@@ -34,10 +47,11 @@ async fn foreign() -> (String, Seen) {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let seen = Arc::clone(&remembered);
+            let (seen, answer) = (Arc::clone(&remembered), answer.clone());
             let service = service_fn(move |request: Request<Incoming>| {
                 seen.lock().unwrap().push(request.headers().clone());
-                async move { Ok::<_, Infallible>(answer(request.uri().path())) }
+                let response = answer(request.uri().path());
+                async move { Ok::<_, Infallible>(response) }
             });
             let io = TokioIo::new(stream);
             tokio::spawn(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
@@ -46,24 +60,33 @@ async fn foreign() -> (String, Seen) {
     (address, seen)
 }
 
-fn answer(path: &str) -> Response<http_body_util::combinators::BoxBody<Bytes, std::io::Error>> {
+fn answer(path: &str) -> Answer {
     let message = || Ok(Frame::data(web::frame(b"hello")));
-    let trailers = || {
-        let pairs = [("grpc-status", "0"), ("x-foreign", "yes")];
-        let map = pairs.map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).into_iter().collect();
-        Ok(Frame::trailers(map))
-    };
-    let mut response = Response::builder().header("content-type", "application/grpc").header("set-cookie", "a=b");
     let frames: Frames = match path.rsplit('/').next().unwrap() {
-        "Good" => vec![message(), trailers()],
+        "Good" => vec![message(), well()],
         "Cut" => vec![message(), Err(std::io::Error::other("cut"))],
         "NoStatus" => vec![message()],
         _ => {
-            response = Response::builder().status(503).header("content-type", "text/html");
-            vec![Ok(Frame::data(Bytes::from_static(b"<html>")))]
+            let page = body(vec![Ok(Frame::data(Bytes::from_static(b"<html>")))]);
+            return Response::builder().status(503).header("content-type", "text/html").body(page).unwrap();
         }
     };
-    response.body(StreamBody::new(futures_util::stream::iter(frames)).boxed()).unwrap()
+    respond(frames)
+}
+
+/// The trailers of a success, with one of the upstream's own.
+fn well() -> Result<Frame<Bytes>, std::io::Error> {
+    let pairs = [("grpc-status", "0"), ("x-foreign", "yes")];
+    Ok(Frame::trailers(pairs.map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).into_iter().collect()))
+}
+
+fn respond(frames: Frames) -> Answer {
+    let response = Response::builder().header("content-type", "application/grpc").header("set-cookie", "a=b");
+    response.body(body(frames)).unwrap()
+}
+
+fn body(frames: Frames) -> Body {
+    StreamBody::new(futures_util::stream::iter(frames)).boxed()
 }
 
 async fn mesh_with_foreign() -> (Mesh, Seen) {

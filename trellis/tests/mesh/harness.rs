@@ -184,7 +184,9 @@ impl Drop for Mesh {
             child.kill().ok();
             child.wait().ok();
             if std::thread::panicking() {
-                eprintln!("the log of trellis:\n{}", self.log());
+                let log = self.log();
+                let last: Vec<_> = log.lines().rev().take(40).collect();
+                eprintln!("the last lines of trellis:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
         }
     }
@@ -204,9 +206,23 @@ impl Person {
         &self.tokens.user_id
     }
 
+    /// The same person, calling through another gateway.
+    pub(crate) fn through(&self, channel: Channel) -> Self {
+        Self { channel, tokens: self.tokens.clone() }
+    }
+
+    /// The same place, with other tokens.
+    pub(crate) fn signed_in_as(&self, tokens: Tokens) -> Self {
+        Self { channel: self.channel.clone(), tokens }
+    }
+
     /// A request with the person's token.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         bearing(message, &self.tokens.access_token)
+    }
+
+    pub(crate) fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn users(&self) -> UsersServiceClient<Channel> {

@@ -2,11 +2,20 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
 
+mod access;
 mod cli;
+mod collector;
 mod edge;
 mod foreign;
+mod grpc;
 mod harness;
+mod hostile;
 mod kill;
 mod limits;
+mod observed;
+#[path = "../../../services/kit/tests/support/redis.rs"]
+mod redis;
+mod replicas;
+mod samples;
 mod split;
 mod web;

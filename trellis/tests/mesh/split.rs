@@ -11,12 +11,12 @@ use super::{
     web,
 };
 
-const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
+pub(crate) const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
 /// Three checks a second apart, and the time to notice.
 const NOTICED: Duration = Duration::from_secs(60);
 
 /// Keys for all parts, and auth's secrets.
-fn make_keys() -> TempDir {
+pub(crate) fn make_keys() -> TempDir {
     let folder = TempDir::new().unwrap();
     let run = |arguments: &[&str]| {
         let status = Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().unwrap().status;
@@ -32,7 +32,14 @@ fn make_keys() -> TempDir {
     folder
 }
 
-fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
+pub(crate) fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
+    let mut process = prepared(part, ports, keys, database);
+    process.launch();
+    process
+}
+
+/// A process that is not started yet.
+pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
     // Each process has its own admin listener.
     let mut process = Mesh::new(&[part], Ports { admin: free_port(), ..ports });
     let path = |name: &str| keys.join(name).to_str().unwrap().to_owned();
@@ -43,7 +50,6 @@ fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
         process.set(&format!("{service}__DATABASE_URL"), database);
         process.set(&format!("PEERS__{service}"), &format!("http://127.0.0.1:{port}"));
     }
-    process.launch();
     process
 }
 

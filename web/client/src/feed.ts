@@ -17,6 +17,8 @@ export type FeedEvent =
   /** A conversation that no cursor named. What was said in it up to `conversation.cursor` is for ListMessages. */
   | { readonly kind: "conversation"; readonly conversation: Conversation }
   | { readonly kind: "entry"; readonly entry: Entry; readonly cursor: string }
+  /** A conversation that the user is not in (any more). */
+  | { readonly kind: "left"; readonly conversationId: string }
   /** The server's history is another one, as after a restored backup: forget what was read before. */
   | { readonly kind: "reset" };
 
@@ -106,6 +108,9 @@ async function* stream(
       } else if (event.case === "conversation") {
         positions.announce(event.value);
         yield { kind: "conversation", conversation: event.value };
+      } else if (event.case === "conversationLeft") {
+        positions.drop(event.value.conversationId);
+        yield { kind: "left", conversationId: event.value.conversationId };
       } else if (event.case === "entry" && event.value.entry) {
         const { entry, cursor } = event.value;
         if (positions.advance(entry, cursor)) yield { kind: "entry", entry, cursor };
@@ -142,6 +147,11 @@ class Positions {
     this.#seqs.set(conversationId, seq);
     this.#cursors.set(conversationId, cursor);
     return true;
+  }
+
+  drop(conversationId: string): void {
+    this.#cursors.delete(conversationId);
+    this.#seqs.delete(conversationId);
   }
 
   clear(): void {

@@ -20,7 +20,23 @@ export class Timeline {
     const place = this.#placeOf(entry.seq);
     if (this.#entries[place]?.seq === entry.seq) return false;
     this.#entries.splice(place, 0, entry);
+    this.#revise(entry);
     return true;
+  }
+
+  /** An entry that changes a message changes what is shown of it. A message read later comes as it is by then. */
+  #revise({ body, createTime }: Entry): void {
+    if (body.case !== "messageEdited" && body.case !== "messageDeleted") return;
+    const at = this.#entries.findIndex((entry) => {
+      return entry.body.case === "message" && entry.body.value.messageNo === body.value.messageNo;
+    });
+    const known = this.#entries[at];
+    if (known?.body.case !== "message" || known.body.value.deleteTime) return;
+    const message =
+      body.case === "messageEdited"
+        ? { ...known.body.value, text: body.value.text, etag: body.value.etag, editTime: createTime }
+        : { ...known.body.value, text: "", deleteTime: createTime };
+    this.#entries[at] = { ...known, body: { case: "message", value: message as typeof known.body.value } };
   }
 
   clear(): void {

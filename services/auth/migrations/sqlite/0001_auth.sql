@@ -1,9 +1,11 @@
 -- Accounts: who somebody is to us, and how they prove it. The profile under the same id is users'. E-mail
--- addresses are kept in lower case.
+-- addresses are kept in lower case. A deleted account keeps its row, without address and password. password_no counts
+-- the owner's changes of the password, not our own new hashes of it.
 CREATE TABLE accounts (
     account_id    BLOB PRIMARY KEY NOT NULL,
     email         TEXT NOT NULL,
     password_hash TEXT NOT NULL,
+    password_no   INTEGER NOT NULL DEFAULT 0,
     state         TEXT NOT NULL CHECK (state IN ('pending', 'active', 'suspended', 'deleted')),
     create_time   INTEGER NOT NULL,
     CONSTRAINT accounts_email_key UNIQUE (email)
@@ -18,16 +20,18 @@ CREATE TABLE roles (
 ) STRICT;
 
 -- A session is a family of refresh tokens, each the successor of the one before. The row's lock orders their
--- rotation.
+-- rotation. user_agent and address are the client's when it was used last; empty: unknown.
 CREATE TABLE sessions (
     session_id    BLOB PRIMARY KEY NOT NULL,
     account_id    BLOB NOT NULL REFERENCES accounts ON DELETE CASCADE,
     create_time   INTEGER NOT NULL,
     last_use_time INTEGER NOT NULL,
     expire_time   INTEGER NOT NULL,
-    revoke_time   INTEGER
+    revoke_time   INTEGER,
+    user_agent    TEXT NOT NULL,
+    address       TEXT NOT NULL
 ) STRICT;
-CREATE INDEX sessions_by_account ON sessions (account_id);
+CREATE INDEX sessions_by_account ON sessions (account_id, last_use_time, session_id);
 CREATE INDEX sessions_by_expire_time ON sessions (expire_time);
 CREATE INDEX sessions_revoked ON sessions (revoke_time) WHERE revoke_time IS NOT NULL;
 
@@ -45,10 +49,14 @@ CREATE INDEX refresh_tokens_by_successor ON refresh_tokens (successor_hash) WHER
 CREATE INDEX refresh_tokens_sealed ON refresh_tokens (use_time) WHERE sealed_successor IS NOT NULL;
 CREATE INDEX refresh_tokens_by_use_time ON refresh_tokens (use_time) WHERE use_time IS NOT NULL;
 
--- What other services must come to know of an account, written in the transaction that made it true.
+-- What other services must come to know of an account, written in the transaction that made it true. Whoever carries
+-- a row out takes it by moving next_attempt_time past the time that it needs: until then nobody else does.
 CREATE TABLE outbox (
-    outbox_id   BLOB PRIMARY KEY NOT NULL,
-    kind        TEXT NOT NULL,
-    subject     BLOB NOT NULL,
-    create_time INTEGER NOT NULL
+    outbox_id         BLOB PRIMARY KEY NOT NULL,
+    kind              TEXT NOT NULL,
+    subject           BLOB NOT NULL,
+    create_time       INTEGER NOT NULL,
+    attempt_count     INTEGER NOT NULL DEFAULT 0,
+    next_attempt_time INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX outbox_due ON outbox (next_attempt_time, outbox_id);

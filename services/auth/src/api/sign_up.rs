@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::Api;
 use crate::{
-    domain::{Account, AccountId, Email, PasswordHash, RefreshToken, State},
+    domain::{Account, AccountId, Client, Email, PasswordHash, RefreshToken, State},
     password::Password,
     store::{Continued, InsertError},
 };
@@ -28,6 +28,7 @@ impl Api {
     pub(super) async fn open_account(
         &self,
         context: &Context,
+        client: Client,
         request: SignUpRequest,
     ) -> Result<(Continued, RefreshToken), Status> {
         let SignUpRequest { email, password, handle, display_name, .. } = request;
@@ -36,8 +37,8 @@ impl Api {
         let hashed = self.hasher.hash(password.clone()).await?;
         let account = self.pending_account(&Email::new(&email), &password, hashed).await?;
         self.create_profile(context, &account, handle, display_name).await?;
-        let (session, token) = self.new_session(&account);
-        if self.auth.store.activate(&session, self.auth.ambient.new_id()).await? {
+        let (session, token) = self.new_session(&account, client);
+        if self.auth.store.activate(&session).await? {
             Ok((session.into(), token))
         } else {
             // The same call, sent twice at once, was faster; or the account was swept away meanwhile.
@@ -52,13 +53,14 @@ impl Api {
         password: &Password,
         hashed: PasswordHash,
     ) -> Result<Account, Status> {
-        let Self { auth, hasher } = self;
+        let Self { auth, hasher, .. } = self;
         for _ in 0..TRIES {
             let now = auth.ambient.now();
             let Some(found) = auth.store.find_by_email(email).await? else {
                 let id = AccountId(auth.ambient.new_id());
                 let (email, password) = (email.clone(), hashed.clone());
-                let new = Account { id, email, password, state: State::Pending, create_time: now };
+                let state = State::Pending;
+                let new = Account { id, email, password, password_no: 0, state, create_time: now };
                 match auth.store.insert(&new).await {
                     Ok(()) => return Ok(new),
                     Err(InsertError::EmailTaken) => continue,

@@ -15,6 +15,19 @@ pub(super) type Db = sqlx::Postgres;
 const LOCK_SESSION: &str = "SELECT s.account_id, s.create_time, s.expire_time, s.revoke_time, a.state FROM sessions s \
      JOIN accounts a ON a.account_id = s.account_id WHERE s.session_id = $1 FOR UPDATE OF s";
 
+/// Locks the account's row until the transaction ends.
+const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 FOR UPDATE";
+
+/// Waits for whoever changes the account's row, looks at what they made of it, and keeps it so until the end.
+const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, \
+     user_agent, address) SELECT $1, account_id, $4, $4, $5, $6, $7 FROM accounts \
+     WHERE account_id = $2 AND password_no = $3 AND state = 'active' FOR SHARE";
+
+/// Passes over rows that somebody else is taking.
+const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_attempt_time = $2 WHERE outbox_id = \
+     (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED) \
+     RETURNING outbox_id, kind, subject, create_time, attempt_count";
+
 pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "auth", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
     Ok(sql::Sql { read: pool.clone(), write: pool })

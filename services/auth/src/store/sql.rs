@@ -1,5 +1,10 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
+#[path = "sql/outbox.rs"]
+mod outbox;
+#[path = "sql/session.rs"]
+mod session;
+
 use async_trait::async_trait;
 use kit::{
     Timestamp,
@@ -8,14 +13,18 @@ use kit::{
 use sqlx::{Pool, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Db, LOCK_SESSION, begin};
+use super::{Db, begin};
 use crate::{
     domain::{
-        Account, AccountId, Email, Lifetimes, NewSession, PasswordHash, SessionId, State, TokenHash,
-        refresh::{Decision, Presented, Used, decide},
+        Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, State,
+        TokenHash,
+        outbox::Kind,
+        refresh::{Decision, decide},
     },
-    store::{AuthStore, Continued, InsertError, Refreshed, Successor},
+    store::{AuthStore, InsertError, Refreshed, Successor},
 };
+use outbox::tell;
+use session::{end_all, end_session, insert_session, lock_account, lock_token, rotate, session};
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -28,13 +37,25 @@ type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl AuthStore for Sql {
+    async fn find(&self, id: AccountId) -> Result<Option<Account>, Error> {
+        let found = sqlx::query(
+            "SELECT account_id, email, password_hash, password_no, state, create_time FROM accounts \
+             WHERE account_id = $1",
+        )
+        .bind(id.0)
+        .fetch_optional(&self.read)
+        .await?;
+        found.map(|row| account(&row)).transpose()
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error> {
-        sqlx::query("SELECT account_id, email, password_hash, state, create_time FROM accounts WHERE email = $1")
-            .bind(email.as_str())
-            .fetch_optional(&self.read)
-            .await?
-            .map(|row| account(&row))
-            .transpose()
+        let found = sqlx::query(
+            "SELECT account_id, email, password_hash, password_no, state, create_time FROM accounts WHERE email = $1",
+        )
+        .bind(email.as_str())
+        .fetch_optional(&self.read)
+        .await?;
+        found.map(|row| account(&row)).transpose()
     }
 
     async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error> {
@@ -47,11 +68,13 @@ impl AuthStore for Sql {
 
     async fn insert(&self, account: &Account) -> Result<(), InsertError> {
         let inserted = sqlx::query(
-            "INSERT INTO accounts (account_id, email, password_hash, state, create_time) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO accounts (account_id, email, password_hash, password_no, state, create_time) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(account.id.0)
         .bind(account.email.as_str())
         .bind(&account.password.0)
+        .bind(account.password_no)
         .bind(account.state.as_str())
         .bind(Stamp(account.create_time))
         .execute(&self.write)
@@ -63,7 +86,7 @@ impl AuthStore for Sql {
         }
     }
 
-    async fn activate(&self, session: &NewSession, outbox_id: Uuid) -> Result<bool, Error> {
+    async fn activate(&self, session: &NewSession) -> Result<bool, Error> {
         let mut tx = begin(&self.write).await?;
         let activated = sqlx::query("UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending'")
             .bind(session.account.0)
@@ -72,7 +95,6 @@ impl AuthStore for Sql {
         if activated.rows_affected() == 0 || !insert_session(&mut tx, session).await? {
             return Ok(false);
         }
-        tell(&mut tx, outbox_id, "account.activated", session.account, session.create_time).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -94,7 +116,7 @@ impl AuthStore for Sql {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        tell(&mut tx, outbox_id, "account.abandoned", account, now).await?;
+        tell(&mut tx, outbox_id, Kind::Abandoned, account, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -120,6 +142,57 @@ impl AuthStore for Sql {
         Ok(())
     }
 
+    async fn change_password(
+        &self,
+        account: &Account,
+        new: &PasswordHash,
+        keep: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Vec<SessionId>>, Error> {
+        let mut tx = begin(&self.write).await?;
+        let changed = sqlx::query(
+            "UPDATE accounts SET password_hash = $3, password_no = password_no + 1 \
+             WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
+        )
+        .bind(account.id.0)
+        .bind(account.password_no)
+        .bind(&new.0)
+        .execute(&mut *tx)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let ended = end_all(&mut tx, account.id, Some(keep), now).await?;
+        tx.commit().await?;
+        Ok(Some(ended))
+    }
+
+    async fn delete_account(
+        &self,
+        account: &Account,
+        now: Timestamp,
+        outbox_id: Uuid,
+    ) -> Result<Option<Vec<SessionId>>, Error> {
+        let mut tx = begin(&self.write).await?;
+        let deleted = sqlx::query(
+            "UPDATE accounts SET state = 'deleted', email = $3, password_hash = '', password_no = password_no + 1 \
+             WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
+        )
+        .bind(account.id.0)
+        .bind(account.password_no)
+        .bind(Email::deleted(account.id).as_str())
+        .execute(&mut *tx)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(None);
+        }
+        sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
+        let ended = end_all(&mut tx, account.id, None, now).await?;
+        tell(&mut tx, outbox_id, Kind::Deleted, account.id, now).await?;
+        tx.commit().await?;
+        Ok(Some(ended))
+    }
+
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {
         let mut tx = begin(&self.write).await?;
         let opened = insert_session(&mut tx, session).await?;
@@ -131,6 +204,7 @@ impl AuthStore for Sql {
         &self,
         presented: &TokenHash,
         successor: &Successor,
+        client: &Client,
         now: Timestamp,
         lifetimes: Lifetimes,
     ) -> Result<Refreshed, Error> {
@@ -141,7 +215,7 @@ impl AuthStore for Sql {
             Decision::Revoke => {
                 end_session(&mut tx, found.session, now).await?;
                 tx.commit().await?;
-                Ok(Refreshed::Revoked)
+                Ok(Refreshed::Revoked(found.session))
             }
             Decision::Repeat => {
                 let sealed = found.sealed.clone().unwrap_or_default();
@@ -149,23 +223,65 @@ impl AuthStore for Sql {
             }
             Decision::Rotate => {
                 let end = lifetimes.end(found.create_time, now);
-                rotate(&mut tx, presented, successor, found.session, now, end).await?;
+                let continued = found.continued(end);
+                rotate(&mut tx, presented, successor, &continued, client, now).await?;
                 tx.commit().await?;
-                Ok(Refreshed::Rotated(found.continued(end)))
+                Ok(Refreshed::Rotated(continued))
             }
         }
     }
 
-    async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<(), Error> {
-        sqlx::query(
-            "UPDATE sessions SET revoke_time = $2 WHERE revoke_time IS NULL AND session_id = \
-             (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)",
+    async fn list_sessions(&self, account: AccountId, page: &Page, now: Timestamp) -> Result<Vec<Session>, Error> {
+        let rows = sqlx::query(
+            "SELECT session_id, create_time, last_use_time, expire_time, user_agent, address FROM sessions \
+             WHERE account_id = $1 AND (last_use_time, session_id) < ($2, $3) \
+             AND revoke_time IS NULL AND expire_time > $4 ORDER BY last_use_time DESC, session_id DESC LIMIT $5",
+        )
+        .bind(account.0)
+        .bind(Stamp(page.after.0))
+        .bind(page.after.1.0)
+        .bind(Stamp(now))
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(session).collect()
+    }
+
+    async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error> {
+        let ended = sqlx::query(
+            "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = \
+             (SELECT session_id FROM refresh_tokens WHERE token_hash = $1) RETURNING session_id",
         )
         .bind(&token.0)
         .bind(Stamp(now))
+        .fetch_optional(&self.write)
+        .await?;
+        Ok(ended.map(|row| row.try_get("session_id").map(SessionId)).transpose()?)
+    }
+
+    async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let ended = sqlx::query(
+            "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $3) WHERE session_id = $1 AND account_id = $2",
+        )
+        .bind(session.0)
+        .bind(account.0)
+        .bind(Stamp(now))
         .execute(&self.write)
         .await?;
-        Ok(())
+        Ok(ended.rows_affected() > 0)
+    }
+
+    async fn revoke_all(
+        &self,
+        account: AccountId,
+        keep: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, Error> {
+        let mut tx = begin(&self.write).await?;
+        lock_account(&mut tx, account).await?;
+        let ended = end_all(&mut tx, account, keep, now).await?;
+        tx.commit().await?;
+        Ok(ended)
     }
 
     async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error> {
@@ -195,148 +311,13 @@ impl AuthStore for Sql {
     }
 }
 
-/// A presented token, its session locked.
-struct Found {
-    session: SessionId,
-    account: AccountId,
-    create_time: Timestamp,
-    presented: Presented,
-    sealed: Option<Vec<u8>>,
-}
-
-impl Found {
-    fn continued(&self, expire_time: Timestamp) -> Continued {
-        Continued { session: self.session, account: self.account, expire_time }
-    }
-}
-
-/// Three statements: which session a token belongs to never changes, so it is read without a lock; what else is
-/// known of the token is read under the lock, and so after whoever held it before.
-async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Option<Found>, Error> {
-    let row = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
-        .bind(&token.0)
-        .fetch_optional(&mut **tx)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let session: Uuid = row.try_get("session_id")?;
-    let Some(locked) = sqlx::query(LOCK_SESSION).bind(session).fetch_optional(&mut **tx).await? else {
-        return Ok(None);
-    };
-    let row = sqlx::query(
-        "SELECT t.use_time, t.sealed_successor, n.use_time AS successor_use_time FROM refresh_tokens t \
-         LEFT JOIN refresh_tokens n ON n.token_hash = t.successor_hash WHERE t.token_hash = $1",
-    )
-    .bind(&token.0)
-    .fetch_one(&mut **tx)
-    .await?;
-    let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
-    let use_time: Option<Stamp> = row.try_get("use_time")?;
-    let successor_use_time: Option<Stamp> = row.try_get("successor_use_time")?;
-    let (create_time, expire_time): (Stamp, Stamp) = (locked.try_get("create_time")?, locked.try_get("expire_time")?);
-    let revoke_time: Option<Stamp> = locked.try_get("revoke_time")?;
-    Ok(Some(Found {
-        session: SessionId(session),
-        account: AccountId(locked.try_get("account_id")?),
-        create_time: create_time.0,
-        presented: Presented {
-            account: state(&locked)?,
-            expire_time: expire_time.0,
-            revoked: revoke_time.is_some(),
-            used: use_time
-                .map(|at| Used { at: at.0, successor_waits: sealed.is_some() && successor_use_time.is_none() }),
-        },
-        sealed,
-    }))
-}
-
-async fn rotate(
-    tx: &mut Tx<'_>,
-    presented: &TokenHash,
-    successor: &Successor,
-    session: SessionId,
-    now: Timestamp,
-    end: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query(
-        "UPDATE refresh_tokens SET use_time = $2, successor_hash = $3, sealed_successor = $4 WHERE token_hash = $1",
-    )
-    .bind(&presented.0)
-    .bind(Stamp(now))
-    .bind(&successor.hash.0)
-    .bind(&successor.sealed)
-    .execute(&mut **tx)
-    .await?;
-    // The presented token was used now: it need not be answered to its predecessor again.
-    sqlx::query("UPDATE refresh_tokens SET sealed_successor = NULL WHERE successor_hash = $1")
-        .bind(&presented.0)
-        .execute(&mut **tx)
-        .await?;
-    insert_token(tx, &successor.hash, session, now).await?;
-    sqlx::query("UPDATE sessions SET last_use_time = $2, expire_time = $3 WHERE session_id = $1")
-        .bind(session.0)
-        .bind(Stamp(now))
-        .bind(Stamp(end))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Stores a session with its first token, if its account is active.
-async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, Error> {
-    let inserted = sqlx::query(
-        "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time) \
-         SELECT $1, account_id, $3, $3, $4 FROM accounts WHERE account_id = $2 AND state = 'active'",
-    )
-    .bind(session.id.0)
-    .bind(session.account.0)
-    .bind(Stamp(session.create_time))
-    .bind(Stamp(session.expire_time))
-    .execute(&mut **tx)
-    .await?;
-    if inserted.rows_affected() == 0 {
-        return Ok(false);
-    }
-    insert_token(tx, &session.token, session.id, session.create_time).await?;
-    Ok(true)
-}
-
-async fn insert_token(tx: &mut Tx<'_>, token: &TokenHash, session: SessionId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id, issue_time) VALUES ($1, $2, $3)")
-        .bind(&token.0)
-        .bind(session.0)
-        .bind(Stamp(now))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-async fn end_session(tx: &mut Tx<'_>, session: SessionId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query("UPDATE sessions SET revoke_time = $2 WHERE session_id = $1")
-        .bind(session.0)
-        .bind(Stamp(now))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Writes down what others must come to know, in the transaction that makes it true.
-async fn tell(tx: &mut Tx<'_>, id: Uuid, kind: &str, subject: AccountId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query("INSERT INTO outbox (outbox_id, kind, subject, create_time) VALUES ($1, $2, $3, $4)")
-        .bind(id)
-        .bind(kind)
-        .bind(subject.0)
-        .bind(Stamp(now))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
 fn account(row: &Row) -> Result<Account, Error> {
     let (email, create_time): (String, Stamp) = (row.try_get("email")?, row.try_get("create_time")?);
     Ok(Account {
         id: AccountId(row.try_get("account_id")?),
         email: Email::new(&email),
         password: PasswordHash(row.try_get("password_hash")?),
+        password_no: row.try_get("password_no")?,
         state: state(row)?,
         create_time: create_time.0,
     })

@@ -10,9 +10,19 @@ use sqlx::{Pool, Transaction};
 
 pub(super) type Db = sqlx::Sqlite;
 
-/// The transaction is the only writer: there is nothing more to lock.
+/// The transaction is the only writer: there is nothing more to lock, here and below.
 const LOCK_SESSION: &str = "SELECT s.account_id, s.create_time, s.expire_time, s.revoke_time, a.state FROM sessions s \
      JOIN accounts a ON a.account_id = s.account_id WHERE s.session_id = $1";
+
+const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
+
+const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, \
+     user_agent, address) SELECT $1, account_id, $4, $4, $5, $6, $7 FROM accounts \
+     WHERE account_id = $2 AND password_no = $3 AND state = 'active'";
+
+const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_attempt_time = $2 WHERE outbox_id = \
+     (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1) \
+     RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
 pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;

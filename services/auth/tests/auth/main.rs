@@ -2,13 +2,16 @@
 //! service behind it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod accounts;
+mod account;
 mod api;
-mod database;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
-mod limits;
+mod deletion;
 mod mesh;
-mod refusals;
+mod messaging;
+mod plans;
+mod sessions;
 mod sign_up;
+#[path = "../../../kit/tests/support/stand_in.rs"]
+mod stand_in;
 mod store;

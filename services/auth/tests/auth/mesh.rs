@@ -1,12 +1,20 @@
-//! Auth and users, served in this process on free ports, on a clock that the test moves.
+//! Auth and users, and what stands in for messaging, served in this process on free ports, on a clock that the test
+//! moves. Auth has a runtime of its own: when that is taken away, auth ends wherever it is, as if the process were
+//! killed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use auth::{Auth, AuthStore, Keys};
 use kit::{
     Ambient, Timestamp,
+    bus::Local,
     client::Peer,
+    config::Span,
     identity::{CLIENT_ADDRESS, Identity, Key, SERVICE_TOKEN},
     keys::{Jwk, KeySet, KeySource, Unavailable},
     limiter,
@@ -17,11 +25,13 @@ use kit::{
     store::Location,
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
 };
-use proto::auth::v1::{SignInRequest, SignUpRequest, auth_service_client::AuthServiceClient};
+use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tonic::{Code, Request, Status, transport::Channel};
-use users::Users;
+use tokio::{net::TcpListener, runtime::Runtime};
+use tonic::{Request, Status, transport::Channel};
+use users::{UserStore, Users};
+
+use crate::messaging::Messaging;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -30,14 +40,25 @@ pub(crate) struct Mesh {
     pub(crate) folder: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) auth: AuthServiceClient<Channel>,
+    /// The test's own way into auth's database.
     pub(crate) store: Arc<dyn AuthStore>,
-    /// What users needs to be started again on the same port.
-    users_port: u16,
+    pub(crate) messaging: Messaging,
+    /// What every process hears of ended sessions.
+    pub(crate) keys: Arc<KeySet>,
+    location: Location,
+    ports: [u16; 3],
     surroundings: Surroundings,
-    identities: [Arc<Identity>; 2],
+    identities: [Arc<Identity>; 4],
     users_shutdown: Shutdown,
+    running: Option<Runtime>,
+    bus: Arc<Local>,
     ambient: Ambient,
 }
+
+const AUTH: usize = 0;
+const USERS: usize = 1;
+const MESSAGING: usize = 2;
+const GATEWAY: usize = 3;
 
 struct Fixed(Vec<Jwk>);
 
@@ -49,74 +70,122 @@ impl KeySource for Fixed {
 }
 
 impl Mesh {
+    /// On SQLite: the stores' contracts hold on both databases.
     pub(crate) async fn start() -> Self {
-        Self::with(auth::Config::default()).await
+        let folder = TempDir::new().unwrap();
+        let location = Location::Sqlite(folder.path().join("auth.db"));
+        Self::with(folder, location, Messaging::new(0)).await
     }
 
-    pub(crate) async fn with(config: auth::Config) -> Self {
-        let folder = TempDir::new().unwrap();
+    /// With auth on a database of the test's.
+    pub(crate) async fn on(location: &Location, messaging: Messaging) -> Self {
+        Self::with(TempDir::new().unwrap(), location.clone(), messaging).await
+    }
+
+    async fn with(folder: TempDir, location: Location, messaging: Messaging) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
-        let keys_folder = folder.path().join("keys");
-        Keys::create(&keys_folder).unwrap();
-        let keys = Keys::open(&keys_folder).unwrap();
+        Keys::create(&keys_folder(folder.path())).unwrap();
+        let jwks = Keys::open(&keys_folder(folder.path())).unwrap().jwks();
         let identities = identities(&ambient);
+        let keys = Arc::new(KeySet::new(Fixed(jwks), ambient.clone()));
+        let bus = Arc::new(Local::default());
+        tokio::spawn(keys.follow(&*bus, Shutdown::new()));
         let surroundings = Surroundings {
             limits: Limits::default(),
-            identity: Arc::clone(&identities[0]),
-            keys: Arc::new(KeySet::new(Fixed(keys.jwks()), ambient.clone())),
+            identity: Arc::clone(&identities[AUTH]),
+            keys: Arc::clone(&keys),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
             descriptors: proto::DESCRIPTORS,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let users_port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let store = auth::store::open(&auth_file(&folder), 1).await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let service = Auth {
-            config,
-            store: Arc::clone(&store),
+        let ports = free_ports().await;
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{}", ports[AUTH])).unwrap();
+        let mut mesh = Self {
+            auth: AuthServiceClient::new(channel.user_agent("tester/1.0").unwrap().connect_lazy()),
+            store: auth::store::open(&location, 4).await.unwrap(),
+            users_shutdown: Shutdown::new(),
+            running: None,
+            folder,
+            clock,
+            messaging,
             keys,
-            users: Peer::new("users", &format!("http://127.0.0.1:{users_port}"), Arc::clone(&identities[0])).unwrap(),
-            limiter: Arc::new(limiter::Local::new(clock.clone())),
-            ambient: ambient.clone(),
+            location,
+            ports,
+            surroundings,
+            identities,
+            bus,
+            ambient,
         };
-        let shutdown = Shutdown::new();
-        let readiness = server::readiness(&surroundings, service.needs(), &shutdown);
-        tokio::spawn(service.serve(surroundings.clone(), readiness, listener, shutdown));
-        let auth = AuthServiceClient::new(Channel::from_shared(address).unwrap().connect_lazy());
-        let users_shutdown = Shutdown::new();
-        let mesh = Self { folder, clock, auth, store, users_port, surroundings, identities, users_shutdown, ambient };
         mesh.start_users().await;
+        mesh.start_messaging().await;
+        mesh.start_auth().await;
         mesh
     }
 
+    /// Starts auth, on its port, with a store of its own.
+    pub(crate) async fn start_auth(&mut self) {
+        wait_until_free(self.ports[AUTH]).await;
+        let peer =
+            |name, port| Peer::new(name, &format!("http://127.0.0.1:{port}"), Arc::clone(&self.identities[AUTH]));
+        let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
+        let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..auth::Config::default() };
+        let (location, port, surroundings) = (self.location.clone(), self.ports[AUTH], self.surroundings.clone());
+        let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
+        let (bus, ambient, clock) = (self.bus.clone(), self.ambient.clone(), self.clock.clone());
+        let runtime = Runtime::new().unwrap();
+        let started = runtime.spawn(async move {
+            // Made here, so that their connections end with this runtime.
+            let service = Auth {
+                config,
+                store: auth::store::open(&location, 4).await.unwrap(),
+                keys,
+                users: users.unwrap(),
+                messaging: messaging.unwrap(),
+                bus,
+                limiter: Arc::new(limiter::Local::new(clock)),
+                ambient,
+            };
+            let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+            let shutdown = Shutdown::new();
+            let readiness = server::readiness(&surroundings, service.needs(), &shutdown);
+            tokio::spawn(service.serve(surroundings, readiness, listener, shutdown));
+        });
+        started.await.unwrap();
+        self.running = Some(runtime);
+    }
+
+    /// Ends auth in the middle of whatever it does.
+    pub(crate) fn kill_auth(&mut self) {
+        self.running.take().unwrap().shutdown_background();
+    }
+
     async fn start_users(&self) {
-        let store = users::store::open(&Location::Sqlite(self.users_file()), 1).await.unwrap();
-        let users = Users { store, ambient: self.ambient.clone() };
-        let surroundings = Surroundings { identity: Arc::clone(&self.identities[1]), ..self.surroundings.clone() };
+        let messaging = format!("http://127.0.0.1:{}", self.ports[MESSAGING]);
+        let users = Users {
+            config: users::Config::default(),
+            store: self.users_store().await,
+            messaging: Peer::new("messaging", &messaging, Arc::clone(&self.identities[USERS])).unwrap(),
+            ambient: self.ambient.clone(),
+        };
+        let surroundings = Surroundings { identity: Arc::clone(&self.identities[USERS]), ..self.surroundings.clone() };
         let shutdown = self.users_shutdown.clone();
         let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
-        let listener = TcpListener::bind(("127.0.0.1", self.users_port)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", self.ports[USERS])).await.unwrap();
         tokio::spawn(users.serve(surroundings, readiness, listener, shutdown));
+    }
+
+    async fn start_messaging(&self) {
+        let identity = Arc::clone(&self.identities[MESSAGING]);
+        let surroundings = Surroundings { identity, ..self.surroundings.clone() };
+        let listener = TcpListener::bind(("127.0.0.1", self.ports[MESSAGING])).await.unwrap();
+        tokio::spawn(self.messaging.clone().serve(surroundings, listener, Shutdown::new()));
     }
 
     /// Takes the users service away.
     pub(crate) async fn stop_users(&mut self) {
-        let at_once = kit::shutdown::Config {
-            settle: kit::config::Span(Duration::ZERO),
-            grace: kit::config::Span(Duration::ZERO),
-        };
+        let at_once = kit::shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::ZERO) };
         self.users_shutdown.run(&at_once).await;
-        // The port is free once nobody answers there.
-        while TcpListener::bind(("127.0.0.1", self.users_port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// In its place, somebody who accepts connections and says nothing.
-    pub(crate) async fn silence_users(&mut self) -> TcpListener {
-        self.stop_users().await;
-        TcpListener::bind(("127.0.0.1", self.users_port)).await.unwrap()
+        wait_until_free(self.ports[USERS]).await;
     }
 
     /// Brings it back.
@@ -125,18 +194,9 @@ impl Mesh {
         self.start_users().await;
     }
 
-    /// Auth's database.
-    pub(crate) fn location(&self) -> Location {
-        auth_file(&self.folder)
-    }
-
-    /// A request that a service of the mesh hands on for a client at `address`, as the gateway does.
-    pub(crate) fn on_behalf_of<T>(&self, address: &str, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let token = self.identities[1].token_for("auth");
-        request.metadata_mut().insert(SERVICE_TOKEN, token.parse().unwrap());
-        request.metadata_mut().insert(CLIENT_ADDRESS, address.parse().unwrap());
-        request
+    /// The test's own way into the database of users.
+    pub(crate) async fn users_store(&self) -> Arc<dyn UserStore> {
+        users::store::open(&Location::Sqlite(self.users_file()), 1).await.unwrap()
     }
 
     pub(crate) fn users_file(&self) -> PathBuf {
@@ -146,15 +206,54 @@ impl Mesh {
     pub(crate) fn now(&self) -> Timestamp {
         self.ambient.now()
     }
+
+    pub(crate) async fn signed_up(&mut self, handle: &str) -> Tokens {
+        self.auth.sign_up(sign_up(handle)).await.unwrap().into_inner().tokens.unwrap()
+    }
+
+    pub(crate) async fn signed_in(&mut self, handle: &str, password: &str) -> Result<Tokens, Status> {
+        self.auth.sign_in(sign_in(handle, password)).await.map(|answer| answer.into_inner().tokens.unwrap())
+    }
+
+    /// The request as it comes through the gateway from a client at `address`.
+    pub(crate) fn through_gateway<T>(&self, mut request: Request<T>, address: &str) -> Request<T> {
+        let token = self.identities[GATEWAY].token_for("auth");
+        request.metadata_mut().insert(SERVICE_TOKEN, token.parse().unwrap());
+        request.metadata_mut().insert(CLIENT_ADDRESS, address.parse().unwrap());
+        request
+    }
 }
 
-fn auth_file(folder: &TempDir) -> Location {
-    Location::Sqlite(folder.path().join("auth.db"))
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.running.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
-/// Of auth and of users, who believe each other.
-fn identities(ambient: &Ambient) -> [Arc<Identity>; 2] {
-    let keys = [("auth", Key::generate()), ("users", Key::generate())];
+fn keys_folder(folder: &Path) -> PathBuf {
+    folder.join("keys")
+}
+
+async fn free_ports() -> [u16; 3] {
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    [0, 1, 2].map(|n: usize| held[n].local_addr().unwrap().port())
+}
+
+/// The port is free once nobody answers there.
+async fn wait_until_free(port: u16) {
+    while TcpListener::bind(("127.0.0.1", port)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Of all services, who believe each other.
+fn identities(ambient: &Ambient) -> [Arc<Identity>; 4] {
+    let keys = ["auth", "users", "messaging", "gateway"].map(|name| (name, Key::generate()));
     let publics: Vec<_> = keys.iter().map(|(name, key)| (*name, key.public())).collect();
     keys.map(|(name, key)| {
         let trusted = publics.iter().map(|(name, public)| (*name, public.as_str()));
@@ -176,12 +275,25 @@ pub(crate) fn sign_in(handle: &str, password: &str) -> SignInRequest {
     SignInRequest { email: format!("{handle}@example.org"), password: password.to_owned(), refresh_delivery: 0 }
 }
 
-/// All that a refusal says.
-pub(crate) fn said(status: &Status) -> (Code, String, Vec<u8>) {
-    (status.code(), status.message().to_owned(), status.details().to_vec())
+/// The request of who holds `tokens`.
+pub(crate) fn by<T>(tokens: &Tokens, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {}", tokens.access_token).parse().unwrap());
+    request
 }
 
 pub(crate) fn reason(status: &Status) -> String {
     use tonic_types::StatusExt as _;
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// Waits for what the other tasks bring about.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    for _ in 0..500 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never came: {what}");
 }

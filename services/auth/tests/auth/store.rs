@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     domain::{
-        Account, AccountId, Email, Lifetimes, NewSession, PasswordHash, RefreshToken, SessionId, State, TokenHash,
+        Account, AccountId, Client, Email, Lifetimes, NewSession, PasswordHash, RefreshToken, SessionId, State,
+        TokenHash,
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
@@ -50,6 +51,7 @@ pub(crate) fn pending(email: &str) -> Account {
         id: AccountId(id()),
         email: Email::new(email),
         password: PasswordHash("hash".to_owned()),
+        password_no: 0,
         state: State::Pending,
         create_time: at(0),
     }
@@ -59,10 +61,16 @@ pub(crate) fn session(account: &Account, token: &TokenHash) -> NewSession {
     NewSession {
         id: SessionId(id()),
         account: account.id,
+        password_no: account.password_no,
+        client: client("first"),
         token: token.clone(),
         create_time: at(0),
         expire_time: RULES.end(at(0), at(0)),
     }
+}
+
+pub(crate) fn client(name: &str) -> Client {
+    Client::new(name, "10.0.0.1".parse().ok())
 }
 
 pub(crate) fn token() -> TokenHash {
@@ -74,11 +82,20 @@ pub(crate) fn successor() -> Successor {
     Successor { sealed: hash.0.clone(), hash }
 }
 
+pub(crate) async fn refresh(
+    store: &dyn AuthStore,
+    presented: &TokenHash,
+    successor: &Successor,
+    seconds: i64,
+) -> Refreshed {
+    store.refresh(presented, successor, &client("later"), at(seconds), RULES).await.unwrap()
+}
+
 /// An active account with a session, whose token is answered.
 pub(crate) async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
     let (account, token) = (pending(email), token());
     store.insert(&account).await.unwrap();
-    assert!(store.activate(&session(&account, &token), id()).await.unwrap());
+    assert!(store.activate(&session(&account, &token)).await.unwrap());
     (account, token)
 }
 
@@ -95,10 +112,10 @@ async fn an_address_has_one_account(location: &Location) {
 async fn activation_is_all_or_nothing(location: &Location) {
     let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
-    assert!(!store.activate(&session(&account, &token()), id()).await.unwrap(), "it is active already");
+    assert!(!store.activate(&session(&account, &token())).await.unwrap(), "it is active already");
     let found = store.find_by_email(&account.email).await.unwrap().unwrap();
     assert_eq!(found.state, State::Active);
-    assert!(matches!(store.refresh(&first, &successor(), at(1), RULES).await.unwrap(), Refreshed::Rotated(_)));
+    assert!(matches!(refresh(&*store, &first, &successor(), 1).await, Refreshed::Rotated(_)));
     assert_eq!(store.list_roles(account.id).await.unwrap(), Vec::<String>::new());
 }
 
@@ -109,7 +126,7 @@ async fn an_abandoned_sign_up_frees_the_address(location: &Location) {
     assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too young");
     assert_eq!(store.list_pending(at(1), 10).await.unwrap(), [account.id]);
     assert!(store.abandon(account.id, at(1), at(5), id()).await.unwrap());
-    assert!(!store.activate(&session(&account, &token()), id()).await.unwrap(), "there is nothing to activate");
+    assert!(!store.activate(&session(&account, &token())).await.unwrap(), "there is nothing to activate");
     store.insert(&pending("ada@example.org")).await.unwrap();
     let (active, _) = active(&*store, "bob@example.org").await;
     assert!(!store.abandon(active.id, at(1), at(5), id()).await.unwrap(), "an active account stays");
@@ -119,15 +136,16 @@ async fn a_token_is_used_once_and_repeated_within_the_grace(location: &Location)
     let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
     let second = successor();
-    let Refreshed::Rotated(session) = store.refresh(&first, &second, at(1), RULES).await.unwrap() else {
+    let Refreshed::Rotated(session) = refresh(&*store, &first, &second, 1).await else {
         panic!("the first use rotates");
     };
     assert_eq!((session.account, session.expire_time), (account.id, at(1) + RULES.idle));
-    let repeated = store.refresh(&first, &successor(), at(5), RULES).await.unwrap();
+    let id = session.session;
+    let repeated = refresh(&*store, &first, &successor(), 5).await;
     assert_eq!(repeated, Refreshed::Repeated(session, second.sealed.clone()));
     // The successor's first use ends the grace of its predecessor.
-    assert!(matches!(store.refresh(&second.hash, &successor(), at(6), RULES).await.unwrap(), Refreshed::Rotated(_)));
-    assert_eq!(store.refresh(&first, &successor(), at(7), RULES).await.unwrap(), Refreshed::Revoked);
+    assert!(matches!(refresh(&*store, &second.hash, &successor(), 6).await, Refreshed::Rotated(_)));
+    assert_eq!(refresh(&*store, &first, &successor(), 7).await, Refreshed::Revoked(id));
 }
 
 async fn sixteen_refreshes_at_once_give_one_successor(location: &Location) {
@@ -136,7 +154,7 @@ async fn sixteen_refreshes_at_once_give_one_successor(location: &Location) {
     let tasks: Vec<_> = (0..16)
         .map(|_| {
             let (store, first, offered) = (Arc::clone(&store), first.clone(), successor());
-            tokio::spawn(async move { (store.refresh(&first, &offered, at(1), RULES).await.unwrap(), offered.sealed) })
+            tokio::spawn(async move { (refresh(&*store, &first, &offered, 1).await, offered.sealed) })
         })
         .collect();
     let mut given = Vec::new();
@@ -155,10 +173,10 @@ async fn reuse_ends_the_session_for_good(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
-    store.refresh(&first, &second, at(1), RULES).await.unwrap();
-    assert_eq!(store.refresh(&first, &successor(), at(11), RULES).await.unwrap(), Refreshed::Revoked);
-    assert_eq!(store.refresh(&second.hash, &successor(), at(12), RULES).await.unwrap(), Refreshed::Refused);
-    assert_eq!(store.refresh(&token(), &successor(), at(12), RULES).await.unwrap(), Refreshed::Refused);
+    refresh(&*store, &first, &second, 1).await;
+    assert!(matches!(refresh(&*store, &first, &successor(), 11).await, Refreshed::Revoked(_)));
+    assert_eq!(refresh(&*store, &second.hash, &successor(), 12).await, Refreshed::Refused);
+    assert_eq!(refresh(&*store, &token(), &successor(), 12).await, Refreshed::Refused);
 }
 
 async fn a_revoked_session_refuses_its_tokens(location: &Location) {
@@ -166,24 +184,25 @@ async fn a_revoked_session_refuses_its_tokens(location: &Location) {
     let (account, first) = active(&*store, "ada@example.org").await;
     let other = token();
     assert!(store.open_session(&session(&account, &other)).await.unwrap());
-    store.revoke(&first, at(1)).await.unwrap();
-    store.revoke(&token(), at(1)).await.unwrap();
-    assert_eq!(store.refresh(&first, &successor(), at(2), RULES).await.unwrap(), Refreshed::Refused);
-    assert!(matches!(store.refresh(&other, &successor(), at(2), RULES).await.unwrap(), Refreshed::Rotated(_)));
+    let ended = store.revoke(&first, at(1)).await.unwrap();
+    assert!(ended.is_some() && store.revoke(&first, at(2)).await.unwrap() == ended, "a repeat answers the same");
+    assert_eq!(store.revoke(&token(), at(1)).await.unwrap(), None);
+    assert_eq!(refresh(&*store, &first, &successor(), 2).await, Refreshed::Refused);
+    assert!(matches!(refresh(&*store, &other, &successor(), 2).await, Refreshed::Rotated(_)));
 }
 
 async fn a_session_ends_unused_and_at_last(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let (second, third) = (successor(), successor());
-    store.refresh(&first, &second, at(900), RULES).await.unwrap();
-    let Refreshed::Rotated(session) = store.refresh(&second.hash, &third, at(1_400), RULES).await.unwrap() else {
+    refresh(&*store, &first, &second, 900).await;
+    let Refreshed::Rotated(session) = refresh(&*store, &second.hash, &third, 1_400).await else {
         panic!("a used session lives on");
     };
     assert_eq!(session.expire_time, at(0) + RULES.absolute);
-    assert_eq!(store.refresh(&third.hash, &successor(), at(1_500), RULES).await.unwrap(), Refreshed::Refused);
+    assert_eq!(refresh(&*store, &third.hash, &successor(), 1_500).await, Refreshed::Refused);
     let (_, unused) = active(&*store, "bob@example.org").await;
-    assert_eq!(store.refresh(&unused, &successor(), at(1_000), RULES).await.unwrap(), Refreshed::Refused);
+    assert_eq!(refresh(&*store, &unused, &successor(), 1_000).await, Refreshed::Refused);
 }
 
 async fn only_active_accounts_get_sessions(location: &Location) {
@@ -206,14 +225,14 @@ async fn what_ended_is_pruned(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
-    store.refresh(&first, &second, at(1), RULES).await.unwrap();
+    refresh(&*store, &first, &second, 1).await;
     assert_eq!(store.erase_sealed(at(1)).await.unwrap(), 0, "the grace is not over");
     assert_eq!(store.erase_sealed(at(2)).await.unwrap(), 1);
     assert_eq!(store.prune(at(1_001), at(1)).await.unwrap(), 0);
     // The used token first, then the session with the other.
     assert_eq!(store.prune(at(0), at(2)).await.unwrap(), 1);
     assert_eq!(store.prune(at(1_002), at(0)).await.unwrap(), 1);
-    assert_eq!(store.refresh(&second.hash, &successor(), at(3), RULES).await.unwrap(), Refreshed::Refused);
+    assert_eq!(refresh(&*store, &second.hash, &successor(), 3).await, Refreshed::Refused);
 }
 
 async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
@@ -223,7 +242,7 @@ async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 let (_, first) = active(&*store, &format!("user{n}@example.org")).await;
-                store.refresh(&first, &successor(), at(1), RULES).await.unwrap()
+                refresh(&*store, &first, &successor(), 1).await
             })
         })
         .collect();

@@ -29,6 +29,8 @@ impl Connections {
 
     /// Takes a place for `stream`; when none is free the stream is closed and `None` answered.
     pub fn admit(&self, stream: TcpStream) -> Option<Accepted> {
+        // Answers are small and wanted at once. An Err says that the peer has gone already.
+        stream.set_nodelay(true).ok();
         match Arc::clone(&self.0).try_acquire_owned() {
             Ok(place) => Some(Accepted { stream, _place: place }),
             Err(_) => {

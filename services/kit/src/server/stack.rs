@@ -9,20 +9,21 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt as _;
-use http::HeaderMap;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
 use tonic::{Code, Status, service::Routes};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
-use super::Surroundings;
+use super::{Surroundings, measured::Measured};
 use crate::{
     access::{self, Proof},
-    context::Context,
+    context::{Caller, Context},
     error,
     policy::Policy,
+    record::{Call, code_of},
+    trace::{self, TraceContext},
 };
 
 /// What the layers ask.
@@ -70,28 +71,44 @@ pub(super) fn watch(routes: Routes) -> Routes {
     Routes::from(router)
 }
 
-async fn trace(request: Request, next: Next) -> Response {
-    let span = tracing::info_span!("call", rpc.method = request.uri().path());
+async fn trace(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let span = tracing::info_span!(
+        "call",
+        otel.kind = "server",
+        otel.name = path,
+        rpc.system.name = "grpc",
+        rpc.method = path,
+        rpc.response.status_code = tracing::field::Empty,
+    );
+    let trace = trace::begin(&span, request.headers());
+    request.extensions_mut().insert(Context { trace: Some(trace), ..Context::default() });
     next.run(request).instrument(span).await
 }
 
-async fn measure(request: Request, next: Next) -> Response {
-    let method = request.uri().path().to_owned();
-    let started = Instant::now();
-    let response = next.run(request).await;
-    let code = code_of(response.headers());
-    // A made-up path must not make a new time series.
-    let method = if code == Code::Unimplemented { "unknown".to_owned() } else { method };
-    let elapsed = started.elapsed();
-    tracing::debug!(rpc.code = ?code, duration_ms = elapsed.as_secs_f64() * 1e3, "call");
-    metrics::histogram!("rpc_server_duration_seconds", "rpc_method" => method, "rpc_code" => format!("{code:?}"))
-        .record(elapsed.as_secs_f64());
-    response
-}
+/// The histogram of a service's calls, by method and status (OpenTelemetry's `rpc.server.call.duration`).
+const SECONDS: &str = "rpc_server_call_duration_seconds";
+/// Probes come every second from everybody.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
-/// The status of a trailers-only answer; one with a body has begun well.
-fn code_of(headers: &HeaderMap) -> Code {
-    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+async fn measure(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
+    let quiet = path.starts_with(HEALTH);
+    let mut call = Call::begin(SECONDS, path, Span::current(), trace.unwrap_or_else(TraceContext::root));
+    call.quiet = quiet;
+    let response = next.run(request).await;
+    if let Some(caller) = response.extensions().get::<Caller>() {
+        call.user = caller.user.as_ref().map(|user| user.id);
+        call.address = caller.address;
+        // Whatever a service of the mesh calls for is a step of a call that somebody else logs.
+        call.quiet |= caller.service.is_some();
+    }
+    let early = code_of(response.headers());
+    if early == Some(Code::Unimplemented) {
+        call.is_unknown();
+    }
+    response.map(|body| Body::new(Measured::new(body, call, early)))
 }
 
 async fn catch_panic(request: Request, next: Next) -> Response {
@@ -114,7 +131,7 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         return exceeded();
     }
     let deadline = Instant::now() + most;
-    request.extensions_mut().insert(Context { deadline: Some(deadline), ..Context::default() });
+    request.extensions_mut().get_or_insert_default::<Context>().deadline = Some(deadline);
     timeout_at(deadline, next.run(request)).await.unwrap_or_else(|_| exceeded())
 }
 
@@ -136,11 +153,13 @@ async fn shed(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
 async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Surroundings { keys, identity, .. } = &gate.surroundings;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
-    let mut context = request.extensions_mut().remove::<Context>().unwrap_or_default();
-    context.caller = proof.caller.clone();
-    request.extensions_mut().insert(context);
+    let caller = proof.caller.clone();
+    request.extensions_mut().get_or_insert_default::<Context>().caller = caller.clone();
     request.extensions_mut().insert(proof);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // For the record of the call, which is written further out.
+    response.extensions_mut().insert(caller);
+    response
 }
 
 async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {

@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{Unopened, refused};
+use super::{Unopened, gauge, refused};
 use crate::{config::Secret, error::chain};
 
 /// How long a call waits for a free connection before it is UNAVAILABLE.
@@ -38,5 +38,6 @@ pub async fn open(url: &Secret, schema: &'static str, pool: u32, migrator: &Migr
         .await
         .map_err(|e| Unopened(format!("{place}: the schema {schema} cannot be made: {}", chain(&e))))?;
     migrator.run(&pool).await.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))?;
+    gauge::watch(schema.to_owned(), &pool);
     Ok(pool)
 }

@@ -8,7 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Unopened, refused};
+use super::{Unopened, gauge, refused};
 use crate::error::chain;
 
 /// How many readers work at once.
@@ -41,5 +41,8 @@ pub async fn open(path: &Path, migrator: &Migrator) -> Result<Pools, Unopened> {
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     migrator.run(&write).await.map_err(|e| refused(&place, &e))?;
     let read = pool().max_connections(READERS).connect_with(options.read_only(true)).await.map_err(failed)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    gauge::watch(format!("{name} read"), &read);
+    gauge::watch(format!("{name} write"), &write);
     Ok(Pools { read, write })
 }

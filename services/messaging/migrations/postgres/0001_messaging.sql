@@ -18,30 +18,41 @@ CREATE TABLE conversations (
     request_id      UUID NOT NULL,
     fingerprint     BYTEA NOT NULL,
     title           TEXT NOT NULL,
+    owner_id        UUID NOT NULL,
+    revision        BIGINT NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
+    update_time     TIMESTAMPTZ NOT NULL,
     last_seq        BIGINT NOT NULL,
     message_count   BIGINT NOT NULL,
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 );
 
+-- Who is in, since which entry, and up to which message they have read.
 CREATE TABLE members (
     conversation_id UUID NOT NULL REFERENCES conversations,
     user_id         UUID NOT NULL,
+    join_seq        BIGINT NOT NULL,
+    read_no         BIGINT NOT NULL,
     PRIMARY KEY (conversation_id, user_id)
 );
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
--- The log: gap-free seq by conversation. Entries that count as messages carry message_no too.
+-- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;
+-- entries that change one carry its number as target_no, so that its earlier texts are found when it is erased.
 CREATE TABLE entries (
     conversation_id UUID NOT NULL REFERENCES conversations,
     seq             BIGINT NOT NULL,
     message_no      BIGINT,
+    message_id      UUID,
+    target_no       BIGINT,
     author_id       UUID NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
     body            BYTEA NOT NULL,
     PRIMARY KEY (conversation_id, seq)
 );
 CREATE UNIQUE INDEX entries_by_message_no ON entries (conversation_id, message_no) WHERE message_no IS NOT NULL;
+CREATE UNIQUE INDEX entries_by_message_id ON entries (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX entries_by_target_no ON entries (conversation_id, target_no) WHERE target_no IS NOT NULL;
 
 -- The ids that senders gave their messages. Apart from the entries, because they outlive them.
 CREATE TABLE client_messages (

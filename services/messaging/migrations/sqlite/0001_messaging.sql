@@ -18,30 +18,41 @@ CREATE TABLE conversations (
     request_id      BLOB NOT NULL,
     fingerprint     BLOB NOT NULL,
     title           TEXT NOT NULL,
+    owner_id        BLOB NOT NULL,
+    revision        INTEGER NOT NULL,
     create_time     INTEGER NOT NULL,
+    update_time     INTEGER NOT NULL,
     last_seq        INTEGER NOT NULL,
     message_count   INTEGER NOT NULL,
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 ) STRICT;
 
+-- Who is in, since which entry, and up to which message they have read.
 CREATE TABLE members (
     conversation_id BLOB NOT NULL REFERENCES conversations,
     user_id         BLOB NOT NULL,
+    join_seq        INTEGER NOT NULL,
+    read_no         INTEGER NOT NULL,
     PRIMARY KEY (conversation_id, user_id)
 ) STRICT;
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
--- The log: gap-free seq by conversation. Entries that count as messages carry message_no too.
+-- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;
+-- entries that change one carry its number as target_no, so that its earlier texts are found when it is erased.
 CREATE TABLE entries (
     conversation_id BLOB NOT NULL REFERENCES conversations,
     seq             INTEGER NOT NULL,
     message_no      INTEGER,
+    message_id      BLOB,
+    target_no       INTEGER,
     author_id       BLOB NOT NULL,
     create_time     INTEGER NOT NULL,
     body            BLOB NOT NULL,
     PRIMARY KEY (conversation_id, seq)
 ) STRICT;
 CREATE UNIQUE INDEX entries_by_message_no ON entries (conversation_id, message_no) WHERE message_no IS NOT NULL;
+CREATE UNIQUE INDEX entries_by_message_id ON entries (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX entries_by_target_no ON entries (conversation_id, target_no) WHERE target_no IS NOT NULL;
 
 -- The ids that senders gave their messages. Apart from the entries, because they outlive them.
 CREATE TABLE client_messages (

@@ -2,16 +2,18 @@
 
 use kit::error;
 use proto::messaging::v1::{
-    Conversation as WireConversation, ConversationCreated, Entry as WireEntry, Message as WireMessage, entry,
+    Conversation as WireConversation, ConversationCreated, ConversationUpdated, Entry as WireEntry, MemberAdded,
+    MemberRemoved, Message as WireMessage, MessageDeleted, MessageEdited, ReadMark, ReadMarks, entry,
 };
 use tonic::{Code, Status};
 
 use crate::{
-    domain::{BadCursor, Body, Conversation, Entry, UserId},
-    store::{AppendError, InsertError},
+    domain::{BadCursor, Body, Conversation, ConversationId, Entry, UserId},
+    store::{AppendError, ChangeError, InsertError},
 };
 
 pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireConversation {
+    let unread_count = conversation.unread();
     WireConversation {
         conversation_id: conversation.id.to_string(),
         title: conversation.title,
@@ -19,7 +21,36 @@ pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireCo
         create_time: Some(conversation.create_time.into()),
         cursor,
         message_count: conversation.message_count,
+        owner_id: conversation.owner.to_string(),
+        unread_count,
+        last_read_message_no: conversation.read_no,
+        last_message: conversation.last_message.map(Into::into),
+        update_time: Some(conversation.update_time.into()),
+        etag: etag(conversation.revision),
+        read_marks: marks(&conversation.read_marks),
     }
+}
+
+pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks {
+    ReadMarks { conversation_id: id.to_string(), marks: marks(of) }
+}
+
+fn marks(of: &[(UserId, i64)]) -> Vec<ReadMark> {
+    of.iter().map(|(user, number)| ReadMark { user_id: user.to_string(), message_no: *number }).collect()
+}
+
+/// A revision as clients hold it: opaque, by a letter that no number begins with.
+fn etag(revision: i64) -> String {
+    format!("r{revision}")
+}
+
+/// The revision that a client read; an empty text means any.
+pub(super) fn revision(etag: &str) -> Result<Option<i64>, Status> {
+    if etag.is_empty() {
+        return Ok(None);
+    }
+    let read = etag.strip_prefix('r').and_then(|digits| digits.parse().ok());
+    read.map(Some).ok_or_else(|| error::invalid_field("etag", "ETAG_INVALID", "must be an etag of the same thing"))
 }
 
 impl From<Entry> for WireEntry {
@@ -42,7 +73,26 @@ impl From<Body> for entry::Body {
                 client_message_id: message.client_id.to_string(),
                 message_no: message.number,
                 text: message.text,
+                edit_time: message.edit_time.map(Into::into),
+                delete_time: message.delete_time.map(Into::into),
+                etag: etag(message.revision),
             }),
+            Body::Edited { message, number, text, revision } => Self::MessageEdited(MessageEdited {
+                message_id: message.to_string(),
+                message_no: number,
+                text,
+                etag: etag(revision),
+            }),
+            Body::Deleted { message, number } => {
+                Self::MessageDeleted(MessageDeleted { message_id: message.to_string(), message_no: number })
+            }
+            Body::Added { person } => Self::MemberAdded(MemberAdded { user_id: person.to_string() }),
+            Body::Removed { person, owner } => {
+                Self::MemberRemoved(MemberRemoved { user_id: person.to_string(), owner_id: owner.to_string() })
+            }
+            Body::Renamed { title, revision } => {
+                Self::ConversationUpdated(ConversationUpdated { title, etag: etag(revision) })
+            }
             Body::Created { members, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),
                 title,
@@ -97,4 +147,28 @@ impl From<AppendError> for Status {
             AppendError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<ChangeError> for Status {
+    fn from(error: ChangeError) -> Self {
+        let denied = |reason, message| error::status(Code::PermissionDenied, reason, message);
+        let full = |reason, message| error::status(Code::ResourceExhausted, reason, message);
+        match error {
+            ChangeError::NotFound => no_conversation(),
+            ChangeError::NoMessage => no_message(),
+            ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may remove others"),
+            ChangeError::NotAuthor => denied("NOT_AUTHOR", "the message is somebody else's"),
+            ChangeError::OtherRevision => {
+                error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
+            }
+            ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
+            ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
+            ChangeError::TooManyConversations => full("TOO_MANY_CONVERSATIONS", "they are in too many conversations"),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(super) fn no_message() -> Status {
+    error::status(Code::NotFound, "MESSAGE_NOT_FOUND", "there is no such message in the conversation")
 }

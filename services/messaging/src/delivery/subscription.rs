@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{Stream, stream};
 use kit::{Ambient, Context, Timestamp, error};
-use proto::messaging::v1::{CaughtUp, NewEntry, SubscribeResponse, subscribe_response::Event};
+use proto::messaging::v1::{CaughtUp, ConversationLeft, NewEntry, SubscribeResponse, subscribe_response::Event};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -48,6 +48,8 @@ pub(crate) struct Subscription {
     /// Conversations that may hold entries past what was sent; each once, first come first served.
     dirty: VecDeque<ConversationId>,
     queued: HashSet<ConversationId>,
+    /// Conversations in which people have read more.
+    reads: HashSet<ConversationId>,
     /// Read and not yet taken by the client. At most one batch.
     outgoing: VecDeque<SubscribeResponse>,
     caught_up: bool,
@@ -77,6 +79,7 @@ impl Subscription {
             unannounced: VecDeque::new(),
             dirty: VecDeque::new(),
             queued: HashSet::new(),
+            reads: HashSet::new(),
             outgoing: VecDeque::new(),
             caught_up: false,
             ended: false,
@@ -118,11 +121,17 @@ impl Subscription {
         for id in mail.conversations {
             self.enqueue(id);
         }
+        self.reads.extend(mail.reads);
         if !self.unannounced.is_empty() {
             self.announce().await
         } else if let Some(id) = self.dirty.pop_front() {
             self.queued.remove(&id);
             self.read(id).await
+        } else if let Some(id) = self.reads.iter().next().copied() {
+            self.reads.remove(&id);
+            self.tell_reads(id).await
+        } else if !self.outgoing.is_empty() {
+            Ok(())
         } else if self.caught_up {
             self.wait().await;
             Ok(())
@@ -138,6 +147,10 @@ impl Subscription {
         if self.mailbox.draining().is_cancelled() {
             let message = "the server stops; subscribe again with the newest cursors";
             return Some(error::status(Code::Unavailable, "SERVER_STOPPING", message));
+        }
+        if self.mailbox.is_revoked() {
+            let message = "the session was ended; sign in again";
+            return Some(error::status(Code::Unauthenticated, "SESSION_REVOKED", message));
         }
         if self.ambient.now() >= self.expires {
             let message = "the access token has expired; refresh it and subscribe again";
@@ -166,6 +179,7 @@ impl Subscription {
     }
 
     fn compare(&mut self, heads: Vec<(ConversationId, i64)>) {
+        self.drop_left(&heads);
         for (id, head) in heads {
             match (self.sent.get(&id), self.named.remove(&id)) {
                 (Some(sent), _) if *sent >= head => {}
@@ -184,6 +198,29 @@ impl Subscription {
                 }
             }
         }
+    }
+
+    /// What was followed, or named, and is not the user's (any more).
+    fn drop_left(&mut self, heads: &[(ConversationId, i64)]) {
+        let mine: HashSet<ConversationId> = heads.iter().map(|(id, _)| *id).collect();
+        let known = self.sent.keys().chain(self.named.keys());
+        let left: HashSet<ConversationId> = known.filter(|id| !mine.contains(id)).copied().collect();
+        for id in left {
+            self.sent.remove(&id);
+            self.named.remove(&id);
+            self.unannounced.retain(|(of, _)| *of != id);
+            self.mailbox.forget(id);
+            self.outgoing
+                .push_back(event(Event::ConversationLeft(ConversationLeft { conversation_id: id.to_string() })));
+        }
+    }
+
+    async fn tell_reads(&mut self, id: ConversationId) -> Result<(), Status> {
+        let marks = self.store.read_marks(id, self.mailbox.user()).await?;
+        if !marks.is_empty() {
+            self.outgoing.push_back(event(Event::ReadMarks(wire::read_marks(id, &marks))));
+        }
+        Ok(())
     }
 
     fn enqueue(&mut self, id: ConversationId) {
@@ -205,7 +242,7 @@ impl Subscription {
 
     async fn read(&mut self, id: ConversationId) -> Result<(), Status> {
         let Some(after) = self.sent.get(&id).copied() else { return Ok(()) };
-        let entries = self.store.list_entries(id, after, self.batch).await?;
+        let entries = self.store.list_entries(id, self.mailbox.user(), after, self.batch).await?;
         if entries.len() == self.batch {
             // There may be more: behind the others, so that a long log does not starve them.
             self.enqueue(id);
@@ -225,9 +262,15 @@ impl Subscription {
         tokio::select! {
             () = self.mailbox.marked() => {}
             () = self.mailbox.draining().cancelled() => {}
+            () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}
-            () = sleep(self.heartbeat) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
+            () = sleep(self.heartbeat) => {
+                self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {})));
+                // A signal may be lost without anybody knowing: its replica was killed before it said it, or is
+                // cut off from the others alone. Streams look at different moments: one index read each.
+                self.mailbox.slot.mark(|marks| marks.everything = true);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The stored form of an entry's body: protobuf of its own, so that the API may change without touching what
 //! is on disk. Numbers are never used again.
 
-use kit::store::Error;
+use kit::{Timestamp, store::Error};
 use prost::Message as _;
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::domain::{Body, Message, UserId};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Stored {
-    #[prost(oneof = "Kind", tags = "1, 2")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     kind: Option<Kind>,
 }
 
@@ -19,6 +19,16 @@ enum Kind {
     Message(StoredMessage),
     #[prost(message, tag = "2")]
     Created(StoredCreated),
+    #[prost(message, tag = "3")]
+    Edited(StoredEdited),
+    #[prost(message, tag = "4")]
+    Deleted(StoredDeleted),
+    #[prost(message, tag = "5")]
+    Added(StoredAdded),
+    #[prost(message, tag = "6")]
+    Removed(StoredRemoved),
+    #[prost(message, tag = "7")]
+    Renamed(StoredRenamed),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -29,6 +39,13 @@ struct StoredMessage {
     client_id: Vec<u8>,
     #[prost(string, tag = "3")]
     text: String,
+    /// Microseconds since 1970; 0: never.
+    #[prost(int64, tag = "4")]
+    edit_time: i64,
+    #[prost(int64, tag = "5")]
+    delete_time: i64,
+    #[prost(int64, tag = "6")]
+    revision: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -39,17 +56,76 @@ struct StoredCreated {
     title: String,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredEdited {
+    #[prost(bytes = "vec", tag = "1")]
+    message: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    number: i64,
+    #[prost(string, tag = "3")]
+    text: String,
+    #[prost(int64, tag = "4")]
+    revision: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredDeleted {
+    #[prost(bytes = "vec", tag = "1")]
+    message: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    number: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredAdded {
+    #[prost(bytes = "vec", tag = "1")]
+    person: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredRemoved {
+    #[prost(bytes = "vec", tag = "1")]
+    person: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    owner: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredRenamed {
+    #[prost(string, tag = "1")]
+    title: String,
+    #[prost(int64, tag = "2")]
+    revision: i64,
+}
+
 pub(super) fn encode(body: &Body) -> Vec<u8> {
+    let bytes = |id: Uuid| id.into_bytes().to_vec();
+    let micros = |time: Option<Timestamp>| time.map_or(0, Timestamp::as_micros);
     let kind = match body {
         Body::Message(message) => Kind::Message(StoredMessage {
-            id: message.id.into_bytes().to_vec(),
-            client_id: message.client_id.into_bytes().to_vec(),
+            id: bytes(message.id),
+            client_id: bytes(message.client_id),
             text: message.text.clone(),
+            edit_time: micros(message.edit_time),
+            delete_time: micros(message.delete_time),
+            revision: message.revision,
         }),
         Body::Created { members, title } => Kind::Created(StoredCreated {
-            members: members.iter().map(|member| member.0.into_bytes().to_vec()).collect(),
+            members: members.iter().map(|member| bytes(member.0)).collect(),
             title: title.clone(),
         }),
+        Body::Edited { message, number, text, revision } => Kind::Edited(StoredEdited {
+            message: bytes(*message),
+            number: *number,
+            text: text.clone(),
+            revision: *revision,
+        }),
+        Body::Deleted { message, number } => Kind::Deleted(StoredDeleted { message: bytes(*message), number: *number }),
+        Body::Added { person } => Kind::Added(StoredAdded { person: bytes(person.0) }),
+        Body::Removed { person, owner } => {
+            Kind::Removed(StoredRemoved { person: bytes(person.0), owner: bytes(owner.0) })
+        }
+        Body::Renamed { title, revision } => Kind::Renamed(StoredRenamed { title: title.clone(), revision: *revision }),
     };
     Stored { kind: Some(kind) }.encode_to_vec()
 }
@@ -58,17 +134,33 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
 pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
     let corrupt = |what: &str| Error::Corrupt(format!("entries.body: {what}"));
     let id = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|_| corrupt("an id"));
+    let time = |micros: i64| (micros != 0).then_some(Timestamp::from_micros(micros));
     let stored = Stored::decode(bytes).map_err(|e| corrupt(&e.to_string()))?;
-    match stored.kind.ok_or_else(|| corrupt("its kind is not known to this version"))? {
-        Kind::Message(message) => Ok(Body::Message(Message {
+    Ok(match stored.kind.ok_or_else(|| corrupt("its kind is not known to this version"))? {
+        Kind::Message(message) => Body::Message(Message {
             id: id(&message.id)?,
             client_id: id(&message.client_id)?,
             number: number.ok_or_else(|| corrupt("a message without a number"))?,
             text: message.text,
-        })),
-        Kind::Created(created) => Ok(Body::Created {
+            edit_time: time(message.edit_time),
+            delete_time: time(message.delete_time),
+            revision: message.revision,
+        }),
+        Kind::Created(created) => Body::Created {
             members: created.members.iter().map(|m| id(m).map(UserId)).collect::<Result<_, _>>()?,
             title: created.title,
-        }),
-    }
+        },
+        Kind::Edited(edited) => Body::Edited {
+            message: id(&edited.message)?,
+            number: edited.number,
+            text: edited.text,
+            revision: edited.revision,
+        },
+        Kind::Deleted(deleted) => Body::Deleted { message: id(&deleted.message)?, number: deleted.number },
+        Kind::Added(added) => Body::Added { person: UserId(id(&added.person)?) },
+        Kind::Removed(removed) => {
+            Body::Removed { person: UserId(id(&removed.person)?), owner: UserId(id(&removed.owner)?) }
+        }
+        Kind::Renamed(renamed) => Body::Renamed { title: renamed.title, revision: renamed.revision },
+    })
 }

@@ -38,12 +38,23 @@ async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], lim
     Ok(done.rows_affected())
 }
 
-async fn insert_members(tx: &mut Transaction<'_, Db>, conversation: Uuid, people: &[UserId]) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO members (conversation_id, user_id) SELECT $1, id FROM unnest($2::uuid[]) AS id")
-        .bind(conversation)
-        .bind(ids(people))
-        .execute(&mut **tx)
-        .await?;
+async fn insert_members(
+    tx: &mut Transaction<'_, Db>,
+    conversation: Uuid,
+    people: &[UserId],
+    join_seq: i64,
+    read_no: i64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO members (conversation_id, user_id, join_seq, read_no) \
+         SELECT $1, id, $3, $4 FROM unnest($2::uuid[]) AS id",
+    )
+    .bind(conversation)
+    .bind(ids(people))
+    .bind(join_seq)
+    .bind(read_no)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

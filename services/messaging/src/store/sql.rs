@@ -1,5 +1,12 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
+#[path = "sql/log.rs"]
+mod log;
+#[path = "sql/members.rs"]
+mod members;
+#[path = "sql/messages.rs"]
+mod messages;
+
 use async_trait::async_trait;
 use kit::store::{Error, Stamp, Unopened};
 use sqlx::{Pool, Row as _, Transaction};
@@ -8,10 +15,12 @@ use uuid::Uuid;
 use super::{Db, begin, count_conversation, insert_members};
 use crate::{
     domain::{
-        Body, Conversation, ConversationId, Entry, Epoch, Fingerprint, Message, NewConversation, NewMessage, UserId,
+        Body, Change, Conversation, ConversationId, Entry, Epoch, Fingerprint, MARKED_MEMBERS, Message,
+        NewConversation, NewMessage, Recent, UserId,
     },
-    store::{AppendError, Appended, InsertError, MessagingStore, body},
+    store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore},
 };
+use log::{change_entry, entry, insert_entry, lock};
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -21,6 +30,7 @@ pub(in crate::store) struct Sql {
 }
 
 type Row = <Db as sqlx::Database>::Row;
+type Tx<'a> = Transaction<'a, Db>;
 
 impl Sql {
     pub(super) async fn new(read: Pool<Db>, write: Pool<Db>) -> Result<Self, Unopened> {
@@ -87,8 +97,9 @@ impl MessagingStore for Sql {
     async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError> {
         let mut tx = begin(&self.write).await?;
         let inserted = sqlx::query(
-            "INSERT INTO conversations (conversation_id, creator_id, request_id, fingerprint, title, create_time, \
-             last_seq, message_count) VALUES ($1, $2, $3, $4, $5, $6, 1, 0) \
+            "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
+             revision, create_time, update_time, last_seq, message_count) \
+             VALUES ($1, $2, $2, $3, $4, $5, 1, $6, $6, 1, 0) \
              ON CONFLICT (creator_id, request_id) DO NOTHING",
         )
         .bind(new.id.0)
@@ -108,7 +119,7 @@ impl MessagingStore for Sql {
             tx.rollback().await?;
             return Err(InsertError::TooManyConversations);
         }
-        insert_members(&mut tx, new.id.0, &new.members).await?;
+        insert_members(&mut tx, new.id.0, &new.members, 1, 0).await?;
         insert_entry(&mut tx, &first_entry(new)).await?;
         tx.commit().await?;
         Ok(opened(new))
@@ -117,8 +128,8 @@ impl MessagingStore for Sql {
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error> {
         // One statement, so that members and numbers are of one moment.
         let rows = sqlx::query(
-            "SELECT c.title, c.create_time, c.last_seq, c.message_count, m.user_id \
-             FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
+            "SELECT c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, c.message_count, \
+             m.user_id, m.read_no FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
              WHERE c.conversation_id = $1 AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY m.user_id",
         )
@@ -127,15 +138,70 @@ impl MessagingStore for Sql {
         .fetch_all(&self.read)
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
-        let create_time: Stamp = first.try_get("create_time")?;
-        Ok(Some(Conversation {
-            id,
-            title: first.try_get("title")?,
-            members: rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?,
-            create_time: create_time.0,
-            last_seq: first.try_get("last_seq")?,
-            message_count: first.try_get("message_count")?,
-        }))
+        let mark = |row: &Row| -> Result<_, sqlx::Error> {
+            Ok((UserId(row.try_get("user_id")?), row.try_get::<i64, _>("read_no")?))
+        };
+        let read_marks = rows.iter().map(mark).collect::<Result<Vec<_>, _>>()?;
+        let mut found = conversation(first, id)?;
+        found.read_no = read_marks.iter().find(|(of, _)| *of == member).map_or(0, |(_, number)| *number);
+        found.members = read_marks.iter().map(|(of, _)| *of).collect();
+        found.read_marks = if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() };
+        found.last_message = self.list_messages(id, i64::MAX, 1).await?.pop();
+        Ok(Some(found))
+    }
+
+    async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error> {
+        let row = sqlx::query(
+            "SELECT c.last_seq FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
+             WHERE c.conversation_id = $1 AND m.user_id = $2",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(row.map(|row| row.try_get("last_seq")).transpose()?)
+    }
+
+    async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error> {
+        let (time, id) = page.after;
+        let rows = sqlx::query(
+            "SELECT c.conversation_id FROM members m JOIN conversations c ON c.conversation_id = m.conversation_id \
+             WHERE m.user_id = $1 AND (c.update_time < $2 OR (c.update_time = $2 AND c.conversation_id < $3)) \
+             ORDER BY c.update_time DESC, c.conversation_id DESC LIMIT $4",
+        )
+        .bind(member.0)
+        .bind(Stamp(time))
+        .bind(id.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            found.extend(self.find(ConversationId(row.try_get("conversation_id")?), member).await?);
+        }
+        Ok(found)
+    }
+
+    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
+        let mut tx = begin(&self.write).await?;
+        let locked = lock(&mut tx, &change).await?;
+        if locked.title == title {
+            return Ok(Changed::Already);
+        }
+        if change.revision.is_some_and(|revision| revision != locked.revision) {
+            return Err(ChangeError::OtherRevision);
+        }
+        let revision = locked.revision + 1;
+        sqlx::query("UPDATE conversations SET title = $2, revision = $3 WHERE conversation_id = $1")
+            .bind(change.conversation.0)
+            .bind(title)
+            .bind(revision)
+            .execute(&mut *tx)
+            .await?;
+        let body = Body::Renamed { title: title.to_owned(), revision };
+        insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
+        tx.commit().await?;
+        Ok(Changed::Now(locked.seq))
     }
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
@@ -143,12 +209,13 @@ impl MessagingStore for Sql {
         // Takes the row's lock, asks for membership and gives out both numbers, in one round trip. A repeat
         // rolls the numbers back.
         let numbers = sqlx::query(
-            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1 \
+            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $3 \
              WHERE conversation_id = $1 AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) RETURNING last_seq, message_count",
         )
         .bind(new.conversation.0)
         .bind(new.author.0)
+        .bind(Stamp(new.create_time))
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(AppendError::NotFound)?;
@@ -169,6 +236,7 @@ impl MessagingStore for Sql {
             return Ok(Appended { entry: self.first_entry(new).await?, is_new: false });
         }
         insert_entry(&mut tx, &entry).await?;
+        members::read_own(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(Appended { entry, is_new: true })
     }
@@ -187,13 +255,21 @@ impl MessagingStore for Sql {
         rows.iter().map(entry).collect()
     }
 
-    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<Entry>, Error> {
+    async fn list_entries(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
         let rows = sqlx::query(
             "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
-             WHERE conversation_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+             WHERE conversation_id = $1 AND seq > $2 AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $3) ORDER BY seq LIMIT $4",
         )
         .bind(id.0)
         .bind(after)
+        .bind(member.0)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.read)
         .await?;
@@ -219,26 +295,6 @@ impl MessagingStore for Sql {
     }
 }
 
-async fn insert_entry(tx: &mut Transaction<'_, Db>, entry: &Entry) -> Result<(), sqlx::Error> {
-    let message_no = match &entry.body {
-        Body::Message(message) => Some(message.number),
-        Body::Created { .. } => None,
-    };
-    sqlx::query(
-        "INSERT INTO entries (conversation_id, seq, message_no, author_id, create_time, body) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(entry.conversation.0)
-    .bind(entry.seq)
-    .bind(message_no)
-    .bind(entry.author.0)
-    .bind(Stamp(entry.create_time))
-    .bind(body::encode(&entry.body))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
 fn first_entry(new: &NewConversation) -> Entry {
     Entry {
         conversation: new.id,
@@ -250,18 +306,52 @@ fn first_entry(new: &NewConversation) -> Entry {
 }
 
 fn opened(new: &NewConversation) -> Conversation {
+    let read_marks = new.members.iter().map(|member| (*member, 0)).collect::<Vec<_>>();
     Conversation {
         id: new.id,
         title: new.title.clone(),
         members: new.members.clone(),
+        owner: new.creator,
+        revision: 1,
         create_time: new.create_time,
+        update_time: new.create_time,
         last_seq: 1,
         message_count: 0,
+        read_no: 0,
+        last_message: None,
+        read_marks: if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() },
     }
 }
 
+/// What the conversation's own row tells.
+fn conversation(row: &Row, id: ConversationId) -> Result<Conversation, Error> {
+    let (create_time, update_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("update_time")?);
+    Ok(Conversation {
+        id,
+        title: row.try_get("title")?,
+        members: Vec::new(),
+        owner: UserId(row.try_get("owner_id")?),
+        revision: row.try_get("revision")?,
+        create_time: create_time.0,
+        update_time: update_time.0,
+        last_seq: row.try_get("last_seq")?,
+        message_count: row.try_get("message_count")?,
+        read_no: 0,
+        last_message: None,
+        read_marks: Vec::new(),
+    })
+}
+
 fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
-    let message = Message { id: new.id, client_id: new.client_id, number, text: new.text.clone() };
+    let message = Message {
+        id: new.id,
+        client_id: new.client_id,
+        number,
+        text: new.text.clone(),
+        edit_time: None,
+        delete_time: None,
+        revision: 1,
+    };
     Entry {
         conversation: new.conversation,
         seq,
@@ -269,16 +359,4 @@ fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
         create_time: new.create_time,
         body: Body::Message(message),
     }
-}
-
-fn entry(row: &Row) -> Result<Entry, Error> {
-    let create_time: Stamp = row.try_get("create_time")?;
-    let stored: Vec<u8> = row.try_get("body")?;
-    Ok(Entry {
-        conversation: ConversationId(row.try_get("conversation_id")?),
-        seq: row.try_get("seq")?,
-        author: UserId(row.try_get("author_id")?),
-        create_time: create_time.0,
-        body: body::decode(&stored, row.try_get("message_no")?)?,
-    })
 }

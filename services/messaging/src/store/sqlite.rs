@@ -42,11 +42,19 @@ async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], lim
     Ok(counted)
 }
 
-async fn insert_members(tx: &mut Transaction<'_, Db>, conversation: Uuid, people: &[UserId]) -> sqlx::Result<()> {
+async fn insert_members(
+    tx: &mut Transaction<'_, Db>,
+    conversation: Uuid,
+    people: &[UserId],
+    join_seq: i64,
+    read_no: i64,
+) -> sqlx::Result<()> {
     for person in people {
-        sqlx::query("INSERT INTO members (conversation_id, user_id) VALUES ($1, $2)")
+        sqlx::query("INSERT INTO members (conversation_id, user_id, join_seq, read_no) VALUES ($1, $2, $3, $4)")
             .bind(conversation)
             .bind(person.0)
+            .bind(join_seq)
+            .bind(read_no)
             .execute(&mut **tx)
             .await?;
     }

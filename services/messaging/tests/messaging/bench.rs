@@ -18,8 +18,8 @@ use kit::{
 };
 use messaging::{
     Messaging, MessagingStore,
-    domain::{self, ConversationId, Epoch, NewConversation, NewMessage, UserId as Id},
-    store::{AppendError, Appended, InsertError},
+    domain::{self, Change, ConversationId, Epoch, NewConversation, NewMessage, Recent, UserId as Id},
+    store::{AppendError, Appended, ChangeError, Changed, InsertError, Members, Messages},
 };
 use proto::messaging::v1::{
     Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
@@ -111,6 +111,7 @@ impl Bench {
             display_name: "Somebody".to_owned(),
             state,
             create_time: self.mesh.ambient.now(),
+            revision: users::domain::Revision::FIRST,
         };
         self.people.insert(&user).await.unwrap();
         id
@@ -163,8 +164,26 @@ impl MessagingStore for Counting {
         self.store.list_messages(id, before, limit).await
     }
 
-    async fn list_entries(&self, id: ConversationId, after: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
-        let entries = self.store.list_entries(id, after, limit).await?;
+    async fn head(&self, id: ConversationId, member: Id) -> Result<Option<i64>, Error> {
+        self.store.head(id, member).await
+    }
+
+    async fn list(&self, member: Id, page: Recent) -> Result<Vec<domain::Conversation>, Error> {
+        self.store.list(member, page).await
+    }
+
+    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
+        self.store.rename(change, title).await
+    }
+
+    async fn list_entries(
+        &self,
+        id: ConversationId,
+        member: Id,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<domain::Entry>, Error> {
+        let entries = self.store.list_entries(id, member, after, limit).await?;
         self.entries_read.fetch_add(entries.len(), Ordering::SeqCst);
         Ok(entries)
     }
@@ -178,9 +197,58 @@ impl MessagingStore for Counting {
     }
 }
 
+#[async_trait]
+impl Members for Counting {
+    async fn add(&self, change: Change, person: Id, limit: u32) -> Result<Changed, ChangeError> {
+        self.store.add(change, person, limit).await
+    }
+
+    async fn remove(&self, change: Change, person: Id) -> Result<Changed, ChangeError> {
+        self.store.remove(change, person).await
+    }
+
+    async fn mark_read(&self, id: ConversationId, member: Id, number: i64) -> Result<Option<(i64, i64)>, Error> {
+        self.store.mark_read(id, member, number).await
+    }
+
+    async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {
+        self.store.read_marks(id, member).await
+    }
+
+    async fn contacts(&self, member: Id, limit: u32) -> Result<Vec<Id>, Error> {
+        self.store.contacts(member, limit).await
+    }
+}
+
+#[async_trait]
+impl Messages for Counting {
+    async fn find_message(
+        &self,
+        id: ConversationId,
+        member: Id,
+        message: Uuid,
+    ) -> Result<Option<domain::Entry>, Error> {
+        self.store.find_message(id, member, message).await
+    }
+
+    async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError> {
+        self.store.edit(change, message, text).await
+    }
+
+    async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError> {
+        self.store.erase(change, message).await
+    }
+}
+
 async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAddr) -> Running {
-    let users = Users { store: Arc::clone(store), ambient: mesh.ambient.clone() };
     let surroundings = mesh.surroundings("users", Limits::default());
+    let users = Users {
+        config: users::Config::default(),
+        store: Arc::clone(store),
+        // Asked for the directory only, which no test here reads.
+        messaging: Peer::new("messaging", "http://127.0.0.1:1", Arc::clone(&surroundings.identity)).unwrap(),
+        ambient: mesh.ambient.clone(),
+    };
     Running::on(address, |listener, shutdown| {
         let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
         users.serve(surroundings, readiness, listener, shutdown)

@@ -1,9 +1,10 @@
 //! The messaging service: its store's contract on both databases, and its API over real channels with the real
 //! users service behind it.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
 
 mod api;
 mod bench;
+mod changes;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod delivery;
@@ -11,4 +12,5 @@ mod limits;
 #[path = "../../../kit/tests/support/mesh.rs"]
 #[expect(dead_code, reason = "what the tests of other services use of it too")]
 mod mesh;
+mod methods;
 mod store;

@@ -75,7 +75,7 @@ async fn opened(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[User
 fn number(entry: &Entry) -> Option<i64> {
     match &entry.body {
         Body::Message(message) => Some(message.number),
-        Body::Created { .. } => None,
+        _ => None,
     }
 }
 
@@ -83,12 +83,13 @@ fn text(entry: &Entry) -> &str {
     match &entry.body {
         Body::Message(message) => &message.text,
         Body::Created { title, .. } => title,
+        other => panic!("{other:?}"),
     }
 }
 
 /// The whole log, after a look at its numbers: neither has a gap.
-async fn log(store: &Arc<dyn MessagingStore>, id: ConversationId) -> Vec<Entry> {
-    let entries = store.list_entries(id, 0, 100_000).await.unwrap();
+async fn log(store: &Arc<dyn MessagingStore>, member: UserId, id: ConversationId) -> Vec<Entry> {
+    let entries = store.list_entries(id, member, 0, 100_000).await.unwrap();
     let count = i64::try_from(entries.len()).unwrap();
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=count), "seq has no gap");
     assert!(entries.iter().filter_map(number).eq(1..count), "message_no has no gap");
@@ -108,7 +109,7 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
     assert_eq!(store.find(ConversationId(new_id()), ada).await.unwrap(), None);
     assert_eq!(store.find_by_request(ada, new.request_id).await.unwrap(), Some(new.id));
     assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "requests are their maker's own");
-    let entries = log(&store, new.id).await;
+    let entries = log(&store, ada, new.id).await;
     assert_eq!(entries[0].body, Body::Created { members: stored.members, title: "plans".to_owned() });
     assert!(store.answers().await);
 }
@@ -216,7 +217,7 @@ async fn eight_authors_at_once_leave_no_gap(location: &Location) {
         });
     }
     writing.join_all().await;
-    let entries = log(&store, id).await;
+    let entries = log(&store, authors[0], id).await;
     assert_eq!(entries.len(), 161);
     for author in authors {
         let own: Vec<&str> = entries[1..].iter().filter(|entry| entry.author == author).map(text).collect();
@@ -241,7 +242,7 @@ async fn an_append_is_idempotent_for_good(location: &Location) {
     let later = kit::Timestamp::from_micros(new.create_time.as_micros() + 1);
     let again = store.append(&NewMessage { id: new_id(), create_time: later, ..new }).await.unwrap();
     assert_eq!((again.entry, again.is_new), (first.entry, false));
-    assert_eq!(log(&store, id).await.len(), 22);
+    assert_eq!(log(&store, ada, id).await.len(), 22);
 }
 
 async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
@@ -257,7 +258,7 @@ async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
     let answers = repeats.join_all().await;
     assert_eq!(answers.iter().filter(|answer| answer.is_new).count(), 1);
     assert!(answers.iter().all(|answer| answer.entry == answers[0].entry), "{answers:?}");
-    assert_eq!(log(&store, id).await.len(), 2);
+    assert_eq!(log(&store, ada, id).await.len(), 2);
 }
 
 async fn another_text_under_the_same_client_id_is_refused(location: &Location) {
@@ -268,7 +269,7 @@ async fn another_text_under_the_same_client_id_is_refused(location: &Location) {
     store.append(&new).await.unwrap();
     let other = NewMessage { text: "goodbye".to_owned(), ..new.clone() };
     assert!(matches!(store.append(&other).await, Err(AppendError::RequestIdReused)));
-    assert_eq!(log(&store, id).await.len(), 2);
+    assert_eq!(log(&store, ada, id).await.len(), 2);
     // The id is its author's own, and the conversation's.
     assert!(store.append(&NewMessage { author: bob, id: new_id(), ..other.clone() }).await.unwrap().is_new);
     let elsewhere = opened(&store, ada, &[bob]).await.id;
@@ -282,7 +283,7 @@ async fn strangers_append_nothing(location: &Location) {
     for new in [message(id, eve, "let me in"), message(ConversationId(new_id()), ada, "where?")] {
         assert!(matches!(store.append(&new).await, Err(AppendError::NotFound)));
     }
-    assert_eq!(log(&store, id).await.len(), 1);
+    assert_eq!(log(&store, ada, id).await.len(), 1);
 }
 
 async fn messages_are_listed_newest_first(location: &Location) {
@@ -312,13 +313,13 @@ async fn entries_are_listed_in_order(location: &Location) {
     }
     let (mut seen, mut after) = (Vec::new(), 0);
     loop {
-        let page = store.list_entries(id, after, 10).await.unwrap();
+        let page = store.list_entries(id, bob, after, 10).await.unwrap();
         let Some(last) = page.last() else { break };
         after = last.seq;
         seen.extend(page.iter().map(|entry| entry.seq));
     }
     assert!(seen.iter().copied().eq(1..=25), "{seen:?}");
-    assert_eq!(store.list_entries(id, 25, 10).await.unwrap(), []);
+    assert_eq!(store.list_entries(id, ada, 25, 10).await.unwrap(), []);
 }
 
 async fn heads_are_the_newest_entries(location: &Location) {
@@ -345,9 +346,9 @@ async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
             let id = opened(&store, author, &[other]).await.id;
             for n in 0..4 {
                 store.append(&message(id, author, &n.to_string())).await.unwrap();
-                store.list_entries(id, 0, 10).await.unwrap();
+                store.list_entries(id, other, 0, 10).await.unwrap();
             }
-            assert_eq!(log(&store, id).await.len(), 5);
+            assert_eq!(log(&store, author, id).await.len(), 5);
         });
     }
     writers.join_all().await;
@@ -376,7 +377,7 @@ async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
     }
     let acknowledged = writing.join_all().await.concat();
     let last = store.append(&message(id, authors[0], "still there?")).await.unwrap();
-    let entries = log(&store, id).await;
+    let entries = log(&store, authors[0], id).await;
     assert_eq!(entries.last(), Some(&last.entry));
     for entry in acknowledged {
         assert_eq!(entries[usize::try_from(entry.seq).unwrap() - 1], entry, "acknowledged means stored");

@@ -1,4 +1,4 @@
--- Profiles. The id is the account's id in auth. Handles are compared byte by byte ("C"), so that the order of
+-- Profiles. The id is the account's id in auth. Each change of a profile counts its revision up. Handles are compared byte by byte ("C"), so that the order of
 -- pages is the same on every server.
 CREATE TABLE users (
     user_id      UUID PRIMARY KEY,
@@ -6,5 +6,6 @@ CREATE TABLE users (
     display_name TEXT NOT NULL,
     state        TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'deleted')),
     create_time  TIMESTAMPTZ NOT NULL,
+    revision     BIGINT NOT NULL DEFAULT 1,
     CONSTRAINT users_handle_key UNIQUE (handle)
 );

@@ -13,7 +13,13 @@ pub(super) use sql::Sql;
 pub(super) type Db = sqlx::Postgres;
 
 /// `$1`: the ids as an array.
-const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time FROM users WHERE user_id = ANY($1)";
+const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
+     WHERE user_id = ANY($1)";
+
+/// `$4`: the ids as an array.
+const LIST_AMONG: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
+     WHERE (user_id = ANY($4) OR handle = $2) AND handle > $1 AND handle >= $2 AND handle < $3 \
+     AND state = 'active' ORDER BY handle LIMIT $5";
 
 type Ids = Vec<uuid::Uuid>;
 

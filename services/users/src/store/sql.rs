@@ -1,13 +1,16 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
 use async_trait::async_trait;
-use kit::store::{Error, Stamp, violated};
+use kit::{
+    Timestamp,
+    store::{Error, Stamp, violated},
+};
 use sqlx::{Pool, Row as _};
 
-use super::{Db, FIND_ALL, bind_ids};
+use super::{Db, FIND_ALL, LIST_AMONG, bind_ids};
 use crate::{
-    domain::{Page, State, User, UserId},
-    store::{InsertError, UserStore},
+    domain::{Change, Page, Revision, State, User, UserId},
+    store::{InsertError, UpdateError, UserStore},
 };
 
 /// The store on one database.
@@ -21,7 +24,7 @@ type Row = <Db as sqlx::Database>::Row;
 #[async_trait]
 impl UserStore for Sql {
     async fn find(&self, id: UserId) -> Result<Option<User>, Error> {
-        sqlx::query("SELECT user_id, handle, display_name, state, create_time FROM users WHERE user_id = $1")
+        sqlx::query("SELECT user_id, handle, display_name, state, create_time, revision FROM users WHERE user_id = $1")
             .bind(id.0)
             .fetch_optional(&self.read)
             .await?
@@ -35,37 +38,84 @@ impl UserStore for Sql {
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<User>, Error> {
-        // Handles hold a-z, 0-9 and _ only: '{' is the first character past all of them.
-        let end = format!("{}{{", page.prefix);
         let rows = sqlx::query(
-            "SELECT user_id, handle, display_name, state, create_time FROM users \
+            "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
              WHERE handle > $1 AND handle >= $2 AND handle < $3 AND state = 'active' ORDER BY handle LIMIT $4",
         )
         .bind(&page.after)
         .bind(&page.prefix)
-        .bind(end)
+        .bind(past(&page.prefix))
         .bind(i64::from(page.size.get()) + 1)
         .fetch_all(&self.read)
         .await?;
         rows.iter().map(user).collect()
     }
 
+    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<User>, Error> {
+        let rows = sqlx::query(LIST_AMONG)
+            .bind(&page.after)
+            .bind(&page.prefix)
+            .bind(past(&page.prefix))
+            .bind(bind_ids(people.iter().map(|id| id.0)))
+            .bind(i64::from(page.size.get()) + 1)
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(user).collect()
+    }
+
     async fn insert(&self, new: &User) -> Result<User, InsertError> {
         let row = sqlx::query(
-            "INSERT INTO users (user_id, handle, display_name, state, create_time) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (user_id) DO UPDATE SET handle = excluded.handle, display_name = excluded.display_name \
+            "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (user_id) DO UPDATE SET handle = excluded.handle, display_name = excluded.display_name, \
+             revision = users.revision + CASE WHEN users.handle = excluded.handle \
+             AND users.display_name = excluded.display_name THEN 0 ELSE 1 END \
              WHERE users.state = 'active' \
-             RETURNING user_id, handle, display_name, state, create_time",
+             RETURNING user_id, handle, display_name, state, create_time, revision",
         )
         .bind(new.id.0)
         .bind(&new.handle)
         .bind(&new.display_name)
         .bind(new.state.as_str())
         .bind(Stamp(new.create_time))
+        .bind(new.revision.0)
         .fetch_optional(&self.write)
         .await
-        .map_err(broken)?;
+        .map_err(|e| if is_handle_taken(&e) { InsertError::HandleTaken } else { InsertError::Store(e.into()) })?;
         user(&row.ok_or(InsertError::NotActive)?).map_err(InsertError::Store)
+    }
+
+    async fn update(&self, change: &Change) -> Result<User, UpdateError> {
+        let row = sqlx::query(
+            "UPDATE users SET handle = COALESCE($2, handle), display_name = COALESCE($3, display_name), \
+             revision = revision + 1 \
+             WHERE user_id = $1 AND state = 'active' AND revision = COALESCE($4, revision) \
+             RETURNING user_id, handle, display_name, state, create_time, revision",
+        )
+        .bind(change.id.0)
+        .bind(&change.handle)
+        .bind(&change.display_name)
+        .bind(change.revision.map(|revision| revision.0))
+        .fetch_optional(&self.write)
+        .await
+        .map_err(|e| if is_handle_taken(&e) { UpdateError::HandleTaken } else { UpdateError::Store(e.into()) })?;
+        user(&row.ok_or(UpdateError::NotMatched)?).map_err(UpdateError::Store)
+    }
+
+    async fn delete(&self, id: UserId, now: Timestamp) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
+             VALUES ($1, $2, '', 'deleted', $3, 1) \
+             ON CONFLICT (user_id) DO UPDATE SET state = 'deleted', display_name = '', revision = users.revision + 1 \
+             WHERE users.state <> 'deleted'",
+        )
+        .bind(id.0)
+        // Of an id that was never seen: no handle holds a ':', so nobody has it and nobody can ask for it.
+        .bind(format!("deleted:{id}"))
+        .bind(Stamp(now))
+        .execute(&self.write)
+        .await?;
+        Ok(())
     }
 
     async fn answers(&self) -> bool {
@@ -73,11 +123,13 @@ impl UserStore for Sql {
     }
 }
 
-fn broken(error: sqlx::Error) -> InsertError {
-    match violated(&error).as_deref() {
-        Some("users_handle_key") => InsertError::HandleTaken,
-        _ => InsertError::Store(error.into()),
-    }
+/// The first text past all handles with the prefix: they hold a-z, 0-9 and _ only, and '{' follows all of them.
+fn past(prefix: &str) -> String {
+    format!("{prefix}{{")
+}
+
+fn is_handle_taken(error: &sqlx::Error) -> bool {
+    violated(error).as_deref() == Some("users_handle_key")
 }
 
 fn user(row: &Row) -> Result<User, Error> {
@@ -89,5 +141,6 @@ fn user(row: &Row) -> Result<User, Error> {
         display_name: row.try_get("display_name")?,
         state: State::parse(&state).ok_or(Error::Corrupt(format!("users.state {state:?}")))?,
         create_time: create_time.0,
+        revision: Revision(row.try_get("revision")?),
     })
 }

@@ -12,8 +12,13 @@ pub(super) use sql::Sql;
 pub(super) type Db = sqlx::Sqlite;
 
 /// `$1`: the ids as a JSON array of hexadecimal texts. SQLite has no array parameter.
-const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time FROM users \
+const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
      WHERE user_id IN (SELECT unhex(value) FROM json_each($1))";
+
+/// `$4`: the ids likewise.
+const LIST_AMONG: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
+     WHERE (user_id IN (SELECT unhex(value) FROM json_each($4)) OR handle = $2) \
+     AND handle > $1 AND handle >= $2 AND handle < $3 AND state = 'active' ORDER BY handle LIMIT $5";
 
 type Ids = String;
 

@@ -5,8 +5,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::stream;
 use kit::{
     Ambient,
-    limits::Limits,
-    server,
     time::{ManualClock, SystemEntropy},
 };
 use prost::{
@@ -15,84 +13,24 @@ use prost::{
     encoding::{DecodeContext, decode_key, skip_field},
 };
 use prost_types::FileDescriptorProto;
-use proto::users::v1::{
-    BatchGetUsersRequest, CreateUserRequest, GetUserRequest, ListUsersRequest, User,
-    users_service_client::UsersServiceClient,
-};
+use proto::users::v1::{BatchGetUsersRequest, GetUserRequest, ListUsersRequest};
 use tonic::{
     Code, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use tonic_types::StatusExt as _;
-use users::Users;
+use users::config::Directory;
 use uuid::Uuid;
 
 use crate::{
-    databases::Database,
-    mesh::{ANYWHERE, Header, Mesh, Running, refusal, request},
+    bench::{Bench, named_fields, profile},
+    mesh::{Header, Mesh, refusal, request},
 };
-
-/// The service on a fresh SQLite file: the store's contract holds on both databases, so one is enough here.
-struct Bench {
-    mesh: Mesh,
-    service: Running,
-    channel: Channel,
-    database: Database,
-}
-
-impl Bench {
-    async fn new() -> Self {
-        let (mesh, database) = (Mesh::new(), Database::sqlite());
-        let store = users::store::open(&database.location, 4).await.unwrap();
-        let users = Users { store, ambient: mesh.ambient.clone() };
-        let surroundings = mesh.surroundings("users", Limits::default());
-        let mut ready = None;
-        let service = Running::on(ANYWHERE, |listener, shutdown| {
-            let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
-            ready = Some(readiness.clone());
-            users.serve(surroundings, readiness, listener, shutdown)
-        })
-        .await;
-        ready.unwrap().ready().await;
-        let channel = service.connect().await;
-        Self { mesh, service, channel, database }
-    }
-
-    fn client(&self) -> UsersServiceClient<Channel> {
-        UsersServiceClient::new(self.channel.clone())
-    }
-
-    async fn create(&self, handle: &str) -> User {
-        let token = self.mesh.service_token("auth", "users", &self.mesh.ambient);
-        let answer = self.client().create_user(request(profile(handle), &[token])).await.unwrap();
-        answer.into_inner().user.unwrap()
-    }
-
-    async fn end(self) {
-        drop(self.channel);
-        self.service.stop().await;
-        self.database.remove().await;
-    }
-}
-
-fn profile(handle: &str) -> CreateUserRequest {
-    let user_id = Ambient::system().new_id().to_string();
-    CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great") }
-}
-
-/// Fields that a refusal names.
-fn named_fields(status: &Status) -> Vec<String> {
-    let details = status.get_error_details();
-    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
-    violations.into_iter().map(|violation| violation.field).collect()
-}
 
 #[tokio::test]
 async fn only_auth_creates_users() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let Mesh { ambient, .. } = &bench.mesh;
     let a_minute_ago = Ambient {
         clock: Arc::new(ManualClock::new(ambient.now() - Duration::from_secs(60))),
@@ -148,7 +86,7 @@ async fn only_auth_creates_users() {
 
 #[tokio::test]
 async fn reading_needs_sign_in() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let ada = bench.create("ada").await;
     let get = GetUserRequest { user_id: ada.user_id.clone() };
     let batch = BatchGetUsersRequest { user_ids: vec![ada.user_id.clone()] };
@@ -178,7 +116,7 @@ async fn reading_needs_sign_in() {
 
 #[tokio::test]
 async fn a_batch_answers_in_order_and_leaves_out_nobody() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let nobody = bench.mesh.ambient.new_id().to_string();
@@ -192,7 +130,7 @@ async fn a_batch_answers_in_order_and_leaves_out_nobody() {
 
 #[tokio::test]
 async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let token = [bench.mesh.service_token("auth", "users", &bench.mesh.ambient)];
     let first = profile("ada");
     let created = bench.client().create_user(request(first.clone(), &token)).await.unwrap().into_inner();
@@ -205,7 +143,7 @@ async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
 
 #[tokio::test]
 async fn pages_lead_through_the_directory() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     for handle in ["eve", "ada", "dan", "bob", "cid"] {
         bench.create(handle).await;
     }
@@ -231,7 +169,7 @@ async fn pages_lead_through_the_directory() {
 
 #[tokio::test]
 async fn a_page_holds_1000_and_1001_is_refused() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let list = |page_size| {
         let message = ListUsersRequest { page_size, ..ListUsersRequest::default() };
@@ -249,7 +187,7 @@ async fn a_page_holds_1000_and_1001_is_refused() {
 
 #[tokio::test]
 async fn a_batch_holds_1000_and_1001_is_refused() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let batch = |n| {
         let user_ids = (0..n).map(|_| bench.mesh.ambient.new_id().to_string()).collect();
@@ -312,7 +250,7 @@ fn fields(mut bytes: Bytes) -> BTreeSet<u32> {
 
 #[tokio::test]
 async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let ada = bench.create("ada").await;
     let mut client = Grpc::new(bench.channel.clone());
     client.ready().await.unwrap();
@@ -324,14 +262,14 @@ async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
     // One key and one length of one byte each stand before the profile.
     let profile = answer.slice(2..);
     assert_eq!(usize::from(answer[1]), profile.len());
-    assert_eq!(fields(profile), BTreeSet::from([1, 2, 3, 4]), "user_id, handle, display_name, create_time");
+    assert_eq!(fields(profile), BTreeSet::from([1, 2, 3, 4, 5]), "user_id, handle, display_name, create_time, etag");
     assert!(!answer.contains(&b'@'), "no e-mail address in any form");
     bench.end().await;
 }
 
 #[tokio::test]
 async fn health_answers_without_a_token() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let mut client = HealthClient::new(bench.channel.clone());
     for service in ["", "trellis.users.v1.UsersService"] {
         let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
@@ -376,7 +314,7 @@ macro_rules! reflect {
 
 #[tokio::test]
 async fn reflection_answers_without_a_token_and_shows_no_internal_method() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(Directory::Everybody).await;
     let answers = [reflect!(bench.channel, v1), reflect!(bench.channel, v1alpha)];
     for (names, files) in answers {
         let ours = ["grpc.health.v1.Health", "trellis.users.v1.UsersService"];
@@ -384,7 +322,7 @@ async fn reflection_answers_without_a_token_and_shows_no_internal_method() {
         assert!(!names.iter().any(|name| name.starts_with("trellis.") && name != ours[1]), "{names:?}");
         let file = FileDescriptorProto::decode(files[0].as_slice()).unwrap();
         let methods: Vec<&str> = file.service[0].method.iter().map(|method| method.name()).collect();
-        assert_eq!(methods, ["GetUser", "BatchGetUsers", "ListUsers"]);
+        assert_eq!(methods, ["GetUser", "BatchGetUsers", "ListUsers", "UpdateUser"]);
     }
     bench.end().await;
 }

@@ -2,8 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod api;
+mod bench;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
+mod directory;
 #[path = "../../../kit/tests/support/mesh.rs"]
 mod mesh;
+mod profile;
+#[path = "../../../kit/tests/support/stand_in.rs"]
+mod stand_in;
 mod store;

@@ -13,7 +13,7 @@ use sqlx::{
 use tokio::task::JoinSet;
 use users::{
     UserStore,
-    domain::{Page, State, User, UserId},
+    domain::{Page, Revision, State, User, UserId},
     store::InsertError,
 };
 
@@ -37,17 +37,18 @@ async fn open(location: &Location) -> Arc<dyn UserStore> {
     users::store::open(location, 8).await.unwrap()
 }
 
-fn user(handle: &str) -> User {
+pub(crate) fn user(handle: &str) -> User {
     User {
         id: UserId(Ambient::system().new_id()),
         handle: handle.to_owned(),
         display_name: format!("{handle} the Great"),
         state: State::Active,
         create_time: Timestamp::from_micros(1_700_000_000_123_456),
+        revision: Revision::FIRST,
     }
 }
 
-fn page(prefix: &str, after: &str, size: u32) -> Page {
+pub(crate) fn page(prefix: &str, after: &str, size: u32) -> Page {
     Page { prefix: prefix.to_owned(), after: after.to_owned(), size: NonZeroU32::new(size).unwrap() }
 }
 
@@ -92,7 +93,7 @@ async fn a_repeated_insert_replaces_handle_and_name_only(location: &Location) {
     let mut later = User { handle: "lovelace".to_owned(), display_name: "Countess".to_owned(), ..first.clone() };
     later.create_time = Timestamp::from_micros(1_800_000_000_000_000);
     let answered = store.insert(&later).await.unwrap();
-    assert_eq!(answered, User { create_time: first.create_time, ..later });
+    assert_eq!(answered, User { create_time: first.create_time, revision: Revision(2), ..later });
     assert_eq!(store.find(first.id).await.unwrap(), Some(answered));
     // The old handle is free again.
     store.insert(&user("ada")).await.unwrap();

@@ -116,6 +116,7 @@ export class Chats {
       for await (const event of this.#trellis.follow(new Map(), this.#end.signal)) {
         if (event.kind === "conversation") this.#learn(event.conversation);
         else if (event.kind === "entry") this.#take(event.entry);
+        else if (event.kind === "left") this.#threads.delete(event.conversationId);
         else if (event.kind === "reset") this.#forget();
         else if (event.kind === "live") this.#live();
         else this.connection = "reconnecting";

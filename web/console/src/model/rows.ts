@@ -19,7 +19,10 @@ export interface MessageRow {
   readonly key: string;
   readonly author: Person;
   readonly mine: boolean;
+  /** What was said; nothing when it was erased. */
   readonly text: string;
+  readonly erased: boolean;
+  readonly edited: boolean;
   readonly time: Date;
   /** The first of several by one author: it carries the name. */
   startsGroup: boolean;
@@ -44,7 +47,7 @@ export function rowsOf(chats: Chats, thread: Thread, now: Date): Row[] {
 
 function storedRow(chats: Chats, entry: messaging.Entry): MessageRow | undefined {
   if (entry.body.case !== "message") return undefined;
-  const { clientMessageId, text } = entry.body.value;
+  const { clientMessageId, text, deleteTime, editTime } = entry.body.value;
   const mine = entry.authorId === chats.userId;
   return {
     kind: "message",
@@ -53,6 +56,8 @@ function storedRow(chats: Chats, entry: messaging.Entry): MessageRow | undefined
     author: chats.people.get(entry.authorId),
     mine,
     text,
+    erased: deleteTime !== undefined,
+    edited: editTime !== undefined && deleteTime === undefined,
     time: entry.createTime ? timestampDate(entry.createTime) : new Date(0),
     startsGroup: true,
     endsGroup: true,
@@ -68,6 +73,8 @@ function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
     author: chats.people.get(chats.userId),
     mine: true,
     text: message.text,
+    erased: false,
+    edited: false,
     time: new Date(message.writtenAtMs),
     startsGroup: true,
     endsGroup: true,

@@ -66,7 +66,7 @@ function previewOf(chats: Chats, thread: Thread): string {
   if (waiting) return `You: ${waiting.text}`;
   const entry = thread.newestMessage;
   if (entry?.body.case !== "message") return thread.history === "complete" ? "No messages yet" : "";
-  const { text } = entry.body.value;
+  const text = entry.body.value.deleteTime ? "Message deleted" : entry.body.value.text;
   if (entry.authorId === chats.userId) return `You: ${text}`;
   return thread.memberIds.length > 2 ? `${chats.people.get(entry.authorId).name}: ${text}` : text;
 }

@@ -47,7 +47,8 @@ function classOf({ mine, startsGroup, endsGroup, state }: MessageRow): string {
 function contentOf(chats: Chats, row: MessageRow): (HTMLElement | undefined)[] {
   const { mine, author, startsGroup, text } = row;
   const name = startsGroup ? h("p", { class: mine ? "visually-hidden" : "author" }, mine ? "You" : author.name) : undefined;
-  const bubble = h("p", { class: "bubble", dir: "auto" }, text);
+  const said = row.erased ? h("em", {}, "Message deleted") : text;
+  const bubble = h("p", { class: "bubble", dir: "auto" }, said);
   const body = h("div", { class: "message-body" }, name, bubble, row.endsGroup && footOf(chats, row));
   const picture = h("span", { class: "message-picture" }, startsGroup && avatar(author.id, author.name));
   return [mine ? undefined : picture, body];
@@ -56,7 +57,7 @@ function contentOf(chats: Chats, row: MessageRow): (HTMLElement | undefined)[] {
 function footOf(chats: Chats, row: MessageRow): HTMLElement {
   if (row.state === "failed") return failureOf(chats, row);
   const time = h("time", { datetime: row.time.toISOString(), title: exactTime(row.time) }, timeOfDay(row.time));
-  return h("p", { class: "foot" }, time, row.mine && stateOf(row));
+  return h("p", { class: "foot" }, time, row.edited && h("span", {}, "Edited"), row.mine && stateOf(row));
 }
 
 function stateOf({ state }: MessageRow): HTMLElement {

@@ -81,7 +81,7 @@ export class PeoplePicker {
     if (isFirst) this.#list.replaceChildren(...items);
     else this.#list.append(...items);
     this.#more.hidden = this.#pageToken === "";
-    setText(this.#note, rows.length === 0 && this.#pageToken === "" && isFirst ? "Nobody else was found." : "");
+    setText(this.#note, rows.length === 0 && this.#pageToken === "" && isFirst ? "Nobody was found. People you have not talked to are found by their whole handle." : "");
   }
 
   #item(user: users.User): HTMLElement {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSpQCg9SZWZyZXNoRGVsaXZlcnkSIAocUkVGUkVTSF9ERUxJVkVSWV9VTlNQRUNJRklFRBAAEhsKF1JFRlJFU0hfREVMSVZFUllfQ09PS0lFEAEypgMKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLoAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKdXNlcl9hZ2VudBgFIAEoCRIPCgdhZGRyZXNzGAYgASgJEg8KB2N1cnJlbnQYByABKAgiPAoTTGlzdFNlc3Npb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJbChRMaXN0U2Vzc2lvbnNSZXNwb25zZRIqCghzZXNzaW9ucxgBIAMoCzIYLnRyZWxsaXMuYXV0aC52MS5TZXNzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIqChRSZXZva2VTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhcKFVJldm9rZVNlc3Npb25SZXNwb25zZSIwChhSZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QSFAoMa2VlcF9jdXJyZW50GAEgASgIIhsKGVJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiUQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Eh0KEGN1cnJlbnRfcGFzc3dvcmQYASABKAlCA4ABARIZCgxuZXdfcGFzc3dvcmQYAiABKAlCA4ABASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATKhBwoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEl4KDURlbGV0ZUFjY291bnQSJS50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -374,6 +374,276 @@ export const JwkSchema: GenMessage<Jwk> = /*@__PURE__*/
   messageDesc(file_trellis_auth_v1_auth, 11);
 
 /**
+ * A session of an account.
+ *
+ * @generated from message trellis.auth.v1.Session
+ */
+export type Session = Message<"trellis.auth.v1.Session"> & {
+  /**
+   * The id, a UUID.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * When it was opened.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was refreshed last.
+   *
+   * @generated from field: google.protobuf.Timestamp last_use_time = 3;
+   */
+  lastUseTime?: Timestamp | undefined;
+
+  /**
+   * When it ends if it is not refreshed.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * What used it last, as it called itself (`user-agent`), cut to 256 characters.
+   *
+   * @generated from field: string user_agent = 5;
+   */
+  userAgent: string;
+
+  /**
+   * The client's address when it was used last. Empty: unknown.
+   *
+   * @generated from field: string address = 6;
+   */
+  address: string;
+
+  /**
+   * Whether it is the one that asks.
+   *
+   * @generated from field: bool current = 7;
+   */
+  current: boolean;
+};
+
+/**
+ * Describes the message trellis.auth.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 12);
+
+/**
+ * Request of ListSessions.
+ *
+ * @generated from message trellis.auth.v1.ListSessionsRequest
+ */
+export type ListSessionsRequest = Message<"trellis.auth.v1.ListSessionsRequest"> & {
+  /**
+   * How many to answer at most. 0: 100. At most 1 000.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 13);
+
+/**
+ * Response of ListSessions.
+ *
+ * @generated from message trellis.auth.v1.ListSessionsResponse
+ */
+export type ListSessionsResponse = Message<"trellis.auth.v1.ListSessionsResponse"> & {
+  /**
+   * The sessions.
+   *
+   * @generated from field: repeated trellis.auth.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 14);
+
+/**
+ * Request of RevokeSession.
+ *
+ * @generated from message trellis.auth.v1.RevokeSessionRequest
+ */
+export type RevokeSessionRequest = Message<"trellis.auth.v1.RevokeSessionRequest"> & {
+  /**
+   * Which.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeSessionRequest.
+ * Use `create(RevokeSessionRequestSchema)` to create a new message.
+ */
+export const RevokeSessionRequestSchema: GenMessage<RevokeSessionRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 15);
+
+/**
+ * Response of RevokeSession.
+ *
+ * @generated from message trellis.auth.v1.RevokeSessionResponse
+ */
+export type RevokeSessionResponse = Message<"trellis.auth.v1.RevokeSessionResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeSessionResponse.
+ * Use `create(RevokeSessionResponseSchema)` to create a new message.
+ */
+export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 16);
+
+/**
+ * Request of RevokeAllSessions.
+ *
+ * @generated from message trellis.auth.v1.RevokeAllSessionsRequest
+ */
+export type RevokeAllSessionsRequest = Message<"trellis.auth.v1.RevokeAllSessionsRequest"> & {
+  /**
+   * Whether the session that calls goes on.
+   *
+   * @generated from field: bool keep_current = 1;
+   */
+  keepCurrent: boolean;
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeAllSessionsRequest.
+ * Use `create(RevokeAllSessionsRequestSchema)` to create a new message.
+ */
+export const RevokeAllSessionsRequestSchema: GenMessage<RevokeAllSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 17);
+
+/**
+ * Response of RevokeAllSessions.
+ *
+ * @generated from message trellis.auth.v1.RevokeAllSessionsResponse
+ */
+export type RevokeAllSessionsResponse = Message<"trellis.auth.v1.RevokeAllSessionsResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.RevokeAllSessionsResponse.
+ * Use `create(RevokeAllSessionsResponseSchema)` to create a new message.
+ */
+export const RevokeAllSessionsResponseSchema: GenMessage<RevokeAllSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 18);
+
+/**
+ * Request of ChangePassword.
+ *
+ * @generated from message trellis.auth.v1.ChangePasswordRequest
+ */
+export type ChangePasswordRequest = Message<"trellis.auth.v1.ChangePasswordRequest"> & {
+  /**
+   * The password until now.
+   *
+   * @generated from field: string current_password = 1;
+   */
+  currentPassword: string;
+
+  /**
+   * The password from now on. 8 to 256 characters of any kind (NIST SP 800-63B).
+   *
+   * @generated from field: string new_password = 2;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ChangePasswordRequest.
+ * Use `create(ChangePasswordRequestSchema)` to create a new message.
+ */
+export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 19);
+
+/**
+ * Response of ChangePassword.
+ *
+ * @generated from message trellis.auth.v1.ChangePasswordResponse
+ */
+export type ChangePasswordResponse = Message<"trellis.auth.v1.ChangePasswordResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.ChangePasswordResponse.
+ * Use `create(ChangePasswordResponseSchema)` to create a new message.
+ */
+export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 20);
+
+/**
+ * Request of DeleteAccount.
+ *
+ * @generated from message trellis.auth.v1.DeleteAccountRequest
+ */
+export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest"> & {
+  /**
+   * The password, to prove that it is the owner who asks.
+   *
+   * @generated from field: string password = 1;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message trellis.auth.v1.DeleteAccountRequest.
+ * Use `create(DeleteAccountRequestSchema)` to create a new message.
+ */
+export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 21);
+
+/**
+ * Response of DeleteAccount.
+ *
+ * @generated from message trellis.auth.v1.DeleteAccountResponse
+ */
+export type DeleteAccountResponse = Message<"trellis.auth.v1.DeleteAccountResponse"> & {
+};
+
+/**
+ * Describes the message trellis.auth.v1.DeleteAccountResponse.
+ * Use `create(DeleteAccountResponseSchema)` to create a new message.
+ */
+export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 22);
+
+/**
  * How the refresh token reaches the client.
  *
  * @generated from enum trellis.auth.v1.RefreshDelivery
@@ -464,6 +734,62 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof GetJwksRequestSchema;
     output: typeof GetJwksResponseSchema;
+  },
+  /**
+   * The caller's sessions that are in force, the one used last first.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListSessions
+   */
+  listSessions: {
+    methodKind: "unary";
+    input: typeof ListSessionsRequestSchema;
+    output: typeof ListSessionsResponseSchema;
+  },
+  /**
+   * Ends one of the caller's sessions: its refresh token at once, its streams and access tokens as soon as the
+   * other processes hear of it, and in any case when the access token expires.
+   *
+   * NOT_FOUND with reason SESSION_NOT_FOUND, the same for somebody else's.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RevokeSession
+   */
+  revokeSession: {
+    methodKind: "unary";
+    input: typeof RevokeSessionRequestSchema;
+    output: typeof RevokeSessionResponseSchema;
+  },
+  /**
+   * Ends all of the caller's sessions, or all but the one that calls.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.RevokeAllSessions
+   */
+  revokeAllSessions: {
+    methodKind: "unary";
+    input: typeof RevokeAllSessionsRequestSchema;
+    output: typeof RevokeAllSessionsResponseSchema;
+  },
+  /**
+   * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
+   * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ChangePassword
+   */
+  changePassword: {
+    methodKind: "unary";
+    input: typeof ChangePasswordRequestSchema;
+    output: typeof ChangePasswordResponseSchema;
+  },
+  /**
+   * Deletes the caller's account for good. Sign-in and all sessions end at once; the profile and the memberships
+   * follow within seconds. What was said in conversations stays, without a name. A wrong password is
+   * UNAUTHENTICATED with reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.DeleteAccount
+   */
+  deleteAccount: {
+    methodKind: "unary";
+    input: typeof DeleteAccountRequestSchema;
+    output: typeof DeleteAccountResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_trellis_auth_v1_auth, 0);

@@ -4,15 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message as Message$1 } from "@bufbuild/protobuf";
 
 /**
  * Describes the file trellis/messaging/v1/messaging.proto.
  */
 export const file_trellis_messaging_v1_messaging: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIqIBCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg0KBXRpdGxlGAIgASgJEhIKCm1lbWJlcl9pZHMYAyADKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDIvYBCgVFbnRyeRIXCg9jb252ZXJzYXRpb25faWQYASABKAkSCwoDc2VxGAIgASgDEhEKCWF1dGhvcl9pZBgDIAEoCRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoHbWVzc2FnZRgKIAEoCzIdLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lc3NhZ2VIABJJChRjb252ZXJzYXRpb25fY3JlYXRlZBgLIAEoCzIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbkNyZWF0ZWRIAEIGCgRib2R5Il8KB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABASI9ChNDb252ZXJzYXRpb25DcmVhdGVkEhIKCm1lbWJlcl9pZHMYASADKAkSEgoFdGl0bGUYAiABKAlCA4ABASJXChlDcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEgoKbWVtYmVyX2lkcxgCIAMoCRISCgV0aXRsZRgDIAEoCUIDgAEBIlYKGkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiJbChJTZW5kTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhkKEWNsaWVudF9tZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABASJBChNTZW5kTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiVQoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkibQoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USLAoHZW50cmllcxgBIAMoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIOCgZjdXJzb3IYAyABKAkiRQoQU3Vic2NyaWJlUmVxdWVzdBIxCglwb3NpdGlvbnMYASADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5Qb3NpdGlvbiIzCghQb3NpdGlvbhIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDgoGY3Vyc29yGAIgASgJIr4BChFTdWJzY3JpYmVSZXNwb25zZRI6Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25IABIvCgVlbnRyeRgCIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLk5ld0VudHJ5SAASMwoJY2F1Z2h0X3VwGAMgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuQ2F1Z2h0VXBIAEIHCgVldmVudCJGCghOZXdFbnRyeRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Eg4KBmN1cnNvchgCIAEoCSIKCghDYXVnaHRVcDLKAwoQTWVzc2FnaW5nU2VydmljZRJ8ChJDcmVhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJnCgtTZW5kTWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiA5ACAhJqCgxMaXN0TWVzc2FnZXMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2UiA5ACARJjCglTdWJzY3JpYmUSJi50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIpMDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESEgoKbWVtYmVyX2lkcxgDIAMoCRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3Vyc29yGAUgASgJEhUKDW1lc3NhZ2VfY291bnQYBiABKAMSEAoIb3duZXJfaWQYByABKAkSFAoMdW5yZWFkX2NvdW50GAggASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAkgASgDEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjIKCnJlYWRfbWFya3MYDSADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIvCghSZWFkTWFyaxIPCgd1c2VyX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiuwQKBUVudHJ5EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRILCgNzZXEYAiABKAMSEQoJYXV0aG9yX2lkGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgdtZXNzYWdlGAogASgLMh0udHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUgAEkkKFGNvbnZlcnNhdGlvbl9jcmVhdGVkGAsgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uQ3JlYXRlZEgAEj0KDm1lc3NhZ2VfZWRpdGVkGAwgASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUVkaXRlZEgAEj8KD21lc3NhZ2VfZGVsZXRlZBgNIAEoCzIkLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lc3NhZ2VEZWxldGVkSAASOQoMbWVtYmVyX2FkZGVkGA4gASgLMiEudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyQWRkZWRIABI9Cg5tZW1iZXJfcmVtb3ZlZBgPIAEoCzIjLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlclJlbW92ZWRIABJJChRjb252ZXJzYXRpb25fdXBkYXRlZBgQIAEoCzIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvblVwZGF0ZWRIAEIGCgRib2R5Is0BCgdNZXNzYWdlEhIKCm1lc3NhZ2VfaWQYASABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYAiABKAkSEgoKbWVzc2FnZV9ubxgDIAEoAxIRCgR0ZXh0GAQgASgJQgOAAQESLQoJZWRpdF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgHIAEoCSJYCg1NZXNzYWdlRWRpdGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAxIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSI4Cg5NZXNzYWdlRGVsZXRlZBISCgptZXNzYWdlX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiHgoLTWVtYmVyQWRkZWQSDwoHdXNlcl9pZBgBIAEoCSIyCg1NZW1iZXJSZW1vdmVkEg8KB3VzZXJfaWQYASABKAkSEAoIb3duZXJfaWQYAiABKAkiNwoTQ29udmVyc2F0aW9uVXBkYXRlZBISCgV0aXRsZRgBIAEoCUIDgAEBEgwKBGV0YWcYAiABKAkiPQoTQ29udmVyc2F0aW9uQ3JlYXRlZBISCgptZW1iZXJfaWRzGAEgAygJEhIKBXRpdGxlGAIgASgJQgOAAQEiVwoZQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhIKCm1lbWJlcl9pZHMYAiADKAkSEgoFdGl0bGUYAyABKAlCA4ABASJWChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iWwoSU2VuZE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQEiQQoTU2VuZE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IlUKE0xpc3RNZXNzYWdlc1JlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIm0KFExpc3RNZXNzYWdlc1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDgoGY3Vyc29yGAMgASgJIkUKEFN1YnNjcmliZVJlcXVlc3QSMQoJcG9zaXRpb25zGAEgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUG9zaXRpb24iMwoIUG9zaXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg4KBmN1cnNvchgCIAEoCSK6AgoRU3Vic2NyaWJlUmVzcG9uc2USOgoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uSAASLwoFZW50cnkYAiABKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5OZXdFbnRyeUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNhdWdodFVwSAASQwoRY29udmVyc2F0aW9uX2xlZnQYBCABKAsyJi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25MZWZ0SAASNQoKcmVhZF9tYXJrcxgFIAEoCzIfLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlYWRNYXJrc0gAQgcKBWV2ZW50IkYKCE5ld0VudHJ5EioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkSDgoGY3Vyc29yGAIgASgJIisKEENvbnZlcnNhdGlvbkxlZnQSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIlMKCVJlYWRNYXJrcxIXCg9jb252ZXJzYXRpb25faWQYASABKAkSLQoFbWFya3MYAiADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIKCghDYXVnaHRVcCIxChZHZXRDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTChdHZXRDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iQQoYTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIm8KGUxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USOQoNY29udmVyc2F0aW9ucxgBIAMoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihwEKGVVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBCABKAkiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjwKEEFkZE1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiTQoRQWRkTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIj8KE1JlbW92ZU1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiUAoUUmVtb3ZlTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjMKGExlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiGwoZTGVhdmVDb252ZXJzYXRpb25SZXNwb25zZSJAChFHZXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCSJAChJHZXRNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSJiChJFZGl0TWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkSEQoEdGV4dBgDIAEoCUIDgAEBEgwKBGV0YWcYBCABKAkiQQoTRWRpdE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IkMKFERlbGV0ZU1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkMKFURlbGV0ZU1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ij4KD01hcmtSZWFkUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyJGChBNYXJrUmVhZFJlc3BvbnNlEhQKDHVucmVhZF9jb3VudBgBIAEoAxIcChRsYXN0X3JlYWRfbWVzc2FnZV9ubxgCIAEoAyImChNMaXN0Q29udGFjdHNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiKAoUTGlzdENvbnRhY3RzUmVzcG9uc2USEAoIdXNlcl9pZHMYASADKAkiJgoTRGVsZXRlTWVtYmVyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIiQKFERlbGV0ZU1lbWJlclJlc3BvbnNlEgwKBGRvbmUYASABKAgy8w0KEE1lc3NhZ2luZ1NlcnZpY2USfAoSQ3JlYXRlQ29udmVyc2F0aW9uEi8udHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBowLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZwoLU2VuZE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlc3BvbnNlIgOQAgISagoMTGlzdE1lc3NhZ2VzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZXNzYWdlc1Jlc3BvbnNlIgOQAgESYwoJU3Vic2NyaWJlEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLlN1YnNjcmliZVJlc3BvbnNlIgOQAgEwARJzCg9HZXRDb252ZXJzYXRpb24SLC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0Q29udmVyc2F0aW9uUmVzcG9uc2UiA5ACARJ5ChFMaXN0Q29udmVyc2F0aW9ucxIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2UiA5ACARJ3ChJVcGRhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USYQoJQWRkTWVtYmVyEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLkFkZE1lbWJlclJlc3BvbnNlIgOQAgISagoMUmVtb3ZlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlbW92ZU1lbWJlclJlc3BvbnNlIgOQAgISeQoRTGVhdmVDb252ZXJzYXRpb24SLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlcXVlc3QaLy50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZAoKR2V0TWVzc2FnZRInLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldE1lc3NhZ2VSZXF1ZXN0GigudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlc3BvbnNlIgOQAgESZwoLRWRpdE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlc3BvbnNlIgOQAgISbQoNRGVsZXRlTWVzc2FnZRIqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lc3NhZ2VSZXF1ZXN0GisudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlc3BvbnNlIgOQAgISXgoITWFya1JlYWQSJS50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlcXVlc3QaJi50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlc3BvbnNlIgOQAgISagoMTGlzdENvbnRhY3RzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb250YWN0c1Jlc3BvbnNlIgOQAgESagoMRGVsZXRlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lbWJlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * A conversation, as one of its members sees it.
@@ -61,6 +61,55 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
    * @generated from field: int64 message_count = 6;
    */
   messageCount: bigint;
+
+  /**
+   * Who may remove others: who opened it, or who has been in it longest since that one left.
+   *
+   * @generated from field: string owner_id = 7;
+   */
+  ownerId: string;
+
+  /**
+   * How many messages came after the last that the caller has read.
+   *
+   * @generated from field: int64 unread_count = 8;
+   */
+  unreadCount: bigint;
+
+  /**
+   * The number of the last message that the caller has read.
+   *
+   * @generated from field: int64 last_read_message_no = 9;
+   */
+  lastReadMessageNo: bigint;
+
+  /**
+   * The newest message. Absent: none was sent yet.
+   *
+   * @generated from field: trellis.messaging.v1.Entry last_message = 10;
+   */
+  lastMessage?: Entry | undefined;
+
+  /**
+   * When its newest entry was stored.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 11;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Changes with the title.
+   *
+   * @generated from field: string etag = 12;
+   */
+  etag: string;
+
+  /**
+   * How far the others have read; left out where more than 100 are in it.
+   *
+   * @generated from field: repeated trellis.messaging.v1.ReadMark read_marks = 13;
+   */
+  readMarks: ReadMark[];
 };
 
 /**
@@ -69,6 +118,34 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
  */
 export const ConversationSchema: GenMessage<Conversation> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 0);
+
+/**
+ * How far somebody has read.
+ *
+ * @generated from message trellis.messaging.v1.ReadMark
+ */
+export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
+  /**
+   * Who.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The number of the last message that was read.
+   *
+   * @generated from field: int64 message_no = 2;
+   */
+  messageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ReadMark.
+ * Use `create(ReadMarkSchema)` to create a new message.
+ */
+export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 1);
 
 /**
  * One entry of a conversation's log.
@@ -125,6 +202,46 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
      */
     value: ConversationCreated;
     case: "conversationCreated";
+  } | {
+    /**
+     * The author changed a message.
+     *
+     * @generated from field: trellis.messaging.v1.MessageEdited message_edited = 12;
+     */
+    value: MessageEdited;
+    case: "messageEdited";
+  } | {
+    /**
+     * Somebody erased a message.
+     *
+     * @generated from field: trellis.messaging.v1.MessageDeleted message_deleted = 13;
+     */
+    value: MessageDeleted;
+    case: "messageDeleted";
+  } | {
+    /**
+     * Somebody came in.
+     *
+     * @generated from field: trellis.messaging.v1.MemberAdded member_added = 14;
+     */
+    value: MemberAdded;
+    case: "memberAdded";
+  } | {
+    /**
+     * Somebody was taken out, or left: then the author is the one who left.
+     *
+     * @generated from field: trellis.messaging.v1.MemberRemoved member_removed = 15;
+     */
+    value: MemberRemoved;
+    case: "memberRemoved";
+  } | {
+    /**
+     * The conversation has another title.
+     *
+     * @generated from field: trellis.messaging.v1.ConversationUpdated conversation_updated = 16;
+     */
+    value: ConversationUpdated;
+    case: "conversationUpdated";
   } | { case: undefined; value?: undefined };
 };
 
@@ -133,7 +250,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 1);
+  messageDesc(file_trellis_messaging_v1_messaging, 2);
 
 /**
  * Something said.
@@ -163,11 +280,32 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
   messageNo: bigint;
 
   /**
-   * The text.
+   * The text as it is now. Empty: the message was erased.
    *
    * @generated from field: string text = 4;
    */
   text: string;
+
+  /**
+   * When the text was changed last. Absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp edit_time = 5;
+   */
+  editTime?: Timestamp | undefined;
+
+  /**
+   * When the message was erased. Absent: it was not.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 6;
+   */
+  deleteTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the message.
+   *
+   * @generated from field: string etag = 7;
+   */
+  etag: string;
 };
 
 /**
@@ -175,7 +313,154 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 2);
+  messageDesc(file_trellis_messaging_v1_messaging, 3);
+
+/**
+ * A message has another text.
+ *
+ * @generated from message trellis.messaging.v1.MessageEdited
+ */
+export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+
+  /**
+   * Its number among the conversation's messages.
+   *
+   * @generated from field: int64 message_no = 2;
+   */
+  messageNo: bigint;
+
+  /**
+   * The text from then on. Empty: the message was erased since.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * The message's etag from then on.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MessageEdited.
+ * Use `create(MessageEditedSchema)` to create a new message.
+ */
+export const MessageEditedSchema: GenMessage<MessageEdited> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 4);
+
+/**
+ * A message was erased.
+ *
+ * @generated from message trellis.messaging.v1.MessageDeleted
+ */
+export type MessageDeleted = Message$1<"trellis.messaging.v1.MessageDeleted"> & {
+  /**
+   * The message.
+   *
+   * @generated from field: string message_id = 1;
+   */
+  messageId: string;
+
+  /**
+   * Its number among the conversation's messages.
+   *
+   * @generated from field: int64 message_no = 2;
+   */
+  messageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MessageDeleted.
+ * Use `create(MessageDeletedSchema)` to create a new message.
+ */
+export const MessageDeletedSchema: GenMessage<MessageDeleted> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 5);
+
+/**
+ * Somebody came in.
+ *
+ * @generated from message trellis.messaging.v1.MemberAdded
+ */
+export type MemberAdded = Message$1<"trellis.messaging.v1.MemberAdded"> & {
+  /**
+   * Who.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MemberAdded.
+ * Use `create(MemberAddedSchema)` to create a new message.
+ */
+export const MemberAddedSchema: GenMessage<MemberAdded> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 6);
+
+/**
+ * Somebody is out.
+ *
+ * @generated from message trellis.messaging.v1.MemberRemoved
+ */
+export type MemberRemoved = Message$1<"trellis.messaging.v1.MemberRemoved"> & {
+  /**
+   * Who.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Who is the owner from then on.
+   *
+   * @generated from field: string owner_id = 2;
+   */
+  ownerId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MemberRemoved.
+ * Use `create(MemberRemovedSchema)` to create a new message.
+ */
+export const MemberRemovedSchema: GenMessage<MemberRemoved> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 7);
+
+/**
+ * The conversation has another title.
+ *
+ * @generated from message trellis.messaging.v1.ConversationUpdated
+ */
+export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUpdated"> & {
+  /**
+   * The title from then on.
+   *
+   * @generated from field: string title = 1;
+   */
+  title: string;
+
+  /**
+   * The conversation's etag from then on.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ConversationUpdated.
+ * Use `create(ConversationUpdatedSchema)` to create a new message.
+ */
+export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 8);
 
 /**
  * The conversation was opened.
@@ -203,7 +488,7 @@ export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCr
  * Use `create(ConversationCreatedSchema)` to create a new message.
  */
 export const ConversationCreatedSchema: GenMessage<ConversationCreated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 3);
+  messageDesc(file_trellis_messaging_v1_messaging, 9);
 
 /**
  * Request of CreateConversation.
@@ -238,7 +523,7 @@ export type CreateConversationRequest = Message$1<"trellis.messaging.v1.CreateCo
  * Use `create(CreateConversationRequestSchema)` to create a new message.
  */
 export const CreateConversationRequestSchema: GenMessage<CreateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 4);
+  messageDesc(file_trellis_messaging_v1_messaging, 10);
 
 /**
  * Response of CreateConversation.
@@ -259,7 +544,7 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
  * Use `create(CreateConversationResponseSchema)` to create a new message.
  */
 export const CreateConversationResponseSchema: GenMessage<CreateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 5);
+  messageDesc(file_trellis_messaging_v1_messaging, 11);
 
 /**
  * Request of SendMessage.
@@ -294,7 +579,7 @@ export type SendMessageRequest = Message$1<"trellis.messaging.v1.SendMessageRequ
  * Use `create(SendMessageRequestSchema)` to create a new message.
  */
 export const SendMessageRequestSchema: GenMessage<SendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 6);
+  messageDesc(file_trellis_messaging_v1_messaging, 12);
 
 /**
  * Response of SendMessage.
@@ -315,7 +600,7 @@ export type SendMessageResponse = Message$1<"trellis.messaging.v1.SendMessageRes
  * Use `create(SendMessageResponseSchema)` to create a new message.
  */
 export const SendMessageResponseSchema: GenMessage<SendMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 7);
+  messageDesc(file_trellis_messaging_v1_messaging, 13);
 
 /**
  * Request of ListMessages.
@@ -350,7 +635,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
  * Use `create(ListMessagesRequestSchema)` to create a new message.
  */
 export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 8);
+  messageDesc(file_trellis_messaging_v1_messaging, 14);
 
 /**
  * Response of ListMessages.
@@ -386,7 +671,7 @@ export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesR
  * Use `create(ListMessagesResponseSchema)` to create a new message.
  */
 export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 9);
+  messageDesc(file_trellis_messaging_v1_messaging, 15);
 
 /**
  * Request of Subscribe.
@@ -407,7 +692,7 @@ export type SubscribeRequest = Message$1<"trellis.messaging.v1.SubscribeRequest"
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 10);
+  messageDesc(file_trellis_messaging_v1_messaging, 16);
 
 /**
  * A place in a conversation's log.
@@ -435,7 +720,7 @@ export type Position = Message$1<"trellis.messaging.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 11);
+  messageDesc(file_trellis_messaging_v1_messaging, 17);
 
 /**
  * Response of Subscribe: one event.
@@ -473,6 +758,23 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
      */
     value: CaughtUp;
     case: "caughtUp";
+  } | {
+    /**
+     * A conversation that the caller is not in (any more): forget it. Also the answer to a position that names
+     * such a one.
+     *
+     * @generated from field: trellis.messaging.v1.ConversationLeft conversation_left = 4;
+     */
+    value: ConversationLeft;
+    case: "conversationLeft";
+  } | {
+    /**
+     * How far people have read, whenever that changes in a conversation of at most 100.
+     *
+     * @generated from field: trellis.messaging.v1.ReadMarks read_marks = 5;
+     */
+    value: ReadMarks;
+    case: "readMarks";
   } | { case: undefined; value?: undefined };
 };
 
@@ -481,7 +783,7 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 12);
+  messageDesc(file_trellis_messaging_v1_messaging, 18);
 
 /**
  * An entry, with the position after it.
@@ -509,7 +811,56 @@ export type NewEntry = Message$1<"trellis.messaging.v1.NewEntry"> & {
  * Use `create(NewEntrySchema)` to create a new message.
  */
 export const NewEntrySchema: GenMessage<NewEntry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 13);
+  messageDesc(file_trellis_messaging_v1_messaging, 19);
+
+/**
+ * The caller is not in the conversation.
+ *
+ * @generated from message trellis.messaging.v1.ConversationLeft
+ */
+export type ConversationLeft = Message$1<"trellis.messaging.v1.ConversationLeft"> & {
+  /**
+   * Which.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ConversationLeft.
+ * Use `create(ConversationLeftSchema)` to create a new message.
+ */
+export const ConversationLeftSchema: GenMessage<ConversationLeft> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 20);
+
+/**
+ * How far the members of a conversation have read.
+ *
+ * @generated from message trellis.messaging.v1.ReadMarks
+ */
+export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * All of its members.
+   *
+   * @generated from field: repeated trellis.messaging.v1.ReadMark marks = 2;
+   */
+  marks: ReadMark[];
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ReadMarks.
+ * Use `create(ReadMarksSchema)` to create a new message.
+ */
+export const ReadMarksSchema: GenMessage<ReadMarks> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 21);
 
 /**
  * Nothing is missing.
@@ -524,7 +875,603 @@ export type CaughtUp = Message$1<"trellis.messaging.v1.CaughtUp"> & {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 14);
+  messageDesc(file_trellis_messaging_v1_messaging, 22);
+
+/**
+ * Request of GetConversation.
+ *
+ * @generated from message trellis.messaging.v1.GetConversationRequest
+ */
+export type GetConversationRequest = Message$1<"trellis.messaging.v1.GetConversationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetConversationRequest.
+ * Use `create(GetConversationRequestSchema)` to create a new message.
+ */
+export const GetConversationRequestSchema: GenMessage<GetConversationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 23);
+
+/**
+ * Response of GetConversation.
+ *
+ * @generated from message trellis.messaging.v1.GetConversationResponse
+ */
+export type GetConversationResponse = Message$1<"trellis.messaging.v1.GetConversationResponse"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetConversationResponse.
+ * Use `create(GetConversationResponseSchema)` to create a new message.
+ */
+export const GetConversationResponseSchema: GenMessage<GetConversationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 24);
+
+/**
+ * Request of ListConversations.
+ *
+ * @generated from message trellis.messaging.v1.ListConversationsRequest
+ */
+export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConversationsRequest"> & {
+  /**
+   * How many to answer at most. 0: 100. At most 1 000.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListConversationsRequest.
+ * Use `create(ListConversationsRequestSchema)` to create a new message.
+ */
+export const ListConversationsRequestSchema: GenMessage<ListConversationsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 25);
+
+/**
+ * Response of ListConversations.
+ *
+ * @generated from message trellis.messaging.v1.ListConversationsResponse
+ */
+export type ListConversationsResponse = Message$1<"trellis.messaging.v1.ListConversationsResponse"> & {
+  /**
+   * The conversations.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Conversation conversations = 1;
+   */
+  conversations: Conversation[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListConversationsResponse.
+ * Use `create(ListConversationsResponseSchema)` to create a new message.
+ */
+export const ListConversationsResponseSchema: GenMessage<ListConversationsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 26);
+
+/**
+ * Request of UpdateConversation.
+ *
+ * @generated from message trellis.messaging.v1.UpdateConversationRequest
+ */
+export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateConversationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * The new title. At most 128 characters; may be empty.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * Which fields change: `title`. Empty: all that can change.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 3;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * The conversation's etag, as it was read. Empty: whatever it is.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateConversationRequest.
+ * Use `create(UpdateConversationRequestSchema)` to create a new message.
+ */
+export const UpdateConversationRequestSchema: GenMessage<UpdateConversationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 27);
+
+/**
+ * Response of UpdateConversation.
+ *
+ * @generated from message trellis.messaging.v1.UpdateConversationResponse
+ */
+export type UpdateConversationResponse = Message$1<"trellis.messaging.v1.UpdateConversationResponse"> & {
+  /**
+   * The conversation as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateConversationResponse.
+ * Use `create(UpdateConversationResponseSchema)` to create a new message.
+ */
+export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 28);
+
+/**
+ * Request of AddMember.
+ *
+ * @generated from message trellis.messaging.v1.AddMemberRequest
+ */
+export type AddMemberRequest = Message$1<"trellis.messaging.v1.AddMemberRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Who.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AddMemberRequest.
+ * Use `create(AddMemberRequestSchema)` to create a new message.
+ */
+export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 29);
+
+/**
+ * Response of AddMember.
+ *
+ * @generated from message trellis.messaging.v1.AddMemberResponse
+ */
+export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberResponse"> & {
+  /**
+   * The conversation as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AddMemberResponse.
+ * Use `create(AddMemberResponseSchema)` to create a new message.
+ */
+export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 30);
+
+/**
+ * Request of RemoveMember.
+ *
+ * @generated from message trellis.messaging.v1.RemoveMemberRequest
+ */
+export type RemoveMemberRequest = Message$1<"trellis.messaging.v1.RemoveMemberRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Who.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.RemoveMemberRequest.
+ * Use `create(RemoveMemberRequestSchema)` to create a new message.
+ */
+export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 31);
+
+/**
+ * Response of RemoveMember.
+ *
+ * @generated from message trellis.messaging.v1.RemoveMemberResponse
+ */
+export type RemoveMemberResponse = Message$1<"trellis.messaging.v1.RemoveMemberResponse"> & {
+  /**
+   * The conversation as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.RemoveMemberResponse.
+ * Use `create(RemoveMemberResponseSchema)` to create a new message.
+ */
+export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 32);
+
+/**
+ * Request of LeaveConversation.
+ *
+ * @generated from message trellis.messaging.v1.LeaveConversationRequest
+ */
+export type LeaveConversationRequest = Message$1<"trellis.messaging.v1.LeaveConversationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.LeaveConversationRequest.
+ * Use `create(LeaveConversationRequestSchema)` to create a new message.
+ */
+export const LeaveConversationRequestSchema: GenMessage<LeaveConversationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 33);
+
+/**
+ * Response of LeaveConversation.
+ *
+ * @generated from message trellis.messaging.v1.LeaveConversationResponse
+ */
+export type LeaveConversationResponse = Message$1<"trellis.messaging.v1.LeaveConversationResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.LeaveConversationResponse.
+ * Use `create(LeaveConversationResponseSchema)` to create a new message.
+ */
+export const LeaveConversationResponseSchema: GenMessage<LeaveConversationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 34);
+
+/**
+ * Request of GetMessage.
+ *
+ * @generated from message trellis.messaging.v1.GetMessageRequest
+ */
+export type GetMessageRequest = Message$1<"trellis.messaging.v1.GetMessageRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Which message.
+   *
+   * @generated from field: string message_id = 2;
+   */
+  messageId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetMessageRequest.
+ * Use `create(GetMessageRequestSchema)` to create a new message.
+ */
+export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 35);
+
+/**
+ * Response of GetMessage.
+ *
+ * @generated from message trellis.messaging.v1.GetMessageResponse
+ */
+export type GetMessageResponse = Message$1<"trellis.messaging.v1.GetMessageResponse"> & {
+  /**
+   * The message as an entry of the log, as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Entry entry = 1;
+   */
+  entry?: Entry | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetMessageResponse.
+ * Use `create(GetMessageResponseSchema)` to create a new message.
+ */
+export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 36);
+
+/**
+ * Request of EditMessage.
+ *
+ * @generated from message trellis.messaging.v1.EditMessageRequest
+ */
+export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Which message.
+   *
+   * @generated from field: string message_id = 2;
+   */
+  messageId: string;
+
+  /**
+   * The new text. 1 byte to 16 KiB.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * The message's etag, as it was read. Empty: whatever it is.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.EditMessageRequest.
+ * Use `create(EditMessageRequestSchema)` to create a new message.
+ */
+export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 37);
+
+/**
+ * Response of EditMessage.
+ *
+ * @generated from message trellis.messaging.v1.EditMessageResponse
+ */
+export type EditMessageResponse = Message$1<"trellis.messaging.v1.EditMessageResponse"> & {
+  /**
+   * The message as an entry of the log, as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Entry entry = 1;
+   */
+  entry?: Entry | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.EditMessageResponse.
+ * Use `create(EditMessageResponseSchema)` to create a new message.
+ */
+export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 38);
+
+/**
+ * Request of DeleteMessage.
+ *
+ * @generated from message trellis.messaging.v1.DeleteMessageRequest
+ */
+export type DeleteMessageRequest = Message$1<"trellis.messaging.v1.DeleteMessageRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Which message.
+   *
+   * @generated from field: string message_id = 2;
+   */
+  messageId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeleteMessageRequest.
+ * Use `create(DeleteMessageRequestSchema)` to create a new message.
+ */
+export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 39);
+
+/**
+ * Response of DeleteMessage.
+ *
+ * @generated from message trellis.messaging.v1.DeleteMessageResponse
+ */
+export type DeleteMessageResponse = Message$1<"trellis.messaging.v1.DeleteMessageResponse"> & {
+  /**
+   * The message as an entry of the log, as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Entry entry = 1;
+   */
+  entry?: Entry | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeleteMessageResponse.
+ * Use `create(DeleteMessageResponseSchema)` to create a new message.
+ */
+export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 40);
+
+/**
+ * Request of MarkRead.
+ *
+ * @generated from message trellis.messaging.v1.MarkReadRequest
+ */
+export type MarkReadRequest = Message$1<"trellis.messaging.v1.MarkReadRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * The number of the last message that was read.
+   *
+   * @generated from field: int64 message_no = 2;
+   */
+  messageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MarkReadRequest.
+ * Use `create(MarkReadRequestSchema)` to create a new message.
+ */
+export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 41);
+
+/**
+ * Response of MarkRead.
+ *
+ * @generated from message trellis.messaging.v1.MarkReadResponse
+ */
+export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"> & {
+  /**
+   * How many messages came after it.
+   *
+   * @generated from field: int64 unread_count = 1;
+   */
+  unreadCount: bigint;
+
+  /**
+   * The number of the last message that was read, as it is now.
+   *
+   * @generated from field: int64 last_read_message_no = 2;
+   */
+  lastReadMessageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.MarkReadResponse.
+ * Use `create(MarkReadResponseSchema)` to create a new message.
+ */
+export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 42);
+
+/**
+ * Request of ListContacts.
+ *
+ * @generated from message trellis.messaging.v1.ListContactsRequest
+ */
+export type ListContactsRequest = Message$1<"trellis.messaging.v1.ListContactsRequest"> & {
+  /**
+   * Whose.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListContactsRequest.
+ * Use `create(ListContactsRequestSchema)` to create a new message.
+ */
+export const ListContactsRequestSchema: GenMessage<ListContactsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 43);
+
+/**
+ * Response of ListContacts.
+ *
+ * @generated from message trellis.messaging.v1.ListContactsResponse
+ */
+export type ListContactsResponse = Message$1<"trellis.messaging.v1.ListContactsResponse"> & {
+  /**
+   * Their ids, in no order.
+   *
+   * @generated from field: repeated string user_ids = 1;
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListContactsResponse.
+ * Use `create(ListContactsResponseSchema)` to create a new message.
+ */
+export const ListContactsResponseSchema: GenMessage<ListContactsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 44);
+
+/**
+ * Request of DeleteMember.
+ *
+ * @generated from message trellis.messaging.v1.DeleteMemberRequest
+ */
+export type DeleteMemberRequest = Message$1<"trellis.messaging.v1.DeleteMemberRequest"> & {
+  /**
+   * Whose memberships.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeleteMemberRequest.
+ * Use `create(DeleteMemberRequestSchema)` to create a new message.
+ */
+export const DeleteMemberRequestSchema: GenMessage<DeleteMemberRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 45);
+
+/**
+ * Response of DeleteMember.
+ *
+ * @generated from message trellis.messaging.v1.DeleteMemberResponse
+ */
+export type DeleteMemberResponse = Message$1<"trellis.messaging.v1.DeleteMemberResponse"> & {
+  /**
+   * Whether none is left.
+   *
+   * @generated from field: bool done = 1;
+   */
+  done: boolean;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeleteMemberResponse.
+ * Use `create(DeleteMemberResponseSchema)` to create a new message.
+ */
+export const DeleteMemberResponseSchema: GenMessage<DeleteMemberResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 46);
 
 /**
  * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
@@ -578,6 +1525,139 @@ export const MessagingService: GenService<{
     methodKind: "server_streaming";
     input: typeof SubscribeRequestSchema;
     output: typeof SubscribeResponseSchema;
+  },
+  /**
+   * One of the caller's conversations. NOT_FOUND with reason CONVERSATION_NOT_FOUND, the same for others'.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.GetConversation
+   */
+  getConversation: {
+    methodKind: "unary";
+    input: typeof GetConversationRequestSchema;
+    output: typeof GetConversationResponseSchema;
+  },
+  /**
+   * The caller's conversations, the one with the newest entry first.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListConversations
+   */
+  listConversations: {
+    methodKind: "unary";
+    input: typeof ListConversationsRequestSchema;
+    output: typeof ListConversationsResponseSchema;
+  },
+  /**
+   * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
+   * all that can change: `title`.
+   *
+   * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.UpdateConversation
+   */
+  updateConversation: {
+    methodKind: "unary";
+    input: typeof UpdateConversationRequestSchema;
+    output: typeof UpdateConversationResponseSchema;
+  },
+  /**
+   * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
+   * answer is the same.
+   *
+   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
+   * TOO_MANY_CONVERSATIONS.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.AddMember
+   */
+  addMember: {
+    methodKind: "unary";
+    input: typeof AddMemberRequestSchema;
+    output: typeof AddMemberResponseSchema;
+  },
+  /**
+   * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
+   * answer is the same.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
+   */
+  removeMember: {
+    methodKind: "unary";
+    input: typeof RemoveMemberRequestSchema;
+    output: typeof RemoveMemberResponseSchema;
+  },
+  /**
+   * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
+   * The same answer for who is not in it (any more).
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.LeaveConversation
+   */
+  leaveConversation: {
+    methodKind: "unary";
+    input: typeof LeaveConversationRequestSchema;
+    output: typeof LeaveConversationResponseSchema;
+  },
+  /**
+   * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.GetMessage
+   */
+  getMessage: {
+    methodKind: "unary";
+    input: typeof GetMessageRequestSchema;
+    output: typeof GetMessageResponseSchema;
+  },
+  /**
+   * Changes the text of one's own message.
+   *
+   * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
+   * ETAG_MISMATCH when the message changed since it was read.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.EditMessage
+   */
+  editMessage: {
+    methodKind: "unary";
+    input: typeof EditMessageRequestSchema;
+    output: typeof EditMessageResponseSchema;
+  },
+  /**
+   * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
+   * conversation's owner may. A message that is erased already: the answer is the same.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMessage
+   */
+  deleteMessage: {
+    methodKind: "unary";
+    input: typeof DeleteMessageRequestSchema;
+    output: typeof DeleteMessageResponseSchema;
+  },
+  /**
+   * Says that the caller has read up to a message. Never goes back: a lower number changes nothing.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.MarkRead
+   */
+  markRead: {
+    methodKind: "unary";
+    input: typeof MarkReadRequestSchema;
+    output: typeof MarkReadResponseSchema;
+  },
+  /**
+   * The people whom a user shares a conversation with, at most 10 000; called by users for its directory.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListContacts
+   */
+  listContacts: {
+    methodKind: "unary";
+    input: typeof ListContactsRequestSchema;
+    output: typeof ListContactsResponseSchema;
+  },
+  /**
+   * Takes a deleted account out of its conversations, some at each call; called by auth until `done`.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMember
+   */
+  deleteMember: {
+    methodKind: "unary";
+    input: typeof DeleteMemberRequestSchema;
+    output: typeof DeleteMemberResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_trellis_messaging_v1_messaging, 0);

@@ -4,15 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file trellis/users/v1/users.proto.
  */
 export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
-  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxIm4KBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhCg5HZXRVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIjcKD0dldFVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIigKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygJIj4KFUJhdGNoR2V0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlciJQChBMaXN0VXNlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEhUKDWhhbmRsZV9wcmVmaXgYAyABKAkiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkoKEUNyZWF0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDgoGaGFuZGxlGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCSI6ChJDcmVhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlcjKDAwoMVXNlcnNTZXJ2aWNlElMKB0dldFVzZXISIC50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXF1ZXN0GiEudHJlbGxpcy51c2Vycy52MS5HZXRVc2VyUmVzcG9uc2UiA5ACARJlCg1CYXRjaEdldFVzZXJzEiYudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBonLnRyZWxsaXMudXNlcnMudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIgOQAgESWQoJTGlzdFVzZXJzEiIudHJlbGxpcy51c2Vycy52MS5MaXN0VXNlcnNSZXF1ZXN0GiMudHJlbGxpcy51c2Vycy52MS5MaXN0VXNlcnNSZXNwb25zZSIDkAIBElwKCkNyZWF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5DcmVhdGVVc2VyUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIlAKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSFQoNaGFuZGxlX3ByZWZpeBgDIAEoCSJTChFMaXN0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiSgoRQ3JlYXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIiQKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiFAoSRGVsZXRlVXNlclJlc3BvbnNlMroECgxVc2Vyc1NlcnZpY2USUwoHR2V0VXNlchIgLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlcXVlc3QaIS50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXNwb25zZSIDkAIBEmUKDUJhdGNoR2V0VXNlcnMSJi50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiA5ACARJZCglMaXN0VXNlcnMSIi50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIgOQAgESXAoKQ3JlYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIDkAICElcKClVwZGF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5VcGRhdGVVc2VyUmVzcG9uc2USXAoKRGVsZXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * The public profile of a user.
@@ -47,6 +47,13 @@ export type User = Message<"trellis.users.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the profile.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag: string;
 };
 
 /**
@@ -260,6 +267,91 @@ export const CreateUserResponseSchema: GenMessage<CreateUserResponse> = /*@__PUR
   messageDesc(file_trellis_users_v1_users, 8);
 
 /**
+ * Request of UpdateUser.
+ *
+ * @generated from message trellis.users.v1.UpdateUserRequest
+ */
+export type UpdateUserRequest = Message<"trellis.users.v1.UpdateUserRequest"> & {
+  /**
+   * The profile with its new values. With an `etag`, the change is refused when the profile has another by now.
+   *
+   * @generated from field: trellis.users.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Which fields change: `handle`, `display_name`. Empty: both.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message trellis.users.v1.UpdateUserRequest.
+ * Use `create(UpdateUserRequestSchema)` to create a new message.
+ */
+export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 9);
+
+/**
+ * Response of UpdateUser.
+ *
+ * @generated from message trellis.users.v1.UpdateUserResponse
+ */
+export type UpdateUserResponse = Message<"trellis.users.v1.UpdateUserResponse"> & {
+  /**
+   * The profile as it is now.
+   *
+   * @generated from field: trellis.users.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message trellis.users.v1.UpdateUserResponse.
+ * Use `create(UpdateUserResponseSchema)` to create a new message.
+ */
+export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 10);
+
+/**
+ * Request of DeleteUser.
+ *
+ * @generated from message trellis.users.v1.DeleteUserRequest
+ */
+export type DeleteUserRequest = Message<"trellis.users.v1.DeleteUserRequest"> & {
+  /**
+   * Whose profile.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.users.v1.DeleteUserRequest.
+ * Use `create(DeleteUserRequestSchema)` to create a new message.
+ */
+export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 11);
+
+/**
+ * Response of DeleteUser.
+ *
+ * @generated from message trellis.users.v1.DeleteUserResponse
+ */
+export type DeleteUserResponse = Message<"trellis.users.v1.DeleteUserResponse"> & {
+};
+
+/**
+ * Describes the message trellis.users.v1.DeleteUserResponse.
+ * Use `create(DeleteUserResponseSchema)` to create a new message.
+ */
+export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_users_v1_users, 12);
+
+/**
  * Profiles: what others see of a user. E-mail, password and roles belong to trellis.auth.v1.
  *
  * @generated from service trellis.users.v1.UsersService
@@ -287,7 +379,8 @@ export const UsersService: GenService<{
     output: typeof BatchGetUsersResponseSchema;
   },
   /**
-   * The directory, by handle.
+   * The directory, by handle. What it shows is the operator's choice (`users.directory`): everybody, or the
+   * people that one shares a conversation with and whoever's exact handle `handle_prefix` is.
    *
    * @generated from rpc trellis.users.v1.UsersService.ListUsers
    */
@@ -306,6 +399,31 @@ export const UsersService: GenService<{
     methodKind: "unary";
     input: typeof CreateUserRequestSchema;
     output: typeof CreateUserResponseSchema;
+  },
+  /**
+   * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
+   * can change: `handle`, `display_name`.
+   *
+   * PERMISSION_DENIED with reason NOT_YOURS for somebody else's, ALREADY_EXISTS with reason HANDLE_TAKEN,
+   * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
+   *
+   * @generated from rpc trellis.users.v1.UsersService.UpdateUser
+   */
+  updateUser: {
+    methodKind: "unary";
+    input: typeof UpdateUserRequestSchema;
+    output: typeof UpdateUserResponseSchema;
+  },
+  /**
+   * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again.
+   * The same answer for a profile that is gone, or never was.
+   *
+   * @generated from rpc trellis.users.v1.UsersService.DeleteUser
+   */
+  deleteUser: {
+    methodKind: "unary";
+    input: typeof DeleteUserRequestSchema;
+    output: typeof DeleteUserResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_trellis_users_v1_users, 0);

@@ -1,0 +1,185 @@
+//! Sessions and their tokens, inside the transactions that change them.
+
+use kit::{
+    Timestamp,
+    store::{Error, Stamp},
+};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::{
+    super::{INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
+    Row, Tx, state,
+};
+use crate::{
+    domain::{
+        AccountId, Client, NewSession, Session, SessionId, TokenHash,
+        refresh::{Presented, Used},
+    },
+    store::{Continued, Successor},
+};
+
+/// A presented token, its session locked.
+pub(super) struct Found {
+    pub(super) session: SessionId,
+    account: AccountId,
+    pub(super) create_time: Timestamp,
+    pub(super) presented: Presented,
+    pub(super) sealed: Option<Vec<u8>>,
+}
+
+impl Found {
+    pub(super) fn continued(&self, expire_time: Timestamp) -> Continued {
+        Continued { session: self.session, account: self.account, expire_time }
+    }
+}
+
+/// Three statements: which session a token belongs to never changes, so it is read without a lock; what else is
+/// known of the token is read under the lock, and so after whoever held it before.
+pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Option<Found>, Error> {
+    let row = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
+        .bind(&token.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let session: Uuid = row.try_get("session_id")?;
+    let Some(locked) = sqlx::query(LOCK_SESSION).bind(session).fetch_optional(&mut **tx).await? else {
+        return Ok(None);
+    };
+    let row = sqlx::query(
+        "SELECT t.use_time, t.sealed_successor, n.use_time AS successor_use_time FROM refresh_tokens t \
+         LEFT JOIN refresh_tokens n ON n.token_hash = t.successor_hash WHERE t.token_hash = $1",
+    )
+    .bind(&token.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
+    let use_time: Option<Stamp> = row.try_get("use_time")?;
+    let successor_use_time: Option<Stamp> = row.try_get("successor_use_time")?;
+    let (create_time, expire_time): (Stamp, Stamp) = (locked.try_get("create_time")?, locked.try_get("expire_time")?);
+    let revoke_time: Option<Stamp> = locked.try_get("revoke_time")?;
+    Ok(Some(Found {
+        session: SessionId(session),
+        account: AccountId(locked.try_get("account_id")?),
+        create_time: create_time.0,
+        presented: Presented {
+            account: state(&locked)?,
+            expire_time: expire_time.0,
+            revoked: revoke_time.is_some(),
+            used: use_time
+                .map(|at| Used { at: at.0, successor_waits: sealed.is_some() && successor_use_time.is_none() }),
+        },
+        sealed,
+    }))
+}
+
+pub(super) async fn rotate(
+    tx: &mut Tx<'_>,
+    presented: &TokenHash,
+    successor: &Successor,
+    continued: &Continued,
+    client: &Client,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE refresh_tokens SET use_time = $2, successor_hash = $3, sealed_successor = $4 WHERE token_hash = $1",
+    )
+    .bind(&presented.0)
+    .bind(Stamp(now))
+    .bind(&successor.hash.0)
+    .bind(&successor.sealed)
+    .execute(&mut **tx)
+    .await?;
+    // The presented token was used now: it need not be answered to its predecessor again.
+    sqlx::query("UPDATE refresh_tokens SET sealed_successor = NULL WHERE successor_hash = $1")
+        .bind(&presented.0)
+        .execute(&mut **tx)
+        .await?;
+    insert_token(tx, &successor.hash, continued.session, now).await?;
+    sqlx::query(
+        "UPDATE sessions SET last_use_time = $2, expire_time = $3, user_agent = $4, address = $5 WHERE session_id = $1",
+    )
+    .bind(continued.session.0)
+    .bind(Stamp(now))
+    .bind(Stamp(continued.expire_time))
+    .bind(&client.user_agent)
+    .bind(&client.address)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores a session with its first token, if its account is active and still has the password that opens it.
+pub(super) async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, Error> {
+    let inserted = sqlx::query(INSERT_SESSION)
+        .bind(session.id.0)
+        .bind(session.account.0)
+        .bind(session.password_no)
+        .bind(Stamp(session.create_time))
+        .bind(Stamp(session.expire_time))
+        .bind(&session.client.user_agent)
+        .bind(&session.client.address)
+        .execute(&mut **tx)
+        .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    insert_token(tx, &session.token, session.id, session.create_time).await?;
+    Ok(true)
+}
+
+async fn insert_token(tx: &mut Tx<'_>, token: &TokenHash, session: SessionId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id, issue_time) VALUES ($1, $2, $3)")
+        .bind(&token.0)
+        .bind(session.0)
+        .bind(Stamp(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn end_session(tx: &mut Tx<'_>, session: SessionId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET revoke_time = $2 WHERE session_id = $1")
+        .bind(session.0)
+        .bind(Stamp(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Ends the sessions of an account, whose row this transaction holds, and answers those that were in force.
+pub(super) async fn end_all(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    keep: Option<SessionId>,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    let ended = sqlx::query(
+        "UPDATE sessions SET revoke_time = $3 WHERE account_id = $1 AND session_id <> $2 AND revoke_time IS NULL \
+         AND expire_time > $3 RETURNING session_id",
+    )
+    .bind(account.0)
+    // No session has the nil id.
+    .bind(keep.map_or(Uuid::nil(), |session| session.0))
+    .bind(Stamp(now))
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(ended.iter().map(|row| row.try_get("session_id").map(SessionId)).collect::<Result<_, _>>()?)
+}
+
+/// Holds the account's row until the transaction ends.
+pub(super) async fn lock_account(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
+    sqlx::query(LOCK_ACCOUNT).bind(account.0).execute(&mut **tx).await?;
+    Ok(())
+}
+
+pub(super) fn session(row: &Row) -> Result<Session, Error> {
+    let time = |column: &str| row.try_get(column).map(|Stamp(at)| at);
+    Ok(Session {
+        id: SessionId(row.try_get("session_id")?),
+        create_time: time("create_time")?,
+        last_use_time: time("last_use_time")?,
+        expire_time: time("expire_time")?,
+        client: Client { user_agent: row.try_get("user_agent")?, address: row.try_get("address")? },
+    })
+}

@@ -1,0 +1,88 @@
+//! A messaging service that takes a member out of its conversations one at each call, and ends in the middle of a
+//! call when the test wants it to.
+
+use std::sync::{Arc, Mutex};
+
+use kit::{
+    health::Needs,
+    server::{self, Surroundings},
+    shutdown::Shutdown,
+};
+use proto::messaging::v1::{DeleteMemberRequest, DeleteMemberResponse, messaging_service_server::SERVICE_NAME};
+use tokio::{net::TcpListener, sync::watch};
+use tonic::{Status, service::Routes};
+
+use crate::stand_in;
+
+/// What goes wrong in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails.
+    Fails,
+    /// It is never answered, and nothing was done.
+    EndsBefore,
+    /// It is never answered, but it was done.
+    EndsAfter,
+}
+
+/// The service's state, shared with the test.
+#[derive(Clone)]
+pub(crate) struct Messaging {
+    /// Conversations that the member is in, and the member.
+    left: Arc<Mutex<(u32, Option<String>)>>,
+    /// In which call something goes wrong, counted from 1.
+    fault: Arc<Mutex<Option<(u32, Fault)>>>,
+    calls: watch::Sender<u32>,
+}
+
+impl Messaging {
+    /// With a member of `conversations` conversations.
+    pub(crate) fn new(conversations: u32) -> Self {
+        Self { left: Arc::new(Mutex::new((conversations, None))), fault: Arc::default(), calls: watch::Sender::new(0) }
+    }
+
+    pub(crate) async fn serve(self, surroundings: Surroundings, listener: TcpListener, shutdown: Shutdown) {
+        let path = format!("/{SERVICE_NAME}/DeleteMember");
+        let routes = stand_in::unary(&path, move |request: DeleteMemberRequest| self.clone().delete_member(request));
+        let readiness = server::readiness(&surroundings, Needs::new(), &shutdown);
+        let routes = Routes::from(routes);
+        server::serve(&surroundings, SERVICE_NAME, routes, &readiness, listener, shutdown).await.unwrap();
+    }
+
+    /// From now on something goes wrong in the given call, and in no other.
+    pub(crate) fn breaks(&self, fault: Option<(u32, Fault)>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Ends when so many calls have come.
+    pub(crate) async fn called(&self, times: u32) {
+        self.calls.subscribe().wait_for(|calls| *calls >= times).await.unwrap();
+    }
+
+    pub(crate) fn calls(&self) -> u32 {
+        *self.calls.borrow()
+    }
+
+    /// How many conversations are left, and whose memberships were asked to be deleted.
+    pub(crate) fn left(&self) -> (u32, Option<String>) {
+        self.left.lock().unwrap().clone()
+    }
+
+    async fn delete_member(self, request: DeleteMemberRequest) -> Result<DeleteMemberResponse, Status> {
+        let call = self.calls.borrow().saturating_add(1);
+        let fault = self.fault.lock().unwrap().filter(|(at, _)| *at == call).map(|(_, fault)| fault);
+        let done = if matches!(fault, Some(Fault::Fails | Fault::EndsBefore)) { false } else { self.delete(request) };
+        self.calls.send_replace(call);
+        match fault {
+            Some(Fault::Fails) => Err(Status::internal("as the test says")),
+            Some(Fault::EndsBefore | Fault::EndsAfter) => std::future::pending().await,
+            None => Ok(DeleteMemberResponse { done }),
+        }
+    }
+
+    fn delete(&self, request: DeleteMemberRequest) -> bool {
+        let mut left = self.left.lock().unwrap();
+        *left = (left.0.saturating_sub(1), Some(request.user_id));
+        left.0 == 0
+    }
+}

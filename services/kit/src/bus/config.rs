@@ -1,0 +1,95 @@
+//! What can be configured.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Secret, Span};
+
+/// The section `[redis]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `redis://…`, or `rediss://…` for TLS. Empty: wake-ups stay inside the process, for one replica of each
+    /// part.
+    pub url: Secret,
+    /// The Redis is a Cluster: wake-ups travel by sharded pub/sub (Redis 7).
+    pub cluster: bool,
+    /// How often replicas look into the database while Redis brings nothing.
+    pub poll_interval: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { url: Secret::default(), cluster: false, poll_interval: Span(Duration::from_secs(2)) }
+    }
+}
+
+/// Where signals go.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) address: ConnectionInfo,
+    pub(super) cluster: bool,
+}
+
+/// Below this, polling would keep the database busy with nothing else.
+const LEAST_POLL: Duration = Duration::from_millis(100);
+
+impl Config {
+    /// What types cannot say.
+    pub fn check(&self) -> Result<(), String> {
+        if self.poll_interval.0 < LEAST_POLL {
+            let least = Span(LEAST_POLL);
+            return Err(format!("redis.poll_interval: {} is below the least, {least}", self.poll_interval));
+        }
+        self.server().map(drop)
+    }
+
+    pub(super) fn server(&self) -> Result<Option<Server>, String> {
+        let url = self.url.expose();
+        if url.is_empty() {
+            return Ok(None);
+        }
+        // The text itself may hold a password: it is not repeated.
+        let tls = url.starts_with("rediss:");
+        if !tls && !url.starts_with("redis:") {
+            return Err("redis.url: expected redis://HOST:PORT/ or, for TLS, rediss://HOST:PORT/".to_owned());
+        }
+        // RESP3 lets one connection both publish and listen.
+        let opened = url.into_connection_info().and_then(Client::open);
+        let client = opened.map_err(|error| format!("redis.url: {error}"))?;
+        let address = client.get_connection_info().clone();
+        let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(Some(Server { address: address.set_redis_settings(settings), cluster: self.cluster }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        let config = Config { url: Secret::from(url.to_owned()), ..Config::default() };
+        config.check().unwrap_err()
+    }
+
+    #[test]
+    fn mistakes_are_one_line_that_shows_no_password() {
+        for url in ["hunter2", "http://u:hunter2@host/", "redis://u:hunter2@host:port/", "redis://u:hunter2@/x/y"] {
+            let line = refused(url);
+            assert!(line.starts_with("redis.url: ") && !line.contains("hunter2") && !line.contains('\n'), "{line}");
+        }
+        let config = Config { poll_interval: Span(Duration::from_millis(1)), ..Config::default() };
+        assert!(config.check().unwrap_err().contains("redis.poll_interval: 1ms is below the least, 100ms"));
+    }
+
+    #[test]
+    fn both_schemes_are_understood() {
+        for url in ["redis://127.0.0.1:6379/", "rediss://user:secret@cache.example.org:6380/1"] {
+            let config = Config { url: Secret::from(url.to_owned()), ..Config::default() };
+            assert!(config.server().unwrap().is_some(), "{url}");
+        }
+        assert!(Config::default().server().unwrap().is_none());
+    }
+}

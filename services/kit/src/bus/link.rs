@@ -1,0 +1,252 @@
+//! One connection to Redis, which publishes, listens, and sends the canary.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
+
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisResult,
+    Value, aio::MultiplexedConnection, cmd,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use uuid::Uuid;
+
+use super::{
+    Heard, Signal,
+    outbox::Batch,
+    redis::{SILENCE, Shared},
+    wire::Payload,
+};
+
+/// Before each name in Redis. The braces give all of them one slot: on a Cluster one node carries them, and one
+/// connection is enough. Wake-ups are small: that node does not notice.
+const PREFIX: &str = "trellis:{bus}:";
+const CANARY: &str = "trellis:{bus}:canary:";
+/// Between two canaries.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long Redis may take to be reached, and to answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How many signals one payload carries: about 3 KiB.
+const AT_ONCE: usize = 128;
+/// How often a Cluster may send us on to another node.
+const REDIRECTS: usize = 3;
+
+/// A connection that hears its canary's channel.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    connection: MultiplexedConnection,
+    /// The connection is gone, or the Cluster has taken our channels elsewhere.
+    broken: Arc<Notify>,
+}
+
+impl Link {
+    /// Connects, on a Cluster to the node that carries our slot.
+    pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
+        let mut address = shared.server.address.clone();
+        let mut redirects = 0;
+        loop {
+            let link = Self::connect(shared, address.clone()).await?;
+            let error = match link.subscribe(&canary_channel(shared.replica)).await {
+                Ok(()) => return Ok(link),
+                Err(error) => error,
+            };
+            let Some((node, _)) = error.redirect_node().filter(|_| redirects < REDIRECTS) else { return Err(error) };
+            redirects += 1;
+            address = at_node(&address, node).ok_or(error)?;
+        }
+    }
+
+    async fn connect(shared: &Arc<Shared>, address: ConnectionInfo) -> RedisResult<Self> {
+        let broken = Arc::new(Notify::new());
+        let ear = Ear { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_push_sender(move |push| {
+                ear.hear(&push);
+                Ok::<_, Infallible>(())
+            });
+        let connection = Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Self { shared: Arc::clone(shared), connection, broken })
+    }
+
+    /// Works until something fails, and says what.
+    pub(super) async fn run(&self) -> String {
+        tokio::select! {
+            Err(error) = self.follow_channels() => error.to_string(),
+            Err(error) = self.publish() => error.to_string(),
+            failure = self.send_canaries() => failure,
+            () = self.broken.notified() => "Redis closed the connection, or moved our channels".to_owned(),
+            else => "the link has ended".to_owned(),
+        }
+    }
+
+    /// Subscribes to what this process listens to, also when it comes later.
+    async fn follow_channels(&self) -> RedisResult<Infallible> {
+        let mut subscribed = HashSet::new();
+        loop {
+            for channel in self.shared.channels.names() {
+                if subscribed.insert(channel) {
+                    self.subscribe(&format!("{PREFIX}{channel}")).await?;
+                    // Nothing is lost from here on; what came before may be.
+                    self.shared.channels.tell(channel, Heard::Missed);
+                }
+            }
+            self.shared.listened.notified().await;
+        }
+    }
+
+    async fn subscribe(&self, name: &str) -> RedisResult<()> {
+        let command = if self.shared.server.cluster { "SSUBSCRIBE" } else { "SUBSCRIBE" };
+        // The answer is a push, which the connection counts as the answer to this command.
+        self.ask(cmd(command).arg(name)).await
+    }
+
+    /// Publishes what is in the outbox; while Redis answers, more gathers there and goes out together.
+    async fn publish(&self) -> RedisResult<Infallible> {
+        loop {
+            let taken = self.shared.outbox.take().await;
+            let unsent = Unsent { shared: &self.shared, taken: Some(taken) };
+            let pipeline = self.pipeline(unsent.taken.iter().flatten());
+            pipeline.exec_async(&mut self.connection.clone()).await?;
+            unsent.sent();
+        }
+    }
+
+    fn pipeline<'a>(&self, batches: impl Iterator<Item = (&'a &'static str, &'a Batch)>) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        for (channel, batch) in batches {
+            let name = format!("{PREFIX}{channel}");
+            for signals in in_payloads(batch) {
+                pipeline.add_command(self.publication(&name, signals)).ignore();
+            }
+        }
+        pipeline
+    }
+
+    fn publication(&self, name: &str, signals: Vec<Signal>) -> Cmd {
+        let payload = Payload { replica: self.shared.replica, signals };
+        let mut command = cmd(if self.shared.server.cluster { "SPUBLISH" } else { "PUBLISH" });
+        command.arg(name).arg(payload.encode());
+        command
+    }
+
+    /// Sends canaries until one is missed for too long: a connection can be dead without saying so.
+    async fn send_canaries(&self) -> String {
+        let opened = Instant::now();
+        let name = canary_channel(self.shared.replica);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let reached = i64::try_from(self.shared.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+            let canary = Signal { subject: self.shared.replica, reached };
+            if let Err(error) = self.ask(&self.publication(&name, vec![canary])).await {
+                return error.to_string();
+            }
+            if self.shared.last_canary().unwrap_or(opened).elapsed() > SILENCE {
+                return "Redis answers, but what is published does not come back".to_owned();
+            }
+        }
+    }
+
+    async fn ask(&self, command: &Cmd) -> RedisResult<()> {
+        self.connection.clone().send_packed_command(command).await?.extract_error().map(drop)
+    }
+}
+
+/// What was taken from the outbox: it goes back there unless it was sent, also when the link ends meanwhile.
+struct Unsent<'a> {
+    shared: &'a Shared,
+    taken: Option<HashMap<&'static str, Batch>>,
+}
+
+impl Unsent<'_> {
+    fn sent(mut self) {
+        self.taken = None;
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            self.shared.outbox.put_back(taken);
+        }
+    }
+}
+
+fn in_payloads(batch: &Batch) -> Vec<Vec<Signal>> {
+    match batch {
+        Batch::Everything => vec![Vec::new()],
+        Batch::Signals(signals) => {
+            let signals: Vec<_> =
+                signals.iter().map(|(subject, reached)| Signal { subject: *subject, reached: *reached }).collect();
+            signals.chunks(AT_ONCE).map(<[_]>::to_vec).collect()
+        }
+    }
+}
+
+fn canary_channel(replica: Uuid) -> String {
+    format!("{CANARY}{replica}")
+}
+
+/// The same credentials at another node of the Cluster: `host:port`, with no host where it is the same.
+fn at_node(address: &ConnectionInfo, node: &str) -> Option<ConnectionInfo> {
+    let (host, port) = node.rsplit_once(':')?;
+    let (host, port) = (host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?);
+    let named = |was: &str| if host.is_empty() { was.to_owned() } else { host.to_owned() };
+    let moved = match address.addr() {
+        ConnectionAddr::Tcp(was, _) => ConnectionAddr::Tcp(named(was), port),
+        ConnectionAddr::TcpTls { host: was, insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host: named(was), port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => return None,
+    };
+    Some(address.clone().set_addr(moved))
+}
+
+/// What a connection calls with all that Redis says unasked. Never waits: listeners' backlogs are bounded.
+struct Ear {
+    shared: Arc<Shared>,
+    broken: Arc<Notify>,
+}
+
+impl Ear {
+    fn hear(&self, push: &PushInfo) {
+        match (&push.kind, push.data.as_slice()) {
+            (PushKind::Message | PushKind::SMessage, [Value::BulkString(name), Value::BulkString(bytes)]) => {
+                match Payload::decode(bytes) {
+                    Some(payload) => self.take(name, payload),
+                    None => metrics::counter!("bus_payloads_unknown_total").increment(1),
+                }
+            }
+            (PushKind::Disconnection | PushKind::SUnsubscribe, _) => self.broken.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn take(&self, name: &[u8], payload: Payload) {
+        let Some(name) = std::str::from_utf8(name).ok() else { return };
+        let is_own = payload.replica == self.shared.replica;
+        if name.starts_with(CANARY) {
+            if let (true, [canary]) = (is_own, payload.signals.as_slice()) {
+                self.shared.canary_came(canary.reached);
+            }
+            return;
+        }
+        // Own signals were heard when they were published.
+        let Some(channel) = name.strip_prefix(PREFIX).filter(|_| !is_own) else { return };
+        if payload.signals.is_empty() {
+            self.shared.channels.tell(channel, Heard::Missed);
+        }
+        for signal in payload.signals {
+            self.shared.channels.tell(channel, Heard::Signal(signal));
+        }
+    }
+}

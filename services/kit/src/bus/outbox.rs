@@ -1,0 +1,137 @@
+//! What is still to be published: bounded, and each subject once, with the furthest that it reached.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::Signal;
+
+/// How many subjects wait in a channel before all of them become "look at everything".
+const CAPACITY: usize = 4_096;
+
+/// What waits, by channel.
+#[derive(Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<HashMap<&'static str, Batch>>,
+    filled: Notify,
+}
+
+/// What waits in one channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// These.
+    Signals(HashMap<Uuid, i64>),
+    /// More than could be kept.
+    Everything,
+}
+
+impl Batch {
+    /// Adds a signal, unless there is no room: then the others say more than they know too.
+    fn add(&mut self, signal: Signal) {
+        if let Self::Signals(signals) = self {
+            if signals.len() < CAPACITY || signals.contains_key(&signal.subject) {
+                let reached = signals.entry(signal.subject).or_insert(signal.reached);
+                *reached = signal.reached.max(*reached);
+                return;
+            }
+            *self = Self::Everything;
+        }
+        metrics::counter!("bus_signals_dropped_total").increment(1);
+    }
+}
+
+impl Outbox {
+    /// Adds a signal. Never waits.
+    pub(super) fn add(&self, channel: &'static str, signal: Signal) {
+        self.lock().entry(channel).or_insert_with(|| Batch::Signals(HashMap::new())).add(signal);
+        self.filled.notify_one();
+    }
+
+    /// Takes all that waits, as soon as something does.
+    pub(super) async fn take(&self) -> HashMap<&'static str, Batch> {
+        loop {
+            let taken = std::mem::take(&mut *self.lock());
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Puts back what could not be published.
+    pub(super) fn put_back(&self, taken: HashMap<&'static str, Batch>) {
+        let mut waiting = self.lock();
+        for (channel, batch) in taken {
+            match batch {
+                Batch::Everything => drop(waiting.insert(channel, Batch::Everything)),
+                Batch::Signals(signals) => {
+                    let here = waiting.entry(channel).or_insert_with(|| Batch::Signals(HashMap::new()));
+                    signals.into_iter().for_each(|(subject, reached)| here.add(Signal { subject, reached }));
+                }
+            }
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Batch>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(subject: usize, reached: i64) -> Signal {
+        Signal { subject: Uuid::from_u128(u128::try_from(subject).unwrap()), reached }
+    }
+
+    fn signals(of: &[(usize, i64)]) -> Batch {
+        Batch::Signals(of.iter().map(|(subject, reached)| (signal(*subject, 0).subject, *reached)).collect())
+    }
+
+    #[tokio::test]
+    async fn a_subject_waits_once_with_the_furthest_it_reached() {
+        let outbox = Outbox::default();
+        for (subject, reached) in [(1, 1), (2, 5), (1, 3), (1, 2)] {
+            outbox.add("c", signal(subject, reached));
+        }
+        outbox.add("d", signal(1, 9));
+        let taken = outbox.take().await;
+        assert_eq!(taken, HashMap::from([("c", signals(&[(1, 3), (2, 5)])), ("d", signals(&[(1, 9)]))]));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_becomes_look_at_everything() {
+        let outbox = Outbox::default();
+        for subject in 0..CAPACITY {
+            outbox.add("c", signal(subject, 1));
+        }
+        outbox.add("c", signal(0, 2));
+        outbox.add("d", signal(0, 1));
+        let Batch::Signals(full) = &outbox.take().await["c"] else { panic!("one that waits already needs no room") };
+        assert_eq!((full.len(), full[&Uuid::nil()]), (CAPACITY, 2));
+
+        (0..=CAPACITY + 1).for_each(|subject| outbox.add("c", signal(subject, 1)));
+        outbox.add("d", signal(0, 1));
+        assert_eq!(outbox.take().await, HashMap::from([("c", Batch::Everything), ("d", signals(&[(0, 1)]))]));
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_goes_with_what_came_since() {
+        let outbox = Outbox::default();
+        outbox.add("c", signal(1, 3));
+        let taken = outbox.take().await;
+        outbox.add("c", signal(1, 2));
+        outbox.add("c", signal(2, 1));
+        outbox.put_back(taken);
+        assert_eq!(outbox.take().await, HashMap::from([("c", signals(&[(1, 3), (2, 1)]))]));
+        outbox.put_back(HashMap::from([("c", Batch::Everything)]));
+        assert_eq!(outbox.take().await, HashMap::from([("c", Batch::Everything)]));
+    }
+}

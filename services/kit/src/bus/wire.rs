@@ -1,0 +1,91 @@
+//! The payload of a wake-up: a version, who speaks, and 24 bytes a signal.
+//!
+//! ```text
+//! 1  version   16  replica   then, each: 16  subject   8  reached, big-endian
+//! ```
+//!
+//! A payload without signals says "I had more to tell than I could keep: look at everything".
+
+use uuid::Uuid;
+
+use super::Signal;
+
+/// Another version is another process's business: what is not understood is not heard.
+const VERSION: u8 = 1;
+const HEAD: usize = 1 + 16;
+const SIGNAL: usize = 16 + 8;
+
+/// What one replica says at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Payload {
+    /// Who speaks: a random id, made anew at each start.
+    pub(super) replica: Uuid,
+    pub(super) signals: Vec<Signal>,
+}
+
+impl Payload {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD + self.signals.len() * SIGNAL);
+        bytes.push(VERSION);
+        bytes.extend(self.replica.as_bytes());
+        for signal in &self.signals {
+            bytes.extend(signal.subject.as_bytes());
+            bytes.extend(signal.reached.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// `None`: not ours, or of another version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, body) = bytes.split_first_chunk::<HEAD>()?;
+        let (version, replica) = head.split_first()?;
+        let (signals, rest) = body.as_chunks::<SIGNAL>();
+        if *version != VERSION || !rest.is_empty() {
+            return None;
+        }
+        let signals = signals.iter().map(signal).collect::<Option<_>>()?;
+        Some(Self { replica: Uuid::from_slice(replica).ok()?, signals })
+    }
+}
+
+fn signal(bytes: &[u8; SIGNAL]) -> Option<Signal> {
+    let (subject, reached) = bytes.split_first_chunk::<16>()?;
+    Some(Signal { subject: Uuid::from_bytes(*subject), reached: i64::from_be_bytes(reached.try_into().ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(signals: usize) -> Payload {
+        let signals = (0..i64::try_from(signals).unwrap())
+            .map(|n| Signal { subject: Uuid::from_u128(n.unsigned_abs().into()), reached: n * i64::from(i32::MIN) })
+            .collect();
+        Payload { replica: Uuid::from_u128(7), signals }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for signals in [0, 1, 2, 100] {
+            let payload = payload(signals);
+            assert_eq!(Payload::decode(&payload.encode()), Some(payload));
+        }
+    }
+
+    #[test]
+    fn the_bytes_stay_what_they_are() {
+        let bytes = payload(1).encode();
+        assert_eq!((bytes.len(), bytes[0], bytes[16]), (41, 1, 7));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_heard() {
+        let good = payload(2).encode();
+        for cut in (0..good.len()).filter(|cut| *cut < HEAD || !(cut - HEAD).is_multiple_of(SIGNAL)) {
+            assert_eq!(Payload::decode(&good[..cut]), None, "{cut} bytes");
+        }
+        let newer = [&[VERSION + 1], &good[1..]].concat();
+        assert_eq!(Payload::decode(&newer), None);
+        assert_eq!(Payload::decode(b"hello, is this a chat?"), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! The sessions that were ended of late: their access tokens are refused before they end by themselves.
+
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::Timestamp;
+
+/// No access token lives longer: an ended session is remembered for this time, and then has none left.
+pub const LONGEST_ACCESS: Duration = Duration::from_secs(3_600);
+/// How many sessions each of two generations holds: 2 × 65 536 × about 20 bytes. Where more end within an hour
+/// the first of them are forgotten, and their access tokens go on until they end by themselves.
+const REMEMBERED: usize = 65_536;
+
+/// What is remembered.
+#[derive(Default)]
+pub(super) struct Revoked {
+    sessions: RwLock<Generations>,
+    /// Counts, so that whoever waits looks again.
+    told: watch::Sender<u64>,
+}
+
+/// Two sets: when the newer is full, or an hour old, it becomes the older.
+#[derive(Default)]
+struct Generations {
+    newer: HashSet<Uuid>,
+    older: HashSet<Uuid>,
+    /// When the newer began.
+    since: Option<Timestamp>,
+}
+
+impl Revoked {
+    pub(super) fn insert(&self, session: Uuid, now: Timestamp) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(session, now);
+        self.told.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn contains(&self, session: Uuid) -> bool {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.newer.contains(&session) || sessions.older.contains(&session)
+    }
+
+    /// Ends when the session is in the set.
+    pub(super) async fn wait_for(&self, session: Uuid) {
+        let mut told = self.told.subscribe();
+        while !self.contains(session) {
+            // The sender is our own: it is never gone while we wait.
+            told.changed().await.ok();
+        }
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, session: Uuid, now: Timestamp) {
+        let since = *self.since.get_or_insert(now);
+        if self.newer.len() >= REMEMBERED || since + LONGEST_ACCESS <= now {
+            self.older = std::mem::take(&mut self.newer);
+            self.since = Some(now);
+        }
+        self.newer.insert(session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(0) + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_session_is_remembered_for_the_longest_life_of_its_tokens() {
+        let revoked = Revoked::default();
+        let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+        revoked.insert(first, at(3_599));
+        revoked.insert(second, at(3_599 + 3_600));
+        assert!(revoked.contains(first) && revoked.contains(second));
+        revoked.insert(third, at(3_599 + 7_200));
+        assert!(!revoked.contains(first) && revoked.contains(second) && revoked.contains(third));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let revoked = Revoked::default();
+        for n in 0..u128::try_from(3 * REMEMBERED).unwrap() {
+            revoked.insert(Uuid::from_u128(n), at(0));
+        }
+        let sessions = revoked.sessions.read().unwrap();
+        assert_eq!((sessions.newer.len(), sessions.older.len()), (REMEMBERED, REMEMBERED));
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_of_its_own_session_only() {
+        let revoked = Revoked::default();
+        let [mine, other] = [1, 2].map(Uuid::from_u128);
+        let mut waiting = std::pin::pin!(revoked.wait_for(mine));
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        revoked.insert(other, at(0));
+        assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
+        revoked.insert(mine, at(0));
+        waiting.await;
+        revoked.wait_for(mine).await;
+    }
+}

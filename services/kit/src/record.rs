@@ -1,0 +1,114 @@
+//! What is kept of each call: one sample in the metrics (rate, errors, duration by method and status), and one
+//! line in the access log. Written when the call's answer has ended, so that a stream counts with its whole
+//! life and its last status.
+
+use http::HeaderMap;
+use metrics::{SharedString, histogram};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::Span;
+
+use crate::trace::TraceContext;
+
+/// A call under way. Dropped without an end it was cancelled by its caller.
+pub struct Call {
+    metric: &'static str,
+    method: SharedString,
+    started: Instant,
+    span: Span,
+    trace: TraceContext,
+    /// The user on whose behalf the call is made.
+    pub user: Option<uuid::Uuid>,
+    /// Where the client sits.
+    pub address: Option<std::net::IpAddr>,
+    /// A probe, or a step of a call that the mesh has in an access log already: a line for debugging only.
+    pub quiet: bool,
+    ended: bool,
+}
+
+impl Call {
+    /// A call that begins now. `metric` is the name of the histogram of its seconds.
+    pub fn begin(metric: &'static str, method: impl Into<SharedString>, span: Span, trace: TraceContext) -> Self {
+        Self {
+            metric,
+            method: method.into(),
+            started: Instant::now(),
+            span,
+            trace,
+            user: None,
+            address: None,
+            quiet: false,
+            ended: false,
+        }
+    }
+
+    /// There is no such method: a made-up path must not make a time series of its own.
+    pub fn is_unknown(&mut self) {
+        self.method = SharedString::const_str("unknown");
+    }
+
+    /// The answer has ended.
+    pub fn end(&mut self, code: Code) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let (elapsed, method) = (self.started.elapsed(), self.method.clone());
+        let code = name(code);
+        histogram!(self.metric, "rpc_method" => method.clone(), "rpc_response_status_code" => code)
+            .record(elapsed.as_secs_f64());
+        self.span.record("rpc.response.status_code", code);
+        // To the microsecond: more digits are noise.
+        let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+        let trace = self.trace.trace_id();
+        let (user, address) = (self.user.map(tracing::field::display), self.address.map(tracing::field::display));
+        if self.quiet {
+            tracing::debug!(
+                target: "access", parent: None,
+                { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
+                client.address = address },
+                "call"
+            );
+        } else {
+            tracing::info!(
+                target: "access", parent: None,
+                { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
+                client.address = address },
+                "call"
+            );
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+/// The status that headers or trailers hold.
+pub fn code_of(headers: &HeaderMap) -> Option<Code> {
+    headers.get(Status::GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()))
+}
+
+/// A code as gRPC writes it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,63 @@
+//! A body that tells its call's record how it ended.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::Code;
+
+use crate::record::{Call, code_of};
+
+/// See the module.
+pub(super) struct Measured {
+    inner: Body,
+    call: Call,
+    /// The status that came in the headers: the body may end without trailers.
+    early: Option<Code>,
+}
+
+impl Measured {
+    pub(super) fn new(inner: Body, mut call: Call, early: Option<Code>) -> Self {
+        if let Some(code) = early
+            && inner.is_end_stream()
+        {
+            call.end(code);
+        }
+        Self { inner, call, early }
+    }
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(code) = frame.trailers_ref().and_then(code_of) {
+                    self.call.end(code);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.call.end(Code::Internal),
+            Poll::Ready(None) => {
+                let code = self.early.unwrap_or(Code::Unknown);
+                self.call.end(code);
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,207 @@
+//! Traces: the W3C context (<https://www.w3.org/TR/trace-context/>) that a call comes with and goes on with, and
+//! their export by OTLP. The context is handed on even where nothing is exported: log lines name the trace.
+
+use std::{
+    fmt,
+    sync::{LazyLock, OnceLock},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::{
+    Context as OtelContext, KeyValue,
+    trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _},
+};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracer, SdkTracerProvider},
+};
+use serde::{Deserialize, Serialize};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::time::{Entropy as _, SystemEntropy};
+
+/// The header that carries the context.
+pub const HEADER: &str = "traceparent";
+
+/// What is exported.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// An OTLP collector that speaks gRPC: `http://host:4317`. Empty: nothing is exported.
+    pub endpoint: String,
+    /// Which part of the traces that begin here is exported: 0 to 1. Others follow whoever began them.
+    pub ratio: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { endpoint: String::new(), ratio: 1.0 }
+    }
+}
+
+/// A place in a trace: ids are not secret and decide nothing, so they need no injected randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    sampled: bool,
+}
+
+static ENTROPY: LazyLock<SystemEntropy> = LazyLock::new(SystemEntropy::default);
+/// Set once export has begun.
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+/// How long the last spans get to be exported when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl TraceContext {
+    /// The context that a call came with; `None` when it has none, or one that is malformed.
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(HEADER)?.to_str().ok()?;
+        let mut parts = text.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        // Later versions may add parts; version 00 has exactly four, and ff is none.
+        let well_formed = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
+        let lower_hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
+        if !well_formed || !lower_hex || version == "ff" || (version == "00" && parts.next().is_some()) {
+            return None;
+        }
+        let trace = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+        let span = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+        Some(Self { trace, span, sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1 })
+    }
+
+    /// A new trace.
+    pub(crate) fn root() -> Self {
+        let mut bytes = [0; 16];
+        ENTROPY.fill(&mut bytes);
+        Self { trace: u128::from_be_bytes(bytes).max(1), span: 0, sampled: false }.child()
+    }
+
+    /// A new place in the same trace.
+    fn child(self) -> Self {
+        let mut bytes = [0; 8];
+        ENTROPY.fill(&mut bytes);
+        Self { span: u64::from_be_bytes(bytes).max(1), ..self }
+    }
+
+    /// As it travels.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::try_from(self.to_string()).expect("hexadecimal digits fit into a header")
+    }
+
+    /// The trace, for log lines.
+    pub fn trace_id(&self) -> impl fmt::Display + use<> {
+        TraceId::from(self.trace)
+    }
+
+    fn to_otel(self) -> OtelContext {
+        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let (trace, span) = (TraceId::from(self.trace), SpanId::from(self.span));
+        OtelContext::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
+    }
+
+    fn of_otel(context: &SpanContext) -> Self {
+        Self {
+            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
+            span: u64::from_be_bytes(context.span_id().to_bytes()),
+            sampled: context.is_sampled(),
+        }
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.sampled))
+    }
+}
+
+/// Puts `span`, of a call that came with `headers`, into the caller's trace, or into a new one. What is answered
+/// is what the calls made on its behalf go on with.
+pub fn begin(span: &Span, headers: &HeaderMap) -> TraceContext {
+    let incoming = TraceContext::read(headers);
+    if PROVIDER.get().is_some() {
+        if let Some(incoming) = incoming {
+            // An Err says that the span is filtered out: then it has no context below either.
+            span.set_parent(incoming.to_otel()).ok();
+        }
+        let context = span.context();
+        let own = context.span();
+        if own.span_context().is_valid() {
+            return TraceContext::of_otel(own.span_context());
+        }
+    }
+    incoming.map_or_else(TraceContext::root, TraceContext::child)
+}
+
+/// Starts to export, from inside the runtime. `None` when nothing is to be.
+pub(crate) fn start(config: &Config, service: &str) -> Result<Option<SdkTracer>, String> {
+    if config.endpoint.is_empty() {
+        return Ok(None);
+    }
+    if !(0.0..=1.0).contains(&config.ratio) {
+        return Err(format!("trace.ratio: {} is not between 0 and 1", config.ratio));
+    }
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(&config.endpoint).build();
+    let exporter = exporter.map_err(|e| format!("trace.endpoint: {:?}: {e}", config.endpoint))?;
+    let resource = Resource::builder()
+        .with_service_name(service.to_owned())
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.ratio))))
+        .with_resource(resource)
+        .build();
+    let tracer = provider.tracer("trellis");
+    PROVIDER.set(provider).map_err(|_| "traces were started twice".to_owned())?;
+    Ok(Some(tracer))
+}
+
+/// Exports what is left. Blocks for at most two seconds.
+pub fn flush() {
+    if let Some(provider) = PROVIDER.get()
+        && let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+    {
+        tracing::warn!(%error, "the last traces were not exported");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<TraceContext> {
+        TraceContext::read(&HeaderMap::from_iter([(HEADER.parse().unwrap(), text.parse().unwrap())]))
+    }
+
+    #[test]
+    fn a_context_comes_back_as_it_was() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let context = read(text).unwrap();
+        assert_eq!(context.to_string(), text);
+        assert_eq!(context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        let child = context.child();
+        assert!(child.trace == context.trace && child.span != context.span && child.sampled);
+        assert_eq!(TraceContext::of_otel(context.to_otel().span().span_context()), context);
+    }
+
+    #[test]
+    fn a_later_version_is_read_and_a_malformed_context_is_not() {
+        assert!(read("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more").is_some());
+        for bad in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-00",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-00",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-00",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

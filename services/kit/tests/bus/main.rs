@@ -1,0 +1,155 @@
+//! The bus on real Redis servers, which are stopped, frozen and restarted in between, and on a Cluster.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod cluster;
+#[path = "../support/redis.rs"]
+mod redis;
+
+use std::{sync::Arc, time::Duration};
+
+use kit::{
+    Ambient,
+    bus::{self, Bus, Config, Heard, Listener, Signal},
+    config::{Secret, Span},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use redis::Redis;
+
+const POLL: Duration = Duration::from_millis(300);
+/// A round trip takes a millisecond; a start of Redis and the pause before a link is tried again, four seconds.
+const SOON: Duration = Duration::from_secs(20);
+/// Long enough for an echo to come, were there one.
+const QUIET: Duration = Duration::from_millis(200);
+
+fn open(url: String, cluster: bool) -> Arc<dyn Bus> {
+    let config = Config { url: Secret::from(url), cluster, poll_interval: Span(POLL) };
+    bus::open(&config, &Ambient::system()).unwrap()
+}
+
+fn signal(reached: i64) -> Signal {
+    Signal { subject: Ambient::system().new_id(), reached }
+}
+
+async fn until_connected(bus: &dyn Bus, wanted: bool) {
+    let waiting = async {
+        while bus.is_connected() != wanted {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("never connected = {wanted}"));
+}
+
+/// Waits for `wanted`; the listener may be told before that to look at everything.
+async fn hears(listener: &mut Listener, wanted: Signal) {
+    let hearing = async {
+        loop {
+            match listener.next().await {
+                Heard::Missed => {}
+                heard => return heard,
+            }
+        }
+    };
+    assert_eq!(timeout(SOON, hearing).await.expect("the signal comes"), Heard::Signal(wanted));
+}
+
+/// Whatever is still on its way when a listener is new.
+async fn settle(listener: &mut Listener) {
+    while timeout(QUIET, listener.next()).await.is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_heard_once_here_and_there() {
+    let redis = Redis::start(&[]);
+    let (here, there) = (open(redis.url(), false), open(redis.url(), false));
+    let mut listeners = [here.listen("c"), there.listen("c"), there.listen("other")];
+    until_connected(&*here, true).await;
+    until_connected(&*there, true).await;
+    for listener in &mut listeners {
+        settle(listener).await;
+    }
+    // What others say on our channels is none of our business.
+    redis.ask(&["PUBLISH", "trellis:{bus}:c", "hello, is this a chat?"]);
+    let said = signal(7);
+    here.publish("c", said);
+    let [own, theirs, other] = &mut listeners;
+    // At once, and without Redis: nothing was awaited since.
+    assert_eq!(own.next().await, Heard::Signal(said));
+    assert_eq!(theirs.next().await, Heard::Signal(said));
+    for listener in [own, theirs, other] {
+        assert!(timeout(QUIET, listener.next()).await.is_err(), "no echo, nothing on another channel");
+    }
+    // A channel that is listened to later, on an open link.
+    let mut late = there.listen("late");
+    assert_eq!(timeout(SOON, late.next()).await.unwrap(), Heard::Missed);
+    here.publish("late", said);
+    hears(&mut late, said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_everybody_is_told_to_look_until_it_is_back() {
+    let mut redis = Redis::start(&[]);
+    let (here, there) = (open(redis.url(), false), open(redis.url(), false));
+    let mut theirs = there.listen("c");
+    until_connected(&*here, true).await;
+    until_connected(&*there, true).await;
+    settle(&mut theirs).await;
+
+    redis.kill();
+    until_connected(&*here, false).await;
+    until_connected(&*there, false).await;
+    let since = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(timeout(SOON, theirs.next()).await.unwrap(), Heard::Missed);
+    }
+    // A busy machine may be slower than the interval; it is never much faster.
+    assert!(since.elapsed() > POLL * 2, "{:?}", since.elapsed());
+    let while_away = signal(1);
+    here.publish("c", while_away);
+
+    redis.launch();
+    until_connected(&*here, true).await;
+    until_connected(&*there, true).await;
+    settle(&mut theirs).await;
+    let after = signal(2);
+    here.publish("c", after);
+    hears(&mut theirs, after).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_says_nothing_counts_as_gone() {
+    let redis = Redis::start(&[]);
+    let bus = open(redis.url(), false);
+    until_connected(&*bus, true).await;
+    redis.signal("STOP");
+    until_connected(&*bus, false).await;
+    redis.signal("CONT");
+    until_connected(&*bus, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_cut_connection_everybody_is_told_to_look() {
+    let redis = Redis::start(&[]);
+    let bus = open(redis.url(), false);
+    let mut listener = bus.listen("c");
+    until_connected(&*bus, true).await;
+    settle(&mut listener).await;
+    redis.ask(&["FLUSHALL"]);
+    assert!(timeout(QUIET, listener.next()).await.is_err(), "nothing of ours is stored there");
+    redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(timeout(SOON, listener.next()).await.unwrap(), Heard::Missed);
+    until_connected(&*bus, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_comes_late_is_found() {
+    let mut redis = Redis::start(&["--requirepass", "secret"]);
+    redis.kill();
+    let bus = open(redis.url().replace("127.0.0.1", ":secret@127.0.0.1"), false);
+    let mut listener = bus.listen("c");
+    assert_eq!(timeout(SOON, listener.next()).await.unwrap(), Heard::Missed);
+    assert!(!bus.is_connected());
+    redis.launch();
+    until_connected(&*bus, true).await;
+}

@@ -1,0 +1,62 @@
+//! Pages of somebody's conversations, the one with the newest entry first.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use kit::Timestamp;
+use uuid::Uuid;
+
+use super::{BadToken, Conversation, ConversationId};
+
+/// How many conversations a page holds when the caller does not say.
+const DEFAULT_PAGE: usize = 100;
+
+/// One page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    /// Only conversations past this one, in the order of the list.
+    pub after: (Timestamp, ConversationId),
+    /// How many at most.
+    pub size: usize,
+}
+
+impl Recent {
+    /// The page that `token` asks for; an empty token asks for the first.
+    pub fn parse(size: i32, token: &str) -> Result<Self, BadToken> {
+        let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
+        let start = (Timestamp::from_micros(MAX), ConversationId(Uuid::max()));
+        let after = if token.is_empty() { start } else { read_token(token)? };
+        Ok(Self { after, size })
+    }
+
+    /// The token of the page after the one that ended with `last`.
+    pub fn token_after(last: &Conversation) -> String {
+        BASE64URL.encode(format!("{}/{}", last.update_time.as_micros(), last.id))
+    }
+}
+
+/// Past every time that both databases can hold: the year 9999.
+const MAX: i64 = 253_402_300_799_000_000;
+
+fn read_token(token: &str) -> Result<(Timestamp, ConversationId), BadToken> {
+    let bytes = BASE64URL.decode(token).map_err(|_| BadToken)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| BadToken)?;
+    let (micros, id) = text.split_once('/').ok_or(BadToken)?;
+    let micros = micros.parse().ok().filter(|micros| (0..=MAX).contains(micros)).ok_or(BadToken)?;
+    let id = Uuid::try_parse(id).map_err(|_| BadToken)?;
+    Ok((Timestamp::from_micros(micros), ConversationId(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_up_token_is_refused() {
+        let id = Uuid::from_u128(7);
+        for bad in ["x", "!", &BASE64URL.encode("5/x"), &BASE64URL.encode(format!("-1/{id}"))] {
+            assert_eq!(Recent::parse(0, bad), Err(BadToken), "{bad}");
+        }
+        let good = BASE64URL.encode(format!("5/{id}"));
+        let after = (Timestamp::from_micros(5), ConversationId(id));
+        assert_eq!(Recent::parse(3, &good), Ok(Recent { after, size: 3 }));
+    }
+}

@@ -1,0 +1,96 @@
+//! The log: how entries are stored, and what a change of a conversation begins with.
+
+use kit::store::{Error, Stamp};
+use sqlx::Row as _;
+
+use super::{Row, Tx};
+use crate::{
+    domain::{Body, Change, ConversationId, Entry, UserId},
+    store::{ChangeError, body},
+};
+
+/// A conversation whose row is locked until the transaction ends, with the number that the next entry gets.
+pub(super) struct Locked {
+    pub(super) seq: i64,
+    pub(super) message_count: i64,
+    pub(super) owner: UserId,
+    pub(super) revision: i64,
+    pub(super) title: String,
+}
+
+/// Takes the row's lock, asks for membership and gives out the entry's number, in one round trip. A change that
+/// turns out to be none rolls the number back.
+pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
+    let row = sqlx::query(
+        "UPDATE conversations SET last_seq = last_seq + 1, update_time = $3 WHERE conversation_id = $1 AND EXISTS \
+         (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
+         RETURNING last_seq, message_count, owner_id, revision, title",
+    )
+    .bind(change.conversation.0)
+    .bind(change.actor.0)
+    .bind(Stamp(change.now))
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(ChangeError::NotFound)?;
+    Ok(Locked {
+        seq: row.try_get("last_seq")?,
+        message_count: row.try_get("message_count")?,
+        owner: UserId(row.try_get("owner_id")?),
+        revision: row.try_get("revision")?,
+        title: row.try_get("title")?,
+    })
+}
+
+/// The entry that a change becomes.
+pub(super) fn change_entry(change: &Change, seq: i64, body: Body) -> Entry {
+    Entry { conversation: change.conversation, seq, author: change.actor, create_time: change.now, body }
+}
+
+pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), sqlx::Error> {
+    let (message_no, message_id) = match &entry.body {
+        Body::Message(message) => (Some(message.number), Some(message.id)),
+        _ => (None, None),
+    };
+    let target_no = match &entry.body {
+        Body::Edited { number, .. } | Body::Deleted { number, .. } => Some(*number),
+        _ => None,
+    };
+    sqlx::query(
+        "INSERT INTO entries (conversation_id, seq, message_no, message_id, target_no, author_id, create_time, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(entry.conversation.0)
+    .bind(entry.seq)
+    .bind(message_no)
+    .bind(message_id)
+    .bind(target_no)
+    .bind(entry.author.0)
+    .bind(Stamp(entry.create_time))
+    .bind(body::encode(&entry.body))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Replaces what an entry says.
+pub(super) async fn rewrite_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE entries SET body = $3 WHERE conversation_id = $1 AND seq = $2")
+        .bind(entry.conversation.0)
+        .bind(entry.seq)
+        .bind(body::encode(&entry.body))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn entry(row: &Row) -> Result<Entry, Error> {
+    let create_time: Stamp = row.try_get("create_time")?;
+    let stored: Vec<u8> = row.try_get("body")?;
+    Ok(Entry {
+        conversation: ConversationId(row.try_get("conversation_id")?),
+        seq: row.try_get("seq")?,
+        author: UserId(row.try_get("author_id")?),
+        create_time: create_time.0,
+        body: body::decode(&stored, row.try_get("message_no")?)?,
+    })
+}

@@ -1,0 +1,114 @@
+//! Messages after they were sent.
+
+use async_trait::async_trait;
+use kit::store::Error;
+use uuid::Uuid;
+
+use super::{
+    Sql, Tx, begin,
+    log::{change_entry, entry, insert_entry, lock, rewrite_entry},
+};
+use crate::{
+    domain::{Body, Change, ConversationId, Entry, Message, UserId},
+    store::{ChangeError, Changed, Messages},
+};
+
+#[async_trait]
+impl Messages for Sql {
+    async fn find_message(&self, id: ConversationId, member: UserId, message: Uuid) -> Result<Option<Entry>, Error> {
+        let row = sqlx::query(
+            "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
+             WHERE message_id = $3 AND conversation_id = $1 AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2)",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .bind(message)
+        .fetch_optional(&self.read)
+        .await?;
+        row.as_ref().map(entry).transpose()
+    }
+
+    async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError> {
+        let mut tx = begin(&self.write).await?;
+        let locked = lock(&mut tx, &change).await?;
+        let (stored, current) = read(&mut tx, &change, message).await?;
+        if stored.author != change.actor {
+            return Err(ChangeError::NotAuthor);
+        }
+        if current.delete_time.is_some() {
+            return Err(ChangeError::Erased);
+        }
+        if current.text == text {
+            return Ok(Changed::Already);
+        }
+        if change.revision.is_some_and(|revision| revision != current.revision) {
+            return Err(ChangeError::OtherRevision);
+        }
+        let (number, revision) = (current.number, current.revision + 1);
+        let edited = Message { text: text.to_owned(), edit_time: Some(change.now), revision, ..current };
+        rewrite_entry(&mut tx, &Entry { body: Body::Message(edited), ..stored }).await?;
+        let body = Body::Edited { message, number, text: text.to_owned(), revision };
+        insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
+        tx.commit().await?;
+        Ok(Changed::Now(locked.seq))
+    }
+
+    async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError> {
+        let mut tx = begin(&self.write).await?;
+        let locked = lock(&mut tx, &change).await?;
+        let (stored, current) = read(&mut tx, &change, message).await?;
+        if stored.author != change.actor && locked.owner != change.actor {
+            return Err(ChangeError::NotAuthor);
+        }
+        if current.delete_time.is_some() {
+            return Ok(Changed::Already);
+        }
+        let number = current.number;
+        erase_edits(&mut tx, &change, number).await?;
+        let revision = current.revision + 1;
+        let erased = Message { text: String::new(), delete_time: Some(change.now), revision, ..current };
+        rewrite_entry(&mut tx, &Entry { body: Body::Message(erased), ..stored }).await?;
+        insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Deleted { message, number })).await?;
+        tx.commit().await?;
+        Ok(Changed::Now(locked.seq))
+    }
+}
+
+/// The message, under the conversation's lock.
+async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry, Message), ChangeError> {
+    let row = sqlx::query(
+        "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
+         WHERE message_id = $2 AND conversation_id = $1",
+    )
+    .bind(change.conversation.0)
+    .bind(message)
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(ChangeError::NoMessage)?;
+    let stored = entry(&row)?;
+    match stored.body.clone() {
+        Body::Message(message) => Ok((stored, message)),
+        _ => Err(ChangeError::Store(Error::Corrupt("an entry with message_id is no message".to_owned()))),
+    }
+}
+
+/// Takes the texts out of the entries that changed the message.
+async fn erase_edits(tx: &mut Tx<'_>, change: &Change, number: i64) -> Result<(), ChangeError> {
+    let rows = sqlx::query(
+        "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
+         WHERE conversation_id = $1 AND target_no = $2",
+    )
+    .bind(change.conversation.0)
+    .bind(number)
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in rows {
+        let mut edit = entry(&row)?;
+        if let Body::Edited { text, .. } = &mut edit.body {
+            text.clear();
+            rewrite_entry(tx, &edit).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! What every store promises of changes: each is an entry of the log, or nothing.
+
+use std::sync::Arc;
+
+use kit::{Ambient, store::Location};
+use messaging::{
+    MessagingStore,
+    domain::{Body, Change, ConversationId, Entry, Message, NewConversation, NewMessage, Recent, UserId},
+    store::{ChangeError, Changed},
+};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::databases::on_both;
+
+on_both! {
+    an_edit_changes_the_message_and_is_an_entry,
+    an_erased_message_leaves_no_text_anywhere,
+    a_repeated_send_answers_the_message_as_it_is_now,
+    members_come_and_go_and_the_first_succeeds_the_owner,
+    the_last_place_is_given_once,
+    edits_and_erasure_at_once_leave_no_gap,
+    reading_never_goes_back,
+    the_newest_conversation_is_listed_first,
+    a_title_changes_once,
+    contacts_are_who_shares_a_conversation,
+}
+
+async fn open(location: &Location) -> Arc<dyn MessagingStore> {
+    messaging::store::open(location, 8).await.unwrap()
+}
+
+fn new_id() -> Uuid {
+    Ambient::system().new_id()
+}
+
+fn people<const N: usize>() -> [UserId; N] {
+    std::array::from_fn(|_| UserId(new_id()))
+}
+
+async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId]) -> ConversationId {
+    let new = NewConversation {
+        id: ConversationId(new_id()),
+        creator,
+        request_id: new_id(),
+        members: NewConversation::everybody(creator, others.iter().copied()),
+        title: "Tea".to_owned(),
+        create_time: Ambient::system().now(),
+    };
+    store.insert(&new, 100).await.unwrap().id
+}
+
+fn by(actor: UserId, conversation: ConversationId) -> Change {
+    Change { conversation, actor, revision: None, now: Ambient::system().now() }
+}
+
+fn new_message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
+    let create_time = Ambient::system().now();
+    NewMessage { conversation, author, id: new_id(), client_id: new_id(), text: text.to_owned(), create_time }
+}
+
+async fn say(store: &Arc<dyn MessagingStore>, id: ConversationId, author: UserId, text: &str) -> Message {
+    message(&store.append(&new_message(id, author, text)).await.unwrap().entry)
+}
+
+fn message(entry: &Entry) -> Message {
+    match &entry.body {
+        Body::Message(message) => message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn log(store: &Arc<dyn MessagingStore>, id: ConversationId, member: UserId) -> Vec<Entry> {
+    let entries = store.list_entries(id, member, 0, 10_000).await.unwrap();
+    let count = i64::try_from(entries.len()).unwrap();
+    assert!(entries.iter().map(|entry| entry.seq).eq(1..=count), "seq has no gap");
+    entries
+}
+
+async fn an_edit_changes_the_message_and_is_an_entry(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let sent = say(&store, id, ada, "helo").await;
+    assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Now(3));
+    assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Already);
+    let now = message(&store.find_message(id, bob, sent.id).await.unwrap().unwrap());
+    assert_eq!((now.text.as_str(), now.number, now.revision), ("hello", 1, 2));
+    assert!(now.edit_time.is_some() && now.delete_time.is_none());
+    let entries = log(&store, id, bob).await;
+    assert!(matches!(&entries[2].body, Body::Edited { message, text, .. } if *message == sent.id && text == "hello"));
+    let stale = Change { revision: Some(1), ..by(ada, id) };
+    assert!(matches!(store.edit(stale, sent.id, "hi").await, Err(ChangeError::OtherRevision)));
+    assert!(matches!(store.edit(by(bob, id), sent.id, "hi").await, Err(ChangeError::NotAuthor)));
+    assert!(matches!(store.edit(by(ada, id), new_id(), "hi").await, Err(ChangeError::NoMessage)));
+    assert!(matches!(store.edit(by(eve, id), sent.id, "hi").await, Err(ChangeError::NotFound)));
+    assert_eq!(log(&store, id, bob).await.len(), 3, "refusals leave nothing");
+}
+
+async fn an_erased_message_leaves_no_text_anywhere(location: &Location) {
+    let (store, [ada, bob, kim]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob, kim]).await;
+    let sent = say(&store, id, bob, "a secret").await;
+    store.edit(by(bob, id), sent.id, "a better secret").await.unwrap();
+    assert!(matches!(store.erase(by(kim, id), sent.id).await, Err(ChangeError::NotAuthor)));
+    // The owner may, besides the author.
+    assert!(matches!(store.erase(by(ada, id), sent.id).await.unwrap(), Changed::Now(_)));
+    assert_eq!(store.erase(by(bob, id), sent.id).await.unwrap(), Changed::Already);
+    assert!(matches!(store.edit(by(bob, id), sent.id, "back").await, Err(ChangeError::Erased)));
+    let told = format!("{:?}", log(&store, id, ada).await);
+    assert!(!told.contains("secret"), "{told}");
+    let now = message(&store.find_message(id, ada, sent.id).await.unwrap().unwrap());
+    assert!(now.text.is_empty() && now.delete_time.is_some() && now.number == 1);
+}
+
+async fn a_repeated_send_answers_the_message_as_it_is_now(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let new = new_message(id, ada, "first");
+    let sent = message(&store.append(&new).await.unwrap().entry);
+    store.edit(by(ada, id), sent.id, "second").await.unwrap();
+    let again = store.append(&new).await.unwrap();
+    assert_eq!((again.is_new, message(&again.entry).text.as_str()), (false, "second"));
+    store.erase(by(ada, id), sent.id).await.unwrap();
+    assert_eq!(message(&store.append(&new).await.unwrap().entry).text, "");
+    let other = NewMessage { text: "second".to_owned(), ..new };
+    assert!(store.append(&other).await.is_err(), "the id means the first text");
+}
+
+async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[]).await;
+    assert_eq!(store.add(by(ada, id), eve, 100).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Now(3));
+    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Already);
+    assert!(matches!(store.remove(by(bob, id), eve).await, Err(ChangeError::NotOwner)));
+    // Ada leaves: Eve joined before Bob.
+    assert!(matches!(store.remove(by(ada, id), ada).await.unwrap(), Changed::Now(4)));
+    let found = store.find(id, bob).await.unwrap().unwrap();
+    assert_eq!((found.owner, found.members.len()), (eve, 2));
+    assert_eq!(store.find(id, ada).await.unwrap(), None);
+    assert_eq!(store.head(id, ada).await.unwrap(), None);
+    assert_eq!(store.list_entries(id, ada, 0, 10).await.unwrap(), []);
+    assert!(matches!(store.remove(by(ada, id), ada).await, Err(ChangeError::NotFound)));
+    store.remove(by(eve, id), bob).await.unwrap();
+    assert_eq!(store.remove(by(eve, id), bob).await.unwrap(), Changed::Already);
+    assert!(
+        matches!(&log(&store, id, eve).await[3].body, Body::Removed { person, owner } if (*person, *owner) == (ada, eve))
+    );
+    store.remove(by(eve, id), eve).await.unwrap();
+    assert_eq!(store.heads(eve).await.unwrap(), []);
+}
+
+async fn the_last_place_is_given_once(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let rooms = [room(&store, ada, &[]).await, room(&store, ada, &[]).await, room(&store, ada, &[]).await];
+    let mut adding = JoinSet::new();
+    for id in rooms {
+        let store = Arc::clone(&store);
+        adding.spawn(async move { store.add(by(ada, id), bob, 2).await });
+    }
+    let outcomes = adding.join_all().await;
+    let refused = outcomes.iter().filter(|o| matches!(o, Err(ChangeError::TooManyConversations))).count();
+    assert_eq!((outcomes.iter().filter(|o| o.is_ok()).count(), refused), (2, 1), "{outcomes:?}");
+    // Who leaves has room again.
+    let (left, _) = store.heads(bob).await.unwrap()[0];
+    store.remove(by(bob, left), bob).await.unwrap();
+    let other = room(&store, ada, &[]).await;
+    store.add(by(ada, other), bob, 2).await.unwrap();
+}
+
+async fn edits_and_erasure_at_once_leave_no_gap(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let sent = say(&store, id, ada, "0").await;
+    let mut changing = JoinSet::new();
+    for n in 1..=16 {
+        let store = Arc::clone(&store);
+        changing.spawn(async move {
+            let erased = match n {
+                8 => store.erase(by(ada, id), sent.id).await,
+                _ => store.edit(by(ada, id), sent.id, &format!("text {n}")).await,
+            };
+            assert!(matches!(erased, Ok(_) | Err(ChangeError::Erased)), "{erased:?}");
+            say(&store, id, bob, &n.to_string()).await;
+        });
+    }
+    changing.join_all().await;
+    let told = format!("{:?}", log(&store, id, ada).await);
+    assert!(!told.contains("text "), "{told}");
+}
+
+async fn reading_never_goes_back(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    for n in 0..5 {
+        say(&store, id, ada, &n.to_string()).await;
+    }
+    let unread = async |member| store.find(id, member).await.unwrap().unwrap().unread();
+    assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "one has read what one said");
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((5, 3)));
+    assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((5, 3)));
+    assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((5, 5)));
+    assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
+    say(&store, id, bob, "5").await;
+    assert_eq!((unread(ada).await, unread(bob).await), (1, 0));
+    let mut marks = store.read_marks(id, ada).await.unwrap();
+    marks.sort_by_key(|(_, number)| *number);
+    assert_eq!(marks, [(ada, 5), (bob, 6)]);
+    assert_eq!(store.read_marks(id, eve).await.unwrap(), []);
+}
+
+async fn the_newest_conversation_is_listed_first(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let mut rooms = Vec::new();
+    for _ in 0..5 {
+        rooms.push(room(&store, ada, &[bob]).await);
+    }
+    say(&store, rooms[1], bob, "news").await;
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = Recent::parse(2, &token).unwrap();
+        let mut found = store.list(ada, page).await.unwrap();
+        let more = found.len() > 2;
+        found.truncate(2);
+        seen.extend(found.iter().map(|found| found.id));
+        if !more {
+            break;
+        }
+        token = Recent::token_after(found.last().unwrap());
+    }
+    assert_eq!(seen, [rooms[1], rooms[4], rooms[3], rooms[2], rooms[0]]);
+    let newest = store.list(ada, Recent::parse(1, "").unwrap()).await.unwrap().swap_remove(0);
+    assert_eq!((message(&newest.last_message.clone().unwrap()).text.as_str(), newest.unread()), ("news", 1));
+}
+
+async fn a_title_changes_once(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let change = Change { revision: Some(1), ..by(bob, id) };
+    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Now(2));
+    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Already, "a repeat is none");
+    assert!(matches!(store.rename(change, "Milk").await, Err(ChangeError::OtherRevision)));
+    let found = store.find(id, ada).await.unwrap().unwrap();
+    assert_eq!((found.title.as_str(), found.revision, found.last_seq), ("Coffee", 2, 2));
+}
+
+async fn contacts_are_who_shares_a_conversation(location: &Location) {
+    let (store, [ada, bob, eve, kim]) = (open(location).await, people());
+    room(&store, ada, &[bob, eve]).await;
+    room(&store, ada, &[bob]).await;
+    room(&store, eve, &[kim]).await;
+    let mut contacts = store.contacts(ada, 10).await.unwrap();
+    contacts.sort();
+    let mut expected = [bob, eve];
+    expected.sort();
+    assert_eq!(contacts, expected);
+    assert_eq!(store.contacts(ada, 1).await.unwrap().len(), 1);
+    assert_eq!(store.contacts(UserId(new_id()), 10).await.unwrap(), []);
+}

@@ -1,0 +1,113 @@
+//! Whom the directory shows.
+
+use std::sync::Arc;
+
+use proto::users::v1::{ListUsersRequest, ListUsersResponse, User};
+use tonic::Status;
+use users::config::Directory;
+
+use crate::{
+    bench::Bench,
+    databases::on_both,
+    mesh::{refusal, request},
+};
+
+on_both!(only_the_named_people_and_the_exact_handle_are_listed);
+
+async fn list(bench: &Bench, caller: &User, message: ListUsersRequest) -> Result<ListUsersResponse, Status> {
+    let request = request(message, &[bench.signed_in(caller)]);
+    bench.client().list_users(request).await.map(tonic::Response::into_inner)
+}
+
+async fn handles(bench: &Bench, caller: &User, prefix: &str) -> Vec<String> {
+    let message = ListUsersRequest { handle_prefix: prefix.to_owned(), ..ListUsersRequest::default() };
+    let answer = list(bench, caller, message).await.unwrap();
+    answer.users.into_iter().map(|user| user.handle).collect()
+}
+
+#[tokio::test]
+async fn one_sees_the_people_one_talks_with_and_whose_handle_one_knows() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    let (adam, bob, _eve) = (bench.create("adam").await, bench.create("bob").await, bench.create("eve").await);
+    bench.meets(&ada, &[&bob, &adam, &ada]);
+    assert_eq!(handles(&bench, &ada, "").await, ["adam", "bob"], "not oneself, not strangers");
+    assert_eq!(handles(&bench, &ada, "a").await, ["adam"]);
+    assert_eq!(handles(&bench, &ada, "eve").await, ["eve"]);
+    assert_eq!(handles(&bench, &ada, "ev").await, Vec::<String>::new());
+    assert_eq!(handles(&bench, &ada, "ada").await, ["ada", "adam"], "oneself only by the exact handle");
+    assert_eq!(handles(&bench, &bob, "").await, Vec::<String>::new());
+    bench.delete(&bob.user_id).await;
+    assert_eq!(handles(&bench, &ada, "").await, ["adam"], "who is gone is not shown");
+    assert_eq!(handles(&bench, &ada, "bob").await, Vec::<String>::new());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn pages_lead_through_the_contacts() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    let mut met = Vec::new();
+    for n in 0..5 {
+        bench.create(&format!("stranger{n}")).await;
+        met.push(bench.create(&format!("friend{n}")).await);
+    }
+    bench.meets(&ada, &met.iter().collect::<Vec<_>>());
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let message = ListUsersRequest { page_size: 2, page_token, ..ListUsersRequest::default() };
+        let page = list(&bench, &ada, message).await.unwrap();
+        assert!((1..=2).contains(&page.users.len()));
+        seen.extend(page.users);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, met);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn everybody_is_shown_where_the_operator_says_so() {
+    let mut bench = Bench::new(Directory::Everybody).await;
+    let ada = bench.create("ada").await;
+    bench.create("bob").await;
+    bench.stop_messaging().await;
+    assert_eq!(handles(&bench, &ada, "").await, ["ada", "bob"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn without_messaging_the_directory_of_contacts_is_unavailable() {
+    let mut bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    bench.stop_messaging().await;
+    assert_eq!(refusal(list(&bench, &ada, ListUsersRequest::default()).await), "Unavailable UNAVAILABLE");
+    bench.end().await;
+}
+
+async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit::store::Location) {
+    use crate::store::{page, user};
+    let store = users::store::open(location, 4).await.unwrap();
+    let people = ["ab", "abc", "ac", "b"].map(user);
+    for one in &people {
+        store.insert(one).await.unwrap();
+    }
+    let [ab, abc, ac, b] = &people;
+    let of = |people: &[&users::domain::User], prefix: &'static str, after: &'static str, size| {
+        let (store, ids): (_, Vec<_>) = (Arc::clone(&store), people.iter().map(|one| one.id).collect());
+        async move {
+            let found = store.list_among(&ids, &page(prefix, after, size)).await.unwrap();
+            found.into_iter().map(|user| user.handle).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(of(&[ac, ab, b], "", "", 10).await, ["ab", "ac", "b"]);
+    assert_eq!(of(&[ac, ab, b], "a", "", 10).await, ["ab", "ac"]);
+    assert_eq!(of(&[abc, ac], "ab", "", 10).await, ["ab", "abc"]);
+    assert_eq!(of(&[ac, ab, b], "", "ab", 1).await, ["ac", "b"], "one more than asked for");
+    assert_eq!(of(&[], "b", "", 10).await, ["b"]);
+    assert_eq!(of(&[], "", "", 10).await, Vec::<String>::new());
+    store.delete(b.id, b.create_time).await.unwrap();
+    assert_eq!(of(&[b], "b", "", 10).await, Vec::<String>::new());
+}

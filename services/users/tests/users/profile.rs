@@ -1,0 +1,177 @@
+//! A profile is its owner's to change, and auth's to delete.
+
+use std::sync::Arc;
+
+use prost_types::FieldMask;
+use proto::users::v1::{DeleteUserRequest, GetUserRequest, UpdateUserRequest, User};
+use tokio::task::JoinSet;
+use tonic::Status;
+use users::{
+    config::Directory,
+    domain::{Change, Revision, State, UserId},
+    store::{InsertError, UpdateError},
+};
+
+use crate::{
+    bench::{Bench, named_fields, profile},
+    databases::on_both,
+    mesh::{refusal, request},
+    store::user,
+};
+
+on_both!(
+    a_change_counts_the_revision_up_and_a_taken_handle_does_not,
+    one_of_sixteen_changes_of_one_state_happens,
+    a_deleted_profile_stays_deleted,
+);
+
+async fn update(bench: &Bench, caller: &User, user: User, paths: &[&str]) -> Result<User, Status> {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    let message = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
+    let answer = bench.client().update_user(request(message, &[bench.signed_in(caller)])).await?;
+    Ok(answer.into_inner().user.unwrap())
+}
+
+async fn get(bench: &Bench, user: &User) -> Result<User, Status> {
+    let message = GetUserRequest { user_id: user.user_id.clone() };
+    let answer = bench.client().get_user(request(message, &[bench.signed_in(user)])).await?;
+    Ok(answer.into_inner().user.unwrap())
+}
+
+#[tokio::test]
+async fn the_owner_changes_what_the_mask_names() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    let wanted = User { handle: "lovelace".to_owned(), display_name: "Ada".to_owned(), ..ada.clone() };
+    let renamed = update(&bench, &ada, wanted.clone(), &["display_name"]).await.unwrap();
+    assert_ne!(renamed.etag, ada.etag);
+    assert_eq!(renamed, User { display_name: "Ada".to_owned(), etag: renamed.etag.clone(), ..ada.clone() });
+    assert_eq!(get(&bench, &ada).await.unwrap(), renamed);
+    let whole = update(&bench, &ada, User { etag: String::new(), ..wanted.clone() }, &[]).await.unwrap();
+    assert_eq!((whole.handle.as_str(), whole.display_name.as_str()), ("lovelace", "Ada"));
+    bench.create("ada").await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn what_is_not_the_callers_or_not_a_field_is_refused_and_nothing_changes() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
+    let stranger = User { user_id: kit::Ambient::system().new_id().to_string(), ..bob.clone() };
+    for other in [bob.clone(), stranger] {
+        assert_eq!(refusal(update(&bench, &ada, other, &[]).await), "PermissionDenied NOT_YOURS");
+    }
+    let taken = User { handle: "bob".to_owned(), ..ada.clone() };
+    assert_eq!(refusal(update(&bench, &ada, taken, &["handle"]).await), "AlreadyExists HANDLE_TAKEN");
+    let bad: [(User, &[&str], &str); 5] = [
+        (ada.clone(), &["handle", "create_time"], "update_mask"),
+        (User { display_name: String::new(), ..ada.clone() }, &[], "user.display_name"),
+        (User { display_name: String::new(), ..ada.clone() }, &["display_name"], "user.display_name"),
+        (User { handle: String::new(), ..ada.clone() }, &[], "user.handle"),
+        (User { handle: "Not A Handle".to_owned(), ..ada.clone() }, &["handle"], "user.handle"),
+    ];
+    for (user, paths, field) in bad {
+        let status = update(&bench, &ada, user, paths).await.unwrap_err();
+        assert_eq!(named_fields(&status), [field], "{status:?}");
+    }
+    let nothing = bench.client().update_user(request(UpdateUserRequest::default(), &[bench.signed_in(&ada)])).await;
+    assert_eq!(named_fields(&nothing.unwrap_err()), ["user"]);
+    assert_eq!(get(&bench, &ada).await.unwrap(), ada);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_change_of_an_older_state_is_refused() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    let named = |name: &str| User { display_name: name.to_owned(), ..ada.clone() };
+    let first = update(&bench, &ada, named("First"), &["display_name"]).await.unwrap();
+    for etag in [ada.etag.clone(), "made up".to_owned(), "999".to_owned()] {
+        let stale = User { etag, ..named("Second") };
+        assert_eq!(refusal(update(&bench, &ada, stale, &["display_name"]).await), "Aborted ETAG_MISMATCH");
+    }
+    assert_eq!(get(&bench, &ada).await.unwrap(), first);
+    update(&bench, &ada, User { etag: first.etag.clone(), ..named("Second") }, &["display_name"]).await.unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_profile_is_gone_for_good_and_a_repeat_answers_the_same() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let ada = bench.create("ada").await;
+    let message = DeleteUserRequest { user_id: ada.user_id.clone() };
+    let refused = bench.client().delete_user(request(message.clone(), &[bench.signed_in(&ada)])).await;
+    assert_eq!(refusal(refused), "PermissionDenied INTERNAL_METHOD");
+    let messaging = bench.mesh.service_token("messaging", "users", &bench.mesh.ambient);
+    let refused = bench.client().delete_user(request(message, &[messaging])).await;
+    assert_eq!(refusal(refused), "PermissionDenied SERVICE_NOT_ALLOWED");
+
+    for _ in 0..2 {
+        bench.delete(&ada.user_id).await;
+    }
+    assert_eq!(refusal(get(&bench, &ada).await), "NotFound USER_NOT_FOUND");
+    assert_eq!(refusal(update(&bench, &ada, ada.clone(), &[]).await), "NotFound USER_NOT_FOUND");
+    let poser = bench.client().create_user(request(profile("ada"), &[bench.auth()])).await;
+    assert_eq!(refusal(poser), "AlreadyExists HANDLE_TAKEN");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_sign_up_that_comes_after_the_deletion_makes_no_profile() {
+    let bench = Bench::new(Directory::Contacts).await;
+    let late = profile("ada");
+    bench.delete(&late.user_id).await;
+    let answer = bench.client().create_user(request(late, &[bench.auth()])).await;
+    assert_eq!(refusal(answer), "FailedPrecondition USER_NOT_ACTIVE");
+    bench.create("ada").await;
+    bench.end().await;
+}
+
+fn named(id: UserId, name: &str, revision: Option<Revision>) -> Change {
+    Change { id, handle: None, display_name: Some(name.to_owned()), revision }
+}
+
+async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &kit::store::Location) {
+    let store = users::store::open(location, 4).await.unwrap();
+    let (ada, bob) = (user("ada"), user("bob"));
+    store.insert(&ada).await.unwrap();
+    store.insert(&bob).await.unwrap();
+    let changed = store.update(&named(ada.id, "Ada", None)).await.unwrap();
+    assert_eq!((changed.revision, changed.display_name.as_str(), &changed.handle), (Revision(2), "Ada", &ada.handle));
+    let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
+    assert!(matches!(store.update(&taken).await, Err(UpdateError::HandleTaken)));
+    assert_eq!(store.find(ada.id).await.unwrap(), Some(changed));
+    let nobody = UserId(kit::Ambient::system().new_id());
+    assert!(matches!(store.update(&named(nobody, "Nobody", None)).await, Err(UpdateError::NotMatched)));
+}
+
+async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Location) {
+    let store = users::store::open(location, 16).await.unwrap();
+    let ada = store.insert(&user("ada")).await.unwrap();
+    let mut racers = JoinSet::new();
+    for n in 0..16 {
+        let (store, change) = (Arc::clone(&store), named(ada.id, &format!("Ada {n}"), Some(ada.revision)));
+        racers.spawn(async move { store.update(&change).await });
+    }
+    let outcomes = racers.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let lost = outcomes.iter().filter(|outcome| matches!(outcome, Err(UpdateError::NotMatched))).count();
+    assert_eq!(lost, 15, "{outcomes:?}");
+}
+
+async fn a_deleted_profile_stays_deleted(location: &kit::store::Location) {
+    let store = users::store::open(location, 4).await.unwrap();
+    let (ada, never) = (user("ada"), user("never"));
+    store.insert(&ada).await.unwrap();
+    for id in [ada.id, ada.id, never.id] {
+        store.delete(id, ada.create_time).await.unwrap();
+        let gone = store.find(id).await.unwrap().unwrap();
+        assert_eq!((gone.state, gone.display_name.as_str()), (State::Deleted, ""));
+        assert!(matches!(store.update(&named(id, "Back", None)).await, Err(UpdateError::NotMatched)));
+    }
+    for late in [&ada, &never] {
+        assert!(matches!(store.insert(late).await, Err(InsertError::NotActive)));
+    }
+    assert!(matches!(store.insert(&user("ada")).await, Err(InsertError::HandleTaken)));
+    store.insert(&user("never")).await.unwrap();
+}

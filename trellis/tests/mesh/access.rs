@@ -1,0 +1,257 @@
+//! Who may call what: the table of `docs/access.md`, made from the contracts, and each of its cells tried on real
+//! processes.
+
+use std::{fmt::Write as _, path::Path};
+
+use kit::{
+    Ambient,
+    identity::{Identity, Key, SERVICE_TOKEN},
+    policy::{Access, Policy, Reach, Table},
+};
+use proto::{
+    auth::v1::{SignUpRequest, Tokens, auth_service_client::AuthServiceClient},
+    messaging::v1::{
+        CreateConversationRequest, SendMessageRequest, entry::Body, messaging_service_client::MessagingServiceClient,
+    },
+};
+use tonic::Code;
+
+use super::{
+    grpc::Raw,
+    harness::{Mesh, PASSWORD, Ports, bearing, fresh_database, new_id},
+    samples,
+    split::{PARTS, make_keys, process},
+    web,
+};
+
+/// Somebody who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Nobody,
+    /// A user whom the thing does not concern.
+    Stranger,
+    /// A user in the conversation.
+    Member,
+    /// The user whose conversation, message, session or profile it is.
+    Owner,
+    /// A stranger with the role `admin`.
+    Admin,
+    Service(&'static str),
+}
+
+const CALLERS: [Caller; 9] = [
+    Caller::Nobody,
+    Caller::Stranger,
+    Caller::Member,
+    Caller::Owner,
+    Caller::Admin,
+    Caller::Service("users"),
+    Caller::Service("auth"),
+    Caller::Service("messaging"),
+    Caller::Service("gateway"),
+];
+
+impl Caller {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Stranger => "other user",
+            Self::Member => "member",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Service(name) => name,
+        }
+    }
+}
+
+/// What the contract says of a cell.
+fn may(caller: Caller, policy: &Policy) -> bool {
+    match (&policy.access, caller) {
+        (Access::Public, _) => true,
+        (Access::Internal { callers }, Caller::Service(name)) => callers.iter().any(|caller| caller == name),
+        (Access::Internal { .. }, _) | (Access::SignedIn { .. }, Caller::Nobody | Caller::Service(_)) => false,
+        (Access::SignedIn { roles, .. }, caller) if !roles.is_empty() && caller != Caller::Admin => false,
+        (Access::SignedIn { reach, .. }, caller) => match reach {
+            Reach::Any => true,
+            Reach::Member => matches!(caller, Caller::Member | Caller::Owner),
+            Reach::Own | Reach::Owner | Reach::Author | Reach::AuthorOrOwner => caller == Caller::Owner,
+        },
+    }
+}
+
+fn policies() -> Vec<(String, Policy)> {
+    let table = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+    let mut all: Vec<_> = table.iter().map(|(path, policy)| (path.to_owned(), policy.clone())).collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
+}
+
+fn table() -> String {
+    let mut text = String::from(
+        "# Who may call what\n\n\
+         Made from the contracts by `cargo xtask gen`; every cell is tried in the tests. A service calls with its own \
+         token, without a user's. *Owner*: whose conversation, message, session or profile it is. *Member*: in the \
+         conversation. No method asks for a role yet, so an admin is a user like others.\n\n| method |",
+    );
+    for caller in CALLERS {
+        write!(text, " {} |", caller.title()).unwrap();
+    }
+    writeln!(text, "\n|---|{}", "---|".repeat(CALLERS.len())).unwrap();
+    for (path, policy) in policies() {
+        write!(text, "| {} |", path.trim_start_matches("/trellis.")).unwrap();
+        for caller in CALLERS {
+            write!(text, " {} |", if may(caller, &policy) { "yes" } else { "–" }).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_table_in_the_docs_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/access.md");
+    let rewrite = std::env::var_os("TRELLIS_TEST_REWRITE").is_some();
+    if rewrite {
+        std::fs::write(&path, table()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == table(), "docs/access.md is out of date: run cargo xtask gen");
+}
+
+/// Four processes with keys that the test knows too.
+struct World {
+    keys: tempfile::TempDir,
+    ports: Ports,
+    _processes: [Mesh; 4],
+    connections: [(&'static str, Raw); 3],
+}
+
+/// People and things made for one cell: what a call may destroy.
+struct Scene {
+    owner: Tokens,
+    member: Tokens,
+    stranger: Tokens,
+    known: Vec<(&'static str, String)>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
+        let mut processes = PARTS.map(|part| process(part, ports, keys.path(), &database));
+        processes[3].ready(ports.gateway).await;
+        let connections = [
+            ("/trellis.users.", Raw::connect(ports.users).await),
+            ("/trellis.auth.", Raw::connect(ports.auth).await),
+            ("/trellis.messaging.", Raw::connect(ports.messaging).await),
+        ];
+        Self { keys, ports, _processes: processes, connections }
+    }
+
+    async fn sign_up(&self) -> (String, Tokens) {
+        let handle = format!("u{}", &new_id().replace('-', "")[8..]);
+        let email = format!("{handle}@example.org");
+        let display_name = handle.clone();
+        let request = SignUpRequest {
+            email: email.clone(),
+            password: PASSWORD.to_owned(),
+            handle,
+            display_name,
+            refresh_delivery: 0,
+        };
+        let channel = self._processes[0].channel(self.ports.auth).await;
+        let answer = AuthServiceClient::new(channel).sign_up(request).await.unwrap();
+        (email, answer.into_inner().tokens.unwrap())
+    }
+
+    async fn scene(&self) -> Scene {
+        let ((email, owner), (_, member), (_, stranger)) = tokio::join!(self.sign_up(), self.sign_up(), self.sign_up());
+        let mut messaging = MessagingServiceClient::new(self._processes[0].channel(self.ports.messaging).await);
+        let new = CreateConversationRequest {
+            request_id: new_id(),
+            member_ids: vec![member.user_id.clone()],
+            title: "Tea".to_owned(),
+        };
+        let opened = messaging.create_conversation(bearing(new, &owner.access_token)).await.unwrap().into_inner();
+        let conversation_id = opened.conversation.unwrap().conversation_id;
+        let message = SendMessageRequest {
+            conversation_id: conversation_id.clone(),
+            client_message_id: new_id(),
+            text: "hello".to_owned(),
+        };
+        let sent = messaging.send_message(bearing(message, &owner.access_token)).await.unwrap().into_inner();
+        let Some(Body::Message(message)) = sent.entry.unwrap().body else { panic!("a message was sent") };
+        let known = vec![
+            ("conversation_id", conversation_id),
+            ("message_id", message.message_id),
+            ("user_id", owner.user_id.clone()),
+            ("session_id", owner.session_id.clone()),
+            ("refresh_token", owner.refresh_token.clone()),
+            ("email", email),
+            ("password", PASSWORD.to_owned()),
+            ("current_password", PASSWORD.to_owned()),
+        ];
+        Scene { owner, member, stranger, known }
+    }
+
+    fn header(&self, caller: Caller, scene: &Scene, callee: &str) -> Option<(&'static str, String)> {
+        let bearer = |token: &str| Some(("authorization", format!("Bearer {token}")));
+        match caller {
+            Caller::Nobody => None,
+            Caller::Stranger => bearer(&scene.stranger.access_token),
+            Caller::Member => bearer(&scene.member.access_token),
+            Caller::Owner => bearer(&scene.owner.access_token),
+            Caller::Admin => bearer(&self.admin(&scene.stranger)),
+            Caller::Service(name) => {
+                let key = Key::read(&self.keys.path().join(format!("{name}.key"))).unwrap();
+                let identity = Identity::new(name, &key, [], Ambient::system()).unwrap();
+                Some((SERVICE_TOKEN, identity.token_for(callee)))
+            }
+        }
+    }
+
+    /// The token that auth would sign for an account with the role.
+    fn admin(&self, user: &Tokens) -> String {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let key = std::fs::read_to_string(self.keys.path().join("auth/access.key")).unwrap();
+        let key = kit::jwt::AccessKey::from_pkcs8(&STANDARD.decode(key.trim()).unwrap()).unwrap();
+        let now = Ambient::system().now().as_secs();
+        let claims = kit::jwt::AccessClaims {
+            iss: kit::jwt::ISSUER.to_owned(),
+            aud: kit::jwt::AUDIENCE.to_owned(),
+            sub: user.user_id.parse().unwrap(),
+            sid: user.session_id.parse().unwrap(),
+            iat: now,
+            exp: now + 600,
+            jti: new_id().parse().unwrap(),
+            roles: vec!["admin".to_owned()],
+            scope: String::new(),
+        };
+        key.sign(&claims).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cell_of_the_table_is_so() {
+    let world = World::start().await;
+    let methods = samples::methods(&samples::contracts());
+    let mut wrong = Vec::new();
+    for (path, policy) in policies() {
+        let (_, method) = methods.iter().find(|(of, _)| *of == path).unwrap();
+        let (prefix, service) = world.connections.iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap();
+        let callee = prefix.trim_start_matches("/trellis.").trim_end_matches('.');
+        for caller in CALLERS {
+            let scene = world.scene().await;
+            let known: Vec<_> = scene.known.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let body = web::frame(&samples::bytes(&samples::right(&method.input(), &known))).to_vec();
+            let header = world.header(caller, &scene, callee);
+            let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let status = service.send(&path, &headers, body).await;
+            let refused = [Code::Unauthenticated, Code::PermissionDenied, Code::NotFound].contains(&status.code());
+            let broken = [Code::Unimplemented, Code::Internal, Code::InvalidArgument, Code::Unknown];
+            if refused == may(caller, &policy) || broken.contains(&status.code()) {
+                wrong.push(format!("{path} by {}: {:?} {}", caller.title(), status.code(), status.message()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,238 @@
+//! What strangers and fools send. For every method, from the contracts: a clear refusal that names the field,
+//! nothing stored, nothing broken. Straight to the services, which believe nobody; the gateway's limits would only
+//! hide them.
+
+use kit::jwt::{AccessClaims, AccessKey};
+use prost_reflect::MethodDescriptor;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::{
+    grpc::Raw,
+    harness::{Mesh, Person, Store, new_id, reason},
+    samples, web,
+};
+
+/// A mesh with one user, and a connection to each service.
+struct Target {
+    mesh: Mesh,
+    ada: Person,
+    services: [(&'static str, Raw); 3],
+}
+
+impl Target {
+    async fn start(store: Store) -> Self {
+        let mesh = Mesh::start(store, &[]).await;
+        let ada = mesh.sign_up("ada").await;
+        let ports = mesh.ports;
+        let services = [
+            ("/trellis.users.", Raw::connect(ports.users).await),
+            ("/trellis.auth.", Raw::connect(ports.auth).await),
+            ("/trellis.messaging.", Raw::connect(ports.messaging).await),
+        ];
+        Self { mesh, ada, services }
+    }
+
+    fn service(&self, path: &str) -> &Raw {
+        &self.services.iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap().1
+    }
+
+    /// Calls as Ada.
+    async fn call(&self, path: &str, body: Vec<u8>) -> tonic::Status {
+        let bearer = format!("Bearer {}", self.ada.tokens.access_token);
+        self.service(path).send(path, &[("authorization", &bearer)], body).await
+    }
+
+    /// Nothing in the log says that something of ours broke.
+    fn assert_sound(&self) {
+        for bad in ["panicked", "unexpected error"] {
+            assert!(!self.mesh.log().contains(bad), "{}", self.mesh.log());
+        }
+    }
+}
+
+/// The methods that strangers may try, internal ones left out: those are refused before their body is read.
+fn open_methods() -> Vec<(String, MethodDescriptor)> {
+    let policies = kit::policy::Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+    let internal = |path: &str| matches!(policies.get(path).unwrap().access, kit::policy::Access::Internal { .. });
+    samples::methods(&samples::contracts()).into_iter().filter(|(path, _)| !internal(path)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rule_of_every_field_is_enforced_by_name() {
+    let target = Target::start(Store::Sqlite).await;
+    let rows = rows(&target).await;
+    let mut tried = 0;
+    for (path, method) in open_methods() {
+        for (field, request) in samples::wrong(&method.input()) {
+            let status = target.call(&path, web::frame(&samples::bytes(&request)).to_vec()).await;
+            assert_eq!(status.code(), Code::InvalidArgument, "{path} {field}: {status:?}");
+            let details = status.get_error_details();
+            let named = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+            let is_it = |name: &str| name == field || name.starts_with(&format!("{field}["));
+            assert!(named.iter().any(|violation| is_it(&violation.field)), "{path} {field}: {named:?}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    assert_eq!(self::rows(&target).await, rows, "something was stored");
+    target.assert_sound();
+}
+
+/// How many rows each table holds.
+async fn rows(target: &Target) -> Vec<(String, i64)> {
+    let mut counts = Vec::new();
+    for file in ["users", "auth", "messaging"] {
+        let path = target.mesh.folder().join(format!("trellis/{file}.db"));
+        let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+        let tables: Vec<(String,)> =
+            sqlx::query_as("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&pool).await.unwrap();
+        // What the outbox holds goes away by itself.
+        for (table,) in tables.into_iter().filter(|(table,)| table != "outbox") {
+            let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            let (count,): (i64,) = sqlx::query_as(count).fetch_one(&pool).await.unwrap();
+            counts.push((format!("{file}.{table}"), count));
+        }
+        pool.close().await;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_no_message_are_refused() {
+    let target = Target::start(Store::Sqlite).await;
+    let bodies: [(&str, Vec<u8>, &[Code]); 7] = [
+        ("no protobuf", web::frame(&[0xff; 32]).to_vec(), &[Code::InvalidArgument]),
+        // Field 1 as text, with bytes that are no UTF-8.
+        ("no UTF-8", web::frame(&[0x0a, 2, 0xc3, 0x28]).to_vec(), &[Code::InvalidArgument]),
+        ("a cut message", web::frame(&[0x0a, 200]).to_vec(), &[Code::InvalidArgument]),
+        ("a frame that promises more", vec![0, 0, 0, 1, 0, 1, 2, 3], &[Code::Internal, Code::InvalidArgument]),
+        ("a frame that promises 4 GiB", vec![0, 0xff, 0xff, 0xff, 0xff, 1], &[Code::OutOfRange]),
+        ("compressed, but not said how", vec![1, 0, 0, 0, 0], &[Code::Internal, Code::InvalidArgument]),
+        ("no frame at all", Vec::new(), &[Code::Internal, Code::InvalidArgument, Code::Unimplemented]),
+    ];
+    for (path, method) in open_methods() {
+        // A message without fields takes whatever is well formed.
+        let takes_nothing = method.input().fields().len() == 0;
+        for (what, body, expected) in &bodies {
+            let status = target.call(&path, body.clone()).await;
+            let fine = expected.contains(&status.code()) || (takes_nothing && status.code() == Code::Ok);
+            assert!(fine, "{path}, {what}: {status:?}");
+        }
+    }
+    target.assert_sound();
+}
+
+async fn strange_texts_break_nothing(store: Store) {
+    let target = Target::start(store).await;
+    let texts = [
+        "'; DROP TABLE users; --",
+        "%s%n$(id)`id`",
+        "\u{202e}txet desrever",
+        "\u{feff}\u{200b}\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
+        "\u{0}",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "Lw",
+        "L3tbfQ",
+        "LwA",
+    ];
+    for (path, method) in open_methods() {
+        for text in texts {
+            let Some(request) = samples::with_text(&method.input(), text, &[]) else { continue };
+            let status = target.call(&path, web::frame(&samples::bytes(&request)).to_vec()).await;
+            let ours = [Code::Internal, Code::Unknown, Code::Unavailable, Code::DataLoss, Code::DeadlineExceeded];
+            assert!(!ours.contains(&status.code()), "{path} {text:?}: {status:?}");
+        }
+    }
+    target.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strange_texts_break_nothing_on_sqlite() {
+    strange_texts_break_nothing(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strange_texts_break_nothing_on_postgres() {
+    strange_texts_break_nothing(Store::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_genuine_token_signs_in() {
+    let target = Target::start(Store::Sqlite).await;
+    let policies = kit::policy::Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+    let tokens = false_tokens(&target);
+    for (path, method) in open_methods() {
+        if policies.get(&path).unwrap().access == kit::policy::Access::Public {
+            continue;
+        }
+        let body = web::frame(&samples::bytes(&samples::right(&method.input(), &[]))).to_vec();
+        for (what, header, expected) in &tokens {
+            let headers: Vec<_> = header.iter().map(|value| ("authorization", value.as_str())).collect();
+            let status = target.service(&path).send(&path, &headers, body.clone()).await;
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, *expected), "{path}, {what}");
+        }
+    }
+    target.assert_sound();
+}
+
+/// Headers that prove nobody, and what is said to each.
+fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static str)> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+    let genuine = &target.ada.tokens.access_token;
+    let [header, claims, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("{genuine}") };
+    let own_key = std::fs::read_to_string(target.mesh.folder().join("trellis/keys/access.key")).unwrap();
+    let own_key = base64::engine::general_purpose::STANDARD.decode(own_key.trim()).unwrap();
+    let now = kit::Ambient::system().now().as_secs();
+    let signed = |pkcs8: &[u8], change: fn(&mut AccessClaims, i64)| {
+        let mut claims = AccessClaims {
+            iss: kit::jwt::ISSUER.to_owned(),
+            aud: kit::jwt::AUDIENCE.to_owned(),
+            sub: target.ada.id().parse().unwrap(),
+            sid: target.ada.tokens.session_id.parse().unwrap(),
+            iat: now,
+            exp: now + 600,
+            jti: new_id().parse().unwrap(),
+            roles: Vec::new(),
+            scope: String::new(),
+        };
+        change(&mut claims, now);
+        format!("Bearer {}", AccessKey::from_pkcs8(pkcs8).unwrap().sign(&claims).unwrap())
+    };
+    let none = BASE64URL.encode(r#"{"alg":"none","typ":"at+jwt"}"#);
+    let bearer = |token: String| Some(format!("Bearer {token}"));
+    vec![
+        ("no token", None, "SIGN_IN_REQUIRED"),
+        ("no bearer", Some("Basic YTpi".to_owned()), "TOKEN_INVALID"),
+        ("no token in it", Some("Bearer".to_owned()), "TOKEN_INVALID"),
+        ("garbage", bearer("garbage".to_owned()), "TOKEN_INVALID"),
+        ("a refresh token", bearer(target.ada.tokens.refresh_token.clone()), "TOKEN_INVALID"),
+        ("no signature", bearer(format!("{header}.{claims}.")), "TOKEN_INVALID"),
+        ("no algorithm", bearer(format!("{none}.{claims}.")), "TOKEN_INVALID"),
+        (
+            "another signature",
+            bearer(format!("{header}.{claims}.{}", signature.chars().rev().collect::<String>())),
+            "TOKEN_INVALID",
+        ),
+        ("another key", Some(signed(&AccessKey::generate(), |_, _| {})), "TOKEN_INVALID"),
+        ("another issuer", Some(signed(&own_key, |claims, _| claims.iss = "evil".to_owned())), "TOKEN_INVALID"),
+        ("another audience", Some(signed(&own_key, |claims, _| claims.aud = "other".to_owned())), "TOKEN_INVALID"),
+        ("an old one", Some(signed(&own_key, |claims, now| claims.exp = now - 1)), "TOKEN_EXPIRED"),
+    ]
+}
+
+/// A newer server may answer what today's rules forbid, with fields that today's contract does not know: only
+/// inputs are checked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_servers_answer_is_readable() {
+    use proto::users::v1::{GetUserRequest, GetUserResponse, User, users_service_client::UsersServiceClient};
+    let user = User { handle: "NOT a handle ".repeat(9), display_name: "x".repeat(999), ..User::default() };
+    let mut answer = prost::Message::encode_to_vec(&GetUserResponse { user: Some(user.clone()) });
+    // Field 900, a text.
+    answer.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
+    let address = super::foreign::serve_message(answer).await;
+    let channel = tonic::transport::Channel::from_shared(address).unwrap().connect_lazy();
+    let mut client = UsersServiceClient::new(channel);
+    let read = client.get_user(GetUserRequest::default()).await.unwrap().into_inner();
+    assert_eq!(read.user, Some(user));
+}

@@ -53,7 +53,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::domain::{Account, AccountId, Email, NewSession, PasswordHash, RefreshToken, SessionId, State};
+    use crate::domain::{Account, AccountId, Client, Email, NewSession, PasswordHash, RefreshToken, SessionId, State};
 
     const RULES: Lifetimes = Lifetimes {
         idle: Duration::from_secs(30 * 86_400),
@@ -82,6 +82,7 @@ mod tests {
                 id: AccountId(self.ambient.new_id()),
                 email: Email::new(email),
                 password: PasswordHash("hash".to_owned()),
+                password_no: 0,
                 state: State::Pending,
                 create_time: self.ambient.now(),
             };
@@ -106,11 +107,13 @@ mod tests {
         let session = NewSession {
             id: SessionId(bench.ambient.new_id()),
             account: finished.id,
+            password_no: finished.password_no,
+            client: Client { user_agent: String::new(), address: String::new() },
             token: RefreshToken::generate(&bench.ambient).hash(),
             create_time: now,
             expire_time: RULES.end(now, now),
         };
-        assert!(bench.store.activate(&session, bench.ambient.new_id()).await.unwrap());
+        assert!(bench.store.activate(&session).await.unwrap());
         bench.clock.advance(PENDING);
         let young = bench.sign_up("young@example.org").await;
         bench.sweep().await;

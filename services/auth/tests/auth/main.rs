@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod account;
+mod accounts;
 mod api;
+mod database;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod deletion;
+mod limits;
 mod mesh;
 mod messaging;
 mod plans;
+mod refusals;
 mod sessions;
 mod sign_up;
 #[path = "../../../kit/tests/support/stand_in.rs"]

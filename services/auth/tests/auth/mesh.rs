@@ -28,7 +28,7 @@ use kit::{
 use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
 use users::{UserStore, Users};
 
 use crate::messaging::Messaging;
@@ -203,6 +203,16 @@ impl Mesh {
         self.folder.path().join("users.db")
     }
 
+    /// Where auth's tables are.
+    pub(crate) fn location(&self) -> Location {
+        self.location.clone()
+    }
+
+    /// A request that the gateway hands on for a client at `address`.
+    pub(crate) fn on_behalf_of<T>(&self, address: &str, message: T) -> Request<T> {
+        self.through_gateway(Request::new(message), address)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.ambient.now()
     }
@@ -280,6 +290,11 @@ pub(crate) fn by<T>(tokens: &Tokens, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {}", tokens.access_token).parse().unwrap());
     request
+}
+
+/// All that a refusal says.
+pub(crate) fn said(status: &Status) -> (Code, String, Vec<u8>) {
+    (status.code(), status.message().to_owned(), status.details().to_vec())
 }
 
 pub(crate) fn reason(status: &Status) -> String {

@@ -1,6 +1,6 @@
 //! The messaging service: its store's contract on both databases, and its API over real channels with the real
 //! users service behind it.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod api;
 mod bench;

@@ -271,8 +271,12 @@ class MeshTest(unittest.TestCase):
         self.assertEqual(seen.user.handle, "bob")
 
     def test_internal_methods_are_for_services_only(self):
+        anybody = str(uuid.uuid4())
         fields = {
-            "CreateUser": {"user_id": str(uuid.uuid4()), "handle": "mallory", "display_name": "Mallory"},
+            "CreateUser": {"user_id": anybody, "handle": "mallory", "display_name": "Mallory"},
+            "DeleteUser": {"user_id": anybody},
+            "ListContacts": {"user_id": anybody},
+            "DeleteMember": {"user_id": anybody},
         }
         parts = {full_name: part for part, full_name in SERVICES.items()}
         internal = [method for method in methods() if is_internal(method)]

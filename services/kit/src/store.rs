@@ -15,6 +15,9 @@ pub use stamp::Stamp;
 
 use crate::{config::Secret, error::chain};
 
+/// The tracing target under which sqlx tells of each statement: its text, never its values.
+pub(crate) const STATEMENTS: &str = "sqlx::query";
+
 /// Where a service's data lives.
 #[derive(Debug, Clone)]
 pub enum Location {

@@ -12,7 +12,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::trace;
+use crate::{store::STATEMENTS, trace};
 
 /// What is logged and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,9 +62,6 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
     Registry::default().with(lines.with_filter(filter)).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
-
-/// Where sqlx tells of each statement: its text, never its values.
-const STATEMENTS: &str = "sqlx::query";
 
 /// Changes what is logged from now on.
 pub fn set_level(level: &str) -> Result<(), String> {

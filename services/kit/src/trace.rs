@@ -65,8 +65,12 @@ impl TraceContext {
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         // Later versions may add parts; version 00 has exactly four, and ff is none.
         let well_formed = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
-        let lower_hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
-        if !well_formed || !lower_hex || version == "ff" || (version == "00" && parts.next().is_some()) {
+        let lower_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !well_formed
+            || ![version, trace, span, flags].into_iter().all(lower_hex)
+            || version == "ff"
+            || (version == "00" && parts.next().is_some())
+        {
             return None;
         }
         let trace = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;

@@ -1,12 +1,7 @@
 // The console in a real browser against the real server.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-
-import type { Browser } from "playwright-core";
-
 import { accessibilityProblems } from "./accessibility.js";
-import { launch, Person, Watch } from "./browser.js";
 import {
   account,
   allSent,
@@ -23,50 +18,15 @@ import {
   startConversation,
 } from "./console.js";
 import { artifact } from "./environment.js";
-import { Server } from "./server.js";
+import { stage } from "./scenario.js";
 
 const ada = account("Ada Lovelace");
 const bob = account("Bob Marsh");
 const cleo = account("Cleo Hart");
 
-let server: Server;
-let browser: Browser;
+const scenario = stage();
 
-before(async () => {
-  server = await Server.start();
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-/** A test with people of its own; when it fails, the server has its say. */
-function scenario(name: string, run: (arrive: Arrive, watch: Watch) => Promise<void>): void {
-  test(name, { timeout: 180_000 }, async () => {
-    const watch = new Watch();
-    const people: Person[] = [];
-    const arrive: Arrive = async (options) => {
-      const person = await Person.arrive(browser, server.url, watch, options);
-      people.push(person);
-      return person;
-    };
-    try {
-      await run(arrive, watch);
-      watch.check();
-    } catch (error) {
-      console.error(server.output());
-      throw error;
-    } finally {
-      for (const { context } of people) await context.close();
-    }
-  });
-}
-
-type Arrive = (options?: Parameters<typeof Person.arrive>[3]) => Promise<Person>;
-
-scenario("two people chat live, and a killed server loses and doubles nothing", async (arrive, watch) => {
+scenario("two people chat live, and a killed server loses and doubles nothing", async (arrive, watch, server) => {
   const adas = await (await arrive({ colorScheme: "light" })).open();
   const bobs = await (await arrive({ colorScheme: "dark" })).open();
   await signUp(adas, ada);
@@ -112,7 +72,7 @@ scenario("two people chat live, and a killed server loses and doubles nothing", 
   await bobs.screenshot({ path: artifact("console-desktop-dark.png") });
 });
 
-scenario("what is written while the server is away outlives a reload", async (arrive, watch) => {
+scenario("what is written while the server is away outlives a reload", async (arrive, watch, server) => {
   const adas = await (await arrive()).open();
   await signIn(adas, ada);
   await openConversation(adas, bob.name);
@@ -317,7 +277,7 @@ scenario("axe finds nothing to complain of, in light and in dark", async (arrive
   }
 });
 
-test("the page carries a content security policy without exceptions", async () => {
+scenario("the page carries a content security policy without exceptions", async (_arrive, _watch, server) => {
   const policy = (await fetch(server.url)).headers.get("content-security-policy") ?? "";
   for (const rule of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"]) {
     assert.ok(policy.includes(rule), `${rule} in ${JSON.stringify(policy)}`);

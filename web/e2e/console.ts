@@ -102,3 +102,43 @@ export async function eventually(check: () => Promise<void>): Promise<void> {
     }
   }
 }
+
+/** The message of the open conversation that says `text`. */
+export function message(page: Page, text: string): Locator {
+  return page.locator(".message", { hasText: text });
+}
+
+/** Chooses from a message's menu. */
+export async function choose(page: Page, text: string, action: string): Promise<void> {
+  await message(page, text).hover();
+  await message(page, text).getByRole("button", { name: "Message actions" }).click();
+  await page.getByRole("menuitem", { name: action }).click();
+}
+
+/** Answers the question that a dialog asks. */
+export async function confirm(page: Page, action: string): Promise<void> {
+  await page.getByRole("dialog").last().getByRole("button", { name: action, exact: true }).click();
+}
+
+export async function openDetails(page: Page): Promise<Locator> {
+  await page.getByRole("button", { name: "Conversation details" }).click();
+  return page.getByRole("dialog", { name: "Conversation" });
+}
+
+/** The dialog of one's own account, on one of its tabs. */
+export async function openAccount(page: Page, tab: "Profile" | "Sessions" | "Security"): Promise<Locator> {
+  await page.getByRole("button", { name: /^Your account:/ }).click();
+  const dialog = page.getByRole("dialog", { name: "Your account" });
+  await dialog.getByRole("tab", { name: tab }).click();
+  return dialog;
+}
+
+export async function closeDialog(page: Page): Promise<void> {
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+}
+
+/** What the page says to who has been signed out. */
+export async function isSignedOut(page: Page): Promise<void> {
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+}

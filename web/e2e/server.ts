@@ -16,6 +16,8 @@ const STOPPED_WITHIN_MS = 30_000;
 /** Of what the server wrote, so much is shown when a test fails. */
 const SHOWN_CHARACTERS = 12_000;
 
+export type Settings = Readonly<Record<string, string>>;
+
 export class Server {
   readonly url: string;
   readonly #port: number;
@@ -23,14 +25,18 @@ export class Server {
   #process: ChildProcess | undefined;
   #output = "";
 
-  private constructor(port: number) {
+  readonly #settings: Settings;
+
+  private constructor(port: number, settings: Settings) {
     this.#port = port;
+    this.#settings = settings;
     // Secure cookies are kept for the name localhost, not for 127.0.0.1.
     this.url = `http://localhost:${port}`;
   }
 
-  static async start(): Promise<Server> {
-    const server = new Server(await freePort());
+  /** A server with settings of its own, such as `{ TRELLIS_AUTH__ACCESS_LIFETIME: "3s" }`. */
+  static async start(settings: Settings = {}): Promise<Server> {
+    const server = new Server(await freePort(), settings);
     await server.run();
     return server;
   }
@@ -48,6 +54,7 @@ export class Server {
         TRELLIS_USERS__LISTEN: anywhere,
         TRELLIS_AUTH__LISTEN: anywhere,
         TRELLIS_MESSAGING__LISTEN: anywhere,
+        ...this.#settings,
       },
     });
     const keep = (chunk: Buffer) => {

@@ -32,6 +32,11 @@ export function isUnauthenticated(error: unknown): boolean {
   return ConnectError.from(error).code === Code.Unauthenticated;
 }
 
+/** The access token was not taken, or none was sent: a new one may be. A wrong password is nothing of the kind. */
+export function isTokenRefused(error: unknown): boolean {
+  return isUnauthenticated(error) && reasonOf(error) !== "BAD_CREDENTIALS";
+}
+
 /** The call may succeed later, unchanged: the server is away or busy, or the network failed. */
 export function isTransient(error: unknown): boolean {
   const { code } = ConnectError.from(error);

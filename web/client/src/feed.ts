@@ -5,7 +5,7 @@ import { type Client } from "@connectrpc/connect";
 
 import { Backoff, waitAfter } from "./backoff.js";
 import { isTransient, isUnauthenticated, reasonOf } from "./errors.js";
-import type { Conversation, Entry, MessagingService } from "./gen/trellis/messaging/v1/messaging_pb.js";
+import type { Conversation, Entry, MessagingService, ReadMark } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import type { Session } from "./session.js";
 import { bearer } from "./transport.js";
 
@@ -17,6 +17,8 @@ export type FeedEvent =
   /** A conversation that no cursor named. What was said in it up to `conversation.cursor` is for ListMessages. */
   | { readonly kind: "conversation"; readonly conversation: Conversation }
   | { readonly kind: "entry"; readonly entry: Entry; readonly cursor: string }
+  /** How far people have read, after that changed. */
+  | { readonly kind: "read"; readonly conversationId: string; readonly marks: readonly ReadMark[] }
   /** A conversation that the user is not in (any more). */
   | { readonly kind: "left"; readonly conversationId: string }
   /** The server's history is another one, as after a restored backup: forget what was read before. */
@@ -111,6 +113,8 @@ async function* stream(
       } else if (event.case === "conversationLeft") {
         positions.drop(event.value.conversationId);
         yield { kind: "left", conversationId: event.value.conversationId };
+      } else if (event.case === "readMarks") {
+        yield { kind: "read", conversationId: event.value.conversationId, marks: event.value.marks };
       } else if (event.case === "entry" && event.value.entry) {
         const { entry, cursor } = event.value;
         if (positions.advance(entry, cursor)) yield { kind: "entry", entry, cursor };

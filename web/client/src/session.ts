@@ -9,10 +9,13 @@ import type { Browser } from "./browser.js";
 import { isTransient } from "./errors.js";
 import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
 
-/** Where a session stands. While `restoring`, nobody knows yet whether the cookie still counts. */
+/**
+ * Where a session stands. While `restoring`, nobody knows yet whether the cookie still counts. `ended`: not by the
+ * user on this page; the server refused to go on with it.
+ */
 export type SessionState =
   | { readonly kind: "restoring" }
-  | { readonly kind: "signedOut" }
+  | { readonly kind: "signedOut"; readonly ended: boolean }
   | { readonly kind: "signedIn"; readonly userId: string };
 
 export interface NewAccount {
@@ -43,7 +46,7 @@ export class Session {
   readonly #auth: Client<typeof AuthService>;
   readonly #browser: Browser;
   readonly #listeners = new Set<(state: SessionState) => void>();
-  #state: SessionState = { kind: "signedOut" };
+  #state: SessionState = { kind: "signedOut", ended: false };
   #token: AccessToken | undefined;
   #refreshing: Promise<string> | undefined;
   /** Ends the proactive refresh of the token before. */
@@ -90,7 +93,7 @@ export class Session {
   async signOut(): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => {
       await this.#auth.signOut({});
-      this.#forget();
+      this.#forget(false);
     });
     this.#tell("signedOut");
   }
@@ -124,14 +127,14 @@ export class Session {
 
   async #exchange(): Promise<string> {
     if (this.#browser.store.get(HINT) === null) {
-      this.#forget();
+      this.#forget(this.#state.kind !== "signedOut");
       throw new ConnectError("nobody is signed in", Code.Unauthenticated);
     }
     try {
       const { tokens } = await this.#auth.refreshToken({});
       return this.#accept(tokens);
     } catch (error) {
-      if (!isTransient(error)) this.#forget();
+      if (!isTransient(error)) this.#forget(true);
       throw error;
     }
   }
@@ -148,11 +151,11 @@ export class Session {
     return tokens.accessToken;
   }
 
-  #forget(): void {
+  #forget(ended: boolean): void {
     this.#keeper.abort();
     this.#token = undefined;
     this.#browser.store.remove(HINT);
-    this.#become({ kind: "signedOut" });
+    this.#become({ kind: "signedOut", ended });
   }
 
   /** Replaces the token before it ends, so that no call has to wait for that. */
@@ -177,7 +180,7 @@ export class Session {
   }
 
   #onTabMessage(message: TabMessage): void {
-    if (message === "signedOut") this.#forget();
+    if (message === "signedOut") this.#forget(false);
     // The cookie may be somebody else's now.
     else void this.#refreshUntilAnswered(new AbortController().signal);
   }

@@ -24,6 +24,12 @@ export class Timeline {
     return true;
   }
 
+  /** Puts a message as it is now in the place of what is known of it. */
+  replace(entry: Entry): void {
+    const place = this.#placeOf(entry.seq);
+    if (this.#entries[place]?.seq === entry.seq) this.#entries[place] = entry;
+  }
+
   /** An entry that changes a message changes what is shown of it. A message read later comes as it is by then. */
   #revise({ body, createTime }: Entry): void {
     if (body.case !== "messageEdited" && body.case !== "messageDeleted") return;

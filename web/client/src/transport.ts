@@ -6,7 +6,7 @@ import type { Interceptor, Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { Backoff, waitAfter } from "./backoff.js";
-import { isTransient, isUnauthenticated } from "./errors.js";
+import { isTokenRefused, isTransient } from "./errors.js";
 import type { Session } from "./session.js";
 
 /** How long a call may take with its repeats; the contract's deadlines lie below. */
@@ -43,7 +43,7 @@ function authenticate(session: Session): Interceptor {
     try {
       return await next(request);
     } catch (error) {
-      if (!isUnauthenticated(error)) throw error;
+      if (!isTokenRefused(error)) throw error;
       request.header.set("authorization", bearer(await session.replace(token)));
       return next(request);
     }

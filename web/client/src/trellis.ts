@@ -20,6 +20,8 @@ export interface TrellisOptions {
 
 export interface Trellis {
   readonly session: Session;
+  /** What a signed-in user does with the account and its sessions. Signing in and out is the session's. */
+  readonly auth: Client<typeof AuthService>;
   readonly users: Client<typeof UsersService>;
   readonly messaging: Client<typeof MessagingService>;
   /** The messages that `userId` writes. One outbox a user and page. */
@@ -35,6 +37,7 @@ export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptio
   return {
     session,
     messaging,
+    auth: createClient(AuthService, transport),
     users: createClient(UsersService, transport),
     outbox: (userId) => new Outbox({ userId, store: browser.store, send: sendThrough(messaging) }),
     follow: (cursors, signal) => follow({ messaging, session }, cursors, signal),

@@ -40,6 +40,33 @@ export function dayKey(at: Date): string {
   return `${at.getFullYear()}-${at.getMonth() + 1}-${at.getDate()}`;
 }
 
+const BROWSERS = [
+  ["Edge", /Edg(?:e|A|iOS)?\//],
+  ["Opera", /OPR\//],
+  ["Samsung Internet", /SamsungBrowser\//],
+  ["Firefox", /(?:Firefox|FxiOS)\//],
+  ["Chrome", /(?:Chrome|CriOS|HeadlessChrome)\//],
+  ["Safari", /Safari\//],
+] as const;
+
+const SYSTEMS = [
+  ["Android", /Android/],
+  ["iOS", /iPhone|iPad|iPod/],
+  ["Windows", /Windows/],
+  ["macOS", /Mac OS X|Macintosh/],
+  ["ChromeOS", /CrOS/],
+  ["Linux", /Linux/],
+] as const;
+
+/** What a `user-agent` calls itself, for people: `Firefox on Linux`. What is no browser keeps its first words. */
+export function clientName(userAgent: string): string {
+  const named = (names: typeof BROWSERS | typeof SYSTEMS) => names.find(([, mark]) => mark.test(userAgent))?.[0];
+  const browser = named(BROWSERS);
+  if (browser === undefined) return userAgent.split(" ").slice(0, 2).join(" ") || "Unknown program";
+  const system = named(SYSTEMS);
+  return system ? `${browser} on ${system}` : browser;
+}
+
 function daysBetween(earlier: Date, later: Date): number {
   const midnight = (at: Date) => new Date(at.getFullYear(), at.getMonth(), at.getDate()).getTime();
   // Days of 23 and 25 hours round to one.

@@ -19,7 +19,7 @@ let page: ChatPage | undefined;
 function show(state: SessionState): void {
   page?.close();
   page = state.kind === "signedIn" ? new ChatPage(trellis, state.userId) : undefined;
-  app.replaceChildren(page?.element ?? (state.kind === "restoring" ? splash() : signInPage(trellis.session)));
+  app.replaceChildren(page?.element ?? (state.kind === "restoring" ? splash() : signInPage(trellis.session, state.kind === "signedOut" && state.ended)));
 }
 
 /** While the server has not yet said whether the session still counts. */

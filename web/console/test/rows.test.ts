@@ -31,7 +31,7 @@ function waiting(id: number, minutes: number, state: Outgoing["state"] = "waitin
 
 /** Each row in short: the day, or who spoke, what, how far it got, and which of a group's marks it carries. */
 function rows(entries: messaging.Entry[], outgoing: Outgoing[] = []): string[] {
-  const thread = new Thread(create(messaging.ConversationSchema, { conversationId: "c" }));
+  const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c" }));
   for (const entry of entries) thread.timeline.add(entry);
   const people = { get: (id: string) => ({ id, name: id, handle: id }) };
   const chats = { userId: "me", people, outbox: { of: () => outgoing } } as unknown as Chats;

@@ -1,7 +1,6 @@
 // Everything that a signed-in user's page shows, kept true by the feed.
 
 import { isUnauthenticated, type messaging, type Outbox, type Trellis } from "../../../client/src/index.js";
-import { Gate } from "./gate.js";
 import { People } from "./people.js";
 import { Thread } from "./thread.js";
 
@@ -9,8 +8,6 @@ import { Thread } from "./thread.js";
 export type Connection = "connecting" | "live" | "reconnecting" | "lost";
 
 const PAGE = 50;
-/** Conversations whose first page is read at the same time. */
-const READS = 4;
 
 export class Chats {
   readonly userId: string;
@@ -20,9 +17,10 @@ export class Chats {
   readonly #trellis: Trellis;
   readonly #threads = new Map<string, Thread>();
   readonly #listeners = new Set<() => void>();
-  readonly #reads = new Gate(READS);
   readonly #end = new AbortController();
   readonly #heard: (thread: Thread, entry: messaging.Entry) => void;
+  /** Conversations whose read mark is on its way to the server. */
+  readonly #telling = new Set<Thread>();
   #openId: string | undefined;
 
   /** `heard` is called with what others say while the page is open. */
@@ -30,15 +28,22 @@ export class Chats {
     this.#trellis = trellis;
     this.userId = userId;
     this.#heard = heard;
-    this.people = new People(trellis.users, () => this.#changed());
+    this.people = new People(trellis.users, () => this.changed());
     this.outbox = trellis.outbox(userId);
-    this.outbox.onChange(() => this.#changed());
-    this.outbox.onSent((entry) => this.#threads.get(entry.conversationId)?.timeline.add(entry));
+    this.outbox.onChange(() => this.changed());
+    this.outbox.onSent((entry) => this.#threads.get(entry.conversationId)?.take(entry));
     void this.#follow();
   }
 
-  onChange(listener: () => void): void {
+  /** Tells the page that something has changed. */
+  changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls back after each change. Answers how to stop. */
+  onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** The most recently active first. */
@@ -57,23 +62,24 @@ export class Chats {
   /** The user looks at this conversation now. */
   open(id: string | undefined): void {
     this.#openId = id;
-    this.markRead();
-    this.#changed();
+    this.#lookAtOpen();
+    this.changed();
   }
 
   /** What is open counts as read while the page is looked at. */
   markRead(): void {
-    const thread = this.#threads.get(this.#openId ?? "");
+    const thread = this.#openThread;
     if (!thread || thread.unread === 0 || document.visibilityState !== "visible") return;
-    thread.unread = 0;
-    this.#changed();
+    thread.readNo = thread.messageCount;
+    void this.#tellRead(thread);
+    this.changed();
   }
 
   /** Reads one page further back. */
   async readOlder(thread: Thread): Promise<void> {
     if (thread.history === "loading" || thread.history === "complete") return;
     thread.history = "loading";
-    this.#changed();
+    this.changed();
     try {
       const request = { conversationId: thread.id, pageSize: PAGE, pageToken: thread.pageToken };
       const { entries, nextPageToken } = await this.#trellis.messaging.listMessages(request, this.#options);
@@ -83,7 +89,7 @@ export class Chats {
     } catch {
       thread.history = "failed";
     }
-    this.#changed();
+    this.changed();
   }
 
   /** Opens a conversation. `requestId` makes a repeat answer the same one. */
@@ -91,14 +97,24 @@ export class Chats {
     const request = { requestId, memberIds, title };
     const { conversation } = await this.#trellis.messaging.createConversation(request, this.#options);
     if (!conversation) throw new Error("the answer holds no conversation");
-    return this.#learn(conversation);
+    const thread = this.learn(conversation);
+    this.changed();
+    return thread;
   }
 
   /** The conversation of just these two, if there is one without a name of its own. */
   direct(withId: string): Thread | undefined {
-    return this.threads.find(({ title, memberIds }) => {
-      return title === "" && memberIds.length === 2 && memberIds.includes(withId);
-    });
+    return this.threads.find(({ isDirect, memberIds }) => isDirect && memberIds.includes(withId));
+  }
+
+  /** Takes a conversation as the server tells it. */
+  learn(conversation: messaging.Conversation): Thread {
+    const known = this.#threads.get(conversation.conversationId);
+    known?.learn(conversation);
+    const thread = known ?? new Thread(this.userId, conversation);
+    this.#threads.set(thread.id, thread);
+    if (thread.id === this.#openId) this.#lookAtOpen();
+    return thread;
   }
 
   /** Stops everything. What is not sent yet waits for the next visit. */
@@ -111,22 +127,27 @@ export class Chats {
     return { signal: this.#end.signal };
   }
 
+  get #openThread(): Thread | undefined {
+    return this.#threads.get(this.#openId ?? "");
+  }
+
   async #follow(): Promise<void> {
     try {
       for await (const event of this.#trellis.follow(new Map(), this.#end.signal)) {
-        if (event.kind === "conversation") this.#learn(event.conversation);
+        if (event.kind === "conversation") this.learn(event.conversation);
         else if (event.kind === "entry") this.#take(event.entry);
+        else if (event.kind === "read") this.#threads.get(event.conversationId)?.mark(event.marks);
         else if (event.kind === "left") this.#threads.delete(event.conversationId);
         else if (event.kind === "reset") this.#forget();
         else if (event.kind === "live") this.#live();
         else this.connection = "reconnecting";
-        this.#changed();
+        this.changed();
       }
     } catch (error) {
       // An ended session takes the whole page away; anything else is said.
       if (isUnauthenticated(error)) return;
       this.connection = "lost";
-      this.#changed();
+      this.changed();
     }
   }
 
@@ -134,41 +155,47 @@ export class Chats {
   #live(): void {
     if (this.connection === "live") return;
     this.connection = "live";
-    void this.people.read();
-    for (const thread of this.#threads.values()) {
-      if (thread.history === "failed") void this.#reads.run(() => this.readOlder(thread));
-    }
+    this.people.refresh();
+    this.#lookAtOpen();
+    for (const thread of this.#threads.values()) void this.#tellRead(thread);
   }
 
-  #learn(conversation: messaging.Conversation): Thread {
-    const known = this.#threads.get(conversation.conversationId);
-    if (known) {
-      if (known.history === "unread") void this.#reads.run(() => this.readOlder(known));
-      return known;
+  /** What is looked at is read: its messages from the server, and the user's eyes over them. */
+  #lookAtOpen(): void {
+    const thread = this.#openThread;
+    if (thread?.history === "unread" || thread?.history === "failed") void this.readOlder(thread);
+    this.markRead();
+  }
+
+  /** Tells the server how far the user has read, one call after another; it tries a failed one when it is live again. */
+  async #tellRead(thread: Thread): Promise<void> {
+    if (this.#telling.has(thread)) return;
+    this.#telling.add(thread);
+    try {
+      while (thread.readNo > thread.acknowledgedNo) {
+        const request = { conversationId: thread.id, messageNo: thread.readNo };
+        await this.#trellis.messaging.markRead(request, this.#options);
+        thread.acknowledge(request.messageNo);
+      }
+    } catch {
+      // Nobody waits for it, and nothing is lost: the next message or connection tells it again.
+    } finally {
+      this.#telling.delete(thread);
     }
-    const thread = new Thread(conversation);
-    this.#threads.set(thread.id, thread);
-    void this.#reads.run(() => this.readOlder(thread));
-    return thread;
   }
 
   #take(entry: messaging.Entry): void {
     const thread = this.#threads.get(entry.conversationId);
-    if (!thread?.timeline.add(entry) || entry.body.case !== "message") return;
+    if (!thread?.take(entry) || entry.body.case !== "message") return;
     if (entry.authorId === this.userId) {
       this.outbox.drop(entry.body.value.clientMessageId);
       return;
     }
-    thread.unread += 1;
-    this.markRead();
+    if (thread === this.#openThread) this.markRead();
     this.#heard(thread, entry);
   }
 
   #forget(): void {
     for (const thread of this.#threads.values()) thread.forget();
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
   }
 }

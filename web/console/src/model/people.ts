@@ -38,6 +38,12 @@ export class People {
     for (const { userId: id, displayName: name, handle } of profiles) this.#known.set(id, { id, name, handle });
   }
 
+  /** Reads everybody again: who was away may have missed a new name. */
+  refresh(): void {
+    for (const id of this.#known.keys()) this.#wanted.add(id);
+    void this.read();
+  }
+
   /** Reads who is wanted. After a failure they stay wanted, until the next call. */
   async read(): Promise<void> {
     if (this.#reading || this.#wanted.size === 0) return;
@@ -46,15 +52,18 @@ export class People {
     try {
       const answer = await this.#users.batchGetUsers({ userIds });
       this.learn(answer.users);
+      const found = new Set(answer.users.map(({ userId }) => userId));
       for (const id of userIds) {
-        if (!this.#known.has(id)) this.#known.set(id, { id, name: "Somebody who left", handle: "" });
+        if (!found.has(id)) this.#known.set(id, { id, name: "Somebody who left", handle: "" });
         this.#wanted.delete(id);
       }
       this.#changed();
     } catch {
       // The feed's next sign of a connection calls again.
+      return;
     } finally {
       this.#reading = false;
     }
+    await this.read();
   }
 }

@@ -5,6 +5,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { messaging, Outgoing } from "../../../client/src/index.js";
 import { dayHeading, dayKey } from "../format.js";
 import type { Chats } from "./chats.js";
+import type { StoredMessage } from "./deeds.js";
 import type { Person } from "./people.js";
 import type { Thread } from "./thread.js";
 
@@ -31,6 +32,14 @@ export interface MessageRow {
   readonly state: "sending" | "sent" | "failed";
   readonly error?: unknown;
   readonly clientMessageId: string;
+  /** Where it stands in the log; nothing while it is on its way. */
+  readonly stored?: StoredMessage;
+  /** Who of the others has read it; told of one's own messages only. */
+  readonly readers: readonly string[];
+  /** More than two are in the conversation. */
+  readonly group: boolean;
+  readonly canEdit: boolean;
+  readonly canErase: boolean;
 }
 
 export type Row = DayRow | MessageRow;
@@ -39,16 +48,17 @@ export type Row = DayRow | MessageRow;
 const GROUP_MS = 5 * 60_000;
 
 export function rowsOf(chats: Chats, thread: Thread, now: Date): Row[] {
-  const stored = thread.timeline.entries.map((entry) => storedRow(chats, entry)).filter((row) => row !== undefined);
+  const stored = thread.timeline.entries.map((entry) => storedRow(chats, thread, entry)).filter((row) => row !== undefined);
   const shown = new Set(stored.map(({ key }) => key));
   const outgoing = chats.outbox.of(thread.id).map((message) => outgoingRow(chats, message));
   return withDays(group([...stored, ...outgoing.filter(({ key }) => !shown.has(key))]), now);
 }
 
-function storedRow(chats: Chats, entry: messaging.Entry): MessageRow | undefined {
+function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): MessageRow | undefined {
   if (entry.body.case !== "message") return undefined;
-  const { clientMessageId, text, deleteTime, editTime } = entry.body.value;
+  const { clientMessageId, messageId, messageNo, text, etag, deleteTime, editTime } = entry.body.value;
   const mine = entry.authorId === chats.userId;
+  const erased = deleteTime !== undefined;
   return {
     kind: "message",
     // One's own message keeps its place on the page when the server has stored it.
@@ -56,13 +66,19 @@ function storedRow(chats: Chats, entry: messaging.Entry): MessageRow | undefined
     author: chats.people.get(entry.authorId),
     mine,
     text,
-    erased: deleteTime !== undefined,
-    edited: editTime !== undefined && deleteTime === undefined,
+    erased,
+    edited: editTime !== undefined && !erased,
     time: entry.createTime ? timestampDate(entry.createTime) : new Date(0),
     startsGroup: true,
     endsGroup: true,
     state: "sent",
     clientMessageId,
+    stored: { messageId, text, etag },
+    readers: mine ? thread.readersOf(messageNo) : [],
+    group: thread.memberIds.length > 2,
+    canEdit: mine && !erased,
+    // The server lets an owner erase what others said; between two people nobody expects that.
+    canErase: !erased && (mine || (thread.isOwn && !thread.isDirect)),
   };
 }
 
@@ -81,6 +97,10 @@ function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
     state: message.state === "failed" ? "failed" : "sending",
     error: message.error,
     clientMessageId: message.clientMessageId,
+    readers: [],
+    group: false,
+    canEdit: false,
+    canErase: false,
   };
 }
 
@@ -90,7 +110,7 @@ function group(rows: MessageRow[]): MessageRow[] {
     if (!previous || !together(previous, row)) return;
     row.startsGroup = false;
     // A state other than "sent" is always shown.
-    previous.endsGroup = previous.state !== row.state;
+    previous.endsGroup = previous.state !== row.state || previous.edited;
   });
   return rows;
 }

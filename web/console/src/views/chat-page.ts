@@ -6,8 +6,10 @@ import { batched, h, setText } from "../dom.js";
 import { explain } from "../explain.js";
 import { icon } from "../icons.js";
 import { Chats } from "../model/chats.js";
+import { Deeds } from "../model/deeds.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation, onNavigate, openConversationId } from "../route.js";
+import { accountDialog } from "./account/account-dialog.js";
 import { avatar } from "./avatar.js";
 import { ConnectionIndicator } from "./connection.js";
 import { ConversationView } from "./conversation.js";
@@ -24,7 +26,8 @@ export class ChatPage {
   readonly #drafts = new Map<string, string>();
   readonly #list: ConversationList;
   readonly #connection = new ConnectionIndicator();
-  readonly #me = h("div", { class: "me" });
+  readonly #deeds: Deeds;
+  readonly #me: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });
   readonly #main = h("main", { class: "chat" });
   /** What others say, for screen readers. */
@@ -34,7 +37,10 @@ export class ChatPage {
   constructor(trellis: Trellis, userId: string) {
     this.#trellis = trellis;
     this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
+    this.#deeds = new Deeds(trellis.messaging, this.#chats);
     this.#list = new ConversationList(this.#chats);
+    const account = { trellis, chats: this.#chats, signOut: () => this.#signOut() };
+    this.#me = h("button", { class: "me", type: "button", on: { click: () => accountDialog(account) } });
     this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);
     this.#chats.onChange(batched(() => this.#render()));
     onNavigate(() => this.#navigate(), this.#end.signal);
@@ -90,7 +96,8 @@ export class ChatPage {
     if (this.#me.dataset["name"] === name) return;
     this.#me.dataset["name"] = name;
     const names = h("span", { class: "person-names" }, name, h("small", {}, handle && `@${handle}`));
-    this.#me.replaceChildren(avatar(id, name), names);
+    const what = h("span", { class: "visually-hidden" }, "Your account:");
+    this.#me.replaceChildren(what, avatar(id, name), names);
   }
 
   #renderOpen(openId: string | undefined): void {
@@ -99,7 +106,7 @@ export class ChatPage {
       this.#open = undefined;
       this.#main.replaceChildren(this.#placeholder(openId));
     } else if (this.#open?.thread !== thread) {
-      this.#open = new ConversationView(this.#chats, thread, this.#drafts);
+      this.#open = new ConversationView({ trellis: this.#trellis, chats: this.#chats, deeds: this.#deeds }, thread, this.#drafts);
       this.#main.replaceChildren(this.#open.element);
     }
     this.#open?.render();
@@ -123,19 +130,23 @@ export class ChatPage {
   }
 
   #askToSignOut(): void {
-    const signOut = () => void this.#signOut();
+    const signOut = () => void this.#trySignOut();
     if (this.#chats.outbox.isEmpty) signOut();
     else confirmDialog("Sign out?", "Messages that are not sent yet will be lost.", "Sign out", signOut);
   }
 
-  async #signOut(): Promise<void> {
+  async #trySignOut(): Promise<void> {
     setText(this.#problem, "");
     try {
-      await this.#trellis.session.signOut();
-      this.#chats.outbox.clear();
-      leaveConversation();
+      await this.#signOut();
     } catch (error) {
       setText(this.#problem, `You are still signed in. ${explain(error)}`);
     }
+  }
+
+  async #signOut(): Promise<void> {
+    await this.#trellis.session.signOut();
+    this.#chats.outbox.clear();
+    leaveConversation();
   }
 }

@@ -7,9 +7,18 @@ import { icon } from "../icons.js";
 export interface ComposerOptions {
   readonly label: string;
   /** What was written here and not sent. */
-  readonly draft: string;
+  readonly draft: () => string;
   readonly keepDraft: (text: string) => void;
   readonly send: (text: string) => void;
+  /** The user wants to change what they said last. */
+  readonly editLast: () => void;
+}
+
+/** A message that is being changed. */
+export interface Revision {
+  readonly text: string;
+  /** Fails with what is wrong. */
+  readonly save: (text: string) => Promise<void>;
 }
 
 export class Composer {
@@ -17,6 +26,8 @@ export class Composer {
   readonly #options: ComposerOptions;
   readonly #input: HTMLTextAreaElement;
   readonly #problem: HTMLElement;
+  readonly #banner: HTMLElement;
+  #revision: Revision | undefined;
 
   constructor(options: ComposerOptions) {
     this.#options = options;
@@ -29,16 +40,19 @@ export class Composer {
       enterkeyhint: "send",
       on: { input: () => this.#onInput(), keydown: (event) => this.#onKey(event) },
     });
-    this.#input.value = options.draft;
+    this.#input.value = options.draft();
     this.#problem = h("p", { class: "problem", role: "alert" });
     const label = h("label", { for: id, class: "visually-hidden" }, options.label);
     const send = h("button", { class: "button primary round", type: "submit", "aria-label": "Send" }, icon("send"));
     const onSubmit = (event: Event) => {
       event.preventDefault();
-      this.#send();
+      void this.#submit();
     };
+    const cancel = { class: "link", type: "button", on: { click: () => this.#endRevision() } };
+    this.#banner = h("p", { class: "composer-banner" }, icon("edit"), "Editing a message", h("button", cancel, "Cancel"));
+    this.#banner.hidden = true;
     const line = h("div", { class: "composer-line" }, label, this.#input, send);
-    this.element = h("form", { class: "composer", on: { submit: onSubmit } }, this.#problem, line);
+    this.element = h("form", { class: "composer", on: { submit: onSubmit } }, this.#banner, this.#problem, line);
     queueMicrotask(() => this.#fit());
   }
 
@@ -46,17 +60,64 @@ export class Composer {
     this.#input.focus();
   }
 
+  /** Changes a message instead of writing one, until it is saved or given up. What was written waits. */
+  revise(revision: Revision): void {
+    this.#revision = revision;
+    this.#banner.hidden = false;
+    this.#show(revision.text);
+  }
+
+  #endRevision(): void {
+    this.#revision = undefined;
+    this.#banner.hidden = true;
+    this.#show(this.#options.draft());
+  }
+
+  #show(text: string): void {
+    this.#input.value = text;
+    setText(this.#problem, "");
+    this.#fit();
+    this.#input.focus();
+  }
+
   #onInput(): void {
-    this.#options.keepDraft(this.#input.value);
+    if (!this.#revision) this.#options.keepDraft(this.#input.value);
     setText(this.#problem, "");
     this.#fit();
   }
 
   #onKey(event: KeyboardEvent): void {
-    // While an input method composes, Enter belongs to it.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    this.#send();
+    // While an input method composes, the keys belong to it.
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      void this.#submit();
+    } else if (event.key === "Escape" && this.#revision) {
+      this.#endRevision();
+    } else if (event.key === "ArrowUp" && this.#input.value === "" && !this.#revision) {
+      event.preventDefault();
+      this.#options.editLast();
+    }
+  }
+
+  async #submit(): Promise<void> {
+    if (this.#revision) await this.#save(this.#revision);
+    else this.#send();
+  }
+
+  async #save(revision: Revision): Promise<void> {
+    const text = this.#input.value.trim();
+    if (text === "" || this.#input.readOnly) return;
+    this.#input.readOnly = true;
+    try {
+      if (text !== revision.text) await revision.save(text);
+      // Another one may have been chosen meanwhile.
+      if (this.#revision === revision) this.#endRevision();
+    } catch (error) {
+      setText(this.#problem, explain(error));
+    } finally {
+      this.#input.readOnly = false;
+    }
   }
 
   #send(): void {

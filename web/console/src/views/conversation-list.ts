@@ -48,7 +48,7 @@ export class ConversationList {
     const link = h("a", { class: "conversation", href: addressOf(first.id) }, picture, text, side);
     const update = (thread: Thread) => {
       const title = nameOf(this.#chats, thread);
-      if (name.textContent !== title) picture.replaceChildren(avatar(avatarIdOf(this.#chats, thread), title));
+      if (name.textContent !== title) picture.replaceChildren(avatar(avatarIdOf(thread), title));
       setText(name, title);
       setText(preview, previewOf(this.#chats, thread));
       setText(time, shortTime(thread.activeTime, new Date()));
@@ -68,5 +68,5 @@ function previewOf(chats: Chats, thread: Thread): string {
   if (entry?.body.case !== "message") return thread.history === "complete" ? "No messages yet" : "";
   const text = entry.body.value.deleteTime ? "Message deleted" : entry.body.value.text;
   if (entry.authorId === chats.userId) return `You: ${text}`;
-  return thread.memberIds.length > 2 ? `${chats.people.get(entry.authorId).name}: ${text}` : text;
+  return !thread.isDirect ? `${chats.people.get(entry.authorId).name}: ${text}` : text;
 }

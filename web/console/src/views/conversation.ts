@@ -1,12 +1,17 @@
 // The open conversation.
 
 import { h, setText } from "../dom.js";
+import { explain } from "../explain.js";
 import { icon } from "../icons.js";
 import type { Chats } from "../model/chats.js";
+import type { StoredMessage } from "../model/deeds.js";
+import { rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
 import { Composer } from "./composer.js";
+import { type DetailsParts, detailsDialog } from "./details.js";
+import { confirmDialog } from "./dialog.js";
 import { MessageList } from "./message-list.js";
 import { avatarIdOf, detailOf, nameOf } from "./names.js";
 
@@ -17,31 +22,48 @@ export class ConversationView {
   readonly #picture = h("span", { class: "conversation-picture" });
   readonly #name = h("h2", { class: "conversation-title", tabindex: "-1" });
   readonly #detail = h("p", { class: "conversation-detail" });
+  readonly #problem = h("p", { class: "problem conversation-problem", role: "alert" });
   readonly #messages: MessageList;
   readonly #composer: Composer;
 
-  constructor(chats: Chats, thread: Thread, drafts: Map<string, string>) {
+  constructor(parts: DetailsParts, thread: Thread, drafts: Map<string, string>) {
+    const { chats, deeds } = parts;
     this.#chats = chats;
     this.thread = thread;
-    this.#messages = new MessageList(chats, thread, "Messages");
+    const edit = (message: StoredMessage) => {
+      const save = (text: string) => deeds.edit(thread, message, text);
+      this.#composer.revise({ text: message.text, save });
+    };
+    const erase = (message: StoredMessage) => {
+      const act = () => void deeds.erase(thread, message).catch((error) => setText(this.#problem, explain(error)));
+      setText(this.#problem, "");
+      confirmDialog("Delete this message?", "It disappears for everybody, and for good.", "Delete", act);
+    };
+    this.#messages = new MessageList(chats, thread, { edit, erase });
     this.#composer = new Composer({
       label: "Message",
-      draft: drafts.get(thread.id) ?? "",
+      draft: () => drafts.get(thread.id) ?? "",
       keepDraft: (text) => drafts.set(thread.id, text),
       send: (text) => {
         chats.outbox.enqueue(thread.id, text);
         this.#messages.scrollToEnd();
       },
+      editLast: () => {
+        const last = rowsOf(chats, thread, new Date()).findLast((row) => row.kind === "message" && row.canEdit);
+        if (last?.kind === "message" && last.stored) edit(last.stored);
+      },
     });
     const back = { class: "button quiet round back", type: "button", on: { click: leaveConversation } };
+    const details = { class: "button quiet round", type: "button", on: { click: () => detailsDialog(parts, thread) } };
     const header = h(
       "header",
       { class: "bar" },
       h("button", { ...back, "aria-label": "Back to the conversations" }, icon("back")),
       this.#picture,
       h("div", { class: "conversation-heading" }, this.#name, this.#detail),
+      h("button", { ...details, "aria-label": "Conversation details" }, icon("people")),
     );
-    this.element = h("section", { class: "conversation-view" }, header, this.#messages.element, this.#composer.element);
+    this.element = h("section", { class: "conversation-view" }, header, this.#messages.element, this.#problem, this.#composer.element);
   }
 
   /** Where there is a keyboard, the next thing is to write; a phone would cover the page with its own. */
@@ -53,7 +75,7 @@ export class ConversationView {
   render(): void {
     const name = nameOf(this.#chats, this.thread);
     if (this.#name.textContent !== name) {
-      this.#picture.replaceChildren(avatar(avatarIdOf(this.#chats, this.thread), name));
+      this.#picture.replaceChildren(avatar(avatarIdOf(this.thread), name));
     }
     setText(this.#name, name);
     setText(this.#detail, detailOf(this.#chats, this.thread));

@@ -12,6 +12,7 @@ export interface FieldOptions {
   readonly hint?: string;
   /** What its value must look like, in words: the contract says it as a pattern. */
   readonly shape?: string;
+  readonly value?: string;
   /** Lower case and no correction, as for addresses and handles. */
   readonly literal?: boolean;
 }
@@ -23,7 +24,7 @@ export class Field {
   readonly #error: HTMLElement;
   readonly #shape: string | undefined;
 
-  constructor({ name, label, type = "text", autocomplete = "off", hint, shape, literal = false }: FieldOptions) {
+  constructor({ name, label, type = "text", autocomplete = "off", hint, shape, value = "", literal = false }: FieldOptions) {
     this.name = name;
     this.#shape = shape;
     const id = newId(name);
@@ -39,11 +40,16 @@ export class Field {
       ...(literal ? { autocapitalize: "none", autocorrect: "off", spellcheck: "false" } : {}),
       on: { input: () => this.showError("") },
     });
+    this.#input.value = value;
     this.element = h("div", { class: "field" }, h("label", { for: id }, label), this.#input, hintElement, this.#error);
   }
 
   get value(): string {
     return this.#input.value;
+  }
+
+  clear(): void {
+    this.#input.value = "";
   }
 
   focus(): void {

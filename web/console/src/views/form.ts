@@ -8,12 +8,27 @@ import type { Field } from "./field.js";
 export interface FormOptions {
   readonly fields: readonly Field[];
   readonly button: string;
-  readonly submit: () => Promise<void>;
+  /** Answers what to say of the success; nothing where the page shows it. */
+  readonly submit: () => Promise<string | void>;
+  /** What is done cannot be taken back. */
+  readonly danger?: boolean;
 }
 
-export function form({ fields, button, submit }: FormOptions): HTMLFormElement {
+/** What is wrong with one field, where the server does not name it. */
+export class WrongField extends Error {
+  readonly field: Field;
+
+  constructor(field: Field, message: string) {
+    super(message);
+    this.field = field;
+  }
+}
+
+export function form({ fields, button, submit, danger = false }: FormOptions): HTMLFormElement {
   const problem = h("p", { class: "problem", role: "alert" });
-  const submitButton = h("button", { class: "button primary wide", type: "submit" }, button);
+  const success = h("p", { class: "success", role: "status" });
+  const look = `button wide ${danger ? "danger" : "primary"}`;
+  const submitButton = h("button", { class: look, type: "submit" }, button);
   let busy = false;
 
   async function run(): Promise<void> {
@@ -21,8 +36,9 @@ export function form({ fields, button, submit }: FormOptions): HTMLFormElement {
     busy = true;
     setAttribute(submitButton, "aria-busy", "true");
     setText(problem, "");
+    setText(success, "");
     try {
-      await submit();
+      setText(success, (await submit()) ?? "");
     } catch (error) {
       showFailure(error, fields, problem);
     } finally {
@@ -38,10 +54,15 @@ export function form({ fields, button, submit }: FormOptions): HTMLFormElement {
 
   const elements = fields.map(({ element }) => element);
   // The rules are the contract's: the server checks them, and the browser does not guess.
-  return h("form", { class: "form", novalidate: true, on: { submit: onSubmit } }, ...elements, problem, submitButton);
+  return h("form", { class: "form", novalidate: true, on: { submit: onSubmit } }, ...elements, problem, success, submitButton);
 }
 
 function showFailure(error: unknown, fields: readonly Field[], problem: HTMLElement): void {
+  if (error instanceof WrongField) {
+    error.field.showError(error.message);
+    error.field.focus();
+    return;
+  }
   const violations = violationsOf(error);
   const wrong = fields.filter(({ name }) => violations.has(name));
   for (const field of wrong) field.showViolation(violations.get(field.name) ?? "");

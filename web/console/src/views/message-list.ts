@@ -1,13 +1,13 @@
 // The messages of the open conversation: follows the newest while the reader is at the end, reads older ones
 // when the reader nears the beginning, and never moves what is being read.
 
-import { h, setText } from "../dom.js";
+import { h, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
 import { type Row, rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
-import { rowView } from "./message.js";
+import { type MessageActions, rowView } from "./message.js";
 
 /** So near to an edge counts as at it. */
 const NEAR_PX = 120;
@@ -17,23 +17,23 @@ export class MessageList {
   readonly #chats: Chats;
   readonly #thread: Thread;
   readonly #list: KeyedList<Row>;
+  readonly #rows: HTMLElement;
   readonly #scroller: HTMLElement;
   readonly #top: HTMLElement;
   readonly #retry: HTMLButtonElement;
   readonly #toNewest: HTMLButtonElement;
   #atEnd = true;
 
-  constructor(chats: Chats, thread: Thread, label: string) {
+  constructor(chats: Chats, thread: Thread, actions: MessageActions) {
     this.#chats = chats;
     this.#thread = thread;
-    // Between two people, sides and colours say who speaks.
-    const isDirect = thread.memberIds.length === 2;
-    const rows = h("ol", { class: isDirect ? "messages direct" : "messages" });
-    this.#list = new KeyedList(rows, ({ key }) => key, (row) => rowView(chats, row));
+    const rows = h("ol", { class: "messages", on: { keydown: (event) => this.#onKey(event) } });
+    this.#rows = rows;
+    this.#list = new KeyedList(rows, ({ key }) => key, (row) => rowView(chats, actions, row));
     this.#top = h("p", { class: "history" });
     this.#retry = h("button", { class: "link history", type: "button", on: { click: () => this.#readOlder() } }, "Try again");
     // Focusable, so that the arrow keys scroll.
-    const attributes = { class: "messages-scroll", tabindex: "0", role: "region", "aria-label": label };
+    const attributes = { class: "messages-scroll", tabindex: "0", role: "region", "aria-label": "Messages" };
     this.#scroller = h("div", { ...attributes, on: { scroll: () => this.#onScroll() } }, this.#top, this.#retry, rows);
     const jump = { class: "to-newest", type: "button", on: { click: () => this.scrollToEnd() } };
     this.#toNewest = h("button", jump, icon("down"), "Newest messages");
@@ -45,8 +45,11 @@ export class MessageList {
   render(): void {
     const { scrollHeight, scrollTop } = this.#scroller;
     const firstBefore = this.#scroller.querySelector("ol > li");
+    // Between two people, sides and colours say who speaks.
+    this.#rows.classList.toggle("direct", this.#thread.memberIds.length === 2);
     this.#list.render(rowsOf(this.#chats, this.#thread, new Date()));
     this.#renderTop();
+    this.#giveTabStop(this.#actionButtons().at(-1));
     const grewAbove = firstBefore !== null && firstBefore !== this.#scroller.querySelector("ol > li");
     if (this.#atEnd) this.scrollToEnd();
     else if (grewAbove) this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
@@ -70,6 +73,30 @@ export class MessageList {
     };
     setText(this.#top, words[history]);
     this.#retry.hidden = history !== "failed";
+  }
+
+  #actionButtons(): HTMLElement[] {
+    return [...this.#rows.querySelectorAll<HTMLElement>(".message-more")];
+  }
+
+  /** Of all messages' buttons, Tab reaches one. */
+  #giveTabStop(button: HTMLElement | undefined): void {
+    for (const other of this.#rows.querySelectorAll(".message-more[tabindex='0']")) {
+      if (other !== button) setAttribute(other, "tabindex", "-1");
+    }
+    if (button) setAttribute(button, "tabindex", "0");
+  }
+
+  /** The arrow keys go from message to message. */
+  #onKey(event: KeyboardEvent): void {
+    const buttons = this.#actionButtons();
+    const at = buttons.findIndex((button) => button === document.activeElement);
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const next = at < 0 || step === undefined ? undefined : buttons[at + step];
+    if (!next) return;
+    event.preventDefault();
+    this.#giveTabStop(next);
+    next.focus();
   }
 
   #onScroll(): void {

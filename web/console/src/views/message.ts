@@ -6,11 +6,19 @@ import { exactTime, timeOfDay } from "../format.js";
 import { icon } from "../icons.js";
 import type { ItemView } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
+import type { StoredMessage } from "../model/deeds.js";
 import type { DayRow, MessageRow, Row } from "../model/rows.js";
 import { avatar } from "./avatar.js";
+import { type MenuItem, openMenu } from "./menu.js";
 
-export function rowView(chats: Chats, first: Row): ItemView<Row> {
-  return first.kind === "day" ? dayView() : messageView(chats);
+/** What can be done to a message. */
+export interface MessageActions {
+  readonly edit: (message: StoredMessage) => void;
+  readonly erase: (message: StoredMessage) => void;
+}
+
+export function rowView(chats: Chats, actions: MessageActions, first: Row): ItemView<Row> {
+  return first.kind === "day" ? dayView() : messageView(chats, actions);
 }
 
 function dayView(): ItemView<Row> {
@@ -21,48 +29,72 @@ function dayView(): ItemView<Row> {
   };
 }
 
-function messageView(chats: Chats): ItemView<Row> {
+function messageView(chats: Chats, actions: MessageActions): ItemView<Row> {
   const element = h("li", {});
   let shown = "";
   const update = (row: Row) => {
     const message = row as MessageRow;
-    const { author, state, startsGroup, endsGroup } = message;
     // Rows are drawn again only when they look different.
-    const look = [author.name, state, startsGroup, endsGroup, message.time.getTime()].join("|");
+    const look = lookOf(message);
     if (look === shown) return;
     shown = look;
+    const hadFocus = element.contains(document.activeElement);
     element.className = classOf(message);
-    element.replaceChildren(...present(contentOf(chats, message)));
+    element.replaceChildren(...present(contentOf(chats, actions, message)));
+    if (hadFocus) element.querySelector<HTMLElement>(".message-more")?.focus();
   };
   return { element, update };
 }
 
-function classOf({ mine, startsGroup, endsGroup, state }: MessageRow): string {
+function lookOf(row: MessageRow): string {
+  const { author, text, erased, edited, state, startsGroup, endsGroup, time, stored, readers, canErase } = row;
+  const parts = [author.name, text, erased, edited, state, startsGroup, endsGroup, time.getTime()];
+  return JSON.stringify([...parts, stored?.etag, readers.length, canErase]);
+}
+
+function classOf({ mine, startsGroup, endsGroup, state, erased }: MessageRow): string {
   const classes = ["message", mine ? "mine" : "theirs", state];
   if (startsGroup) classes.push("starts-group");
   if (endsGroup) classes.push("ends-group");
+  if (erased) classes.push("erased");
   return classes.join(" ");
 }
 
-function contentOf(chats: Chats, row: MessageRow): (HTMLElement | undefined)[] {
-  const { mine, author, startsGroup, text } = row;
-  const name = startsGroup ? h("p", { class: mine ? "visually-hidden" : "author" }, mine ? "You" : author.name) : undefined;
-  const said = row.erased ? h("em", {}, "Message deleted") : text;
-  const bubble = h("p", { class: "bubble", dir: "auto" }, said);
-  const body = h("div", { class: "message-body" }, name, bubble, row.endsGroup && footOf(chats, row));
+function contentOf(chats: Chats, actions: MessageActions, row: MessageRow): (HTMLElement | false)[] {
+  const { mine, author, startsGroup, erased, text } = row;
+  const name = h("p", { class: mine ? "visually-hidden" : "author" }, mine ? "You" : author.name);
+  const bubble = h("p", { class: "bubble", dir: "auto" }, erased ? "Message deleted" : text);
+  const line = h("div", { class: "message-line" }, bubble, moreOf(actions, row));
+  const body = h("div", { class: "message-body" }, startsGroup && name, line, row.endsGroup && footOf(chats, row));
   const picture = h("span", { class: "message-picture" }, startsGroup && avatar(author.id, author.name));
-  return [mine ? undefined : picture, body];
+  return [!mine && picture, body];
+}
+
+/** The button that opens what can be done. */
+function moreOf(actions: MessageActions, row: MessageRow): HTMLElement | false {
+  const { stored, text, erased, canEdit, canErase } = row;
+  if (!stored || erased) return false;
+  const items: MenuItem[] = [{ label: "Copy text", act: () => void navigator.clipboard.writeText(text) }];
+  if (canEdit) items.unshift({ label: "Edit", act: () => actions.edit(stored) });
+  if (canErase) items.push({ label: "Delete…", danger: true, act: () => actions.erase(stored) });
+  const look = { class: "message-more", type: "button", "aria-label": "Message actions", "aria-haspopup": "menu" };
+  // One tab stop for the whole list, which gives it to the newest; the arrow keys go on from there.
+  const button = h("button", { ...look, tabindex: "-1", on: { click: () => openMenu(button, items) } }, icon("more"));
+  return button;
 }
 
 function footOf(chats: Chats, row: MessageRow): HTMLElement {
   if (row.state === "failed") return failureOf(chats, row);
   const time = h("time", { datetime: row.time.toISOString(), title: exactTime(row.time) }, timeOfDay(row.time));
-  return h("p", { class: "foot" }, time, row.edited && h("span", {}, "Edited"), row.mine && stateOf(row));
+  return h("p", { class: "foot" }, time, row.edited && h("span", {}, "Edited"), row.mine && !row.erased && stateOf(chats, row));
 }
 
-function stateOf({ state }: MessageRow): HTMLElement {
-  const words = state === "sending" ? "Sending…" : "Sent";
-  return h("span", { class: "state" }, icon(state === "sending" ? "clock" : "check"), words);
+function stateOf(chats: Chats, { state, readers, stored, group }: MessageRow): HTMLElement {
+  if (state === "sending" || !stored) return h("span", { class: "state" }, icon("clock"), "Sending…");
+  if (readers.length === 0) return h("span", { class: "state" }, icon("check"), "Sent");
+  const names = readers.slice(0, 20).map((id) => chats.people.get(id).name);
+  const words = group ? `Read by ${readers.length}` : "Read";
+  return h("span", { class: "state read", title: names.join(", ") }, icon("both"), words);
 }
 
 function failureOf(chats: Chats, { error, clientMessageId }: MessageRow): HTMLElement {

@@ -3,6 +3,7 @@
 import type { Trellis } from "../../../client/src/index.js";
 import { setText } from "../dom.js";
 import type { Chats } from "../model/chats.js";
+import type { Thread } from "../model/thread.js";
 import { goTo } from "../route.js";
 import { showDialog } from "./dialog.js";
 import { Field } from "./field.js";
@@ -12,17 +13,13 @@ import { PeoplePicker } from "./people-picker.js";
 export function newConversationDialog(trellis: Trellis, chats: Chats): void {
   showDialog("New conversation", (dialog) => {
     const title = new Field({ name: "title", label: "Name (optional)", hint: "A group without one shows its people's names." });
-    const picker = new PeoplePicker(trellis.users, chats, () => {
+    const picker = new PeoplePicker(trellis.users, chats, [], () => {
       const { size } = picker.chosen;
       setText(button(), size > 1 ? `Start with ${size} people` : "Start conversation");
     });
     const requests = new RequestIds();
     const start = async () => {
-      const members = [...picker.chosen.keys()].sort();
-      const name = title.value.trim();
-      const existing = members.length === 1 && name === "" ? chats.direct(members[0] ?? "") : undefined;
-      const requestId = requests.idFor(JSON.stringify([members, name]));
-      const thread = existing ?? (await chats.create(requestId, members, name));
+      const thread = await openWith(chats, requests, [...picker.chosen.keys()], title.value.trim());
       dialog.close();
       goTo(thread.id);
     };
@@ -33,8 +30,15 @@ export function newConversationDialog(trellis: Trellis, chats: Chats): void {
   });
 }
 
+/** The talk with one person if there is one already, else a new conversation. */
+export async function openWith(chats: Chats, requests: RequestIds, people: string[], title: string): Promise<Thread> {
+  const [first, ...more] = people.sort();
+  const existing = first !== undefined && more.length === 0 && title === "" ? chats.direct(first) : undefined;
+  return existing ?? chats.create(requests.idFor(JSON.stringify([people, title])), people, title);
+}
+
 /** The same request keeps its id, so that a repeat after a lost answer opens no second conversation. */
-class RequestIds {
+export class RequestIds {
   #content = "";
   #id = "";
 

@@ -15,6 +15,7 @@ export class PeoplePicker {
   readonly chosen = new Map<string, users.User>();
   readonly #users: Trellis["users"];
   readonly #chats: Chats;
+  readonly #left: ReadonlySet<string>;
   readonly #changed: () => void;
   readonly #input: HTMLInputElement;
   readonly #list = h("ul", { class: "people" });
@@ -25,7 +26,9 @@ export class PeoplePicker {
   #search = 0;
   #typing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(usersClient: Trellis["users"], chats: Chats, changed: () => void) {
+  /** People of `left` are not offered. */
+  constructor(usersClient: Trellis["users"], chats: Chats, left: readonly string[], changed: () => void) {
+    this.#left = new Set([chats.userId, ...left]);
     this.#users = usersClient;
     this.#chats = chats;
     this.#changed = changed;
@@ -73,7 +76,7 @@ export class PeoplePicker {
 
   #show(found: users.User[], isFirst: boolean): void {
     this.#chats.people.learn(found);
-    const others = found.filter(({ userId }) => userId !== this.#chats.userId);
+    const others = found.filter(({ userId }) => !this.#left.has(userId));
     // Who is chosen stays in sight, whatever is searched for.
     const kept = isFirst ? [...this.chosen.values()] : [];
     const rows = [...kept, ...others.filter(({ userId }) => !isFirst || !this.chosen.has(userId))];

@@ -3,10 +3,14 @@
 import type { Session } from "../../../client/src/index.js";
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
-import { Field } from "./field.js";
+import { Field, type FieldOptions } from "./field.js";
 import { form } from "./form.js";
 
-export function signInPage(session: Session): HTMLElement {
+export const HANDLE_HINT = "How others find you: small letters, digits and underscores.";
+export const HANDLE_SHAPE = "Use 3 to 30 small letters, digits and underscores, with a letter first.";
+
+/** `ended`: the page before was taken away, and says why. */
+export function signInPage(session: Session, ended: boolean): HTMLElement {
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
     card.replaceChildren(...content);
@@ -16,7 +20,8 @@ export function signInPage(session: Session): HTMLElement {
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be on the page before something in it can have the focus.
   queueMicrotask(showSignIn);
-  return h("main", { class: "welcome" }, brand(), card);
+  const note = h("p", { class: "notice", role: "status" }, "You were signed out, because your session has ended. Sign in again.");
+  return h("main", { class: "welcome" }, brand(), ended && note, card);
 }
 
 export function brand(): HTMLElement {
@@ -25,7 +30,7 @@ export function brand(): HTMLElement {
 
 function signIn(session: Session, other: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
-  const password = passwordField("current-password");
+  const password = passwordField({ autocomplete: "current-password" });
   return [
     h("h1", {}, "Sign in"),
     form({
@@ -39,14 +44,14 @@ function signIn(session: Session, other: () => void): HTMLElement[] {
 
 function signUp(session: Session, other: () => void): HTMLElement[] {
   const email = new Field({ name: "email", label: "E-mail", type: "email", autocomplete: "username", literal: true });
-  const password = passwordField("new-password", "At least 8 characters.");
+  const password = passwordField({ autocomplete: "new-password" });
   const displayName = new Field({ name: "display_name", label: "Your name", autocomplete: "name" });
   const handle = new Field({
     name: "handle",
     label: "Handle",
     literal: true,
-    hint: "How others find you: small letters, digits and underscores.",
-    shape: "Use 3 to 30 small letters, digits and underscores, with a letter first.",
+    hint: HANDLE_HINT,
+    shape: HANDLE_SHAPE,
   });
   return [
     h("h1", {}, "Create an account"),
@@ -65,8 +70,12 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
   ];
 }
 
-function passwordField(autocomplete: string, hint?: string): Field {
-  return new Field({ name: "password", label: "Password", type: "password", autocomplete, ...(hint ? { hint } : {}) });
+type PasswordOptions = Partial<FieldOptions> & { readonly autocomplete: "current-password" | "new-password" };
+
+/** A new one says what it must be like. */
+export function passwordField(options: PasswordOptions): Field {
+  const hint = options.autocomplete === "new-password" ? { hint: "At least 8 characters." } : {};
+  return new Field({ name: "password", label: "Password", type: "password", ...hint, ...options });
 }
 
 function elsewhere(question: string, answer: string, go: () => void): HTMLElement {

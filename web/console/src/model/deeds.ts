@@ -1,0 +1,61 @@
+// What a member does with a conversation besides writing in it. What comes of it is taken over at once: the feed
+// tells it too, and it may be away just now.
+
+import type { messaging, Trellis } from "../../../client/src/index.js";
+import type { Chats } from "./chats.js";
+import type { Thread } from "./thread.js";
+
+/** A message as it stands in the log. */
+export interface StoredMessage {
+  readonly messageId: string;
+  readonly text: string;
+  readonly etag: string;
+}
+
+export class Deeds {
+  readonly #messaging: Trellis["messaging"];
+  readonly #chats: Chats;
+
+  constructor(messagingClient: Trellis["messaging"], chats: Chats) {
+    this.#messaging = messagingClient;
+    this.#chats = chats;
+  }
+
+  async rename({ id: conversationId, etag }: Thread, title: string): Promise<void> {
+    this.#learn((await this.#messaging.updateConversation({ conversationId, title, etag })).conversation);
+  }
+
+  /** Adds people one by one; who is in already stays. */
+  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<void> {
+    for (const userId of userIds) {
+      this.#learn((await this.#messaging.addMember({ conversationId, userId })).conversation);
+    }
+  }
+
+  async remove({ id: conversationId }: Thread, userId: string): Promise<void> {
+    this.#learn((await this.#messaging.removeMember({ conversationId, userId })).conversation);
+  }
+
+  async leave({ id: conversationId }: Thread): Promise<void> {
+    await this.#messaging.leaveConversation({ conversationId });
+  }
+
+  async edit(thread: Thread, { messageId, etag }: StoredMessage, text: string): Promise<void> {
+    const request = { conversationId: thread.id, messageId, text, etag };
+    this.#replace(thread, (await this.#messaging.editMessage(request)).entry);
+  }
+
+  async erase(thread: Thread, { messageId }: StoredMessage): Promise<void> {
+    this.#replace(thread, (await this.#messaging.deleteMessage({ conversationId: thread.id, messageId })).entry);
+  }
+
+  #learn(conversation: messaging.Conversation | undefined): void {
+    if (conversation) this.#chats.learn(conversation);
+    this.#chats.changed();
+  }
+
+  #replace(thread: Thread, entry: messaging.Entry | undefined): void {
+    if (entry) thread.timeline.replace(entry);
+    this.#chats.changed();
+  }
+}

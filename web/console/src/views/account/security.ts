@@ -1,0 +1,47 @@
+// The password, and the end of the account.
+
+import { reasonOf } from "../../../../client/src/index.js";
+import { h } from "../../dom.js";
+import { passwordField } from "../sign-in.js";
+import type { Field } from "../field.js";
+import { form, WrongField } from "../form.js";
+import type { Account } from "./account-dialog.js";
+
+export function securityPanel(account: Account): HTMLElement {
+  return h("div", { class: "panel-parts" }, changePassword(account), deleteAccount(account));
+}
+
+function changePassword({ trellis }: Account): HTMLElement {
+  const current = passwordField({ name: "current_password", label: "Current password", autocomplete: "current-password" });
+  const next = passwordField({ name: "new_password", label: "New password", autocomplete: "new-password" });
+  const change = async () => {
+    const request = { currentPassword: current.value, newPassword: next.value };
+    await proving(current, () => trellis.auth.changePassword(request));
+    current.clear();
+    next.clear();
+    return "Your password is changed. Everywhere else you are signed out.";
+  };
+  const fields = [current, next];
+  return h("section", {}, h("h3", {}, "Change your password"), form({ fields, button: "Change password", submit: change }));
+}
+
+function deleteAccount({ trellis, signOut }: Account): HTMLElement {
+  const password = passwordField({ name: "password", label: "Password", autocomplete: "current-password" });
+  const text = "You are signed out everywhere at once, and leave every conversation. What you said stays, without your name. This cannot be taken back.";
+  const end = async () => {
+    await proving(password, () => trellis.auth.deleteAccount({ password: password.value }));
+    await signOut();
+  };
+  const fields = [password];
+  const danger = form({ fields, button: "Delete my account", submit: end, danger: true });
+  return h("section", {}, h("h3", {}, "Delete your account"), h("p", { class: "dialog-text" }, text), danger);
+}
+
+/** A wrong password belongs beside its field. */
+async function proving<T>(field: Field, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw reasonOf(error) === "BAD_CREDENTIALS" ? new WrongField(field, "That is not your password.") : error;
+  }
+}

@@ -1,0 +1,59 @@
+// Where the user is signed in.
+
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+
+import type { auth } from "../../../../client/src/index.js";
+import { h, setText } from "../../dom.js";
+import { explain } from "../../explain.js";
+import { clientName, exactTime, shortTime } from "../../format.js";
+import { loaded } from "../loaded.js";
+import type { Account } from "./account-dialog.js";
+
+/** Nobody looks through more. */
+const SHOWN = 100;
+
+export function sessionsPanel({ trellis }: Account): HTMLElement {
+  const read = async () => (await trellis.auth.listSessions({ pageSize: SHOWN })).sessions;
+  return loaded("your sessions", read, (sessions) => sessionList({ trellis }, sessions));
+}
+
+function sessionList({ trellis }: Pick<Account, "trellis">, sessions: readonly auth.Session[]): HTMLElement {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const told = h("p", { class: "success", role: "status" });
+  const list = h("ul", { class: "sessions" });
+  const end = async (call: () => Promise<unknown>, gone: readonly HTMLElement[], words: string) => {
+    setText(problem, "");
+    try {
+      await call();
+      for (const item of gone) item.remove();
+      setText(told, words);
+      everywhere.hidden = list.childElementCount < 2;
+    } catch (error) {
+      setText(problem, explain(error));
+    }
+  };
+  const endOne = (session: auth.Session, item: HTMLElement) =>
+    end(() => trellis.auth.revokeSession({ sessionId: session.sessionId }), [item], "That session is signed out.");
+  const endOthers = () => {
+    const others = [...list.children].filter((item) => !item.matches("[data-current]")) as HTMLElement[];
+    return end(() => trellis.auth.revokeAllSessions({ keepCurrent: true }), others, "You are signed out everywhere else.");
+  };
+  const look = { class: "button wide", type: "button", on: { click: () => void endOthers() } };
+  const everywhere = h("button", look, "Sign out everywhere else");
+  everywhere.hidden = sessions.length < 2;
+  list.append(...sessions.map((session) => sessionItem(session, endOne)));
+  return h("div", { class: "form" }, list, problem, told, everywhere);
+}
+
+function sessionItem(session: auth.Session, end: (session: auth.Session, item: HTMLElement) => Promise<void>): HTMLElement {
+  const { userAgent, address, current, lastUseTime } = session;
+  const name = clientName(userAgent);
+  const used = lastUseTime ? timestampDate(lastUseTime) : undefined;
+  const when = used && h("time", { datetime: used.toISOString(), title: exactTime(used) }, `Used ${shortTime(used, new Date())}`);
+  const detail = h("small", {}, when, when && address && " · ", address);
+  const click = () => void end(session, item);
+  const button = h("button", { class: "button small", type: "button", "aria-label": `Sign out ${name}`, on: { click } }, "Sign out");
+  const names = h("span", { class: "person-names", title: userAgent }, name, detail);
+  const item = h("li", { class: "session", "data-current": current }, names, current ? h("span", { class: "tag" }, "This one") : button);
+  return item;
+}

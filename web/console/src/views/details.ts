@@ -1,0 +1,145 @@
+// A conversation's name, its members, and the way out.
+
+import type { Trellis } from "../../../client/src/index.js";
+import { h, setAttribute, setText } from "../dom.js";
+import { explain } from "../explain.js";
+import { type ItemView, KeyedList } from "../keyed-list.js";
+import type { Chats } from "../model/chats.js";
+import type { Deeds } from "../model/deeds.js";
+import type { Thread } from "../model/thread.js";
+import { goTo, leaveConversation } from "../route.js";
+import { avatar } from "./avatar.js";
+import { confirmDialog, type Dialog, showDialog } from "./dialog.js";
+import { Field } from "./field.js";
+import { form } from "./form.js";
+import { nameOf } from "./names.js";
+import { openWith, RequestIds } from "./new-conversation.js";
+import { PeoplePicker } from "./people-picker.js";
+
+export interface DetailsParts {
+  readonly trellis: Trellis;
+  readonly chats: Chats;
+  readonly deeds: Deeds;
+}
+
+export function detailsDialog(parts: DetailsParts, thread: Thread): void {
+  showDialog("Conversation", (dialog) => new Details(parts, thread, dialog).content());
+}
+
+class Details {
+  readonly #parts: DetailsParts;
+  readonly #thread: Thread;
+  readonly #dialog: Dialog;
+  readonly #requests = new RequestIds();
+  readonly #heading = h("h3", {});
+  readonly #problem = h("p", { class: "problem", role: "alert" });
+  readonly #members: KeyedList<string>;
+  readonly #list = h("ul", { class: "people members" });
+
+  constructor(parts: DetailsParts, thread: Thread, dialog: Dialog) {
+    this.#parts = parts;
+    this.#thread = thread;
+    this.#dialog = dialog;
+    this.#members = new KeyedList(this.#list, (id) => id, (id) => this.#member(id));
+    dialog.onClose(parts.chats.onChange(() => this.#render()));
+    this.#render();
+  }
+
+  content(): HTMLElement[] {
+    const add = { class: "button", type: "button", on: { click: () => this.#add() } };
+    const leave = { class: "button danger", type: "button", on: { click: () => this.#askToLeave() } };
+    const actions = h("div", { class: "dialog-actions" }, h("button", add, "Add people"), h("button", leave, "Leave…"));
+    return [this.#renaming(), this.#heading, this.#list, this.#problem, actions];
+  }
+
+  #renaming(): HTMLElement {
+    const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without one it shows its people's names." });
+    const save = async () => {
+      await this.#parts.deeds.rename(this.#thread, title.value.trim());
+      return "Saved.";
+    };
+    return form({ fields: [title], button: "Save the name", submit: save });
+  }
+
+  #render(): void {
+    const { chats } = this.#parts;
+    // Removed, or left in another tab: there is nothing to show any more.
+    if (chats.thread(this.#thread.id) !== this.#thread) return this.#dialog.close();
+    const { memberIds } = this.#thread;
+    setText(this.#heading, memberIds.length === 1 ? "1 member" : `${memberIds.length} members`);
+    this.#members.render(memberIds);
+  }
+
+  #member(id: string): ItemView<string> {
+    const { chats } = this.#parts;
+    const isMe = id === chats.userId;
+    const picture = h("span", {});
+    const name = h("span", {});
+    const handle = h("small", {});
+    const role = h("span", { class: "tag" }, "Owner");
+    const talk = h("button", { class: "link", type: "button", on: { click: () => void this.#talkTo(id) } }, "Message");
+    const remove = h("button", { class: "link danger", type: "button", on: { click: () => this.#askToRemove(id) } }, "Remove");
+    const names = h("span", { class: "person-names" }, name, handle);
+    const element = h("li", { class: "person" }, picture, names, role, !isMe && talk, remove);
+    const update = () => {
+      const person = chats.people.get(id);
+      if (name.textContent !== person.name) picture.replaceChildren(avatar(id, person.name));
+      setText(name, isMe ? `${person.name} (you)` : person.name);
+      setText(handle, person.handle && `@${person.handle}`);
+      setAttribute(talk, "aria-label", `Message ${person.name}`);
+      setAttribute(remove, "aria-label", `Remove ${person.name}`);
+      role.hidden = id !== this.#thread.ownerId;
+      remove.hidden = isMe || !this.#thread.isOwn;
+      talk.hidden = this.#thread.isDirect;
+    };
+    return { element, update };
+  }
+
+  async #talkTo(id: string): Promise<void> {
+    await this.#try(async () => {
+      const thread = await openWith(this.#parts.chats, this.#requests, [id], "");
+      this.#dialog.close();
+      goTo(thread.id);
+    });
+  }
+
+  #add(): void {
+    const { trellis, chats, deeds } = this.#parts;
+    showDialog("Add people", (dialog) => {
+      const picker = new PeoplePicker(trellis.users, chats, this.#thread.memberIds, () => {});
+      const add = async () => {
+        await deeds.add(this.#thread, picker.chosen.keys());
+        dialog.close();
+      };
+      const element = form({ fields: [], button: "Add", submit: add });
+      element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));
+      return [element];
+    });
+  }
+
+  #askToRemove(id: string): void {
+    const { name } = this.#parts.chats.people.get(id);
+    const remove = () => void this.#try(() => this.#parts.deeds.remove(this.#thread, id));
+    confirmDialog(`Remove ${name}?`, "They will no longer see this conversation. What they said stays.", "Remove", remove);
+  }
+
+  #askToLeave(): void {
+    const text = "You will no longer see this conversation. Somebody who is in it can add you again.";
+    const leave = () =>
+      void this.#try(async () => {
+        await this.#parts.deeds.leave(this.#thread);
+        this.#dialog.close();
+        leaveConversation();
+      });
+    confirmDialog(`Leave ${nameOf(this.#parts.chats, this.#thread)}?`, text, "Leave", leave);
+  }
+
+  async #try(act: () => Promise<void>): Promise<void> {
+    setText(this.#problem, "");
+    try {
+      await act();
+    } catch (error) {
+      setText(this.#problem, explain(error));
+    }
+  }
+}

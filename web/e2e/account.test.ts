@@ -1,0 +1,194 @@
+// What people do with their accounts and sessions, under access tokens so short that every test sees several.
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { BrowserContext } from "playwright-core";
+
+import { accessibilityProblems } from "./accessibility.js";
+import {
+  account,
+  closeDialog,
+  eventually,
+  isConnected,
+  isSignedOut,
+  openAccount,
+  openConversation,
+  send,
+  shows,
+  signIn,
+  signUp,
+  startConversation,
+} from "./console.js";
+import { artifact } from "./environment.js";
+import { stage } from "./scenario.js";
+
+const ada = account("Ada Lovelace");
+const bob = account("Bob Marsh");
+const cleo = account("Cleo Hart");
+
+const ACCESS_LIFETIME_S = 3;
+const REFRESH_GRACE_S = 2;
+
+const scenario = stage({
+  TRELLIS_AUTH__ACCESS_LIFETIME: `${ACCESS_LIFETIME_S}s`,
+  TRELLIS_AUTH__REFRESH_GRACE: `${REFRESH_GRACE_S}s`,
+});
+
+const ENDED = "your session has ended";
+
+scenario("two tabs whose tokens end at once stay signed in and miss nothing", async (arrive) => {
+  const adas = await arrive();
+  const first = await adas.open();
+  await signUp(first, ada);
+  const bobs = await (await arrive()).open();
+  await signUp(bobs, bob);
+  await startConversation(bobs, [ada]);
+  const second = await adas.open();
+  const said: string[] = [];
+  const rotations = new Set<string>();
+  // Four lives of a token.
+  for (let i = 1; i <= 2 * 4; i += 1) {
+    said.push(`Number ${i}`);
+    await send(bobs, `Number ${i}`);
+    rotations.add(await refreshToken(adas.context));
+    await sleep((ACCESS_LIFETIME_S * 1_000) / 2);
+  }
+  assert.ok(rotations.size >= 3, `the refresh token was replaced ${rotations.size - 1} times`);
+  for (const tab of [first, second]) {
+    await isConnected(tab);
+    await openConversation(tab, bob.name);
+    await shows(tab, said);
+  }
+});
+
+scenario("a stolen old refresh token signs the thief and the family out", async (arrive) => {
+  const victim = await arrive();
+  const page = await victim.open();
+  await signIn(page, ada);
+  const stolen = (await victim.context.cookies()).filter(({ value }) => value !== "");
+  const old = await refreshToken(victim.context);
+  // Used, and past the time in which a lost answer is made good.
+  await eventually(async () => assert.notEqual(await refreshToken(victim.context), old));
+  await sleep((REFRESH_GRACE_S + 1) * 1_000);
+
+  const thief = await arrive();
+  await thief.context.addCookies(stolen);
+  await thief.context.addInitScript(() => localStorage.setItem("trellis.signed-in", "1"));
+  const thiefs = await thief.open();
+  await isSignedOut(thiefs);
+  await page.getByText(ENDED).waitFor();
+  await isSignedOut(page);
+  // The owner comes in again, with a family of their own.
+  await signIn(page, ada);
+});
+
+scenario("a session is ended from elsewhere, one or all", async (arrive) => {
+  const here = await (await arrive()).open();
+  const there = await (await arrive()).open();
+  const elsewhere = await (await arrive()).open();
+  for (const page of [there, elsewhere, here]) await signIn(page, bob);
+  let sessions = await openAccount(here, "Sessions");
+  await eventually(async () => assert.ok((await sessions.getByRole("listitem").count()) >= 3));
+  await sessions.getByText("This one").waitFor();
+  await here.screenshot({ path: artifact("console-sessions.png") });
+
+  // The one used last stands first, after or before this one.
+  const others = sessions.getByRole("listitem").filter({ hasNotText: "This one" });
+  await others.first().getByRole("button", { name: /^Sign out/ }).click();
+  await sessions.getByText("That session is signed out.").waitFor();
+  await eventually(async () => {
+    const counts = await Promise.all([there, elsewhere].map((page) => page.getByText(ENDED).count()));
+    assert.equal(counts.reduce((sum, count) => sum + count, 0), 1);
+  });
+  await sessions.getByRole("button", { name: "Sign out everywhere else" }).click();
+  await sessions.getByText("You are signed out everywhere else.").waitFor();
+  await there.getByText(ENDED).waitFor();
+  await elsewhere.getByText(ENDED).waitFor();
+  await closeDialog(here);
+  await isConnected(here);
+  sessions = await openAccount(here, "Sessions");
+  await eventually(async () => assert.equal(await sessions.getByRole("listitem").count(), 1));
+});
+
+scenario("a new password ends the other sessions, and the old one is worth nothing", async (arrive) => {
+  const here = await (await arrive()).open();
+  const there = await (await arrive()).open();
+  await signUp(here, cleo);
+  await signIn(there, cleo);
+  const security = await openAccount(here, "Security");
+  await security.getByLabel("Current password").fill("not my password");
+  await security.getByLabel("New password").fill("the new password of Cleo");
+  await security.getByRole("button", { name: "Change password" }).click();
+  await security.getByText("That is not your password.").waitFor();
+  await security.getByLabel("Current password").fill(cleo.password);
+  await security.getByRole("button", { name: "Change password" }).click();
+  await security.getByText("Your password is changed.").waitFor();
+  await there.getByText(ENDED).waitFor();
+  await closeDialog(here);
+  await isConnected(here);
+
+  await there.getByLabel("E-mail").fill(cleo.email);
+  await there.getByLabel("Password").fill(cleo.password);
+  await there.getByRole("button", { name: "Sign in" }).click();
+  await there.getByText("do not belong together").waitFor();
+  await signIn(there, { ...cleo, password: "the new password of Cleo" });
+});
+
+scenario("a new name and handle are seen by others", async (arrive) => {
+  const bobs = await (await arrive()).open();
+  await signIn(bobs, bob);
+  const profile = await openAccount(bobs, "Profile");
+  await profile.getByLabel("Handle").fill(ada.handle);
+  await profile.getByRole("button", { name: "Save" }).click();
+  await profile.getByText("Somebody else has this handle").waitFor();
+  await profile.getByLabel("Handle").fill("robert");
+  await profile.getByLabel("Your name").fill("Robert Marsh");
+  await profile.getByRole("button", { name: "Save" }).click();
+  await profile.getByText("Saved.").waitFor();
+  await closeDialog(bobs);
+  await bobs.getByRole("button", { name: /Robert Marsh/ }).waitFor();
+  const adas = await (await arrive()).open();
+  await signIn(adas, ada);
+  await openConversation(adas, "Robert Marsh");
+  await adas.getByText("@robert").waitFor();
+});
+
+scenario("an account is deleted: it is signed out, gone for others, and cannot come back", async (arrive) => {
+  const bobs = await (await arrive()).open();
+  const adas = await (await arrive()).open();
+  await signIn(adas, ada);
+  await openConversation(adas, "Robert Marsh");
+  await signIn(bobs, bob);
+  const security = await openAccount(bobs, "Security");
+  await bobs.screenshot({ path: artifact("console-security.png") });
+  await security.getByLabel("Password", { exact: true }).fill(bob.password);
+  await security.getByRole("button", { name: "Delete my account" }).click();
+  await isSignedOut(bobs);
+  await adas.getByText("Only you").first().waitFor();
+  await bobs.getByLabel("E-mail").fill(bob.email);
+  await bobs.getByLabel("Password").fill(bob.password);
+  await bobs.getByRole("button", { name: "Sign in" }).click();
+  await bobs.getByText("do not belong together").waitFor();
+});
+
+scenario("axe finds nothing to complain of in the account's dialog, in light and in dark", async (arrive) => {
+  for (const colorScheme of ["light", "dark"] as const) {
+    const page = await (await arrive({ colorScheme })).open();
+    await signIn(page, ada);
+    for (const tab of ["Profile", "Sessions", "Security"] as const) {
+      const dialog = await openAccount(page, tab);
+      await dialog.getByText(/^Loading/).waitFor({ state: "detached" });
+      assert.deepEqual(await accessibilityProblems(page), []);
+      await page.screenshot({ path: artifact(`console-account-${tab.toLowerCase()}-${colorScheme}.png`) });
+      await closeDialog(page);
+    }
+  }
+});
+
+/** The session's cookie. No script on the page can read it; the browser's owner can. */
+async function refreshToken(context: BrowserContext): Promise<string> {
+  const cookies = await context.cookies();
+  assert.equal(cookies.length, 1);
+  return cookies[0]?.value ?? "";
+}

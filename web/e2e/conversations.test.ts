@@ -1,0 +1,199 @@
+// What people do in and to conversations: change and erase what they said, see what was read, come and go.
+
+import assert from "node:assert/strict";
+
+import type { Page } from "playwright-core";
+
+import { accessibilityProblems } from "./accessibility.js";
+import {
+  account,
+  choose,
+  closeDialog,
+  composer,
+  confirm,
+  eventually,
+  message,
+  messages,
+  openConversation,
+  openDetails,
+  send,
+  shows,
+  signIn,
+  signUp,
+  startConversation,
+} from "./console.js";
+import { artifact } from "./environment.js";
+import { stage } from "./scenario.js";
+
+const ada = account("Ada Lovelace");
+const bob = account("Bob Marsh");
+const cleo = account("Cleo Hart");
+
+const scenario = stage();
+
+scenario("what is edited and deleted changes for everybody, at once and after a reload", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const bobs = await (await arrive()).open();
+  await signUp(adas, ada);
+  await signUp(bobs, bob);
+  await startConversation(adas, [bob]);
+  await send(adas, "The beans come on Munday");
+  await send(adas, "And the peas never");
+  await openConversation(bobs, ada.name);
+  await shows(bobs, ["The beans come on Munday", "And the peas never"]);
+
+  await composer(adas).fill("half a thought");
+  await choose(adas, "Munday", "Edit");
+  await adas.getByText("Editing a message").waitFor();
+  await composer(adas).fill("The beans come on Monday");
+  await composer(adas).press("Enter");
+  await message(adas, "on Monday").getByText("Edited").waitFor();
+  // What was being written is there again.
+  assert.equal(await composer(adas).inputValue(), "half a thought");
+  await message(bobs, "on Monday").getByText("Edited").waitFor();
+
+  // The arrow key in an empty composer takes the last one, Esc lets go of it.
+  await composer(adas).fill("");
+  await composer(adas).press("ArrowUp");
+  await eventually(async () => assert.equal(await composer(adas).inputValue(), "And the peas never"));
+  await composer(adas).press("Escape");
+  await adas.getByText("Editing a message").waitFor({ state: "hidden" });
+  assert.equal(await composer(adas).inputValue(), "");
+
+  await choose(adas, "And the peas never", "Delete…");
+  await confirm(adas, "Delete");
+  const left = ["The beans come on Monday", "Message deleted"];
+  await shows(adas, left);
+  await shows(bobs, left);
+  // What is Ada's is not Bob's to change.
+  await message(bobs, "on Monday").hover();
+  await message(bobs, "on Monday").getByRole("button", { name: "Message actions" }).click();
+  assert.deepEqual(await bobs.getByRole("menuitem").allTextContents(), ["Copy text"]);
+  await bobs.keyboard.press("Escape");
+
+  await bobs.reload();
+  await shows(bobs, left);
+  await message(bobs, "on Monday").getByText("Edited").waitFor();
+});
+
+scenario("unread counts outlive a reload, and read marks reach the author and the reader's other devices", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const bobs = await (await arrive()).open();
+  const bobsPhone = await (await arrive({ viewport: { width: 360, height: 740 } })).open();
+  await signIn(adas, ada);
+  await signIn(bobs, bob);
+  await signIn(bobsPhone, bob);
+  await openConversation(adas, bob.name);
+  await send(adas, "One");
+  await send(adas, "Two");
+  await bobs.getByLabel("2 unread").waitFor();
+  await bobs.reload();
+  await bobs.getByLabel("2 unread").waitFor();
+  await bobsPhone.getByLabel("2 unread").waitFor();
+  await message(adas, "Two").getByText("Sent").waitFor();
+
+  await openConversation(bobs, ada.name);
+  await message(adas, "Two").getByText("Read").waitFor();
+  await bobsPhone.getByLabel("2 unread").waitFor({ state: "detached" });
+  await bobs.reload();
+  await shows(bobs, ["The beans come on Monday", "Message deleted", "One", "Two"]);
+  assert.equal(await bobs.getByLabel(/unread/).count(), 0);
+});
+
+scenario("a group is named, grows and shrinks, and its owner rules it", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const bobs = await (await arrive()).open();
+  const cleos = await (await arrive()).open();
+  await signIn(adas, ada);
+  await signIn(bobs, bob);
+  await signUp(cleos, cleo);
+  await startConversation(adas, [bob], "Rows of beans");
+  await send(adas, "Before Cleo came");
+  await openConversation(bobs, "Rows of beans");
+  await send(bobs, "Bob was here");
+  await shows(adas, ["Before Cleo came", "Bob was here"]);
+
+  let details = await openDetails(adas);
+  await details.getByLabel("Name").fill("Rows of peas");
+  await details.getByRole("button", { name: "Save the name" }).click();
+  await details.getByText("Saved.").waitFor();
+  await bobs.getByRole("heading", { name: "Rows of peas" }).waitFor();
+
+  await details.getByRole("button", { name: "Add people" }).click();
+  const adding = adas.getByRole("dialog", { name: "Add people" });
+  await adding.getByLabel("Find people by handle").fill(cleo.handle);
+  await adding.getByRole("checkbox", { name: cleo.name }).check();
+  await adding.getByRole("button", { name: "Add", exact: true }).click();
+  await details.getByText("3 members").waitFor();
+  await adas.screenshot({ path: artifact("console-details.png") });
+  await openConversation(cleos, "Rows of peas");
+  await shows(cleos, ["Before Cleo came", "Bob was here"]);
+  // The count is for the owner to see too.
+  await closeDialog(adas);
+  await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
+
+  // Only the owner removes people, and erases what others say.
+  const bobsDetails = await openDetails(bobs);
+  await bobsDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
+  assert.equal(await bobsDetails.getByRole("button", { name: /^Remove/ }).count(), 0);
+  await closeDialog(bobs);
+  await choose(adas, "Bob was here", "Delete…");
+  await confirm(adas, "Delete");
+  await shows(bobs, ["Before Cleo came", "Message deleted"]);
+
+  details = await openDetails(adas);
+  await details.getByRole("button", { name: `Remove ${bob.name}` }).click();
+  await confirm(adas, "Remove");
+  await details.getByText("2 members").waitFor();
+  await closeDialog(adas);
+  await bobs.getByText("There is no such conversation of yours.").waitFor();
+  assert.equal(await bobs.getByRole("link", { name: /Rows of peas/ }).count(), 0);
+
+  // Who leaves hands the conversation over.
+  details = await openDetails(adas);
+  await details.getByRole("button", { name: "Leave…" }).click();
+  await confirm(adas, "Leave");
+  await adas.getByText("Choose a conversation").waitFor();
+  assert.equal(await adas.getByRole("link", { name: /Rows of peas/ }).count(), 0);
+  const cleosDetails = await openDetails(cleos);
+  await cleosDetails.getByText("1 member", { exact: true }).waitFor();
+  await cleosDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
+});
+
+scenario("from a group to a talk of two", async (arrive) => {
+  const adas = await (await arrive()).open();
+  await signIn(adas, ada);
+  await startConversation(adas, [bob, cleo]);
+  const details = await openDetails(adas);
+  await details.getByRole("button", { name: `Message ${bob.name}` }).click();
+  await details.waitFor({ state: "hidden" });
+  // The talk that there was already, not a second one.
+  await eventually(async () => assert.ok((await messages(adas)).includes("The beans come on Monday")));
+});
+
+scenario("axe finds nothing to complain of in menus and details, in light and in dark", async (arrive) => {
+  for (const colorScheme of ["light", "dark"] as const) {
+    const page = await (await arrive({ colorScheme })).open();
+    await signIn(page, ada);
+    await openConversation(page, `^${bob.name} You:`);
+    await checkMenu(page, `console-menu-${colorScheme}.png`);
+    await openDetails(page);
+    assert.deepEqual(await accessibilityProblems(page), []);
+    await page.screenshot({ path: artifact(`console-details-${colorScheme}.png`) });
+    await closeDialog(page);
+  }
+});
+
+/** The keyboard alone reaches a message's menu and comes back. */
+async function checkMenu(page: Page, picture: string): Promise<void> {
+  await eventually(async () => assert.ok((await messages(page)).includes("Two")));
+  await composer(page).focus();
+  await page.keyboard.press("Shift+Tab");
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("Enter");
+  await page.getByRole("menuitem", { name: "Edit" }).and(page.locator(":focus")).waitFor();
+  assert.deepEqual(await accessibilityProblems(page), []);
+  await page.screenshot({ path: artifact(picture) });
+  await page.keyboard.press("Escape");
+  await message(page, "One").getByRole("button", { name: "Message actions" }).and(page.locator(":focus")).waitFor();
+}

@@ -13,6 +13,8 @@ import { required } from "./environment.js";
 
 const READY_WITHIN_MS = 60_000;
 const STOPPED_WITHIN_MS = 30_000;
+/** Marks of what must never be written: the tests' passwords, and what every token of ours begins with. */
+const SECRETS = ["the password of", "the new password of", "not my password", "eyJ"];
 /** Of what the server wrote, so much is shown when a test fails. */
 const SHOWN_CHARACTERS = 12_000;
 
@@ -58,7 +60,7 @@ export class Server {
       },
     });
     const keep = (chunk: Buffer) => {
-      this.#output = (this.#output + chunk.toString()).slice(-SHOWN_CHARACTERS);
+      this.#output += chunk.toString();
     };
     child.stdout?.on("data", keep);
     child.stderr?.on("data", keep);
@@ -82,11 +84,13 @@ export class Server {
     if (outcome === "still running") child.kill("SIGKILL");
     rmSync(this.#dataFolder, { recursive: true, force: true });
     assert.deepEqual(outcome, [0, null], `the server's end after SIGTERM\n${this.output()}`);
+    const leaked = SECRETS.filter((mark) => this.#output.includes(mark));
+    assert.deepEqual(leaked, [], "secrets in what the server wrote");
   }
 
   /** The end of what the server wrote, each line marked as its own. */
   output(): string {
-    return this.#output.replace(/^/gm, "[trellis] ");
+    return this.#output.slice(-SHOWN_CHARACTERS).replace(/^/gm, "[trellis] ");
   }
 
   #running(): ChildProcess {

@@ -19,18 +19,21 @@ const SHOWN_CHARACTERS = 12_000;
 export class Server {
   readonly url: string;
   readonly #port: number;
+  readonly #settings: NodeJS.ProcessEnv;
   readonly #dataFolder = mkdtempSync(join(tmpdir(), "trellis-e2e-"));
   #process: ChildProcess | undefined;
   #output = "";
 
-  private constructor(port: number) {
+  private constructor(port: number, settings: NodeJS.ProcessEnv) {
     this.#port = port;
+    this.#settings = settings;
     // Secure cookies are kept for the name localhost, not for 127.0.0.1.
     this.url = `http://localhost:${port}`;
   }
 
-  static async start(): Promise<Server> {
-    const server = new Server(await freePort());
+  /** With settings beyond the tests' own, by the names of their variables. */
+  static async start(settings: NodeJS.ProcessEnv = {}): Promise<Server> {
+    const server = new Server(await freePort(), settings);
     await server.run();
     return server;
   }
@@ -48,6 +51,7 @@ export class Server {
         TRELLIS_USERS__LISTEN: anywhere,
         TRELLIS_AUTH__LISTEN: anywhere,
         TRELLIS_MESSAGING__LISTEN: anywhere,
+        ...this.#settings,
       },
     });
     const keep = (chunk: Buffer) => {

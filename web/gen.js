@@ -1,5 +1,5 @@
-// Regenerates client/src/gen from the contracts. TRELLIS_PROTO_DIR names their folder when this package was
-// copied away from the repository.
+// Regenerates client/src/gen, and e2e/clients/gen for the tests of other clients, from the contracts.
+// TRELLIS_PROTO_DIR names their folder when this package was copied away from the repository.
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
 
@@ -11,13 +11,21 @@ const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1"];
 const modules = (...paths) => JSON.stringify({ version: "v2", modules: paths });
 const buf = (...args) => execFileSync("node_modules/.bin/buf", args, { stdio: "inherit" });
 
-rmSync("client/src/gen", { recursive: true, force: true });
-buf(
-  "generate",
-  contracts,
-  "--config",
-  modules({ path: ".", excludes: ["third_party"] }, { path: "third_party" }),
-  ...["auth", "users", "messaging"].flatMap((name) => ["--path", `${contracts}/trellis/${name}`]),
-  ...forTheMesh.flatMap((name) => ["--exclude-type", name]),
-);
-buf("generate", ".", "--config", modules({ path: "client/proto" }));
+/** Fills `out` by a template: with the contracts, and with what errors carry. */
+function generate(out, template, ...errors) {
+  rmSync(out, { recursive: true, force: true });
+  buf(
+    "generate",
+    contracts,
+    "--template",
+    template,
+    "--config",
+    modules({ path: ".", excludes: ["third_party"] }, { path: "third_party" }),
+    ...["auth", "users", "messaging"].flatMap((name) => ["--path", `${contracts}/trellis/${name}`]),
+    ...forTheMesh.flatMap((name) => ["--exclude-type", name]),
+  );
+  buf("generate", ".", "--template", template, "--config", modules(...errors.map((path) => ({ path }))));
+}
+
+generate("client/src/gen", "buf.gen.yaml", "client/proto");
+generate("e2e/clients/gen", "e2e/clients/buf.gen.yaml", "client/proto", "e2e/clients/proto");

@@ -28,7 +28,7 @@ Commands:
         Installs what is missing (as root or with sudo; else names the command), starts a private PostgreSQL
         and Redis, and runs all tests: Rust, the Python client, the browser. --only may be repeated.
   ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
-  gen   Rewrites what is generated and committed: web/client/src/gen, web/console/dist,
+  gen   Rewrites what is generated and committed: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
         docs/access.md.
   help  This text.
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Generated and committed, so that building Trellis needs no Node.
-const GENERATED: [&str; 2] = ["client/src/gen", "console/dist"];
+const GENERATED: [&str; 3] = ["client/src/gen", "console/dist", "e2e/clients/gen"];
 /// What npm installs; kept between runs while the lock file is the same.
 const INSTALLED: &str = "node_modules";
 /// What Vite asks for.

@@ -1,0 +1,46 @@
+// Connect-ES with its gRPC-Web transport, as it comes: none of the SDK's layers.
+
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+
+import { reasonOf, violationsOf } from "../../client/src/errors.js";
+import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
+import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
+import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
+import { eventOf, saidOf } from "./messages.js";
+import type { Client } from "./scenario.js";
+
+export function connect(baseUrl: string): Client {
+  const transport = createGrpcWebTransport({ baseUrl });
+  const auth = createClient(AuthService, transport);
+  const users = createClient(UsersService, transport);
+  const messaging = createClient(MessagingService, transport);
+  return {
+    isLive: true,
+    signUp: (request, headers) => auth.signUp(request, { headers }),
+    signIn: (request, headers) => auth.signIn(request, { headers }),
+    listUsers: (request, headers) => users.listUsers(request, { headers }),
+    getUser: (request, headers) => users.getUser(request, { headers }),
+    createConversation: (request, headers) => messaging.createConversation(request, { headers }),
+    sendMessage: async (request, headers) => saidOf((await messaging.sendMessage(request, { headers })).entry),
+    listMessages: async (request, headers) => (await messaging.listMessages(request, { headers })).entries.map(saidOf),
+    async *subscribe(request, headers, { deadlineMs: timeoutMs, signal }) {
+      for await (const event of messaging.subscribe(request, {
+        headers,
+        ...(timeoutMs && { timeoutMs }),
+        ...(signal && { signal }),
+      })) {
+        yield eventOf(event);
+      }
+    },
+    refusal: (error) => {
+      if (!(error instanceof ConnectError)) throw error;
+      return {
+        code: Code[error.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase(),
+        message: error.rawMessage,
+        reason: reasonOf(error),
+        fields: [...violationsOf(error).keys()],
+      };
+    },
+  };
+}

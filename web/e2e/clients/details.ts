@@ -1,0 +1,18 @@
+// The error details in `grpc-status-details-bin`, which neither grpc-web nor protobuf-ts reads itself.
+
+import { base64decode } from "@protobuf-ts/runtime";
+
+import { Any } from "./gen/google/protobuf/any";
+import { BadRequest, ErrorInfo } from "./gen/google/rpc/error_details";
+import { Status } from "./gen/google/rpc/status";
+import type { Refusal } from "./scenario.js";
+
+export function detailsOf(metadata: unknown): Pick<Refusal, "reason" | "fields"> {
+  const { details } = Status.fromBinary(base64decode(typeof metadata === "string" ? metadata : ""));
+  const info = details.find((detail) => Any.contains(detail, ErrorInfo));
+  const request = details.find((detail) => Any.contains(detail, BadRequest));
+  return {
+    reason: info ? Any.unpack(info, ErrorInfo).reason : "",
+    fields: request ? Any.unpack(request, BadRequest).fieldViolations.map(({ field }) => field) : [],
+  };
+}

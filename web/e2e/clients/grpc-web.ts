@@ -1,0 +1,113 @@
+// The official `grpc-web` runtime. Its generator downloads a binary at install, so that the method descriptors are
+// made here, by hand, around the SDK's generated types.
+
+import {
+  create,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import {
+  type ClientReadableStream,
+  GrpcWebClientBase,
+  MethodDescriptor,
+  MethodType,
+  RpcError,
+  StatusCode,
+} from "grpc-web";
+
+import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
+import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
+import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
+import { detailsOf } from "./details";
+import { eventOf, saidOf } from "./messages.js";
+import type { Client, Metadata } from "./scenario.js";
+
+export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
+  const runtime = new GrpcWebClientBase({ format });
+
+  function unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    metadata: Metadata,
+  ): Promise<MessageShape<O>> {
+    const descriptor = describe<I, O>(method, MethodType.UNARY);
+    const message = create(method.input, request);
+    return runtime.unaryCall(baseUrl + descriptor.getName(), message, { ...metadata }, descriptor);
+  }
+
+  return {
+    // In the binary form this runtime reads a stream when it has ended: it asks XMLHttpRequest for an ArrayBuffer,
+    // and that is there at the end only.
+    isLive: format === "text",
+    signUp: (request, metadata) => unary(AuthService.method.signUp, request, metadata),
+    signIn: (request, metadata) => unary(AuthService.method.signIn, request, metadata),
+    listUsers: (request, metadata) => unary(UsersService.method.listUsers, request, metadata),
+    getUser: (request, metadata) => unary(UsersService.method.getUser, request, metadata),
+    createConversation: (request, metadata) => unary(MessagingService.method.createConversation, request, metadata),
+    sendMessage: async (request, metadata) =>
+      saidOf((await unary(MessagingService.method.sendMessage, request, metadata)).entry),
+    listMessages: async (request, metadata) =>
+      (await unary(MessagingService.method.listMessages, request, metadata)).entries.map(saidOf),
+    async *subscribe(request, metadata, { deadlineMs, signal }) {
+      const method = MessagingService.method.subscribe;
+      const descriptor = describe(method, MethodType.SERVER_STREAMING);
+      const stream = runtime.serverStreaming(
+        baseUrl + descriptor.getName(),
+        create(method.input, request),
+        { ...metadata, ...(deadlineMs && { deadline: String(Date.now() + deadlineMs) }) },
+        descriptor,
+      );
+      signal?.addEventListener("abort", () => stream.cancel());
+      for await (const response of read(stream)) yield eventOf(response);
+    },
+    refusal: (error) => {
+      if (!(error instanceof RpcError)) throw error;
+      const [code = ""] = Object.entries(StatusCode).find(([, number]) => number === error.code) ?? [];
+      return { code, message: error.message, ...detailsOf(error.metadata["grpc-status-details-bin"]) };
+    },
+  };
+}
+
+function describe<I extends DescMessage, O extends DescMessage>(
+  { parent, name, input, output }: DescMethodUnary<I, O> | DescMethodServerStreaming<I, O>,
+  kind: string,
+): MethodDescriptor<MessageShape<I>, MessageShape<O>> {
+  // The classes are for generated code to look at; the runtime never does.
+  const noClass = Object as unknown as new () => never;
+  return new MethodDescriptor<MessageShape<I>, MessageShape<O>>(
+    `/${parent.typeName}/${name}`,
+    kind,
+    noClass,
+    noClass,
+    (message: MessageShape<I>) => toBinary(input, message),
+    (bytes: Uint8Array) => fromBinary(output, bytes),
+  );
+}
+
+/** The runtime's callbacks as an iteration. A stream that the client cancels falls silent. */
+async function* read<T>(stream: ClientReadableStream<T>): AsyncGenerator<T> {
+  const steps: (() => IteratorResult<T, undefined>)[] = [];
+  let wake = () => {};
+  const push = (step: () => IteratorResult<T, undefined>) => {
+    steps.push(step);
+    wake();
+  };
+  stream.on("data", (value) => push(() => ({ done: false, value })));
+  stream.on("end", () => push(() => ({ done: true, value: undefined })));
+  stream.on("error", (error) =>
+    push(() => {
+      throw error;
+    }),
+  );
+  for (;;) {
+    const next = steps.shift()?.();
+    if (next?.done) return;
+    if (next) yield next.value;
+    else await new Promise<void>((resolve) => (wake = resolve));
+  }
+}

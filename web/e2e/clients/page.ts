@@ -1,0 +1,20 @@
+// The page that the tests open: runs the scenario with the client that they name.
+
+import { connect } from "./connect";
+import { grpcWeb } from "./grpc-web";
+import { protobufTs } from "./protobuf-ts";
+import { type Client, knock, scenario } from "./scenario";
+import type { ClientName } from "./window";
+
+const clients: Record<ClientName, (gateway: string) => Client> = {
+  "grpc-web, text": (gateway) => grpcWeb(gateway, "text"),
+  "grpc-web, binary": (gateway) => grpcWeb(gateway, "binary"),
+  "Connect-ES": connect,
+  "protobuf-ts, text": (gateway) => protobufTs(gateway, "text"),
+  "protobuf-ts, binary": (gateway) => protobufTs(gateway, "binary"),
+};
+
+window.trellis = {
+  scenario: (name, gateway) => scenario(clients[name](gateway)),
+  knock: (name, gateway) => knock(clients[name](gateway)),
+};

@@ -1,0 +1,59 @@
+// protobuf-ts: its own generated types and clients, on its gRPC-Web transport.
+
+import { type GrpcWebOptions, GrpcWebFetchTransport } from "@protobuf-ts/grpcweb-transport";
+import { RpcError, type RpcOptions } from "@protobuf-ts/runtime-rpc";
+
+import { detailsOf } from "./details";
+import { SignInRequest, SignUpRequest } from "./gen/trellis/auth/v1/auth";
+import { AuthServiceClient } from "./gen/trellis/auth/v1/auth.client";
+import { CreateConversationRequest, type Entry, ListMessagesRequest } from "./gen/trellis/messaging/v1/messaging";
+import { MessagingServiceClient } from "./gen/trellis/messaging/v1/messaging.client";
+import { ListUsersRequest } from "./gen/trellis/users/v1/users";
+import { UsersServiceClient } from "./gen/trellis/users/v1/users.client";
+import type { Client, Metadata, Said } from "./scenario";
+
+export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["format"]>): Client {
+  const transport = new GrpcWebFetchTransport({ baseUrl, format });
+  const auth = new AuthServiceClient(transport);
+  const users = new UsersServiceClient(transport);
+  const messaging = new MessagingServiceClient(transport);
+  return {
+    isLive: true,
+    signUp: (request, metadata) => auth.signUp(SignUpRequest.create(request), meta(metadata)).response,
+    signIn: (request, metadata) => auth.signIn(SignInRequest.create(request), meta(metadata)).response,
+    listUsers: (request, metadata) => users.listUsers(ListUsersRequest.create(request), meta(metadata)).response,
+    getUser: (request, metadata) => users.getUser(request, meta(metadata)).response,
+    createConversation: (request, metadata) =>
+      messaging.createConversation(CreateConversationRequest.create(request), meta(metadata)).response,
+    sendMessage: async (request, metadata) =>
+      saidOf((await messaging.sendMessage(request, meta(metadata)).response).entry),
+    listMessages: async (request, metadata) =>
+      (await messaging.listMessages(ListMessagesRequest.create(request), meta(metadata)).response).entries.map(saidOf),
+    async *subscribe(request, metadata, { deadlineMs: timeout, signal: abort }) {
+      const options = { ...meta(metadata), ...(timeout && { timeout }), ...(abort && { abort }) };
+      for await (const { event } of messaging.subscribe(request, options).responses) {
+        if (event.oneofKind === "caughtUp") yield { kind: "caughtUp" };
+        else if (event.oneofKind === "entry") yield { kind: "said", said: saidOf(event.entry.entry) };
+        else yield { kind: "other" };
+      }
+    },
+    refusal: (error) => {
+      if (!(error instanceof RpcError)) throw error;
+      return {
+        code: error.code,
+        // This runtime hands the message on as it came.
+        message: decodeURIComponent(error.message),
+        ...detailsOf(error.meta["grpc-status-details-bin"]),
+      };
+    },
+  };
+}
+
+function meta(metadata: Metadata): RpcOptions {
+  return { meta: { ...metadata } };
+}
+
+function saidOf(entry: Entry | undefined): Said {
+  if (entry?.body.oneofKind !== "message") throw new Error("no message came");
+  return { seq: Number(entry.seq), text: entry.body.message.text };
+}

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use kit::{config::Span, limiter::Quota};
 use serde::{Deserialize, Serialize};
 
-/// The section `[gateway]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The section `[gateway]`. A reload takes over everything but `listen`, `tls.listen`, `upstream_connections` and
+/// `console`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where callers come in; each `host:port`, on every address that the host has. Secure cookies need a
@@ -15,9 +16,11 @@ pub struct Config {
     /// Origins of pages on other hosts that may call, such as `https://app.example.org`. Others are refused by
     /// their browser; the gateway's own page needs no entry.
     pub cors_origins: Vec<String>,
-    /// How many proxies of your own stand in front: the client's address is taken from `x-forwarded-for` that
-    /// many entries from the right. 0: from the connection.
-    pub proxies: usize,
+    /// Networks of your own proxies, such as `10.0.0.0/8`. The client's address is taken from what they tell
+    /// (`forwarded`, else `x-forwarded-for`); what others tell is their own claim and is not read.
+    pub trusted_proxies: Vec<String>,
+    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
     /// Calls that one caller may make to a method whose contract states no quota, in each
     /// `default_rate_period`.
     pub default_rate_requests: u32,
@@ -27,9 +30,54 @@ pub struct Config {
     pub upstream_connections: usize,
     /// Whether the page is served at `/`.
     pub console: bool,
-    /// Services outside the mesh: full service name → `http://host:port`. They are open to everybody under the
-    /// default quota, and get neither the caller's token nor cookie.
-    pub foreign: BTreeMap<String, String>,
+    /// How often the descriptors of foreign upstreams are read again.
+    pub descriptors_refresh: Span,
+    /// The listener with TLS.
+    pub tls: Tls,
+    /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
+    /// prefix counts. They get neither the caller's token nor cookie.
+    pub foreign: BTreeMap<String, Foreign>,
+}
+
+/// The section `[gateway.tls]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Where callers come in over TLS; each `host:port`. Empty: nowhere.
+    pub listen: Vec<String>,
+    /// A PEM file with the certificate and those that lead to its issuer. Read again when it has changed.
+    pub certificate: String,
+    /// A PEM file with the certificate's private key.
+    pub key: String,
+}
+
+/// A service outside the mesh: `[gateway.foreign."acme.shop"]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Foreign {
+    /// Where it is: `http://host:port` each; calls go to them in turn.
+    pub to: Vec<String>,
+    /// Who may call methods that carry no policy of their own: `deny`, `public` or `signed_in`.
+    pub access: Open,
+    /// Where its descriptors come from: the path of an encoded `google.protobuf.FileDescriptorSet`, or `reflection`.
+    /// Methods that they do not name are closed, policies in them count. Empty: no descriptors, all methods pass.
+    pub descriptors: String,
+    /// Signed-in callers are introduced by a token of 60 seconds with this `aud`, signed by the gateway. Empty: the
+    /// upstream is told nothing of the caller.
+    pub token_audience: String,
+}
+
+/// Who may call a method without a policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Open {
+    /// Nobody.
+    #[default]
+    Deny,
+    /// Anybody.
+    Public,
+    /// Every user.
+    SignedIn,
 }
 
 impl Default for Config {
@@ -37,11 +85,14 @@ impl Default for Config {
         Self {
             listen: vec!["localhost:8080".to_owned()],
             cors_origins: Vec::new(),
-            proxies: 0,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             default_rate_requests: 600,
             default_rate_period: Span(Duration::from_secs(60)),
             upstream_connections: 64,
             console: true,
+            descriptors_refresh: Span(Duration::from_secs(30)),
+            tls: Tls::default(),
             foreign: BTreeMap::new(),
         }
     }

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, ORIGIN, SET_COOKIE, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, SET_COOKIE,
+        TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -44,6 +44,24 @@ pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
 pub(crate) fn hide_identity(headers: &mut HeaderMap) {
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
+}
+
+/// Headers in which proxies tell of a client. The gateway has read them; what it found out is what it hands on.
+const FORWARDING: [HeaderName; 6] = [
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Tells an upstream outside the mesh where the client sits, in the way that most of them know.
+pub(crate) fn tell_client(headers: &mut HeaderMap, client: HeaderValue) {
+    for name in FORWARDING {
+        headers.remove(name);
+    }
+    headers.insert("x-forwarded-for", client);
 }
 
 /// Takes from an answer what belongs to the upstream's connection.

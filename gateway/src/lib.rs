@@ -4,8 +4,10 @@
 //! It is not trusted with identities: the user's own token travels on, and every service verifies it again.
 
 mod body;
+mod client;
 pub mod config;
 mod connection;
+mod foreign;
 mod headers;
 mod origin;
 mod page;
@@ -16,8 +18,9 @@ mod upstream;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use http::{
@@ -31,11 +34,15 @@ use kit::{
     server::{self, Surroundings},
     shutdown::Shutdown,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
+use tonic::service::Routes as Here;
 
 use body::Outgoing;
 pub use config::Config;
+use foreign::{Contract, Foreign};
 use protocol::Spoken;
+use routes::{Contracts, Found, Routes, Sources};
+use upstream::Upstreams;
 
 /// The services that the gateway answers itself.
 const INTROSPECTION: [&str; 3] =
@@ -52,15 +59,30 @@ pub struct Route {
     pub address: String,
 }
 
-/// A gateway, before it is served.
+/// A gateway.
 pub struct Gateway {
     surroundings: Surroundings,
     limiter: Arc<dyn RateLimiter>,
-    routes: routes::Routes,
-    origins: origin::Origins,
     readiness: Readiness,
-    proxies: usize,
     console: bool,
+    mesh: Vec<Route>,
+    here: Here,
+    upstreams: Upstreams,
+    /// The last good descriptors of foreign upstreams. Held while `current` is made anew, so that none is lost.
+    contracts: Mutex<Contracts>,
+    current: RwLock<Arc<Current>>,
+    /// Told after a reload.
+    reloaded: Notify,
+}
+
+/// What a reload changes as a whole; a call keeps what it began with.
+struct Current {
+    config: Config,
+    routes: Routes,
+    origins: origin::Origins,
+    proxies: client::Proxies,
+    foreign: Vec<Foreign>,
+    refresh: Duration,
 }
 
 impl Gateway {
@@ -68,31 +90,78 @@ impl Gateway {
     pub fn new(
         config: &Config,
         surroundings: Surroundings,
-        mesh: &[Route],
+        mesh: Vec<Route>,
         limiter: Arc<dyn RateLimiter>,
         readiness: Readiness,
     ) -> Result<Self, String> {
         let names: Vec<&str> = mesh.iter().map(|route| route.service.as_str()).collect();
         let here = server::introspection(&surroundings, &names, &readiness).map_err(|e| e.to_string())?;
-        let routes = routes::Routes::new(config, &surroundings.limits, &surroundings.policies, mesh, &here)?;
+        let upstreams = Upstreams::new(config.upstream_connections);
+        let mut contracts = Contracts::new();
+        let current = Current::new(config, &surroundings, &mesh, &here, &upstreams, &mut contracts)?;
         Ok(Self {
             limiter,
-            routes,
-            origins: origin::Origins::new(&config.cors_origins)?,
             readiness,
-            proxies: config.proxies,
             console: config.console,
             surroundings,
+            mesh,
+            here,
+            upstreams,
+            contracts: Mutex::new(contracts),
+            current: RwLock::new(Arc::new(current)),
+            reloaded: Notify::new(),
         })
     }
 
     /// Serves on `listeners` until the shutdown's drain is over.
-    pub async fn serve(self, listeners: Vec<TcpListener>, shutdown: Shutdown) -> io::Result<()> {
-        connection::serve(Arc::new(self), listeners, shutdown).await
+    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: Shutdown) -> io::Result<()> {
+        let watching = tokio::spawn(foreign::watch(Arc::clone(&self), shutdown.clone()));
+        let served = connection::serve(self, listeners, shutdown).await;
+        watching.abort();
+        served
+    }
+
+    /// Takes over another configuration, for calls that begin from now on. An error names the key that is wrong,
+    /// and nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<(), String> {
+        let mut contracts = self.lock_contracts();
+        self.rebuild(config, &mut contracts)?;
+        self.reloaded.notify_one();
+        Ok(())
+    }
+
+    /// Takes note of an upstream's descriptors.
+    fn learn(&self, prefix: &Arc<str>, contract: Contract) {
+        let mut contracts = self.lock_contracts();
+        if contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
+            return;
+        }
+        contracts.insert(Arc::clone(prefix), Arc::new(contract));
+        let config = self.current().config.clone();
+        match self.rebuild(&config, &mut contracts) {
+            Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
+            // A file of descriptors may have become unreadable since.
+            Err(error) => tracing::warn!(upstream = %prefix, error, "the routes stay as they were"),
+        }
+    }
+
+    fn rebuild(&self, config: &Config, contracts: &mut Contracts) -> Result<(), String> {
+        let current = Current::new(config, &self.surroundings, &self.mesh, &self.here, &self.upstreams, contracts)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        Ok(())
+    }
+
+    fn lock_contracts(&self) -> std::sync::MutexGuard<'_, Contracts> {
+        self.contracts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Answers one request of any kind.
     async fn answer(&self, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Outgoing> {
+        let current = self.current();
         let origin = request.headers().get(ORIGIN).cloned();
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 tells the host in the URI; what compares origins looks into the header.
@@ -101,28 +170,29 @@ impl Gateway {
             }
         }
         if request.method() == Method::OPTIONS && origin.is_some() {
-            return self.origins.preflight(request.headers());
+            return current.origins.preflight(request.headers());
         }
         let mut response = match Spoken::of(request.headers()) {
             Some(spoken) if request.method() == Method::POST => {
-                let client = self.client(peer, &request);
-                rpc::answer(self, client, spoken, request).await
+                let client = current.proxies.client(peer.ip(), request.headers());
+                rpc::answer(self, &current, client, spoken, request).await
             }
-            _ => return self.browse(&request),
+            _ => return self.browse(&current, &request),
         };
-        self.origins.mark(origin, &mut response);
+        current.origins.mark(origin, &mut response);
         response
     }
 
     /// Answers what is no call: probes, keys, the page.
-    fn browse(&self, request: &Request<Incoming>) -> Response<Outgoing> {
+    fn browse(&self, current: &Current, request: &Request<Incoming>) -> Response<Outgoing> {
         let path = request.uri().path();
         match path {
             "/livez" => page::plain(StatusCode::OK, "ok\n"),
             "/readyz" if self.readiness.is_ready() => page::plain(StatusCode::OK, "ready\n"),
             "/readyz" => page::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            "/.well-known/jwks.json" => self.jwks(),
-            _ if request.method() == Method::POST && self.routes.find(path).is_some() => {
+            "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
+            "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
+            _ if request.method() == Method::POST && !matches!(current.routes.find(path), Found::Nothing) => {
                 let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
                 page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
             }
@@ -130,31 +200,57 @@ impl Gateway {
             _ => page::plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
         }
     }
+}
 
-    fn jwks(&self) -> Response<Outgoing> {
-        let keys = serde_json::json!({ "keys": self.surroundings.keys.jwks() });
-        let mut response = Response::new(Outgoing::full(keys.to_string()));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        response
-    }
+/// Public keys (RFC 7517).
+fn key_set(keys: &impl serde::Serialize) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::full(serde_json::json!({ "keys": keys }).to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
+}
 
-    /// The caller's address: of the connection, or as the operator's own proxies tell it. Entries further left
-    /// are the caller's own claims.
-    fn client(&self, peer: SocketAddr, request: &Request<Incoming>) -> IpAddr {
-        let told = || {
-            let entries: Vec<&str> = request
-                .headers()
-                .get_all("x-forwarded-for")
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|value| value.split(','))
-                .map(str::trim)
-                .collect();
-            entries.len().checked_sub(self.proxies).and_then(|at| entries.get(at)?.parse().ok())
+impl Current {
+    /// Everything that a configuration says, or which key of it is wrong. Files of descriptors are read, and what is
+    /// known of upstreams that are gone is dropped from `contracts`.
+    fn new(
+        config: &Config,
+        surroundings: &Surroundings,
+        mesh: &[Route],
+        here: &Here,
+        upstreams: &Upstreams,
+        contracts: &mut Contracts,
+    ) -> Result<Self, String> {
+        let limits = &surroundings.limits;
+        let foreign = config.foreign.iter();
+        let foreign = foreign.map(|(prefix, of)| Foreign::new(prefix, of, upstreams, limits, &surroundings.identity));
+        let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
+        let mut known: Contracts = contracts
+            .iter()
+            .filter(|(prefix, _)| foreign.iter().any(|f| f.prefix == **prefix))
+            .map(clone_pair)
+            .collect();
+        for foreign in &foreign {
+            if let Some(contract) = foreign.read_file() {
+                known.insert(Arc::clone(&foreign.prefix), Arc::new(contract?));
+            }
+        }
+        let policies = &surroundings.policies;
+        let sources = Sources { limits, policies, mesh, here, upstreams, foreign: &foreign, contracts: &known };
+        let current = Self {
+            routes: Routes::new(config, &sources)?,
+            origins: origin::Origins::new(&config.cors_origins)?,
+            proxies: client::Proxies::new(&config.trusted_proxies)?,
+            refresh: config.descriptors_refresh.0,
+            config: config.clone(),
+            foreign,
         };
-        let address = if self.proxies == 0 { None } else { told() };
-        address.unwrap_or(peer.ip()).to_canonical()
+        *contracts = known;
+        Ok(current)
     }
+}
+
+fn clone_pair((prefix, contract): (&Arc<str>, &Arc<Contract>)) -> (Arc<str>, Arc<Contract>) {
+    (Arc::clone(prefix), Arc::clone(contract))
 }

@@ -3,12 +3,18 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
+    identity::CallerTokens,
     limiter::Quota,
+    limits::Limits,
     policy::{Access, Policy, Table},
 };
 use tonic::service::Routes as Here;
 
-use crate::{Config, Route, upstream::Upstream};
+use crate::{
+    Config, Route,
+    foreign::{Contract, Foreign, Source},
+    upstream::{Cluster, Upstreams},
+};
 
 /// Where a call is answered.
 #[derive(Clone)]
@@ -16,18 +22,26 @@ pub(crate) enum Target {
     /// By a service of the mesh.
     Mesh {
         /// Where.
-        upstream: Arc<Upstream>,
+        cluster: Arc<Cluster>,
         /// The name that service tokens are made out to.
         callee: Arc<str>,
     },
     /// By a stranger.
-    Foreign(Arc<Upstream>),
+    Foreign {
+        /// Where.
+        cluster: Arc<Cluster>,
+        /// What it is told of the caller.
+        tokens: Option<Arc<CallerTokens>>,
+    },
     /// By the gateway itself.
     Here(Here),
 }
 
 /// What the gateway knows of a method.
 pub(crate) struct Method {
+    /// What it is counted and measured as: its path or, where nobody has declared it, its upstream's prefix. A
+    /// made-up name makes neither a time series nor a quota of its own.
+    pub(crate) label: Arc<str>,
     pub(crate) target: Target,
     pub(crate) access: Access,
     pub(crate) quota: Quota,
@@ -39,77 +53,183 @@ pub(crate) struct Method {
     pub(crate) reads_session_cookie: bool,
 }
 
+/// What a path leads to.
+pub(crate) enum Found<'a> {
+    Method(&'a Method),
+    /// A service that the configuration opens to nobody.
+    Closed,
+    /// An upstream whose descriptors were never read.
+    Unread,
+    Nothing,
+}
+
+/// What is under a prefix of service names besides the declared methods.
+enum Rest {
+    /// Everything is this method.
+    Open(Method),
+    Closed,
+    Unread,
+    Nothing,
+}
+
 /// The table. A path that it does not know leads nowhere.
 pub(crate) struct Routes {
-    /// By path: the methods that a contract with policies declares.
+    /// By path: the methods that a contract declares.
     methods: HashMap<String, Method>,
-    /// By service: those whose contract the gateway does not know.
-    services: HashMap<String, Method>,
+    /// By the longest prefix of the service's name that ends at a dot.
+    rest: HashMap<String, Rest>,
+}
+
+/// What is known of upstreams, by prefix.
+pub(crate) type Contracts = HashMap<Arc<str>, Arc<Contract>>;
+
+/// What routes are made from besides the configuration.
+pub(crate) struct Sources<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) policies: &'a Table,
+    pub(crate) mesh: &'a [Route],
+    pub(crate) here: &'a Here,
+    pub(crate) upstreams: &'a Upstreams,
+    pub(crate) foreign: &'a [Foreign],
+    pub(crate) contracts: &'a Contracts,
 }
 
 impl Routes {
     /// The routes to the mesh, to foreign upstreams, and to what the gateway answers itself.
-    pub(crate) fn new(
-        config: &Config,
-        limits: &kit::limits::Limits,
-        policies: &Table,
-        mesh: &[Route],
-        here: &Here,
-    ) -> Result<Self, String> {
-        let connect = |key: &str, address: &str| {
-            let upstream = Upstream::new(address, config.upstream_connections, limits);
-            upstream.map(Arc::new).map_err(|e| format!("{key}: {e}"))
-        };
-        let mut routes = Self { methods: HashMap::new(), services: HashMap::new() };
-        let open = |target| Method {
-            target,
-            access: Access::Public,
-            quota: config.default_quota(),
-            cost: 1,
-            by_address: true,
-            deadline: None,
-            reads_session_cookie: false,
-        };
-        for Route { service, peer, address } in mesh {
-            let upstream = connect(&format!("peers.{peer}"), address)?;
-            let callee: Arc<str> = peer.as_str().into();
-            let prefix = format!("/{service}/");
-            for (path, policy) in policies.iter().filter(|(path, _)| path.starts_with(&prefix)) {
-                // Internal methods have no way in from outside.
-                if !matches!(policy.access, Access::Internal { .. }) {
-                    let target = Target::Mesh { upstream: Arc::clone(&upstream), callee: Arc::clone(&callee) };
-                    routes.methods.insert(path.to_owned(), method(policy, target, config, limits.deadline.0));
-                }
+    pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
+        let mut routes = Self { methods: HashMap::new(), rest: HashMap::new() };
+        for route in sources.mesh {
+            routes.add_mesh(route, config, sources)?;
+        }
+        for foreign in sources.foreign {
+            routes.rest.insert(foreign.prefix.to_string(), rest(foreign, config, sources));
+        }
+        for foreign in sources.foreign {
+            if let Some(contract) = sources.contracts.get(&foreign.prefix) {
+                routes.add_declared(foreign, contract, config, sources);
             }
         }
-        for (service, address) in &config.foreign {
-            let target = Target::Foreign(connect(&format!("gateway.foreign.{service}"), address)?);
-            routes.services.insert(service.clone(), open(target));
-        }
         for service in crate::INTROSPECTION {
-            routes.services.insert(service.to_owned(), open(Target::Here(here.clone())));
+            let target = Target::Here(sources.here.clone());
+            routes.rest.insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config)));
         }
         Ok(routes)
     }
 
-    /// The method at a path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Method> {
-        self.methods.get(path).or_else(|| {
-            let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-            self.services.get(service).filter(|_| !method.is_empty() && !method.contains('/'))
-        })
+    fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
+        let Route { service, peer, address } = route;
+        let cluster = sources.upstreams.cluster(std::slice::from_ref(address), sources.limits);
+        let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
+        let callee: Arc<str> = peer.as_str().into();
+        let prefix = format!("/{service}/");
+        for (path, policy) in sources.policies.iter().filter(|(path, _)| path.starts_with(&prefix)) {
+            // Internal methods have no way in from outside.
+            if !matches!(policy.access, Access::Internal { .. }) {
+                let target = Target::Mesh { cluster: Arc::clone(&cluster), callee: Arc::clone(&callee) };
+                self.methods.insert(path.to_owned(), declared(path, policy, target, config, sources.limits));
+            }
+        }
+        Ok(())
+    }
+
+    /// The methods that an upstream's descriptors name, each under its own policy or the configured default.
+    fn add_declared(&mut self, foreign: &Foreign, contract: &Contract, config: &Config, sources: &Sources<'_>) {
+        for method in &contract.methods {
+            // A longer prefix may have given the service to somebody else.
+            let owner = service_of(&method.path).and_then(|service| self.longest(service));
+            if owner.is_none_or(|prefix| prefix != &*foreign.prefix) {
+                continue;
+            }
+            let target = foreign_target(foreign);
+            let known = match (&method.policy, &foreign.open) {
+                (Some(Policy { access: Access::Internal { .. }, .. }), _) | (None, None) => continue,
+                (Some(policy), _) => {
+                    let known = declared(&method.path, policy, target, config, sources.limits);
+                    // The session's cookie is auth's own.
+                    Method { reads_session_cookie: false, ..known }
+                }
+                (None, Some(access)) => {
+                    let known = undeclared(&method.path, target, access.clone(), config);
+                    Method { deadline: (!method.streams).then_some(sources.limits.deadline.0), ..known }
+                }
+            };
+            self.methods.insert(method.path.clone(), known);
+        }
+    }
+
+    /// What is at a path.
+    pub(crate) fn find(&self, path: &str) -> Found<'_> {
+        if let Some(method) = self.methods.get(path) {
+            return Found::Method(method);
+        }
+        let rest = service_of(path).and_then(|service| self.longest(service)).and_then(|prefix| self.rest.get(prefix));
+        match rest {
+            Some(Rest::Open(method)) => Found::Method(method),
+            Some(Rest::Closed) => Found::Closed,
+            Some(Rest::Unread) => Found::Unread,
+            Some(Rest::Nothing) | None => Found::Nothing,
+        }
+    }
+
+    /// The longest known prefix of a service's name.
+    fn longest<'a>(&self, service: &'a str) -> Option<&'a str> {
+        let mut prefix = service;
+        loop {
+            if self.rest.contains_key(prefix) {
+                return Some(prefix);
+            }
+            prefix = prefix.rsplit_once('.')?.0;
+        }
     }
 }
 
-fn method(policy: &Policy, target: Target, config: &Config, default_deadline: Duration) -> Method {
+/// The service of a well-formed path: `/package.Service/Method`.
+fn service_of(path: &str) -> Option<&str> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    (!method.is_empty() && !method.contains('/')).then_some(service)
+}
+
+/// What becomes of paths that no descriptor names.
+fn rest(foreign: &Foreign, config: &Config, sources: &Sources<'_>) -> Rest {
+    match (&foreign.source, sources.contracts.contains_key(&foreign.prefix), &foreign.open) {
+        (Source::None, _, Some(access)) => {
+            Rest::Open(undeclared(&foreign.prefix, foreign_target(foreign), access.clone(), config))
+        }
+        (Source::None, _, None) => Rest::Closed,
+        (_, false, _) => Rest::Unread,
+        (_, true, Some(_)) => Rest::Nothing,
+        (_, true, None) => Rest::Closed,
+    }
+}
+
+fn foreign_target(foreign: &Foreign) -> Target {
+    Target::Foreign { cluster: Arc::clone(&foreign.cluster), tokens: foreign.tokens.clone() }
+}
+
+/// A method without a policy of its own.
+fn undeclared(label: &str, target: Target, access: Access, config: &Config) -> Method {
+    Method {
+        label: label.into(),
+        target,
+        by_address: access == Access::Public,
+        access,
+        quota: config.default_quota(),
+        cost: 1,
+        deadline: None,
+        reads_session_cookie: false,
+    }
+}
+
+fn declared(path: &str, policy: &Policy, target: Target, config: &Config, limits: &Limits) -> Method {
     let rate = policy.rate_limit.as_ref();
     Method {
+        label: path.into(),
         target,
         access: policy.access.clone(),
         quota: rate.map_or_else(|| config.default_quota(), |rate| rate.quota),
         cost: rate.map_or(1, |rate| rate.cost),
         by_address: rate.is_some_and(|rate| rate.by_address),
-        deadline: policy.deadline.or((!policy.streams).then_some(default_deadline)),
+        deadline: policy.deadline.or((!policy.streams).then_some(limits.deadline.0)),
         reads_session_cookie: policy.reads_session_cookie,
     }
 }

@@ -1,8 +1,11 @@
 //! A call on its way through. Nothing in a message is looked at.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, header::COOKIE};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, COOKIE},
+};
 use hyper::body::Incoming;
 use kit::{
     access::{self, Proof},
@@ -13,17 +16,18 @@ use kit::{
     server::parse_timeout,
     trace::{self, TraceContext},
 };
+use metrics::SharedString;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use crate::{
-    Gateway,
+    Current, Gateway,
     body::{Answer, Broken, Outgoing, Request as Body, Source},
     headers,
     protocol::{Protocol, Spoken},
-    routes::{Method, Target},
+    routes::{Found, Method, Target},
     upstream::Failure,
 };
 
@@ -33,27 +37,30 @@ const SECONDS: &str = "gateway_call_duration_seconds";
 /// Answers a call in the caller's protocol, whatever comes of it.
 pub(crate) async fn answer(
     gateway: &Gateway,
+    current: &Current,
     client: IpAddr,
     spoken: Spoken,
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
-    let path = request.uri().path();
+    let found = current.routes.find(request.uri().path());
     // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
-    let known = gateway.routes.find(path);
-    let label = if known.is_some() { path.to_owned() } else { "unknown".to_owned() };
+    let label = match &found {
+        Found::Method(method) => SharedString::from_shared(Arc::clone(&method.label)),
+        _ => SharedString::const_str("unknown"),
+    };
     let span = tracing::info_span!(
         "call",
         otel.kind = "server",
-        otel.name = label,
+        otel.name = &*label,
         rpc.system.name = "grpc",
-        rpc.method = label,
+        rpc.method = &*label,
         rpc.response.status_code = tracing::field::Empty,
     );
     let trace = trace::begin(&span, request.headers());
     let mut call = Call::begin(SECONDS, label, span.clone(), trace);
     call.address = Some(client);
-    call.quiet = known.is_some_and(|method| matches!(method.target, Target::Here(_)));
-    let steps = forward(gateway, known, client, &spoken, request, trace, &mut call);
+    call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
+    let steps = forward(gateway, current, found, client, &spoken, request, trace, &mut call);
     match steps.instrument(span).await {
         Ok(head) => translate(head, &spoken, call),
         Err(status) => refuse(&status, &spoken, &mut call),
@@ -63,7 +70,8 @@ pub(crate) async fn answer(
 /// The steps of a call, in their order.
 async fn forward(
     gateway: &Gateway,
-    method: Option<&Method>,
+    current: &Current,
+    found: Found<'_>,
     client: IpAddr,
     spoken: &Spoken,
     mut request: Request<Incoming>,
@@ -71,20 +79,19 @@ async fn forward(
     call: &mut Call,
 ) -> Result<Head, Status> {
     // What is it? A protocol that cannot answer properly is refused before anything is done.
-    let method =
-        method.ok_or_else(|| error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))?;
+    let method = known(found)?;
     if !spoken.fits(request.version()) {
         let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
         return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
     }
     // The cookie goes to methods that read it, and never on behalf of a stranger's page.
-    keep_cookie(gateway, method, &mut request)?;
+    keep_cookie(current, method, &mut request)?;
     // Who is calling, and may they? The service asks again.
     let proof = access::authenticate(request.headers(), &gateway.surroundings.keys, None).await;
     call.user = proof.caller.user.as_ref().map(|user| user.id);
     access::authorise(&method.access, &proof)?;
     // How often? Before anything is sent, after the identity that is counted by.
-    admit(gateway, method, client, &proof, request.uri().path()).await?;
+    admit(gateway, method, client, &proof).await?;
     // How long? Waiting for a connection counts.
     let deadline = deadline(method, &request);
     // Only what belongs to the call travels on.
@@ -94,14 +101,26 @@ async fn forward(
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
         request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
     }
-    let sending = send(gateway, method, client, spoken.protocol, deadline, request);
+    let sending = send(gateway, method, client, &proof, spoken.protocol, deadline, request);
     match deadline {
         Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
         None => sending.await,
     }
 }
 
-fn keep_cookie(gateway: &Gateway, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
+fn known(found: Found<'_>) -> Result<&Method, Status> {
+    match found {
+        Found::Method(method) => Ok(method),
+        Found::Closed => {
+            let message = "the gateway's configuration opens this method to nobody (gateway.foreign)";
+            Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
+        }
+        Found::Unread => Err(error::unavailable("the description of the service")),
+        Found::Nothing => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
+    }
+}
+
+fn keep_cookie(current: &Current, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
     if !request.headers().contains_key(COOKIE) {
         return Ok(());
     }
@@ -109,22 +128,23 @@ fn keep_cookie(gateway: &Gateway, method: &Method, request: &mut Request<Incomin
         request.headers_mut().remove(COOKIE);
         return Ok(());
     }
-    if gateway.origins.may_use_cookie(request.headers()) {
+    if current.origins.may_use_cookie(request.headers()) {
         return Ok(());
     }
     let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
     Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
 }
 
-async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof, path: &str) -> Result<(), Status> {
+async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof) -> Result<(), Status> {
+    let label = &method.label;
     let key = match &proof.caller.user {
-        Some(user) if !method.by_address => format!("{path} {}", user.id),
-        _ => format!("{path} {}", address_key(client)),
+        Some(user) if !method.by_address => format!("{label} {}", user.id),
+        _ => format!("{label} {}", address_key(client)),
     };
     match gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
         Decision::Admitted => Ok(()),
         Decision::Refused { retry_after } => {
-            metrics::counter!("gateway_calls_limited_total", "rpc_method" => path.to_owned()).increment(1);
+            metrics::counter!("gateway_calls_limited_total", "rpc_method" => Arc::clone(label)).increment(1);
             let message = "too many calls of this method; wait as retry-after says";
             Err(error::exhausted("RATE_LIMITED", message, retry_after))
         }
@@ -148,19 +168,24 @@ async fn send(
     gateway: &Gateway,
     method: &Method,
     client: IpAddr,
+    proof: &Proof,
     protocol: Protocol,
     deadline: Option<Instant>,
     mut request: Request<Incoming>,
 ) -> Result<Head, Status> {
     let broken = Broken::default();
-    let upstream = match &method.target {
-        Target::Mesh { upstream, callee } => {
+    let cluster = match &method.target {
+        Target::Mesh { cluster, callee } => {
             introduce(gateway, callee, client, request.headers_mut());
-            upstream
+            cluster
         }
-        Target::Foreign(upstream) => {
+        Target::Foreign { cluster, tokens } => {
             headers::hide_identity(request.headers_mut());
-            upstream
+            headers::tell_client(request.headers_mut(), header(&client.to_string()));
+            if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
+                request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
+            }
+            cluster
         }
         Target::Here(here) => {
             let request = request.map(|body| incoming(body, protocol, &broken));
@@ -169,13 +194,11 @@ async fn send(
             return Ok(Head { parts, source: Source::Here(body), deadline, is_foreign: false });
         }
     };
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = upstream.uri(path).map_err(|e| error::internal(&e))?;
     *request.version_mut() = http::Version::HTTP_2;
-    let sent = upstream.send(request.map(|body| incoming(body, protocol, &broken))).await;
+    let sent = cluster.send(request.map(|body| incoming(body, protocol, &broken))).await;
     let (response, place) = sent.map_err(|failure| failed(&failure, &broken))?;
     let (parts, body) = response.into_parts();
-    let is_foreign = matches!(method.target, Target::Foreign(_));
+    let is_foreign = matches!(method.target, Target::Foreign { .. });
     Ok(Head { parts, source: Source::Remote(body, place), deadline, is_foreign })
 }
 

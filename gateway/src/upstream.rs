@@ -2,15 +2,16 @@
 //! opened when all are full.
 
 use std::{
+    collections::HashMap,
     fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use http::uri::{Authority, Scheme, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
@@ -30,8 +31,93 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// streams, so that a reader who stops cannot stop the others.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
+/// How long after a failed attempt to connect other addresses come first.
+const REST: Duration = Duration::from_secs(1);
 /// How many connections a call may find gone before it gives up.
-const TRIES: u32 = 3;
+const TRIES: usize = 3;
+
+/// All upstreams by address: a reload keeps the connections of those that stay.
+pub(crate) struct Upstreams {
+    most_connections: usize,
+    known: Mutex<HashMap<String, Weak<Upstream>>>,
+}
+
+impl Upstreams {
+    /// Each upstream has at most so many connections.
+    pub(crate) fn new(most_connections: usize) -> Self {
+        Self { most_connections, known: Mutex::default() }
+    }
+
+    /// The servers at `addresses` (`http://host:port`), any of which can answer a call.
+    pub(crate) fn cluster(&self, addresses: &[String], limits: &Limits) -> Result<Arc<Cluster>, String> {
+        let members = addresses.iter().map(|address| self.get(address, limits)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Cluster { members, turn: AtomicUsize::new(0) }))
+    }
+
+    fn get(&self, address: &str, limits: &Limits) -> Result<Arc<Upstream>, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upstream) = known.get(address).and_then(Weak::upgrade) {
+            return Ok(upstream);
+        }
+        let upstream = Arc::new(Upstream::new(address, self.most_connections, limits)?);
+        known.retain(|_, upstream| upstream.strong_count() > 0);
+        known.insert(address.to_owned(), Arc::downgrade(&upstream));
+        Ok(upstream)
+    }
+}
+
+/// Servers that answer the same methods, in turn.
+pub(crate) struct Cluster {
+    members: Vec<Arc<Upstream>>,
+    turn: AtomicUsize,
+}
+
+impl Cluster {
+    /// Sends the request to the member whose turn it is. Where it cannot be reached the next one gets it; a
+    /// connection that turns out to be gone before anything was sent on it costs another try, not the call.
+    pub(crate) async fn send(
+        &self,
+        mut request: http::Request<Request>,
+    ) -> Result<(http::Response<Incoming>, Place), Failure> {
+        let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        for _ in 0..TRIES {
+            let (member, place) = self.place().await?;
+            *request.uri_mut() = member.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
+            match place.0.sender.clone().try_send_request(request).await {
+                Ok(response) => return Ok((response, place)),
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(returned) => {
+                        member.forget(&place.0);
+                        request = returned;
+                    }
+                    None => return Err(Failure::Broken(unsent.into_error())),
+                },
+            }
+        }
+        Err(Failure::Unreachable("connections end as soon as they are made".to_owned()))
+    }
+
+    /// A place at the next member that has one; those that just failed come last.
+    async fn place(&self) -> Result<(&Upstream, Place), Failure> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn =
+            || (0..self.members.len()).filter_map(|i| self.members.get((turn.wrapping_add(i)) % self.members.len()));
+        let (resting, others): (Vec<_>, Vec<_>) = in_turn().partition(|member| member.is_resting());
+        let mut failure = Failure::Full;
+        for member in others.into_iter().chain(resting) {
+            match member.place().await {
+                Ok(place) => return Ok((member, place)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The members' addresses, as they were configured.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = String> {
+        self.members.iter().map(|member| format!("{}://{}", Scheme::HTTP, member.authority))
+    }
+}
 
 /// A server behind the gateway.
 pub(crate) struct Upstream {
@@ -39,8 +125,10 @@ pub(crate) struct Upstream {
     most_connections: usize,
     limits: Limits,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Held by the one that connects; when the last attempt failed.
-    connecting: tokio::sync::Mutex<Option<Instant>>,
+    /// Held by the one that connects.
+    connecting: tokio::sync::Mutex<()>,
+    /// When the last attempt to connect failed.
+    failed: Mutex<Option<Instant>>,
 }
 
 struct Connection {
@@ -80,7 +168,7 @@ impl fmt::Display for Failure {
 
 impl Upstream {
     /// The upstream at `address` (`http://host:port`). Connects when it is first used.
-    pub(crate) fn new(address: &str, most_connections: usize, limits: &Limits) -> Result<Self, String> {
+    fn new(address: &str, most_connections: usize, limits: &Limits) -> Result<Self, String> {
         let bad = || format!("{address:?} is no address such as http://host:port");
         let uri: Uri = address.parse().map_err(|_| bad())?;
         let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
@@ -91,34 +179,18 @@ impl Upstream {
             limits: limits.clone(),
             connections: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
     /// The URI that a request to this upstream carries.
-    pub(crate) fn uri(&self, path: &str) -> Result<Uri, http::Error> {
+    fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path).build()
     }
 
-    /// Sends the request. A connection that turns out to be gone before anything was sent on it costs another
-    /// try, not the call.
-    pub(crate) async fn send(
-        &self,
-        mut request: http::Request<Request>,
-    ) -> Result<(http::Response<Incoming>, Place), Failure> {
-        for _ in 0..TRIES {
-            let place = self.place().await?;
-            match place.0.sender.clone().try_send_request(request).await {
-                Ok(response) => return Ok((response, place)),
-                Err(mut unsent) => match unsent.take_message() {
-                    Some(returned) => {
-                        self.forget(&place.0);
-                        request = returned;
-                    }
-                    None => return Err(Failure::Broken(unsent.into_error())),
-                },
-            }
-        }
-        Err(Failure::Unreachable("connections end as soon as they are made".to_owned()))
+    /// The last attempt to connect failed just now.
+    fn is_resting(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < REST)
     }
 
     async fn place(&self) -> Result<Place, Failure> {
@@ -126,11 +198,12 @@ impl Upstream {
         if let Some(place) = self.pick() {
             return Ok(place);
         }
-        let mut failed = self.connecting.lock().await;
+        let _turn = self.connecting.lock().await;
         // Others waited for the same connection: they share it, or its failure.
         if let Some(place) = self.pick() {
             return Ok(place);
         }
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.is_some_and(|at| at >= asked) {
             return Err(Failure::Unreachable("the attempt before failed".to_owned()));
         }
@@ -143,7 +216,7 @@ impl Upstream {
                 self.pick().ok_or(Failure::Full)
             }
             Err(error) => {
-                *failed = Some(Instant::now());
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 Err(Failure::Unreachable(error.to_string()))
             }
         }

@@ -23,15 +23,14 @@ SERVICES = {
 }
 
 
-def _compile():
-    root = REPOSITORY / "proto"
-    files = sorted(str(path) for path in (root / "trellis").rglob("*.proto"))
+def compile_files(roots, files):
+    """A descriptor pool with `files`, which may import from `roots`."""
     standard = importlib.resources.files("grpc_tools") / "_proto"
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "descriptors.bin"
-        places = [f"-I{place}" for place in (root, root / "third_party", standard)]
+        places = [f"-I{place}" for place in (*roots, standard)]
         if protoc.main(["protoc", *places, f"--descriptor_set_out={out}", "--include_imports", *files]) != 0:
-            raise SystemExit("protoc refused the contracts")
+            raise SystemExit(f"protoc refused {' '.join(files)}")
         descriptors = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in descriptors.file:
@@ -39,11 +38,21 @@ def _compile():
     return pool
 
 
-POOL = _compile()
+def message_class_of(pool, full_name):
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
+
+
+def _contracts():
+    root = REPOSITORY / "proto"
+    files = sorted(str(path) for path in (root / "trellis").rglob("*.proto"))
+    return compile_files([root, root / "third_party"], files)
+
+
+POOL = _contracts()
 
 
 def message_class(full_name):
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(full_name))
+    return message_class_of(POOL, full_name)
 
 
 def methods():

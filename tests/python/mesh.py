@@ -34,13 +34,21 @@ def free_ports(count):
 
 
 class Mesh:
-    """`trellis` without arguments; `address["gateway"]` and so on are `host:port`."""
+    """`trellis` without arguments; `address["gateway"]` and so on are `host:port`. `configuration` is TOML."""
 
-    def __init__(self):
+    def __init__(self, configuration=""):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trellis-mesh-"))
         self.address = {part: f"127.0.0.1:{port}" for part, port in zip(PARTS, free_ports(len(PARTS)))}
         self.log = self.folder / "log"
         self.process = None
+        self.file = self.folder / "trellis.toml"
+        self.file.write_text(configuration)
+
+    def configure(self, configuration):
+        """Another configuration, in one step: who reads the file sees the old one or the new one."""
+        new = self.folder / "trellis.toml.new"
+        new.write_text(configuration)
+        new.replace(self.file)
 
     def __enter__(self):
         try:
@@ -61,7 +69,7 @@ class Mesh:
         listens = {f"TRELLIS_{part.upper()}__LISTEN": address for part, address in self.address.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BINARY],
+                [BINARY, "--config", str(self.file)],
                 cwd=self.folder,
                 env=inherited | listens | {"XDG_DATA_HOME": str(self.folder / "data"), "HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,

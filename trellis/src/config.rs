@@ -92,8 +92,7 @@ impl Default for Peers {
 impl Config {
     /// Reads it from the file, the environment and the flags.
     pub(crate) fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
-        let named = variable(FILE_VARIABLE).map(PathBuf::from);
-        let config: Self = config::load(file.or(named.as_deref()), flags).map_err(|e| e.to_string())?;
+        let config: Self = config::load(self::file(file).as_deref(), flags).map_err(|e| e.to_string())?;
         config.check()?;
         Ok(config)
     }
@@ -129,6 +128,11 @@ impl Config {
         let base = base.ok_or("neither data_dir nor XDG_DATA_HOME nor HOME says where data may live")?;
         Ok(base.join("trellis"))
     }
+}
+
+/// The file that holds the configuration: the one that the command line names, else the variable.
+pub(crate) fn file(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(|| variable(FILE_VARIABLE).map(PathBuf::from))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a config module")]

@@ -12,6 +12,7 @@ mod listeners;
 mod part;
 mod policy;
 mod process;
+mod reload;
 mod signals;
 mod stores;
 
@@ -21,6 +22,7 @@ use clap::{CommandFactory as _, Parser as _};
 use cli::{Cli, Command, Service};
 use config::Config;
 use part::Part;
+use reload::Source;
 use stores::Stores;
 
 fn main() -> ExitCode {
@@ -34,13 +36,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
-    let load = || Config::load(cli.config.as_deref(), &cli.set);
+    let source = Source { file: cli.config, flags: cli.set };
+    let load = || source.load();
     match cli.command {
-        None => serve(&load()?, &Part::ALL),
-        Some(Command::Users) => serve(&load()?, &[Part::Service(Service::Users)]),
-        Some(Command::Auth) => serve(&load()?, &[Part::Service(Service::Auth)]),
-        Some(Command::Messaging) => serve(&load()?, &[Part::Service(Service::Messaging)]),
-        Some(Command::Gateway) => serve(&load()?, &[Part::Gateway]),
+        None => serve(&source, &Part::ALL),
+        Some(Command::Users) => serve(&source, &[Part::Service(Service::Users)]),
+        Some(Command::Auth) => serve(&source, &[Part::Service(Service::Auth)]),
+        Some(Command::Messaging) => serve(&source, &[Part::Service(Service::Messaging)]),
+        Some(Command::Gateway) => serve(&source, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
         Some(Command::Config) => say(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
         Some(Command::Policy) => say(&policy::print(&load()?)?),
@@ -56,12 +59,13 @@ fn run(cli: Cli) -> Result<(), String> {
     }
 }
 
-fn serve(config: &Config, parts: &[Part]) -> Result<(), String> {
+fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
+    let config = source.load()?;
     let service = if let [part] = parts { part.name() } else { "mesh" };
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
-        process::run(config, parts).await
+        process::run(&config, source, parts).await
     });
     // While the runtime lives: the exporter needs it.
     kit::trace::flush();

@@ -21,12 +21,20 @@ use tokio::{net::TcpListener, task::JoinSet};
 use users::Users;
 
 use crate::{
-    banner, cli::Service, config::Config, identities::Identities, keys::FromAuth, listeners::Listeners, part::Part,
-    signals, stores::Stores,
+    banner,
+    cli::Service,
+    config::Config,
+    identities::Identities,
+    keys::FromAuth,
+    listeners::Listeners,
+    part::Part,
+    reload::{self, Source},
+    signals,
+    stores::Stores,
 };
 
 /// Runs `parts` until they are told to stop.
-pub(crate) async fn run(config: &Config, parts: &[Part]) -> Result<(), String> {
+pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Result<(), String> {
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners)?;
@@ -36,7 +44,7 @@ pub(crate) async fn run(config: &Config, parts: &[Part]) -> Result<(), String> {
         process.start_service(service, &mut stores, listener).await?;
     }
     if !gateway.is_empty() {
-        process.start_gateway(gateway)?;
+        process.start_gateway(gateway, source)?;
     }
     process.start_admin(admin);
     let folder = stores.folder().map(|folder| folder.path().to_owned());
@@ -164,7 +172,7 @@ impl<'a> Process<'a> {
         Ok(())
     }
 
-    fn start_gateway(&mut self, listeners: Vec<TcpListener>) -> Result<(), String> {
+    fn start_gateway(&mut self, listeners: Vec<TcpListener>, source: &Source) -> Result<(), String> {
         let surroundings = self.surroundings(Part::Gateway)?;
         let mut needs = Needs::new();
         let mut routes = Vec::new();
@@ -175,7 +183,8 @@ impl<'a> Process<'a> {
         }
         let readiness = self.watch("gateway", &surroundings, needs);
         let limiter = Arc::clone(&self.limiter);
-        let gateway = Gateway::new(&self.config.gateway, surroundings, &routes, limiter, readiness)?;
+        let gateway = Arc::new(Gateway::new(&self.config.gateway, surroundings, routes, limiter, readiness)?);
+        tokio::spawn(reload::watch(source.clone(), self.config.clone(), Arc::clone(&gateway)));
         let serving = gateway.serve(listeners, self.shutdown.clone());
         self.running.spawn(async move { ("gateway", serving.await) });
         Ok(())

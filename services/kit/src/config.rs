@@ -126,6 +126,26 @@ pub fn print<T: Serialize>(config: &T) -> Result<String, Error> {
     toml::to_string_pretty(config).map_err(|e| Error(e.to_string()))
 }
 
+/// The keys whose values differ; secrets are masked, and so compare as equal.
+pub fn differences<T: Serialize>(one: &T, other: &T) -> Result<Vec<String>, Error> {
+    let table = |config: &T| Table::try_from(config).map_err(|e| Error(e.to_string()));
+    let mut keys = Vec::new();
+    compare("", &table(one)?, &table(other)?, &mut keys);
+    Ok(keys)
+}
+
+fn compare(prefix: &str, one: &Table, other: &Table, keys: &mut Vec<String>) {
+    let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
+    for name in names {
+        let key = format!("{prefix}{name}");
+        match (one.get(name), other.get(name)) {
+            (Some(Value::Table(one)), Some(Value::Table(other))) => compare(&format!("{key}."), one, other, keys),
+            (one, other) if one != other => keys.push(key),
+            _ => {}
+        }
+    }
+}
+
 /// A duration written as people do: `250ms`, `5s`, `15m`, `2h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);

@@ -25,6 +25,22 @@ pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result
     Ok(set.encode_to_vec())
 }
 
+/// The methods that a descriptor set declares, by path, and whether they stream.
+pub fn methods(encoded: &[u8]) -> io::Result<Vec<(String, bool)>> {
+    let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
+    let mut methods = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let full = [file.package(), service.name()].into_iter().filter(|part| !part.is_empty());
+            let full = full.collect::<Vec<_>>().join(".");
+            methods.extend(service.method.iter().map(|method| {
+                (format!("/{full}/{}", method.name()), method.client_streaming() || method.server_streaming())
+            }));
+        }
+    }
+    Ok(methods)
+}
+
 /// The services that a descriptor set declares, by full name.
 pub fn services(encoded: &[u8]) -> io::Result<Vec<String>> {
     let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;

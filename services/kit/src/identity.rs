@@ -1,5 +1,7 @@
 //! Service identity: an Ed25519 key a process, and the 60-second tokens that it signs for one callee each.
 
+mod caller;
+
 use std::{
     collections::HashMap,
     fmt, fs, io,
@@ -10,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
+};
+pub use caller::{CALLER_ISSUER, CALLER_TYPE, CallerTokens};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use ring::{
     rand::SystemRandom,
@@ -89,6 +95,9 @@ impl Key {
 pub struct Identity {
     name: String,
     key: EncodingKey,
+    public: Vec<u8>,
+    /// The key's name where strangers verify by it.
+    key_id: String,
     /// Service name → public key.
     trusted: HashMap<String, DecodingKey>,
     ambient: Ambient,
@@ -113,13 +122,19 @@ impl Identity {
                 Ok((name.to_owned(), DecodingKey::from_ed_der(&bytes)))
             })
             .collect::<Result<_, KeyError>>()?;
-        let key = EncodingKey::from_ed_der(&key.pkcs8);
-        Ok(Self { name: name.to_owned(), key, trusted, ambient, minted: Mutex::default() })
+        let key_id = caller::thumbprint(&BASE64URL.encode(&key.public));
+        let (public, key) = (key.public.clone(), EncodingKey::from_ed_der(&key.pkcs8));
+        Ok(Self { name: name.to_owned(), key, public, key_id, trusted, ambient, minted: Mutex::default() })
     }
 
     /// The service's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The public key by which strangers verify [`CallerTokens`] (RFC 7517).
+    pub fn jwk(&self) -> serde_json::Value {
+        caller::jwk(&self.public)
     }
 
     /// A token for a call to `callee`.

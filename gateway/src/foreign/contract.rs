@@ -1,0 +1,50 @@
+//! What an upstream's descriptors say.
+
+use kit::{
+    descriptors,
+    policy::{Policy, Table},
+};
+
+use super::Foreign;
+
+/// The methods of an upstream, as far as they are its own to declare.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    /// As they were read, to see whether they have changed.
+    encoded: Vec<u8>,
+    pub(crate) methods: Vec<Declared>,
+}
+
+/// A method that descriptors declare.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) path: String,
+    pub(crate) streams: bool,
+    /// Where it carries `trellis.policy.v1.method`.
+    pub(crate) policy: Option<Policy>,
+}
+
+impl Contract {
+    /// Reads an encoded `google.protobuf.FileDescriptorSet`. Services outside the prefix are passed over: an upstream
+    /// claims nothing that was not given to it.
+    pub(crate) fn read(encoded: &[u8], foreign: &Foreign) -> Result<Self, String> {
+        let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
+        let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
+        let mine =
+            |path: &str| path.strip_prefix('/').and_then(|p| p.split('/').next()).is_some_and(|s| foreign.answers(s));
+        let methods = declared
+            .into_iter()
+            .filter(|(path, _)| mine(path))
+            .map(|(path, streams)| Declared { policy: policies.get(&path).cloned(), path, streams })
+            .collect::<Vec<_>>();
+        if methods.is_empty() {
+            return Err(format!("no service of {} is declared", foreign.prefix));
+        }
+        Ok(Self { encoded: encoded.to_vec(), methods })
+    }
+
+    /// Whether it says what `other` says.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}

@@ -1,0 +1,92 @@
+"""A gRPC service in another language that knows nothing of Trellis, with reflection: a foreign upstream."""
+
+import concurrent.futures
+import threading
+import time
+
+import grpc
+from google.protobuf import any_pb2, wrappers_pb2
+from google.rpc import code_pb2, status_pb2
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from contracts import REPOSITORY, compile_files, message_class_of
+
+PACKAGE = "acme.shop.v1"
+POOL = compile_files([REPOSITORY / "tests" / "python"], ["shop.proto"])
+Note = message_class_of(POOL, f"{PACKAGE}.Note")
+
+
+class Shop:
+    """The service's behaviour, and what it has seen of its callers."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+        self.calls = 0
+
+    def Echo(self, note, context):
+        self.calls += 1
+
+        def told(kind):
+            return [(name, value) for name, value in context.invocation_metadata() if name.startswith(f"x-{kind}")]
+
+        context.send_initial_metadata(told("initial"))
+        context.set_trailing_metadata(told("trailing"))
+        return note
+
+    def Repeat(self, note, context):
+        context.add_callback(lambda: self.cancelled.set() if not context.is_active() else None)
+        for number in range(note.count):
+            yield Note(text=note.text, count=number)
+            if note.text == "slowly":
+                time.sleep(0.05)
+
+    def Collect(self, notes, context):
+        return Note(text=" ".join(note.text for note in notes))
+
+    def Chat(self, notes, context):
+        yield from notes
+
+    def Refuse(self, note, context):
+        for _ in range(note.count):
+            yield note
+        detail = any_pb2.Any()
+        detail.Pack(wrappers_pb2.StringValue(value="Häuser 100 %"))
+        status = status_pb2.Status(code=code_pb2.ABORTED, message="nicht heute: 100 % Ärger\n", details=[detail])
+        context.abort_with_status(rpc_status.to_status(status))
+
+    def Show(self, note, context):
+        seen = [f"{name}: {value if isinstance(value, str) else value.hex()}" for name, value in context.invocation_metadata()]
+        seen.append(f"time-remaining: {context.time_remaining()}")
+        return Note(text="\n".join(seen))
+
+
+class Server:
+    """The service on a port of its own."""
+
+    def __init__(self, port=0, services=("Shop",), reflects=True):
+        self.shop = Shop()
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32))
+        for name in services:
+            self.server.add_generic_rpc_handlers((self._handlers(name),))
+        if reflects:
+            names = [f"{PACKAGE}.{name}" for name in services] + [reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self.server, pool=POOL)
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.server.start()
+
+    def stop(self):
+        self.server.stop(None).wait()
+
+    def _handlers(self, name):
+        service = POOL.FindServiceByName(f"{PACKAGE}.{name}")
+        handlers = {}
+        for method in service.methods:
+            make = getattr(
+                grpc,
+                f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+                "_rpc_method_handler",
+            )
+            handlers[method.name] = make(getattr(self.shop, method.name), Note.FromString, Note.SerializeToString)
+        return grpc.method_handlers_generic_handler(service.full_name, handlers)

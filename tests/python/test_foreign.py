@@ -1,0 +1,370 @@
+"""Upstreams outside the mesh: a Python service behind the gateway, registered by one line."""
+
+import base64
+import json
+import pathlib
+import time
+import unittest
+import urllib.request
+
+import grpc
+from google.protobuf import descriptor_pb2, wrappers_pb2
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+import web
+from contracts import Client, reason
+from mesh import Mesh
+from shop import PACKAGE, POOL, Note, Server
+
+SHOP = f"/{PACKAGE}.Shop"
+PASSWORD = "correct horse battery staple"
+
+
+def line(server, settings='access = "public", descriptors = "reflection"', prefix=PACKAGE):
+    return f'[gateway.foreign]\n"{prefix}" = {{ to = ["{server.address}"], {settings} }}\n'
+
+
+def eventually(check, seconds=20):
+    """Repeats a check until it holds, and fails as it failed last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except (AssertionError, grpc.RpcError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+class Channel:
+    """The shop, called over plain gRPC."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+
+    def __getattr__(self, method):
+        declared = POOL.FindServiceByName(f"{PACKAGE}.Shop").methods_by_name[method]
+        kind = f"{'stream' if declared.client_streaming else 'unary'}_{'stream' if declared.server_streaming else 'unary'}"
+        make = getattr(self.channel, kind)
+        return make(f"{SHOP}/{method}", request_serializer=Note.SerializeToString, response_deserializer=Note.FromString)
+
+
+class ForeignCase(unittest.TestCase):
+    """A gateway with a shop behind it."""
+
+    settings = 'access = "public", descriptors = "reflection", token_audience = "shop"'
+    more = ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.stop)
+        cls.mesh = cls.enterClassContext(Mesh(f"[gateway]\n{cls.more}\n" + line(cls.server, cls.settings)))
+        cls.gateway = cls.mesh.address["gateway"]
+        cls.shop = Channel(cls.gateway)
+        cls.addClassCleanup(cls.shop.channel.close)
+        eventually(lambda: cls.shop.Echo(Note(text="ready"), timeout=5))
+
+    def assert_refused(self, code, why, call):
+        with self.assertRaises(grpc.RpcError) as refused:
+            call()
+        self.assertEqual((refused.exception.code(), reason(refused.exception)), (code, why))
+
+
+class Translation(ForeignCase):
+    """What goes through comes out as it went in."""
+
+    def test_all_four_kinds_of_streams_pass_over_grpc(self):
+        notes = [Note(text=text) for text in ("one", "two", "three")]
+        self.assertEqual(self.shop.Echo(Note(text="one"), timeout=10).text, "one")
+        self.assertEqual([note.count for note in self.shop.Repeat(Note(text="r", count=3), timeout=10)], [0, 1, 2])
+        self.assertEqual(self.shop.Collect(iter(notes), timeout=10).text, "one two three")
+        self.assertEqual([note.text for note in self.shop.Chat(iter(notes), timeout=10)], ["one", "two", "three"])
+
+    def test_each_note_of_a_conversation_is_flushed_at_once(self):
+        sent = []
+
+        def speak():
+            for number in range(5):
+                sent.append(number)
+                yield Note(count=number)
+                # The next one only after the answer to this one.
+                while len(heard) <= number:
+                    time.sleep(0.005)
+
+        heard = []
+        for note in self.shop.Chat(speak(), timeout=20):
+            heard.append(note.count)
+        self.assertEqual((sent, heard), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]))
+
+    def test_unary_calls_and_server_streams_pass_over_grpc_web(self):
+        for text in (False, True):
+            one = web.call(self.gateway, f"{SHOP}/Echo", Note(text="hällo").SerializeToString(), text=text)
+            self.assertEqual([Note.FromString(m).text for m in one.messages], ["hällo"])
+            self.assertEqual((one.status, one.trailers["grpc-status"], one.frames[-1]), (200, "0", 0x80))
+            many = web.call(self.gateway, f"{SHOP}/Repeat", Note(text="r", count=40).SerializeToString(), text=text)
+            self.assertEqual([Note.FromString(m).count for m in many.messages], list(range(40)))
+            self.assertEqual(many.trailers["grpc-status"], "0")
+
+    def test_metadata_passes_both_ways_binary_and_doubled(self):
+        told = (
+            ("x-initial-plain", "one"),
+            ("x-initial-plain", "two"),
+            ("x-initial-bytes-bin", b"\x00\xff\x10"),
+            ("x-trailing-plain", "last"),
+            ("x-trailing-bytes-bin", b"\xfe"),
+        )
+        call = self.shop.Echo.with_call(Note(), metadata=told, timeout=10)[1]
+        initial = [(name, value) for name, value in call.initial_metadata() if name.startswith("x-")]
+        trailing = [(name, value) for name, value in call.trailing_metadata() if name.startswith("x-")]
+        self.assertEqual(sorted(initial), sorted(told[:3]))
+        self.assertEqual(sorted(trailing), sorted(told[3:]))
+
+    def test_metadata_passes_over_grpc_web_with_and_without_padding(self):
+        for value in ("/g==", "/g"):
+            headers = [("x-initial-bytes-bin", value), ("x-trailing-plain", "last"), ("x-initial-plain", "a"), ("x-initial-plain", "b")]
+            answer = web.call(self.gateway, f"{SHOP}/Echo", b"", headers=headers)
+            self.assertEqual(answer.header("x-initial-bytes-bin").rstrip("="), "/g")
+            self.assertEqual(answer.header("x-initial-plain"), "a, b")
+            self.assertEqual(answer.trailers["x-trailing-plain"], "last")
+
+    def test_a_refusal_keeps_its_words_and_details(self):
+        for count in (0, 2):
+            with self.assertRaises(grpc.RpcError) as refused:
+                list(self.shop.Refuse(Note(count=count), timeout=10))
+            error = refused.exception
+            self.assertEqual((error.code(), error.details()), (grpc.StatusCode.ABORTED, "nicht heute: 100 % Ärger\n"))
+            detail = wrappers_pb2.StringValue()
+            self.assertTrue(rpc_status.from_call(error).details[0].Unpack(detail))
+            self.assertEqual(detail.value, "Häuser 100 %")
+            for text in (False, True):
+                answer = web.call(self.gateway, f"{SHOP}/Refuse", Note(count=count).SerializeToString(), text=text)
+                self.assertEqual((len(answer.messages), answer.trailers["grpc-status"]), (count, "10"))
+                self.assertEqual(answer.trailers["grpc-message"], "nicht heute: 100 %25 %C3%84rger%0A")
+                packed = base64.b64decode(answer.trailers["grpc-status-details-bin"] + "==")
+                self.assertEqual(status_pb2.Status.FromString(packed).message, "nicht heute: 100 % Ärger\n")
+                # An answer that is nothing but trailers stays so: they are its headers.
+                self.assertEqual(answer.body == b"", count == 0)
+
+    def test_a_deadline_reaches_the_upstream_and_holds(self):
+        seen = self.shop.Show(Note(), timeout=7).text
+        # To the second: gRPC rounds it up on its way.
+        self.assertLess(float(seen.split("time-remaining: ")[1]), 8)
+        with self.assertRaises(grpc.RpcError) as late:
+            list(self.shop.Repeat(Note(text="slowly", count=1_000), timeout=0.5))
+        self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        answer = web.call(
+            self.gateway, f"{SHOP}/Repeat", Note(text="slowly", count=1_000).SerializeToString(), headers=[("grpc-timeout", "300m")]
+        )
+        self.assertEqual(answer.trailers["grpc-status"], str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
+        self.assertGreater(len(answer.messages), 0)
+
+    def test_a_caller_who_leaves_is_noticed_by_the_upstream(self):
+        self.server.shop.cancelled.clear()
+        stream = self.shop.Repeat(Note(text="slowly", count=10_000), timeout=60)
+        next(stream)
+        stream.cancel()
+        self.assertTrue(self.server.shop.cancelled.wait(10))
+
+    def test_compressed_messages_pass_as_they_are(self):
+        long = "beans " * 10_000
+        call = self.shop.Echo.with_call(Note(text=long), timeout=10, compression=grpc.Compression.Gzip)
+        self.assertEqual(call[0].text, long)
+
+    def test_a_method_that_is_not_declared_never_reaches_the_upstream(self):
+        calls = self.server.shop.calls
+        channel = self.shop.channel
+        for path in (f"{SHOP}/Nothing", f"/{PACKAGE}.Newcomer/Echo", f"/{PACKAGE}x.Shop/Echo"):
+            with self.assertRaises(grpc.RpcError) as refused:
+                channel.unary_unary(path)(b"", timeout=10)
+            self.assertEqual(refused.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+        self.assertEqual(self.server.shop.calls, calls)
+
+
+class Identity(ForeignCase):
+    """What an upstream is told of the caller, and what that is worth elsewhere."""
+
+    def seen(self, **call):
+        text = self.shop.Show(Note(), timeout=10, **call).text
+        return [entry.split(": ", 1) for entry in text.split("\n")]
+
+    def test_the_upstream_gets_a_token_of_its_own_that_is_worth_nothing_elsewhere(self):
+        client = Client(self.gateway)
+        self.addCleanup(client.close)
+        tokens = client.call(
+            "auth", "SignUp", email="ada@example.com", password=PASSWORD, handle="ada", display_name="Ada"
+        ).tokens
+        metadata = [
+            ("authorization", f"Bearer {tokens.access_token}"),
+            ("cookie", "trellis_refresh=secret"),
+            ("x-trellis-service-token", "made up"),
+            ("x-trellis-client-address", "10.9.9.9"),
+            ("x-forwarded-for", "10.9.9.9"),
+            ("forwarded", "for=10.9.9.9"),
+        ]
+        seen = self.seen(metadata=metadata)
+        self.assertNotIn(tokens.access_token, str(seen))
+        self.assertNotIn("secret", str(seen))
+        self.assertFalse([name for name, _ in seen if name.startswith("x-trellis")])
+        self.assertNotIn("10.9.9.9", str(seen))
+        self.assertIn(["x-forwarded-for", "127.0.0.1"], seen)
+        (bearer,) = [value for name, value in seen if name == "authorization"]
+        header, claims, _ = [part + "==" for part in bearer.removeprefix("Bearer ").split(".")]
+        header, claims = (json.loads(base64.urlsafe_b64decode(part)) for part in (header, claims))
+        self.assertEqual((claims["iss"], claims["aud"], claims["sub"]), ("trellis-gateway", "shop", tokens.user_id))
+        self.assertLessEqual(claims["exp"] - claims["iat"], 60)
+        keys = json.load(urllib.request.urlopen(f"http://{self.gateway}/.well-known/trellis-gateway/jwks.json"))["keys"]
+        self.assertIn(header["kid"], [key["kid"] for key in keys])
+        # Replayed at the mesh, it opens nothing: neither through the gateway nor at a service itself.
+        replayed = bearer.removeprefix("Bearer ")
+        for address in (self.gateway, self.mesh.address["messaging"]):
+            stranger = Client(address)
+            self.addCleanup(stranger.close)
+            self.assert_refused(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "TOKEN_INVALID",
+                lambda stranger=stranger: stranger.call("messaging", "ListConversations", token=replayed),
+            )
+        direct = grpc.insecure_channel(self.mesh.address["messaging"])
+        self.addCleanup(direct.close)
+        with self.assertRaises(grpc.RpcError) as refused:
+            internal = direct.unary_unary("/trellis.messaging.v1.MessagingService/ListContacts")
+            internal(b"", metadata=[("x-trellis-service-token", replayed)], timeout=10)
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.PERMISSION_DENIED)
+
+    def test_of_a_stranger_the_upstream_is_told_nothing(self):
+        self.assertNotIn("authorization", dict(self.seen()))
+        # Nor of somebody with a token that is none of ours.
+        self.assertNotIn("authorization", dict(self.seen(metadata=[("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")])))
+
+
+class Closed(ForeignCase):
+    """Without a word about access nobody may call."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.stop)
+        cls.mesh = cls.enterClassContext(Mesh(line(cls.server, 'access = "deny"')))
+        cls.gateway = cls.mesh.address["gateway"]
+        cls.shop = Channel(cls.gateway)
+        cls.addClassCleanup(cls.shop.channel.close)
+
+    def test_nobody_may_call_unless_it_is_stated(self):
+        self.assert_refused(grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10))
+
+    def test_a_reload_opens_it_and_a_bad_one_changes_nothing(self):
+        self.mesh.configure(line(self.server, 'access = "signed_in"'))
+        eventually(
+            lambda: self.assert_refused(
+                grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: self.shop.Echo(Note(), timeout=10)
+            )
+        )
+        self.mesh.configure(line(self.server, 'access = "public"'))
+        eventually(lambda: self.shop.Echo(Note(), timeout=10))
+        stream = self.shop.Repeat(Note(text="slowly", count=100), timeout=30)
+        next(stream)
+        for bad, words in (
+            (line(self.server, 'access = "everybody"'), "everybody"),
+            (line(self.server, prefix="trellis.users.v1"), "is answered by the mesh itself"),
+            ("[gateway]\nlisten = 5\n", "gateway.listen"),
+        ):
+            self.mesh.configure(bad)
+            eventually(lambda words=words: self.assertIn(words, self.mesh.said()))
+        # Nothing was lost: neither the stream that was open, nor the routes.
+        self.assertEqual(len(list(stream)), 99)
+        self.shop.Echo(Note(), timeout=10)
+        self.mesh.configure(line(self.server, 'access = "deny"'))
+        eventually(
+            lambda: self.assert_refused(
+                grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10)
+            )
+        )
+
+
+class Descriptors(ForeignCase):
+    """A method never becomes more reachable by a failure."""
+
+    more = 'descriptors_refresh = "200ms"'
+    settings = 'access = "public", descriptors = "reflection"'
+
+    def newcomer(self):
+        path = f"/{PACKAGE}.Newcomer/Echo"
+        call = self.shop.channel.unary_unary(path, request_serializer=Note.SerializeToString)
+        return call(Note(text="new"), timeout=10, wait_for_ready=False)
+
+    def assert_newcomer(self, code):
+        with self.assertRaises(grpc.RpcError) as refused:
+            self.newcomer()
+        self.assertEqual(refused.exception.code(), code, refused.exception.details())
+
+    def test_descriptors_follow_the_upstream_and_outlive_its_silence(self):
+        self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
+        port = self.server.port
+        self.server.stop()
+        # The upstream is away: what is known stays, and nothing more is open.
+        time.sleep(0.6)
+        self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
+        self.assert_refused(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", lambda: self.shop.Echo(Note(), timeout=10))
+        # It comes back without reflection: the last good descriptors count.
+        silent = Server(port, services=("Shop", "Newcomer"), reflects=False)
+        eventually(lambda: self.shop.Echo(Note(), timeout=10))
+        time.sleep(0.6)
+        self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
+        silent.stop()
+        # It comes back with another service, and says so.
+        back = Server(port, services=("Shop", "Newcomer"))
+        self.addCleanup(back.stop)
+        eventually(self.newcomer)
+
+
+class Unread(unittest.TestCase):
+    """An upstream whose descriptors were never read is closed, and opens by itself."""
+
+    def test_it_waits_for_its_upstream(self):
+        server = Server()
+        port = server.port
+        server.stop()
+        with Mesh('[gateway]\ndescriptors_refresh = "200ms"\n' + line(server)) as mesh:
+            shop = Channel(mesh.address["gateway"])
+            self.addCleanup(shop.channel.close)
+            with self.assertRaises(grpc.RpcError) as refused:
+                shop.Echo(Note(), timeout=10)
+            self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
+            late = Server(port)
+            self.addCleanup(late.stop)
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+
+
+class File(unittest.TestCase):
+    """Descriptors from a file."""
+
+    def test_a_file_declares_the_methods(self):
+        server = Server(reflects=False)
+        self.addCleanup(server.stop)
+        mesh = Mesh()
+        path = mesh.folder / "shop.binpb"
+        file = descriptor_pb2.FileDescriptorProto()
+        POOL.FindFileByName("shop.proto").CopyToProto(file)
+        path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+        mesh.configure(line(server, f'access = "public", descriptors = "{path}"'))
+        with mesh:
+            shop = Channel(mesh.address["gateway"])
+            self.addCleanup(shop.channel.close)
+            self.assertEqual(shop.Echo(Note(text="by file"), timeout=10).text, "by file")
+            with self.assertRaises(grpc.RpcError) as refused:
+                shop.channel.unary_unary(f"{SHOP}/Nothing")(b"", timeout=10)
+            self.assertEqual(refused.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+            # A file that is none is refused by name, and the one before stays.
+            broken = pathlib.Path(mesh.folder / "broken.binpb")
+            broken.write_bytes(b"no descriptors")
+            mesh.configure(line(server, f'access = "public", descriptors = "{broken}"'))
+            eventually(lambda: self.assertIn("broken.binpb", mesh.said()))
+            shop.Echo(Note(), timeout=10)
+
+
+del ForeignCase
+
+if __name__ == "__main__":
+    unittest.main()

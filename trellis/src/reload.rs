@@ -1,0 +1,87 @@
+//! Taking over a changed configuration in the running process: on SIGHUP, or when the file has changed. No connection
+//! is dropped; a configuration with a mistake changes nothing.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use gateway::Gateway;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{self, Config};
+
+/// How often the file is looked at. A mounted ConfigMap changes by a new link, of which no file system tells.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What takes effect at once; everything else at the next start.
+const AT_ONCE: [&str; 2] = ["gateway.", "log.level"];
+/// What of the gateway's does not.
+const AT_START: [&str; 4] = ["gateway.listen", "gateway.tls.listen", "gateway.upstream_connections", "gateway.console"];
+
+/// Where the configuration came from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// The file, if one was named.
+    pub(crate) file: Option<PathBuf>,
+    /// `key=value` texts of the command line.
+    pub(crate) flags: Vec<String>,
+}
+
+impl Source {
+    pub(crate) fn load(&self) -> Result<Config, String> {
+        Config::load(self.file.as_deref(), &self.flags)
+    }
+}
+
+/// Runs for ever.
+pub(crate) async fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) {
+    let mut asked = signal(SignalKind::hangup()).expect("a handler for SIGHUP can be installed");
+    let file = config::file(source.file.as_deref());
+    let mut seen = file.as_deref().and_then(look);
+    loop {
+        tokio::select! {
+            _ = asked.recv() => {}
+            () = tokio::time::sleep(LOOK) => {
+                let now = file.as_deref().and_then(look);
+                // A file that is away for a moment is being replaced.
+                if now.is_none() || now == seen {
+                    continue;
+                }
+            }
+        }
+        seen = file.as_deref().and_then(look);
+        match take_over(&source, &running, &gateway) {
+            Ok(taken) => running = taken,
+            Err(error) => tracing::error!(error, "the configuration stays as it was"),
+        }
+    }
+}
+
+fn take_over(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config, String> {
+    let wanted = source.load()?;
+    let changed = kit::config::differences(running, &wanted).map_err(|e| e.to_string())?;
+    gateway.reload(&wanted.gateway).map_err(|error| format!("configuration: {error}"))?;
+    if changed.iter().any(|key| key == "log.level") {
+        kit::telemetry::set_level(&wanted.log.level)?;
+    }
+    let (at_once, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| takes_effect(key));
+    tracing::info!(changed = at_once.join(", "), "the configuration was read again");
+    if !later.is_empty() {
+        tracing::warn!(changed = later.join(", "), "these take effect at the next start");
+    }
+    Ok(wanted)
+}
+
+fn takes_effect(key: &str) -> bool {
+    AT_ONCE.iter().any(|prefix| key.starts_with(prefix)) && !AT_START.contains(&key)
+}
+
+/// What tells one version of a file from the next.
+fn look(path: &Path) -> Option<(SystemTime, u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}

@@ -1,13 +1,14 @@
 //! The bodies that go through the gateway. Frames are handed on as they come; nothing is gathered whole.
 
 mod answer;
+mod meter;
 mod text;
 
 use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -17,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-pub(crate) use answer::{Answer, Source};
+pub(crate) use answer::{Answer, Source, Terms};
+use meter::{Meter, TooLarge};
 
 /// What is sent to a caller. It has no errors: a failure in the middle becomes the caller's own kind of
 /// trailers.
@@ -65,34 +67,57 @@ impl Body for Outgoing {
     }
 }
 
-/// What is sent to an upstream.
-pub(crate) enum Request {
-    /// The caller's bytes as they are.
-    Binary(Incoming),
-    /// The caller's base64, decoded.
-    Text(TextRequest),
-}
-
-/// See [`Request::Text`].
-pub(crate) struct TextRequest {
+/// What is sent to an upstream: the caller's messages, as they come.
+pub(crate) struct Request {
     inner: Incoming,
-    decoder: text::Decoder,
-    broken: Broken,
+    /// Where the caller's bytes are base64.
+    decoder: Option<text::Decoder>,
+    meter: Meter,
+    fault: Fault,
 }
 
-/// Tells, once a call has failed, that the caller's own text was the reason.
+/// Tells, once a call has failed, that the caller's own body was the reason.
 #[derive(Clone, Default)]
-pub(crate) struct Broken(Arc<AtomicBool>);
+pub(crate) struct Fault(Arc<AtomicU8>);
 
-impl Broken {
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+/// What is wrong with a caller's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It should be base64.
+    Text = 1,
+    /// A message is larger than the limit.
+    TooLarge,
+}
+
+impl Fault {
+    pub(crate) fn get(&self) -> Option<Wrong> {
+        [Wrong::Text, Wrong::TooLarge].into_iter().find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, wrong: Wrong) -> Cut {
+        self.0.store(wrong as u8, Ordering::Relaxed);
+        Cut::Wrong(wrong)
     }
 }
 
 impl Request {
-    pub(crate) fn text(inner: Incoming, broken: Broken) -> Self {
-        Self::Text(TextRequest { inner, decoder: text::Decoder::default(), broken })
+    /// Refuses messages of more than `limit` bytes.
+    pub(crate) fn new(inner: Incoming, is_text: bool, limit: usize, fault: Fault) -> Self {
+        Self { inner, decoder: is_text.then(text::Decoder::default), meter: Meter::new(limit), fault }
+    }
+
+    fn pass(&mut self, piece: Bytes) -> Result<Bytes, Cut> {
+        let piece = match &mut self.decoder {
+            Some(decoder) => decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(Wrong::Text))?,
+            None => piece,
+        };
+        self.meter.pass(&piece).map_err(|TooLarge| self.fault.set(Wrong::TooLarge))?;
+        Ok(piece)
+    }
+
+    fn finish(&self) -> Result<(), Cut> {
+        let Some(decoder) = &self.decoder else { return Ok(()) };
+        decoder.finish().map_err(|text::Malformed| self.fault.set(Wrong::Text))
     }
 }
 
@@ -101,15 +126,16 @@ impl Request {
 pub(crate) enum Cut {
     /// The caller went away.
     Caller(hyper::Error),
-    /// The caller's text is no base64.
-    Text,
+    /// The caller sent what is wrong.
+    Wrong(Wrong),
 }
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Caller(error) => write!(f, "the caller's body was cut: {error}"),
-            Self::Text => f.write_str("the caller's body is no base64"),
+            Self::Wrong(Wrong::Text) => f.write_str("the caller's body is no base64"),
+            Self::Wrong(Wrong::TooLarge) => f.write_str("the caller's message is too large"),
         }
     }
 }
@@ -121,51 +147,35 @@ impl Body for Request {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Binary(inner) => Pin::new(inner).poll_frame(cx).map_err(Cut::Caller),
-            Self::Text(text) => text.poll(cx),
+        let request = self.get_mut();
+        loop {
+            let passed = match ready!(Pin::new(&mut request.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => request.pass(piece),
+                    // A request's trailers mean nothing in gRPC.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Err(Cut::Caller(error)),
+                None => match request.finish() {
+                    Ok(()) => return Poll::Ready(None),
+                    Err(cut) => Err(cut),
+                },
+            };
+            match passed {
+                // Characters that make no whole group yet.
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Err(cut) => return Poll::Ready(Some(Err(cut))),
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Binary(inner) => inner.is_end_stream(),
-            // The end of the text must be checked before it can be told.
-            Self::Text(_) => false,
-        }
+        // The end of a text must be checked before it can be told.
+        self.decoder.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Binary(inner) => inner.size_hint(),
-            Self::Text(_) => SizeHint::default(),
-        }
-    }
-}
-
-impl TextRequest {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        loop {
-            let decoded = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.data_ref() {
-                    Some(piece) => self.decoder.decode(piece),
-                    // A request's trailers mean nothing in gRPC.
-                    None => continue,
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(Cut::Caller(error)))),
-                None => match self.decoder.finish() {
-                    Ok(()) => return Poll::Ready(None),
-                    Err(malformed) => Err(malformed),
-                },
-            };
-            match decoded {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Err(text::Malformed) => {
-                    self.broken.0.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Cut::Text)));
-                }
-            }
-        }
+        if self.decoder.is_none() { self.inner.size_hint() } else { SizeHint::default() }
     }
 }

@@ -28,6 +28,12 @@ pub struct Config {
     pub default_rate_period: Span,
     /// Connections to one upstream at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
+    /// Header fields of one request; one more is refused.
+    pub header_count: usize,
+    /// How long a caller's connection may be without a call before it is closed.
+    pub idle_timeout: Span,
+    /// How long a caller may leave an answer untaken before its connection is closed.
+    pub stall_timeout: Span,
     /// Whether the page is served at `/`.
     pub console: bool,
     /// How often the descriptors of foreign upstreams are read again.
@@ -90,6 +96,9 @@ impl Default for Config {
             default_rate_requests: 600,
             default_rate_period: Span(Duration::from_secs(60)),
             upstream_connections: 64,
+            header_count: 100,
+            idle_timeout: Span(Duration::from_secs(300)),
+            stall_timeout: Span(Duration::from_secs(60)),
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             tls: Tls::default(),

@@ -12,20 +12,23 @@ mod headers;
 mod origin;
 mod page;
 mod protocol;
+mod proxy_protocol;
 mod routes;
 mod rpc;
+mod tls;
 mod upstream;
+mod vigil;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
 };
 use hyper::body::Incoming;
 use kit::{
@@ -34,19 +37,24 @@ use kit::{
     server::{self, Surroundings},
     shutdown::Shutdown,
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::sync::Notify;
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tonic::service::Routes as Here;
 
 use body::Outgoing;
 pub use config::Config;
+pub use connection::Listener;
 use foreign::{Contract, Foreign};
 use protocol::Spoken;
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
+use vigil::Watched;
 
 /// The services that the gateway answers itself.
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+const ONE_YEAR: &str = "max-age=31536000";
 
 /// A service of the mesh behind the gateway.
 #[derive(Debug, Clone)]
@@ -71,6 +79,7 @@ pub struct Gateway {
     /// The last good descriptors of foreign upstreams. Held while `current` is made anew, so that none is lost.
     contracts: Mutex<Contracts>,
     current: RwLock<Arc<Current>>,
+    certificate: Arc<tls::Certificate>,
     /// Told after a reload.
     reloaded: Notify,
 }
@@ -83,6 +92,7 @@ struct Current {
     proxies: client::Proxies,
     foreign: Vec<Foreign>,
     refresh: Duration,
+    certified: Option<Arc<CertifiedKey>>,
 }
 
 impl Gateway {
@@ -99,8 +109,11 @@ impl Gateway {
         let upstreams = Upstreams::new(config.upstream_connections);
         let mut contracts = Contracts::new();
         let current = Current::new(config, &surroundings, &mesh, &here, &upstreams, &mut contracts)?;
+        let certificate = tls::Certificate::none();
+        certificate.replace(current.certified.clone());
         Ok(Self {
             limiter,
+            certificate,
             readiness,
             console: config.console,
             surroundings,
@@ -114,7 +127,7 @@ impl Gateway {
     }
 
     /// Serves on `listeners` until the shutdown's drain is over.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: Shutdown) -> io::Result<()> {
+    pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
         let watching = tokio::spawn(foreign::watch(Arc::clone(&self), shutdown.clone()));
         let served = connection::serve(self, listeners, shutdown).await;
         watching.abort();
@@ -147,7 +160,18 @@ impl Gateway {
 
     fn rebuild(&self, config: &Config, contracts: &mut Contracts) -> Result<(), String> {
         let current = Current::new(config, &self.surroundings, &self.mesh, &self.here, &self.upstreams, contracts)?;
+        self.certificate.replace(current.certified.clone());
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        Ok(())
+    }
+
+    /// Takes over a renewed certificate, when there is one; a bad one changes nothing.
+    fn look_at_certificate(&self) -> Result<(), String> {
+        let certified = tls::read(&self.current().config.tls)?;
+        if !self.certificate.is(certified.as_ref()) {
+            self.certificate.replace(certified);
+            tracing::info!("the certificate was renewed");
+        }
         Ok(())
     }
 
@@ -160,8 +184,17 @@ impl Gateway {
     }
 
     /// Answers one request of any kind.
-    async fn answer(&self, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Outgoing> {
+    async fn answer(
+        &self,
+        peer: IpAddr,
+        secure: bool,
+        watched: Watched,
+        mut request: Request<Incoming>,
+    ) -> Response<Outgoing> {
         let current = self.current();
+        if request.headers().len() > current.config.header_count {
+            return page::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields\n");
+        }
         let origin = request.headers().get(ORIGIN).cloned();
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 tells the host in the URI; what compares origins looks into the header.
@@ -174,10 +207,17 @@ impl Gateway {
         }
         let mut response = match Spoken::of(request.headers()) {
             Some(spoken) if request.method() == Method::POST => {
-                let client = current.proxies.client(peer.ip(), request.headers());
-                rpc::answer(self, &current, client, spoken, request).await
+                let client = current.proxies.client(peer, request.headers());
+                rpc::Visit { gateway: self, current: &current, client, spoken }.answer(watched, request).await
             }
-            _ => return self.browse(&current, &request),
+            _ => {
+                let mut response = self.browse(&current, &request);
+                if secure {
+                    // A browser that has been here over TLS never comes without it again (RFC 6797).
+                    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
+                }
+                return response;
+            }
         };
         current.origins.mark(origin, &mut response);
         response
@@ -243,6 +283,7 @@ impl Current {
             origins: origin::Origins::new(&config.cors_origins)?,
             proxies: client::Proxies::new(&config.trusted_proxies)?,
             refresh: config.descriptors_refresh.0,
+            certified: tls::read(&config.tls)?,
             config: config.clone(),
             foreign,
         };

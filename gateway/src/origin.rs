@@ -5,7 +5,7 @@ use http::{
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-        ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+        ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, SET_COOKIE, VARY,
     },
     uri::Uri,
 };
@@ -14,6 +14,8 @@ use crate::body::Outgoing;
 
 /// What a page may read of an answer besides the body.
 const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after";
+/// What a page may read anyway (Fetch, "CORS-safelisted response-header name"), and what means nothing to it.
+const READABLE: [&str; 6] = ["cache-control", "content-length", "content-type", "expires", "vary", "date"];
 /// How long a browser remembers that it may call: Chromium's own maximum, in seconds.
 const MAX_AGE: &str = "7200";
 
@@ -57,8 +59,9 @@ impl Origins {
         // Caches keep one answer for each origin.
         response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = origin.filter(|origin| self.0.contains(origin)) {
+            let exposed = exposed(response.headers());
             allow(response.headers_mut(), origin);
-            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
     }
 
@@ -74,6 +77,19 @@ impl Origins {
     fn may_call(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
         self.0.contains(origin) || is_same(origin, headers).unwrap_or(false)
     }
+}
+
+/// What is always readable, and whatever metadata the service has sent: `*` would not count beside credentials.
+fn exposed(headers: &HeaderMap) -> HeaderValue {
+    let own = |name: &&http::HeaderName| {
+        !EXPOSED.split(", ").chain(READABLE).any(|known| known == name.as_str()) && **name != SET_COOKIE
+    };
+    let mut names = headers.keys().filter(own).peekable();
+    if names.peek().is_none() {
+        return HeaderValue::from_static(EXPOSED);
+    }
+    let all = names.fold(EXPOSED.to_owned(), |all, name| all + ", " + name.as_str());
+    HeaderValue::try_from(all).unwrap_or(HeaderValue::from_static(EXPOSED))
 }
 
 /// Whether the origin names the host that the request came to. The scheme is not compared: a proxy in front

@@ -24,88 +24,206 @@ use tracing::Instrument as _;
 
 use crate::{
     Current, Gateway,
-    body::{Answer, Broken, Outgoing, Request as Body, Source},
+    body::{Answer, Fault, Outgoing, Request as Body, Source, Terms, Wrong},
     headers,
     protocol::{Protocol, Spoken},
     routes::{Found, Method, Target},
     upstream::Failure,
+    vigil::Watched,
 };
 
 /// The histogram of the gateway's calls, by method and status.
 const SECONDS: &str = "gateway_call_duration_seconds";
 
-/// Answers a call in the caller's protocol, whatever comes of it.
-pub(crate) async fn answer(
-    gateway: &Gateway,
-    current: &Current,
-    client: IpAddr,
-    spoken: Spoken,
-    request: Request<Incoming>,
-) -> Response<Outgoing> {
-    let found = current.routes.find(request.uri().path());
-    // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
-    let label = match &found {
-        Found::Method(method) => SharedString::from_shared(Arc::clone(&method.label)),
-        _ => SharedString::const_str("unknown"),
-    };
-    let span = tracing::info_span!(
-        "call",
-        otel.kind = "server",
-        otel.name = &*label,
-        rpc.system.name = "grpc",
-        rpc.method = &*label,
-        rpc.response.status_code = tracing::field::Empty,
-    );
-    let trace = trace::begin(&span, request.headers());
-    let mut call = Call::begin(SECONDS, label, span.clone(), trace);
-    call.address = Some(client);
-    call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
-    let steps = forward(gateway, current, found, client, &spoken, request, trace, &mut call);
-    match steps.instrument(span).await {
-        Ok(head) => translate(head, &spoken, call),
-        Err(status) => refuse(&status, &spoken, &mut call),
+/// A call that has come in, and what is in force for it.
+pub(crate) struct Visit<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) current: &'a Current,
+    /// Where the caller sits.
+    pub(crate) client: IpAddr,
+    pub(crate) spoken: Spoken,
+}
+
+impl Visit<'_> {
+    /// Answers in the caller's protocol, whatever comes of it.
+    pub(crate) async fn answer(self, watched: Watched, request: Request<Incoming>) -> Response<Outgoing> {
+        let found = self.current.routes.find(request.uri().path());
+        // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
+        let label = match &found {
+            Found::Method(method) => SharedString::from_shared(Arc::clone(&method.label)),
+            _ => SharedString::const_str("unknown"),
+        };
+        let span = tracing::info_span!(
+            "call",
+            otel.kind = "server",
+            otel.name = &*label,
+            rpc.system.name = "grpc",
+            rpc.method = &*label,
+            rpc.response.status_code = tracing::field::Empty,
+        );
+        let trace = trace::begin(&span, request.headers());
+        let mut call = Call::begin(SECONDS, label, span.clone(), trace);
+        call.address = Some(self.client);
+        call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
+        match self.forward(found, request, trace, &mut call).instrument(span).await {
+            Ok(head) => self.translate(head, call, watched),
+            Err(status) => self.refuse(&status, &mut call),
+        }
+    }
+
+    /// The steps of a call, in their order.
+    async fn forward(
+        &self,
+        found: Found<'_>,
+        mut request: Request<Incoming>,
+        trace: TraceContext,
+        call: &mut Call,
+    ) -> Result<Head, Status> {
+        // What is it? A protocol that cannot answer properly is refused before anything is done.
+        let method = known(found)?;
+        if !self.spoken.fits(request.version()) {
+            let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
+            return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
+        }
+        // The cookie goes to methods that read it, and never on behalf of a stranger's page.
+        self.keep_cookie(method, &mut request)?;
+        // Who is calling, and may they? The service asks again.
+        let proof = access::authenticate(request.headers(), &self.gateway.surroundings.keys, None).await;
+        call.user = proof.caller.user.as_ref().map(|user| user.id);
+        access::authorise(&method.access, &proof)?;
+        // How often? Before anything is sent, after the identity that is counted by.
+        self.admit(method, &proof).await?;
+        // How long? Waiting for a connection counts.
+        let deadline = deadline(method, &request);
+        // Only what belongs to the call travels on.
+        headers::enter(request.headers_mut(), self.spoken.upstream_type());
+        request.headers_mut().insert(trace::HEADER, trace.header());
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
+            request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
+        }
+        let sending = self.send(method, &proof, deadline, request);
+        match deadline {
+            Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
+            None => sending.await,
+        }
+    }
+
+    fn keep_cookie(&self, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
+        if !request.headers().contains_key(COOKIE) {
+            return Ok(());
+        }
+        if !method.reads_session_cookie {
+            request.headers_mut().remove(COOKIE);
+            return Ok(());
+        }
+        if self.current.origins.may_use_cookie(request.headers()) {
+            return Ok(());
+        }
+        let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
+        Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
+    }
+
+    async fn admit(&self, method: &Method, proof: &Proof) -> Result<(), Status> {
+        let label = &method.label;
+        let key = match &proof.caller.user {
+            Some(user) if !method.by_address => format!("{label} {}", user.id),
+            _ => format!("{label} {}", address_key(self.client)),
+        };
+        match self.gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
+            Decision::Admitted => Ok(()),
+            Decision::Refused { retry_after } => {
+                metrics::counter!("gateway_calls_limited_total", "rpc_method" => Arc::clone(label)).increment(1);
+                let message = "too many calls of this method; wait as retry-after says";
+                Err(error::exhausted("RATE_LIMITED", message, retry_after))
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        proof: &Proof,
+        deadline: Option<Instant>,
+        mut request: Request<Incoming>,
+    ) -> Result<Head, Status> {
+        let fault = Fault::default();
+        let is_text = self.spoken.protocol == Protocol::WebText;
+        let incoming = |body| Body::new(body, is_text, self.message_bytes(), fault.clone());
+        let cluster = match &method.target {
+            Target::Mesh { cluster, callee } => {
+                self.introduce(callee, request.headers_mut());
+                cluster
+            }
+            Target::Foreign { cluster, tokens } => {
+                headers::hide_identity(request.headers_mut());
+                headers::tell_client(request.headers_mut(), header(&self.client.to_string()));
+                if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
+                    request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
+                }
+                cluster
+            }
+            Target::Here(here) => {
+                let Ok(response) = here.clone().oneshot(request.map(incoming)).await;
+                let (parts, body) = response.into_parts();
+                return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false });
+            }
+        };
+        *request.version_mut() = http::Version::HTTP_2;
+        let sent = cluster.send(request.map(incoming)).await;
+        let (response, place) = sent.map_err(|failure| failed(&failure, &fault))?;
+        let (parts, body) = response.into_parts();
+        let is_foreign = matches!(method.target, Target::Foreign { .. });
+        Ok(Head { parts, source: Source::Remote(body, place), deadline, fault, is_foreign })
+    }
+
+    /// Tells a service of the mesh who we are and where the caller sits.
+    fn introduce(&self, callee: &str, headers: &mut http::HeaderMap) {
+        headers.insert(SERVICE_TOKEN, header(&self.gateway.surroundings.identity.token_for(callee)));
+        headers.insert(CLIENT_ADDRESS, header(&self.client.to_string()));
+    }
+
+    /// The upstream's answer in the caller's protocol.
+    fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
+        let Head { mut parts, source, deadline, fault, is_foreign } = head;
+        let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+        let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+        if parts.status != StatusCode::OK || !is_grpc {
+            return self.refuse(&not_grpc(parts.status), &mut call);
+        }
+        headers::leave(&mut parts.headers, self.spoken.answer_type());
+        if is_foreign {
+            headers::drop_cookies(&mut parts.headers);
+        }
+        let terms = Terms { protocol: self.spoken.protocol, deadline, limit: self.message_bytes(), fault };
+        let answer = Answer::new(source, code_of(&parts.headers), terms, call, watched);
+        let mut response = Response::new(Outgoing::Answer(answer));
+        *response.headers_mut() = parts.headers;
+        response
+    }
+
+    fn refuse(&self, status: &Status, call: &mut Call) -> Response<Outgoing> {
+        call.end(status.code());
+        let mut response = Response::new(Outgoing::empty());
+        let headers = response.headers_mut();
+        // An Err would say that the message does not fit into a header; ours do.
+        status.add_header(headers).ok();
+        headers.insert(http::header::CONTENT_TYPE, self.spoken.answer_type());
+        response
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.gateway.surroundings.limits.message_bytes
     }
 }
 
-/// The steps of a call, in their order.
-async fn forward(
-    gateway: &Gateway,
-    current: &Current,
-    found: Found<'_>,
-    client: IpAddr,
-    spoken: &Spoken,
-    mut request: Request<Incoming>,
-    trace: TraceContext,
-    call: &mut Call,
-) -> Result<Head, Status> {
-    // What is it? A protocol that cannot answer properly is refused before anything is done.
-    let method = known(found)?;
-    if !spoken.fits(request.version()) {
-        let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
-        return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
-    }
-    // The cookie goes to methods that read it, and never on behalf of a stranger's page.
-    keep_cookie(current, method, &mut request)?;
-    // Who is calling, and may they? The service asks again.
-    let proof = access::authenticate(request.headers(), &gateway.surroundings.keys, None).await;
-    call.user = proof.caller.user.as_ref().map(|user| user.id);
-    access::authorise(&method.access, &proof)?;
-    // How often? Before anything is sent, after the identity that is counted by.
-    admit(gateway, method, client, &proof).await?;
-    // How long? Waiting for a connection counts.
-    let deadline = deadline(method, &request);
-    // Only what belongs to the call travels on.
-    headers::enter(request.headers_mut(), spoken.upstream_type());
-    request.headers_mut().insert(trace::HEADER, trace.header());
-    if let Some(deadline) = deadline {
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
-        request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
-    }
-    let sending = send(gateway, method, client, &proof, spoken.protocol, deadline, request);
-    match deadline {
-        Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
-        None => sending.await,
-    }
+/// An answer's head, and where the rest comes from.
+struct Head {
+    parts: http::response::Parts,
+    source: Source,
+    deadline: Option<Instant>,
+    fault: Fault,
+    is_foreign: bool,
 }
 
 fn known(found: Found<'_>) -> Result<&Method, Status> {
@@ -120,99 +238,9 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     }
 }
 
-fn keep_cookie(current: &Current, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
-    if !request.headers().contains_key(COOKIE) {
-        return Ok(());
-    }
-    if !method.reads_session_cookie {
-        request.headers_mut().remove(COOKIE);
-        return Ok(());
-    }
-    if current.origins.may_use_cookie(request.headers()) {
-        return Ok(());
-    }
-    let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
-    Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
-}
-
-async fn admit(gateway: &Gateway, method: &Method, client: IpAddr, proof: &Proof) -> Result<(), Status> {
-    let label = &method.label;
-    let key = match &proof.caller.user {
-        Some(user) if !method.by_address => format!("{label} {}", user.id),
-        _ => format!("{label} {}", address_key(client)),
-    };
-    match gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
-        Decision::Admitted => Ok(()),
-        Decision::Refused { retry_after } => {
-            metrics::counter!("gateway_calls_limited_total", "rpc_method" => Arc::clone(label)).increment(1);
-            let message = "too many calls of this method; wait as retry-after says";
-            Err(error::exhausted("RATE_LIMITED", message, retry_after))
-        }
-    }
-}
-
 fn deadline(method: &Method, request: &Request<Incoming>) -> Option<Instant> {
     let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes()));
     [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
-}
-
-/// An answer's head, and where the rest comes from.
-struct Head {
-    parts: http::response::Parts,
-    source: Source,
-    deadline: Option<Instant>,
-    is_foreign: bool,
-}
-
-async fn send(
-    gateway: &Gateway,
-    method: &Method,
-    client: IpAddr,
-    proof: &Proof,
-    protocol: Protocol,
-    deadline: Option<Instant>,
-    mut request: Request<Incoming>,
-) -> Result<Head, Status> {
-    let broken = Broken::default();
-    let cluster = match &method.target {
-        Target::Mesh { cluster, callee } => {
-            introduce(gateway, callee, client, request.headers_mut());
-            cluster
-        }
-        Target::Foreign { cluster, tokens } => {
-            headers::hide_identity(request.headers_mut());
-            headers::tell_client(request.headers_mut(), header(&client.to_string()));
-            if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
-                request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
-            }
-            cluster
-        }
-        Target::Here(here) => {
-            let request = request.map(|body| incoming(body, protocol, &broken));
-            let Ok(response) = here.clone().oneshot(request).await;
-            let (parts, body) = response.into_parts();
-            return Ok(Head { parts, source: Source::Here(body), deadline, is_foreign: false });
-        }
-    };
-    *request.version_mut() = http::Version::HTTP_2;
-    let sent = cluster.send(request.map(|body| incoming(body, protocol, &broken))).await;
-    let (response, place) = sent.map_err(|failure| failed(&failure, &broken))?;
-    let (parts, body) = response.into_parts();
-    let is_foreign = matches!(method.target, Target::Foreign { .. });
-    Ok(Head { parts, source: Source::Remote(body, place), deadline, is_foreign })
-}
-
-fn incoming(body: Incoming, protocol: Protocol, broken: &Broken) -> Body {
-    match protocol {
-        Protocol::WebText => Body::text(body, broken.clone()),
-        Protocol::Grpc | Protocol::Web => Body::Binary(body),
-    }
-}
-
-/// Tells a service of the mesh who we are and where the caller sits.
-fn introduce(gateway: &Gateway, callee: &str, client: IpAddr, headers: &mut http::HeaderMap) {
-    headers.insert(SERVICE_TOKEN, header(&gateway.surroundings.identity.token_for(callee)));
-    headers.insert(CLIENT_ADDRESS, header(&client.to_string()));
 }
 
 /// Texts of ours: tokens, numbers, addresses.
@@ -220,9 +248,9 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn failed(failure: &Failure, broken: &Broken) -> Status {
-    if broken.is_set() {
-        return error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64");
+fn failed(failure: &Failure, fault: &Fault) -> Status {
+    if let Some(wrong) = fault.get() {
+        return wrong.into();
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
@@ -231,26 +259,20 @@ fn failed(failure: &Failure, broken: &Broken) -> Status {
     }
 }
 
-pub(crate) fn too_late() -> Status {
-    error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+impl From<Wrong> for Status {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Text => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64"),
+            Wrong::TooLarge => {
+                let message = "a message is larger than the gateway lets through (limits.message_bytes)";
+                error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+            }
+        }
+    }
 }
 
-/// The upstream's answer in the caller's protocol.
-fn translate(head: Head, spoken: &Spoken, mut call: Call) -> Response<Outgoing> {
-    let Head { mut parts, source, deadline, is_foreign } = head;
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE);
-    let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
-    if parts.status != StatusCode::OK || !is_grpc {
-        return refuse(&not_grpc(parts.status), spoken, &mut call);
-    }
-    headers::leave(&mut parts.headers, spoken.answer_type());
-    if is_foreign {
-        headers::drop_cookies(&mut parts.headers);
-    }
-    let early = code_of(&parts.headers);
-    let mut response = Response::new(Outgoing::Answer(Answer::new(source, spoken.protocol, early, deadline, call)));
-    *response.headers_mut() = parts.headers;
-    response
+pub(crate) fn too_late() -> Status {
+    error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
 }
 
 /// What an answer that is no gRPC means (gRPC's own table for HTTP statuses).
@@ -264,14 +286,4 @@ fn not_grpc(status: StatusCode) -> Status {
         _ => Code::Unknown,
     };
     error::status(code, "NOT_GRPC", "the service's answer was no gRPC")
-}
-
-fn refuse(status: &Status, spoken: &Spoken, call: &mut Call) -> Response<Outgoing> {
-    call.end(status.code());
-    let mut response = Response::new(Outgoing::empty());
-    let headers = response.headers_mut();
-    // An Err would say that the message does not fit into a header; ours do.
-    status.add_header(headers).ok();
-    headers.insert(http::header::CONTENT_TYPE, spoken.answer_type());
-    response
 }

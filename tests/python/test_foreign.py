@@ -31,7 +31,7 @@ def eventually(check, seconds=20):
     while True:
         try:
             return check()
-        except (AssertionError, grpc.RpcError):
+        except (AssertionError, grpc.RpcError, OSError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

@@ -13,7 +13,7 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// As they were bound.
     pub(crate) fn of(listeners: &Listeners) -> Self {
-        let gateway = listeners.gateway.first().and_then(|listener| listener.local_addr().ok());
+        let gateway = listeners.gateway.first().and_then(|listener| listener.socket.local_addr().ok());
         Self { gateway, admin: listeners.admin.local_addr().ok() }
     }
 }

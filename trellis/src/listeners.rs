@@ -17,7 +17,7 @@ pub(crate) struct Listeners {
     /// Of the services that this process runs.
     pub(crate) services: Vec<(Service, TcpListener)>,
     /// Of the gateway; none when it does not run here.
-    pub(crate) gateway: Vec<TcpListener>,
+    pub(crate) gateway: Vec<gateway::Listener>,
     /// Of the admin pages.
     pub(crate) admin: TcpListener,
 }
@@ -37,8 +37,11 @@ impl Listeners {
                     services.push((*service, bind(key, address).await?));
                 }
                 Part::Gateway => {
-                    for address in &config.gateway.listen {
-                        gateway.extend(bind_all("gateway.listen", address).await?);
+                    let clear = config.gateway.listen.iter().map(|address| ("gateway.listen", address, false));
+                    let secure = config.gateway.tls.listen.iter().map(|address| ("gateway.tls.listen", address, true));
+                    for (key, address, tls) in clear.chain(secure) {
+                        let sockets = bind_all(key, address).await?.into_iter();
+                        gateway.extend(sockets.map(|socket| gateway::Listener { socket, tls }));
                     }
                 }
             }

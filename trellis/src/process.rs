@@ -172,7 +172,7 @@ impl<'a> Process<'a> {
         Ok(())
     }
 
-    fn start_gateway(&mut self, listeners: Vec<TcpListener>, source: &Source) -> Result<(), String> {
+    fn start_gateway(&mut self, listeners: Vec<gateway::Listener>, source: &Source) -> Result<(), String> {
         let surroundings = self.surroundings(Part::Gateway)?;
         let mut needs = Needs::new();
         let mut routes = Vec::new();

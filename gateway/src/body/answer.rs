@@ -16,8 +16,12 @@ use kit::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
-use super::text;
-use crate::{protocol::Protocol, upstream::Place};
+use super::{
+    Fault,
+    meter::{Meter, TooLarge},
+    text,
+};
+use crate::{protocol::Protocol, upstream::Place, vigil::Watched};
 
 /// The flag of the frame that carries trailers in gRPC-Web.
 const TRAILERS_FLAG: u8 = 0x80;
@@ -30,29 +34,36 @@ pub(crate) enum Source {
     Here(tonic::body::Body),
 }
 
+/// How an answer is to reach its caller.
+pub(crate) struct Terms {
+    pub(crate) protocol: Protocol,
+    pub(crate) deadline: Option<Instant>,
+    /// Bytes of one message at most.
+    pub(crate) limit: usize,
+    /// What was wrong with the request, if the upstream gives up because of it.
+    pub(crate) fault: Fault,
+}
+
 /// See the module.
 pub(crate) struct Answer {
     source: Source,
-    protocol: Protocol,
+    terms: Terms,
     /// The status that came in the headers: the body may end without trailers.
     early: Option<Code>,
-    deadline: Option<Instant>,
     /// Made when the answer lets wait for the first time: most answers do not.
     timer: Option<Pin<Box<Sleep>>>,
+    meter: Meter,
     ended: bool,
     /// Told how the answer ended.
     call: Call,
+    /// Told whether the caller takes what is handed out.
+    watched: Watched,
 }
 
 impl Answer {
-    pub(crate) fn new(
-        source: Source,
-        protocol: Protocol,
-        early: Option<Code>,
-        deadline: Option<Instant>,
-        call: Call,
-    ) -> Self {
-        let mut answer = Self { source, protocol, early, deadline, timer: None, ended: false, call };
+    pub(crate) fn new(source: Source, early: Option<Code>, terms: Terms, call: Call, watched: Watched) -> Self {
+        let meter = Meter::new(terms.limit);
+        let mut answer = Self { source, terms, early, timer: None, meter, ended: false, call, watched };
         if let Some(code) = early
             && answer.is_end()
         {
@@ -73,6 +84,15 @@ impl Answer {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        self.watched.asked();
+        let polled = self.next(cx);
+        if matches!(polled, Poll::Ready(Some(_))) {
+            self.watched.handed_out();
+        }
+        polled
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -86,8 +106,8 @@ impl Answer {
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error, "an answer was cut");
-                let message = "the answer was cut off; what came before this is incomplete";
-                self.end(&error::status(Code::Unavailable, "ANSWER_CUT", message))
+                let status = self.terms.fault.get().map_or_else(cut, Status::from);
+                self.end(&status)
             }
             Poll::Ready(None) => match self.early {
                 Some(code) => {
@@ -101,19 +121,25 @@ impl Answer {
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.deadline else { return false };
+        let Some(deadline) = self.terms.deadline else { return false };
         self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
     }
 
     fn translate(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_data() {
-            Ok(data) if self.protocol == Protocol::WebText => Frame::data(text::encode(&data)),
-            Ok(data) => Frame::data(data),
+            Ok(data) => match self.meter.pass(&data) {
+                Err(TooLarge) => self.end(&too_large()),
+                Ok(()) if self.terms.protocol == Protocol::WebText => Frame::data(text::encode(&data)),
+                Ok(()) => Frame::data(data),
+            },
             Err(frame) => match frame.into_trailers() {
-                Ok(trailers) if self.early.is_some() || trailers.contains_key(Status::GRPC_STATUS) => {
-                    self.trailers(trailers)
-                }
-                _ => self.end(&no_status()),
+                Ok(trailers) => match code_of(&trailers).or(self.early) {
+                    // A success with half a message is none.
+                    Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut()),
+                    Some(_) => self.trailers(trailers),
+                    None => self.end(&no_status()),
+                },
+                Err(_) => self.end(&no_status()),
             },
         }
     }
@@ -128,12 +154,22 @@ impl Answer {
     fn trailers(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         self.ended = true;
         self.call.end(code_of(&trailers).or(self.early).unwrap_or(Code::Unknown));
-        match self.protocol {
+        match self.terms.protocol {
             Protocol::Grpc => Frame::trailers(trailers),
             Protocol::Web => Frame::data(trailer_frame(&trailers)),
             Protocol::WebText => Frame::data(text::encode(&trailer_frame(&trailers))),
         }
     }
+}
+
+fn cut() -> Status {
+    let message = "the answer was cut off; what came before this is incomplete";
+    error::status(Code::Unavailable, "ANSWER_CUT", message)
+}
+
+fn too_large() -> Status {
+    let message = "a message of the answer is larger than the gateway lets through (limits.message_bytes)";
+    error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
 }
 
 /// An answer without a status is a failure, never a success.

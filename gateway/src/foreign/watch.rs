@@ -43,6 +43,9 @@ async fn read_for_ever(gateway: &Gateway) {
                 }
             }
         }
+        if let Err(error) = gateway.look_at_certificate() {
+            tracing::warn!(error, "the certificate stays as it was");
+        }
         pause = if all_well { current.refresh } else { (pause * 2).min(current.refresh) };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

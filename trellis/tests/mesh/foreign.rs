@@ -93,7 +93,11 @@ async fn mesh_with_foreign() -> (Mesh, Seen) {
     let (address, seen) = foreign().await;
     let mut mesh = Mesh::new(&[], super::harness::Ports::free());
     let file = mesh.folder().join("trellis.toml");
-    std::fs::write(&file, format!("[gateway.foreign]\n\"acme.v1.Shop\" = \"{address}\"\n")).unwrap();
+    std::fs::write(
+        &file,
+        format!("[gateway.foreign]\n\"acme.v1.Shop\" = {{ to = [\"{address}\"], access = \"public\" }}\n"),
+    )
+    .unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;

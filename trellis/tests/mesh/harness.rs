@@ -144,6 +144,14 @@ impl Mesh {
         }
     }
 
+    /// What the process holds in memory.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let pid = self.child.as_ref().expect("the process runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let row = status.lines().find_map(|row| row.strip_prefix("VmRSS:")).unwrap();
+        row.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("the process runs");

@@ -13,6 +13,7 @@ mod hostile;
 mod kill;
 mod limits;
 mod observed;
+mod pressure;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
 mod replicas;

@@ -1,0 +1,120 @@
+//! Readers who stop reading: the upstream is made to wait, and what the gateway holds for each of them is bounded.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response,
+    body::{Body, Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use proto::auth::v1::GetJwksRequest;
+use tokio::net::TcpListener;
+
+use super::{
+    harness::{Mesh, Ports},
+    web::{self, BINARY, Http},
+};
+
+const CLIENTS: usize = 1_000;
+/// What may be on its way to one reader: a window from the upstream, and a window or buffer towards the caller
+/// (docs/gateway.md).
+const WINDOW_KIB: u64 = 128;
+const SLACK_KIB: u64 = 64 * 1024;
+const CHUNK: usize = 16 * 1024;
+
+/// A message without an end, as fast as it is taken.
+struct Endless {
+    produced: Arc<AtomicU64>,
+    chunk: Bytes,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.produced.fetch_add(self.chunk.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(self.chunk.clone()))))
+    }
+}
+
+async fn endless() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let produced = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&produced);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            let service = service_fn(move |_: Request<Incoming>| {
+                let body = Endless { produced: Arc::clone(&counted), chunk: web::frame(&[7; CHUNK]) };
+                let response = Response::builder().header("content-type", "application/grpc").body(body).unwrap();
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.max_send_buf_size(CHUNK).serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, produced)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_readers_who_stop_cost_a_window_each() {
+    for http in [Http::One, Http::Two] {
+        let (address, produced) = endless().await;
+        let mut mesh = Mesh::new(&[], Ports::free());
+        let file = mesh.folder().join("trellis.toml");
+        let gateway = "default_rate_requests = 1000000";
+        let foreign = format!("\"acme.v1.Shop\" = {{ to = [\"{address}\"], access = \"public\" }}");
+        std::fs::write(&file, format!("[gateway]\n{gateway}\n[gateway.foreign]\n{foreign}\n")).unwrap();
+        mesh.set("CONFIG", file.to_str().unwrap());
+        mesh.launch();
+        mesh.ready(mesh.ports.gateway).await;
+        let port = mesh.ports.gateway;
+        let mut unread = Vec::with_capacity(CLIENTS);
+        for _ in 0..CLIENTS {
+            let call = web::call(port, "/acme.v1.Shop/Endless", BINARY, &[], &GetJwksRequest {});
+            unread.push(web::begin(port, http, call).await.unwrap());
+        }
+        let paused = pause(&produced).await;
+        let resident = mesh.resident_kib();
+        let most = CLIENTS as u64 * WINDOW_KIB + SLACK_KIB;
+        assert!(resident < most, "{http:?}: {resident} KiB are held, {most} may be");
+        // Whoever reads on gets on: nothing was lost to the pause.
+        let mut first = unread.swap_remove(0);
+        for _ in 0..64 {
+            let frame = http_body_util::BodyExt::frame(first.body_mut()).await.unwrap().unwrap();
+            assert!(frame.is_data());
+        }
+        assert!(produced.load(Ordering::Relaxed) >= paused);
+        println!("{http:?}: {} KiB for each of {CLIENTS} readers, {resident} KiB in all", paused / 1024 / CLIENTS as u64);
+    }
+}
+
+/// Waits until nothing more is produced. How much was.
+async fn pause(produced: &AtomicU64) -> u64 {
+    let mut before = 0;
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = produced.load(Ordering::Relaxed);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+    panic!("the upstream goes on after {before} bytes");
+}

@@ -13,4 +13,6 @@ mod limits;
 #[expect(dead_code, reason = "what the tests of other services use of it too")]
 mod mesh;
 mod methods;
+mod pages;
+mod statements;
 mod store;

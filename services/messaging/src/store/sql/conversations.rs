@@ -1,6 +1,6 @@
 //! Conversations as their members see them, read many at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use futures_util::TryStreamExt as _;
 use kit::store::{Error, Stamp};
@@ -45,10 +45,10 @@ impl Sql {
         let mut found = HashMap::with_capacity(ids.len());
         while let Some(row) = rows.try_next().await? {
             let id = ConversationId(row.try_get("conversation_id")?);
-            if !found.contains_key(&id) {
-                found.insert(id, conversation(&row, id)?);
-            }
-            let Some(into) = found.get_mut(&id) else { continue };
+            let into: &mut Conversation = match found.entry(id) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(new) => new.insert(conversation(&row, id)?),
+            };
             let (person, read_no) = (UserId(row.try_get("user_id")?), row.try_get("read_no")?);
             if person == member {
                 into.read_no = read_no;

@@ -76,7 +76,7 @@ async fn sign_in(person: &Person) -> Result<Tokens, Status> {
 }
 
 async fn refresh(person: &Person, tokens: &Tokens) -> Result<(), Status> {
-    let message = RefreshTokenRequest { refresh_token: tokens.refresh_token.clone(), ..Default::default() };
+    let message = RefreshTokenRequest { refresh_token: tokens.refresh_token.clone() };
     person.auth().refresh_token(message).await.map(drop)
 }
 

@@ -229,6 +229,7 @@ impl Subscription {
         }
     }
 
+    /// Some of the conversations at once, in two statements. Who has left one meanwhile is not told of it here.
     async fn announce(&mut self) -> Result<(), Status> {
         let some = self.unannounced.len().min(self.announced_at_once);
         let from: Vec<_> = self.unannounced.drain(..some).collect();

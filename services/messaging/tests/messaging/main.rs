@@ -17,6 +17,9 @@ mod mesh;
 mod methods;
 mod model;
 mod pages;
+#[path = "../../../kit/tests/support/plan.rs"]
+mod plan;
+mod plans;
 mod rules;
 mod statements;
 mod store;

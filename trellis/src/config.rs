@@ -109,6 +109,9 @@ impl Config {
             ("limits.calls_in_flight", calls_in_flight, 1),
             ("users.pool_size", self.users.pool_size as usize, 1),
             ("auth.pool_size", self.auth.pool_size as usize, 1),
+            // 0 would be read as 1.
+            ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
+            ("auth.attempts", self.auth.attempts as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];

@@ -9,6 +9,10 @@ pub(crate) fn raise(connections: usize) {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
     if allowed.is_some_and(|allowed| usize::try_from(allowed).unwrap_or(usize::MAX) < connections) {
-        tracing::warn!(allowed, limits.connections = connections, "fewer files may be open than connections are allowed");
+        tracing::warn!(
+            allowed,
+            limits.connections = connections,
+            "fewer files may be open than connections are allowed"
+        );
     }
 }

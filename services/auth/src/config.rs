@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kit::config::{Secret, Span};
+use kit::{
+    config::{Secret, Span},
+    limiter::Quota,
+};
 use serde::{Deserialize, Serialize};
 
 /// The section `[auth]`.
@@ -35,6 +38,16 @@ pub struct Config {
     pub hashing_threads: usize,
     /// Passwords that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,
+    /// Attempts to sign in to one account from one address, in each `attempts_by_address_period`: room for mistakes,
+    /// none for guessing (OWASP ASVS 5, 6.3.1).
+    pub attempts_by_address: u32,
+    /// See `attempts_by_address`.
+    pub attempts_by_address_period: Span,
+    /// Attempts to sign in to one account from anywhere, in each `attempts_period`. Wide, because it lets strangers
+    /// keep the owner out.
+    pub attempts: u32,
+    /// See `attempts`.
+    pub attempts_period: Span,
 }
 
 impl Default for Config {
@@ -53,6 +66,22 @@ impl Default for Config {
             outbox_interval: Span(Duration::from_secs(2)),
             hashing_threads: 0,
             hashing_queue: 64,
+            attempts_by_address: 10,
+            attempts_by_address_period: Span(Duration::from_secs(15 * 60)),
+            attempts: 100,
+            attempts_period: Span(Duration::from_secs(3_600)),
         }
+    }
+}
+
+impl Config {
+    /// How often one account may be tried from one address.
+    pub(crate) fn attempts_by_address(&self) -> Quota {
+        Quota::new(self.attempts_by_address, self.attempts_by_address_period.0, self.attempts_by_address)
+    }
+
+    /// How often one account may be tried at all.
+    pub(crate) fn attempts(&self) -> Quota {
+        Quota::new(self.attempts, self.attempts_period.0, self.attempts)
     }
 }

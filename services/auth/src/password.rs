@@ -4,7 +4,8 @@ use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use kit::{Ambient, error};
-use tokio::sync::Semaphore;
+use metrics::{Gauge, gauge, histogram};
+use tokio::{sync::Semaphore, time::Instant};
 use tonic::Status;
 use zeroize::Zeroizing;
 
@@ -72,14 +73,35 @@ impl Hasher {
             metrics::counter!("auth_hashes_refused_total").increment(1);
             error::exhausted("OVERLOADED", "too many sign-ins at once; try again", RETRY_AFTER)
         })?;
+        let (waiting, since) = (Shown::new("waiting"), Instant::now());
         // Neither semaphore is ever closed. The place goes with the thread: a caller who gives up does not make
         // room for more than may work at once.
         let working = Arc::clone(&self.working).acquire_owned().await.map_err(|e| error::internal(&e))?;
+        histogram!("auth_hash_wait_duration_seconds").record(since.elapsed().as_secs_f64());
+        drop(waiting);
+        let running = Shown::new("running");
         let done = tokio::task::spawn_blocking(move || {
-            let _working = working;
+            let _place = (working, running);
             task()
         });
         done.await.map_err(|e| error::internal(&e))
+    }
+}
+
+/// One hash more in the metrics, under this state, until it is dropped.
+struct Shown(Gauge);
+
+impl Shown {
+    fn new(state: &'static str) -> Self {
+        let shown = Self(gauge!("auth_hashes", "state" => state));
+        shown.0.increment(1);
+        shown
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }
 
@@ -95,6 +117,8 @@ fn hash(password: &[u8], salt: &[u8]) -> PasswordHash {
 
 #[cfg(test)]
 mod tests {
+    use kit::telemetry;
+
     use super::*;
 
     fn password(text: &str) -> Password {
@@ -112,8 +136,22 @@ mod tests {
         assert!(!hasher.verify(password("wrong"), None).await.unwrap());
     }
 
+    /// Waits for a line of the metrics: the other tests of this process hash passwords too.
+    async fn is_shown(line: &str) {
+        let metrics = telemetry::metrics();
+        for _ in 0..500 {
+            if metrics.render().lines().any(|shown| shown == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{line} never came: {}", metrics.render());
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn one_more_than_the_queue_holds_is_refused() {
+        // First: what is counted before there is a recorder is lost.
+        telemetry::metrics();
         let hasher = Arc::new(Hasher::new(1, 1, Ambient::system()));
         let held = Arc::clone(&hasher.working).acquire_owned().await.unwrap();
         let one = |hasher: Arc<Hasher>| tokio::spawn(async move { hasher.hash(password("correct horse")).await });
@@ -123,9 +161,12 @@ mod tests {
         }
         let refused = hasher.hash(password("correct horse")).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        is_shown(r#"auth_hashes{state="waiting"} 2"#).await;
         drop(held);
         for task in waiting {
             task.await.unwrap().unwrap();
         }
+        is_shown(r#"auth_hashes{state="waiting"} 0"#).await;
+        is_shown(r#"auth_hashes{state="running"} 0"#).await;
     }
 }

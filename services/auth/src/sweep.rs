@@ -18,6 +18,9 @@ const USED: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Sign-ups in one round.
 const BATCH: u32 = 500;
 
+/// Rows deleted in one statement: none holds its locks for long, however much there is to delete.
+const PRUNED: u32 = 1_000;
+
 /// Sweeps until the process stops. Every replica may: each statement says itself what is due.
 pub(crate) async fn run(store: Arc<dyn AuthStore>, ambient: Ambient, lifetimes: Lifetimes, shutdown: Shutdown) {
     loop {
@@ -38,7 +41,7 @@ pub(crate) async fn round(store: &dyn AuthStore, ambient: &Ambient, lifetimes: L
     for account in store.list_pending(now - PENDING, BATCH).await? {
         store.abandon(account, now - PENDING, now, ambient.new_id()).await?;
     }
-    store.prune(now - ENDED, now - USED).await?;
+    while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
     Ok(())
 }
 
@@ -90,6 +93,19 @@ mod tests {
             account
         }
 
+        fn session(&self, account: &Account) -> NewSession {
+            let now = self.ambient.now();
+            NewSession {
+                id: SessionId(self.ambient.new_id()),
+                account: account.id,
+                password_no: account.password_no,
+                client: Client { user_agent: String::new(), address: String::new() },
+                token: RefreshToken::generate(&self.ambient).hash(),
+                create_time: now,
+                expire_time: RULES.end(now, now),
+            }
+        }
+
         async fn is_there(&self, account: &Account) -> bool {
             self.store.find_by_email(&account.email).await.unwrap().is_some()
         }
@@ -103,16 +119,7 @@ mod tests {
     async fn sign_ups_that_nobody_finished_go_after_an_hour() {
         let bench = Bench::new().await;
         let (left, finished) = (bench.sign_up("left@example.org").await, bench.sign_up("ada@example.org").await);
-        let now = bench.ambient.now();
-        let session = NewSession {
-            id: SessionId(bench.ambient.new_id()),
-            account: finished.id,
-            password_no: finished.password_no,
-            client: Client { user_agent: String::new(), address: String::new() },
-            token: RefreshToken::generate(&bench.ambient).hash(),
-            create_time: now,
-            expire_time: RULES.end(now, now),
-        };
+        let session = bench.session(&finished);
         assert!(bench.store.activate(&session).await.unwrap());
         bench.clock.advance(PENDING);
         let young = bench.sign_up("young@example.org").await;
@@ -122,6 +129,18 @@ mod tests {
         bench.sweep().await;
         assert!(!bench.is_there(&left).await);
         assert!(bench.is_there(&young).await && bench.is_there(&finished).await);
+    }
+
+    #[tokio::test]
+    async fn ended_sessions_go_with_their_tokens_after_a_day() {
+        let bench = Bench::new().await;
+        let session = bench.session(&bench.sign_up("ada@example.org").await);
+        assert!(bench.store.activate(&session).await.unwrap());
+        bench.store.revoke(&session.token, bench.ambient.now()).await.unwrap();
+        bench.clock.advance(ENDED + Duration::from_micros(1));
+        bench.sweep().await;
+        let now = bench.ambient.now();
+        assert_eq!(bench.store.prune(now, now, PRUNED).await.unwrap(), 0, "nothing is left of it");
     }
 
     #[tokio::test]

@@ -29,11 +29,16 @@ pub trait MessagingStore: Members + Messages {
     /// The conversation, if `member` is in it.
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error>;
 
+    /// Those of `ids` that `member` is in, in the order of `ids`, as `find` tells them. Two statements, however many
+    /// they are.
+    async fn find_all(&self, ids: &[ConversationId], member: UserId) -> Result<Vec<Conversation>, Error>;
+
     /// The newest entry's number, if `member` is in the conversation.
     async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error>;
 
-    /// A page of the conversations of `member`, and one more when there are more. Reads all of them (at most as
-    /// many as one may be in) to find the newest.
+    /// A page of the conversations of `member`, and one more when there are more. Three statements, however long
+    /// the page is; the first reads all of them (at most as many as one may be in) to find the newest. What the
+    /// member leaves between the statements is left out.
     async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
 
     /// Renames a conversation, if its revision is the one that was read. The same title again changes nothing.

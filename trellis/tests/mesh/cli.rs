@@ -74,6 +74,8 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("shutdown.grace=5", "shutdown.grace"),
         ("gateway.cors_origins=*", "gateway.cors_origins"),
         ("redis.url=http://cache", "redis.url: expected redis://"),
+        ("auth.attempts=0", "auth.attempts: 0 is below the least"),
+        ("auth.attempts_by_address=0", "auth.attempts_by_address: 0 is below the least"),
         ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the least"),
         ("users.database_url=mysql://x", "users.database_url"),
         ("users.database_url=postgres://u@127.0.0.1:1/none", "cannot be reached (users.database_url)"),

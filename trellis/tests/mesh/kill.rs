@@ -1,5 +1,5 @@
 //! Nothing that was acknowledged is lost, whenever the process is killed: four senders, three conversations,
-//! twenty kills at random moments, on each database. The seed is printed; TRELLIS_TEST_SEED repeats it.
+//! twenty kills at random moments, on each database. A failure prints the seed.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,10 @@ use proto::messaging::v1::{
 };
 use tonic::Code;
 
-use super::harness::{Mesh, Person, Store, new_id};
+use super::{
+    dice::Dice,
+    harness::{Mesh, Person, Store, new_id},
+};
 
 const KILLS: u32 = 20;
 /// How long everything may take to arrive once the killing has stopped: ten times what it takes.
@@ -43,7 +46,6 @@ struct Acknowledged {
 
 async fn survive(store: Store) {
     let mut dice = Dice::new();
-    println!("{store:?}: TRELLIS_TEST_SEED={}", dice.0);
     let mut mesh = Mesh::start(store, &[]).await;
     let people =
         [mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await, mesh.sign_up("kim").await];
@@ -231,23 +233,5 @@ fn check(acknowledged: &[Vec<Acknowledged>], stored: &Logs) {
             let before = last.insert(&sent.conversation, sent.seq);
             assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} came before {before:?}");
         }
-    }
-}
-
-/// xorshift64: enough to spread the kills, and repeatable.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
-        let given = std::env::var("TRELLIS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        Self(given.unwrap_or_else(|| u64::from_be_bytes(kit::Ambient::system().random()) | 1))
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        low + self.0 % (high - low)
     }
 }

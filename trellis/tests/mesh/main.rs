@@ -5,6 +5,10 @@
 mod access;
 mod cli;
 mod collector;
+mod deletion;
+#[path = "../../../services/kit/tests/support/dice.rs"]
+#[expect(dead_code, reason = "what the tests of services use of it too")]
+mod dice;
 mod edge;
 mod foreign;
 mod grpc;

@@ -129,4 +129,12 @@ async fn calls_are_counted_by_method_and_status() {
         assert!(line.is_some_and(|line| line.ends_with(" 1")), "{histogram}: {metrics}");
     }
     assert!(metrics.contains(r#"db_client_connection_count{pool="users write""#), "{metrics}");
+    for line in [
+        r#"auth_hashes{state="running"} 0"#,
+        r#"auth_hashes{state="waiting"} 0"#,
+        // The one password of the sign-up.
+        "auth_hash_wait_duration_seconds_count 1",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line}: {metrics}");
+    }
 }

@@ -26,9 +26,9 @@ use super::{
 };
 
 const CLIENTS: usize = 1_000;
-/// What may be on its way to one reader: a window from the upstream, and a window or buffer towards the caller
-/// (docs/gateway.md).
-const WINDOW_KIB: u64 = 128;
+/// What may be held for one reader (docs/gateway.md): a window of 64 KiB from the upstream, in buffers that may be
+/// half empty, and 64 KiB towards the caller.
+const WINDOW_KIB: u64 = 192;
 const SLACK_KIB: u64 = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 
@@ -59,6 +59,7 @@ async fn endless() -> (String, Arc<AtomicU64>) {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let counted = Arc::clone(&counted);
             let service = service_fn(move |_: Request<Incoming>| {
                 let body = Endless { produced: Arc::clone(&counted), chunk: web::frame(&[7; CHUNK]) };
@@ -78,7 +79,7 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
         let (address, produced) = endless().await;
         let mut mesh = Mesh::new(&[], Ports::free());
         let file = mesh.folder().join("trellis.toml");
-        let gateway = "default_rate_requests = 1000000";
+        let gateway = "default_rate_requests = 1000000\nstall_timeout = \"10m\"";
         let foreign = format!("\"acme.v1.Shop\" = {{ to = [\"{address}\"], access = \"public\" }}");
         std::fs::write(&file, format!("[gateway]\n{gateway}\n[gateway.foreign]\n{foreign}\n")).unwrap();
         mesh.set("CONFIG", file.to_str().unwrap());
@@ -101,7 +102,10 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
             assert!(frame.is_data());
         }
         assert!(produced.load(Ordering::Relaxed) >= paused);
-        println!("{http:?}: {} KiB for each of {CLIENTS} readers, {resident} KiB in all", paused / 1024 / CLIENTS as u64);
+        println!(
+            "{http:?}: {} KiB for each of {CLIENTS} readers, {resident} KiB in all",
+            paused / 1024 / CLIENTS as u64
+        );
     }
 }
 

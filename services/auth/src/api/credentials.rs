@@ -1,10 +1,10 @@
 //! Passwords: proved, changed, and proved a last time.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use kit::{
     Context, error,
-    limiter::{Decision, Quota, address_key},
+    limiter::{Decision, address_key},
 };
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
 use ring::digest::{SHA256, digest};
@@ -17,23 +17,18 @@ use crate::{
     password::{Hasher, Password},
 };
 
-/// Sign-ins to one account from one address: room for mistakes, none for guessing (OWASP ASVS 5, 6.3.1).
-const BY_ACCOUNT_AND_ADDRESS: (u32, Duration) = (10, Duration::from_secs(15 * 60));
-/// Sign-ins to one account from anywhere. Wide, because it lets strangers keep the owner out.
-const BY_ACCOUNT: (u32, Duration) = (100, Duration::from_secs(3_600));
-
 impl Api {
     /// Counts an attempt, before anything is looked up: the answer is the same whether the account exists.
     pub(super) async fn count_attempt(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
         let account = Zeroizing::new(email.as_str().to_owned());
         let account: String = digest(&SHA256, account.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         let from = address.map_or_else(|| "unknown".to_owned(), address_key);
+        let config = &self.auth.config;
         let limits = [
-            (format!("auth:sign-in {account} {from}"), BY_ACCOUNT_AND_ADDRESS),
-            (format!("auth:sign-in {account}"), BY_ACCOUNT),
+            (format!("auth:sign-in {account} {from}"), config.attempts_by_address()),
+            (format!("auth:sign-in {account}"), config.attempts()),
         ];
-        for (key, (attempts, period)) in limits {
-            let quota = Quota::new(attempts, period, attempts);
+        for (key, quota) in limits {
             if let Decision::Refused { retry_after } = self.auth.limiter.decide(&key, quota, 1).decision().await {
                 let message = "too many attempts to sign in to this account; wait as retry-after says";
                 return Err(error::exhausted("RATE_LIMITED", message, retry_after));

@@ -28,6 +28,15 @@ const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_at
      (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED) \
      RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
+/// Deletes at most `$2` of the rows that are due, passing over those that somebody else is deleting. An array is made
+/// once: a join with what a LIMIT leaves may read it anew and delete more.
+fn delete_some(table: &str, key: &str, due: &str) -> String {
+    format!(
+        "DELETE FROM {table} WHERE {key} = \
+         ANY(ARRAY(SELECT {key} FROM {table} WHERE {due} LIMIT $2 FOR UPDATE SKIP LOCKED))"
+    )
+}
+
 pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "auth", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
     Ok(sql::Sql { read: pool.clone(), write: pool })

@@ -10,10 +10,10 @@ use kit::{
     Timestamp,
     store::{Error, Stamp, violated},
 };
-use sqlx::{Pool, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Pool, Row as _, Transaction};
 use uuid::Uuid;
 
-use super::{Db, begin};
+use super::{Db, begin, delete_some};
 use crate::{
     domain::{
         Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, State,
@@ -294,16 +294,24 @@ impl AuthStore for Sql {
         Ok(erased.rows_affected())
     }
 
-    async fn prune(&self, before: Timestamp, used_before: Timestamp) -> Result<u64, Error> {
-        let sessions = sqlx::query("DELETE FROM sessions WHERE expire_time < $1 OR revoke_time < $1")
-            .bind(Stamp(before))
-            .execute(&self.write)
-            .await?;
-        let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE use_time < $1")
-            .bind(Stamp(used_before))
-            .execute(&self.write)
-            .await?;
-        Ok(sessions.rows_affected() + tokens.rows_affected())
+    async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let ended = "expire_time < $1 OR revoke_time < $1";
+        let of_ended = format!("session_id IN (SELECT session_id FROM sessions WHERE {ended})");
+        // A session takes its tokens with it, and may have had thousands: those go first.
+        let steps = [
+            (delete_some("refresh_tokens", "token_hash", &of_ended), before),
+            (delete_some("sessions", "session_id", ended), before),
+            (delete_some("refresh_tokens", "token_hash", "use_time < $1"), used_before),
+        ];
+        for (statement, before) in steps {
+            // Made of this program's own texts.
+            let delete = sqlx::query(AssertSqlSafe(statement)).bind(Stamp(before)).bind(i64::from(limit));
+            let deleted = delete.execute(&self.write).await?.rows_affected();
+            if deleted > 0 {
+                return Ok(deleted);
+            }
+        }
+        Ok(0)
     }
 
     async fn answers(&self) -> bool {

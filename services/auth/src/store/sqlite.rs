@@ -24,6 +24,11 @@ const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_at
      (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1) \
      RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
+/// Deletes at most `$2` of the rows that are due.
+fn delete_some(table: &str, key: &str, due: &str) -> String {
+    format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {due} LIMIT $2)")
+}
+
 pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
     Ok(sql::Sql { read: pools.read, write: pools.write })

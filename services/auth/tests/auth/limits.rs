@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kit::config::Span;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -47,4 +48,31 @@ async fn guessing_from_everywhere_is_limited_by_account() {
     shouted.email = " ADA@example.org".to_owned();
     let refused = mesh.auth.sign_in(mesh.on_behalf_of("198.51.100.2", shouted)).await.unwrap_err();
     assert_eq!(reason(&refused), "RATE_LIMITED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_is_configured() {
+    let minute = Span(Duration::from_secs(60));
+    let config = auth::Config {
+        attempts_by_address: 2,
+        attempts_by_address_period: minute,
+        attempts: 3,
+        attempts_period: minute,
+        ..auth::Config::default()
+    };
+    let mut mesh = Mesh::with(config).await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+    let (here, there) = ("192.0.2.1", "198.51.100.1");
+    // Two from one address, three in all; a refusal by address counts for nothing.
+    for (address, expected) in [
+        (here, "BAD_CREDENTIALS"),
+        (here, "BAD_CREDENTIALS"),
+        (here, "RATE_LIMITED"),
+        (there, "BAD_CREDENTIALS"),
+        (there, "RATE_LIMITED"),
+    ] {
+        assert_eq!(guess(&mut mesh, address).await, expected, "{address}");
+    }
+    mesh.clock.advance(minute.0);
+    assert_eq!(guess(&mut mesh, here).await, "BAD_CREDENTIALS");
 }

@@ -12,6 +12,8 @@ mod deletion;
 mod limits;
 mod mesh;
 mod messaging;
+#[path = "../../../kit/tests/support/plan.rs"]
+mod plan;
 mod plans;
 mod refusals;
 mod sessions;

@@ -45,6 +45,7 @@ pub(crate) struct Mesh {
     pub(crate) messaging: Messaging,
     /// What every process hears of ended sessions.
     pub(crate) keys: Arc<KeySet>,
+    config: auth::Config,
     location: Location,
     ports: [u16; 3],
     surroundings: Surroundings,
@@ -72,17 +73,22 @@ impl KeySource for Fixed {
 impl Mesh {
     /// On SQLite: the stores' contracts hold on both databases.
     pub(crate) async fn start() -> Self {
+        Self::with(auth::Config::default()).await
+    }
+
+    /// With auth configured by the test.
+    pub(crate) async fn with(config: auth::Config) -> Self {
         let folder = TempDir::new().unwrap();
         let location = Location::Sqlite(folder.path().join("auth.db"));
-        Self::with(folder, location, Messaging::new(0)).await
+        Self::assemble(folder, location, Messaging::new(0), config).await
     }
 
     /// With auth on a database of the test's.
     pub(crate) async fn on(location: &Location, messaging: Messaging) -> Self {
-        Self::with(TempDir::new().unwrap(), location.clone(), messaging).await
+        Self::assemble(TempDir::new().unwrap(), location.clone(), messaging, auth::Config::default()).await
     }
 
-    async fn with(folder: TempDir, location: Location, messaging: Messaging) -> Self {
+    async fn assemble(folder: TempDir, location: Location, messaging: Messaging, config: auth::Config) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
         let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
         Keys::create(&keys_folder(folder.path())).unwrap();
@@ -109,6 +115,7 @@ impl Mesh {
             clock,
             messaging,
             keys,
+            config,
             location,
             ports,
             surroundings,
@@ -128,7 +135,7 @@ impl Mesh {
         let peer =
             |name, port| Peer::new(name, &format!("http://127.0.0.1:{port}"), Arc::clone(&self.identities[AUTH]));
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
-        let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..auth::Config::default() };
+        let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..self.config.clone() };
         let (location, port, surroundings) = (self.location.clone(), self.ports[AUTH], self.surroundings.clone());
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
         let (bus, ambient, clock) = (self.bus.clone(), self.ambient.clone(), self.clock.clone());
@@ -186,6 +193,12 @@ impl Mesh {
         let at_once = kit::shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::ZERO) };
         self.users_shutdown.run(&at_once).await;
         wait_until_free(self.ports[USERS]).await;
+    }
+
+    /// In its place, somebody who accepts connections and says nothing.
+    pub(crate) async fn silence_users(&mut self) -> TcpListener {
+        self.stop_users().await;
+        TcpListener::bind(("127.0.0.1", self.ports[USERS])).await.unwrap()
     }
 
     /// Brings it back.

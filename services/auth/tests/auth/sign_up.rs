@@ -1,9 +1,15 @@
 //! Sign-up across two services, interrupted at each step.
 
+use std::time::{Duration, Instant};
+
 use auth::domain::{Email, State};
+use kit::config::Span;
 use tonic::Code;
 
-use crate::mesh::{Mesh, reason, sign_in, sign_up};
+use crate::{
+    database::{execute, outbox},
+    mesh::{Mesh, PASSWORD, reason, sign_in, sign_up},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
@@ -15,11 +21,51 @@ async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
     let half = mesh.store.find_by_email(&email).await.unwrap().unwrap();
     assert_eq!(half.state, State::Pending);
     // Half an account is no account.
-    let refused = mesh.auth.sign_in(sign_in("ada", crate::mesh::PASSWORD)).await.unwrap_err();
+    let refused = mesh.auth.sign_in(sign_in("ada", PASSWORD)).await.unwrap_err();
     assert_eq!(reason(&refused), "BAD_CREDENTIALS");
     mesh.restart_users().await;
     let tokens = mesh.auth.sign_up(sign_up("ada")).await.unwrap().into_inner().tokens.unwrap();
     assert_eq!(tokens.user_id, half.id.0.to_string(), "the repeat resumes the same account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_say_nothing_are_not_waited_for() {
+    let timeout = Duration::from_millis(300);
+    let mut mesh = Mesh::with(auth::Config { users_timeout: Span(timeout), ..auth::Config::default() }).await;
+    let silent = mesh.silence_users().await;
+    let started = Instant::now();
+    let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // What is half is the caller's to go on with, and good for nothing else.
+    let half = mesh.store.find_by_email(&Email::new("ada@example.org")).await.unwrap().unwrap();
+    assert_eq!(half.state, State::Pending);
+    assert_eq!(reason(&mesh.signed_in("ada", PASSWORD).await.unwrap_err()), "BAD_CREDENTIALS");
+    drop(silent);
+    mesh.restart_users().await;
+    assert_eq!(mesh.signed_up("ada").await.user_id, half.id.0.to_string());
+    mesh.signed_in("ada", PASSWORD).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_up_that_broke_off_before_its_last_step_is_resumed() {
+    let mut mesh = Mesh::start().await;
+    let first = mesh.signed_up("ada").await;
+    // What a crash leaves behind after users has answered: the profile, and an account that is not activated.
+    mesh.kill_auth();
+    execute(&mesh.location(), "DELETE FROM sessions").await;
+    execute(&mesh.location(), "UPDATE accounts SET state = 'pending'").await;
+    mesh.start_auth().await;
+    let mut again = sign_up("ada");
+    again.handle = "ada_lovelace".to_owned();
+    let second = mesh.auth.sign_up(again).await.unwrap().into_inner().tokens.unwrap();
+    assert_eq!(second.user_id, first.user_id);
+    assert_eq!(outbox(&mesh.location()).await, [], "nobody is told of a sign-up that came through");
+    mesh.signed_in("ada", PASSWORD).await.unwrap();
+    // The name of the first try is free again.
+    let mut other = sign_up("ada");
+    other.email = "other@example.org".to_owned();
+    mesh.auth.sign_up(other).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +100,7 @@ async fn half_a_sign_up_blocks_the_address_for_ten_minutes_only() {
     stranger.password = "another password".to_owned();
     let refused = mesh.auth.sign_up(stranger.clone()).await.unwrap_err();
     assert_eq!(reason(&refused), "EMAIL_TAKEN");
-    mesh.clock.advance(std::time::Duration::from_secs(601));
+    mesh.clock.advance(Duration::from_secs(601));
     mesh.auth.sign_up(stranger).await.unwrap();
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     domain::{
-        Account, AccountId, Client, Email, Lifetimes, NewSession, PasswordHash, RefreshToken, SessionId, State,
+        Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, RefreshToken, SessionId, State,
         TokenHash,
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
@@ -25,6 +25,7 @@ on_both!(
     only_active_accounts_get_sessions,
     the_password_is_replaced_only_if_it_did_not_change,
     what_ended_is_pruned,
+    a_backlog_is_pruned_some_rows_at_a_time,
     sixty_four_writers_at_once_all_succeed,
 );
 
@@ -228,11 +229,50 @@ async fn what_ended_is_pruned(location: &Location) {
     refresh(&*store, &first, &second, 1).await;
     assert_eq!(store.erase_sealed(at(1)).await.unwrap(), 0, "the grace is not over");
     assert_eq!(store.erase_sealed(at(2)).await.unwrap(), 1);
-    assert_eq!(store.prune(at(1_001), at(1)).await.unwrap(), 0);
-    // The used token first, then the session with the other.
-    assert_eq!(store.prune(at(0), at(2)).await.unwrap(), 1);
-    assert_eq!(store.prune(at(1_002), at(0)).await.unwrap(), 1);
+    let prune = async |before, used_before| store.prune(at(before), at(used_before), 10).await.unwrap();
+    assert_eq!(prune(1_001, 1).await, 0);
+    // The used token, then the session with the other: that one first.
+    assert_eq!([prune(0, 2).await, prune(0, 2).await], [1, 0]);
+    assert_eq!([prune(1_002, 0).await, prune(1_002, 0).await, prune(1_002, 0).await], [1, 1, 0]);
     assert_eq!(refresh(&*store, &second.hash, &successor(), 3).await, Refreshed::Refused);
+}
+
+async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
+    let store = open(location).await;
+    for n in 0..12 {
+        let (_, mut presented) = active(&*store, &format!("user{n}@example.org")).await;
+        for second in 1..=2 {
+            let next = successor();
+            refresh(&*store, &presented, &next, second).await;
+            presented = next.hash;
+        }
+    }
+    let (ada, _) = active(&*store, "ada@example.org").await;
+    let kept = NewSession { expire_time: at(9_000), ..session(&ada, &token()) };
+    assert!(store.open_session(&kept).await.unwrap());
+    // Two sweeps at once, as two replicas do.
+    let sweeps: Vec<_> = (0..2)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut deleted = Vec::new();
+                while deleted.last() != Some(&0) {
+                    deleted.push(store.prune(at(5_000), at(0), 5).await.unwrap());
+                }
+                deleted
+            })
+        })
+        .collect();
+    let mut deleted = Vec::new();
+    for sweep in sweeps {
+        deleted.extend(sweep.await.unwrap());
+    }
+    assert!(deleted.iter().all(|rows| *rows <= 5), "{deleted:?}");
+    // Three tokens and a session each, and the first session of Ada with its token.
+    assert_eq!(deleted.iter().sum::<u64>(), 12 * 4 + 2);
+    let left = store.list_sessions(ada.id, &Page::parse(0, "", ada.id).unwrap(), at(5_000)).await.unwrap();
+    assert_eq!(left.iter().map(|session| session.id).collect::<Vec<_>>(), [kept.id]);
+    assert!(matches!(refresh(&*store, &kept.token, &successor(), 1).await, Refreshed::Rotated(_)), "with its token");
 }
 
 async fn sixty_four_writers_at_once_all_succeed(location: &Location) {

@@ -229,13 +229,15 @@ impl Subscription {
         }
     }
 
+    /// Some of the conversations at once, in two statements. Who has left one meanwhile is not told of it here.
     async fn announce(&mut self) -> Result<(), Status> {
-        for _ in 0..self.announced_at_once {
-            let Some((id, from)) = self.unannounced.pop_front() else { break };
-            if let Some(found) = self.store.find(id, self.mailbox.user()).await? {
-                let cursor = self.cursor(id, from);
-                self.outgoing.push_back(event(Event::Conversation(wire::conversation(found, cursor))));
-            }
+        let some = self.unannounced.len().min(self.announced_at_once);
+        let from: Vec<_> = self.unannounced.drain(..some).collect();
+        let ids: Vec<_> = from.iter().map(|(id, _)| *id).collect();
+        let from: HashMap<_, _> = from.into_iter().collect();
+        for found in self.store.find_all(&ids, self.mailbox.user()).await? {
+            let cursor = self.cursor(found.id, from.get(&found.id).copied().unwrap_or_default());
+            self.outgoing.push_back(event(Event::Conversation(wire::conversation(found, cursor))));
         }
         Ok(())
     }

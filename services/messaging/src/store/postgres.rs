@@ -14,6 +14,13 @@ use crate::domain::UserId;
 
 pub(super) type Db = sqlx::Postgres;
 
+/// "is one of `among`", which is bound as `$1`: one statement for any number of ids.
+const AMONG: &str = "= ANY($1)";
+
+fn among(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+    ids.collect()
+}
+
 pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "messaging", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
     sql::Sql::new(pool.clone(), pool).await

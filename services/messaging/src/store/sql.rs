@@ -1,5 +1,7 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
+#[path = "sql/conversations.rs"]
+mod conversations;
 #[path = "sql/log.rs"]
 mod log;
 #[path = "sql/members.rs"]
@@ -126,28 +128,11 @@ impl MessagingStore for Sql {
     }
 
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error> {
-        // One statement, so that members and numbers are of one moment.
-        let rows = sqlx::query(
-            "SELECT c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, c.message_count, \
-             m.user_id, m.read_no FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
-             WHERE c.conversation_id = $1 AND EXISTS \
-             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY m.user_id",
-        )
-        .bind(id.0)
-        .bind(member.0)
-        .fetch_all(&self.read)
-        .await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let mark = |row: &Row| -> Result<_, sqlx::Error> {
-            Ok((UserId(row.try_get("user_id")?), row.try_get::<i64, _>("read_no")?))
-        };
-        let read_marks = rows.iter().map(mark).collect::<Result<Vec<_>, _>>()?;
-        let mut found = conversation(first, id)?;
-        found.read_no = read_marks.iter().find(|(of, _)| *of == member).map_or(0, |(_, number)| *number);
-        found.members = read_marks.iter().map(|(of, _)| *of).collect();
-        found.read_marks = if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() };
-        found.last_message = self.list_messages(id, i64::MAX, 1).await?.pop();
-        Ok(Some(found))
+        Ok(self.read(&[id], member).await?.pop())
+    }
+
+    async fn find_all(&self, ids: &[ConversationId], member: UserId) -> Result<Vec<Conversation>, Error> {
+        self.read(ids, member).await
     }
 
     async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error> {
@@ -175,11 +160,8 @@ impl MessagingStore for Sql {
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
         .await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            found.extend(self.find(ConversationId(row.try_get("conversation_id")?), member).await?);
-        }
-        Ok(found)
+        let id = |row: &Row| row.try_get("conversation_id").map(ConversationId);
+        self.read(&rows.iter().map(id).collect::<Result<Vec<_>, _>>()?, member).await
     }
 
     async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
@@ -321,25 +303,6 @@ fn opened(new: &NewConversation) -> Conversation {
         last_message: None,
         read_marks: if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() },
     }
-}
-
-/// What the conversation's own row tells.
-fn conversation(row: &Row, id: ConversationId) -> Result<Conversation, Error> {
-    let (create_time, update_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("update_time")?);
-    Ok(Conversation {
-        id,
-        title: row.try_get("title")?,
-        members: Vec::new(),
-        owner: UserId(row.try_get("owner_id")?),
-        revision: row.try_get("revision")?,
-        create_time: create_time.0,
-        update_time: update_time.0,
-        last_seq: row.try_get("last_seq")?,
-        message_count: row.try_get("message_count")?,
-        read_no: 0,
-        last_message: None,
-        read_marks: Vec::new(),
-    })
 }
 
 fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {

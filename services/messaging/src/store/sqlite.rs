@@ -13,6 +13,15 @@ use crate::domain::UserId;
 
 pub(super) type Db = sqlx::Sqlite;
 
+/// "is one of `among`", which is bound as `$1`: one statement for any number of ids. SQLite has no arrays, but reads
+/// one that is written as JSON.
+const AMONG: &str = "IN (SELECT unhex(value) FROM json_each($1))";
+
+fn among(ids: impl Iterator<Item = Uuid>) -> String {
+    let quoted: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
+    format!("[{}]", quoted.join(","))
+}
+
 pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
     sql::Sql::new(pools.read, pools.write).await

@@ -156,6 +156,10 @@ impl MessagingStore for Counting {
         self.store.find(id, member).await
     }
 
+    async fn find_all(&self, ids: &[ConversationId], member: Id) -> Result<Vec<domain::Conversation>, Error> {
+        self.store.find_all(ids, member).await
+    }
+
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
         self.store.append(new).await
     }

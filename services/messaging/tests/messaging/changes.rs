@@ -26,19 +26,19 @@ on_both! {
     contacts_are_who_shares_a_conversation,
 }
 
-async fn open(location: &Location) -> Arc<dyn MessagingStore> {
+pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
     messaging::store::open(location, 8).await.unwrap()
 }
 
-fn new_id() -> Uuid {
+pub(crate) fn new_id() -> Uuid {
     Ambient::system().new_id()
 }
 
-fn people<const N: usize>() -> [UserId; N] {
+pub(crate) fn people<const N: usize>() -> [UserId; N] {
     std::array::from_fn(|_| UserId(new_id()))
 }
 
-async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId]) -> ConversationId {
+pub(crate) async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId]) -> ConversationId {
     let new = NewConversation {
         id: ConversationId(new_id()),
         creator,
@@ -50,16 +50,16 @@ async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId
     store.insert(&new, 100).await.unwrap().id
 }
 
-fn by(actor: UserId, conversation: ConversationId) -> Change {
+pub(crate) fn by(actor: UserId, conversation: ConversationId) -> Change {
     Change { conversation, actor, revision: None, now: Ambient::system().now() }
 }
 
-fn new_message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
+pub(crate) fn new_message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
     let create_time = Ambient::system().now();
     NewMessage { conversation, author, id: new_id(), client_id: new_id(), text: text.to_owned(), create_time }
 }
 
-async fn say(store: &Arc<dyn MessagingStore>, id: ConversationId, author: UserId, text: &str) -> Message {
+pub(crate) async fn say(store: &Arc<dyn MessagingStore>, id: ConversationId, author: UserId, text: &str) -> Message {
     message(&store.append(&new_message(id, author, text)).await.unwrap().entry)
 }
 

@@ -8,9 +8,19 @@ mod changes;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod delivery;
+#[path = "../../../kit/tests/support/dice.rs"]
+mod dice;
 mod limits;
 #[path = "../../../kit/tests/support/mesh.rs"]
 #[expect(dead_code, reason = "what the tests of other services use of it too")]
 mod mesh;
 mod methods;
+mod model;
+mod pages;
+#[path = "../../../kit/tests/support/plan.rs"]
+mod plan;
+mod plans;
+mod rules;
+mod statements;
 mod store;
+mod tokens;

@@ -1,0 +1,42 @@
+//! Chance that can be repeated: what is thrown follows from a seed, and a test that fails says which.
+//! TRELLIS_TEST_SEED repeats it.
+
+/// xorshift64: enough to vary a test.
+pub(crate) struct Dice {
+    seed: u64,
+    state: u64,
+}
+
+impl Dice {
+    pub(crate) fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+        let given = std::env::var("TRELLIS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        // Never 0, which has no successor.
+        let seed = given.unwrap_or_else(|| u64::from_be_bytes(kit::Ambient::system().random())) | 1;
+        Self { seed, state: seed }
+    }
+
+    pub(crate) fn any(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    /// From `low`, below `high`.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.any() % (high - low)
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[usize::try_from(self.between(0, from.len() as u64)).expect("an index")]
+    }
+}
+
+impl Drop for Dice {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("TRELLIS_TEST_SEED={} repeats it", self.seed);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Who is in a conversation: added, removed, gone.
+
+use kit::{Context, error};
+use proto::{
+    messaging::v1::{AddMemberRequest, Conversation as WireConversation, RemoveMemberRequest},
+    users::v1::{BatchGetUsersRequest, users_service_client::UsersServiceClient},
+};
+use tonic::{Code, Status};
+
+use super::{Api, uuid, wire};
+use crate::{
+    domain::{Change, MOST_CONTACTS, UserId},
+    store::{ChangeError, Changed},
+};
+
+/// How many conversations a deleted account leaves in one call: each is a transaction, and a call has its time.
+const LEFT_AT_ONCE: usize = 100;
+
+impl Api {
+    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<WireConversation, Status> {
+        let actor = UserId(context.user()?.id);
+        let change = self.change(&asked.conversation_id, actor, None)?;
+        let person = UserId(uuid("user_id", &asked.user_id)?);
+        // Strangers learn nothing of people by way of a conversation that is not theirs.
+        self.service.store.head(change.conversation, actor).await?.ok_or_else(wire::no_conversation)?;
+        self.require_active(context, "user_id", &[person]).await?;
+        let limit = self.service.config.conversations_per_user;
+        let changed = self.service.store.add(change, person, limit).await?;
+        self.tell_moved(change, person, changed);
+        self.read_conversation(change.conversation, actor).await
+    }
+
+    /// Removes somebody. Who removed themselves sees the conversation no more.
+    pub(super) async fn dismiss(
+        &self,
+        actor: UserId,
+        asked: RemoveMemberRequest,
+    ) -> Result<Option<WireConversation>, Status> {
+        let change = self.change(&asked.conversation_id, actor, None)?;
+        let person = UserId(uuid("user_id", &asked.user_id)?);
+        self.remove(change, person).await?;
+        let found = self.service.store.find(change.conversation, actor).await?;
+        Ok(found.map(|found| self.show(found)))
+    }
+
+    /// The actor goes, or is gone already.
+    pub(super) async fn leave(&self, change: Change) -> Result<(), Status> {
+        match self.remove(change, change.actor).await {
+            Ok(()) | Err(ChangeError::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `person` leaves some of the conversations that they are in; the answer is whether those were the last.
+    pub(super) async fn leave_some(&self, person: UserId) -> Result<bool, Status> {
+        let rooms = self.service.store.heads(person).await?;
+        for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
+            let now = self.service.ambient.now();
+            self.leave(Change { conversation: *conversation, actor: person, revision: None, now }).await?;
+        }
+        Ok(rooms.len() <= LEFT_AT_ONCE)
+    }
+
+    pub(super) async fn contacts(&self, person: UserId) -> Result<Vec<String>, Status> {
+        let contacts = self.service.store.contacts(person, MOST_CONTACTS).await?;
+        Ok(contacts.iter().map(UserId::to_string).collect())
+    }
+
+    /// Refuses people who do not exist or are not active.
+    pub(super) async fn require_active(&self, context: &Context, field: &str, people: &[UserId]) -> Result<(), Status> {
+        let user_ids: Vec<String> = people.iter().map(UserId::to_string).collect();
+        let asked = user_ids.len();
+        let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
+        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
+        let found = answer.map_err(|status| users_failed(&status))?.into_inner().users.len();
+        if found == asked {
+            return Ok(());
+        }
+        let message = format!("somebody named in {field} does not exist or is not active");
+        Err(error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message))
+    }
+
+    async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {
+        let changed = self.service.store.remove(change, person).await?;
+        self.tell_moved(change, person, changed);
+        Ok(())
+    }
+
+    /// Wakes the streams of the conversation, and those of who has come or gone.
+    fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
+        self.tell(change, changed);
+        if let Changed::Now(seq) = changed {
+            self.hub.moved(person, seq);
+        }
+    }
+}
+
+/// Whatever ails users, the caller of messaging can only try again; a token that has just expired is said.
+fn users_failed(status: &Status) -> Status {
+    if status.code() == Code::Unauthenticated {
+        return status.clone();
+    }
+    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "users did not answer");
+    error::unavailable("the users service")
+}

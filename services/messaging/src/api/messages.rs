@@ -1,0 +1,108 @@
+//! Messages: sent, read, changed.
+
+use proto::messaging::v1::{
+    DeleteMessageRequest, EditMessageRequest, Entry as WireEntry, ListMessagesRequest, ListMessagesResponse,
+    MarkReadRequest, MarkReadResponse, SendMessageRequest,
+};
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Api, bad_page_token, conversation_id, uuid, wire};
+use crate::domain::{Body, ConversationId, Entry, NewMessage, Page, UserId};
+
+/// How many messages are read from the store at once for one page: with texts of 16 KiB that is 2 MiB.
+const CHUNK: usize = 128;
+
+impl Api {
+    pub(super) async fn send(&self, author: UserId, asked: SendMessageRequest) -> Result<WireEntry, Status> {
+        let new = NewMessage {
+            conversation: conversation_id(&asked.conversation_id)?,
+            author,
+            id: self.service.ambient.new_id(),
+            client_id: uuid("client_message_id", &asked.client_message_id)?,
+            text: asked.text,
+            create_time: self.service.ambient.now(),
+        };
+        let appended = self.service.store.append(&new).await?;
+        if appended.is_new {
+            self.hub.reached(new.conversation, appended.entry.seq);
+        }
+        Ok(appended.entry.into())
+    }
+
+    pub(super) async fn page_of_messages(
+        &self,
+        reader: UserId,
+        asked: ListMessagesRequest,
+    ) -> Result<ListMessagesResponse, Status> {
+        let id = conversation_id(&asked.conversation_id)?;
+        let page = Page::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        // The position is read before the messages: what comes in between is told twice rather than never.
+        let conversation = self.service.store.find(id, reader).await?.ok_or_else(wire::no_conversation)?;
+        let (entries, more) = self.read_page(id, page).await?;
+        let next_page_token = entries.last().filter(|_| more).map_or(String::new(), Page::token_after);
+        let cursor = self.cursor(&conversation);
+        let entries = entries.into_iter().map(Into::into).collect();
+        Ok(ListMessagesResponse { entries, next_page_token, cursor })
+    }
+
+    /// A page, cut where its texts fill a message.
+    async fn read_page(&self, id: ConversationId, page: Page) -> Result<(Vec<Entry>, bool), Status> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let (mut before, mut bytes) = (page.before, 0);
+        loop {
+            let wanted = (page.size + 1 - entries.len()).min(CHUNK);
+            let chunk = self.service.store.list_messages(id, before, wanted).await?;
+            let last = chunk.len() < wanted;
+            for entry in chunk {
+                let Body::Message(message) = &entry.body else { continue };
+                bytes += message.text.len();
+                if entries.len() == page.size || (bytes > self.page_bytes && !entries.is_empty()) {
+                    return Ok((entries, true));
+                }
+                before = message.number;
+                entries.push(entry);
+            }
+            if last {
+                return Ok((entries, false));
+            }
+        }
+    }
+
+    pub(super) async fn read_message(
+        &self,
+        id: ConversationId,
+        reader: UserId,
+        message: Uuid,
+    ) -> Result<WireEntry, Status> {
+        if let Some(found) = self.service.store.find_message(id, reader, message).await? {
+            return Ok(found.into());
+        }
+        // Which of the two is missing is told to members only.
+        self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
+        Err(wire::no_message())
+    }
+
+    pub(super) async fn edit(&self, actor: UserId, asked: EditMessageRequest) -> Result<WireEntry, Status> {
+        let change = self.change(&asked.conversation_id, actor, wire::revision(&asked.etag)?)?;
+        let id = uuid("message_id", &asked.message_id)?;
+        self.tell(change, self.service.store.edit(change, id, &asked.text).await?);
+        self.read_message(change.conversation, actor, id).await
+    }
+
+    pub(super) async fn erase(&self, actor: UserId, asked: DeleteMessageRequest) -> Result<WireEntry, Status> {
+        let change = self.change(&asked.conversation_id, actor, None)?;
+        let id = uuid("message_id", &asked.message_id)?;
+        self.tell(change, self.service.store.erase(change, id).await?);
+        self.read_message(change.conversation, actor, id).await
+    }
+
+    pub(super) async fn mark(&self, reader: UserId, asked: MarkReadRequest) -> Result<MarkReadResponse, Status> {
+        let id = conversation_id(&asked.conversation_id)?;
+        let read = self.service.store.mark_read(id, reader, asked.message_no).await?;
+        let (messages, read_no) = read.ok_or_else(wire::no_conversation)?;
+        self.hub.read(id, read_no);
+        let unread_count = (messages - read_no).max(0);
+        Ok(MarkReadResponse { unread_count, last_read_message_no: read_no })
+    }
+}

@@ -1,0 +1,200 @@
+//! What a conversation is to be, said once more and simply: everything in memory, one operation after the other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kit::Timestamp;
+use messaging::{
+    domain::{Body, Change, Conversation, Entry, Message, NewConversation, NewMessage, UserId},
+    store::Changed,
+};
+use uuid::Uuid;
+
+/// What became of a change; a refusal by its name.
+pub(crate) type Outcome = Result<Changed, &'static str>;
+
+pub(crate) struct Model {
+    /// All but what differs from reader to reader.
+    shared: Conversation,
+    pub(crate) members: BTreeMap<UserId, Member>,
+    pub(crate) log: Vec<Entry>,
+    /// By author and client's id: the entry's place and the text that was sent.
+    sent: HashMap<(UserId, Uuid), (usize, String)>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Member {
+    joined: i64,
+    read: i64,
+}
+
+impl Model {
+    pub(crate) fn new(new: &NewConversation, shared: Conversation) -> Self {
+        let members = new.members.iter().map(|member| (*member, Member { joined: 1, read: 0 })).collect();
+        let mut model = Self { shared, members, log: Vec::new(), sent: HashMap::new() };
+        model.shared.last_seq = 0;
+        let body = Body::Created { members: new.members.clone(), title: new.title.clone() };
+        model.push(new.creator, new.create_time, body);
+        model
+    }
+
+    /// As `reader` sees it.
+    pub(crate) fn seen_by(&self, reader: UserId) -> Option<Conversation> {
+        let own = self.members.get(&reader)?;
+        let is_message = |entry: &&Entry| matches!(entry.body, Body::Message(_));
+        Some(Conversation {
+            members: self.members.keys().copied().collect(),
+            read_marks: self.members.iter().map(|(who, member)| (*who, member.read)).collect(),
+            read_no: own.read,
+            last_message: self.log.iter().rfind(is_message).cloned(),
+            ..self.shared.clone()
+        })
+    }
+
+    /// All messages, with who said them.
+    pub(crate) fn messages(&self) -> Vec<(Uuid, UserId)> {
+        let said = |entry: &Entry| match &entry.body {
+            Body::Message(message) => Some((message.id, entry.author)),
+            _ => None,
+        };
+        self.log.iter().filter_map(said).collect()
+    }
+
+    /// The entry that the message is stored in, and whether that is new.
+    pub(crate) fn send(&mut self, new: &NewMessage) -> Result<(Entry, bool), &'static str> {
+        if !self.members.contains_key(&new.author) {
+            return Err("NotFound");
+        }
+        let key = (new.author, new.client_id);
+        if let Some((at, text)) = self.sent.get(&key) {
+            return if *text == new.text { Ok((self.log[*at].clone(), false)) } else { Err("RequestIdReused") };
+        }
+        self.shared.message_count += 1;
+        let (number, text) = (self.shared.message_count, new.text.clone());
+        let (id, client_id) = (new.id, new.client_id);
+        let message = Message { id, client_id, number, text, edit_time: None, delete_time: None, revision: 1 };
+        self.sent.insert(key, (self.log.len(), new.text.clone()));
+        self.push(new.author, new.create_time, Body::Message(message));
+        // Who has read everything has read their own message too.
+        let read = &mut self.members.get_mut(&new.author).unwrap().read;
+        *read = if *read == number - 1 { number } else { *read };
+        Ok((self.log.last().unwrap().clone(), true))
+    }
+
+    pub(crate) fn edit(&mut self, change: &Change, id: Uuid, text: &str) -> Outcome {
+        let (author, message) = self.message(change, id)?;
+        if author != change.actor {
+            return Err("NotAuthor");
+        }
+        if message.delete_time.is_some() {
+            return Err("Erased");
+        }
+        if message.text == text {
+            return Ok(Changed::Already);
+        }
+        if change.revision.is_some_and(|revision| revision != message.revision) {
+            return Err("OtherRevision");
+        }
+        message.revision += 1;
+        text.clone_into(&mut message.text);
+        message.edit_time = Some(change.now);
+        let (number, revision) = (message.number, message.revision);
+        self.change(change, Body::Edited { message: id, number, text: text.to_owned(), revision })
+    }
+
+    pub(crate) fn erase(&mut self, change: &Change, id: Uuid) -> Outcome {
+        let owner = self.shared.owner;
+        let (author, message) = self.message(change, id)?;
+        if author != change.actor && owner != change.actor {
+            return Err("NotAuthor");
+        }
+        if message.delete_time.is_some() {
+            return Ok(Changed::Already);
+        }
+        message.revision += 1;
+        message.text.clear();
+        message.delete_time = Some(change.now);
+        let erased = message.number;
+        for entry in &mut self.log {
+            if let Body::Edited { number, text, .. } = &mut entry.body
+                && *number == erased
+            {
+                text.clear();
+            }
+        }
+        self.change(change, Body::Deleted { message: id, number: erased })
+    }
+
+    pub(crate) fn rename(&mut self, change: &Change, title: &str) -> Outcome {
+        self.require(change.actor)?;
+        if self.shared.title == title {
+            return Ok(Changed::Already);
+        }
+        if change.revision.is_some_and(|revision| revision != self.shared.revision) {
+            return Err("OtherRevision");
+        }
+        self.shared.revision += 1;
+        title.clone_into(&mut self.shared.title);
+        self.change(change, Body::Renamed { title: title.to_owned(), revision: self.shared.revision })
+    }
+
+    pub(crate) fn add(&mut self, change: &Change, person: UserId) -> Outcome {
+        self.require(change.actor)?;
+        if self.members.contains_key(&person) {
+            return Ok(Changed::Already);
+        }
+        let member = Member { joined: self.shared.last_seq + 1, read: self.shared.message_count };
+        self.members.insert(person, member);
+        self.change(change, Body::Added { person })
+    }
+
+    pub(crate) fn remove(&mut self, change: &Change, person: UserId) -> Outcome {
+        self.require(change.actor)?;
+        if person != change.actor && self.shared.owner != change.actor {
+            return Err("NotOwner");
+        }
+        if self.members.remove(&person).is_none() {
+            return Ok(Changed::Already);
+        }
+        if person == self.shared.owner {
+            let first = self.members.iter().min_by_key(|(who, member)| (member.joined, **who));
+            self.shared.owner = first.map_or(person, |(who, _)| *who);
+        }
+        self.change(change, Body::Removed { person, owner: self.shared.owner })
+    }
+
+    /// Messages in all, and the last one read.
+    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(i64, i64)> {
+        let count = self.shared.message_count;
+        let read = &mut self.members.get_mut(&member)?.read;
+        *read = number.min(count).max(*read);
+        Some((count, *read))
+    }
+
+    fn require(&self, actor: UserId) -> Result<(), &'static str> {
+        if self.members.contains_key(&actor) { Ok(()) } else { Err("NotFound") }
+    }
+
+    /// Who said it, and the message as it is now.
+    fn message(&mut self, change: &Change, id: Uuid) -> Result<(UserId, &mut Message), &'static str> {
+        self.require(change.actor)?;
+        let of = |entry| match entry {
+            &mut Entry { author, body: Body::Message(ref mut message), .. } if message.id == id => {
+                Some((author, message))
+            }
+            _ => None,
+        };
+        self.log.iter_mut().find_map(of).ok_or("NoMessage")
+    }
+
+    fn change(&mut self, change: &Change, body: Body) -> Outcome {
+        self.push(change.actor, change.now, body);
+        Ok(Changed::Now(self.shared.last_seq))
+    }
+
+    fn push(&mut self, author: UserId, now: Timestamp, body: Body) {
+        self.shared.last_seq += 1;
+        self.shared.update_time = now;
+        let (conversation, seq) = (self.shared.id, self.shared.last_seq);
+        self.log.push(Entry { conversation, seq, author, create_time: now, body });
+    }
+}

@@ -18,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::auth::v1::GetJwksRequest;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
     harness::{Mesh, Ports},
@@ -89,7 +89,7 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
         let mut unread = Vec::with_capacity(CLIENTS);
         for _ in 0..CLIENTS {
             let call = web::call(port, "/acme.v1.Shop/Endless", BINARY, &[], &GetJwksRequest {});
-            unread.push(web::begin(port, http, call).await.unwrap());
+            unread.push(web::begin_on(connect(port).await, http, call).await.unwrap());
         }
         let paused = pause(&produced).await;
         let resident = mesh.resident_kib();
@@ -107,6 +107,13 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
             paused / 1024 / CLIENTS as u64
         );
     }
+}
+
+/// A connection whose reader's own kernel takes little.
+async fn connect(port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()
 }
 
 /// Waits until nothing more is produced. How much was.

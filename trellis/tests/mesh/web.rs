@@ -39,7 +39,16 @@ pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -
 
 /// As [`send`], with the answer's body still to come.
 pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
-    let io = TokioIo::new(TcpStream::connect(("127.0.0.1", port)).await?);
+    begin_on(TcpStream::connect(("127.0.0.1", port)).await?, http, request).await
+}
+
+/// As [`begin`], on this connection.
+pub(crate) async fn begin_on(
+    stream: TcpStream,
+    http: Http,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Error> {
+    let io = TokioIo::new(stream);
     match http {
         Http::One => {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;

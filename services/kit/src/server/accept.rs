@@ -10,12 +10,16 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _, future::ready};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+/// What the kernel takes of an answer before it can be sent.
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// The places for connections of one listener.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ impl Connections {
     pub fn admit(&self, stream: TcpStream) -> Option<Accepted> {
         // Answers are small and wanted at once. An Err says that the peer has gone already.
         stream.set_nodelay(true).ok();
+        // What a slow reader has not room for waits here, where it is counted, and not in the kernel's megabytes.
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES).ok();
         match Arc::clone(&self.0).try_acquire_owned() {
             Ok(place) => Some(Accepted { stream, _place: place }),
             Err(_) => {

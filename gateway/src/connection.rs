@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Gateway, proxy_protocol,
-    vigil::{Patience, Vigil},
+    vigil::{Overheard, Patience, Vigil},
 };
 
 /// hyper reads the head of an HTTP/1.1 request into one buffer, which cannot be smaller.
@@ -108,46 +108,58 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
         introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
         () = house.shutdown.draining() => return,
     };
-    let Ok(Ok(client)) = introduced else { return };
+    let Ok(Ok((client, is_http2))) = introduced else { return };
     if !tls {
-        return converse(&house, stream, client, false).await;
+        return converse(&house, stream, client, Heard { secure: false, is_http2 }).await;
     }
     let shaken = tokio::select! {
         shaken = timeout(patience, house.tls.accept(stream)) => shaken,
         () = house.shutdown.draining() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => converse(&house, stream, client, true).await,
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            converse(&house, stream, client, Heard { secure: true, is_http2 }).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => {}
     }
 }
 
-/// Where the client sits, as far as the connection itself tells. Ends when the client has begun to speak.
-async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io::Result<IpAddr> {
+/// What is known of a connection when its first request comes.
+#[derive(Clone, Copy)]
+struct Heard {
+    secure: bool,
+    is_http2: bool,
+}
+
+/// Where the client sits, as far as the connection itself tells, and whether it has said HTTP/2's hello. Ends when the
+/// client has begun to speak.
+async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(IpAddr, bool)> {
     let current = house.gateway.current();
     let mut client = peer.ip();
     if current.config.proxy_protocol && current.proxies.contain(client) {
         client = proxy_protocol::read(stream).await?.map_or(client, |told| told.ip());
     }
-    stream.speaks().await?;
-    Ok(client)
+    Ok((client, stream.speaks_http2().await?))
 }
 
-async fn converse<S>(house: &House, stream: S, peer: IpAddr, secure: bool)
+async fn converse<S>(house: &House, stream: S, peer: IpAddr, Heard { secure, is_http2 }: Heard)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let current = house.gateway.current();
-    let patience = Patience { idle: current.config.idle_timeout.0, stalled: current.config.stall_timeout.0 };
-    let builder = builder(&house.gateway.surroundings.limits, current.config.header_count);
+    let limits = &house.gateway.surroundings.limits;
+    let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
+    let patience = Patience { idle, stalled, head: limits.request_head.0 };
+    let builder = builder(limits, current.config.header_count);
     drop(current);
     let vigil = Vigil::new();
     let service = service_fn(|request| {
         let (gateway, watched) = (Arc::clone(&house.gateway), vigil.begin());
         async move { Ok::<_, Infallible>(gateway.answer(peer, secure, watched, request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Overheard::new(stream, is_http2, &vigil)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -173,7 +185,7 @@ fn builder(limits: &Limits, header_count: usize) -> auto::Builder<TokioExecutor>
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.request_head.0)
+        .header_read_timeout(None)
         .max_headers(header_count)
         .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(SMALLEST_HEAD));
     builder

@@ -2,12 +2,17 @@
 //! and then does not read them. A sign of life (a PING) is not enough for either.
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How long a connection may do nothing of use.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +21,8 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// With an answer that its caller does not take.
     pub(crate) stalled: Duration,
+    /// With a request's head that has begun and does not end (HTTP/1.1).
+    pub(crate) head: Duration,
 }
 
 /// Why a connection is closed.
@@ -23,6 +30,7 @@ pub(crate) struct Patience {
 pub(crate) enum End {
     Idle,
     Stalled,
+    SlowHead,
 }
 
 impl End {
@@ -31,6 +39,7 @@ impl End {
         match self {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
+            Self::SlowHead => "slow_head",
         }
     }
 }
@@ -38,6 +47,10 @@ impl End {
 /// The state of one connection. Time is counted in looks, so that a frame costs a store and no clock.
 pub(crate) struct Vigil {
     look: AtomicU32,
+    /// Calls under way.
+    under_way: AtomicU32,
+    /// The look at which a head began; 0: none is on its way.
+    head_since: AtomicU32,
     calls: Mutex<Calls>,
 }
 
@@ -59,11 +72,18 @@ pub(crate) struct Watched {
 
 impl Vigil {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { look: AtomicU32::new(1), calls: Mutex::default() })
+        Arc::new(Self {
+            look: AtomicU32::new(1),
+            under_way: AtomicU32::new(0),
+            head_since: AtomicU32::new(0),
+            calls: Mutex::default(),
+        })
     }
 
     /// A call begins.
     pub(crate) fn begin(self: &Arc<Self>) -> Watched {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
         let mut calls = self.lock();
         calls.idle_looks = 0;
         let place = calls.free.pop().unwrap_or_else(|| {
@@ -76,29 +96,40 @@ impl Vigil {
     /// Ends when the connection has deserved to be closed.
     pub(crate) async fn keep(&self, patience: Patience) -> End {
         // Four looks in the shorter time: the error is a quarter of it at most.
-        let pause = (patience.idle.min(patience.stalled) / 4).clamp(Duration::from_millis(10), Duration::from_secs(15));
+        let shortest = patience.idle.min(patience.stalled).min(patience.head);
+        let pause = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15));
         let looks = |time: Duration| u32::try_from(time.as_micros().div_ceil(pause.as_micros())).unwrap_or(u32::MAX);
-        let (idle, stalled) = (looks(patience.idle), looks(patience.stalled));
+        let (idle, stalled, head) = (looks(patience.idle), looks(patience.stalled), looks(patience.head));
         loop {
             tokio::time::sleep(pause).await;
-            if let Some(end) = self.look(idle, stalled) {
+            if let Some(end) = self.look(idle, stalled, head) {
                 return end;
             }
         }
     }
 
-    fn look(&self, idle: u32, stalled: u32) -> Option<End> {
+    fn look(&self, idle: u32, stalled: u32, head: u32) -> Option<End> {
         let now = self.look.fetch_add(1, Ordering::Relaxed);
-        let mut calls = self.lock();
-        let is_stalled = |wait: &Arc<AtomicU32>| match wait.load(Ordering::Relaxed) {
+        let lasts = |since: &AtomicU32, looks: u32| match since.load(Ordering::Relaxed) {
             0 => false,
-            since => now.saturating_sub(since) >= stalled,
+            since => now.saturating_sub(since) >= looks,
         };
-        if calls.waits.iter().any(is_stalled) {
+        if lasts(&self.head_since, head) {
+            return Some(End::SlowHead);
+        }
+        let mut calls = self.lock();
+        if calls.waits.iter().any(|wait| lasts(wait, stalled)) {
             return Some(End::Stalled);
         }
         calls.idle_looks = if calls.free.len() == calls.waits.len() { calls.idle_looks + 1 } else { 0 };
         (calls.idle_looks > idle).then_some(End::Idle)
+    }
+
+    /// Bytes have come. Between two calls they begin a head.
+    fn heard(&self) {
+        if self.under_way.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.look.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Calls> {
@@ -121,7 +152,61 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.asked();
+        self.vigil.under_way.fetch_sub(1, Ordering::Relaxed);
         self.vigil.lock().free.push(self.place);
+    }
+}
+
+/// A connection whose vigil hears when a head begins. hyper's own limit would count the time before it too, and so
+/// close connections that proxies keep for later.
+pub(crate) struct Overheard<S> {
+    inner: S,
+    vigil: Option<Arc<Vigil>>,
+}
+
+impl<S> Overheard<S> {
+    /// HTTP/2 has frames between calls that begin nothing: it is not listened to.
+    pub(crate) fn new(inner: S, is_http2: bool, vigil: &Arc<Vigil>) -> Self {
+        Self { inner, vigil: (!is_http2).then(|| Arc::clone(vigil)) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Some(vigil) = &self.vigil
+            && buf.filled().len() > before
+        {
+            vigil.heard();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -129,7 +214,8 @@ impl Drop for Watched {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { idle: Duration::from_secs(8), stalled: Duration::from_secs(4) };
+    const PATIENCE: Patience =
+        Patience { idle: Duration::from_secs(8), stalled: Duration::from_secs(4), head: Duration::from_secs(4) };
 
     async fn ends(vigil: &Vigil, within: u64) -> Option<End> {
         tokio::time::timeout(Duration::from_secs(within), vigil.keep(PATIENCE)).await.ok()
@@ -156,6 +242,21 @@ mod tests {
             lively.asked();
         }
         assert_eq!(ends(&vigil, 3).await, Some(End::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_must_end_and_what_comes_before_it_does_not_count() {
+        let vigil = Vigil::new();
+        assert_eq!(ends(&vigil, 4).await, None);
+        vigil.heard();
+        assert_eq!(ends(&vigil, 3).await, None);
+        let call = vigil.begin();
+        // The call's own body.
+        vigil.heard();
+        assert_eq!(ends(&vigil, 60).await, None);
+        drop(call);
+        vigil.heard();
+        assert_eq!(ends(&vigil, 6).await, Some(End::SlowHead));
     }
 
     #[tokio::test(start_paused = true)]

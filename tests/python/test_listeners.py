@@ -198,6 +198,16 @@ class Doors(unittest.TestCase):
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         self.assertLess(self.seconds_until_closed(connection), 20)
 
+    def test_a_connection_may_wait_between_two_requests(self):
+        connection = self.connect()
+        get = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"
+        connection.sendall(get)
+        self.assertIn(b"200 OK", connection.recv(1_000))
+        # Longer than a head may take, and shorter than a connection may be idle.
+        time.sleep(1.6)
+        connection.sendall(get)
+        self.assertIn(b"200 OK", connection.recv(1_000))
+
     def test_a_head_that_never_ends_is_cut(self):
         connection = self.connect()
         connection.sendall(b"POST / HTTP/1.1\r\n")

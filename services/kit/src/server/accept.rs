@@ -59,14 +59,15 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Accepted {
-    /// Ends when enough has come to tell what the peer speaks; nothing is taken. An error: the peer left.
-    pub async fn speaks(&self) -> io::Result<()> {
+    /// Whether the peer begins with HTTP/2's preface. Ends when enough has come to tell; nothing is taken. An error:
+    /// the peer left.
+    pub async fn speaks_http2(&self) -> io::Result<bool> {
         let mut seen = [0; PREFACE.len()];
         loop {
             match self.stream.peek(&mut seen).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n if n < PREFACE.len() && PREFACE.starts_with(&seen[..n]) => tokio::time::sleep(PREFACE_PAUSE).await,
-                _ => return Ok(()),
+                n => return Ok(n == PREFACE.len() && seen == *PREFACE),
             }
         }
     }

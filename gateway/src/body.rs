@@ -1,8 +1,8 @@
 //! The bodies that go through the gateway. Frames are handed on as they come; nothing is gathered whole.
 
 mod answer;
-mod meter;
-mod text;
+pub(crate) mod meter;
+pub(crate) mod text;
 
 use std::{
     pin::Pin,
@@ -18,6 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use answer::trailer_frame;
 pub(crate) use answer::{Answer, Source, Terms};
 use meter::{Meter, TooLarge};
 

@@ -8,6 +8,8 @@ mod client;
 pub mod config;
 mod connection;
 mod foreign;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod headers;
 mod origin;
 mod page;

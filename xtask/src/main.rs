@@ -10,6 +10,7 @@ mod redis;
 mod rust;
 mod scratch;
 mod session;
+mod soak;
 mod suite;
 mod tally;
 mod web;
@@ -30,6 +31,8 @@ Commands:
   ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
   gen   Rewrites what is generated and committed: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
         docs/access.md.
+  soak fuzz [SECONDS]
+        Invents input for the gateway's parsers, for ten minutes when nothing is said.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         _ if wants_help => return help(),
         "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
+        "soak" => soak::Options::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; see cargo xtask help")),
     };

@@ -178,7 +178,7 @@ fn no_status() -> Status {
 }
 
 /// Trailers as gRPC-Web carries them: a frame whose message is an HTTP/1.1 header block.
-fn trailer_frame(trailers: &HeaderMap) -> Bytes {
+pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Bytes {
     let length: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(TRAILERS_FLAG);

@@ -7,7 +7,7 @@ pub(crate) struct TooLarge;
 
 /// The state between two pieces.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     limit: usize,
     /// The flag and length that stand before each message, as far as they have come.
     head: [u8; HEAD],
@@ -21,12 +21,12 @@ const HEAD: usize = 5;
 
 impl Meter {
     /// Refuses messages of more than `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, head: [0; HEAD], seen: 0, left: 0 }
     }
 
     /// Takes note of the next piece.
-    pub(super) fn pass(&mut self, mut piece: &[u8]) -> Result<(), TooLarge> {
+    pub(crate) fn pass(&mut self, mut piece: &[u8]) -> Result<(), TooLarge> {
         loop {
             let of_message = self.left.min(piece.len());
             self.left -= of_message;
@@ -50,7 +50,7 @@ impl Meter {
     }
 
     /// Whether the last message is whole: only here may a success end.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.seen == 0 && self.left == 0
     }
 }

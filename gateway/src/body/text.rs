@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 
 /// One segment.
-pub(super) fn encode(bytes: &[u8]) -> Bytes {
+pub(crate) fn encode(bytes: &[u8]) -> Bytes {
     Bytes::from(STANDARD.encode(bytes))
 }
 
@@ -14,14 +14,14 @@ pub(crate) struct Malformed;
 
 /// Decodes a text that comes in pieces cut anywhere.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     /// Characters that do not make a group of four yet.
     rest: BytesMut,
 }
 
 impl Decoder {
     /// What is whole by now.
-    pub(super) fn decode(&mut self, piece: &[u8]) -> Result<Bytes, Malformed> {
+    pub(crate) fn decode(&mut self, piece: &[u8]) -> Result<Bytes, Malformed> {
         self.rest.extend_from_slice(piece);
         let whole = self.rest.split_to(self.rest.len() / 4 * 4);
         let mut decoded = BytesMut::with_capacity(whole.len() / 4 * 3);
@@ -37,7 +37,7 @@ impl Decoder {
     }
 
     /// The text has ended: nothing may be left.
-    pub(super) fn finish(&self) -> Result<(), Malformed> {
+    pub(crate) fn finish(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }

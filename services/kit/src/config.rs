@@ -60,6 +60,12 @@ where
     parse(table).map_err(Error)
 }
 
+/// Reads a TOML text alone.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let table = text.parse().map_err(|e: toml::de::Error| Error(e.to_string()))?;
+    parse(table).map_err(Error)
+}
+
 fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, Error> {
     let place = path.display();
     let text = fs::read_to_string(path).map_err(|e| Error(format!("{place}: {e}")))?;

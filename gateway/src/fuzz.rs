@@ -1,0 +1,152 @@
+//! What is asked of the gateway's parsers about any bytes whatsoever. `cargo xtask soak fuzz` invents bytes; the tests
+//! replay those of `fuzz/corpus`, to which whatever was found is added.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, TE},
+};
+
+use crate::{
+    body::{meter::Meter, text, trailer_frame},
+    client::Proxies,
+    config::Config,
+    headers,
+    protocol::Spoken,
+    proxy_protocol,
+};
+
+/// A question by its name, as the folder of its corpus has it.
+pub type Question = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const QUESTIONS: [Question; 6] = [
+    ("framing", framing),
+    ("text", base64_text),
+    ("headers", header_translation),
+    ("address", client_address),
+    ("proxy", proxy_header),
+    ("configuration", configuration),
+];
+
+/// Cuts bytes into pieces whose sizes the bytes themselves tell.
+fn pieces(data: &[u8]) -> (&[u8], Vec<&[u8]>) {
+    let Some((seed, rest)) = data.split_first() else { return (data, Vec::new()) };
+    let mut pieces = Vec::new();
+    let (mut left, mut size) = (rest, usize::from(*seed));
+    while !left.is_empty() {
+        size = (size * 31 + 7) % 61 + 1;
+        let (piece, others) = left.split_at(size.min(left.len()));
+        pieces.push(piece);
+        left = others;
+    }
+    (rest, pieces)
+}
+
+/// However a stream of frames is cut, the verdict is the same.
+fn framing(data: &[u8]) {
+    const LIMIT: usize = 1 << 16;
+    let (whole, pieces) = pieces(data);
+    let mut at_once = Meter::new(LIMIT);
+    let verdict = at_once.pass(whole);
+    let mut by_pieces = Meter::new(LIMIT);
+    let cut = pieces.iter().try_for_each(|piece| by_pieces.pass(piece));
+    assert_eq!(cut, verdict);
+    if verdict.is_ok() {
+        assert_eq!(by_pieces.is_whole(), at_once.is_whole());
+    }
+}
+
+/// However a text is cut, it decodes to the same bytes; and what was encoded comes back.
+fn base64_text(data: &[u8]) {
+    let (whole, pieces) = pieces(data);
+    let decode = |pieces: &[&[u8]]| {
+        let mut decoder = text::Decoder::default();
+        let decoded = pieces.iter().map(|piece| decoder.decode(piece)).collect::<Result<Vec<Bytes>, _>>();
+        decoded.and_then(|decoded| decoder.finish().map(|()| decoded.concat()))
+    };
+    assert_eq!(decode(&pieces), decode(&[whole]));
+    let encoded: Vec<u8> = pieces.iter().flat_map(|piece| text::encode(piece)).collect();
+    assert_eq!(decode(&[&encoded]).as_deref(), Ok(whole));
+}
+
+/// Lines of `name: value`, as far as they are headers.
+fn header_map(data: &[u8]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n').take(200) {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let name = parts.next().and_then(|name| HeaderName::from_bytes(name).ok());
+        let value = parts.next().and_then(|value| HeaderValue::from_bytes(value.trim_ascii()).ok());
+        if let Some((name, value)) = name.zip(value) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// Whatever a caller sends, an upstream gets what belongs to a call and nothing that only we may say; and trailers
+/// cannot make lines of their own.
+fn header_translation(data: &[u8]) {
+    let mut map = header_map(data);
+    let frame = trailer_frame(&map);
+    assert_eq!(frame[5..].split(|byte| *byte == b'\n').count(), map.len() + 1);
+    let spoken = Spoken::of(&map);
+    let kind = spoken.map_or(HeaderValue::from_static("application/grpc"), |spoken| spoken.upstream_type());
+    headers::enter(&mut map, kind.clone());
+    assert!(!map.keys().any(|name| name.as_str().starts_with("x-trellis-")));
+    assert!(!map.contains_key(CONNECTION));
+    assert_eq!((map.get(TE), map.get(CONTENT_TYPE)), (Some(&HeaderValue::from_static("trailers")), Some(&kind)));
+    headers::hide_identity(&mut map);
+    headers::tell_client(&mut map, HeaderValue::from_static("192.0.2.9"));
+    assert!(!map.contains_key(AUTHORIZATION) && !map.contains_key(COOKIE) && !map.contains_key("forwarded"));
+    assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
+}
+
+/// Nobody but a proxy of ours is believed.
+fn client_address(data: &[u8]) {
+    let map = header_map(data);
+    let proxies = Proxies::new(&["10.0.0.0/8".to_owned()]).expect("a network");
+    let stranger = [192, 0, 2, 1].into();
+    assert_eq!(proxies.client(stranger, &map), stranger);
+    proxies.client([10, 0, 0, 1].into(), &map);
+}
+
+/// A header is read to its end and no further, or refused.
+fn proxy_header(data: &[u8]) {
+    let mut left = data;
+    let read = proxy_protocol::read(&mut left).now_or_never().expect("a slice lets nobody wait");
+    if read.is_ok() {
+        let taken = data.len() - left.len();
+        assert_eq!(taken, 16 + usize::from(u16::from_be_bytes([data[14], data[15]])));
+    }
+}
+
+/// A text is refused, or comes back from what `trellis config` prints of it.
+fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(config) = kit::config::read::<Config>(text) else { return };
+    let printed = kit::config::print(&config).expect("what was read can be printed");
+    assert_eq!(kit::config::read::<Config>(&printed).expect("what was printed can be read"), config);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn whatever_was_found_stays_answered() {
+        for (name, question) in QUESTIONS {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+            let mut asked = 0;
+            for file in fs::read_dir(&folder).unwrap() {
+                question(&fs::read(file.unwrap().path()).unwrap());
+                asked += 1;
+            }
+            assert!(asked > 0, "{} is empty", folder.display());
+            question(&[]);
+        }
+    }
+}

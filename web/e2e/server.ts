@@ -117,12 +117,15 @@ function withoutSettings(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("TRELLIS_")));
 }
 
+/** A port that nobody has now, and that the kernel gives to no outgoing connection. */
 async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "localhost");
-  await once(probe, "listening");
-  const address = probe.address();
-  assert.ok(address !== null && typeof address === "object");
-  probe.close();
-  await once(probe, "close");
-  return address.port;
+  for (;;) {
+    const port = 15_000 + Math.floor(Math.random() * 17_000);
+    const probe = createServer().listen(port, "localhost");
+    const taken = once(probe, "error").then(() => true);
+    if (await Promise.race([taken, once(probe, "listening").then(() => false)])) continue;
+    probe.close();
+    await once(probe, "close");
+    return port;
+  }
 }

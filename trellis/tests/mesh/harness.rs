@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -20,9 +21,20 @@ use tonic::{Request, metadata::MetadataValue, transport::Channel};
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// A port that was free a moment ago. Fixed, because a restarted process must come back to it.
+/// A port that was free a moment ago. Fixed, because a restarted process must come back to it; below those that the
+/// kernel gives to outgoing connections, which may take any of them at any moment.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const PORTS: std::ops::Range<u16> = 15_000..32_000;
+    // Runs side by side begin at different places.
+    let first = u16::try_from(std::process::id() % 16_000).unwrap_or(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + first.wrapping_add(step) % (PORTS.end - PORTS.start);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Which database a mesh runs on.

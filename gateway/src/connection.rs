@@ -32,8 +32,9 @@ use crate::{
     vigil::{Overheard, Patience, Vigil},
 };
 
-/// hyper reads the head of an HTTP/1.1 request into one buffer, which cannot be smaller.
-const SMALLEST_HEAD: usize = 8 * 1024;
+/// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
+/// head may hold is looked at afterwards.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// What of one answer may be on its way to its caller, and what of one request on its way in.
 const STREAM_BYTES: u32 = 64 * 1024;
 /// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
@@ -187,7 +188,7 @@ fn builder(limits: &Limits, header_count: usize) -> auto::Builder<TokioExecutor>
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(header_count)
-        .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(SMALLEST_HEAD));
+        .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(BUFFER_BYTES));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -195,6 +196,7 @@ fn builder(limits: &Limits, header_count: usize) -> auto::Builder<TokioExecutor>
         .max_header_list_size(limits.header_bytes)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(ERROR_RESETS)
+        .max_frame_size(STREAM_BYTES)
         .initial_stream_window_size(STREAM_BYTES)
         .initial_connection_window_size(CONNECTION_BYTES)
         .max_send_buf_size(STREAM_BYTES as usize)

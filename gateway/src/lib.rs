@@ -29,7 +29,7 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
 };
 use hyper::body::Incoming;
@@ -56,6 +56,8 @@ use vigil::Watched;
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
+/// What a header field counts beside its name and value (RFC 9113, section 6.5.2).
+const FIELD_BYTES: usize = 32;
 const ONE_YEAR: &str = "max-age=31536000";
 
 /// A service of the mesh behind the gateway.
@@ -194,8 +196,8 @@ impl Gateway {
         mut request: Request<Incoming>,
     ) -> Response<Outgoing> {
         let current = self.current();
-        if request.headers().len() > current.config.header_count {
-            return page::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields\n");
+        if !self.bears(&current, &request) {
+            return page::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields, or too large\n");
         }
         let origin = request.headers().get(ORIGIN).cloned();
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
@@ -223,6 +225,16 @@ impl Gateway {
         };
         current.origins.mark(origin, &mut response);
         response
+    }
+
+    /// Whether a request's headers are within the limits. HTTP/2 has looked at their size already.
+    fn bears(&self, current: &Current, request: &Request<Incoming>) -> bool {
+        let headers = request.headers();
+        let size =
+            || -> usize { headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum() };
+        let most = usize::try_from(self.surroundings.limits.header_bytes).unwrap_or(usize::MAX);
+        headers.len() <= current.config.header_count
+            && (request.version() == Version::HTTP_2 || size() + request.uri().path().len() <= most)
     }
 
     /// Answers what is no call: probes, keys, the page.

@@ -7,6 +7,7 @@ use kit::{
     limiter::Quota,
     limits::Limits,
     policy::{Access, Policy, Table},
+    record::Meter,
 };
 use tonic::service::Routes as Here;
 
@@ -15,6 +16,9 @@ use crate::{
     foreign::{Contract, Foreign, Source},
     upstream::{Cluster, Upstreams},
 };
+
+/// The histogram of the gateway's calls, by method and status.
+const SECONDS: &str = "gateway_call_duration_seconds";
 
 /// Where a call is answered.
 #[derive(Clone)]
@@ -41,7 +45,7 @@ pub(crate) enum Target {
 pub(crate) struct Method {
     /// What it is counted and measured as: its path or, where nobody has declared it, its upstream's prefix. A
     /// made-up name makes neither a time series nor a quota of its own.
-    pub(crate) label: Arc<str>,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) target: Target,
     pub(crate) access: Access,
     pub(crate) quota: Quota,
@@ -78,6 +82,8 @@ pub(crate) struct Routes {
     methods: HashMap<String, Method>,
     /// By the longest prefix of the service's name that ends at a dot.
     rest: HashMap<String, Rest>,
+    /// Of calls that lead nowhere: made-up names share one.
+    pub(crate) nowhere: Arc<Meter>,
 }
 
 /// What is known of upstreams, by prefix.
@@ -97,7 +103,8 @@ pub(crate) struct Sources<'a> {
 impl Routes {
     /// The routes to the mesh, to foreign upstreams, and to what the gateway answers itself.
     pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
-        let mut routes = Self { methods: HashMap::new(), rest: HashMap::new() };
+        let mut routes =
+            Self { methods: HashMap::new(), rest: HashMap::new(), nowhere: Meter::new(SECONDS, "unknown") };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }
@@ -209,7 +216,7 @@ fn foreign_target(foreign: &Foreign) -> Target {
 /// A method without a policy of its own.
 fn undeclared(label: &str, target: Target, access: Access, config: &Config) -> Method {
     Method {
-        label: label.into(),
+        meter: Meter::new(SECONDS, label.to_owned()),
         target,
         by_address: access == Access::Public,
         access,
@@ -223,7 +230,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config) -> M
 fn declared(path: &str, policy: &Policy, target: Target, config: &Config, limits: &Limits) -> Method {
     let rate = policy.rate_limit.as_ref();
     Method {
-        label: path.into(),
+        meter: Meter::new(SECONDS, path.to_owned()),
         target,
         access: policy.access.clone(),
         quota: rate.map_or_else(|| config.default_quota(), |rate| rate.quota),

@@ -14,9 +14,9 @@ use kit::{
     limiter::{Decision, address_key},
     record::{Call, code_of},
     server::parse_timeout,
+    telemetry,
     trace::{self, TraceContext},
 };
-use metrics::SharedString;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
@@ -32,9 +32,6 @@ use crate::{
     vigil::Watched,
 };
 
-/// The histogram of the gateway's calls, by method and status.
-const SECONDS: &str = "gateway_call_duration_seconds";
-
 /// A call that has come in, and what is in force for it.
 pub(crate) struct Visit<'a> {
     pub(crate) gateway: &'a Gateway,
@@ -48,21 +45,21 @@ impl Visit<'_> {
     /// Answers in the caller's protocol, whatever comes of it.
     pub(crate) async fn answer(self, watched: Watched, request: Request<Incoming>) -> Response<Outgoing> {
         let found = self.current.routes.find(request.uri().path());
-        // Only a known method's name becomes a metric's label: a made-up path must not make a time series.
-        let label = match &found {
-            Found::Method(method) => SharedString::from_shared(Arc::clone(&method.label)),
-            _ => SharedString::const_str("unknown"),
+        let meter = match &found {
+            Found::Method(method) => &method.meter,
+            _ => &self.current.routes.nowhere,
         };
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
+            target: telemetry::PASSING,
             "call",
             otel.kind = "server",
-            otel.name = &*label,
+            otel.name = meter.method(),
             rpc.system.name = "grpc",
-            rpc.method = &*label,
+            rpc.method = meter.method(),
             rpc.response.status_code = tracing::field::Empty,
         );
         let trace = trace::begin(&span, request.headers());
-        let mut call = Call::begin(SECONDS, label, span.clone(), trace);
+        let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client);
         call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
         match self.forward(found, request, trace, &mut call).instrument(span).await {
@@ -125,7 +122,7 @@ impl Visit<'_> {
     }
 
     async fn admit(&self, method: &Method, proof: &Proof) -> Result<(), Status> {
-        let label = &method.label;
+        let label = method.meter.method();
         let key = match &proof.caller.user {
             Some(user) if !method.by_address => format!("{label} {}", user.id),
             _ => format!("{label} {}", address_key(self.client)),
@@ -133,7 +130,7 @@ impl Visit<'_> {
         match self.gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
             Decision::Admitted => Ok(()),
             Decision::Refused { retry_after } => {
-                metrics::counter!("gateway_calls_limited_total", "rpc_method" => Arc::clone(label)).increment(1);
+                metrics::counter!("gateway_calls_limited_total", "rpc_method" => label.to_owned()).increment(1);
                 let message = "too many calls of this method; wait as retry-after says";
                 Err(error::exhausted("RATE_LIMITED", message, retry_after))
             }
@@ -179,7 +176,7 @@ impl Visit<'_> {
 
     /// Tells a service of the mesh who we are and where the caller sits.
     fn introduce(&self, callee: &str, headers: &mut http::HeaderMap) {
-        headers.insert(SERVICE_TOKEN, header(&self.gateway.surroundings.identity.token_for(callee)));
+        headers.insert(SERVICE_TOKEN, self.gateway.surroundings.identity.token_for(callee));
         headers.insert(CLIENT_ADDRESS, header(&self.client.to_string()));
     }
 

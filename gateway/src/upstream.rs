@@ -29,7 +29,9 @@ use crate::body::Request;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
-const STREAM_WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// How large a frame may be: larger ones cost less each, and are never gathered.
+const FRAME_BYTES: u32 = 32 * 1024;
 
 /// How long after a failed attempt to connect other addresses come first.
 const REST: Duration = Duration::from_secs(1);
@@ -252,6 +254,7 @@ impl Upstream {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
+            .max_frame_size(FRAME_BYTES)
             .max_header_list_size(self.limits.header_bytes)
             .keep_alive_interval(self.limits.keepalive.0)
             .keep_alive_timeout(self.limits.keepalive.0)

@@ -67,9 +67,7 @@ impl Service<Request<Body>> for Peer {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = request.extensions_mut().remove::<Context>().unwrap_or_default();
         let headers = request.headers_mut();
-        if let Ok(token) = HeaderValue::try_from(self.identity.token_for(&self.name)) {
-            headers.insert(SERVICE_TOKEN, token);
-        }
+        headers.insert(SERVICE_TOKEN, self.identity.token_for(&self.name));
         if let Some(bearer) = context.caller.bearer {
             headers.insert(AUTHORIZATION, bearer);
         }

@@ -17,6 +17,7 @@ use base64::{
     engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
 };
 pub use caller::{CALLER_ISSUER, CALLER_TYPE, CallerTokens};
+use http::HeaderValue;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use ring::{
     rand::SystemRandom,
@@ -102,7 +103,7 @@ pub struct Identity {
     trusted: HashMap<String, DecodingKey>,
     ambient: Ambient,
     /// Callee → the token in use and when it ends: signing costs more than a look.
-    minted: Mutex<HashMap<String, (String, Timestamp)>>,
+    minted: Mutex<HashMap<String, (HeaderValue, Timestamp)>>,
 }
 
 impl Identity {
@@ -137,8 +138,8 @@ impl Identity {
         caller::jwk(&self.public)
     }
 
-    /// A token for a call to `callee`.
-    pub fn token_for(&self, callee: &str) -> String {
+    /// A token for a call to `callee`, as the value of [`SERVICE_TOKEN`].
+    pub fn token_for(&self, callee: &str) -> HeaderValue {
         let now = self.ambient.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, expires)) = minted.get(callee)
@@ -155,6 +156,8 @@ impl Identity {
         };
         let token = jwt::sign(Algorithm::EdDSA, jwt::SERVICE_TYPE, &self.name, &claims, &self.key)
             .expect("the key was parsed when it was read");
+        let mut token = HeaderValue::try_from(token).expect("a token is ASCII");
+        token.set_sensitive(true);
         minted.insert(callee.to_owned(), (token.clone(), expires));
         token
     }
@@ -203,29 +206,33 @@ mod tests {
         (make("auth", &auth), make("users", &users), clock)
     }
 
+    fn token(of: &Identity, callee: &str) -> String {
+        of.token_for(callee).to_str().unwrap().to_owned()
+    }
+
     #[test]
     fn a_token_names_its_signer_to_its_callee_only() {
         let (auth, users, _) = pair();
-        assert_eq!(users.verify(&auth.token_for("users")).as_deref(), Some("auth"));
-        assert_eq!(users.verify(&auth.token_for("messaging")), None);
+        assert_eq!(users.verify(token(&auth, "users").as_str()).as_deref(), Some("auth"));
+        assert_eq!(users.verify(token(&auth, "messaging").as_str()), None);
         assert_eq!(users.verify("no token"), None);
     }
 
     #[test]
     fn a_token_ends_after_a_minute_and_is_renewed_before() {
         let (auth, users, clock) = pair();
-        let token = auth.token_for("users");
+        let first = token(&auth, "users");
         clock.advance(Duration::from_secs(59));
-        assert!(users.verify(&token).is_some());
-        assert!(users.verify(&auth.token_for("users")).is_some());
+        assert!(users.verify(&first).is_some());
+        assert!(users.verify(token(&auth, "users").as_str()).is_some());
         clock.advance(Duration::from_secs(1));
-        assert_eq!(users.verify(&token), None);
+        assert_eq!(users.verify(&first), None);
     }
 
     #[test]
     fn a_stranger_is_not_believed() {
         let (_, users, _) = pair();
         let (stranger, _, _) = pair();
-        assert_eq!(users.verify(&stranger.token_for("users")), None);
+        assert_eq!(users.verify(token(&stranger, "users").as_str()), None);
     }
 }

@@ -2,18 +2,52 @@
 //! line in the access log. Written when the call's answer has ended, so that a stream counts with its whole
 //! life and its last status.
 
+use std::sync::{Arc, OnceLock};
+
 use http::HeaderMap;
-use metrics::{SharedString, histogram};
+use metrics::{Histogram, SharedString, histogram};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::Span;
 
 use crate::trace::TraceContext;
 
-/// A call under way. Dropped without an end it was cancelled by its caller.
-pub struct Call {
+/// The histogram of one method's calls: looked up once a status, and not once a call.
+pub struct Meter {
     metric: &'static str,
     method: SharedString,
+    by_status: [OnceLock<Histogram>; STATUSES],
+}
+
+/// gRPC's codes are 0 to 16.
+const STATUSES: usize = 17;
+
+impl Meter {
+    /// `metric` is the name of the histogram of seconds.
+    pub fn new(metric: &'static str, method: impl Into<SharedString>) -> Arc<Self> {
+        Arc::new(Self { metric, method: method.into(), by_status: std::array::from_fn(|_| OnceLock::new()) })
+    }
+
+    /// What the calls are counted as.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    fn record(&self, code: Code, seconds: f64) {
+        let look_up = || {
+            let labels = [("rpc_method", self.method.clone()), ("rpc_response_status_code", name(code).into())];
+            histogram!(self.metric, &labels)
+        };
+        match usize::try_from(code as i32).ok().and_then(|code| self.by_status.get(code)) {
+            Some(known) => known.get_or_init(look_up).record(seconds),
+            None => look_up().record(seconds),
+        }
+    }
+}
+
+/// A call under way. Dropped without an end it was cancelled by its caller.
+pub struct Call {
+    meter: Arc<Meter>,
     started: Instant,
     span: Span,
     trace: TraceContext,
@@ -27,24 +61,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that begins now. `metric` is the name of the histogram of its seconds.
-    pub fn begin(metric: &'static str, method: impl Into<SharedString>, span: Span, trace: TraceContext) -> Self {
-        Self {
-            metric,
-            method: method.into(),
-            started: Instant::now(),
-            span,
-            trace,
-            user: None,
-            address: None,
-            quiet: false,
-            ended: false,
-        }
+    /// A call that begins now.
+    pub fn begin(meter: Arc<Meter>, span: Span, trace: TraceContext) -> Self {
+        Self { meter, started: Instant::now(), span, trace, user: None, address: None, quiet: false, ended: false }
     }
 
     /// There is no such method: a made-up path must not make a time series of its own.
     pub fn is_unknown(&mut self) {
-        self.method = SharedString::const_str("unknown");
+        self.meter = Meter::new(self.meter.metric, "unknown");
     }
 
     /// The answer has ended.
@@ -52,10 +76,9 @@ impl Call {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let (elapsed, method) = (self.started.elapsed(), self.method.clone());
+        let (elapsed, method) = (self.started.elapsed(), &self.meter.method);
+        self.meter.record(code, elapsed.as_secs_f64());
         let code = name(code);
-        histogram!(self.metric, "rpc_method" => method.clone(), "rpc_response_status_code" => code)
-            .record(elapsed.as_secs_f64());
         self.span.record("rpc.response.status_code", code);
         // To the microsecond: more digits are noise.
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;

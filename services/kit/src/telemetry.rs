@@ -55,13 +55,20 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
     };
     // Each has its own filter: what is exported does not depend on what is logged.
     let exported = trace::start(traces, service)?.map(|tracer| {
-        tracing_opentelemetry::layer()
-            .with_tracer(tracer)
-            .with_filter(Targets::new().with_default(LevelFilter::INFO).with_target(STATEMENTS, LevelFilter::DEBUG))
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(
+            Targets::new()
+                .with_default(LevelFilter::INFO)
+                .with_target(STATEMENTS, LevelFilter::DEBUG)
+                .with_target(PASSING, LevelFilter::DEBUG),
+        )
     });
     Registry::default().with(lines.with_filter(filter)).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
+
+/// The target of spans that are there to be exported, and to be logged only for debugging: of calls that pass through
+/// the gateway, where the span of every call would cost as much as the rest.
+pub const PASSING: &str = "passing";
 
 /// Changes what is logged from now on.
 pub fn set_level(level: &str) -> Result<(), String> {

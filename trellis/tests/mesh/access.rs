@@ -204,7 +204,7 @@ impl World {
             Caller::Service(name) => {
                 let key = Key::read(&self.keys.path().join(format!("{name}.key"))).unwrap();
                 let identity = Identity::new(name, &key, [], Ambient::system()).unwrap();
-                Some((SERVICE_TOKEN, identity.token_for(callee)))
+                Some((SERVICE_TOKEN, identity.token_for(callee).to_str().unwrap().to_owned()))
             }
         }
     }

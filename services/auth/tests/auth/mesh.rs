@@ -240,7 +240,7 @@ impl Mesh {
 
     /// The request as it comes through the gateway from a client at `address`.
     pub(crate) fn through_gateway<T>(&self, mut request: Request<T>, address: &str) -> Request<T> {
-        let token = self.identities[GATEWAY].token_for("auth");
+        let token = self.identities[GATEWAY].token_for("auth").to_str().unwrap().to_owned();
         request.metadata_mut().insert(SERVICE_TOKEN, token.parse().unwrap());
         request.metadata_mut().insert(CLIENT_ADDRESS, address.parse().unwrap());
         request

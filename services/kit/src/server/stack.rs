@@ -22,7 +22,7 @@ use crate::{
     context::{Caller, Context},
     error,
     policy::Policy,
-    record::{Call, code_of},
+    record::{Call, Meter, code_of},
     trace::{self, TraceContext},
 };
 
@@ -95,7 +95,7 @@ async fn measure(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
     let quiet = path.starts_with(HEALTH);
-    let mut call = Call::begin(SECONDS, path, Span::current(), trace.unwrap_or_else(TraceContext::root));
+    let mut call = Call::begin(Meter::new(SECONDS, path), Span::current(), trace.unwrap_or_else(TraceContext::root));
     call.quiet = quiet;
     let response = next.run(request).await;
     if let Some(caller) = response.extensions().get::<Caller>() {

@@ -64,7 +64,7 @@ impl Mesh {
 
     /// The header of a service token that `caller` made for `callee` when its clock said `ambient`.
     pub(crate) fn service_token(&self, caller: &str, callee: &str, ambient: &Ambient) -> Header {
-        (SERVICE_TOKEN, self.identity_on(caller, ambient.clone()).token_for(callee))
+        (SERVICE_TOKEN, self.identity_on(caller, ambient.clone()).token_for(callee).to_str().unwrap().to_owned())
     }
 
     /// The header of an access token of `user` in `session` that ends after `lifetime`, in whole seconds.

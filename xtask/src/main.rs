@@ -1,5 +1,6 @@
 //! `cargo xtask`: the chores of this repository, each one command on a machine that has only Rust.
 
+mod bench;
 mod checks;
 mod generate;
 mod postgres;
@@ -30,6 +31,10 @@ Commands:
   ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
   gen   Rewrites what is generated and committed: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
         docs/access.md.
+  bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
+        Compares the gateway with Envoy (installed for this alone), tonic-web, direct gRPC and a bare forwarder:
+        throughput, latency, CPU of a call, memory. Needs two cores, and takes 6 minutes; --quick 90 seconds.
+        --write puts the numbers into docs/performance.md.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
         _ if wants_help => return help(),
         "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
+        "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; see cargo xtask help")),
     };

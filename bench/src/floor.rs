@@ -1,0 +1,68 @@
+//! The floor: what any hyper proxy must do, and nothing else. One connection to the service, no look at headers or
+//! bodies. It answers gRPC-Web because the service behind it does.
+
+use std::net::Ipv4Addr;
+
+use http::{
+    Request, Response, Version,
+    uri::{Authority, Scheme, Uri},
+};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Wide enough that one slow stream does not hold the others back.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+
+/// Serves until it is killed.
+pub(crate) fn run(port: u16, to: u16) -> Result<(), String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(serve(port, to)).map_err(|e| e.to_string())
+}
+
+async fn serve(port: u16, to: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await?;
+    upstream.set_nodelay(true)?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(TokioIo::new(upstream))
+        .await?;
+    tokio::spawn(connection);
+    let authority: Authority = format!("127.0.0.1:{to}").parse()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (sender, authority) = (sender.clone(), authority.clone());
+        let service = service_fn(move |request| forward(sender.clone(), authority.clone(), request));
+        tokio::spawn(async move {
+            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+    }
+}
+
+async fn forward(
+    mut sender: SendRequest<Incoming>,
+    authority: Authority,
+    mut request: Request<Incoming>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let version = request.version();
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    // All parts are there, so they make a URI.
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_2;
+    let mut response = sender.send_request(request).await?;
+    *response.version_mut() = version;
+    Ok(response)
+}

@@ -98,14 +98,28 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let scenarios = options.scenarios(&pace)?;
     pin_myself()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let started = Instant::now();
+    let (started, stolen) = (Instant::now(), stolen_seconds());
     let results = LocalSet::new().block_on(&runtime, measure(options, &pace, &scenarios))?;
-    let text = report::write(&scenarios, &results, &pace, started.elapsed());
+    let took = started.elapsed();
+    let stolen = (stolen_seconds() - stolen) / took.as_secs_f64() / 2.0;
+    let text = report::write(&scenarios, &results, &pace, took, stolen);
     match &options.report {
         Some(path) => std::fs::write(path, &text).map_err(|e| format!("{}: {e}", path.display()))?,
         None => print!("{text}"),
     }
     Ok(())
+}
+
+/// What the host has taken from both cores since they started: while it had others to serve, ours stood still.
+fn stolen_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let cores = [PROXY_CORE, LOAD_CORE].map(|core| format!("cpu{core}"));
+    let of = |line: &str| {
+        let mut words = line.split(' ');
+        cores.iter().any(|core| words.clone().next() == Some(core)).then(|| words.nth(8)?.parse::<f64>().ok())?
+    };
+    // In hundredths of a second.
+    text.lines().filter_map(of).sum::<f64>() / 100.0
 }
 
 /// Threads that are made from now on inherit it.

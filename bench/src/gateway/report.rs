@@ -33,18 +33,20 @@ const SECTIONS: [(&str, Kind, &str); 6] = [
     ),
 ];
 
-pub(super) fn write(scenarios: &[Scenario], results: &Results, pace: &Pace, took: Duration) -> String {
+pub(super) fn write(scenarios: &[Scenario], results: &Results, pace: &Pace, took: Duration, stolen: f64) -> String {
     let mut text = String::new();
     let mut out = |line: &str| {
         text.push_str(line);
         text.push('\n');
     };
     out(&format!(
-        "{} rounds of {} s windows, {:.0} s in all. Load average at the end: {}.",
+        "{} round(s) with windows of {} s, {:.0} s in all. Load average at the end: {} (this run alone makes about 2). \
+         Time that the host took from the two cores meanwhile: {:.1} %.",
         pace.rounds,
         pace.seconds,
         took.as_secs_f64(),
-        load_average()
+        load_average(),
+        stolen * 100.0
     ));
     out("");
     out("### Goals\n");
@@ -68,7 +70,7 @@ fn goals(verdicts: &[Verdict]) -> String {
     for verdict in verdicts {
         let (Some(best), Some(worst)) = (verdict.ratios.first(), verdict.ratios.last()) else { continue };
         let (met, all) = (verdict.met(), verdict.ratios.len());
-        let met = if met == all { "**met**".to_owned() } else { format!("missed: {met} of {all}") };
+        let met = if met == all { "**met**".to_owned() } else { format!("in {met} of {all}") };
         writeln!(
             text,
             "| {} | {:.2} | {:.2} ({}) | {:.2} ({}) | {met} |",

@@ -31,7 +31,7 @@ pub(crate) enum Breadth {
 
 impl Pace {
     pub(crate) const QUICK: Self = Self { rounds: 1, seconds: 0.7, breadth: Breadth::Main };
-    pub(crate) const USUAL: Self = Self { rounds: 3, seconds: 0.8, breadth: Breadth::Usual };
+    pub(crate) const USUAL: Self = Self { rounds: 3, seconds: 0.7, breadth: Breadth::Usual };
     pub(crate) const FULL: Self = Self { rounds: 5, seconds: 3.0, breadth: Breadth::All };
 }
 

@@ -87,13 +87,13 @@ struct Caller {
 
 impl Caller {
     async fn at_once(mut self) {
-        loop {
+        while !self.tally.is_over() {
             self.call(Instant::now()).await;
         }
     }
 
     async fn when_due(mut self, due: Rc<Mutex<Due>>) {
-        loop {
+        while !self.tally.is_over() {
             let next = due.lock().await.recv().await;
             let Some(next) = next else { return };
             self.call(next).await;

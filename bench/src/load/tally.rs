@@ -11,6 +11,7 @@ use crate::clock;
 #[derive(Default)]
 pub(super) struct Tally {
     is_open: Cell<bool>,
+    is_over: Cell<bool>,
     done: Cell<u64>,
     failed: Cell<u64>,
     reconnects: Cell<u64>,
@@ -26,6 +27,12 @@ impl Tally {
 
     pub(super) fn close(&self) {
         self.is_open.set(false);
+        self.is_over.set(true);
+    }
+
+    /// Callers finish what they do and begin nothing new.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
     }
 
     /// A call that should have begun at `due` was answered.

@@ -43,9 +43,9 @@ pub(crate) struct Options {
     /// More and longer rounds, and the open loop everywhere.
     #[arg(long)]
     full: bool,
-    /// Only scenarios whose name holds this text, such as "unary 100 B" or "paced".
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only scenarios whose name holds this text, such as "unary 100 B" or "paced". May be repeated.
+    #[arg(long)]
+    only: Vec<String>,
     /// Only these contenders, such as gateway,envoy.
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<String>,
@@ -83,7 +83,8 @@ impl Options {
             return Err(format!("--contenders {name}: known are {}", known.join(", ")));
         }
         let mut scenarios = scenarios::all(pace);
-        scenarios.retain(|scenario| scenario.name.contains(&self.only));
+        let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|text| name.contains(text));
+        scenarios.retain(|scenario| wanted(&scenario.name));
         for scenario in &mut scenarios {
             scenario.contenders.retain(|contender| self.wants(*contender));
         }
@@ -141,6 +142,9 @@ async fn measure(options: &Options, pace: &Pace, scenarios: &[Scenario]) -> Resu
     }
     let mut results = Results::default();
     for round in 0..pace.rounds {
+        if round > 0 {
+            contenders.renew().await?;
+        }
         for (at, scenario) in scenarios.iter().enumerate() {
             eprintln!(
                 "==> round {} of {}, {} of {}: {}",

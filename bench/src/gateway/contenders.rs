@@ -197,6 +197,14 @@ impl Contenders {
         Request::new(&route, scenario.http, &scenario.message(), scenario.expected())
     }
 
+    /// All ways start a round alike: what a process has been through shows in what it costs later.
+    pub(super) async fn renew(&mut self) -> Result<(), String> {
+        for contender in Contender::ALL {
+            self.restart(contender).await?;
+        }
+        Ok(())
+    }
+
     /// Ends it and starts it anew on the same port.
     pub(super) async fn restart(&mut self, contender: Contender) -> Result<(), String> {
         let path = self.folder.path();

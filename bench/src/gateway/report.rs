@@ -11,7 +11,7 @@ use super::{
 use crate::load::Sample;
 
 /// A section: its title, its kinds, and a sentence that says what was done.
-const SECTIONS: [(&str, Kind, &str); 6] = [
+const SECTIONS: [(&str, Kind, &str); 7] = [
     ("Unary, closed loop", Kind::Unary, "Each connection makes its next call when the one before is answered."),
     (
         "Unary, open loop",
@@ -30,6 +30,12 @@ const SECTIONS: [(&str, Kind, &str); 6] = [
         "What the gateway's steps cost",
         Kind::Steps,
         "The gateway beside itself with other settings. `gateway`: signed-in method, token, no access log.",
+    ),
+    (
+        "Unary, after many streams",
+        Kind::Afterwards,
+        "The processes have just held the idle streams below. What they keep of that time (connections to the service, \
+         memory) is what differs from the first row of this page.",
     ),
 ];
 

@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     Idle,
     /// What the gateway's own steps cost.
     Steps,
+    /// Calls to processes that have just held the idle streams.
+    Afterwards,
 }
 
 const SMALL: usize = 100;
@@ -99,6 +101,7 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
     all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
     all.push((Breadth::Main, scenario(Kind::Idle, Http::Two, IDLE, SMALL, pace)));
+    all.push((Breadth::Main, scenario(Kind::Afterwards, Http::One, 16, SMALL, pace)));
     all.into_iter().filter(|(breadth, _)| *breadth <= pace.breadth).map(|(_, scenario)| scenario).collect()
 }
 
@@ -115,6 +118,7 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         Kind::Paced => format!("paced {shown}, {connections} streams, {over}"),
         Kind::Refused => format!("refusals, {connections} connections, {over}"),
         Kind::Idle => format!("{} idle streams, {over}", connections * IDLE),
+        Kind::Afterwards => format!("after the idle streams, unary {shown}, {connections} connections, {over}"),
         Kind::Steps => format!("steps, unary {shown}, {connections} connections, {over}"),
     };
     let mut contenders = match kind {
@@ -140,7 +144,7 @@ impl Scenario {
     /// The load. `rate` tells how many calls a second an open loop makes.
     pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
         let drive = match self.kind {
-            Kind::Unary | Kind::Refused | Kind::Steps => Drive::Closed,
+            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards => Drive::Closed,
             Kind::Open => Drive::Open(rate().ok_or("the open loop needs the closed one of the same kind before it")?),
             Kind::Flood | Kind::Paced | Kind::Idle => Drive::Streams,
         };
@@ -172,7 +176,7 @@ impl Scenario {
         match self.kind {
             Kind::Flood | Kind::Paced | Kind::Idle => Expected::Endless,
             Kind::Refused => Expected::Refusal,
-            Kind::Unary | Kind::Open | Kind::Steps => Expected::Echo(self.size),
+            Kind::Unary | Kind::Open | Kind::Steps | Kind::Afterwards => Expected::Echo(self.size),
         }
     }
 

@@ -79,13 +79,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// All scenarios of a pace, in the order of the report.
 pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     let mut all = Vec::new();
+    // First in a round: the gateways that are compared here are then equally fresh.
+    all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
+    all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
     for (size, connections, breadth) in [
         (SMALL, 16, Breadth::Main),
         (SMALL, 512, Breadth::Main),
         (10_000, 16, Breadth::Main),
         (10_000, 512, Breadth::Usual),
         (1_000_000, 16, Breadth::Main),
-        (1_000_000, 512, Breadth::Usual),
+        // Takes seconds for an answer: short windows see little but calls that were begun.
+        (1_000_000, 512, Breadth::All),
     ] {
         for http in [Http::One, Http::Two] {
             let open = if size == SMALL && connections == 16 { Breadth::Main } else { Breadth::All };
@@ -98,8 +102,6 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
         all.push((Breadth::Main, scenario(Kind::Paced, http, PACED, SMALL, pace)));
         all.push((Breadth::Main, scenario(Kind::Refused, http, 16, SMALL, pace)));
     }
-    all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
-    all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
     all.push((Breadth::Main, scenario(Kind::Idle, Http::Two, IDLE, SMALL, pace)));
     all.push((Breadth::Main, scenario(Kind::Afterwards, Http::One, 16, SMALL, pace)));
     all.into_iter().filter(|(breadth, _)| *breadth <= pace.breadth).map(|(_, scenario)| scenario).collect()
@@ -128,7 +130,11 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
     };
     contenders.retain(|contender| http == Http::Two || *contender != Direct);
     // Few large messages fit into a window: a longer one tells more.
-    let seconds = if size > 100_000 { pace.seconds * 1.5 } else { pace.seconds };
+    let seconds = match (size, connections) {
+        (1_000_000.., 512..) => pace.seconds * 5.0,
+        (1_000_000.., _) => pace.seconds * 1.5,
+        _ => pace.seconds,
+    };
     Scenario { name, kind, http, connections, size, contenders, seconds }
 }
 

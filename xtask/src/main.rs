@@ -1,5 +1,6 @@
 //! `cargo xtask`: the chores of this repository, each one command on a machine that has only Rust.
 
+mod bench;
 mod checks;
 mod generate;
 mod postgres;
@@ -33,6 +34,10 @@ Commands:
         docs/access.md.
   soak fuzz [SECONDS]
         Invents input for the gateway's parsers, for ten minutes when nothing is said.
+  bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
+        Compares the gateway with Envoy (installed for this alone), tonic-web, direct gRPC and a bare forwarder:
+        throughput, latency, CPU of a call, memory. Needs two cores, and takes 6 minutes; --quick 90 seconds.
+        --write puts the numbers into docs/performance.md.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
         "soak" => soak::Options::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
+        "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; see cargo xtask help")),
     };

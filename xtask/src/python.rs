@@ -1,4 +1,4 @@
-//! The Python of the tests: `target/venv` with exactly `tests/requirements.txt` in it.
+//! Python environments in `target/`, each with exactly the packages of one file in it.
 
 use std::{
     fs,
@@ -16,13 +16,18 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// The environment, built anew only when the requirements or the interpreter changed.
+    /// The environment of the tests.
     pub(crate) fn prepare(session: &Session) -> Result<Self, String> {
-        let requirements = session.root.join("tests/requirements.txt");
+        Self::with(session, "venv", "tests/requirements.txt")
+    }
+
+    /// The environment `target/<name>`, built anew only when its requirements or the interpreter changed.
+    pub(crate) fn with(session: &Session, name: &str, requirements: &str) -> Result<Self, String> {
+        let requirements = session.root.join(requirements);
         let wanted = fs::read_to_string(&requirements).map_err(|e| format!("{}: {e}", requirements.display()))?;
         let interpreter = Need::Python.found()?;
         let version = provision::says(&interpreter, &["-VV"]).unwrap_or_default();
-        let venv = session.target.join("venv");
+        let venv = session.target.join(name);
         let stamp = venv.join("built-from");
         let contents = format!("{}\n{version}\n{wanted}", venv.display());
         let python = Self { venv };

@@ -28,7 +28,7 @@ use super::{
 const CLIENTS: usize = 1_000;
 /// What may be held for one reader (docs/gateway.md): a window of 128 KiB from the upstream, in buffers that may be
 /// half empty, and 64 KiB towards the caller.
-const WINDOW_KIB: u64 = 320;
+const WINDOW_KIB: u64 = 384;
 const SLACK_KIB: u64 = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 

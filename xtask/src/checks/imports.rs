@@ -4,7 +4,7 @@
 use crate::session::Session;
 
 /// A crate and the crates of ours that it may import.
-const RULES: [(&str, &[&str]); 7] = [
+const RULES: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("kit", &["proto"]),
     ("users", &["kit", "proto"]),
@@ -12,6 +12,7 @@ const RULES: [(&str, &[&str]); 7] = [
     ("messaging", &["kit", "proto"]),
     ("gateway", &["kit"]),
     ("xtask", &[]),
+    ("bench", &["proto"]),
 ];
 /// The binary wires everything together.
 const ROOT: &str = "trellis";

@@ -1,0 +1,32 @@
+//! Envoy with one worker.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const CONFIG: &str = include_str!("envoy.yaml");
+
+/// Where it listens, and what stands behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) plain: u16,
+    /// With a limiter that has nothing to give.
+    pub(super) refusing: u16,
+    pub(super) upstream: u16,
+}
+
+/// The command that starts it. Its configuration is written into `folder`.
+pub(super) fn command(binary: &Path, folder: &Path, ports: Ports) -> Result<Command, String> {
+    let file: PathBuf = folder.join("envoy.yaml");
+    let mut config = CONFIG.to_owned();
+    for (name, port) in [("plain", ports.plain), ("refusing", ports.refusing), ("upstream", ports.upstream)] {
+        config = config.replace(&format!("{{{name}}}"), &port.to_string());
+    }
+    fs::write(&file, config).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut command = Command::new(binary);
+    command.arg("--config-path").arg(file);
+    command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+    Ok(command)
+}

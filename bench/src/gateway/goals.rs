@@ -1,0 +1,106 @@
+//! What the gateway is meant to reach, and whether it does.
+
+use super::{
+    contenders::Contender::{self, Envoy, Floor, Gateway},
+    results::Results,
+    scenarios::{Kind, Scenario},
+};
+use crate::load::Sample;
+
+/// A goal: the gateway's number over somebody else's.
+struct Goal {
+    name: &'static str,
+    most: f64,
+    /// The scenarios that it is about.
+    about: fn(&Scenario) -> bool,
+    ratio: fn(&Results, &Scenario) -> Option<f64>,
+}
+
+const GOALS: [Goal; 9] = [
+    Goal {
+        name: "unary: CPU of a call, to Envoy's",
+        most: 0.45,
+        about: |scenario| scenario.kind == Kind::Unary,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "unary: CPU of a call, to the floor's",
+        most: 1.3,
+        about: |scenario| scenario.kind == Kind::Unary,
+        ratio: |results, scenario| cpu(results, scenario, Floor),
+    },
+    Goal {
+        name: "closed loop: p99, to Envoy's",
+        most: 1.0,
+        about: |scenario| scenario.kind == Kind::Unary,
+        ratio: p99,
+    },
+    Goal { name: "open loop: p99, to Envoy's", most: 1.0, about: |scenario| scenario.kind == Kind::Open, ratio: p99 },
+    Goal {
+        name: "paced streams: CPU of a message, to Envoy's",
+        most: 0.7,
+        about: |scenario| scenario.kind == Kind::Paced,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "flood: CPU of a message, to Envoy's",
+        most: 1.0,
+        about: |scenario| scenario.kind == Kind::Flood,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "refusal: CPU of a call, to Envoy's",
+        most: 0.3,
+        about: |scenario| scenario.kind == Kind::Refused,
+        ratio: |results, scenario| cpu(results, scenario, Envoy),
+    },
+    Goal {
+        name: "memory under load, to Envoy's",
+        most: 0.5,
+        about: |scenario| matches!(scenario.kind, Kind::Unary | Kind::Flood | Kind::Paced),
+        ratio: |results, scenario| {
+            results.ratio(&scenario.name, Gateway, Envoy, |sample: &Sample| sample.memory as f64)
+        },
+    },
+    Goal {
+        name: "idle streams: memory, to Envoy's",
+        most: 1.0,
+        about: |scenario| scenario.kind == Kind::Idle,
+        ratio: |results, scenario| Some(results.held(&scenario.name, Gateway)? / results.held(&scenario.name, Envoy)?),
+    },
+];
+
+/// How far one goal is reached.
+pub(super) struct Verdict {
+    pub(super) name: &'static str,
+    pub(super) most: f64,
+    /// Ratio and scenario, the best first.
+    pub(super) ratios: Vec<(f64, String)>,
+}
+
+impl Verdict {
+    pub(super) fn met(&self) -> usize {
+        self.ratios.iter().filter(|(ratio, _)| *ratio <= self.most).count()
+    }
+}
+
+/// Every goal that something was measured for.
+pub(super) fn verdicts(scenarios: &[Scenario], results: &Results) -> Vec<Verdict> {
+    let verdicts = GOALS.iter().map(|goal| {
+        let about = scenarios.iter().filter(|scenario| (goal.about)(scenario));
+        let mut ratios: Vec<_> =
+            about.filter_map(|scenario| Some(((goal.ratio)(results, scenario)?, scenario.name.clone()))).collect();
+        ratios.sort_by(|one, other| one.0.total_cmp(&other.0));
+        Verdict { name: goal.name, most: goal.most, ratios }
+    });
+    verdicts.filter(|verdict| !verdict.ratios.is_empty()).collect()
+}
+
+fn cpu(results: &Results, scenario: &Scenario, to: Contender) -> Option<f64> {
+    results.ratio(&scenario.name, Gateway, to, Sample::cpu_each)
+}
+
+fn p99(results: &Results, scenario: &Scenario) -> Option<f64> {
+    let of = |contender| results.latency(&scenario.name, contender).quantile(0.99);
+    Some(of(Gateway)?.as_secs_f64() / of(Envoy)?.as_secs_f64())
+}

@@ -1,0 +1,145 @@
+//! The mesh around the gateway under test: users and auth in processes of their own, on the load's core, so that a
+//! genuine token can be had and is verified as in production.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use prost::Message as _;
+use proto::auth::v1::{SignUpRequest, SignUpResponse, auth_service_client::AuthServiceClient};
+
+use super::process::{Process, free_port};
+
+/// The gateway answers before the services that it needs do.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
+
+/// The prefix of services that only signed-in users may call.
+pub(super) const GUARDED: &str = "bench.guarded";
+/// The prefix of services that anybody may call.
+pub(super) const OPEN: &str = "bench.open";
+
+pub(super) struct Mesh {
+    binary: PathBuf,
+    folder: PathBuf,
+    users: u16,
+    auth: u16,
+    /// The echo service.
+    upstream: u16,
+    _services: [Process; 2],
+}
+
+/// How a gateway is set up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) name: &'static str,
+    pub(super) port: u16,
+    pub(super) log_level: &'static str,
+    /// Calls that a caller has in an hour.
+    pub(super) quota: u32,
+}
+
+impl Mesh {
+    /// Starts the services.
+    pub(super) async fn start(binary: &Path, folder: &Path, upstream: u16) -> Result<Self, String> {
+        let binary = binary.to_owned();
+        make_keys(&binary, folder)?;
+        let (users, auth) = (free_port()?, free_port()?);
+        let start = |part: &str| {
+            let command = command(&binary, folder, part, users, auth)?;
+            Process::start(&command, super::LOAD_CORE, &folder.join(format!("{part}.log")))
+        };
+        let mut services = [start("users")?, start("auth")?];
+        services[0].listens(users).await?;
+        services[1].listens(auth).await?;
+        Ok(Self { binary, folder: folder.to_owned(), users, auth, upstream, _services: services })
+    }
+
+    /// The command that starts a gateway.
+    pub(super) fn gateway(&self, setup: &Setup) -> Result<Command, String> {
+        let file = self.folder.join(format!("{}.toml", setup.name));
+        fs::write(&file, self.config(setup)).map_err(|e| format!("{}: {e}", file.display()))?;
+        let mut command = command(&self.binary, &self.folder, "gateway", self.users, self.auth)?;
+        command.arg("--config").arg(file);
+        Ok(command)
+    }
+
+    /// The only place that knows how foreign services are configured.
+    fn config(&self, setup: &Setup) -> String {
+        let Setup { port, log_level, quota, .. } = setup;
+        let upstream = self.upstream;
+        format!(
+            "[log]\nlevel = \"{log_level}\"\n\
+             [limits]\ncalls_in_flight = 100000\n\
+             [gateway]\nlisten = [\"127.0.0.1:{port}\"]\n\
+             default_rate_requests = {quota}\ndefault_rate_period = \"1h\"\n\
+             [gateway.foreign.\"{GUARDED}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
+             [gateway.foreign.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n"
+        )
+    }
+
+    /// Signs somebody up and returns the access token.
+    pub(super) async fn sign_up(&self, gateway: u16) -> Result<String, String> {
+        let request = SignUpRequest {
+            email: "bench@example.org".to_owned(),
+            password: "correct horse battery staple".to_owned(),
+            handle: "bench".to_owned(),
+            display_name: "Bench".to_owned(),
+            ..SignUpRequest::default()
+        };
+        let address = format!("http://127.0.0.1:{gateway}");
+        let started = Instant::now();
+        loop {
+            let channel = tonic::transport::Endpoint::from_shared(address.clone()).map_err(|e| e.to_string())?;
+            match AuthServiceClient::new(channel.connect_lazy()).sign_up(request.clone()).await {
+                Ok(answer) => return token(&answer.into_inner()),
+                Err(status) if status.code() == tonic::Code::Unavailable && started.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(status) => return Err(format!("nobody can be signed up: {status}")),
+            }
+        }
+    }
+}
+
+fn token(answer: &SignUpResponse) -> Result<String, String> {
+    let tokens = answer.tokens.as_ref().ok_or_else(|| format!("no tokens in {} bytes", answer.encoded_len()))?;
+    Ok(tokens.access_token.clone())
+}
+
+/// An identity for each part, and auth's secrets.
+fn make_keys(binary: &Path, folder: &Path) -> Result<(), String> {
+    let trusted = folder.join("trusted");
+    fs::create_dir(&trusted).map_err(|e| format!("{}: {e}", trusted.display()))?;
+    for part in PARTS {
+        run(Command::new(binary).args(["keys", "new", "--name", part, "--out"]).arg(folder))?;
+        let public = format!("{part}.pub");
+        fs::rename(folder.join(&public), trusted.join(&public)).map_err(|e| format!("{public}: {e}"))?;
+    }
+    run(Command::new(binary).args(["keys", "auth", "--out"]).arg(folder.join("auth")))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+fn command(binary: &Path, folder: &Path, part: &str, users: u16, auth: u16) -> Result<Command, String> {
+    let mut command = Command::new(binary);
+    command.arg(part);
+    command.env("TRELLIS_DATA_DIR", folder.join("data"));
+    command.env("TRELLIS_IDENTITY__KEY_FILE", folder.join(format!("{part}.key")));
+    command.env("TRELLIS_IDENTITY__TRUSTED_DIR", folder.join("trusted"));
+    command.env("TRELLIS_AUTH__KEYS_DIR", folder.join("auth"));
+    // The longest that there is: a full run is longer than the default.
+    command.env("TRELLIS_AUTH__ACCESS_LIFETIME", "1h");
+    for (name, port) in [("USERS", users), ("AUTH", auth)] {
+        command.env(format!("TRELLIS_{name}__LISTEN"), format!("127.0.0.1:{port}"));
+        command.env(format!("TRELLIS_PEERS__{name}"), format!("http://127.0.0.1:{port}"));
+    }
+    command.env("TRELLIS_ADMIN__LISTEN", format!("127.0.0.1:{}", free_port()?));
+    Ok(command)
+}

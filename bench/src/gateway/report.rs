@@ -1,0 +1,166 @@
+//! The report, in Markdown.
+
+use std::{fmt::Write as _, fs, time::Duration};
+
+use super::{
+    contenders::Contender::{self, Envoy, Floor, Gateway},
+    goals::{self, Verdict},
+    results::Results,
+    scenarios::{Kind, Pace, Scenario},
+};
+use crate::load::Sample;
+
+/// A section: its title, its kinds, and a sentence that says what was done.
+const SECTIONS: [(&str, Kind, &str); 7] = [
+    ("Unary, closed loop", Kind::Unary, "Each connection makes its next call when the one before is answered."),
+    (
+        "Unary, open loop",
+        Kind::Open,
+        "Calls come by the clock, at half the rate that the slowest contender managed in the closed loop; a call \
+         counts from the moment that it was due, so that waiting counts.",
+    ),
+    ("Streams, flood", Kind::Flood, "Messages as fast as they are taken."),
+    (
+        "Streams, paced",
+        Kind::Paced,
+        "Each stream has a message every 50 ms. The times are from the service's send to the caller's receipt.",
+    ),
+    ("Refusals", Kind::Refused, "The limiter refuses every call; nothing reaches the service."),
+    (
+        "What the gateway's steps cost",
+        Kind::Steps,
+        "The gateway beside itself with other settings. `gateway`: signed-in method, token, no access log.",
+    ),
+    (
+        "Unary, after many streams",
+        Kind::Afterwards,
+        "The processes have just held the idle streams below. What they keep of that time (connections to the service, \
+         memory) is what differs from the first row of this page.",
+    ),
+];
+
+pub(super) fn write(scenarios: &[Scenario], results: &Results, pace: &Pace, took: Duration, stolen: f64) -> String {
+    let mut text = String::new();
+    let mut out = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+    out(&format!(
+        "{} round(s) with windows of {} s, {:.0} s in all. Load average at the end: {} (this run alone makes about 2). \
+         Time that the host took from the two cores meanwhile: {:.1} %.",
+        pace.rounds,
+        pace.seconds,
+        took.as_secs_f64(),
+        load_average(),
+        stolen * 100.0
+    ));
+    out("");
+    out("### Goals\n");
+    out(&goals(&goals::verdicts(scenarios, results)));
+    for (title, kind, about) in SECTIONS {
+        let of_kind: Vec<_> = scenarios.iter().filter(|scenario| scenario.kind == kind).collect();
+        if !of_kind.is_empty() {
+            out(&format!("### {title}\n\n{about}\n"));
+            out(&table(&of_kind, results));
+        }
+    }
+    for scenario in scenarios.iter().filter(|scenario| scenario.kind == Kind::Idle) {
+        out(&format!("### Memory of {}\n", scenario.name));
+        out(&memory(scenario, results));
+    }
+    text
+}
+
+fn goals(verdicts: &[Verdict]) -> String {
+    let mut text = "| goal | at most | best | worst | met |\n|---|---|---|---|---|\n".to_owned();
+    for verdict in verdicts {
+        let (Some(best), Some(worst)) = (verdict.ratios.first(), verdict.ratios.last()) else { continue };
+        let (met, all) = (verdict.met(), verdict.ratios.len());
+        let met = if met == all { "**met**".to_owned() } else { format!("in {met} of {all}") };
+        writeln!(
+            text,
+            "| {} | {:.2} | {:.2} ({}) | {:.2} ({}) | {met} |",
+            verdict.name, verdict.most, best.0, best.1, worst.0, worst.1
+        )
+        .ok();
+    }
+    text
+}
+
+fn table(scenarios: &[&Scenario], results: &Results) -> String {
+    let unit = scenarios.first().map_or("call", |scenario| scenario.unit());
+    let mut text = format!(
+        "| scenario | contender | {unit}s/s | p50 | p99 | p99.9 | CPU µs/{unit} | to Envoy | to floor | memory MiB |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    for scenario in scenarios {
+        for contender in &scenario.contenders {
+            text.push_str(&row(scenario, *contender, results).unwrap_or_default());
+        }
+    }
+    text
+}
+
+fn row(scenario: &Scenario, contender: Contender, results: &Results) -> Option<String> {
+    let name = &scenario.name;
+    let median = |of: fn(&Sample) -> f64| results.median(name, contender, of);
+    let latency = results.latency(name, contender);
+    let time = |share| latency.quantile(share).map_or_else(|| "–".to_owned(), shown);
+    // What is no way of its own is compared with the gateway as it is.
+    let ratio = |to| results.ratio(name, contender, to, Sample::cpu_each).map_or_else(|| "–".to_owned(), two);
+    let (failed, reconnects) =
+        (results.sum(name, contender, |s| s.failed), results.sum(name, contender, |s| s.reconnects));
+    let mut who = contender.name().to_owned();
+    if !contender.is_way() {
+        write!(who, " ({} of `gateway`)", ratio(Gateway)).ok();
+    }
+    if failed > 0 {
+        write!(who, " ({failed} failed)").ok();
+    }
+    if scenario.kind == Kind::Refused {
+        write!(who, " ({reconnects} reconnects)").ok();
+    }
+    Some(format!(
+        "| {name} | {who} | {:.0} | {} | {} | {} | {} | {} | {} | {:.0} |\n",
+        median(Sample::per_second)?,
+        time(0.5),
+        time(0.99),
+        time(0.999),
+        two(median(Sample::cpu_each)?),
+        ratio(Envoy),
+        ratio(Floor),
+        median(|sample| sample.memory as f64)? / MIB,
+    ))
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn memory(scenario: &Scenario, results: &Results) -> String {
+    let mut text = "| contender | MiB for all | KiB a stream |\n|---|--:|--:|\n".to_owned();
+    let streams = scenario.plan(|| None).map_or(1, |plan| plan.connections * plan.calls_each);
+    for contender in &scenario.contenders {
+        if let Some(held) = results.held(&scenario.name, *contender) {
+            let each = held / 1024.0 / streams as f64;
+            writeln!(text, "| {} | {:.0} | {each:.1} |", contender.name(), held / MIB).ok();
+        }
+    }
+    text
+}
+
+fn shown(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    match micros {
+        ..1_000.0 => format!("{micros:.0} µs"),
+        ..100_000.0 => format!("{:.1} ms", micros / 1e3),
+        _ => format!("{:.0} ms", micros / 1e3),
+    }
+}
+
+fn two(number: f64) -> String {
+    format!("{number:.2}")
+}
+
+fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,219 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::contenders::Contender::{
+    self, Direct, Envoy, Floor, Gateway, Logged, NoSpan, NoToken, OpenWithToken, TonicWeb,
+};
+use crate::{
+    echo::Order,
+    load::{Drive, Expected, Http, Plan},
+};
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    /// Of a window.
+    pub(crate) seconds: f64,
+    /// Which scenarios.
+    pub(super) breadth: Breadth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Breadth {
+    Main,
+    Usual,
+    All,
+}
+
+impl Pace {
+    pub(crate) const QUICK: Self = Self { rounds: 1, seconds: 0.7, breadth: Breadth::Main };
+    pub(crate) const USUAL: Self = Self { rounds: 3, seconds: 0.7, breadth: Breadth::Usual };
+    pub(crate) const FULL: Self = Self { rounds: 5, seconds: 3.0, breadth: Breadth::All };
+}
+
+/// One row of contenders.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) http: Http,
+    pub(crate) connections: usize,
+    /// Of a message.
+    pub(crate) size: usize,
+    pub(crate) contenders: Vec<Contender>,
+    seconds: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Each caller calls when it is answered.
+    Unary,
+    /// Calls come by the clock.
+    Open,
+    /// Messages as fast as they are taken.
+    Flood,
+    /// Each stream has a message now and then.
+    Paced,
+    /// Nothing but the limiter's refusals.
+    Refused,
+    /// Streams that say nothing: only memory counts.
+    Idle,
+    /// What the gateway's own steps cost.
+    Steps,
+    /// Calls to processes that have just held the idle streams.
+    Afterwards,
+}
+
+const SMALL: usize = 100;
+/// Streams that are open at once for memory: 100 connections of 100 streams.
+const IDLE: usize = 100;
+const FLOODS: usize = 16;
+const PACED: usize = 256;
+/// Between two messages of a paced stream.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// All scenarios of a pace, in the order of the report.
+pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    // First in a round: the gateways that are compared here are then equally fresh.
+    all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
+    all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
+    for (size, connections, breadth) in [
+        (SMALL, 16, Breadth::Main),
+        (SMALL, 512, Breadth::Main),
+        (10_000, 16, Breadth::Main),
+        (10_000, 512, Breadth::Usual),
+        (1_000_000, 16, Breadth::Main),
+        // Takes seconds for an answer: short windows see little but calls that were begun.
+        (1_000_000, 512, Breadth::All),
+    ] {
+        for http in [Http::One, Http::Two] {
+            let open = if size == SMALL && connections == 16 { Breadth::Main } else { Breadth::All };
+            all.push((breadth, scenario(Kind::Unary, http, connections, size, pace)));
+            all.push((open, scenario(Kind::Open, http, connections, size, pace)));
+        }
+    }
+    for http in [Http::One, Http::Two] {
+        all.push((Breadth::Main, scenario(Kind::Flood, http, FLOODS, SMALL, pace)));
+        all.push((Breadth::Main, scenario(Kind::Paced, http, PACED, SMALL, pace)));
+        all.push((Breadth::Main, scenario(Kind::Refused, http, 16, SMALL, pace)));
+    }
+    all.push((Breadth::Main, scenario(Kind::Idle, Http::Two, IDLE, SMALL, pace)));
+    all.push((Breadth::Main, scenario(Kind::Afterwards, Http::One, 16, SMALL, pace)));
+    all.into_iter().filter(|(breadth, _)| *breadth <= pace.breadth).map(|(_, scenario)| scenario).collect()
+}
+
+fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace) -> Scenario {
+    let over = match http {
+        Http::One => "HTTP/1.1",
+        Http::Two => "h2",
+    };
+    let shown = shown(size);
+    let name = match kind {
+        Kind::Unary => format!("unary {shown}, {connections} connections, {over}"),
+        Kind::Open => format!("open loop {shown}, {connections} connections, {over}"),
+        Kind::Flood => format!("flood {shown}, {connections} streams, {over}"),
+        Kind::Paced => format!("paced {shown}, {connections} streams, {over}"),
+        Kind::Refused => format!("refusals, {connections} connections, {over}"),
+        Kind::Idle => format!("{} idle streams, {over}", connections * IDLE),
+        Kind::Afterwards => format!("after the idle streams, unary {shown}, {connections} connections, {over}"),
+        Kind::Steps => format!("steps, unary {shown}, {connections} connections, {over}"),
+    };
+    let mut contenders = match kind {
+        Kind::Refused => vec![Gateway, Envoy],
+        Kind::Steps => vec![Gateway, NoToken, OpenWithToken, Logged, NoSpan],
+        _ => vec![Gateway, Envoy, TonicWeb, Direct, Floor],
+    };
+    contenders.retain(|contender| http == Http::Two || *contender != Direct);
+    // Few large messages fit into a window: a longer one tells more.
+    let seconds = match (size, connections) {
+        (1_000_000.., 512..) => pace.seconds * 5.0,
+        (1_000_000.., _) => pace.seconds * 1.5,
+        _ => pace.seconds,
+    };
+    Scenario { name, kind, http, connections, size, contenders, seconds }
+}
+
+fn shown(size: usize) -> String {
+    match size {
+        1_000_000.. => format!("{} MB", size / 1_000_000),
+        1_000.. => format!("{} kB", size / 1_000),
+        _ => format!("{size} B"),
+    }
+}
+
+impl Scenario {
+    /// The load. `rate` tells how many calls a second an open loop makes.
+    pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
+        let drive = match self.kind {
+            Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards => Drive::Closed,
+            Kind::Open => Drive::Open(rate().ok_or("the open loop needs the closed one of the same kind before it")?),
+            Kind::Flood | Kind::Paced | Kind::Idle => Drive::Streams,
+        };
+        let (connections, calls_each) = match (self.kind, self.http) {
+            (Kind::Idle, _) => (self.connections, IDLE),
+            // A browser has one HTTP/2 connection for all its streams.
+            (Kind::Paced, Http::Two) => (16, self.connections / 16),
+            _ => (self.connections, 1),
+        };
+        let window = Duration::from_secs_f64(self.seconds);
+        Ok(Plan { connections, calls_each, drive, warm_up: Duration::from_secs_f64(self.seconds / 4.0), window })
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        if self.expected() == Expected::Endless { "Stream" } else { "Unary" }
+    }
+
+    pub(super) fn message(&self) -> Bytes {
+        let size = u32::try_from(self.size).unwrap_or(u32::MAX);
+        match self.kind {
+            Kind::Flood => Order { size, pause: Duration::ZERO }.encode(),
+            Kind::Paced => Order { size, pause: PAUSE }.encode(),
+            Kind::Idle => Order { size, pause: Duration::from_secs(3_600) }.encode(),
+            _ => Bytes::from(vec![7; self.size]),
+        }
+    }
+
+    pub(super) fn expected(&self) -> Expected {
+        match self.kind {
+            Kind::Flood | Kind::Paced | Kind::Idle => Expected::Endless,
+            Kind::Refused => Expected::Refusal,
+            Kind::Unary | Kind::Open | Kind::Steps | Kind::Afterwards => Expected::Echo(self.size),
+        }
+    }
+
+    /// The closed loop of the same kind.
+    pub(super) fn closed(&self) -> String {
+        self.name.replace("open loop", "unary")
+    }
+
+    /// What is counted.
+    pub(super) fn unit(&self) -> &'static str {
+        match self.kind {
+            Kind::Flood | Kind::Paced => "message",
+            _ => "call",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_open_loop_follows_its_closed_one() {
+        for pace in [Pace::QUICK, Pace::USUAL, Pace::FULL] {
+            let all = all(&pace);
+            for (at, scenario) in all.iter().enumerate() {
+                assert!(all[..at].iter().all(|before| before.name != scenario.name), "{}", scenario.name);
+                if scenario.kind == Kind::Open {
+                    assert!(all[..at].iter().any(|before| before.name == scenario.closed()), "{}", scenario.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The callers: each has a connection, or a share of one, and makes one call at a time.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{Connection, Drive, Plan, Request, tally::Tally};
+
+/// After a failure: a server that is gone should not make this process spin.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Connects and starts them all.
+pub(super) async fn start(
+    callers: &mut JoinSet<()>,
+    plan: &Plan,
+    request: &Rc<Request>,
+    tally: &Rc<Tally>,
+) -> Result<(), String> {
+    let due = Rc::new(Mutex::new(due_calls(plan.drive)));
+    for _ in 0..plan.connections {
+        let first = Connection::open(request).await?;
+        let others = (1..plan.calls_each).filter_map(|_| first.share()).collect::<Vec<_>>();
+        for connection in others.into_iter().chain([first]) {
+            let caller = Caller { connection: Some(connection), request: Rc::clone(request), tally: Rc::clone(tally) };
+            match plan.drive {
+                Drive::Closed => callers.spawn_local(caller.at_once()),
+                Drive::Open(_) => callers.spawn_local(caller.when_due(Rc::clone(&due))),
+                Drive::Streams => callers.spawn_local(caller.listen()),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// When calls are to be made.
+type Due = mpsc::UnboundedReceiver<Instant>;
+
+/// A thread that tells when each call is due: the runtime's own timers know only whole milliseconds.
+fn due_calls(drive: Drive) -> Due {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    if let Drive::Open(rate) = drive {
+        std::thread::spawn(move || {
+            let (mut next, mut pauses) = (Instant::now(), Pauses::new(rate));
+            // The channel closes with the window's callers.
+            while sender.send(next).is_ok() {
+                next += pauses.next();
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        });
+    }
+    receiver
+}
+
+/// The pauses between independent callers: exponentially distributed, and the same in each run.
+struct Pauses {
+    rate: f64,
+    state: u64,
+}
+
+impl Pauses {
+    fn new(rate: f64) -> Self {
+        Self { rate, state: 0x2545_F491_4F6C_DD1D }
+    }
+
+    fn next(&mut self) -> Duration {
+        // xorshift64: plain, quick, good enough for arrivals.
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        let uniform = ((self.state >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+        Duration::from_secs_f64(-uniform.ln() / self.rate)
+    }
+}
+
+struct Caller {
+    connection: Option<Connection>,
+    request: Rc<Request>,
+    tally: Rc<Tally>,
+}
+
+impl Caller {
+    async fn at_once(mut self) {
+        while !self.tally.is_over() {
+            self.call(Instant::now()).await;
+        }
+    }
+
+    async fn when_due(mut self, due: Rc<Mutex<Due>>) {
+        while !self.tally.is_over() {
+            let next = due.lock().await.recv().await;
+            let Some(next) = next else { return };
+            self.call(next).await;
+        }
+    }
+
+    async fn call(&mut self, due: Instant) {
+        let connection = match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => {
+                self.tally.reconnected();
+                Connection::open(&self.request).await
+            }
+        };
+        let outcome = match connection {
+            Ok(mut connection) => connection.call(&self.request, |_| {}).await.map(|answer| (connection, answer)),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok((connection, answer)) => {
+                self.tally.answered(due, &answer, self.request.expected);
+                self.connection = (!answer.closes).then_some(connection);
+            }
+            Err(error) => {
+                self.tally.failed(error);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Hears a stream until the window's end. That it ends by itself is a failure.
+    async fn listen(mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let heard = connection.call(&self.request, |stamp| self.tally.message(stamp)).await;
+        self.tally.failed(match heard {
+            Ok(answer) => format!("the stream ended: {answer:?}"),
+            Err(error) => error,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_keep_their_rate() {
+        let mut pauses = Pauses::new(1_000.0);
+        let sum: Duration = (0..100_000).map(|_| pauses.next()).sum();
+        assert!((99.0..101.0).contains(&sum.as_secs_f64()), "{sum:?}");
+    }
+}

@@ -1,0 +1,121 @@
+//! gRPC's framing, read as bytes come: messages are counted, trailers in the body are kept, nothing is gathered.
+
+/// The first bytes of a message: [`crate::echo`] writes there when it sent it.
+pub(super) type Stamp = [u8; 8];
+
+/// A body under way.
+#[derive(Default)]
+pub(super) struct Frames {
+    head: [u8; 5],
+    head_length: usize,
+    /// Of the frame under way.
+    left: usize,
+    stamp: Stamp,
+    stamped: usize,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    trailers: Vec<u8>,
+}
+
+impl Frames {
+    /// Takes the next bytes; `on_message` hears of each message that they complete.
+    pub(super) fn feed(&mut self, mut piece: &[u8], on_message: &mut impl FnMut(Stamp)) {
+        while !piece.is_empty() {
+            if self.head_length < self.head.len() {
+                piece = self.feed_head(piece);
+                if self.head_length < self.head.len() || self.left > 0 {
+                    continue;
+                }
+            } else {
+                piece = self.feed_content(piece);
+            }
+            if self.left == 0 {
+                self.end_frame(on_message);
+            }
+        }
+    }
+
+    fn feed_head<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        let (taken, rest) = piece.split_at(piece.len().min(self.head.len() - self.head_length));
+        self.head[self.head_length..][..taken.len()].copy_from_slice(taken);
+        self.head_length += taken.len();
+        if let [_, length @ ..] = self.head
+            && self.head_length == self.head.len()
+        {
+            self.left = u32::from_be_bytes(length) as usize;
+            (self.stamp, self.stamped) = (Stamp::default(), 0);
+        }
+        rest
+    }
+
+    fn feed_content<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        let (taken, rest) = piece.split_at(piece.len().min(self.left));
+        self.left -= taken.len();
+        if self.is_trailers() {
+            self.trailers.extend_from_slice(taken);
+        } else {
+            self.bytes += taken.len() as u64;
+            let start = taken.len().min(self.stamp.len() - self.stamped);
+            self.stamp[self.stamped..][..start].copy_from_slice(&taken[..start]);
+            self.stamped += start;
+        }
+        rest
+    }
+
+    fn end_frame(&mut self, on_message: &mut impl FnMut(Stamp)) {
+        if !self.is_trailers() {
+            self.messages += 1;
+            on_message(self.stamp);
+        }
+        self.head_length = 0;
+    }
+
+    fn is_trailers(&self) -> bool {
+        self.head[0] & 0x80 != 0
+    }
+
+    /// Whether the body may end here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.head_length == 0
+    }
+
+    /// The status that trailers in the body hold.
+    pub(super) fn status(&self) -> Option<u32> {
+        let text = std::str::from_utf8(&self.trailers).ok()?;
+        let value = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("grpc-status").then(|| value.trim().parse().ok())?
+        };
+        text.split("\r\n").find_map(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = b"\x00\x00\x00\x00\x0aABCDEFGHIJ\x00\x00\x00\x00\x00\x80\x00\x00\x00\x10grpc-status: 0\r\n";
+
+    #[test]
+    fn bytes_may_come_in_any_pieces() {
+        for size in 1..=BODY.len() {
+            let mut frames = Frames::default();
+            let mut stamps = Vec::new();
+            for piece in BODY.chunks(size) {
+                frames.feed(piece, &mut |stamp| stamps.push(stamp));
+            }
+            assert_eq!((frames.messages, frames.bytes, frames.status()), (2, 10, Some(0)), "pieces of {size}");
+            assert_eq!(stamps, [*b"ABCDEFGH", [0; 8]]);
+            assert!(frames.is_whole());
+        }
+    }
+
+    #[test]
+    fn a_cut_body_is_not_whole() {
+        for cut in [3, 8, BODY.len() - 1] {
+            let mut frames = Frames::default();
+            frames.feed(&BODY[..cut], &mut |_| {});
+            assert!(!frames.is_whole(), "{cut}");
+        }
+    }
+}

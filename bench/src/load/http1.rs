@@ -1,0 +1,169 @@
+//! A caller's side of HTTP/1.1, as small as it can be: the load shares a core with the service, and what it spends
+//! is missing there.
+
+use std::net::Ipv4Addr;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{
+    Answer, Request,
+    frames::{Frames, Stamp},
+};
+
+/// What one read may bring.
+const READ: usize = 64 * 1024;
+
+pub(crate) struct Http1 {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+/// An answer's head.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    status: u16,
+    grpc_status: Option<u32>,
+    length: Length,
+    closes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Known(usize),
+    Chunked,
+}
+
+impl Http1 {
+    pub(super) async fn connect(port: u16) -> Result<Self, String> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        Ok(Self { stream, buffer: BytesMut::with_capacity(READ) })
+    }
+
+    pub(super) async fn call(
+        &mut self,
+        request: &Request,
+        mut on_message: impl FnMut(Stamp),
+    ) -> Result<Answer, String> {
+        self.stream.write_all(&request.text).await.map_err(|e| e.to_string())?;
+        let head = self.line(b"\r\n\r\n").await?;
+        let head = Head::parse(&head)?;
+        let mut frames = Frames::default();
+        match head.length {
+            Length::Known(length) => self.body(length, &mut frames, &mut on_message).await?,
+            Length::Chunked => self.chunks(&mut frames, &mut on_message).await?,
+        }
+        // A refusal by HTTP alone has a body of another kind.
+        if !frames.is_whole() && head.status == 200 {
+            return Err("the body ends in the middle of a frame".to_owned());
+        }
+        Ok(Answer {
+            http_status: head.status,
+            grpc_status: frames.status().or(head.grpc_status),
+            messages: frames.messages,
+            bytes: frames.bytes,
+            closes: head.closes,
+        })
+    }
+
+    async fn chunks(&mut self, frames: &mut Frames, on_message: &mut impl FnMut(Stamp)) -> Result<(), String> {
+        loop {
+            let size = self.line(b"\r\n").await?;
+            let size = std::str::from_utf8(&size).ok().and_then(|text| {
+                let digits = text.split(';').next()?.trim();
+                usize::from_str_radix(digits, 16).ok()
+            });
+            let size = size.ok_or("a chunk has no size")?;
+            if size == 0 {
+                // Trailers, then an empty line.
+                while self.line(b"\r\n").await?.len() > 2 {}
+                return Ok(());
+            }
+            self.body(size, frames, on_message).await?;
+            self.line(b"\r\n").await?;
+        }
+    }
+
+    async fn body(
+        &mut self,
+        mut left: usize,
+        frames: &mut Frames,
+        on_message: &mut impl FnMut(Stamp),
+    ) -> Result<(), String> {
+        while left > 0 {
+            if self.buffer.is_empty() {
+                self.read().await?;
+            }
+            let here = left.min(self.buffer.len());
+            frames.feed(&self.buffer[..here], on_message);
+            self.buffer.advance(here);
+            left -= here;
+        }
+        Ok(())
+    }
+
+    /// Takes everything up to and with `end`.
+    async fn line(&mut self, end: &[u8]) -> Result<BytesMut, String> {
+        let mut seen: usize = 0;
+        loop {
+            let from = seen.saturating_sub(end.len());
+            if let Some(at) = self.buffer[from..].windows(end.len()).position(|window| window == end) {
+                return Ok(self.buffer.split_to(from + at + end.len()));
+            }
+            seen = self.buffer.len();
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), String> {
+        self.buffer.reserve(READ);
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) => Err("the server closed the connection".to_owned()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Head {
+    fn parse(head: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(head).map_err(|e| e.to_string())?;
+        let mut lines = text.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status = status.ok_or_else(|| format!("this is no HTTP/1.1: {text:?}"))?;
+        let mut parsed = Self { status, grpc_status: None, length: Length::Known(0), closes: false };
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("content-length") {
+                parsed.length = Length::Known(value.parse().map_err(|_| "content-length is no number")?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                parsed.length = Length::Chunked;
+            } else if name.eq_ignore_ascii_case("grpc-status") {
+                parsed.grpc_status = value.parse().ok();
+            } else if name.eq_ignore_ascii_case("connection") {
+                parsed.closes = value.eq_ignore_ascii_case("close");
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_tell_how_the_body_ends() {
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let parsed = Head { status: 200, grpc_status: None, length: Length::Chunked, closes: false };
+        assert_eq!(Head::parse(chunked), Ok(parsed));
+        let refused = b"HTTP/1.1 429 Slow\r\ncontent-length: 18\r\ngrpc-status: 8\r\nconnection: close\r\n\r\n";
+        let parsed = Head { status: 429, grpc_status: Some(8), length: Length::Known(18), closes: true };
+        assert_eq!(Head::parse(refused), Ok(parsed));
+        assert!(Head::parse(b"hello\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! What all callers of one window saw together. They share a thread, so cells do.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::{Duration, Instant},
+};
+
+use super::{Answer, Expected, Histogram, Sample, frames::Stamp};
+use crate::clock;
+
+#[derive(Default)]
+pub(super) struct Tally {
+    is_open: Cell<bool>,
+    is_over: Cell<bool>,
+    done: Cell<u64>,
+    failed: Cell<u64>,
+    reconnects: Cell<u64>,
+    latency: RefCell<Histogram>,
+    /// The first failure, inside the window or before it: what one looks at when nothing works.
+    failure: RefCell<Option<String>>,
+}
+
+impl Tally {
+    pub(super) fn open(&self) {
+        self.is_open.set(true);
+    }
+
+    pub(super) fn close(&self) {
+        self.is_open.set(false);
+        self.is_over.set(true);
+    }
+
+    /// Callers finish what they do and begin nothing new.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// A call that should have begun at `due` was answered.
+    pub(super) fn answered(&self, due: Instant, answer: &Answer, expected: Expected) {
+        if !answer.is(expected) {
+            self.failed(format!("unexpected {answer:?}"));
+        } else if self.is_open.get() {
+            count(&self.done);
+            self.latency.borrow_mut().record(u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A message of a stream came. Without a stamp nothing is known of its time.
+    pub(super) fn message(&self, stamp: Stamp) {
+        if !self.is_open.get() {
+            return;
+        }
+        count(&self.done);
+        let sent = u64::from_be_bytes(stamp);
+        if sent > 0 {
+            self.latency.borrow_mut().record(clock::now().saturating_sub(sent));
+        }
+    }
+
+    pub(super) fn failed(&self, why: String) {
+        if self.is_open.get() {
+            count(&self.failed);
+        }
+        self.failure.borrow_mut().get_or_insert(why);
+    }
+
+    pub(super) fn reconnected(&self) {
+        if self.is_open.get() {
+            count(&self.reconnects);
+        }
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.get()
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    /// The sum. Nothing done is an error: numbers of a contender that does not work mislead.
+    pub(super) fn sample(&self, elapsed: Duration, cpu: Duration, memory: u64) -> Result<Sample, String> {
+        let (done, failed) = (self.done.get(), self.failed.get());
+        if done == 0 {
+            let why = self.failure().unwrap_or_else(|| "no answer in time".to_owned());
+            return Err(format!("nothing succeeded, {failed} failed: {why}"));
+        }
+        let (latency, reconnects) = (self.latency.take(), self.reconnects.get());
+        Ok(Sample { elapsed, done, failed, reconnects, cpu, memory, latency })
+    }
+}
+
+fn count(cell: &Cell<u64>) {
+    cell.set(cell.get() + 1);
+}

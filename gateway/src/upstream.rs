@@ -1,5 +1,5 @@
 //! The connections to one upstream. They speak HTTP/2; each carries a bounded number of calls, and another is
-//! opened when all are full.
+//! opened when all are full. The first is filled before the next.
 
 use std::{
     collections::HashMap,
@@ -33,6 +33,8 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
 
+/// How long a connection beside others may be without a call.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long after a failed attempt to connect other addresses come first.
 const REST: Duration = Duration::from_secs(1);
 /// How many connections a call may find gone before it gives up.
@@ -136,6 +138,15 @@ pub(crate) struct Upstream {
 struct Connection {
     sender: SendRequest<Request>,
     calls: AtomicUsize,
+    /// When its last call ended.
+    left: Mutex<Instant>,
+}
+
+impl Connection {
+    fn is_idle(&self) -> bool {
+        let left = || self.left.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        self.calls.load(Ordering::Relaxed) == 0 && left() > IDLE
+    }
 }
 
 /// A call's place on a connection; given back when dropped.
@@ -143,7 +154,9 @@ pub(crate) struct Place(Arc<Connection>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        if self.0.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
     }
 }
 
@@ -224,18 +237,25 @@ impl Upstream {
         }
     }
 
-    /// A place on the emptiest connection that has one.
+    /// A place on the first connection that has one: calls that share a connection share reads and writes, which cost
+    /// more than anything else. What was opened for a crowd is closed when it has gone.
     fn pick(&self) -> Option<Place> {
         let mut connections = self.lock();
         connections.retain(|connection| !connection.sender.is_closed());
-        let emptiest = connections.iter().min_by_key(|connection| connection.calls.load(Ordering::Relaxed))?;
         let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
-        if emptiest.calls.load(Ordering::Relaxed) >= most {
-            return None;
-        }
+        let has_room = |connection: &Arc<Connection>| connection.calls.load(Ordering::Relaxed) < most;
+        let at = connections.iter().position(has_room)?;
         // Under the lock nobody else adds; a place given back meanwhile only makes more room.
-        emptiest.calls.fetch_add(1, Ordering::Relaxed);
-        Some(Place(Arc::clone(emptiest)))
+        connections[at].calls.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&connections[at]));
+        if connections.len() > at + 1 {
+            let mut place_in_list = 0;
+            connections.retain(|connection| {
+                place_in_list += 1;
+                place_in_list <= at + 1 || !connection.is_idle()
+            });
+        }
+        Some(place)
     }
 
     /// A connection that is going away takes no more calls; those on it go on.
@@ -267,7 +287,7 @@ impl Upstream {
                 tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
             }
         });
-        Ok(Arc::new(Connection { sender, calls: AtomicUsize::new(0) }))
+        Ok(Arc::new(Connection { sender, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {

@@ -3,7 +3,11 @@
 
 use std::{
     fmt,
-    sync::{LazyLock, OnceLock},
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,8 +24,6 @@ use opentelemetry_sdk::{
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-
-use crate::time::{Entropy as _, SystemEntropy};
 
 /// The header that carries the context.
 pub const HEADER: &str = "traceparent";
@@ -50,7 +52,14 @@ pub struct TraceContext {
     sampled: bool,
 }
 
-static ENTROPY: LazyLock<SystemEntropy> = LazyLock::new(SystemEntropy::default);
+/// What nobody guesses and no two processes share: a keyed hash of a count. The kernel's randomness would be a system
+/// call for each id.
+fn random() -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Set once export has begun.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
@@ -80,16 +89,13 @@ impl TraceContext {
 
     /// A new trace.
     pub(crate) fn root() -> Self {
-        let mut bytes = [0; 16];
-        ENTROPY.fill(&mut bytes);
-        Self { trace: u128::from_be_bytes(bytes).max(1), span: 0, sampled: false }.child()
+        let trace = u128::from(random()) << 64 | u128::from(random());
+        Self { trace: trace.max(1), span: 0, sampled: false }.child()
     }
 
     /// A new place in the same trace.
     fn child(self) -> Self {
-        let mut bytes = [0; 8];
-        ENTROPY.fill(&mut bytes);
-        Self { span: u64::from_be_bytes(bytes).max(1), ..self }
+        Self { span: random().max(1), ..self }
     }
 
     /// As it travels.

@@ -153,11 +153,15 @@ impl Gateway {
         if contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
             return;
         }
-        contracts.insert(Arc::clone(prefix), Arc::new(contract));
+        let mut wanted = contracts.clone();
+        wanted.insert(Arc::clone(prefix), Arc::new(contract));
         let config = self.current().config.clone();
-        match self.rebuild(&config, &mut contracts) {
-            Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
-            // A file of descriptors may have become unreadable since.
+        match self.rebuild(&config, &mut wanted) {
+            Ok(()) => {
+                *contracts = wanted;
+                tracing::info!(upstream = %prefix, "descriptors read");
+            }
+            // A file that the configuration names may have become unreadable since; the next look tries again.
             Err(error) => tracing::warn!(upstream = %prefix, error, "the routes stay as they were"),
         }
     }
@@ -282,7 +286,7 @@ impl Current {
         let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
         let mut known: Contracts = contracts
             .iter()
-            .filter(|(prefix, _)| foreign.iter().any(|f| f.prefix == **prefix))
+            .filter(|(prefix, contract)| foreign.iter().any(|f| f.prefix == **prefix && contract.counts_for(f)))
             .map(clone_pair)
             .collect();
         for foreign in &foreign {

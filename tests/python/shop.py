@@ -35,8 +35,11 @@ class Shop:
         return note
 
     def Repeat(self, note, context):
-        context.add_callback(lambda: self.cancelled.set() if not context.is_active() else None)
+        told = []
+        # Called at every end, also at a good one.
+        context.add_callback(lambda: None if len(told) == note.count else self.cancelled.set())
         for number in range(note.count):
+            told.append(number)
             yield Note(text=note.text, count=number)
             if note.text == "slowly":
                 time.sleep(0.05)

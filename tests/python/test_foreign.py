@@ -276,11 +276,16 @@ class Closed(ForeignCase):
         self.assertEqual(len(list(stream)), 99)
         self.shop.Echo(Note(), timeout=10)
         self.mesh.configure(line(self.server, 'access = "deny"'))
-        eventually(
-            lambda: self.assert_refused(
-                grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10)
-            )
-        )
+        eventually(self.assert_closed)
+
+    def assert_closed(self):
+        self.assert_refused(grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10))
+
+    def test_descriptors_that_are_configured_away_open_nothing(self):
+        self.mesh.configure(line(self.server, 'access = "public", descriptors = "reflection"'))
+        eventually(lambda: self.shop.Echo(Note(), timeout=10))
+        self.mesh.configure(line(self.server, 'access = "deny"'))
+        eventually(self.assert_closed)
 
 
 class Descriptors(ForeignCase):

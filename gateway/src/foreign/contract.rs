@@ -5,13 +5,15 @@ use kit::{
     policy::{Policy, Table},
 };
 
-use super::Foreign;
+use super::{Foreign, Source};
 
 /// The methods of an upstream, as far as they are its own to declare.
 #[derive(Debug)]
 pub(crate) struct Contract {
     /// As they were read, to see whether they have changed.
     encoded: Vec<u8>,
+    /// Where they came from: what was read elsewhere counts for nothing once the configuration says otherwise.
+    source: Source,
     pub(crate) methods: Vec<Declared>,
 }
 
@@ -40,11 +42,16 @@ impl Contract {
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", foreign.prefix));
         }
-        Ok(Self { encoded: encoded.to_vec(), methods })
+        Ok(Self { encoded: encoded.to_vec(), source: foreign.source.clone(), methods })
     }
 
     /// Whether it says what `other` says.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.encoded == other.encoded
+        self.encoded == other.encoded && self.source == other.source
+    }
+
+    /// Whether it counts for an upstream as it is configured now.
+    pub(crate) fn counts_for(&self, foreign: &Foreign) -> bool {
+        self.source == foreign.source
     }
 }

@@ -1,0 +1,200 @@
+//! The connections to one server. They speak HTTP/2; each carries a bounded number of calls, and another is opened when
+//! all are full. The first is filled before the next.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kit::{error::chain, limits::Limits};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::Failure;
+use crate::body::Request;
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What may be on its way in one answer before its reader takes it. A connection's window is this times its
+/// streams, so that a reader who stops cannot stop the others.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// How large a frame may be: larger ones cost less each, and are never gathered.
+const FRAME_BYTES: u32 = 32 * 1024;
+
+/// How long a connection beside others may be without a call.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long after a failed attempt to connect other addresses come first.
+const REST: Duration = Duration::from_secs(1);
+
+/// A server behind the gateway.
+pub(crate) struct Server {
+    authority: Authority,
+    most_connections: usize,
+    limits: Limits,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Held by the one that connects.
+    connecting: tokio::sync::Mutex<()>,
+    /// When the last attempt to connect failed.
+    failed: Mutex<Option<Instant>>,
+}
+
+struct Connection {
+    sender: SendRequest<Request>,
+    calls: AtomicUsize,
+    /// When its last call ended.
+    left: Mutex<Instant>,
+}
+
+impl Connection {
+    fn is_idle(&self) -> bool {
+        let left = || self.left.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        self.calls.load(Ordering::Relaxed) == 0 && left() > IDLE
+    }
+}
+
+/// A call's place on a connection; given back when dropped.
+pub(crate) struct Place(Arc<Connection>);
+
+impl Place {
+    /// Sends on the connection.
+    pub(super) fn sender(&self) -> SendRequest<Request> {
+        self.0.sender.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+}
+
+impl Server {
+    /// The server at `address` (`http://host:port`). Connects when it is first used.
+    pub(super) fn new(address: &str, most_connections: usize, limits: &Limits) -> Result<Self, String> {
+        let bad = || format!("{address:?} is no address such as http://host:port");
+        let uri: Uri = address.parse().map_err(|_| bad())?;
+        let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
+        let authority = uri.authority().filter(|_| plain).ok_or_else(bad)?.clone();
+        Ok(Self {
+            authority,
+            most_connections: most_connections.max(1),
+            limits: limits.clone(),
+            connections: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The URI that a request to this server carries.
+    pub(super) fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
+        Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path).build()
+    }
+
+    /// The last attempt to connect failed just now.
+    pub(super) fn is_resting(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < REST)
+    }
+
+    pub(super) async fn place(&self) -> Result<Place, Failure> {
+        let asked = Instant::now();
+        if let Some(place) = self.pick() {
+            return Ok(place);
+        }
+        let _turn = self.connecting.lock().await;
+        // Others waited for the same connection: they share it, or its failure.
+        if let Some(place) = self.pick() {
+            return Ok(place);
+        }
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_some_and(|at| at >= asked) {
+            return Err(Failure::Unreachable("the attempt before failed".to_owned()));
+        }
+        if self.lock().len() >= self.most_connections {
+            return Err(Failure::Full);
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                self.lock().push(connection);
+                self.pick().ok_or(Failure::Full)
+            }
+            Err(error) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                Err(Failure::Unreachable(error.to_string()))
+            }
+        }
+    }
+
+    /// A place on the first connection that has one: calls that share a connection share reads and writes, which cost
+    /// more than anything else. What was opened for a crowd is closed when it has gone.
+    fn pick(&self) -> Option<Place> {
+        let mut connections = self.lock();
+        connections.retain(|connection| !connection.sender.is_closed());
+        let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
+        let has_room = |connection: &Arc<Connection>| connection.calls.load(Ordering::Relaxed) < most;
+        let at = connections.iter().position(has_room)?;
+        // Under the lock nobody else adds; a place given back meanwhile only makes more room.
+        connections[at].calls.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&connections[at]));
+        if connections.len() > at + 1 {
+            let mut place_in_list = 0;
+            connections.retain(|connection| {
+                place_in_list += 1;
+                place_in_list <= at + 1 || !connection.is_idle()
+            });
+        }
+        Some(place)
+    }
+
+    /// A connection that is going away takes no more calls; those on it go on.
+    pub(super) fn forget(&self, gone: &Place) {
+        self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0));
+    }
+
+    async fn connect(&self) -> io::Result<Arc<Connection>> {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let port = self.authority.port_u16().unwrap_or(80);
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await.map_err(late)??;
+        stream.set_nodelay(true)?;
+        let streams = self.limits.streams_per_connection;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
+            .max_frame_size(FRAME_BYTES)
+            .max_header_list_size(self.limits.header_bytes)
+            .keep_alive_interval(self.limits.keepalive.0)
+            .keep_alive_timeout(self.limits.keepalive.0)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
+            }
+        });
+        Ok(Arc::new(Connection { sender, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
+        // The list is whole after every step.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -5,6 +5,7 @@
 
 mod contract;
 mod reflection;
+mod shown;
 mod watch;
 
 use std::{fs, path::PathBuf, sync::Arc};
@@ -16,6 +17,7 @@ use kit::{
 };
 
 pub(crate) use contract::Contract;
+pub(crate) use shown::together;
 pub(crate) use watch::watch;
 
 use crate::{

@@ -34,11 +34,13 @@ use http::{
 };
 use hyper::body::Incoming;
 use kit::{
+    descriptors,
     health::Readiness,
     limiter::RateLimiter,
     server::{self, Surroundings},
     shutdown::Shutdown,
 };
+use prost_types::FileDescriptorSet;
 use tokio::sync::Notify;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tonic::service::Routes as Here;
@@ -78,7 +80,7 @@ pub struct Gateway {
     readiness: Readiness,
     console: bool,
     mesh: Vec<Route>,
-    here: Here,
+    health: Here,
     upstreams: Upstreams,
     /// The last good descriptors of foreign upstreams. Held while `current` is made anew, so that none is lost.
     contracts: Mutex<Contracts>,
@@ -108,11 +110,10 @@ impl Gateway {
         limiter: Arc<dyn RateLimiter>,
         readiness: Readiness,
     ) -> Result<Self, String> {
-        let names: Vec<&str> = mesh.iter().map(|route| route.service.as_str()).collect();
-        let here = server::introspection(&surroundings, &names, &readiness).map_err(|e| e.to_string())?;
+        let health = server::health(&names(&mesh), &readiness);
         let upstreams = Upstreams::new(config.upstream_connections);
         let mut contracts = Contracts::new();
-        let current = Current::new(config, &surroundings, &mesh, &here, &upstreams, &mut contracts)?;
+        let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &mut contracts)?;
         let certificate = tls::Certificate::none();
         certificate.replace(current.certified.clone());
         Ok(Self {
@@ -122,7 +123,7 @@ impl Gateway {
             console: config.console,
             surroundings,
             mesh,
-            here,
+            health,
             upstreams,
             contracts: Mutex::new(contracts),
             current: RwLock::new(Arc::new(current)),
@@ -167,7 +168,7 @@ impl Gateway {
     }
 
     fn rebuild(&self, config: &Config, contracts: &mut Contracts) -> Result<(), String> {
-        let current = Current::new(config, &self.surroundings, &self.mesh, &self.here, &self.upstreams, contracts)?;
+        let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, contracts)?;
         self.certificate.replace(current.certified.clone());
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         Ok(())
@@ -276,7 +277,7 @@ impl Current {
         config: &Config,
         surroundings: &Surroundings,
         mesh: &[Route],
-        here: &Here,
+        health: &Here,
         upstreams: &Upstreams,
         contracts: &mut Contracts,
     ) -> Result<Self, String> {
@@ -295,9 +296,14 @@ impl Current {
             }
         }
         let policies = &surroundings.policies;
-        let sources = Sources { limits, policies, mesh, here, upstreams, foreign: &foreign, contracts: &known };
+        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts: &known };
+        let mut routes = Routes::new(config, &sources)?;
+        let shown = shown(surroundings, mesh, &known, &routes).map_err(|e| e.to_string())?;
+        let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
+        let here = health.clone().into_axum_router().merge(reflection.into_axum_router().reset_fallback());
+        routes.add_here(&Here::from(here), config);
         let current = Self {
-            routes: Routes::new(config, &sources)?,
+            routes,
             origins: origin::Origins::new(&config.cors_origins)?,
             proxies: client::Proxies::new(&config.trusted_proxies)?,
             refresh: config.descriptors_refresh.0,
@@ -308,6 +314,26 @@ impl Current {
         *contracts = known;
         Ok(current)
     }
+}
+
+/// What reflection shows: what callers may call, wherever it is answered.
+fn shown(
+    surroundings: &Surroundings,
+    mesh: &[Route],
+    contracts: &Contracts,
+    routes: &Routes,
+) -> io::Result<FileDescriptorSet> {
+    let ours = descriptors::public(surroundings.descriptors, &surroundings.policies, &names(mesh))?;
+    let mut prefixes: Vec<_> = contracts.iter().collect();
+    // In one order, so that files keep their names.
+    prefixes.sort_by_key(|(prefix, _)| Arc::clone(prefix));
+    let upstreams =
+        prefixes.into_iter().map(|(prefix, contract)| (&**prefix, contract.shown(|path| routes.opens(path, prefix))));
+    Ok(foreign::together(upstreams, ours))
+}
+
+fn names(mesh: &[Route]) -> Vec<&str> {
+    mesh.iter().map(|route| route.service.as_str()).collect()
 }
 
 fn clone_pair((prefix, contract): (&Arc<str>, &Arc<Contract>)) -> (Arc<str>, Arc<Contract>) {

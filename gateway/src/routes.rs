@@ -94,14 +94,13 @@ pub(crate) struct Sources<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) policies: &'a Table,
     pub(crate) mesh: &'a [Route],
-    pub(crate) here: &'a Here,
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) foreign: &'a [Foreign],
     pub(crate) contracts: &'a Contracts,
 }
 
 impl Routes {
-    /// The routes to the mesh, to foreign upstreams, and to what the gateway answers itself.
+    /// The routes to the mesh and to foreign upstreams.
     pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
         let mut routes =
             Self { methods: HashMap::new(), rest: HashMap::new(), nowhere: Meter::new(SECONDS, "unknown") };
@@ -116,11 +115,20 @@ impl Routes {
                 routes.add_declared(foreign, contract, config, sources);
             }
         }
-        for service in crate::INTROSPECTION {
-            let target = Target::Here(sources.here.clone());
-            routes.rest.insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config)));
-        }
         Ok(routes)
+    }
+
+    /// Adds what the gateway answers itself.
+    pub(crate) fn add_here(&mut self, here: &Here, config: &Config) {
+        for service in crate::INTROSPECTION {
+            let target = Target::Here(here.clone());
+            self.rest.insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config)));
+        }
+    }
+
+    /// Whether a method is open that the upstream under `prefix` has declared.
+    pub(crate) fn opens(&self, path: &str, prefix: &str) -> bool {
+        self.methods.contains_key(path) && self.owner(path) == Some(prefix)
     }
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
@@ -143,8 +151,7 @@ impl Routes {
     fn add_declared(&mut self, foreign: &Foreign, contract: &Contract, config: &Config, sources: &Sources<'_>) {
         for method in &contract.methods {
             // A longer prefix may have given the service to somebody else.
-            let owner = service_of(&method.path).and_then(|service| self.longest(service));
-            if owner.is_none_or(|prefix| prefix != &*foreign.prefix) {
+            if self.owner(&method.path) != Some(&*foreign.prefix) {
                 continue;
             }
             let target = foreign_target(foreign);
@@ -169,13 +176,17 @@ impl Routes {
         if let Some(method) = self.methods.get(path) {
             return Found::Method(method);
         }
-        let rest = service_of(path).and_then(|service| self.longest(service)).and_then(|prefix| self.rest.get(prefix));
-        match rest {
+        match self.owner(path).and_then(|prefix| self.rest.get(prefix)) {
             Some(Rest::Open(method)) => Found::Method(method),
             Some(Rest::Closed) => Found::Closed,
             Some(Rest::Unread) => Found::Unread,
             Some(Rest::Nothing) | None => Found::Nothing,
         }
+    }
+
+    /// The prefix to which a well-formed path belongs.
+    fn owner<'a>(&self, path: &'a str) -> Option<&'a str> {
+        service_of(path).and_then(|service| self.longest(service))
     }
 
     /// The longest known prefix of a service's name.

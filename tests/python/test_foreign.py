@@ -8,12 +8,13 @@ import unittest
 import urllib.request
 
 import grpc
-from google.protobuf import descriptor_pb2, wrappers_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, wrappers_pb2
 from google.rpc import status_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
 import web
-from contracts import Client, reason
+from contracts import Client, message_class_of, reason
 from mesh import Mesh
 from shop import PACKAGE, POOL, Note, Server
 
@@ -180,6 +181,34 @@ class Translation(ForeignCase):
                 channel.unary_unary(path)(b"", timeout=10)
             self.assertEqual(refused.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
         self.assertEqual(self.server.shop.calls, calls)
+
+
+class Reflection(ForeignCase):
+    """Tools learn foreign services from the gateway as they learn the mesh's own."""
+
+    def database(self):
+        channel = grpc.insecure_channel(self.gateway)
+        self.addCleanup(channel.close)
+        return ProtoReflectionDescriptorDatabase(channel)
+
+    def test_the_gateway_shows_what_callers_may_call(self):
+        services = self.database().get_services()
+        self.assertIn(f"{PACKAGE}.Shop", services)
+        self.assertIn("trellis.users.v1.UsersService", services)
+        pool = descriptor_pool.DescriptorPool(self.database())
+        shop = pool.FindServiceByName(f"{PACKAGE}.Shop")
+        self.assertIn("Echo", shop.methods_by_name)
+        note = message_class_of(pool, shop.methods_by_name["Echo"].input_type.full_name)
+        echo = self.shop.channel.unary_unary(
+            f"{SHOP}/Echo", request_serializer=note.SerializeToString, response_deserializer=note.FromString
+        )
+        self.assertEqual(echo(note(text="learned"), timeout=10).text, "learned")
+
+    def test_what_is_closed_is_not_shown(self):
+        self.addCleanup(lambda: self.mesh.configure(line(self.server, self.settings)))
+        self.mesh.configure(line(self.server, 'access = "deny", descriptors = "reflection"'))
+        eventually(lambda: self.assertNotIn(f"{PACKAGE}.Shop", self.database().get_services()))
+        self.assertIn("trellis.users.v1.UsersService", self.database().get_services())
 
 
 class Identity(ForeignCase):

@@ -4,6 +4,7 @@ use kit::{
     descriptors,
     policy::{Policy, Table},
 };
+use prost_types::FileDescriptorSet;
 
 use super::{Foreign, Source};
 
@@ -43,6 +44,12 @@ impl Contract {
             return Err(format!("no service of {} is declared", foreign.prefix));
         }
         Ok(Self { encoded: encoded.to_vec(), source: foreign.source.clone(), methods })
+    }
+
+    /// What of it strangers may see: the methods for which `shows` holds.
+    pub(crate) fn shown(&self, shows: impl Fn(&str) -> bool) -> FileDescriptorSet {
+        // It was decoded when it was read.
+        descriptors::shown(&self.encoded, shows).unwrap_or_default()
     }
 
     /// Whether it says what `other` says.

@@ -7,22 +7,28 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use crate::policy::{Access, Table};
 
-/// The descriptor set with `services` only, and without internal methods.
-pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result<Vec<u8>> {
+/// The descriptor set with only those methods (`/package.Service/Method`) for which `shows` holds. A service that has
+/// none of them is left out.
+pub fn shown(encoded: &[u8], shows: impl Fn(&str) -> bool) -> io::Result<FileDescriptorSet> {
     let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
     for file in &mut set.file {
         let package = file.package().to_owned();
-        let full = |name: &str| format!("{package}.{name}");
-        file.service.retain(|s| services.contains(&full(s.name()).as_str()));
         for declared in &mut file.service {
-            let service = full(declared.name());
-            declared.method.retain(|method| {
-                let policy = policies.get(&format!("/{service}/{}", method.name()));
-                policy.is_some_and(|p| !matches!(p.access, Access::Internal { .. }))
-            });
+            let service = full_name(&package, declared.name());
+            declared.method.retain(|method| shows(&format!("/{service}/{}", method.name())));
         }
+        file.service.retain(|declared| !declared.method.is_empty());
     }
-    Ok(set.encode_to_vec())
+    Ok(set)
+}
+
+/// What strangers may see of `services`: all but internal methods. What they cannot call, they need not see.
+pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result<FileDescriptorSet> {
+    shown(encoded, |path| {
+        let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
+        let policy = policies.get(path).filter(|_| service.is_some_and(|service| services.contains(&service)));
+        policy.is_some_and(|policy| !matches!(policy.access, Access::Internal { .. }))
+    })
 }
 
 /// The methods that a descriptor set declares, by path, and whether they stream.
@@ -31,8 +37,7 @@ pub fn methods(encoded: &[u8]) -> io::Result<Vec<(String, bool)>> {
     let mut methods = Vec::new();
     for file in &set.file {
         for service in &file.service {
-            let full = [file.package(), service.name()].into_iter().filter(|part| !part.is_empty());
-            let full = full.collect::<Vec<_>>().join(".");
+            let full = full_name(file.package(), service.name());
             methods.extend(service.method.iter().map(|method| {
                 (format!("/{full}/{}", method.name()), method.client_streaming() || method.server_streaming())
             }));
@@ -42,10 +47,13 @@ pub fn methods(encoded: &[u8]) -> io::Result<Vec<(String, bool)>> {
 }
 
 /// The services that a descriptor set declares, by full name.
-pub fn services(encoded: &[u8]) -> io::Result<Vec<String>> {
-    let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
-    let named = |file: &FileDescriptorProto| -> Vec<String> {
-        file.service.iter().map(|s| format!("{}.{}", file.package(), s.name())).collect()
+pub fn services(set: &FileDescriptorSet) -> Vec<String> {
+    let named = |file: &FileDescriptorProto| {
+        file.service.iter().map(|s| full_name(file.package(), s.name())).collect::<Vec<_>>()
     };
-    Ok(set.file.iter().flat_map(named).collect())
+    set.file.iter().flat_map(named).collect()
+}
+
+fn full_name(package: &str, name: &str) -> String {
+    if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") }
 }

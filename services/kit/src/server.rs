@@ -6,6 +6,8 @@ mod stack;
 
 use std::{io, sync::Arc};
 
+use prost_reflect::prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tonic::{
     service::Routes,
@@ -57,8 +59,10 @@ pub async fn serve(
     let limits = &surroundings.limits;
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
-    let open = stack::watch(introspection(surroundings, &[service], readiness)?);
-    let router = gated.into_axum_router().merge(open.into_axum_router().reset_fallback());
+    let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
+    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
+    let router = open.into_iter().fold(gated.into_axum_router(), merge);
 
     let connections = Connections::new(limits.connections);
     let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
@@ -80,22 +84,25 @@ pub async fn serve(
     }
 }
 
-/// Health of `services` and of the process as a whole, and their reflection (v1 and v1alpha). A service with
-/// internal methods is shown without them: what a stranger cannot call, a stranger need not see.
-pub fn introspection(surroundings: &Surroundings, services: &[&str], readiness: &Readiness) -> io::Result<Routes> {
+/// Health of `services` and of the process as a whole.
+pub fn health(services: &[&str], readiness: &Readiness) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     readiness.report(reporter, [""].iter().chain(services).map(|name| (*name).to_owned()).collect());
-    let public = descriptors::public(surroundings.descriptors, &surroundings.policies, services)?;
+    Routes::new(health)
+}
+
+/// Reflection (v1 and v1alpha) of what `shown` declares, and of health.
+pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
+    let (encoded, services) = (shown.encode_to_vec(), descriptors::services(shown));
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(&public)
+            .register_encoded_file_descriptor_set(&encoded)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
-        services.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+        services.iter().fold(builder, |builder, name| builder.with_service_name(name))
     };
-    Ok(Routes::new(health)
-        .add_service(builder().build_v1().map_err(io::Error::other)?)
-        .add_service(builder().build_v1alpha().map_err(io::Error::other)?))
+    let v1 = builder().build_v1().map_err(io::Error::other)?;
+    Ok(Routes::new(v1).add_service(builder().build_v1alpha().map_err(io::Error::other)?))
 }
 
 /// Starts watching `needs` together with what every service needs: the keys of access tokens.

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use kit::server::Frames;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
 /// How long a connection may do nothing of use.
 #[derive(Debug, Clone, Copy)]
@@ -157,17 +161,24 @@ impl Drop for Watched {
     }
 }
 
-/// A connection whose vigil hears when a head begins. hyper's own limit would count the time before it too, and so
-/// close connections that proxies keep for later.
+/// A connection that is listened to.
 pub(crate) struct Overheard<S> {
     inner: S,
-    vigil: Option<Arc<Vigil>>,
+    ear: Ear,
+}
+
+enum Ear {
+    /// HTTP/1.1: the vigil hears when a head begins. hyper's own limit would count the time before it too, and so close
+    /// connections that proxies keep for later.
+    Heads(Arc<Vigil>),
+    /// HTTP/2: frames that begin nothing may come between calls, but no floods of them.
+    Frames(Frames),
 }
 
 impl<S> Overheard<S> {
-    /// HTTP/2 has frames between calls that begin nothing: it is not listened to.
     pub(crate) fn new(inner: S, is_http2: bool, vigil: &Arc<Vigil>) -> Self {
-        Self { inner, vigil: (!is_http2).then(|| Arc::clone(vigil)) }
+        let ear = if is_http2 { Ear::Frames(Frames::default()) } else { Ear::Heads(Arc::clone(vigil)) };
+        Self { inner, ear }
     }
 }
 
@@ -175,10 +186,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if let Some(vigil) = &self.vigil
-            && buf.filled().len() > before
-        {
-            vigil.heard();
+        match (&mut self.ear, &buf.filled()[before..]) {
+            (_, []) => {}
+            (Ear::Heads(vigil), _) => vigil.heard(),
+            (Ear::Frames(frames), bytes) => frames.pass(bytes, Instant::now)?,
         }
         polled
     }

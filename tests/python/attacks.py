@@ -175,6 +175,14 @@ def unread_pings(c):
     c.send(frame(PING, 0, 0, b"12345678") * 2_000)
 
 
+def priority_flood(c):
+    c.send(frame(PRIORITY, 0, 1, struct.pack(">IB", 0, 1)) * 2_000)
+
+
+def unknown_frames(c):
+    c.send(frame(0xBE, 0, 0, b"nothing") * 2_000)
+
+
 def stalled_windows(c):
     # Answers are asked for and there is no window for them.
     if c.stream < 100:
@@ -211,6 +219,8 @@ ATTACKS = [
     settings_flood,
     ping_flood,
     unread_pings,
+    priority_flood,
+    unknown_frames,
     stalled_windows,
     window_by_bytes,
     garbage,

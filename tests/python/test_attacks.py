@@ -16,7 +16,7 @@ from mesh import Mesh
 from shop import Note, Server
 from test_foreign import Channel, eventually, line
 
-#: Of each attack. All together a minute.
+#: Of each attack. All together about a minute.
 SECONDS = 4
 #: What may be held after all attacks together, over what was held before.
 MEMORY_MIB = 96
@@ -31,6 +31,11 @@ CLOSED = {
     "made_you_reset_by_headers_after_the_end",
     "continuation_flood",
     "empty_data_frames",
+    "settings_flood",
+    "ping_flood",
+    "unread_pings",
+    "priority_flood",
+    "unknown_frames",
     "stalled_windows",
     "garbage",
 }

@@ -1,6 +1,7 @@
 //! The server stack: how a service is served.
 
 mod accept;
+mod frames;
 mod measured;
 mod stack;
 
@@ -15,6 +16,7 @@ use tonic::{
 };
 
 pub use accept::{Accepted, Connections};
+pub use frames::{Flood, Frames};
 use stack::Gate;
 pub use stack::parse_timeout;
 

@@ -15,8 +15,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+use super::Frames;
 
 /// What the kernel takes of an answer before it can be sent.
 const UNSENT_BYTES: u32 = 128 * 1024;
@@ -38,7 +41,7 @@ impl Connections {
         // What a slow reader has not room for waits here, where it is counted, and not in the kernel's megabytes.
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES).ok();
         match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(place) => Some(Accepted { stream, _place: place }),
+            Ok(place) => Some(Accepted { stream, frames: None, _place: place }),
             Err(_) => {
                 metrics::counter!("server_connections_refused_total").increment(1);
                 None
@@ -50,6 +53,8 @@ impl Connections {
 /// A connection that holds its place until it is closed.
 pub struct Accepted {
     stream: TcpStream,
+    /// Where floods are looked for.
+    frames: Option<Frames>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -59,6 +64,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Accepted {
+    /// The same, of a peer that speaks HTTP/2 from the first byte on: a flood of its frames is an error.
+    fn watching_frames(self) -> Self {
+        Self { frames: Some(Frames::default()), ..self }
+    }
+
     /// Whether the peer begins with HTTP/2's preface. Ends when enough has come to tell; nothing is taken. An error:
     /// the peer left.
     pub async fn speaks_http2(&self) -> io::Result<bool> {
@@ -81,7 +91,7 @@ pub(super) fn stream(
 ) -> impl Stream<Item = Result<Accepted, io::Error>> {
     incoming.filter_map(move |accepted| {
         ready(match accepted {
-            Ok(stream) => connections.admit(stream).map(Ok),
+            Ok(stream) => connections.admit(stream).map(|accepted| Ok(accepted.watching_frames())),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 None
@@ -100,7 +110,12 @@ impl Connected for Accepted {
 
 impl AsyncRead for Accepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(frames) = &mut self.frames {
+            frames.pass(&buf.filled()[before..], Instant::now)?;
+        }
+        polled
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     bench::{Bench, GET_USER, MOMENT, eventually},
     mesh::{refusal, request},
-    wire::{Wire, provoke_resets},
+    wire::{Wire, flood_with_pings, provoke_resets},
 };
 
 /// HTTP 431: Request Header Fields Too Large.
@@ -162,6 +162,15 @@ async fn who_provokes_a_thousand_resets_is_sent_away() {
     assert!(few.is_err(), "1 000 are borne: {few:?}");
     let many = timeout(MOMENT, provoke_resets(bench.address, 1_100)).await.expect("the server ends it");
     assert_eq!(many, Some(CALM_DOWN));
+    bench.ask(&bench.channel().await).await.expect("others are served on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_floods_with_pings_is_sent_away() {
+    let bench = Bench::new(Limits::default()).await;
+    let flood = |count| timeout(MOMENT, flood_with_pings(bench.address, count));
+    assert!(!flood(900).await.expect("they are answered"));
+    assert!(flood(5_000).await.expect("the server ends it"));
     bench.ask(&bench.channel().await).await.expect("others are served on");
 }
 

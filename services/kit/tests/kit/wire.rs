@@ -83,12 +83,39 @@ const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 /// END_HEADERS.
 const WHOLE: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Sends `count` PINGs and tells whether the server has hung up.
+pub(crate) async fn flood_with_pings(address: SocketAddr, count: usize) -> bool {
+    let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(SETTINGS, 0, 0, &[]));
+    sent.extend(frame(PING, 0, 0, b"are you?").repeat(count));
+    let writing = tokio::spawn(async move {
+        writer.write_all(&sent).await.ok();
+        writer
+    });
+    // A server that bears it answers each PING, and SETTINGS twice or more.
+    let mut answers = 0;
+    let mut piece = vec![0; 64 * 1024];
+    let hung_up = loop {
+        match reader.read(&mut piece).await {
+            Ok(0) | Err(_) => break true,
+            Ok(n) => answers += n,
+        }
+        if answers >= count * frame(PING, 0, 0, b"are you?").len() {
+            break false;
+        }
+    };
+    writing.abort();
+    hung_up
 }
 
 /// Opens `streams` streams and breaks the protocol on each, so that the server must reset it; the answer is

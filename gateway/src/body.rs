@@ -69,6 +69,9 @@ impl Body for Outgoing {
     }
 }
 
+/// What of a request is kept for another try, at most.
+const REPLAY_BYTES: usize = 64 * 1024;
+
 /// What is sent to an upstream: the caller's messages, as they come.
 pub(crate) struct Request {
     inner: Incoming,
@@ -76,6 +79,43 @@ pub(crate) struct Request {
     decoder: Option<text::Decoder>,
     meter: Meter,
     fault: Fault,
+    replay: Replay,
+}
+
+/// What has been passed on, as long as it may be wanted again: pieces are shared, not copied.
+#[derive(Default)]
+struct Replay {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+    /// How many of `pieces` have been passed on since the last rewind.
+    at: usize,
+    /// The answer has begun, or there is too much.
+    is_over: bool,
+}
+
+impl Replay {
+    fn keep(&mut self, piece: &Bytes) {
+        self.bytes += piece.len();
+        if self.bytes > REPLAY_BYTES {
+            self.end();
+        }
+        if !self.is_over {
+            self.pieces.push(piece.clone());
+            self.at += 1;
+        }
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.get(self.at)?.clone();
+        self.at += 1;
+        Some(piece)
+    }
+
+    fn end(&mut self) {
+        // What has not been passed on again yet still must be.
+        self.pieces.drain(..self.at);
+        (self.at, self.is_over) = (0, true);
+    }
 }
 
 /// Tells, once a call has failed, that the caller's own body was the reason.
@@ -105,7 +145,49 @@ impl Fault {
 impl Request {
     /// Refuses messages of more than `limit` bytes.
     pub(crate) fn new(inner: Incoming, is_text: bool, limit: usize, fault: Fault) -> Self {
-        Self { inner, decoder: is_text.then(text::Decoder::default), meter: Meter::new(limit), fault }
+        let decoder = is_text.then(text::Decoder::default);
+        Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay::default() }
+    }
+
+    /// Begins again. False: not all that has been passed on is known any more.
+    pub(crate) fn rewind(&mut self) -> bool {
+        self.replay.at = 0;
+        !self.replay.is_over
+    }
+
+    /// There will be no other try.
+    pub(crate) fn keep_no_more(&mut self) {
+        self.replay.end();
+    }
+
+    /// The next piece, never an empty one.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let Some(piece) = self.replay.next() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        loop {
+            let passed = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => self.pass(piece),
+                    // A request's trailers mean nothing in gRPC.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Err(Cut::Caller(error)),
+                None => match self.finish() {
+                    Ok(()) => return Poll::Ready(None),
+                    Err(cut) => Err(cut),
+                },
+            };
+            match passed {
+                // Characters that make no whole group yet.
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => {
+                    self.replay.keep(&bytes);
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Err(cut) => return Poll::Ready(Some(Err(cut))),
+            }
+        }
     }
 
     fn pass(&mut self, piece: Bytes) -> Result<Bytes, Cut> {
@@ -118,8 +200,12 @@ impl Request {
     }
 
     fn finish(&self) -> Result<(), Cut> {
-        let Some(decoder) = &self.decoder else { return Ok(()) };
-        decoder.finish().map_err(|text::Malformed| self.fault.set(Wrong::Text))
+        if self.is_whole() { Ok(()) } else { Err(self.fault.set(Wrong::Text)) }
+    }
+
+    /// A text may end here.
+    fn is_whole(&self) -> bool {
+        self.decoder.as_ref().is_none_or(|decoder| decoder.finish().is_ok())
     }
 }
 
@@ -149,35 +235,10 @@ impl Body for Request {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let request = self.get_mut();
-        loop {
-            let passed = match ready!(Pin::new(&mut request.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => request.pass(piece),
-                    // A request's trailers mean nothing in gRPC.
-                    Err(_) => continue,
-                },
-                Some(Err(error)) => Err(Cut::Caller(error)),
-                None => match request.finish() {
-                    Ok(()) => return Poll::Ready(None),
-                    Err(cut) => Err(cut),
-                },
-            };
-            match passed {
-                // Characters that make no whole group yet.
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Err(cut) => return Poll::Ready(Some(Err(cut))),
-            }
-        }
+        self.get_mut().poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        // The end of a text must be checked before it can be told.
-        self.decoder.is_none() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.decoder.is_none() { self.inner.size_hint() } else { SizeHint::default() }
+        self.replay.at == self.replay.pieces.len() && self.inner.is_end_stream() && self.is_whole()
     }
 }

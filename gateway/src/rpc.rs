@@ -166,12 +166,10 @@ impl Visit<'_> {
                 return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false });
             }
         };
-        *request.version_mut() = http::Version::HTTP_2;
         let sent = cluster.send(request.map(incoming)).await;
-        let (response, place) = sent.map_err(|failure| failed(&failure, &fault))?;
-        let (parts, body) = response.into_parts();
+        let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
-        Ok(Head { parts, source: Source::Remote(body, place), deadline, fault, is_foreign })
+        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign })
     }
 
     /// Tells a service of the mesh who we are and where the caller sits.
@@ -252,7 +250,9 @@ fn failed(failure: &Failure, fault: &Fault) -> Status {
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
         Failure::Full => error::status(Code::Unavailable, "OVERLOADED", "too many calls at once; try again"),
-        Failure::Unreachable(_) | Failure::Broken(_) => error::unavailable("the service"),
+        Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
+            error::unavailable("the service")
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is behind the gateway: clusters of servers, and the connections to each.
 
+mod call;
 mod cluster;
 mod server;
 
@@ -9,11 +10,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use h2::Reason;
 use kit::{error::chain, limits::Limits};
 
+pub(crate) use call::Reply;
 pub(crate) use cluster::Cluster;
-pub(crate) use server::Place;
-use server::Server;
+use server::{Place, Server};
 
 /// All upstreams by address: a reload keeps the connections of those that stay.
 pub(crate) struct Upstreams {
@@ -52,8 +54,35 @@ pub(crate) enum Failure {
     Unreachable(String),
     /// All connections are full.
     Full,
+    /// The connection was closing, and the upstream has seen nothing of the call.
+    Gone(h2::Error),
+    /// The upstream says that it has not looked at the call.
+    Refused(h2::Error),
     /// The connection or the stream broke; the call may have been worked on.
-    Broken(hyper::Error),
+    Broken(h2::Error),
+}
+
+impl Failure {
+    /// The connection took no call.
+    fn unsent(error: h2::Error) -> Self {
+        // What is wrong with the request itself would be so everywhere.
+        if error.is_go_away() || error.is_io() { Self::Gone(error) } else { Self::Broken(error) }
+    }
+
+    /// A stream that had been opened ended before its answer began.
+    fn sent(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused(error),
+            // Of the streams only those hear of a GOAWAY that it says nobody looked at.
+            _ if error.is_go_away() && error.is_remote() => Self::Gone(error),
+            _ => Self::Broken(error),
+        }
+    }
+
+    /// The call never left this process, or nobody has looked at it: it may be sent again, whatever it does.
+    pub(crate) fn is_unsent(&self) -> bool {
+        !matches!(self, Self::Broken(_))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -61,7 +90,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
             Self::Full => f.write_str("all connections are full"),
-            Self::Broken(error) => f.write_str(&chain(error)),
+            Self::Gone(error) => write!(f, "the connection was closing: {}", chain(error)),
+            Self::Refused(error) | Self::Broken(error) => f.write_str(&chain(error)),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use kit::{
     error,
     record::{Call, code_of},
@@ -21,15 +20,15 @@ use super::{
     meter::{Meter, TooLarge},
     text,
 };
-use crate::{protocol::Protocol, upstream::Place, vigil::Watched};
+use crate::{protocol::Protocol, upstream::Reply, vigil::Watched};
 
 /// The flag of the frame that carries trailers in gRPC-Web.
 const TRAILERS_FLAG: u8 = 0x80;
 
 /// Where the frames come from.
 pub(crate) enum Source {
-    /// Another process. The call holds its place on the connection until the answer has ended.
-    Remote(Incoming, #[expect(dead_code, reason = "held, not read")] Place),
+    /// Another process.
+    Remote(Reply),
     /// This process: health and reflection.
     Here(tonic::body::Body),
 }
@@ -78,7 +77,7 @@ impl Answer {
         self.ended
             || self.early.is_some()
                 && match &self.source {
-                    Source::Remote(body, _) => body.is_end_stream(),
+                    Source::Remote(reply) => reply.is_end_stream(),
                     Source::Here(body) => body.is_end_stream(),
                 }
     }
@@ -97,7 +96,7 @@ impl Answer {
             return Poll::Ready(None);
         }
         let polled = match &mut self.source {
-            Source::Remote(body, _) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
+            Source::Remote(reply) => reply.poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
             Source::Here(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
         };
         let frame = match polled {

@@ -5,16 +5,18 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use http::uri::{PathAndQuery, Scheme};
-use hyper::body::Incoming;
+use http::{
+    Method, Version,
+    uri::{PathAndQuery, Scheme},
+};
 
 use super::{
-    Failure,
+    Failure, Reply, call,
     server::{Place, Server},
 };
 use crate::body::Request;
 
-/// How many connections a call may find gone before it gives up.
+/// How often a call is sent that nobody looks at.
 const TRIES: usize = 3;
 
 /// Servers that answer the same methods, in turn.
@@ -28,28 +30,33 @@ impl Cluster {
         Self { members, turn: AtomicUsize::new(0) }
     }
 
-    /// Sends the request to the member whose turn it is. Where it cannot be reached the next one gets it; a
-    /// connection that turns out to be gone before anything was sent on it costs another try, not the call.
-    pub(crate) async fn send(
-        &self,
-        mut request: http::Request<Request>,
-    ) -> Result<(http::Response<Incoming>, Place), Failure> {
-        let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        for _ in 0..TRIES {
+    /// Sends the request to the member whose turn it is. Where it cannot be reached the next one gets it; a call that
+    /// nobody has looked at, because its connection was closing, costs another try and does not fail.
+    pub(crate) async fn send(&self, request: http::Request<Request>) -> Result<http::Response<Reply>, Failure> {
+        let (parts, mut body) = request.into_parts();
+        let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        let mut tries = 1;
+        loop {
             let (member, place) = self.place().await?;
-            *request.uri_mut() = member.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
-            match place.sender().try_send_request(request).await {
-                Ok(response) => return Ok((response, place)),
-                Err(mut unsent) => match unsent.take_message() {
-                    Some(returned) => {
-                        member.forget(&place);
-                        request = returned;
-                    }
-                    None => return Err(Failure::Broken(unsent.into_error())),
-                },
+            let mut head = http::Request::new(());
+            *head.method_mut() = Method::POST;
+            *head.version_mut() = Version::HTTP_2;
+            *head.uri_mut() = member.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
+            // h2 keeps the headers, and another try needs them.
+            head.headers_mut().clone_from(&parts.headers);
+            let unanswered = match call::send(place, head, body).await {
+                Ok(response) => return Ok(response),
+                Err(unanswered) => *unanswered,
+            };
+            body = unanswered.body;
+            if tries == TRIES || !unanswered.failure.is_unsent() || !body.rewind() {
+                return Err(unanswered.failure);
             }
+            if matches!(unanswered.failure, Failure::Gone(_)) {
+                member.forget(&unanswered.place);
+            }
+            tries += 1;
         }
-        Err(Failure::Unreachable("connections end as soon as they are made".to_owned()))
     }
 
     /// A place at the next member that has one; those that just failed come last.

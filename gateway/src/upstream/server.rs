@@ -3,24 +3,29 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
+use h2::{
+    Ping, PingPong,
+    client::{self, SendRequest},
+};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kit::{error::chain, limits::Limits};
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout},
+    task::{AbortHandle, JoinHandle},
+    time::{Instant, sleep, timeout},
 };
 
 use super::Failure;
-use crate::body::Request;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +34,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
+
+/// What of one request may wait for the connection to be written to.
+const SEND_BYTES: usize = 64 * 1024;
+/// How many calls a connection takes before the upstream has said how many it takes: what RFC 9113 (section 6.5.2) asks
+/// servers not to go below.
+const FIRST_CALLS: usize = 100;
 
 /// How long a connection beside others may be without a call.
 const IDLE: Duration = Duration::from_secs(60);
@@ -48,13 +59,21 @@ pub(crate) struct Server {
 }
 
 struct Connection {
-    sender: SendRequest<Request>,
+    sender: SendRequest<Bytes>,
+    /// The task that reads and writes.
+    driver: AbortHandle,
     calls: AtomicUsize,
     /// When its last call ended.
     left: Mutex<Instant>,
 }
 
 impl Connection {
+    /// Whether it takes another call: `most` is ours, and the upstream has said how many it takes.
+    fn has_room(&self, most: usize) -> bool {
+        let calls = self.calls.load(Ordering::Relaxed);
+        calls < most && calls < self.sender.current_max_send_streams()
+    }
+
     fn is_idle(&self) -> bool {
         let left = || self.left.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         self.calls.load(Ordering::Relaxed) == 0 && left() > IDLE
@@ -66,7 +85,7 @@ pub(crate) struct Place(Arc<Connection>);
 
 impl Place {
     /// Sends on the connection.
-    pub(super) fn sender(&self) -> SendRequest<Request> {
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.0.sender.clone()
     }
 }
@@ -144,10 +163,9 @@ impl Server {
     /// more than anything else. What was opened for a crowd is closed when it has gone.
     fn pick(&self) -> Option<Place> {
         let mut connections = self.lock();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain(|connection| !connection.driver.is_finished());
         let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
-        let has_room = |connection: &Arc<Connection>| connection.calls.load(Ordering::Relaxed) < most;
-        let at = connections.iter().position(has_room)?;
+        let at = connections.iter().position(|connection| connection.has_room(most))?;
         // Under the lock nobody else adds; a place given back meanwhile only makes more room.
         connections[at].calls.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(&connections[at]));
@@ -173,28 +191,70 @@ impl Server {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await.map_err(late)??;
         stream.set_nodelay(true)?;
         let streams = self.limits.streams_per_connection;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let handshake = client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
+            .initial_max_send_streams(FIRST_CALLS)
+            .max_send_buffer_size(SEND_BYTES)
             .max_frame_size(FRAME_BYTES)
             .max_header_list_size(self.limits.header_bytes)
-            .keep_alive_interval(self.limits.keepalive.0)
-            .keep_alive_timeout(self.limits.keepalive.0)
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
-            }
-        });
-        Ok(Arc::new(Connection { sender, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
+            .enable_push(false)
+            .handshake(stream);
+        let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
+        let pings = connection.ping_pong();
+        let driving = tokio::spawn(Driver { connection, has_yielded: false });
+        let driver = driving.abort_handle();
+        tokio::spawn(watch(driving, pings, self.limits.keepalive.0));
+        Ok(Arc::new(Connection { sender, driver, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
         // The list is whole after every step.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads and writes. Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write
+/// with what woke it, and a write costs more than all else.
+struct Driver {
+    connection: client::Connection<TcpStream, Bytes>,
+    has_yielded: bool,
+}
+
+impl Future for Driver {
+    type Output = Result<(), h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.has_yielded = !self.has_yielded;
+        if self.has_yielded {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.connection).poll(cx)
+    }
+}
+
+/// Ends a connection whose other end is gone without a word.
+async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, keepalive: Duration) {
+    tokio::select! {
+        ended = &mut driving => if let Ok(Err(error)) = ended {
+            tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
+        },
+        () = answers(pings, keepalive) => {
+            tracing::debug!("a connection to an upstream is dead");
+            driving.abort();
+        }
+    }
+}
+
+/// Asks for a sign of life every so often; ends when none comes.
+async fn answers(pings: Option<PingPong>, keepalive: Duration) {
+    // h2 gives them out once, and that is here.
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        sleep(keepalive).await;
+        if !matches!(timeout(keepalive, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Visit<'_> {
             rpc.method = meter.method(),
             rpc.response.status_code = tracing::field::Empty,
         );
-        let trace = trace::begin(&span, request.headers());
+        let trace = trace::begin_from_outside(&span, request.headers());
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client);
         call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));

@@ -75,27 +75,28 @@ def is_internal(method):
 
 
 class Client:
-    """Calls methods by name: `client.call("auth", "SignIn", email=…, password=…)`."""
+    """Calls methods by name: `client.call("auth", "SignIn", email=…, password=…)`; `pool` says what they are."""
 
-    def __init__(self, address):
+    def __init__(self, address, pool=POOL):
+        self.pool = pool
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 64 << 20)])
 
     def close(self):
         self.channel.close()
 
-    def call(self, service, method, token=None, timeout=20, raw=False, **fields):
+    def call(self, service, method, token=None, timeout=20, raw=False, metadata=(), **fields):
         """The answer; an iterator of answers for a stream; bytes as they came when `raw`."""
-        descriptor = POOL.FindServiceByName(SERVICES[service]).methods_by_name[method]
+        descriptor = self.pool.FindServiceByName(SERVICES[service]).methods_by_name[method]
         make = self.channel.unary_stream if descriptor.server_streaming else self.channel.unary_unary
-        answer = message_class(descriptor.output_type.full_name)
+        answer = message_factory.GetMessageClass(descriptor.output_type)
         rpc = make(
             f"/{SERVICES[service]}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=bytes if raw else answer.FromString,
         )
-        request = message_class(descriptor.input_type.full_name)(**fields)
-        metadata = [("authorization", f"Bearer {token}")] if token else []
-        return rpc(request, metadata=metadata, timeout=timeout)
+        request = message_factory.GetMessageClass(descriptor.input_type)(**fields)
+        bearer = [("authorization", f"Bearer {token}")] if token else []
+        return rpc(request, metadata=[*bearer, *metadata], timeout=timeout)
 
 
 def _detail(error, kind):

@@ -34,13 +34,25 @@ pub const HEADER: &str = "traceparent";
 pub struct Config {
     /// An OTLP collector that speaks gRPC: `http://host:4317`. Empty: nothing is exported.
     pub endpoint: String,
-    /// Which part of the traces that begin here is exported: 0 to 1. Others follow whoever began them.
+    /// Which part of the traces that begin here, or come from outside, is exported: 0 to 1.
     pub ratio: f64,
+    /// Who decides about the traces that come from outside to the gateway.
+    pub outside: Outside,
+}
+
+/// Who decides whether a trace that a caller outside the mesh has begun is exported. Its id is taken over either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outside {
+    /// We, by `trace.ratio`: no stranger can make the mesh export.
+    Ratio,
+    /// The caller, by the flag `sampled`: for a gateway that only one's own pages and proxies reach.
+    Caller,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: String::new(), ratio: 1.0 }
+        Self { endpoint: String::new(), ratio: 1.0, outside: Outside::Ratio }
     }
 }
 
@@ -62,6 +74,8 @@ fn random() -> u64 {
 
 /// Set once export has begun.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+/// What is in force of the configuration; unset, nothing from outside is exported.
+static CONFIG: OnceLock<Config> = OnceLock::new();
 
 /// How long the last spans get to be exported when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,7 +146,31 @@ impl fmt::Display for TraceContext {
 /// Puts `span`, of a call that came with `headers`, into the caller's trace, or into a new one. What is answered
 /// is what the calls made on its behalf go on with.
 pub fn begin(span: &Span, headers: &HeaderMap) -> TraceContext {
+    begin_below(span, TraceContext::read(headers))
+}
+
+/// The same for a call from outside the mesh, whose word on what is exported may not count ([`Outside`]).
+pub fn begin_from_outside(span: &Span, headers: &HeaderMap) -> TraceContext {
     let incoming = TraceContext::read(headers);
+    begin_below(span, incoming.map(|context| TraceContext { sampled: is_sampled(CONFIG.get(), context), ..context }))
+}
+
+/// Decided by chance and not by the trace's id, which the caller has chosen.
+fn is_sampled(config: Option<&Config>, incoming: TraceContext) -> bool {
+    match config {
+        Some(config) if config.outside == Outside::Caller => incoming.sampled,
+        Some(config) if !config.endpoint.is_empty() => chance() < config.ratio,
+        _ => false,
+    }
+}
+
+/// From 0 up to, but not including, 1.
+fn chance() -> f64 {
+    // As many bits as the number holds exactly.
+    (random() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     if PROVIDER.get().is_some() {
         if let Some(incoming) = incoming {
             // An Err says that the span is filtered out: then it has no context below either.
@@ -149,11 +187,12 @@ pub fn begin(span: &Span, headers: &HeaderMap) -> TraceContext {
 
 /// Starts to export, from inside the runtime. `None` when nothing is to be.
 pub(crate) fn start(config: &Config, service: &str) -> Result<Option<SdkTracer>, String> {
-    if config.endpoint.is_empty() {
-        return Ok(None);
-    }
     if !(0.0..=1.0).contains(&config.ratio) {
         return Err(format!("trace.ratio: {} is not between 0 and 1", config.ratio));
+    }
+    CONFIG.set(config.clone()).map_err(|_| "traces were started twice".to_owned())?;
+    if config.endpoint.is_empty() {
+        return Ok(None);
     }
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(&config.endpoint).build();
     let exporter = exporter.map_err(|e| format!("trace.endpoint: {:?}: {e}", config.endpoint))?;
@@ -197,6 +236,24 @@ mod tests {
         let child = context.child();
         assert!(child.trace == context.trace && child.span != context.span && child.sampled);
         assert_eq!(TraceContext::of_otel(context.to_otel().span().span_context()), context);
+    }
+
+    #[test]
+    fn strangers_decide_what_is_exported_only_where_they_are_believed() {
+        let endpoint = "http://127.0.0.1:4317".to_owned();
+        let config = |ratio, outside| Config { endpoint: endpoint.clone(), ratio, outside };
+        let sampled = |flag: &str, config: Option<Config>| {
+            let context = read(&format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flag}")).unwrap();
+            (0..1_000).filter(|_| is_sampled(config.as_ref(), context)).count()
+        };
+        for (flag, believed) in [("00", 0), ("01", 1_000)] {
+            assert_eq!(sampled(flag, None), 0);
+            assert_eq!(sampled(flag, Some(config(0.0, Outside::Ratio))), 0);
+            assert_eq!(sampled(flag, Some(config(1.0, Outside::Ratio))), 1_000);
+            assert!((200..800).contains(&sampled(flag, Some(config(0.5, Outside::Ratio)))));
+            assert_eq!(sampled(flag, Some(config(0.5, Outside::Caller))), believed);
+            assert_eq!(sampled(flag, Some(Config { endpoint: String::new(), ..config(1.0, Outside::Ratio) })), 0);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an operator sees of calls: traces, the access log, metrics; and what nobody may see in any of them.
 
 use proto::{
-    auth::v1::SignInRequest,
+    auth::v1::{GetJwksRequest, SignInRequest},
     messaging::v1::{CreateConversationRequest, SendMessageRequest},
 };
 
@@ -24,7 +24,8 @@ async fn traced_from_browser_to_statement(store: Store) {
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let port = mesh.ports.gateway;
     let bearer = format!("Bearer {}", ada.tokens.access_token);
-    let traceparent = format!("00-{TRACE}-{BROWSER}-01");
+    // As the SDK sends it: what is exported is not for the page to say.
+    let traceparent = format!("00-{TRACE}-{BROWSER}-00");
     let headers = [("authorization", bearer.as_str()), ("traceparent", &traceparent)];
     let new = CreateConversationRequest {
         request_id: new_id(),
@@ -63,6 +64,33 @@ async fn a_call_is_traced_from_browser_to_statement_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_traced_from_browser_to_statement_on_postgres() {
     traced_from_browser_to_statement(Store::Postgres).await;
+}
+
+/// How many spans are exported of a call that a stranger calls sampled.
+async fn exported(settings: &[(&str, &str)]) -> usize {
+    let collector = Collector::start().await;
+    let endpoint = [("TRACE__ENDPOINT", collector.address.as_str()), ("TRACE__RATIO", "0")];
+    let mut mesh = Mesh::start(Store::Sqlite, &[&endpoint, settings].concat()).await;
+    let port = mesh.ports.gateway;
+    let headers = [("traceparent", &*format!("00-{TRACE}-{BROWSER}-01"))];
+    let path = "/trellis.auth.v1.AuthService/GetJwks";
+    let call = web::call(port, path, BINARY, &headers, &GetJwksRequest {});
+    assert_eq!(web::send(port, Http::One, call).await.unwrap().grpc_status(), "0");
+    assert_eq!(mesh.terminate().code(), Some(0));
+    let spans = collector.spans();
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE), "{spans:#?}");
+    spans.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_says_sampled_makes_nobody_export() {
+    assert_eq!(exported(&[]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_is_believed_decides_what_is_exported() {
+    // In the gateway, and in the service below it.
+    assert_eq!(exported(&[("TRACE__OUTSIDE", "caller")]).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

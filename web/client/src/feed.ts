@@ -7,6 +7,7 @@ import { Backoff, waitAfter } from "./backoff.js";
 import { isTransient, isUnauthenticated, reasonOf } from "./errors.js";
 import type { Conversation, Entry, MessagingService, ReadMark } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import type { Session } from "./session.js";
+import { newTrace } from "./trace.js";
 import { bearer } from "./transport.js";
 
 export type FeedEvent =
@@ -38,13 +39,15 @@ export type Cursors = ReadonlyMap<string, string>;
 export async function* follow(parts: FeedParts, cursors: Cursors, signal: AbortSignal): AsyncGenerator<FeedEvent> {
   const { session, backoff = new Backoff() } = parts;
   const positions = new Positions(cursors);
+  // However often the stream is opened anew, it is one trace.
+  const trace = newTrace();
   while (!signal.aborted) {
     let token: string | undefined;
     let wasLive = false;
     let end: unknown;
     try {
       token = await session.accessToken();
-      for await (const event of stream(parts, token, positions, signal)) {
+      for await (const event of stream(parts, { ...trace, authorization: bearer(token) }, positions, signal)) {
         if (event.kind === "live") {
           wasLive = true;
           backoff.reset();
@@ -91,7 +94,7 @@ async function refreshOrThrow(session: FeedParts["session"], token: string): Pro
 /** One Subscribe, as events, until it ends. */
 async function* stream(
   parts: FeedParts,
-  token: string,
+  headers: Record<string, string>,
   positions: Positions,
   signal: AbortSignal,
 ): AsyncGenerator<FeedEvent> {
@@ -100,7 +103,7 @@ async function* stream(
   const end = () => call.abort();
   signal.addEventListener("abort", end);
   let silence = setTimeout(end, silenceMs);
-  const options = { signal: call.signal, timeoutMs: 0, headers: { authorization: bearer(token) } };
+  const options = { signal: call.signal, timeoutMs: 0, headers };
   try {
     for await (const { event } of messaging.subscribe({ positions: positions.toRequest() }, options)) {
       clearTimeout(silence);

@@ -8,6 +8,7 @@ import { Backoff, sleep, waitAfter } from "./backoff.js";
 import type { Browser } from "./browser.js";
 import { isTransient } from "./errors.js";
 import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
+import { newTrace } from "./trace.js";
 
 /**
  * Where a session stands. While `restoring`, nobody knows yet whether the cookie still counts. `ended`: not by the
@@ -49,6 +50,8 @@ export class Session {
   #state: SessionState = { kind: "signedOut", ended: false };
   #token: AccessToken | undefined;
   #refreshing: Promise<string> | undefined;
+  /** Of the attempts to get the next token. */
+  #refreshTrace = newTrace();
   /** Ends the proactive refresh of the token before. */
   #keeper = new AbortController();
 
@@ -131,7 +134,7 @@ export class Session {
       throw new ConnectError("nobody is signed in", Code.Unauthenticated);
     }
     try {
-      const { tokens } = await this.#auth.refreshToken({});
+      const { tokens } = await this.#auth.refreshToken({}, { headers: this.#refreshTrace });
       return this.#accept(tokens);
     } catch (error) {
       if (!isTransient(error)) this.#forget(true);
@@ -145,6 +148,7 @@ export class Session {
     const lifeMs = timestampMs(tokens.accessExpireTime) - now;
     const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
     this.#token = { value: tokens.accessToken, refreshAtMs: now + useMs };
+    this.#refreshTrace = newTrace();
     this.#browser.store.set(HINT, "1");
     this.#keepFresh(useMs);
     this.#become({ kind: "signedIn", userId: tokens.userId });

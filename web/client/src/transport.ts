@@ -8,6 +8,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Backoff, waitAfter } from "./backoff.js";
 import { isTokenRefused, isTransient } from "./errors.js";
 import type { Session } from "./session.js";
+import { trace } from "./trace.js";
 
 /** How long a call may take with its repeats; the contract's deadlines lie below. */
 const TIMEOUT_MS = 20_000;
@@ -25,7 +26,8 @@ export function signedInTransport(baseUrl: string, session: Session): Transport 
 function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
   return createGrpcWebTransport({
     baseUrl,
-    interceptors,
+    // Innermost, so that each attempt has a place of its own in the call's trace.
+    interceptors: [...interceptors, trace],
     useBinaryFormat: true,
     defaultTimeoutMs: TIMEOUT_MS,
     // The session's cookie belongs to the gateway's own origin.

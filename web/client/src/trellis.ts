@@ -8,7 +8,9 @@ import { AuthService } from "./gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "./gen/trellis/users/v1/users_pb.js";
 import { Outbox } from "./outbox.js";
+import type { Outgoing } from "./outbox-store.js";
 import { Session } from "./session.js";
+import { newTrace } from "./trace.js";
 import { publicTransport, signedInTransport } from "./transport.js";
 
 export interface TrellisOptions {
@@ -45,8 +47,13 @@ export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptio
 }
 
 function sendThrough(messaging: Client<typeof MessagingService>): ConstructorParameters<typeof Outbox>[0]["send"] {
-  return async ({ conversationId, clientMessageId, text }, signal) => {
-    const { entry } = await messaging.sendMessage({ conversationId, clientMessageId, text }, { signal });
+  // However often a message is sent, it is one trace.
+  const traces = new WeakMap<Outgoing, ReturnType<typeof newTrace>>();
+  return async (message, signal) => {
+    const { conversationId, clientMessageId, text } = message;
+    const headers = traces.get(message) ?? newTrace();
+    traces.set(message, headers);
+    const { entry } = await messaging.sendMessage({ conversationId, clientMessageId, text }, { signal, headers });
     if (!entry) throw new ConnectError("the answer holds no entry", Code.DataLoss);
     return entry;
   };

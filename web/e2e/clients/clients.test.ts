@@ -2,35 +2,19 @@
 // the same scenario.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import type { Browser, Page } from "playwright-core";
 
 import { launch, Person, Watch } from "../browser.js";
 import { Server } from "../server.js";
-import { type Observations, TEXTS } from "./scenario.js";
+import type { Script } from "./scenario.js";
 import { bundle, Site } from "./site.js";
-import { CLIENTS } from "./window.js";
+import { CLIENTS, type ClientName } from "./window.js";
 
-const said = TEXTS.map((text, at) => ({ seq: at + 2, text }));
-const once = { seq: TEXTS.length + 2, text: "once" };
-
-const EXPECTED: Observations = {
-  wrongPassword: { code: "UNAUTHENTICATED", reason: "BAD_CREDENTIALS", fields: [] },
-  words: "the e-mail address or the password is wrong",
-  isSameAccount: true,
-  found: ["bob"],
-  displayName: "Bob Märsch 🦭",
-  withoutToken: { code: "UNAUTHENTICATED", reason: "SIGN_IN_REQUIRED", fields: [] },
-  streamWithoutToken: { code: "UNAUTHENTICATED", reason: "SIGN_IN_REQUIRED", fields: [] },
-  lateCall: { code: "DEADLINE_EXCEEDED", reason: "DEADLINE_EXCEEDED", fields: [] },
-  heard: said,
-  repeated: [once, once],
-  idReused: { code: "ALREADY_EXISTS", reason: "REQUEST_ID_REUSED", fields: [] },
-  violations: { code: "INVALID_ARGUMENT", reason: "", fields: ["client_message_id", "text"] },
-  listed: [once, ...said.toReversed()],
-  lateStream: "DEADLINE_EXCEEDED",
-};
+/** npm runs the tests in web/. */
+const SCRIPT: Script = JSON.parse(readFileSync("e2e/clients/scenario.json", "utf8"));
 
 let browser: Browser;
 let allowed: Site;
@@ -52,9 +36,9 @@ after(async () => {
 for (const name of CLIENTS) {
   visit(`${name} runs the scenario`, async (server, watch) => {
     const page = await open(allowed, watch);
-    const task = { name, gateway: server.url };
-    const observed = await page.evaluate(({ name, gateway }) => window.trellis.scenario(name, gateway), task);
-    assert.deepEqual(observed, EXPECTED);
+    const task = { name, gateway: server.url, script: SCRIPT };
+    const seen = await page.evaluate((it) => window.trellis.scenario(it.name, it.gateway, it.script), task);
+    assert.deepEqual(seen, { steps: steps(name), observations: SCRIPT.observations });
     watch.check();
   });
 }
@@ -64,8 +48,8 @@ visit("no client may call from an origin that is not named", async (server) => {
   const complaints: string[] = [];
   page.on("console", (message) => complaints.push(message.text()));
   for (const name of CLIENTS) {
-    const task = { name, gateway: server.url };
-    const refusals = await page.evaluate(({ name, gateway }) => window.trellis.knock(name, gateway), task);
+    const task = { name, gateway: server.url, script: SCRIPT };
+    const refusals = await page.evaluate((it) => window.trellis.knock(it.name, it.gateway, it.script), task);
     // The clients differ in the code that they make up; none has read a word of the server.
     assert.deepEqual(refusals.map(({ reason }) => reason), ["", ""], name);
   }
@@ -76,6 +60,25 @@ visit("no client may call from an origin that is not named", async (server) => {
   // The preflight requests were refused: no call was even begun.
   assert.doesNotMatch(server.output(), /rpc\.method/);
 });
+
+visit("the SDK's calls begin a trace in the page, and the server's lines name it", async (server, watch) => {
+  const page = await open(allowed, watch);
+  const sent: (string | undefined)[] = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST") sent.push(request.headers()["traceparent"]);
+  });
+  await page.evaluate((it) => window.trellis.useSdk(it.gateway, it.script), { gateway: server.url, script: SCRIPT });
+  const traces = sent.map((place) => /^00-([0-9a-f]{32})-[0-9a-f]{16}-00$/.exec(place ?? "")?.[1]);
+  assert.equal(new Set(traces).size, 2, sent.join());
+  for (const trace of traces) assert.ok(trace && server.output().includes(trace), `${trace} is in no line`);
+  watch.check();
+});
+
+/** One client hears a stream when it has ended, and so lets the server end it. */
+function steps(name: ClientName): string[] {
+  const isLive = name !== "grpc-web, binary";
+  return SCRIPT.steps.map((step) => (isLive ? step : step.replace("CANCELLED", "DEADLINE_EXCEEDED")));
+}
 
 /** A test with a server, and so with people, of its own; when it fails, the server has its say. */
 function visit(name: string, run: (server: Server, watch: Watch) => Promise<void>): void {

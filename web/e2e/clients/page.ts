@@ -1,5 +1,6 @@
 // The page that the tests open: runs the scenario with the client that they name.
 
+import { createTrellis } from "../../client/src/trellis";
 import { connect } from "./connect";
 import { grpcWeb } from "./grpc-web";
 import { protobufTs } from "./protobuf-ts";
@@ -15,6 +16,11 @@ const clients: Record<ClientName, (gateway: string) => Client> = {
 };
 
 window.trellis = {
-  scenario: (name, gateway) => scenario(clients[name](gateway)),
-  knock: (name, gateway) => knock(clients[name](gateway)),
+  scenario: (name, gateway, script) => scenario(clients[name](gateway), script),
+  knock: (name, gateway, script) => knock(clients[name](gateway), script),
+  useSdk: async (baseUrl, { people }) => {
+    const trellis = createTrellis({ baseUrl });
+    await trellis.session.signUp(people.ada);
+    await trellis.users.listUsers({});
+  },
 };

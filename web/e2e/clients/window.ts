@@ -1,6 +1,6 @@
 // What the page offers to the tests.
 
-import type { Observations, Refusal } from "./scenario.js";
+import type { Refusal, Script } from "./scenario.js";
 
 export const CLIENTS = [
   "grpc-web, text",
@@ -15,8 +15,10 @@ export type ClientName = (typeof CLIENTS)[number];
 declare global {
   interface Window {
     trellis: {
-      scenario(client: ClientName, gateway: string): Promise<Observations>;
-      knock(client: ClientName, gateway: string): Promise<Refusal[]>;
+      scenario(client: ClientName, gateway: string, script: Script): Promise<Pick<Script, "steps" | "observations">>;
+      knock(client: ClientName, gateway: string, script: Script): Promise<Refusal[]>;
+      /** Somebody signs up by the SDK and looks around: a call for anybody, and one with the token. */
+      useSdk(gateway: string, script: Script): Promise<void>;
     };
   }
 }

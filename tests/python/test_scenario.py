@@ -1,0 +1,188 @@
+"""grpcio runs the scenario that the browsers' clients run (web/e2e/clients/scenario.ts): the same people, the same
+steps, the same to be seen, all from scenario.json. What it knows of the services it has from the gateway's reflection:
+no file of proto/, and no generated code.
+"""
+
+import json
+import time
+import unittest
+import uuid
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from contracts import REPOSITORY, Client, bad_fields, reason
+from mesh import Mesh
+
+SCRIPT = json.loads((REPOSITORY / "web/e2e/clients/scenario.json").read_text(encoding="utf-8"))
+# So that a stream opens only when the server has noticed that the one before was cancelled.
+CONFIGURATION = "[messaging]\nstreams_per_session = 1\n"
+LATE_STREAM_S = 1
+PATIENCE_S = 20
+
+
+class Notes:
+    """Calls, and takes down each one when it has ended."""
+
+    def __init__(self, client):
+        self.client = client
+        self.steps = []
+        self.names = {None: "nobody"}
+
+    def call(self, service, method, token=None, **fields):
+        try:
+            answer = self.client.call(service, method, token=token, timeout=None, **fields)
+        except grpc.RpcError as error:
+            self.note(token, method, error.code().name)
+            raise
+        self.note(token, method, "OK")
+        return answer
+
+    def subscribe(self, token, positions, timeout=None):
+        """The stream's events. Left before its end, it is cancelled."""
+        stream = self.client.call("messaging", "Subscribe", token=token, timeout=timeout, positions=positions)
+        status = "CANCELLED"
+        try:
+            yield from stream
+            status = "OK"
+        except grpc.RpcError as error:
+            status = error.code().name
+            raise
+        finally:
+            stream.cancel()
+            self.note(token, "Subscribe", status)
+
+    def note(self, token, method, status):
+        # A stream that was opened too early is opened again, as often as it takes: that is no step.
+        if status != "RESOURCE_EXHAUSTED":
+            self.steps.append(f"{self.names[token]}: {method}: {status}")
+
+
+class Scenario:
+    """Two people meet, talk, and are refused in each way that a client must be able to read."""
+
+    def __init__(self, client):
+        self.notes = Notes(client)
+        texts = SCRIPT["texts"].items()
+        self.texts = {text["text"] * text["times"] + text["end"]: name for name, text in texts}
+        self.ada = self.sign_up(SCRIPT["people"]["ada"])
+        self.bob = self.sign_up(SCRIPT["people"]["bob"])
+
+    def sign_up(self, account):
+        account = {"display_name" if key == "displayName" else key: value for key, value in account.items()}
+        tokens = self.notes.call("auth", "SignUp", **account).tokens
+        self.notes.names[tokens.access_token] = account["handle"]
+        return tokens
+
+    def observe(self):
+        call, ada, bob = self.notes.call, self.ada, self.bob
+        account = {key: SCRIPT["people"]["ada"][key] for key in ("email", "password")}
+        wrong = refused(lambda: call("auth", "SignIn", **account | {"password": "wrong password"}))
+        again = call("auth", "SignIn", **account).tokens
+        handle = SCRIPT["people"]["bob"]["handle"]
+        found = call("users", "ListUsers", ada.access_token, handle_prefix=handle).users
+        user = call("users", "GetUser", ada.access_token, user_id=bob.user_id).user
+        return {
+            "wrongPassword": brief(wrong),
+            "words": wrong.details(),
+            "isSameAccount": again.user_id == ada.user_id,
+            "found": [one.handle for one in found],
+            "displayName": user.display_name,
+            "withoutToken": brief(refused(lambda: call("users", "ListUsers"))),
+            "streamWithoutToken": brief(refused(lambda: list(self.notes.subscribe(None, [])))),
+            # The header by hand: no client times this one itself, so that the server's word is read.
+            "lateCall": brief(refused(lambda: call("auth", "SignIn", metadata=[("grpc-timeout", "1m")], **account))),
+            **self.conversation(),
+            "lateStream": self.late_stream().code().name,
+        }
+
+    def conversation(self):
+        """Ada talks to Bob, who listens."""
+        created = self.notes.call(
+            "messaging",
+            "CreateConversation",
+            self.ada.access_token,
+            request_id=str(uuid.uuid4()),
+            member_ids=[self.bob.user_id],
+        ).conversation
+        place = {"conversation_id": created.conversation_id}
+
+        def say(text, client_message_id):
+            fields = {"client_message_id": client_message_id, "text": text}
+            return self.notes.call("messaging", "SendMessage", self.ada.access_token, **place, **fields).entry
+
+        heard = self.listen({**place, "cursor": created.cursor}, lambda text: say(text, str(uuid.uuid4())))
+        once = str(uuid.uuid4())
+        first, second = say("once", once), say("once", once)
+        return {
+            "heard": [self.said(entry) for entry in heard],
+            "repeated": [self.said(first), self.said(second)],
+            "idReused": brief(refused(lambda: say("something else", once))),
+            # One byte longer than a text may be.
+            "violations": brief(refused(lambda: say(f"{list(self.texts)[-1]}!", "no id"))),
+            "listed": [
+                self.said(entry)
+                for entry in self.notes.call("messaging", "ListMessages", self.bob.access_token, **place).entries
+            ],
+        }
+
+    def listen(self, position, say):
+        """Hears on a stream what is said, at once, and then leaves it."""
+        heard = []
+        events = self.notes.subscribe(self.bob.access_token, [position], timeout=PATIENCE_S)
+        for event in events:
+            kind = event.WhichOneof("event")
+            if kind == "caught_up":
+                for text in self.texts:
+                    say(text)
+            if kind == "entry":
+                heard.append(event.entry.entry)
+            if len(heard) == len(self.texts):
+                break
+        events.close()
+        return heard
+
+    def late_stream(self):
+        """The end of a stream that its deadline ends; it opens when the server has learnt of the end of the other."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            stream = self.notes.subscribe(self.bob.access_token, [], timeout=LATE_STREAM_S)
+            error = refused(lambda: list(stream))
+            if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > give_up:
+                return error
+            time.sleep(0.2)
+
+    def said(self, entry):
+        return {"seq": entry.seq, "text": self.texts.get(entry.message.text, entry.message.text)}
+
+
+def refused(call):
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error
+    raise AssertionError("the call was not refused")
+
+
+def brief(error):
+    """Without the words, which may change."""
+    return {"code": error.code().name, "reason": reason(error) or "", "fields": bad_fields(error)}
+
+
+class ScenarioTest(unittest.TestCase):
+    def test_grpcio_with_reflection_runs_the_scenario_of_the_browsers_clients(self):
+        mesh = self.enterContext(Mesh(CONFIGURATION))
+        address = mesh.address["gateway"]
+        channel = self.enterContext(grpc.insecure_channel(address))
+        pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        client = Client(address, pool)
+        self.addCleanup(client.close)
+        scenario = Scenario(client)
+        observations = scenario.observe()
+        self.assertEqual(observations, SCRIPT["observations"])
+        self.assertEqual(scenario.notes.steps, SCRIPT["steps"])
+
+
+if __name__ == "__main__":
+    unittest.main()

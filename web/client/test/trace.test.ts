@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { after, before, test } from "node:test";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+
+import { SignInResponseSchema } from "../src/gen/trellis/auth/v1/auth_pb.js";
+import { createTrellis, type Trellis } from "../src/trellis.js";
+import { MemoryStore, until } from "./fakes.js";
+
+const UNAVAILABLE = "14";
+const PERMISSION_DENIED = "7";
+
+/** Signs everybody in and out; of every other method the first two calls fail, and the third is refused. */
+class Server {
+  readonly #http = createServer((request, response) => this.#answer(request, response));
+  /** Method → the `traceparent` of each call. */
+  readonly seen = new Map<string, string[]>();
+
+  async open(): Promise<string> {
+    await once(this.#http.listen(0, "127.0.0.1"), "listening");
+    const address = this.#http.address();
+    assert.ok(address !== null && typeof address === "object");
+    return `http://127.0.0.1:${address.port}`;
+  }
+
+  close(): void {
+    this.#http.close();
+    this.#http.closeAllConnections();
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    request.resume();
+    const method = request.url?.split("/").at(-1) ?? "";
+    const calls = this.seen.get(method) ?? [];
+    this.seen.set(method, [...calls, String(request.headers["traceparent"])]);
+    response.setHeader("content-type", "application/grpc-web+proto");
+    if (method === "SignIn") return void response.end(Buffer.concat([frame(0, signedIn()), frame(128, OK)]));
+    if (method === "SignOut") return void response.end(Buffer.concat([frame(0, Buffer.alloc(0)), frame(128, OK)]));
+    response.setHeader("grpc-status", calls.length < 2 ? UNAVAILABLE : PERMISSION_DENIED);
+    response.end();
+  }
+}
+
+const OK = Buffer.from("grpc-status: 0\r\n");
+
+function frame(flags: number, body: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(flags);
+  head.writeUInt32BE(body.length, 1);
+  return Buffer.concat([head, body]);
+}
+
+function signedIn(): Uint8Array {
+  const tokens = { accessToken: "t", userId: "u", accessExpireTime: timestampFromMs(Date.now() + 900_000) };
+  return toBinary(SignInResponseSchema, create(SignInResponseSchema, { tokens }));
+}
+
+let server: Server;
+let trellis: Trellis;
+
+before(async () => {
+  server = new Server();
+  const browser = {
+    store: new MemoryStore(),
+    exclusive: <T>(_: string, task: () => Promise<T>) => task(),
+    channel: { post: () => {}, listen: () => {} },
+  };
+  trellis = createTrellis({ baseUrl: await server.open(), browser });
+  await trellis.session.signIn("ada@example.com", "a password");
+});
+
+after(async () => {
+  // Else the session would wait to refresh its token, and the test with it.
+  await trellis.session.signOut();
+  server.close();
+});
+
+/** The calls of `method` are places of their own in one trace. Answers the trace's id. */
+function traceOf(method: string, calls: number): string {
+  const places = (server.seen.get(method) ?? []).map((text) => /^00-([0-9a-f]{32})-([0-9a-f]{16})-00$/.exec(text));
+  assert.equal(places.length, calls, method);
+  assert.ok(places.every((place) => place), `${method}: ${server.seen.get(method)}`);
+  assert.equal(new Set(places.map((place) => place?.[1])).size, 1, `${method}: one trace`);
+  assert.equal(new Set(places.map((place) => place?.[2])).size, calls, `${method}: a span for each call`);
+  return places[0]?.[1] ?? "";
+}
+
+test("each operation is a trace of its own, in which each attempt has its place", async () => {
+  await assert.rejects(trellis.users.listUsers({}));
+  const outbox = trellis.outbox("u");
+  outbox.enqueue("c", "hello");
+  await until(() => outbox.of("c")[0]?.state === "failed");
+  await assert.rejects(async () => {
+    for await (const _ of trellis.follow(new Map(), new AbortController().signal));
+  });
+  const traces = [
+    traceOf("SignIn", 1),
+    traceOf("ListUsers", 3),
+    traceOf("SendMessage", 3),
+    traceOf("Subscribe", 3),
+  ];
+  assert.equal(new Set(traces).size, traces.length);
+});
+
+test("attempts to get one token are one trace", async () => {
+  for (const _ of [1, 2]) await assert.rejects(trellis.session.replace("t"));
+  traceOf("RefreshToken", 2);
+});
+
+test("a call goes on with the trace that it is given", async () => {
+  const own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  await assert.rejects(trellis.users.getUser({ userId: "u" }, { headers: { traceparent: own } }));
+  for (const place of server.seen.get("GetUser") ?? []) {
+    assert.match(place, /^00-0af7651916cd43dd8448eb211c80319c-[0-9a-f]{16}-01$/);
+    assert.notEqual(place, own);
+  }
+});

@@ -11,7 +11,7 @@ use kit::{
     access::{self, Proof},
     error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
-    limiter::{Decision, address_key},
+    limiter::{Ask, Away, Key, Limit, Outcome, network},
     record::{Call, code_of},
     server::parse_timeout,
     telemetry,
@@ -124,17 +124,16 @@ impl Visit<'_> {
     async fn admit(&self, method: &Method, proof: &Proof) -> Result<(), Status> {
         let label = method.meter.method();
         let key = match &proof.caller.user {
-            Some(user) if !method.by_address => format!("{label} {}", user.id),
-            _ => format!("{label} {}", address_key(self.client)),
+            Some(user) if !method.by_address => Key::new(&[label.as_bytes(), b"user", user.id.as_bytes()]),
+            _ => Key::new(&[label.as_bytes(), b"address", &network(self.client).octets()]),
         };
-        match self.gateway.limiter.decide(&key, method.quota, method.cost).decision().await {
-            Decision::Admitted => Ok(()),
-            Decision::Refused { retry_after } => {
-                metrics::counter!("gateway_calls_limited_total", "rpc_method" => label.to_owned()).increment(1);
-                let message = "too many calls of this method; wait as retry-after says";
-                Err(error::exhausted("RATE_LIMITED", message, retry_after))
-            }
-        }
+        let limits = [Limit { key, quota: method.quota, cost: method.cost }];
+        let ask = Ask { scope: label, limits: &limits, away: Away::Local };
+        let decision = self.gateway.limiter.decide(&ask).decision().await;
+        let Outcome::Refused { retry_after } = decision.outcome else { return Ok(()) };
+        metrics::counter!("gateway_calls_limited_total", "rpc_method" => label.to_owned()).increment(1);
+        let message = "too many calls of this method; wait as retry-after says";
+        Err(error::exhausted("RATE_LIMITED", message, retry_after))
     }
 
     async fn send(

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kit::{bus, config, limits::Limits, shutdown, telemetry, trace};
+use kit::{bus, config, limiter, limits::Limits, shutdown, telemetry, trace};
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) peers: Peers,
     /// What replicas share.
     pub(crate) redis: bus::Config,
+    /// How limits are counted together.
+    pub(crate) limiter: limiter::Config,
     /// Profiles.
     pub(crate) users: users::Config,
     /// Accounts and sessions.
@@ -117,7 +119,10 @@ impl Config {
         ];
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
-            None => self.redis.check().map_err(|error| format!("configuration: {error}")),
+            None => {
+                let checked = self.redis.check().and_then(|()| self.limiter.check());
+                checked.map_err(|error| format!("configuration: {error}"))
+            }
         }
     }
 

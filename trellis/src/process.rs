@@ -87,6 +87,8 @@ impl<'a> Process<'a> {
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let auth = peer(&addresses, Service::Auth, &identities, me)?;
         let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
+        let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
+        let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
         let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
@@ -96,7 +98,7 @@ impl<'a> Process<'a> {
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?),
             keys,
             bus,
-            limiter: Arc::new(limiter::Local::new(Arc::clone(&ambient.clock))),
+            limiter,
             identities,
             addresses,
             ambient,
@@ -204,6 +206,9 @@ impl<'a> Process<'a> {
         // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
         let bus = Arc::clone(&self.bus);
         let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
+        // Nor need it know that each process counts on its own for a while.
+        let limiter = Arc::clone(&self.limiter);
+        let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
         let readiness = server::readiness(surroundings, needs, &self.shutdown);
         self.shown.insert(name, readiness.clone());
         readiness

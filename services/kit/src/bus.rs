@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::Ambient;
 use channels::Channels;
 pub use config::Config;
+pub(crate) use config::Server;
 
 /// "`subject` has reached `reached`."
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -148,6 +148,12 @@ impl Ambient {
         bytes
     }
 
+    /// A time that chance picks: what many processes do for the same reason, they do not do at the same moment.
+    pub fn between(&self, least: Duration, most: Duration) -> Duration {
+        let [chance] = self.random::<1>();
+        least + most.saturating_sub(least) * u32::from(chance) / u32::from(u8::MAX)
+    }
+
     /// A new UUIDv7: ordered by time to the millisecond, unpredictable beyond it.
     pub fn new_id(&self) -> Uuid {
         let millis = u64::try_from(self.now().0.div_euclid(1_000)).unwrap_or(0);

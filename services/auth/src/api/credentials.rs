@@ -4,10 +4,9 @@ use std::net::IpAddr;
 
 use kit::{
     Context, error,
-    limiter::{Decision, address_key},
+    limiter::{Ask, Away, Key, Limit, Outcome, network},
 };
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
-use ring::digest::{SHA256, digest};
 use tonic::Status;
 use zeroize::Zeroizing;
 
@@ -20,21 +19,23 @@ use crate::{
 impl Api {
     /// Counts an attempt, before anything is looked up: the answer is the same whether the account exists.
     pub(super) async fn count_attempt(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
-        let account = Zeroizing::new(email.as_str().to_owned());
-        let account: String = digest(&SHA256, account.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        let from = address.map_or_else(|| "unknown".to_owned(), address_key);
+        let account = Key::new(&[b"account", email.as_str().as_bytes()]);
+        let from = address.map_or([0; 16], |address| network(address).octets());
         let config = &self.auth.config;
         let limits = [
-            (format!("auth:sign-in {account} {from}"), config.attempts_by_address()),
-            (format!("auth:sign-in {account}"), config.attempts()),
+            Limit {
+                key: Key::new(&[b"from", account.as_bytes(), &from]),
+                quota: config.attempts_by_address(),
+                cost: 1,
+            },
+            Limit { key: account, quota: config.attempts(), cost: 1 },
         ];
-        for (key, quota) in limits {
-            if let Decision::Refused { retry_after } = self.auth.limiter.decide(&key, quota, 1).decision().await {
-                let message = "too many attempts to sign in to this account; wait as retry-after says";
-                return Err(error::exhausted("RATE_LIMITED", message, retry_after));
-            }
-        }
-        Ok(())
+        let ask = Ask { scope: "auth/attempt", limits: &limits, away: Away::Local };
+        let Outcome::Refused { retry_after } = self.auth.limiter.decide(&ask).decision().await.outcome else {
+            return Ok(());
+        };
+        let message = "too many attempts to sign in to this account; wait as retry-after says";
+        Err(error::exhausted("RATE_LIMITED", message, retry_after))
     }
 
     /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.

@@ -26,11 +26,11 @@ impl Default for Config {
     }
 }
 
-/// Where signals go.
+/// The Redis that processes share.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
-    pub(super) address: ConnectionInfo,
-    pub(super) cluster: bool,
+pub(crate) struct Server {
+    pub(crate) address: ConnectionInfo,
+    pub(crate) cluster: bool,
 }
 
 /// Below this, polling would keep the database busy with nothing else.
@@ -46,7 +46,8 @@ impl Config {
         self.server().map(drop)
     }
 
-    pub(super) fn server(&self) -> Result<Option<Server>, String> {
+    /// The server, if there is one.
+    pub(crate) fn server(&self) -> Result<Option<Server>, String> {
         let url = self.url.expose();
         if url.is_empty() {
             return Ok(None);

@@ -137,7 +137,7 @@ async fn stay_linked(shared: Arc<Shared>, ambient: Ambient) {
             pause = first;
         }
         shared.unlinked(failure);
-        sleep(between(&ambient, pause / 2, pause)).await;
+        sleep(ambient.between(pause / 2, pause)).await;
         pause = most.min(pause * 2);
     }
 }
@@ -162,7 +162,7 @@ async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, ambient: Am
         let Some(came) = fresh else {
             metrics::counter!("bus_polls_total").increment(1);
             shared.channels.tell_all_missed();
-            let pause = between(&ambient, poll_interval * 3 / 4, poll_interval);
+            let pause = ambient.between(poll_interval * 3 / 4, poll_interval);
             tokio::time::timeout(pause, canary.wait_for(|came| came.is_some_and(is_fresh))).await.ok();
             continue;
         };
@@ -172,10 +172,4 @@ async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, ambient: Am
             () = sleep_until(came + SILENCE) => {}
         }
     }
-}
-
-/// A time that chance picks.
-fn between(ambient: &Ambient, least: Duration, most: Duration) -> Duration {
-    let [chance] = ambient.random::<1>();
-    least + most.saturating_sub(least) * u32::from(chance) / u32::from(u8::MAX)
 }

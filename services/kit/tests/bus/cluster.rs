@@ -6,7 +6,7 @@ use redis::free_port;
 /// Of 16 384 slots, each node's last.
 const LAST: [u16; 3] = [5_460, 10_922, 16_383];
 
-fn start() -> [Redis; 3] {
+pub(super) fn start() -> [Redis; 3] {
     let nodes = LAST.map(|last| {
         let bus_port = free_port().to_string();
         let node = Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus_port]);
@@ -21,7 +21,7 @@ fn start() -> [Redis; 3] {
     nodes.map(|(node, _)| node)
 }
 
-async fn until_whole(nodes: &[Redis]) {
+pub(super) async fn until_whole(nodes: &[Redis]) {
     let waiting = async {
         while nodes.iter().any(|node| !node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
             sleep(Duration::from_millis(20)).await;

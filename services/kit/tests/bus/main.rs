@@ -1,8 +1,10 @@
-//! The bus on real Redis servers, which are stopped, frozen and restarted in between, and on a Cluster.
+//! What processes share, on real Redis servers, which are stopped, frozen and restarted in between, and on a Cluster:
+//! the bus, and the limiter.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod cluster;
+mod limiter;
 #[path = "../support/redis.rs"]
 mod redis;
 

@@ -1,0 +1,70 @@
+//! What can be configured.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Span;
+
+/// The section `[limiter]`. It counts where `[redis]` names a server; a lone process needs none of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long a call may wait for Redis to decide, 1ms to 1s; then it is decided without.
+    pub budget: Span,
+    /// The part of each limit that a process keeps on its own while Redis is away, above 0 and at most 1. One divided
+    /// by the number of gateways keeps the sum.
+    pub share: f64,
+    /// Limits of so many and more in their period are leased where they are hot; smaller ones are exact. At least
+    /// 1000: a lease of less would be a fraction of a call.
+    pub lease_from: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { budget: Span(Duration::from_millis(5)), share: 0.5, lease_from: LEAST_LEASED }
+    }
+}
+
+/// Below this, 1 % of a limit is less than ten calls: an error that small is not worth being allowed.
+const LEAST_LEASED: u32 = 1_000;
+const BUDGETS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
+
+impl Config {
+    /// What types cannot say.
+    pub fn check(&self) -> Result<(), String> {
+        let [least, most] = BUDGETS;
+        if !(least..=most).contains(&self.budget.0) {
+            return Err(format!("limiter.budget: {} is not between {} and {}", self.budget, Span(least), Span(most)));
+        }
+        if !(self.share > 0.0 && self.share <= 1.0) {
+            return Err(format!("limiter.share: {} is not above 0 and at most 1", self.share));
+        }
+        if self.lease_from < LEAST_LEASED {
+            return Err(format!("limiter.lease_from: {} is below the least, {LEAST_LEASED}", self.lease_from));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_their_key() {
+        let wrong = [
+            (Config { budget: Span(Duration::from_secs(2)), ..Config::default() }, "limiter.budget: 2s"),
+            (Config { budget: Span(Duration::ZERO), ..Config::default() }, "limiter.budget: 0ms"),
+            (Config { share: 0.0, ..Config::default() }, "limiter.share: 0"),
+            (Config { share: f64::NAN, ..Config::default() }, "limiter.share: NaN"),
+            (Config { share: 1.5, ..Config::default() }, "limiter.share: 1.5"),
+            (Config { lease_from: 999, ..Config::default() }, "limiter.lease_from: 999"),
+        ];
+        for (config, expected) in wrong {
+            let error = config.check().unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        Config::default().check().unwrap();
+    }
+}

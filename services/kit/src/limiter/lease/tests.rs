@@ -1,0 +1,92 @@
+use std::time::Duration;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// 100 in a second: cost 1 takes 10 ms.
+fn quota() -> Quota {
+    Quota::new(6_000, MINUTE, 6_000)
+}
+
+fn answer(taken: u32, left: u32) -> Answer {
+    Answer { taken, left, full_in: 1_000, wait: 0 }
+}
+
+#[test]
+fn a_slice_is_held_for_a_hundredth_of_its_period_and_a_second_at_most() {
+    assert_eq!(Lease::lifetime(&quota()), 600_000);
+    assert_eq!(Lease::lifetime(&Quota::new(2_000, Duration::from_secs(1), 2_000)), 10_000);
+    assert_eq!(Lease::lifetime(&Quota::count(50_000, Duration::from_secs(86_400))), 1_000_000);
+}
+
+#[test]
+fn cold_buckets_are_asked_call_by_call_and_hot_ones_ahead() {
+    let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
+    assert_eq!(lease.ask(0, lifetime, 1), 0);
+    assert_eq!(lease.ask(4 * lifetime, lifetime, 1), 0, "cold");
+    let hot: Vec<_> = (1..=5).map(|n| lease.ask(4 * lifetime + n, lifetime, 1)).collect();
+    assert_eq!(hot, [2, 4, 8, 16, 32]);
+    assert_eq!(lease.ask(6 * lifetime, lifetime, 1), 32, "lasts for long enough");
+    assert_eq!(lease.ask(10 * lifetime, lifetime, 1), 0, "cold again");
+    // An exact limit is asked call by call, however often.
+    let mut exact = Lease::default();
+    assert_eq!((exact.ask(0, 0, 1), exact.ask(1, 0, 1)), (0, 0));
+}
+
+#[test]
+fn what_is_held_is_spent_in_its_time_only() {
+    let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
+    lease.hold(1_000, lifetime, &quota(), 3, &answer(3, 100));
+    assert_eq!(lease.look(1_000 + lifetime - 1, 3), Held::Enough);
+    assert_eq!(lease.look(1_000, 4), Held::Lacking);
+    assert_eq!(lease.look(1_000 + lifetime, 1), Held::Lacking);
+    lease.spend(1);
+    assert_eq!(lease.give_up(1_000 + lifetime - 1, false), None);
+    let unused = lease.give_up(1_000 + lifetime, false).unwrap();
+    assert_eq!((unused.cost, unused.held_for), (2, lifetime));
+    assert_eq!(lease.give_up(1_000 + lifetime, true), None, "only once");
+}
+
+#[test]
+fn two_slices_end_with_the_first() {
+    let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
+    lease.hold(0, lifetime, &quota(), 1, &answer(1, 100));
+    lease.hold(lifetime / 2, lifetime, &quota(), 1, &answer(1, 100));
+    assert_eq!(lease.look(lifetime - 1, 2), Held::Enough);
+    assert_eq!(lease.look(lifetime, 1), Held::Lacking);
+}
+
+#[test]
+fn what_is_left_of_a_period_is_not_spent_in_the_next() {
+    let day = Quota::count(50_000, Duration::from_secs(86_400));
+    let mut lease = Lease::default();
+    lease.hold(0, Lease::lifetime(&day), &day, 5, &answer(5, 100));
+    assert_eq!(lease.look(999, 5), Held::Enough);
+    assert_eq!(lease.look(1_000, 5), Held::Lacking);
+}
+
+#[test]
+fn an_empty_bucket_is_not_asked_until_it_has_something() {
+    let mut lease = Lease::default();
+    lease.learn(100, 300, &Answer { taken: 0, left: 0, full_in: 60_000, wait: 10_000 });
+    assert_eq!(lease.look(300, 1), Held::Empty(10_000), "told from when the answer came");
+    assert_eq!(lease.look(10_099, 1), Held::Empty(201));
+    assert_eq!(lease.look(10_100, 1), Held::Lacking, "asked from when the question went");
+    // However long it takes to fill, it is asked about every second.
+    lease.learn(0, 0, &Answer { taken: 0, left: 0, full_in: 1 << 40, wait: 1 << 39 });
+    assert_eq!(lease.look(LONGEST_EMPTY - 1, 1), Held::Empty((1 << 39) - LONGEST_EMPTY + 1));
+    assert_eq!(lease.look(LONGEST_EMPTY, 1), Held::Lacking);
+}
+
+#[test]
+fn a_call_that_was_refused_elsewhere_gives_back_to_its_own_slice() {
+    let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
+    lease.hold(7, lifetime, &quota(), 2, &answer(2, 100));
+    let slice = lease.spend(1);
+    lease.put_back(1, slice);
+    assert_eq!(lease.look(8, 2), Held::Enough);
+    let slice = lease.spend(2);
+    lease.hold(9, lifetime, &quota(), 1, &answer(1, 100));
+    lease.put_back(2, slice);
+    assert_eq!(lease.look(10, 2), Held::Lacking, "that slice has gone");
+}

@@ -1,0 +1,70 @@
+//! Buckets in this process.
+
+use std::sync::Arc;
+
+use super::{Ask, Decision, Key, RateLimiter, Standing, Verdict, quota::Bucket, shards::Shards};
+use crate::time::Clock;
+
+/// Counts in this process alone: everything for one process, its share where several would share a Redis that is
+/// away.
+pub struct Local {
+    clock: Arc<dyn Clock>,
+    share: f64,
+    buckets: Shards<Bucket>,
+}
+
+impl Local {
+    /// A limiter on `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_share(clock, 1.0)
+    }
+
+    /// A limiter that keeps this part of each quota, 0 to 1.
+    pub(super) fn with_share(clock: Arc<dyn Clock>, share: f64) -> Self {
+        Self { clock, share, buckets: Shards::default() }
+    }
+
+    /// Decides; a local decision never waits.
+    pub(super) fn take(&self, ask: &Ask<'_>) -> Decision {
+        let now = self.clock.now().as_micros();
+        let whole = self.share >= 1.0;
+        let quota = |at: usize| if whole { ask.limits[at].quota } else { ask.limits[at].quota.shared(self.share) };
+        // A share of the burst may be less than one call costs.
+        let cost = |at: usize| ask.limits[at].cost.min(quota(at).burst());
+        let mut buckets = self.buckets.lock(ask.limits.iter().map(|limit| limit.key));
+        let looks = |key: &Key, at: usize, buckets: &super::shards::Locked<'_, Bucket>| {
+            buckets.get(key).copied().unwrap_or_default().look(now, &quota(at), cost(at))
+        };
+        let mut standings = [Standing::default(); super::MOST_LIMITS];
+        let mut wait = 0;
+        for (at, limit) in ask.limits.iter().enumerate() {
+            let look = looks(&limit.key, at, &buckets);
+            wait = look.wait.max(wait);
+            standings[at] = Standing::new(look.free, look.full_in);
+        }
+        if wait > 0 {
+            return Decision::refused(wait, standings);
+        }
+        for (at, limit) in ask.limits.iter().enumerate() {
+            let bucket = buckets.entry(limit.key, |bucket| !bucket.is_full(now));
+            bucket.take(now, &quota(at), cost(at));
+            let look = bucket.look(now, &quota(at), 0);
+            standings[at] = Standing::new(look.free, look.full_in);
+        }
+        Decision::admitted(standings)
+    }
+}
+
+impl RateLimiter for Local {
+    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
+        Verdict::Now(self.take(ask))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "local/tests.rs"]
+mod tests;

@@ -1,0 +1,286 @@
+//! The limiter of several processes: buckets in Redis, slices of the hot ones on lease here.
+//!
+//! A call whose limits are all on lease waits for nothing. Else one script decides about what is lacking. Calls that
+//! lack the same bucket wait for one another's answer rather than send one each. A call waits for its budget at most;
+//! whatever goes wrong with Redis, [`Local`] decides, by its share.
+
+mod asking;
+mod counts;
+mod link;
+mod script;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Ask, Away, Config, Decision, Key, Limit, Local, MOST_LIMITS, Outcome, Quota, RateLimiter, Standing, Verdict,
+    lease::{Answer, Held, Lease},
+    shards::{Locked, Shards},
+};
+use crate::{Ambient, bus::Server};
+use asking::Reserved;
+use counts::{Counts, How};
+use link::{Failed, Link};
+use script::{Call, DECIDE, RETURN};
+
+/// How often slices whose time is over go back.
+const SWEEP: Duration = Duration::from_millis(100);
+/// How many calls one question is asked for: the others wait for the next.
+const AT_ONCE: usize = 4_096;
+
+/// See the module.
+pub(super) struct Redis {
+    shared: Arc<Shared>,
+    /// Ended with the limiter.
+    _tasks: JoinSet<()>,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    buckets: Shards<Entry>,
+    /// The keys of buckets of which a slice is held.
+    held: Mutex<Vec<Key>>,
+    /// Decides without Redis.
+    local: Local,
+    /// Of all instants here.
+    started: Instant,
+    budget: Duration,
+    lease_from: u32,
+    counts: Counts,
+}
+
+/// One bucket, as this process knows it.
+#[derive(Default)]
+struct Entry {
+    lease: Lease,
+    /// Calls that wait for the question after the one that is under way.
+    queue: Vec<Waiting>,
+    asking: bool,
+    /// Where a slice that is held goes back to.
+    home: Option<Home>,
+}
+
+struct Waiting {
+    cost: u32,
+    tell: oneshot::Sender<bool>,
+}
+
+#[derive(Clone)]
+struct Home {
+    name: Arc<str>,
+    quota: Quota,
+}
+
+impl Redis {
+    /// To be called inside the runtime.
+    pub(super) fn start(server: Server, config: &Config, ambient: Ambient) -> Self {
+        let link = Link::new(server, config.budget.0);
+        let shared = Arc::new(Shared {
+            link: Arc::clone(&link),
+            buckets: Shards::default(),
+            held: Mutex::default(),
+            local: Local::with_share(Arc::clone(&ambient.clock), config.share),
+            started: Instant::now(),
+            budget: config.budget.0,
+            lease_from: config.lease_from,
+            counts: Counts::default(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link.keep(ambient));
+        tasks.spawn(sweep(Arc::clone(&shared)));
+        Self { shared, _tasks: tasks }
+    }
+}
+
+impl RateLimiter for Redis {
+    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
+        match self.shared.look(ask) {
+            Look::Decided(decision) => Verdict::Now(decision),
+            Look::Away => Verdict::Now(self.shared.without(ask)),
+            Look::Lacking(reserved) => Verdict::Later(Box::pin(reserved.decide())),
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.link.is_up()
+    }
+}
+
+enum Look<'a> {
+    Decided(Decision),
+    Away,
+    Lacking(Reserved<'a>),
+}
+
+impl Shared {
+    fn now(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// For how long a slice of this limit may be held, in microseconds. 0: it is exact, nothing is held.
+    fn lifetime(&self, quota: &Quota) -> i64 {
+        if quota.requests() >= self.lease_from { Lease::lifetime(quota) } else { 0 }
+    }
+
+    fn lock(&self, limits: &[Limit]) -> Locked<'_, Entry> {
+        self.buckets.lock(limits.iter().map(|limit| limit.key))
+    }
+
+    /// What can be decided here, in one hold of the locks.
+    fn look<'a>(self: &'a Arc<Self>, ask: &'a Ask<'a>) -> Look<'a> {
+        let now = self.now();
+        let mut buckets = self.lock(ask.limits);
+        let mut held = [Held::Lacking; MOST_LIMITS];
+        for (held, limit) in held.iter_mut().zip(ask.limits) {
+            *held = buckets.get(&limit.key).map_or(Held::Lacking, |entry| entry.lease.look(now, limit.cost));
+        }
+        let held = &held[..ask.limits.len()];
+        let empty = held.iter().filter_map(|held| if let Held::Empty(wait) = held { Some(*wait) } else { None }).max();
+        if let Some(wait) = empty {
+            self.counts.add(How::Known);
+            return Look::Decided(Decision::refused(wait, standings(&buckets, ask, now)));
+        }
+        let lacking = held.contains(&Held::Lacking);
+        if lacking && !self.link.is_up() {
+            return Look::Away;
+        }
+        let mut slices = [None; MOST_LIMITS];
+        for ((slice, held), limit) in slices.iter_mut().zip(held).zip(ask.limits) {
+            if *held == Held::Enough {
+                *slice = Some(buckets.entry(limit.key, Entry::is_in_use(now)).lease.spend(limit.cost));
+            }
+        }
+        if lacking {
+            return Look::Lacking(Reserved { shared: self, ask, slices });
+        }
+        self.counts.add(How::Leased);
+        Look::Decided(Decision::admitted(standings(&buckets, ask, now)))
+    }
+
+    /// Decides without Redis.
+    fn without(&self, ask: &Ask<'_>) -> Decision {
+        self.counts.add(How::Away);
+        match ask.away {
+            Away::Local => self.local.take(ask),
+            Away::Refuse => Decision { outcome: Outcome::Away, standings: <_>::default() },
+        }
+    }
+
+    /// Answers what waits for one bucket, until nothing does.
+    async fn answer(self: Arc<Self>, key: Key, home: Home, cost: u32) {
+        while let Some((waiting, ahead)) = self.next(&key, &home, cost) {
+            let due = waiting.iter().fold(0_u32, |due, one| due.saturating_add(one.cost));
+            let asked_at = self.now();
+            let call = Call::default().take(home.name.to_string(), &home.quota, [cost, due, ahead]);
+            // Those who wait learn of a failure by its having told them nothing.
+            if let Ok([answer]) = self.ask(&call).await.as_deref() {
+                self.hand_out(&key, &home, asked_at, answer, waiting);
+            }
+        }
+    }
+
+    /// Who waits now, and what is to be asked for beyond.
+    fn next(&self, key: &Key, home: &Home, cost: u32) -> Option<(Vec<Waiting>, u32)> {
+        let now = self.now();
+        let mut buckets = self.buckets.lock(std::iter::once(*key));
+        let entry = buckets.entry(*key, Entry::is_in_use(now));
+        entry.queue.retain(|waiting| !waiting.tell.is_closed());
+        if entry.queue.is_empty() {
+            entry.asking = false;
+            return None;
+        }
+        let most = entry.queue.len().min(AT_ONCE);
+        let waiting = entry.queue.drain(..most).collect();
+        let ahead = entry.lease.ask(now, self.lifetime(&home.quota), cost);
+        Some((waiting, ahead))
+    }
+
+    fn hand_out(&self, key: &Key, home: &Home, asked_at: i64, answer: &Answer, waiting: Vec<Waiting>) {
+        let now = self.now();
+        let mut left = answer.taken;
+        let mut buckets = self.buckets.lock(std::iter::once(*key));
+        let entry = buckets.entry(*key, Entry::is_in_use(now));
+        entry.lease.learn(asked_at, now, answer);
+        for waiting in waiting {
+            let enough = left >= waiting.cost;
+            // Who has left takes nothing.
+            if waiting.tell.send(enough).is_ok() && enough {
+                left -= waiting.cost;
+            }
+        }
+        drop(buckets);
+        self.keep(key, home, asked_at, left, answer);
+    }
+
+    /// Holds what came beyond what calls took. Of an exact limit nothing can be spent later: it goes back.
+    fn keep(&self, key: &Key, home: &Home, asked_at: i64, cost: u32, answer: &Answer) {
+        if cost == 0 {
+            return;
+        }
+        let mut buckets = self.buckets.lock(std::iter::once(*key));
+        let entry = buckets.entry(*key, Entry::is_in_use(asked_at));
+        entry.lease.hold(asked_at, self.lifetime(&home.quota), &home.quota, cost, answer);
+        if entry.home.replace(home.clone()).is_none() {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
+        }
+    }
+
+    /// Gives back slices whose time is over, or all.
+    async fn give_back(&self, all: bool) {
+        let now = self.now();
+        let keys = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let (mut still, mut unused) = (Vec::new(), Vec::new());
+        for key in keys {
+            let mut buckets = self.buckets.lock(std::iter::once(key));
+            let Some(entry) = buckets.get_mut(&key) else { continue };
+            let given_up = entry.lease.give_up(now, all);
+            if given_up.is_none() && entry.lease.is_held() {
+                still.push(key);
+            } else if let Some((home, given_up)) = entry.home.take().zip(given_up) {
+                unused.extend(Call::give_back(home.name.to_string(), &home.quota, &given_up));
+            }
+        }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).append(&mut still);
+        // Side by side, so that they travel together.
+        futures_util::future::join_all(unused.iter().map(|call| self.link.run(&RETURN, call))).await;
+    }
+
+    async fn ask(&self, call: &Call) -> Result<Vec<Answer>, Failed> {
+        let asked = Instant::now();
+        let value = self.link.run(&DECIDE, call).await?;
+        metrics::histogram!("limiter_round_trip_seconds").record(asked.elapsed().as_secs_f64());
+        script::answers(value).ok_or_else(|| Failed::Broken("an answer of another script".to_owned()))
+    }
+}
+
+fn standings(buckets: &Locked<'_, Entry>, ask: &Ask<'_>, now: i64) -> [Standing; MOST_LIMITS] {
+    let mut standings = [Standing::default(); MOST_LIMITS];
+    for (standing, limit) in standings.iter_mut().zip(ask.limits) {
+        let known = buckets.get(&limit.key).map(|entry| entry.lease.standing(now));
+        let (left, full_in) = known.unwrap_or((limit.quota.burst(), 0));
+        *standing = Standing::new(left, full_in);
+    }
+    standings
+}
+
+impl Entry {
+    fn is_in_use(now: i64) -> impl Fn(&Self) -> bool {
+        move |entry| entry.asking || !entry.lease.is_idle(now)
+    }
+}
+
+/// Gives back what was not used in its time.
+async fn sweep(shared: Arc<Shared>) {
+    loop {
+        sleep(SWEEP).await;
+        shared.give_back(false).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! A call that has to ask Redis, alone or with others.
+
+use std::sync::Arc;
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Ask, Decision, Entry, Held, Home, How, Limit, MOST_LIMITS, Shared, Waiting,
+    link::Failed,
+    script::{self, Call},
+    standings,
+};
+
+/// What a call has from leases while it asks for the rest. Goes back when the call ends otherwise than admitted, also
+/// when its caller has left.
+pub(super) struct Reserved<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) ask: &'a Ask<'a>,
+    /// By limit: the slice that its cost came from; `None`: it has to be asked for.
+    pub(super) slices: [Option<i64>; MOST_LIMITS],
+}
+
+impl Reserved<'_> {
+    /// Asks for what is lacking.
+    pub(super) async fn decide(mut self) -> Decision {
+        let lacking = (0..self.ask.limits.len()).filter(|at| self.slices[*at].is_none());
+        let mut lacking = lacking.collect::<Vec<_>>();
+        let answered = match (lacking.pop(), lacking.as_slice()) {
+            (Some(only), []) => self.join(only).await,
+            (Some(last), others) => self.together(&[others, &[last]].concat()).await,
+            (None, _) => Ok(true),
+        };
+        let decision = match answered {
+            Ok(admitted) => self.close(admitted),
+            Err(_) => self.shared.without(self.ask),
+        };
+        if decision.is_admitted() && answered.is_ok() {
+            self.slices = [None; MOST_LIMITS];
+        }
+        decision
+    }
+
+    /// Waits with others for the one bucket that is lacking.
+    async fn join(&self, at: usize) -> Result<bool, Failed> {
+        let limit = &self.ask.limits[at];
+        let (tell, told) = oneshot::channel();
+        {
+            let mut buckets = self.shared.lock(std::slice::from_ref(limit));
+            let entry = buckets.entry(limit.key, Entry::is_in_use(self.shared.now()));
+            entry.queue.push(Waiting { cost: limit.cost, tell });
+            if !std::mem::replace(&mut entry.asking, true) {
+                // Apart from the call: others wait for the answer too, when this caller has left.
+                tokio::spawn(Arc::clone(self.shared).answer(limit.key, self.home(limit), limit.cost));
+            }
+        }
+        match timeout(self.shared.budget, told).await {
+            Ok(Ok(admitted)) => Ok(admitted),
+            Ok(Err(_)) | Err(_) => Err(Failed::Late),
+        }
+    }
+
+    /// Asks for several buckets in one round trip.
+    async fn together(&self, lacking: &[usize]) -> Result<bool, Failed> {
+        let asked_at = self.shared.now();
+        let mut call = Call::default();
+        for limit in lacking.iter().map(|at| &self.ask.limits[*at]) {
+            let ahead = {
+                let mut buckets = self.shared.lock(std::slice::from_ref(limit));
+                let entry = buckets.entry(limit.key, Entry::is_in_use(asked_at));
+                entry.lease.ask(asked_at, self.shared.lifetime(&limit.quota), limit.cost)
+            };
+            call = call.take(self.home(limit).name.to_string(), &limit.quota, [limit.cost, limit.cost, ahead]);
+        }
+        let answers = self.shared.ask(&call).await?;
+        let now = self.shared.now();
+        let mut admitted = answers.len() == lacking.len();
+        for (at, answer) in lacking.iter().zip(&answers) {
+            let limit = &self.ask.limits[*at];
+            admitted &= answer.taken >= limit.cost;
+            let mut buckets = self.shared.lock(std::slice::from_ref(limit));
+            buckets.entry(limit.key, Entry::is_in_use(now)).lease.learn(asked_at, now, answer);
+            drop(buckets);
+            let beyond = answer.taken.saturating_sub(limit.cost);
+            self.shared.keep(&limit.key, &self.home(limit), asked_at, beyond, answer);
+        }
+        Ok(admitted)
+    }
+
+    /// What Redis has decided, with what is known of all limits since.
+    fn close(&self, admitted: bool) -> Decision {
+        let now = self.shared.now();
+        self.shared.counts.add(How::Asked);
+        let buckets = self.shared.lock(self.ask.limits);
+        let standings = standings(&buckets, self.ask, now);
+        if admitted {
+            return Decision::admitted(standings);
+        }
+        let waits = self.ask.limits.iter().filter_map(|limit| {
+            let entry = buckets.get(&limit.key)?;
+            if let Held::Empty(wait) = entry.lease.look(now, limit.cost) { Some(wait) } else { None }
+        });
+        Decision::refused(waits.max().unwrap_or(1), standings)
+    }
+
+    fn home(&self, limit: &Limit) -> Home {
+        Home { name: script::name(self.ask.scope, &limit.key).into(), quota: limit.quota }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if self.slices.iter().all(Option::is_none) {
+            return;
+        }
+        let mut buckets = self.shared.lock(self.ask.limits);
+        for (slice, limit) in self.slices.iter().zip(self.ask.limits) {
+            if let Some(slice) = slice {
+                buckets.entry(limit.key, |_| true).lease.put_back(limit.cost, *slice);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The limiter that processes share, on real Redis servers that are killed, frozen, emptied, slowed and made read-only.
+//! Each limiter here is one process's: nothing is shared but the server.
+
+mod cluster;
+mod exact;
+mod failures;
+mod leases;
+mod proxy;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use kit::{
+    Ambient, bus,
+    config::{Secret, Span},
+    limiter::{self, Ask, Away, Config, Decision, Key, Limit, Outcome, Quota, RateLimiter},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{SOON, redis::Redis};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+/// How many callers there are in all.
+const CALLERS: usize = 64;
+
+/// A limiter with a budget that a busy machine keeps: what a short one does is asked apart.
+fn patient(url: &str) -> Arc<dyn RateLimiter> {
+    with(url, &Config { budget: Span(Duration::from_secs(1)), ..Config::default() })
+}
+
+fn with(url: &str, config: &Config) -> Arc<dyn RateLimiter> {
+    open(url, false, config)
+}
+
+fn open(url: &str, cluster: bool, config: &Config) -> Arc<dyn RateLimiter> {
+    let redis = bus::Config { url: Secret::from(url.to_owned()), cluster, ..bus::Config::default() };
+    limiter::open(config, &redis, &Ambient::system()).unwrap()
+}
+
+async fn until_shared(limiter: &dyn RateLimiter, wanted: bool) {
+    let waiting = async {
+        while limiter.is_shared() != wanted {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("never shared = {wanted}"));
+}
+
+fn limit(key: &str, quota: Quota) -> Limit {
+    Limit { key: Key::new(&[key.as_bytes()]), quota, cost: 1 }
+}
+
+async fn decide(limiter: &dyn RateLimiter, limits: &[Limit]) -> Decision {
+    limiter.decide(&Ask { scope: "test", limits, away: Away::Local }).decision().await
+}
+
+fn wait(decision: &Decision) -> Option<Duration> {
+    if let Outcome::Refused { retry_after } = decision.outcome { Some(retry_after) } else { None }
+}
+
+/// What many callers got in some time.
+#[derive(Debug, Clone, Copy)]
+struct Crowd {
+    admitted: u32,
+    refused: u32,
+    took: Duration,
+    longest: Duration,
+}
+
+/// Callers at all `limiters` side by side, each `calls` times.
+async fn crowd(limiters: &[Arc<dyn RateLimiter>], limits: &[Limit], callers: usize, calls: usize) -> Crowd {
+    let started = Instant::now();
+    let (admitted, refused) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let running: Vec<_> = (0..callers)
+        .map(|caller| {
+            let limiter = Arc::clone(&limiters[caller % limiters.len()]);
+            let (limits, admitted, refused) = (limits.to_vec(), Arc::clone(&admitted), Arc::clone(&refused));
+            tokio::spawn(async move {
+                let mut longest = Duration::ZERO;
+                for _ in 0..calls {
+                    let asked = Instant::now();
+                    let decision = decide(&*limiter, &limits).await;
+                    longest = longest.max(asked.elapsed());
+                    let count = if decision.is_admitted() { &admitted } else { &refused };
+                    count.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+                longest
+            })
+        })
+        .collect();
+    let mut longest = Duration::ZERO;
+    for one in running {
+        longest = longest.max(one.await.unwrap());
+    }
+    let of = |count: &AtomicU32| count.load(Ordering::Relaxed);
+    Crowd { admitted: of(&admitted), refused: of(&refused), took: started.elapsed(), longest }
+}

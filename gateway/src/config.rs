@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kit::{config::Span, limiter::Quota};
+use kit::{balance::Addresses, config::Span, limiter::Quota};
 use serde::{Deserialize, Serialize};
 
 /// The section `[gateway]`. A reload takes over everything but `listen`, `tls.listen`, `upstream_connections` and
@@ -61,8 +61,8 @@ pub struct Tls {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Foreign {
-    /// Where it is: `http://host:port` each; calls go to them in turn.
-    pub to: Vec<String>,
+    /// Where it is: `http://host:port`, one or several. A name stands for all addresses that DNS has for it.
+    pub to: Addresses,
     /// Who may call methods that carry no policy of their own: `deny`, `public` or `signed_in`.
     pub access: Open,
     /// Where its descriptors come from: the path of an encoded `google.protobuf.FileDescriptorSet`, or `reflection`.

@@ -12,7 +12,6 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
     identity::{CallerTokens, Identity},
-    limits::Limits,
     policy::{Access, Reach},
 };
 
@@ -57,14 +56,10 @@ impl Foreign {
         prefix: &str,
         config: &config::Foreign,
         upstreams: &Upstreams,
-        limits: &Limits,
         identity: &Arc<Identity>,
     ) -> Result<Self, String> {
         let bad = |key: &str, why: String| format!("gateway.foreign.{prefix:?}{key}: {why}");
         check_prefix(prefix).map_err(|why| bad("", why))?;
-        if config.to.is_empty() {
-            return Err(bad(".to", "names no address such as http://host:port".to_owned()));
-        }
         let audience = config.token_audience.as_str();
         // A token for this upstream must be worth nothing inside the mesh.
         if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
@@ -72,7 +67,7 @@ impl Foreign {
         }
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(&config.to, limits).map_err(|why| bad(".to", why))?,
+            cluster: upstreams.cluster(&config.to).map_err(|why| bad(".to", why))?,
             open: match config.access {
                 Open::Deny => None,
                 Open::Public => Some(Access::Public),

@@ -34,6 +34,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use kit::{
+    balance::Addresses,
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
@@ -69,8 +70,8 @@ pub struct Route {
     pub service: String,
     /// The name that its process answers to: service tokens are made out to it.
     pub peer: String,
-    /// Where it is: `http://host:port`.
-    pub address: String,
+    /// Where it is.
+    pub addresses: Addresses,
 }
 
 /// A gateway.
@@ -111,7 +112,7 @@ impl Gateway {
         readiness: Readiness,
     ) -> Result<Self, String> {
         let health = server::health(&names(&mesh), &readiness);
-        let upstreams = Upstreams::new(config.upstream_connections);
+        let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
         let mut contracts = Contracts::new();
         let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &mut contracts)?;
         let certificate = tls::Certificate::none();
@@ -283,7 +284,7 @@ impl Current {
     ) -> Result<Self, String> {
         let limits = &surroundings.limits;
         let foreign = config.foreign.iter();
-        let foreign = foreign.map(|(prefix, of)| Foreign::new(prefix, of, upstreams, limits, &surroundings.identity));
+        let foreign = foreign.map(|(prefix, of)| Foreign::new(prefix, of, upstreams, &surroundings.identity));
         let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
         let mut known: Contracts = contracts
             .iter()

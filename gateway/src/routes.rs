@@ -132,8 +132,8 @@ impl Routes {
     }
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
-        let Route { service, peer, address } = route;
-        let cluster = sources.upstreams.cluster(std::slice::from_ref(address), sources.limits);
+        let Route { service, peer, addresses } = route;
+        let cluster = sources.upstreams.cluster(addresses);
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");

@@ -11,39 +11,64 @@ use std::{
 };
 
 use h2::Reason;
-use kit::{error::chain, limits::Limits};
+use kit::{
+    balance::{self, Balancer, Location},
+    error::chain,
+    limits::Limits,
+    server::Surroundings,
+};
 
 pub(crate) use call::Reply;
-pub(crate) use cluster::Cluster;
-use server::{Place, Server};
+pub(crate) use cluster::{Cluster, Place};
+use server::Server;
 
-/// All upstreams by address: a reload keeps the connections of those that stay.
+/// All upstreams: a reload keeps the clusters and the connections of those that stay.
 pub(crate) struct Upstreams {
-    most_connections: usize,
-    known: Mutex<HashMap<String, Weak<Server>>>,
+    servers: Arc<Servers>,
+    balance: balance::Config,
+    /// By addresses.
+    clusters: Mutex<HashMap<Vec<String>, Weak<Cluster>>>,
 }
 
 impl Upstreams {
-    /// Each upstream has at most so many connections.
-    pub(crate) fn new(most_connections: usize) -> Self {
-        Self { most_connections, known: Mutex::default() }
+    /// Each server has at most so many connections.
+    pub(crate) fn new(most_connections: usize, surroundings: &Surroundings) -> Self {
+        let servers = Servers { most_connections, limits: surroundings.limits.clone(), known: Mutex::default() };
+        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), clusters: Mutex::default() }
     }
 
     /// The servers at `addresses` (`http://host:port`), any of which can answer a call.
-    pub(crate) fn cluster(&self, addresses: &[String], limits: &Limits) -> Result<Arc<Cluster>, String> {
-        let members = addresses.iter().map(|address| self.get(address, limits)).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Cluster::new(members)))
-    }
-
-    fn get(&self, address: &str, limits: &Limits) -> Result<Arc<Server>, String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(upstream) = known.get(address).and_then(Weak::upgrade) {
-            return Ok(upstream);
+    pub(crate) fn cluster(&self, addresses: &[String]) -> Result<Arc<Cluster>, String> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cluster) = clusters.get(addresses).and_then(Weak::upgrade) {
+            return Ok(cluster);
         }
-        let upstream = Arc::new(Server::new(address, self.most_connections, limits)?);
-        known.retain(|_, upstream| upstream.strong_count() > 0);
-        known.insert(address.to_owned(), Arc::downgrade(&upstream));
-        Ok(upstream)
+        let servers = Arc::clone(&self.servers);
+        let balancer = Balancer::new(addresses, &self.balance, move |location| servers.at(location))?;
+        let cluster = Arc::new(Cluster::new(balancer));
+        clusters.retain(|_, cluster| cluster.strong_count() > 0);
+        clusters.insert(addresses.to_vec(), Arc::downgrade(&cluster));
+        Ok(cluster)
+    }
+}
+
+/// All servers: clusters that meet share connections.
+struct Servers {
+    most_connections: usize,
+    limits: Limits,
+    known: Mutex<HashMap<Location, Weak<Server>>>,
+}
+
+impl Servers {
+    fn at(&self, location: &Location) -> Arc<Server> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = known.get(location).and_then(Weak::upgrade) {
+            return server;
+        }
+        let server = Arc::new(Server::new(location.clone(), self.most_connections, &self.limits));
+        known.retain(|_, server| server.strong_count() > 0);
+        known.insert(location.clone(), Arc::downgrade(&server));
+        server
     }
 }
 

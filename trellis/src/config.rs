@@ -6,7 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kit::{bus, config, limiter, limits::Limits, shutdown, telemetry, trace};
+use kit::{
+    balance::{self, Addresses},
+    bus, config, limiter,
+    limits::Limits,
+    shutdown, telemetry, trace,
+};
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
@@ -32,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) identity: Identity,
     /// Where the other services are, when this process runs one.
     pub(crate) peers: Peers,
+    /// How what has several endpoints is called.
+    pub(crate) balance: balance::Config,
     /// What replicas share.
     pub(crate) redis: bus::Config,
     /// How limits are counted together.
@@ -72,21 +79,21 @@ pub(crate) struct Identity {
     pub(crate) trusted: BTreeMap<String, String>,
 }
 
-/// The section `[peers]`: `http://host:port` each.
+/// The section `[peers]`: `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
     /// The users service.
-    pub(crate) users: String,
+    pub(crate) users: Addresses,
     /// The auth service.
-    pub(crate) auth: String,
+    pub(crate) auth: Addresses,
     /// The messaging service.
-    pub(crate) messaging: String,
+    pub(crate) messaging: Addresses,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        let local = |port: u16| format!("http://127.0.0.1:{port}");
+        let local = |port: u16| Addresses::from(format!("http://127.0.0.1:{port}"));
         Self { users: local(7001), auth: local(7002), messaging: local(7003) }
     }
 }

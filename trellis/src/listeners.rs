@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use kit::balance::Addresses;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -51,10 +52,10 @@ impl Listeners {
 
     /// Where a service is reached from here: in this process if it runs here, else where the configuration
     /// says.
-    pub(crate) fn address(&self, service: Service, peers: &Peers) -> String {
+    pub(crate) fn addresses(&self, service: Service, peers: &Peers) -> Addresses {
         let here = self.services.iter().find(|(running, _)| *running == service);
         match here.and_then(|(_, listener)| listener.local_addr().ok()) {
-            Some(address) => format!("http://{}", reachable(address)),
+            Some(address) => format!("http://{}", reachable(address)).into(),
             None => match service {
                 Service::Users => peers.users.clone(),
                 Service::Auth => peers.auth.clone(),

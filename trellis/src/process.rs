@@ -6,9 +6,11 @@ use auth::Auth;
 use gateway::{Gateway, Route};
 use kit::{
     Ambient,
+    balance::{self, Addresses},
     bus::{self, Bus},
     client::Peer,
     health::{Needs, peer_is_serving},
+    identity::Identity,
     keys::KeySet,
     limiter::{self, RateLimiter},
     policy::Table,
@@ -70,8 +72,8 @@ struct Process<'a> {
     keys: Arc<KeySet>,
     bus: Arc<dyn Bus>,
     limiter: Arc<dyn RateLimiter>,
-    /// Service → address.
-    addresses: [(Service, String); 3],
+    /// Service → where it is.
+    addresses: [(Service, Addresses); 3],
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
 }
@@ -83,9 +85,9 @@ impl<'a> Process<'a> {
             [part] => Identities::configured(*part, &config.identity, ambient.clone())?,
             _ => Identities::generated(ambient.clone()),
         };
-        let addresses = Service::ALL.map(|service| (service, listeners.address(service, &config.peers)));
+        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
-        let auth = peer(&addresses, Service::Auth, &identities, me)?;
+        let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?)?;
         let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
@@ -110,6 +112,7 @@ impl<'a> Process<'a> {
     fn surroundings(&self, part: Part) -> Result<Surroundings, String> {
         Ok(Surroundings {
             limits: self.config.limits.clone(),
+            balance: self.config.balance.clone(),
             identity: self.identities.of(part)?,
             keys: Arc::clone(&self.keys),
             policies: Arc::clone(&self.policies),
@@ -118,7 +121,7 @@ impl<'a> Process<'a> {
     }
 
     fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
-        peer(&self.addresses, callee, &self.identities, caller)
+        peer(&self.addresses, &self.config.balance, callee, self.identities.of(caller)?)
     }
 
     async fn start_service(
@@ -178,10 +181,10 @@ impl<'a> Process<'a> {
         let surroundings = self.surroundings(Part::Gateway)?;
         let mut needs = Needs::new();
         let mut routes = Vec::new();
-        for (service, address) in self.addresses.clone() {
+        for (service, addresses) in self.addresses.clone() {
             let peer = self.peer(service, Part::Gateway)?;
             needs = needs.and(service.name(), move || peer_is_serving(peer.clone()));
-            routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), address });
+            routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
         }
         let readiness = self.watch("gateway", &surroundings, needs);
         let limiter = Arc::clone(&self.limiter);
@@ -254,13 +257,13 @@ impl<'a> Process<'a> {
 }
 
 fn peer(
-    addresses: &[(Service, String); 3],
+    addresses: &[(Service, Addresses); 3],
+    config: &balance::Config,
     callee: Service,
-    identities: &Identities,
-    caller: Part,
+    identity: Arc<Identity>,
 ) -> Result<Peer, String> {
-    let address = addresses.iter().find(|(service, _)| *service == callee).map_or("", |(_, address)| address);
-    Peer::new(callee.name(), address, identities.of(caller)?)
+    let addresses = addresses.iter().find(|(service, _)| *service == callee).map_or(&[][..], |(_, found)| found);
+    Peer::new(callee.name(), addresses, config, identity)
 }
 
 /// The name of a service in the contract.

@@ -65,8 +65,8 @@ async fn read(foreign: &Foreign) -> Option<Result<Contract, String>> {
 /// Any member can tell what all of them answer.
 async fn ask(foreign: &Foreign) -> Result<Contract, String> {
     let mut failure = "no address".to_owned();
-    for address in foreign.cluster.addresses() {
-        match reflection::fetch(&address, |service| foreign.answers(service)).await {
+    for address in foreign.cluster.locations() {
+        match reflection::fetch(&address.to_string(), |service| foreign.answers(service)).await {
             Ok(encoded) => return Contract::read(&encoded, foreign),
             Err(error) => failure = format!("{address}: {error}"),
         }

@@ -45,6 +45,7 @@ pub(super) async fn send(
     });
     match answered.await {
         Ok(response) => {
+            place.answered();
             Ok(response.map(|body| Reply { body, data_ended: false, upload: upload.go_on(), _place: place }))
         }
         Err(error) => Err(Box::new(Unanswered { failure: Failure::sent(error), body: upload.body, place })),

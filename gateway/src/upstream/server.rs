@@ -17,8 +17,8 @@ use h2::{
     Ping, PingPong,
     client::{self, SendRequest},
 };
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use kit::{error::chain, limits::Limits};
+use http::uri::{PathAndQuery, Scheme, Uri};
+use kit::{balance::Location, error::chain, limits::Limits};
 use tokio::{
     net::TcpStream,
     task::{AbortHandle, JoinHandle},
@@ -43,12 +43,10 @@ const FIRST_CALLS: usize = 100;
 
 /// How long a connection beside others may be without a call.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long after a failed attempt to connect other addresses come first.
-const REST: Duration = Duration::from_secs(1);
 
 /// A server behind the gateway.
 pub(crate) struct Server {
-    authority: Authority,
+    location: Location,
     most_connections: usize,
     limits: Limits,
     connections: Mutex<Vec<Arc<Connection>>>,
@@ -99,35 +97,21 @@ impl Drop for Place {
 }
 
 impl Server {
-    /// The server at `address` (`http://host:port`). Connects when it is first used.
-    pub(super) fn new(address: &str, most_connections: usize, limits: &Limits) -> Result<Self, String> {
-        let bad = || format!("{address:?} is no address such as http://host:port");
-        let uri: Uri = address.parse().map_err(|_| bad())?;
-        let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
-        let authority = uri.authority().filter(|_| plain).ok_or_else(bad)?.clone();
-        Ok(Self {
-            authority,
+    /// The server at `location`. Connects when it is first used.
+    pub(super) fn new(location: Location, most_connections: usize, limits: &Limits) -> Self {
+        Self {
+            location,
             most_connections: most_connections.max(1),
             limits: limits.clone(),
             connections: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             failed: Mutex::default(),
-        })
-    }
-
-    /// Where it is.
-    pub(super) fn authority(&self) -> &Authority {
-        &self.authority
+        }
     }
 
     /// The URI that a request to this server carries.
     pub(super) fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
-        Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path).build()
-    }
-
-    /// The last attempt to connect failed just now.
-    pub(super) fn is_resting(&self) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < REST)
+        Uri::builder().scheme(Scheme::HTTP).authority(self.location.authority.clone()).path_and_query(path).build()
     }
 
     pub(super) async fn place(&self) -> Result<Place, Failure> {
@@ -185,10 +169,8 @@ impl Server {
     }
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {
-        let host = self.authority.host().trim_matches(['[', ']']);
-        let port = self.authority.port_u16().unwrap_or(80);
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await.map_err(late)??;
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.location.at)).await.map_err(late)??;
         stream.set_nodelay(true)?;
         let streams = self.limits.streams_per_connection;
         let handshake = client::Builder::new()

@@ -1,6 +1,8 @@
 //! The client stack: how one service calls another.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -9,15 +11,18 @@ use std::{
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use tokio::time::Instant;
 use tonic::{
+    Status,
     body::Body,
     transport::{Channel, Endpoint},
 };
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use crate::{
+    balance::{self, Balancer, Location},
     context::Context,
-    error::chain,
+    error::{self, chain},
     identity::{Identity, SERVICE_TOKEN},
+    retry::{REPLAY_BYTES, Replay, never_left},
     trace,
 };
 
@@ -25,41 +30,83 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle connection is asked for a sign of life, so that a vanished peer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How many endpoints a call may find gone before it gives up.
+const TRIES: usize = 3;
 
-/// A service of the mesh, as a caller sees it: a channel that connects when it is first used and again
-/// whenever the connection was lost.
+/// A service of the mesh, as a caller sees it: one or several endpoints, each with a channel that connects when it is
+/// first used and again whenever the connection was lost.
 #[derive(Clone)]
 pub struct Peer {
-    channel: Channel,
+    endpoints: Arc<Balancer<Channel>>,
     name: Arc<str>,
     identity: Arc<Identity>,
 }
 
 impl Peer {
-    /// The service `name` at `address` (`http://host:port`).
-    pub fn new(name: &str, address: &str, identity: Arc<Identity>) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(address.to_owned())
-            .map_err(|e| format!("peers.{name}: {address:?} is no address such as http://host:port: {}", chain(&e)))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_while_idle(true);
-        Ok(Self { channel: endpoint.connect_lazy(), name: name.into(), identity })
+    /// The service `name` at `addresses` (`http://host:port` each). Must be called within a runtime.
+    pub fn new(
+        name: &str,
+        addresses: &[String],
+        config: &balance::Config,
+        identity: Arc<Identity>,
+    ) -> Result<Self, String> {
+        let endpoints = Balancer::new(addresses, config, channel).map_err(|why| format!("peers.{name}: {why}"))?;
+        Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity })
     }
 
-    /// The bare channel, for calls without identity (health).
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
+    /// Sends the request to an endpoint; to another when the request never left.
+    async fn send(endpoints: Arc<Balancer<Channel>>, request: Request<Body>) -> Result<http::Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let mut body = Replay::new(body, REPLAY_BYTES);
+        let again = body.again();
+        let mut tried = Vec::new();
+        loop {
+            let Some(endpoint) = endpoints.pick(&tried).await else { return Err(error::unavailable("the service")) };
+            let request = Request::from_parts(parts.clone(), Body::new(body));
+            let failure = match endpoint.clone().oneshot(request).await {
+                Ok(response) => {
+                    endpoint.answered();
+                    return Ok(response);
+                }
+                Err(failure) => failure,
+            };
+            if !never_left(&failure) {
+                endpoint.failed();
+                return Err(unavailable(&failure));
+            }
+            endpoint.unreachable();
+            tried.push(endpoint.location().clone());
+            body = match again.body() {
+                Some(body) if tried.len() < TRIES => body,
+                _ => return Err(unavailable(&failure)),
+            };
+        }
     }
+}
+
+fn channel(location: &Location) -> Channel {
+    // The place is a number; what requests are addressed to is the name.
+    let endpoint = Endpoint::from(location.uri()).origin(location.origin());
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .connect_lazy()
+}
+
+fn unavailable(failure: &tonic::transport::Error) -> Status {
+    tracing::debug!(error = %chain(failure), "a call of a service failed");
+    error::unavailable("the service")
 }
 
 impl Service<Request<Body>> for Peer {
     type Response = http::Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = <Channel as Service<Request<Body>>>::Future;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
-        self.channel.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
     }
 
     /// Adds what the callee verifies: our own token always; the user's token, what is left of the deadline and
@@ -77,7 +124,7 @@ impl Service<Request<Body>> for Peer {
         if let Some(trace) = context.trace {
             headers.insert(trace::HEADER, trace.header());
         }
-        self.channel.call(request)
+        Box::pin(Self::send(Arc::clone(&self.endpoints), request))
     }
 }
 

@@ -160,7 +160,7 @@ async fn watch_needs(
 /// Whether a service of the mesh says that it is serving.
 pub async fn peer_is_serving(peer: Peer) -> bool {
     let request = HealthCheckRequest { service: String::new() };
-    let answer = HealthClient::new(peer.channel()).check(request).await;
+    let answer = HealthClient::new(peer).check(request).await;
     answer.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod balance;
 pub mod bus;
 pub mod client;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod limiter;
 pub mod limits;
 pub mod policy;
 pub mod record;
+pub mod retry;
 pub mod server;
 pub mod shutdown;
 pub mod store;

@@ -21,7 +21,7 @@ use stack::Gate;
 pub use stack::parse_timeout;
 
 use crate::{
-    descriptors,
+    balance, descriptors,
     health::{Needs, Readiness},
     identity::Identity,
     keys::KeySet,
@@ -39,6 +39,8 @@ pub struct Surroundings {
     pub identity: Arc<Identity>,
     /// The keys of access tokens.
     pub keys: Arc<KeySet>,
+    /// How what has several endpoints is called.
+    pub balance: balance::Config,
     /// The contract's policies.
     pub policies: Arc<Table>,
     /// The contract, for reflection: an encoded descriptor set.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
 
 mod access;
+mod balance;
 mod cli;
 mod collector;
 mod deletion;

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use auth::{Auth, AuthStore, Keys};
 use kit::{
-    Ambient, Timestamp,
+    Ambient, Timestamp, balance,
     bus::Local,
     client::Peer,
     config::Span,
@@ -99,6 +99,7 @@ impl Mesh {
         tokio::spawn(keys.follow(&*bus, Shutdown::new()));
         let surroundings = Surroundings {
             limits: Limits::default(),
+            balance: balance::Config::default(),
             identity: Arc::clone(&identities[AUTH]),
             keys: Arc::clone(&keys),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
@@ -132,8 +133,14 @@ impl Mesh {
     /// Starts auth, on its port, with a store of its own.
     pub(crate) async fn start_auth(&mut self) {
         wait_until_free(self.ports[AUTH]).await;
-        let peer =
-            |name, port| Peer::new(name, &format!("http://127.0.0.1:{port}"), Arc::clone(&self.identities[AUTH]));
+        let peer = |name, port| {
+            Peer::new(
+                name,
+                &[format!("http://127.0.0.1:{port}")],
+                &balance::Config::default(),
+                Arc::clone(&self.identities[AUTH]),
+            )
+        };
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
         let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..self.config.clone() };
         let (location, port, surroundings) = (self.location.clone(), self.ports[AUTH], self.surroundings.clone());
@@ -171,7 +178,13 @@ impl Mesh {
         let users = Users {
             config: users::Config::default(),
             store: self.users_store().await,
-            messaging: Peer::new("messaging", &messaging, Arc::clone(&self.identities[USERS])).unwrap(),
+            messaging: Peer::new(
+                "messaging",
+                &[messaging],
+                &balance::Config::default(),
+                Arc::clone(&self.identities[USERS]),
+            )
+            .unwrap(),
             ambient: self.ambient.clone(),
         };
         let surroundings = Surroundings { identity: Arc::clone(&self.identities[USERS]), ..self.surroundings.clone() };

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kit::{
-    Ambient,
+    Ambient, balance,
     config::Span,
     identity::{Identity, Key, SERVICE_TOKEN},
     jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER},
@@ -55,6 +55,7 @@ impl Mesh {
     pub(crate) fn surroundings(&self, name: &str, limits: Limits) -> Surroundings {
         Surroundings {
             limits,
+            balance: balance::Config::default(),
             identity: self.identity_on(name, self.ambient.clone()),
             keys: Arc::new(KeySet::new(Auth(Arc::clone(&self.access)), self.ambient.clone())),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).expect("our own contracts")),

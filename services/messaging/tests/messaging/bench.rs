@@ -10,7 +10,7 @@ use std::{
 };
 
 use kit::{
-    bus,
+    balance, bus,
     client::Peer,
     limits::Limits,
     server::{self, Surroundings},
@@ -75,7 +75,8 @@ impl Bench {
             config,
             store: Arc::new(Counting { store, entries_read: Arc::clone(&entries_read) }),
             bus: Arc::new(bus::Local::default()),
-            users: Peer::new("users", &users.url(), Arc::clone(&surroundings.identity)).unwrap(),
+            users: Peer::new("users", &[users.url()], &balance::Config::default(), Arc::clone(&surroundings.identity))
+                .unwrap(),
             ambient: mesh.ambient.clone(),
         };
         let messaging = serve_messaging(surroundings, messaging).await;
@@ -250,7 +251,13 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
         config: users::Config::default(),
         store: Arc::clone(store),
         // Asked for the directory only, which no test here reads.
-        messaging: Peer::new("messaging", "http://127.0.0.1:1", Arc::clone(&surroundings.identity)).unwrap(),
+        messaging: Peer::new(
+            "messaging",
+            &["http://127.0.0.1:1".to_owned()],
+            &balance::Config::default(),
+            Arc::clone(&surroundings.identity),
+        )
+        .unwrap(),
         ambient: mesh.ambient.clone(),
     };
     Running::on(address, |listener, shutdown| {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kit::{Ambient, client::Peer, config::Span, health::Needs, limits::Limits, server};
+use kit::{Ambient, balance, client::Peer, config::Span, health::Needs, limits::Limits, server};
 use proto::{
     messaging::v1::{ListContactsRequest, ListContactsResponse, messaging_service_server},
     users::v1::{CreateUserRequest, DeleteUserRequest, User, users_service_client::UsersServiceClient},
@@ -45,7 +45,13 @@ impl Bench {
                 ..Config::default()
             },
             store: users::store::open(&database.location, 4).await.unwrap(),
-            messaging: Peer::new("messaging", &messaging.url(), Arc::clone(&surroundings.identity)).unwrap(),
+            messaging: Peer::new(
+                "messaging",
+                &[messaging.url()],
+                &balance::Config::default(),
+                Arc::clone(&surroundings.identity),
+            )
+            .unwrap(),
             ambient: mesh.ambient.clone(),
         };
         let mut ready = None;

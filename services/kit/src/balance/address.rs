@@ -1,0 +1,155 @@
+//! Where upstreams are: what the configuration says, and the places that it leads to.
+
+use std::{fmt, net::SocketAddr, ops::Deref};
+
+use http::uri::{Authority, Scheme, Uri};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// The port of `http://host`.
+const HTTP: u16 = 80;
+
+/// Addresses as the configuration has them: a list, or one text with commas. Each is `http://host:port`; a name stands
+/// for every address that DNS has for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Addresses(Vec<String>);
+
+impl<T: Into<String>> From<T> for Addresses {
+    fn from(text: T) -> Self {
+        let text: String = text.into();
+        Self(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+impl Deref for Addresses {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address such as http://host:port, or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+                Ok(text.into())
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Addresses, A::Error> {
+                let mut list = Vec::new();
+                while let Some(address) = seq.next_element()? {
+                    list.push(address);
+                }
+                Ok(Addresses(list))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// One address, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) authority: Authority,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Address {
+    /// Reads `http://host:port`. The error is a sentence without its key.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no address such as http://host:port");
+        let uri: Uri = text.parse().map_err(|_| bad())?;
+        let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
+        let authority = uri.authority().filter(|a| plain && !a.as_str().contains('@')).ok_or_else(bad)?.clone();
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        Ok(Self { port: authority.port_u16().unwrap_or(HTTP), host, authority })
+    }
+
+    /// The place itself, when the address is a number and no name.
+    pub(super) fn literal(&self) -> Option<Location> {
+        let ip = self.host.parse().ok()?;
+        Some(Location { authority: self.authority.clone(), at: SocketAddr::new(ip, self.port) })
+    }
+}
+
+/// One place that an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// What requests name it: the address as it was configured.
+    pub authority: Authority,
+    /// Where it listens.
+    pub at: SocketAddr,
+}
+
+impl Location {
+    /// Where to connect to.
+    pub fn uri(&self) -> Uri {
+        uri(self.at.to_string())
+    }
+
+    /// The scheme and authority of requests.
+    pub fn origin(&self) -> Uri {
+        uri(self.authority.clone())
+    }
+}
+
+fn uri<A>(authority: A) -> Uri
+where
+    Authority: TryFrom<A, Error: Into<http::Error>>,
+{
+    // Both kinds of authority have been parsed before.
+    Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query("/").build().unwrap_or_default()
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", Scheme::HTTP, self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_and_a_list_are_the_same() {
+        #[derive(Deserialize)]
+        struct Sample {
+            to: Addresses,
+        }
+        let read = |text: &str| toml::from_str::<Sample>(text).map(|s| s.to.to_vec());
+        for same in ["to = 'http://a:1, http://b:2'", "to = ['http://a:1', 'http://b:2']"] {
+            assert_eq!(read(same).unwrap(), ["http://a:1", "http://b:2"], "{same}");
+        }
+        assert_eq!(read("to = 'http://a:1'").unwrap(), ["http://a:1"]);
+        assert!(read("to = 1").unwrap_err().to_string().contains("an address such as http://host:port"));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_in_the_clear() {
+        let read = |text| Address::read(text).map(|a| (a.host, a.port));
+        assert_eq!(read("http://users:7001"), Ok(("users".to_owned(), 7001)));
+        assert_eq!(read("http://[::1]:7001/"), Ok(("::1".to_owned(), 7001)));
+        assert_eq!(read("http://users"), Ok(("users".to_owned(), 80)));
+        for bad in ["users:7001", "https://users:7001", "http://users:7001/x", "http://", "", "http://a:b@c:1"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How busy an endpoint is, as its caller sees it: peak EWMA, after Finagle. Pure: the time is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How fast old samples lose their weight: after this time e⁻¹ of it is left.
+const DECAY: Duration = Duration::from_secs(10);
+/// What is assumed of an endpoint that has not answered yet, in seconds: slower than those that are well, so that it
+/// is tried beside them and not flooded.
+const UNKNOWN: f64 = 0.01;
+
+/// A moving average of times to answer that follows a rise at once and a fall slowly.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeakEwma {
+    seconds: f64,
+    at: Instant,
+}
+
+impl PeakEwma {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { seconds: UNKNOWN, at: now }
+    }
+
+    /// Takes an answer's time into account.
+    pub(super) fn observe(&mut self, took: Duration, now: Instant) {
+        let (took, weight) = (took.as_secs_f64(), self.weight(now));
+        let average = self.seconds * weight + took * (1.0 - weight);
+        self.seconds = average.max(took);
+        self.at = self.at.max(now);
+    }
+
+    /// What the next answer may take. Without answers it falls, so that an endpoint that was slow is tried again.
+    pub(super) fn seconds(&self, now: Instant) -> f64 {
+        self.seconds * self.weight(now)
+    }
+
+    /// What is left of the last value.
+    fn weight(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.at);
+        (-elapsed.as_secs_f64() / DECAY.as_secs_f64()).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rise_counts_at_once_and_a_fall_slowly() {
+        let start = Instant::now();
+        let mut load = PeakEwma::new(start);
+        load.observe(Duration::from_secs(1), start);
+        assert!((load.seconds(start) - 1.0).abs() < 1e-9);
+        let mut now = start;
+        for _ in 0..10 {
+            now += Duration::from_secs(1);
+            let before = load.seconds(now);
+            load.observe(Duration::from_millis(1), now);
+            assert!(load.seconds(now) > 0.001 && load.seconds(now) >= before);
+        }
+        assert!(load.seconds(now) < 0.4, "e⁻¹ after ten seconds: {}", load.seconds(now));
+        assert!(load.seconds(now + DECAY * 10) < 0.001, "silence is forgiven");
+    }
+}

@@ -1,0 +1,101 @@
+//! Several endpoints of one service: for the gateway, and for the services among one another.
+
+use std::{path::Path, time::Duration};
+
+use proto::{messaging::v1::CreateConversationRequest, users::v1::GetUserRequest};
+
+use super::{
+    harness::{Mesh, Person, Ports, free_port, fresh_database, new_id},
+    split::{PARTS, make_keys, prepared},
+    web,
+};
+
+/// A mesh of processes with two of users; whoever calls users knows both addresses.
+struct Fleet {
+    users: [Mesh; 2],
+    others: Vec<Mesh>,
+}
+
+impl Fleet {
+    async fn start(keys: &Path) -> Self {
+        let (database, ports) = (fresh_database().await, Ports::free());
+        let second = Ports { users: free_port(), ..ports };
+        let both = format!("http://127.0.0.1:{}, http://127.0.0.1:{}", ports.users, second.users);
+        let start = |part: &str, ports| {
+            let mut process = prepared(part, ports, keys, &database);
+            process.set("PEERS__USERS", &both);
+            process.launch();
+            process
+        };
+        let users = [start("users", ports), start("users", second)];
+        let mut others: Vec<Mesh> = PARTS[1..].iter().map(|part| start(part, ports)).collect();
+        let gateway = others.last_mut().unwrap();
+        gateway.ready(ports.gateway).await;
+        Self { users, others }
+    }
+
+    fn gateway(&self) -> &Mesh {
+        self.others.last().unwrap()
+    }
+}
+
+/// How many calls of a method a process has answered.
+async fn answered(process: &Mesh, method: &str) -> u64 {
+    let answer = web::get(process.ports.admin, "/metrics").await.unwrap();
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let wanted = format!("rpc_server_call_duration_seconds_count{{rpc_method=\"{method}\"");
+    text.lines()
+        .filter(|line| line.starts_with(&wanted))
+        .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+async fn read(person: &Person) {
+    let request = person.request(GetUserRequest { user_id: person.id().to_owned() });
+    person.users().get_user(request).await.unwrap();
+}
+
+async fn open_conversation(by: &Person, with: &Person) {
+    let member_ids = vec![with.id().to_owned()];
+    let new = CreateConversationRequest { request_id: new_id(), member_ids, title: String::new() };
+    by.messaging().create_conversation(by.request(new)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
+    let keys = make_keys();
+    let mut fleet = Fleet::start(keys.path()).await;
+    let (ada, bob) = (fleet.gateway().sign_up("ada").await, fleet.gateway().sign_up("bob").await);
+    for _ in 0..25 {
+        read(&ada).await;
+        open_conversation(&ada, &bob).await;
+    }
+    let (reads, checks) = ("/trellis.users.v1.UsersService/GetUser", "/trellis.users.v1.UsersService/BatchGetUsers");
+    for process in &fleet.users {
+        assert!(answered(process, reads).await > 0, "the gateway calls both");
+        assert!(answered(process, checks).await > 0, "messaging calls both");
+    }
+
+    fleet.users[0].kill();
+    for _ in 0..25 {
+        read(&ada).await;
+        open_conversation(&ada, &bob).await;
+    }
+
+    // Back again, it is found again.
+    fleet.users[0].launch();
+    let port = fleet.users[0].ports.users;
+    let came_back = async {
+        while answered(&fleet.users[0], reads).await == 0 {
+            read(&ada).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        came_back.await;
+    });
+    waited.await.expect("an endpoint that has come back gets calls");
+}

@@ -61,7 +61,8 @@ pub struct Tls {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Foreign {
-    /// Where it is: `http://host:port`, one or several. A name stands for all addresses that DNS has for it.
+    /// Where it is: `http://host:port` or, over TLS, `https://host:port`; one or several. A name stands for all
+    /// addresses that DNS has for it.
     pub to: Addresses,
     /// Who may call methods that carry no policy of their own: `deny`, `public` or `signed_in`.
     pub access: Open,
@@ -71,6 +72,12 @@ pub struct Foreign {
     /// Signed-in callers are introduced by a token of 60 seconds with this `aud`, signed by the gateway. Empty: the
     /// upstream is told nothing of the caller.
     pub token_audience: String,
+    /// Over TLS: the authorities that may vouch for it, a PEM file. Empty: the system's.
+    pub ca: String,
+    /// Over TLS: the certificate that the gateway shows when it is asked who calls, a PEM file. Empty: none.
+    pub certificate: String,
+    /// The private key of `certificate`, a PEM file.
+    pub key: String,
 }
 
 /// Who may call a method without a policy.

@@ -11,6 +11,7 @@ mod watch;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
+    balance,
     identity::{CallerTokens, Identity},
     policy::{Access, Reach},
 };
@@ -21,6 +22,7 @@ pub(crate) use watch::watch;
 
 use crate::{
     config::{self, Open},
+    tls::{Trust, Unfit},
     upstream::{Cluster, Upstreams},
 };
 
@@ -32,6 +34,8 @@ pub(crate) struct Foreign {
     /// The prefix of service names that it answers.
     pub(crate) prefix: Arc<str>,
     pub(crate) cluster: Arc<Cluster>,
+    /// Whom to believe that it is the one; `None`: it is called in the clear.
+    pub(crate) trust: Option<Trust>,
     /// Who may call what its descriptors say nothing of; `None`: nobody.
     pub(crate) open: Option<Access>,
     pub(crate) source: Source,
@@ -65,9 +69,11 @@ impl Foreign {
         if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
             return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
         }
+        let trust = Self::read_trust(prefix, config)?;
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(&config.to).map_err(|why| bad(".to", why))?,
+            cluster: upstreams.cluster(&config.to, trust.as_ref()).map_err(|why| bad(".to", why))?,
+            trust,
             open: match config.access {
                 Open::Deny => None,
                 Open::Public => Some(Access::Public),
@@ -80,6 +86,16 @@ impl Foreign {
             },
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
+    }
+
+    /// Reads the files about TLS that its configuration names.
+    pub(crate) fn read_trust(prefix: &str, config: &config::Foreign) -> Result<Option<Trust>, String> {
+        let names_files = [&config.ca, &config.certificate, &config.key].iter().any(|path| !path.is_empty());
+        if !names_files && balance::in_the_clear(&config.to).is_ok() {
+            return Ok(None);
+        }
+        let unfit = |Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}");
+        Trust::read(config).map(Some).map_err(unfit)
     }
 
     /// Whether a service is this upstream's to answer.

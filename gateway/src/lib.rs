@@ -175,12 +175,25 @@ impl Gateway {
         Ok(())
     }
 
-    /// Takes over a renewed certificate, when there is one; a bad one changes nothing.
-    fn look_at_certificate(&self) -> Result<(), String> {
-        let certified = tls::read(&self.current().config.tls)?;
+    /// Takes over renewed certificates, when there are any; bad ones change nothing.
+    fn look_at_certificates(&self) -> Result<(), String> {
+        let current = self.current();
+        let certified = tls::read(&current.config.tls)?;
         if !self.certificate.is(certified.as_ref()) {
             self.certificate.replace(certified);
             tracing::info!("the certificate was renewed");
+        }
+        let mut renewed = false;
+        for foreign in &current.foreign {
+            let Some(config) = current.config.foreign.get(&*foreign.prefix) else { continue };
+            renewed |= foreign.trust != Foreign::read_trust(&foreign.prefix, config)?;
+        }
+        if renewed {
+            let mut contracts = self.lock_contracts();
+            // What is in force now: a reload may have come between.
+            let config = self.current().config.clone();
+            self.rebuild(&config, &mut contracts)?;
+            tracing::info!("certificates towards upstreams were renewed");
         }
         Ok(())
     }

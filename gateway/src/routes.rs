@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
+    balance,
     identity::CallerTokens,
     limiter::Quota,
     limits::Limits,
@@ -133,7 +134,7 @@ impl Routes {
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
-        let cluster = sources.upstreams.cluster(addresses);
+        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(addresses, None));
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");

@@ -1,9 +1,11 @@
 //! TLS: rustls with ring, TLS 1.2 and 1.3, ALPN for both versions of HTTP. A renewed certificate is taken over for
 //! handshakes that begin from then on.
 
+mod trust;
+
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -19,6 +21,7 @@ use tokio_rustls::{
 };
 
 use crate::config;
+pub(crate) use trust::Trust;
 
 /// What the listeners with TLS show: the certificate of now.
 pub(crate) struct Certificate {
@@ -71,20 +74,36 @@ pub(crate) fn read(config: &config::Tls) -> Result<Option<Arc<CertifiedKey>>, St
     if config.listen.is_empty() {
         return Ok(None);
     }
-    let file = |key: &str, path: &str| {
-        if path.is_empty() { Err(format!("gateway.tls.{key}: names no PEM file")) } else { Ok(PathBuf::from(path)) }
-    };
-    let (certificate, key) = (file("certificate", &config.certificate)?, file("key", &config.key)?);
-    let bad =
-        |name: &str, path: &Path, why: &dyn fmt::Display| format!("gateway.tls.{name}: {}: {why}", path.display());
-    let chain = CertificateDer::pem_file_iter(&certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| bad("certificate", &certificate, &e))?;
-    if chain.is_empty() {
-        return Err(bad("certificate", &certificate, &"holds no certificate"));
-    }
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| bad("key", &key, &e))?;
+    pair(&config.certificate, &config.key).map(Some).map_err(|Unfit { key, why }| format!("gateway.tls.{key}: {why}"))
+}
+
+/// A file that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    /// The last part of the configuration's key that names it.
+    pub(crate) key: &'static str,
+    pub(crate) why: String,
+}
+
+/// Reads a certificate's chain and its private key, both PEM.
+fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Unfit> {
+    let chain = certificates("certificate", certificate)?;
+    let path = named("key", key)?;
+    let bad = |why: &dyn fmt::Display| Unfit { key: "key", why: format!("{}: {why}", path.display()) };
+    let private = PrivateKeyDer::from_pem_file(path).map_err(|e| bad(&e))?;
     // Refuses a key that does not belong to the certificate.
-    let pair = CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|e| bad("key", &key, &e))?;
-    Ok(Some(Arc::new(pair)))
+    CertifiedKey::from_der(chain, private, &ring::default_provider()).map(Arc::new).map_err(|e| bad(&e))
+}
+
+/// Reads the certificates of a PEM file, of which there is at least one.
+fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, Unfit> {
+    let path = named(key, path)?;
+    let bad = |why: &dyn fmt::Display| Unfit { key, why: format!("{}: {why}", path.display()) };
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = read.map_err(|e| bad(&e))?;
+    if found.is_empty() { Err(bad(&"holds no certificate")) } else { Ok(found) }
+}
+
+fn named<'a>(key: &'static str, path: &'a str) -> Result<&'a Path, Unfit> {
+    if path.is_empty() { Err(Unfit { key, why: "names no PEM file".to_owned() }) } else { Ok(Path::new(path)) }
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod cluster;
+mod dial;
 mod server;
 
 use std::{
@@ -20,14 +21,23 @@ use kit::{
 
 pub(crate) use call::Reply;
 pub(crate) use cluster::{Cluster, Place};
+pub(crate) use dial::dial;
 use server::Server;
+
+use crate::tls::Trust;
 
 /// All upstreams: a reload keeps the clusters and the connections of those that stay.
 pub(crate) struct Upstreams {
     servers: Arc<Servers>,
     balance: balance::Config,
-    /// By addresses.
-    clusters: Mutex<HashMap<Vec<String>, Weak<Cluster>>>,
+    clusters: Mutex<Vec<Known>>,
+}
+
+/// A cluster, and what it was made from.
+struct Known {
+    addresses: Vec<String>,
+    trust: Option<Trust>,
+    cluster: Weak<Cluster>,
 }
 
 impl Upstreams {
@@ -37,17 +47,20 @@ impl Upstreams {
         Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), clusters: Mutex::default() }
     }
 
-    /// The servers at `addresses` (`http://host:port`), any of which can answer a call.
-    pub(crate) fn cluster(&self, addresses: &[String]) -> Result<Arc<Cluster>, String> {
+    /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can answer a
+    /// call.
+    pub(crate) fn cluster(&self, addresses: &[String], trust: Option<&Trust>) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cluster) = clusters.get(addresses).and_then(Weak::upgrade) {
+        let mut same = clusters.iter().filter(|known| known.addresses == addresses && known.trust.as_ref() == trust);
+        if let Some(cluster) = same.find_map(|known| known.cluster.upgrade()) {
             return Ok(cluster);
         }
-        let servers = Arc::clone(&self.servers);
-        let balancer = Balancer::new(addresses, &self.balance, move |location| servers.at(location))?;
-        let cluster = Arc::new(Cluster::new(balancer));
-        clusters.retain(|_, cluster| cluster.strong_count() > 0);
-        clusters.insert(addresses.to_vec(), Arc::downgrade(&cluster));
+        let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
+        let make = move |location: &Location| servers.at(location, believed.as_ref());
+        let cluster = Arc::new(Cluster::new(Balancer::new(addresses, &self.balance, make)?));
+        clusters.retain(|known| known.cluster.strong_count() > 0);
+        let (addresses, trust) = (addresses.to_vec(), trust.cloned());
+        clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });
         Ok(cluster)
     }
 }
@@ -60,12 +73,16 @@ struct Servers {
 }
 
 impl Servers {
-    fn at(&self, location: &Location) -> Arc<Server> {
+    fn at(&self, location: &Location, trust: Option<&Trust>) -> Arc<Server> {
+        let trust = trust.filter(|_| location.is_secure);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = known.get(location).and_then(Weak::upgrade) {
+        let server = known.get(location).and_then(Weak::upgrade);
+        // What was proved to somebody else's satisfaction is not proved to ours.
+        if let Some(server) = server.filter(|server| server.trust() == trust) {
             return server;
         }
-        let server = Arc::new(Server::new(location.clone(), self.most_connections, &self.limits));
+        let server = Server::new(location.clone(), trust.cloned(), self.most_connections, &self.limits);
+        let server = Arc::new(server);
         known.retain(|_, server| server.strong_count() > 0);
         known.insert(location.clone(), Arc::downgrade(&server));
         server

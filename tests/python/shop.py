@@ -67,7 +67,7 @@ class Shop:
 class Server:
     """The service on a port of its own."""
 
-    def __init__(self, port=0, services=("Shop",), reflects=True):
+    def __init__(self, port=0, services=("Shop",), reflects=True, credentials=None):
         self.shop = Shop()
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32))
         for name in services:
@@ -75,8 +75,13 @@ class Server:
         if reflects:
             names = [f"{PACKAGE}.{name}" for name in services] + [reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self.server, pool=POOL)
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
-        self.address = f"http://127.0.0.1:{self.port}"
+        at = f"127.0.0.1:{port}"
+        if credentials:
+            self.port = self.server.add_secure_port(at, credentials)
+            self.address = f"https://localhost:{self.port}"
+        else:
+            self.port = self.server.add_insecure_port(at)
+            self.address = f"http://127.0.0.1:{self.port}"
         self.server.start()
 
     def stop(self):

@@ -19,6 +19,7 @@ from mesh import Mesh
 from shop import PACKAGE, POOL, Note, Server
 
 SHOP = f"/{PACKAGE}.Shop"
+TLS = pathlib.Path(__file__).resolve().parents[1] / "tls"
 PASSWORD = "correct horse battery staple"
 
 
@@ -396,6 +397,79 @@ class File(unittest.TestCase):
             mesh.configure(line(server, f'access = "public", descriptors = "{broken}"'))
             eventually(lambda: self.assertIn("broken.binpb", mesh.said()))
             shop.Echo(Note(), timeout=10)
+
+
+class Secure(unittest.TestCase):
+    """An upstream over TLS, which must prove who it is, and may ask the gateway to do so too."""
+
+    def shop(self, asks=False):
+        pem = [(TLS / name).read_bytes() for name in ("server.key", "server.crt", "authority.crt")]
+        credentials = grpc.ssl_server_credentials([tuple(pem[:2])], pem[2] if asks else None, asks)
+        server = Server(credentials=credentials)
+        self.addCleanup(server.stop)
+        return server
+
+    def through(self, mesh):
+        shop = Channel(mesh.address["gateway"])
+        self.addCleanup(shop.channel.close)
+        return shop
+
+    def test_an_upstream_that_is_vouched_for_is_called_and_described_over_tls(self):
+        server = self.shop()
+        settings = f'access = "public", descriptors = "reflection", ca = "{TLS}/authority.crt"'
+        with Mesh(line(server, settings)) as mesh:
+            shop = self.through(mesh)
+            eventually(lambda: self.assertEqual(shop.Echo(Note(text="sealed"), timeout=5).text, "sealed"))
+            self.assertEqual(len(list(shop.Repeat(Note(text="r", count=50), timeout=10))), 50)
+
+    def test_an_upstream_that_nobody_vouches_for_gets_no_call(self):
+        server = self.shop()
+        for ca in (f', ca = "{TLS}/one.crt"', ""):
+            with Mesh(line(server, f'access = "public"{ca}')) as mesh:
+                self.assert_unavailable(self.through(mesh))
+        self.assertEqual(server.shop.calls, 0)
+
+    def test_an_upstream_that_asks_who_calls_is_shown_a_certificate(self):
+        server = self.shop(asks=True)
+        trust = f'access = "public", ca = "{TLS}/authority.crt"'
+        with Mesh(line(server, trust)) as mesh:
+            shop = self.through(mesh)
+            self.assert_unavailable(shop)
+            # The next configuration shows one, and old connections are not used for it.
+            mesh.configure(line(server, f'{trust}, certificate = "{TLS}/client.crt", key = "{TLS}/client.key"'))
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+
+    def test_a_renewed_certificate_is_shown_without_a_reload(self):
+        server = self.shop(asks=True)
+        with Mesh() as mesh:
+            # At first the one that nobody of the upstream's knows, then the right one under the same name.
+            for name in ("certificate", "key"):
+                (mesh.folder / name).write_bytes((TLS / f"one.{'crt' if name == 'certificate' else 'key'}").read_bytes())
+            shown = f'certificate = "{mesh.folder}/certificate", key = "{mesh.folder}/key"'
+            refresh = '[gateway]\ndescriptors_refresh = "200ms"\n'
+            mesh.configure(refresh + line(server, f'access = "public", ca = "{TLS}/authority.crt", {shown}'))
+            shop = self.through(mesh)
+            eventually(lambda: self.assert_unavailable(shop))
+            for name in ("key", "certificate"):
+                (mesh.folder / name).write_bytes((TLS / f"client.{'crt' if name == 'certificate' else 'key'}").read_bytes())
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+
+    def assert_unavailable(self, shop):
+        with self.assertRaises(grpc.RpcError) as refused:
+            shop.Echo(Note(), timeout=10)
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
+
+    def test_files_that_do_not_fit_are_refused_by_name(self):
+        server = self.shop()
+        for settings, words in (
+            (f'ca = "{TLS}/none.crt"', '"acme.shop.v1".ca: '),
+            (f'ca = "{TLS}/README.md"', "holds no certificate"),
+            (f'certificate = "{TLS}/client.crt"', "names no PEM file"),
+            (f'certificate = "{TLS}/client.crt", key = "{TLS}/server.key"', '"acme.shop.v1".key: '),
+        ):
+            with self.assertRaises(RuntimeError) as refused, Mesh(line(server, f'access = "public", {settings}')):
+                pass
+            self.assertIn(words, str(refused.exception))
 
 
 del ForeignCase

@@ -7,6 +7,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use kit::balance::Location;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use tokio::time::timeout;
@@ -20,6 +22,9 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest as Question, ServerReflectionResponse as Reply,
     server_reflection_request::MessageRequest as Ask, server_reflection_response::MessageResponse as Told,
 };
+use tower::service_fn;
+
+use crate::{tls::Trust, upstream::dial};
 
 /// The newer name, and the one that most servers still know it by. The messages are the same.
 const PATHS: [&str; 2] = [
@@ -32,12 +37,21 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_FILES: usize = 4_096;
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// The descriptors of all services at `address` for which `wanted` holds, with what they import: an encoded
+/// The descriptors of all services at `location` for which `wanted` holds, with what they import: an encoded
 /// `google.protobuf.FileDescriptorSet`, the same for the same declarations.
-pub(super) async fn fetch(address: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>, String> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|e| e.to_string())?;
+pub(super) async fn fetch(
+    location: &Location,
+    trust: Option<&Trust>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<u8>, String> {
+    let (place, trust) = (location.clone(), trust.cloned());
+    let connector = service_fn(move |_| {
+        let (place, trust) = (place.clone(), trust.clone());
+        async move { dial(&place, trust.as_ref()).await.map(TokioIo::new) }
+    });
     let asking = async {
-        let channel = endpoint.connect().await.map_err(|e| kit::error::chain(&e))?;
+        let channel = Endpoint::from(location.origin()).connect_with_connector(connector).await;
+        let channel = channel.map_err(|e| kit::error::chain(&e))?;
         let mut upstream = Upstream::new(channel);
         let services = upstream.services().await?;
         let services: BTreeSet<String> = services.into_iter().filter(|name| wanted(name)).collect();

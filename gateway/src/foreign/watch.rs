@@ -43,8 +43,8 @@ async fn read_for_ever(gateway: &Gateway) {
                 }
             }
         }
-        if let Err(error) = gateway.look_at_certificate() {
-            tracing::warn!(error, "the certificate stays as it was");
+        if let Err(error) = gateway.look_at_certificates() {
+            tracing::warn!(error, "the certificates stay as they were");
         }
         pause = if all_well { current.refresh } else { (pause * 2).min(current.refresh) };
         tokio::select! {
@@ -66,7 +66,7 @@ async fn read(foreign: &Foreign) -> Option<Result<Contract, String>> {
 async fn ask(foreign: &Foreign) -> Result<Contract, String> {
     let mut failure = "no address".to_owned();
     for address in foreign.cluster.locations() {
-        match reflection::fetch(&address.to_string(), |service| foreign.answers(service)).await {
+        match reflection::fetch(&address, foreign.trust.as_ref(), |service| foreign.answers(service)).await {
             Ok(encoded) => return Contract::read(&encoded, foreign),
             Err(error) => failure = format!("{address}: {error}"),
         }

@@ -17,18 +17,19 @@ use h2::{
     Ping, PingPong,
     client::{self, SendRequest},
 };
-use http::uri::{PathAndQuery, Scheme, Uri};
+use http::uri::{PathAndQuery, Uri};
 use kit::{balance::Location, error::chain, limits::Limits};
 use tokio::{
-    net::TcpStream,
     task::{AbortHandle, JoinHandle},
     time::{Instant, sleep, timeout},
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    dial::{Stream, dial},
+};
+use crate::tls::Trust;
 
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -47,6 +48,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A server behind the gateway.
 pub(crate) struct Server {
     location: Location,
+    /// Whom to believe that it is the one, where it is called over TLS.
+    trust: Option<Trust>,
     most_connections: usize,
     limits: Limits,
     connections: Mutex<Vec<Arc<Connection>>>,
@@ -98,9 +101,10 @@ impl Drop for Place {
 
 impl Server {
     /// The server at `location`. Connects when it is first used.
-    pub(super) fn new(location: Location, most_connections: usize, limits: &Limits) -> Self {
+    pub(super) fn new(location: Location, trust: Option<Trust>, most_connections: usize, limits: &Limits) -> Self {
         Self {
             location,
+            trust,
             most_connections: most_connections.max(1),
             limits: limits.clone(),
             connections: Mutex::default(),
@@ -109,9 +113,18 @@ impl Server {
         }
     }
 
+    /// Whom it is believed by.
+    pub(super) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
     /// The URI that a request to this server carries.
     pub(super) fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
-        Uri::builder().scheme(Scheme::HTTP).authority(self.location.authority.clone()).path_and_query(path).build()
+        Uri::builder()
+            .scheme(self.location.scheme())
+            .authority(self.location.authority.clone())
+            .path_and_query(path)
+            .build()
     }
 
     pub(super) async fn place(&self) -> Result<Place, Failure> {
@@ -169,9 +182,7 @@ impl Server {
     }
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.location.at)).await.map_err(late)??;
-        stream.set_nodelay(true)?;
+        let stream = dial(&self.location, self.trust.as_ref()).await?;
         let streams = self.limits.streams_per_connection;
         let handshake = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -199,7 +210,7 @@ impl Server {
 /// Reads and writes. Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write
 /// with what woke it, and a write costs more than all else.
 struct Driver {
-    connection: client::Connection<TcpStream, Bytes>,
+    connection: client::Connection<Stream, Bytes>,
     has_yielded: bool,
 }
 

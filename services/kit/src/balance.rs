@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Span;
 use address::Address;
-pub use address::{Addresses, Location};
+pub use address::{Addresses, Location, in_the_clear};
 pub use chance::Chance;
 use load::PeakEwma;
 use resolve::{LookUp, Resolver};

@@ -50,7 +50,8 @@ impl Peer {
         config: &balance::Config,
         identity: Arc<Identity>,
     ) -> Result<Self, String> {
-        let endpoints = Balancer::new(addresses, config, channel).map_err(|why| format!("peers.{name}: {why}"))?;
+        let endpoints = balance::in_the_clear(addresses).and_then(|()| Balancer::new(addresses, config, channel));
+        let endpoints = endpoints.map_err(|why| format!("peers.{name}: {why}"))?;
         Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity })
     }
 

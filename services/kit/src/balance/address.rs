@@ -7,9 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The port of `http://host`.
 const HTTP: u16 = 80;
+/// The port of `https://host`.
+const HTTPS: u16 = 443;
 
-/// Addresses as the configuration has them: a list, or one text with commas. Each is `http://host:port`; a name stands
-/// for every address that DNS has for it.
+/// Addresses as the configuration has them: a list, or one text with commas. Each is `http://host:port` or
+/// `https://host:port`; a name stands for every address that DNS has for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Addresses(Vec<String>);
@@ -63,9 +65,18 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
+/// Whether all are to be called in the clear, as the mesh's own services are. The error is a sentence without its key.
+pub fn in_the_clear(addresses: &[String]) -> Result<(), String> {
+    match addresses.iter().find(|address| address.starts_with("https:")) {
+        None => Ok(()),
+        Some(address) => Err(format!("{address:?}: the mesh's own services are called in the clear, by http://")),
+    }
+}
+
 /// One address, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
+    pub(super) is_secure: bool,
     pub(super) authority: Authority,
     pub(super) host: String,
     pub(super) port: u16,
@@ -76,22 +87,31 @@ impl Address {
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is no address such as http://host:port");
         let uri: Uri = text.parse().map_err(|_| bad())?;
-        let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
+        let is_secure = uri.scheme() == Some(&Scheme::HTTPS);
+        let plain = (is_secure || uri.scheme() == Some(&Scheme::HTTP)) && uri.path() == "/" && uri.query().is_none();
         let authority = uri.authority().filter(|a| plain && !a.as_str().contains('@')).ok_or_else(bad)?.clone();
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        Ok(Self { port: authority.port_u16().unwrap_or(HTTP), host, authority })
+        let port = authority.port_u16().unwrap_or(if is_secure { HTTPS } else { HTTP });
+        Ok(Self { is_secure, port, host, authority })
+    }
+
+    /// One of the places that it leads to.
+    pub(super) fn at(&self, at: SocketAddr) -> Location {
+        Location { is_secure: self.is_secure, authority: self.authority.clone(), at }
     }
 
     /// The place itself, when the address is a number and no name.
     pub(super) fn literal(&self) -> Option<Location> {
         let ip = self.host.parse().ok()?;
-        Some(Location { authority: self.authority.clone(), at: SocketAddr::new(ip, self.port) })
+        Some(self.at(SocketAddr::new(ip, self.port)))
     }
 }
 
 /// One place that an address leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
+    /// It is called over TLS.
+    pub is_secure: bool,
     /// What requests name it: the address as it was configured.
     pub authority: Authority,
     /// Where it listens.
@@ -101,26 +121,31 @@ pub struct Location {
 impl Location {
     /// Where to connect to.
     pub fn uri(&self) -> Uri {
-        uri(self.at.to_string())
+        self.uri_of(self.at.to_string())
     }
 
     /// The scheme and authority of requests.
     pub fn origin(&self) -> Uri {
-        uri(self.authority.clone())
+        self.uri_of(self.authority.clone())
     }
-}
 
-fn uri<A>(authority: A) -> Uri
-where
-    Authority: TryFrom<A, Error: Into<http::Error>>,
-{
-    // Both kinds of authority have been parsed before.
-    Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query("/").build().unwrap_or_default()
+    /// The scheme of requests.
+    pub fn scheme(&self) -> Scheme {
+        if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    fn uri_of<A>(&self, authority: A) -> Uri
+    where
+        Authority: TryFrom<A, Error: Into<http::Error>>,
+    {
+        // Both kinds of authority have been parsed before.
+        Uri::builder().scheme(self.scheme()).authority(authority).path_and_query("/").build().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", Scheme::HTTP, self.at)
+        write!(f, "{}://{}", self.scheme(), self.at)
     }
 }
 
@@ -143,12 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_host_and_a_port_in_the_clear() {
+    fn an_address_is_a_host_and_a_port() {
         let read = |text| Address::read(text).map(|a| (a.host, a.port));
         assert_eq!(read("http://users:7001"), Ok(("users".to_owned(), 7001)));
         assert_eq!(read("http://[::1]:7001/"), Ok(("::1".to_owned(), 7001)));
         assert_eq!(read("http://users"), Ok(("users".to_owned(), 80)));
-        for bad in ["users:7001", "https://users:7001", "http://users:7001/x", "http://", "", "http://a:b@c:1"] {
+        assert_eq!(read("https://users"), Ok(("users".to_owned(), 443)));
+        for bad in ["users:7001", "ftp://users:7001", "http://users:7001/x", "http://", "", "http://a:b@c:1"] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -86,6 +86,6 @@ impl Resolver {
         // Resolvers change the order from answer to answer; what is the same should look the same.
         found.sort_unstable();
         found.dedup();
-        Ok(found.into_iter().map(|at| Location { authority: address.authority.clone(), at }).collect())
+        Ok(found.into_iter().map(|at| address.at(at)).collect())
     }
 }

@@ -1,0 +1,99 @@
+//! How a connection to a server begins: TCP and, where its address says so, TLS.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use kit::balance::Location;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+
+use crate::tls::Trust;
+
+/// How long an attempt may take, with its handshake.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An open connection that speaks HTTP/2.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Sealed(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects to `location`. Over TLS the server must prove to be whom its address names, by whom `trust` believes.
+pub(crate) async fn dial(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+    timeout(TIMEOUT, open(location, trust)).await.map_err(late)?
+}
+
+async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> {
+    let stream = TcpStream::connect(location.at).await?;
+    stream.set_nodelay(true)?;
+    if !location.is_secure {
+        return Ok(Stream::Plain(stream));
+    }
+    let trust = trust.ok_or_else(|| io::Error::other("nobody says whom to believe"))?;
+    let host = location.authority.host().trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let stream = TlsConnector::from(trust.config()).connect(name, stream).await?;
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(io::Error::other("it does not say that it speaks HTTP/2 (ALPN)"));
+    }
+    Ok(Stream::Sealed(Box::new(stream)))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Sealed(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Sealed(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! The bodies that go through the gateway. Frames are handed on as they come; nothing is gathered whole.
 
 mod answer;
+mod inbound;
 pub(crate) mod meter;
+mod pipe;
 pub(crate) mod text;
 
 use std::{
@@ -16,12 +18,13 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use answer::trailer_frame;
 pub(crate) use answer::{Answer, Source, Terms};
+pub(crate) use inbound::{Inbound, Lost};
 use meter::{Meter, TooLarge};
+pub(crate) use pipe::Pipe;
 
 /// What is sent to a caller. It has no errors: a failure in the middle becomes the caller's own kind of
 /// trailers.
@@ -74,7 +77,7 @@ const REPLAY_BYTES: usize = 64 * 1024;
 
 /// What is sent to an upstream: the caller's messages, as they come.
 pub(crate) struct Request {
-    inner: Incoming,
+    inner: Inbound,
     /// Where the caller's bytes are base64.
     decoder: Option<text::Decoder>,
     meter: Meter,
@@ -103,6 +106,11 @@ impl Replay {
             self.pieces.push(piece.clone());
             self.at += 1;
         }
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.at = 0;
+        !self.is_over
     }
 
     fn next(&mut self) -> Option<Bytes> {
@@ -144,15 +152,14 @@ impl Fault {
 
 impl Request {
     /// Refuses messages of more than `limit` bytes.
-    pub(crate) fn new(inner: Incoming, is_text: bool, limit: usize, fault: Fault) -> Self {
+    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, fault: Fault) -> Self {
         let decoder = is_text.then(text::Decoder::default);
         Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay::default() }
     }
 
     /// Begins again. False: not all that has been passed on is known any more.
     pub(crate) fn rewind(&mut self) -> bool {
-        self.replay.at = 0;
-        !self.replay.is_over
+        self.replay.rewind()
     }
 
     /// There will be no other try.
@@ -166,12 +173,8 @@ impl Request {
             return Poll::Ready(Some(Ok(piece)));
         }
         loop {
-            let passed = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => self.pass(piece),
-                    // A request's trailers mean nothing in gRPC.
-                    Err(_) => continue,
-                },
+            let passed = match ready!(self.inner.poll_piece(cx)) {
+                Some(Ok(piece)) => self.pass(piece),
                 Some(Err(error)) => Err(Cut::Caller(error)),
                 None => match self.finish() {
                     Ok(()) => return Poll::Ready(None),
@@ -213,7 +216,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) enum Cut {
     /// The caller went away.
-    Caller(hyper::Error),
+    Caller(Lost),
     /// The caller sent what is wrong.
     Wrong(Wrong),
 }
@@ -221,7 +224,7 @@ pub(crate) enum Cut {
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Caller(error) => write!(f, "the caller's body was cut: {error}"),
+            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut: {why}"),
             Self::Wrong(Wrong::Text) => f.write_str("the caller's body is no base64"),
             Self::Wrong(Wrong::TooLarge) => f.write_str("the caller's message is too large"),
         }
@@ -239,6 +242,40 @@ impl Body for Request {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.replay.at == self.replay.pieces.len() && self.inner.is_end_stream() && self.is_whole()
+        self.replay.at == self.replay.pieces.len() && self.inner.is_end() && self.is_whole()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(replay: &mut Replay) -> Vec<Bytes> {
+        std::iter::from_fn(|| replay.next()).collect()
+    }
+
+    #[test]
+    fn what_was_passed_on_comes_again_until_it_is_too_much() {
+        let mut replay = Replay::default();
+        let pieces = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        pieces.iter().for_each(|piece| replay.keep(piece));
+        assert!(all(&mut replay).is_empty());
+        for _ in 0..2 {
+            assert!(replay.rewind());
+            assert_eq!(all(&mut replay), pieces);
+        }
+        replay.keep(&Bytes::from(vec![0; REPLAY_BYTES]));
+        assert!(!replay.rewind());
+        assert!(all(&mut replay).is_empty());
+    }
+
+    #[test]
+    fn what_is_still_to_come_again_outlasts_the_last_try() {
+        let mut replay = Replay::default();
+        [Bytes::from_static(b"one"), Bytes::from_static(b"two")].iter().for_each(|piece| replay.keep(piece));
+        assert!(replay.rewind());
+        assert_eq!(replay.next().unwrap(), "one");
+        replay.end();
+        assert_eq!(all(&mut replay), ["two"]);
     }
 }

@@ -1,5 +1,8 @@
 //! The callers' connections: accepted, bounded, watched, drained.
 
+mod date;
+mod http2;
+
 use std::{
     convert::Infallible,
     io,
@@ -8,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{
+    error::chain,
     limits::Limits,
     server::{Accepted, Connections},
     shutdown::Shutdown,
@@ -28,24 +30,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Gateway, proxy_protocol,
+    Gateway,
+    body::Inbound,
+    proxy_protocol,
+    seldom::Seldom,
     vigil::{Overheard, Patience, Vigil},
 };
 
 /// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
 /// head may hold is looked at afterwards.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// What of one answer may be on its way to its caller, and what of one request on its way in.
-const STREAM_BYTES: u32 = 64 * 1024;
-/// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
-/// does not read must not stop the others.
-const CONNECTION_BYTES: u32 = 1024 * 1024;
-/// Streams that a peer opened and reset before they were looked at (CVE-2023-44487), and streams that we had to reset
-/// for a peer's mistakes (CVE-2025-8671): one more ends the connection. h2's own defaults, said here because they are
-/// relied on.
-const PENDING_RESETS: usize = 20;
-const ERROR_RESETS: usize = 1_024;
-
 /// A bound socket, and whether callers speak TLS on it.
 pub struct Listener {
     /// The socket.
@@ -153,54 +147,49 @@ where
     let limits = &house.gateway.surroundings.limits;
     let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
     let patience = Patience { idle, stalled, head: limits.request_head.0 };
-    let builder = builder(limits, current.config.header_count);
+    let http1 = http1(limits, current.config.header_count);
     drop(current);
     let vigil = Vigil::new();
-    let service = service_fn(|request| {
-        let (gateway, watched) = (Arc::clone(&house.gateway), vigil.begin());
-        async move { Ok::<_, Infallible>(gateway.answer(peer, secure, watched, request).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(Overheard::new(stream, is_http2, &vigil)), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        end = vigil.keep(patience) => {
-            metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
-            return;
+    let answer = |request: Request<Inbound>| house.gateway.answer(peer, secure, vigil.begin(), request);
+    let drain = Seldom::new(house.shutdown.draining());
+    let stream = Overheard::new(stream, is_http2, &vigil);
+    let conversation = async {
+        if is_http2 {
+            return http2::serve(stream, limits, answer, drain).await.map_err(|error| chain(&error));
         }
-        () = house.shutdown.draining() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                () = house.shutdown.cut() => Ok(()),
+        let service = service_fn(|request: Request<Incoming>| {
+            let answering = answer(request.map(Inbound::http1));
+            async { Ok::<_, Infallible>(answering.await) }
+        });
+        let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = drain => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
-        }
+        };
+        ended.map_err(|error| chain(&error))
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a caller's connection ended");
+    tokio::select! {
+        biased;
+        ended = conversation => if let Err(error) = ended {
+            tracing::debug!(error, "a caller's connection ended");
+        },
+        end = Seldom::new(vigil.keep(patience)) => {
+            metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
+        }
+        () = Seldom::new(house.shutdown.cut()) => {}
     }
 }
 
-fn builder(limits: &Limits, header_count: usize) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1(limits: &Limits, header_count: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(header_count)
         .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(BUFFER_BYTES));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_per_connection)
-        .max_header_list_size(limits.header_bytes)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(ERROR_RESETS)
-        .max_frame_size(STREAM_BYTES)
-        .initial_stream_window_size(STREAM_BYTES)
-        .initial_connection_window_size(CONNECTION_BYTES)
-        .max_send_buf_size(STREAM_BYTES as usize)
-        .keep_alive_interval(limits.keepalive.0)
-        .keep_alive_timeout(limits.keepalive.0);
     builder
 }

@@ -11,12 +11,14 @@ mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod headers;
+mod keepalive;
 mod origin;
 mod page;
 mod protocol;
 mod proxy_protocol;
 mod routes;
 mod rpc;
+mod seldom;
 mod tls;
 mod upstream;
 mod vigil;
@@ -32,7 +34,6 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
 };
-use hyper::body::Incoming;
 use kit::{
     balance::Addresses,
     descriptors,
@@ -46,7 +47,7 @@ use tokio::sync::Notify;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tonic::service::Routes as Here;
 
-use body::Outgoing;
+use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
 use foreign::{Contract, Foreign};
@@ -212,7 +213,7 @@ impl Gateway {
         peer: IpAddr,
         secure: bool,
         watched: Watched,
-        mut request: Request<Incoming>,
+        mut request: Request<Inbound>,
     ) -> Response<Outgoing> {
         let current = self.current();
         if !self.bears(&current, &request) {
@@ -247,7 +248,7 @@ impl Gateway {
     }
 
     /// Whether a request's headers are within the limits. HTTP/2 has looked at their size already.
-    fn bears(&self, current: &Current, request: &Request<Incoming>) -> bool {
+    fn bears(&self, current: &Current, request: &Request<Inbound>) -> bool {
         let headers = request.headers();
         let size =
             || -> usize { headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum() };
@@ -257,7 +258,7 @@ impl Gateway {
     }
 
     /// Answers what is no call: probes, keys, the page.
-    fn browse(&self, current: &Current, request: &Request<Incoming>) -> Response<Outgoing> {
+    fn browse(&self, current: &Current, request: &Request<Inbound>) -> Response<Outgoing> {
         let path = request.uri().path();
         match path {
             "/livez" => page::plain(StatusCode::OK, "ok\n"),

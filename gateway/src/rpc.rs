@@ -6,7 +6,6 @@ use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
-use hyper::body::Incoming;
 use kit::{
     access::{self, Proof},
     error,
@@ -24,7 +23,7 @@ use tracing::Instrument as _;
 
 use crate::{
     Current, Gateway,
-    body::{Answer, Fault, Outgoing, Request as Body, Source, Terms, Wrong},
+    body::{Answer, Fault, Inbound, Outgoing, Request as Body, Source, Terms, Wrong},
     headers,
     protocol::{Protocol, Spoken},
     routes::{Found, Method, Target},
@@ -43,7 +42,7 @@ pub(crate) struct Visit<'a> {
 
 impl Visit<'_> {
     /// Answers in the caller's protocol, whatever comes of it.
-    pub(crate) async fn answer(self, watched: Watched, request: Request<Incoming>) -> Response<Outgoing> {
+    pub(crate) async fn answer(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let found = self.current.routes.find(request.uri().path());
         let meter = match &found {
             Found::Method(method) => &method.meter,
@@ -72,7 +71,7 @@ impl Visit<'_> {
     async fn forward(
         &self,
         found: Found<'_>,
-        mut request: Request<Incoming>,
+        mut request: Request<Inbound>,
         trace: TraceContext,
         call: &mut Call,
     ) -> Result<Head, Status> {
@@ -106,7 +105,7 @@ impl Visit<'_> {
         }
     }
 
-    fn keep_cookie(&self, method: &Method, request: &mut Request<Incoming>) -> Result<(), Status> {
+    fn keep_cookie(&self, method: &Method, request: &mut Request<Inbound>) -> Result<(), Status> {
         if !request.headers().contains_key(COOKIE) {
             return Ok(());
         }
@@ -141,7 +140,7 @@ impl Visit<'_> {
         method: &Method,
         proof: &Proof,
         deadline: Option<Instant>,
-        mut request: Request<Incoming>,
+        mut request: Request<Inbound>,
     ) -> Result<Head, Status> {
         let fault = Fault::default();
         let is_text = self.spoken.protocol == Protocol::WebText;
@@ -232,7 +231,7 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     }
 }
 
-fn deadline(method: &Method, request: &Request<Incoming>) -> Option<Instant> {
+fn deadline(method: &Method, request: &Request<Inbound>) -> Option<Instant> {
     let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes()));
     [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::task::AbortHandle;
 
 use super::{Failure, Place};
-use crate::body::Request;
+use crate::body::{Pipe, Request};
 
 /// A call that came back without an answer.
 pub(super) struct Unanswered {
@@ -37,19 +37,26 @@ pub(super) async fn send(
         Ok(sent) => sent,
         Err(error) => return Err(Box::new(Unanswered { failure: Failure::unsent(error), body, place })),
     };
-    let mut upload = Upload { body, stream, waiting: None, begun: false, ended: is_whole };
+    let mut pipe = Pipe::with_head(body, stream);
     let answered = poll_fn(|cx| {
         // Whether it waits is its own affair.
-        let _ = upload.advance(cx);
+        let _ = pipe.poll(cx);
         Pin::new(&mut answer).poll(cx)
     });
     match answered.await {
         Ok(response) => {
             place.answered();
-            Ok(response.map(|body| Reply { body, data_ended: false, upload: upload.go_on(), _place: place }))
+            let upload = go_on(pipe);
+            Ok(response.map(|body| Reply { body, data_ended: false, upload, _place: place }))
         }
-        Err(error) => Err(Box::new(Unanswered { failure: Failure::sent(error), body: upload.body, place })),
+        Err(error) => Err(Box::new(Unanswered { failure: Failure::sent(error), body: pipe.into_body(), place })),
     }
+}
+
+/// Sends what is left of a request while its answer comes.
+fn go_on(mut pipe: Pipe<Request>) -> Option<AbortHandle> {
+    pipe.body_mut().keep_no_more();
+    (!pipe.has_ended()).then(|| tokio::spawn(async move { poll_fn(|cx| pipe.poll(cx)).await }).abort_handle())
 }
 
 /// An answer's body.
@@ -98,78 +105,5 @@ impl Drop for Reply {
         if let Some(upload) = &self.upload {
             upload.abort();
         }
-    }
-}
-
-/// A request's body on its way up.
-struct Upload {
-    body: Request,
-    stream: SendStream<Bytes>,
-    /// A piece that waits for room in the upstream's window.
-    waiting: Option<Bytes>,
-    begun: bool,
-    ended: bool,
-}
-
-impl Upload {
-    /// Sends what there is and what there is room for. When the upstream wants no more, or is told that no more will
-    /// come, that shows in the answer.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.ended {
-            if let Some(piece) = self.waiting.take() {
-                match self.has_room(cx) {
-                    Poll::Ready(true) => self.pass(piece),
-                    Poll::Ready(false) => self.ended = true,
-                    Poll::Pending => {
-                        self.waiting = Some(piece);
-                        return Poll::Pending;
-                    }
-                }
-                continue;
-            }
-            match ready!(self.body.poll_piece(cx)) {
-                // The first leaves with the head: h2 keeps what there is no room for, which is one piece.
-                Some(Ok(piece)) if !self.begun => self.pass(piece),
-                Some(Ok(piece)) => {
-                    // Room is asked for only now that it can be used: what one stream reserves others lack.
-                    self.stream.reserve_capacity(1);
-                    self.waiting = Some(piece);
-                }
-                Some(Err(_)) => {
-                    self.stream.send_reset(Reason::CANCEL);
-                    self.ended = true;
-                }
-                None => self.finish(Bytes::new(), true),
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Whether the upstream takes more; false: never again.
-    fn has_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        while self.stream.capacity() == 0 {
-            if !matches!(ready!(self.stream.poll_capacity(cx)), Some(Ok(_))) {
-                return Poll::Ready(false);
-            }
-        }
-        Poll::Ready(true)
-    }
-
-    fn pass(&mut self, piece: Bytes) {
-        self.begun = true;
-        let is_last = self.body.is_end_stream();
-        self.finish(piece, is_last);
-    }
-
-    fn finish(&mut self, piece: Bytes, is_last: bool) {
-        // An Err says that the stream has been reset.
-        self.ended = self.stream.send_data(piece, is_last).is_err() || is_last;
-    }
-
-    /// Sends the rest while the answer comes.
-    fn go_on(mut self) -> Option<AbortHandle> {
-        self.body.keep_no_more();
-        let going_on = |mut upload: Self| async move { poll_fn(|cx| upload.advance(cx)).await };
-        (!self.ended).then(|| tokio::spawn(going_on(self)).abort_handle())
     }
 }

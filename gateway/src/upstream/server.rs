@@ -14,21 +14,21 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    Ping, PingPong,
+    PingPong,
     client::{self, SendRequest},
 };
 use http::uri::{PathAndQuery, Uri};
 use kit::{balance::Location, error::chain, limits::Limits};
 use tokio::{
     task::{AbortHandle, JoinHandle},
-    time::{Instant, sleep, timeout},
+    time::Instant,
 };
 
 use super::{
     Failure,
     dial::{Stream, dial},
 };
-use crate::tls::Trust;
+use crate::{keepalive, tls::Trust};
 
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
@@ -228,26 +228,14 @@ impl Future for Driver {
 }
 
 /// Ends a connection whose other end is gone without a word.
-async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, keepalive: Duration) {
+async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, interval: Duration) {
     tokio::select! {
         ended = &mut driving => if let Ok(Err(error)) = ended {
             tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
         },
-        () = answers(pings, keepalive) => {
+        () = keepalive::lost(pings, interval) => {
             tracing::debug!("a connection to an upstream is dead");
             driving.abort();
-        }
-    }
-}
-
-/// Asks for a sign of life every so often; ends when none comes.
-async fn answers(pings: Option<PingPong>, keepalive: Duration) {
-    // h2 gives them out once, and that is here.
-    let Some(mut pings) = pings else { return std::future::pending().await };
-    loop {
-        sleep(keepalive).await;
-        if !matches!(timeout(keepalive, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
-            return;
         }
     }
 }

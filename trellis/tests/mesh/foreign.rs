@@ -91,6 +91,11 @@ fn body(frames: Frames) -> Body {
 
 async fn mesh_with_foreign() -> (Mesh, Seen) {
     let (address, seen) = foreign().await;
+    (mesh_with(&address).await, seen)
+}
+
+/// A mesh whose gateway opens `acme.v1.Shop`, at this address, to everybody.
+pub(crate) async fn mesh_with(address: &str) -> Mesh {
     let mut mesh = Mesh::new(&[], super::harness::Ports::free());
     let file = mesh.folder().join("trellis.toml");
     std::fs::write(
@@ -101,7 +106,7 @@ async fn mesh_with_foreign() -> (Mesh, Seen) {
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
-    (mesh, seen)
+    mesh
 }
 
 #[tokio::test(flavor = "multi_thread")]

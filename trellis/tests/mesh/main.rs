@@ -24,4 +24,5 @@ mod redis;
 mod replicas;
 mod samples;
 mod split;
+mod upstream;
 mod web;

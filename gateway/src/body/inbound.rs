@@ -1,0 +1,74 @@
+//! A request's body as it comes from its caller.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use kit::error::chain;
+
+/// The rest of a request.
+pub(crate) struct Inbound {
+    from: From,
+    ended: bool,
+}
+
+enum From {
+    Http1(Incoming),
+    Http2(RecvStream),
+}
+
+/// The caller went away in the middle, and why as far as that is known.
+#[derive(Debug)]
+pub(crate) struct Lost(pub(crate) String);
+
+impl Inbound {
+    pub(crate) fn http1(body: Incoming) -> Self {
+        Self { from: From::Http1(body), ended: false }
+    }
+
+    pub(crate) fn http2(body: RecvStream) -> Self {
+        Self { from: From::Http2(body), ended: false }
+    }
+
+    /// The next piece. Trailers mean nothing in a request of gRPC. What is handed out makes room for as much from the
+    /// caller.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
+        while !self.ended {
+            match &mut self.from {
+                From::Http1(body) => match ready!(Pin::new(body).poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        if let Ok(piece) = frame.into_data() {
+                            return Poll::Ready(Some(Ok(piece)));
+                        }
+                    }
+                    Some(Err(error)) => return Poll::Ready(Some(Err(Lost(chain(&error))))),
+                    None => self.ended = true,
+                },
+                From::Http2(body) => match ready!(body.poll_data(cx)) {
+                    Some(Ok(piece)) => {
+                        // An Err would say that more is released than came.
+                        body.flow_control().release_capacity(piece.len()).ok();
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                    Some(Err(error)) => return Poll::Ready(Some(Err(Lost(chain(&error))))),
+                    None => self.ended = true,
+                },
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// No more pieces will come, as far as that is known without asking.
+    pub(crate) fn is_end(&self) -> bool {
+        self.ended
+            || match &self.from {
+                From::Http1(body) => body.is_end_stream(),
+                From::Http2(body) => body.is_end_stream(),
+            }
+    }
+}

@@ -1,0 +1,123 @@
+//! A caller's connection over HTTP/2, on h2 itself. Its calls are worked on in the connection's own task: what they have
+//! to say together leaves in one write, and none of them needs a task of its own.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream as _, stream::FuturesUnordered};
+use h2::server::{Builder, SendResponse};
+use http::{Request, Response, header::CONTENT_LENGTH};
+use http_body::Body as _;
+use kit::limits::Limits;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::date::Date;
+use crate::{
+    body::{Inbound, Outgoing, Pipe},
+    keepalive,
+    seldom::Seldom,
+};
+
+/// What of one answer may be on its way to its caller, and what of one request on its way in.
+const STREAM_BYTES: u32 = 64 * 1024;
+/// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
+/// does not read must not stop the others.
+const CONNECTION_BYTES: u32 = 1024 * 1024;
+/// Streams that a peer opened and reset before they were looked at (CVE-2023-44487), and streams that we had to reset
+/// for a peer's mistakes (CVE-2025-8671): one more ends the connection. h2's own defaults, said here because they are
+/// relied on.
+const PENDING_RESETS: usize = 20;
+const ERROR_RESETS: usize = 1_024;
+
+/// Serves the calls of a connection until its caller closes it, or, from the time that `drain` ends, until the calls
+/// under way have ended.
+pub(super) async fn serve<S, A, F>(
+    stream: S,
+    limits: &Limits,
+    answer: A,
+    drain: impl Future<Output = ()>,
+) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(Request<Inbound>) -> F,
+    F: Future<Output = Response<Outgoing>>,
+{
+    let mut connection = builder(limits).handshake(stream).await?;
+    let mut lost = pin!(Seldom::new(keepalive::lost(connection.ping_pong(), limits.keepalive.0)));
+    let date = Date::default();
+    let mut calls = FuturesUnordered::new();
+    let mut drain = pin!(drain);
+    let mut is_draining = false;
+    poll_fn(|cx| {
+        if !is_draining && drain.as_mut().poll(cx).is_ready() {
+            is_draining = true;
+            connection.graceful_shutdown();
+        }
+        if lost.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while let Poll::Ready(Some(())) = Pin::new(&mut calls).poll_next(cx) {}
+            // Writes what the calls have left, reads what has come, and takes all requests in it before the first is
+            // worked on: their answers may then leave together.
+            let known = calls.len();
+            loop {
+                match connection.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, reply)))) => calls.push(call(&answer, &date, request, reply)),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => break,
+                }
+            }
+            if calls.len() == known {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// Answers one request.
+async fn call<A, F>(answer: &A, date: &Date, request: Request<h2::RecvStream>, mut reply: SendResponse<Bytes>)
+where
+    A: Fn(Request<Inbound>) -> F,
+    F: Future<Output = Response<Outgoing>>,
+{
+    let answered = {
+        let mut answering = pin!(answer(request.map(Inbound::http2)));
+        let or_taken_back = poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => reply.poll_reset(cx).map(|_| None),
+        });
+        or_taken_back.await
+    };
+    let Some(response) = answered else { return };
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    date.mark(&mut head.headers);
+    // An Err says that the caller has gone.
+    if let Ok(stream) = reply.send_response(Response::from_parts(head, ()), body.is_end_stream()) {
+        let mut pipe = Pipe::new(body, stream);
+        poll_fn(|cx| pipe.poll(cx)).await;
+    }
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(limits.header_bytes)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(ERROR_RESETS))
+        .max_frame_size(STREAM_BYTES)
+        .initial_window_size(STREAM_BYTES)
+        .initial_connection_window_size(CONNECTION_BYTES)
+        .max_send_buffer_size(STREAM_BYTES as usize);
+    builder
+}

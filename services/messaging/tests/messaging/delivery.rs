@@ -124,9 +124,11 @@ async fn a_reader_who_stops_reading_costs_little_and_loses_nothing() {
     for n in 0..MESSAGES {
         ada.say(&bench.mesh.ambient, &room, &format!("{n:08}{long}")).await;
     }
-    // 1 MiB of entries read ahead, and at most as much again under way in HTTP/2's windows.
+    // What is read ahead (`undelivered_bytes`), tonic's window of a stream, and what hyper keeps to be sent when the
+    // window is full (`max_send_buf_size`).
+    let most = (1024 + 1024 + 400) / 16;
     let held = bench.entries_read.load(Ordering::SeqCst);
-    assert!(held <= 128, "{held} of {MESSAGES} entries were read for a client that takes none");
+    assert!(held <= most, "{held} of {MESSAGES} entries were read for a client that takes none");
     for n in 0..MESSAGES {
         assert_eq!(text(next(&mut stream).await)[..8], format!("{n:08}"));
     }

@@ -1,36 +1,27 @@
 //! Where a caller sits: by the connection, or as the operator's own proxies tell it. What anybody else tells is
 //! their own claim.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, header::FORWARDED};
+
+use crate::network::Networks;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The operator's own proxies, by network.
 #[derive(Debug, Default)]
-pub(crate) struct Proxies(Vec<Network>);
-
-/// An address and how many of its leading bits count. IPv4 as IPv6 writes it (`::ffff:10.0.0.0`).
-#[derive(Debug, Clone, Copy)]
-struct Network {
-    bits: u128,
-    length: u32,
-}
+pub(crate) struct Proxies(Networks);
 
 impl Proxies {
     /// Reads `gateway.trusted_proxies`.
     pub(crate) fn new(networks: &[String]) -> Result<Self, String> {
-        let parse = |text: &String| {
-            Network::parse(text)
-                .ok_or_else(|| format!("gateway.trusted_proxies: {text:?} is no network such as 10.0.0.0/8 or ::1"))
-        };
-        networks.iter().map(parse).collect::<Result<_, _>>().map(Self)
+        Networks::new(networks).map(Self).map_err(|error| format!("gateway.trusted_proxies: {error}"))
     }
 
     /// Whether it is one of them.
     pub(crate) fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.holds(address))
+        self.0.contain(address)
     }
 
     /// Where the caller sits who came in by a connection from `peer`: the entry nearest to us that is no proxy of our
@@ -52,32 +43,6 @@ impl Proxies {
         }
         client
     }
-}
-
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let (shift, most) = if address.is_ipv4() { (96, 32) } else { (0, 128) };
-        let length = length.unwrap_or(most);
-        (length <= most).then(|| Self { bits: bits(address), length: length + shift })
-    }
-
-    fn holds(&self, address: IpAddr) -> bool {
-        let differing = self.bits ^ bits(address);
-        self.length == 0 || differing.leading_zeros() >= self.length
-    }
-}
-
-fn bits(address: IpAddr) -> u128 {
-    let address: Ipv6Addr = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    address.to_bits()
 }
 
 /// The `for` of each element of `forwarded` (RFC 7239), the nearest proxy's last.

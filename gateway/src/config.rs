@@ -1,9 +1,13 @@
 //! What can be configured.
 
+mod rate_limits;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use kit::{balance::Addresses, config::Span, limiter::Quota};
 use serde::{Deserialize, Serialize};
+
+pub use rate_limits::{Fields, Limit, Override, RateLimits};
 
 /// The section `[gateway]`. A reload takes over everything but `listen`, `tls.listen`, `upstream_connections` and
 /// `console`.
@@ -26,6 +30,8 @@ pub struct Config {
     pub default_rate_requests: u32,
     /// See `default_rate_requests`.
     pub default_rate_period: Span,
+    /// Where limits differ from the contract.
+    pub rate_limits: RateLimits,
     /// Connections to one upstream at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
     /// Header fields of one request; one more is refused.
@@ -102,6 +108,7 @@ impl Default for Config {
             proxy_protocol: false,
             default_rate_requests: 600,
             default_rate_period: Span(Duration::from_secs(60)),
+            rate_limits: RateLimits::default(),
             upstream_connections: 64,
             header_count: 100,
             idle_timeout: Span(Duration::from_secs(300)),

@@ -3,6 +3,7 @@
 //!
 //! It is not trusted with identities: the user's own token travels on, and every service verifies it again.
 
+mod allowance;
 mod body;
 mod client;
 pub mod config;
@@ -12,6 +13,7 @@ mod foreign;
 pub mod fuzz;
 mod headers;
 mod keepalive;
+mod network;
 mod origin;
 mod page;
 mod protocol;
@@ -47,6 +49,8 @@ use tokio::sync::Notify;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tonic::service::Routes as Here;
 
+use allowance::Overrides;
+pub use allowance::Shown as ShownLimits;
 use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
@@ -311,12 +315,13 @@ impl Current {
             }
         }
         let policies = &surroundings.policies;
-        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts: &known };
+        let overrides = &Overrides::new(&config.rate_limits, policies)?;
+        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts: &known, overrides };
         let mut routes = Routes::new(config, &sources)?;
         let shown = shown(surroundings, mesh, &known, &routes).map_err(|e| e.to_string())?;
         let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
         let here = health.clone().into_axum_router().merge(reflection.into_axum_router().reset_fallback());
-        routes.add_here(&Here::from(here), config);
+        routes.add_here(&Here::from(here), config, overrides);
         let current = Self {
             routes,
             origins: origin::Origins::new(&config.cors_origins)?,

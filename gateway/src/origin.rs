@@ -13,7 +13,8 @@ use http::{
 use crate::body::Outgoing;
 
 /// What a page may read of an answer besides the body.
-const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after";
+const EXPOSED: &str =
+    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after, ratelimit, ratelimit-policy";
 /// What a page may read anyway (Fetch, "CORS-safelisted response-header name"), and what means nothing to it.
 const READABLE: [&str; 6] = ["cache-control", "content-length", "content-type", "expires", "vary", "date"];
 /// How long a browser remembers that it may call: Chromium's own maximum, in seconds.

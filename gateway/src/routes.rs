@@ -5,15 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use kit::{
     balance,
     identity::CallerTokens,
-    limiter::Quota,
     limits::Limits,
-    policy::{Access, Policy, Table},
+    policy::{Access, By, Policy, Table},
     record::Meter,
 };
 use tonic::service::Routes as Here;
 
 use crate::{
     Config, Route,
+    allowance::{Allowance, Overrides},
     foreign::{Contract, Foreign, Source},
     upstream::{Cluster, Upstreams},
 };
@@ -49,10 +49,8 @@ pub(crate) struct Method {
     pub(crate) meter: Arc<Meter>,
     pub(crate) target: Target,
     pub(crate) access: Access,
-    pub(crate) quota: Quota,
-    pub(crate) cost: u32,
-    /// Count by address even for a signed-in caller.
-    pub(crate) by_address: bool,
+    /// How often.
+    pub(crate) allowance: Allowance,
     /// Default and ceiling; `None`: the stream runs until its token ends.
     pub(crate) deadline: Option<Duration>,
     pub(crate) reads_session_cookie: bool,
@@ -98,6 +96,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) upstreams: &'a Upstreams,
     pub(crate) foreign: &'a [Foreign],
     pub(crate) contracts: &'a Contracts,
+    pub(crate) overrides: &'a Overrides,
 }
 
 impl Routes {
@@ -120,10 +119,11 @@ impl Routes {
     }
 
     /// Adds what the gateway answers itself.
-    pub(crate) fn add_here(&mut self, here: &Here, config: &Config) {
+    pub(crate) fn add_here(&mut self, here: &Here, config: &Config, overrides: &Overrides) {
         for service in crate::INTROSPECTION {
             let target = Target::Here(here.clone());
-            self.rest.insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config)));
+            self.rest
+                .insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config, overrides)));
         }
     }
 
@@ -142,7 +142,7 @@ impl Routes {
             // Internal methods have no way in from outside.
             if !matches!(policy.access, Access::Internal { .. }) {
                 let target = Target::Mesh { cluster: Arc::clone(&cluster), callee: Arc::clone(&callee) };
-                self.methods.insert(path.to_owned(), declared(path, policy, target, config, sources.limits));
+                self.methods.insert(path.to_owned(), declared(path, policy, target, config, sources));
             }
         }
         Ok(())
@@ -159,12 +159,12 @@ impl Routes {
             let known = match (&method.policy, &foreign.open) {
                 (Some(Policy { access: Access::Internal { .. }, .. }), _) | (None, None) => continue,
                 (Some(policy), _) => {
-                    let known = declared(&method.path, policy, target, config, sources.limits);
+                    let known = declared(&method.path, policy, target, config, sources);
                     // The session's cookie is auth's own.
                     Method { reads_session_cookie: false, ..known }
                 }
                 (None, Some(access)) => {
-                    let known = undeclared(&method.path, target, access.clone(), config);
+                    let known = undeclared(&method.path, target, access.clone(), config, sources.overrides);
                     Method { deadline: (!method.streams).then_some(sources.limits.deadline.0), ..known }
                 }
             };
@@ -212,7 +212,7 @@ fn service_of(path: &str) -> Option<&str> {
 fn rest(foreign: &Foreign, config: &Config, sources: &Sources<'_>) -> Rest {
     match (&foreign.source, sources.contracts.contains_key(&foreign.prefix), &foreign.open) {
         (Source::None, _, Some(access)) => {
-            Rest::Open(undeclared(&foreign.prefix, foreign_target(foreign), access.clone(), config))
+            Rest::Open(undeclared(&foreign.prefix, foreign_target(foreign), access.clone(), config, sources.overrides))
         }
         (Source::None, _, None) => Rest::Closed,
         (_, false, _) => Rest::Unread,
@@ -226,29 +226,25 @@ fn foreign_target(foreign: &Foreign) -> Target {
 }
 
 /// A method without a policy of its own.
-fn undeclared(label: &str, target: Target, access: Access, config: &Config) -> Method {
+fn undeclared(label: &str, target: Target, access: Access, config: &Config, overrides: &Overrides) -> Method {
+    let by = if access == Access::Public { By::Address } else { By::Caller };
     Method {
         meter: Meter::new(SECONDS, label.to_owned()),
         target,
-        by_address: access == Access::Public,
+        allowance: Allowance::new(label, None, by, config, overrides),
         access,
-        quota: config.default_quota(),
-        cost: 1,
         deadline: None,
         reads_session_cookie: false,
     }
 }
 
-fn declared(path: &str, policy: &Policy, target: Target, config: &Config, limits: &Limits) -> Method {
-    let rate = policy.rate_limit.as_ref();
+fn declared(path: &str, policy: &Policy, target: Target, config: &Config, sources: &Sources<'_>) -> Method {
     Method {
         meter: Meter::new(SECONDS, path.to_owned()),
         target,
         access: policy.access.clone(),
-        quota: rate.map_or_else(|| config.default_quota(), |rate| rate.quota),
-        cost: rate.map_or(1, |rate| rate.cost),
-        by_address: rate.is_some_and(|rate| rate.by_address),
-        deadline: policy.deadline.or((!policy.streams).then_some(limits.deadline.0)),
+        allowance: Allowance::new(path, Some(policy), By::Caller, config, sources.overrides),
+        deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
         reads_session_cookie: policy.reads_session_cookie,
     }
 }

@@ -1,28 +1,29 @@
 //! A call on its way through. Nothing in a message is looked at.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
 use kit::{
     access::{self, Proof},
     error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
-    limiter::{Ask, Away, Key, Limit, Outcome, network},
+    limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
     record::{Call, code_of},
     server::parse_timeout,
     telemetry,
     trace::{self, TraceContext},
 };
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use crate::{
     Current, Gateway,
+    allowance::{Caller, Told},
     body::{Answer, Fault, Inbound, Outgoing, Request as Body, Source, Terms, Wrong},
     headers,
     protocol::{Protocol, Spoken},
@@ -88,7 +89,7 @@ impl Visit<'_> {
         call.user = proof.caller.user.as_ref().map(|user| user.id);
         access::authorise(&method.access, &proof)?;
         // How often? Before anything is sent, after the identity that is counted by.
-        self.admit(method, &proof).await?;
+        let admitted = self.admit(method, &proof, request.headers()).await?;
         // How long? Waiting for a connection counts.
         let deadline = deadline(method, &request);
         // Only what belongs to the call travels on.
@@ -98,7 +99,7 @@ impl Visit<'_> {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
             request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
         }
-        let sending = self.send(method, &proof, deadline, request);
+        let sending = self.send(method, &proof, deadline, request, admitted);
         match deadline {
             Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
             None => sending.await,
@@ -120,19 +121,32 @@ impl Visit<'_> {
         Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
     }
 
-    async fn admit(&self, method: &Method, proof: &Proof) -> Result<(), Status> {
-        let label = method.meter.method();
-        let key = match &proof.caller.user {
-            Some(user) if !method.by_address => Key::new(&[label.as_bytes(), b"user", user.id.as_bytes()]),
-            _ => Key::new(&[label.as_bytes(), b"address", &network(self.client).octets()]),
-        };
-        let limits = [Limit { key, quota: method.quota, cost: method.cost }];
-        let ask = Ask { scope: label, limits: &limits, away: Away::Local };
-        let decision = self.gateway.limiter.decide(&ask).decision().await;
-        let Outcome::Refused { retry_after } = decision.outcome else { return Ok(()) };
-        metrics::counter!("gateway_calls_limited_total", "rpc_method" => label.to_owned()).increment(1);
-        let message = "too many calls of this method; wait as retry-after says";
-        Err(error::exhausted("RATE_LIMITED", message, retry_after))
+    /// Takes the call from its caller's limits, all of them in one decision.
+    async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
+        let caller = Caller { user: proof.caller.user.as_ref(), address: self.client, headers };
+        let (allowance, limiter) = (&method.allowance, &self.gateway.limiter);
+        let terms = allowance.terms(&caller);
+        let mut admitted = Admitted::default();
+        if !terms.rules.is_empty() {
+            let limits = allowance.limits(terms, &caller);
+            let ask = Ask { scope: &terms.scope, limits: &limits[..terms.rules.len()], away: terms.away };
+            let decision = limiter.decide(&ask).decision().await;
+            admitted.told = terms.told(&decision);
+            let refusal = match decision.outcome {
+                Outcome::Admitted => None,
+                Outcome::Refused { retry_after } => Some(too_often(retry_after)),
+                Outcome::Away => Some(error::unavailable("the count of calls")),
+            };
+            if let Some(refusal) = refusal {
+                return Err(limited(method, refusal, admitted.told));
+            }
+        }
+        if let Some((most, rule)) = &terms.streams {
+            let (scope, key) = (terms.scope.as_str(), allowance.key(rule, &caller));
+            let opened = limiter.open_stream(StreamAsk { scope, key, most: *most, away: terms.away }).await;
+            admitted.hold = Some(opened.map_err(|why| limited(method, no_stream(why, *most), None))?);
+        }
+        Ok(admitted)
     }
 
     async fn send(
@@ -141,6 +155,7 @@ impl Visit<'_> {
         proof: &Proof,
         deadline: Option<Instant>,
         mut request: Request<Inbound>,
+        admitted: Admitted,
     ) -> Result<Head, Status> {
         let fault = Fault::default();
         let is_text = self.spoken.protocol == Protocol::WebText;
@@ -161,24 +176,24 @@ impl Visit<'_> {
             Target::Here(here) => {
                 let Ok(response) = here.clone().oneshot(request.map(incoming)).await;
                 let (parts, body) = response.into_parts();
-                return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false });
+                return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false, admitted });
             }
         };
         let sent = cluster.send(request.map(incoming)).await;
         let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
-        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign })
+        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign, admitted })
     }
 
     /// Tells a service of the mesh who we are and where the caller sits.
-    fn introduce(&self, callee: &str, headers: &mut http::HeaderMap) {
+    fn introduce(&self, callee: &str, headers: &mut HeaderMap) {
         headers.insert(SERVICE_TOKEN, self.gateway.surroundings.identity.token_for(callee));
         headers.insert(CLIENT_ADDRESS, header(&self.client.to_string()));
     }
 
     /// The upstream's answer in the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, deadline, fault, is_foreign } = head;
+        let Head { mut parts, source, deadline, fault, is_foreign, admitted } = head;
         let content_type = parts.headers.get(http::header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
         if parts.status != StatusCode::OK || !is_grpc {
@@ -188,7 +203,11 @@ impl Visit<'_> {
         if is_foreign {
             headers::drop_cookies(&mut parts.headers);
         }
-        let terms = Terms { protocol: self.spoken.protocol, deadline, limit: self.message_bytes(), fault };
+        if let Some(told) = admitted.told {
+            told.put(&mut parts.headers);
+        }
+        let limit = self.message_bytes();
+        let terms = Terms { protocol: self.spoken.protocol, deadline, limit, fault, hold: admitted.hold };
         let answer = Answer::new(source, code_of(&parts.headers), terms, call, watched);
         let mut response = Response::new(Outgoing::Answer(answer));
         *response.headers_mut() = parts.headers;
@@ -217,6 +236,41 @@ struct Head {
     deadline: Option<Instant>,
     fault: Fault,
     is_foreign: bool,
+    admitted: Admitted,
+}
+
+/// What an admitted call has of its limits.
+#[derive(Default)]
+struct Admitted {
+    /// What its caller is told of them.
+    told: Option<Told>,
+    /// A stream's place among its caller's.
+    hold: Option<Hold>,
+}
+
+fn too_often(retry_after: Duration) -> Status {
+    error::exhausted("RATE_LIMITED", "too many calls of this method; wait as retry-after says", retry_after)
+}
+
+fn no_stream(why: TooMany, most: u32) -> Status {
+    match why {
+        TooMany::Open => {
+            let message = format!("{most} streams of this method are open, as many as may be; close one");
+            error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
+        }
+        TooMany::Away => error::unavailable("the count of streams"),
+    }
+}
+
+/// Counts a refusal, and lets its caller know of the limits.
+fn limited(method: &Method, mut refusal: Status, told: Option<Told>) -> Status {
+    metrics::counter!("gateway_calls_limited_total", "rpc_method" => method.meter.method().to_owned()).increment(1);
+    if let Some(told) = told {
+        let mut headers = std::mem::take(refusal.metadata_mut()).into_headers();
+        told.put(&mut headers);
+        *refusal.metadata_mut() = MetadataMap::from_headers(headers);
+    }
+    refusal
 }
 
 fn known(found: Found<'_>) -> Result<&Method, Status> {

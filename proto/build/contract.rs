@@ -1,5 +1,8 @@
 //! The rules that a contract must keep to build at all.
 
+#[path = "limits.rs"]
+mod limits;
+
 use std::collections::HashSet;
 
 use prost_reflect::{
@@ -17,6 +20,10 @@ pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
     let mut seen = HashSet::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         findings.extend(finding(pool, &method)?);
+        if let Some(policy) = option(pool, &method, POLICY)? {
+            let is_internal = rule(&policy).is_some_and(|rule| rule.descriptor().name() == "Internal");
+            findings.extend(limits::findings(&method, &policy, is_internal));
+        }
         unruled(pool, &method.input(), &mut seen, &mut findings)?;
     }
     if findings.is_empty() { Ok(()) } else { Err(format!("the contract is refused:\n{}", findings.join("\n"))) }

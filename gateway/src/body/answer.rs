@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use kit::{
     error,
+    limiter::Hold,
     record::{Call, code_of},
 };
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -41,6 +42,9 @@ pub(crate) struct Terms {
     pub(crate) limit: usize,
     /// What was wrong with the request, if the upstream gives up because of it.
     pub(crate) fault: Fault,
+    /// The place of a stream among its caller's; free when the answer has ended.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) hold: Option<Hold>,
 }
 
 /// See the module.

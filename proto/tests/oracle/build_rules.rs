@@ -11,6 +11,15 @@ use prost_reflect::DescriptorPool;
 
 /// A contract with one method: `options` are the method's, `rules` the rules of its input's only field.
 fn pool(options: &str, field: &str) -> DescriptorPool {
+    pool_of("SampleResponse", options, field)
+}
+
+/// As [`pool`]; the method answers with a stream.
+fn streaming_pool(options: &str) -> DescriptorPool {
+    pool_of("stream SampleResponse", options, "")
+}
+
+fn pool_of(answer: &str, options: &str, field: &str) -> DescriptorPool {
     let folder = tempfile::tempdir().unwrap();
     let source = format!(
         r#"
@@ -20,7 +29,7 @@ fn pool(options: &str, field: &str) -> DescriptorPool {
         import "google/api/annotations.proto";
         import "trellis/policy/v1/policy.proto";
         service SampleService {{
-          rpc Sample(SampleRequest) returns (SampleResponse) {{ {options} }}
+          rpc Sample(SampleRequest) returns ({answer}) {{ {options} }}
         }}
         message SampleRequest {{ {field} }}
         message SampleResponse {{}}
@@ -104,4 +113,41 @@ fn a_rule_without_a_generator_names_its_field() {
         let said = unknown_rule(field);
         assert!(said.starts_with("trellis.sample.v1.SampleRequest.name: ") && said.contains(rule), "{said}");
     }
+}
+
+#[test]
+fn limits_that_admit_nobody_or_everybody_are_named() {
+    let said = |policy: &str, streams: bool| {
+        let options = format!("option (trellis.policy.v1.method) = {{access: {{public: {{}}}} {policy}}}; {HTTP}");
+        let pool = if streams { streaming_pool(&options) } else { pool(&options, "") };
+        contract::verify(&pool).err().unwrap_or_default()
+    };
+    let minute = "period: {seconds: 60}";
+    for (policy, expected) in [
+        (format!("rate_limit: {{{minute}}}"), "without `requests`"),
+        ("rate_limit: {requests: 1}".to_owned(), "whose `period` is not"),
+        ("rate_limit: {requests: 1 period: {seconds: 40000000}}".to_owned(), "whose `period` is not"),
+        ("rate_limit: {requests: 2000000 period: {seconds: 1}}".to_owned(), "more than one in a microsecond"),
+        (format!("rate_limit: {{requests: 5 {minute} cost: 6}}"), "cost of 6 is more than the 5"),
+        (format!("rate_limit: {{requests: 9 {minute} burst: 2 cost: 3}}"), "cost of 3 is more than the 2"),
+        (format!("rate_limit: {{requests: 9 {minute} burst: 2 kind: RATE_LIMIT_KIND_COUNT}}"), "has a `burst`"),
+        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_HEADER}}"), "does not name"),
+        (format!("rate_limit: {{requests: 9 {minute} header: \"x-a\"}}"), "does not count by it"),
+        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_HEADER header: \"X-A\"}}"), "lower case"),
+        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_API_KEY}}"), "counts by headers alone"),
+        (format!("rate_limit: {{requests: 9 {minute}}}").repeat(5), "has 5 rate limits: 4 at most"),
+        ("stream_limit: {streams: 1}".to_owned(), "is no stream"),
+    ] {
+        let said = said(&policy, false);
+        assert!(said.contains(METHOD) && said.contains(expected), "{policy}: {said}");
+    }
+    let none = said("stream_limit: {}", true);
+    assert!(none.contains(METHOD) && none.contains("of no streams"), "{none}");
+    let made_up = said("stream_limit: {streams: 1 key: RATE_LIMIT_KEY_API_KEY}", true);
+    assert!(made_up.contains("which a caller makes up"), "{made_up}");
+    let good = "rate_limit: {requests: 9 period: {seconds: 60} burst: 2 cost: 2} \
+                rate_limit: {requests: 1000 period: {seconds: 86400} kind: RATE_LIMIT_KIND_COUNT} \
+                rate_limit: {requests: 9 period: {seconds: 1} key: RATE_LIMIT_KEY_HEADER header: \"x-tenant\"}";
+    assert_eq!(said(good, false), "");
+    assert_eq!(said("stream_limit: {streams: 32}", true), "");
 }

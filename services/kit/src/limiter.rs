@@ -8,13 +8,15 @@ mod local;
 mod quota;
 mod redis;
 mod shards;
+mod streams;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 pub use config::Config;
-pub use key::{Key, network};
+pub use key::{Key, fingerprint, network};
 pub use local::Local;
 pub use quota::{Kind, Quota};
+pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
 use crate::{Ambient, bus};
 
@@ -30,6 +32,11 @@ pub struct Limit {
     pub quota: Quota,
     /// What the call costs; at most the quota's burst.
     pub cost: u32,
+}
+
+impl Limit {
+    /// What fills the places of an array behind a call's limits.
+    pub const NONE: Self = Self { key: Key::NOBODY, quota: Quota::ONE, cost: 1 };
 }
 
 /// The question of one call: all limits take their cost, or none does.
@@ -133,8 +140,17 @@ pub trait RateLimiter: Send + Sync {
     /// Takes its cost from every bucket that `ask` names, if it is in all of them. A refusal takes nothing.
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a>;
 
+    /// Opens a stream, if its caller has not too many open. A round trip where processes count together: a stream lives
+    /// long.
+    fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a>;
+
     /// Whether all that are to count together do so now.
     fn is_shared(&self) -> bool;
+
+    /// Gives back what is held of buckets that others share; for the end of the process.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The limiter that the configuration asks for: shared where `redis` names a server, which need not be there yet. To

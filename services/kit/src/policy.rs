@@ -1,11 +1,15 @@
 //! The contract's policies, read from a descriptor set: what the gateway and the services enforce.
 
+mod rate;
+
 use std::{collections::HashMap, time::Duration};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Message as _};
 use proto::policy::v1::{self as wire, access::Rule};
 
-use crate::limiter::Quota;
+use crate::limiter::Away;
+
+pub use rate::{By, RateLimit, StreamLimit};
 
 /// The option that carries a policy.
 const OPTION: &str = "trellis.policy.v1.method";
@@ -21,8 +25,12 @@ pub struct Table {
 pub struct Policy {
     /// Who may call.
     pub access: Access,
-    /// How often; `None`: the gateway's default.
-    pub rate_limit: Option<RateLimit>,
+    /// How often; none: the gateway's default.
+    pub rate_limits: Vec<RateLimit>,
+    /// How many streams at once.
+    pub stream_limit: Option<StreamLimit>,
+    /// What becomes of calls while limits cannot be counted together.
+    pub away: Away,
     /// Default and ceiling of a call's time; `None` on a stream: until its token ends.
     pub deadline: Option<Duration>,
     /// Which calls are audited.
@@ -73,17 +81,6 @@ pub enum Reach {
     Author,
     /// A message, by its author and by the conversation's owner.
     AuthorOrOwner,
-}
-
-/// A quota and what it is counted by.
-#[derive(Debug, Clone)]
-pub struct RateLimit {
-    /// The rule.
-    pub quota: Quota,
-    /// What one call costs.
-    pub cost: u32,
-    /// Count by address even for a signed-in caller.
-    pub by_address: bool,
 }
 
 /// Which calls of a method are audited.
@@ -147,7 +144,9 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
     let access = policy.access.as_ref().and_then(|a| a.rule.clone()).ok_or_else(|| bad("no access rule"))?;
     Ok(Some(Policy {
         access: access.into(),
-        rate_limit: policy.rate_limit.as_ref().map(RateLimit::from),
+        rate_limits: policy.rate_limit.iter().map(RateLimit::from).collect(),
+        stream_limit: policy.stream_limit.as_ref().map(StreamLimit::from),
+        away: policy.limiter_away().into(),
         deadline: policy.deadline.as_ref().map(span),
         audit: policy.audit().into(),
         step_up: policy.step_up.as_ref().map(span),
@@ -180,18 +179,6 @@ impl From<wire::Reach> for Reach {
             wire::Reach::Owner => Self::Owner,
             wire::Reach::Author => Self::Author,
             wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
-        }
-    }
-}
-
-impl From<&wire::RateLimit> for RateLimit {
-    fn from(limit: &wire::RateLimit) -> Self {
-        let period = limit.period.as_ref().map_or(Duration::from_secs(1), span);
-        let burst = if limit.burst == 0 { limit.requests } else { limit.burst };
-        Self {
-            quota: Quota::new(limit.requests, period, burst),
-            cost: limit.cost.max(1),
-            by_address: limit.key() == wire::RateLimitKey::Address,
         }
     }
 }

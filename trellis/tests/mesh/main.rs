@@ -19,6 +19,7 @@ mod kill;
 mod limits;
 mod observed;
 mod pressure;
+mod rates;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
 mod replicas;

@@ -6,16 +6,19 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 
 /// How many bytes of the hash are kept: two of 2^64 keys share a bucket.
 const BYTES: usize = 16;
 
 /// The name of a bucket, of the same length whatever it was made from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; BYTES]);
 
 impl Key {
+    /// Of a bucket that nobody asks for.
+    pub(super) const NOBODY: Self = Self([0; BYTES]);
+
     /// From its parts. Each counts with its length, so that `a`, `bc` is another key than `ab`, `c`.
     pub fn new(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
@@ -43,6 +46,13 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.text())
     }
+}
+
+/// The SHA-256 of a secret, by which it is known again.
+pub fn fingerprint(secret: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
+    bytes
 }
 
 /// The network that an address is counted as: IPv6 by its /64, which is one customer's; IPv4 as it is, in IPv6's

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Ask, Decision, Key, RateLimiter, Standing, Verdict, quota::Bucket, shards::Shards};
+use super::{
+    Ask, Decision, Key, Opening, RateLimiter, Standing, StreamAsk, TooMany, Verdict,
+    quota::Bucket,
+    shards::{Locked, Shards},
+    streams::Streams,
+};
 use crate::time::Clock;
 
 /// Counts in this process alone: everything for one process, its share where several would share a Redis that is
@@ -11,6 +16,7 @@ pub struct Local {
     clock: Arc<dyn Clock>,
     share: f64,
     buckets: Shards<Bucket>,
+    streams: Arc<Streams>,
 }
 
 impl Local {
@@ -21,7 +27,7 @@ impl Local {
 
     /// A limiter that keeps this part of each quota, 0 to 1.
     pub(super) fn with_share(clock: Arc<dyn Clock>, share: f64) -> Self {
-        Self { clock, share, buckets: Shards::default() }
+        Self { clock, share, buckets: Shards::default(), streams: Arc::default() }
     }
 
     /// Decides; a local decision never waits.
@@ -32,7 +38,7 @@ impl Local {
         // A share of the burst may be less than one call costs.
         let cost = |at: usize| ask.limits[at].cost.min(quota(at).burst());
         let mut buckets = self.buckets.lock(ask.limits.iter().map(|limit| limit.key));
-        let looks = |key: &Key, at: usize, buckets: &super::shards::Locked<'_, Bucket>| {
+        let looks = |key: &Key, at: usize, buckets: &Locked<'_, Bucket>| {
             buckets.get(key).copied().unwrap_or_default().look(now, &quota(at), cost(at))
         };
         let mut standings = [Standing::default(); super::MOST_LIMITS];
@@ -58,6 +64,11 @@ impl Local {
 impl RateLimiter for Local {
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
         Verdict::Now(self.take(ask))
+    }
+
+    fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a> {
+        let opened = self.streams.open(ask.key, ask.most, || "".into());
+        Box::pin(std::future::ready(opened.map(|(_, hold)| hold).ok_or(TooMany::Open)))
     }
 
     fn is_shared(&self) -> bool {

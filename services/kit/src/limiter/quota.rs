@@ -28,6 +28,10 @@ pub struct Quota {
 }
 
 impl Quota {
+    /// One in a second.
+    pub(super) const ONE: Self =
+        Self { kind: Kind::Rate, requests: 1, period: Duration::from_secs(1), burst: 1, interval: 1_000_000 };
+
     /// A rate. `requests` and `burst` of 0 are read as 1.
     pub fn new(requests: u32, period: Duration, burst: u32) -> Self {
         let (requests, burst) = (requests.max(1), burst.max(1));

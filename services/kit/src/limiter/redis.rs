@@ -8,6 +8,7 @@ mod asking;
 mod counts;
 mod link;
 mod script;
+mod streams;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -21,7 +22,8 @@ use tokio::{
 };
 
 use super::{
-    Ask, Away, Config, Decision, Key, Limit, Local, MOST_LIMITS, Outcome, Quota, RateLimiter, Standing, Verdict,
+    Ask, Away, Config, Decision, Key, Limit, Local, MOST_LIMITS, Opening, Outcome, Quota, RateLimiter, Standing,
+    StreamAsk, Verdict,
     lease::{Answer, Held, Lease},
     shards::{Locked, Shards},
 };
@@ -30,6 +32,7 @@ use asking::Reserved;
 use counts::{Counts, How};
 use link::{Failed, Link};
 use script::{Call, DECIDE, RETURN};
+use streams::SharedStreams;
 
 /// How often slices whose time is over go back.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -39,6 +42,7 @@ const AT_ONCE: usize = 4_096;
 /// See the module.
 pub(super) struct Redis {
     shared: Arc<Shared>,
+    streams: Arc<SharedStreams>,
     /// Ended with the limiter.
     _tasks: JoinSet<()>,
 }
@@ -93,10 +97,12 @@ impl Redis {
             lease_from: config.lease_from,
             counts: Counts::default(),
         });
+        let streams = SharedStreams::new(Arc::clone(&link), ambient.new_id().to_string(), config.share);
         let mut tasks = JoinSet::new();
         tasks.spawn(link.keep(ambient));
         tasks.spawn(sweep(Arc::clone(&shared)));
-        Self { shared, _tasks: tasks }
+        tasks.spawn(Arc::clone(&streams).keep());
+        Self { shared, streams, _tasks: tasks }
     }
 }
 
@@ -109,8 +115,16 @@ impl RateLimiter for Redis {
         }
     }
 
+    fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a> {
+        Box::pin(async move { self.streams.open(&ask).await })
+    }
+
     fn is_shared(&self) -> bool {
         self.shared.link.is_up()
+    }
+
+    fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.shared.give_back(true))
     }
 }
 

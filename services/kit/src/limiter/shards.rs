@@ -50,6 +50,11 @@ impl<V> Shards<V> {
         held
     }
 
+    /// Each shard in its turn.
+    pub(super) fn each(&self, mut with: impl FnMut(&mut Map<V>)) {
+        (0..SHARDS).for_each(|at| with(&mut self.one(at)));
+    }
+
     fn one(&self, at: usize) -> MutexGuard<'_, Map<V>> {
         // A panic elsewhere leaves plain numbers behind: they stay usable.
         self.0[at].lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,6 +73,13 @@ impl<V: Default> Locked<'_, V> {
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut V> {
         let at = shard(key);
         self.0.iter_mut().flatten().find(|(held, _)| *held == at).and_then(|(_, map)| map.get_mut(key))
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        let at = shard(key);
+        if let Some((_, map)) = self.0.iter_mut().flatten().find(|(held, _)| *held == at) {
+            map.remove(key);
+        }
     }
 
     /// The value of a key whose shard is held. Where there is no room, values that are not `in_use` go first.

@@ -6,6 +6,7 @@ mod exact;
 mod failures;
 mod leases;
 mod proxy;
+mod streams;
 
 use std::{
     sync::{

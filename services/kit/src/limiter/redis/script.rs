@@ -22,7 +22,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn new(text: &'static str) -> Self {
+    pub(super) fn new(text: &'static str) -> Self {
         Self { text, hash: Script::new(text).get_hash().to_owned() }
     }
 
@@ -30,7 +30,7 @@ impl Source {
     pub(super) fn command(&self, call: &Call, with_text: bool) -> Cmd {
         let mut command = cmd(if with_text { "EVAL" } else { "EVALSHA" });
         command.arg(if with_text { self.text } else { &self.hash });
-        command.arg(call.names.len()).arg(&call.names).arg(&call.numbers);
+        command.arg(call.names.len()).arg(&call.names).arg(&call.who).arg(&call.numbers);
         command
     }
 }
@@ -39,6 +39,8 @@ impl Source {
 #[derive(Debug, Default)]
 pub(super) struct Call {
     names: Vec<String>,
+    /// Before the numbers, where a script asks for it.
+    who: Option<String>,
     numbers: Vec<i64>,
 }
 
@@ -55,6 +57,11 @@ impl Call {
         self
     }
 
+    /// How many streams `who` has, how many all may have, and milliseconds for which that counts.
+    pub(super) fn streams(name: String, who: &str, numbers: [i64; 3]) -> Self {
+        Self { names: vec![name], who: Some(who.to_owned()), numbers: numbers.to_vec() }
+    }
+
     /// What goes back to a bucket; `None`: nothing that would count.
     pub(super) fn give_back(name: String, quota: &Quota, unused: &Unused) -> Option<Self> {
         let numbers = match quota.kind() {
@@ -65,7 +72,7 @@ impl Call {
             // The round trip and a clock that runs otherwise: far less than a second.
             Kind::Count => (unused.full_in > 0).then(|| vec![1, unused.cost.into(), unused.full_in + 1_000_000]),
         };
-        numbers.map(|numbers| Self { names: vec![name], numbers })
+        numbers.map(|numbers| Self { names: vec![name], who: None, numbers })
     }
 }
 

@@ -1,0 +1,238 @@
+//! How often a method may be called, and by whom: the contract's limits, or the configuration's where it has others for
+//! a caller.
+
+mod fields;
+mod overrides;
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use kit::{
+    context::User,
+    limiter::{Away, Key, Limit, MOST_LIMITS, Quota, fingerprint, network},
+    policy::{By, Policy, RateLimit, StreamLimit, Table},
+};
+
+pub(crate) use fields::Told;
+pub(crate) use overrides::Overrides;
+
+use crate::{Config, config::Fields};
+
+/// The limits of one method.
+pub(crate) struct Allowance {
+    /// The best first.
+    overrides: Vec<(overrides::Whom, Terms)>,
+    usual: Terms,
+    api_key_header: Option<HeaderName>,
+}
+
+/// The limits of one method for some callers.
+pub(crate) struct Terms {
+    /// What these are the buckets of: the method, or its upstream's prefix.
+    pub(crate) scope: String,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) streams: Option<(u32, Rule)>,
+    pub(crate) away: Away,
+    /// The key of the configuration that says so; empty: the contract does.
+    source: String,
+    /// `ratelimit-policy`, where there are limits.
+    policy: Option<HeaderValue>,
+    fields: Fields,
+}
+
+/// One limit.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    /// What the keys of its buckets begin with. Made from all that it says: a rule that was changed has new buckets.
+    id: Key,
+    /// What it is called in `ratelimit`.
+    name: String,
+    by: Counted,
+    quota: Quota,
+    cost: u32,
+}
+
+/// [`By`], with the names of headers read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Counted {
+    Caller,
+    Address,
+    Session,
+    ApiKey,
+    Header(HeaderName),
+}
+
+/// Who calls.
+pub(crate) struct Caller<'a> {
+    pub(crate) user: Option<&'a User>,
+    pub(crate) address: IpAddr,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl Allowance {
+    /// The limits of a method whose calls are counted as `scope`; `policy` is the contract's, if there is one.
+    pub(crate) fn new(scope: &str, policy: Option<&Policy>, usual: By, config: &Config, overrides: &Overrides) -> Self {
+        let of_contract = Terms::of_contract(scope, policy, usual, config);
+        let overrides = overrides.of(scope, &of_contract);
+        let api_key_header = HeaderName::try_from(&config.rate_limits.api_key_header).ok();
+        Self { overrides, usual: of_contract, api_key_header }
+    }
+
+    /// What counts for this caller.
+    pub(crate) fn terms(&self, caller: &Caller<'_>) -> &Terms {
+        if self.overrides.is_empty() {
+            return &self.usual;
+        }
+        let api_key = self.api_key(caller).map(fingerprint);
+        let fits = |whom: &overrides::Whom| whom.fits(caller, api_key.as_ref());
+        self.overrides.iter().find(|(whom, _)| fits(whom)).map_or(&self.usual, |(_, terms)| terms)
+    }
+
+    /// The buckets that a call takes from: the first of these, as many as the terms have rules.
+    pub(crate) fn limits(&self, terms: &Terms, caller: &Caller<'_>) -> [Limit; MOST_LIMITS] {
+        let mut limits = [Limit::NONE; MOST_LIMITS];
+        for (limit, rule) in limits.iter_mut().zip(&terms.rules) {
+            *limit = Limit { key: self.key(rule, caller), quota: rule.quota, cost: rule.cost };
+        }
+        limits
+    }
+
+    /// The bucket of a rule that is this caller's.
+    pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> Key {
+        let of = |kind: &[u8], subject: &[u8]| Key::new(&[rule.id.as_bytes(), kind, subject]);
+        let by_address = || of(b"address", &network(caller.address).octets());
+        let value = |name: &HeaderName| caller.headers.get(name).map(HeaderValue::as_bytes);
+        match &rule.by {
+            Counted::Caller => caller.user.map_or_else(by_address, |user| of(b"user", user.id.as_bytes())),
+            Counted::Address => by_address(),
+            Counted::Session => caller.user.map_or_else(by_address, |user| of(b"session", user.session.as_bytes())),
+            Counted::ApiKey => self.api_key(caller).map_or_else(by_address, |key| of(b"api-key", key)),
+            Counted::Header(name) => value(name).map_or_else(by_address, |value| of(b"header", value)),
+        }
+    }
+
+    fn api_key<'a>(&self, caller: &Caller<'a>) -> Option<&'a [u8]> {
+        caller.headers.get(self.api_key_header.as_ref()?).map(HeaderValue::as_bytes)
+    }
+
+    /// What it says, for people: the best terms last, each row with what it is, for whom, and where it comes from.
+    fn rows(&self) -> Vec<[String; 3]> {
+        let of = |(whom, terms): (String, &Terms)| {
+            let source = terms.source().to_owned();
+            let row = move |(what, value): (&str, String)| [what.to_owned(), format!("{value}{whom}"), source.clone()];
+            terms.text().into_iter().map(row).collect::<Vec<_>>()
+        };
+        let others = self.overrides.iter().rev().map(|(whom, terms)| (format!(" ({whom})"), terms));
+        std::iter::once((String::new(), &self.usual)).chain(others).flat_map(of).collect()
+    }
+}
+
+impl Terms {
+    fn of_contract(scope: &str, policy: Option<&Policy>, usual: By, config: &Config) -> Self {
+        let stated = policy.map_or(&[][..], |policy| &policy.rate_limits);
+        let default = [RateLimit { quota: config.default_quota(), cost: 1, by: usual }];
+        let (limits, source) =
+            if stated.is_empty() { (&default[..], "gateway.default_rate_requests") } else { (stated, "") };
+        let streams = policy.and_then(|policy| policy.stream_limit.as_ref());
+        let away = policy.map_or(Away::default(), |policy| policy.away);
+        Self::new(scope, limits, streams, away, source.to_owned(), config.rate_limits.fields)
+    }
+
+    fn new(
+        scope: &str,
+        limits: &[RateLimit],
+        streams: Option<&StreamLimit>,
+        away: Away,
+        source: String,
+        fields: Fields,
+    ) -> Self {
+        let mut rules: Vec<Rule> = Vec::new();
+        // A stranger's contract may say more than can be kept in one decision.
+        for limit in limits.iter().take(MOST_LIMITS) {
+            let mut rule = Rule::new(scope, &limit.by, limit.quota, limit.cost);
+            if rules.iter().any(|other| other.name == rule.name) {
+                rule.name += &format!("-{}", rules.len() + 1);
+            }
+            rules.push(rule);
+        }
+        let streams = streams.map(|of| (of.streams, Rule::new(scope, &of.by, Limit::NONE.quota, 1)));
+        let policy = fields::policy(&rules);
+        Self { scope: scope.to_owned(), rules, streams, away, source, policy, fields }
+    }
+
+    /// As people say it, for `trellis policy`: the limits, how many streams, what while the limiter is away.
+    pub(crate) fn text(&self) -> Vec<(&'static str, String)> {
+        let rule = |rule: &Rule| {
+            let cost = if rule.cost == 1 { String::new() } else { format!(", a call costs {}", rule.cost) };
+            ("rate limit", format!("{} {}{cost}", rule.quota, rule.by.each()))
+        };
+        let mut rows: Vec<_> = self.rules.iter().map(rule).collect();
+        if rows.is_empty() {
+            rows.push(("rate limit", "none".to_owned()));
+        }
+        rows.extend(self.streams.iter().map(|(most, rule)| ("streams", format!("{most} {}", rule.by.each()))));
+        if self.away == Away::Refuse {
+            rows.push(("without Redis", "refused".to_owned()));
+        }
+        rows
+    }
+
+    /// Where the limits come from.
+    pub(crate) fn source(&self) -> &str {
+        if self.source.is_empty() { "contract" } else { &self.source }
+    }
+}
+
+impl Rule {
+    fn new(scope: &str, by: &By, quota: Quota, cost: u32) -> Self {
+        let rule = format!("{by} {quota} {cost}");
+        let period = kit::config::Span(quota.period());
+        let by_header = |name: &str| HeaderName::try_from(name).map_or(Counted::Address, Counted::Header);
+        Self {
+            id: Key::new(&[scope.as_bytes(), rule.as_bytes()]),
+            name: format!("{by}-{period}"),
+            by: match by {
+                By::Caller => Counted::Caller,
+                By::Address => Counted::Address,
+                By::Session => Counted::Session,
+                By::ApiKey => Counted::ApiKey,
+                By::Header(name) => by_header(name),
+            },
+            quota,
+            cost,
+        }
+    }
+}
+
+impl Counted {
+    fn each(&self) -> String {
+        match self {
+            Self::Caller => "a caller".to_owned(),
+            Self::Address => "an address".to_owned(),
+            Self::Session => "a session".to_owned(),
+            Self::ApiKey => "an API key".to_owned(),
+            Self::Header(name) => format!("a value of {name}"),
+        }
+    }
+}
+
+/// What is in force of the limits of the mesh's methods, for people.
+pub struct Shown<'a> {
+    config: &'a Config,
+    overrides: Overrides,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads the configuration, or says which key of it is wrong.
+    pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
+        Ok(Self { config, overrides: Overrides::new(&config.rate_limits, policies)? })
+    }
+
+    /// Of one method: rows of what it is, what it says, and where that comes from.
+    pub fn rows(&self, path: &str, policy: &Policy) -> Vec<[String; 3]> {
+        Allowance::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What callers are told of their limits: `RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers-10
+//! has them: a list of named limits, each with its quota and window, and with what is left and when all of it is there
+//! again.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use kit::limiter::Decision;
+
+use super::{Rule, Terms};
+use crate::config::Fields;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The two fields of an answer.
+pub(crate) struct Told {
+    policy: HeaderValue,
+    limit: HeaderValue,
+}
+
+impl Told {
+    /// Puts them into an answer, in place of an upstream's own: those are of other limits.
+    pub(crate) fn put(self, headers: &mut HeaderMap) {
+        headers.insert(POLICY, self.policy);
+        headers.insert(LIMIT, self.limit);
+    }
+}
+
+impl Terms {
+    /// What to tell after `decision`, if anything.
+    pub(crate) fn told(&self, decision: &Decision) -> Option<Told> {
+        if self.fields == Fields::Refused && decision.is_admitted() {
+            return None;
+        }
+        let policy = self.policy.clone()?;
+        let mut text = String::with_capacity(40 * self.rules.len());
+        for (rule, standing) in self.rules.iter().zip(&decision.standings) {
+            let separator = if text.is_empty() { "" } else { ", " };
+            // Rounded up: who waits that long finds all of it. Writing to a string cannot fail.
+            let reset = standing.reset.as_millis().div_ceil(1_000);
+            write!(text, "{separator}\"{}\";r={};t={reset}", rule.name, standing.left).ok();
+        }
+        Some(Told { policy, limit: HeaderValue::try_from(text).ok()? })
+    }
+}
+
+/// `ratelimit-policy` of these rules. A window that is no whole number of seconds cannot be told.
+pub(super) fn policy(rules: &[Rule]) -> Option<HeaderValue> {
+    let one = |rule: &Rule| {
+        let window = match rule.quota.period() {
+            period if period.subsec_nanos() == 0 => format!(";w={}", period.as_secs()),
+            _ => String::new(),
+        };
+        format!("\"{}\";q={}{window}", rule.name, rule.quota.requests())
+    };
+    let text = rules.iter().map(one).collect::<Vec<_>>().join(", ");
+    if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+}

@@ -1,0 +1,156 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use kit::{config::Span, limiter::Outcome, policy::By};
+
+use super::*;
+use crate::config::{Limit as Stated, Override, RateLimits};
+
+const PATH: &str = "/trellis.messaging.v1.MessagingService/SendMessage";
+
+fn table() -> Table {
+    Table::from_descriptors(proto::DESCRIPTORS).unwrap()
+}
+
+fn stated(requests: u32) -> Stated {
+    let period = Span(Duration::from_secs(60));
+    Stated { requests, period, burst: 0, cost: 1, by: "caller".to_owned(), count: false }
+}
+
+fn texts(all: &[&str]) -> Vec<String> {
+    all.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn config(overrides: &[(&str, Override)]) -> Config {
+    let overrides: BTreeMap<_, _> = overrides.iter().map(|(name, of)| ((*name).to_owned(), of.clone())).collect();
+    Config { rate_limits: RateLimits { overrides, ..RateLimits::default() }, ..Config::default() }
+}
+
+fn user(roles: &[&str]) -> User {
+    let id = kit::Ambient::system().new_id();
+    User { id, session: id, roles: texts(roles), scopes: Vec::new(), expires: kit::Timestamp::from_micros(0) }
+}
+
+/// How many a minute `PATH` allows to whom these headers, this address and these roles belong.
+fn allowed(config: &Config, address: &str, api_key: Option<&str>, roles: &[&str]) -> u32 {
+    let table = table();
+    let overrides = Overrides::new(&config.rate_limits, &table).unwrap();
+    let allowance = Allowance::new(PATH, table.get(PATH), By::Caller, config, &overrides);
+    let headers: HeaderMap =
+        api_key.iter().map(|key| (HeaderName::from_static("x-api-key"), key.parse().unwrap())).collect();
+    let user = user(roles);
+    let caller = Caller { user: Some(&user), address: address.parse().unwrap(), headers: &headers };
+    allowance.terms(&caller).rules[0].quota.requests()
+}
+
+#[test]
+fn the_most_particular_override_counts() {
+    // sha256 of "partner"
+    let hash = fingerprint(b"partner").map(|byte| format!("{byte:02x}")).concat();
+    let of = |requests, of: Override| Override { limits: vec![stated(requests)], ..of };
+    let method = || texts(&["trellis.messaging.v1.MessagingService/SendMessage"]);
+    let config = config(&[
+        ("all", of(1, Override::default())),
+        ("service", of(2, Override { methods: texts(&["trellis.messaging"]), ..Override::default() })),
+        ("method", of(3, Override { methods: method(), ..Override::default() })),
+        ("network", of(4, Override { addresses: texts(&["10.0.0.0/8", "2001:db8::/32"]), ..Override::default() })),
+        ("role", of(5, Override { roles: texts(&["admin"]), ..Override::default() })),
+        ("key", of(6, Override { api_keys: vec![hash], ..Override::default() })),
+        ("other", of(7, Override { methods: texts(&["trellis.users"]), ..Override::default() })),
+    ]);
+    assert_eq!(allowed(&config, "192.0.2.1", None, &[]), 3);
+    assert_eq!(allowed(&config, "10.1.2.3", None, &[]), 4);
+    assert_eq!(allowed(&config, "2001:db8::1", None, &["user"]), 4);
+    assert_eq!(allowed(&config, "10.1.2.3", None, &["user", "admin"]), 5);
+    assert_eq!(allowed(&config, "10.1.2.3", Some("partner"), &["admin"]), 6);
+    assert_eq!(allowed(&config, "192.0.2.1", Some("stranger"), &[]), 3);
+}
+
+#[test]
+fn mistakes_name_their_key_and_never_a_secret() {
+    let good = Override { limits: vec![stated(9)], ..Override::default() };
+    let wrong = [
+        (Override::default(), "limits: state one or more"),
+        (Override { unlimited: true, ..good.clone() }, "limits: state one or more"),
+        (Override { limits: vec![stated(9); 5], ..Override::default() }, "limits: 5 are more than the 4"),
+        (Override { limits: vec![stated(0)], ..Override::default() }, "limits.requests: must be at least 1"),
+        (Override { limits: vec![Stated { cost: 10, ..stated(9) }], ..Override::default() }, "limits.cost: 10"),
+        (
+            Override { limits: vec![Stated { by: "moon".to_owned(), ..stated(9) }], ..Override::default() },
+            "limits.by: ",
+        ),
+        (
+            Override { limits: vec![Stated { by: "header:x-a".to_owned(), ..stated(9) }], ..Override::default() },
+            "limits: ",
+        ),
+        (Override { methods: texts(&["trellis.mesaging"]), ..good.clone() }, "methods: \"trellis.mesaging\""),
+        (Override { addresses: texts(&["10.0.0.0/99"]), ..good.clone() }, "addresses: \"10.0.0.0/99\""),
+        (Override { api_keys: texts(&["hunter2"]), ..good.clone() }, "api_keys: expected the SHA-256"),
+        (Override { away: "panic".to_owned(), ..good }, "away: expected local or refuse"),
+    ];
+    for (of, expected) in wrong {
+        let error = Overrides::new(&config(&[("mine", of)]).rate_limits, &table()).err().unwrap();
+        let key = "gateway.rate_limits.overrides.mine.";
+        assert!(error.starts_with(&format!("{key}{expected}")) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
+    let headers: HeaderMap = [("x-api-key", "k"), ("x-tenant", "t")]
+        .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+        .into_iter()
+        .collect();
+    let (nothing, user) = (HeaderMap::new(), user(&[]));
+    let allowance = Allowance::new(PATH, None, By::Caller, &Config::default(), &Overrides::default());
+    let here: IpAddr = "2001:db8:1:2::1".parse().unwrap();
+    let neighbour: IpAddr = "2001:db8:1:2::2".parse().unwrap();
+    let stranger = |address| Caller { user: None, address, headers: &nothing };
+    for by in [By::Caller, By::Address, By::Session, By::ApiKey, By::Header("x-tenant".to_owned())] {
+        let rule = Rule::new(PATH, &by, Quota::new(1, Duration::from_secs(1), 1), 1);
+        let known = |address| allowance.key(&rule, &Caller { user: Some(&user), address, headers: &headers });
+        let by_address = allowance.key(&rule, &stranger(here));
+        assert_eq!(by_address, allowance.key(&rule, &stranger(neighbour)), "{by}");
+        assert_eq!(known(here) == by_address, by == By::Address, "{by}");
+        let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(known(here) == known(elsewhere), by != By::Address, "{by}");
+    }
+}
+
+#[test]
+fn what_is_left_is_told_as_the_draft_has_it() {
+    let limits = [
+        RateLimit { quota: Quota::new(600, Duration::from_secs(60), 100), cost: 1, by: By::Caller },
+        RateLimit { quota: Quota::count(1_000, Duration::from_secs(86_400)), cost: 1, by: By::Caller },
+        RateLimit { quota: Quota::new(5, Duration::from_millis(500), 5), cost: 1, by: By::Address },
+    ];
+    let terms = Terms::new(PATH, &limits, None, Away::Local, String::new(), Fields::Refused);
+    let policy = "\"caller-1m\";q=600;w=60, \"caller-1d\";q=1000;w=86400, \"address-500ms\";q=5";
+    assert_eq!(terms.policy.clone().unwrap(), policy);
+    let mut standings = [Default::default(); MOST_LIMITS];
+    standings[0] = kit::limiter::Standing { left: 7, reset: Duration::from_millis(1_001) };
+    let mut decision = kit::limiter::Decision { outcome: Outcome::Admitted, standings };
+    assert!(terms.told(&decision).is_none(), "admitted calls are not told where only refusals are");
+    decision.outcome = Outcome::Refused { retry_after: Duration::from_secs(1) };
+    let mut headers = HeaderMap::new();
+    terms.told(&decision).unwrap().put(&mut headers);
+    assert_eq!(headers["ratelimit"], "\"caller-1m\";r=7;t=2, \"caller-1d\";r=0;t=0, \"address-500ms\";r=0;t=0");
+    assert_eq!(headers["ratelimit-policy"], policy);
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_its_source() {
+    let config = config(&[(
+        "partners",
+        Override {
+            roles: texts(&["partner"]),
+            limits: vec![Stated { count: true, ..stated(9) }],
+            ..Override::default()
+        },
+    )]);
+    let table = table();
+    let rows = Shown::new(&config, &table).unwrap().rows(PATH, table.get(PATH).unwrap());
+    let row = |at: usize| rows[at].join(" | ");
+    assert_eq!(row(0), "rate limit | 1200 in 1m, 300 at once a caller | contract");
+    let source = "gateway.rate_limits.overrides.partners";
+    assert_eq!(row(1), format!("rate limit | 9 in each 1m from the first call on a caller (role partner) | {source}"));
+}

@@ -1,0 +1,130 @@
+//! The section `[gateway.rate_limits]`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kit::{config::Span, limiter::Away};
+use serde::{Deserialize, Serialize};
+
+/// How often callers may call, where it differs from the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    /// The header that carries a caller's API key. It is hashed before anything else is done with it.
+    pub api_key_header: String,
+    /// Which answers tell what is left, in `ratelimit` and `ratelimit-policy`.
+    pub fields: Fields,
+    /// Other limits for some methods and callers, by names of the operator's. Of those that fit a call one counts: the
+    /// one that names API keys before one that names roles, before one that names addresses, before one for everybody;
+    /// then the one with the longest method; then the first by name.
+    pub overrides: BTreeMap<String, Override>,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { api_key_header: "x-api-key".to_owned(), fields: Fields::default(), overrides: BTreeMap::new() }
+    }
+}
+
+/// Which answers tell what is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fields {
+    /// All.
+    #[default]
+    Always,
+    /// Refusals.
+    Refused,
+}
+
+/// Other limits: `[gateway.rate_limits.overrides.partners]`. Whom it is for is what all lists that are not empty say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Override {
+    /// Methods (`acme.shop.v1.Cart/Add`), or prefixes that end at a dot or slash (`acme.shop.v1.Cart`, `acme`). Empty:
+    /// all.
+    pub methods: Vec<String>,
+    /// Callers with one of these API keys, each the SHA-256 of the key in hexadecimal.
+    pub api_keys: Vec<String>,
+    /// Callers with one of these roles.
+    pub roles: Vec<String>,
+    /// Callers in one of these networks, such as `10.0.0.0/8`.
+    pub addresses: Vec<String>,
+    /// The limits, in place of those of the contract: one to four, or none with `unlimited`.
+    pub limits: Vec<Limit>,
+    /// No limit at all.
+    pub unlimited: bool,
+    /// How many streams of a streaming method one caller may have open, in place of what the contract says. 0: as there.
+    pub streams: u32,
+    /// What becomes of calls while Redis is away, in place of what the contract says: `local` or `refuse`. Empty: as
+    /// there.
+    pub away: String,
+}
+
+/// One limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// How much cost is allowed in a period.
+    pub requests: u32,
+    /// The period.
+    pub period: Span,
+    /// How much cost may come at once. 0: `requests`.
+    #[serde(default)]
+    pub burst: u32,
+    /// What one call costs.
+    #[serde(default = "one")]
+    pub cost: u32,
+    /// What is counted by: `caller`, `address`, `session`, `api_key`, or `header:x-tenant`.
+    #[serde(default = "caller")]
+    pub by: String,
+    /// Counts calls in a period that begins with the first, instead of a rate.
+    #[serde(default)]
+    pub count: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn caller() -> String {
+    "caller".to_owned()
+}
+
+/// A period is a millisecond to a leap year, as `proto/build.rs` has it for the contract.
+const PERIODS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(366 * 86_400)];
+
+impl Limit {
+    /// What is wrong with it: the key and the fix.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let [least, most] = PERIODS;
+        let at_once = if self.burst == 0 { self.requests } else { self.burst };
+        if self.requests == 0 {
+            return Err("requests: must be at least 1".to_owned());
+        }
+        if !(least..=most).contains(&self.period.0) {
+            return Err(format!("period: {} is not between {} and {}", self.period, Span(least), Span(most)));
+        }
+        if u128::from(self.requests) > self.period.0.as_micros() {
+            return Err(format!("requests: {} in {} is more than one in a microsecond", self.requests, self.period));
+        }
+        if self.cost == 0 || self.cost > at_once {
+            return Err(format!("cost: {} is not between 1 and the {at_once} that may come at once", self.cost));
+        }
+        if self.count && self.burst != 0 {
+            return Err("burst: belongs to a rate; take it or count away".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Override {
+    /// What `away` says.
+    pub(crate) fn away(&self) -> Result<Option<Away>, String> {
+        match self.away.as_str() {
+            "" => Ok(None),
+            "local" => Ok(Some(Away::Local)),
+            "refuse" => Ok(Some(Away::Refuse)),
+            other => Err(format!("away: expected local or refuse, got {other:?}")),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+-- How many streams one process has open, of those that all may have together.
+--
+-- KEYS: the streams of one caller. ARGV: who asks, how many it has (0: none any more), how many all may have (0: whatever
+-- there are), milliseconds until what it says counts no longer. Each process's field holds its number and the
+-- millisecond until which it counts, so that those of a process that died are free again.
+--
+-- Answers 1: noted; 0: there would be too many, and nothing is noted.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local mine, most, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local all, others = redis.call('HGETALL', KEYS[1]), 0
+for i = 1, #all, 2 do
+  local count, until_ms = string.match(all[i + 1], '^(%d+) (%d+)$')
+  if tonumber(until_ms or 0) <= now then
+    redis.call('HDEL', KEYS[1], all[i])
+  elseif all[i] ~= ARGV[1] then
+    others = others + tonumber(count)
+  end
+end
+if mine == 0 then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  return 1
+end
+if most > 0 and others + mine > most then
+  return 0
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d %.0f', mine, now + lease))
+redis.call('PEXPIRE', KEYS[1], lease)
+return 1

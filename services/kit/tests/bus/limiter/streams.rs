@@ -1,0 +1,94 @@
+//! Streams counted together.
+
+use kit::limiter::{Hold, StreamAsk, TooMany};
+
+use super::*;
+
+/// What is renewed every ten seconds, and counts for thirty, on a busy machine.
+const RENEWED: Duration = Duration::from_secs(90);
+
+async fn open(limiter: &dyn RateLimiter, most: u32) -> Result<Hold, TooMany> {
+    limiter.open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, away: Away::Local }).await
+}
+
+/// Until one more may be opened.
+async fn until_open(limiter: &dyn RateLimiter, most: u32) -> Hold {
+    let trying = async {
+        loop {
+            match open(limiter, most).await {
+                Ok(hold) => return hold,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    timeout(RENEWED, trying).await.expect("a place becomes free")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_counted_together_and_come_back() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [patient(&redis.url()), patient(&redis.url())];
+    until_shared(&*a, true).await;
+    until_shared(&*b, true).await;
+    let mut of_a = vec![open(&*a, 3).await.unwrap(), open(&*a, 3).await.unwrap()];
+    let of_b = open(&*b, 3).await.unwrap();
+    assert_eq!(open(&*b, 3).await.err(), Some(TooMany::Open));
+    assert_eq!(open(&*a, 3).await.err(), Some(TooMany::Open));
+    of_a.pop();
+    let another_of_b = until_open(&*b, 3).await;
+    assert_eq!(open(&*a, 3).await.err(), Some(TooMany::Open));
+
+    // Redis is emptied: everybody says again what it has.
+    redis.ask(&["FLUSHALL"]);
+    let known = async {
+        while !redis.ask(&["KEYS", "*streams*"]).contains("streams test") {
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+    };
+    timeout(RENEWED, known).await.expect("what is open is said again");
+    drop((of_b, another_of_b, of_a));
+    until_gone(&redis).await;
+}
+
+async fn until_gone(redis: &Redis) {
+    let gone = async {
+        while redis.ask(&["KEYS", "*streams*"]).contains("streams test") {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(RENEWED, gone).await.expect("nothing is left of what was closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_a_process_that_died_are_free_again() {
+    let redis = Redis::start(&[]);
+    let [dying, other] = [patient(&redis.url()), patient(&redis.url())];
+    until_shared(&*dying, true).await;
+    until_shared(&*other, true).await;
+    let _held = [open(&*dying, 2).await.unwrap(), open(&*dying, 2).await.unwrap()];
+    // Its tasks end with it; what it held is not given back.
+    drop(dying);
+    assert_eq!(open(&*other, 2).await.err(), Some(TooMany::Open));
+    let since = Instant::now();
+    until_open(&*other, 2).await;
+    assert!(since.elapsed() > Duration::from_secs(10), "not before it may have been a moment's silence");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_keeps_its_share() {
+    let mut redis = Redis::start(&[]);
+    let limiter = with(&redis.url(), &Config::default());
+    until_shared(&*limiter, true).await;
+    redis.kill();
+    until_shared(&*limiter, false).await;
+    let held = [open(&*limiter, 4).await.unwrap(), open(&*limiter, 4).await.unwrap()];
+    assert_eq!(open(&*limiter, 4).await.err(), Some(TooMany::Open), "half of four");
+    let refuse = StreamAsk { scope: "test", key: Key::new(&[b"other"]), most: 4, away: Away::Refuse };
+    assert_eq!(limiter.open_stream(refuse).await.err(), Some(TooMany::Away));
+    redis.launch();
+    until_shared(&*limiter, true).await;
+    let _two_more = [until_open(&*limiter, 4).await, until_open(&*limiter, 4).await];
+    assert_eq!(open(&*limiter, 4).await.err(), Some(TooMany::Open));
+    drop(held);
+}

@@ -1,0 +1,208 @@
+//! How often, as callers meet it: real gateways that share a real Redis.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use proto::{auth::v1::GetJwksRequest, messaging::v1::SubscribeRequest};
+use tonic::Code;
+
+use super::{
+    foreign::serve_message,
+    harness::{Mesh, Ports, Store, reason},
+    redis::Redis,
+    split::{make_keys, prepared},
+    web::{self, Answer, BINARY, Http},
+};
+
+const PATH: &str = "/acme.v1.Shop/Good";
+const PAGE: &str = "https://app.example.org";
+const NOTICED: Duration = Duration::from_secs(60);
+
+/// A gateway to a foreign service alone, with this in its configuration.
+async fn gateway(redis: &Redis, keys: &std::path::Path, upstream: &str, limits: &str) -> Mesh {
+    let mut process = prepared("gateway", Ports::free(), keys, "");
+    let file = process.folder().join("trellis.toml");
+    fs::write(&file, settings(upstream, limits)).unwrap();
+    process.set("CONFIG", file.to_str().unwrap());
+    process.set("REDIS__URL", &redis.url());
+    // What a busy machine may take; the default's own test stands in kit.
+    process.set("LIMITER__BUDGET", "1s");
+    process.set("GATEWAY__CORS_ORIGINS", PAGE);
+    process.launch();
+    until(async || shows(&process, "limiter").await == Some(true)).await;
+    process
+}
+
+fn settings(upstream: &str, limits: &str) -> String {
+    format!("[gateway]\n{limits}\n[gateway.foreign.\"acme.v1.Shop\"]\nto = [\"{upstream}\"]\naccess = \"public\"\n")
+}
+
+async fn until(check: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !check().await {
+        assert!(started.elapsed() < NOTICED, "it never came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What the admin listener shows of a need, of the first part that has it.
+async fn shows(process: &Mesh, need: &str) -> Option<bool> {
+    let answer = web::get(process.ports.admin, "/readyz").await.ok()?;
+    let shown: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    shown.as_object()?.values().find_map(|needs| needs[need].as_bool())
+}
+
+async fn call(process: &Mesh, headers: &[(&str, &str)]) -> Answer {
+    let port = process.ports.gateway;
+    web::send(port, Http::One, web::call(port, PATH, BINARY, headers, &GetJwksRequest {})).await.unwrap()
+}
+
+/// Whether the call was admitted; whatever else is wrong fails the test.
+fn is_admitted(answer: &Answer) -> bool {
+    let status = answer.headers.get("grpc-status").map_or("0", |status| status.to_str().unwrap());
+    assert!(answer.status == 200 && ["0", "8"].contains(&status), "{answer:?}");
+    status == "0"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_callers_at_two_gateways_get_exactly_what_there_is() {
+    let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
+    let limits = "default_rate_requests = 300\ndefault_rate_period = \"1h\"";
+    let gateways =
+        [gateway(&redis, keys.path(), &upstream, limits).await, gateway(&redis, keys.path(), &upstream, limits).await];
+    let ports = [gateways[0].ports.gateway, gateways[1].ports.gateway];
+    let callers: Vec<_> = (0..64)
+        .map(|caller| {
+            let port = ports[caller % 2];
+            tokio::spawn(async move {
+                let mut admitted = 0;
+                for _ in 0..10 {
+                    let call = web::call(port, PATH, BINARY, &[], &GetJwksRequest {});
+                    admitted += u32::from(is_admitted(&web::send(port, Http::One, call).await.unwrap()));
+                }
+                admitted
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for caller in callers {
+        admitted += caller.await.unwrap();
+    }
+    assert_eq!(admitted, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_told_and_who_obeys_is_admitted() {
+    let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
+    let limits = "default_rate_requests = 60\ndefault_rate_period = \"1m\"\n\
+                  [gateway.rate_limits.overrides.small]\nmethods = [\"acme.v1.Shop\"]\n\
+                  limits = [{ requests = 30, period = \"1m\", burst = 2, by = \"address\" }]";
+    let gateway = gateway(&redis, keys.path(), &upstream, limits).await;
+    let first = call(&gateway, &[]).await;
+    assert!(is_admitted(&first));
+    assert_eq!(first.header("ratelimit-policy"), "\"address-1m\";q=30;w=60");
+    assert_eq!(first.header("ratelimit"), "\"address-1m\";r=1;t=2");
+    let refused = loop {
+        let answer = call(&gateway, &[("origin", PAGE)]).await;
+        if !is_admitted(&answer) {
+            break answer;
+        }
+    };
+    assert!(refused.header("ratelimit").starts_with("\"address-1m\";r=0;t="), "{refused:?}");
+    assert_eq!(refused.header("ratelimit-policy"), "\"address-1m\";q=30;w=60");
+    for name in ["retry-after", "ratelimit", "ratelimit-policy"] {
+        assert!(refused.header("access-control-expose-headers").contains(name), "{refused:?}");
+    }
+    let told: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=2).contains(&told), "{told}");
+    tokio::time::sleep(Duration::from_secs(told)).await;
+    assert!(is_admitted(&call(&gateway, &[]).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_limits_are_taken_over_while_running_and_api_keys_never_reach_redis() {
+    let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
+    let partner = "partner-key-hunter2";
+    let hash = kit::limiter::fingerprint(partner.as_bytes()).map(|byte| format!("{byte:02x}")).concat();
+    let all = "default_rate_requests = 2\ndefault_rate_period = \"1h\"\n";
+    let gateway = gateway(&redis, keys.path(), &upstream, all).await;
+    let with_key = [("x-api-key", partner)];
+    let admitted = async |headers: &[(&str, &str)], calls: usize| {
+        let mut admitted = 0;
+        for _ in 0..calls {
+            admitted += usize::from(is_admitted(&call(&gateway, headers).await));
+        }
+        admitted
+    };
+    assert_eq!(admitted(&with_key, 5).await, 2);
+    let partners = format!(
+        "{all}[gateway.rate_limits.overrides.partners]\napi_keys = [\"{hash}\"]\n\
+         limits = [{{ requests = 4, period = \"1h\", by = \"api_key\" }}]"
+    );
+    fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &partners)).unwrap();
+    until(async || gateway.log().contains("the configuration was read again")).await;
+    assert_eq!(admitted(&with_key, 10).await, 4);
+    assert_eq!(admitted(&[("x-api-key", "stranger")], 5).await, 0, "counted by address, as before");
+    let stored = redis.ask(&["KEYS", "*"]);
+    assert!(stored.contains("trellis:{limit:acme.v1.Shop}:") && !stored.contains("hunter2"), "{stored}");
+    // A mistake changes nothing and names its key.
+    let wrong = partners.replace("requests = 4", "requests = 0");
+    fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &wrong)).unwrap();
+    let named = "gateway.rate_limits.overrides.partners.limits.requests: must be at least 1";
+    until(async || gateway.log().contains(named)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_because_redis_did_and_the_process_stays_ready() {
+    let mut redis = Redis::start(&[]);
+    let mesh = Mesh::start(Store::Sqlite, &[("REDIS__URL", &redis.url())]).await;
+    let ready = async || web::get(mesh.ports.admin, "/readyz").await.unwrap().status;
+    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    let ada = mesh.sign_up("ada").await;
+    let calls = async || {
+        for _ in 0..20 {
+            ada.users()
+                .get_user(ada.request(proto::users::v1::GetUserRequest { user_id: ada.id().to_owned() }))
+                .await
+                .unwrap();
+        }
+    };
+    calls().await;
+    redis.kill();
+    calls().await;
+    until(async || shows(&mesh, "limiter").await == Some(false)).await;
+    assert_eq!(ready().await, 200);
+    calls().await;
+    redis.launch();
+    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    redis.signal("STOP");
+    calls().await;
+    redis.signal("CONT");
+    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    calls().await;
+    assert_eq!(ready().await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_so_many_streams_open_and_no_more() {
+    let redis = Redis::start(&[]);
+    let overrides = "[gateway.rate_limits.overrides.few]\nmethods = [\"trellis.messaging.v1.MessagingService/Subscribe\"]\n\
+                     limits = [{ requests = 1000, period = \"1m\" }]\nstreams = 2\n";
+    let mut mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    fs::write(&file, overrides).unwrap();
+    mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.set("REDIS__URL", &redis.url());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
+    until(async || shows(&mesh, "limiter").await == Some(true)).await;
+    let ada = mesh.sign_up("ada").await;
+    let subscribe = async || ada.messaging().subscribe(ada.request(SubscribeRequest::default())).await;
+    let mut open = vec![subscribe().await.unwrap(), subscribe().await.unwrap()];
+    let refused = subscribe().await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "STREAMS_LIMITED"));
+    open.pop();
+    until(async || subscribe().await.is_ok()).await;
+}

@@ -121,6 +121,9 @@ impl Config {
             // 0 would be read as 1.
             ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
             ("auth.attempts", self.auth.attempts as usize, 1),
+            ("auth.attempts_from_address", self.auth.attempts_from_address as usize, 1),
+            ("auth.refreshes", self.auth.refreshes as usize, 1),
+            ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];

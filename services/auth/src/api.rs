@@ -1,5 +1,6 @@
 //! The gRPC face: messages to domain types, the steps of each method, domain types to messages.
 
+mod attempts;
 mod credentials;
 mod sessions;
 mod sign_up;
@@ -54,7 +55,7 @@ impl AuthService for Api {
         let (context, client) = (Context::of(&request), client(&request));
         let request = request.into_inner();
         let (delivery, email) = (request.refresh_delivery(), Email::new(&request.email));
-        self.count_attempt(&email, context.caller.address).await?;
+        self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
         let account = self.prove(account, Zeroizing::new(request.password)).await?;
         let (session, token) = self.new_session(&account, client);
@@ -70,6 +71,9 @@ impl AuthService for Api {
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
         let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
+        if let Some(token) = &token {
+            self.count_refresh(token, Context::of(&request).caller.address).await?;
+        }
         let presented = match token {
             Some(token) => self.present(&token, &client(&request)).await,
             None => Err(not_in_force()),

@@ -43,11 +43,19 @@ pub struct Config {
     pub attempts_by_address: u32,
     /// See `attempts_by_address`.
     pub attempts_by_address_period: Span,
-    /// Attempts to sign in to one account from anywhere, in each `attempts_period`. Wide, because it lets strangers
-    /// keep the owner out.
+    /// Attempts to sign in to one account from all networks together from which nobody has signed in to it, in each
+    /// `attempts_period`. Networks and sessions that have keep their own, so that strangers lock nobody out.
     pub attempts: u32,
     /// See `attempts`.
     pub attempts_period: Span,
+    /// Attempts from one address at whatever account, in each `attempts_by_address_period`.
+    pub attempts_from_address: u32,
+    /// How often one refresh token may be presented, in each `refreshes_period`.
+    pub refreshes: u32,
+    /// Refresh tokens that one address may present, in each `refreshes_period`.
+    pub refreshes_from_address: u32,
+    /// See `refreshes`.
+    pub refreshes_period: Span,
 }
 
 impl Default for Config {
@@ -70,6 +78,10 @@ impl Default for Config {
             attempts_by_address_period: Span(Duration::from_secs(15 * 60)),
             attempts: 100,
             attempts_period: Span(Duration::from_secs(3_600)),
+            attempts_from_address: 300,
+            refreshes: 60,
+            refreshes_from_address: 600,
+            refreshes_period: Span(Duration::from_secs(60)),
         }
     }
 }
@@ -80,8 +92,23 @@ impl Config {
         Quota::new(self.attempts_by_address, self.attempts_by_address_period.0, self.attempts_by_address)
     }
 
-    /// How often one account may be tried at all.
+    /// How often one account may be tried by strangers.
     pub(crate) fn attempts(&self) -> Quota {
         Quota::new(self.attempts, self.attempts_period.0, self.attempts)
+    }
+
+    /// How often one address may try.
+    pub(crate) fn attempts_from_address(&self) -> Quota {
+        Quota::new(self.attempts_from_address, self.attempts_by_address_period.0, self.attempts_from_address)
+    }
+
+    /// How often one refresh token may be presented.
+    pub(crate) fn refreshes(&self) -> Quota {
+        Quota::new(self.refreshes, self.refreshes_period.0, self.refreshes)
+    }
+
+    /// How often one address may present any.
+    pub(crate) fn refreshes_from_address(&self) -> Quota {
+        Quota::new(self.refreshes_from_address, self.refreshes_period.0, self.refreshes_from_address)
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kit::{Ambient, jwt::AccessKey, keys::Jwk};
+use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::domain::Seal;
@@ -22,6 +23,8 @@ const REFRESH: &str = "refresh.key";
 pub struct Keys {
     pub(crate) access: AccessKey,
     pub(crate) seal: Seal,
+    /// Made from the key that seals: what it is used for begins with other words than anything sealed.
+    pseudonyms: hmac::Key,
 }
 
 /// Keys that cannot be used, for one line on the terminal.
@@ -48,8 +51,19 @@ impl Keys {
     /// Reads them.
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
         let access = read(&folder.join(ACCESS), AccessKey::from_pkcs8)?;
-        let seal = read(&folder.join(REFRESH), Seal::new)?;
-        Ok(Self { access, seal })
+        let with_pseudonyms = |key: &[u8]| Some((Seal::new(key)?, hmac::Key::new(hmac::HMAC_SHA256, key)));
+        let (seal, pseudonyms) = read(&folder.join(REFRESH), with_pseudonyms)?;
+        Ok(Self { access, seal, pseudonyms })
+    }
+
+    /// The same for the same text, for who has these secrets; to others it tells nothing of it.
+    pub(crate) fn pseudonym(&self, text: &str) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.pseudonyms);
+        context.update(b"trellis pseudonym ");
+        context.update(text.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.sign().as_ref());
+        bytes
     }
 
     /// The public keys, the one that signs first.

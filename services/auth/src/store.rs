@@ -27,6 +27,10 @@ pub trait AuthStore: Outbox {
     /// The account with this address, in whatever state.
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error>;
 
+    /// The client addresses of the newest sessions, at most `limit`, of the account with this address, ended ones that
+    /// are still kept among them. None where there is no account that may sign in.
+    async fn list_addresses(&self, email: &Email, limit: u32) -> Result<Vec<String>, Error>;
+
     /// The account's roles, in order.
     async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error>;
 

@@ -1,43 +1,17 @@
 //! Passwords: proved, changed, and proved a last time.
 
-use std::net::IpAddr;
-
-use kit::{
-    Context, error,
-    limiter::{Ask, Away, Key, Limit, Outcome, network},
-};
+use kit::{Context, error};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
 use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{Api, bad_credentials};
 use crate::{
-    domain::{Account, AccountId, Email, SessionId, State},
+    domain::{Account, AccountId, SessionId, State},
     password::{Hasher, Password},
 };
 
 impl Api {
-    /// Counts an attempt, before anything is looked up: the answer is the same whether the account exists.
-    pub(super) async fn count_attempt(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
-        let account = Key::new(&[b"account", email.as_str().as_bytes()]);
-        let from = address.map_or([0; 16], |address| network(address).octets());
-        let config = &self.auth.config;
-        let limits = [
-            Limit {
-                key: Key::new(&[b"from", account.as_bytes(), &from]),
-                quota: config.attempts_by_address(),
-                cost: 1,
-            },
-            Limit { key: account, quota: config.attempts(), cost: 1 },
-        ];
-        let ask = Ask { scope: "auth/attempt", limits: &limits, away: Away::Local };
-        let Outcome::Refused { retry_after } = self.auth.limiter.decide(&ask).decision().await.outcome else {
-            return Ok(());
-        };
-        let message = "too many attempts to sign in to this account; wait as retry-after says";
-        Err(error::exhausted("RATE_LIMITED", message, retry_after))
-    }
-
     /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.
     pub(super) async fn prove(&self, account: Option<Account>, password: Password) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
@@ -51,12 +25,18 @@ impl Api {
         Ok(account)
     }
 
-    /// The caller's own account, if the password is right: an attempt as any other.
+    /// The caller's own account, if the password is right.
     async fn prove_caller(&self, context: &Context, password: Password) -> Result<Account, Status> {
-        let account = self.auth.store.find(AccountId(context.user()?.id)).await?;
+        let (user, address) = (context.user()?, context.caller.address);
+        let account = self.auth.store.find(AccountId(user.id)).await?;
         let account = account.ok_or_else(bad_credentials)?;
-        self.count_attempt(&account.email, context.caller.address).await?;
-        self.prove(Some(account), password).await
+        self.count_proof(user, address).await?;
+        let email = account.email.clone();
+        let proved = self.prove(Some(account), password).await;
+        if proved.is_err() {
+            self.count_wrong_proof(&email, address).await;
+        }
+        proved
     }
 
     /// Changes the password and ends all sessions but the one that calls. Of two changes at once one finds that the

@@ -33,6 +33,7 @@ impl Api {
     ) -> Result<(Continued, RefreshToken), Status> {
         let SignUpRequest { email, password, handle, display_name, .. } = request;
         let password = Zeroizing::new(password);
+        self.count_sign_up(&Email::new(&email), context.caller.address).await?;
         // First, so that the time of an answer tells nothing that its words do not.
         let hashed = self.hasher.hash(password.clone()).await?;
         let account = self.pending_account(&Email::new(&email), &password, hashed).await?;

@@ -58,6 +58,19 @@ impl AuthStore for Sql {
         found.map(|row| account(&row)).transpose()
     }
 
+    async fn list_addresses(&self, email: &Email, limit: u32) -> Result<Vec<String>, Error> {
+        let rows = sqlx::query(
+            "SELECT address FROM sessions WHERE account_id = \
+             (SELECT account_id FROM accounts WHERE email = $1 AND state = 'active') \
+             ORDER BY last_use_time DESC, session_id DESC LIMIT $2",
+        )
+        .bind(email.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(|row| row.try_get("address").map_err(Error::from)).collect()
+    }
+
     async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error> {
         let rows = sqlx::query("SELECT role FROM roles WHERE account_id = $1 ORDER BY role")
             .bind(account.0)

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use kit::config::Span;
+use proto::auth::v1::{ChangePasswordRequest, RefreshTokenRequest};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::mesh::{Mesh, PASSWORD, reason, sign_in, sign_up};
+use crate::mesh::{Mesh, PASSWORD, by, reason, said, sign_in, sign_up};
 
 /// Tries a wrong password.
 async fn guess(mesh: &mut Mesh, address: &str) -> String {
@@ -48,6 +49,94 @@ async fn guessing_from_everywhere_is_limited_by_account() {
     shouted.email = " ADA@example.org".to_owned();
     let refused = mesh.auth.sign_in(mesh.on_behalf_of("198.51.100.2", shouted)).await.unwrap_err();
     assert_eq!(reason(&refused), "RATE_LIMITED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_everywhere_lock_nobody_out() {
+    let mut mesh = Mesh::start().await;
+    let home = mesh.on_behalf_of("2001:db8:1:2::1", sign_up("ada"));
+    let tokens = mesh.auth.sign_up(home).await.unwrap().into_inner().tokens.unwrap();
+    for n in 0..100 {
+        assert_eq!(guess(&mut mesh, &format!("192.0.2.{n}")).await, "BAD_CREDENTIALS");
+    }
+    assert_eq!(guess(&mut mesh, "198.51.100.1").await, "RATE_LIMITED");
+    // From where the owner has signed in before, another device of the same network among it.
+    let request = mesh.on_behalf_of("2001:db8:1:2:ffff::9", sign_in("ada", PASSWORD));
+    mesh.auth.sign_in(request).await.unwrap();
+    // And with a session from anywhere: its budget is its own.
+    let change =
+        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    let request = mesh.through_gateway(by(&tokens, change), "198.51.100.1");
+    mesh.auth.change_password(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signed_in_once_is_no_stranger_there() {
+    let mut mesh = Mesh::start().await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+    let cafe = "203.0.113.7";
+    mesh.auth.sign_in(mesh.on_behalf_of(cafe, sign_in("ada", PASSWORD))).await.unwrap();
+    for n in 0..99 {
+        guess(&mut mesh, &format!("192.0.2.{n}")).await;
+    }
+    assert_eq!(guess(&mut mesh, "198.51.100.1").await, "RATE_LIMITED");
+    // Its own attempts at the account are limited all the same: nine are left of ten.
+    for _ in 0..9 {
+        assert_eq!(guess(&mut mesh, cafe).await, "BAD_CREDENTIALS");
+    }
+    assert_eq!(guess(&mut mesh, cafe).await, "RATE_LIMITED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_tell_nothing_of_an_account() {
+    let mut mesh = Mesh::start().await;
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+    let mut answers = [Vec::new(), Vec::new()];
+    for (of_one, handle) in answers.iter_mut().zip(["ada", "nobody"]) {
+        for n in 0..103 {
+            let request = mesh.on_behalf_of(&format!("192.0.2.{n}"), sign_in(handle, "wrong password"));
+            let status = mesh.auth.sign_in(request).await.unwrap_err();
+            of_one.push((said(&status), status.metadata().get("retry-after").cloned(), reason(&status)));
+        }
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!((answers[0][99].2.as_str(), answers[0][100].2.as_str()), ("BAD_CREDENTIALS", "RATE_LIMITED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_attempts_whatever_the_account() {
+    let config = auth::Config { attempts_from_address: 5, ..auth::Config::default() };
+    let mut mesh = Mesh::with(config).await;
+    for n in 0..6 {
+        let request = mesh.on_behalf_of("192.0.2.1", sign_in(&format!("nobody{n}"), "wrong password"));
+        let expected = if n < 5 { "BAD_CREDENTIALS" } else { "RATE_LIMITED" };
+        assert_eq!(reason(&mesh.auth.sign_in(request).await.unwrap_err()), expected, "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_at_an_address_do_not_keep_its_owner_from_signing_up() {
+    let mut mesh = Mesh::start().await;
+    for n in 0..101 {
+        guess(&mut mesh, &format!("192.0.2.{n}")).await;
+    }
+    let request = mesh.on_behalf_of("198.51.100.1", sign_up("ada"));
+    mesh.auth.sign_up(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_is_presented_so_often_and_no_more() {
+    let config = auth::Config { refreshes: 3, ..auth::Config::default() };
+    let mut mesh = Mesh::with(config).await;
+    let present = async |mesh: &mut Mesh, token: &str| {
+        let request = RefreshTokenRequest { refresh_token: token.to_owned() };
+        reason(&mesh.auth.refresh_token(request).await.unwrap_err())
+    };
+    for _ in 0..3 {
+        assert_eq!(present(&mut mesh, "trr_unknown").await, "REFRESH_TOKEN_INVALID");
+    }
+    assert_eq!(present(&mut mesh, "trr_unknown").await, "RATE_LIMITED");
+    assert_eq!(present(&mut mesh, "trr_another").await, "REFRESH_TOKEN_INVALID");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,11 +26,16 @@ async fn a_page_of_sessions_reads_an_index(location: &Location) {
          WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000) \
          {columns} randomblob(16), account_id, 0, n, 0, '', '' FROM accounts, n; ANALYZE"
     );
-    let list = statement(include_str!("../../src/store/sql.rs"), "async fn list_sessions(");
     drop(open(location).await);
-    let plan = plan(location, "auth", &postgres, &sqlite, &list).await;
-    assert!(plan.contains("sessions_by_account"), "{plan}");
-    assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
+    // What the first has put there is there for the second.
+    for (function, postgres, sqlite) in
+        [("async fn list_sessions(", &*postgres, &*sqlite), ("async fn list_addresses(", "SELECT 1", "SELECT 1")]
+    {
+        let list = statement(include_str!("../../src/store/sql.rs"), function);
+        let plan = plan(location, "auth", postgres, sqlite, &list).await;
+        assert!(plan.contains("sessions_by_account"), "{function}: {plan}");
+        assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{function}: {plan}");
+    }
 }
 
 async fn what_is_due_in_the_outbox_is_read_by_an_index(location: &Location) {

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{

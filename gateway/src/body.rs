@@ -72,9 +72,6 @@ impl Body for Outgoing {
     }
 }
 
-/// What of a request is kept for another try, at most.
-const REPLAY_BYTES: usize = 64 * 1024;
-
 /// What is sent to an upstream: the caller's messages, as they come.
 pub(crate) struct Request {
     inner: Inbound,
@@ -89,7 +86,8 @@ pub(crate) struct Request {
 #[derive(Default)]
 struct Replay {
     pieces: Vec<Bytes>,
-    bytes: usize,
+    /// What more may be kept, in bytes.
+    room: usize,
     /// How many of `pieces` have been passed on since the last rewind.
     at: usize,
     /// The answer has begun, or there is too much.
@@ -98,9 +96,9 @@ struct Replay {
 
 impl Replay {
     fn keep(&mut self, piece: &Bytes) {
-        self.bytes += piece.len();
-        if self.bytes > REPLAY_BYTES {
-            self.end();
+        match self.room.checked_sub(piece.len()) {
+            Some(room) => self.room = room,
+            None => self.end(),
         }
         if !self.is_over {
             self.pieces.push(piece.clone());
@@ -151,10 +149,10 @@ impl Fault {
 }
 
 impl Request {
-    /// Refuses messages of more than `limit` bytes.
-    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, fault: Fault) -> Self {
+    /// Refuses messages of more than `limit` bytes, and keeps `room` bytes of them all for another try.
+    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, room: usize, fault: Fault) -> Self {
         let decoder = is_text.then(text::Decoder::default);
-        Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay::default() }
+        Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay { room, ..Replay::default() } }
     }
 
     /// Begins again. False: not all that has been passed on is known any more.
@@ -256,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_was_passed_on_comes_again_until_it_is_too_much() {
-        let mut replay = Replay::default();
+        let mut replay = Replay { room: 8, ..Replay::default() };
         let pieces = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
         pieces.iter().for_each(|piece| replay.keep(piece));
         assert!(all(&mut replay).is_empty());
@@ -264,14 +262,15 @@ mod tests {
             assert!(replay.rewind());
             assert_eq!(all(&mut replay), pieces);
         }
-        replay.keep(&Bytes::from(vec![0; REPLAY_BYTES]));
+        // Six bytes are kept, and two more would be.
+        replay.keep(&Bytes::from_static(b"six"));
         assert!(!replay.rewind());
         assert!(all(&mut replay).is_empty());
     }
 
     #[test]
     fn what_is_still_to_come_again_outlasts_the_last_try() {
-        let mut replay = Replay::default();
+        let mut replay = Replay { room: 8, ..Replay::default() };
         [Bytes::from_static(b"one"), Bytes::from_static(b"two")].iter().for_each(|piece| replay.keep(piece));
         assert!(replay.rewind());
         assert_eq!(replay.next().unwrap(), "one");

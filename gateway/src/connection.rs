@@ -15,6 +15,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{
+    balance::Chance,
     error::chain,
     limits::Limits,
     server::{Accepted, Connections},
@@ -54,6 +55,7 @@ struct House {
     tls: TlsAcceptor,
     places: Connections,
     tracker: TaskTracker,
+    chance: Chance,
     shutdown: Shutdown,
 }
 
@@ -61,7 +63,7 @@ struct House {
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
     let tls = gateway.certificate.acceptor().map_err(io::Error::other)?;
     let places = Connections::new(gateway.surroundings.limits.connections);
-    let house = Arc::new(House { gateway, tls, places, tracker: TaskTracker::new(), shutdown });
+    let house = Arc::new(House { gateway, tls, places, tracker: TaskTracker::new(), chance: Chance::new(), shutdown });
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(Arc::clone(&house), listener));
@@ -151,7 +153,7 @@ where
     drop(current);
     let vigil = Vigil::new();
     let answer = |request: Request<Inbound>| house.gateway.answer(peer, secure, vigil.begin(), request);
-    let drain = Seldom::new(house.shutdown.draining());
+    let drain = Seldom::new(leave(&house.shutdown, limits.age(house.chance.share())));
     let stream = Overheard::new(stream, is_http2, &vigil);
     let conversation = async {
         if is_http2 {
@@ -181,6 +183,20 @@ where
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
         }
         () = Seldom::new(house.shutdown.cut()) => {}
+    }
+}
+
+/// Ends when callers are to go: with the shutdown, or because their connection is old.
+async fn leave(shutdown: &Shutdown, age: Option<Duration>) {
+    let old = async {
+        match age {
+            Some(age) => tokio::time::sleep(age).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = shutdown.draining() => {}
+        () = old => {}
     }
 }
 

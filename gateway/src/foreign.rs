@@ -72,7 +72,7 @@ impl Foreign {
         let trust = Self::read_trust(prefix, config)?;
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(&config.to, trust.as_ref()).map_err(|why| bad(".to", why))?,
+            cluster: upstreams.cluster(prefix, &config.to, trust.as_ref()).map_err(|why| bad(".to", why))?,
             trust,
             open: match config.access {
                 Open::Deny => None,

@@ -54,6 +54,8 @@ pub(crate) struct Method {
     /// Default and ceiling; `None`: the stream runs until its token ends.
     pub(crate) deadline: Option<Duration>,
     pub(crate) reads_session_cookie: bool,
+    /// A repeat does no harm.
+    pub(crate) is_idempotent: bool,
 }
 
 /// What a path leads to.
@@ -134,7 +136,7 @@ impl Routes {
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
-        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(addresses, None));
+        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(peer, addresses, None));
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");
@@ -165,7 +167,8 @@ impl Routes {
                 }
                 (None, Some(access)) => {
                     let known = undeclared(&method.path, target, access.clone(), config, sources.overrides);
-                    Method { deadline: (!method.streams).then_some(sources.limits.deadline.0), ..known }
+                    let deadline = (!method.streams).then_some(sources.limits.deadline.0);
+                    Method { deadline, is_idempotent: method.idempotent, ..known }
                 }
             };
             self.methods.insert(method.path.clone(), known);
@@ -235,6 +238,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
         access,
         deadline: None,
         reads_session_cookie: false,
+        is_idempotent: false,
     }
 }
 
@@ -246,5 +250,6 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         allowance: Allowance::new(path, Some(policy), By::Caller, config, sources.overrides),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
         reads_session_cookie: policy.reads_session_cookie,
+        is_idempotent: policy.idempotent,
     }
 }

@@ -8,7 +8,7 @@ use http::{
 };
 use kit::{
     access::{self, Proof},
-    error,
+    client, error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
     record::{Call, code_of},
@@ -28,7 +28,7 @@ use crate::{
     headers,
     protocol::{Protocol, Spoken},
     routes::{Found, Method, Target},
-    upstream::Failure,
+    upstream::{Conditions, Failure},
     vigil::Watched,
 };
 
@@ -96,8 +96,7 @@ impl Visit<'_> {
         headers::enter(request.headers_mut(), self.spoken.upstream_type());
         request.headers_mut().insert(trace::HEADER, trace.header());
         if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
-            request.headers_mut().insert("grpc-timeout", header(&format!("{left}m")));
+            request.headers_mut().insert(client::TIMEOUT, client::timeout(deadline));
         }
         let sending = self.send(method, &proof, deadline, request, admitted);
         match deadline {
@@ -159,7 +158,8 @@ impl Visit<'_> {
     ) -> Result<Head, Status> {
         let fault = Fault::default();
         let is_text = self.spoken.protocol == Protocol::WebText;
-        let incoming = |body| Body::new(body, is_text, self.message_bytes(), fault.clone());
+        let kept = self.gateway.surroundings.balance.retry.buffer_bytes;
+        let incoming = |body| Body::new(body, is_text, self.message_bytes(), kept, fault.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
                 self.introduce(callee, request.headers_mut());
@@ -179,7 +179,8 @@ impl Visit<'_> {
                 return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false, admitted });
             }
         };
-        let sent = cluster.send(request.map(incoming)).await;
+        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline };
+        let sent = cluster.send(request.map(incoming), conditions).await;
         let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
         Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign, admitted })
@@ -286,7 +287,7 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
 }
 
 fn deadline(method: &Method, request: &Request<Inbound>) -> Option<Instant> {
-    let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes()));
+    let asked = request.headers().get(client::TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()));
     [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
 }
 

@@ -20,7 +20,7 @@ use kit::{
 };
 
 pub(crate) use call::Reply;
-pub(crate) use cluster::{Cluster, Place};
+pub(crate) use cluster::{Cluster, Conditions, Place};
 pub(crate) use dial::dial;
 use server::Server;
 
@@ -48,8 +48,13 @@ impl Upstreams {
     }
 
     /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can answer a
-    /// call.
-    pub(crate) fn cluster(&self, addresses: &[String], trust: Option<&Trust>) -> Result<Arc<Cluster>, String> {
+    /// call; `name` is what metrics call them.
+    pub(crate) fn cluster(
+        &self,
+        name: &str,
+        addresses: &[String],
+        trust: Option<&Trust>,
+    ) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let mut same = clusters.iter().filter(|known| known.addresses == addresses && known.trust.as_ref() == trust);
         if let Some(cluster) = same.find_map(|known| known.cluster.upgrade()) {
@@ -57,7 +62,7 @@ impl Upstreams {
         }
         let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
         let make = move |location: &Location| servers.at(location, believed.as_ref());
-        let cluster = Arc::new(Cluster::new(Balancer::new(addresses, &self.balance, make)?));
+        let cluster = Arc::new(Cluster::new(Balancer::new(name, addresses, &self.balance, make)?));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
         clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });
@@ -121,9 +126,9 @@ impl Failure {
         }
     }
 
-    /// The call never left this process, or nobody has looked at it: it may be sent again, whatever it does.
-    pub(crate) fn is_unsent(&self) -> bool {
-        !matches!(self, Self::Broken(_))
+    /// The gateway took the call back, because of what its caller sent.
+    fn is_ours(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.is_reset() && !error.is_remote())
     }
 }
 

@@ -87,7 +87,8 @@ impl<'a> Process<'a> {
         };
         let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
-        let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?)?;
+        let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
+        let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?, Arc::clone(&policies))?;
         let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
@@ -97,7 +98,7 @@ impl<'a> Process<'a> {
         Ok(Self {
             config,
             shutdown,
-            policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?),
+            policies,
             keys,
             bus,
             limiter,
@@ -121,7 +122,8 @@ impl<'a> Process<'a> {
     }
 
     fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
-        peer(&self.addresses, &self.config.balance, callee, self.identities.of(caller)?)
+        let policies = Arc::clone(&self.policies);
+        peer(&self.addresses, &self.config.balance, callee, self.identities.of(caller)?, policies)
     }
 
     async fn start_service(
@@ -261,9 +263,10 @@ fn peer(
     config: &balance::Config,
     callee: Service,
     identity: Arc<Identity>,
+    policies: Arc<Table>,
 ) -> Result<Peer, String> {
     let addresses = addresses.iter().find(|(service, _)| *service == callee).map_or(&[][..], |(_, found)| found);
-    Peer::new(callee.name(), addresses, config, identity)
+    Peer::new(callee.name(), addresses, config, identity, policies)
 }
 
 /// The name of a service in the contract.

@@ -23,6 +23,8 @@ pub(crate) struct Contract {
 pub(crate) struct Declared {
     pub(crate) path: String,
     pub(crate) streams: bool,
+    /// A repeat does no harm.
+    pub(crate) idempotent: bool,
     /// Where it carries `trellis.policy.v1.method`.
     pub(crate) policy: Option<Policy>,
 }
@@ -37,8 +39,13 @@ impl Contract {
             |path: &str| path.strip_prefix('/').and_then(|p| p.split('/').next()).is_some_and(|s| foreign.answers(s));
         let methods = declared
             .into_iter()
-            .filter(|(path, _)| mine(path))
-            .map(|(path, streams)| Declared { policy: policies.get(&path).cloned(), path, streams })
+            .filter(|method| mine(&method.path))
+            .map(|descriptors::Declared { path, streams, idempotent }| Declared {
+                policy: policies.get(&path).cloned(),
+                path,
+                streams,
+                idempotent,
+            })
             .collect::<Vec<_>>();
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", foreign.prefix));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
+use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
 use super::{Failure, Place};
@@ -24,13 +25,35 @@ pub(super) struct Unanswered {
     pub(super) place: Place,
 }
 
+/// A call whose answer has begun.
+pub(super) struct Answered {
+    pub(super) response: http::Response<RecvStream>,
+    pipe: Pipe<Request>,
+    pub(super) place: Place,
+}
+
+impl Answered {
+    /// The answer counts: there will be no other try.
+    pub(super) fn accept(self) -> http::Response<Reply> {
+        let Self { response, pipe, place } = self;
+        let upload = go_on(pipe);
+        response.map(|body| Reply { body, data_ended: false, upload, place })
+    }
+
+    /// The answer is none: see [`Request::rewind`].
+    pub(super) fn body(&mut self) -> &mut Request {
+        self.pipe.body_mut()
+    }
+
+    /// The request, for another try.
+    pub(super) fn into_body(self) -> Request {
+        self.pipe.into_body()
+    }
+}
+
 /// Sends a request and waits for the answer's head. Whoever stops waiting, or drops the answer before its end, takes
 /// the call back: the upstream is told (`CANCEL`).
-pub(super) async fn send(
-    place: Place,
-    head: http::Request<()>,
-    body: Request,
-) -> Result<http::Response<Reply>, Box<Unanswered>> {
+pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Answered, Box<Unanswered>> {
     let mut sender = place.sender();
     let is_whole = body.is_end_stream();
     let (mut answer, stream) = match sender.send_request(head, is_whole) {
@@ -45,9 +68,8 @@ pub(super) async fn send(
     });
     match answered.await {
         Ok(response) => {
-            place.answered();
-            let upload = go_on(pipe);
-            Ok(response.map(|body| Reply { body, data_ended: false, upload, _place: place }))
+            place.head(response.headers());
+            Ok(Answered { response, pipe, place })
         }
         Err(error) => Err(Box::new(Unanswered { failure: Failure::sent(error), body: pipe.into_body(), place })),
     }
@@ -66,7 +88,7 @@ pub(crate) struct Reply {
     /// The rest of a request that was not at its end when its answer began.
     upload: Option<AbortHandle>,
     /// Held until the answer has ended.
-    _place: Place,
+    place: Place,
 }
 
 impl Reply {
@@ -79,25 +101,32 @@ impl Reply {
                     self.body.flow_control().release_capacity(piece.len()).ok();
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
-                Some(Err(error)) => return Poll::Ready(unless_done(error)),
+                Some(Err(error)) => return Poll::Ready(self.broken(error)),
                 None => self.data_ended = true,
             }
         }
         match ready!(self.body.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(unless_done(error)),
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| {
+                self.place.report(Outcome::of(&trailers));
+                Ok(Frame::trailers(trailers))
+            })),
+            Err(error) => Poll::Ready(self.broken(error)),
         }
+    }
+
+    /// A server that has answered may say that it does not care for the rest of the request: no failure.
+    fn broken<T>(&self, error: h2::Error) -> Option<Result<T, h2::Error>> {
+        if error.reason() == Some(Reason::NO_ERROR) {
+            return None;
+        }
+        self.place.report(Outcome::Failed);
+        Some(Err(error))
     }
 
     /// Nothing more will come, not even trailers.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
-}
-
-/// A server that has answered may say that it does not care for the rest of the request: no failure.
-fn unless_done<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
-    (error.reason() != Some(Reason::NO_ERROR)).then_some(Err(error))
 }
 
 impl Drop for Reply {

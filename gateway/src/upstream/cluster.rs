@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{Method, Version, uri::PathAndQuery};
-use kit::balance::{Balancer, Location, Pick};
+use http::{HeaderMap, Method, Version, uri::PathAndQuery};
+use kit::{
+    balance::{Balancer, Location, Outcome, Pick},
+    client,
+    retry::{Attempt, PREVIOUS_ATTEMPTS, Pushback},
+};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Failure, Reply, call,
@@ -13,12 +18,20 @@ use super::{
 };
 use crate::body::Request;
 
-/// How often a call is sent that nobody looks at.
+/// How many servers that cannot be reached a call may meet before it gives up.
 const TRIES: usize = 3;
 
 /// Servers that answer the same methods.
 pub(crate) struct Cluster {
     servers: Balancer<Arc<Server>>,
+}
+
+/// What a call is sent under.
+pub(crate) struct Conditions {
+    /// The contract says that a repeat does no harm.
+    pub(crate) is_idempotent: bool,
+    /// When the answer comes too late.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// A call's place on a server and on one of its connections; given back when dropped.
@@ -33,9 +46,37 @@ impl Place {
         self.connection.sender()
     }
 
+    /// The call came back without an answer: what that means for another try.
+    fn failed(&self, failure: &Failure) -> Attempt {
+        match failure {
+            Failure::Broken(_) => {
+                self.report(Outcome::Failed);
+                Attempt::Unavailable(Pushback::None)
+            }
+            Failure::Refused(_) => {
+                self.report(Outcome::Failed);
+                Attempt::Refused
+            }
+            Failure::Gone(_) => {
+                self.server.unused();
+                self.server.forget(&self.connection);
+                Attempt::Unsent
+            }
+            Failure::Unreachable(_) | Failure::Full => {
+                self.server.unused();
+                Attempt::Unsent
+            }
+        }
+    }
+
     /// The answer has begun.
-    pub(super) fn answered(&self) {
-        self.server.answered();
+    pub(super) fn head(&self, headers: &HeaderMap) {
+        self.server.head(headers);
+    }
+
+    /// Tells how the call went.
+    pub(super) fn report(&self, outcome: Outcome) {
+        self.server.report(outcome);
     }
 }
 
@@ -44,12 +85,16 @@ impl Cluster {
         Self { servers }
     }
 
-    /// Sends the request to the least busy server. Where it cannot be reached another one gets it; a call that nobody
-    /// has looked at, because its connection was closing, costs another try and does not fail.
-    pub(crate) async fn send(&self, request: http::Request<Request>) -> Result<http::Response<Reply>, Failure> {
-        let (parts, mut body) = request.into_parts();
+    /// Sends the request to the least busy server, and again where that is safe.
+    pub(crate) async fn send(
+        &self,
+        request: http::Request<Request>,
+        conditions: Conditions,
+    ) -> Result<http::Response<Reply>, Failure> {
+        let retries = self.servers.retries();
+        let mut trial = retries.begin(conditions.is_idempotent, conditions.deadline);
+        let (mut parts, mut body) = request.into_parts();
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let mut tries = 1;
         let mut tried = Vec::new();
         loop {
             let place = self.place(&mut tried).await?;
@@ -59,23 +104,41 @@ impl Cluster {
             *head.uri_mut() = place.server.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
             // h2 keeps the headers, and another try needs them.
             head.headers_mut().clone_from(&parts.headers);
-            let unanswered = match call::send(place, head, body).await {
-                Ok(response) => return Ok(response),
-                Err(unanswered) => *unanswered,
+            let answer = call::send(place, head, body).await;
+            let pause = match answer {
+                Ok(mut answered) => {
+                    let Some(attempt) = Attempt::of_head(answered.response.status(), answered.response.headers())
+                    else {
+                        retries.answered(&trial);
+                        return Ok(answered.accept());
+                    };
+                    let Ok(pause) = retries.again(&mut trial, attempt, || answered.body().rewind()) else {
+                        return Ok(answered.accept());
+                    };
+                    tried.push(answered.place.server.location().clone());
+                    body = answered.into_body();
+                    pause
+                }
+                Err(unanswered) => {
+                    let call::Unanswered { failure, body: mut returned, place } = *unanswered;
+                    if failure.is_ours() {
+                        place.server.unused();
+                        return Err(failure);
+                    }
+                    let attempt = place.failed(&failure);
+                    let Ok(pause) = retries.again(&mut trial, attempt, || returned.rewind()) else {
+                        return Err(failure);
+                    };
+                    tried.push(place.server.location().clone());
+                    body = returned;
+                    pause
+                }
             };
-            let place = unanswered.place;
-            body = unanswered.body;
-            if matches!(unanswered.failure, Failure::Gone(_)) {
-                place.server.forget(&place.connection);
+            sleep(pause).await;
+            parts.headers.insert(PREVIOUS_ATTEMPTS, trial.previous().into());
+            if let Some(deadline) = conditions.deadline {
+                parts.headers.insert(client::TIMEOUT, client::timeout(deadline));
             }
-            if !unanswered.failure.is_unsent() {
-                place.server.failed();
-                return Err(unanswered.failure);
-            }
-            if tries == TRIES || !body.rewind() {
-                return Err(unanswered.failure);
-            }
-            tries += 1;
         }
     }
 
@@ -87,8 +150,9 @@ impl Cluster {
             match server.place().await {
                 Ok(connection) => return Ok(Place { connection, server }),
                 Err(error) => {
-                    if matches!(error, Failure::Unreachable(_)) {
-                        server.unreachable();
+                    match error {
+                        Failure::Unreachable(_) => server.unreachable(),
+                        _ => server.unused(),
                     }
                     tried.push(server.location().clone());
                     failure = error;

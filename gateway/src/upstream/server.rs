@@ -18,7 +18,11 @@ use h2::{
     client::{self, SendRequest},
 };
 use http::uri::{PathAndQuery, Uri};
-use kit::{balance::Location, error::chain, limits::Limits};
+use kit::{
+    balance::{Endpoint, Location},
+    error::chain,
+    limits::Limits,
+};
 use tokio::{
     task::{AbortHandle, JoinHandle},
     time::Instant,
@@ -95,6 +99,14 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.0.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
             *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+}
+
+impl Endpoint for Server {
+    fn give_up(&self) {
+        for connection in self.lock().drain(..) {
+            connection.driver.abort();
         }
     }
 }

@@ -8,30 +8,33 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
-use tokio::time::Instant;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, sleep};
 use tonic::{
     Status,
     body::Body,
-    transport::{Channel, Endpoint},
+    transport::{self, Channel},
 };
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    balance::{self, Balancer, Location},
+    balance::{self, Balancer, Endpoint, Location, Outcome, Pick},
     context::Context,
     error::{self, chain},
     identity::{Identity, SERVICE_TOKEN},
-    retry::{REPLAY_BYTES, Replay, never_left},
+    policy::Table,
+    retry::{Attempt, PREVIOUS_ATTEMPTS, Replay, attempt_of},
     trace,
 };
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle connection is asked for a sign of life, so that a vanished peer is noticed.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How many endpoints a call may find gone before it gives up.
-const TRIES: usize = 3;
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// What is left of a call's time.
+pub const TIMEOUT: &str = "grpc-timeout";
 
 /// A service of the mesh, as a caller sees it: one or several endpoints, each with a channel that connects when it is
 /// first used and again whenever the connection was lost.
@@ -40,65 +43,132 @@ pub struct Peer {
     endpoints: Arc<Balancer<Channel>>,
     name: Arc<str>,
     identity: Arc<Identity>,
+    policies: Arc<Table>,
 }
 
 impl Peer {
-    /// The service `name` at `addresses` (`http://host:port` each). Must be called within a runtime.
+    /// The service `name` at `addresses` (`http://host:port` each). `policies` say which of its methods may be called
+    /// twice. Must be called within a runtime.
     pub fn new(
         name: &str,
         addresses: &[String],
         config: &balance::Config,
         identity: Arc<Identity>,
+        policies: Arc<Table>,
     ) -> Result<Self, String> {
-        let endpoints = balance::in_the_clear(addresses).and_then(|()| Balancer::new(addresses, config, channel));
+        let endpoints = balance::in_the_clear(addresses).and_then(|()| Balancer::new(name, addresses, config, channel));
         let endpoints = endpoints.map_err(|why| format!("peers.{name}: {why}"))?;
-        Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity })
+        Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity, policies })
     }
 
-    /// Sends the request to an endpoint; to another when the request never left.
-    async fn send(endpoints: Arc<Balancer<Channel>>, request: Request<Body>) -> Result<http::Response<Body>, Status> {
-        let (parts, body) = request.into_parts();
-        let mut body = Replay::new(body, REPLAY_BYTES);
+    /// Sends the request to an endpoint, and again where that is safe.
+    async fn send(self, request: Request<Body>, deadline: Option<Instant>) -> Result<http::Response<Body>, Status> {
+        let is_idempotent = self.policies.get(request.uri().path()).is_some_and(|policy| policy.idempotent);
+        let retries = self.endpoints.retries();
+        let mut trial = retries.begin(is_idempotent, deadline);
+        let (mut parts, body) = request.into_parts();
+        let mut body = Replay::new(body, retries.buffer_bytes());
         let again = body.again();
         let mut tried = Vec::new();
         loop {
-            let Some(endpoint) = endpoints.pick(&tried).await else { return Err(error::unavailable("the service")) };
-            let request = Request::from_parts(parts.clone(), Body::new(body));
-            let failure = match endpoint.clone().oneshot(request).await {
-                Ok(response) => {
-                    endpoint.answered();
-                    return Ok(response);
-                }
-                Err(failure) => failure,
-            };
-            if !never_left(&failure) {
-                endpoint.failed();
-                return Err(unavailable(&failure));
-            }
-            endpoint.unreachable();
+            let endpoint = self.endpoints.pick(&tried).await.ok_or_else(|| error::unavailable("the service"))?;
             tried.push(endpoint.location().clone());
-            body = match again.body() {
-                Some(body) if tried.len() < TRIES => body,
-                _ => return Err(unavailable(&failure)),
+            let request = Request::from_parts(parts.clone(), Body::new(body));
+            let answer = attempt(endpoint, request).await;
+            let Some(failed) = answer.failed else {
+                retries.answered(&trial);
+                return answer.result;
             };
+            let mut rewound = None;
+            let pause = retries.again(&mut trial, failed, || {
+                rewound = again.body();
+                rewound.is_some()
+            });
+            let (Ok(pause), Some(next)) = (pause, rewound) else { return answer.result };
+            drop(answer);
+            sleep(pause).await;
+            body = next;
+            parts.headers.insert(PREVIOUS_ATTEMPTS, trial.previous().into());
+            if let Some(deadline) = deadline {
+                parts.headers.insert(TIMEOUT, timeout(deadline));
+            }
         }
+    }
+}
+
+/// What came of sending a request once.
+struct Answer {
+    result: Result<http::Response<Body>, Status>,
+    /// Why it is none.
+    failed: Option<Attempt>,
+}
+
+async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> Answer {
+    match endpoint.clone().oneshot(request).await {
+        Ok(response) => {
+            endpoint.head(response.headers());
+            let failed = Attempt::of_head(response.status(), response.headers());
+            Answer { result: Ok(response.map(|body| Body::new(Held { body, endpoint }))), failed }
+        }
+        Err(failure) => {
+            let failed = attempt_of(&failure);
+            match failed {
+                // It is not there, or is leaving.
+                Attempt::Unsent => endpoint.unreachable(),
+                Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(Outcome::Failed),
+            }
+            tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call of a service failed");
+            Answer { result: Err(error::unavailable("the service")), failed: Some(failed) }
+        }
+    }
+}
+
+impl Endpoint for Channel {}
+
+/// An answer's body: its call counts until it has ended.
+struct Held {
+    body: Body,
+    endpoint: Pick<Channel>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let held = self.get_mut();
+        let polled = Pin::new(&mut held.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    held.endpoint.report(Outcome::of(trailers));
+                }
+            }
+            Poll::Ready(Some(Err(_))) => held.endpoint.report(Outcome::Failed),
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 fn channel(location: &Location) -> Channel {
     // The place is a number; what requests are addressed to is the name.
-    let endpoint = Endpoint::from(location.uri()).origin(location.origin());
+    let endpoint = transport::Endpoint::from(location.uri()).origin(location.origin());
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
         .connect_lazy()
-}
-
-fn unavailable(failure: &tonic::transport::Error) -> Status {
-    tracing::debug!(error = %chain(failure), "a call of a service failed");
-    error::unavailable("the service")
 }
 
 impl Service<Request<Body>> for Peer {
@@ -120,17 +190,17 @@ impl Service<Request<Body>> for Peer {
             headers.insert(AUTHORIZATION, bearer);
         }
         if let Some(deadline) = context.deadline {
-            headers.insert("grpc-timeout", timeout(deadline));
+            headers.insert(TIMEOUT, timeout(deadline));
         }
         if let Some(trace) = context.trace {
             headers.insert(trace::HEADER, trace.header());
         }
-        Box::pin(Self::send(Arc::clone(&self.endpoints), request))
+        Box::pin(self.clone().send(request, context.deadline))
     }
 }
 
 /// What is left until `deadline`, in gRPC's notation.
-fn timeout(deadline: Instant) -> HeaderValue {
+pub fn timeout(deadline: Instant) -> HeaderValue {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
     HeaderValue::try_from(format!("{left}m")).unwrap_or(HeaderValue::from_static("0m"))
 }

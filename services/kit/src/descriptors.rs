@@ -5,7 +5,7 @@ use std::io;
 use prost_reflect::prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-use crate::policy::{Access, Table};
+use crate::policy::{Access, Table, is_idempotent};
 
 /// The descriptor set with only those methods (`/package.Service/Method`) for which `shows` holds. A service that has
 /// none of them is left out.
@@ -31,15 +31,27 @@ pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result
     })
 }
 
-/// The methods that a descriptor set declares, by path, and whether they stream.
-pub fn methods(encoded: &[u8]) -> io::Result<Vec<(String, bool)>> {
+/// A method that a descriptor set declares.
+pub struct Declared {
+    /// `/package.Service/Method`.
+    pub path: String,
+    /// It answers with a stream, or takes one.
+    pub streams: bool,
+    /// A repeat does no harm.
+    pub idempotent: bool,
+}
+
+/// The methods that a descriptor set declares.
+pub fn methods(encoded: &[u8]) -> io::Result<Vec<Declared>> {
     let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
     let mut methods = Vec::new();
     for file in &set.file {
         for service in &file.service {
             let full = full_name(file.package(), service.name());
-            methods.extend(service.method.iter().map(|method| {
-                (format!("/{full}/{}", method.name()), method.client_streaming() || method.server_streaming())
+            methods.extend(service.method.iter().map(|method| Declared {
+                path: format!("/{full}/{}", method.name()),
+                streams: method.client_streaming() || method.server_streaming(),
+                idempotent: is_idempotent(method),
             }));
         }
     }

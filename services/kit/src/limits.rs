@@ -24,8 +24,19 @@ pub struct Limits {
     pub deadline: Span,
     /// How long a connection may say nothing before it is asked for a sign of life.
     pub keepalive: Span,
+    /// How long a connection lives before its caller is asked to make another one, more or less a tenth: so load spreads
+    /// over what has come since. Calls under way finish on it. `0s`: for ever.
+    pub connection_age: Span,
     /// How long a connection may take to send a request's head (HTTP/1.1).
     pub request_head: Span,
+}
+
+impl Limits {
+    /// How old a connection may become; by a `share` from 0 to 1 each another age, so that not all go at once.
+    pub fn age(&self, share: f64) -> Option<Duration> {
+        let age = self.connection_age.0;
+        (!age.is_zero()).then(|| age.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0)))
+    }
 }
 
 impl Default for Limits {
@@ -38,6 +49,7 @@ impl Default for Limits {
             calls_in_flight: 4_096,
             deadline: Span(Duration::from_secs(30)),
             keepalive: Span(Duration::from_secs(30)),
+            connection_age: Span(Duration::from_secs(30 * 60)),
             request_head: Span(Duration::from_secs(10)),
         }
     }

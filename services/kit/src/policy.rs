@@ -5,6 +5,7 @@ mod rate;
 use std::{collections::HashMap, time::Duration};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Message as _};
+use prost_types::{MethodDescriptorProto, MethodOptions, method_options::IdempotencyLevel};
 use proto::policy::v1::{self as wire, access::Rule};
 
 use crate::limiter::Away;
@@ -152,8 +153,14 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         step_up: policy.step_up.as_ref().map(span),
         reads_session_cookie: policy.reads_session_cookie,
         streams: method.is_client_streaming() || method.is_server_streaming(),
-        idempotent: method.method_descriptor_proto().options.as_ref().is_some_and(|o| o.idempotency_level.is_some()),
+        idempotent: is_idempotent(method.method_descriptor_proto()),
     }))
+}
+
+/// Whether the contract says that a repeat does no harm (`idempotency_level`).
+pub(crate) fn is_idempotent(method: &MethodDescriptorProto) -> bool {
+    let level = method.options.as_ref().map(MethodOptions::idempotency_level);
+    matches!(level, Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent))
 }
 
 fn span(duration: &prost_types::Duration) -> Duration {

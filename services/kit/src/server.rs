@@ -21,7 +21,8 @@ use stack::Gate;
 pub use stack::parse_timeout;
 
 use crate::{
-    balance, descriptors,
+    balance::{self, Chance},
+    descriptors,
     health::{Needs, Readiness},
     identity::Identity,
     keys::KeySet,
@@ -70,7 +71,12 @@ pub async fn serve(
 
     let connections = Connections::new(limits.connections);
     let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
-    let serving = Server::builder()
+    let server = Server::builder();
+    let server = match limits.age(Chance::new().share()) {
+        Some(age) => server.max_connection_age(age),
+        None => server,
+    };
+    let serving = server
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
         // h2 refuses a list that is as large as this, where RFC 9113 means larger ones.
         .http2_max_header_list_size(limits.header_bytes.saturating_add(1))

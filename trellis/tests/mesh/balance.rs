@@ -1,11 +1,18 @@
 //! Several endpoints of one service: for the gateway, and for the services among one another.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use proto::{messaging::v1::CreateConversationRequest, users::v1::GetUserRequest};
 
 use super::{
-    harness::{Mesh, Person, Ports, free_port, fresh_database, new_id},
+    harness::{Mesh, Person, Ports, Store, free_port, fresh_database, new_id},
     split::{PARTS, make_keys, prepared},
     web,
 };
@@ -24,6 +31,8 @@ impl Fleet {
         let start = |part: &str, ports| {
             let mut process = prepared(part, ports, keys, &database);
             process.set("PEERS__USERS", &both);
+            // The load comes from one person.
+            process.set("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000");
             process.launch();
             process
         };
@@ -98,4 +107,82 @@ async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
         came_back.await;
     });
     waited.await.expect("an endpoint that has come back gets calls");
+}
+
+/// Reads one after another until told to stop: how many failed, and how many took more than a second.
+async fn read_on(person: Person, on: Arc<AtomicBool>) -> (usize, usize, usize) {
+    let (mut calls, mut failed, mut slow) = (0, 0, 0);
+    while on.load(Ordering::SeqCst) {
+        let started = Instant::now();
+        let request = person.request(GetUserRequest { user_id: person.id().to_owned() });
+        failed += usize::from(person.users().get_user(request).await.is_err());
+        slow += usize::from(started.elapsed() > Duration::from_secs(1));
+        calls += 1;
+        // All of them together stay within the method's quota.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    (calls, failed, slow)
+}
+
+/// Eight readers, while something happens to one of the two.
+async fn read_while(fleet: &mut Fleet, happens: impl AsyncFnOnce(&mut Mesh)) -> [usize; 3] {
+    let ada = fleet.gateway().sign_up("ada").await;
+    let on = Arc::new(AtomicBool::new(true));
+    let readers: Vec<_> = (0..READERS).map(|_| tokio::spawn(read_on(ada.clone(), Arc::clone(&on)))).collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    happens(&mut fleet.users[0]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    on.store(false, Ordering::SeqCst);
+    let mut sums = [0; 3];
+    for reader in readers {
+        let (calls, failed, slow) = reader.await.unwrap();
+        sums = [sums[0] + calls, sums[1] + failed, sums[2] + slow];
+    }
+    println!("{} calls, {} failed, {} took more than a second", sums[0], sums[1], sums[2]);
+    sums
+}
+
+const READERS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_fails_when_one_of_two_is_killed_under_load() {
+    let keys = make_keys();
+    let mut fleet = Fleet::start(keys.path()).await;
+    let [calls, failed, _] = read_while(&mut fleet, async |users| {
+        for _ in 0..3 {
+            users.kill();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            users.launch();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    })
+    .await;
+    assert!(calls > 100 && failed == 0, "{failed} of {calls} calls failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_fails_when_one_of_two_is_paused_under_load() {
+    let keys = make_keys();
+    let mut fleet = Fleet::start(keys.path()).await;
+    let [calls, failed, slow] = read_while(&mut fleet, async |users| {
+        users.signal("STOP");
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        users.signal("CONT");
+    })
+    .await;
+    assert!(calls > 100 && failed == 0, "{failed} of {calls} calls failed");
+    // Each reader may meet it once, and once more before checks show that nobody answers; ten times that.
+    assert!(slow <= 10 * 2 * READERS, "{slow} calls waited for somebody who sleeps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_connections_are_asked_to_go_so_that_callers_come_to_new_replicas() {
+    let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__CONNECTION_AGE", "1s")]).await;
+    for port in [mesh.ports.gateway, mesh.ports.users] {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
+        // Ten times its age.
+        let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+        ended.expect("the connection is asked to go").expect("and politely");
+    }
 }

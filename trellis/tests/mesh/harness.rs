@@ -171,6 +171,12 @@ impl Mesh {
         child.wait().unwrap();
     }
 
+    /// Sends the process a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("the process runs").id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM, and how the process ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the process runs");

@@ -119,7 +119,7 @@ async fn shown_bus(process: &Mesh) -> bool {
 }
 
 /// A sample of a process.
-async fn sample(process: &Mesh, name: &str) -> f64 {
+pub(crate) async fn sample(process: &Mesh, name: &str) -> f64 {
     let answer = web::get(process.ports.admin, "/metrics").await.unwrap();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);

@@ -139,6 +139,7 @@ impl Mesh {
                 &[format!("http://127.0.0.1:{port}")],
                 &balance::Config::default(),
                 Arc::clone(&self.identities[AUTH]),
+                Arc::clone(&self.surroundings.policies),
             )
         };
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
@@ -183,6 +184,7 @@ impl Mesh {
                 &[messaging],
                 &balance::Config::default(),
                 Arc::clone(&self.identities[USERS]),
+                Arc::clone(&self.surroundings.policies),
             )
             .unwrap(),
             ambient: self.ambient.clone(),

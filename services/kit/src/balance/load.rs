@@ -6,10 +6,6 @@ use tokio::time::Instant;
 
 /// How fast old samples lose their weight: after this time e⁻¹ of it is left.
 const DECAY: Duration = Duration::from_secs(10);
-/// What is assumed of an endpoint that has not answered yet, in seconds: slower than those that are well, so that it
-/// is tried beside them and not flooded.
-const UNKNOWN: f64 = 0.01;
-
 /// A moving average of times to answer that follows a rise at once and a fall slowly.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeakEwma {
@@ -18,8 +14,9 @@ pub(super) struct PeakEwma {
 }
 
 impl PeakEwma {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { seconds: UNKNOWN, at: now }
+    /// An endpoint that has not answered yet is taken to be as fast as `seconds`: what is known of the others.
+    pub(super) fn new(seconds: f64, now: Instant) -> Self {
+        Self { seconds, at: now }
     }
 
     /// Takes an answer's time into account.
@@ -33,6 +30,11 @@ impl PeakEwma {
     /// What the next answer may take. Without answers it falls, so that an endpoint that was slow is tried again.
     pub(super) fn seconds(&self, now: Instant) -> f64 {
         self.seconds * self.weight(now)
+    }
+
+    /// When the last answer came.
+    pub(super) fn last(&self) -> Instant {
+        self.at
     }
 
     /// What is left of the last value.
@@ -49,7 +51,7 @@ mod tests {
     #[test]
     fn a_rise_counts_at_once_and_a_fall_slowly() {
         let start = Instant::now();
-        let mut load = PeakEwma::new(start);
+        let mut load = PeakEwma::new(0.0, start);
         load.observe(Duration::from_secs(1), start);
         assert!((load.seconds(start) - 1.0).abs() < 1e-9);
         let mut now = start;

@@ -1,8 +1,24 @@
-use std::{collections::HashMap, io, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    sync::Mutex,
+};
 
-use super::*;
+use super::{
+    health::Prober,
+    standing::{CONSECUTIVE, FIRST_EJECTION, Health, LONGEST_EJECTION, Standing, Tally, most_ejected, outliers},
+    *,
+};
+
+impl Endpoint for SocketAddr {}
+impl Endpoint for u16 {}
 
 type Records = Arc<Mutex<Vec<&'static str>>>;
+
+fn silent() -> Config {
+    Config { health_interval: crate::config::Span(Duration::ZERO), ..Config::default() }
+}
 
 /// Endpoints behind one name, whose records the test decides.
 fn named(records: &Records) -> Balancer<SocketAddr> {
@@ -13,25 +29,36 @@ fn named(records: &Records) -> Balancer<SocketAddr> {
             records.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
         Box::pin(async move { if found.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(found) } })
     });
-    Balancer::by(look_up, &["http://users:7001".to_owned()], &Config::default(), |place| place.at).unwrap()
-}
-
-async fn picked<E: Copy + std::fmt::Display + Send + Sync + 'static>(
-    balancer: &Balancer<E>,
-    calls: usize,
-) -> HashMap<String, usize> {
-    let mut counts = HashMap::new();
-    for _ in 0..calls {
-        let pick = balancer.pick(&[]).await.unwrap();
-        *counts.entry(pick.to_string()).or_default() += 1;
-        pick.answered();
-    }
-    counts
+    Balancer::by(look_up, "users", &["http://users:7001".to_owned()], &silent(), |place| place.at).unwrap()
 }
 
 fn listed(n: u16) -> Balancer<u16> {
     let addresses: Vec<String> = (1..=n).map(|port| format!("http://127.0.0.1:{port}")).collect();
-    Balancer::new(&addresses, &Config::default(), |place| place.at.port()).unwrap()
+    Balancer::new("some", &addresses, &silent(), |place| place.at.port()).unwrap()
+}
+
+async fn picked<E: Endpoint + std::fmt::Display>(balancer: &Balancer<E>, calls: usize) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for _ in 0..calls {
+        let pick = balancer.pick(&[]).await.unwrap();
+        *counts.entry(pick.to_string()).or_default() += 1;
+        pick.report(Outcome::Well);
+    }
+    counts
+}
+
+/// Calls all of which fail at the endpoints in `bad`; how many failed.
+async fn failed(balancer: &Balancer<u16>, bad: &[u16], calls: usize) -> usize {
+    let mut failed = 0;
+    for _ in 0..calls {
+        let pick = balancer.pick(&[]).await.unwrap();
+        let is_bad = bad.contains(&pick);
+        failed += usize::from(is_bad);
+        pick.report(if is_bad { Outcome::Failed } else { Outcome::Well });
+        drop(pick);
+        sleep(Duration::from_millis(1)).await;
+    }
+    failed
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +72,7 @@ async fn endpoints_come_and_go_with_their_records() {
     sleep(Duration::from_secs(6)).await;
     assert_eq!(picked(&balancer, 100).await.into_keys().collect::<Vec<_>>(), ["10.0.0.3:7001"]);
     // A call on an endpoint that has left goes on to its end.
-    kept.answered();
+    kept.report(Outcome::Well);
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +95,7 @@ async fn the_first_call_waits_for_the_name_but_not_for_ever() {
 async fn addresses_are_checked_at_the_start() {
     let bad = |addresses: &[&str]| {
         let addresses: Vec<String> = addresses.iter().map(|a| (*a).to_owned()).collect();
-        Balancer::new(&addresses, &Config::default(), |place| place.at).err().unwrap()
+        Balancer::new("bad", &addresses, &Config::default(), |place| place.at).err().unwrap()
     };
     assert_eq!(bad(&[]), "names no address such as http://host:port");
     assert_eq!(bad(&["http://a:1", "b:2"]), "\"b:2\" is no address such as http://host:port");
@@ -84,7 +111,7 @@ async fn calls_go_where_least_waits() {
         if *pick == 1 {
             kept.push(pick);
         } else {
-            pick.answered();
+            pick.report(Outcome::Well);
         }
     }
     assert!(kept.len() <= 2, "{} calls wait at an endpoint that does not answer", kept.len());
@@ -104,11 +131,168 @@ async fn what_was_tried_comes_last_and_what_is_unreachable_rests() {
     let second = balancer.pick(&tried).await.unwrap();
     assert_ne!(*first, *second);
     second.unreachable();
-    drop(second);
     for _ in 0..10 {
         assert_eq!(*balancer.pick(&[]).await.unwrap(), *first);
     }
-    assert_eq!(*balancer.pick(&tried).await.unwrap(), *balancer.pick(&tried).await.unwrap(), "the other, all the same");
-    let both = balancer.locations();
-    assert!(balancer.pick(&both).await.is_some(), "where all were tried, any");
+    assert_eq!(*balancer.pick(&tried).await.unwrap(), *second, "where there is no other, one that rests");
+    assert!(balancer.pick(&balancer.locations()).await.is_some(), "where all were tried, any");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_calls_fail_is_out_after_five_and_longer_each_time() {
+    let balancer = listed(3);
+    assert_eq!(failed(&balancer, &[1], 1_000).await, 5);
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let out = Instant::now();
+        while failed(&balancer, &[1], 1).await == 0 {}
+        times.push(out.elapsed().as_secs());
+        assert!(failed(&balancer, &[1], 1_000).await < 5);
+    }
+    // A thousand calls took a second each time.
+    assert!(times[0] >= 8 && times[1] >= 18 && times[2] >= 28, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_never_take_out_more_than_half() {
+    let balancer = listed(4);
+    failed(&balancer, &[1, 2, 3, 4], 1_000).await;
+    assert_eq!(picked(&balancer, 200).await.len(), 2);
+    let alone = listed(1);
+    assert_eq!(failed(&alone, &[1], 100).await, 100, "where there is only one it gets all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_now_and_then_is_out_when_others_do_better() {
+    let balancer = listed(3);
+    let mut bad = 0;
+    for n in 0..15_000 {
+        let pick = balancer.pick(&[]).await.unwrap();
+        // Every third call, never five in a row; what is wrong inside counts as well.
+        let is_bad = *pick == 1 && n % 3 == 0;
+        bad += usize::from(is_bad);
+        pick.report(if is_bad { Outcome::Faulty } else { Outcome::Well });
+        drop(pick);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(bad < 1_700, "{bad} of about 5 000 calls: it was out from the tenth second on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_comes_late_is_given_its_share_slowly() {
+    let records = Records::new(Mutex::new(vec!["10.0.0.1"]));
+    let balancer = named(&records);
+    picked(&balancer, 100).await;
+    records.lock().unwrap().push("10.0.0.2");
+    sleep(Duration::from_secs(6)).await;
+    let share = |counts: &HashMap<String, usize>| counts.get("10.0.0.2:7001").copied().unwrap_or(0);
+    let early = picked(&balancer, 1_000).await;
+    sleep(Duration::from_secs(15)).await;
+    let late = picked(&balancer, 1_000).await;
+    assert!((20..300).contains(&share(&early)) && share(&late) > 400, "{early:?} {late:?}");
+}
+
+#[test]
+fn one_check_says_not_serving_and_two_without_an_answer_are_enough() {
+    let now = Instant::now();
+    let mut standing = Standing::new(None);
+    assert!(!standing.checked(Health::Silent, now) && standing.is_serving());
+    assert!(standing.checked(Health::Silent, now) && !standing.is_serving());
+    assert!(standing.checked(Health::Serving, now) && standing.is_serving());
+    assert!(standing.weight(now, Duration::from_secs(10)) < 0.2, "back, it begins slowly");
+    assert!(standing.checked(Health::NotServing, now) && !standing.is_serving());
+    assert!(standing.checked(Health::Unknown, now), "one that knows no checks is judged by its calls");
+}
+
+#[test]
+fn who_fails_as_all_do_is_no_outlier() {
+    let tally = |calls, failures| Tally { calls, failures };
+    assert_eq!(outliers(&[tally(100, 50), tally(100, 50)]), Vec::<usize>::new());
+    assert_eq!(outliers(&[tally(100, 50), tally(100, 2)]), [0]);
+    assert_eq!(outliers(&[tally(100, 8), tally(100, 0)]), Vec::<usize>::new(), "a few points are chance");
+    assert_eq!(outliers(&[tally(19, 19), tally(100, 0)]), Vec::<usize>::new(), "too few to judge");
+    assert_eq!(outliers(&[tally(100, 100)]), Vec::<usize>::new(), "nobody to compare with");
+    assert_eq!(outliers(&[tally(100, 40), tally(100, 60), tally(800, 0)]), [1, 0], "the worst first");
+}
+
+/// Whatever comes, in any order: an ejection is bounded, its end is found, and somebody is always taken.
+#[tokio::test(start_paused = true)]
+async fn somebody_is_taken_whatever_comes() {
+    for seed in 0..200 {
+        let chance = Chance::seeded(seed);
+        let n = 1 + chance.below(6);
+        let set: Arc<Set<u16>> =
+            Arc::new(Set::new("some", silent(), Chance::seeded(seed), Box::new(|place| place.at.port())));
+        let places: Vec<Location> = (1..=n)
+            .map(|port| Address::read(&format!("http://127.0.0.1:{port}")))
+            .map(|address| address.unwrap().literal().unwrap())
+            .collect();
+        let mut now = Instant::now();
+        set.replace(&places, now);
+        for _ in 0..300 {
+            let members = set.members();
+            let member = &members[chance.below(members.len())];
+            now += Duration::from_millis(chance.next() % 3_000);
+            match chance.below(6) {
+                0 => drop(member.record().standing.checked(Health::NotServing, now)),
+                1 => drop(member.record().standing.checked(Health::Serving, now)),
+                2 => member.record().standing.rest(now + Duration::from_secs(1)),
+                3 => set.eject(member, "consecutive", now),
+                4 => set.compare(now),
+                _ => set.count(now),
+            }
+            let of = |test: &dyn Fn(&Standing) -> bool| members.iter().filter(|m| test(&m.record().standing)).count();
+            let serving = of(&|s| s.is_serving());
+            let taken = set.choose(&members, &[], now).expect("somebody is taken");
+            assert!(serving == 0 || taken.record().standing.is_serving(), "seed {seed}: one that does not serve");
+            let well = of(&|s| s.is_serving() && !s.is_ejected(now) && !s.is_resting(now));
+            let ejected = of(&|s| s.is_serving() && s.is_ejected(now));
+            let is_calm = ejected <= most_ejected(serving, 0.5);
+            set.count(now);
+            if well > 0 && is_calm {
+                let taken = set.choose(&members, &[], now).unwrap();
+                assert!(!taken.record().standing.is_ejected(now), "seed {seed}: one that is out, and others are well");
+            }
+        }
+        let mut seen = HashSet::new();
+        now += LONGEST_EJECTION + Duration::from_secs(60);
+        for member in &*set.members() {
+            member.record().standing.checked(Health::Serving, now);
+        }
+        set.count(now);
+        for _ in 0..2_000 {
+            now += Duration::from_millis(20);
+            seen.insert(set.choose(&set.members(), &[], now).unwrap().endpoint);
+        }
+        assert_eq!(seen.len(), n, "seed {seed}: all come back");
+    }
+}
+
+#[test]
+fn ejections_grow_to_a_bound_and_are_forgiven() {
+    let mut now = Instant::now();
+    let mut standing = Standing::new(None);
+    for times in 1..=40 {
+        let time = standing.eject(now);
+        assert_eq!(time, (FIRST_EJECTION * times).min(LONGEST_EJECTION));
+        now += time;
+        assert!(standing.readmit(now));
+    }
+    for _ in 0..40 {
+        standing.end_interval(now);
+    }
+    assert_eq!(standing.eject(now), FIRST_EJECTION);
+    for _ in 1..CONSECUTIVE {
+        assert!(!standing.observe(Outcome::Failed));
+    }
+    assert!(
+        !standing.observe(Outcome::Busy) && standing.observe(Outcome::Failed),
+        "who is busy is neither well nor ill"
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_listen_is_silent() {
+    let place = Address::read("http://127.0.0.1:1").unwrap().literal().unwrap();
+    assert_eq!(Prober::new(&place).ask(Duration::from_secs(5)).await, Some(Health::Silent));
 }

@@ -75,8 +75,14 @@ impl Bench {
             config,
             store: Arc::new(Counting { store, entries_read: Arc::clone(&entries_read) }),
             bus: Arc::new(bus::Local::default()),
-            users: Peer::new("users", &[users.url()], &balance::Config::default(), Arc::clone(&surroundings.identity))
-                .unwrap(),
+            users: Peer::new(
+                "users",
+                &[users.url()],
+                &balance::Config::default(),
+                Arc::clone(&surroundings.identity),
+                Arc::clone(&surroundings.policies),
+            )
+            .unwrap(),
             ambient: mesh.ambient.clone(),
         };
         let messaging = serve_messaging(surroundings, messaging).await;
@@ -256,6 +262,7 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
             &["http://127.0.0.1:1".to_owned()],
             &balance::Config::default(),
             Arc::clone(&surroundings.identity),
+            Arc::clone(&surroundings.policies),
         )
         .unwrap(),
         ambient: mesh.ambient.clone(),

@@ -50,6 +50,7 @@ impl Bench {
                 &[messaging.url()],
                 &balance::Config::default(),
                 Arc::clone(&surroundings.identity),
+                Arc::clone(&surroundings.policies),
             )
             .unwrap(),
             ambient: mesh.ambient.clone(),

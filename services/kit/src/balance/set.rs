@@ -1,0 +1,186 @@
+//! All endpoints of one upstream: which may be taken, and which of those is.
+
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use metrics::{counter, gauge};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    Chance, Config, Location,
+    load::PeakEwma,
+    member::Member,
+    standing::{most_ejected, outliers},
+};
+
+type Make<E> = Box<dyn Fn(&Location) -> E + Send + Sync>;
+pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;
+
+/// See the module.
+pub(super) struct Set<E> {
+    name: Arc<str>,
+    pub(super) config: Config,
+    make: Make<E>,
+    /// Swapped as a whole.
+    members: RwLock<Members<E>>,
+    /// Whether names have been looked up once.
+    pub(super) looked: watch::Sender<bool>,
+    /// Asks for another look before its time.
+    pub(super) look: Notify,
+    /// So many are out that failures no longer count: what is left would break under the load of all.
+    is_panicking: AtomicBool,
+    chance: Chance,
+}
+
+impl<E> Set<E> {
+    pub(super) fn new(name: &str, config: Config, chance: Chance, make: Make<E>) -> Self {
+        Self {
+            name: name.into(),
+            config,
+            make,
+            members: RwLock::new(Arc::new([])),
+            looked: watch::Sender::new(false),
+            look: Notify::new(),
+            is_panicking: AtomicBool::new(false),
+            chance,
+        }
+    }
+
+    pub(super) fn members(&self) -> Members<E> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over the places that there are now. Those that stay keep what is known of them, new ones are given their
+    /// share slowly, and calls on those that are gone go on.
+    pub(super) fn replace(&self, places: &[Location], now: Instant) {
+        let old = self.members();
+        let warms_since = (!old.is_empty()).then_some(now);
+        let load = usual_load(&old, now);
+        let kept = |place: &Location| old.iter().find(|member| member.location == *place).map(Arc::clone);
+        let made = |place: &Location| Arc::new(Member::new((self.make)(place), place.clone(), load, warms_since));
+        let members = places.iter().map(|place| kept(place).unwrap_or_else(|| made(place))).collect();
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+        self.looked.send_replace(true);
+        self.count(now);
+    }
+
+    /// One endpoint for a call. None of `tried` if there is another; none that says it does not serve if there is
+    /// another; none that fails unless too many do.
+    pub(super) fn choose(&self, members: &Members<E>, tried: &[Location], now: Instant) -> Option<Arc<Member<E>>> {
+        if let [only] = &**members {
+            return Some(Arc::clone(only));
+        }
+        let panicking = self.is_panicking.load(Ordering::Relaxed);
+        let is_fresh = |member: &Member<E>| tried.is_empty() || !tried.contains(&member.location);
+        let is_well = |member: &Member<E>| {
+            let record = member.record();
+            let standing = &record.standing;
+            standing.is_serving() && !standing.is_resting(now) && (panicking || !standing.is_ejected(now))
+        };
+        let serves = |member: &Member<E>| member.record().standing.is_serving();
+        self.less_busy(members, now, |member| is_fresh(member) && is_well(member))
+            .or_else(|| self.less_busy(members, now, |member| is_fresh(member) && serves(member)))
+            .or_else(|| self.less_busy(members, now, is_fresh))
+            .or_else(|| self.less_busy(members, now, |_| true))
+            .map(Arc::clone)
+    }
+
+    /// The less busy of two of those that may be taken, chosen at random.
+    fn less_busy<'a>(
+        &self,
+        members: &'a Members<E>,
+        now: Instant,
+        may: impl Fn(&Member<E>) -> bool,
+    ) -> Option<&'a Arc<Member<E>>> {
+        let eligible = || members.iter().filter(|member| may(member));
+        let count = eligible().count();
+        if count <= 1 {
+            return eligible().next();
+        }
+        let first = self.chance.below(count);
+        let second = (first + 1 + self.chance.below(count - 1)) % count;
+        // Between the two looks one may have fallen out.
+        let (Some(one), Some(other)) = (eligible().nth(first), eligible().nth(second)) else {
+            return eligible().next();
+        };
+        match (self.passes(one, now), self.passes(other, now)) {
+            (true, false) => Some(one),
+            (false, true) => Some(other),
+            _ if one.score(now) <= other.score(now) => Some(one),
+            _ => Some(other),
+        }
+    }
+
+    /// Whether one that has just come is taken this time.
+    fn passes(&self, member: &Member<E>, now: Instant) -> bool {
+        let weight = member.record().standing.weight(now, self.config.slow_start.0);
+        weight >= 1.0 || self.chance.share() < weight
+    }
+
+    /// Takes an endpoint out for its failures, if not too many are out already.
+    pub(super) fn eject(&self, member: &Member<E>, reason: &'static str, now: Instant) {
+        let members = self.members();
+        let counts = |test: fn(&super::standing::Standing, Instant) -> bool| {
+            members.iter().filter(|m| test(&m.record().standing, now)).count()
+        };
+        let serving = counts(|standing, _| standing.is_serving());
+        let ejected = counts(|standing, now| standing.is_serving() && standing.is_ejected(now));
+        let time = {
+            let mut record = member.record();
+            if record.standing.is_ejected(now) || ejected >= most_ejected(serving, self.config.most_ejected_share()) {
+                return;
+            }
+            record.standing.eject(now)
+        };
+        tracing::warn!(upstream = %self.name, endpoint = %member.location, reason, seconds = time.as_secs(), "an endpoint is out");
+        counter!("balance_ejections_total", "upstream" => self.name.to_string(), "reason" => reason).increment(1);
+        self.count(now);
+    }
+
+    /// Compares what became of the endpoints' calls since the last time.
+    pub(super) fn compare(&self, now: Instant) {
+        let members = self.members();
+        let tallies: Vec<_> = members.iter().map(|member| member.record().standing.end_interval(now)).collect();
+        for index in outliers(&tallies) {
+            if let Some(member) = members.get(index) {
+                self.eject(member, "failure_rate", now);
+            }
+        }
+    }
+
+    /// Lets those back whose time is over, and tells how many are how.
+    pub(super) fn count(&self, now: Instant) {
+        let (mut well, mut ejected, mut unwell) = (0, 0, 0);
+        let members = self.members();
+        for member in &*members {
+            if member.record().standing.readmit(now) {
+                let load = usual_load(&members, now);
+                member.record().load = load;
+            }
+            let record = member.record();
+            match (record.standing.is_serving(), record.standing.is_ejected(now)) {
+                (false, _) => unwell += 1,
+                (true, true) => ejected += 1,
+                (true, false) => well += 1,
+            }
+        }
+        let most = most_ejected(well + ejected, self.config.most_ejected_share());
+        self.is_panicking.store(ejected > most, Ordering::Relaxed);
+        for (state, count) in [("serving", well), ("ejected", ejected), ("unwell", unwell)] {
+            let gauge = gauge!("balance_endpoints", "upstream" => self.name.to_string(), "state" => state);
+            gauge.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+    }
+}
+
+/// What is assumed of an endpoint of which nothing is known: the middle of the others.
+fn usual_load<E>(members: &Members<E>, now: Instant) -> PeakEwma {
+    let mut known: Vec<f64> = members.iter().map(|member| member.record().load.seconds(now)).collect();
+    known.sort_by(f64::total_cmp);
+    PeakEwma::new(known.get(known.len() / 2).copied().unwrap_or_default(), now)
+}

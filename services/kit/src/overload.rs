@@ -1,0 +1,244 @@
+//! Too much to do, noticed by its callers: how many calls an upstream is given at once follows from how long its answers
+//! take. What is above that is refused at once, the least important first, so that what is worked on is still wanted
+//! when it is done.
+//!
+//! An answer is slow when it takes more than twice what is usual for its method, and more than a time that is no
+//! trouble to anybody. While most answers are slow the limit falls to a part of what was really under way; while they
+//! are not it grows by a twentieth whenever it is nearly used. Pure: the time is an argument.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::{Gauge, counter, gauge};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{config::Span, policy::Priority};
+
+/// How many times the usual an answer takes when it is slow.
+const SLOW: f64 = 2.0;
+/// How much one answer moves what is usual.
+const LEARNT: f64 = 0.05;
+/// Answers are judged together: at least so many, over at least this time.
+const LEAST_ANSWERS: u32 = 20;
+const LEAST_WINDOW: Duration = Duration::from_millis(100);
+/// After this time fewer will do.
+const LONG_WINDOW: Duration = Duration::from_secs(1);
+/// The limit falls when more than this share of the answers is slow, and grows when less than the other is.
+const MANY_SLOW: f64 = 0.5;
+const FEW_SLOW: f64 = 0.1;
+/// What a fall takes away at most: when all are slow.
+const FALL: f64 = 0.25;
+/// What a rise adds.
+const RISE: f64 = 0.05;
+/// The share of the limit that must be used before it rises.
+const USED: f64 = 0.7;
+
+/// The section `[balance.shed]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether an upstream whose answers become slow is given fewer calls at once.
+    pub enabled: bool,
+    /// An answer within this time is never slow.
+    pub patience: Span,
+    /// How many calls at once an upstream is always given.
+    pub least_calls: usize,
+    /// And at most.
+    pub most_calls: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { enabled: true, patience: Span(Duration::from_millis(100)), least_calls: 10, most_calls: 4_096 }
+    }
+}
+
+impl Config {
+    /// What types cannot say. The error names the key.
+    pub fn check(&self) -> Result<(), String> {
+        if self.least_calls == 0 {
+            return Err("balance.shed.least_calls: 0 is below the least, 1".to_owned());
+        }
+        if self.most_calls < self.least_calls {
+            let Self { least_calls, most_calls, .. } = self;
+            return Err(format!("balance.shed.most_calls: {most_calls} is below balance.shed.least_calls, {least_calls}"));
+        }
+        Ok(())
+    }
+}
+
+/// How long one method's answers usually take. It falls with every answer that is faster; it rises only with those that
+/// came while hardly anything was under way: what is slow because of the others is not usual.
+#[derive(Debug, Default)]
+pub struct Usual(AtomicU64);
+
+impl Usual {
+    /// In seconds; `None`: nothing is known yet.
+    fn seconds(&self) -> Option<f64> {
+        Some(f64::from_bits(self.0.load(Ordering::Relaxed))).filter(|seconds| *seconds > 0.0)
+    }
+
+    fn learn(&self, took: f64, is_quiet: bool) {
+        let new = match self.seconds() {
+            None => took,
+            Some(usual) if took < usual || is_quiet => usual + (took - usual) * LEARNT,
+            Some(_) => return,
+        };
+        // Of two at once one is lost, which changes little.
+        self.0.store(new.max(f64::MIN_POSITIVE).to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// The calls of one upstream, and how many there may be at once.
+pub struct Shedder {
+    config: Config,
+    limit: AtomicUsize,
+    in_flight: AtomicUsize,
+    window: Mutex<Window>,
+    name: String,
+    shown: [Gauge; 2],
+}
+
+/// The answers since the limit was last looked at.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Instant,
+    answers: u32,
+    slow: u32,
+    /// The most that was under way.
+    peak: usize,
+}
+
+impl Window {
+    fn new(now: Instant) -> Self {
+        Self { since: now, answers: 0, slow: 0, peak: 0 }
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        let time = now.saturating_duration_since(self.since);
+        time >= LEAST_WINDOW && (self.answers >= LEAST_ANSWERS || time >= LONG_WINDOW)
+    }
+
+    /// What the limit should be after `limit`.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "calls at once are far below 2^52"
+    )]
+    fn judge(&self, limit: usize, config: &Config) -> usize {
+        let slow = f64::from(self.slow) / f64::from(self.answers.max(1));
+        let new = if slow > MANY_SLOW {
+            // What was allowed but not there says nothing.
+            limit.min(self.peak) as f64 * (1.0 - FALL * slow)
+        } else if slow < FEW_SLOW && self.peak as f64 >= limit as f64 * USED {
+            (limit as f64 * (1.0 + RISE)).max(limit as f64 + 1.0)
+        } else {
+            return limit;
+        };
+        (new as usize).clamp(config.least_calls, config.most_calls)
+    }
+}
+
+impl Shedder {
+    /// For the upstream that metrics call `name`. It begins without a limit below `most_calls`.
+    pub fn new(name: &str, config: &Config, now: Instant) -> Self {
+        let label = || [("upstream", name.to_owned())];
+        let shown = [gauge!("overload_limit", &label()), gauge!("overload_in_flight", &label())];
+        shown[0].set(count(config.most_calls));
+        Self {
+            limit: AtomicUsize::new(config.most_calls),
+            in_flight: AtomicUsize::new(0),
+            window: Mutex::new(Window::new(now)),
+            config: config.clone(),
+            name: name.to_owned(),
+            shown,
+        }
+    }
+
+    /// A call's place, if there is one for calls of its priority.
+    pub fn admit(self: &Arc<Self>, priority: Priority, usual: &Arc<Usual>, now: Instant) -> Option<Permit> {
+        if !self.enter(priority) {
+            counter!("overload_shed_total", "upstream" => self.name.clone(), "priority" => priority.name()).increment(1);
+            return None;
+        }
+        Some(Permit { shedder: Arc::clone(self), usual: Arc::clone(usual), since: now, is_answered: false })
+    }
+
+    fn enter(&self, priority: Priority) -> bool {
+        if !self.config.enabled {
+            return true;
+        }
+        let most = self.limit.load(Ordering::Relaxed) * priority.percent() / 100;
+        let enter = |calls: usize| (calls < most.max(1)).then_some(calls + 1);
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
+    }
+
+    /// A call has ended. `took` is `None` when it tells nothing; `is_well`: it was an ordinary answer.
+    fn leave(&self, took: Option<Duration>, is_well: bool, usual: &Usual, now: Instant) {
+        if !self.config.enabled {
+            return;
+        }
+        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Some(took) = took else { return };
+        let seconds = took.as_secs_f64();
+        let is_slow = took > self.config.patience.0 && usual.seconds().is_none_or(|usual| seconds > usual * SLOW);
+        if is_well {
+            usual.learn(seconds, in_flight <= self.config.least_calls);
+        }
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.answers += 1;
+        window.slow += u32::from(is_slow);
+        window.peak = window.peak.max(in_flight);
+        if window.is_full(now) {
+            let limit = window.judge(self.limit.load(Ordering::Relaxed), &self.config);
+            self.limit.store(limit, Ordering::Relaxed);
+            *window = Window::new(now);
+            self.shown[0].set(count(limit));
+            self.shown[1].set(count(in_flight));
+        }
+    }
+}
+
+/// A call's place; given back when dropped.
+pub struct Permit {
+    shedder: Arc<Shedder>,
+    usual: Arc<Usual>,
+    since: Instant,
+    is_answered: bool,
+}
+
+impl Permit {
+    /// The answer has begun; `is_well`: it is an ordinary one, and so tells what is usual.
+    pub fn answered(mut self, is_well: bool, now: Instant) {
+        self.is_answered = true;
+        self.shedder.leave(Some(now.saturating_duration_since(self.since)), is_well, &self.usual, now);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(self.since);
+        // Given up: it tells something only if it had to wait long.
+        let took = (waited > self.shedder.config.patience.0).then_some(waited);
+        self.shedder.leave(took, false, &self.usual, now);
+    }
+}
+
+fn count(calls: usize) -> f64 {
+    f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+#[path = "overload/tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! How many calls may be sent again: a share of those that are sent, and a few a second besides, so that an upstream
+//! that fails is never hit harder than that. Pure: the time is an argument.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
+
+use tokio::time::Instant;
+
+/// What one call costs, so that shares of one are whole numbers.
+const ONE: i64 = 1_000;
+/// What was saved up counts for so many seconds of the constant rate: a quiet hour is no licence for a storm.
+const SAVED_SECONDS: i64 = 10;
+
+/// A balance that calls pay into and retries take from.
+pub struct Budget {
+    balance: AtomicI64,
+    /// Until when the constant rate has been paid in.
+    paid: Mutex<Instant>,
+    share: i64,
+    per_second: i64,
+    most: i64,
+}
+
+impl Budget {
+    /// `percent` of the calls may be sent again, and `per_second` besides.
+    pub fn new(percent: u32, per_second: u32, now: Instant) -> Self {
+        let per_second = i64::from(per_second) * ONE;
+        let most = (per_second * SAVED_SECONDS).max(SAVED_SECONDS * ONE);
+        let share = i64::from(percent) * ONE / 100;
+        Self { balance: AtomicI64::new(per_second.min(most)), paid: Mutex::new(now), share, per_second, most }
+    }
+
+    /// A call is sent for the first time.
+    pub fn pay_in(&self) {
+        self.add(self.share);
+    }
+
+    /// Takes what one retry costs, if it is there.
+    pub fn take(&self, now: Instant) -> bool {
+        self.refill(now);
+        let enough = |balance: i64| balance.checked_sub(ONE).filter(|left| *left >= 0);
+        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
+    }
+
+    /// How many retries there is room for.
+    pub fn left(&self) -> u32 {
+        u32::try_from(self.balance.load(Ordering::Relaxed) / ONE).unwrap_or(0)
+    }
+
+    fn add(&self, what: i64) {
+        let balance = self.balance.fetch_add(what, Ordering::Relaxed);
+        if balance + what > self.most {
+            self.balance.fetch_min(self.most, Ordering::Relaxed);
+        }
+    }
+
+    fn refill(&self, now: Instant) {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let millis = i64::try_from(now.saturating_duration_since(*paid).as_millis()).unwrap_or(i64::MAX);
+        let due = self.per_second.saturating_mul(millis) / 1_000;
+        // What does not make a whole unit yet is paid in later.
+        if due > 0 {
+            *paid = now;
+            self.add(due.min(self.most));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::balance::Chance;
+
+    #[test]
+    fn retries_never_exceed_their_share_of_the_calls_and_the_constant_rate() {
+        for seed in 0..200 {
+            let chance = Chance::seeded(seed);
+            let (percent, per_second) = (chance.below(60) as u32, chance.below(20) as u32);
+            let start = Instant::now();
+            let budget = Budget::new(percent, per_second, start);
+            let (mut now, mut calls, mut retries) = (start, 0_u32, 0_u32);
+            for _ in 0..3_000 {
+                now += Duration::from_micros(chance.next() % 20_000);
+                calls += 1;
+                budget.pay_in();
+                // Everything fails and wants to be sent again, several times.
+                for _ in 0..chance.below(4) {
+                    retries += u32::from(budget.take(now));
+                }
+            }
+            let seconds = now.duration_since(start).as_secs_f64();
+            let bound = f64::from(calls) * f64::from(percent) / 100.0 + f64::from(per_second) * (seconds + 1.0);
+            assert!(f64::from(retries) <= bound + 1.0, "seed {seed}: {retries} of {calls}, and {bound} are allowed");
+        }
+    }
+
+    #[test]
+    fn a_quiet_hour_is_no_licence_for_a_storm() {
+        let start = Instant::now();
+        let budget = Budget::new(20, 10, start);
+        for _ in 0..1_000_000 {
+            budget.pay_in();
+        }
+        let later = start + Duration::from_secs(3_600);
+        assert_eq!((0..10_000).filter(|_| budget.take(later)).count(), 100);
+        assert_eq!(budget.left(), 0);
+    }
+
+    #[test]
+    fn without_traffic_a_few_may_be_sent_again_each_second() {
+        let start = Instant::now();
+        let budget = Budget::new(0, 2, start);
+        let taken = |millis| (0..10).filter(|_| budget.take(start + Duration::from_millis(millis))).count();
+        assert_eq!([taken(0), taken(400), taken(500), taken(1_500)], [2, 0, 1, 2]);
+    }
+}

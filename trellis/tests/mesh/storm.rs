@@ -1,0 +1,163 @@
+//! Upstreams that fail, one way or another, under load: how many calls fail for it, and how often calls are sent.
+
+use std::time::Duration;
+
+use super::{
+    harness::Mesh,
+    moody::{Mood, READ, Upstream, WRITE, load, mesh},
+    replicas::sample,
+};
+
+/// What `balance.retry` allows by default: a share of the calls, and so many a second.
+const SHARE: f64 = 0.2;
+const PER_SECOND: f64 = 10.0;
+/// What the constant rate may have saved up, in seconds of it.
+const SAVED: f64 = 10.0;
+/// Failures in a row that take an endpoint out.
+const CONSECUTIVE: usize = 5;
+
+async fn upstreams<const N: usize>(moods: [Mood; N]) -> Vec<Upstream> {
+    let mut upstreams = Vec::new();
+    for mood in moods {
+        upstreams.push(Upstream::start(mood).await);
+    }
+    upstreams
+}
+
+fn attempts(upstreams: &[Upstream]) -> usize {
+    upstreams.iter().map(Upstream::attempts).sum()
+}
+
+/// Nothing but retries stands between the callers and the upstreams that fail.
+const NOBODY_OUT: (&str, &str) = ("BALANCE__MOST_EJECTED_PERCENT", "0");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_cannot_storm_while_half_of_the_upstreams_fail() {
+    let upstreams = upstreams([Mood::Unavailable, Mood::Unavailable, Mood::Good, Mood::Good]).await;
+    let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
+    let count = load(&mesh, READ, 16, 250).await;
+    let sent = attempts(&upstreams);
+    let bound = count.calls() as f64 * (1.0 + SHARE) + PER_SECOND * (count.took.as_secs_f64() + SAVED);
+    println!(
+        "{sent} attempts for {} calls in {:?}, {} failed; {bound} are allowed",
+        count.calls(),
+        count.took,
+        count.failed
+    );
+    assert!(sent as f64 <= bound, "{sent} attempts, {bound} are allowed");
+    assert!(count.well > count.calls() / 2, "retries help: {count:?}");
+    assert_eq!(
+        sent - count.calls(),
+        upstreams.iter().map(Upstream::repeats).sum::<usize>(),
+        "each retry says that it is one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_is_hardly_asked_more_than_once_a_call() {
+    let upstreams = upstreams([Mood::Unavailable; 2]).await;
+    let mesh = mesh(&upstreams, &[]).await;
+    let count = load(&mesh, READ, 16, 100).await;
+    let bound = count.calls() as f64 * (1.0 + SHARE) + PER_SECOND * (count.took.as_secs_f64() + SAVED);
+    assert_eq!(count.well, 0);
+    assert!(attempts(&upstreams) as f64 <= bound, "{} attempts, {bound} are allowed", attempts(&upstreams));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_contract_does_not_call_safe_is_sent_once() {
+    let upstreams = upstreams([Mood::Unavailable, Mood::Good]).await;
+    let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
+    let count = load(&mesh, WRITE, 4, 50).await;
+    assert_eq!(attempts(&upstreams), count.calls());
+    assert_eq!(count.failed, upstreams[0].attempts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_does_not_want_again_is_not_sent_again() {
+    let upstreams = upstreams([Mood::PushedBack, Mood::PushedBack]).await;
+    let mesh = mesh(&upstreams, &[]).await;
+    let count = load(&mesh, READ, 4, 50).await;
+    assert_eq!((attempts(&upstreams), count.well), (count.calls(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_looked_at_is_sent_again_whatever_it_does() {
+    // Streams above the last one that a GOAWAY names, and streams that are refused.
+    let upstreams = upstreams([Mood::Leaving, Mood::Leaving]).await;
+    let mesh = mesh(&upstreams, &[]).await;
+    let count = load(&mesh, WRITE, 8, 50).await;
+    assert_eq!(count.failed, 0, "{count:?}");
+    for upstream in &upstreams {
+        upstream.set(Mood::Good);
+    }
+    upstreams[0].set(Mood::Refusing);
+    let count = load(&mesh, WRITE, 2, 25).await;
+    assert_eq!(count.failed, 0, "{count:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_fails_costs_a_few_calls_until_it_is_out() {
+    for mood in [Mood::Unavailable, Mood::Cut] {
+        let upstreams = upstreams([mood, Mood::Good, Mood::Good]).await;
+        let mesh = mesh(&upstreams, &[]).await;
+        let callers = 8;
+        let count = load(&mesh, WRITE, callers, 200).await;
+        // Those that were under way when it was taken out fail as well.
+        let bound = CONSECUTIVE + callers;
+        assert!((1..=bound).contains(&count.failed), "{mood:?}: {count:?}, {bound} are allowed");
+        assert!(ejections(&mesh).await > 0.5);
+        let again = load(&mesh, WRITE, callers, 100).await;
+        assert!(again.failed <= bound, "{mood:?}: {again:?}");
+    }
+}
+
+async fn ejections(mesh: &Mesh) -> f64 {
+    sample(mesh, "balance_ejections_total{upstream=\"acme.v1.Shop\",reason=\"consecutive\"}").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_do_not_fail_for_one_upstream_that_does() {
+    for mood in [Mood::Unavailable, Mood::Refusing] {
+        let upstreams = upstreams([mood, Mood::Good, Mood::Good]).await;
+        let mesh = mesh(&upstreams, &[]).await;
+        let count = load(&mesh, READ, 4, 200).await;
+        assert_eq!(count.failed, 0, "{mood:?}: {count:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upstream_gets_few_calls() {
+    let upstreams = upstreams([Mood::Slow, Mood::Good]).await;
+    let mesh = mesh(&upstreams, &[]).await;
+    let count = load(&mesh, READ, 8, 200).await;
+    assert_eq!(count.failed, 0);
+    let slow = upstreams[0].attempts();
+    assert!(slow <= count.calls() / 10, "{slow} of {} calls waited", count.calls());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
+    let upstreams = upstreams([Mood::NotServing, Mood::Good]).await;
+    let mesh = mesh(&upstreams, &[]).await;
+    // One check a second; ten times that.
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while sample(&mesh, "balance_endpoints{upstream=\"acme.v1.Shop\",state=\"unwell\"}").await < 0.5 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("a check says so");
+    let before = upstreams[0].attempts();
+    let count = load(&mesh, WRITE, 8, 50).await;
+    assert_eq!((count.failed, upstreams[0].attempts()), (0, before));
+
+    upstreams[0].set(Mood::Good);
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while upstreams[0].attempts() == before {
+            load(&mesh, WRITE, 2, 10).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("it gets calls again");
+}

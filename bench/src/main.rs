@@ -4,6 +4,7 @@ mod clock;
 mod echo;
 mod floor;
 mod gateway;
+mod limiter;
 mod load;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use clap::Parser;
 enum Command {
     /// Compares the gateway with other ways from a browser to a service.
     Gateway(gateway::Options),
+    /// Measures what decisions of the limiter cost.
+    Limiter(limiter::Options),
     /// The service behind all contenders: answers a message with itself.
     Echo {
         /// Where it listens, on 127.0.0.1.
@@ -38,6 +41,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Gateway(options) => gateway::run(&options),
+        Command::Limiter(options) => limiter::run(&options),
         Command::Echo { port, web } => echo::run(port, web),
         Command::Floor { port, to } => floor::run(port, to),
     };

@@ -254,6 +254,8 @@ impl<'a> Process<'a> {
             }
         }
         way_down.abort();
+        // Others may have what this process took ahead of time and did not need.
+        self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds what is measured and what measures, brings Envoy, runs, and keeps the report.
+//! `cargo xtask bench`: builds what is measured and what measures, brings what they need, runs, and keeps the report.
 
 use std::{fs, path::PathBuf};
 
@@ -6,19 +6,49 @@ use crate::{
     process,
     provision::{self, Need},
     python::Python,
+    redis::Redis,
+    scratch::Scratch,
     session::Session,
 };
 
-/// The benchmarks that there are.
-const NAMES: [&str; 1] = ["gateway"];
-/// The page that keeps the numbers, and the lines between which they stand.
-const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- written by cargo xtask bench gateway --write -->";
+/// A benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bench {
+    Gateway,
+    Limiter,
+}
+
+impl Bench {
+    const ALL: [Self; 2] = [Self::Gateway, Self::Limiter];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Limiter => "limiter",
+        }
+    }
+
+    /// The page that keeps the numbers.
+    fn page(self) -> &'static str {
+        match self {
+            Self::Gateway => "docs/performance.md",
+            Self::Limiter => "docs/rate-limiting.md",
+        }
+    }
+
+    /// The line above the numbers in the page.
+    fn begin(self) -> String {
+        format!("<!-- written by cargo xtask bench {} --write -->", self.name())
+    }
+}
+
+/// The line below the numbers.
 const END: &str = "<!-- end -->";
 
 /// What the command line asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Options {
+    bench: Bench,
     /// Put the report into the page.
     write: bool,
     /// For the bench itself.
@@ -28,10 +58,9 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let (name, args) = args.split_first().ok_or_else(|| format!("bench what? {}", known()))?;
-        if !NAMES.contains(&name.as_str()) {
-            return Err(format!("unknown bench {name:?}: {}", known()));
-        }
-        let mut options = Self::default();
+        let bench = Bench::ALL.into_iter().find(|bench| bench.name() == name);
+        let bench = bench.ok_or_else(|| format!("unknown bench {name:?}: {}", known()))?;
+        let mut options = Self { bench, write: false, rest: Vec::new() };
         for arg in args {
             match arg.as_str() {
                 "--write" => options.write = true,
@@ -45,7 +74,7 @@ impl Options {
 }
 
 fn known() -> String {
-    format!("there is {}", NAMES.join(", "))
+    format!("there is {}", Bench::ALL.map(Bench::name).join(", "))
 }
 
 /// Runs the bench and prints its report.
@@ -53,17 +82,32 @@ fn known() -> String {
 pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
     let folder = session.target.join("bench");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let envoy = envoy(session)?;
+    let name = options.bench.name();
+    let report = folder.join(format!("{name}.md"));
+    let built = session.target.join("release");
+    let mut bench = session.command(built.join("bench"));
+    bench.arg(name).arg("--report").arg(&report).args(&options.rest);
     let mut build = session.cargo();
+    // Always both: other features of what they share would build all of it anew.
     build.args(["build", "--release", "--package", "trellis", "--package", "bench"]);
     session.must("cargo build --release", &mut build)?;
-
-    let report = folder.join("gateway.md");
-    let mut bench = session.command(session.target.join("release/bench"));
-    bench.arg("gateway").arg("--trellis").arg(session.target.join("release/trellis"));
-    bench.arg("--envoy").arg(envoy).arg("--report").arg(&report).args(&options.rest);
+    // Ended with the run.
+    let mut servers = None;
+    match options.bench {
+        Bench::Gateway => {
+            bench.arg("--envoy").arg(envoy(session)?).arg("--trellis").arg(built.join("trellis"));
+        }
+        Bench::Limiter => {
+            provision::provision(session, &[Need::Redis])?;
+            let scratch = Scratch::create(&session.guard)?;
+            let redis = Redis::start(session, &scratch, &Need::Redis.found()?)?;
+            bench.arg("--redis").arg(&redis.url);
+            servers = Some((redis, scratch));
+        }
+    }
     // Its own lines are the progress; nothing else is to be told while it runs.
     let output = process::run(&mut bench, &session.guard, |line| eprintln!("{line}"), |_, _| {})?;
+    drop(servers);
     if !output.success {
         return Ok(false);
     }
@@ -71,11 +115,12 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
     print!("{text}");
     eprintln!("the report is in {}", report.display());
     if options.write {
-        let page = session.root.join(PAGE);
+        let (place, begin) = (options.bench.page(), options.bench.begin());
+        let page = session.root.join(place);
         let old = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
-        let new = replaced(&old, &text).ok_or_else(|| format!("{PAGE} lacks the lines {BEGIN} and {END}"))?;
+        let new = replaced(&old, &begin, &text).ok_or_else(|| format!("{place} lacks the lines {begin} and {END}"))?;
         fs::write(&page, new).map_err(|e| format!("{}: {e}", page.display()))?;
-        eprintln!("and in {PAGE}");
+        eprintln!("and in {place}");
     }
     Ok(true)
 }
@@ -90,10 +135,10 @@ fn envoy(session: &Session) -> Result<PathBuf, String> {
 }
 
 /// `page` with `text` between its two lines.
-fn replaced(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
+fn replaced(page: &str, begin: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim()))
+    Some(format!("{before}{begin}\n\n{}\n\n{END}{after}", text.trim()))
 }
 
 #[cfg(test)]
@@ -120,8 +165,9 @@ mod tests {
 
     #[test]
     fn the_page_keeps_its_words() {
-        let page = format!("words\n{BEGIN}\nold\n{END}\nmore\n");
-        assert_eq!(replaced(&page, "new\n"), Some(format!("words\n{BEGIN}\n\nnew\n\n{END}\nmore\n")));
-        assert_eq!(replaced("words", "new"), None);
+        let begin = Bench::Limiter.begin();
+        let page = format!("words\n{begin}\nold\n{END}\nmore\n");
+        assert_eq!(replaced(&page, &begin, "new\n"), Some(format!("words\n{begin}\n\nnew\n\n{END}\nmore\n")));
+        assert_eq!(replaced("words", &begin, "new"), None);
     }
 }

@@ -38,6 +38,8 @@ Commands:
         Compares the gateway with Envoy (installed for this alone), tonic-web, direct gRPC and a bare forwarder:
         throughput, latency, CPU of a call, memory. Needs two cores, and takes 6 minutes; --quick 90 seconds.
         --write puts the numbers into docs/performance.md.
+  bench limiter [--write] [--seconds N] [--rounds N]
+        What decisions of the limiter cost, on a private Redis; two minutes. --write: into docs/rate-limiting.md.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.

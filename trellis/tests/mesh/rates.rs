@@ -94,6 +94,47 @@ async fn sixty_four_callers_at_two_gateways_get_exactly_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn four_gateways_with_leases_admit_a_hundredth_too_much_at_most() {
+    let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
+    // 200 a second and 100 at once: less than four gateways can take on any machine.
+    let limits = "[gateway.rate_limits.overrides.hot]\nmethods = [\"acme.v1.Shop\"]\n\
+                  limits = [{ requests = 2000, period = \"10s\", burst = 100, by = \"address\" }]";
+    let mut gateways = Vec::new();
+    for _ in 0..4 {
+        gateways.push(gateway(&redis, keys.path(), &upstream, limits).await);
+    }
+    let ports: Vec<_> = gateways.iter().map(|gateway| gateway.ports.gateway).collect();
+    let started = Instant::now();
+    let callers: Vec<_> = (0..64)
+        .map(|caller| {
+            let port = ports[caller % 4];
+            tokio::spawn(async move {
+                let (mut admitted, mut refused) = (0, 0);
+                while started.elapsed() < Duration::from_secs(4) {
+                    let call = web::call(port, PATH, BINARY, &[], &GetJwksRequest {});
+                    match is_admitted(&web::send(port, Http::One, call).await.unwrap()) {
+                        true => admitted += 1,
+                        false => refused += 1,
+                    }
+                }
+                (admitted, refused)
+            })
+        })
+        .collect();
+    let (mut admitted, mut refused) = (0, 0);
+    for caller in callers {
+        let (a, r) = caller.await.unwrap();
+        (admitted, refused) = (admitted + a, refused + r);
+    }
+    let took = started.elapsed().as_secs_f64();
+    assert!(refused > 0, "{admitted} admitted in {took} s: too few calls to show anything");
+    // A slice is held for a hundredth of ten seconds: 20 calls.
+    let most = 100.0 + 200.0 * (took + 0.1);
+    assert!(f64::from(admitted) <= most, "{admitted} of {most} in {took} s");
+    assert!(f64::from(admitted) >= 0.8 * (most - 20.0), "{admitted} of {most} in {took} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn callers_are_told_and_who_obeys_is_admitted() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
     let limits = "default_rate_requests = 60\ndefault_rate_period = \"1m\"\n\

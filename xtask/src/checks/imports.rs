@@ -12,7 +12,7 @@ const RULES: [(&str, &[&str]); 8] = [
     ("messaging", &["kit", "proto"]),
     ("gateway", &["kit"]),
     ("xtask", &[]),
-    ("bench", &["proto"]),
+    ("bench", &["kit", "proto"]),
 ];
 /// The binary wires everything together.
 const ROOT: &str = "trellis";

@@ -33,6 +33,8 @@ pub(super) struct Lease {
     slice: u32,
     /// When the bucket was asked for last, if it was.
     asked_at: Option<i64>,
+    /// The answer has not come yet.
+    is_asked: bool,
     /// Nothing is to be had before this: no need to ask.
     ask_again_at: i64,
     /// What to tell callers until then: when the cost of one call will be there.
@@ -57,11 +59,11 @@ pub(super) enum Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unused {
     pub(super) cost: u32,
-    /// Microseconds for which it was held. A rate flows back meanwhile all the same: that much is not given back, for
-    /// a bucket that was full without it would have gained nothing in that time.
-    pub(super) held_for: i64,
-    /// Microseconds that are left of a count's period.
-    pub(super) full_in: i64,
+    /// When it was taken. A rate flows back meanwhile all the same: that much is not given back, for a bucket that was
+    /// full without it would have gained nothing in that time.
+    pub(super) taken_at: i64,
+    /// When a count's period ends.
+    pub(super) full_at: i64,
 }
 
 /// What Redis answered for one bucket.
@@ -113,9 +115,14 @@ impl Lease {
     }
 
     /// How much to ask for beyond what calls need now. A bucket that is asked for again within the lifetime of a slice
-    /// is hot: its slices double until one lasts for that long. What is not hot is asked for call by call.
+    /// is hot: its slices double until one lasts for that long. What is not hot is asked for call by call, and so is
+    /// what is being asked for already: a crowd takes one slice, not one each.
     pub(super) fn ask(&mut self, now: i64, lifetime: i64, cost: u32) -> u32 {
-        let since = self.asked_at.replace(now).map_or(i64::MAX, |at| now - at);
+        let since = self.asked_at.map_or(i64::MAX, |at| now - at);
+        if std::mem::replace(&mut self.is_asked, true) && since < lifetime {
+            return 0;
+        }
+        self.asked_at = Some(now);
         self.slice = if lifetime == 0 {
             0
         } else if since < lifetime {
@@ -144,6 +151,7 @@ impl Lease {
 
     /// Takes note of an answer that was asked for at `asked_at` and has come `now`.
     pub(super) fn learn(&mut self, asked_at: i64, now: i64, answer: &Answer) {
+        self.is_asked = false;
         self.left = answer.left;
         self.full_at = now + answer.full_in;
         if answer.wait > 0 {
@@ -162,7 +170,7 @@ impl Lease {
         if cost > self.slice / 2 {
             self.slice /= 2;
         }
-        Some(Unused { cost, held_for: now - self.taken_at, full_in: (self.full_at - now).max(0) })
+        Some(Unused { cost, taken_at: self.taken_at, full_at: self.full_at })
     }
 
     /// Whether there is a slice.

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Ask, Away, Config, Decision, Key, Limit, Local, MOST_LIMITS, Opening, Outcome, Quota, RateLimiter, Standing,
     StreamAsk, Verdict,
-    lease::{Answer, Held, Lease},
+    lease::{Answer, Held, Lease, Unused},
     shards::{Locked, Shards},
 };
 use crate::{Ambient, bus::Server};
@@ -52,6 +52,8 @@ struct Shared {
     buckets: Shards<Entry>,
     /// The keys of buckets of which a slice is held.
     held: Mutex<Vec<Key>>,
+    /// What goes back with the next sweep.
+    unused: Mutex<Vec<(Home, Unused)>>,
     /// Decides without Redis.
     local: Local,
     /// Of all instants here.
@@ -91,6 +93,7 @@ impl Redis {
             link: Arc::clone(&link),
             buckets: Shards::default(),
             held: Mutex::default(),
+            unused: Mutex::default(),
             local: Local::with_share(Arc::clone(&ambient.clock), config.share),
             started: Instant::now(),
             budget: config.budget.0,
@@ -213,8 +216,15 @@ impl Shared {
         }
         let most = entry.queue.len().min(AT_ONCE);
         let waiting = entry.queue.drain(..most).collect();
-        let ahead = entry.lease.ask(now, self.lifetime(&home.quota), cost);
-        Some((waiting, ahead))
+        Some((waiting, self.ahead(entry, now, &home.quota, cost)))
+    }
+
+    /// How much to ask for beyond what calls need. What is left of an earlier slice goes back.
+    fn ahead(&self, entry: &mut Entry, now: i64, quota: &Quota, cost: u32) -> u32 {
+        if let Some((home, unused)) = entry.home.clone().zip(entry.lease.give_up(now, false)) {
+            self.unused.lock().unwrap_or_else(PoisonError::into_inner).push((home, unused));
+        }
+        entry.lease.ask(now, self.lifetime(quota), cost)
     }
 
     fn hand_out(&self, key: &Key, home: &Home, asked_at: i64, answer: &Answer, waiting: Vec<Waiting>) {
@@ -251,20 +261,24 @@ impl Shared {
     async fn give_back(&self, all: bool) {
         let now = self.now();
         let keys = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
-        let (mut still, mut unused) = (Vec::new(), Vec::new());
+        let mut still = Vec::new();
+        let mut unused = std::mem::take(&mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner));
         for key in keys {
             let mut buckets = self.buckets.lock(std::iter::once(key));
             let Some(entry) = buckets.get_mut(&key) else { continue };
             let given_up = entry.lease.give_up(now, all);
             if given_up.is_none() && entry.lease.is_held() {
                 still.push(key);
-            } else if let Some((home, given_up)) = entry.home.take().zip(given_up) {
-                unused.extend(Call::give_back(home.name.to_string(), &home.quota, &given_up));
+            } else {
+                unused.extend(entry.home.take().zip(given_up));
             }
         }
         self.held.lock().unwrap_or_else(PoisonError::into_inner).append(&mut still);
+        let then = self.now() + i64::try_from(self.budget.as_micros()).unwrap_or(0);
+        let call = |(home, unused): &(Home, Unused)| Call::give_back(home.name.to_string(), &home.quota, unused, then);
+        let calls: Vec<_> = unused.iter().filter_map(call).collect();
         // Side by side, so that they travel together.
-        futures_util::future::join_all(unused.iter().map(|call| self.link.run(&RETURN, call))).await;
+        futures_util::future::join_all(calls.iter().map(|call| self.link.run(&RETURN, call))).await;
     }
 
     async fn ask(&self, call: &Call) -> Result<Vec<Answer>, Failed> {

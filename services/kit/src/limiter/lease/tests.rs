@@ -22,15 +22,31 @@ fn a_slice_is_held_for_a_hundredth_of_its_period_and_a_second_at_most() {
 #[test]
 fn cold_buckets_are_asked_call_by_call_and_hot_ones_ahead() {
     let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
-    assert_eq!(lease.ask(0, lifetime, 1), 0);
-    assert_eq!(lease.ask(4 * lifetime, lifetime, 1), 0, "cold");
-    let hot: Vec<_> = (1..=5).map(|n| lease.ask(4 * lifetime + n, lifetime, 1)).collect();
+    let answered = |lease: &mut Lease, now| {
+        let ahead = lease.ask(now, lifetime, 1);
+        lease.learn(now, now, &answer(1, 100));
+        ahead
+    };
+    assert_eq!(answered(&mut lease, 0), 0);
+    assert_eq!(answered(&mut lease, 4 * lifetime), 0, "cold");
+    let hot: Vec<_> = (1..=5).map(|n| answered(&mut lease, 4 * lifetime + n)).collect();
     assert_eq!(hot, [2, 4, 8, 16, 32]);
-    assert_eq!(lease.ask(6 * lifetime, lifetime, 1), 32, "lasts for long enough");
-    assert_eq!(lease.ask(10 * lifetime, lifetime, 1), 0, "cold again");
+    assert_eq!(answered(&mut lease, 6 * lifetime), 32, "lasts for long enough");
+    assert_eq!(answered(&mut lease, 10 * lifetime), 0, "cold again");
     // An exact limit is asked call by call, however often.
     let mut exact = Lease::default();
     assert_eq!((exact.ask(0, 0, 1), exact.ask(1, 0, 1)), (0, 0));
+}
+
+#[test]
+fn a_crowd_takes_one_slice() {
+    let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
+    lease.ask(0, lifetime, 1);
+    lease.learn(0, 1, &answer(1, 100));
+    let asked: Vec<_> = (2..8).map(|now| lease.ask(now, lifetime, 1)).collect();
+    assert_eq!(asked, [2, 0, 0, 0, 0, 0]);
+    // An answer that never comes is not waited for.
+    assert_eq!(lease.ask(lifetime + 2, lifetime, 1), 2);
 }
 
 #[test]
@@ -43,7 +59,7 @@ fn what_is_held_is_spent_in_its_time_only() {
     lease.spend(1);
     assert_eq!(lease.give_up(1_000 + lifetime - 1, false), None);
     let unused = lease.give_up(1_000 + lifetime, false).unwrap();
-    assert_eq!((unused.cost, unused.held_for), (2, lifetime));
+    assert_eq!((unused.cost, unused.taken_at), (2, 1_000));
     assert_eq!(lease.give_up(1_000 + lifetime, true), None, "only once");
 }
 

@@ -67,7 +67,7 @@ impl Reserved<'_> {
             let ahead = {
                 let mut buckets = self.shared.lock(std::slice::from_ref(limit));
                 let entry = buckets.entry(limit.key, Entry::is_in_use(asked_at));
-                entry.lease.ask(asked_at, self.shared.lifetime(&limit.quota), limit.cost)
+                self.shared.ahead(entry, asked_at, &limit.quota, limit.cost)
             };
             call = call.take(self.home(limit).name.to_string(), &limit.quota, [limit.cost, limit.cost, ahead]);
         }

@@ -62,15 +62,18 @@ impl Call {
         Self { names: vec![name], who: Some(who.to_owned()), numbers: numbers.to_vec() }
     }
 
-    /// What goes back to a bucket; `None`: nothing that would count.
-    pub(super) fn give_back(name: String, quota: &Quota, unused: &Unused) -> Option<Self> {
+    /// What goes back to a bucket by `then`; `None`: nothing that would count.
+    pub(super) fn give_back(name: String, quota: &Quota, unused: &Unused, then: i64) -> Option<Self> {
         let numbers = match quota.kind() {
             Kind::Rate => {
-                let back = i64::from(unused.cost) * quota.interval() - unused.held_for;
+                let back = i64::from(unused.cost) * quota.interval() - (then - unused.taken_at);
                 (back > 0).then(|| vec![0, back])
             }
-            // The round trip and a clock that runs otherwise: far less than a second.
-            Kind::Count => (unused.full_in > 0).then(|| vec![1, unused.cost.into(), unused.full_in + 1_000_000]),
+            // A second for the budget that `then` is ahead by at most, and one for a clock that runs otherwise.
+            Kind::Count => {
+                let left = unused.full_at - then;
+                (left > 0).then(|| vec![1, unused.cost.into(), left + 2_000_000])
+            }
         };
         numbers.map(|numbers| Self { names: vec![name], who: None, numbers })
     }

@@ -3,8 +3,10 @@
 
 use super::{proxy::Proxy, *};
 
-/// Ten times the default of 5 ms: what a busy machine may make of it.
-const TEN_BUDGETS: Duration = Duration::from_millis(50);
+/// What a call may wait for Redis here: four times the default, so that a busy machine keeps it when Redis is well.
+const BUDGET: Duration = Duration::from_millis(20);
+/// What a busy machine may make of it.
+const TEN_BUDGETS: Duration = Duration::from_millis(200);
 /// What each of two limiters keeps alone of a limit of 400: half.
 const SHARE: u32 = 200;
 
@@ -19,7 +21,8 @@ async fn both_shared(limiters: &[Arc<dyn RateLimiter>], wanted: bool) {
 }
 
 fn pair(url: &str) -> [Arc<dyn RateLimiter>; 2] {
-    [with(url, &Config::default()), with(url, &Config::default())]
+    let config = Config { budget: Span(BUDGET), ..Config::default() };
+    [with(url, &config), with(url, &config)]
 }
 
 /// While Redis does not decide each limiter keeps its share, and nobody waits.
@@ -30,18 +33,19 @@ async fn shares_are_kept(limiters: &[Arc<dyn RateLimiter>], name: &str) {
     assert!(got.longest < TEN_BUDGETS, "{name}: {got:?}");
 }
 
-/// All share again: what one took the other does not find.
+/// All share again: one may take it all, and the other does not find it any more.
 async fn is_whole_again(limiters: &[Arc<dyn RateLimiter>], name: &str) {
     both_shared(limiters, true).await;
     let patience = Instant::now();
     loop {
         let name = format!("{name} {:?}", patience.elapsed());
-        let got = crowd(limiters, &limits(&name), 4, 200).await;
+        let got = crowd(&limiters[..1], &limits(&name), 4, 200).await;
+        let other = crowd(&limiters[1..], &limits(&name), 4, 20).await;
         // A busy machine lets a decision be late, which a share then decides.
-        if got.admitted == 400 {
+        if (got.admitted, other.admitted) == (400, 0) {
             return;
         }
-        assert!(patience.elapsed() < SOON, "{name}: {got:?}");
+        assert!(patience.elapsed() < SOON, "{name}: {got:?}, {other:?}");
         both_shared(limiters, true).await;
     }
 }
@@ -98,7 +102,7 @@ async fn slow() {
     let proxy = Proxy::start(redis.port).await;
     let limiters = pair(&proxy.url);
     is_whole_again(&limiters, "before").await;
-    proxy.delay(Duration::from_millis(100));
+    proxy.delay(Duration::from_millis(300));
     let got = crowd(&limiters, &limits("slow"), 16, 100).await;
     assert_eq!(got.admitted + got.refused, 1_600);
     assert!(got.longest < TEN_BUDGETS, "{got:?}");

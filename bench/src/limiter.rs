@@ -1,0 +1,226 @@
+//! `cargo xtask bench limiter`: what a decision costs the process that wants it, and Redis.
+//!
+//! One limiter, as a gateway has it, decides for some callers as fast as they ask. The figures to trust are CPU time for
+//! each decision and commands for each thousand: they hold on a busy machine, where rates and latencies do not.
+
+mod redis;
+mod report;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use kit::{
+    Ambient, bus,
+    config::{Secret, Span},
+    limiter::{self, Ask, Away, Config, Key, Limit, Quota, RateLimiter},
+};
+
+use crate::load::Histogram;
+use redis::Stats;
+
+/// How long a limiter may take to find Redis.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Before a window, so that what is hot is on lease.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How to run, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// `redis://host:port/` of a Redis that nobody else uses.
+    #[arg(long)]
+    redis: String,
+    /// Seconds of a window.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// How many rounds; of each figure the middle one counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// A file to write the report into, instead of standard output.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+/// What is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scenario {
+    /// One bucket, on lease.
+    Hot,
+    /// One bucket that may not be leased: calls that meet share an answer.
+    Exact,
+    /// A bucket for each caller, none leased: a round trip a call.
+    RoundTrip,
+    /// A bucket for each call.
+    Cold,
+    /// Without Redis: what the counting alone costs, and the loop around it.
+    Local,
+}
+
+const SCENARIOS: [(Scenario, usize); 9] = [
+    (Scenario::Hot, 1),
+    (Scenario::Hot, 64),
+    (Scenario::RoundTrip, 1),
+    (Scenario::RoundTrip, 64),
+    (Scenario::Cold, 1),
+    (Scenario::Cold, 64),
+    (Scenario::Exact, 64),
+    (Scenario::Local, 1),
+    (Scenario::Local, 64),
+];
+
+impl Scenario {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Hot => "hot key, on lease",
+            Self::Exact => "hot key, exact: answers shared",
+            Self::RoundTrip => "a round trip each",
+            Self::Cold => "cold keys",
+            Self::Local => "one process, no Redis",
+        }
+    }
+
+    fn config(self) -> Config {
+        let budget = Span(Duration::from_secs(1));
+        let lease_from = if self == Self::Hot { Config::default().lease_from } else { u32::MAX };
+        Config { budget, lease_from, ..Config::default() }
+    }
+}
+
+/// What one window showed.
+#[derive(Debug, Clone, Default)]
+struct Sample {
+    decisions: u64,
+    seconds: f64,
+    cpu: f64,
+    latency: Histogram,
+    redis: Stats,
+}
+
+/// Runs it all and prints the report.
+#[expect(clippy::print_stdout, reason = "the report is this command's result")]
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|e| e.to_string())?;
+    let mut samples = vec![Vec::new(); SCENARIOS.len()];
+    for round in 0..options.rounds {
+        for ((scenario, callers), samples) in SCENARIOS.iter().zip(&mut samples) {
+            let sample = runtime.block_on(measure(options, *scenario, *callers, round))?;
+            eprintln!(
+                "    {:<32} {callers:>3} callers {:>9.0} /s {:>7.2} µs CPU each",
+                scenario.title(),
+                sample.decisions as f64 / sample.seconds,
+                sample.cpu * 1e6 / sample.decisions as f64
+            );
+            samples.push(sample);
+        }
+    }
+    let text = report::write(&SCENARIOS.map(|(scenario, callers)| (scenario.title(), callers)), &samples);
+    match &options.report {
+        Some(path) => fs::write(path, &text).map_err(|e| format!("{}: {e}", path.display()))?,
+        None => print!("{text}"),
+    }
+    Ok(())
+}
+
+async fn measure(options: &Options, scenario: Scenario, callers: usize, round: usize) -> Result<Sample, String> {
+    let url = if scenario == Scenario::Local { String::new() } else { options.redis.clone() };
+    let shared = bus::Config { url: Secret::from(url), ..bus::Config::default() };
+    let limiter = limiter::open(&scenario.config(), &shared, &Ambient::system())?;
+    let started = Instant::now();
+    while !limiter.is_shared() {
+        if started.elapsed() > PATIENCE {
+            return Err(format!("the limiter does not find Redis at {}", options.redis));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let load = Load { open: AtomicBool::new(false), over: AtomicBool::new(false), next: AtomicU64::new(0) };
+    let (load, name) = (Arc::new(load), format!("{scenario:?} {callers} {round}"));
+    let calling: Vec<_> = (0..callers)
+        .map(|caller| {
+            let (limiter, load) = (Arc::clone(&limiter), Arc::clone(&load));
+            let key = if scenario == Scenario::RoundTrip { format!("{name} {caller}") } else { name.clone() };
+            tokio::spawn(async move { load.call(&*limiter, scenario, &key).await })
+        })
+        .collect();
+    tokio::time::sleep(WARM_UP).await;
+    let (redis, cpu, began) = (Stats::read(&options.redis)?, cpu()?, Instant::now());
+    load.open.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs_f64(options.seconds)).await;
+    load.open.store(false, Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu = cpu_since(cpu)?;
+    let redis = Stats::read(&options.redis)?.since(&redis);
+    load.over.store(true, Ordering::Relaxed);
+    let mut sample = Sample { seconds, cpu, redis, ..Sample::default() };
+    for one in calling {
+        let (decisions, latency) = one.await.map_err(|e| e.to_string())??;
+        sample.decisions += decisions;
+        sample.latency.add(&latency);
+    }
+    Ok(sample)
+}
+
+/// What the callers of one window share.
+struct Load {
+    open: AtomicBool,
+    over: AtomicBool,
+    /// The next key of a call that has its own.
+    next: AtomicU64,
+}
+
+impl Load {
+    /// One caller: how many decisions fell into the window, and how long each took.
+    async fn call(
+        &self,
+        limiter: &dyn RateLimiter,
+        scenario: Scenario,
+        name: &str,
+    ) -> Result<(u64, Histogram), String> {
+        // A hundred million in a minute, all at once: nobody is refused in a window.
+        const MANY: u32 = 100_000_000;
+        let quota = Quota::new(MANY, Duration::from_secs(100), MANY);
+        let key = Key::new(&[name.as_bytes()]);
+        let (mut decisions, mut latency) = (0, Histogram::default());
+        while !self.over.load(Ordering::Relaxed) {
+            let key = match scenario {
+                Scenario::Cold => {
+                    Key::new(&[name.as_bytes(), &self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes()])
+                }
+                // Made anew, as for a call.
+                _ => Key::new(&[key.as_bytes(), b"user", &[0; 16]]),
+            };
+            let limits = [Limit { key, quota, cost: 1 }];
+            let asked = Instant::now();
+            let decision = limiter.decide(&Ask { scope: "bench", limits: &limits, away: Away::Local }).decision().await;
+            let took = asked.elapsed();
+            if !decision.is_admitted() {
+                return Err(format!("{name}: {:?}", decision.outcome));
+            }
+            if self.open.load(Ordering::Relaxed) {
+                decisions += 1;
+                latency.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            }
+            // A call that waits for nothing lets others come now and then, as a connection's next read would.
+            tokio::task::coop::consume_budget().await;
+        }
+        Ok((decisions, latency))
+    }
+}
+
+/// Nanoseconds that all threads of this process have been on a core.
+fn cpu() -> Result<u64, String> {
+    let threads = fs::read_dir("/proc/self/task").map_err(|e| format!("/proc/self/task: {e}"))?;
+    let of = |path: PathBuf| fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok();
+    Ok(threads.flatten().filter_map(|thread| of(thread.path())).sum())
+}
+
+fn cpu_since(before: u64) -> Result<f64, String> {
+    Ok((cpu()? - before) as f64 / 1e9)
+}

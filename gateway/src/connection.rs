@@ -1,5 +1,6 @@
 //! The callers' connections: accepted, bounded, watched, drained.
 
+mod bell;
 mod date;
 mod http2;
 
@@ -152,7 +153,8 @@ where
     let http1 = http1(limits, current.config.header_count);
     drop(current);
     let vigil = Vigil::new();
-    let answer = |request: Request<Inbound>| house.gateway.answer(peer, secure, vigil.begin(), request);
+    // In a box: what is made of it here and there would copy it each time, and it is large.
+    let answer = |request: Request<Inbound>| Box::pin(house.gateway.answer(peer, secure, vigil.begin(), request));
     let drain = Seldom::new(leave(&house.shutdown, limits.age(house.chance.share())));
     let stream = Overheard::new(stream, is_http2, &vigil);
     let conversation = async {

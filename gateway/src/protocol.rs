@@ -1,5 +1,7 @@
 //! What a caller speaks, as its content type tells.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, Version, header::CONTENT_TYPE};
 
 /// A caller's protocol.
@@ -18,7 +20,7 @@ pub(crate) enum Protocol {
 pub(crate) struct Spoken {
     pub(crate) protocol: Protocol,
     /// With its `+`; empty when the caller names none.
-    suffix: String,
+    suffix: Cow<'static, str>,
 }
 
 /// The content types, the longer names first: each is a prefix of the ones before it.
@@ -37,7 +39,7 @@ impl Spoken {
         NAMES.iter().find_map(|(name, protocol)| {
             let (head, suffix) = media_type.split_at_checked(name.len())?;
             let right = head.eq_ignore_ascii_case(name) && (suffix.is_empty() || suffix.starts_with('+'));
-            right.then(|| Self { protocol: *protocol, suffix: suffix.to_owned() })
+            right.then(|| Self { protocol: *protocol, suffix: known(suffix) })
         })
     }
 
@@ -54,7 +56,7 @@ impl Spoken {
     /// The content type of the answer to the caller. gRPC-Web answers always name the encoding.
     pub(crate) fn answer_type(&self) -> HeaderValue {
         let name = NAMES.iter().find(|(_, protocol)| *protocol == self.protocol).map_or("", |(name, _)| name);
-        match (self.protocol, self.suffix.as_str()) {
+        match (self.protocol, &*self.suffix) {
             (Protocol::Web, "") => HeaderValue::from_static("application/grpc-web+proto"),
             (Protocol::WebText, "") => HeaderValue::from_static("application/grpc-web-text+proto"),
             _ => self.content_type(name),
@@ -62,11 +64,28 @@ impl Spoken {
     }
 
     fn content_type(&self, name: &'static str) -> HeaderValue {
-        match self.suffix.as_str() {
-            "" => HeaderValue::from_static(name),
+        // What nearly everybody says is not put together each time.
+        HeaderValue::from_static(match (name, &*self.suffix) {
+            (name, "") => name,
+            ("application/grpc", PROTO) => "application/grpc+proto",
+            ("application/grpc-web", PROTO) => "application/grpc-web+proto",
+            ("application/grpc-web-text", PROTO) => "application/grpc-web-text+proto",
             // The suffix came in a header, so it fits into one.
-            suffix => HeaderValue::try_from(format!("{name}{suffix}")).unwrap_or(HeaderValue::from_static(name)),
-        }
+            (name, suffix) => {
+                return HeaderValue::try_from(format!("{name}{suffix}")).unwrap_or(HeaderValue::from_static(name));
+            }
+        })
+    }
+}
+
+/// The suffix of protobuf.
+const PROTO: &str = "+proto";
+
+fn known(suffix: &str) -> Cow<'static, str> {
+    match suffix {
+        "" => Cow::Borrowed(""),
+        PROTO => Cow::Borrowed(PROTO),
+        other => Cow::Owned(other.to_owned()),
     }
 }
 

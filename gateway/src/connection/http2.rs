@@ -15,7 +15,7 @@ use http_body::Body as _;
 use kit::limits::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::date::Date;
+use super::{bell::Bell, date::Date};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
     keepalive,
@@ -48,7 +48,7 @@ where
 {
     let mut connection = builder(limits).handshake(stream).await?;
     let mut lost = pin!(Seldom::new(keepalive::lost(connection.ping_pong(), limits.keepalive.0)));
-    let date = Date::default();
+    let (bell, date) = (Bell::new(), Date::default());
     let mut calls = FuturesUnordered::new();
     let mut drain = pin!(drain);
     let mut is_draining = false;
@@ -60,23 +60,26 @@ where
         if lost.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        loop {
+        bell.begin(cx);
+        let ended = loop {
             while let Poll::Ready(Some(())) = Pin::new(&mut calls).poll_next(cx) {}
             // Writes what the calls have left, reads what has come, and takes all requests in it before the first is
             // worked on: their answers may then leave together.
             let known = calls.len();
-            loop {
-                match connection.poll_accept(cx) {
+            let ended = loop {
+                match connection.poll_accept(&mut bell.answer()) {
                     Poll::Ready(Some(Ok((request, reply)))) => calls.push(call(&answer, &date, request, reply)),
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
-                    Poll::Pending => break,
+                    Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(error)),
+                    Poll::Ready(None) => break Poll::Ready(Ok(())),
+                    Poll::Pending => break Poll::Pending,
                 }
+            };
+            if ended.is_ready() || calls.len() == known {
+                break ended;
             }
-            if calls.len() == known {
-                return Poll::Pending;
-            }
-        }
+        };
+        bell.end();
+        ended
     })
     .await
 }

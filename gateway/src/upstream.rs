@@ -3,6 +3,7 @@
 mod call;
 mod cluster;
 mod dial;
+mod driver;
 mod server;
 
 use std::{

@@ -17,8 +17,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerNam
 
 use crate::tls::Trust;
 
-/// How long an attempt may take, with its handshake.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an attempt may take, with its handshakes.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open connection that speaks HTTP/2.
 pub(crate) enum Stream {

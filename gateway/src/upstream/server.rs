@@ -3,48 +3,31 @@
 
 use std::{
     io,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::{
-    PingPong,
-    client::{self, SendRequest},
-};
+use h2::client::SendRequest;
 use http::uri::{PathAndQuery, Uri};
 use kit::{
     balance::{Endpoint, Location},
-    error::chain,
     limits::Limits,
 };
 use tokio::{
-    task::{AbortHandle, JoinHandle},
-    time::Instant,
+    task::AbortHandle,
+    time::{Instant, timeout},
 };
 
 use super::{
     Failure,
-    dial::{Stream, dial},
+    dial::{TIMEOUT, dial},
+    driver,
 };
-use crate::{keepalive, tls::Trust};
-
-/// What may be on its way in one answer before its reader takes it. A connection's window is this times its
-/// streams, so that a reader who stops cannot stop the others.
-const STREAM_WINDOW: u32 = 128 * 1024;
-/// How large a frame may be: larger ones cost less each, and are never gathered.
-const FRAME_BYTES: u32 = 32 * 1024;
-
-/// What of one request may wait for the connection to be written to.
-const SEND_BYTES: usize = 64 * 1024;
-/// How many calls a connection takes before the upstream has said how many it takes: what RFC 9113 (section 6.5.2) asks
-/// servers not to go below.
-const FIRST_CALLS: usize = 100;
+use crate::tls::Trust;
 
 /// How long a connection beside others may be without a call.
 const IDLE: Duration = Duration::from_secs(60);
@@ -194,60 +177,14 @@ impl Server {
     }
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {
-        let stream = dial(&self.location, self.trust.as_ref()).await?;
-        let streams = self.limits.streams_per_connection;
-        let handshake = client::Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams))
-            .initial_max_send_streams(FIRST_CALLS)
-            .max_send_buffer_size(SEND_BYTES)
-            .max_frame_size(FRAME_BYTES)
-            .max_header_list_size(self.limits.header_bytes)
-            .enable_push(false)
-            .handshake(stream);
-        let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
-        let pings = connection.ping_pong();
-        let driving = tokio::spawn(Driver { connection, has_yielded: false });
-        let driver = driving.abort_handle();
-        tokio::spawn(watch(driving, pings, self.limits.keepalive.0));
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+        let opening = async { driver::start(dial(&self.location, self.trust.as_ref()).await?, &self.limits).await };
+        let (sender, driver) = timeout(TIMEOUT, opening).await.map_err(late)??;
         Ok(Arc::new(Connection { sender, driver, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
         // The list is whole after every step.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads and writes. Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write
-/// with what woke it, and a write costs more than all else.
-struct Driver {
-    connection: client::Connection<Stream, Bytes>,
-    has_yielded: bool,
-}
-
-impl Future for Driver {
-    type Output = Result<(), h2::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.has_yielded = !self.has_yielded;
-        if self.has_yielded {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.connection).poll(cx)
-    }
-}
-
-/// Ends a connection whose other end is gone without a word.
-async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, interval: Duration) {
-    tokio::select! {
-        ended = &mut driving => if let Ok(Err(error)) = ended {
-            tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
-        },
-        () = keepalive::lost(pings, interval) => {
-            tracing::debug!("a connection to an upstream is dead");
-            driving.abort();
-        }
     }
 }

@@ -1,0 +1,98 @@
+//! What reads and writes on a connection to an upstream.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    PingPong,
+    client::{self, SendRequest},
+};
+use kit::{error::chain, limits::Limits};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, JoinHandle},
+};
+
+use super::dial::Stream;
+use crate::keepalive;
+
+/// What may be on its way in one answer before its reader takes it. A connection's window is this times its
+/// streams, so that a reader who stops cannot stop the others.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// How large a frame may be: larger ones cost less each, and are never gathered.
+const FRAME_BYTES: u32 = 32 * 1024;
+/// What of one request may wait for the connection to be written to.
+const SEND_BYTES: usize = 64 * 1024;
+/// How many calls a connection takes before the upstream has said how many it takes, which is the first that it says.
+/// More would be a guess, and what it does not take would wait.
+const FIRST_CALLS: usize = 0;
+
+/// Begins to speak HTTP/2, and waits for what the upstream has to say of itself. The connection ends with its last
+/// sender, when the upstream closes it, and when no sign of life comes in `limits.keepalive`.
+pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
+    let handshake = client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.streams_per_connection))
+        .initial_max_send_streams(FIRST_CALLS)
+        .max_send_buffer_size(SEND_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_header_list_size(limits.header_bytes)
+        .enable_push(false)
+        .handshake(stream);
+    let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
+    let pings = connection.ping_pong();
+    let (greeted, greeting) = oneshot::channel();
+    let driving = tokio::spawn(Driver { connection, greeted: Some(greeted), has_yielded: false });
+    let driver = driving.abort_handle();
+    tokio::spawn(watch(driving, pings, limits.keepalive.0));
+    greeting.await.map_err(|_| io::Error::other("closed before the upstream said anything"))?;
+    Ok((sender, driver))
+}
+
+/// Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write with what woke it,
+/// and a write costs more than all else.
+struct Driver {
+    connection: client::Connection<Stream, Bytes>,
+    /// Told once the upstream has said how many calls it takes.
+    greeted: Option<oneshot::Sender<()>>,
+    has_yielded: bool,
+}
+
+impl Future for Driver {
+    type Output = Result<(), h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.has_yielded = !self.has_yielded;
+        if self.has_yielded {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut self.connection).poll(cx);
+        if self.greeted.is_some()
+            && self.connection.max_concurrent_send_streams() != FIRST_CALLS
+            && let Some(greeted) = self.greeted.take()
+        {
+            // Whoever connected may have given up.
+            greeted.send(()).ok();
+        }
+        polled
+    }
+}
+
+/// Ends a connection whose other end is gone without a word.
+async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, interval: Duration) {
+    tokio::select! {
+        ended = &mut driving => if let Ok(Err(error)) = ended {
+            tracing::debug!(error = %chain(&error), "a connection to an upstream ended");
+        },
+        () = keepalive::lost(pings, interval) => {
+            tracing::debug!("a connection to an upstream is dead");
+            driving.abort();
+        }
+    }
+}

@@ -8,7 +8,7 @@ mod contenders;
 mod envoy;
 mod goals;
 mod mesh;
-mod process;
+pub(crate) mod process;
 mod report;
 mod results;
 mod scenarios;

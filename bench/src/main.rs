@@ -6,6 +6,7 @@ mod floor;
 mod gateway;
 mod limiter;
 mod load;
+mod overload;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ enum Command {
     Gateway(gateway::Options),
     /// Measures what decisions of the limiter cost.
     Limiter(limiter::Options),
+    /// Shows what is left of a service's work when too much is asked of it.
+    Overload(overload::Options),
     /// The service behind all contenders: answers a message with itself.
     Echo {
         /// Where it listens, on 127.0.0.1.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Gateway(options) => gateway::run(&options),
         Command::Limiter(options) => limiter::run(&options),
+        Command::Overload(options) => overload::run(&options),
         Command::Echo { port, web } => echo::run(port, web),
         Command::Floor { port, to } => floor::run(port, to),
     };

@@ -37,7 +37,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
 };
 use kit::{
-    balance::Addresses,
+    balance::{Addresses, Chance},
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
@@ -84,6 +84,7 @@ pub struct Gateway {
     surroundings: Surroundings,
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
+    chance: Chance,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
@@ -126,6 +127,7 @@ impl Gateway {
             limiter,
             certificate,
             readiness,
+            chance: Chance::new(),
             console: config.console,
             surroundings,
             mesh,

@@ -6,7 +6,7 @@ use kit::{
     balance,
     identity::CallerTokens,
     limits::Limits,
-    policy::{Access, By, Policy, Table},
+    policy::{Access, By, Policy, Priority, Table},
     record::Meter,
 };
 use tonic::service::Routes as Here;
@@ -15,7 +15,7 @@ use crate::{
     Config, Route,
     allowance::{Allowance, Overrides},
     foreign::{Contract, Foreign, Source},
-    upstream::{Cluster, Upstreams},
+    upstream::{Cluster, Upstreams, Weight},
 };
 
 /// The histogram of the gateway's calls, by method and status.
@@ -56,6 +56,8 @@ pub(crate) struct Method {
     pub(crate) reads_session_cookie: bool,
     /// A repeat does no harm.
     pub(crate) is_idempotent: bool,
+    /// What goes first when its upstream has too much to do; `None`: a stream, or a method of which nothing is known.
+    pub(crate) weight: Option<Weight>,
 }
 
 /// What a path leads to.
@@ -168,7 +170,8 @@ impl Routes {
                 (None, Some(access)) => {
                     let known = undeclared(&method.path, target, access.clone(), config, sources.overrides);
                     let deadline = (!method.streams).then_some(sources.limits.deadline.0);
-                    Method { deadline, is_idempotent: method.idempotent, ..known }
+                    let weight = (!method.streams).then(|| Weight::new(Priority::Normal));
+                    Method { deadline, is_idempotent: method.idempotent, weight, ..known }
                 }
             };
             self.methods.insert(method.path.clone(), known);
@@ -239,6 +242,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
         deadline: None,
         reads_session_cookie: false,
         is_idempotent: false,
+        weight: None,
     }
 }
 
@@ -251,5 +255,6 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
         reads_session_cookie: policy.reads_session_cookie,
         is_idempotent: policy.idempotent,
+        weight: (!policy.streams).then(|| Weight::new(policy.priority)),
     }
 }

@@ -8,6 +8,7 @@ use http::{
 };
 use kit::{
     access::{self, Proof},
+    balance::Chance,
     client, error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
@@ -179,9 +180,10 @@ impl Visit<'_> {
                 return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false, admitted });
             }
         };
-        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline };
+        let weight = method.weight.as_ref();
+        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight };
         let sent = cluster.send(request.map(incoming), conditions).await;
-        let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault))?.into_parts();
+        let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault, &self.gateway.chance))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
         Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign, admitted })
     }
@@ -296,13 +298,13 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn failed(failure: &Failure, fault: &Fault) -> Status {
+fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {
     if let Some(wrong) = fault.get() {
         return wrong.into();
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
-        Failure::Full => error::status(Code::Unavailable, "OVERLOADED", "too many calls at once; try again"),
+        Failure::Full | Failure::Overloaded => error::overloaded(chance),
         Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
             error::unavailable("the service")
         }

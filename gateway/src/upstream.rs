@@ -21,7 +21,7 @@ use kit::{
 };
 
 pub(crate) use call::Reply;
-pub(crate) use cluster::{Cluster, Conditions, Place};
+pub(crate) use cluster::{Cluster, Conditions, Place, Weight};
 pub(crate) use dial::dial;
 use server::Server;
 
@@ -63,7 +63,8 @@ impl Upstreams {
         }
         let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
         let make = move |location: &Location| servers.at(location, believed.as_ref());
-        let cluster = Arc::new(Cluster::new(Balancer::new(name, addresses, &self.balance, make)?));
+        let cluster =
+            Arc::new(Cluster::new(name, &self.balance.shed, Balancer::new(name, addresses, &self.balance, make)?));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
         clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });
@@ -102,6 +103,8 @@ pub(crate) enum Failure {
     Unreachable(String),
     /// All connections are full.
     Full,
+    /// The upstream has enough to do.
+    Overloaded,
     /// The connection was closing, and the upstream has seen nothing of the call.
     Gone(h2::Error),
     /// The upstream says that it has not looked at the call.
@@ -138,6 +141,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
             Self::Full => f.write_str("all connections are full"),
+            Self::Overloaded => f.write_str("it has enough to do"),
             Self::Gone(error) => write!(f, "the connection was closing: {}", chain(error)),
             Self::Refused(error) | Self::Broken(error) => f.write_str(&chain(error)),
         }

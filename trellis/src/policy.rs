@@ -38,6 +38,7 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
         None => row("deadline", config.limits.deadline.to_string(), "limits.deadline"),
     });
     rows.push(row("repeatable", if policy.idempotent { "yes" } else { "no" }.to_owned(), CONTRACT));
+    rows.push(row("priority", policy.priority.name().to_owned(), CONTRACT));
     if policy.reads_session_cookie {
         rows.push(row("cookie", "reads the session cookie".to_owned(), CONTRACT));
     }

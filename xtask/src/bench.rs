@@ -16,15 +16,17 @@ use crate::{
 enum Bench {
     Gateway,
     Limiter,
+    Overload,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Gateway, Self::Limiter];
+    const ALL: [Self; 3] = [Self::Gateway, Self::Limiter, Self::Overload];
 
     fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Limiter => "limiter",
+            Self::Overload => "overload",
         }
     }
 
@@ -33,6 +35,7 @@ impl Bench {
         match self {
             Self::Gateway => "docs/performance.md",
             Self::Limiter => "docs/rate-limiting.md",
+            Self::Overload => "docs/resilience.md",
         }
     }
 
@@ -103,6 +106,10 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
             let redis = Redis::start(session, &scratch, &Need::Redis.found()?)?;
             bench.arg("--redis").arg(&redis.url);
             servers = Some((redis, scratch));
+        }
+        Bench::Overload => {
+            let kept = if options.write { session.root.join("docs") } else { folder };
+            bench.arg("--plot").arg(kept.join("overload.svg")).arg("--trellis").arg(built.join("trellis"));
         }
     }
     // Its own lines are the progress; nothing else is to be told while it runs.

@@ -19,7 +19,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` on `core`; what it says goes to `log`.
-    pub(super) fn start(command: &Command, core: usize, log: &Path) -> Result<Self, String> {
+    pub(crate) fn start(command: &Command, core: usize, log: &Path) -> Result<Self, String> {
         let failed = |e: std::io::Error| format!("{}: {e}", command.get_program().to_string_lossy());
         let said = File::options().create(true).append(true).open(log).map_err(failed)?;
         let mut pinned = Command::new("taskset");
@@ -36,7 +36,7 @@ impl Process {
     }
 
     /// Waits until it listens.
-    pub(super) async fn listens(&mut self, port: u16) -> Result<(), String> {
+    pub(crate) async fn listens(&mut self, port: u16) -> Result<(), String> {
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = self.child.try_wait().map_err(|e| e.to_string())?;
@@ -50,12 +50,12 @@ impl Process {
     }
 
     /// Ends it, so that its port is free again.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -87,7 +87,7 @@ impl Drop for Process {
 }
 
 /// A port of 127.0.0.1 that nobody has now.
-pub(super) fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(|e| format!("no free port: {e}"))
 }

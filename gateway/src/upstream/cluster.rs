@@ -8,6 +8,8 @@ use http::{HeaderMap, Method, Version, uri::PathAndQuery};
 use kit::{
     balance::{Balancer, Location, Outcome, Pick},
     client,
+    overload::{self, Shedder, Usual},
+    policy::Priority,
     retry::{Attempt, PREVIOUS_ATTEMPTS, Pushback},
 };
 use tokio::time::{Instant, sleep};
@@ -24,14 +26,29 @@ const TRIES: usize = 3;
 /// Servers that answer the same methods.
 pub(crate) struct Cluster {
     servers: Balancer<Arc<Server>>,
+    shedder: Arc<Shedder>,
 }
 
 /// What a call is sent under.
-pub(crate) struct Conditions {
+pub(crate) struct Conditions<'a> {
     /// The contract says that a repeat does no harm.
     pub(crate) is_idempotent: bool,
     /// When the answer comes too late.
     pub(crate) deadline: Option<Instant>,
+    /// What it is to an upstream that has too much to do; `None`: it is not counted.
+    pub(crate) weight: Option<&'a Weight>,
+}
+
+/// What a method's calls are to an upstream that has too much to do.
+pub(crate) struct Weight {
+    priority: Priority,
+    usual: Arc<Usual>,
+}
+
+impl Weight {
+    pub(crate) fn new(priority: Priority) -> Self {
+        Self { priority, usual: Arc::default() }
+    }
 }
 
 /// A call's place on a server and on one of its connections; given back when dropped.
@@ -62,7 +79,7 @@ impl Place {
                 self.server.forget(&self.connection);
                 Attempt::Unsent
             }
-            Failure::Unreachable(_) | Failure::Full => {
+            Failure::Unreachable(_) | Failure::Full | Failure::Overloaded => {
                 self.server.unused();
                 Attempt::Unsent
             }
@@ -81,15 +98,34 @@ impl Place {
 }
 
 impl Cluster {
-    pub(super) fn new(servers: Balancer<Arc<Server>>) -> Self {
-        Self { servers }
+    pub(super) fn new(name: &str, shed: &overload::Config, servers: Balancer<Arc<Server>>) -> Self {
+        Self { servers, shedder: Arc::new(Shedder::new(name, shed, Instant::now())) }
     }
 
-    /// Sends the request to the least busy server, and again where that is safe.
+    /// Sends the request if the upstream has not too much to do.
     pub(crate) async fn send(
         &self,
         request: http::Request<Request>,
-        conditions: Conditions,
+        conditions: Conditions<'_>,
+    ) -> Result<http::Response<Reply>, Failure> {
+        let Some(Weight { priority, usual }) = conditions.weight else {
+            return self.forward(request, conditions).await;
+        };
+        let permit = self.shedder.admit(*priority, usual, Instant::now()).ok_or(Failure::Overloaded)?;
+        let answer = self.forward(request, conditions).await;
+        match &answer {
+            // What ends with its head is an error or has no message: it took less than is usual, or more.
+            Ok(response) => permit.answered(!response.headers().contains_key("grpc-status"), Instant::now()),
+            Err(_) => drop(permit),
+        }
+        answer
+    }
+
+    /// Sends the request to the least busy server, and again where that is safe.
+    async fn forward(
+        &self,
+        request: http::Request<Request>,
+        conditions: Conditions<'_>,
     ) -> Result<http::Response<Reply>, Failure> {
         let retries = self.servers.retries();
         let mut trial = retries.begin(conditions.is_idempotent, conditions.deadline);

@@ -6,8 +6,13 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::{balance::Chance, retry::PUSHBACK};
+
 /// The domain of every `ErrorInfo` of this project.
 pub const DOMAIN: &str = "trellis";
+
+/// After how long about a call may be tried again that there was no room for.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A status with a reason in UPPER_SNAKE.
 pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
@@ -31,6 +36,20 @@ pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     // Whole seconds, rounded up: who waits them is admitted.
     let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
     status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    status
+}
+
+/// UNAVAILABLE because there is too much to do, with the time after which to try again: in the details, and as
+/// `grpc-retry-pushback-ms` for clients that send calls again by themselves.
+pub fn overloaded(chance: &Chance) -> Status {
+    // Those who were refused together come back apart.
+    let retry_after = RETRY.mul_f64(0.5 + chance.share());
+    let mut details = ErrorDetails::with_retry_info(Some(retry_after));
+    details.set_error_info("OVERLOADED", DOMAIN, HashMap::new());
+    let message = "too many calls at once; try again later";
+    let mut status = Status::with_error_details(Code::Unavailable, message, details);
+    let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert(PUSHBACK, MetadataValue::from(millis));
     status
 }
 

@@ -67,7 +67,9 @@ impl Config {
         }
         if self.most_calls < self.least_calls {
             let Self { least_calls, most_calls, .. } = self;
-            return Err(format!("balance.shed.most_calls: {most_calls} is below balance.shed.least_calls, {least_calls}"));
+            return Err(format!(
+                "balance.shed.most_calls: {most_calls} is below balance.shed.least_calls, {least_calls}"
+            ));
         }
         Ok(())
     }
@@ -165,7 +167,8 @@ impl Shedder {
     /// A call's place, if there is one for calls of its priority.
     pub fn admit(self: &Arc<Self>, priority: Priority, usual: &Arc<Usual>, now: Instant) -> Option<Permit> {
         if !self.enter(priority) {
-            counter!("overload_shed_total", "upstream" => self.name.clone(), "priority" => priority.name()).increment(1);
+            counter!("overload_shed_total", "upstream" => self.name.clone(), "priority" => priority.name())
+                .increment(1);
             return None;
         }
         Some(Permit { shedder: Arc::clone(self), usual: Arc::clone(usual), since: now, is_answered: false })

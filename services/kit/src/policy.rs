@@ -40,6 +40,8 @@ pub struct Policy {
     pub step_up: Option<Duration>,
     /// The gateway hands the cookie up.
     pub reads_session_cookie: bool,
+    /// What goes first when there is too much to do.
+    pub priority: Priority,
     /// The method answers with a stream, or takes one.
     pub streams: bool,
     /// A repeat does no harm.
@@ -82,6 +84,39 @@ pub enum Reach {
     Author,
     /// A message, by its author and by the conversation's owner.
     AuthorOrOwner,
+}
+
+/// How much a call matters when not all can be worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// It can wait.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// It keeps people safe and signed in.
+    High,
+}
+
+impl Priority {
+    /// How many of a hundred places calls of this kind may take together with what matters more.
+    pub(crate) fn percent(self) -> usize {
+        match self {
+            Self::Low => 70,
+            Self::Normal => 90,
+            // A tenth is theirs alone.
+            Self::High => 100,
+        }
+    }
+
+    /// What people and metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
 }
 
 /// Which calls of a method are audited.
@@ -152,6 +187,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         audit: policy.audit().into(),
         step_up: policy.step_up.as_ref().map(span),
         reads_session_cookie: policy.reads_session_cookie,
+        priority: policy.priority().into(),
         streams: method.is_client_streaming() || method.is_server_streaming(),
         idempotent: is_idempotent(method.method_descriptor_proto()),
     }))
@@ -186,6 +222,16 @@ impl From<wire::Reach> for Reach {
             wire::Reach::Owner => Self::Owner,
             wire::Reach::Author => Self::Author,
             wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
+        }
+    }
+}
+
+impl From<wire::Priority> for Priority {
+    fn from(priority: wire::Priority) -> Self {
+        match priority {
+            wire::Priority::Unspecified => Self::Normal,
+            wire::Priority::Low => Self::Low,
+            wire::Priority::High => Self::High,
         }
     }
 }

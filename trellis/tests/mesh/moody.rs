@@ -18,7 +18,7 @@ use prost_reflect::prost_types::{
 };
 use proto::auth::v1::GetJwksRequest as Empty;
 use tokio::net::{TcpListener, TcpStream};
-use tonic::{client::Grpc, transport::Channel};
+use tonic::{Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use super::{
@@ -246,12 +246,16 @@ pub(crate) async fn load(mesh: &Mesh, path: &'static str, callers: usize, each: 
 
 async fn call_often(channel: Channel, path: &'static str, times: usize) -> usize {
     let mut well = 0;
-    let mut grpc = Grpc::new(channel);
     for _ in 0..times {
-        grpc.ready().await.unwrap();
-        let codec: ProstCodec<Empty, Empty> = ProstCodec::default();
-        let request = tonic::Request::new(Empty {});
-        well += usize::from(grpc.unary(request, path.parse().unwrap(), codec).await.is_ok());
+        well += usize::from(call(channel.clone(), path).await.is_ok());
     }
     well
+}
+
+/// One call.
+pub(crate) async fn call(channel: Channel, path: &'static str) -> Result<(), Status> {
+    let mut grpc = Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let codec: ProstCodec<Empty, Empty> = ProstCodec::default();
+    grpc.unary(tonic::Request::new(Empty {}), path.parse().unwrap(), codec).await.map(drop)
 }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
 use super::{
-    harness::Mesh,
-    moody::{Mood, READ, Upstream, WRITE, load, mesh},
+    harness::{Mesh, reason},
+    moody::{Mood, READ, Upstream, WRITE, call, load, mesh},
     replicas::sample,
 };
 
@@ -160,4 +164,28 @@ async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
     })
     .await
     .expect("it gets calls again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_there_is_no_room_for_never_leaves_and_is_told_when_to_come_back() {
+    let upstreams = upstreams([Mood::Slow]).await;
+    let limits = [("BALANCE__SHED__LEAST_CALLS", "10"), ("BALANCE__SHED__MOST_CALLS", "10")];
+    let mesh = mesh(&upstreams, &limits).await;
+    let channel = mesh.channel(mesh.ports.gateway).await;
+    // All at once; each that is let through takes 300 ms.
+    let ended = join_all((0..50).map(|_| call(channel.clone(), READ))).await;
+    let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    let let_through = ended.len() - refused.len();
+    // A tenth of the places is kept for what matters more; the last ones may come after the first have ended.
+    assert!((9..50).contains(&let_through), "{let_through} of 50");
+    assert_eq!(upstreams[0].attempts(), let_through);
+    for status in refused {
+        assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
+        let told = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+        assert!((Duration::from_millis(500)..=Duration::from_millis(1_500)).contains(&told), "{told:?}");
+        let pushback: u64 = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse().unwrap();
+        assert_eq!(u128::from(pushback), told.as_millis());
+    }
+    let shed = sample(&mesh, "overload_shed_total{upstream=\"acme.v1.Shop\",priority=\"normal\"}").await;
+    assert!((shed - (50 - let_through) as f64).abs() < 0.5, "{shed}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Span, retry};
+use crate::{config::Span, overload, retry};
 
 /// The section `[balance]`: calls of the gateway and of services to what has several endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub slow_start: Span,
     /// Sending calls again.
     pub retry: retry::Config,
+    /// Giving upstreams of the gateway no more than they can do.
+    pub shed: overload::Config,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             most_ejected_percent: 50,
             slow_start: Span(Duration::from_secs(10)),
             retry: retry::Config::default(),
+            shed: overload::Config::default(),
         }
     }
 }
@@ -51,7 +54,8 @@ impl Config {
         if self.most_ejected_percent > 100 {
             return Err(format!("balance.most_ejected_percent: {} is above 100", self.most_ejected_percent));
         }
-        self.retry.check()
+        self.retry.check()?;
+        self.shed.check()
     }
 
     pub(super) fn most_ejected_share(&self) -> f64 {

@@ -63,12 +63,7 @@ impl Simulation {
 }
 
 fn server() -> Simulation {
-    Simulation {
-        workers: 8,
-        work: Duration::from_millis(20),
-        patience: Duration::from_millis(500),
-        seconds: 30,
-    }
+    Simulation { workers: 8, work: Duration::from_millis(20), patience: Duration::from_millis(500), seconds: 30 }
 }
 
 #[test]
@@ -131,7 +126,8 @@ fn an_upstream_that_has_become_slower_for_good_is_not_starved() {
 fn the_limit_stays_within_its_bounds() {
     for seed in 0..200 {
         let chance = Chance::seeded(seed);
-        let config = Config { least_calls: 1 + chance.below(20), most_calls: 30 + chance.below(500), ..Config::default() };
+        let config =
+            Config { least_calls: 1 + chance.below(20), most_calls: 30 + chance.below(500), ..Config::default() };
         let shedder = Shedder::new("any", &config, Instant::now());
         let (usual, mut now, mut inside) = (Usual::default(), Instant::now(), 0);
         for _ in 0..2_000 {

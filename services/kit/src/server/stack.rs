@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span};
 use super::{Surroundings, measured::Measured};
 use crate::{
     access::{self, Proof},
+    balance::Chance,
     context::{Caller, Context},
     error,
     policy::Policy,
@@ -30,12 +31,13 @@ use crate::{
 pub(super) struct Gate {
     surroundings: Surroundings,
     in_flight: Semaphore,
+    chance: Chance,
 }
 
 impl Gate {
     pub(super) fn new(surroundings: &Surroundings) -> Self {
         let in_flight = Semaphore::new(surroundings.limits.calls_in_flight);
-        Self { surroundings: surroundings.clone(), in_flight }
+        Self { surroundings: surroundings.clone(), in_flight, chance: Chance::new() }
     }
 
     fn policy(&self, request: &Request) -> Option<&Policy> {
@@ -146,7 +148,7 @@ fn ahead(asked: Duration) -> Duration {
 async fn shed(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     match gate.in_flight.try_acquire() {
         Ok(_place) => next.run(request).await,
-        Err(_) => refuse(error::status(Code::Unavailable, "OVERLOADED", "too many calls at once; try again")),
+        Err(_) => refuse(error::overloaded(&gate.chance)),
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) enum Found<'a> {
 /// What is under a prefix of service names besides the declared methods.
 enum Rest {
     /// Everything is this method.
-    Open(Method),
+    Open(Box<Method>),
     Closed,
     Unread,
     Nothing,
@@ -126,8 +126,10 @@ impl Routes {
     pub(crate) fn add_here(&mut self, here: &Here, config: &Config, overrides: &Overrides) {
         for service in crate::INTROSPECTION {
             let target = Target::Here(here.clone());
-            self.rest
-                .insert(service.to_owned(), Rest::Open(undeclared(service, target, Access::Public, config, overrides)));
+            self.rest.insert(
+                service.to_owned(),
+                Rest::Open(Box::new(undeclared(service, target, Access::Public, config, overrides))),
+            );
         }
     }
 
@@ -217,9 +219,13 @@ fn service_of(path: &str) -> Option<&str> {
 /// What becomes of paths that no descriptor names.
 fn rest(foreign: &Foreign, config: &Config, sources: &Sources<'_>) -> Rest {
     match (&foreign.source, sources.contracts.contains_key(&foreign.prefix), &foreign.open) {
-        (Source::None, _, Some(access)) => {
-            Rest::Open(undeclared(&foreign.prefix, foreign_target(foreign), access.clone(), config, sources.overrides))
-        }
+        (Source::None, _, Some(access)) => Rest::Open(Box::new(undeclared(
+            &foreign.prefix,
+            foreign_target(foreign),
+            access.clone(),
+            config,
+            sources.overrides,
+        ))),
         (Source::None, _, None) => Rest::Closed,
         (_, false, _) => Rest::Unread,
         (_, true, Some(_)) => Rest::Nothing,

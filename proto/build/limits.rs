@@ -4,6 +4,7 @@ use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
 /// How many limits one call may have: `kit::limiter::MOST_LIMITS`.
 const MOST: usize = 4;
+/// How long a period may be.
 const LONGEST_DAYS: i64 = 366;
 /// The numbers of `RateLimitKey` that a caller can make up anew for each call.
 const CLAIMED: [i32; 2] = [API_KEY, HEADER];
@@ -46,7 +47,7 @@ fn rate(limit: &DynamicMessage) -> Option<String> {
     let micros = period_micros(limit);
     if requests == 0 {
         Some("without `requests`".to_owned())
-    } else if micros < 1_000 || micros > LONGEST_DAYS * 86_400 * 1_000_000 {
+    } else if !(1_000..=LONGEST_DAYS * 86_400 * 1_000_000).contains(&micros) {
         Some(format!("whose `period` is not between a millisecond and {LONGEST_DAYS} days"))
     } else if i64::from(requests) > micros {
         Some("of more than one in a microsecond".to_owned())

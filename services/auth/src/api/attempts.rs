@@ -26,8 +26,8 @@ impl Api {
     /// Counts an attempt to sign in.
     pub(super) async fn count_sign_in(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
         let config = &self.auth.config;
-        let mut limits = vec![self.from_here(email, address)];
-        limits.extend(self.from_address(address));
+        let mut limits = vec![self.at_account(email, address)];
+        limits.extend(self.at_any(address));
         if !self.is_known(email, address).await? {
             limits.push(limit(&[b"account", &self.pseudonym(email)], config.attempts()));
         }
@@ -39,21 +39,21 @@ impl Api {
     pub(super) async fn count_sign_up(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
         let from = [b"sign-up".as_slice(), &self.pseudonym(email), &octets(address)];
         let mut limits = vec![limit(&from, self.auth.config.attempts_by_address())];
-        limits.extend(self.from_address(address));
+        limits.extend(self.at_any(address));
         self.take(&limits, "too many attempts to sign up with this address; wait as retry-after says").await
     }
 
     /// Counts a proof that somebody who has signed in gives once more: by the session, which strangers have not got.
     pub(super) async fn count_proof(&self, user: &User, address: Option<IpAddr>) -> Result<(), Status> {
         let mut limits = vec![limit(&[b"session", user.session.as_bytes()], self.auth.config.attempts_by_address())];
-        limits.extend(self.from_address(address));
+        limits.extend(self.at_any(address));
         self.take(&limits, "too many attempts to prove the password; wait as retry-after says").await
     }
 
     /// A wrong one is a guess as any other.
     pub(super) async fn count_wrong_proof(&self, email: &Email, address: Option<IpAddr>) {
         // A refusal says that there are too many already.
-        self.take(&[self.from_here(email, address)], "").await.ok();
+        self.take(&[self.at_account(email, address)], "").await.ok();
     }
 
     /// Counts a refresh token that is presented. Its owner presents it once, or a few times when answers get lost.
@@ -66,13 +66,13 @@ impl Api {
     }
 
     /// Attempts at an account from one network.
-    fn from_here(&self, email: &Email, address: Option<IpAddr>) -> Limit {
+    fn at_account(&self, email: &Email, address: Option<IpAddr>) -> Limit {
         let from = [b"from".as_slice(), &self.pseudonym(email), &octets(address)];
         limit(&from, self.auth.config.attempts_by_address())
     }
 
     /// Attempts of a network at whatever account. Where no address is told, nobody came in from outside.
-    fn from_address(&self, address: Option<IpAddr>) -> Option<Limit> {
+    fn at_any(&self, address: Option<IpAddr>) -> Option<Limit> {
         let quota = self.auth.config.attempts_from_address();
         address.map(|address| limit(&[b"address", &octets(Some(address))], quota))
     }

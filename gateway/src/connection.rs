@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{
@@ -163,7 +163,14 @@ where
         }
         let service = service_fn(|request: Request<Incoming>| {
             let answering = answer(request.map(Inbound::http1));
-            async { Ok::<_, Infallible>(answering.await) }
+            async {
+                let mut response = answering.await;
+                if house.shutdown.is_stopping() {
+                    // HTTP/1.1's GOAWAY, in time: the next request comes to another process.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {

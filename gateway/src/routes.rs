@@ -53,6 +53,8 @@ pub(crate) struct Method {
     pub(crate) allowance: Allowance,
     /// Default and ceiling; `None`: the stream runs until its token ends.
     pub(crate) deadline: Option<Duration>,
+    /// A stream without an end that does no harm when it is opened again.
+    pub(crate) resumable: bool,
     pub(crate) reads_session_cookie: bool,
     /// A repeat does no harm.
     pub(crate) is_idempotent: bool,
@@ -246,6 +248,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
         allowance: Allowance::new(label, None, by, config, overrides),
         access,
         deadline: None,
+        resumable: false,
         reads_session_cookie: false,
         is_idempotent: false,
         weight: None,
@@ -259,6 +262,7 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         access: policy.access.clone(),
         allowance: Allowance::new(path, Some(policy), By::Caller, config, sources.overrides),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
+        resumable: policy.streams && policy.idempotent && policy.deadline.is_none(),
         reads_session_cookie: policy.reads_session_cookie,
         is_idempotent: policy.idempotent,
         weight: (!policy.streams).then(|| Weight::new(policy.priority)),

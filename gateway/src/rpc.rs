@@ -14,6 +14,7 @@ use kit::{
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
     record::{Call, code_of},
     server::parse_timeout,
+    shutdown::Stay,
     telemetry,
     trace::{self, TraceContext},
 };
@@ -177,7 +178,15 @@ impl Visit<'_> {
             Target::Here(here) => {
                 let Ok(response) = here.clone().oneshot(request.map(incoming)).await;
                 let (parts, body) = response.into_parts();
-                return Ok(Head { parts, source: Source::Here(body), deadline, fault, is_foreign: false, admitted });
+                return Ok(Head {
+                    parts,
+                    source: Source::Here(body),
+                    deadline,
+                    fault,
+                    stay: None,
+                    is_foreign: false,
+                    admitted,
+                });
             }
         };
         let weight = method.weight.as_ref();
@@ -185,7 +194,8 @@ impl Visit<'_> {
         let sent = cluster.send(request.map(incoming), conditions).await;
         let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault, &self.gateway.chance))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
-        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, is_foreign, admitted })
+        let stay = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
+        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_foreign, admitted })
     }
 
     /// Tells a service of the mesh who we are and where the caller sits.
@@ -196,7 +206,7 @@ impl Visit<'_> {
 
     /// The upstream's answer in the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, deadline, fault, is_foreign, admitted } = head;
+        let Head { mut parts, source, deadline, fault, stay, is_foreign, admitted } = head;
         let content_type = parts.headers.get(http::header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
         if parts.status != StatusCode::OK || !is_grpc {
@@ -210,7 +220,7 @@ impl Visit<'_> {
             told.put(&mut parts.headers);
         }
         let limit = self.message_bytes();
-        let terms = Terms { protocol: self.spoken.protocol, deadline, limit, fault, hold: admitted.hold };
+        let terms = Terms { protocol: self.spoken.protocol, deadline, limit, fault, hold: admitted.hold, stay };
         let answer = Answer::new(source, code_of(&parts.headers), terms, call, watched);
         let mut response = Response::new(Outgoing::Answer(answer));
         *response.headers_mut() = parts.headers;
@@ -238,6 +248,7 @@ struct Head {
     source: Source,
     deadline: Option<Instant>,
     fault: Fault,
+    stay: Option<Stay>,
     is_foreign: bool,
     admitted: Admitted,
 }

@@ -81,7 +81,7 @@ def of_kind(found, kind):
     return [(where, body) for where, body in found if body["kind"] == kind]
 
 
-def deployment(where, body, stopping, findings):
+def deployment(where, body, settle, grace, findings):
     name = body["metadata"]["name"]
     template = body["spec"]["template"]
     pod = template["spec"]
@@ -89,7 +89,9 @@ def deployment(where, body, stopping, findings):
     selector = body["spec"]["selector"]["matchLabels"]
     findings.expect(PART_OF.items() <= labels.items(), where, "pods are not part of trellis")
     findings.expect(selector.items() <= labels.items(), where, "the selector does not fit the pods")
-    findings.expect(body["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, where, "maxUnavailable is not 0")
+    rolling = body["spec"]["strategy"]["rollingUpdate"]
+    findings.expect(rolling["maxUnavailable"] == 0 and rolling["maxSurge"] >= 1, where, "goes below its replicas")
+    stopping = settle + grace
     findings.expect(
         pod["terminationGracePeriodSeconds"] > stopping, where, f"killed before the {stopping} s of a shutdown are over"
     )
@@ -116,6 +118,10 @@ def deployment(where, body, stopping, findings):
             secret = any(word in variable["name"] for word in ("URL", "PASSWORD", "SECRET"))
             findings.expect(not (secret and "value" in variable), inside, f"{variable['name']} stands in the open")
     main = pod["containers"][0]
+    probe = main["readinessProbe"]
+    noticed = probe["periodSeconds"] * probe["failureThreshold"]
+    findings.expect(settle > noticed, where, f"settles for {settle} s, and others notice after {noticed} s")
+    findings.expect("lifecycle" not in main, where, "has a hook, where settling is the process's own")
     findings.expect(main["args"] == [name], where, "does not run the part that it is named after")
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         findings.expect(probe in main, where, f"has no {probe}")
@@ -151,10 +157,13 @@ def wiring(found, config, findings):
         findings.expect(body["spec"]["ports"][0]["targetPort"] in named, where, "targets a port that pods do not have")
     for name, url in config["peers"].items():
         findings.expect(url == f"http://{name}:{services.get(name)}", f"config.toml: peers.{name}", "is no Service")
-    for where, body in of_kind(found, "PodDisruptionBudget"):
-        wanted = body["spec"]["selector"]["matchLabels"].items()
-        fits = any(wanted <= template["metadata"]["labels"].items() for template in pods.values())
-        findings.expect(fits, where, "protects no pods")
+    budgets = {body["metadata"]["name"]: (where, body["spec"]) for where, body in of_kind(found, "PodDisruptionBudget")}
+    findings.expect(set(budgets) == PARTS, "PodDisruptionBudgets", f"are {sorted(budgets)}, not {sorted(PARTS)}")
+    for name, (where, budget) in budgets.items():
+        wanted = budget["selector"]["matchLabels"].items()
+        fits = name in pods and wanted <= pods[name]["metadata"]["labels"].items()
+        findings.expect(fits, where, "does not protect the pods of its name")
+        findings.expect(budget.get("maxUnavailable") == 1, where, "does not let one pod go at a time")
     policies = {body["metadata"]["name"]: body["spec"] for _, body in of_kind(found, "NetworkPolicy")}
     deny = policies.get("trellis-deny-all", {})
     closed = deny.get("podSelector") == {"matchLabels": PART_OF} and not {"ingress", "egress"} & deny.keys()
@@ -169,9 +178,9 @@ def main():
     for path in sorted((FOLDER / "overlays").rglob(KUSTOMIZATION)):
         overlay(path, found, findings)
     config = tomllib.loads((FOLDER / "base" / "config.toml").read_text())
-    stopping = seconds(config["shutdown"]["settle"]) + seconds(config["shutdown"]["grace"])
+    settle, grace = (seconds(config["shutdown"][step]) for step in ("settle", "grace"))
     for where, body in of_kind(found, "Deployment"):
-        deployment(where, body, stopping, findings)
+        deployment(where, body, settle, grace, findings)
     for where, _ in of_kind(found, "Secret"):
         findings.append(f"{where}: secrets do not belong into the repository")
     wiring(found, config, findings)

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,7 @@ use kit::{
     error,
     limiter::Hold,
     record::{Call, code_of},
+    shutdown::Stay,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
@@ -45,6 +47,8 @@ pub(crate) struct Terms {
     /// The place of a stream among its caller's; free when the answer has ended.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) hold: Option<Hold>,
+    /// Of a stream without an end that may be opened again: it is ended when the process stops.
+    pub(crate) stay: Option<Stay>,
 }
 
 /// See the module.
@@ -56,6 +60,7 @@ pub(crate) struct Answer {
     /// Made when the answer lets wait for the first time: most answers do not.
     timer: Option<Pin<Box<Sleep>>>,
     meter: Meter,
+    leaving: Option<Leaving>,
     ended: bool,
     /// Told how the answer ended.
     call: Call,
@@ -64,9 +69,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(source: Source, early: Option<Code>, terms: Terms, call: Call, watched: Watched) -> Self {
+    pub(crate) fn new(source: Source, early: Option<Code>, mut terms: Terms, call: Call, watched: Watched) -> Self {
         let meter = Meter::new(terms.limit);
-        let mut answer = Self { source, terms, early, timer: None, meter, ended: false, call, watched };
+        let leaving = terms.stay.take().map(Leaving::new);
+        let mut answer = Self { source, terms, early, timer: None, meter, leaving, ended: false, call, watched };
         if let Some(code) = early
             && answer.is_end()
         {
@@ -99,12 +105,17 @@ impl Answer {
         if self.ended {
             return Poll::Ready(None);
         }
+        // Between two messages: half of one is none.
+        if self.meter.is_whole() && self.leaving.as_ref().is_some_and(|leaving| leaving.stay.is_over()) {
+            return Poll::Ready(Some(self.end(&error::stopping())));
+        }
         let polled = match &mut self.source {
             Source::Remote(reply) => reply.poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
             Source::Here(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
         };
         let frame = match polled {
             Poll::Pending if self.is_late(cx) => self.end(&crate::rpc::too_late()),
+            Poll::Pending if self.is_leaving(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err(error))) => {
@@ -126,6 +137,10 @@ impl Answer {
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.terms.deadline else { return false };
         self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
+    }
+
+    fn is_leaving(&mut self, cx: &mut Context<'_>) -> bool {
+        self.leaving.as_mut().is_some_and(|leaving| leaving.is_over(cx)) && self.meter.is_whole()
     }
 
     fn translate(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -162,6 +177,28 @@ impl Answer {
             Protocol::Web => Frame::data(trailer_frame(&trailers)),
             Protocol::WebText => Frame::data(text::encode(&trailer_frame(&trailers))),
         }
+    }
+}
+
+/// How a stream without an end learns that the process stops.
+struct Leaving {
+    stay: Arc<Stay>,
+    /// Wakes the answer; `None` once it has.
+    wake: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Leaving {
+    fn new(stay: Stay) -> Self {
+        let stay = Arc::new(stay);
+        let waiting = Arc::clone(&stay);
+        Self { stay, wake: Some(Box::pin(async move { waiting.over().await })) }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.wake.as_mut().is_some_and(|wake| wake.as_mut().poll(cx).is_ready()) {
+            self.wake = None;
+        }
+        self.wake.is_none()
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -60,6 +61,12 @@ impl Connection {
     fn has_room(&self, most: usize) -> bool {
         let calls = self.calls.load(Ordering::Relaxed);
         calls < most && calls < self.sender.current_max_send_streams()
+    }
+
+    /// Whether the server has said that it takes no more calls here (GOAWAY), or the connection is broken.
+    fn is_going_away(&self) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        matches!(self.sender.clone().poll_ready(&mut nobody), Poll::Ready(Err(_)))
     }
 
     fn is_idle(&self) -> bool {
@@ -171,9 +178,10 @@ impl Server {
         Some(place)
     }
 
-    /// A connection that is going away takes no more calls; those on it go on.
+    /// A connection that is going away takes no more calls; those on it go on. A server that stops says so on all of its
+    /// connections at once: a call must not have to find out one by one.
     pub(super) fn forget(&self, gone: &Place) {
-        self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0));
+        self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
     }
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {

@@ -78,12 +78,18 @@ impl Auth {
         }
         let most = surroundings.limits.message_bytes;
         let told = Arc::new(Notify::new());
-        tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
+        let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
         let api = AuthServiceServer::from_arc(api::Api::new(self, told))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
-        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
+        // The event that is taken comes to its end, or another replica waits until it may take it.
+        tokio::select! {
+            _ = relay => {}
+            () = shutdown.cut() => {}
+        }
+        Ok(())
     }
 
     fn lifetimes(&self) -> domain::Lifetimes {

@@ -148,7 +148,7 @@ mod tests {
         let bench = Bench::new().await;
         let stopping = Shutdown::new();
         let sweeping = tokio::spawn(run(Arc::clone(&bench.store), bench.ambient.clone(), RULES, stopping.clone()));
-        stopping.run(&shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::ZERO) }).await;
+        stopping.run(&shutdown::Config { grace: Span(Duration::ZERO), ..shutdown::Config::default() }).await;
         tokio::time::timeout(Duration::from_secs(5), sweeping).await.unwrap().unwrap();
     }
 }

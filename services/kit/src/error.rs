@@ -64,6 +64,12 @@ pub fn unavailable(what: &str) -> Status {
     status(Code::Unavailable, "UNAVAILABLE", format!("{what} is not available now; try again"))
 }
 
+/// UNAVAILABLE, the end of a long stream when its server stops: another one goes on with it.
+pub fn stopping() -> Status {
+    let message = "the server stops; open the stream again, at once, from where it was";
+    status(Code::Unavailable, "SERVER_STOPPING", message)
+}
+
 /// An error with its causes, on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -100,6 +100,11 @@ impl Readiness {
         self.ready.clone().wait_for(|ready| *ready).await.ok();
     }
 
+    /// What ends it.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
     /// Each need and whether it is met.
     pub fn needs(&self) -> BTreeMap<&'static str, bool> {
         self.needs.lock().unwrap_or_else(PoisonError::into_inner).clone()

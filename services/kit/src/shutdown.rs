@@ -1,9 +1,16 @@
 //! The way down, in order: readiness goes off; after the settle time listeners stop and connections are told
-//! to go away; calls finish within the grace period; what is left is cut.
+//! to go away; long streams end one after another; calls finish within the grace period; what is left is cut.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Span;
@@ -16,11 +23,18 @@ pub struct Config {
     pub settle: Span,
     /// What calls in flight get to finish.
     pub grace: Span,
+    /// Between the ends of two long streams, so that their clients do not all come back in the same moment. All
+    /// streams together never take more than half of the grace.
+    pub pace: Span,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { settle: Span(Duration::ZERO), grace: Span(Duration::from_secs(20)) }
+        Self {
+            settle: Span(Duration::ZERO),
+            grace: Span(Duration::from_secs(20)),
+            pace: Span(Duration::from_millis(5)),
+        }
     }
 }
 
@@ -30,6 +44,18 @@ pub struct Shutdown {
     stopping: CancellationToken,
     draining: CancellationToken,
     cut: CancellationToken,
+    turns: Arc<Turns>,
+}
+
+/// The order in which long streams end.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Streams that are open.
+    open: AtomicU32,
+    /// How many turns have been given out.
+    given: AtomicU32,
+    /// Set when the drain begins: when the first turn is, and the time between two.
+    plan: OnceLock<(Instant, Duration)>,
 }
 
 impl Shutdown {
@@ -41,9 +67,12 @@ impl Shutdown {
     /// Goes through all steps; ends when the grace period has. Whoever finishes earlier need not wait for it.
     pub async fn run(&self, config: &Config) {
         self.stopping.cancel();
-        tokio::time::sleep(config.settle.0).await;
+        sleep(config.settle.0).await;
+        let streams = self.turns.open.load(Ordering::Relaxed).max(1);
+        let pace = config.pace.0.min(config.grace.0 / 2 / streams);
+        self.turns.plan.get_or_init(|| (Instant::now(), pace));
         self.draining.cancel();
-        tokio::time::sleep(config.grace.0).await;
+        sleep(config.grace.0).await;
         self.cut.cancel();
     }
 
@@ -57,18 +86,106 @@ impl Shutdown {
         self.stopping.is_cancelled()
     }
 
-    /// Ends at the second step: accept nothing more, send GOAWAY, end long streams.
+    /// Ends at the second step: accept nothing more, send GOAWAY, begin to end long streams.
     pub async fn draining(&self) {
         self.draining.cancelled().await;
-    }
-
-    /// The second step, as something to hold.
-    pub fn drain_token(&self) -> CancellationToken {
-        self.draining.clone()
     }
 
     /// Ends at the last step: cut what is left.
     pub async fn cut(&self) {
         self.cut.cancelled().await;
+    }
+
+    /// A stream that would go on for ever begins: it is to be held for as long as the stream lives.
+    pub fn stay(&self) -> Stay {
+        self.turns.open.fetch_add(1, Ordering::Relaxed);
+        Stay { turns: Arc::clone(&self.turns), draining: self.draining.clone(), turn: OnceLock::new() }
+    }
+}
+
+/// A long stream's part in the way down.
+#[derive(Debug)]
+pub struct Stay {
+    turns: Arc<Turns>,
+    draining: CancellationToken,
+    /// When it is to end, once that is known.
+    turn: OnceLock<Instant>,
+}
+
+impl Stay {
+    /// Whether the stream is to end now, because the process stops.
+    pub fn is_over(&self) -> bool {
+        self.turn().is_some_and(|turn| Instant::now() >= turn)
+    }
+
+    /// Ends when the stream is to.
+    pub async fn over(&self) {
+        self.draining.cancelled().await;
+        if let Some(turn) = self.turn() {
+            sleep_until(turn).await;
+        }
+    }
+
+    fn turn(&self) -> Option<Instant> {
+        let (first, pace) = *self.turns.plan.get()?;
+        let give = || first + pace * self.turns.given.fetch_add(1, Ordering::Relaxed);
+        Some(*self.turn.get_or_init(give))
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.turns.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(20);
+
+    /// When each of so many streams ends after the drain began.
+    async fn ends(streams: usize) -> Vec<Duration> {
+        let shutdown = Shutdown::new();
+        let ending: Vec<_> = (0..streams)
+            .map(|_| {
+                let stay = shutdown.stay();
+                tokio::spawn(async move {
+                    assert!(!stay.is_over());
+                    stay.over().await;
+                    assert!(stay.is_over());
+                    Instant::now()
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        let down = shutdown.clone();
+        tokio::spawn(async move { down.run(&Config { grace: Span(GRACE), ..Config::default() }).await });
+        let mut ended = Vec::new();
+        for stream in ending {
+            ended.push(stream.await.unwrap() - began);
+        }
+        assert_eq!(shutdown.turns.open.load(Ordering::Relaxed), 0);
+        ended.sort();
+        ended
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_streams_end_one_after_another() {
+        let ends = ends(100).await;
+        assert!(ends[0] <= Duration::from_millis(1), "the first waits for nobody: {ends:?}");
+        // The clock of tokio's timers has milliseconds.
+        assert!(ends.windows(2).all(|two| two[1] - two[0] >= Duration::from_millis(4)), "{ends:?}");
+        assert!(ends[99] <= Duration::from_millis(500), "{ends:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_there_are_half_of_the_grace_is_enough() {
+        let ends = ends(10_000).await;
+        assert!(ends[9_999] <= GRACE / 2 + Duration::from_millis(1), "{:?}", ends[9_999]);
+        let early = ends.iter().filter(|end| **end < GRACE / 4).count();
+        assert!((4_900..5_100).contains(&early), "{early} of 10 000 in the first half of it");
     }
 }

@@ -195,7 +195,7 @@ impl MessagingService for Api {
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
         let context = Context::of(&request);
         let positions = self.positions(&request.get_ref().positions)?;
-        let mailbox = self.hub.register(context.user()?)?;
+        let mailbox = self.hub.admit(context.user()?).await?;
         let subscription = Subscription::new(&self.service, mailbox, &context, positions)?;
         Ok(Response::new(Box::pin(subscription.into_stream())))
     }

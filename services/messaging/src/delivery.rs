@@ -9,7 +9,9 @@ mod subscription;
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use kit::{
@@ -17,9 +19,12 @@ use kit::{
     context::User,
     error,
     keys::KeySet,
+    shutdown::{Shutdown, Stay},
 };
-use tokio::sync::{Notify, futures::Notified};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::sleep,
+};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -37,6 +42,8 @@ const MEMBERS: &str = "messaging.members";
 
 /// The channel on which "somebody has read more in conversation C" travels.
 const READS: &str = "messaging.reads";
+/// How long a new stream waits for a place.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All streams of this process.
 pub(crate) struct Hub {
@@ -45,9 +52,11 @@ pub(crate) struct Hub {
     keys: Arc<KeySet>,
     streams_per_session: usize,
     streams_per_user: usize,
-    /// Ends all streams.
-    draining: CancellationToken,
+    /// Ends all streams, one after another.
+    shutdown: Shutdown,
     registry: Mutex<Registry>,
+    /// Told whenever a stream has given its place back.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -100,20 +109,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// Starts listening to the bus; stops when `draining` begins.
-    pub(crate) fn start(
-        config: &Config,
-        bus: Arc<dyn Bus>,
-        keys: Arc<KeySet>,
-        draining: CancellationToken,
-    ) -> Arc<Self> {
+    /// Starts listening to the bus, for as long as there may be streams.
+    pub(crate) fn start(config: &Config, bus: Arc<dyn Bus>, keys: Arc<KeySet>, shutdown: Shutdown) -> Arc<Self> {
         let hub = Arc::new(Self {
             bus,
             keys,
             streams_per_session: config.streams_per_session,
             streams_per_user: config.streams_per_user,
-            draining,
+            shutdown,
             registry: Mutex::default(),
+            freed: Notify::new(),
         });
         // Listening begins here, before any stream can register.
         let [entries, members, reads] = [ENTRIES, MEMBERS, READS].map(|channel| hub.bus.listen(channel));
@@ -145,8 +150,24 @@ impl Hub {
         self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
-    /// A mailbox for a new stream of `user`.
-    pub(crate) fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
+    /// A mailbox for a new stream of `user`. When there is no place, one may be about to be given back: who opens a
+    /// stream again, through another gateway or after a reload, can be here before the end of the old one is.
+    pub(crate) async fn admit(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
+        let mut giving_up = pin!(sleep(PATIENCE));
+        loop {
+            let freed = self.freed.notified();
+            let refusal = match self.register(user) {
+                Ok(mailbox) => return Ok(mailbox),
+                Err(refusal) => refusal,
+            };
+            tokio::select! {
+                () = freed => {}
+                () = giving_up.as_mut() => return Err(refusal),
+            }
+        }
+    }
+
+    fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
         let mut registry = lock(&self.registry);
         let mine = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
         let of_session = mine.iter().filter(|slot| slot.session == user.session).count();
@@ -166,14 +187,15 @@ impl Hub {
         });
         registry.by_user.entry(user.id).or_default().push(Arc::clone(&slot));
         metrics::gauge!("messaging_streams").increment(1);
-        Ok(Mailbox { hub: Arc::clone(self), slot, conversations: HashSet::new() })
+        let stay = self.shutdown.stay();
+        Ok(Mailbox { hub: Arc::clone(self), slot, stay, conversations: HashSet::new() })
     }
 
     async fn follow(self: Arc<Self>, mut listener: Listener, wake: fn(&Self, Uuid)) {
         loop {
             let heard = tokio::select! {
                 heard = listener.next() => heard,
-                () = self.draining.cancelled() => return,
+                () = self.shutdown.cut() => return,
             };
             match heard {
                 Heard::Signal(signal) => wake(&self, signal.subject),
@@ -223,6 +245,7 @@ fn too_many(whose: &str, limit: usize) -> Status {
 pub(crate) struct Mailbox {
     hub: Arc<Hub>,
     slot: Arc<Slot>,
+    stay: Stay,
     conversations: HashSet<ConversationId>,
 }
 
@@ -276,8 +299,9 @@ impl Mailbox {
         self.hub.keys.revoked(self.slot.session).await;
     }
 
-    pub(crate) fn draining(&self) -> &CancellationToken {
-        &self.hub.draining
+    /// Says when the stream is to end because the process stops.
+    pub(crate) fn stay(&self) -> &Stay {
+        &self.stay
     }
 }
 
@@ -293,6 +317,8 @@ impl Drop for Mailbox {
         for id in &self.conversations {
             registry.unlist(*id, self.slot.id);
         }
+        drop(registry);
+        self.hub.freed.notify_waiters();
         metrics::gauge!("messaging_streams").decrement(1);
     }
 }

@@ -185,6 +185,19 @@ impl Mesh {
         child.wait().unwrap()
     }
 
+    /// How the process ended, which it does in time.
+    pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().expect("the process runs").try_wait().unwrap() {
+                self.child = None;
+                return status;
+            }
+            assert!(asked.elapsed() < within, "trellis does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) async fn channel(&self, port: u16) -> Channel {
         Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
     }
@@ -200,7 +213,7 @@ impl Mesh {
             ..SignUpRequest::default()
         };
         let answer = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
-        Person { channel, tokens: answer.into_inner().tokens.unwrap() }
+        Person::new(channel, answer.into_inner().tokens.unwrap())
     }
 }
 
@@ -228,6 +241,10 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    pub(crate) fn new(channel: Channel, tokens: Tokens) -> Self {
+        Self { channel, tokens }
+    }
+
     pub(crate) fn id(&self) -> &str {
         &self.tokens.user_id
     }

@@ -5,6 +5,7 @@
 mod access;
 mod balance;
 mod cli;
+mod cluster;
 mod collector;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
@@ -12,11 +13,14 @@ mod deletion;
 mod dice;
 mod edge;
 mod foreign;
+mod front;
 mod grpc;
 mod harness;
 mod hostile;
 mod kill;
 mod limits;
+mod line;
+mod load;
 mod moody;
 mod observed;
 mod pressure;
@@ -24,6 +28,7 @@ mod rates;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
 mod replicas;
+mod rolling;
 mod samples;
 mod split;
 mod storm;

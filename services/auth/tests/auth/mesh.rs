@@ -205,7 +205,7 @@ impl Mesh {
 
     /// Takes the users service away.
     pub(crate) async fn stop_users(&mut self) {
-        let at_once = kit::shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::ZERO) };
+        let at_once = kit::shutdown::Config { grace: Span(Duration::ZERO), ..kit::shutdown::Config::default() };
         self.users_shutdown.run(&at_once).await;
         wait_until_free(self.ports[USERS]).await;
     }

@@ -9,7 +9,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use crate::bench::{Bench, MOMENT, eventually};
 
 fn spans(settle: u64, grace: u64) -> Config {
-    Config { settle: Span(Duration::from_millis(settle)), grace: Span(Duration::from_millis(grace)) }
+    let (settle, grace) = (Span(Duration::from_millis(settle)), Span(Duration::from_millis(grace)));
+    Config { settle, grace, ..Config::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

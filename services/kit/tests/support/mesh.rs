@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc,
 
 use kit::{
     Ambient, balance,
-    config::Span,
     identity::{Identity, Key, SERVICE_TOKEN},
     jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER},
     keys::{Jwk, KeySet, KeySource, Unavailable},
@@ -143,7 +142,7 @@ impl Running {
 
     /// Goes all the way down; ends when the service has, at once where nothing is in flight.
     pub(crate) async fn stop(self) {
-        let config = shutdown::Config { settle: Span(Duration::ZERO), grace: Span(Duration::from_secs(20)) };
+        let config = shutdown::Config::default();
         let Self { shutdown, serving, .. } = self;
         let down = tokio::spawn(async move { shutdown.run(&config).await });
         serving.await.expect("serving does not panic").expect("serving ends well");

@@ -144,9 +144,8 @@ impl Subscription {
 
     /// Why the stream ends now, if it does.
     fn end(&self) -> Option<Status> {
-        if self.mailbox.draining().is_cancelled() {
-            let message = "the server stops; subscribe again with the newest cursors";
-            return Some(error::status(Code::Unavailable, "SERVER_STOPPING", message));
+        if self.mailbox.stay().is_over() {
+            return Some(error::stopping());
         }
         if self.mailbox.is_revoked() {
             let message = "the session was ended; sign in again";
@@ -263,7 +262,7 @@ impl Subscription {
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + left);
         tokio::select! {
             () = self.mailbox.marked() => {}
-            () = self.mailbox.draining().cancelled() => {}
+            () = self.mailbox.stay().over() => {}
             () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}

@@ -17,7 +17,7 @@ use users::{
     store::InsertError,
 };
 
-use crate::databases::on_both;
+use crate::databases::{Database, on_both};
 
 on_both! {
     a_stored_user_is_found,
@@ -31,6 +31,20 @@ on_both! {
     sixty_four_writers_at_once_all_succeed,
     an_older_program_refuses_a_newer_schema_in_one_line,
     the_directory_reads_an_index,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_at_once_all_find_the_schema() {
+    let database = Database::postgres().await;
+    let mut starting = JoinSet::new();
+    for _ in 0..8 {
+        let location = database.location.clone();
+        starting.spawn(async move { users::store::open(&location, 1).await.map(drop) });
+    }
+    for started in starting.join_all().await {
+        started.unwrap_or_else(|e| panic!("{e}"));
+    }
+    database.remove().await;
 }
 
 async fn open(location: &Location) -> Arc<dyn UserStore> {

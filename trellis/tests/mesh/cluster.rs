@@ -1,0 +1,143 @@
+//! A cluster on one machine: two replicas of every part, each a process, on one PostgreSQL and one Redis; before them
+//! balancers of connections as Kubernetes has them. Replicas are stopped and started one by one while callers go on.
+
+use std::time::{Duration, Instant};
+
+use proto::auth::v1::{SignUpRequest, auth_service_client::AuthServiceClient};
+use tempfile::TempDir;
+use tonic::{Request, transport::Channel};
+
+use super::{
+    front::{Front, Target},
+    harness::{Mesh, PASSWORD, Person, Ports, fresh_database},
+    redis::Redis,
+    split::{PARTS, make_keys, prepared},
+};
+
+/// A process that starts or stops on a busy machine.
+const NOTICED: Duration = Duration::from_secs(60);
+const REPLICAS: usize = 2;
+
+/// See the module.
+pub(crate) struct Cluster {
+    parts: Vec<Part>,
+    _redis: Redis,
+    _keys: TempDir,
+}
+
+/// One part of the mesh.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) front: Front,
+    replicas: [Mesh; REPLICAS],
+}
+
+impl Cluster {
+    /// Started and ready; `adjust` has the last word on the settings of each process.
+    pub(crate) async fn start(adjust: impl Fn(&mut Mesh)) -> Self {
+        let (keys, database, redis) = (make_keys(), fresh_database().await, Redis::start(&[]));
+        let sides = [0; REPLICAS].map(|_| Ports::free());
+        let mut parts = Vec::new();
+        for name in PARTS {
+            let replicas = sides.map(|ports| prepared(name, ports, keys.path(), &database));
+            let targets = replicas.each_ref().map(|replica| target(name, replica));
+            parts.push(Part { name, front: Front::start(&targets).await, replicas });
+        }
+        let peers: Vec<_> = parts.iter().map(|part| (part.name.to_uppercase(), part.addresses())).collect();
+        for process in parts.iter_mut().flat_map(|part| &mut part.replicas) {
+            for (peer, addresses) in peers.iter().filter(|(peer, _)| peer != "GATEWAY") {
+                process.set(&format!("PEERS__{peer}"), addresses);
+            }
+            process.set("REDIS__URL", &redis.url());
+            adjust(process);
+            process.launch();
+        }
+        let mut cluster = Self { parts, _redis: redis, _keys: keys };
+        for part in &mut cluster.parts {
+            for replica in 0..REPLICAS {
+                part.until_sent_to(replica).await;
+            }
+        }
+        cluster
+    }
+
+    /// Where callers connect.
+    pub(crate) fn port(&self) -> u16 {
+        self.parts.last().expect("the gateway is the last part").front.port
+    }
+
+    /// Every process, to be restarted one after another: replica by replica, and in each the parts in their order.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let parts = self.parts.len();
+        (0..REPLICAS).flat_map(move |replica| (0..parts).map(move |part| (part, replica)))
+    }
+
+    /// Stops a process as Kubernetes does and starts it again. How long the way down took.
+    pub(crate) async fn restart(&mut self, part: usize, replica: usize) -> Duration {
+        let part = &mut self.parts[part];
+        let process = &mut part.replicas[replica];
+        let asked = Instant::now();
+        process.signal("TERM");
+        let status = process.ended(NOTICED).await;
+        let took = asked.elapsed();
+        assert_eq!(status.code(), Some(0), "{} {replica}:\n{}", part.name, process.log());
+        assert!(!part.front.sends_to(replica), "the balancer has noticed");
+        process.launch();
+        part.until_sent_to(replica).await;
+        took
+    }
+
+    /// Everything that all processes wrote.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (String, String)> {
+        let name = |part: &Part, at: usize| format!("{} {at}", part.name);
+        self.parts.iter().flat_map(move |part| {
+            part.replicas.iter().enumerate().map(move |(at, process)| (name(part, at), process.log()))
+        })
+    }
+
+    /// Signs somebody up. Everybody sits at an address of his own, for sign-ups are rationed by address.
+    pub(crate) async fn sign_up(&self, number: u8) -> Person {
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{}", self.port())).unwrap().connect_lazy();
+        let handle = format!("person_{number}");
+        let mut request = Request::new(SignUpRequest {
+            email: format!("{handle}@example.org"),
+            password: PASSWORD.to_owned(),
+            display_name: handle.to_uppercase(),
+            handle,
+            ..SignUpRequest::default()
+        });
+        let address = format!("10.0.0.{number}").parse().unwrap();
+        request.metadata_mut().insert("x-forwarded-for", address);
+        let answer = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
+        Person::new(channel, answer.into_inner().tokens.unwrap())
+    }
+}
+
+impl Part {
+    /// Of its replicas, as a headless Service has them: callers balance by themselves.
+    fn addresses(&self) -> String {
+        let address = |replica| format!("http://127.0.0.1:{}", target(self.name, replica).port);
+        self.replicas.each_ref().map(address).join(",")
+    }
+
+    /// Waits until the replica is ready and the balancer sends to it.
+    async fn until_sent_to(&mut self, replica: usize) {
+        let process = &mut self.replicas[replica];
+        process.ready(target(self.name, process).readiness).await;
+        while !self.front.sends_to(replica) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The gateway tells of its readiness where it serves, a service on its admin listener.
+fn target(name: &str, replica: &Mesh) -> Target {
+    let ports = replica.ports;
+    let port = match name {
+        "users" => ports.users,
+        "auth" => ports.auth,
+        "messaging" => ports.messaging,
+        _ => ports.gateway,
+    };
+    Target { port, readiness: if name == "gateway" { ports.gateway } else { ports.admin } }
+}

@@ -1,0 +1,311 @@
+//! Constant load on a cluster: callers who never stop, and listeners who miss nothing. Whatever fails is counted, and
+//! nothing is forgiven but what the contract announces: a stream that ends because its server stops.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use prost::Message;
+use proto::{
+    auth::v1::{GetJwksRequest, ListSessionsRequest, SignInRequest},
+    messaging::v1::{
+        CreateConversationRequest, ListMessagesRequest, Position, SendMessageRequest, SendMessageResponse,
+        SubscribeRequest, SubscribeResponse, subscribe_response::Event,
+    },
+    users::v1::GetUserRequest,
+};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+use super::{
+    cluster::Cluster,
+    harness::{PASSWORD, Person, new_id, reason},
+    line::{Failure, Frames, Line},
+    web::{BINARY, Http},
+};
+
+const GRPC: &str = "application/grpc";
+/// Between two calls of a caller, and two messages in a conversation.
+const PACE: Duration = Duration::from_millis(100);
+const SAID_EVERY: Duration = Duration::from_millis(2_500);
+/// Streams that share a connection, at most.
+const STREAMS_PER_LINE: usize = 100;
+
+/// How much load.
+pub(crate) struct Size {
+    /// People, who talk in pairs.
+    pub(crate) people: u8,
+    pub(crate) streams: usize,
+    pub(crate) callers: usize,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) calls: AtomicUsize,
+    /// Streams that were ended by a server that stops, and opened again.
+    pub(crate) resumed: AtomicUsize,
+    /// Streams that have caught up for the first time.
+    pub(crate) live: AtomicUsize,
+    pub(crate) failures: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn fail(&self, what: &str, why: impl std::fmt::Display) {
+        self.failures.lock().unwrap().push(format!("{what}: {why}"));
+    }
+}
+
+/// Load that goes on until it is ended.
+pub(crate) struct Load {
+    pub(crate) tally: Arc<Tally>,
+    on: Arc<AtomicBool>,
+    callers: JoinSet<()>,
+    /// Who talk; each answers the last `seq` of the conversation.
+    talkers: Vec<(JoinHandle<i64>, watch::Sender<Option<i64>>)>,
+    listeners: JoinSet<()>,
+}
+
+/// Two people and what they talk in.
+#[derive(Clone)]
+struct Pair {
+    people: [Person; 2],
+    conversation: String,
+}
+
+impl Load {
+    /// Signs people up and begins; ends when every stream is live.
+    pub(crate) async fn start(cluster: &Cluster, size: &Size) -> Self {
+        let tally = Arc::<Tally>::default();
+        let on = Arc::new(AtomicBool::new(true));
+        let mut pairs = Vec::new();
+        for number in 0..size.people / 2 {
+            let people = [cluster.sign_up(2 * number).await, cluster.sign_up(2 * number + 1).await];
+            let conversation = open(&people).await;
+            pairs.push(Pair { people, conversation });
+        }
+        let mut load = Self { tally, on, callers: JoinSet::new(), talkers: Vec::new(), listeners: JoinSet::new() };
+        load.listen(cluster.port(), &pairs, size.streams).await;
+        for (number, pair) in pairs.iter().enumerate() {
+            let line = line(cluster.port(), number);
+            let talking = talk(line, pair.clone(), Arc::clone(&load.on), Arc::clone(&load.tally));
+            load.talkers[number].0 = tokio::spawn(talking);
+        }
+        for number in 0..size.callers {
+            let (line, pair) = (line(cluster.port(), number), pairs[number % pairs.len()].clone());
+            load.callers.spawn(call(line, number, pair, Arc::clone(&load.on), Arc::clone(&load.tally)));
+        }
+        load
+    }
+
+    /// Opens the streams, evenly over the pairs and their two people.
+    async fn listen(&mut self, port: u16, pairs: &[Pair], streams: usize) {
+        let mut lines = Vec::new();
+        let lasts: Vec<_> = pairs.iter().map(|_| watch::channel(None)).collect();
+        for number in 0..streams {
+            if number % STREAMS_PER_LINE == 0 {
+                lines.push(Arc::new(Line::new(port, Http::Two)));
+            }
+            let at = number % pairs.len();
+            let person = pairs[at].people[number / pairs.len() % 2].clone();
+            let listener = Listener {
+                line: Arc::clone(&lines[number / STREAMS_PER_LINE]),
+                bearer: bearer(&person),
+                conversation: pairs[at].conversation.clone(),
+                cursor: None,
+                // The entry that opened the conversation is the first.
+                next: 2,
+                tally: Arc::clone(&self.tally),
+            };
+            self.listeners.spawn(listener.run(lasts[at].1.clone()));
+            // A queue of openings is not what is looked at here.
+            while self.tally.live.load(Ordering::SeqCst) + 50 < number {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        while self.tally.live.load(Ordering::SeqCst) < streams {
+            assert!(self.tally.failures.lock().unwrap().is_empty(), "{:?}", self.tally.failures.lock().unwrap());
+            sleep(Duration::from_millis(10)).await;
+        }
+        let silent = |(last, _)| (tokio::spawn(async { 1 }), last);
+        self.talkers = lasts.into_iter().map(silent).collect();
+    }
+
+    /// Ends it, when every listener has everything. What came of it.
+    pub(crate) async fn end(mut self) -> Arc<Tally> {
+        self.on.store(false, Ordering::SeqCst);
+        while self.callers.join_next().await.is_some() {}
+        for (talker, last) in self.talkers {
+            let seq = talker.await.unwrap();
+            last.send_replace(Some(seq));
+        }
+        let all = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
+            self.tally.fail("listeners", "some never had everything");
+        }
+        self.tally
+    }
+}
+
+/// Every third speaks HTTP/1.1, as browsers without TLS do.
+fn line(port: u16, number: usize) -> Line {
+    Line::new(port, if number.is_multiple_of(3) { Http::One } else { Http::Two })
+}
+
+/// gRPC needs HTTP/2.
+fn content_type(number: usize) -> &'static str {
+    if number % 3 == 1 { GRPC } else { BINARY }
+}
+
+fn bearer(person: &Person) -> String {
+    format!("Bearer {}", person.tokens.access_token)
+}
+
+async fn open(people: &[Person; 2]) -> String {
+    let [a, b] = people;
+    let new =
+        CreateConversationRequest { request_id: new_id(), member_ids: vec![b.id().to_owned()], title: String::new() };
+    let answer = a.messaging().create_conversation(a.request(new)).await.unwrap();
+    answer.into_inner().conversation.unwrap().conversation_id
+}
+
+/// Says something now and then, by one of the two and the other in turn. The last `seq`.
+async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) -> i64 {
+    let mut last = 1;
+    for person in pair.people.iter().cycle() {
+        if !on.load(Ordering::SeqCst) {
+            break;
+        }
+        let message = SendMessageRequest {
+            conversation_id: pair.conversation.clone(),
+            client_message_id: new_id(),
+            text: format!("after {last}"),
+        };
+        let path = "/trellis.messaging.v1.MessagingService/SendMessage";
+        tally.calls.fetch_add(1, Ordering::Relaxed);
+        match line.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
+            Ok(answer) => last = SendMessageResponse::decode(answer[0].clone()).unwrap().entry.unwrap().seq,
+            Err(why) => tally.fail(path, why),
+        }
+        sleep(SAID_EVERY).await;
+    }
+    last
+}
+
+/// Asks every service something, over and over.
+async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) {
+    let [person, other] = &pair.people;
+    let content_type = content_type(number);
+    let bearer = bearer(person);
+    // Sign-ins are rationed by address.
+    let address = format!("10.0.1.{number}");
+    let headers = [("authorization", bearer.as_str()), ("x-forwarded-for", &address)];
+    for round in 0_usize.. {
+        if !on.load(Ordering::SeqCst) {
+            return;
+        }
+        let (path, answer) = match round % 32 {
+            31 => {
+                let email = format!("person_{}@example.org", 2 * number % 20);
+                let request = SignInRequest { email, password: PASSWORD.to_owned(), ..SignInRequest::default() };
+                let path = "/trellis.auth.v1.AuthService/SignIn";
+                (path, line.call(path, content_type, &headers[1..], &request).await)
+            }
+            n if n % 8 == 7 => {
+                let path = "/trellis.auth.v1.AuthService/ListSessions";
+                (path, line.call(path, content_type, &headers, &ListSessionsRequest::default()).await)
+            }
+            n if n % 4 == 0 => {
+                let path = "/trellis.auth.v1.AuthService/GetJwks";
+                (path, line.call(path, content_type, &headers, &GetJwksRequest {}).await)
+            }
+            n if n % 4 == 1 => {
+                let request = ListMessagesRequest {
+                    conversation_id: pair.conversation.clone(),
+                    ..ListMessagesRequest::default()
+                };
+                let path = "/trellis.messaging.v1.MessagingService/ListMessages";
+                (path, line.call(path, content_type, &headers, &request).await)
+            }
+            _ => {
+                let request = GetUserRequest { user_id: other.id().to_owned() };
+                let path = "/trellis.users.v1.UsersService/GetUser";
+                (path, line.call(path, content_type, &headers, &request).await)
+            }
+        };
+        tally.calls.fetch_add(1, Ordering::Relaxed);
+        if let Err(why) = answer {
+            tally.fail(path, why);
+        }
+        sleep(PACE).await;
+    }
+}
+
+/// Follows one conversation.
+struct Listener {
+    line: Arc<Line>,
+    bearer: String,
+    conversation: String,
+    cursor: Option<String>,
+    /// The `seq` that must come next.
+    next: i64,
+    tally: Arc<Tally>,
+}
+
+impl Listener {
+    /// Until the conversation's last entry has come, once it is known.
+    async fn run(mut self, mut last: watch::Receiver<Option<i64>>) {
+        loop {
+            match self.stream(&mut last).await {
+                Ok(()) => return,
+                Err(Failure::Refused(status)) if reason(&status) == "SERVER_STOPPING" => {
+                    self.tally.resumed.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(why) => return self.tally.fail("Subscribe", why),
+            }
+        }
+    }
+
+    /// One stream.
+    async fn stream(&mut self, last: &mut watch::Receiver<Option<i64>>) -> Result<(), Failure> {
+        let position =
+            |cursor: &String| Position { conversation_id: self.conversation.clone(), cursor: cursor.clone() };
+        let request = SubscribeRequest { positions: self.cursor.iter().map(position).collect() };
+        let path = "/trellis.messaging.v1.MessagingService/Subscribe";
+        let headers = [("authorization", self.bearer.as_str())];
+        let mut frames = Frames::of(self.line.begin(path, BINARY, &headers, &request).await?);
+        let mut is_live = self.cursor.is_some();
+        loop {
+            let has_all = last.wait_for(|last| last.is_some_and(|last| last < self.next));
+            let message = tokio::select! {
+                message = frames.next() => message?,
+                _ = has_all => return Ok(()),
+            };
+            let Some(message) = message else {
+                return Err(Failure::Broken("the stream ended as if all were said".to_owned()));
+            };
+            match SubscribeResponse::decode(message).unwrap().event.unwrap() {
+                Event::CaughtUp(_) if !std::mem::replace(&mut is_live, true) => {
+                    self.tally.live.fetch_add(1, Ordering::SeqCst);
+                }
+                Event::Conversation(known) if self.cursor.is_none() => self.cursor = Some(known.cursor),
+                Event::Entry(new) => {
+                    let seq = new.entry.unwrap().seq;
+                    if seq != self.next {
+                        return Err(Failure::Broken(format!("a gap, or a double: {seq} and not {}", self.next)));
+                    }
+                    (self.next, self.cursor) = (seq + 1, Some(new.cursor));
+                }
+                Event::CaughtUp(_) | Event::ReadMarks(_) => {}
+                other => return Err(Failure::Broken(format!("not expected: {other:?}"))),
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Rolling restarts: every process of a cluster is restarted, one after another, and nobody notices.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use proto::auth::v1::GetJwksRequest;
+use tokio::net::TcpStream;
+
+use super::{
+    cluster::Cluster,
+    harness::{Mesh, Store},
+    load::{Load, Size},
+    web::{self, BINARY, Http},
+};
+
+/// Longer than the balancers take to notice, ten times over.
+const SETTLE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(15);
+
+const MANY_STREAMS: &str = r#"
+[gateway.rate_limits.overrides.many]
+methods = ["trellis.messaging.v1.MessagingService/Subscribe"]
+limits = [{ requests = 120, period = "60s" }]
+streams = 100
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_is_restarted_and_no_call_fails_and_no_stream_has_a_gap() {
+    let mut cluster = Cluster::start(|process| {
+        process.set("SHUTDOWN__SETTLE", &format!("{}ms", SETTLE.as_millis()));
+        process.set("SHUTDOWN__GRACE", &format!("{}ms", GRACE.as_millis()));
+        process.set("GATEWAY__TRUSTED_PROXIES", "127.0.0.1/32");
+        // What a failure is about; each call's line would bury it.
+        process.set("LOG__LEVEL", "info,gateway=debug,kit=debug,access=off");
+        // Few people hold many streams here: fifty each, and as in the contract the gateway lets twice as many be.
+        process.set("MESSAGING__STREAMS_PER_SESSION", "50");
+        process.set("MESSAGING__STREAMS_PER_USER", "50");
+        let file = process.folder().join("trellis.toml");
+        std::fs::write(&file, MANY_STREAMS).unwrap();
+        process.set("CONFIG", file.to_str().unwrap());
+    })
+    .await;
+    let size = Size { people: 20, streams: 1_000, callers: 8 };
+    let began = Instant::now();
+    let load = Load::start(&cluster, &size).await;
+    println!("{} streams are live after {:?}", size.streams, began.elapsed());
+    for (part, replica) in cluster.each() {
+        let before = load.tally.resumed.load(Ordering::Relaxed);
+        let took = cluster.restart(part, replica).await;
+        let resumed = load.tally.resumed.load(Ordering::Relaxed) - before;
+        println!("part {part}, replica {replica}: down in {took:?}, {resumed} streams went elsewhere");
+        // It has not waited for the cut.
+        assert!(took < SETTLE + GRACE, "{took:?}");
+    }
+    let tally = load.end().await;
+    let failures = tally.failures.lock().unwrap();
+    let (calls, resumed) = (tally.calls.load(Ordering::Relaxed), tally.resumed.load(Ordering::Relaxed));
+    println!("{calls} calls, {resumed} streams resumed, {} failures, in {:?}", failures.len(), began.elapsed());
+    for failure in failures.iter().take(10) {
+        println!("{failure}");
+    }
+    if !failures.is_empty() {
+        for (process, log) in cluster.logs() {
+            println!("{process}:\n{log}");
+        }
+    }
+    assert!(failures.is_empty(), "{} failures of {calls} calls", failures.len());
+    assert!(resumed >= size.streams, "each stream went elsewhere once at least: {resumed}");
+    for (process, log) in cluster.logs() {
+        assert!(!log.contains("panicked"), "{process}:\n{log}");
+    }
+}
+
+/// Ends when the process says that it is not ready.
+async fn begin_to_stop(mesh: &Mesh) {
+    mesh.signal("TERM");
+    let asked = Instant::now();
+    while web::get(mesh.ports.gateway, "/readyz").await.unwrap().status == 200 {
+        assert!(asked.elapsed() < Duration::from_secs(10), "readiness goes off at once");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_settles_calls_are_served_and_http1_connections_are_left() {
+    let mesh = Mesh::start(Store::Sqlite, &[("SHUTDOWN__SETTLE", "5m")]).await;
+    let port = mesh.ports.gateway;
+    let (mut before, connection) =
+        http1::handshake::<_, Full<Bytes>>(TokioIo::new(TcpStream::connect(("127.0.0.1", port)).await.unwrap()))
+            .await
+            .unwrap();
+    let before_ends = tokio::spawn(connection);
+    let path = "/trellis.auth.v1.AuthService/GetJwks";
+    let call = || -> Request<Full<Bytes>> { web::call(port, path, BINARY, &[], &GetJwksRequest {}) };
+    let answer = before.send_request(call()).await.unwrap();
+    assert!(!answer.headers().contains_key("connection"), "{answer:?}");
+    answer.into_body().collect().await.unwrap();
+    begin_to_stop(&mesh).await;
+    before.ready().await.expect("nothing was closed");
+    let answer = before.send_request(call()).await.unwrap();
+    assert_eq!(answer.headers()["connection"], "close");
+    answer.into_body().collect().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), before_ends).await.expect("it is left").unwrap().unwrap();
+    for http in [Http::One, Http::Two] {
+        let answer = web::send(port, http, call()).await.unwrap();
+        assert_eq!(answer.grpc_status(), "0", "{http:?}");
+        assert_eq!(answer.header("connection"), if http == Http::One { "close" } else { "" });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_waits_for_nothing() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut mesh = Mesh::start(Store::Sqlite, &[("SHUTDOWN__SETTLE", "5m")]).await;
+        begin_to_stop(&mesh).await;
+        mesh.signal(signal);
+        assert_eq!(mesh.ended(Duration::from_secs(10)).await.code(), Some(code), "{signal}");
+    }
+}

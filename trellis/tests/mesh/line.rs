@@ -11,7 +11,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kit::retry::never_left;
+use kit::retry::{Attempt, attempt_of};
 use prost::Message;
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tonic::Status;
@@ -128,7 +128,7 @@ impl Line {
         sent.map_err(|mut error| {
             let returned = error.take_message().is_some();
             let error = error.into_error();
-            if !returned && !never_left(&error) {
+            if !returned && !matches!(attempt_of(&error), Attempt::Unsent | Attempt::Refused) {
                 return Unsent::Lost(format!("{error:?}"));
             }
             if current.0 == number {

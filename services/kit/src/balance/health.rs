@@ -49,11 +49,10 @@ impl Prober {
                 ServingStatus::NotServing => Health::NotServing,
                 ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::Unknown,
             },
-            Ok(Err(status))
-                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) =>
-            {
-                Health::Silent
-            }
+            // Nobody listens: it is gone, or stops and takes no more connections. That is no silence, for which the calls
+            // that it still works on would be given up: of a process that has ended their connections tell.
+            Ok(Err(status)) if status.code() == Code::Unavailable => Health::NotServing,
+            Ok(Err(status)) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => Health::Silent,
             // It answers, but not this: it has no such service, or tells strangers nothing.
             Ok(Err(_)) => Health::Unknown,
             Err(_) => Health::Silent,

@@ -36,6 +36,8 @@ const FEW_SLOW: f64 = 0.1;
 const FALL: f64 = 0.25;
 /// What a rise adds.
 const RISE: f64 = 0.05;
+/// With at most so many calls under way an answer takes what it takes: nobody is in its way.
+const QUIET: usize = 10;
 /// The share of the limit that must be used before it rises.
 const USED: f64 = 0.7;
 
@@ -55,7 +57,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: true, patience: Span(Duration::from_millis(100)), least_calls: 10, most_calls: 4_096 }
+        Self { enabled: true, patience: Span(Duration::from_millis(100)), least_calls: 32, most_calls: 4_096 }
     }
 }
 
@@ -193,7 +195,7 @@ impl Shedder {
         let seconds = took.as_secs_f64();
         let is_slow = took > self.config.patience.0 && usual.seconds().is_none_or(|usual| seconds > usual * SLOW);
         if is_well {
-            usual.learn(seconds, in_flight <= self.config.least_calls);
+            usual.learn(seconds, in_flight <= QUIET);
         }
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.answers += 1;

@@ -36,9 +36,6 @@ async fn every_process_is_restarted_and_no_call_fails_and_no_stream_has_a_gap() 
         process.set("SHUTDOWN__SETTLE", &format!("{}ms", SETTLE.as_millis()));
         process.set("SHUTDOWN__GRACE", &format!("{}ms", GRACE.as_millis()));
         process.set("GATEWAY__TRUSTED_PROXIES", "127.0.0.1/32");
-        // A thousand streams that are opened again are an overload for a debug build on two cores, and the gateway would
-        // refuse some calls as it should: docs/resilience.md says so.
-        process.set("BALANCE__SHED__ENABLED", "false");
         // What a failure is about; each call's line would bury it.
         process.set("LOG__LEVEL", "info,gateway=debug,kit=debug,access=off");
         // Few people hold many streams here, fifty each, and open them four times in half a minute; as in the contract the

@@ -3,12 +3,13 @@
 
 use std::{
     future::poll_fn,
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     task::Poll,
 };
 
 use bytes::Bytes;
-use futures_util::{Stream as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, Stream as _, stream::FuturesUnordered};
 use h2::server::{Builder, SendResponse};
 use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::Body as _;
@@ -62,13 +63,16 @@ where
         }
         bell.begin(cx);
         let ended = loop {
-            while let Poll::Ready(Some(())) = Pin::new(&mut calls).poll_next(cx) {}
+            // The hook has logged a panic where it happened; it costs its own call only, whose stream is reset.
+            while let Poll::Ready(Some(_)) = Pin::new(&mut calls).poll_next(cx) {}
             // Writes what the calls have left, reads what has come, and takes all requests in it before the first is
             // worked on: their answers may then leave together.
             let known = calls.len();
             let ended = loop {
                 match connection.poll_accept(&mut bell.answer()) {
-                    Poll::Ready(Some(Ok((request, reply)))) => calls.push(call(&answer, &date, request, reply)),
+                    Poll::Ready(Some(Ok((request, reply)))) => {
+                        calls.push(AssertUnwindSafe(call(&answer, &date, request, reply)).catch_unwind());
+                    }
                     Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(error)),
                     Poll::Ready(None) => break Poll::Ready(Ok(())),
                     Poll::Pending => break Poll::Pending,
@@ -123,4 +127,40 @@ fn builder(limits: &Limits) -> Builder {
         .initial_connection_window_size(CONNECTION_BYTES)
         .max_send_buffer_size(STREAM_BYTES as usize);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn asked(sender: &mut h2::client::SendRequest<Bytes>, path: &str) -> Result<u16, h2::Error> {
+        let request = Request::builder().uri(format!("http://localhost{path}")).body(()).unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        answer.await.map(|answer| answer.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_call_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let calling = tokio::spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            let mut sender = sender.ready().await.unwrap();
+            assert!(asked(&mut sender, "/panic").await.unwrap_err().is_reset());
+            assert_eq!(asked(&mut sender, "/fine").await.unwrap(), 200);
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let answer = async |request: Request<Inbound>| {
+            assert_ne!(request.uri().path(), "/panic", "a mistake of ours");
+            Response::new(Outgoing::full("fine"))
+        };
+        let limits = Limits::default();
+        let served = serve(stream, &limits, answer, std::future::pending());
+        let (called, _) = tokio::join!(calling, served);
+        called.unwrap();
+    }
 }

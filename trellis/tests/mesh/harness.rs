@@ -107,6 +107,11 @@ impl Mesh {
         self.variables.push((format!("TRELLIS_{name}"), value.to_owned()));
     }
 
+    /// A variable that is none of ours.
+    pub(crate) fn set_elsewhere(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     pub(crate) async fn use_postgres(&mut self) {
         let url = fresh_database().await;
         for service in ["USERS", "AUTH", "MESSAGING"] {

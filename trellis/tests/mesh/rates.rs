@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::{
     foreign::serve_message,
-    harness::{Mesh, Ports, Store, reason},
+    harness::{Mesh, Ports, Store, free_port, reason},
     redis::Redis,
     split::{make_keys, prepared},
     web::{self, Answer, BINARY, Http},
@@ -22,11 +22,22 @@ const NOTICED: Duration = Duration::from_secs(60);
 
 /// A gateway to a foreign service alone, with this in its configuration.
 async fn gateway(redis: &Redis, keys: &std::path::Path, upstream: &str, limits: &str) -> Mesh {
+    gateway_by(&redis.url(), keys, upstream, limits, |_| {}).await
+}
+
+async fn gateway_by(
+    redis: &str,
+    keys: &std::path::Path,
+    upstream: &str,
+    limits: &str,
+    settle: impl FnOnce(&mut Mesh),
+) -> Mesh {
     let mut process = prepared("gateway", Ports::free(), keys, "");
     let file = process.folder().join("trellis.toml");
     fs::write(&file, settings(upstream, limits)).unwrap();
     process.set("CONFIG", file.to_str().unwrap());
-    process.set("REDIS__URL", &redis.url());
+    process.set("REDIS__URL", redis);
+    settle(&mut process);
     // What a busy machine may take; the default's own test stands in kit.
     process.set("LIMITER__BUDGET", "1s");
     process.set("GATEWAY__CORS_ORIGINS", PAGE);
@@ -246,4 +257,37 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "STREAMS_LIMITED"));
     open.pop();
     until(async || subscribe().await.is_ok()).await;
+}
+
+/// What docs/configuration.md says that the access list must allow.
+const RIGHTS: &str = "on >secret ~trellis:{limit:* resetchannels &trellis:{bus}:* +publish +subscribe +eval +evalsha +time \
+    +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_reached_over_tls_by_a_user_with_few_rights() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls");
+    let [certificate, key, authority] =
+        ["server.crt", "server.key", "authority.crt"].map(|name| format!("{folder}/{name}"));
+    let port = free_port().to_string();
+    let mut arguments = vec!["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    arguments.extend(["--tls-ca-cert-file", &authority, "--tls-auth-clients", "no", "--user", "trellis"]);
+    arguments.extend(RIGHTS.split_whitespace());
+    let (_redis, keys, upstream) = (Redis::start(&arguments), make_keys(), serve_message(b"hello".to_vec()).await);
+    let url = format!("rediss://trellis:secret@localhost:{port}/");
+    let limits = "default_rate_requests = 3\ndefault_rate_period = \"1h\"";
+    // Where the system's own certificates are looked for.
+    let believe = |process: &mut Mesh| process.set_elsewhere("SSL_CERT_FILE", &authority);
+    let gateways = [
+        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
+        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
+    ];
+    let mut admitted = 0;
+    for gateway in gateways.iter().cycle().take(8) {
+        admitted += u32::from(is_admitted(&call(gateway, &[]).await));
+    }
+    assert_eq!(admitted, 3, "they count together");
+    for gateway in &gateways {
+        until(async || shows(gateway, "bus").await == Some(true)).await;
+        assert!(!gateway.log().contains("secret"));
+    }
 }

@@ -292,7 +292,14 @@ fn ejections_grow_to_a_bound_and_are_forgiven() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_does_not_listen_is_silent() {
+async fn where_nobody_listens_nobody_serves_but_calls_under_way_are_not_given_up() {
     let place = Address::read("http://127.0.0.1:1").unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place).ask(Duration::from_secs(5)).await, Some(Health::Silent));
+    assert_eq!(Prober::new(&place).ask(Duration::from_secs(5)).await, Some(Health::NotServing));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_a_connection_and_says_nothing_is_silent() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = Address::read(&format!("http://{}", listener.local_addr().unwrap())).unwrap().literal().unwrap();
+    assert_eq!(Prober::new(&place).ask(Duration::from_millis(100)).await, Some(Health::Silent));
 }

@@ -1,8 +1,9 @@
 //! What is left of a service's work when more is asked of it than it can do: the calls that are answered in time, from
 //! half its capacity to five times that, with and without the gateway's shedding.
 //!
-//! The service, a part of this process, has a fixed number of workers and a queue without end, and does not notice that a caller has left: the
-//! kind that collapses. Calls come at their times whether or not earlier ones have been answered (open loop).
+//! The service, a part of this process, has a fixed number of workers and a queue without end, and does not notice that
+//! a caller has left: the kind that collapses. Calls come at their times whether or not earlier ones have been answered
+//! (open loop).
 
 mod report;
 mod service;

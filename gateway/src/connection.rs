@@ -8,11 +8,13 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use http::{HeaderValue, Request, header::CONNECTION};
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{
@@ -33,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Gateway,
-    body::Inbound,
+    body::{Inbound, Outgoing},
     proxy_protocol,
     seldom::Seldom,
     vigil::{Overheard, Patience, Vigil},
@@ -87,7 +89,14 @@ async fn accept(house: Arc<House>, listener: Listener) {
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(stream) = house.places.admit(stream) {
-                    house.tracker.spawn(welcome(Arc::clone(&house), stream, peer, listener.tls));
+                    let welcome = Box::pin(welcome(Arc::clone(&house), stream, peer, listener.tls));
+                    house.tracker.spawn(async {
+                        // With the answer the welcome's memory is given back.
+                        let conversation = welcome.await;
+                        if let Some(conversation) = conversation {
+                            conversation.await;
+                        }
+                    });
                 }
             }
             Err(error) => {
@@ -99,28 +108,32 @@ async fn accept(house: Arc<House>, listener: Listener) {
     }
 }
 
-/// Everything before the first request. Whoever connects and says nothing gives the place back.
-async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) {
+/// Everything before the first request: who connects and says nothing gives the place back. What comes after it is
+/// answered in a box of its own, so that a connection holds the memory that its kind needs and no more.
+async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<Conversation> {
     let patience = house.gateway.surroundings.limits.request_head.0;
     let introduced = tokio::select! {
         introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
-        () = house.shutdown.draining() => return,
+        () = house.shutdown.draining() => return None,
     };
-    let Ok(Ok((client, is_http2))) = introduced else { return };
+    let Ok(Ok((client, is_http2))) = introduced else { return None };
     if !tls {
-        return converse(&house, stream, client, Heard { secure: false, is_http2 }).await;
+        return Some(converse(house, stream, client, Heard { secure: false, is_http2 }));
     }
     let shaken = tokio::select! {
         shaken = timeout(patience, house.tls.accept(stream)) => shaken,
-        () = house.shutdown.draining() => return,
+        () = house.shutdown.draining() => return None,
     };
     match shaken {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            converse(&house, stream, client, Heard { secure: true, is_http2 }).await;
+            Some(converse(house, stream, client, Heard { secure: true, is_http2 }))
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
     }
 }
 
@@ -142,57 +155,101 @@ async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io
     Ok((client, stream.speaks_http2().await?))
 }
 
-async fn converse<S>(house: &House, stream: S, peer: IpAddr, Heard { secure, is_http2 }: Heard)
+/// A connection from its first request on.
+type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn converse<S>(house: Arc<House>, stream: S, peer: IpAddr, heard: Heard) -> Conversation
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let current = house.gateway.current();
-    let limits = &house.gateway.surroundings.limits;
-    let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
-    let patience = Patience { idle, stalled, head: limits.request_head.0 };
-    let http1 = http1(limits, current.config.header_count);
-    drop(current);
-    let vigil = Vigil::new();
-    // In a box: what is made of it here and there would copy it each time, and it is large.
-    let answer = |request: Request<Inbound>| Box::pin(house.gateway.answer(peer, secure, vigil.begin(), request));
-    let drain = Seldom::new(leave(&house.shutdown, limits.age(house.chance.share())));
-    let stream = Overheard::new(stream, is_http2, &vigil);
-    let conversation = async {
-        if is_http2 {
-            return http2::serve(stream, limits, answer, drain).await.map_err(|error| chain(&error));
-        }
-        let service = service_fn(|request: Request<Incoming>| {
-            let answering = answer(request.map(Inbound::http1));
-            async {
-                let mut response = answering.await;
-                if house.shutdown.is_stopping() {
-                    // HTTP/1.1's GOAWAY, in time: the next request comes to another process.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(response)
-            }
-        });
-        let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            () = drain => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        ended.map_err(|error| chain(&error))
-    };
-    tokio::select! {
-        biased;
-        ended = conversation => if let Err(error) = ended {
-            tracing::debug!(error, "a caller's connection ended");
-        },
-        end = Seldom::new(vigil.keep(patience)) => {
-            metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
-        }
-        () = Seldom::new(house.shutdown.cut()) => {}
+    if heard.is_http2 {
+        Box::pin(async move {
+            let talk = Talk::new(&house, peer, heard.secure);
+            let stream = Overheard::new(stream, true, &talk.vigil);
+            let answer = |request| talk.answer(request);
+            let limits = &house.gateway.surroundings.limits;
+            let served = http2::serve(stream, limits, answer, talk.drain());
+            talk.watch(served.map(|ended| ended.map_err(|error| chain(&error)))).await;
+        })
+    } else {
+        Box::pin(async move {
+            let talk = Talk::new(&house, peer, heard.secure);
+            let stream = Overheard::new(stream, false, &talk.vigil);
+            talk.watch(serve_http1(&talk, stream)).await;
+        })
     }
+}
+
+/// What a connection's calls have in common.
+struct Talk<'a> {
+    house: &'a House,
+    peer: IpAddr,
+    secure: bool,
+    vigil: Arc<Vigil>,
+}
+
+impl<'a> Talk<'a> {
+    fn new(house: &'a House, peer: IpAddr, secure: bool) -> Self {
+        Self { house, peer, secure, vigil: Vigil::new() }
+    }
+
+    /// In a box: what is made of it here and there would copy it each time, and it is large.
+    fn answer(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<Outgoing>> + use<'_>>> {
+        Box::pin(self.house.gateway.answer(self.peer, self.secure, self.vigil.begin(), request))
+    }
+
+    /// Ends when the caller is to go.
+    fn drain(&self) -> Seldom<impl Future<Output = ()> + use<'a>> {
+        let (limits, shutdown) = (&self.house.gateway.surroundings.limits, &self.house.shutdown);
+        Seldom::new(leave(shutdown, limits.age(self.house.chance.share())))
+    }
+
+    /// Until the conversation ends by itself, has deserved to be ended, or is cut.
+    async fn watch(&self, conversation: impl Future<Output = Result<(), String>>) {
+        let current = self.house.gateway.current();
+        let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
+        drop(current);
+        let patience = Patience { idle, stalled, head: self.house.gateway.surroundings.limits.request_head.0 };
+        tokio::select! {
+            biased;
+            ended = conversation => if let Err(error) = ended {
+                tracing::debug!(error, "a caller's connection ended");
+            },
+            end = Seldom::new(self.vigil.keep(patience)) => {
+                metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
+            }
+            () = Seldom::new(self.house.shutdown.cut()) => {}
+        }
+    }
+}
+
+/// Serves the calls of a connection over HTTP/1.1, on hyper.
+async fn serve_http1<S>(talk: &Talk<'_>, stream: S) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let answering = talk.answer(request.map(Inbound::http1));
+        async {
+            let mut response = answering.await;
+            if talk.house.shutdown.is_stopping() {
+                // HTTP/1.1's GOAWAY, in time: the next request comes to another process.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let builder = http1(&talk.house.gateway.surroundings.limits, talk.house.gateway.current().config.header_count);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = talk.drain() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(|error| chain(&error))
 }
 
 /// Ends when callers are to go: with the shutdown, or because their connection is old.

@@ -11,6 +11,7 @@ mod connection;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod gather;
 mod headers;
 mod keepalive;
 mod network;

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{bell::Bell, date::Date};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
+    gather::Gathering,
     keepalive,
     seldom::Seldom,
 };
@@ -47,7 +48,8 @@ where
     A: Fn(Request<Inbound>) -> F,
     F: Future<Output = Response<Outgoing>>,
 {
-    let mut connection = builder(limits).handshake(stream).await?;
+    let stream = Gathering::new(stream);
+    let mut connection = builder(limits).handshake(stream.clone()).await?;
     let mut lost = pin!(Seldom::new(keepalive::lost(connection.ping_pong(), limits.keepalive.0)));
     let (bell, date) = (Bell::new(), Date::default());
     let mut calls = FuturesUnordered::new();
@@ -82,6 +84,7 @@ where
                 break ended;
             }
         };
+        stream.end_turn(cx);
         bell.end();
         ended
     })

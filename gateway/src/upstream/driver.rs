@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::dial::Stream;
-use crate::keepalive;
+use crate::{gather::Gathering, keepalive};
 
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
@@ -35,6 +35,7 @@ const FIRST_CALLS: usize = 0;
 /// Begins to speak HTTP/2, and waits for what the upstream has to say of itself. The connection ends with its last
 /// sender, when the upstream closes it, and when no sign of life comes in `limits.keepalive`.
 pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
+    let stream = Gathering::new(stream);
     let handshake = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.streams_per_connection))
@@ -43,11 +44,11 @@ pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRe
         .max_frame_size(FRAME_BYTES)
         .max_header_list_size(limits.header_bytes)
         .enable_push(false)
-        .handshake(stream);
+        .handshake(stream.clone());
     let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
     let pings = connection.ping_pong();
     let (greeted, greeting) = oneshot::channel();
-    let driving = tokio::spawn(Driver { connection, greeted: Some(greeted), has_yielded: false });
+    let driving = tokio::spawn(Driver { connection, stream, greeted: Some(greeted), has_yielded: false });
     let driver = driving.abort_handle();
     tokio::spawn(watch(driving, pings, limits.keepalive.0));
     greeting.await.map_err(|_| io::Error::other("closed before the upstream said anything"))?;
@@ -57,7 +58,8 @@ pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRe
 /// Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write with what woke it,
 /// and a write costs more than all else.
 struct Driver {
-    connection: client::Connection<Stream, Bytes>,
+    connection: client::Connection<Gathering<Stream>, Bytes>,
+    stream: Gathering<Stream>,
     /// Told once the upstream has said how many calls it takes.
     greeted: Option<oneshot::Sender<()>>,
     has_yielded: bool,
@@ -80,6 +82,7 @@ impl Future for Driver {
             // Whoever connected may have given up.
             greeted.send(()).ok();
         }
+        self.stream.end_turn(cx);
         polled
     }
 }

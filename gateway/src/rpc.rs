@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
 use kit::{
@@ -169,7 +169,7 @@ impl Visit<'_> {
             }
             Target::Foreign { cluster, tokens } => {
                 headers::hide_identity(request.headers_mut());
-                headers::tell_client(request.headers_mut(), header(&self.client.to_string()));
+                headers::tell_client(request.headers_mut(), client::fleeting(self.client.to_string()));
                 if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
                     request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
                 }
@@ -201,7 +201,7 @@ impl Visit<'_> {
     /// Tells a service of the mesh who we are and where the caller sits.
     fn introduce(&self, callee: &str, headers: &mut HeaderMap) {
         headers.insert(SERVICE_TOKEN, self.gateway.surroundings.identity.token_for(callee));
-        headers.insert(CLIENT_ADDRESS, header(&self.client.to_string()));
+        headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.to_string()));
     }
 
     /// The upstream's answer in the caller's protocol.
@@ -302,11 +302,6 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
 fn deadline(method: &Method, request: &Request<Inbound>) -> Option<Instant> {
     let asked = request.headers().get(client::TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()));
     [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
-}
-
-/// Texts of ours: tokens, numbers, addresses.
-fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {

@@ -10,6 +10,7 @@ mod files;
 mod identities;
 mod keys;
 mod listeners;
+mod memory;
 mod part;
 mod policy;
 mod process;
@@ -26,12 +27,8 @@ use part::Part;
 use reload::Source;
 use stores::Stores;
 
-/// What passes through the gateway is allocated on one thread and freed on another: glibc's allocator keeps many times
-/// of that in its arenas, and grows slower with it (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    memory::prefer_small_pages();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -40,6 +40,9 @@ Commands:
         --write puts the numbers into docs/performance.md.
   bench limiter [--write] [--seconds N] [--rounds N]
         What decisions of the limiter cost, on a private Redis; two minutes. --write: into docs/rate-limiting.md.
+  bench overload [--write]
+        What is left of a service's work when up to five times too much is asked of it, with shedding and without;
+        two minutes. --write: into docs/resilience.md.
   help  This text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.

@@ -202,5 +202,17 @@ impl Service<Request<Body>> for Peer {
 /// What is left until `deadline`, in gRPC's notation.
 pub fn timeout(deadline: Instant) -> HeaderValue {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
-    HeaderValue::try_from(format!("{left}m")).unwrap_or(HeaderValue::from_static("0m"))
+    fleeting(format!("{left}m"))
+}
+
+/// A header's value of ours that is another with nearly every call. HPACK's table is not to remember it: it would push
+/// out what comes with every call, and cost a place each time. That can be said of a value only as if it were a secret
+/// (RFC 7541, section 6.2.3).
+///
+/// # Panics
+/// When `text` has what no header may have.
+pub fn fleeting(text: String) -> HeaderValue {
+    let mut value = HeaderValue::try_from(text).expect("ours are visible ASCII");
+    value.set_sensitive(true);
+    value
 }

@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use crate::client;
+
 /// The header that carries the context.
 pub const HEADER: &str = "traceparent";
 
@@ -114,7 +116,7 @@ impl TraceContext {
 
     /// As it travels.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::try_from(self.to_string()).expect("hexadecimal digits fit into a header")
+        client::fleeting(self.to_string())
     }
 
     /// The trace, for log lines.

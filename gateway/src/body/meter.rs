@@ -28,25 +28,39 @@ impl Meter {
     /// Takes note of the next piece.
     pub(crate) fn pass(&mut self, mut piece: &[u8]) -> Result<(), TooLarge> {
         loop {
-            let of_message = self.left.min(piece.len());
-            self.left -= of_message;
-            piece = &piece[of_message..];
-            if piece.is_empty() {
+            if self.left >= piece.len() {
+                self.left -= piece.len();
                 return Ok(());
             }
-            let of_head = (HEAD - self.seen).min(piece.len());
-            self.head[self.seen..self.seen + of_head].copy_from_slice(&piece[..of_head]);
-            self.seen += of_head;
-            piece = &piece[of_head..];
-            if self.seen == HEAD {
-                let [_, length @ ..] = self.head;
-                self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                self.seen = 0;
-                if self.left > self.limit {
-                    return Err(TooLarge);
+            piece = &piece[self.left..];
+            self.left = 0;
+            // Nearly all heads come whole, and a piece may hold hundreds of small messages.
+            let head = match piece.split_first_chunk() {
+                Some((head, rest)) if self.seen == 0 => {
+                    piece = rest;
+                    *head
                 }
-            }
+                _ => match self.gather_head(&mut piece) {
+                    Some(head) => head,
+                    None => return Ok(()),
+                },
+            };
+            self.begin(head)?;
         }
+    }
+
+    /// The head that was cut somewhere, once it is whole.
+    fn gather_head(&mut self, piece: &mut &[u8]) -> Option<[u8; HEAD]> {
+        let (of_head, rest) = piece.split_at((HEAD - self.seen).min(piece.len()));
+        self.head[self.seen..self.seen + of_head.len()].copy_from_slice(of_head);
+        self.seen = (self.seen + of_head.len()) % HEAD;
+        *piece = rest;
+        (self.seen == 0).then_some(self.head)
+    }
+
+    fn begin(&mut self, [_, length @ ..]: [u8; HEAD]) -> Result<(), TooLarge> {
+        self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if self.left > self.limit { Err(TooLarge) } else { Ok(()) }
     }
 
     /// Whether the last message is whole: only here may a success end.

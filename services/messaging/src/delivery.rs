@@ -4,6 +4,9 @@
 //! How: the stream registers its mailbox first, then reads what was missed, then follows. The bus tells the
 //! hub that a conversation has moved; the hub marks the mailboxes; each stream reads its entries from the
 //! store past the position it has sent. A signal that is lost, doubled or late changes only the time.
+//!
+//! Streams wait better than calls: they use half of the store's connections at most, so that a thousand of them that
+//! come from another replica at one moment do not keep a message from being sent.
 
 mod subscription;
 
@@ -22,7 +25,7 @@ use kit::{
     shutdown::{Shutdown, Stay},
 };
 use tokio::{
-    sync::{Notify, futures::Notified},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified},
     time::sleep,
 };
 use tonic::{Code, Status};
@@ -31,7 +34,7 @@ use uuid::Uuid;
 pub(crate) use subscription::Subscription;
 
 use crate::{
-    Config,
+    Messaging,
     domain::{Conversation, ConversationId, UserId},
 };
 
@@ -52,6 +55,8 @@ pub(crate) struct Hub {
     keys: Arc<KeySet>,
     streams_per_session: usize,
     streams_per_user: usize,
+    /// Who of the streams may ask the store now.
+    turns: Arc<Semaphore>,
     /// Ends all streams, one after another.
     shutdown: Shutdown,
     registry: Mutex<Registry>,
@@ -110,12 +115,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     /// Starts listening to the bus, for as long as there may be streams.
-    pub(crate) fn start(config: &Config, bus: Arc<dyn Bus>, keys: Arc<KeySet>, shutdown: Shutdown) -> Arc<Self> {
+    pub(crate) fn start(service: &Messaging, keys: Arc<KeySet>, shutdown: Shutdown) -> Arc<Self> {
+        let at_once = service.store.readers().div_euclid(2).max(1);
         let hub = Arc::new(Self {
-            bus,
+            bus: Arc::clone(&service.bus),
             keys,
-            streams_per_session: config.streams_per_session,
-            streams_per_user: config.streams_per_user,
+            streams_per_session: service.config.streams_per_session,
+            streams_per_user: service.config.streams_per_user,
+            turns: Arc::new(Semaphore::new(at_once as usize)),
             shutdown,
             registry: Mutex::default(),
             freed: Notify::new(),
@@ -297,6 +304,11 @@ impl Mailbox {
     /// Ends when it is.
     pub(crate) async fn revoked(&self) {
         self.hub.keys.revoked(self.slot.session).await;
+    }
+
+    /// Waits until this stream may ask the store; streams come in the order in which they asked.
+    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.hub.turns).acquire_owned().await.expect("it is never closed")
     }
 
     /// Says when the stream is to end because the process stops.

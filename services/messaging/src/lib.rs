@@ -61,7 +61,7 @@ impl Messaging {
     ) -> io::Result<()> {
         let most = surroundings.limits.message_bytes;
         let keys = Arc::clone(&surroundings.keys);
-        let hub = Hub::start(&self.config, Arc::clone(&self.bus), keys, shutdown.clone());
+        let hub = Hub::start(&self, keys, shutdown.clone());
         let api = MessagingServiceServer::new(api::Api::new(self, hub, most))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);

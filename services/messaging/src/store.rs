@@ -18,6 +18,9 @@ pub trait MessagingStore: Members + Messages {
     /// Which history this store tells.
     fn epoch(&self) -> Epoch;
 
+    /// How many questions it answers at once; more wait for one another.
+    fn readers(&self) -> u32;
+
     /// The conversation that `creator` opened by the request `request_id`, whatever it asked for.
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error>;
 

@@ -116,6 +116,7 @@ impl Subscription {
     async fn advance(&mut self) -> Result<(), Status> {
         let mail = self.mailbox.take();
         if mail.everything {
+            let _turn = self.mailbox.turn().await;
             self.look_at_everything().await?;
         }
         for id in mail.conversations {
@@ -123,12 +124,15 @@ impl Subscription {
         }
         self.reads.extend(mail.reads);
         if !self.unannounced.is_empty() {
+            let _turn = self.mailbox.turn().await;
             self.announce().await
         } else if let Some(id) = self.dirty.pop_front() {
             self.queued.remove(&id);
+            let _turn = self.mailbox.turn().await;
             self.read(id).await
         } else if let Some(id) = self.reads.iter().next().copied() {
             self.reads.remove(&id);
+            let _turn = self.mailbox.turn().await;
             self.tell_reads(id).await
         } else if !self.outgoing.is_empty() {
             Ok(())

@@ -87,6 +87,10 @@ impl MessagingStore for Sql {
         self.epoch
     }
 
+    fn readers(&self) -> u32 {
+        self.read.options().get_max_connections()
+    }
+
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
         let row = sqlx::query("SELECT conversation_id FROM conversations WHERE creator_id = $1 AND request_id = $2")
             .bind(creator.0)

@@ -62,8 +62,13 @@ pub(crate) struct Person {
 
 impl Bench {
     pub(crate) async fn new(change: impl FnOnce(&mut messaging::Config)) -> Self {
+        Self::on(Database::sqlite(), change).await
+    }
+
+    /// With messaging's store on this database, which may ask four questions at once.
+    pub(crate) async fn on(database: Database, change: impl FnOnce(&mut messaging::Config)) -> Self {
         let mesh = Mesh::new();
-        let databases = [Database::sqlite(), Database::sqlite()];
+        let databases = [Database::sqlite(), database];
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
         let mut config = messaging::Config::default();
@@ -149,6 +154,10 @@ struct Counting {
 impl MessagingStore for Counting {
     fn epoch(&self) -> Epoch {
         self.store.epoch()
+    }
+
+    fn readers(&self) -> u32 {
+        self.store.readers()
     }
 
     async fn find_by_request(&self, creator: Id, request_id: Uuid) -> Result<Option<ConversationId>, Error> {

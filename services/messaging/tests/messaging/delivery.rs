@@ -2,11 +2,15 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use kit::config::Span;
-use proto::messaging::v1::{NewEntry, Position, SubscribeRequest, entry::Body, subscribe_response::Event};
+use kit::{config::Span, store::Location};
+use proto::messaging::v1::{
+    MarkReadRequest, NewEntry, Position, SubscribeRequest, entry::Body, subscribe_response::Event,
+};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     bench::{Bench, MOMENT, catch_up, next},
+    databases::Database,
     mesh::refusal,
 };
 
@@ -155,4 +159,34 @@ async fn a_stream_ends_when_its_caller_said() {
     catch_up(&mut stream).await;
     let end = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("ten times the deadline");
     assert_eq!(refusal(end), "DeadlineExceeded DEADLINE_EXCEEDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_leave_calls_a_way_to_the_store() {
+    let database = Database::postgres().await;
+    let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
+    let bench = Bench::on(database, |config| config.streams_per_session = 100).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let room = opened.conversation_id;
+    ada.say(&bench.mesh.ambient, &room, "missed").await;
+    // As if the database were busy: whoever reads entries waits, and has a connection for as long.
+    let mut busy = PgConnection::connect(url.expose()).await.unwrap();
+    let mut lock = busy.begin().await.unwrap();
+    sqlx::query("LOCK TABLE messaging.entries").execute(&mut *lock).await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let positions = vec![Position { conversation_id: room.clone(), cursor: opened.cursor.clone() }];
+        streams.push(bob.subscribe(SubscribeRequest { positions }).await.unwrap());
+    }
+    for _ in 0..20 {
+        let mark = MarkReadRequest { conversation_id: room.clone(), message_no: 1 };
+        let mut client = bob.client.clone();
+        let marking = client.mark_read(bob.request(mark));
+        tokio::time::timeout(Duration::from_secs(4), marking).await.expect("it need not wait").unwrap();
+    }
+    lock.rollback().await.unwrap();
+    for stream in &mut streams {
+        assert_eq!(text(next(stream).await), "missed");
+    }
 }

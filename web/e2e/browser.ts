@@ -10,8 +10,10 @@ import { required } from "./environment.js";
 const PATIENCE_MS = 20_000;
 
 export function launch(): Promise<Browser> {
+  // By itself Chromium loads a page again that it could not load, a second later: a test's own reload would be aborted.
+  const args = ["--disable-auto-reload"];
   // Chromium's sandbox does not start as root.
-  const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
+  if (process.getuid?.() === 0) args.push("--no-sandbox");
   return chromium.launch({ executablePath: required("TRELLIS_TEST_CHROMIUM"), args });
 }
 

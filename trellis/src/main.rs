@@ -15,6 +15,7 @@ mod part;
 mod policy;
 mod process;
 mod reload;
+mod runtime;
 mod signals;
 mod stores;
 
@@ -65,20 +66,19 @@ fn run(cli: Cli) -> Result<(), String> {
 fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
     let config = source.load()?;
     let service = if let [part] = parts { part.name() } else { "mesh" };
-    let runtime = runtime()?;
-    let ended = runtime.block_on(async {
+    runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
         files::raise(config.limits.connections);
-        process::run(&config, source, parts).await
-    });
-    // While the runtime lives: the exporter needs it.
-    kit::trace::flush();
-    ended
+        let ended = process::run(&config, source, parts).await;
+        // It waits for the exporter, which works on this runtime.
+        tokio::task::spawn_blocking(kit::trace::flush).await.ok();
+        ended
+    })
 }
 
 fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
     let wanted = |service| services.is_empty() || services.contains(&service);
-    runtime()?.block_on(async {
+    runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, "trellis-migrate")?;
         let mut stores = Stores::new(config);
         if wanted(Service::Users) {
@@ -92,10 +92,6 @@ fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
         }
         say("the databases are up to date")
     })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Runtime::new().map_err(|e| format!("no threads can be started: {e}"))
 }
 
 fn new_identity(name: &str, out: &Path) -> Result<(), String> {

@@ -49,6 +49,8 @@ pub(crate) struct Mesh {
     folder: TempDir,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// It may use one core only.
+    on_one_core: bool,
     pub(crate) ports: Ports,
     child: Option<Child>,
 }
@@ -85,6 +87,22 @@ impl Ports {
 impl Mesh {
     /// A mesh in one process, started and ready.
     pub(crate) async fn start(store: Store, settings: &[(&str, &str)]) -> Self {
+        let mut mesh = Self::prepared(store, settings).await;
+        mesh.launch();
+        mesh.ready(mesh.ports.gateway).await;
+        mesh
+    }
+
+    /// The same, in a process that may use one core only.
+    pub(crate) async fn start_on_one_core(store: Store, settings: &[(&str, &str)]) -> Self {
+        let mut mesh = Self::prepared(store, settings).await;
+        mesh.on_one_core = true;
+        mesh.launch();
+        mesh.ready(mesh.ports.gateway).await;
+        mesh
+    }
+
+    async fn prepared(store: Store, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Self::new(&[], Ports::free());
         if store == Store::Postgres {
             mesh.use_postgres().await;
@@ -92,15 +110,14 @@ impl Mesh {
         for (name, value) in settings {
             mesh.set(name, value);
         }
-        mesh.launch();
-        mesh.ready(mesh.ports.gateway).await;
         mesh
     }
 
     /// A process that is not started yet.
     pub(crate) fn new(arguments: &[&str], ports: Ports) -> Self {
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Self { folder: TempDir::new().unwrap(), variables: ports.variables(), arguments, ports, child: None }
+        let folder = TempDir::new().unwrap();
+        Self { folder, variables: ports.variables(), arguments, on_one_core: false, ports, child: None }
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
@@ -134,7 +151,12 @@ impl Mesh {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+        let program = env!("CARGO_BIN_EXE_trellis");
+        let mut command = Command::new(if self.on_one_core { "taskset" } else { program });
+        if self.on_one_core {
+            // It becomes the program that it is given.
+            command.args(["--cpu-list", "0", program]);
+        }
         command
             .env_clear()
             .env("XDG_DATA_HOME", self.folder.path())
@@ -163,10 +185,15 @@ impl Mesh {
 
     /// What the process holds in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    /// What the kernel says of the process: a row of proc_pid_status(5) that begins with a number.
+    pub(crate) fn status(&self, row: &str) -> u64 {
         let pid = self.child.as_ref().expect("the process runs").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let row = status.lines().find_map(|row| row.strip_prefix("VmRSS:")).unwrap();
-        row.split_whitespace().next().unwrap().parse().unwrap()
+        let found = status.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| *name == row);
+        found.and_then(|(_, said)| said.split_whitespace().next()).unwrap().parse().unwrap()
     }
 
     /// kill -9.

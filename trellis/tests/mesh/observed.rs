@@ -18,9 +18,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn traced_from_browser_to_statement(store: Store) {
+async fn traced_from_browser_to_statement(start: impl AsyncFn(&[(&str, &str)]) -> Mesh) {
     let collector = Collector::start().await;
-    let mut mesh = Mesh::start(store, &[("TRACE__ENDPOINT", &collector.address)]).await;
+    let mut mesh = start(&[("TRACE__ENDPOINT", &collector.address)]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let port = mesh.ports.gateway;
     let bearer = format!("Bearer {}", ada.tokens.access_token);
@@ -58,12 +58,18 @@ async fn traced_from_browser_to_statement(store: Store) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_traced_from_browser_to_statement_on_sqlite() {
-    traced_from_browser_to_statement(Store::Sqlite).await;
+    traced_from_browser_to_statement(async |settings| Mesh::start(Store::Sqlite, settings).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_traced_from_browser_to_statement_on_postgres() {
-    traced_from_browser_to_statement(Store::Postgres).await;
+    traced_from_browser_to_statement(async |settings| Mesh::start(Store::Postgres, settings).await).await;
+}
+
+/// There the process has one thread for all of it (`trellis/src/runtime.rs`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_traced_from_browser_to_statement_on_one_core() {
+    traced_from_browser_to_statement(async |settings| Mesh::start_on_one_core(Store::Sqlite, settings).await).await;
 }
 
 /// How many spans are exported of a call that a stranger calls sampled.

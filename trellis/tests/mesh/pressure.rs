@@ -21,7 +21,7 @@ use proto::auth::v1::GetJwksRequest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
-    harness::{Mesh, Ports},
+    harness::{Mesh, Ports, Store},
     web::{self, BINARY, Http},
 };
 
@@ -107,6 +107,13 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
             paused / 1024 / CLIENTS as u64
         );
     }
+}
+
+/// They would double what a gateway holds (docs/performance.md).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_declines_huge_pages() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    assert_eq!(mesh.status("THP_enabled"), 0);
 }
 
 /// A connection whose reader's own kernel takes little.

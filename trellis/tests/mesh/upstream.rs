@@ -21,7 +21,7 @@ use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Barrier,
+    sync::{Barrier, mpsc},
 };
 
 use super::{
@@ -35,6 +35,8 @@ const HEADERS: u8 = 1;
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// REFUSED_STREAM for stream 1.
 const REFUSAL: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+/// Ends stream 1, over HTTP and over gRPC: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
+const FINE: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
 /// GOAWAY without an error; stream 1 is the last that was looked at.
 const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
@@ -69,18 +71,35 @@ async fn say(port: u16, method: &str, words: &str) -> Answer {
     web::send(port, Http::One, call).await.unwrap()
 }
 
-/// Refuses the first call, and goes away without having looked at the second.
-async fn turn_away(mut stream: TcpStream) {
+/// A frame of HTTP/2.
+struct Said {
+    kind: u8,
+    stream: [u8; 4],
+    payload: Vec<u8>,
+}
+
+/// Begins to serve; what comes then is frames.
+async fn greet(stream: &mut TcpStream) {
     stream.write_all(SETTINGS).await.unwrap();
     stream.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
-    let mut answers = [REFUSAL, GOAWAY].into_iter();
+}
+
+/// The next frame, until the gateway closes the connection.
+async fn next(from: &mut TcpStream) -> Option<Said> {
     let mut header = [0; 9];
-    // Until the gateway closes the connection.
-    while stream.read_exact(&mut header).await.is_ok() {
-        let [a, b, c, kind, ..] = header;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        if kind == HEADERS {
+    from.read_exact(&mut header).await.ok()?;
+    let [a, b, c, kind, _, stream @ ..] = header;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    from.read_exact(&mut payload).await.unwrap();
+    Some(Said { kind, stream, payload })
+}
+
+/// Refuses the first call, and goes away without having looked at the second.
+async fn turn_away(mut stream: TcpStream) {
+    greet(&mut stream).await;
+    let mut answers = [REFUSAL, GOAWAY].into_iter();
+    while let Some(said) = next(&mut stream).await {
+        if said.kind == HEADERS {
             stream.write_all(answers.next().expect("at most two calls come here")).await.unwrap();
         }
     }
@@ -125,4 +144,91 @@ async fn an_upstream_says_how_many_calls_a_connection_takes() {
     let answers = join_all((0..CALLS).map(|_| say(mesh.ports.gateway, "Together", "hello"))).await;
     assert!(answers.iter().all(|answer| answer.frames().0.len() == 1), "{answers:?}");
     assert_eq!(connections.load(Ordering::Relaxed), CALLS);
+}
+
+/// Answers every call, and passes on what its HEADERS said.
+async fn overhear(mut stream: TcpStream, heads: mpsc::Sender<Vec<u8>>) {
+    greet(&mut stream).await;
+    while let Some(said) = next(&mut stream).await {
+        if said.kind == HEADERS {
+            heads.send(said.payload).await.unwrap();
+            let mut answer = FINE.to_vec();
+            answer[5..9].copy_from_slice(&said.stream);
+            stream.write_all(&answer).await.unwrap();
+        }
+    }
+}
+
+/// How the fields of a header block are written (RFC 7541, section 6): how many are in the table, are put there, and
+/// are kept out of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Fields {
+    known: usize,
+    remembered: usize,
+    never_remembered: usize,
+    others: usize,
+}
+
+impl Fields {
+    fn of(mut block: &[u8]) -> Self {
+        let mut fields = Self::default();
+        while let Some(first) = block.first().copied() {
+            let (count, prefix, is_literal) = match first {
+                0x80.. => (&mut fields.known, 7, false),
+                0x40.. => (&mut fields.remembered, 6, true),
+                0x20.. => (&mut fields.others, 5, false),
+                0x10.. => (&mut fields.never_remembered, 4, true),
+                _ => (&mut fields.others, 4, true),
+            };
+            *count += 1;
+            let name = integer(&mut block, prefix);
+            if is_literal {
+                for _ in 0..if name == 0 { 2 } else { 1 } {
+                    let length = integer(&mut block, 7);
+                    block = &block[length..];
+                }
+            }
+        }
+        fields
+    }
+}
+
+/// RFC 7541, section 5.1.
+fn integer(block: &mut &[u8], prefix: u32) -> usize {
+    let mut next = || block.split_off_first().copied().map(usize::from).expect("the block is whole");
+    let most = (1 << prefix) - 1;
+    let mut value = next() & most;
+    if value == most {
+        for shift in (0..).step_by(7) {
+            let byte = next();
+            value += (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+    }
+    value
+}
+
+/// A table that changes with each call costs more than it saves, and forgets what comes with every call.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_with_each_call_stays_out_of_the_table_of_headers() {
+    let (listener, address) = listen().await;
+    let mesh = mesh_with(&address).await;
+    let (heads, mut heard) = mpsc::channel(10);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(overhear(stream, heads.clone()));
+        }
+    });
+    let mut fields = Vec::new();
+    for _ in 0..3 {
+        let answer = say(mesh.ports.gateway, "Same", "hello").await;
+        assert_eq!(answer.grpc_status(), "0");
+        fields.push(Fields::of(&heard.recv().await.unwrap()));
+    }
+    assert!(fields[0].remembered > 0, "{fields:?}");
+    assert_eq!((fields[1].remembered, fields[2].remembered), (0, 0), "{fields:?}");
+    // Trace context and deadline.
+    assert!(fields.iter().all(|fields| fields.never_remembered == 2), "{fields:?}");
 }

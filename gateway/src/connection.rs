@@ -6,10 +6,13 @@ mod http2;
 
 use std::{
     convert::Infallible,
+    error::Error,
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -44,6 +47,7 @@ use crate::{
 /// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
 /// head may hold is looked at afterwards.
 const BUFFER_BYTES: usize = 64 * 1024;
+
 /// A bound socket, and whether callers speak TLS on it.
 pub struct Listener {
     /// The socket.
@@ -168,16 +172,29 @@ where
             let stream = Overheard::new(stream, true, &talk.vigil);
             let answer = |request| talk.answer(request);
             let limits = &house.gateway.surroundings.limits;
-            let served = http2::serve(stream, limits, answer, talk.drain());
-            talk.watch(served.map(|ended| ended.map_err(|error| chain(&error)))).await;
+            note(http2::serve(stream, limits, answer, talk.words()).await);
         })
     } else {
         Box::pin(async move {
             let talk = Talk::new(&house, peer, heard.secure);
             let stream = Overheard::new(stream, false, &talk.vigil);
-            talk.watch(serve_http1(&talk, stream)).await;
+            note(serve_http1(&talk, stream).await);
         })
     }
+}
+
+fn note(ended: Result<(), impl Error + 'static>) {
+    if let Err(error) = ended {
+        tracing::debug!(error = chain(&error), "a caller's connection ended");
+    }
+}
+
+/// What a connection is told.
+enum Word {
+    /// No more calls: the caller is to go when those under way have ended.
+    Leave,
+    /// At once.
+    Close,
 }
 
 /// What a connection's calls have in common.
@@ -198,33 +215,26 @@ impl<'a> Talk<'a> {
         Box::pin(self.house.gateway.answer(self.peer, self.secure, self.vigil.begin(), request))
     }
 
-    /// Ends when the caller is to go.
-    fn drain(&self) -> Seldom<impl Future<Output = ()> + use<'a>> {
+    /// What the connection is told by the shutdown, for its age, and for what it has deserved.
+    fn words(&self) -> Seldom<'_, Word> {
         let (limits, shutdown) = (&self.house.gateway.surroundings.limits, &self.house.shutdown);
-        Seldom::new(leave(shutdown, limits.age(self.house.chance.share())))
-    }
-
-    /// Until the conversation ends by itself, has deserved to be ended, or is cut.
-    async fn watch(&self, conversation: impl Future<Output = Result<(), String>>) {
         let current = self.house.gateway.current();
         let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
-        drop(current);
-        let patience = Patience { idle, stalled, head: self.house.gateway.surroundings.limits.request_head.0 };
-        tokio::select! {
-            biased;
-            ended = conversation => if let Err(error) = ended {
-                tracing::debug!(error, "a caller's connection ended");
-            },
-            end = Seldom::new(self.vigil.keep(patience)) => {
-                metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
-            }
-            () = Seldom::new(self.house.shutdown.cut()) => {}
-        }
+        let patience = Patience { idle, stalled, head: limits.request_head.0 };
+        let deserved = async move {
+            let end = self.vigil.keep(patience).await;
+            metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
+            Word::Close
+        };
+        Seldom::new()
+            .and(leave(shutdown, limits.age(self.house.chance.share())).map(|()| Word::Leave))
+            .and(shutdown.cut().map(|()| Word::Close))
+            .and(deserved)
     }
 }
 
 /// Serves the calls of a connection over HTTP/1.1, on hyper.
-async fn serve_http1<S>(talk: &Talk<'_>, stream: S) -> Result<(), String>
+async fn serve_http1<S>(talk: &Talk<'_>, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -240,16 +250,18 @@ where
         }
     });
     let builder = http1(&talk.house.gateway.surroundings.limits, talk.house.gateway.current().config.header_count);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = talk.drain() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut words = talk.words();
+    poll_fn(|cx| {
+        while let Poll::Ready(word) = words.poll(cx) {
+            match word {
+                Word::Leave => connection.as_mut().graceful_shutdown(),
+                Word::Close => return Poll::Ready(Ok(())),
+            }
         }
-    };
-    ended.map_err(|error| chain(&error))
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Ends when callers are to go: with the shutdown, or because their connection is old.

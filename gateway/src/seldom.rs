@@ -2,29 +2,33 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use futures_util::{Stream as _, stream::FuturesUnordered};
+use futures_util::{Stream as _, future::BoxFuture, stream::FuturesUnordered};
 
-/// A future with a waker of its own: until that is used, polling costs a look at a flag. A shutdown that everybody
-/// waits for would cost a lock that everybody shares, at every frame of every connection.
-pub(crate) struct Seldom<F>(FuturesUnordered<F>);
+/// Futures with wakers of their own: until one of those is used, polling them all costs one look at a queue. A shutdown
+/// that everybody waits for would cost a lock that everybody shares, at every frame of every connection.
+pub(crate) struct Seldom<'a, T>(FuturesUnordered<BoxFuture<'a, T>>);
 
-impl<F: Future> Seldom<F> {
-    pub(crate) fn new(future: F) -> Self {
-        Self(FuturesUnordered::from_iter([future]))
+impl<'a, T> Seldom<'a, T> {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self(FuturesUnordered::new())
     }
-}
 
-impl<F: Future> Future for Seldom<F> {
-    type Output = F::Output;
+    /// This one too.
+    pub(crate) fn and(self, future: impl Future<Output = T> + Send + 'a) -> Self {
+        self.0.push(Box::pin(future));
+        self
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match ready!(Pin::new(&mut self.0).poll_next(cx)) {
-            Some(output) => Poll::Ready(output),
-            // It has ended before.
-            None => Poll::Pending,
+    /// What one of them came to, each once.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        match Pin::new(&mut self.0).poll_next(cx) {
+            Poll::Ready(Some(output)) => Poll::Ready(output),
+            // With none left there is nothing to wait for.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -16,7 +16,7 @@ use http_body::Body as _;
 use kit::limits::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{bell::Bell, date::Date};
+use super::{Word, bell::Bell, date::Date};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
     gather::Gathering,
@@ -35,13 +35,12 @@ const CONNECTION_BYTES: u32 = 1024 * 1024;
 const PENDING_RESETS: usize = 20;
 const ERROR_RESETS: usize = 1_024;
 
-/// Serves the calls of a connection until its caller closes it, or, from the time that `drain` ends, until the calls
-/// under way have ended.
+/// Serves the calls of a connection until its caller closes it, does not answer a PING, or one of `words` ends it.
 pub(super) async fn serve<S, A, F>(
     stream: S,
     limits: &Limits,
     answer: A,
-    drain: impl Future<Output = ()>,
+    words: Seldom<'_, Word>,
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -50,18 +49,15 @@ where
 {
     let stream = Gathering::new(stream);
     let mut connection = builder(limits).handshake(stream.clone()).await?;
-    let mut lost = pin!(Seldom::new(keepalive::lost(connection.ping_pong(), limits.keepalive.0)));
+    let mut words = words.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Word::Close));
     let (bell, date) = (Bell::new(), Date::default());
     let mut calls = FuturesUnordered::new();
-    let mut drain = pin!(drain);
-    let mut is_draining = false;
     poll_fn(|cx| {
-        if !is_draining && drain.as_mut().poll(cx).is_ready() {
-            is_draining = true;
-            connection.graceful_shutdown();
-        }
-        if lost.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
+        while let Poll::Ready(word) = words.poll(cx) {
+            match word {
+                Word::Leave => connection.graceful_shutdown(),
+                Word::Close => return Poll::Ready(Ok(())),
+            }
         }
         bell.begin(cx);
         let ended = loop {
@@ -162,7 +158,7 @@ mod tests {
             Response::new(Outgoing::full("fine"))
         };
         let limits = Limits::default();
-        let served = serve(stream, &limits, answer, std::future::pending());
+        let served = serve(stream, &limits, answer, Seldom::new());
         let (called, _) = tokio::join!(calling, served);
         called.unwrap();
     }

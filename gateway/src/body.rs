@@ -21,13 +21,12 @@ use http_body_util::Full;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use answer::trailer_frame;
-pub(crate) use answer::{Answer, Source, Terms};
+pub(crate) use answer::{Answer, Source, Terms, Torn};
 pub(crate) use inbound::{Inbound, Lost};
 use meter::{Meter, TooLarge};
 pub(crate) use pipe::Pipe;
 
-/// What is sent to a caller. It has no errors: a failure in the middle becomes the caller's own kind of
-/// trailers.
+/// What is sent to a caller. A failure becomes the caller's own kind of trailers, where these can be said.
 #[expect(clippy::large_enum_variant, reason = "nearly all are answers, and a box would be an allocation for each")]
 pub(crate) enum Outgoing {
     /// Known as a whole.
@@ -48,12 +47,12 @@ impl Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Torn;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         match self.get_mut() {
-            Self::Full(full) => Pin::new(full).poll_frame(cx),
-            Self::Answer(answer) => answer.poll(cx).map(|frame| frame.map(Ok)),
+            Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Answer(answer) => answer.poll(cx),
         }
     }
 
@@ -196,7 +195,7 @@ impl Request {
             Some(decoder) => decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(Wrong::Text))?,
             None => piece,
         };
-        self.meter.pass(&piece).map_err(|TooLarge| self.fault.set(Wrong::TooLarge))?;
+        self.meter.pass(&piece).map_err(|TooLarge { .. }| self.fault.set(Wrong::TooLarge))?;
         Ok(piece)
     }
 

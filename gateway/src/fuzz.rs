@@ -9,7 +9,10 @@ use http::{
 };
 
 use crate::{
-    body::{meter::Meter, text, trailer_frame},
+    body::{
+        meter::{Meter, TooLarge},
+        text, trailer_frame,
+    },
     client::Proxies,
     config::Config,
     headers,
@@ -51,8 +54,14 @@ fn framing(data: &[u8]) {
     let mut at_once = Meter::new(LIMIT);
     let verdict = at_once.pass(whole);
     let mut by_pieces = Meter::new(LIMIT);
-    let cut = pieces.iter().try_for_each(|piece| by_pieces.pass(piece));
-    assert_eq!(cut, verdict);
+    let mut passed = 0;
+    let cut = pieces.iter().try_for_each(|piece| {
+        by_pieces.pass(piece).map_err(|TooLarge { before }| passed + before)?;
+        passed += piece.len();
+        Ok(())
+    });
+    // What has passed cannot be taken back.
+    assert_eq!(cut, verdict.as_ref().map_err(|TooLarge { before }| passed.max(*before)).copied());
     if verdict.is_ok() {
         assert_eq!(by_pieces.is_whole(), at_once.is_whole());
     }

@@ -25,6 +25,8 @@ use super::{
 };
 use crate::{protocol::Protocol, upstream::Reply, vigil::Watched};
 
+/// The clock is looked at once in so many frames.
+const FRAMES_A_LOOK: u32 = 16;
 /// The flag of the frame that carries trailers in gRPC-Web.
 const TRAILERS_FLAG: u8 = 0x80;
 
@@ -57,6 +59,10 @@ pub(crate) struct Answer {
     terms: Terms,
     /// The status that came in the headers: the body may end without trailers.
     early: Option<Code>,
+    /// Why it ends after what was handed out last.
+    end_with: Option<Status>,
+    /// Frames that came, for a look at the clock now and then.
+    frames: u32,
     /// Made when the answer lets wait for the first time: most answers do not.
     timer: Option<Pin<Box<Sleep>>>,
     meter: Meter,
@@ -72,7 +78,9 @@ impl Answer {
     pub(crate) fn new(source: Source, early: Option<Code>, mut terms: Terms, call: Call, watched: Watched) -> Self {
         let meter = Meter::new(terms.limit);
         let leaving = terms.stay.take().map(Leaving::new);
-        let mut answer = Self { source, terms, early, timer: None, meter, leaving, ended: false, call, watched };
+        let timer = None;
+        let (end_with, frames, ended) = (None, 0, false);
+        let mut answer = Self { source, terms, early, end_with, frames, timer, meter, leaving, ended, call, watched };
         if let Some(code) = early
             && answer.is_end()
         {
@@ -86,24 +94,28 @@ impl Answer {
     pub(super) fn is_end(&self) -> bool {
         self.ended
             || self.early.is_some()
+                && self.meter.is_whole()
                 && match &self.source {
                     Source::Remote(reply) => reply.is_end_stream(),
                     Source::Here(body) => body.is_end_stream(),
                 }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         self.watched.asked();
         let polled = self.next(cx);
-        if matches!(polled, Poll::Ready(Some(_))) {
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
             self.watched.handed_out();
         }
         polled
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if let Some(status) = self.end_with.take() {
+            return Poll::Ready(Some(self.end(&status)));
         }
         // Between two messages: half of one is none.
         if self.meter.is_whole() && self.leaving.as_ref().is_some_and(|leaving| leaving.stay.is_over()) {
@@ -117,6 +129,7 @@ impl Answer {
             Poll::Pending if self.is_late(cx) => self.end(&crate::rpc::too_late()),
             Poll::Pending if self.is_leaving(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&crate::rpc::too_late()),
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error, "an answer was cut");
@@ -124,6 +137,8 @@ impl Answer {
                 self.end(&status)
             }
             Poll::Ready(None) => match self.early {
+                // Half a message is none, whatever was said of it before.
+                Some(_) if !self.meter.is_whole() => self.end(&cut()),
                 Some(code) => {
                     self.call.end(code);
                     return Poll::Ready(None);
@@ -139,16 +154,25 @@ impl Answer {
         self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
     }
 
+    /// A source that never lets wait is over its time too.
+    fn is_overdue(&mut self) -> bool {
+        self.frames = self.frames.wrapping_add(1);
+        self.frames.is_multiple_of(FRAMES_A_LOOK) && self.terms.deadline.is_some_and(|end| Instant::now() >= end)
+    }
+
     fn is_leaving(&mut self, cx: &mut Context<'_>) -> bool {
         self.leaving.as_mut().is_some_and(|leaving| leaving.is_over(cx)) && self.meter.is_whole()
     }
 
-    fn translate(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Torn> {
         match frame.into_data() {
             Ok(data) => match self.meter.pass(&data) {
-                Err(TooLarge) => self.end(&too_large()),
-                Ok(()) if self.terms.protocol == Protocol::WebText => Frame::data(text::encode(&data)),
-                Ok(()) => Frame::data(data),
+                Err(TooLarge { before: 0 }) => self.end(&too_large()),
+                Err(TooLarge { before }) => {
+                    self.end_with = Some(too_large());
+                    Ok(self.data(data.slice(..before)))
+                }
+                Ok(()) => Ok(self.data(data)),
             },
             Err(frame) => match frame.into_trailers() {
                 Ok(trailers) => match code_of(&trailers).or(self.early) {
@@ -162,23 +186,41 @@ impl Answer {
         }
     }
 
-    fn end(&mut self, status: &Status) -> Frame<Bytes> {
+    fn data(&self, data: Bytes) -> Frame<Bytes> {
+        Frame::data(if self.terms.protocol == Protocol::WebText { text::encode(&data) } else { data })
+    }
+
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Torn> {
         let mut trailers = HeaderMap::new();
         // An Err would say that the message does not fit into a header; ours do.
         status.add_header(&mut trailers).ok();
         self.trailers(trailers)
     }
 
-    fn trailers(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
+    fn trailers(&mut self, trailers: HeaderMap) -> Result<Frame<Bytes>, Torn> {
         self.ended = true;
         self.call.end(code_of(&trailers).or(self.early).unwrap_or(Code::Unknown));
         match self.terms.protocol {
-            Protocol::Grpc => Frame::trailers(trailers),
-            Protocol::Web => Frame::data(trailer_frame(&trailers)),
-            Protocol::WebText => Frame::data(text::encode(&trailer_frame(&trailers))),
+            Protocol::Grpc => Ok(Frame::trailers(trailers)),
+            Protocol::Web | Protocol::WebText if !self.meter.is_whole() => Err(Torn),
+            Protocol::Web => Ok(Frame::data(trailer_frame(&trailers))),
+            Protocol::WebText => Ok(Frame::data(text::encode(&trailer_frame(&trailers)))),
         }
     }
 }
+
+/// The answer ended within a message. gRPC-Web has its trailers where the rest of the message would be: a caller would
+/// take them for it, and perhaps the end for a good one. The connection has to say it: it is closed, or the stream reset.
+#[derive(Debug)]
+pub(crate) struct Torn;
+
+impl std::fmt::Display for Torn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the answer ended within a message")
+    }
+}
+
+impl std::error::Error for Torn {}
 
 /// How a stream without an end learns that the process stops.
 struct Leaving {

@@ -3,7 +3,10 @@
 
 /// A message that is larger than the limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) struct TooLarge {
+    /// Bytes of the piece that stand before it.
+    pub(crate) before: usize,
+}
 
 /// The state between two pieces.
 #[derive(Debug)]
@@ -25,27 +28,35 @@ impl Meter {
         Self { limit, head: [0; HEAD], seen: 0, left: 0 }
     }
 
-    /// Takes note of the next piece.
-    pub(crate) fn pass(&mut self, mut piece: &[u8]) -> Result<(), TooLarge> {
+    /// Takes note of the next piece. It counts as far as what is too large in it, which is the last that is asked.
+    pub(crate) fn pass(&mut self, piece: &[u8]) -> Result<(), TooLarge> {
+        let mut rest = piece;
         loop {
-            if self.left >= piece.len() {
-                self.left -= piece.len();
+            if self.left >= rest.len() {
+                self.left -= rest.len();
                 return Ok(());
             }
-            piece = &piece[self.left..];
+            rest = &rest[self.left..];
             self.left = 0;
+            let (before, began_before) = (piece.len() - rest.len(), self.seen > 0);
             // Nearly all heads come whole, and a piece may hold hundreds of small messages.
-            let head = match piece.split_first_chunk() {
-                Some((head, rest)) if self.seen == 0 => {
-                    piece = rest;
+            let head = match rest.split_first_chunk() {
+                Some((head, after)) if !began_before => {
+                    rest = after;
                     *head
                 }
-                _ => match self.gather_head(&mut piece) {
+                _ => match self.gather_head(&mut rest) {
                     Some(head) => head,
                     None => return Ok(()),
                 },
             };
-            self.begin(head)?;
+            let length = length(head);
+            if length > self.limit {
+                // Of a head that began in the piece before, some has passed already.
+                self.left = if began_before { length } else { 0 };
+                return Err(TooLarge { before });
+            }
+            self.left = length;
         }
     }
 
@@ -58,15 +69,14 @@ impl Meter {
         (self.seen == 0).then_some(self.head)
     }
 
-    fn begin(&mut self, [_, length @ ..]: [u8; HEAD]) -> Result<(), TooLarge> {
-        self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if self.left > self.limit { Err(TooLarge) } else { Ok(()) }
-    }
-
     /// Whether the last message is whole: only here may a success end.
     pub(crate) fn is_whole(&self) -> bool {
         self.seen == 0 && self.left == 0
     }
+}
+
+fn length([_, length @ ..]: [u8; HEAD]) -> usize {
+    usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -105,8 +115,19 @@ mod tests {
     #[test]
     fn a_message_may_be_as_large_as_the_limit() {
         assert_eq!(Meter::new(300).pass(&frames(&[300])), Ok(()));
-        assert_eq!(Meter::new(300).pass(&frames(&[10, 301])), Err(TooLarge));
         // A length that lies is refused before a byte of it came.
-        assert_eq!(Meter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]), Err(TooLarge));
+        assert_eq!(Meter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]), Err(TooLarge { before: 0 }));
+    }
+
+    #[test]
+    fn what_stands_before_a_message_that_is_too_large_counts() {
+        let bytes = frames(&[10, 301]);
+        for cut in 0..19 {
+            let mut meter = Meter::new(300);
+            meter.pass(&bytes[..cut]).unwrap();
+            assert_eq!(meter.pass(&bytes[cut..]), Err(TooLarge { before: 15_usize.saturating_sub(cut) }), "{cut}");
+            // Up to there; or with some bytes of its head, which cannot be taken back.
+            assert_eq!(meter.is_whole(), cut <= 15, "{cut}");
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Pipe<B> {
     waiting: Option<Bytes>,
     /// The next piece needs no room: see [`Pipe::with_head`].
     ahead: bool,
+    /// What the other side hears when the body is cut.
+    cut: Reason,
     ended: bool,
 }
 
@@ -26,16 +28,16 @@ impl<B> Pipe<B>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin,
 {
-    /// For a stream that is open.
+    /// For a stream that is open: an answer's.
     pub(crate) fn new(body: B, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
-        Self { body, stream, waiting: None, ahead: false, ended }
+        Self { body, stream, waiting: None, ahead: false, cut: Reason::INTERNAL_ERROR, ended }
     }
 
-    /// For a stream that h2 has not opened yet, and to which it gives no room therefore: the first piece is handed over
+    /// For a stream that h2 has not opened yet, a request's, and to which it gives no room therefore: the first piece is handed over
     /// all the same, so that it leaves with the head.
     pub(crate) fn with_head(body: B, stream: SendStream<Bytes>) -> Self {
-        Self { ahead: true, ..Self::new(body, stream) }
+        Self { ahead: true, cut: Reason::CANCEL, ..Self::new(body, stream) }
     }
 
     /// Sends what there is. Ends with the body, or when the other side wants no more of it; whoever waits for an answer
@@ -57,7 +59,7 @@ where
                 },
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "a body was cut");
-                    self.stream.send_reset(Reason::CANCEL);
+                    self.stream.send_reset(self.cut);
                     self.ended = true;
                 }
                 Poll::Ready(None) => self.finish(None),

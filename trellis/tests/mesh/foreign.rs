@@ -3,10 +3,12 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, StreamBody};
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     HeaderMap, Request, Response,
     body::{Frame, Incoming},
@@ -19,8 +21,11 @@ use tonic::Code;
 
 use super::{
     harness::Mesh,
-    web::{self, BINARY, Http},
+    web::{self, BINARY, Http, TEXT},
 };
+
+/// The ways to speak gRPC-Web.
+const WEB: [(Http, &str); 4] = [(Http::One, BINARY), (Http::One, TEXT), (Http::Two, BINARY), (Http::Two, TEXT)];
 
 type Seen = Arc<Mutex<Vec<HeaderMap>>>;
 type Frames = Vec<Result<Frame<Bytes>, std::io::Error>>;
@@ -62,10 +67,26 @@ async fn serve(answer: impl Fn(&str) -> Answer + Clone + Send + 'static) -> (Str
 
 fn answer(path: &str) -> Answer {
     let message = || Ok(Frame::data(web::frame(b"hello")));
-    let frames: Frames = match path.rsplit('/').next().unwrap() {
+    let half = |cut: &str| Ok(Frame::data(web::frame(b"hello").slice(..cut.parse::<usize>().unwrap())));
+    let broken = || Err(std::io::Error::other("cut"));
+    // A small message, and the head of one that is too large, in one piece.
+    let large = || Ok(Frame::data([&web::frame(b"hello")[..], &[0, 0xff, 0xff, 0xff, 0xff]].concat().into()));
+    let method = path.rsplit('/').next().unwrap();
+    // `CutAfter_3`: when three bytes of a second message have been said.
+    let (name, cut) = method.split_once('_').unwrap_or((method, ""));
+    let frames: Frames = match name {
         "Good" => vec![message(), well()],
-        "Cut" => vec![message(), Err(std::io::Error::other("cut"))],
+        "Cut" => vec![message(), broken()],
         "NoStatus" => vec![message()],
+        "Large" => vec![large()],
+        "CutAfter" => vec![message(), half(cut), broken()],
+        "WellAfter" => vec![message(), half(cut), well()],
+        "NothingAfter" => vec![message(), half(cut)],
+        "EarlyStatus" => {
+            let frames = body(vec![message(), half(cut)]);
+            let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", "0");
+            return response.body(frames).unwrap();
+        }
         _ => {
             let page = body(vec![Ok(Frame::data(Bytes::from_static(b"<html>")))]);
             return Response::builder().status(503).header("content-type", "text/html").body(page).unwrap();
@@ -86,7 +107,14 @@ fn respond(frames: Frames) -> Answer {
 }
 
 fn body(frames: Frames) -> Body {
-    StreamBody::new(futures_util::stream::iter(frames)).boxed()
+    let after_a_while = |frame: Result<Frame<Bytes>, _>| async {
+        if frame.is_err() {
+            // hyper would take back what it has not written.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        frame
+    };
+    BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames).then(after_a_while)))
 }
 
 async fn mesh_with_foreign() -> (Mesh, Seen) {
@@ -130,11 +158,45 @@ async fn a_foreign_upstream_learns_nothing_of_the_caller() {
 async fn a_failure_in_the_middle_is_never_a_success() {
     let (mesh, _seen) = mesh_with_foreign().await;
     let port = mesh.ports.gateway;
-    let cases = [("Cut", Code::Unavailable), ("NoStatus", Code::Unknown), ("Html", Code::Unavailable)];
-    for (method, code) in cases {
+    let cases = [
+        ("Cut", Code::Unavailable),
+        ("NoStatus", Code::Unknown),
+        ("Html", Code::Unavailable),
+        ("Large", Code::ResourceExhausted),
+    ];
+    for ((method, code), (http, content_type)) in cases.into_iter().flat_map(|case| WEB.map(|way| (case, way))) {
         let path = format!("/acme.v1.Shop/{method}");
-        let call = web::call(port, &path, BINARY, &[], &GetJwksRequest {});
-        let answer = web::send(port, Http::One, call).await.unwrap();
-        assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{method}: {answer:?}");
+        let call = web::call(port, &path, content_type, &[], &GetJwksRequest {});
+        let answer = web::send(port, http, call).await.unwrap();
+        assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{method} {http:?} {content_type}: {answer:?}");
+        // What was whole before it has come.
+        if method != "Html" {
+            assert_eq!(answer.frames().0, [Bytes::from_static(b"hello")], "{method} {http:?} {content_type}");
+        }
+    }
+}
+
+/// gRPC-Web's trailers would be taken for the rest of the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_message_is_never_taken_for_a_whole_one() {
+    let (mesh, _seen) = mesh_with_foreign().await;
+    let port = mesh.ports.gateway;
+    let ways = WEB.into_iter().chain([(Http::Two, "application/grpc")]);
+    for ((http, content_type), end) in
+        ways.flat_map(|way| ["CutAfter", "WellAfter", "NothingAfter", "EarlyStatus"].map(|end| (way, end)))
+    {
+        for cut in [1, 5, 9] {
+            let path = format!("/acme.v1.Shop/{end}_{cut}");
+            let call = web::call(port, &path, content_type, &[], &GetJwksRequest {});
+            let answered =
+                async { Ok::<_, web::Error>(web::begin(port, http, call).await?.into_body().collect().await?) };
+            let answered = answered.await;
+            if content_type == "application/grpc" {
+                let status = answered.unwrap().trailers().unwrap()["grpc-status"].clone();
+                assert_ne!(status, "0", "{end} {cut}");
+            } else {
+                assert!(answered.is_err(), "{end} {cut} {http:?} {content_type}: {answered:?}");
+            }
+        }
     }
 }

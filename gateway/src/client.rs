@@ -5,18 +5,19 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 
-use crate::network::Networks;
+use crate::{config::ClientAddressHeader, network::Networks};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The operator's own proxies, by network.
-#[derive(Debug, Default)]
-pub(crate) struct Proxies(Networks);
+/// The operator's own proxies, by network, and the header in which they tell where a client sits.
+#[derive(Debug)]
+pub(crate) struct Proxies(Networks, ClientAddressHeader);
 
 impl Proxies {
-    /// Reads `gateway.trusted_proxies`.
-    pub(crate) fn new(networks: &[String]) -> Result<Self, String> {
-        Networks::new(networks).map(Self).map_err(|error| format!("gateway.trusted_proxies: {error}"))
+    /// Reads `gateway.trusted_proxies` and `gateway.client_address_header`.
+    pub(crate) fn new(networks: &[String], header: ClientAddressHeader) -> Result<Self, String> {
+        let networks = Networks::new(networks).map_err(|error| format!("gateway.trusted_proxies: {error}"))?;
+        Ok(Self(networks, header))
     }
 
     /// Whether it is one of them.
@@ -31,7 +32,10 @@ impl Proxies {
         if self.0.is_empty() || !self.contain(peer) {
             return peer;
         }
-        let told = if headers.contains_key(FORWARDED) { forwarded(headers) } else { forwarded_for(headers) };
+        let told = match self.1 {
+            ClientAddressHeader::Forwarded => forwarded(headers),
+            ClientAddressHeader::XForwardedFor => forwarded_for(headers),
+        };
         let mut client = peer;
         for entry in told.into_iter().rev() {
             // What is no address (`unknown`, or a proxy's made-up name) ends what can be told.
@@ -76,8 +80,14 @@ mod tests {
 
     use super::*;
 
+    /// By proxies who write the header that comes first.
     fn client(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
-        let proxies = Proxies::new(&["10.0.0.0/8".to_owned(), "2001:db8:1::/48".to_owned(), "::1".to_owned()]).unwrap();
+        let networks = ["10.0.0.0/8", "2001:db8:1::/48", "::1"].map(str::to_owned);
+        let header = match headers[0].0 {
+            "forwarded" => ClientAddressHeader::Forwarded,
+            _ => ClientAddressHeader::XForwardedFor,
+        };
+        let proxies = Proxies::new(&networks, header).unwrap();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -112,15 +122,22 @@ mod tests {
         }
         assert_eq!(client("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.9:1234")]), "192.0.2.9");
         assert_eq!(client("2001:db8:1::5", &[("x-forwarded-for", "192.0.2.9")]), "192.0.2.9");
-        // Both: the standard's own header counts, whatever stands in the other.
-        assert_eq!(client("10.0.0.1", &[("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "1.1.1.1")]), "192.0.2.9");
+    }
+
+    #[test]
+    fn a_header_that_our_proxies_do_not_write_is_the_callers_claim() {
+        let (right, wrong) = (("x-forwarded-for", "192.0.2.9"), ("forwarded", "for=198.51.100.7"));
+        assert_eq!(client("10.0.0.1", &[right, wrong]), "192.0.2.9");
+        let (right, wrong) = (("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "198.51.100.7"));
+        assert_eq!(client("10.0.0.1", &[right, wrong]), "192.0.2.9");
     }
 
     #[test]
     fn what_is_no_network_is_refused() {
         for bad in ["10.0.0.0/33", "10.0.0/8", "all", "::/129", "10.0.0.0/-1", ""] {
-            assert!(Proxies::new(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Proxies::new(&[bad.to_owned()], ClientAddressHeader::default()).is_err(), "{bad}");
         }
-        assert!(Proxies::new(&["0.0.0.0/0".to_owned()]).unwrap().contain("8.8.8.8".parse().unwrap()));
+        let all = Proxies::new(&["0.0.0.0/0".to_owned()], ClientAddressHeader::default()).unwrap();
+        assert!(all.contain("8.8.8.8".parse().unwrap()));
     }
 }

@@ -20,9 +20,12 @@ pub struct Config {
     /// Origins of pages on other hosts that may call, such as `https://app.example.org`. Others are refused by
     /// their browser; the gateway's own page needs no entry.
     pub cors_origins: Vec<String>,
-    /// Networks of your own proxies, such as `10.0.0.0/8`. The client's address is taken from what they tell
-    /// (`forwarded`, else `x-forwarded-for`); what others tell is their own claim and is not read.
+    /// Networks of your own proxies, such as `10.0.0.0/8`. The client's address is taken from what they tell in
+    /// `client_address_header`; what others tell is their own claim and is not read.
     pub trusted_proxies: Vec<String>,
+    /// The header that your own proxies write: `x-forwarded-for` or `forwarded`. The other one is not read: a proxy
+    /// that does not know it passes on what the client has made up.
+    pub client_address_header: ClientAddressHeader,
     /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
     /// Calls that one caller may make to a method whose contract states no quota, in each
@@ -99,12 +102,24 @@ pub enum Open {
     SignedIn,
 }
 
+/// In which header proxies tell where a client sits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// The usual one.
+    #[default]
+    XForwardedFor,
+    /// The standard's (RFC 7239).
+    Forwarded,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec!["localhost:8080".to_owned()],
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            client_address_header: ClientAddressHeader::XForwardedFor,
             proxy_protocol: false,
             default_rate_requests: 600,
             default_rate_period: Span(Duration::from_secs(60)),
@@ -122,8 +137,39 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What a reload makes of it: `wanted`, but for what takes effect at the next start.
+    pub(crate) fn taking_over(&self, wanted: &Self) -> Self {
+        // Without a listener in it `wanted` may name no certificate either, and the one that is open still needs its own.
+        let tls = if wanted.tls.listen.is_empty() { self.tls.clone() } else { wanted.tls.clone() };
+        Self {
+            listen: self.listen.clone(),
+            tls: Tls { listen: self.tls.listen.clone(), ..tls },
+            upstream_connections: self.upstream_connections,
+            console: self.console,
+            ..wanted.clone()
+        }
+    }
+
     /// The quota of a method whose contract states none.
     pub(crate) fn default_quota(&self) -> Quota {
         Quota::new(self.default_rate_requests, self.default_rate_period.0, self.default_rate_requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_listener_keeps_its_certificate_through_a_reload() {
+        let text = |text: &str| text.to_owned();
+        let tls = Tls { listen: vec![text("localhost:8443")], certificate: text("a.pem"), key: text("a.key") };
+        let running = Config { tls, ..Config::default() };
+        let without = Config { console: false, header_count: 7, ..Config::default() };
+        let taken = running.taking_over(&without);
+        assert_eq!((&taken.tls, taken.console, taken.header_count), (&running.tls, true, 7));
+        let renewed = Tls { listen: vec![text("localhost:1")], certificate: text("b.pem"), key: text("b.key") };
+        let taken = running.taking_over(&Config { tls: renewed.clone(), ..without });
+        assert_eq!(taken.tls, Tls { listen: running.tls.listen, ..renewed });
     }
 }

@@ -11,7 +11,7 @@ mod watch;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
-    balance,
+    balance::{self, Addresses},
     identity::{CallerTokens, Identity},
     policy::{Access, Reach},
 };
@@ -50,8 +50,19 @@ pub(crate) enum Source {
     None,
     /// A file with an encoded `google.protobuf.FileDescriptorSet`.
     File(PathBuf),
-    /// The upstream itself (`grpc.reflection.v1`, else `v1alpha`).
-    Reflection,
+    /// The upstream itself (`grpc.reflection.v1`, else `v1alpha`), which is there.
+    Reflection(Addresses),
+}
+
+impl Source {
+    /// Whether what was read from `other` still counts: the same file, or one of the same servers. Others may mean
+    /// something else by the same names.
+    fn knows(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reflection(now), Self::Reflection(then)) => now.iter().any(|address| then.contains(address)),
+            _ => self == other,
+        }
+    }
 }
 
 impl Foreign {
@@ -81,7 +92,7 @@ impl Foreign {
             },
             source: match config.descriptors.as_str() {
                 "" => Source::None,
-                "reflection" => Source::Reflection,
+                "reflection" => Source::Reflection(config.to.clone()),
                 path => Source::File(PathBuf::from(path)),
             },
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
@@ -107,7 +118,7 @@ impl Foreign {
     pub(crate) fn read_file(&self) -> Option<Result<Contract, String>> {
         let Source::File(path) = &self.source else { return None };
         let read = fs::read(path).map_err(|e| e.to_string());
-        let contract = read.and_then(|encoded| Contract::read(&encoded, self));
+        let contract = read.and_then(|encoded| Contract::read(&encoded, self, |service| self.answers(service)));
         Some(
             contract.map_err(|why| format!("gateway.foreign.{:?}.descriptors: {}: {why}", self.prefix, path.display())),
         )

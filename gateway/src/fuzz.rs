@@ -14,7 +14,7 @@ use crate::{
         text, trailer_frame,
     },
     client::Proxies,
-    config::Config,
+    config::{ClientAddressHeader, Config},
     headers,
     protocol::Spoken,
     proxy_protocol,
@@ -106,19 +106,23 @@ fn header_translation(data: &[u8]) {
     assert!(!map.keys().any(|name| name.as_str().starts_with("x-trellis-")));
     assert!(!map.contains_key(CONNECTION));
     assert_eq!((map.get(TE), map.get(CONTENT_TYPE)), (Some(&HeaderValue::from_static("trailers")), Some(&kind)));
-    headers::hide_identity(&mut map);
+    headers::hide_identity(&mut map, "x-api-key");
     headers::tell_client(&mut map, HeaderValue::from_static("192.0.2.9"));
     assert!(!map.contains_key(AUTHORIZATION) && !map.contains_key(COOKIE) && !map.contains_key("forwarded"));
+    assert!(!map.contains_key("x-api-key"));
+    assert_eq!(map.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).count(), 1);
     assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
 }
 
 /// Nobody but a proxy of ours is believed.
 fn client_address(data: &[u8]) {
     let map = header_map(data);
-    let proxies = Proxies::new(&["10.0.0.0/8".to_owned()]).expect("a network");
     let stranger = [192, 0, 2, 1].into();
-    assert_eq!(proxies.client(stranger, &map), stranger);
-    proxies.client([10, 0, 0, 1].into(), &map);
+    for header in [ClientAddressHeader::XForwardedFor, ClientAddressHeader::Forwarded] {
+        let proxies = Proxies::new(&["10.0.0.0/8".to_owned()], header).expect("a network");
+        assert_eq!(proxies.client(stranger, &map), stranger);
+        proxies.client([10, 0, 0, 1].into(), &map);
+    }
 }
 
 /// A header is read to its end and no further, or refused.

@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, SET_COOKIE,
-        TE, TRANSFER_ENCODING, UPGRADE,
+        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
+        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -31,36 +31,32 @@ pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
     for name in LOCAL {
         headers.remove(name);
     }
-    let made_up: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with(MESH_PREFIX)).cloned().collect();
-    for name in made_up {
-        headers.remove(name);
-    }
+    drop_prefixed(headers, &[MESH_PREFIX]);
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
     headers.insert(TE, HeaderValue::from_static("trailers"));
 }
 
-/// Takes from a request what an upstream outside the mesh must not see.
-pub(crate) fn hide_identity(headers: &mut HeaderMap) {
+/// Takes from a request what an upstream outside the mesh must not see. The key that callers are counted by is one of
+/// these: whoever has it could use up what is its owner's.
+pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
+    headers.remove(api_key);
 }
 
-/// Headers in which proxies tell of a client. The gateway has read them; what it found out is what it hands on.
-const FORWARDING: [HeaderName; 6] = [
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Headers in which proxies tell of a client: where it sits, and in some houses who it is. A service that stood behind
+/// such a proxy believes them; here they would be the caller's own claims.
+const FORWARDING: [&str; 4] = ["x-forwarded-", "x-auth-request-", "x-remote-", "x-envoy-"];
+const FORWARDING_NAMES: [HeaderName; 4] =
+    [FORWARDED, PROXY_AUTHORIZATION, HeaderName::from_static("remote-user"), HeaderName::from_static("x-real-ip")];
 
 /// Tells an upstream outside the mesh where the client sits, in the way that most of them know.
 pub(crate) fn tell_client(headers: &mut HeaderMap, client: HeaderValue) {
-    for name in FORWARDING {
+    for name in FORWARDING_NAMES {
         headers.remove(name);
     }
+    drop_prefixed(headers, &FORWARDING);
     headers.insert("x-forwarded-for", client);
 }
 
@@ -73,18 +69,42 @@ pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-/// An upstream outside the mesh sets no cookies on our origin.
-pub(crate) fn drop_cookies(headers: &mut HeaderMap) {
-    headers.remove(SET_COOKIE);
+/// What an upstream outside the mesh may not say, for a browser would believe that it is said for the gateway's origin.
+const OF_ORIGIN: [HeaderName; 7] = [
+    SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
+    ALT_SVC,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+];
+
+/// Takes it from the answer, and what it says of other origins' pages: that is the configuration's to say.
+pub(crate) fn keep_origin(headers: &mut HeaderMap) {
+    for name in OF_ORIGIN {
+        headers.remove(name);
+    }
+    drop_prefixed(headers, &["access-control-"]);
+}
+
+fn drop_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
+    let is_one = |name: &&HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
 }
 
 /// `connection` may name more headers that are of one connection.
 fn drop_named_by_connection(headers: &mut HeaderMap) {
-    let Some(named) = headers.remove(CONNECTION) else { return };
-    for name in named.to_str().unwrap_or_default().split(',') {
-        if let Ok(name) = HeaderName::try_from(name.trim()) {
-            headers.remove(name);
-        }
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let named: Vec<_> = lines.flat_map(|line| line.split(',')).filter_map(|n| n.trim().parse().ok()).collect();
+    for name in named {
+        headers.remove::<HeaderName>(name);
     }
 }
 
@@ -112,5 +132,31 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(left, ["authorization: Bearer x", "content-type: application/grpc", "te: trailers", "x-kept: 1"]);
+    }
+
+    #[test]
+    fn every_line_of_connection_counts() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "x-a"), ("connection", "x-b, x-c"), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        leave(&mut headers, HeaderValue::from_static("application/grpc"));
+        assert_eq!(headers.len(), 1, "{headers:?}");
+    }
+
+    #[test]
+    fn an_upstream_speaks_neither_for_a_proxys_client_nor_for_our_origin() {
+        let of = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("made up"))).collect()
+        };
+        let mut asked =
+            of(&["x-forwarded-email", "x-forwarded-client-cert", "x-auth-request-user", "forwarded", "x-kept"]);
+        tell_client(&mut asked, HeaderValue::from_static("192.0.2.9"));
+        assert_eq!((asked.len(), &asked["x-forwarded-for"]), (2, &HeaderValue::from_static("192.0.2.9")));
+        let mut answer = of(&["set-cookie", "clear-site-data", "access-control-allow-origin", "alt-svc", "x-kept"]);
+        keep_origin(&mut answer);
+        assert_eq!(answer, of(&["x-kept"]));
     }
 }

@@ -152,7 +152,8 @@ impl Gateway {
     /// and nothing has changed.
     pub fn reload(&self, config: &Config) -> Result<(), String> {
         let mut contracts = self.lock_contracts();
-        self.rebuild(config, &mut contracts)?;
+        let config = self.current().config.taking_over(config);
+        self.rebuild(&config, &mut contracts)?;
         self.reloaded.notify_one();
         Ok(())
     }
@@ -163,9 +164,14 @@ impl Gateway {
         if contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
             return;
         }
+        let current = self.current();
+        if !current.foreign.iter().any(|foreign| foreign.prefix == *prefix && contract.counts_for(foreign)) {
+            // A reload has come between: it was read from somebody else.
+            return;
+        }
         let mut wanted = contracts.clone();
         wanted.insert(Arc::clone(prefix), Arc::new(contract));
-        let config = self.current().config.clone();
+        let config = current.config.clone();
         match self.rebuild(&config, &mut wanted) {
             Ok(()) => {
                 *contracts = wanted;
@@ -328,7 +334,7 @@ impl Current {
         let current = Self {
             routes,
             origins: origin::Origins::new(&config.cors_origins)?,
-            proxies: client::Proxies::new(&config.trusted_proxies)?,
+            proxies: client::Proxies::new(&config.trusted_proxies, config.client_address_header)?,
             refresh: config.descriptors_refresh.0,
             certified: tls::read(&config.tls)?,
             config: config.clone(),

@@ -168,7 +168,7 @@ impl Visit<'_> {
                 cluster
             }
             Target::Foreign { cluster, tokens } => {
-                headers::hide_identity(request.headers_mut());
+                headers::hide_identity(request.headers_mut(), self.current.config.rate_limits.api_key_header.as_str());
                 headers::tell_client(request.headers_mut(), client::fleeting(self.client.to_string()));
                 if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
                     request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
@@ -214,7 +214,7 @@ impl Visit<'_> {
         }
         headers::leave(&mut parts.headers, self.spoken.answer_type());
         if is_foreign {
-            headers::drop_cookies(&mut parts.headers);
+            headers::keep_origin(&mut parts.headers);
         }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);

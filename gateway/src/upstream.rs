@@ -132,7 +132,8 @@ impl Failure {
 
     /// The gateway took the call back, because of what its caller sent.
     fn is_ours(&self) -> bool {
-        matches!(self, Self::Broken(error) if error.is_reset() && !error.is_remote())
+        // What h2 resets by itself is the upstream's mistake.
+        matches!(self, Self::Broken(error) if error.is_reset() && !error.is_remote() && !error.is_library())
     }
 }
 

@@ -7,13 +7,14 @@ import time
 import grpc
 from google.protobuf import any_pb2, wrappers_pb2
 from google.rpc import code_pb2, status_pb2
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_status import rpc_status
 
 from contracts import REPOSITORY, compile_files, message_class_of
 
 PACKAGE = "acme.shop.v1"
-POOL = compile_files([REPOSITORY / "tests" / "python"], ["shop.proto"])
+ROOTS = [REPOSITORY / "tests" / "python", REPOSITORY / "proto"]
+POOL = compile_files(ROOTS, ["shop.proto", "guarded.proto"])
 Note = message_class_of(POOL, f"{PACKAGE}.Note")
 
 
@@ -65,16 +66,18 @@ class Shop:
 
 
 class Server:
-    """The service on a port of its own."""
+    """The service on a port of its own. `services` without a package are of the shop's; `pool` says what they are."""
 
-    def __init__(self, port=0, services=("Shop",), reflects=True, credentials=None):
+    def __init__(self, port=0, services=("Shop",), reflects="v1alpha", credentials=None, compression=None, pool=POOL):
         self.shop = Shop()
-        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32))
-        for name in services:
-            self.server.add_generic_rpc_handlers((self._handlers(name),))
-        if reflects:
-            names = [f"{PACKAGE}.{name}" for name in services] + [reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self.server, pool=POOL)
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(32), compression=compression)
+        names = [name if "." in name else f"{PACKAGE}.{name}" for name in services]
+        for name in names:
+            self.server.add_generic_rpc_handlers((self._handlers(pool.FindServiceByName(name)),))
+        if reflects == "v1":
+            self.server.add_generic_rpc_handlers((_reflection_v1(names, pool),))
+        elif reflects:
+            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self.server, pool=pool)
         at = f"127.0.0.1:{port}"
         if credentials:
             self.port = self.server.add_secure_port(at, credentials)
@@ -87,8 +90,7 @@ class Server:
     def stop(self):
         self.server.stop(None).wait()
 
-    def _handlers(self, name):
-        service = POOL.FindServiceByName(f"{PACKAGE}.{name}")
+    def _handlers(self, service):
         handlers = {}
         for method in service.methods:
             make = getattr(
@@ -96,5 +98,18 @@ class Server:
                 f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
                 "_rpc_method_handler",
             )
-            handlers[method.name] = make(getattr(self.shop, method.name), Note.FromString, Note.SerializeToString)
+            # A method of another's contract is answered as well, so that a call that comes is counted.
+            answer = getattr(self.shop, method.name, self.shop.Echo)
+            handlers[method.name] = make(answer, Note.FromString, Note.SerializeToString)
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _reflection_v1(names, pool):
+    """Reflection v1. grpcio only serves v1alpha, whose messages are the same."""
+    name = "grpc.reflection.v1.ServerReflection"
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.ReflectionServicer([*names, name], pool=pool).ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})

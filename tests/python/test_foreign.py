@@ -1,6 +1,7 @@
 """Upstreams outside the mesh: a Python service behind the gateway, registered by one line."""
 
 import base64
+import gzip
 import json
 import pathlib
 import time
@@ -17,14 +18,29 @@ import web
 from contracts import Client, message_class_of, reason
 from mesh import Mesh
 from shop import PACKAGE, POOL, Note, Server
+from tap import Tap
 
 SHOP = f"/{PACKAGE}.Shop"
 TLS = pathlib.Path(__file__).resolve().parents[1] / "tls"
 PASSWORD = "correct horse battery staple"
 
 
-def line(server, settings='access = "public", descriptors = "reflection"', prefix=PACKAGE):
-    return f'[gateway.foreign]\n"{prefix}" = {{ to = ["{server.address}"], {settings} }}\n'
+def line(server, settings='access = "public", descriptors = "reflection"', prefix=PACKAGE, section="[gateway.foreign]\n"):
+    return f'{section}"{prefix}" = {{ to = ["{server.address}"], {settings} }}\n'
+
+
+def describe(path, pool, name):
+    """Writes a set of descriptors: the file of this name, after all that it imports."""
+    described = {}
+
+    def add(file):
+        for imported in file.dependencies:
+            add(imported)
+        described[file.name] = descriptor_pb2.FileDescriptorProto()
+        file.CopyToProto(described[file.name])
+
+    add(pool.FindFileByName(name))
+    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=described.values()).SerializeToString())
 
 
 def eventually(check, seconds=20):
@@ -40,16 +56,17 @@ def eventually(check, seconds=20):
 
 
 class Channel:
-    """The shop, called over plain gRPC."""
+    """A service of the shop's, called over plain gRPC."""
 
-    def __init__(self, address):
+    def __init__(self, address, service="Shop"):
+        self.service = f"{PACKAGE}.{service}"
         self.channel = grpc.insecure_channel(address)
 
     def __getattr__(self, method):
-        declared = POOL.FindServiceByName(f"{PACKAGE}.Shop").methods_by_name[method]
+        declared = POOL.FindServiceByName(self.service).methods_by_name[method]
         kind = f"{'stream' if declared.client_streaming else 'unary'}_{'stream' if declared.server_streaming else 'unary'}"
         make = getattr(self.channel, kind)
-        return make(f"{SHOP}/{method}", request_serializer=Note.SerializeToString, response_deserializer=Note.FromString)
+        return make(f"/{self.service}/{method}", request_serializer=Note.SerializeToString, response_deserializer=Note.FromString)
 
 
 class ForeignCase(unittest.TestCase):
@@ -57,10 +74,12 @@ class ForeignCase(unittest.TestCase):
 
     settings = 'access = "public", descriptors = "reflection", token_audience = "shop"'
     more = ""
+    services = ("Shop",)
+    reflects = "v1alpha"
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(services=cls.services, reflects=cls.reflects)
         cls.addClassCleanup(cls.server.stop)
         cls.mesh = cls.enterClassContext(Mesh(f"[gateway]\n{cls.more}\n" + line(cls.server, cls.settings)))
         cls.gateway = cls.mesh.address["gateway"]
@@ -72,6 +91,20 @@ class ForeignCase(unittest.TestCase):
         with self.assertRaises(grpc.RpcError) as refused:
             call()
         self.assertEqual((refused.exception.code(), reason(refused.exception)), (code, why))
+
+    def database(self):
+        """What the gateway's reflection tells."""
+        channel = grpc.insecure_channel(self.gateway)
+        self.addCleanup(channel.close)
+        return ProtoReflectionDescriptorDatabase(channel)
+
+    def sign_up(self, handle):
+        """A new user's tokens."""
+        client = Client(self.gateway)
+        self.addCleanup(client.close)
+        return client.call(
+            "auth", "SignUp", email=f"{handle}@example.com", password=PASSWORD, handle=handle, display_name=handle
+        ).tokens
 
 
 class Translation(ForeignCase):
@@ -169,10 +202,44 @@ class Translation(ForeignCase):
         stream.cancel()
         self.assertTrue(self.server.shop.cancelled.wait(10))
 
+    def compressing(self):
+        """A gateway, and a tap on its wire to a shop that compresses what it answers."""
+        server = Server(compression=grpc.Compression.Gzip)
+        self.addCleanup(server.stop)
+        inside = Tap(server.address.removeprefix("http://"))
+        self.addCleanup(inside.stop)
+        # Without descriptors, so that all that is heard are the test's own calls.
+        return self.enterContext(Mesh(line(inside, 'access = "public"'))).address["gateway"], inside
+
     def test_compressed_messages_pass_as_they_are(self):
+        gateway, inside = self.compressing()
+        outside = Tap(gateway)
+        self.addCleanup(outside.stop)
+        shop = Channel(outside.at)
+        self.addCleanup(shop.channel.close)
         long = "beans " * 10_000
-        call = self.shop.Echo.with_call(Note(text=long), timeout=10, compression=grpc.Compression.Gzip)
+        note = Note(text=long, count=3)
+        call = shop.Echo.with_call(note, timeout=10, compression=grpc.Compression.Gzip)
         self.assertEqual(call[0].text, long)
+        many = shop.Repeat(note, timeout=10, compression=grpc.Compression.Gzip)
+        self.assertEqual([note.text for note in many], [long] * 3)
+        # What the caller has said is what the upstream has heard, byte for byte, and so is what it was told.
+        calls = outside.calls()
+        self.assertCountEqual(calls, inside.calls())
+        self.assertEqual([(said[0], told[0]) for said, told in calls], [(1, 1), (1, 1)])
+        self.assertEqual([gzip.decompress(message[5:]) for message in calls[0]], [note.SerializeToString()] * 2)
+
+    def test_compressed_messages_pass_as_they_are_over_grpc_web(self):
+        gateway, inside = self.compressing()
+        headers = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")]
+        for text in (False, True):
+            note = Note(text="beans " * 10_000, count=int(text)).SerializeToString()
+            # Whoever packed it again would say another time.
+            packed = gzip.compress(note, mtime=1)
+            answer = web.call(gateway, f"{SHOP}/Echo", packed, headers, text, flag=1)
+            self.assertEqual((answer.frames, answer.header("grpc-encoding")), ([1, 0x80], "gzip"))
+            self.assertEqual(gzip.decompress(answer.messages[0]), note)
+            self.assertIn((web.frame(packed, 1), web.frame(answer.messages[0], 1)), inside.calls())
 
     def test_a_method_that_is_not_declared_never_reaches_the_upstream(self):
         calls = self.server.shop.calls
@@ -186,11 +253,6 @@ class Translation(ForeignCase):
 
 class Reflection(ForeignCase):
     """Tools learn foreign services from the gateway as they learn the mesh's own."""
-
-    def database(self):
-        channel = grpc.insecure_channel(self.gateway)
-        self.addCleanup(channel.close)
-        return ProtoReflectionDescriptorDatabase(channel)
 
     def test_the_gateway_shows_what_callers_may_call(self):
         services = self.database().get_services()
@@ -220,11 +282,7 @@ class Identity(ForeignCase):
         return [entry.split(": ", 1) for entry in text.split("\n")]
 
     def test_the_upstream_gets_a_token_of_its_own_that_is_worth_nothing_elsewhere(self):
-        client = Client(self.gateway)
-        self.addCleanup(client.close)
-        tokens = client.call(
-            "auth", "SignUp", email="ada@example.com", password=PASSWORD, handle="ada", display_name="Ada"
-        ).tokens
+        tokens = self.sign_up("ada")
         metadata = [
             ("authorization", f"Bearer {tokens.access_token}"),
             ("cookie", "trellis_refresh=secret"),
@@ -380,9 +438,7 @@ class File(unittest.TestCase):
         self.addCleanup(server.stop)
         mesh = Mesh()
         path = mesh.folder / "shop.binpb"
-        file = descriptor_pb2.FileDescriptorProto()
-        POOL.FindFileByName("shop.proto").CopyToProto(file)
-        path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+        describe(path, POOL, "shop.proto")
         mesh.configure(line(server, f'access = "public", descriptors = "{path}"'))
         with mesh:
             shop = Channel(mesh.address["gateway"])
@@ -471,8 +527,6 @@ class Secure(unittest.TestCase):
                 pass
             self.assertIn(words, str(refused.exception))
 
-
-del ForeignCase
 
 if __name__ == "__main__":
     unittest.main()

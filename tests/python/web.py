@@ -5,8 +5,8 @@ import http.client
 import struct
 
 
-def frame(message):
-    return struct.pack(">BI", 0, len(message)) + message
+def frame(message, flag=0):
+    return struct.pack(">BI", flag, len(message)) + message
 
 
 class Answer:
@@ -46,10 +46,11 @@ def _segments(text):
         start = end
 
 
-def call(address, path, message, headers=(), text=False):
-    """One call over HTTP/1.1."""
+def call(address, path, message, headers=(), text=False, flag=0):
+    """One call over HTTP/1.1; `flag` 1 says that `message` is compressed."""
     kind = "application/grpc-web-text+proto" if text else "application/grpc-web+proto"
-    body = base64.b64encode(frame(message)) if text else frame(message)
+    body = frame(message, flag)
+    body = base64.b64encode(body) if text else body
     connection = http.client.HTTPConnection(address, timeout=20)
     try:
         connection.putrequest("POST", path)

@@ -127,6 +127,20 @@ impl Config {
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];
+        let times = [
+            ("limits.request_head", self.limits.request_head),
+            ("limits.keepalive", self.limits.keepalive),
+            ("limits.deadline", self.limits.deadline),
+            ("gateway.idle_timeout", self.gateway.idle_timeout),
+            ("gateway.stall_timeout", self.gateway.stall_timeout),
+            ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
+            ("messaging.heartbeat", self.messaging.heartbeat),
+            ("messaging.users_timeout", self.messaging.users_timeout),
+        ];
+        // Of no time at all nobody gets anything done; none of them is turned off by it.
+        if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
+            return Err(format!("configuration: {key}: 0s is too short; it cannot be turned off"));
+        }
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
             None => {

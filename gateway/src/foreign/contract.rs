@@ -30,13 +30,13 @@ pub(crate) struct Declared {
 }
 
 impl Contract {
-    /// Reads an encoded `google.protobuf.FileDescriptorSet`. Services outside the prefix are passed over: an upstream
-    /// claims nothing that was not given to it.
-    pub(crate) fn read(encoded: &[u8], foreign: &Foreign) -> Result<Self, String> {
+    /// Reads an encoded `google.protobuf.FileDescriptorSet`. Services that the upstream does not answer, and those outside
+    /// its prefix, are passed over: it claims nothing that was not given to it.
+    pub(crate) fn read(encoded: &[u8], foreign: &Foreign, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
         let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
         let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
-        let mine =
-            |path: &str| path.strip_prefix('/').and_then(|p| p.split('/').next()).is_some_and(|s| foreign.answers(s));
+        let service = |path: &str| path.strip_prefix('/').and_then(|p| p.split('/').next()).map(str::to_owned);
+        let mine = |path: &str| service(path).is_some_and(|service| foreign.answers(&service) && answers(&service));
         let methods = declared
             .into_iter()
             .filter(|method| mine(&method.path))
@@ -66,6 +66,6 @@ impl Contract {
 
     /// Whether it counts for an upstream as it is configured now.
     pub(crate) fn counts_for(&self, foreign: &Foreign) -> bool {
-        self.source == foreign.source
+        foreign.source.knows(&self.source)
     }
 }

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use kit::balance::Location;
 use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_types::FileDescriptorProto;
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,
@@ -19,8 +19,8 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
-    ServerReflectionRequest as Question, ServerReflectionResponse as Reply,
-    server_reflection_request::MessageRequest as Ask, server_reflection_response::MessageResponse as Told,
+    ServerReflectionRequest as Question, ServerReflectionResponse as Envelope,
+    server_reflection_request::MessageRequest as Ask, server_reflection_response::MessageResponse as Reply,
 };
 use tower::service_fn;
 
@@ -37,13 +37,35 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_FILES: usize = 4_096;
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// The descriptors of all services at `location` for which `wanted` holds, with what they import: an encoded
-/// `google.protobuf.FileDescriptorSet`, the same for the same declarations.
+/// What an upstream declares.
+pub(super) struct Told {
+    /// The services that it answers.
+    pub(super) services: BTreeSet<String>,
+    /// An encoded `google.protobuf.FileDescriptorSet`, the same for the same declarations. Its files may declare more
+    /// services than are answered.
+    pub(super) encoded: Vec<u8>,
+}
+
+/// A `google.protobuf.FileDescriptorSet` whose files are as the upstream encoded them: decoded and encoded again they
+/// would lose what they say of policies, which stands in extensions.
+#[derive(prost::Message)]
+struct Set {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    file: Vec<Vec<u8>>,
+}
+
+/// A file, and how the upstream encoded it.
+struct File {
+    decoded: FileDescriptorProto,
+    encoded: Vec<u8>,
+}
+
+/// The descriptors of all services at `location` for which `wanted` holds, with what they import.
 pub(super) async fn fetch(
     location: &Location,
     trust: Option<&Trust>,
     wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<u8>, String> {
+) -> Result<Told, String> {
     let (place, trust) = (location.clone(), trust.cloned());
     let connector = service_fn(move |_| {
         let (place, trust) = (place.clone(), trust.clone());
@@ -55,9 +77,9 @@ pub(super) async fn fetch(
         let mut upstream = Upstream::new(channel);
         let services = upstream.services().await?;
         let services: BTreeSet<String> = services.into_iter().filter(|name| wanted(name)).collect();
-        let mut set = FileDescriptorSet { file: upstream.files(&services).await? };
-        keep(&mut set, &services);
-        Ok(set.encode_to_vec())
+        let files = upstream.files(&services).await?;
+        let set = Set { file: files.into_iter().map(|file| file.encoded).collect() };
+        Ok(Told { services, encoded: set.encode_to_vec() })
     };
     timeout(TIMEOUT, asking).await.map_err(|_| format!("no descriptors within {TIMEOUT:?}"))?
 }
@@ -82,14 +104,14 @@ impl Upstream {
         let told = told.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
         Ok(told
             .into_iter()
-            .filter_map(|told| if let Told::ListServicesResponse(list) = told { Some(list.service) } else { None })
+            .filter_map(|told| if let Reply::ListServicesResponse(list) = told { Some(list.service) } else { None })
             .flatten()
             .map(|service| service.name)
             .collect())
     }
 
     /// The files that declare `services`, and all that they import.
-    async fn files(&mut self, services: &BTreeSet<String>) -> Result<Vec<FileDescriptorProto>, String> {
+    async fn files(&mut self, services: &BTreeSet<String>) -> Result<Vec<File>, String> {
         let mut files = BTreeMap::new();
         let mut questions: Vec<Ask> = services.iter().cloned().map(Ask::FileContainingSymbol).collect();
         let mut asked = BTreeSet::new();
@@ -99,8 +121,8 @@ impl Upstream {
             let told = told.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
             for encoded in told.into_iter().flat_map(encoded_files) {
                 bytes += encoded.len();
-                let file = FileDescriptorProto::decode(encoded.as_slice()).map_err(|e| e.to_string())?;
-                files.insert(file.name().to_owned(), file);
+                let decoded = FileDescriptorProto::decode(encoded.as_slice()).map_err(|e| e.to_string())?;
+                files.insert(decoded.name().to_owned(), File { decoded, encoded });
             }
             if files.len() > MOST_FILES || bytes > MOST_BYTES {
                 return Err(format!("more than {MOST_FILES} files or {MOST_BYTES} bytes are declared"));
@@ -118,18 +140,18 @@ impl Upstream {
     }
 
     /// One stream of questions; an error reply is an error.
-    async fn ask(&mut self, questions: Vec<Ask>) -> Result<Vec<Told>, Status> {
+    async fn ask(&mut self, questions: Vec<Ask>) -> Result<Vec<Reply>, Status> {
         self.grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
         let count = questions.len();
         let requests = questions.into_iter().map(|ask| Question { host: String::new(), message_request: Some(ask) });
-        let codec: ProstCodec<Question, Reply> = ProstCodec::default();
+        let codec: ProstCodec<Question, Envelope> = ProstCodec::default();
         let path = PathAndQuery::from_static(self.path);
         let answer = self.grpc.streaming(Request::new(stream::iter(requests)), path, codec).await?;
         let replies: Vec<_> = answer.into_inner().take(count).collect().await;
         replies
             .into_iter()
             .map(|reply| match reply?.message_response {
-                Some(Told::ErrorResponse(error)) => {
+                Some(Reply::ErrorResponse(error)) => {
                     Err(Status::new(Code::from_i32(error.error_code), error.error_message))
                 }
                 Some(told) => Ok(told),
@@ -139,31 +161,20 @@ impl Upstream {
     }
 }
 
-fn encoded_files(told: Told) -> Vec<Vec<u8>> {
-    if let Told::FileDescriptorResponse(files) = told { files.file_descriptor_proto } else { Vec::new() }
+fn encoded_files(told: Reply) -> Vec<Vec<u8>> {
+    if let Reply::FileDescriptorResponse(files) = told { files.file_descriptor_proto } else { Vec::new() }
 }
 
-fn missing(files: &BTreeMap<String, FileDescriptorProto>) -> BTreeSet<String> {
-    files.values().flat_map(|file| &file.dependency).filter(|name| !files.contains_key(*name)).cloned().collect()
-}
-
-/// A file may declare more services than its server answers.
-fn keep(set: &mut FileDescriptorSet, services: &BTreeSet<String>) {
-    for file in &mut set.file {
-        let package = file.package().to_owned();
-        file.service.retain(|service| {
-            let full =
-                if package.is_empty() { service.name().to_owned() } else { format!("{package}.{}", service.name()) };
-            services.contains(&full)
-        });
-    }
+fn missing(files: &BTreeMap<String, File>) -> BTreeSet<String> {
+    let imports = files.values().flat_map(|file| &file.decoded.dependency);
+    imports.filter(|name| !files.contains_key(*name)).cloned().collect()
 }
 
 /// Imports before what imports them.
-fn sorted(mut files: BTreeMap<String, FileDescriptorProto>) -> Vec<FileDescriptorProto> {
-    let mut sorted: Vec<FileDescriptorProto> = Vec::new();
+fn sorted(mut files: BTreeMap<String, File>) -> Vec<File> {
+    let mut sorted = Vec::new();
     while !files.is_empty() {
-        let free = |file: &FileDescriptorProto| file.dependency.iter().all(|d| !files.contains_key(d));
+        let free = |file: &File| file.decoded.dependency.iter().all(|d| !files.contains_key(d));
         // Files that import each other in a circle are no valid set: whoever reads it says so.
         let next = files.iter().find(|(_, file)| free(file)).or(files.iter().next()).map(|(name, _)| name.clone());
         sorted.extend(next.and_then(|name| files.remove(&name)));

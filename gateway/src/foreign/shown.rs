@@ -24,6 +24,10 @@ pub(crate) fn together<'a>(
     set
 }
 
+/// protobuf's own files differ from one version to the next. One of them is told: whoever puts all that is shown into one
+/// pool would refuse a symbol that two files declare.
+const PROTOBUFS_OWN: &str = "google/protobuf/";
+
 #[derive(Default)]
 struct Files {
     list: Vec<FileDescriptorProto>,
@@ -47,7 +51,7 @@ impl Files {
                 }
             }
             match self.by_name.get(file.name()) {
-                Some(known) if *known == file => continue,
+                Some(known) if *known == file || file.name().starts_with(PROTOBUFS_OWN) => continue,
                 Some(_) => {
                     let name = format!("{prefix}/{}", file.name());
                     renamed.insert(file.name().to_owned(), name.clone());

@@ -58,7 +58,7 @@ async fn read(foreign: &Foreign) -> Option<Result<Contract, String>> {
     match foreign.source {
         Source::None => None,
         Source::File(_) => foreign.read_file(),
-        Source::Reflection => Some(ask(foreign).await),
+        Source::Reflection(_) => Some(ask(foreign).await),
     }
 }
 
@@ -67,7 +67,7 @@ async fn ask(foreign: &Foreign) -> Result<Contract, String> {
     let mut failure = "no address".to_owned();
     for address in foreign.cluster.locations() {
         match reflection::fetch(&address, foreign.trust.as_ref(), |service| foreign.answers(service)).await {
-            Ok(encoded) => return Contract::read(&encoded, foreign),
+            Ok(told) => return Contract::read(&told.encoded, foreign, |service| told.services.contains(service)),
             Err(error) => failure = format!("{address}: {error}"),
         }
     }

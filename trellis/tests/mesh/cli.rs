@@ -74,6 +74,8 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("shutdown.grace=5", "shutdown.grace"),
         ("gateway.cors_origins=*", "gateway.cors_origins"),
         ("redis.url=http://cache", "redis.url: expected redis://"),
+        ("gateway.stall_timeout=0s", "gateway.stall_timeout: 0s is too short"),
+        ("gateway.client_address_header=x-real-ip", "gateway.client_address_header"),
         ("auth.attempts=0", "auth.attempts: 0 is below the least"),
         ("auth.attempts_by_address=0", "auth.attempts_by_address: 0 is below the least"),
         ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the least"),

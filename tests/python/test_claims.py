@@ -1,0 +1,197 @@
+"""What an upstream declares counts for what was given to it, and for nothing else."""
+
+import pathlib
+import tempfile
+import unittest
+
+import grpc
+from google.protobuf import descriptor_pool
+
+from contracts import POOL as CONTRACTS
+from contracts import SERVICES, Client, compile_files, is_internal, message_class_of
+from mesh import Mesh
+from shop import PACKAGE, POOL, ROOTS, Note, Server
+from test_foreign import SHOP, Channel, ForeignCase, describe, eventually, line
+
+GUARDED = f"{PACKAGE}.Guarded"
+USERS = SERVICES["users"]
+
+
+class Declared(ForeignCase):
+    """The policies and types that an upstream declares are in force."""
+
+    services = ("Shop", "Guarded")
+
+    def setUp(self):
+        self.guarded = Channel(self.gateway, "Guarded")
+        self.addCleanup(self.guarded.channel.close)
+
+    def test_only_declared_methods_are_open(self):
+        # The configuration opens to everybody what says nothing of it.
+        self.assertEqual(self.shop.Echo(Note(text="open"), timeout=10).text, "open")
+        nothing = self.shop.channel.unary_unary(f"{SHOP}/Nothing")
+        # The upstream would refuse it as well, but without this reason.
+        self.assert_refused(grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", lambda: nothing(b"", timeout=10))
+
+    def test_who_may_call_is_what_the_method_says(self):
+        calls = self.server.shop.calls
+        self.assert_refused(
+            grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: self.guarded.Echo(Note(), timeout=10)
+        )
+        self.assert_refused(
+            grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_METHOD", lambda: self.guarded.Collect(iter([Note()]), timeout=10)
+        )
+        self.assertEqual(self.server.shop.calls, calls)
+        token = self.sign_up("ada").access_token
+        metadata = [("authorization", f"Bearer {token}")]
+        self.assertEqual(self.guarded.Echo(Note(text="known"), metadata=metadata, timeout=10).text, "known")
+
+    def test_how_long_and_how_often_is_what_the_method_says(self):
+        for _ in range(2):
+            seen = self.guarded.Show(Note(), timeout=60).text
+            # To the second: gRPC rounds it up on its way.
+            self.assertLess(float(seen.split("time-remaining: ")[1]), 6)
+        self.assert_refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", lambda: self.guarded.Show(Note(), timeout=60)
+        )
+
+    def test_types_are_shown_as_they_were_declared(self):
+        pool = descriptor_pool.DescriptorPool(self.database())
+        guarded = pool.FindServiceByName(GUARDED)
+        self.assertEqual(sorted(guarded.methods_by_name), ["Echo", "Show"])
+        note = message_class_of(pool, guarded.methods_by_name["Echo"].input_type.full_name)
+        told = note.FromString(Note(text="learned", count=7).SerializeToString())
+        self.assertEqual((told.text, told.count), ("learned", 7))
+
+    def test_one_pool_takes_what_the_mesh_and_an_upstream_declare(self):
+        # The upstream's `descriptor.proto` may well be of another version than the mesh's.
+        pool = descriptor_pool.DescriptorPool(self.database())
+        for service in (GUARDED, USERS):
+            self.assertTrue(pool.FindServiceByName(service).methods)
+
+
+class DeclaredOverV1(Declared):
+    """The same of an upstream that only knows reflection v1."""
+
+    reflects = "v1"
+
+
+#: What the impostor declares as open to everybody, by service.
+CLAIMS = {
+    # The mesh's: a method for users, one for the mesh alone, and one that there is not.
+    USERS: ("GetUser", "CreateUser", "Echo"),
+    # Nobody's, under a name that only the mesh may give.
+    "trellis.something.v1.Made": ("Echo",),
+    # Given to somebody else; the one for users, and one that there is not.
+    GUARDED: ("Echo", "Chat"),
+    # Its own.
+    "evil.Own": ("Echo",),
+    "worse.Own": ("Echo",),
+}
+
+
+def claims(folder):
+    """A pool with the claims, and its last file. Each imports those before it: who is told of one is told of all."""
+    imports = ["shop.proto", "trellis/policy/v1/policy.proto"]
+    for service, methods in CLAIMS.items():
+        package, _, name = service.rpartition(".")
+        policy = "option (trellis.policy.v1.method) = { access: { public: {} } };"
+        rpcs = "".join(f"rpc {method}(.{PACKAGE}.Note) returns (.{PACKAGE}.Note) {{ {policy} }}\n" for method in methods)
+        head = f'syntax = "proto3";\npackage {package};\n' + "".join(f'import "{file}";\n' for file in imports)
+        (folder / f"{service}.proto").write_text(f"{head}service {name} {{\n{rpcs}}}\n")
+        imports.append(f"{service}.proto")
+    return compile_files([folder, *ROOTS], imports), imports[-1]
+
+
+class Impostor(ForeignCase):
+    """Who declares what is somebody else's gains nothing by it."""
+
+    @classmethod
+    def setUpClass(cls):
+        mesh = Mesh()
+        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        pool, last = claims(folder)
+        claimed, owned = folder / "claims.binpb", folder / "guarded.binpb"
+        describe(claimed, pool, last)
+        describe(owned, POOL, "guarded.proto")
+        cls.impostor = Server(services=("Shop", "Newcomer", *CLAIMS), pool=pool)
+        cls.addClassCleanup(cls.impostor.stop)
+        cls.owner = Server(services=("Guarded",))
+        cls.addClassCleanup(cls.owner.stop)
+        away = Server()
+        away.stop()
+        shop = 'access = "public", descriptors = "reflection"'
+        # By reflection the impostor is asked for what is its own; of a file, all is read.
+        mesh.configure(
+            line(cls.impostor, shop, prefix="acme")
+            + line(cls.impostor, shop, prefix="evil", section="")
+            + line(cls.impostor, f'access = "public", descriptors = "{claimed}"', prefix="worse", section="")
+            + line(cls.owner, f'access = "public", descriptors = "{owned}"', prefix=GUARDED, section="")
+            + line(away, shop, prefix=f"{PACKAGE}.Newcomer", section="")
+        )
+        cls.mesh = cls.enterClassContext(mesh)
+        cls.gateway = cls.mesh.address["gateway"]
+        cls.shop = Channel(cls.gateway)
+        cls.addClassCleanup(cls.shop.channel.close)
+        cls.guarded = Channel(cls.gateway, "Guarded")
+        cls.addClassCleanup(cls.guarded.channel.close)
+
+    def setUp(self):
+        # All that is declared has been read when what is the impostor's own can be called.
+        for path in (f"{SHOP}/Echo", "/evil.Own/Echo", "/worse.Own/Echo"):
+            eventually(lambda path=path: self.call(path))
+        self.calls = self.impostor.shop.calls
+
+    def tearDown(self):
+        self.assertEqual(self.impostor.shop.calls, self.calls, "the impostor was called")
+
+    def call(self, path):
+        return self.shop.channel.unary_unary(path)(b"", timeout=10)
+
+    def assert_code(self, code, path):
+        with self.assertRaises(grpc.RpcError) as refused:
+            self.call(path)
+        self.assertEqual(refused.exception.code(), code, f"{path}: {refused.exception.details()}")
+
+    def test_what_is_the_meshs_stays_with_the_mesh(self):
+        for path in (f"/{USERS}/CreateUser", f"/{USERS}/Echo", "/trellis.something.v1.Made/Echo"):
+            self.assert_code(grpc.StatusCode.UNIMPLEMENTED, path)
+        client = Client(self.gateway)
+        self.addCleanup(client.close)
+        self.assert_refused(
+            grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: client.call("users", "GetUser", user_id="1")
+        )
+        ada = self.sign_up("ada")
+        told = client.call("users", "GetUser", token=ada.access_token, user_id=ada.user_id)
+        self.assertEqual((told.user.user_id, told.user.handle), (ada.user_id, "ada"))
+
+    def test_what_was_given_to_somebody_else_stays_with_them(self):
+        self.assert_refused(
+            grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: self.guarded.Echo(Note(), timeout=10)
+        )
+        self.assertEqual(self.owner.shop.calls, 0)
+        metadata = [("authorization", f"Bearer {self.sign_up('bob').access_token}")]
+        self.assertEqual(self.guarded.Echo(Note(text="bob's"), metadata=metadata, timeout=10).text, "bob's")
+        self.assertEqual(self.owner.shop.calls, 1)
+        # What its owner does not declare there is not.
+        self.assert_code(grpc.StatusCode.UNIMPLEMENTED, f"/{GUARDED}/Chat")
+
+    def test_what_was_given_to_somebody_who_is_away_waits_for_them(self):
+        self.assert_code(grpc.StatusCode.UNAVAILABLE, f"/{PACKAGE}.Newcomer/Echo")
+
+    def test_reflection_tells_what_its_owners_declare(self):
+        services = self.database().get_services()
+        self.assertNotIn("trellis.something.v1.Made", services)
+        self.assertNotIn(f"{PACKAGE}.Newcomer", services)
+        self.assertLessEqual({USERS, GUARDED, f"{PACKAGE}.Shop", "evil.Own", "worse.Own"}, set(services))
+        for service, contracts in ((GUARDED, POOL), (USERS, CONTRACTS)):
+            told = descriptor_pool.DescriptorPool(self.database()).FindServiceByName(service).methods
+            declared = [method for method in contracts.FindServiceByName(service).methods if not is_internal(method)]
+            self.assertEqual(
+                [(method.name, method.input_type.full_name) for method in told],
+                [(method.name, method.input_type.full_name) for method in declared],
+            )
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,98 @@
+"""SIGHUP: what has changed is read at once, and nothing under way is lost."""
+
+import os
+import queue
+import signal
+import socket
+import time
+import unittest
+
+import grpc
+
+from contracts import reason
+from mesh import Mesh
+from shop import POOL, Note, Server
+from test_foreign import Channel, describe, eventually, line
+
+#: Longer than the pause between two looks at the file (`LOOK` in trellis/src/reload.rs).
+LOOKED = 3
+
+
+class Hangup(unittest.TestCase):
+    """A shop whose descriptors are in a file that nobody looks at for an hour."""
+
+    def setUp(self):
+        self.server = Server(services=("Shop", "Guarded"), reflects=None)
+        self.addCleanup(self.server.stop)
+        self.mesh = Mesh()
+        self.descriptors = self.mesh.folder / "shop.binpb"
+        describe(self.descriptors, POOL, "shop.proto")
+        refresh = '[gateway]\ndescriptors_refresh = "1h"\n'
+        self.mesh.configure(refresh + line(self.server, f'access = "public", descriptors = "{self.descriptors}"'))
+        self.enterContext(self.mesh)
+        self.shop = Channel(self.mesh.address["gateway"])
+        self.addCleanup(self.shop.channel.close)
+
+    def hang_up(self):
+        self.mesh.process.send_signal(signal.SIGHUP)
+
+    def change_unseen(self, old, new):
+        """Changes the file in its place, and leaves it as long and as old as it was: no look at it sees that."""
+        file = self.mesh.file
+        before = file.stat()
+        file.write_text(file.read_text().replace(old, new.ljust(len(old))))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = file.stat()
+        for seen in ("st_mtime_ns", "st_size", "st_ino"):
+            self.assertEqual(getattr(after, seen), getattr(before, seen))
+
+    def assert_closed(self):
+        with self.assertRaises(grpc.RpcError) as refused:
+            self.shop.Echo(Note(), timeout=10)
+        self.assertEqual(reason(refused.exception), "METHOD_CLOSED")
+
+    def test_the_configuration_is_read_again_and_no_connection_dropped(self):
+        notes = queue.SimpleQueue()
+        chat = self.shop.Chat(iter(notes.get, None), timeout=60)
+        notes.put(Note(text="before"))
+        self.assertEqual(next(chat).text, "before")
+        host, port = self.mesh.address["gateway"].split(":")
+        browser = self.enterContext(socket.create_connection((host, int(port)), timeout=10))
+        self.look(browser)
+        self.change_unseen('"public"', '"deny"')
+        time.sleep(LOOKED)
+        self.shop.Echo(Note(), timeout=10)
+        self.hang_up()
+        eventually(self.assert_closed)
+        # The call that was open goes on as it began, to its good end.
+        notes.put(Note(text="after"))
+        self.assertEqual(next(chat).text, "after")
+        notes.put(None)
+        self.assertEqual((list(chat), chat.code()), ([], grpc.StatusCode.OK))
+        self.look(browser)
+
+    def look(self, browser):
+        browser.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        self.assertIn(b"200 OK", browser.recv(1_000))
+
+    def test_a_file_of_descriptors_is_read_again(self):
+        guarded = Channel(self.mesh.address["gateway"], "Guarded")
+        self.addCleanup(guarded.channel.close)
+
+        def assert_guarded(code):
+            with self.assertRaises(grpc.RpcError) as refused:
+                guarded.Echo(Note(), timeout=10)
+            self.assertEqual(refused.exception.code(), code)
+
+        assert_guarded(grpc.StatusCode.UNIMPLEMENTED)
+        describe(self.descriptors, POOL, "guarded.proto")
+        time.sleep(LOOKED)
+        assert_guarded(grpc.StatusCode.UNIMPLEMENTED)
+        self.hang_up()
+        # It is declared now, and for users.
+        eventually(lambda: assert_guarded(grpc.StatusCode.UNAUTHENTICATED))
+        self.shop.Echo(Note(), timeout=10)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -59,9 +59,10 @@ impl Contract {
         descriptors::shown(&self.encoded, shows).unwrap_or_default()
     }
 
-    /// Whether it says what `other` says.
+    /// Whether it says what `other` says. Of what the same files declare an upstream may come to answer more.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.encoded == other.encoded && self.source == other.source
+        let paths = |contract: &Self| contract.methods.iter().map(|method| method.path.clone()).collect::<Vec<_>>();
+        self.encoded == other.encoded && self.source == other.source && paths(self) == paths(other)
     }
 
     /// Whether it counts for an upstream as it is configured now.

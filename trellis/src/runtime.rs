@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 const SHARED_QUEUE_INTERVAL: u32 = 4;
 
 /// One worker for each core that the process may use, by its affinity and its cgroup's quota. A single one is the thread
-/// that asks: it has nobody to wake and nothing to share, which is a tenth of what a small call costs.
+/// that asks: it has nobody to wake and nothing to share.
 pub(crate) fn start() -> Result<Runtime, String> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = if cores == 1 {

@@ -34,8 +34,8 @@ where
         Self { body, stream, waiting: None, ahead: false, cut: Reason::INTERNAL_ERROR, ended }
     }
 
-    /// For a stream that h2 has not opened yet, a request's, and to which it gives no room therefore: the first piece is handed over
-    /// all the same, so that it leaves with the head.
+    /// For a stream that h2 has not opened yet, a request's, and to which it gives no room therefore: the first piece is
+    /// handed over all the same, so that it leaves with the head.
     pub(crate) fn with_head(body: B, stream: SendStream<Bytes>) -> Self {
         Self { ahead: true, cut: Reason::CANCEL, ..Self::new(body, stream) }
     }

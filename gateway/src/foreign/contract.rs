@@ -35,8 +35,10 @@ impl Contract {
     pub(crate) fn read(encoded: &[u8], foreign: &Foreign, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
         let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
         let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
-        let service = |path: &str| path.strip_prefix('/').and_then(|p| p.split('/').next()).map(str::to_owned);
-        let mine = |path: &str| service(path).is_some_and(|service| foreign.answers(&service) && answers(&service));
+        let mine = |path: &str| {
+            let service = path.strip_prefix('/').and_then(|path| path.split('/').next());
+            service.is_some_and(|service| foreign.answers(service) && answers(service))
+        };
         let methods = declared
             .into_iter()
             .filter(|method| mine(&method.path))
@@ -61,8 +63,11 @@ impl Contract {
 
     /// Whether it says what `other` says. Of what the same files declare an upstream may come to answer more.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let paths = |contract: &Self| contract.methods.iter().map(|method| method.path.clone()).collect::<Vec<_>>();
-        self.encoded == other.encoded && self.source == other.source && paths(self) == paths(other)
+        let mut methods = self.methods.iter().zip(&other.methods);
+        self.encoded == other.encoded
+            && self.source == other.source
+            && self.methods.len() == other.methods.len()
+            && methods.all(|(mine, others)| mine.path == others.path)
     }
 
     /// Whether it counts for an upstream as it is configured now.

@@ -30,7 +30,7 @@ use crate::{
     headers,
     protocol::{Protocol, Spoken},
     routes::{Found, Method, Target},
-    upstream::{Conditions, Failure},
+    upstream::{self, Conditions, Failure},
     vigil::Watched,
 };
 
@@ -311,6 +311,7 @@ fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
         Failure::Full | Failure::Overloaded => error::overloaded(chance),
+        Failure::Broken(error) if error.is_reset() => cut(upstream::code_of_break(error)),
         Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
             error::unavailable("the service")
         }
@@ -327,6 +328,11 @@ impl From<Wrong> for Status {
             }
         }
     }
+}
+
+/// The service, or what is between, broke the call off.
+pub(crate) fn cut(code: Code) -> Status {
+    error::status(code, "ANSWER_CUT", "the answer was cut off; what came before this is incomplete")
 }
 
 pub(crate) fn too_late() -> Status {

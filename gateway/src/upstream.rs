@@ -14,7 +14,7 @@ use std::{
 
 use h2::Reason;
 use kit::{
-    balance::{self, Balancer, Location},
+    balance::{self, Balancer, Location, Outcome},
     error::chain,
     limits::Limits,
     server::Surroundings,
@@ -24,6 +24,7 @@ pub(crate) use call::Reply;
 pub(crate) use cluster::{Cluster, Conditions, Place, Weight};
 pub(crate) use dial::dial;
 use server::Server;
+use tonic::Code;
 
 use crate::tls::Trust;
 
@@ -134,6 +135,29 @@ impl Failure {
     fn is_ours(&self) -> bool {
         // What h2 resets by itself is the upstream's mistake.
         matches!(self, Self::Broken(error) if error.is_reset() && !error.is_remote() && !error.is_library())
+    }
+}
+
+/// What the end of a stream that broke is as a status: gRPC's own table for the error codes of HTTP/2, so that a caller
+/// hears what it would without a gateway. Where the connection broke too, the service is away.
+pub(crate) fn code_of_break(error: &h2::Error) -> Code {
+    match error.reason() {
+        Some(reason) if error.is_reset() => match reason {
+            Reason::CANCEL => Code::Cancelled,
+            Reason::REFUSED_STREAM => Code::Unavailable,
+            Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+            Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+            _ => Code::Internal,
+        },
+        _ => Code::Unavailable,
+    }
+}
+
+/// What a break tells of the server. It may be the call's own affair when only the stream was broken off.
+fn outcome_of_break(error: &h2::Error) -> Outcome {
+    match code_of_break(error) {
+        Code::Unavailable => Outcome::Failed,
+        _ => Outcome::Faulty,
     }
 }
 

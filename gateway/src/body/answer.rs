@@ -23,7 +23,12 @@ use super::{
     meter::{Meter, TooLarge},
     text,
 };
-use crate::{protocol::Protocol, upstream::Reply, vigil::Watched};
+use crate::{
+    protocol::Protocol,
+    rpc::{cut, too_late},
+    upstream::{Reply, code_of_break},
+    vigil::Watched,
+};
 
 /// The clock is looked at once in so many frames.
 const FRAMES_A_LOOK: u32 = 16;
@@ -122,23 +127,23 @@ impl Answer {
             return Poll::Ready(Some(self.end(&error::stopping())));
         }
         let polled = match &mut self.source {
-            Source::Remote(reply) => reply.poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
-            Source::Here(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|e| e.to_string()))),
+            Source::Remote(reply) => reply.poll_frame(cx).map_err(|e| (code_of_break(&e), e.to_string())),
+            Source::Here(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
         };
         let frame = match polled {
-            Poll::Pending if self.is_late(cx) => self.end(&crate::rpc::too_late()),
+            Poll::Pending if self.is_late(cx) => self.end(&too_late()),
             Poll::Pending if self.is_leaving(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&crate::rpc::too_late()),
+            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&too_late()),
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
-            Poll::Ready(Some(Err(error))) => {
+            Poll::Ready(Some(Err((code, error)))) => {
                 tracing::debug!(error, "an answer was cut");
-                let status = self.terms.fault.get().map_or_else(cut, Status::from);
+                let status = self.terms.fault.get().map_or_else(|| cut(code), Status::from);
                 self.end(&status)
             }
             Poll::Ready(None) => match self.early {
                 // Half a message is none, whatever was said of it before.
-                Some(_) if !self.meter.is_whole() => self.end(&cut()),
+                Some(_) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
                 Some(code) => {
                     self.call.end(code);
                     return Poll::Ready(None);
@@ -177,7 +182,7 @@ impl Answer {
             Err(frame) => match frame.into_trailers() {
                 Ok(trailers) => match code_of(&trailers).or(self.early) {
                     // A success with half a message is none.
-                    Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut()),
+                    Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
                     Some(_) => self.trailers(trailers),
                     None => self.end(&no_status()),
                 },
@@ -242,11 +247,6 @@ impl Leaving {
         }
         self.wake.is_none()
     }
-}
-
-fn cut() -> Status {
-    let message = "the answer was cut off; what came before this is incomplete";
-    error::status(Code::Unavailable, "ANSWER_CUT", message)
 }
 
 fn too_large() -> Status {

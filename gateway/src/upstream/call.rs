@@ -119,7 +119,7 @@ impl Reply {
         if error.reason() == Some(Reason::NO_ERROR) {
             return None;
         }
-        self.place.report(Outcome::Failed);
+        self.place.report(super::outcome_of_break(&error));
         Some(Err(error))
     }
 

@@ -66,8 +66,8 @@ impl Place {
     /// The call came back without an answer: what that means for another try.
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
-            Failure::Broken(_) => {
-                self.report(Outcome::Failed);
+            Failure::Broken(error) => {
+                self.report(super::outcome_of_break(error));
                 Attempt::Unavailable(Pushback::None)
             }
             Failure::Refused(_) => {

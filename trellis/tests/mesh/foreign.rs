@@ -159,7 +159,7 @@ async fn a_failure_in_the_middle_is_never_a_success() {
     let (mesh, _seen) = mesh_with_foreign().await;
     let port = mesh.ports.gateway;
     let cases = [
-        ("Cut", Code::Unavailable),
+        ("Cut", Code::Internal),
         ("NoStatus", Code::Unknown),
         ("Html", Code::Unavailable),
         ("Large", Code::ResourceExhausted),

@@ -21,12 +21,13 @@ use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{Barrier, mpsc},
+    sync::{Barrier, mpsc, watch},
 };
+use tonic::Code;
 
 use super::{
     foreign::mesh_with,
-    web::{self, Answer, BINARY, Http},
+    web::{self, Answer, BINARY, Http, TEXT},
 };
 
 const PREFACE_BYTES: usize = 24;
@@ -37,6 +38,10 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const REFUSAL: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 /// Ends stream 1, over HTTP and over gRPC: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
 const FINE: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
+/// Begins an answer, brings one message of nothing, and breaks the stream off.
+const BEGUN: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc";
+const MESSAGE: &[u8] = &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+const BREAK: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 /// GOAWAY without an error; stream 1 is the last that was looked at.
 const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
@@ -121,6 +126,68 @@ async fn a_call_that_nobody_has_looked_at_is_sent_again() {
     assert!(trailers.contains("grpc-status: 0\r\n"), "{trailers}");
     assert_eq!(messages, ["hello".to_owned().encode_to_vec()]);
     upstream.await.unwrap();
+}
+
+/// Breaks each call off for the given reason, after its answer has begun or before.
+async fn break_off(mut stream: TcpStream, how: watch::Receiver<(When, Reason)>) {
+    greet(&mut stream).await;
+    while let Some(said) = next(&mut stream).await {
+        if said.kind != HEADERS {
+            continue;
+        }
+        let (when, reason) = *how.borrow();
+        let begun = [BEGUN, MESSAGE].into_iter().filter(|_| when == When::After);
+        let mut answer = Vec::new();
+        for frame in begun.chain([BREAK]) {
+            let start = answer.len();
+            answer.extend_from_slice(frame);
+            answer[start + 5..start + 9].copy_from_slice(&said.stream);
+        }
+        *answer.last_mut().unwrap() = reason;
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Before,
+    After,
+}
+
+/// An error code of HTTP/2.
+type Reason = u8;
+
+/// gRPC's table for the error codes of HTTP/2: a caller hears what it would hear without a gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upstream_breaks_off_is_told_by_its_code() {
+    let (listener, address) = listen().await;
+    let mesh = mesh_with(&address).await;
+    let (how, told) = watch::channel((When::Before, 0));
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(break_off(listener.accept().await.unwrap().0, told.clone()));
+        }
+    });
+    let codes = [
+        (1, Code::Internal),
+        (2, Code::Internal),
+        (8, Code::Cancelled),
+        (11, Code::ResourceExhausted),
+        (12, Code::PermissionDenied),
+    ];
+    let ways = [(Http::One, BINARY), (Http::One, TEXT), (Http::Two, BINARY), (Http::Two, "application/grpc")];
+    for (http, content_type) in ways {
+        for ((reason, code), when) in codes.into_iter().flat_map(|code| [When::Before, When::After].map(|w| (code, w)))
+        {
+            how.send((when, reason)).unwrap();
+            let call = web::call(mesh.ports.gateway, "/acme.v1.Shop/Once", content_type, &[], &String::new());
+            let answer = web::send(mesh.ports.gateway, http, call).await.unwrap();
+            let context = format!("{reason} {when:?} {http:?} {content_type}: {answer:?}");
+            assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{context}");
+            let whole = usize::from(when == When::After);
+            assert_eq!(answer.frames().0.len(), whole, "what was whole has come: {context}");
+        }
+    }
 }
 
 /// Calls beyond what the upstream takes on a connection would wait there; they get another.

@@ -26,6 +26,7 @@ pub(crate) enum Http {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// With HTTP's trailers, which gRPC has and gRPC-Web has not.
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -33,8 +34,9 @@ pub(crate) struct Answer {
 /// Sends a request on a connection of its own.
 pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
     let (parts, body) = begin(port, http, request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    let (mut headers, body) = (parts.headers, body.collect().await?);
+    headers.extend(body.trailers().cloned().unwrap_or_default());
+    Ok(Answer { status: parts.status.as_u16(), headers, body: body.to_bytes() })
 }
 
 /// As [`send`], with the answer's body still to come.

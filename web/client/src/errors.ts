@@ -40,6 +40,8 @@ export function isTokenRefused(error: unknown): boolean {
 /** The call may succeed later, unchanged: the server is away or busy, or the network failed. */
 export function isTransient(error: unknown): boolean {
   const { code } = ConnectError.from(error);
+  // Whatever code the break of a call is told by: a service may have stopped in the middle of an answer.
+  if (reasonOf(error) === "ANSWER_CUT") return true;
   switch (code) {
     case Code.Unavailable:
     case Code.DeadlineExceeded:

@@ -4,7 +4,11 @@ mod rate_limits;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kit::{balance::Addresses, config::Span, limiter::Quota};
+use kit::{
+    balance::{self, Addresses},
+    config::Span,
+    limiter::Quota,
+};
 use serde::{Deserialize, Serialize};
 
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
@@ -43,6 +47,9 @@ pub struct Config {
     pub idle_timeout: Span,
     /// How long a caller may leave an answer untaken before its connection is closed.
     pub stall_timeout: Span,
+    /// Answers, of all connections together, that callers may leave untaken; each holds up to 384 KiB. From half of it
+    /// on `stall_timeout` is the shorter the more there are, down to a few seconds.
+    pub stalled_answers: usize,
     /// Whether the page is served at `/`.
     pub console: bool,
     /// How often the descriptors of foreign upstreams are read again.
@@ -89,6 +96,14 @@ pub struct Foreign {
     pub key: String,
 }
 
+impl Foreign {
+    /// Whether it is called over TLS, at one of its addresses at least.
+    pub(crate) fn is_over_tls(&self) -> bool {
+        let names_files = [&self.ca, &self.certificate, &self.key].iter().any(|path| !path.is_empty());
+        names_files || balance::in_the_clear(&self.to).is_err()
+    }
+}
+
 /// Who may call a method without a policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +143,7 @@ impl Default for Config {
             header_count: 100,
             idle_timeout: Span(Duration::from_secs(300)),
             stall_timeout: Span(Duration::from_secs(60)),
+            stalled_answers: 4_096,
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             tls: Tls::default(),

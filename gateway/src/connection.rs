@@ -217,12 +217,16 @@ impl<'a> Talk<'a> {
 
     /// What the connection is told by the shutdown, for its age, and for what it has deserved.
     fn words(&self) -> Seldom<'_, Word> {
-        let (limits, shutdown) = (&self.house.gateway.surroundings.limits, &self.house.shutdown);
-        let current = self.house.gateway.current();
-        let (idle, stalled) = (current.config.idle_timeout.0, current.config.stall_timeout.0);
-        let patience = Patience { idle, stalled, head: limits.request_head.0 };
+        let (gateway, shutdown) = (&self.house.gateway, &self.house.shutdown);
+        let (current, limits) = (gateway.current(), &gateway.surroundings.limits);
+        let patience = Patience {
+            idle: current.config.idle_timeout.0,
+            stalled: current.config.stall_timeout.0,
+            most_stalled: current.config.stalled_answers,
+            head: limits.request_head.0,
+        };
         let deserved = async move {
-            let end = self.vigil.keep(patience).await;
+            let end = self.vigil.keep(patience, &gateway.stalls).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
             Word::Close
         };

@@ -11,7 +11,7 @@ mod watch;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
-    balance::{self, Addresses},
+    balance::Addresses,
     identity::{CallerTokens, Identity},
     policy::{Access, Reach},
 };
@@ -22,7 +22,7 @@ pub(crate) use watch::watch;
 
 use crate::{
     config::{self, Open},
-    tls::{Trust, Unfit},
+    tls::Trust,
     upstream::{Cluster, Upstreams},
 };
 
@@ -55,9 +55,18 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// What a configuration says.
+    pub(crate) fn of(config: &config::Foreign) -> Self {
+        match config.descriptors.as_str() {
+            "" => Self::None,
+            "reflection" => Self::Reflection(config.to.clone()),
+            path => Self::File(PathBuf::from(path)),
+        }
+    }
+
     /// Whether what was read from `other` still counts: the same file, or one of the same servers. Others may mean
     /// something else by the same names.
-    fn knows(&self, other: &Self) -> bool {
+    pub(crate) fn knows(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Reflection(now), Self::Reflection(then)) => now.iter().any(|address| then.contains(address)),
             _ => self == other,
@@ -66,10 +75,11 @@ impl Source {
 }
 
 impl Foreign {
-    /// Reads `gateway.foreign.<prefix>`. Errors name the key.
+    /// The upstream of `gateway.foreign.<prefix>`, with what was read of its files about TLS. Errors name the key.
     pub(crate) fn new(
         prefix: &str,
         config: &config::Foreign,
+        trust: Option<&Trust>,
         upstreams: &Upstreams,
         identity: &Arc<Identity>,
     ) -> Result<Self, String> {
@@ -80,49 +90,37 @@ impl Foreign {
         if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
             return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
         }
-        let trust = Self::read_trust(prefix, config)?;
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(prefix, &config.to, trust.as_ref()).map_err(|why| bad(".to", why))?,
-            trust,
+            cluster: upstreams.cluster(prefix, &config.to, trust).map_err(|why| bad(".to", why))?,
+            trust: trust.cloned(),
             open: match config.access {
                 Open::Deny => None,
                 Open::Public => Some(Access::Public),
                 Open::SignedIn => Some(Access::SignedIn { roles: Vec::new(), scopes: Vec::new(), reach: Reach::Any }),
             },
-            source: match config.descriptors.as_str() {
-                "" => Source::None,
-                "reflection" => Source::Reflection(config.to.clone()),
-                path => Source::File(PathBuf::from(path)),
-            },
+            source: Source::of(config),
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
     }
 
-    /// Reads the files about TLS that its configuration names.
-    pub(crate) fn read_trust(prefix: &str, config: &config::Foreign) -> Result<Option<Trust>, String> {
-        let names_files = [&config.ca, &config.certificate, &config.key].iter().any(|path| !path.is_empty());
-        if !names_files && balance::in_the_clear(&config.to).is_ok() {
-            return Ok(None);
-        }
-        let unfit = |Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}");
-        Trust::read(config).map(Some).map_err(unfit)
-    }
-
     /// Whether a service is this upstream's to answer.
     pub(crate) fn answers(&self, service: &str) -> bool {
-        service.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        is_under(&self.prefix, service)
     }
+}
 
-    /// Reads the descriptors that stand in a file.
-    pub(crate) fn read_file(&self) -> Option<Result<Contract, String>> {
-        let Source::File(path) = &self.source else { return None };
-        let read = fs::read(path).map_err(|e| e.to_string());
-        let contract = read.and_then(|encoded| Contract::read(&encoded, self, |service| self.answers(service)));
-        Some(
-            contract.map_err(|why| format!("gateway.foreign.{:?}.descriptors: {}: {why}", self.prefix, path.display())),
-        )
-    }
+/// Whether a service's name begins with a prefix that was given to an upstream.
+fn is_under(prefix: &str, service: &str) -> bool {
+    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Reads the descriptors of the upstream under `prefix`, where they stand in a file. Errors name the key.
+pub(crate) fn read_file(prefix: &str, source: &Source) -> Option<Result<Contract, String>> {
+    let Source::File(path) = source else { return None };
+    let encoded = fs::read(path).map_err(|e| e.to_string());
+    let contract = encoded.and_then(|encoded| Contract::read(&encoded, prefix, source, |_| true));
+    Some(contract.map_err(|why| format!("gateway.foreign.{prefix:?}.descriptors: {}: {why}", path.display())))
 }
 
 fn check_prefix(prefix: &str) -> Result<(), String> {

@@ -14,6 +14,7 @@ pub mod fuzz;
 mod gather;
 mod headers;
 mod keepalive;
+mod known;
 mod network;
 mod origin;
 mod page;
@@ -29,7 +30,7 @@ mod vigil;
 use std::{
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -47,7 +48,6 @@ use kit::{
 };
 use prost_types::FileDescriptorSet;
 use tokio::sync::Notify;
-use tokio_rustls::rustls::sign::CertifiedKey;
 use tonic::service::Routes as Here;
 
 use allowance::Overrides;
@@ -56,10 +56,11 @@ use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
 use foreign::{Contract, Foreign};
+use known::{Known, Renewal};
 use protocol::Spoken;
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
-use vigil::Watched;
+use vigil::{Stalls, Watched};
 
 /// The services that the gateway answers itself.
 const INTROSPECTION: [&str; 3] =
@@ -86,12 +87,13 @@ pub struct Gateway {
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
     chance: Chance,
+    stalls: Stalls,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
     upstreams: Upstreams,
-    /// The last good descriptors of foreign upstreams. Held while `current` is made anew, so that none is lost.
-    contracts: Mutex<Contracts>,
+    /// What `current` was made with. Held while another is made, so that nothing is lost.
+    known: Mutex<Known>,
     current: RwLock<Arc<Current>>,
     certificate: Arc<tls::Certificate>,
     /// Told after a reload.
@@ -106,7 +108,6 @@ struct Current {
     proxies: client::Proxies,
     foreign: Vec<Foreign>,
     refresh: Duration,
-    certified: Option<Arc<CertifiedKey>>,
 }
 
 impl Gateway {
@@ -120,21 +121,22 @@ impl Gateway {
     ) -> Result<Self, String> {
         let health = server::health(&names(&mesh), &readiness);
         let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
-        let mut contracts = Contracts::new();
-        let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &mut contracts)?;
+        let known = Known::read(config, &Contracts::new())?;
+        let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
         let certificate = tls::Certificate::none();
-        certificate.replace(current.certified.clone());
+        certificate.replace(known.certified.clone());
         Ok(Self {
             limiter,
             certificate,
             readiness,
             chance: Chance::new(),
+            stalls: Stalls::new(),
             console: config.console,
             surroundings,
             mesh,
             health,
             upstreams,
-            contracts: Mutex::new(contracts),
+            known: Mutex::new(known),
             current: RwLock::new(Arc::new(current)),
             reloaded: Notify::new(),
         })
@@ -151,17 +153,18 @@ impl Gateway {
     /// Takes over another configuration, for calls that begin from now on. An error names the key that is wrong,
     /// and nothing has changed.
     pub fn reload(&self, config: &Config) -> Result<(), String> {
-        let mut contracts = self.lock_contracts();
+        let mut known = self.lock_known();
         let config = self.current().config.taking_over(config);
-        self.rebuild(&config, &mut contracts)?;
+        let wanted = Known::read(&config, &known.contracts)?;
+        self.rebuild(&config, &mut known, wanted)?;
         self.reloaded.notify_one();
         Ok(())
     }
 
     /// Takes note of an upstream's descriptors.
     fn learn(&self, prefix: &Arc<str>, contract: Contract) {
-        let mut contracts = self.lock_contracts();
-        if contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
+        let mut known = self.lock_known();
+        if known.contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
             return;
         }
         let current = self.current();
@@ -169,51 +172,39 @@ impl Gateway {
             // A reload has come between: it was read from somebody else.
             return;
         }
-        let mut wanted = contracts.clone();
-        wanted.insert(Arc::clone(prefix), Arc::new(contract));
-        let config = current.config.clone();
-        match self.rebuild(&config, &mut wanted) {
-            Ok(()) => {
-                *contracts = wanted;
-                tracing::info!(upstream = %prefix, "descriptors read");
-            }
-            // A file that the configuration names may have become unreadable since; the next look tries again.
+        let mut wanted = known.clone();
+        wanted.contracts.insert(Arc::clone(prefix), Arc::new(contract));
+        match self.rebuild(&current.config, &mut known, wanted) {
+            Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
             Err(error) => tracing::warn!(upstream = %prefix, error, "the routes stay as they were"),
         }
     }
 
-    fn rebuild(&self, config: &Config, contracts: &mut Contracts) -> Result<(), String> {
-        let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, contracts)?;
-        self.certificate.replace(current.certified.clone());
+    /// Takes over renewed certificates, when there are any. What cannot be read is told, and changes nothing.
+    fn renew(&self) -> Vec<String> {
+        let mut known = self.lock_known();
+        let current = self.current();
+        let mut wanted = known.clone();
+        let Renewal { own, upstreams, mut problems } = wanted.renew(&current.config);
+        if own || upstreams {
+            match self.rebuild(&current.config, &mut known, wanted) {
+                Ok(()) => tracing::info!(own, upstreams, "certificates were renewed"),
+                Err(error) => problems.push(error),
+            }
+        }
+        problems
+    }
+
+    fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
+        let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, &wanted)?;
+        self.certificate.replace(wanted.certified.clone());
+        *known = wanted;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         Ok(())
     }
 
-    /// Takes over renewed certificates, when there are any; bad ones change nothing.
-    fn look_at_certificates(&self) -> Result<(), String> {
-        let current = self.current();
-        let certified = tls::read(&current.config.tls)?;
-        if !self.certificate.is(certified.as_ref()) {
-            self.certificate.replace(certified);
-            tracing::info!("the certificate was renewed");
-        }
-        let mut renewed = false;
-        for foreign in &current.foreign {
-            let Some(config) = current.config.foreign.get(&*foreign.prefix) else { continue };
-            renewed |= foreign.trust != Foreign::read_trust(&foreign.prefix, config)?;
-        }
-        if renewed {
-            let mut contracts = self.lock_contracts();
-            // What is in force now: a reload may have come between.
-            let config = self.current().config.clone();
-            self.rebuild(&config, &mut contracts)?;
-            tracing::info!("certificates towards upstreams were renewed");
-        }
-        Ok(())
-    }
-
-    fn lock_contracts(&self) -> std::sync::MutexGuard<'_, Contracts> {
-        self.contracts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> Arc<Current> {
@@ -299,49 +290,37 @@ fn key_set(keys: &impl serde::Serialize) -> Response<Outgoing> {
 }
 
 impl Current {
-    /// Everything that a configuration says, or which key of it is wrong. Files of descriptors are read, and what is
-    /// known of upstreams that are gone is dropped from `contracts`.
+    /// Everything that a configuration says, with what was read of its files and upstreams, or which key of it is wrong.
     fn new(
         config: &Config,
         surroundings: &Surroundings,
         mesh: &[Route],
         health: &Here,
         upstreams: &Upstreams,
-        contracts: &mut Contracts,
+        known: &Known,
     ) -> Result<Self, String> {
         let limits = &surroundings.limits;
-        let foreign = config.foreign.iter();
-        let foreign = foreign.map(|(prefix, of)| Foreign::new(prefix, of, upstreams, &surroundings.identity));
+        let foreign = config.foreign.iter().map(|(prefix, of)| {
+            Foreign::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &surroundings.identity)
+        });
         let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
-        let mut known: Contracts = contracts
-            .iter()
-            .filter(|(prefix, contract)| foreign.iter().any(|f| f.prefix == **prefix && contract.counts_for(f)))
-            .map(clone_pair)
-            .collect();
-        for foreign in &foreign {
-            if let Some(contract) = foreign.read_file() {
-                known.insert(Arc::clone(&foreign.prefix), Arc::new(contract?));
-            }
-        }
+        let contracts = &known.contracts;
         let policies = &surroundings.policies;
         let overrides = &Overrides::new(&config.rate_limits, policies)?;
-        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts: &known, overrides };
+        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts, overrides };
         let mut routes = Routes::new(config, &sources)?;
-        let shown = shown(surroundings, mesh, &known, &routes).map_err(|e| e.to_string())?;
+        let shown = shown(surroundings, mesh, contracts, &routes).map_err(|e| e.to_string())?;
         let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
         let here = health.clone().into_axum_router().merge(reflection.into_axum_router().reset_fallback());
         routes.add_here(&Here::from(here), config, overrides);
-        let current = Self {
+        Ok(Self {
             routes,
             origins: origin::Origins::new(&config.cors_origins)?,
             proxies: client::Proxies::new(&config.trusted_proxies, config.client_address_header)?,
             refresh: config.descriptors_refresh.0,
-            certified: tls::read(&config.tls)?,
             config: config.clone(),
             foreign,
-        };
-        *contracts = known;
-        Ok(current)
+        })
     }
 }
 
@@ -363,8 +342,4 @@ fn shown(
 
 fn names(mesh: &[Route]) -> Vec<&str> {
     mesh.iter().map(|route| route.service.as_str()).collect()
-}
-
-fn clone_pair((prefix, contract): (&Arc<str>, &Arc<Contract>)) -> (Arc<str>, Arc<Contract>) {
-    (Arc::clone(prefix), Arc::clone(contract))
 }

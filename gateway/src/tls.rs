@@ -51,12 +51,6 @@ impl Certificate {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = with;
     }
 
-    /// Whether another one would make a difference.
-    pub(crate) fn is(&self, other: Option<&Arc<CertifiedKey>>) -> bool {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map(|key| &key.cert) == other.map(|key| &key.cert)
-    }
-
     /// What accepts connections with it.
     pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, String> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

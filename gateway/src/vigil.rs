@@ -6,13 +6,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use kit::server::Frames;
+use metrics::{Gauge, gauge};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -23,8 +24,10 @@ use tokio::{
 pub(crate) struct Patience {
     /// Without a call under way.
     pub(crate) idle: Duration,
-    /// With an answer that its caller does not take.
+    /// With an answer that its caller does not take, while few do so.
     pub(crate) stalled: Duration,
+    /// How many answers of all connections may not be taken before there is no patience left.
+    pub(crate) most_stalled: usize,
     /// With a request's head that has begun and does not end (HTTP/1.1).
     pub(crate) head: Duration,
 }
@@ -45,6 +48,51 @@ impl End {
             Self::Stalled => "stalled",
             Self::SlowHead => "slow_head",
         }
+    }
+}
+
+/// The answers of all connections that their callers do not take. The more there are, the less patience there is with
+/// each, so that what they hold together is bounded, whoever opens how many connections.
+pub(crate) struct Stalls {
+    count: AtomicUsize,
+    shown: Gauge,
+}
+
+impl Stalls {
+    pub(crate) fn new() -> Self {
+        Self { count: AtomicUsize::new(0), shown: gauge!("gateway_stalled_answers") }
+    }
+
+    /// For how many looks an answer may not be taken: all of them up to half of `most`, then ever fewer, at last one.
+    fn patience(&self, looks: u32, most: usize) -> u32 {
+        let (count, half) = (self.count.load(Ordering::Relaxed), most / 2);
+        let left = most.saturating_sub(count.max(half)) as u64;
+        let looks = u64::from(looks) * left / (most - half).max(1) as u64;
+        u32::try_from(looks).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// What one connection has of the stalled answers.
+struct Share<'a> {
+    stalls: &'a Stalls,
+    count: usize,
+}
+
+impl Share<'_> {
+    fn set(&mut self, count: usize) {
+        if count != self.count {
+            // Wraps around where it becomes less, as the counter does.
+            let more = count.wrapping_sub(self.count);
+            let before = self.stalls.count.fetch_add(more, Ordering::Relaxed);
+            self.count = count;
+            self.stalls.shown.set(before.wrapping_add(more) as f64);
+        }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -97,36 +145,31 @@ impl Vigil {
         Watched { vigil: Arc::clone(self), place, wait: Arc::clone(&calls.waits[place]) }
     }
 
-    /// Ends when the connection has deserved to be closed.
-    pub(crate) async fn keep(&self, patience: Patience) -> End {
+    /// Ends when the connection has deserved to be closed. `stalls` is what all connections share.
+    pub(crate) async fn keep(&self, patience: Patience, stalls: &Stalls) -> End {
         // Four looks in the shorter time: the error is a quarter of it at most.
         let shortest = patience.idle.min(patience.stalled).min(patience.head);
         let pause = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15));
         let looks = |time: Duration| u32::try_from(time.as_micros().div_ceil(pause.as_micros())).unwrap_or(u32::MAX);
         let (idle, stalled, head) = (looks(patience.idle), looks(patience.stalled), looks(patience.head));
+        let mut share = Share { stalls, count: 0 };
         loop {
             tokio::time::sleep(pause).await;
-            if let Some(end) = self.look(idle, stalled, head) {
-                return end;
+            let now = self.look.fetch_add(1, Ordering::Relaxed);
+            if lasts(&self.head_since, now, head) {
+                return End::SlowHead;
+            }
+            let mut calls = self.lock();
+            share.set(calls.waits.iter().filter(|wait| lasts(wait, now, 1)).count());
+            let stalled = stalls.patience(stalled, patience.most_stalled);
+            if calls.waits.iter().any(|wait| lasts(wait, now, stalled)) {
+                return End::Stalled;
+            }
+            calls.idle_looks = if calls.free.len() == calls.waits.len() { calls.idle_looks + 1 } else { 0 };
+            if calls.idle_looks > idle {
+                return End::Idle;
             }
         }
-    }
-
-    fn look(&self, idle: u32, stalled: u32, head: u32) -> Option<End> {
-        let now = self.look.fetch_add(1, Ordering::Relaxed);
-        let lasts = |since: &AtomicU32, looks: u32| match since.load(Ordering::Relaxed) {
-            0 => false,
-            since => now.saturating_sub(since) >= looks,
-        };
-        if lasts(&self.head_since, head) {
-            return Some(End::SlowHead);
-        }
-        let mut calls = self.lock();
-        if calls.waits.iter().any(|wait| lasts(wait, stalled)) {
-            return Some(End::Stalled);
-        }
-        calls.idle_looks = if calls.free.len() == calls.waits.len() { calls.idle_looks + 1 } else { 0 };
-        (calls.idle_looks > idle).then_some(End::Idle)
     }
 
     /// Bytes have come. Between two calls they begin a head.
@@ -138,6 +181,14 @@ impl Vigil {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what began at look `since` has lasted so many looks; 0: it has not begun.
+fn lasts(since: &AtomicU32, now: u32, looks: u32) -> bool {
+    match since.load(Ordering::Relaxed) {
+        0 => false,
+        since => now.saturating_sub(since) >= looks,
     }
 }
 
@@ -225,11 +276,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { idle: Duration::from_secs(8), stalled: Duration::from_secs(4), head: Duration::from_secs(4) };
+    const PATIENCE: Patience = Patience {
+        idle: Duration::from_secs(8),
+        stalled: Duration::from_secs(4),
+        most_stalled: 8,
+        head: Duration::from_secs(4),
+    };
 
     async fn ends(vigil: &Vigil, within: u64) -> Option<End> {
-        tokio::time::timeout(Duration::from_secs(within), vigil.keep(PATIENCE)).await.ok()
+        ends_among(&Stalls::new(), vigil, within).await
+    }
+
+    async fn ends_among(stalls: &Stalls, vigil: &Vigil, within: u64) -> Option<End> {
+        tokio::time::timeout(Duration::from_secs(within), vigil.keep(PATIENCE, stalls)).await.ok()
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,6 +312,26 @@ mod tests {
             lively.asked();
         }
         assert_eq!(ends(&vigil, 3).await, Some(End::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_answers_wait_the_less_patience_there_is() {
+        let stalls = Stalls::new();
+        let patience = |others: usize| {
+            stalls.count.store(others, Ordering::Relaxed);
+            stalls.patience(100, 8)
+        };
+        assert_eq!([0, 4, 5, 6, 7, 8, 100].map(patience), [100, 100, 75, 50, 25, 1, 1]);
+        assert_eq!((stalls.patience(100, 0), stalls.patience(100, 1)), (1, 1));
+
+        stalls.count.store(0, Ordering::Relaxed);
+        let vigil = Vigil::new();
+        let calls: Vec<_> = (0..8).map(|_| vigil.begin()).collect();
+        calls[0].handed_out();
+        assert_eq!(ends_among(&stalls, &vigil, 3).await, None, "there are few");
+        calls.iter().for_each(Watched::handed_out);
+        assert_eq!(ends_among(&stalls, &vigil, 3).await, Some(End::Stalled));
+        assert_eq!(stalls.count.load(Ordering::Relaxed), 0, "a connection that is gone counts no more");
     }
 
     #[tokio::test(start_paused = true)]

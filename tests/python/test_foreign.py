@@ -499,16 +499,37 @@ class Secure(unittest.TestCase):
         server = self.shop(asks=True)
         with Mesh() as mesh:
             # At first the one that nobody of the upstream's knows, then the right one under the same name.
-            for name in ("certificate", "key"):
-                (mesh.folder / name).write_bytes((TLS / f"one.{'crt' if name == 'certificate' else 'key'}").read_bytes())
-            shown = f'certificate = "{mesh.folder}/certificate", key = "{mesh.folder}/key"'
+            shown = self.show(mesh, "one")
             refresh = '[gateway]\ndescriptors_refresh = "200ms"\n'
             mesh.configure(refresh + line(server, f'access = "public", ca = "{TLS}/authority.crt", {shown}'))
             shop = self.through(mesh)
             eventually(lambda: self.assert_unavailable(shop))
-            for name in ("key", "certificate"):
-                (mesh.folder / name).write_bytes((TLS / f"client.{'crt' if name == 'certificate' else 'key'}").read_bytes())
+            self.show(mesh, "client")
             eventually(lambda: shop.Echo(Note(), timeout=10))
+
+    def test_a_file_of_one_upstream_holds_up_no_renewal_of_others(self):
+        server = self.shop(asks=True)
+        with Mesh() as mesh:
+            ca = mesh.folder / "ca"
+            ca.write_bytes((TLS / "authority.crt").read_bytes())
+            shown = self.show(mesh, "one")
+            mesh.configure(
+                '[gateway]\ndescriptors_refresh = "200ms"\n'
+                + line(server, f'ca = "{ca}"', prefix="acme.other")
+                + line(server, f'access = "public", ca = "{TLS}/authority.crt", {shown}', section="")
+            )
+            shop = self.through(mesh)
+            eventually(lambda: self.assert_unavailable(shop))
+            ca.write_bytes(b"no certificate")
+            eventually(lambda: self.assertIn('acme.other\\".ca', mesh.said()))
+            self.show(mesh, "client")
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+
+    def show(self, mesh, name):
+        """Puts a certificate where the gateway looks for its own; the settings that name it."""
+        for file, ending in (("key", "key"), ("certificate", "crt")):
+            (mesh.folder / file).write_bytes((TLS / f"{name}.{ending}").read_bytes())
+        return f'certificate = "{mesh.folder}/certificate", key = "{mesh.folder}/key"'
 
     def assert_unavailable(self, shop):
         with self.assertRaises(grpc.RpcError) as refused:

@@ -94,5 +94,86 @@ class Hangup(unittest.TestCase):
         self.shop.Echo(Note(), timeout=10)
 
 
+class Apart(unittest.TestCase):
+    """What is wrong with one upstream holds up no other."""
+
+    #: Much less than an upstream is waited for that does not answer (`TIMEOUT` in gateway/src/foreign/reflection.rs).
+    SOON = 8
+
+    def shop(self, mesh):
+        shop = Channel(mesh.address["gateway"])
+        self.addCleanup(shop.channel.close)
+        return shop
+
+    def test_one_that_never_answers_is_waited_for_alone(self):
+        silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        # In the order of prefixes it is the first.
+        silent = f'"aaa.silent" = {{ to = ["http://127.0.0.1:{silent.getsockname()[1]}"], descriptors = "reflection" }}\n'
+        server = Server(services=("Shop", "Guarded"))
+        self.addCleanup(server.stop)
+        with Mesh(f"[gateway.foreign]\n{silent}{line(server, section='')}") as mesh:
+            shop = self.shop(mesh)
+            eventually(lambda: shop.Echo(Note(), timeout=10), self.SOON)
+            # The next configuration does not wait for it either.
+            other = Server()
+            self.addCleanup(other.stop)
+            mesh.configure(f"[gateway.foreign]\n{silent}{line(other, section='')}")
+
+            def assert_moved():
+                shop.Echo(Note(), timeout=10)
+                self.assertGreater(other.shop.calls, 0)
+
+            eventually(assert_moved, self.SOON)
+
+    def test_descriptors_count_for_the_servers_that_told_them(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        mute = Server(reflects=None)
+        self.addCleanup(mute.stop)
+        with Mesh(line(server)) as mesh:
+            shop = self.shop(mesh)
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+            mesh.configure(line(mute))
+
+            def assert_unread():
+                with self.assertRaises(grpc.RpcError) as refused:
+                    shop.Echo(Note(), timeout=10)
+                self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
+
+            eventually(assert_unread)
+            self.assertEqual(mute.shop.calls, 0)
+            mesh.configure(line(server))
+            eventually(lambda: shop.Echo(Note(), timeout=10))
+
+    def test_a_file_that_cannot_be_read_any_more_holds_up_no_other(self):
+        server = Server(services=("Shop", "Guarded"), reflects=None)
+        self.addCleanup(server.stop)
+        mesh = Mesh()
+        ours, theirs = mesh.folder / "ours.binpb", mesh.folder / "theirs.binpb"
+        for file in (ours, theirs):
+            describe(file, POOL, "shop.proto")
+        mesh.configure(
+            '[gateway]\ndescriptors_refresh = "200ms"\n'
+            + line(server, f'access = "public", descriptors = "{theirs}"', prefix="acme.shop.v1.Shop")
+            + line(server, f'access = "public", descriptors = "{ours}"', prefix="acme.shop", section="")
+        )
+        with mesh:
+            shop, guarded = self.shop(mesh), Channel(mesh.address["gateway"], "Guarded")
+            self.addCleanup(guarded.channel.close)
+            shop.Echo(Note(), timeout=10)
+            theirs.write_bytes(b"no descriptors")
+            eventually(lambda: self.assertIn("theirs.binpb", mesh.said()))
+            describe(ours, POOL, "guarded.proto")
+
+            def assert_guarded():
+                with self.assertRaises(grpc.RpcError) as refused:
+                    guarded.Echo(Note(), timeout=10)
+                self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
+            eventually(assert_guarded)
+            # And the last good ones of the other count.
+            shop.Echo(Note(), timeout=10)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -277,9 +277,44 @@ pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::stream;
     use http::HeaderValue;
+    use http_body_util::StreamBody;
+    use kit::{record, trace};
 
     use super::*;
+    use crate::vigil::Vigil;
+
+    /// The clock is looked at although nothing ever wakes the answer.
+    #[tokio::test]
+    async fn a_stream_that_never_lets_wait_ends_at_its_deadline() {
+        let frame = || Ok::<_, Status>(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])));
+        let endless = StreamBody::new(stream::repeat_with(frame));
+        let terms = Terms {
+            protocol: Protocol::Grpc,
+            deadline: Some(Instant::now()),
+            limit: 1,
+            fault: Fault::default(),
+            hold: None,
+            stay: None,
+        };
+        let span = tracing::Span::none();
+        let began = trace::begin_from_outside(&span, &HeaderMap::new());
+        let call = Call::begin(record::Meter::new("seconds", "endless"), span, began);
+        let mut answer =
+            Answer::new(Source::Here(tonic::body::Body::new(endless)), None, terms, call, Vigil::new().begin());
+        let mut messages = 0;
+        let trailers = loop {
+            match poll_fn(|cx| answer.poll(cx)).await.unwrap().unwrap().into_trailers() {
+                Ok(trailers) => break trailers,
+                Err(_) => messages += 1,
+            }
+            assert!(messages < FRAMES_A_LOOK, "it goes on for ever");
+        };
+        assert_eq!(code_of(&trailers), Some(Code::DeadlineExceeded));
+    }
 
     #[test]
     fn trailers_become_a_frame() {

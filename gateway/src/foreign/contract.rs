@@ -6,7 +6,7 @@ use kit::{
 };
 use prost_types::FileDescriptorSet;
 
-use super::{Foreign, Source};
+use super::{Foreign, Source, is_under};
 
 /// The methods of an upstream, as far as they are its own to declare.
 #[derive(Debug)]
@@ -30,14 +30,19 @@ pub(crate) struct Declared {
 }
 
 impl Contract {
-    /// Reads an encoded `google.protobuf.FileDescriptorSet`. Services that the upstream does not answer, and those outside
-    /// its prefix, are passed over: it claims nothing that was not given to it.
-    pub(crate) fn read(encoded: &[u8], foreign: &Foreign, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
+    /// Reads an encoded `google.protobuf.FileDescriptorSet` from `source`. Services that the upstream does not answer, and
+    /// those outside its prefix, are passed over: it claims nothing that was not given to it.
+    pub(crate) fn read(
+        encoded: &[u8],
+        prefix: &str,
+        source: &Source,
+        answers: impl Fn(&str) -> bool,
+    ) -> Result<Self, String> {
         let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
         let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
         let mine = |path: &str| {
             let service = path.strip_prefix('/').and_then(|path| path.split('/').next());
-            service.is_some_and(|service| foreign.answers(service) && answers(service))
+            service.is_some_and(|service| is_under(prefix, service) && answers(service))
         };
         let methods = declared
             .into_iter()
@@ -50,9 +55,9 @@ impl Contract {
             })
             .collect::<Vec<_>>();
         if methods.is_empty() {
-            return Err(format!("no service of {} is declared", foreign.prefix));
+            return Err(format!("no service of {} is declared", prefix));
         }
-        Ok(Self { encoded: encoded.to_vec(), source: foreign.source.clone(), methods })
+        Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods })
     }
 
     /// What of it strangers may see: the methods for which `shows` holds.
@@ -68,6 +73,10 @@ impl Contract {
             && self.source == other.source
             && self.methods.len() == other.methods.len()
             && methods.all(|(mine, others)| mine.path == others.path)
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Whether it counts for an upstream as it is configured now.

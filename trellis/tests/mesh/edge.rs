@@ -131,12 +131,21 @@ async fn other_pages_may_call_when_they_are_named() {
     };
     let allowed = preflight("https://app.example.org").await;
     assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (204, "https://app.example.org"));
+    assert_eq!(allowed.header("access-control-allow-credentials"), "true");
+    assert_eq!(allowed.header("access-control-allow-headers"), "content-type,x-grpc-web");
+    // As long as Chromium remembers at most.
+    assert_eq!(allowed.header("access-control-max-age"), "7200");
     let refused = preflight("https://evil.example").await;
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, ""));
     let headers = [("origin", "https://app.example.org")];
     let call = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
     let answer = web::send(port, Http::One, call).await.unwrap();
     assert!(answer.header("access-control-expose-headers").contains("grpc-status"));
+    assert_eq!(answer.header("access-control-allow-credentials"), "true");
+    let headers = [("origin", "https://evil.example")];
+    let stranger = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
+    let stranger = web::send(port, Http::One, stranger).await.unwrap();
+    assert_eq!(stranger.header("access-control-allow-credentials"), "");
     assert_eq!(answer.header("vary"), "origin");
 }
 

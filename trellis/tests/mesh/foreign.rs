@@ -124,13 +124,16 @@ async fn mesh_with_foreign() -> (Mesh, Seen) {
 
 /// A mesh whose gateway opens `acme.v1.Shop`, at this address, to everybody.
 pub(crate) async fn mesh_with(address: &str) -> Mesh {
+    mesh_with_all(&[address], &[]).await
+}
+
+/// As [`mesh_with`], at several addresses.
+pub(crate) async fn mesh_with_all(addresses: &[&str], settings: &[(&str, &str)]) -> Mesh {
     let mut mesh = Mesh::new(&[], super::harness::Ports::free());
+    settings.iter().for_each(|(name, value)| mesh.set(name, value));
     let file = mesh.folder().join("trellis.toml");
-    std::fs::write(
-        &file,
-        format!("[gateway.foreign]\n\"acme.v1.Shop\" = {{ to = [\"{address}\"], access = \"public\" }}\n"),
-    )
-    .unwrap();
+    let toml = format!("[gateway.foreign]\n\"acme.v1.Shop\" = {{ to = {addresses:?}, access = \"public\" }}\n");
+    std::fs::write(&file, toml).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;

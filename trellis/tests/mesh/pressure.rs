@@ -21,11 +21,13 @@ use proto::auth::v1::GetJwksRequest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
-    harness::{Mesh, Ports, Store},
+    foreign::mesh_with_all,
+    harness::{Mesh, Store},
     web::{self, BINARY, Http},
 };
 
 const CLIENTS: usize = 1_000;
+const NO_QUOTA: (&str, &str) = ("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000");
 /// What may be held for one reader (docs/gateway.md): a window of 128 KiB from the upstream, in buffers that may be
 /// half empty, and 64 KiB towards the caller.
 const WINDOW_KIB: u64 = 384;
@@ -77,14 +79,7 @@ async fn endless() -> (String, Arc<AtomicU64>) {
 async fn a_thousand_readers_who_stop_cost_a_window_each() {
     for http in [Http::One, Http::Two] {
         let (address, produced) = endless().await;
-        let mut mesh = Mesh::new(&[], Ports::free());
-        let file = mesh.folder().join("trellis.toml");
-        let gateway = "default_rate_requests = 1000000\nstall_timeout = \"10m\"";
-        let foreign = format!("\"acme.v1.Shop\" = {{ to = [\"{address}\"], access = \"public\" }}");
-        std::fs::write(&file, format!("[gateway]\n{gateway}\n[gateway.foreign]\n{foreign}\n")).unwrap();
-        mesh.set("CONFIG", file.to_str().unwrap());
-        mesh.launch();
-        mesh.ready(mesh.ports.gateway).await;
+        let mesh = mesh_with_all(&[&address], &[NO_QUOTA, ("GATEWAY__STALL_TIMEOUT", "10m")]).await;
         let port = mesh.ports.gateway;
         let mut unread = Vec::with_capacity(CLIENTS);
         for _ in 0..CLIENTS {
@@ -107,6 +102,59 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
             paused / 1024 / CLIENTS as u64
         );
     }
+}
+
+/// However many connections somebody opens: the more answers wait, the sooner those that have waited longest are given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_who_stop_share_one_bound() {
+    const MOST: u64 = 100;
+    let (address, _) = endless().await;
+    // The shortest time makes the looks frequent.
+    let settings = [
+        NO_QUOTA,
+        ("GATEWAY__STALL_TIMEOUT", "10m"),
+        ("GATEWAY__STALLED_ANSWERS", "100"),
+        ("LIMITS__REQUEST_HEAD", "2s"),
+    ];
+    let mesh = mesh_with_all(&[&address], &settings).await;
+    let port = mesh.ports.gateway;
+    let open = async || {
+        let call = web::call(port, "/acme.v1.Shop/Endless", BINARY, &[], &GetJwksRequest {});
+        web::begin_on(connect(port).await, Http::Two, call).await
+    };
+    let mut reader = open().await.unwrap();
+    let reading = tokio::spawn(async move {
+        while let Some(frame) = http_body_util::BodyExt::frame(reader.body_mut()).await {
+            frame.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the answer has no end");
+    });
+    let mut unread = Vec::new();
+    for _ in 0..3 * MOST {
+        unread.push(open().await.unwrap());
+    }
+    let stalled = async || {
+        let text = web::get(mesh.ports.admin, "/metrics").await.unwrap().body;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+        };
+        (value("gateway_stalled_answers"), value("gateway_connections_closed_total{reason=\"stalled\"}"))
+    };
+    let mut told = stalled().await;
+    for _ in 0..300 {
+        if told.1 >= 2.0 * MOST as f64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        told = stalled().await;
+    }
+    assert!(told.1 >= 2.0 * MOST as f64 && told.0 <= MOST as f64, "stalled and closed: {told:?}");
+    // Far more than the time in which others were given up.
+    assert!(!reading.is_finished(), "who reads slowly stays");
+    reading.abort();
 }
 
 /// They would double what a gateway holds (docs/performance.md).

@@ -26,7 +26,7 @@ use tokio::{
 use tonic::Code;
 
 use super::{
-    foreign::mesh_with,
+    foreign::{mesh_with, mesh_with_all},
     web::{self, Answer, BINARY, Http, TEXT},
 };
 
@@ -38,6 +38,8 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const REFUSAL: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 /// Ends stream 1, over HTTP and over gRPC: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
 const FINE: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
+/// HEADERS of an answer whose `:status` comes last, where it may not be.
+const NONSENSE: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x0f\x10\x10application/grpc\x88";
 /// Begins an answer, brings one message of nothing, and breaks the stream off.
 const BEGUN: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc";
 const MESSAGE: &[u8] = &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
@@ -188,6 +190,48 @@ async fn what_an_upstream_breaks_off_is_told_by_its_code() {
             assert_eq!(answer.frames().0.len(), whole, "what was whole has come: {context}");
         }
     }
+}
+
+/// Answers each call with a head that is none: a pseudo-header after others.
+async fn babble(mut stream: TcpStream) {
+    greet(&mut stream).await;
+    while let Some(said) = next(&mut stream).await {
+        if said.kind == HEADERS {
+            let mut answer = NONSENSE.to_vec();
+            answer[5..9].copy_from_slice(&said.stream);
+            stream.write_all(&answer).await.unwrap();
+        }
+    }
+}
+
+/// What h2 finds wrong with an answer is the server's mistake and no whim of the caller's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_breaks_the_protocol_is_taken_out() {
+    let ((bad, bad_address), (good, good_address)) = (listen().await, listen().await);
+    let mesh = mesh_with_all(&[&bad_address, &good_address], &[("BALANCE__OUTLIER_INTERVAL", "1s")]).await;
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(babble(bad.accept().await.unwrap().0));
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            echo(good.accept().await.unwrap().0, 100, Arc::new(Barrier::new(1)));
+        }
+    });
+    let mut failed = 0;
+    let mut well_in_a_row = 0;
+    while well_in_a_row < 50 {
+        let status = say(mesh.ports.gateway, "Once", "hello").await.grpc_status();
+        if status == "0" {
+            well_in_a_row += 1;
+        } else {
+            assert_eq!(status, (Code::Internal as i32).to_string());
+            (failed, well_in_a_row) = (failed + 1, 0);
+            assert!(failed < 5_000, "it is asked again and again");
+        }
+    }
+    assert!(failed > 0, "it was asked");
 }
 
 /// Calls beyond what the upstream takes on a connection would wait there; they get another.

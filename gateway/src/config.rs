@@ -43,6 +43,9 @@ pub struct Config {
     pub upstream_connections: usize,
     /// Header fields of one request; one more is refused.
     pub header_count: usize,
+    /// Connections from one IPv4 address, or one /64 of IPv6, so that nobody alone takes all of `limits.connections`.
+    /// Those from `trusted_proxies` are not counted, and those that they tell of by the PROXY protocol are.
+    pub connections_per_address: usize,
     /// How long a caller's connection may be without a call before it is closed.
     pub idle_timeout: Span,
     /// How long a caller may leave an answer untaken before its connection is closed.
@@ -141,6 +144,7 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             upstream_connections: 64,
             header_count: 100,
+            connections_per_address: 5_000,
             idle_timeout: Span(Duration::from_secs(300)),
             stall_timeout: Span(Duration::from_secs(60)),
             stalled_answers: 4_096,

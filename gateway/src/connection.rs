@@ -2,6 +2,7 @@
 
 mod bell;
 mod date;
+mod guests;
 mod http2;
 
 use std::{
@@ -43,6 +44,7 @@ use crate::{
     seldom::Seldom,
     vigil::{Overheard, Patience, Vigil},
 };
+use guests::{Guest, Guests};
 
 /// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
 /// head may hold is looked at afterwards.
@@ -61,6 +63,7 @@ struct House {
     gateway: Arc<Gateway>,
     tls: TlsAcceptor,
     places: Connections,
+    guests: Arc<Guests>,
     tracker: TaskTracker,
     chance: Chance,
     shutdown: Shutdown,
@@ -70,7 +73,8 @@ struct House {
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
     let tls = gateway.certificate.acceptor().map_err(io::Error::other)?;
     let places = Connections::new(gateway.surroundings.limits.connections);
-    let house = Arc::new(House { gateway, tls, places, tracker: TaskTracker::new(), chance: Chance::new(), shutdown });
+    let (guests, tracker, chance) = (Arc::default(), TaskTracker::new(), Chance::new());
+    let house = Arc::new(House { gateway, tls, places, guests, tracker, chance, shutdown });
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(Arc::clone(&house), listener));
@@ -116,13 +120,17 @@ async fn accept(house: Arc<House>, listener: Listener) {
 /// answered in a box of its own, so that a connection holds the memory that its kind needs and no more.
 async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<Conversation> {
     let patience = house.gateway.surroundings.limits.request_head.0;
+    let mut guest = enter(&house, peer.ip())?;
     let introduced = tokio::select! {
         introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
         () = house.shutdown.draining() => return None,
     };
     let Ok(Ok((client, is_http2))) = introduced else { return None };
+    if client != peer.ip() {
+        guest = enter(&house, client)?;
+    }
     if !tls {
-        return Some(converse(house, stream, client, Heard { secure: false, is_http2 }));
+        return Some(converse(house, stream, client, Heard { secure: false, is_http2 }, guest));
     }
     let shaken = tokio::select! {
         shaken = timeout(patience, house.tls.accept(stream)) => shaken,
@@ -131,7 +139,7 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
     match shaken {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(converse(house, stream, client, Heard { secure: true, is_http2 }))
+            Some(converse(house, stream, client, Heard { secure: true, is_http2 }, guest))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -139,6 +147,21 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
         }
         Err(_) => None,
     }
+}
+
+/// Counts a connection where it comes from, unless that is a proxy of ours, from which everybody comes. `None`: too many
+/// do.
+fn enter(house: &House, address: IpAddr) -> Option<Guest> {
+    let current = house.gateway.current();
+    if current.proxies.contain(address) {
+        return Some(Guest::uncounted(address));
+    }
+    let guest = house.guests.enter(address, current.config.connections_per_address);
+    if guest.is_none() {
+        metrics::counter!("gateway_connections_refused_total", "reason" => "address").increment(1);
+        tracing::debug!(%address, "more connections than gateway.connections_per_address");
+    }
+    guest
 }
 
 /// What is known of a connection when its first request comes.
@@ -162,12 +185,13 @@ async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io
 /// A connection from its first request on.
 type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn converse<S>(house: Arc<House>, stream: S, peer: IpAddr, heard: Heard) -> Conversation
+fn converse<S>(house: Arc<House>, stream: S, peer: IpAddr, heard: Heard, guest: Guest) -> Conversation
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if heard.is_http2 {
         Box::pin(async move {
+            let _guest = guest;
             let talk = Talk::new(&house, peer, heard.secure);
             let stream = Overheard::new(stream, true, &talk.vigil);
             let answer = |request| talk.answer(request);
@@ -176,6 +200,7 @@ where
         })
     } else {
         Box::pin(async move {
+            let _guest = guest;
             let talk = Talk::new(&house, peer, heard.secure);
             let stream = Overheard::new(stream, false, &talk.vigil);
             note(serve_http1(&talk, stream).await);

@@ -125,6 +125,7 @@ impl Config {
             ("auth.refreshes", self.auth.refreshes as usize, 1),
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
+            ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
             ("gateway.stalled_answers", self.gateway.stalled_answers, 1),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use proto::{auth::v1::GetJwksRequest, messaging::v1::CreateConversationRequest};
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpSocket, TcpStream},
+};
 use tonic::Code;
 
 use super::{
@@ -53,7 +56,21 @@ async fn headers_may_be_sixteen_kibibytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_more_is_closed() {
     let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__CONNECTIONS", "3")]).await;
-    let port = mesh.ports.gateway;
+    assert_three_at_most(mesh.ports.gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_more_of_an_address_is_closed_and_others_are_not() {
+    let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__CONNECTIONS_PER_ADDRESS", "3")]).await;
+    let _held = assert_three_at_most(mesh.ports.gateway).await;
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut elsewhere = elsewhere.connect(([127, 0, 0, 1], mesh.ports.gateway).into()).await.unwrap();
+    assert!(!is_closed(&mut elsewhere).await);
+}
+
+/// Three connections may be open at once. They are, in the end.
+async fn assert_three_at_most(port: u16) -> Vec<TcpStream> {
     let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut held = Vec::new();
     // The probe's connection may still be closing.
@@ -65,12 +82,12 @@ async fn one_connection_more_is_closed() {
     }
     assert!(is_closed(&mut connect().await).await);
     held.pop();
-    let mut again = connect().await;
     for _ in 0..100 {
+        let mut again = connect().await;
         if !is_closed(&mut again).await {
-            return;
+            held.push(again);
+            return held;
         }
-        again = connect().await;
     }
     panic!("a closed connection gives no place back");
 }

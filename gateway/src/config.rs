@@ -51,7 +51,7 @@ pub struct Config {
     /// How long a caller may leave an answer untaken before its connection is closed.
     pub stall_timeout: Span,
     /// Answers, of all connections together, that callers may leave untaken; each holds up to 384 KiB. From half of it
-    /// on `stall_timeout` is the shorter the more there are, down to a few seconds.
+    /// on `stall_timeout` is the shorter the more there are, down to a sixth.
     pub stalled_answers: usize,
     /// Whether the page is served at `/`.
     pub console: bool,

@@ -247,7 +247,6 @@ impl<'a> Talk<'a> {
         let patience = Patience {
             idle: current.config.idle_timeout.0,
             stalled: current.config.stall_timeout.0,
-            most_stalled: current.config.stalled_answers,
             head: limits.request_head.0,
         };
         let deserved = async move {

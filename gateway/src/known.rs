@@ -7,7 +7,7 @@ use tokio_rustls::rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 
 use crate::{
     config::{self, Config},
-    foreign::{self, Source},
+    foreign::{self, Contract, Source},
     routes::Contracts,
     tls::{self, Trust, Unfit},
 };
@@ -23,73 +23,91 @@ pub(crate) struct Known {
     pub(crate) contracts: Contracts,
 }
 
-/// What a look at the files about TLS has brought.
-#[derive(Default)]
-pub(crate) struct Renewal {
-    /// The listeners show another certificate.
-    pub(crate) own: bool,
-    /// Other authorities, or another certificate, count towards an upstream.
-    pub(crate) upstreams: bool,
-    /// What could not be read; each names the key.
-    pub(crate) problems: Vec<String>,
+/// What was in force until now.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) known: &'a Known,
 }
 
 impl Known {
-    /// Reads every file that a configuration names: for a start or a reload, where one bad file refuses all. What
-    /// upstreams have told `before` stays, as far as the configuration still has it from them.
-    pub(crate) fn read(config: &Config, before: &Contracts) -> Result<Self, String> {
-        let mut known = Self { certified: tls::read(&config.tls)?, ..Self::default() };
+    /// Reads every file that a configuration names, and keeps what upstreams have told themselves as far as the
+    /// configuration still has it from them.
+    ///
+    /// A file that cannot be read is an error that names the key; where it was in force `before` under the same name, its
+    /// last good content stays, and the second part tells of it.
+    pub(crate) fn read(config: &Config, before: Option<Before<'_>>) -> Result<(Self, Vec<String>), String> {
+        let (mut known, mut problems) = (Self::default(), Vec::new());
+        let last = before.filter(|before| before.config.tls == config.tls).map(|before| before.known.certified.clone());
+        known.certified = or_last(tls::read(&config.tls), last, &mut problems)?;
         for (prefix, of) in &config.foreign {
             let prefix: Arc<str> = prefix.as_str().into();
-            if let Some(trust) = read_trust(&prefix, of)? {
+            if of.is_over_tls() {
+                let last = before.and_then(|before| before.trust(&prefix, of));
+                let trust = or_last(read_trust(&prefix, of), last, &mut problems)?;
                 known.trusts.insert(Arc::clone(&prefix), trust);
             }
             let source = Source::of(of);
-            let told = || before.get(&prefix).filter(|contract| source.knows(contract.source())).map(Arc::clone);
+            let last = before.and_then(|before| before.contract(&prefix, &source));
             let contract = match foreign::read_file(&prefix, &source) {
-                Some(read) => Some(Arc::new(read?)),
-                None => told(),
+                Some(read) => Some(or_last(read.map(|contract| same(contract, &last)), last, &mut problems)?),
+                None => last,
             };
             known.contracts.extend(contract.map(|contract| (prefix, contract)));
         }
-        Ok(known)
+        Ok((known, problems))
     }
 
-    /// Reads the files about TLS again.
-    pub(crate) fn renew(&mut self, config: &Config) -> Renewal {
-        let mut renewal = Renewal::default();
-        match tls::read(&config.tls) {
-            Ok(certified) if chain(certified.as_ref()) != chain(self.certified.as_ref()) => {
-                self.certified = certified;
-                renewal.own = true;
-            }
-            Ok(_) => {}
-            Err(why) => renewal.problems.push(why),
-        }
-        for (prefix, of) in &config.foreign {
-            match read_trust(prefix, of) {
-                Ok(Some(trust)) if self.trusts.get(prefix.as_str()) != Some(&trust) => {
-                    self.trusts.insert(prefix.as_str().into(), trust);
-                    renewal.upstreams = true;
-                }
-                Ok(_) => {}
-                Err(why) => renewal.problems.push(why),
-            }
-        }
-        renewal
+    /// Whether it makes another gateway than `other` does.
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        let told = |(prefix, contract): (&Arc<str>, &Arc<Contract>)| {
+            other.contracts.get(prefix).is_some_and(|known| Arc::ptr_eq(known, contract))
+        };
+        self.chain() != other.chain()
+            || self.trusts != other.trusts
+            || self.contracts.len() != other.contracts.len()
+            || !self.contracts.iter().all(told)
+    }
+
+    /// The certificate and those that lead to its issuer.
+    fn chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.certified.as_ref().map(|certified| certified.cert.as_slice())
     }
 }
 
-/// By which certificates are told apart.
-fn chain(certified: Option<&Arc<CertifiedKey>>) -> Option<&[CertificateDer<'static>]> {
-    certified.map(|key| key.cert.as_slice())
+impl Before<'_> {
+    /// What was read of the same files about TLS.
+    fn trust(&self, prefix: &str, config: &config::Foreign) -> Option<Trust> {
+        let files = |of: &config::Foreign| [of.ca.clone(), of.certificate.clone(), of.key.clone()];
+        let is_same = self.config.foreign.get(prefix).is_some_and(|before| files(before) == files(config));
+        self.known.trusts.get(prefix).filter(|_| is_same).cloned()
+    }
+
+    /// What still counts of what was read from the same source.
+    fn contract(&self, prefix: &str, source: &Source) -> Option<Arc<Contract>> {
+        self.known.contracts.get(prefix).filter(|contract| source.knows(contract.source())).cloned()
+    }
 }
 
-/// Reads the files about TLS that an upstream's configuration names; `None`: it is called in the clear.
-fn read_trust(prefix: &str, config: &config::Foreign) -> Result<Option<Trust>, String> {
-    if !config.is_over_tls() {
-        return Ok(None);
+fn or_last<T>(read: Result<T, String>, last: Option<T>, problems: &mut Vec<String>) -> Result<T, String> {
+    match (read, last) {
+        (Err(why), Some(last)) => {
+            problems.push(why);
+            Ok(last)
+        }
+        (read, _) => read,
     }
-    let unfit = |Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}");
-    Trust::read(config).map(Some).map_err(unfit)
+}
+
+/// The last one, if the new one says the same.
+fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
+    match last {
+        Some(last) if last.is_same(&contract) => Arc::clone(last),
+        _ => Arc::new(contract),
+    }
+}
+
+/// Reads the files about TLS that an upstream's configuration names.
+fn read_trust(prefix: &str, config: &config::Foreign) -> Result<Trust, String> {
+    Trust::read(config).map_err(|Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}"))
 }

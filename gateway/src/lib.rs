@@ -56,7 +56,7 @@ use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
 use foreign::{Contract, Foreign};
-use known::{Known, Renewal};
+use known::{Before, Known};
 use protocol::Spoken;
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
@@ -121,7 +121,7 @@ impl Gateway {
     ) -> Result<Self, String> {
         let health = server::health(&names(&mesh), &readiness);
         let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
-        let known = Known::read(config, &Contracts::new())?;
+        let (known, _) = Known::read(config, None)?;
         let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
         let certificate = tls::Certificate::none();
         certificate.replace(known.certified.clone());
@@ -130,7 +130,7 @@ impl Gateway {
             certificate,
             readiness,
             chance: Chance::new(),
-            stalls: Stalls::new(),
+            stalls: Stalls::new(config.stalled_answers),
             console: config.console,
             surroundings,
             mesh,
@@ -154,9 +154,13 @@ impl Gateway {
     /// and nothing has changed.
     pub fn reload(&self, config: &Config) -> Result<(), String> {
         let mut known = self.lock_known();
-        let config = self.current().config.taking_over(config);
-        let wanted = Known::read(&config, &known.contracts)?;
+        let current = self.current();
+        let config = current.config.taking_over(config);
+        let (wanted, problems) = Known::read(&config, Some(Before { config: &current.config, known: &known }))?;
         self.rebuild(&config, &mut known, wanted)?;
+        for problem in problems {
+            tracing::warn!(problem, "its last good content counts");
+        }
         self.reloaded.notify_one();
         Ok(())
     }
@@ -180,16 +184,24 @@ impl Gateway {
         }
     }
 
-    /// Takes over renewed certificates, when there are any. What cannot be read is told, and changes nothing.
-    fn renew(&self) -> Vec<String> {
-        let mut known = self.lock_known();
+    /// Takes over what has changed in files. What cannot be read is told, and stays as it was.
+    fn look_at_files(&self) -> Vec<String> {
         let current = self.current();
-        let mut wanted = known.clone();
-        let Renewal { own, upstreams, mut problems } = wanted.renew(&current.config);
-        if own || upstreams {
+        let before = self.lock_known().clone();
+        let read = Known::read(&current.config, Some(Before { config: &current.config, known: &before }));
+        let (wanted, mut problems) = match read {
+            Ok(read) => read,
+            Err(problem) => return vec![problem],
+        };
+        if wanted.differs(&before) {
+            let mut known = self.lock_known();
+            if !Arc::ptr_eq(&current, &self.current()) {
+                // Something else came first. The next look begins with that.
+                return problems;
+            }
             match self.rebuild(&current.config, &mut known, wanted) {
-                Ok(()) => tracing::info!(own, upstreams, "certificates were renewed"),
-                Err(error) => problems.push(error),
+                Ok(()) => tracing::info!("what has changed in files was taken over"),
+                Err(problem) => problems.push(problem),
             }
         }
         problems
@@ -198,6 +210,7 @@ impl Gateway {
     fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
         let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, &wanted)?;
         self.certificate.replace(wanted.certified.clone());
+        self.stalls.bound(config.stalled_answers);
         *known = wanted;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         Ok(())

@@ -133,8 +133,7 @@ impl Failure {
 
     /// The gateway took the call back, because of what its caller sent.
     fn is_ours(&self) -> bool {
-        // What h2 resets by itself is the upstream's mistake.
-        matches!(self, Self::Broken(error) if error.is_reset() && !error.is_remote() && !error.is_library())
+        matches!(self, Self::Broken(error) if is_ours(error))
     }
 }
 
@@ -153,12 +152,18 @@ pub(crate) fn code_of_break(error: &h2::Error) -> Code {
     }
 }
 
-/// What a break tells of the server. It may be the call's own affair when only the stream was broken off.
+/// What a break tells of the server. That it cancels a call may be the call's own affair.
 fn outcome_of_break(error: &h2::Error) -> Outcome {
-    match code_of_break(error) {
-        Code::Unavailable => Outcome::Failed,
-        _ => Outcome::Faulty,
+    match error.reason() {
+        Some(Reason::CANCEL) if error.is_reset() && error.is_remote() => Outcome::Faulty,
+        Some(Reason::ENHANCE_YOUR_CALM) if error.is_reset() && error.is_remote() => Outcome::Busy,
+        _ => Outcome::Failed,
     }
+}
+
+/// The gateway broke a stream off, because of what its caller sent. What h2 resets by itself is the upstream's mistake.
+fn is_ours(error: &h2::Error) -> bool {
+    error.is_reset() && !error.is_remote() && !error.is_library()
 }
 
 impl fmt::Display for Failure {

@@ -26,8 +26,6 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// With an answer that its caller does not take, while few do so.
     pub(crate) stalled: Duration,
-    /// How many answers of all connections may not be taken before there is no patience left.
-    pub(crate) most_stalled: usize,
     /// With a request's head that has begun and does not end (HTTP/1.1).
     pub(crate) head: Duration,
 }
@@ -52,23 +50,36 @@ impl End {
 }
 
 /// The answers of all connections that their callers do not take. The more there are, the less patience there is with
-/// each, so that what they hold together is bounded, whoever opens how many connections.
+/// each, whoever opens how many connections.
 pub(crate) struct Stalls {
     count: AtomicUsize,
+    /// How many there may be before as little patience is left as there ever is.
+    most: AtomicUsize,
     shown: Gauge,
 }
 
+/// The part of the patience that is always left: who reads slowly is no reader who has stopped.
+const LEAST_PATIENCE: u32 = 6;
+
 impl Stalls {
-    pub(crate) fn new() -> Self {
-        Self { count: AtomicUsize::new(0), shown: gauge!("gateway_stalled_answers") }
+    pub(crate) fn new(most: usize) -> Self {
+        let shown = gauge!("gateway_stalled_answers");
+        Self { count: AtomicUsize::new(0), most: AtomicUsize::new(most), shown }
     }
 
-    /// For how many looks an answer may not be taken: all of them up to half of `most`, then ever fewer, at last one.
-    fn patience(&self, looks: u32, most: usize) -> u32 {
-        let (count, half) = (self.count.load(Ordering::Relaxed), most / 2);
+    /// Another bound.
+    pub(crate) fn bound(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// For how many looks an answer may not be taken: all of them up to half of the bound, then ever fewer, at last a
+    /// sixth.
+    fn patience(&self, looks: u32) -> u32 {
+        let (count, most) = (self.count.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
+        let half = most / 2;
         let left = most.saturating_sub(count.max(half)) as u64;
-        let looks = u64::from(looks) * left / (most - half).max(1) as u64;
-        u32::try_from(looks).unwrap_or(u32::MAX).max(1)
+        let shorter = u64::from(looks) * left / (most - half).max(1) as u64;
+        u32::try_from(shorter).unwrap_or(u32::MAX).max(looks / LEAST_PATIENCE).max(1)
     }
 }
 
@@ -82,10 +93,9 @@ impl Share<'_> {
     fn set(&mut self, count: usize) {
         if count != self.count {
             // Wraps around where it becomes less, as the counter does.
-            let more = count.wrapping_sub(self.count);
-            let before = self.stalls.count.fetch_add(more, Ordering::Relaxed);
+            self.stalls.count.fetch_add(count.wrapping_sub(self.count), Ordering::Relaxed);
+            self.stalls.shown.increment(count as f64 - self.count as f64);
             self.count = count;
-            self.stalls.shown.set(before.wrapping_add(more) as f64);
         }
     }
 }
@@ -161,7 +171,7 @@ impl Vigil {
             }
             let mut calls = self.lock();
             share.set(calls.waits.iter().filter(|wait| lasts(wait, now, 1)).count());
-            let stalled = stalls.patience(stalled, patience.most_stalled);
+            let stalled = stalls.patience(stalled);
             if calls.waits.iter().any(|wait| lasts(wait, now, stalled)) {
                 return End::Stalled;
             }
@@ -276,15 +286,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
-        idle: Duration::from_secs(8),
-        stalled: Duration::from_secs(4),
-        most_stalled: 8,
-        head: Duration::from_secs(4),
-    };
+    const PATIENCE: Patience =
+        Patience { idle: Duration::from_secs(8), stalled: Duration::from_secs(4), head: Duration::from_secs(4) };
 
     async fn ends(vigil: &Vigil, within: u64) -> Option<End> {
-        ends_among(&Stalls::new(), vigil, within).await
+        ends_among(&Stalls::new(8), vigil, within).await
     }
 
     async fn ends_among(stalls: &Stalls, vigil: &Vigil, within: u64) -> Option<End> {
@@ -316,13 +322,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_more_answers_wait_the_less_patience_there_is() {
-        let stalls = Stalls::new();
+        let stalls = Stalls::new(8);
         let patience = |others: usize| {
             stalls.count.store(others, Ordering::Relaxed);
-            stalls.patience(100, 8)
+            stalls.patience(60)
         };
-        assert_eq!([0, 4, 5, 6, 7, 8, 100].map(patience), [100, 100, 75, 50, 25, 1, 1]);
-        assert_eq!((stalls.patience(100, 0), stalls.patience(100, 1)), (1, 1));
+        assert_eq!([0, 4, 5, 6, 7, 8, 100].map(patience), [60, 60, 45, 30, 15, 10, 10]);
+        assert_eq!(stalls.patience(1), 1);
 
         stalls.count.store(0, Ordering::Relaxed);
         let vigil = Vigil::new();

@@ -1,13 +1,13 @@
-//! Keeps what is known of upstreams up to date: their descriptors, and the certificates by which they are believed, are
-//! read at the start, from time to time, and after every reload of the configuration. None waits for another.
+//! Keeps what is known of upstreams up to date: what they declare, and the files about them, are read from time to time,
+//! and what they declare at the start and after every reload too. None waits for another.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use kit::shutdown::Shutdown;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
-use super::{Contract, Foreign, Source, read_file, reflection};
+use super::{Contract, Foreign, Source, reflection};
 use crate::Gateway;
 
 /// How soon an upstream that could not be asked is asked again, at first; twice as long each time, and
@@ -24,72 +24,63 @@ pub(crate) async fn watch(gateway: Arc<Gateway>, shutdown: Shutdown) {
     }
 }
 
-async fn watch_for_ever(gateway: &Gateway) {
+async fn watch_for_ever(gateway: &Arc<Gateway>) {
     loop {
-        let current = gateway.current();
-        let upstreams = join_all(current.foreign.iter().map(|foreign| follow(gateway, &foreign.prefix)));
+        // What is of now is not held until the next reload: it may be made anew before.
+        let asked: Vec<Arc<str>> = gateway.current().foreign.iter().filter_map(prefix_to_ask).collect();
+        let upstreams = join_all(asked.iter().map(|prefix| follow(gateway, prefix)));
         // Whatever is under way at a reload may be of another upstream than the one that is configured now.
         tokio::select! {
-            _ = async { tokio::join!(upstreams, renew(gateway)) } => {}
+            _ = async { tokio::join!(upstreams, look_at_files(gateway)) } => {}
             () = gateway.reloaded.notified() => {}
         }
     }
 }
 
-/// Keeps the descriptors of one upstream up to date; ends where there are none to read.
+fn prefix_to_ask(foreign: &Foreign) -> Option<Arc<str>> {
+    matches!(foreign.source, Source::Reflection(_)).then(|| Arc::clone(&foreign.prefix))
+}
+
+/// Asks one upstream from time to time what it declares.
 async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
-    let mut failure = None;
-    let mut pause = FIRST_PAUSE;
-    for attempt in 0.. {
-        // Anew each time: another certificate may count now.
-        let current = gateway.current();
-        let Some(foreign) = current.foreign.iter().find(|foreign| foreign.prefix == *prefix) else { return };
-        match read(foreign, attempt).await {
-            None => return,
-            Some(Ok(contract)) => {
-                if failure.take().is_some() {
+    let mut failures = BTreeSet::new();
+    let (mut pause, mut first) = (FIRST_PAUSE, 0);
+    loop {
+        let (asked, refresh) = {
+            // Anew each time: another certificate may count now.
+            let current = gateway.current();
+            let Some(foreign) = current.foreign.iter().find(|foreign| foreign.prefix == *prefix) else { return };
+            (ask(foreign, first).await, current.refresh)
+        };
+        match asked {
+            Ok(contract) => {
+                if !failures.is_empty() {
                     tracing::info!(upstream = %prefix, "descriptors can be read again");
                 }
                 gateway.learn(prefix, contract);
-                sleep(current.refresh).await;
-                pause = FIRST_PAUSE;
+                (failures, pause) = (BTreeSet::new(), FIRST_PAUSE);
+                sleep(refresh).await;
             }
-            Some(Err(Failure { why, at })) => {
-                // Once a failure, not once an attempt or a member.
-                if failure.as_ref() != Some(&why) {
-                    tracing::warn!(upstream = %prefix, at, error = why, "descriptors cannot be read; the last ones count");
-                    failure = Some(why);
+            Err(met) => {
+                // Once a failure, not once an attempt.
+                if met != failures {
+                    let error = met.iter().cloned().collect::<Vec<_>>().join("; ");
+                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last ones count");
+                    failures = met;
                 }
-                sleep(pause.min(current.refresh)).await;
-                pause = (pause * 2).min(current.refresh);
+                first += MOST_ASKED;
+                sleep(pause.min(refresh)).await;
+                pause = (pause * 2).min(refresh);
             }
         }
     }
 }
 
-/// Why descriptors could not be read.
-struct Failure {
-    why: String,
-    /// Who was asked last; empty: nobody.
-    at: String,
-}
-
-async fn read(foreign: &Foreign, attempt: usize) -> Option<Result<Contract, Failure>> {
-    match foreign.source {
-        Source::None => None,
-        Source::File(_) => {
-            let read = read_file(&foreign.prefix, &foreign.source);
-            read.map(|read| read.map_err(|why| Failure { why, at: String::new() }))
-        }
-        Source::Reflection(_) => Some(ask(foreign, attempt).await),
-    }
-}
-
-/// Any member can tell what all of them answer. Each attempt begins with another one.
-async fn ask(foreign: &Foreign, attempt: usize) -> Result<Contract, Failure> {
+/// Any member can tell what all of them answer; a few are asked, from `first` on. An error: why none of them could.
+async fn ask(foreign: &Foreign, first: usize) -> Result<Contract, BTreeSet<String>> {
     let members = foreign.cluster.locations();
-    let mut failure = Failure { why: "no address".to_owned(), at: String::new() };
-    for member in members.iter().cycle().skip(attempt % members.len().max(1)).take(MOST_ASKED.min(members.len())) {
+    let mut failures = BTreeSet::new();
+    for member in members.iter().cycle().skip(first % members.len().max(1)).take(MOST_ASKED.min(members.len())) {
         let told = reflection::fetch(member, foreign.trust.as_ref(), |service| foreign.answers(service)).await;
         let contract = told.and_then(|told| {
             let answers = |service: &str| told.services.contains(service);
@@ -97,20 +88,25 @@ async fn ask(foreign: &Foreign, attempt: usize) -> Result<Contract, Failure> {
         });
         match contract {
             Ok(contract) => return Ok(contract),
-            Err(why) => failure = Failure { why, at: member.to_string() },
+            Err(why) => drop(failures.insert(format!("{member}: {why}"))),
         }
     }
-    Err(failure)
+    if members.is_empty() {
+        failures.insert("no address is known".to_owned());
+    }
+    Err(failures)
 }
 
-/// Keeps certificates up to date.
-async fn renew(gateway: &Gateway) {
+/// Looks from time to time whether files have changed.
+async fn look_at_files(gateway: &Arc<Gateway>) {
     let mut known = Vec::new();
     loop {
         sleep(gateway.current().refresh).await;
-        let problems = gateway.renew();
+        let looking = Arc::clone(gateway);
+        // A file may be far away, and whoever reads it blocks.
+        let Ok(problems) = spawn_blocking(move || looking.look_at_files()).await else { continue };
         for problem in problems.iter().filter(|problem| !known.contains(*problem)) {
-            tracing::warn!(problem, "a certificate stays as it was");
+            tracing::warn!(problem, "its last good content counts");
         }
         known = problems;
     }

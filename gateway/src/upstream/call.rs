@@ -114,12 +114,17 @@ impl Reply {
         }
     }
 
-    /// A server that has answered may say that it does not care for the rest of the request: no failure.
+    /// A server that has answered may say that it does not care for the rest of the request: no failure, if there was a
+    /// status.
     fn broken<T>(&self, error: h2::Error) -> Option<Result<T, h2::Error>> {
         if error.reason() == Some(Reason::NO_ERROR) {
             return None;
         }
-        self.place.report(super::outcome_of_break(&error));
+        if super::is_ours(&error) {
+            self.place.unused();
+        } else {
+            self.place.report(super::outcome_of_break(&error));
+        }
         Some(Err(error))
     }
 

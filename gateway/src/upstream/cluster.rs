@@ -67,8 +67,11 @@ impl Place {
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
             Failure::Broken(error) => {
-                self.report(super::outcome_of_break(error));
-                Attempt::Unavailable(Pushback::None)
+                let outcome = super::outcome_of_break(error);
+                self.report(outcome);
+                // Who has enough to do is not asked again.
+                let never = outcome == Outcome::Busy;
+                Attempt::Unavailable(if never { Pushback::Never } else { Pushback::None })
             }
             Failure::Refused(_) => {
                 self.report(Outcome::Failed);
@@ -84,6 +87,11 @@ impl Place {
                 Attempt::Unsent
             }
         }
+    }
+
+    /// How the call went tells nothing of the server.
+    pub(super) fn unused(&self) {
+        self.server.unused();
     }
 
     /// The answer has begun.

@@ -104,7 +104,7 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
     }
 }
 
-/// However many connections somebody opens: the more answers wait, the sooner those that have waited longest are given up.
+/// However many connections somebody opens: the more answers wait, the less patience there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_who_stop_share_one_bound() {
     const MOST: u64 = 100;
@@ -112,7 +112,7 @@ async fn readers_who_stop_share_one_bound() {
     // The shortest time makes the looks frequent.
     let settings = [
         NO_QUOTA,
-        ("GATEWAY__STALL_TIMEOUT", "10m"),
+        ("GATEWAY__STALL_TIMEOUT", "1m"),
         ("GATEWAY__STALLED_ANSWERS", "100"),
         ("LIMITS__REQUEST_HEAD", "2s"),
     ];
@@ -143,6 +143,7 @@ async fn readers_who_stop_share_one_bound() {
         };
         (value("gateway_stalled_answers"), value("gateway_connections_closed_total{reason=\"stalled\"}"))
     };
+    // Much sooner than `stall_timeout` says.
     let mut told = stalled().await;
     for _ in 0..300 {
         if told.1 >= 2.0 * MOST as f64 {
@@ -152,7 +153,6 @@ async fn readers_who_stop_share_one_bound() {
         told = stalled().await;
     }
     assert!(told.1 >= 2.0 * MOST as f64 && told.0 <= MOST as f64, "stalled and closed: {told:?}");
-    // Far more than the time in which others were given up.
     assert!(!reading.is_finished(), "who reads slowly stays");
     reading.abort();
 }

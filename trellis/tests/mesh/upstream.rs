@@ -208,7 +208,7 @@ async fn babble(mut stream: TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_breaks_the_protocol_is_taken_out() {
     let ((bad, bad_address), (good, good_address)) = (listen().await, listen().await);
-    let mesh = mesh_with_all(&[&bad_address, &good_address], &[("BALANCE__OUTLIER_INTERVAL", "1s")]).await;
+    let mesh = mesh_with_all(&[&bad_address, &good_address], &[]).await;
     tokio::spawn(async move {
         loop {
             tokio::spawn(babble(bad.accept().await.unwrap().0));
@@ -228,10 +228,9 @@ async fn a_server_that_breaks_the_protocol_is_taken_out() {
         } else {
             assert_eq!(status, (Code::Internal as i32).to_string());
             (failed, well_in_a_row) = (failed + 1, 0);
-            assert!(failed < 5_000, "it is asked again and again");
         }
     }
-    assert!(failed > 0, "it was asked");
+    assert!((1..=5).contains(&failed), "five failures in a row take it out: {failed}");
 }
 
 /// Calls beyond what the upstream takes on a connection would wait there; they get another.

@@ -99,7 +99,7 @@ impl<E> Pick<E> {
         let now = Instant::now();
         // Who fails at once must not look fast.
         let slow = || now.saturating_duration_since(self.since).as_secs_f64() > self.member.record().load.seconds(now);
-        if outcome != Outcome::Failed || slow() {
+        if !matches!(outcome, Outcome::Failed | Outcome::Faulty) || slow() {
             self.begun();
         }
         let is_failing = self.member.record().standing.observe(outcome);

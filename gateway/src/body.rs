@@ -23,7 +23,7 @@ use http_body_util::Full;
 pub(crate) use answer::trailer_frame;
 pub(crate) use answer::{Answer, Source, Terms, Torn};
 pub(crate) use inbound::{Inbound, Lost};
-use meter::{Meter, TooLarge};
+use meter::{Meter, Refused, Why};
 pub(crate) use pipe::Pipe;
 
 /// What is sent to a caller. A failure becomes the caller's own kind of trailers, where these can be said.
@@ -134,11 +134,17 @@ pub(crate) enum Wrong {
     Text = 1,
     /// A message is larger than the limit.
     TooLarge,
+    /// A message has flags that mean nothing.
+    Flags,
+    /// It ended before its end.
+    Cut,
 }
 
 impl Fault {
     pub(crate) fn get(&self) -> Option<Wrong> {
-        [Wrong::Text, Wrong::TooLarge].into_iter().find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
+        [Wrong::Text, Wrong::TooLarge, Wrong::Flags, Wrong::Cut]
+            .into_iter()
+            .find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
     }
 
     fn set(&self, wrong: Wrong) -> Cut {
@@ -172,7 +178,10 @@ impl Request {
         loop {
             let passed = match ready!(self.inner.poll_piece(cx)) {
                 Some(Ok(piece)) => self.pass(piece),
-                Some(Err(error)) => Err(Cut::Caller(error)),
+                Some(Err(error)) => {
+                    self.fault.set(Wrong::Cut);
+                    Err(Cut::Caller(error))
+                }
                 None => match self.finish() {
                     Ok(()) => return Poll::Ready(None),
                     Err(cut) => Err(cut),
@@ -195,7 +204,12 @@ impl Request {
             Some(decoder) => decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(Wrong::Text))?,
             None => piece,
         };
-        self.meter.pass(&piece).map_err(|TooLarge { .. }| self.fault.set(Wrong::TooLarge))?;
+        self.meter.pass(&piece).map_err(|Refused { why, .. }| {
+            self.fault.set(match why {
+                Why::TooLarge => Wrong::TooLarge,
+                Why::Flags => Wrong::Flags,
+            })
+        })?;
         Ok(piece)
     }
 
@@ -224,6 +238,8 @@ impl std::fmt::Display for Cut {
             Self::Caller(Lost(why)) => write!(f, "the caller's body was cut: {why}"),
             Self::Wrong(Wrong::Text) => f.write_str("the caller's body is no base64"),
             Self::Wrong(Wrong::TooLarge) => f.write_str("the caller's message is too large"),
+            Self::Wrong(Wrong::Flags) => f.write_str("the caller's message has flags that mean nothing"),
+            Self::Wrong(Wrong::Cut) => f.write_str("the caller's body was cut"),
         }
     }
 }

@@ -4,6 +4,7 @@ mod bell;
 mod date;
 mod guests;
 mod http2;
+mod shared;
 
 use std::{
     convert::Infallible,
@@ -45,6 +46,7 @@ use crate::{
     vigil::{Overheard, Patience, Vigil},
 };
 use guests::{Guest, Guests};
+use shared::{Line, Shared};
 
 /// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
 /// head may hold is looked at afterwards.
@@ -187,7 +189,7 @@ type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn converse<S>(house: Arc<House>, stream: S, peer: IpAddr, heard: Heard, guest: Guest) -> Conversation
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
 {
     if heard.is_http2 {
         Box::pin(async move {
@@ -196,14 +198,13 @@ where
             let stream = Overheard::new(stream, true, &talk.vigil);
             let answer = |request| talk.answer(request);
             let limits = &house.gateway.surroundings.limits;
-            note(http2::serve(stream, limits, answer, talk.words()).await);
+            // h2 reads on whatever goes on, and hears of an end itself.
+            note(http2::serve(stream, limits, answer, talk.words(|| false)).await);
         })
     } else {
         Box::pin(async move {
             let _guest = guest;
-            let talk = Talk::new(&house, peer, heard.secure);
-            let stream = Overheard::new(stream, false, &talk.vigil);
-            note(serve_http1(&talk, stream).await);
+            note(serve_http1(&Talk::new(&house, peer, heard.secure), stream).await);
         })
     }
 }
@@ -240,8 +241,9 @@ impl<'a> Talk<'a> {
         Box::pin(self.house.gateway.answer(self.peer, self.secure, self.vigil.begin(), request))
     }
 
-    /// What the connection is told by the shutdown, for its age, and for what it has deserved.
-    fn words(&self) -> Seldom<'_, Word> {
+    /// What the connection is told by the shutdown, for its age, and for what it has deserved. `has_left` tells whether
+    /// the caller has, where nobody would notice.
+    fn words<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> Seldom<'b, Word> {
         let (gateway, shutdown) = (&self.house.gateway, &self.house.shutdown);
         let (current, limits) = (gateway.current(), &gateway.surroundings.limits);
         let patience = Patience {
@@ -250,7 +252,7 @@ impl<'a> Talk<'a> {
             head: limits.request_head.0,
         };
         let deserved = async move {
-            let end = self.vigil.keep(patience, &gateway.stalls).await;
+            let end = self.vigil.keep(patience, &gateway.stalls, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
             Word::Close
         };
@@ -264,8 +266,10 @@ impl<'a> Talk<'a> {
 /// Serves the calls of a connection over HTTP/1.1, on hyper.
 async fn serve_http1<S>(talk: &Talk<'_>, stream: S) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
 {
+    let stream = Shared::new(stream);
+    let line = stream.clone();
     let service = service_fn(|request: Request<Incoming>| {
         let answering = talk.answer(request.map(Inbound::http1));
         async {
@@ -278,8 +282,10 @@ where
         }
     });
     let builder = http1(&talk.house.gateway.surroundings.limits, talk.house.gateway.current().config.header_count);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut words = talk.words();
+    let stream = TokioIo::new(Overheard::new(stream, false, &talk.vigil));
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    // hyper reads nothing while something waits to be read out of its own buffer.
+    let mut words = talk.words(move || line.has_ended());
     poll_fn(|cx| {
         while let Poll::Ready(word) = words.poll(cx) {
             match word {

@@ -10,7 +10,7 @@ use http::{
 
 use crate::{
     body::{
-        meter::{Meter, TooLarge},
+        meter::{Meter, Refused},
         text, trailer_frame,
     },
     client::Proxies,
@@ -56,12 +56,12 @@ fn framing(data: &[u8]) {
     let mut by_pieces = Meter::new(LIMIT);
     let mut passed = 0;
     let cut = pieces.iter().try_for_each(|piece| {
-        by_pieces.pass(piece).map_err(|TooLarge { before }| passed + before)?;
+        by_pieces.pass(piece).map_err(|Refused { before, why }| (passed + before, why))?;
         passed += piece.len();
         Ok(())
     });
     // What has passed cannot be taken back.
-    assert_eq!(cut, verdict.as_ref().map_err(|TooLarge { before }| passed.max(*before)).copied());
+    assert_eq!(cut, verdict.as_ref().map_err(|Refused { before, why }| (passed.max(*before), *why)).copied());
     if verdict.is_ok() {
         assert_eq!(by_pieces.is_whole(), at_once.is_whole());
     }

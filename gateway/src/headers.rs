@@ -1,11 +1,12 @@
 //! Headers on their way in and out.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Version,
     header::{
-        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
-        PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
+        ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED,
+        HOST, ORIGIN, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
     },
+    uri::Authority,
 };
 
 /// The prefix of headers that the mesh sets: what comes with it from outside was made up.
@@ -66,8 +67,54 @@ pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
     for name in LOCAL {
         headers.remove(name);
     }
+    // gRPC's own is `grpc-encoding`: a browser would decode what is no whole body.
+    headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_TYPE, content_type);
 }
+
+/// Takes from trailers what has no place there (RFC 9110, section 6.5.1), and from a stranger's what it may not say.
+pub(crate) fn leave_behind(trailers: &mut HeaderMap, is_foreign: bool) {
+    let is_out_of_place = |name: &HeaderName| {
+        LOCAL.contains(name)
+            || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
+            || is_foreign && (OF_ORIGIN.contains(name) || name.as_str().starts_with(CORS))
+    };
+    // Nearly all have a status and nothing else.
+    let found: Vec<HeaderName> = trailers.keys().filter(|name| is_out_of_place(name)).cloned().collect();
+    for name in found {
+        trailers.remove(name);
+    }
+}
+
+/// The fields that say how a call went.
+const STATUS: [HeaderName; 3] = [
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status-details-bin"),
+];
+
+/// Takes from a head what says how the call went; empty when it says nothing.
+pub(crate) fn take_status(headers: &mut HeaderMap) -> HeaderMap {
+    STATUS.into_iter().filter_map(|name| headers.remove(&name).map(|value| (name, value))).collect()
+}
+
+/// Whether a request of HTTP/1 says at which one host it is (RFC 9112, section 3.2); HTTP/1.0 need not.
+pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@')),
+        (None, _) => version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// What they take (RFC 9113, section 6.5.2), in bytes.
+pub(crate) fn bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
+}
+
+/// What a header field counts beside its name and value.
+const FIELD_BYTES: usize = 32;
 
 /// What an upstream outside the mesh may not say, for a browser would believe that it is said for the gateway's origin.
 const OF_ORIGIN: [HeaderName; 7] = [
@@ -85,8 +132,10 @@ pub(crate) fn keep_origin(headers: &mut HeaderMap) {
     for name in OF_ORIGIN {
         headers.remove(name);
     }
-    drop_prefixed(headers, &["access-control-"]);
+    drop_prefixed(headers, &[CORS]);
 }
+
+const CORS: &str = "access-control-";
 
 fn drop_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
     let is_one = |name: &&HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));
@@ -132,6 +181,36 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(left, ["authorization: Bearer x", "content-type: application/grpc", "te: trailers", "x-kept: 1"]);
+    }
+
+    #[test]
+    fn a_request_is_at_one_host() {
+        let is_right = |hosts: &[&'static str], version| {
+            let headers = hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
+            name_one_host(&headers, version)
+        };
+        for good in ["a", "localhost:8080", "[::1]:8080", "chat.example.org"] {
+            assert!(is_right(&[good], Version::HTTP_11), "{good}");
+        }
+        for bad in [&["a b"][..], &["a/b"], &["me@a"], &["a", "a"], &["a", "b"], &[""], &[]] {
+            assert!(!is_right(bad, Version::HTTP_11), "{bad:?}");
+        }
+        assert!(is_right(&[], Version::HTTP_10));
+    }
+
+    #[test]
+    fn trailers_hold_what_belongs_there() {
+        let of = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
+        };
+        let all = ["grpc-status", "x-kept", "content-length", "te", "set-cookie", "access-control-allow-origin"];
+        let left = |is_foreign| {
+            let mut trailers = of(&all);
+            leave_behind(&mut trailers, is_foreign);
+            trailers
+        };
+        assert_eq!(left(true), of(&["grpc-status", "x-kept"]));
+        assert_eq!(left(false), of(&["grpc-status", "x-kept", "set-cookie", "access-control-allow-origin"]));
     }
 
     #[test]

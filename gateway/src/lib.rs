@@ -36,7 +36,7 @@ use std::{
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING},
 };
 use kit::{
     balance::{Addresses, Chance},
@@ -66,8 +66,6 @@ use vigil::{Stalls, Watched};
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
-/// What a header field counts beside its name and value (RFC 9113, section 6.5.2).
-const FIELD_BYTES: usize = 32;
 const ONE_YEAR: &str = "max-age=31536000";
 
 /// A service of the mesh behind the gateway.
@@ -233,10 +231,12 @@ impl Gateway {
         mut request: Request<Inbound>,
     ) -> Response<Outgoing> {
         let current = self.current();
-        if !self.bears(&current, &request) {
-            return page::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields, or too large\n");
-        }
         let origin = request.headers().get(ORIGIN).cloned();
+        if let Err((code, text)) = self.check(&current, &request) {
+            let mut refusal = page::plain(code, text);
+            current.origins.mark(origin, &mut refusal);
+            return refusal;
+        }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 tells the host in the URI; what compares origins looks into the header.
             if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
@@ -253,6 +253,13 @@ impl Gateway {
             }
             _ => {
                 let mut response = self.browse(&current, &request);
+                if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                    // Whoever wanted to call is to read why it cannot.
+                    current.origins.mark(origin, &mut response);
+                }
+                if request.method() == Method::HEAD {
+                    page::only_head(&mut response);
+                }
                 if secure {
                     // A browser that has been here over TLS never comes without it again (RFC 6797).
                     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
@@ -264,14 +271,27 @@ impl Gateway {
         response
     }
 
-    /// Whether a request's headers are within the limits. HTTP/2 has looked at their size already.
-    fn bears(&self, current: &Current, request: &Request<Inbound>) -> bool {
+    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
+    /// already, and hyper and h2 at nearly all of the rest.
+    fn check(&self, current: &Current, request: &Request<Inbound>) -> Result<(), (StatusCode, &'static str)> {
         let headers = request.headers();
-        let size =
-            || -> usize { headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum() };
-        let most = usize::try_from(self.surroundings.limits.header_bytes).unwrap_or(usize::MAX);
-        headers.len() <= current.config.header_count
-            && (request.version() == Version::HTTP_2 || size() + request.uri().path().len() <= most)
+        let size = || headers::bytes(headers) + request.uri().path().len();
+        let is_http2 = request.version() == Version::HTTP_2;
+        if headers.len() > current.config.header_count
+            || !is_http2 && size() > self.surroundings.limits.header_bytes as usize
+        {
+            return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields, or too large\n"));
+        }
+        if is_http2 {
+            return Ok(());
+        }
+        if !headers::name_one_host(headers, request.version()) {
+            return Err((StatusCode::BAD_REQUEST, "a request names one host\n"));
+        }
+        if headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n"));
+        }
+        Ok(())
     }
 
     /// Answers what is no call: probes, keys, the page.
@@ -283,9 +303,12 @@ impl Gateway {
             "/readyz" => page::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
-            _ if request.method() == Method::POST && !matches!(current.routes.find(path), Found::Nothing) => {
-                let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
-                page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+            _ if !matches!(current.routes.find(path), Found::Nothing) => {
+                if request.method() == Method::POST {
+                    let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
+                    return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+                }
+                page::not_allowed("methods are called by POST\n", "POST")
             }
             _ if self.console => page::serve(request.method(), path, request.headers()),
             _ => page::plain(StatusCode::NOT_FOUND, "there is nothing here\n"),

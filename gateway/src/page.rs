@@ -3,10 +3,11 @@
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
+use http_body::Body as _;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::body::Outgoing;
@@ -24,17 +25,13 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// Answers a request for a file.
 pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Outgoing> {
     if method != Method::GET && method != Method::HEAD {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return not_allowed("only GET and HEAD\n", "GET, HEAD");
     }
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
     let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "there is nothing here\n") };
     let tag = tag(&file);
     let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         status(StatusCode::NOT_MODIFIED)
-    } else if method == Method::HEAD {
-        status(StatusCode::OK)
     } else {
         Response::new(match file.data {
             std::borrow::Cow::Borrowed(bytes) => Outgoing::full(bytes),
@@ -61,6 +58,21 @@ pub(crate) fn plain(code: StatusCode, text: &'static str) -> Response<Outgoing> 
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     protect(headers);
     response
+}
+
+/// The answer to another way than `allowed` of asking for what is there.
+pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response<Outgoing> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Makes it the answer to HEAD: what it would be, without what it would hold (RFC 9110, section 9.3.2).
+pub(crate) fn only_head(response: &mut Response<Outgoing>) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = Outgoing::empty();
 }
 
 fn status(code: StatusCode) -> Response<Outgoing> {

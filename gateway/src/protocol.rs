@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Version,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 
 /// A caller's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,10 @@ pub(crate) enum Protocol {
 /// A caller's protocol, and how its messages are encoded (`proto`, `json`, or what a foreign upstream knows).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spoken {
+    /// What the answer is to be in.
     pub(crate) protocol: Protocol,
+    /// The request's body is base64.
+    pub(crate) is_text: bool,
     /// With its `+`; empty when the caller names none.
     suffix: Cow<'static, str>,
 }
@@ -39,7 +45,15 @@ impl Spoken {
         NAMES.iter().find_map(|(name, protocol)| {
             let (head, suffix) = media_type.split_at_checked(name.len())?;
             let right = head.eq_ignore_ascii_case(name) && (suffix.is_empty() || suffix.starts_with('+'));
-            right.then(|| Self { protocol: *protocol, suffix: known(suffix) })
+            right.then(|| {
+                let is_text = *protocol == Protocol::WebText;
+                let wants_text = *protocol == Protocol::Web && accepts_text(headers);
+                Self {
+                    protocol: if wants_text { Protocol::WebText } else { *protocol },
+                    is_text,
+                    suffix: known(suffix),
+                }
+            })
         })
     }
 
@@ -78,6 +92,12 @@ impl Spoken {
     }
 }
 
+/// Whether a caller of gRPC-Web asks for an answer in base64, whatever its request is in.
+fn accepts_text(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("application/grpc-web-text"))
+}
+
 /// The suffix of protobuf.
 const PROTO: &str = "+proto";
 
@@ -113,6 +133,22 @@ mod tests {
             assert_eq!(spoken.upstream_type(), upstream, "{name}");
             assert_eq!(spoken.answer_type(), answer, "{name}");
         }
+    }
+
+    #[test]
+    fn an_answer_may_be_asked_for_in_text() {
+        let headers = |content_type, accept| {
+            [(CONTENT_TYPE, content_type), (ACCEPT, accept)].map(|(n, v)| (n, HeaderValue::from_static(v))).into_iter()
+        };
+        let of = |content_type, accept| Spoken::of(&headers(content_type, accept).collect()).unwrap();
+        let binary = "application/grpc-web+proto";
+        let asked = of(binary, "application/grpc-web-text");
+        assert_eq!((asked.protocol, asked.is_text), (Protocol::WebText, false));
+        assert_eq!(asked.answer_type(), "application/grpc-web-text+proto");
+        assert_eq!(of(binary, "*/*").protocol, Protocol::Web);
+        let text = of("application/grpc-web-text", "*/*");
+        assert_eq!((text.protocol, text.is_text), (Protocol::WebText, true));
+        assert_eq!(of("application/grpc", "application/grpc-web-text").protocol, Protocol::Grpc);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, COOKIE},
 };
 use kit::{
@@ -12,7 +12,7 @@ use kit::{
     client, error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
-    record::{Call, code_of},
+    record::Call,
     server::parse_timeout,
     shutdown::Stay,
     telemetry,
@@ -28,7 +28,7 @@ use crate::{
     allowance::{Caller, Told},
     body::{Answer, Fault, Inbound, Outgoing, Request as Body, Source, Terms, Wrong},
     headers,
-    protocol::{Protocol, Spoken},
+    protocol::Spoken,
     routes::{Found, Method, Target},
     upstream::{self, Conditions, Failure},
     vigil::Watched,
@@ -93,7 +93,7 @@ impl Visit<'_> {
         // How often? Before anything is sent, after the identity that is counted by.
         let admitted = self.admit(method, &proof, request.headers()).await?;
         // How long? Waiting for a connection counts.
-        let deadline = deadline(method, &request);
+        let deadline = deadline(method, &request)?;
         // Only what belongs to the call travels on.
         headers::enter(request.headers_mut(), self.spoken.upstream_type());
         request.headers_mut().insert(trace::HEADER, trace.header());
@@ -159,9 +159,8 @@ impl Visit<'_> {
         admitted: Admitted,
     ) -> Result<Head, Status> {
         let fault = Fault::default();
-        let is_text = self.spoken.protocol == Protocol::WebText;
         let kept = self.gateway.surroundings.balance.retry.buffer_bytes;
-        let incoming = |body| Body::new(body, is_text, self.message_bytes(), kept, fault.clone());
+        let incoming = |body| Body::new(body, self.spoken.is_text, self.message_bytes(), kept, fault.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
                 self.introduce(callee, request.headers_mut());
@@ -207,21 +206,33 @@ impl Visit<'_> {
     /// The upstream's answer in the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
         let Head { mut parts, source, deadline, fault, stay, is_foreign, admitted } = head;
-        let content_type = parts.headers.get(http::header::CONTENT_TYPE);
-        let is_grpc = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
-        if parts.status != StatusCode::OK || !is_grpc {
-            return self.refuse(&not_grpc(parts.status), &mut call);
-        }
+        let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
         headers::leave(&mut parts.headers, self.spoken.answer_type());
         if is_foreign {
             headers::keep_origin(&mut parts.headers);
         }
+        if parts.status != StatusCode::OK || !is_grpc {
+            // A status that gRPC has given itself counts more than one of HTTP's.
+            let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
+            return self.refuse(&told.unwrap_or_else(|| not_grpc(parts.status)), &mut call);
+        }
+        if headers::bytes(&parts.headers) > self.header_bytes() {
+            return self.refuse(&head_too_large(), &mut call);
+        }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);
         }
-        let limit = self.message_bytes();
-        let terms = Terms { protocol: self.spoken.protocol, deadline, limit, fault, hold: admitted.hold, stay };
-        let answer = Answer::new(source, code_of(&parts.headers), terms, call, watched);
+        let terms = Terms {
+            protocol: self.spoken.protocol,
+            deadline,
+            limit: self.message_bytes(),
+            header_bytes: self.header_bytes(),
+            is_foreign,
+            fault,
+            hold: admitted.hold,
+            stay,
+        };
+        let answer = Answer::new(source, &mut parts.headers, terms, call, watched);
         let mut response = Response::new(Outgoing::Answer(answer));
         *response.headers_mut() = parts.headers;
         response
@@ -239,6 +250,10 @@ impl Visit<'_> {
 
     fn message_bytes(&self) -> usize {
         self.gateway.surroundings.limits.message_bytes
+    }
+
+    fn header_bytes(&self) -> usize {
+        self.gateway.surroundings.limits.header_bytes as usize
     }
 }
 
@@ -299,9 +314,18 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     }
 }
 
-fn deadline(method: &Method, request: &Request<Inbound>) -> Option<Instant> {
-    let asked = request.headers().get(client::TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()));
-    [method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most)
+fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instant>, Status> {
+    let asked = request.headers().get(client::TIMEOUT).map(|value| parse_timeout(value.as_bytes()));
+    let asked = match asked {
+        Some(None) => {
+            let message = "grpc-timeout is no time such as 10S or 500m";
+            return Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
+        }
+        // It is over before anybody could look at the call.
+        Some(Some(Duration::ZERO)) => return Err(too_late()),
+        asked => asked.flatten(),
+    };
+    Ok([method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most))
 }
 
 fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {
@@ -322,6 +346,11 @@ impl From<Wrong> for Status {
     fn from(wrong: Wrong) -> Self {
         match wrong {
             Wrong::Text => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64"),
+            Wrong::Flags => {
+                let message = "a message has flags that gRPC does not know";
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
+            }
+            Wrong::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body ended before its end"),
             Wrong::TooLarge => {
                 let message = "a message is larger than the gateway lets through (limits.message_bytes)";
                 error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
@@ -339,10 +368,20 @@ pub(crate) fn too_late() -> Status {
     error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
 }
 
+fn head_too_large() -> Status {
+    let message = "the headers of the answer are larger than the gateway lets through (limits.header_bytes)";
+    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
+}
+
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 /// What an answer that is no gRPC means (gRPC's own table for HTTP statuses).
 fn not_grpc(status: StatusCode) -> Status {
     let code = match status.as_u16() {
-        400 => Code::Internal,
+        400 | 431 => Code::Internal,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
         404 => Code::Unimplemented,

@@ -36,6 +36,8 @@ pub(crate) enum End {
     Idle,
     Stalled,
     SlowHead,
+    /// The caller is gone, with a call under way.
+    Left,
 }
 
 impl End {
@@ -45,6 +47,7 @@ impl End {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::SlowHead => "slow_head",
+            Self::Left => "left",
         }
     }
 }
@@ -155,8 +158,9 @@ impl Vigil {
         Watched { vigil: Arc::clone(self), place, wait: Arc::clone(&calls.waits[place]) }
     }
 
-    /// Ends when the connection has deserved to be closed. `stalls` is what all connections share.
-    pub(crate) async fn keep(&self, patience: Patience, stalls: &Stalls) -> End {
+    /// Ends when the connection has deserved to be closed. `stalls` is what all connections share; `has_left` tells whether
+    /// the caller has.
+    pub(crate) async fn keep(&self, patience: Patience, stalls: &Stalls, has_left: impl Fn() -> bool) -> End {
         // Four looks in the shorter time: the error is a quarter of it at most.
         let shortest = patience.idle.min(patience.stalled).min(patience.head);
         let pause = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15));
@@ -168,6 +172,9 @@ impl Vigil {
             let now = self.look.fetch_add(1, Ordering::Relaxed);
             if lasts(&self.head_since, now, head) {
                 return End::SlowHead;
+            }
+            if self.under_way.load(Ordering::Relaxed) > 0 && has_left() {
+                return End::Left;
             }
             let mut calls = self.lock();
             share.set(calls.waits.iter().filter(|wait| lasts(wait, now, 1)).count());
@@ -294,7 +301,7 @@ mod tests {
     }
 
     async fn ends_among(stalls: &Stalls, vigil: &Vigil, within: u64) -> Option<End> {
-        tokio::time::timeout(Duration::from_secs(within), vigil.keep(PATIENCE, stalls)).await.ok()
+        tokio::time::timeout(Duration::from_secs(within), vigil.keep(PATIENCE, stalls, || false)).await.ok()
     }
 
     #[tokio::test(start_paused = true)]

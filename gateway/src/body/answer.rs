@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use kit::{
     error,
@@ -20,10 +20,11 @@ use tonic::{Code, Status};
 
 use super::{
     Fault,
-    meter::{Meter, TooLarge},
+    meter::{Meter, Refused, Why},
     text,
 };
 use crate::{
+    headers,
     protocol::Protocol,
     rpc::{cut, too_late},
     upstream::{Reply, code_of_break},
@@ -43,12 +44,26 @@ pub(crate) enum Source {
     Here(tonic::body::Body),
 }
 
+impl Source {
+    /// Nothing comes after the head.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Remote(reply) => reply.is_end_stream(),
+            Self::Here(body) => body.is_end_stream(),
+        }
+    }
+}
+
 /// How an answer is to reach its caller.
 pub(crate) struct Terms {
     pub(crate) protocol: Protocol,
     pub(crate) deadline: Option<Instant>,
     /// Bytes of one message at most.
     pub(crate) limit: usize,
+    /// Bytes of the trailers at most.
+    pub(crate) header_bytes: usize,
+    /// The upstream is none of the mesh's: it may not say everything.
+    pub(crate) is_foreign: bool,
     /// What was wrong with the request, if the upstream gives up because of it.
     pub(crate) fault: Fault,
     /// The place of a stream among its caller's; free when the answer has ended.
@@ -62,8 +77,12 @@ pub(crate) struct Terms {
 pub(crate) struct Answer {
     source: Source,
     terms: Terms,
-    /// The status that came in the headers: the body may end without trailers.
-    early: Option<Code>,
+    /// The status of a head that is the whole answer.
+    whole: Option<Code>,
+    /// What a head said of the status that was not the whole answer: it counts if nothing follows.
+    early: HeaderMap,
+    /// The caller is being told that the answer is torn.
+    is_torn: bool,
     /// Why it ends after what was handed out last.
     end_with: Option<Status>,
     /// Frames that came, for a look at the clock now and then.
@@ -80,15 +99,30 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(source: Source, early: Option<Code>, mut terms: Terms, call: Call, watched: Watched) -> Self {
+    /// The answer after its head, from which what is said there of the status is taken unless it is all (Trailers-Only).
+    pub(crate) fn new(source: Source, head: &mut HeaderMap, mut terms: Terms, call: Call, watched: Watched) -> Self {
+        let (mut whole, mut early) = (code_of(head), HeaderMap::new());
+        if whole.is_some() && !source.is_end() {
+            (whole, early) = (None, headers::take_status(head));
+        }
         let meter = Meter::new(terms.limit);
         let leaving = terms.stay.take().map(Leaving::new);
-        let timer = None;
-        let (end_with, frames, ended) = (None, 0, false);
-        let mut answer = Self { source, terms, early, end_with, frames, timer, meter, leaving, ended, call, watched };
-        if let Some(code) = early
-            && answer.is_end()
-        {
+        let mut answer = Self {
+            source,
+            terms,
+            whole,
+            early,
+            is_torn: false,
+            end_with: None,
+            frames: 0,
+            timer: None,
+            meter,
+            leaving,
+            ended: false,
+            call,
+            watched,
+        };
+        if let Some(code) = whole {
             // Nobody asks a body that is at its end.
             answer.call.end(code);
         }
@@ -97,26 +131,32 @@ impl Answer {
 
     /// Nothing more will come, not even trailers.
     pub(super) fn is_end(&self) -> bool {
-        self.ended
-            || self.early.is_some()
-                && self.meter.is_whole()
-                && match &self.source {
-                    Source::Remote(reply) => reply.is_end_stream(),
-                    Source::Here(body) => body.is_end_stream(),
-                }
+        self.ended || self.whole.is_some()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
         self.watched.asked();
+        if self.is_torn {
+            self.ended = true;
+            return Poll::Ready(Some(Err(Torn)));
+        }
         let polled = self.next(cx);
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.watched.handed_out();
+        match polled {
+            Poll::Ready(Some(Ok(_))) => self.watched.handed_out(),
+            Poll::Ready(Some(Err(Torn))) => {
+                // First what there is of the answer leaves: a browser repeats a call whose connection was closed without
+                // a word.
+                self.is_torn = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            _ => {}
         }
         polled
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
-        if self.ended {
+        if self.is_end() {
             return Poll::Ready(None);
         }
         if let Some(status) = self.end_with.take() {
@@ -141,15 +181,11 @@ impl Answer {
                 let status = self.terms.fault.get().map_or_else(|| cut(code), Status::from);
                 self.end(&status)
             }
-            Poll::Ready(None) => match self.early {
-                // Half a message is none, whatever was said of it before.
-                Some(_) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
-                Some(code) => {
-                    self.call.end(code);
-                    return Poll::Ready(None);
-                }
-                None => self.end(&no_status()),
-            },
+            Poll::Ready(None) if self.frames == 0 && !self.early.is_empty() => {
+                let status = std::mem::take(&mut self.early);
+                self.trailers(status)
+            }
+            Poll::Ready(None) => self.end(&no_status()),
         };
         Poll::Ready(Some(frame))
     }
@@ -172,18 +208,23 @@ impl Answer {
     fn translate(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Torn> {
         match frame.into_data() {
             Ok(data) => match self.meter.pass(&data) {
-                Err(TooLarge { before: 0 }) => self.end(&too_large()),
-                Err(TooLarge { before }) => {
-                    self.end_with = Some(too_large());
+                Err(Refused { before: 0, why }) => self.end(&refused(why)),
+                Err(Refused { before, why }) => {
+                    self.end_with = Some(refused(why));
                     Ok(self.data(data.slice(..before)))
                 }
                 Ok(()) => Ok(self.data(data)),
             },
             Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => match code_of(&trailers).or(self.early) {
+                // What is too large h2 would have cut, and not said so.
+                Ok(trailers) if headers::bytes(&trailers) > self.terms.header_bytes => self.end(&trailers_too_large()),
+                Ok(mut trailers) => match told(&trailers) {
                     // A success with half a message is none.
                     Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
-                    Some(_) => self.trailers(trailers),
+                    Some(_) => {
+                        headers::leave_behind(&mut trailers, self.terms.is_foreign);
+                        self.trailers(trailers)
+                    }
                     None => self.end(&no_status()),
                 },
                 Err(_) => self.end(&no_status()),
@@ -203,15 +244,23 @@ impl Answer {
     }
 
     fn trailers(&mut self, trailers: HeaderMap) -> Result<Frame<Bytes>, Torn> {
+        self.call.end(code_of(&trailers).unwrap_or(Code::Unknown));
+        if self.terms.protocol != Protocol::Grpc && !self.meter.is_whole() {
+            return Err(Torn);
+        }
         self.ended = true;
-        self.call.end(code_of(&trailers).or(self.early).unwrap_or(Code::Unknown));
         match self.terms.protocol {
             Protocol::Grpc => Ok(Frame::trailers(trailers)),
-            Protocol::Web | Protocol::WebText if !self.meter.is_whole() => Err(Torn),
             Protocol::Web => Ok(Frame::data(trailer_frame(&trailers))),
             Protocol::WebText => Ok(Frame::data(text::encode(&trailer_frame(&trailers)))),
         }
     }
+}
+
+/// The status in trailers, if it is one: a number.
+fn told(trailers: &HeaderMap) -> Option<Code> {
+    let is_number = |text: &HeaderValue| !text.is_empty() && text.as_bytes().iter().all(u8::is_ascii_digit);
+    code_of(trailers).filter(|_| trailers.get(Status::GRPC_STATUS).is_some_and(is_number))
 }
 
 /// The answer ended within a message. gRPC-Web has its trailers where the rest of the message would be: a caller would
@@ -249,9 +298,22 @@ impl Leaving {
     }
 }
 
-fn too_large() -> Status {
-    let message = "a message of the answer is larger than the gateway lets through (limits.message_bytes)";
-    error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+fn refused(why: Why) -> Status {
+    match why {
+        Why::TooLarge => {
+            let message = "a message of the answer is larger than the gateway lets through (limits.message_bytes)";
+            error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+        }
+        Why::Flags => {
+            let message = "a message of the answer has flags that gRPC does not know";
+            error::status(Code::Internal, "MESSAGE_MALFORMED", message)
+        }
+    }
+}
+
+fn trailers_too_large() -> Status {
+    let message = "the trailers of the answer are larger than the gateway lets through (limits.header_bytes)";
+    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 
 /// An answer without a status is a failure, never a success.
@@ -280,7 +342,6 @@ mod tests {
     use std::future::poll_fn;
 
     use futures_util::stream;
-    use http::HeaderValue;
     use http_body_util::StreamBody;
     use kit::{record, trace};
 
@@ -296,6 +357,8 @@ mod tests {
             protocol: Protocol::Grpc,
             deadline: Some(Instant::now()),
             limit: 1,
+            header_bytes: 1_024,
+            is_foreign: true,
             fault: Fault::default(),
             hold: None,
             stay: None,
@@ -303,8 +366,13 @@ mod tests {
         let span = tracing::Span::none();
         let began = trace::begin_from_outside(&span, &HeaderMap::new());
         let call = Call::begin(record::Meter::new("seconds", "endless"), span, began);
-        let mut answer =
-            Answer::new(Source::Here(tonic::body::Body::new(endless)), None, terms, call, Vigil::new().begin());
+        let mut answer = Answer::new(
+            Source::Here(tonic::body::Body::new(endless)),
+            &mut HeaderMap::new(),
+            terms,
+            call,
+            Vigil::new().begin(),
+        );
         let mut messages = 0;
         let trailers = loop {
             match poll_fn(|cx| answer.poll(cx)).await.unwrap().unwrap().into_trailers() {

@@ -1,11 +1,21 @@
 //! Counts gRPC's message frames as they pass, in pieces of any size: five bytes of each message are looked at, and
 //! nothing is kept or copied.
 
-/// A message that is larger than the limit.
+/// A message that may not pass.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge {
+pub(crate) struct Refused {
     /// Bytes of the piece that stand before it.
     pub(crate) before: usize,
+    pub(crate) why: Why,
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is larger than the limit.
+    TooLarge,
+    /// Its flags say more than whether it is compressed. gRPC-Web marks trailers so: what passed could be taken for them.
+    Flags,
 }
 
 /// The state between two pieces.
@@ -19,8 +29,10 @@ pub(crate) struct Meter {
     left: usize,
 }
 
-/// A flag, and the length in four bytes.
+/// A byte of flags, and the length in four.
 const HEAD: usize = 5;
+/// The one flag that there is.
+const COMPRESSED: u8 = 1;
 
 impl Meter {
     /// Refuses messages of more than `limit` bytes.
@@ -28,8 +40,8 @@ impl Meter {
         Self { limit, head: [0; HEAD], seen: 0, left: 0 }
     }
 
-    /// Takes note of the next piece. It counts as far as what is too large in it, which is the last that is asked.
-    pub(crate) fn pass(&mut self, piece: &[u8]) -> Result<(), TooLarge> {
+    /// Takes note of the next piece. It counts as far as what may not pass in it, which is the last that is asked.
+    pub(crate) fn pass(&mut self, piece: &[u8]) -> Result<(), Refused> {
         let mut rest = piece;
         loop {
             if self.left >= rest.len() {
@@ -50,11 +62,16 @@ impl Meter {
                     None => return Ok(()),
                 },
             };
-            let length = length(head);
-            if length > self.limit {
+            let (flags, length) = read(head);
+            let why = match flags {
+                0 | COMPRESSED if length <= self.limit => None,
+                0 | COMPRESSED => Some(Why::TooLarge),
+                _ => Some(Why::Flags),
+            };
+            if let Some(why) = why {
                 // Of a head that began in the piece before, some has passed already.
-                self.left = if began_before { length } else { 0 };
-                return Err(TooLarge { before });
+                self.left = if began_before { length.max(1) } else { 0 };
+                return Err(Refused { before, why });
             }
             self.left = length;
         }
@@ -75,8 +92,8 @@ impl Meter {
     }
 }
 
-fn length([_, length @ ..]: [u8; HEAD]) -> usize {
-    usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
+fn read([flags, length @ ..]: [u8; HEAD]) -> (u8, usize) {
+    (flags, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -116,7 +133,16 @@ mod tests {
     fn a_message_may_be_as_large_as_the_limit() {
         assert_eq!(Meter::new(300).pass(&frames(&[300])), Ok(()));
         // A length that lies is refused before a byte of it came.
-        assert_eq!(Meter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]), Err(TooLarge { before: 0 }));
+        assert_eq!(Meter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]), Err(Refused { before: 0, why: Why::TooLarge }));
+    }
+
+    #[test]
+    fn a_message_is_compressed_or_not_and_nothing_else() {
+        for flags in 0..=u8::MAX {
+            let passed = Meter::new(300).pass(&[flags, 0, 0, 0, 0]);
+            let refused = Err(Refused { before: 0, why: Why::Flags });
+            assert_eq!(passed, if flags <= 1 { Ok(()) } else { refused }, "{flags}");
+        }
     }
 
     #[test]
@@ -125,7 +151,8 @@ mod tests {
         for cut in 0..19 {
             let mut meter = Meter::new(300);
             meter.pass(&bytes[..cut]).unwrap();
-            assert_eq!(meter.pass(&bytes[cut..]), Err(TooLarge { before: 15_usize.saturating_sub(cut) }), "{cut}");
+            let refused = Refused { before: 15_usize.saturating_sub(cut), why: Why::TooLarge };
+            assert_eq!(meter.pass(&bytes[cut..]), Err(refused), "{cut}");
             // Up to there; or with some bytes of its head, which cannot be taken back.
             assert_eq!(meter.is_whole(), cut <= 15, "{cut}");
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
@@ -94,8 +94,9 @@ pub(crate) struct Reply {
 impl Reply {
     /// The next frame. What is handed out makes room for as much from the upstream.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.data_ended {
+        while !self.data_ended {
             match ready!(self.body.poll_data(cx)) {
+                Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
                     // An Err would say that more is released than came.
                     self.body.flow_control().release_capacity(piece.len()).ok();
@@ -114,12 +115,9 @@ impl Reply {
         }
     }
 
-    /// A server that has answered may say that it does not care for the rest of the request: no failure, if there was a
-    /// status.
+    /// Whoever has said all of its answer, and only does not care for the rest of the request (NO_ERROR), is not asked
+    /// any more.
     fn broken<T>(&self, error: h2::Error) -> Option<Result<T, h2::Error>> {
-        if error.reason() == Some(Reason::NO_ERROR) {
-            return None;
-        }
         if super::is_ours(&error) {
             self.place.unused();
         } else {

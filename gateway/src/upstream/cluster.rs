@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Method, Version, uri::PathAndQuery};
+use http::{
+    HeaderMap, Method, Version,
+    uri::{PathAndQuery, Uri},
+};
 use kit::{
     balance::{Balancer, Location, Outcome, Pick},
     client,
@@ -105,6 +108,15 @@ impl Place {
     }
 }
 
+/// The method's name. gRPC knows no query.
+fn path(uri: &Uri) -> PathAndQuery {
+    match uri.path_and_query() {
+        Some(path) if path.query().is_none() => path.clone(),
+        // What is a path with a query is one without.
+        _ => uri.path().parse().unwrap_or(PathAndQuery::from_static("/")),
+    }
+}
+
 impl Cluster {
     pub(super) fn new(name: &str, shed: &overload::Config, servers: Balancer<Arc<Server>>) -> Self {
         Self { servers, shedder: Arc::new(Shedder::new(name, shed, Instant::now())) }
@@ -138,7 +150,7 @@ impl Cluster {
         let retries = self.servers.retries();
         let mut trial = retries.begin(conditions.is_idempotent, conditions.deadline);
         let (mut parts, mut body) = request.into_parts();
-        let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        let path = path(&parts.uri);
         let mut tried = Vec::new();
         loop {
             let place = self.place(&mut tried).await?;

@@ -26,6 +26,9 @@ use crate::{gather::Gathering, keepalive};
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
+/// What h2 reads of an answer's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this
+/// h2 drops fields without a word, or ends the connection and every call on it.
+const HEADER_BYTES: u32 = 256 * 1024;
 /// What of one request may wait for the connection to be written to.
 const SEND_BYTES: usize = 64 * 1024;
 /// How many calls a connection takes before the upstream has said how many it takes, which is the first that it says.
@@ -42,7 +45,7 @@ pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRe
         .initial_max_send_streams(FIRST_CALLS)
         .max_send_buffer_size(SEND_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .max_header_list_size(limits.header_bytes)
+        .max_header_list_size(HEADER_BYTES.max(limits.header_bytes))
         .enable_push(false)
         .handshake(stream.clone());
     let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;

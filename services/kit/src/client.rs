@@ -199,10 +199,19 @@ impl Service<Request<Body>> for Peer {
     }
 }
 
-/// What is left until `deadline`, in gRPC's notation.
+/// What is left until `deadline`, in gRPC's notation: at most eight digits, of the finest unit that they are enough for,
+/// from milliseconds on. It is never nothing: 0 is no time that gRPC knows.
 pub fn timeout(deadline: Instant) -> HeaderValue {
-    let left = deadline.saturating_duration_since(Instant::now()).as_millis().min(99_999_999);
-    fleeting(format!("{left}m"))
+    const MOST: u64 = 99_999_999;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let (millis, seconds) = (u64::try_from(left.as_millis()).unwrap_or(u64::MAX), left.as_secs());
+    fleeting(if millis <= MOST {
+        format!("{}m", millis.max(1))
+    } else if seconds <= MOST {
+        format!("{seconds}S")
+    } else {
+        format!("{}H", (seconds / 3_600).min(MOST))
+    })
 }
 
 /// A header's value of ours that is another with nearly every call. HPACK's table is not to remember it: it would push
@@ -215,4 +224,30 @@ pub fn fleeting(text: String) -> HeaderValue {
     let mut value = HeaderValue::try_from(text).expect("ours are visible ASCII");
     value.set_sensitive(true);
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::server::parse_timeout;
+
+    /// What is written is what is left, to the unit that it is written in.
+    #[tokio::test(start_paused = true)]
+    async fn any_time_has_eight_digits() {
+        for (left, written) in [
+            (0, "1m"),
+            (1, "1000m"),
+            (99_999, "99999000m"),
+            (100_000, "100000S"),
+            (28 * 3_600, "100800S"),
+            (99_999_999 * 60, "1666666H"),
+            (u64::from(u32::MAX) * 3_600, "99999999H"),
+        ] {
+            let text = timeout(Instant::now() + Duration::from_secs(left));
+            assert_eq!(text, written, "{left}");
+            assert!(parse_timeout(text.as_bytes()).is_some());
+        }
+    }
 }

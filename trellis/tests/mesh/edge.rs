@@ -6,6 +6,10 @@ use proto::{
     messaging::v1::{CreateConversationRequest, SubscribeRequest, SubscribeResponse},
     users::v1::{CreateUserRequest, GetUserRequest, users_service_client::UsersServiceClient},
 };
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tonic::Code;
 
 use super::{
@@ -143,6 +147,11 @@ async fn other_pages_may_call_when_they_are_named() {
     assert!(answer.header("access-control-expose-headers").contains("grpc-status"));
     assert_eq!(answer.header("access-control-allow-credentials"), "true");
     let headers = [("origin", "https://evil.example")];
+    // So that its developer can read why it cannot.
+    let mistaken = [("origin", "https://app.example.org"), ("content-type", "application/json")];
+    let mistaken = web::request("POST", port, JWKS, &mistaken, Bytes::new());
+    let told = web::send(port, Http::One, mistaken).await.unwrap();
+    assert_eq!((told.status, told.header("access-control-allow-origin")), (415, "https://app.example.org"));
     let stranger = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
     let stranger = web::send(port, Http::One, stranger).await.unwrap();
     assert_eq!(stranger.header("access-control-allow-credentials"), "");
@@ -201,6 +210,46 @@ async fn browsers_get_the_page_and_probes_their_answers() {
     assert!(String::from_utf8_lossy(&metrics.body).contains("rpc_server_call_duration_seconds"));
     let posted = web::request("POST", port, JWKS, &[("content-type", "application/json")], Bytes::from_static(b"{}"));
     assert_eq!(web::send(port, Http::One, posted).await.unwrap().status, 415);
+    let got = web::get(port, JWKS).await.unwrap();
+    assert_eq!((got.status, got.header("allow")), (405, "POST"));
+}
+
+/// hyper leaves the body away over HTTP/1.1, and h2 sends what it is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_head_is_a_head() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let port = mesh.ports.gateway;
+    for (http, path) in
+        [Http::One, Http::Two].into_iter().flat_map(|http| ["/", "/livez", "/nothing"].map(|p| (http, p)))
+    {
+        let ask = async |method: &str| {
+            web::send(port, http, web::request(method, port, path, &[], Bytes::new())).await.unwrap()
+        };
+        let (head, whole) = (ask("HEAD").await, ask("GET").await);
+        assert_eq!((head.status, head.body.len()), (whole.status, 0), "{http:?} {path}");
+        assert_eq!(head.header("content-length"), whole.body.len().to_string(), "{http:?} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_http_forbids_is_refused() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let cases = [
+        ("host: a\r\n", 200),
+        ("", 400),
+        ("host: a\r\nhost: b\r\n", 400),
+        ("host: a b\r\n", 400),
+        ("host: me@a\r\n", 400),
+        ("host: a\r\ntransfer-encoding: gzip, chunked\r\n", 501),
+    ];
+    for (headers, status) in cases {
+        let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
+        let request = format!("GET /livez HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = [0; 12];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&said), format!("HTTP/1.1 {status}"), "{headers:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -32,6 +33,7 @@ use super::{
 
 const PREFACE_BYTES: usize = 24;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 /// An empty SETTINGS.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// REFUSED_STREAM for stream 1.
@@ -231,6 +233,41 @@ async fn a_server_that_breaks_the_protocol_is_taken_out() {
         }
     }
     assert!((1..=5).contains(&failed), "five failures in a row take it out: {failed}");
+}
+
+/// hyper does not read on while bytes wait that belong to no call: that their sender has gone is seen all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_is_noticed_whatever_it_has_sent_before() {
+    let (listener, address) = listen().await;
+    let mesh = mesh_with_all(&[&address], &[("LIMITS__REQUEST_HEAD", "2s")]).await;
+    let (told, mut takes_back) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let told = told.clone();
+            tokio::spawn(async move {
+                greet(&mut stream).await;
+                while let Some(said) = next(&mut stream).await {
+                    if said.kind == RST_STREAM {
+                        told.send(said.payload).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    // More than the gateway reads before the upstream takes some of it.
+    let upload = [b"POST /acme.v1.Shop/Silent HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web\r\ncontent-length: 300000\r\n\r\n\0\0\x04\0\0", &[7; 200_000][..]].concat();
+    let whole = b"POST /acme.v1.Shop/Silent HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
+    for said in [&whole[..], &[&whole[..], b"\r\n"].concat(), &[&whole[..], whole].concat(), &upload] {
+        let mut caller = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
+        caller.write_all(said).await.unwrap();
+        // Long enough for the upstream to have the call.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(takes_back.try_recv().is_err(), "the caller is there");
+        drop(caller);
+        let reason = tokio::time::timeout(Duration::from_secs(20), takes_back.recv()).await;
+        assert_eq!(reason.unwrap_or_else(|_| panic!("after {} bytes", said.len())), Some(vec![0, 0, 0, 8]));
+    }
 }
 
 /// Calls beyond what the upstream takes on a connection would wait there; they get another.

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _, future::ready};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::ready};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -67,6 +67,12 @@ impl Accepted {
     /// The same, of a peer that speaks HTTP/2 from the first byte on: a flood of its frames is an error.
     fn watching_frames(self) -> Self {
         Self { frames: Some(Frames::default()), ..self }
+    }
+
+    /// Whether the peer has said its last word (FIN, or a reset), whatever of it has not been read yet.
+    pub fn peer_has_ended(&self) -> bool {
+        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }
 
     /// Whether the peer begins with HTTP/2's preface. Ends when enough has come to tell; nothing is taken. An error:

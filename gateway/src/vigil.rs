@@ -265,7 +265,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if let (Ear::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.ear, &polled) {
+            frames.sent(&[io::IoSlice::new(buf)], *written);
+        }
+        polled
     }
 
     fn poll_write_vectored(
@@ -273,7 +277,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        if let (Ear::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.ear, &polled) {
+            frames.sent(bufs, *written);
+        }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -127,7 +127,11 @@ impl AsyncRead for Accepted {
 
 impl AsyncWrite for Accepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, &polled) {
+            frames.sent(&[io::IoSlice::new(buf)], *written);
+        }
+        polled
     }
 
     fn poll_write_vectored(
@@ -135,7 +139,11 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, &polled) {
+            frames.sent(bufs, *written);
+        }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,7 +1,10 @@
 //! Counts the frames of an HTTP/2 connection that cost a server work and bring nothing: floods of them end the
 //! connection. h2 answers each SETTINGS and PING, and so could be kept busy with nothing else.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, IoSlice},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -10,6 +13,8 @@ const PREFACE_BYTES: u32 = 24;
 /// The bytes before each frame's payload: length, type, flags, stream (section 4.1).
 const HEADER_BYTES: usize = 9;
 
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
@@ -19,17 +24,52 @@ const CONTINUATION: u8 = 9;
 /// How many idle frames may come at once: the number of answers that nghttp2 and Envoy let wait before they give up
 /// (`NGHTTP2_DEFAULT_MAX_OBQ_FLOOD_ITEM`, `max_outbound_control_frames`).
 const BURST: u32 = 1_000;
-/// How long one takes to be forgotten: 100 a second. gRPC's clients measure their bandwidth with at most 10 PINGs a second.
+/// How long one takes to be forgotten: 100 a second. Beyond that a peer may send a PING for each HEADERS or DATA that it was
+/// sent: gRPC's client in Go measures its bandwidth so, once a round trip as long as answers come.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A peer's frames, as they come by.
 pub struct Frames {
+    heard: Walk,
+    said: Walk,
+    /// PINGs that are no idle frames, because answers were sent to measure by.
+    measuring: u32,
+    /// When all idle frames so far are forgotten.
+    forgotten: Option<Instant>,
+}
+
+/// The way from frame to frame in the bytes of one direction, however they are cut.
+struct Walk {
     /// Bytes of the preface or of a payload that are still to come.
     skip: u32,
     header: [u8; HEADER_BYTES],
     filled: usize,
-    /// When all idle frames so far are forgotten.
-    forgotten: Option<Instant>,
+}
+
+impl Walk {
+    fn after(skip: u32) -> Self {
+        Self { skip, header: [0; HEADER_BYTES], filled: 0 }
+    }
+
+    /// The type of the next frame whose header ends in `bytes`, of which that much is taken.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<u8> {
+        while !bytes.is_empty() {
+            let skipped = bytes.len().min(self.skip as usize);
+            *bytes = &bytes[skipped..];
+            // No more than `skip`, which is 32 bits.
+            self.skip -= u32::try_from(skipped).unwrap_or(u32::MAX);
+            let taken = bytes.len().min(HEADER_BYTES - self.filled);
+            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            (self.filled, *bytes) = (self.filled + taken, &bytes[taken..]);
+            if self.filled == HEADER_BYTES {
+                self.filled = 0;
+                let [a, b, c, kind, ..] = self.header;
+                self.skip = u32::from_be_bytes([0, a, b, c]);
+                return Some(kind);
+            }
+        }
+        None
+    }
 }
 
 /// Too many idle frames: the connection is to be closed.
@@ -45,31 +85,34 @@ impl From<Flood> for io::Error {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE_BYTES, header: [0; HEADER_BYTES], filled: 0, forgotten: None }
+        Self { heard: Walk::after(PREFACE_BYTES), said: Walk::after(0), measuring: 0, forgotten: None }
     }
 }
 
 impl Frames {
     /// Takes note of what has come. The clock is asked for idle frames only.
     pub fn pass(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
-        while !bytes.is_empty() {
-            let skipped = bytes.len().min(self.skip as usize);
-            bytes = &bytes[skipped..];
-            // No more than `skip`, which is 32 bits.
-            self.skip -= u32::try_from(skipped).unwrap_or(u32::MAX);
-            let taken = bytes.len().min(HEADER_BYTES - self.filled);
-            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            (self.filled, bytes) = (self.filled + taken, &bytes[taken..]);
-            if self.filled == HEADER_BYTES {
-                self.filled = 0;
-                let [a, b, c, kind, ..] = self.header;
-                self.skip = u32::from_be_bytes([0, a, b, c]);
-                if matches!(kind, PRIORITY | SETTINGS | PING) || kind > CONTINUATION {
-                    self.count(now())?;
-                }
+        while let Some(kind) = self.heard.next(&mut bytes) {
+            if kind == PING && self.measuring > 0 {
+                self.measuring -= 1;
+            } else if matches!(kind, PRIORITY | SETTINGS | PING) || kind > CONTINUATION {
+                self.count(now())?;
             }
         }
         Ok(())
+    }
+
+    /// Takes note of the first `written` bytes of what was to be sent.
+    pub fn sent(&mut self, bufs: &[IoSlice<'_>], mut written: usize) {
+        for buf in bufs {
+            let mut bytes = &buf[..written.min(buf.len())];
+            written -= bytes.len();
+            while let Some(kind) = self.said.next(&mut bytes) {
+                if matches!(kind, DATA | HEADERS) {
+                    self.measuring = (self.measuring + 1).min(BURST);
+                }
+            }
+        }
     }
 
     fn count(&mut self, now: Instant) -> Result<(), Flood> {
@@ -83,7 +126,6 @@ impl Frames {
 mod tests {
     use super::*;
 
-    const DATA: u8 = 0;
     const WINDOW_UPDATE: u8 = 8;
 
     fn frame(kind: u8, payload: usize) -> Vec<u8> {
@@ -128,5 +170,24 @@ mod tests {
     fn who_asks_now_and_then_may_do_so_for_ever() {
         assert_eq!(passed(PING, 8, 50_000, 17, PAUSE), 50_000);
         assert!(passed(PING, 8, 50_000, 17, PAUSE / 2) < 3 * BURST);
+    }
+
+    /// A client that measures is none that floods, as long as it is sent something to measure by.
+    #[test]
+    fn a_ping_for_each_frame_of_an_answer_is_no_flood() {
+        for cut in [1, 4, 9, 12, 100] {
+            let (mut frames, now) = (Frames::default(), Instant::now());
+            assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
+            let (answer, ping) = ([frame(DATA, 3), frame(WINDOW_UPDATE, 4)].concat(), frame(PING, 8));
+            for _ in 0..5_000 {
+                for piece in answer.chunks(cut) {
+                    // The rest of the buffer was not written yet.
+                    frames.sent(&[IoSlice::new(&[]), IoSlice::new(&[piece, &answer].concat())], piece.len());
+                }
+                assert_eq!(frames.pass(&ping, || now), Ok(()), "by {cut}");
+            }
+            let more = (0..).take_while(|_| frames.pass(&ping, || now).is_ok()).count();
+            assert_eq!(more, BURST as usize, "and nothing was saved up");
+        }
     }
 }

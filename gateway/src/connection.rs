@@ -199,7 +199,7 @@ where
             let answer = |request| talk.answer(request);
             let limits = &house.gateway.surroundings.limits;
             // h2 reads on whatever goes on, and hears of an end itself.
-            note(http2::serve(stream, limits, answer, talk.words(|| false)).await);
+            note(http2::serve(stream, limits, answer, talk.words(|| false), &talk.vigil).await);
         })
     } else {
         Box::pin(async move {
@@ -293,7 +293,11 @@ where
                 Word::Close => return Poll::Ready(Ok(())),
             }
         }
-        connection.as_mut().poll(cx)
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() {
+            talk.vigil.read_ahead(cx);
+        }
+        polled
     })
     .await
 }

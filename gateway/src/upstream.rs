@@ -4,6 +4,7 @@ mod call;
 mod cluster;
 mod dial;
 mod driver;
+mod intake;
 mod server;
 
 use std::{
@@ -23,6 +24,7 @@ use kit::{
 pub(crate) use call::Reply;
 pub(crate) use cluster::{Cluster, Conditions, Place, Weight};
 pub(crate) use dial::dial;
+pub(crate) use intake::Intake;
 use server::Server;
 use tonic::Code;
 

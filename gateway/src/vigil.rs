@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -18,6 +18,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
+
+use crate::upstream::Intake;
 
 /// How long a connection may do nothing of use.
 #[derive(Debug, Clone, Copy)]
@@ -121,18 +123,36 @@ pub(crate) struct Vigil {
 
 #[derive(Default)]
 struct Calls {
-    /// The look at which an answer handed out a frame that was not taken yet; 0: it waits for nobody.
-    waits: Vec<Arc<AtomicU32>>,
-    /// Which of `waits` belong to no call.
+    seats: Vec<Seat>,
+    /// Which of `seats` belong to no call.
     free: Vec<usize>,
     idle_looks: u32,
 }
+
+/// What a call has of its connection's vigil.
+#[derive(Default)]
+struct Seat {
+    wait: Arc<Wait>,
+    /// Where its answer comes from, once there is one.
+    intake: Option<Arc<Intake>>,
+}
+
+#[derive(Default)]
+struct Wait {
+    /// The look at which an answer handed out a frame that was not taken yet; 0: it waits for nobody.
+    since: AtomicU32,
+    /// What follows is taken in before it is asked for: behind a small frame, and where the caller keeps waiting.
+    reads_ahead: AtomicBool,
+}
+
+/// A frame below this size is a small one. Behind larger ones there is no hurry: to look after each would cost wake-ups.
+const SMALL: usize = 4 * 1024;
 
 /// A call's part in its connection's vigil; it ends with the call.
 pub(crate) struct Watched {
     vigil: Arc<Vigil>,
     place: usize,
-    wait: Arc<AtomicU32>,
+    wait: Arc<Wait>,
 }
 
 impl Vigil {
@@ -152,10 +172,10 @@ impl Vigil {
         let mut calls = self.lock();
         calls.idle_looks = 0;
         let place = calls.free.pop().unwrap_or_else(|| {
-            calls.waits.push(Arc::default());
-            calls.waits.len() - 1
+            calls.seats.push(Seat::default());
+            calls.seats.len() - 1
         });
-        Watched { vigil: Arc::clone(self), place, wait: Arc::clone(&calls.waits[place]) }
+        Watched { vigil: Arc::clone(self), place, wait: Arc::clone(&calls.seats[place].wait) }
     }
 
     /// Ends when the connection has deserved to be closed. `stalls` is what all connections share; `has_left` tells whether
@@ -177,15 +197,28 @@ impl Vigil {
                 return End::Left;
             }
             let mut calls = self.lock();
-            share.set(calls.waits.iter().filter(|wait| lasts(wait, now, 1)).count());
+            let stalls_now = calls.seats.iter().filter(|seat| lasts(&seat.wait.since, now, 1));
+            share.set(stalls_now.inspect(|seat| seat.wait.reads_ahead.store(true, Ordering::Relaxed)).count());
             let stalled = stalls.patience(stalled);
-            if calls.waits.iter().any(|wait| lasts(wait, now, stalled)) {
+            if calls.seats.iter().any(|seat| lasts(&seat.wait.since, now, stalled)) {
                 return End::Stalled;
             }
-            calls.idle_looks = if calls.free.len() == calls.waits.len() { calls.idle_looks + 1 } else { 0 };
+            calls.idle_looks = if calls.free.len() == calls.seats.len() { calls.idle_looks + 1 } else { 0 };
             if calls.idle_looks > idle {
                 return End::Idle;
             }
+        }
+    }
+
+    /// Takes in what comes of answers that their callers do not take; the task is woken when more comes.
+    pub(crate) fn read_ahead(&self, cx: &mut Context<'_>) {
+        if self.under_way.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let waits = |wait: &Wait| wait.since.load(Ordering::Relaxed) != 0 && wait.reads_ahead.load(Ordering::Relaxed);
+        let calls = self.lock();
+        for intake in calls.seats.iter().filter(|seat| waits(&seat.wait)).filter_map(|seat| seat.intake.as_ref()) {
+            intake.read_ahead(cx);
         }
     }
 
@@ -210,14 +243,20 @@ fn lasts(since: &AtomicU32, now: u32, looks: u32) -> bool {
 }
 
 impl Watched {
-    /// A frame was handed out: from now on the caller is waited for.
-    pub(crate) fn handed_out(&self) {
-        self.wait.store(self.vigil.look.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Where the answer comes from.
+    pub(crate) fn comes_from(&self, intake: Arc<Intake>) {
+        self.vigil.lock().seats[self.place].intake = Some(intake);
+    }
+
+    /// A frame with so many bytes of messages was handed out: from now on the caller is waited for.
+    pub(crate) fn handed_out(&self, bytes: usize) {
+        self.wait.reads_ahead.store(bytes < SMALL, Ordering::Relaxed);
+        self.wait.since.store(self.vigil.look.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// The caller wants the next one.
     pub(crate) fn asked(&self) {
-        self.wait.store(0, Ordering::Relaxed);
+        self.wait.since.store(0, Ordering::Relaxed);
     }
 }
 
@@ -225,7 +264,12 @@ impl Drop for Watched {
     fn drop(&mut self) {
         self.asked();
         self.vigil.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.vigil.lock().free.push(self.place);
+        let mut calls = self.vigil.lock();
+        let intake = calls.seats[self.place].intake.take();
+        calls.free.push(self.place);
+        drop(calls);
+        // The upstream hears of it.
+        drop(intake);
     }
 }
 
@@ -326,10 +370,10 @@ mod tests {
     async fn who_does_not_read_is_let_go_whatever_else_goes_on() {
         let vigil = Vigil::new();
         let (stalled, lively) = (vigil.begin(), vigil.begin());
-        stalled.handed_out();
+        stalled.handed_out(1);
         for _ in 0..3 {
             assert_eq!(ends(&vigil, 1).await, None);
-            lively.handed_out();
+            lively.handed_out(1);
             lively.asked();
         }
         assert_eq!(ends(&vigil, 3).await, Some(End::Stalled));
@@ -348,9 +392,9 @@ mod tests {
         stalls.count.store(0, Ordering::Relaxed);
         let vigil = Vigil::new();
         let calls: Vec<_> = (0..8).map(|_| vigil.begin()).collect();
-        calls[0].handed_out();
+        calls[0].handed_out(1);
         assert_eq!(ends_among(&stalls, &vigil, 3).await, None, "there are few");
-        calls.iter().for_each(Watched::handed_out);
+        calls.iter().for_each(|call| call.handed_out(1));
         assert_eq!(ends_among(&stalls, &vigil, 3).await, Some(End::Stalled));
         assert_eq!(stalls.count.load(Ordering::Relaxed), 0, "a connection that is gone counts no more");
     }
@@ -375,7 +419,7 @@ mod tests {
         let vigil = Vigil::new();
         let slow = vigil.begin();
         for _ in 0..20 {
-            slow.handed_out();
+            slow.handed_out(1);
             assert_eq!(ends(&vigil, 3).await, None);
             slow.asked();
         }

@@ -107,6 +107,9 @@ impl Answer {
         }
         let meter = Meter::new(terms.limit);
         let leaving = terms.stay.take().map(Leaving::new);
+        if let Source::Remote(reply) = &source {
+            watched.comes_from(reply.intake());
+        }
         let mut answer = Self {
             source,
             terms,
@@ -142,7 +145,7 @@ impl Answer {
         }
         let polled = self.next(cx);
         match polled {
-            Poll::Ready(Some(Ok(_))) => self.watched.handed_out(),
+            Poll::Ready(Some(Ok(ref frame))) => self.watched.handed_out(frame.data_ref().map_or(0, Bytes::len)),
             Poll::Ready(Some(Err(Torn))) => {
                 // First what there is of the answer leaves: a browser repeats a call whose connection was closed without
                 // a word.

@@ -22,6 +22,7 @@ use crate::{
     gather::Gathering,
     keepalive,
     seldom::Seldom,
+    vigil::Vigil,
 };
 
 /// What of one answer may be on its way to its caller, and what of one request on its way in.
@@ -29,6 +30,10 @@ const STREAM_BYTES: u32 = 64 * 1024;
 /// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
 /// does not read must not stop the others.
 const CONNECTION_BYTES: u32 = 1024 * 1024;
+/// What h2 may hold beside the bytes of small frames of a connection's requests while their upstreams do not read: 256
+/// bytes less its own for each. One more ends the connection; h2's default would do so when five uploads of messages of
+/// 100 bytes wait.
+const SMALL_FRAMES: usize = 2 * 1024 * 1024;
 /// Streams that a peer opened and reset before they were looked at (CVE-2023-44487), and streams that we had to reset
 /// for a peer's mistakes (CVE-2025-8671): one more ends the connection. h2's own defaults, said here because they are
 /// relied on.
@@ -41,6 +46,7 @@ pub(super) async fn serve<S, A, F>(
     limits: &Limits,
     answer: A,
     words: Seldom<'_, Word>,
+    vigil: &Vigil,
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -80,6 +86,9 @@ where
                 break ended;
             }
         };
+        if ended.is_pending() {
+            vigil.read_ahead(cx);
+        }
         stream.end_turn(cx);
         bell.end();
         ended
@@ -124,6 +133,7 @@ fn builder(limits: &Limits) -> Builder {
         .max_frame_size(STREAM_BYTES)
         .initial_window_size(STREAM_BYTES)
         .initial_connection_window_size(CONNECTION_BYTES)
+        .data_frame_budget(SMALL_FRAMES)
         .max_send_buffer_size(STREAM_BYTES as usize);
     builder
 }
@@ -158,7 +168,8 @@ mod tests {
             Response::new(Outgoing::full("fine"))
         };
         let limits = Limits::default();
-        let served = serve(stream, &limits, answer, Seldom::new());
+        let vigil = Vigil::new();
+        let served = serve(stream, &limits, answer, Seldom::new(), &vigil);
         let (called, _) = tokio::join!(calling, served);
         called.unwrap();
     }

@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,7 +15,7 @@ use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
-use super::{Failure, Place};
+use super::{Failure, Intake, Place};
 use crate::body::{Pipe, Request};
 
 /// A call that came back without an answer.
@@ -37,7 +38,7 @@ impl Answered {
     pub(super) fn accept(self) -> http::Response<Reply> {
         let Self { response, pipe, place } = self;
         let upload = go_on(pipe);
-        response.map(|body| Reply { body, data_ended: false, upload, place })
+        response.map(|body| Reply { intake: Arc::new(Intake::new(body)), data_ended: false, upload, place })
     }
 
     /// The answer is none: see [`Request::rewind`].
@@ -83,7 +84,7 @@ fn go_on(mut pipe: Pipe<Request>) -> Option<AbortHandle> {
 
 /// An answer's body.
 pub(crate) struct Reply {
-    body: RecvStream,
+    intake: Arc<Intake>,
     data_ended: bool,
     /// The rest of a request that was not at its end when its answer began.
     upload: Option<AbortHandle>,
@@ -94,25 +95,25 @@ pub(crate) struct Reply {
 impl Reply {
     /// The next frame. What is handed out makes room for as much from the upstream.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        while !self.data_ended {
-            match ready!(self.body.poll_data(cx)) {
-                Some(Ok(piece)) if piece.is_empty() => {}
-                Some(Ok(piece)) => {
-                    // An Err would say that more is released than came.
-                    self.body.flow_control().release_capacity(piece.len()).ok();
-                    return Poll::Ready(Some(Ok(Frame::data(piece))));
-                }
+        if !self.data_ended {
+            match ready!(self.intake.poll_data(cx)) {
+                Some(Ok(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
                 Some(Err(error)) => return Poll::Ready(self.broken(error)),
                 None => self.data_ended = true,
             }
         }
-        match ready!(self.body.poll_trailers(cx)) {
+        match ready!(self.intake.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| {
                 self.place.report(Outcome::of(&trailers));
                 Ok(Frame::trailers(trailers))
             })),
             Err(error) => Poll::Ready(self.broken(error)),
         }
+    }
+
+    /// What reads ahead while nobody asks for frames.
+    pub(crate) fn intake(&self) -> Arc<Intake> {
+        Arc::clone(&self.intake)
     }
 
     /// Whoever has said all of its answer, and only does not care for the rest of the request (NO_ERROR), is not asked
@@ -128,7 +129,7 @@ impl Reply {
 
     /// Nothing more will come, not even trailers.
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.intake.is_end_stream()
     }
 }
 

@@ -41,9 +41,10 @@ use tokio_util::task::TaskTracker;
 use crate::{
     Gateway,
     body::{Inbound, Outgoing},
+    overheard::Overheard,
     proxy_protocol,
     seldom::Seldom,
-    vigil::{Overheard, Patience, Vigil},
+    vigil::{Patience, Vigil},
 };
 use guests::{Guest, Guests};
 use shared::{Line, Shared};

@@ -17,6 +17,7 @@ mod keepalive;
 mod known;
 mod network;
 mod origin;
+mod overheard;
 mod page;
 mod protocol;
 mod proxy_protocol;

@@ -173,6 +173,15 @@ class Apart(unittest.TestCase):
             eventually(assert_guarded)
             # And the last good ones of the other count.
             shop.Echo(Note(), timeout=10)
+            # Nor does it hold up another configuration that names it as before.
+            mesh.configure(mesh.file.read_text().replace('access = "public"', 'access = "deny"'))
+
+            def assert_closed():
+                with self.assertRaises(grpc.RpcError) as refused:
+                    shop.Echo(Note(), timeout=10)
+                self.assertEqual(reason(refused.exception), "METHOD_CLOSED")
+
+            eventually(assert_closed)
 
 
 if __name__ == "__main__":

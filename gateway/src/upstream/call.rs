@@ -98,7 +98,7 @@ impl Reply {
         if !self.data_ended {
             match ready!(self.intake.poll_data(cx)) {
                 Some(Ok(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                Some(Err(error)) => return Poll::Ready(self.broken(error)),
+                Some(Err(error)) => return Poll::Ready(Some(Err(self.broken(error)))),
                 None => self.data_ended = true,
             }
         }
@@ -107,7 +107,7 @@ impl Reply {
                 self.place.report(Outcome::of(&trailers));
                 Ok(Frame::trailers(trailers))
             })),
-            Err(error) => Poll::Ready(self.broken(error)),
+            Err(error) => Poll::Ready(Some(Err(self.broken(error)))),
         }
     }
 
@@ -116,15 +116,14 @@ impl Reply {
         Arc::clone(&self.intake)
     }
 
-    /// Whoever has said all of its answer, and only does not care for the rest of the request (NO_ERROR), is not asked
-    /// any more.
-    fn broken<T>(&self, error: h2::Error) -> Option<Result<T, h2::Error>> {
+    /// What the break of a stream tells of the server, unless it was the gateway that broke it off.
+    fn broken(&self, error: h2::Error) -> h2::Error {
         if super::is_ours(&error) {
             self.place.unused();
         } else {
             self.place.report(super::outcome_of_break(&error));
         }
-        Some(Err(error))
+        error
     }
 
     /// Nothing more will come, not even trailers.

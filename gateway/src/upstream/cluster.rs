@@ -223,3 +223,15 @@ impl Cluster {
         self.servers.locations()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_has_no_query() {
+        for asked in ["http://a/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy?x=1", "/acme.v1.Shop/Buy?"] {
+            assert_eq!(path(&asked.parse().unwrap()), "/acme.v1.Shop/Buy", "{asked}");
+        }
+    }
+}

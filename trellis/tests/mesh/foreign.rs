@@ -95,7 +95,11 @@ fn answer(path: &str) -> Answer {
         "Pretends" => vec![message(), Ok(Frame::data(Bytes::from_static(b"\x80\0\0\0\x0fgrpc-status: 0\r\n"))), well()],
         _ => {
             let page = body(vec![Ok(Frame::data(Bytes::from_static(b"<html>")))]);
-            return Response::builder().status(503).header("content-type", "text/html").body(page).unwrap();
+            return Response::builder()
+                .status(if name == "Html431" { 431 } else { 503 })
+                .header("content-type", "text/html")
+                .body(page)
+                .unwrap();
         }
     };
     respond(frames)
@@ -186,6 +190,7 @@ async fn a_failure_in_the_middle_is_never_a_success() {
         ("Cut", Code::Internal),
         ("NoStatus", Code::Unknown),
         ("Html", Code::Unavailable),
+        ("Html431", Code::Internal),
         ("Large", Code::ResourceExhausted),
         ("StatusAhead", Code::Unknown),
         ("StatusAlone", Code::NotFound),
@@ -195,7 +200,7 @@ async fn a_failure_in_the_middle_is_never_a_success() {
         ("NoNumber", Code::Unknown),
         ("Pretends", Code::Internal),
     ];
-    let has_no_message = ["Html", "StatusAlone", "NotFoundByGrpc"];
+    let has_no_message = ["Html", "Html431", "StatusAlone", "NotFoundByGrpc"];
     for ((method, code), (http, content_type)) in cases.into_iter().flat_map(|case| WEB.map(|way| (case, way))) {
         let path = format!("/acme.v1.Shop/{method}");
         let call = web::call(port, &path, content_type, &[], &GetJwksRequest {});

@@ -211,13 +211,13 @@ impl Visit<'_> {
         if is_foreign {
             headers::keep_origin(&mut parts.headers);
         }
+        if headers::bytes(&parts.headers) > self.header_bytes() {
+            return self.refuse(&head_too_large(), &mut call);
+        }
         if parts.status != StatusCode::OK || !is_grpc {
             // A status that gRPC has given itself counts more than one of HTTP's.
             let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
             return self.refuse(&told.unwrap_or_else(|| not_grpc(parts.status)), &mut call);
-        }
-        if headers::bytes(&parts.headers) > self.header_bytes() {
-            return self.refuse(&head_too_large(), &mut call);
         }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);

@@ -173,6 +173,7 @@ async fn what_an_upstream_breaks_off_is_told_by_its_code() {
         }
     });
     let codes = [
+        (0, Code::Internal),
         (1, Code::Internal),
         (2, Code::Internal),
         (8, Code::Cancelled),

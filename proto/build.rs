@@ -1,12 +1,14 @@
 //! Compiles the contracts: messages, services, input checks and the descriptor set. No protoc is needed.
 //!
-//! A contract that breaks a rule of the house (see `contract.rs`) fails the build with a message that names
-//! the method or field.
+//! A contract that breaks a rule of the house (see `contract.rs`, `enforced.rs`, `redact.rs`) fails the build with a
+//! message that names the method or field.
 
 #[path = "build/checks.rs"]
 mod checks;
 #[path = "build/contract.rs"]
 mod contract;
+#[path = "build/redact.rs"]
+mod redact;
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -33,8 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     contract::verify(&pool)?;
     fs::write(out.join("checks.rs"), checks::generate(&pool)?)?;
+    let redacted = redact::messages(&pool);
+    fs::write(out.join("redact.rs"), redact::generate(&redacted)?)?;
     fs::write(out.join("descriptors.bin"), lean)?;
-    generate_code(&commented)
+    let undebugged: Vec<_> = redacted.iter().map(|message| format!(".{}", message.full_name())).collect();
+    generate_code(&commented, &undebugged)
 }
 
 /// The descriptor set, encoded: `file_descriptor_set()` would drop custom options. With comments for the
@@ -46,8 +51,9 @@ fn compile(comments: bool) -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 /// Messages and clients with prost's plain codec, servers with the codec that checks inputs: a client must
-/// never validate an answer, or newer servers would break older clients.
-fn generate_code(encoded: &[u8]) -> Result<(), Box<dyn Error>> {
+/// never validate a response, or newer servers would break older clients. `undebugged` get their `Debug` from
+/// `redact.rs`.
+fn generate_code(encoded: &[u8], undebugged: &[String]) -> Result<(), Box<dyn Error>> {
     let descriptors = prost_types::FileDescriptorSet::decode(encoded)?;
     let servers = tonic_prost_build::configure()
         .build_client(false)
@@ -57,7 +63,11 @@ fn generate_code(encoded: &[u8]) -> Result<(), Box<dyn Error>> {
     let clients = tonic_prost_build::configure().build_client(true).build_server(false).service_generator();
 
     let mut config = prost_build::Config::new();
-    config.bytes(["."]).service_generator(Box::new(Both { servers, clients })).compile_fds(descriptors)?;
+    config
+        .bytes(["."])
+        .skip_debug(undebugged)
+        .service_generator(Box::new(Both { servers, clients }))
+        .compile_fds(descriptors)?;
     Ok(())
 }
 
@@ -76,4 +86,9 @@ impl prost_build::ServiceGenerator for Both {
         self.servers.finalize(buf);
         self.clients.finalize(buf);
     }
+}
+
+/// `trellis.auth.v1.SignUpRequest` → `crate::trellis::auth::v1::SignUpRequest`.
+fn rust_path(full_name: &str) -> String {
+    format!("crate::{}", full_name.replace('.', "::"))
 }

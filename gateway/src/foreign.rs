@@ -97,7 +97,7 @@ impl Foreign {
             open: match config.access {
                 Open::Deny => None,
                 Open::Public => Some(Access::Public),
-                Open::SignedIn => Some(Access::SignedIn { roles: Vec::new(), scopes: Vec::new(), reach: Reach::Any }),
+                Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
             },
             source: Source::of(config),
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),

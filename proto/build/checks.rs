@@ -17,7 +17,7 @@ pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, String> {
     }
     let arms: String = inputs
         .iter()
-        .map(|name| format!("        {name:?} => Some(check_bytes::<{}>(bytes)),\n", rust_path(name)))
+        .map(|name| format!("        {name:?} => Some(check_bytes::<{}>(bytes)),\n", super::rust_path(name)))
         .collect();
     write!(
         source,
@@ -50,7 +50,7 @@ fn check_message(pool: &DescriptorPool, message: &MessageDescriptor) -> Result<S
     let (report, path) = if body.is_empty() { ("_report", "_path") } else { ("report", "path") };
     Ok(format!(
         "impl Check for {} {{\n    fn check(&self, {path}: &Path<'_>, {report}: &mut Report) {{\n{body}    }}\n}}",
-        rust_path(message.full_name())
+        super::rust_path(message.full_name())
     ))
 }
 
@@ -159,7 +159,7 @@ fn scalar_rules(
             }
             ("enum", "defined_only", Value::Bool(true)) => {
                 let Kind::Enum(of) = field.kind() else { return Err(unknown(field, "enum rules")) };
-                format!("rules::enum_defined_only({}::is_valid({by_value})", rust_path(of.full_name()))
+                format!("rules::enum_defined_only({}::is_valid({by_value})", super::rust_path(of.full_name()))
             }
             (kind, rule, _) => return Err(unknown(field, &format!("{kind}.{rule}"))),
         };
@@ -244,9 +244,4 @@ fn refuse_unknown(field: &FieldDescriptor, rules: &DynamicMessage) -> Result<(),
 
 fn unknown(field: &FieldDescriptor, rule: &str) -> String {
     format!("{}: proto/build/checks.rs has no generator for {rule}", field.full_name())
-}
-
-/// `trellis.auth.v1.SignUpRequest` → `crate::trellis::auth::v1::SignUpRequest`.
-fn rust_path(full_name: &str) -> String {
-    format!("crate::{}", full_name.replace('.', "::"))
 }

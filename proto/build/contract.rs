@@ -1,10 +1,13 @@
 //! The rules that a contract must keep to build at all.
 
+#[path = "enforced.rs"]
+mod enforced;
 #[path = "limits.rs"]
 mod limits;
 
 use std::collections::HashSet;
 
+use super::redact;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value,
 };
@@ -13,10 +16,11 @@ const POLICY: &str = "trellis.policy.v1.method";
 const HTTP: &str = "google.api.http";
 const RULES: &str = "buf.validate.field";
 
-/// Every method says who may call it, an internal one has no HTTP form, and nothing in a request is unbounded.
-/// The error names each offender.
+/// Every method says who may call it, an internal one has no HTTP form, nothing in a request is unbounded, and no
+/// policy field is without code that enforces it. The error names each offender.
 pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
-    let mut findings = Vec::new();
+    let mut findings = enforced::findings(pool);
+    findings.extend(redact::findings(pool));
     let mut seen = HashSet::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         findings.extend(finding(pool, &method)?);

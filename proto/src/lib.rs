@@ -29,6 +29,11 @@ pub mod trellis {
     }
 }
 
+/// `Debug` of the messages with secrets.
+mod redact {
+    include!(concat!(env!("OUT_DIR"), "/redact.rs"));
+}
+
 pub use trellis::{auth, messaging, policy, users};
 
 /// The encoded `google.protobuf.FileDescriptorSet` of all contracts with what they import, custom options

@@ -6,6 +6,8 @@
 
 #[path = "oracle/build_rules.rs"]
 mod build_rules;
+#[path = "oracle/redact.rs"]
+mod redacted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

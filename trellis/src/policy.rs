@@ -48,24 +48,15 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
 fn access(access: &Access) -> String {
     match access {
         Access::Public => "anybody".to_owned(),
-        Access::SignedIn { roles, scopes, reach } => {
-            let mut text = match reach {
-                Reach::Any => "signed in",
-                Reach::Own => "signed in, one's own",
-                Reach::Member => "members",
-                Reach::Owner => "the owner",
-                Reach::Author => "the author",
-                Reach::AuthorOrOwner => "the author, the owner",
-            }
-            .to_owned();
-            if !roles.is_empty() {
-                text += &format!(", role {}", roles.join(" or "));
-            }
-            if !scopes.is_empty() {
-                text += &format!(", scope {}", scopes.join(" and "));
-            }
-            text
+        Access::SignedIn { reach } => match reach {
+            Reach::Any => "signed in",
+            Reach::Own => "signed in, one's own",
+            Reach::Member => "members",
+            Reach::Owner => "the owner",
+            Reach::Author => "the author",
+            Reach::AuthorOrOwner => "the author, the owner",
         }
+        .to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),
     }
 }

@@ -4,6 +4,8 @@
 mod checks;
 #[path = "../../build/contract.rs"]
 mod contract;
+#[path = "../../build/redact.rs"]
+mod redact;
 
 use std::fs;
 
@@ -20,7 +22,11 @@ fn streaming_pool(options: &str) -> DescriptorPool {
 }
 
 fn pool_of(answer: &str, options: &str, field: &str) -> DescriptorPool {
-    let folder = tempfile::tempdir().unwrap();
+    compile(&tempfile::tempdir().unwrap(), answer, options, field)
+}
+
+/// Compiles the sample; files in `folder` take the place of ours.
+fn compile(folder: &tempfile::TempDir, answer: &str, options: &str, field: &str) -> DescriptorPool {
     let source = format!(
         r#"
         syntax = "proto3";
@@ -42,6 +48,11 @@ fn pool_of(answer: &str, options: &str, field: &str) -> DescriptorPool {
     let mut compiler = protox::Compiler::new(roots).unwrap();
     compiler.include_imports(true).open_files(["sample.proto"]).unwrap();
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
+}
+
+/// As the build script's own.
+fn rust_path(full_name: &str) -> String {
+    full_name.to_owned()
 }
 
 const PUBLIC: &str = "option (trellis.policy.v1.method) = {access: {public: {}}};";
@@ -150,4 +161,66 @@ fn limits_that_admit_nobody_or_everybody_are_named() {
                 rate_limit: {requests: 9 period: {seconds: 1} key: RATE_LIMIT_KEY_HEADER header: \"x-tenant\"}";
     assert_eq!(said(good, false), "");
     assert_eq!(said("stream_limit: {streams: 32}", true), "");
+}
+
+/// A pool in which the policy's messages were changed.
+fn pool_with_policy(from: &str, to: &str) -> DescriptorPool {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/trellis/policy/v1/policy.proto")).unwrap();
+    assert!(ours.contains(from), "policy.proto has no {from:?}");
+    fs::create_dir_all(folder.path().join("trellis/policy/v1")).unwrap();
+    fs::write(folder.path().join("trellis/policy/v1/policy.proto"), ours.replace(from, to)).unwrap();
+    compile(&folder, "SampleResponse", &[PUBLIC, HTTP].concat(), "")
+}
+
+#[test]
+fn policy_field_that_no_code_enforces_is_named() {
+    for (from, to, field) in [
+        ("message Policy {", "message Policy { bool audit = 99;", "Policy.audit"),
+        ("message SignedIn {", "message SignedIn { repeated string roles = 99;", "SignedIn.roles"),
+        ("message RateLimit {", "message RateLimit { Nested nested = 99;", "RateLimit.nested"),
+    ] {
+        let pool = pool_with_policy(from, &format!("message Nested {{ bool deep = 1; }} {to}"));
+        let said = contract::verify(&pool).expect_err("the contract is refused");
+        assert!(said.contains(&format!("trellis.policy.v1.{field} is enforced by no code")), "{said}");
+        let is_nested = field.ends_with("nested");
+        assert_eq!(said.contains("trellis.policy.v1.Nested.deep is enforced by no code"), is_nested, "{said}");
+    }
+}
+
+#[test]
+fn line_for_a_missing_policy_field_is_named() {
+    let pool = pool_with_policy("bool reads_session_cookie", "bool takes_session_cookie");
+    let said = contract::verify(&pool).expect_err("the contract is refused");
+    assert!(said.contains("lists Policy.reads_session_cookie, which is no field"), "{said}");
+}
+
+#[test]
+fn secret_by_name_without_debug_redact_is_named() {
+    let max = "(buf.validate.field).string.max_len = 9";
+    for name in ["password", "new_password", "access_token", "api_secrets", "cookie", "email", "text", "title"] {
+        let said = |options: &str| {
+            let pool = pool(&[PUBLIC, HTTP].concat(), &format!("string {name} = 1 [{options}];"));
+            contract::verify(&pool).err().unwrap_or_default()
+        };
+        assert!(said(max).contains(&format!("SampleRequest.{name} holds a secret by its name")), "{}", said(max));
+        assert_eq!(said(&format!("{max}, debug_redact = true")), "");
+    }
+    let page = format!("string page_token = 1 [{max}];");
+    contract::verify(&pool(&[PUBLIC, HTTP].concat(), &page)).unwrap();
+}
+
+#[test]
+fn redacted_oneof_member_is_named() {
+    let field = "oneof either { string password = 1 [debug_redact = true]; }";
+    let said = contract::verify(&pool(&[PUBLIC, HTTP].concat(), field)).expect_err("the contract is refused");
+    assert!(said.contains("SampleRequest.password is redacted in a oneof"), "{said}");
+}
+
+#[test]
+fn generated_debug_prints_no_redacted_field() {
+    let field = "string password = 1 [debug_redact = true]; int32 size = 2; oneof either { bool on = 3; }";
+    let source = redact::generate(&redact::messages(&pool("", field))).unwrap();
+    assert!(source.contains(".field(\"size\", &self.size)") && source.contains("&self.either"), "{source}");
+    assert!(source.contains(".field(\"password\"") && !source.contains("self.password"), "{source}");
 }

@@ -34,10 +34,6 @@ pub struct Policy {
     pub away: Away,
     /// Default and ceiling of a call's time; `None` on a stream: until its token ends.
     pub deadline: Option<Duration>,
-    /// Which calls are audited.
-    pub audit: Audit,
-    /// How fresh a proof of a factor must be.
-    pub step_up: Option<Duration>,
     /// The gateway hands the cookie up.
     pub reads_session_cookie: bool,
     /// What goes first when there is too much to do.
@@ -53,12 +49,8 @@ pub struct Policy {
 pub enum Access {
     /// Anybody.
     Public,
-    /// A user: with one of the roles (none named: any user) and all of the scopes.
+    /// A user.
     SignedIn {
-        /// One of these, unless empty.
-        roles: Vec<String>,
-        /// All of these.
-        scopes: Vec<String>,
         /// Whose things, by the service's own enforcement.
         reach: Reach,
     },
@@ -119,17 +111,6 @@ impl Priority {
     }
 }
 
-/// Which calls of a method are audited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audit {
-    /// None.
-    Never,
-    /// All.
-    Always,
-    /// The refused and failed.
-    Failures,
-}
-
 /// Why a descriptor set is no source of policies.
 #[derive(Debug)]
 pub struct Unreadable(String);
@@ -184,8 +165,6 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         stream_limit: policy.stream_limit.as_ref().map(StreamLimit::from),
         away: policy.limiter_away().into(),
         deadline: policy.deadline.as_ref().map(span),
-        audit: policy.audit().into(),
-        step_up: policy.step_up.as_ref().map(span),
         reads_session_cookie: policy.reads_session_cookie,
         priority: policy.priority().into(),
         streams: method.is_client_streaming() || method.is_server_streaming(),
@@ -207,7 +186,7 @@ impl From<Rule> for Access {
     fn from(rule: Rule) -> Self {
         match rule {
             Rule::Public(_) => Self::Public,
-            Rule::SignedIn(s) => Self::SignedIn { reach: s.reach().into(), roles: s.roles, scopes: s.scopes },
+            Rule::SignedIn(s) => Self::SignedIn { reach: s.reach().into() },
             Rule::Internal(i) => Self::Internal { callers: i.callers },
         }
     }
@@ -232,16 +211,6 @@ impl From<wire::Priority> for Priority {
             wire::Priority::Unspecified => Self::Normal,
             wire::Priority::Low => Self::Low,
             wire::Priority::High => Self::High,
-        }
-    }
-}
-
-impl From<wire::Audit> for Audit {
-    fn from(audit: wire::Audit) -> Self {
-        match audit {
-            wire::Audit::Unspecified => Self::Never,
-            wire::Audit::Always => Self::Always,
-            wire::Audit::Failures => Self::Failures,
         }
     }
 }

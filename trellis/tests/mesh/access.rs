@@ -70,8 +70,7 @@ fn may(caller: Caller, policy: &Policy) -> bool {
         (Access::Public, _) => true,
         (Access::Internal { callers }, Caller::Service(name)) => callers.iter().any(|caller| caller == name),
         (Access::Internal { .. }, _) | (Access::SignedIn { .. }, Caller::Nobody | Caller::Service(_)) => false,
-        (Access::SignedIn { roles, .. }, caller) if !roles.is_empty() && caller != Caller::Admin => false,
-        (Access::SignedIn { reach, .. }, caller) => match reach {
+        (Access::SignedIn { reach }, caller) => match reach {
             Reach::Any => true,
             Reach::Member => matches!(caller, Caller::Member | Caller::Owner),
             Reach::Own | Reach::Owner | Reach::Author | Reach::AuthorOrOwner => caller == Caller::Owner,

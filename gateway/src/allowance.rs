@@ -4,8 +4,6 @@
 mod fields;
 mod overrides;
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,
@@ -16,7 +14,7 @@ use kit::{
 pub(crate) use fields::Told;
 pub(crate) use overrides::Overrides;
 
-use crate::{Config, config::Fields};
+use crate::{Config, client::Client, config::Fields};
 
 /// The limits of one method.
 pub(crate) struct Allowance {
@@ -65,7 +63,7 @@ enum Counted {
 /// Who calls.
 pub(crate) struct Caller<'a> {
     pub(crate) user: Option<&'a User>,
-    pub(crate) address: IpAddr,
+    pub(crate) client: Client,
     pub(crate) headers: &'a HeaderMap,
 }
 
@@ -100,7 +98,11 @@ impl Allowance {
     /// The bucket of a rule that is this caller's.
     pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> Key {
         let of = |kind: &[u8], subject: &[u8]| Key::new(&[rule.id.as_bytes(), kind, subject]);
-        let by_address = || of(b"address", &network(caller.address).octets());
+        let by_address = || match caller.client {
+            Client::Known(address) => of(b"address", &network(address).octets()),
+            // All clients behind the proxy whose addresses are unknown share one bucket.
+            Client::Unknown { proxy } => of(b"unknown", &network(proxy).octets()),
+        };
         let value = |name: &HeaderName| caller.headers.get(name).map(HeaderValue::as_bytes);
         match &rule.by {
             Counted::Caller => caller.user.map_or_else(by_address, |user| of(b"user", user.id.as_bytes())),

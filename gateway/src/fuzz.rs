@@ -13,7 +13,7 @@ use crate::{
         meter::{Meter, Refused},
         text, trailer_frame,
     },
-    client::Proxies,
+    client::{Client, Proxies},
     config::{ClientAddressHeader, Config},
     headers,
     protocol::Spoken,
@@ -114,14 +114,18 @@ fn header_translation(data: &[u8]) {
     assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
 }
 
-/// Nobody but a proxy of ours is believed.
+/// Only a proxy of ours is believed, and what stands before its own entry does not count.
 fn client_address(data: &[u8]) {
     let map = header_map(data);
     let stranger = [192, 0, 2, 1].into();
     for header in [ClientAddressHeader::XForwardedFor, ClientAddressHeader::Forwarded] {
         let proxies = Proxies::new(&["10.0.0.0/8".to_owned()], header).expect("a network");
-        assert_eq!(proxies.client(stranger, &map), stranger);
+        assert_eq!(proxies.client(stranger, &map), Client::Known(stranger));
         proxies.client([10, 0, 0, 1].into(), &map);
+        let mut named = map.clone();
+        named.append("x-forwarded-for", HeaderValue::from_static("198.51.100.7"));
+        named.append("forwarded", HeaderValue::from_static("for=198.51.100.7"));
+        assert_eq!(proxies.client([10, 0, 0, 1].into(), &named), Client::Known([198, 51, 100, 7].into()));
     }
 }
 

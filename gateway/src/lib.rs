@@ -8,6 +8,9 @@ mod body;
 mod client;
 pub mod config;
 mod connection;
+#[cfg(test)]
+#[path = "../../services/kit/tests/support/dice.rs"]
+mod dice;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

@@ -94,8 +94,9 @@ impl Spoken {
 
 /// Whether a caller of gRPC-Web asks for an answer in base64, whatever its request is in.
 fn accepts_text(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
-    accepted.is_some_and(|accepted| accepted.contains("application/grpc-web-text"))
+    const TEXT: &[u8] = b"application/grpc-web-text";
+    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    lines.into_iter().any(|line| line.windows(TEXT.len()).any(|part| part.eq_ignore_ascii_case(TEXT)))
 }
 
 /// The suffix of protobuf.

@@ -1,6 +1,6 @@
 //! A call on its way through. Nothing in a message is looked at.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -27,6 +27,7 @@ use crate::{
     Current, Gateway,
     allowance::{Caller, Told},
     body::{Answer, Fault, Inbound, Outgoing, Request as Body, Source, Terms, Wrong},
+    client::Client,
     headers,
     protocol::Spoken,
     routes::{Found, Method, Target},
@@ -38,8 +39,8 @@ use crate::{
 pub(crate) struct Visit<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) current: &'a Current,
-    /// Where the caller sits.
-    pub(crate) client: IpAddr,
+    /// Where the caller is.
+    pub(crate) client: Client,
     pub(crate) spoken: Spoken,
 }
 
@@ -62,7 +63,7 @@ impl Visit<'_> {
         );
         let trace = trace::begin_from_outside(&span, request.headers());
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
-        call.address = Some(self.client);
+        call.address = Some(self.client.address());
         call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) => self.translate(head, call, watched),
@@ -124,7 +125,7 @@ impl Visit<'_> {
 
     /// Takes the call from its caller's limits, all of them in one decision.
     async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
-        let caller = Caller { user: proof.caller.user.as_ref(), address: self.client, headers };
+        let caller = Caller { user: proof.caller.user.as_ref(), client: self.client, headers };
         let (allowance, limiter) = (&method.allowance, &self.gateway.limiter);
         let terms = allowance.terms(&caller);
         let mut admitted = Admitted::default();
@@ -168,7 +169,7 @@ impl Visit<'_> {
             }
             Target::Foreign { cluster, tokens } => {
                 headers::hide_identity(request.headers_mut(), self.current.config.rate_limits.api_key_header.as_str());
-                headers::tell_client(request.headers_mut(), client::fleeting(self.client.to_string()));
+                headers::tell_client(request.headers_mut(), self.client.header());
                 if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
                     request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
                 }
@@ -200,7 +201,7 @@ impl Visit<'_> {
     /// Tells a service of the mesh who we are and where the caller sits.
     fn introduce(&self, callee: &str, headers: &mut HeaderMap) {
         headers.insert(SERVICE_TOKEN, self.gateway.surroundings.identity.token_for(callee));
-        headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.to_string()));
+        headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.address().to_string()));
     }
 
     /// The upstream's answer in the caller's protocol.

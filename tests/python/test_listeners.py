@@ -132,6 +132,8 @@ class Behind(unittest.TestCase):
         with Mesh(trusted) as mesh:
             # The proxies write the one header; the other is the caller's.
             told = {(x_forwarded_for, forwarded): "192.0.2.9", (forwarded,): "127.0.0.1", (): "127.0.0.1"}
+            # Bytes beyond ASCII before the proxy's entry mean nothing; as the proxy's entry they name an unknown client.
+            told |= {(("x-forwarded-for", "é, 192.0.2.9"),): "192.0.2.9", (("x-forwarded-for", "192.0.2.9, é"),): "::"}
             for headers, address in told.items():
                 self.assertEqual(self.client_address(mesh, headers), address)
         with Mesh(trusted + 'client_address_header = "forwarded"\n') as mesh:

@@ -10,6 +10,7 @@ use kit::{
 
 use super::{Caller, Terms};
 use crate::{
+    client::Client,
     config::{Fields, Override, RateLimits},
     network::Networks,
 };
@@ -169,9 +170,11 @@ impl Whom {
     pub(super) fn fits(&self, caller: &Caller<'_>, api_key: Option<&[u8; HASH]>) -> bool {
         let has_role = || caller.user.is_some_and(|user| user.roles.iter().any(|role| self.roles.contains(role)));
         let has_key = || api_key.is_some_and(|hash| self.api_keys.contains(hash));
+        // A client whose address is unknown is in no network.
+        let is_within = || matches!(caller.client, Client::Known(address) if self.networks.contain(address));
         (self.api_keys.is_empty() || has_key())
             && (self.roles.is_empty() || has_role())
-            && (self.addresses.is_empty() || self.networks.contain(caller.address))
+            && (self.addresses.is_empty() || is_within())
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use kit::{config::Span, limiter::Outcome, policy::By};
 
@@ -32,13 +32,17 @@ fn user(roles: &[&str]) -> User {
 
 /// How many a minute `PATH` allows to whom these headers, this address and these roles belong.
 fn allowed(config: &Config, address: &str, api_key: Option<&str>, roles: &[&str]) -> u32 {
+    allowed_to(config, Client::Known(address.parse().unwrap()), api_key, roles)
+}
+
+fn allowed_to(config: &Config, client: Client, api_key: Option<&str>, roles: &[&str]) -> u32 {
     let table = table();
     let overrides = Overrides::new(&config.rate_limits, &table).unwrap();
     let allowance = Allowance::new(PATH, table.get(PATH), By::Caller, config, &overrides);
     let headers: HeaderMap =
         api_key.iter().map(|key| (HeaderName::from_static("x-api-key"), key.parse().unwrap())).collect();
     let user = user(roles);
-    let caller = Caller { user: Some(&user), address: address.parse().unwrap(), headers: &headers };
+    let caller = Caller { user: Some(&user), client, headers: &headers };
     allowance.terms(&caller).rules[0].quota.requests()
 }
 
@@ -60,6 +64,8 @@ fn the_most_particular_override_counts() {
     assert_eq!(allowed(&config, "192.0.2.1", None, &[]), 3);
     assert_eq!(allowed(&config, "10.1.2.3", None, &[]), 4);
     assert_eq!(allowed(&config, "2001:db8::1", None, &["user"]), 4);
+    let unknown = Client::Unknown { proxy: "10.1.2.3".parse().unwrap() };
+    assert_eq!(allowed_to(&config, unknown, None, &[]), 3, "an unknown client is not in its proxy's network");
     assert_eq!(allowed(&config, "10.1.2.3", None, &["user", "admin"]), 5);
     assert_eq!(allowed(&config, "10.1.2.3", Some("partner"), &["admin"]), 6);
     assert_eq!(allowed(&config, "192.0.2.1", Some("stranger"), &[]), 3);
@@ -104,13 +110,18 @@ fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
     let allowance = Allowance::new(PATH, None, By::Caller, &Config::default(), &Overrides::default());
     let here: IpAddr = "2001:db8:1:2::1".parse().unwrap();
     let neighbour: IpAddr = "2001:db8:1:2::2".parse().unwrap();
-    let stranger = |address| Caller { user: None, address, headers: &nothing };
+    let stranger = |address| Caller { user: None, client: Client::Known(address), headers: &nothing };
     for by in [By::Caller, By::Address, By::Session, By::ApiKey, By::Header("x-tenant".to_owned())] {
         let rule = Rule::new(PATH, &by, Quota::new(1, Duration::from_secs(1), 1), 1);
-        let known = |address| allowance.key(&rule, &Caller { user: Some(&user), address, headers: &headers });
+        let known = |address| {
+            allowance.key(&rule, &Caller { user: Some(&user), client: Client::Known(address), headers: &headers })
+        };
         let by_address = allowance.key(&rule, &stranger(here));
         assert_eq!(by_address, allowance.key(&rule, &stranger(neighbour)), "{by}");
         assert_eq!(known(here) == by_address, by == By::Address, "{by}");
+        let unknown = |proxy| Caller { user: None, client: Client::Unknown { proxy }, headers: &nothing };
+        assert_ne!(allowance.key(&rule, &unknown(here)), by_address, "{by}: an unknown client is not its proxy");
+        assert_eq!(allowance.key(&rule, &unknown(here)), allowance.key(&rule, &unknown(neighbour)), "{by}");
         let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!(known(here) == known(elsewhere), by != By::Address, "{by}");
     }

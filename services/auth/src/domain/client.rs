@@ -17,7 +17,9 @@ impl Client {
     pub fn new(user_agent: &str, address: Option<std::net::IpAddr>) -> Self {
         Self {
             user_agent: user_agent.chars().take(NAME_CHARACTERS).collect(),
-            address: address.map(|address| address.to_canonical().to_string()).unwrap_or_default(),
+            address: address
+                .filter(|address| !address.is_unspecified())
+                .map_or_else(String::new, |address| address.to_canonical().to_string()),
         }
     }
 }

@@ -1,4 +1,4 @@
-import { createTrellis } from "trellis-web";
+import { createTrellis } from "trellis-client";
 
 const trellis = createTrellis({ baseUrl: "https://chat.example.com" });
 

@@ -1,4 +1,4 @@
-// What an error of a call means: which codes are worth a repeat, and what its details say.
+// Classifies errors of calls: which to retry, which are final, which end the session. Reads error details.
 
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -28,19 +28,54 @@ export function retryDelayOf(error: unknown): number | undefined {
   return Number.isFinite(seconds) ? seconds * 1_000 : undefined;
 }
 
+/**
+ * The reasons with which the server states that the session is over. The contract of `AuthService.RefreshToken` lists
+ * them. No other error ends a session.
+ */
+const SESSION_END_REASONS: ReadonlySet<string> = new Set(["REFRESH_TOKEN_INVALID", "REFRESH_TOKEN_REUSED", "SIGNED_OUT"]);
+
+/** The SDK's own error for a call that needs a session when there is none. */
+export function signedOutError(): ConnectError {
+  const value = { reason: "SIGNED_OUT", domain: "trellis-client" };
+  return new ConnectError("no user is signed in", Code.Unauthenticated, undefined, [{ desc: ErrorInfoSchema, value }]);
+}
+
+/** Whether the session is over. The server says so explicitly; an unexpected error never means it. */
+export function isSessionEnd(error: unknown): boolean {
+  return isUnauthenticated(error) && SESSION_END_REASONS.has(reasonOf(error));
+}
+
+const REFUSALS: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.AlreadyExists,
+  Code.PermissionDenied,
+  Code.FailedPrecondition,
+  Code.OutOfRange,
+  Code.Unimplemented,
+]);
+
+/** A Trellis server refused the request for a reason that a retry does not change. */
+export function isRefused(error: unknown): boolean {
+  if (reasonOf(error) === "") return false;
+  const { code } = ConnectError.from(error);
+  if (code === Code.ResourceExhausted) return !isTransient(error);
+  return REFUSALS.has(code);
+}
+
 export function isUnauthenticated(error: unknown): boolean {
   return ConnectError.from(error).code === Code.Unauthenticated;
 }
 
-/** The access token was not taken, or none was sent: a new one may be. A wrong password is nothing of the kind. */
+/** The server refused the access token, or the call carried none: a new token may help. A wrong password is different. */
 export function isTokenRefused(error: unknown): boolean {
   return isUnauthenticated(error) && reasonOf(error) !== "BAD_CREDENTIALS";
 }
 
-/** The call may succeed later, unchanged: the server is away or busy, or the network failed. */
+/** The same call may succeed later: the server is unavailable or busy, or the network failed. */
 export function isTransient(error: unknown): boolean {
   const { code } = ConnectError.from(error);
-  // Whatever code the break of a call is told by: a service may have stopped in the middle of an answer.
+  // A response ended early. The status code depends on where the connection broke.
   if (reasonOf(error) === "ANSWER_CUT") return true;
   switch (code) {
     case Code.Unavailable:
@@ -52,7 +87,7 @@ export function isTransient(error: unknown): boolean {
       return retryDelayOf(error) !== undefined;
     case Code.Unknown:
     case Code.Internal:
-      // Without a reason no Trellis server spoke: the connection was refused, or cut in mid-answer.
+      // Without a reason the status is not from Trellis: the connection failed or ended in mid-response.
       return reasonOf(error) === "";
     default:
       return false;

@@ -4,7 +4,7 @@
 import { type Client } from "@connectrpc/connect";
 
 import { Backoff, waitAfter } from "./backoff.js";
-import { isTransient, isUnauthenticated, reasonOf } from "./errors.js";
+import { isRefused, isSessionEnd, isUnauthenticated, reasonOf } from "./errors.js";
 import type { Conversation, Entry, MessagingService, ReadMark } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import type { Session } from "./session.js";
 import { newTrace } from "./trace.js";
@@ -67,10 +67,10 @@ export async function* follow(parts: FeedParts, cursors: Cursors, signal: AbortS
     if (reasonOf(end) === "CURSOR_EPOCH_CHANGED" || reasonOf(end) === "CURSOR_INVALID") {
       positions.clear();
       yield { kind: "reset" };
-    } else if (isUnauthenticated(end) && token !== undefined) {
-      await refreshOrThrow(session, token);
-    } else if (end !== undefined && !isTransient(end) && reasonOf(end) !== "TOO_MANY_STREAMS") {
+    } else if (isSessionEnd(end) || isRefused(end) && reasonOf(end) !== "TOO_MANY_STREAMS") {
       throw end;
+    } else if (isUnauthenticated(end) && token !== undefined) {
+      await replaceToken(session, token);
     }
     await waitAfter(end, backoff, signal);
   }
@@ -82,12 +82,12 @@ function isAnnounced(end: unknown): boolean {
   return reason === "TOKEN_EXPIRED" || reason === "SERVER_STOPPING";
 }
 
-/** A refusal ends the feed, for the session is over; anything else is for the next attempt. */
-async function refreshOrThrow(session: FeedParts["session"], token: string): Promise<void> {
+/** Throws only when the session is over. After any other error the next attempt asks for a token again. */
+async function replaceToken(session: FeedParts["session"], token: string): Promise<void> {
   try {
     await session.replace(token);
   } catch (error) {
-    if (!isTransient(error)) throw error;
+    if (isSessionEnd(error)) throw error;
   }
 }
 

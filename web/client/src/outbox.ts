@@ -3,7 +3,7 @@
 
 import { Backoff, waitAfter } from "./backoff.js";
 import type { KeyValueStore } from "./browser.js";
-import { isTransient, isUnauthenticated } from "./errors.js";
+import { isRefused, isSessionEnd, isTransient } from "./errors.js";
 import type { Entry } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import { type Outgoing, OutboxStore } from "./outbox-store.js";
 
@@ -20,6 +20,9 @@ export interface OutboxParts {
 export class OutboxFull extends Error {
   override readonly name = "OutboxFull";
 }
+
+/** How often in a row an unexpected error is retried before the message counts as failed. About a minute in all. */
+const UNEXPECTED_ATTEMPTS = 12;
 
 export class Outbox {
   readonly #send: OutboxParts["send"];
@@ -116,6 +119,7 @@ export class Outbox {
 
   async #drain(conversationId: string): Promise<void> {
     const backoff = this.#newBackoff();
+    let unexpected = 0;
     for (;;) {
       const next = this.of(conversationId).find(({ state }) => state === "waiting");
       if (!next || this.#end.signal.aborted) {
@@ -126,12 +130,20 @@ export class Outbox {
       try {
         const entry = await this.#send(next, this.#end.signal);
         backoff.reset();
+        unexpected = 0;
         this.#acknowledge(next, entry);
       } catch (error) {
-        if (isTransient(error)) await waitAfter(error, backoff, this.#end.signal);
-        // The session is over: what waits is kept for the next one.
-        else if (isUnauthenticated(error)) this.close();
-        else if (!this.#end.signal.aborted) this.#fail(next, error);
+        if (this.#end.signal.aborted) continue;
+        // The session is over: messages that wait are kept for the user's next session.
+        if (isSessionEnd(error)) {
+          this.close();
+          continue;
+        }
+        if (!isTransient(error)) unexpected += 1;
+        if (isRefused(error) || unexpected >= UNEXPECTED_ATTEMPTS) {
+          unexpected = 0;
+          this.#fail(next, error);
+        } else await waitAfter(error, backoff, this.#end.signal);
       }
     }
   }

@@ -6,17 +6,17 @@ import { type Client, Code, ConnectError } from "@connectrpc/connect";
 
 import { Backoff, sleep, waitAfter } from "./backoff.js";
 import type { Browser } from "./browser.js";
-import { isTransient } from "./errors.js";
+import { isSessionEnd, signedOutError } from "./errors.js";
 import { type AuthService, RefreshDelivery, type Tokens } from "./gen/trellis/auth/v1/auth_pb.js";
 import { newTrace } from "./trace.js";
 
-/**
- * Where a session stands. While `restoring`, nobody knows yet whether the cookie still counts. `ended`: not by the
- * user on this page; the server refused to go on with it.
- */
+/** Why no user is signed in. `expired`: the server ended the session, not the user. */
+export type SignedOutCause = "never" | "signedOut" | "deleted" | "expired";
+
+/** The state of a session. While `restoring`, the server has not yet said whether the cookie is still valid. */
 export type SessionState =
   | { readonly kind: "restoring" }
-  | { readonly kind: "signedOut"; readonly ended: boolean }
+  | { readonly kind: "signedOut"; readonly cause: SignedOutCause }
   | { readonly kind: "signedIn"; readonly userId: string };
 
 export interface NewAccount {
@@ -26,8 +26,8 @@ export interface NewAccount {
   readonly displayName: string;
 }
 
-/** What tabs tell each other. Neither message holds a secret. */
-type TabMessage = "signedIn" | "signedOut";
+/** Messages between tabs. None holds a secret. */
+type TabMessage = "signedIn" | "signedOut" | "deleted";
 
 interface AccessToken {
   readonly value: string;
@@ -36,7 +36,7 @@ interface AccessToken {
 }
 
 const LOCK = "trellis.session";
-/** A sign that somebody signed in here: without it, no call is made that could only be refused. */
+/** Marks that a user signed in on this browser. Without it the SDK makes no refresh call, which the server would refuse. */
 const HINT = "trellis.signed-in";
 /** A token is replaced this long before it ends. */
 const MARGIN_MS = 60_000;
@@ -47,7 +47,7 @@ export class Session {
   readonly #auth: Client<typeof AuthService>;
   readonly #browser: Browser;
   readonly #listeners = new Set<(state: SessionState) => void>();
-  #state: SessionState = { kind: "signedOut", ended: false };
+  #state: SessionState = { kind: "signedOut", cause: "never" };
   #token: AccessToken | undefined;
   #refreshing: Promise<string> | undefined;
   /** Of the attempts to get the next token. */
@@ -65,17 +65,17 @@ export class Session {
     return this.#state;
   }
 
-  /** Calls back after each change. Answers how to stop. */
+  /** Calls `listener` after each change. Returns a function that removes the listener. */
   onChange(listener: (state: SessionState) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Takes up the session of an earlier visit, if there is one. Waits for the server as long as it takes. */
+  /** Resumes the session of an earlier visit, if there is one. Retries until the server responds. */
   async restore(): Promise<void> {
     if (this.#browser.store.get(HINT) === null) return;
     this.#become({ kind: "restoring" });
-    await this.#refreshUntilAnswered(new AbortController().signal);
+    await this.#refreshUntilDecided(new AbortController().signal);
   }
 
   async signUp(account: NewAccount): Promise<void> {
@@ -92,22 +92,28 @@ export class Session {
     });
   }
 
-  /** Ends the session on the server and in every tab. Fails when the server cannot be told. */
+  /** Ends the session on the server and in every tab. Rejects when the server cannot be reached. */
   async signOut(): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => {
       await this.#auth.signOut({});
-      this.#forget(false);
+      this.#forget("signedOut");
     });
     this.#tell("signedOut");
   }
 
-  /** A token that is good for a call now. */
+  /** Takes note that the user deleted the account, which ended all its sessions on the server. */
+  accountDeleted(): void {
+    this.#forget("deleted");
+    this.#tell("deleted");
+  }
+
+  /** An access token that is valid now. */
   async accessToken(): Promise<string> {
     const token = this.#token;
     return token && Date.now() < token.refreshAtMs ? token.value : this.#refresh();
   }
 
-  /** A token other than `refused`, which the server did not take. */
+  /** A token other than `refused`, which the server rejected. */
   async replace(refused: string): Promise<string> {
     const token = this.#token;
     return token && token.value !== refused ? token.value : this.#refresh();
@@ -118,7 +124,7 @@ export class Session {
     this.#tell("signedIn");
   }
 
-  /** One attempt, shared by all who ask while it runs. */
+  /** One attempt, shared by all callers while it runs. */
   #refresh(): Promise<string> {
     this.#refreshing ??= this.#browser
       .exclusive(LOCK, () => this.#exchange())
@@ -130,20 +136,21 @@ export class Session {
 
   async #exchange(): Promise<string> {
     if (this.#browser.store.get(HINT) === null) {
-      this.#forget(this.#state.kind !== "signedOut");
-      throw new ConnectError("nobody is signed in", Code.Unauthenticated);
+      if (this.#state.kind !== "signedOut") this.#forget("expired");
+      throw signedOutError();
     }
     try {
       const { tokens } = await this.#auth.refreshToken({}, { headers: this.#refreshTrace });
       return this.#accept(tokens);
     } catch (error) {
-      if (!isTransient(error)) this.#forget(true);
+      // Only the server's own statement ends the session. After any other error the cookie may still be valid.
+      if (isSessionEnd(error)) this.#forget("expired");
       throw error;
     }
   }
 
   #accept(tokens: Tokens | undefined): string {
-    if (!tokens?.accessExpireTime) throw new ConnectError("the answer holds no tokens", Code.DataLoss);
+    if (!tokens?.accessExpireTime) throw new ConnectError("the response has no tokens", Code.DataLoss);
     const now = Date.now();
     const lifeMs = timestampMs(tokens.accessExpireTime) - now;
     const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
@@ -155,38 +162,38 @@ export class Session {
     return tokens.accessToken;
   }
 
-  #forget(ended: boolean): void {
+  #forget(cause: SignedOutCause): void {
     this.#keeper.abort();
     this.#token = undefined;
     this.#browser.store.remove(HINT);
-    this.#become({ kind: "signedOut", ended });
+    this.#become({ kind: "signedOut", cause });
   }
 
-  /** Replaces the token before it ends, so that no call has to wait for that. */
+  /** Replaces the token before it expires, so that no call waits for that. */
   #keepFresh(useMs: number): void {
     this.#keeper.abort();
     const { signal } = (this.#keeper = new AbortController());
-    void sleep(useMs, signal).then(() => this.#refreshUntilAnswered(signal));
+    void sleep(useMs, signal).then(() => this.#refreshUntilDecided(signal));
   }
 
-  async #refreshUntilAnswered(signal: AbortSignal): Promise<void> {
+  /** Refreshes until the server issues tokens or ends the session. */
+  async #refreshUntilDecided(signal: AbortSignal): Promise<void> {
     const backoff = new Backoff();
     while (!signal.aborted) {
       try {
         await this.#refresh();
         return;
       } catch (error) {
-        // A refusal has already signed this tab out.
-        if (!isTransient(error)) return;
+        if (isSessionEnd(error)) return;
         await waitAfter(error, backoff, signal);
       }
     }
   }
 
   #onTabMessage(message: TabMessage): void {
-    if (message === "signedOut") this.#forget(false);
-    // The cookie may be somebody else's now.
-    else void this.#refreshUntilAnswered(new AbortController().signal);
+    if (message !== "signedIn") this.#forget(message);
+    // The cookie may belong to another user now.
+    else void this.#refreshUntilDecided(new AbortController().signal);
   }
 
   #tell(message: TabMessage): void {

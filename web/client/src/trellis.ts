@@ -1,8 +1,9 @@
-// The SDK's front door.
+// The entry point of the SDK.
 
+import type { DescService } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 
-import { type Browser, thisBrowser } from "./browser.js";
+import { type Browser, type KeyValueStore, thisBrowser } from "./browser.js";
 import { type Cursors, type FeedEvent, follow } from "./feed.js";
 import { AuthService } from "./gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "./gen/trellis/messaging/v1/messaging_pb.js";
@@ -22,6 +23,10 @@ export interface TrellisOptions {
 
 export interface Trellis {
   readonly session: Session;
+  /** Where the SDK keeps what must survive a reload. */
+  readonly store: KeyValueStore;
+  /** Calls a service of your own, or any service behind the gateway, on the same session. */
+  client<S extends DescService>(service: S): Client<S>;
   /** What a signed-in user does with the account and its sessions. Signing in and out is the session's. */
   readonly auth: Client<typeof AuthService>;
   readonly users: Client<typeof UsersService>;
@@ -38,6 +43,8 @@ export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptio
   const messaging = createClient(MessagingService, transport);
   return {
     session,
+    store: browser.store,
+    client: (service) => createClient(service, transport),
     messaging,
     auth: createClient(AuthService, transport),
     users: createClient(UsersService, transport),
@@ -54,7 +61,7 @@ function sendThrough(messaging: Client<typeof MessagingService>): ConstructorPar
     const headers = traces.get(message) ?? newTrace();
     traces.set(message, headers);
     const { entry } = await messaging.sendMessage({ conversationId, clientMessageId, text }, { signal, headers });
-    if (!entry) throw new ConnectError("the answer holds no entry", Code.DataLoss);
+    if (!entry) throw new ConnectError("the response has no entry", Code.DataLoss);
     return entry;
   };
 }

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 
+import { signedOutError } from "../src/errors.js";
 import { type FeedEvent, type FeedParts, follow } from "../src/feed.js";
 import { type SubscribeResponse, SubscribeResponseSchema } from "../src/gen/trellis/messaging/v1/messaging_pb.js";
 import { entry, impatient, networkFailure, refusal } from "./fakes.js";
@@ -65,6 +66,25 @@ test("an expired token is replaced before the feed goes on, and nobody notices",
   const told = await collect(parts);
   assert.deepEqual(told.slice(0, 4), ["live", "1", "2", "live"]);
   assert.deepEqual(asked.slice(0, 2), ["t1@start", "t2@after-1"]);
+});
+
+test("one unexpected error does not stop the feed", async () => {
+  const { parts, asked } = play(
+    [caughtUp, said(1), refusal(Code.Internal, "INTERNAL")],
+    [refusal(Code.Unauthenticated, "TOKEN_INVALID")],
+    [said(2), caughtUp],
+  );
+  const told = await collect(parts);
+  assert.deepEqual(told.slice(0, 6), ["live", "1", "reconnecting", "reconnecting", "2", "live"]);
+  assert.deepEqual(asked.slice(0, 3), ["t1@start", "t1@after-1", "t2@after-1"]);
+});
+
+test("the end of the session ends the feed", async () => {
+  const { parts } = play([caughtUp], [said(1)]);
+  parts.session.accessToken = async () => {
+    throw signedOutError();
+  };
+  assert.deepEqual(await collect(parts), ["reconnecting", "end"]);
 });
 
 test("a stopping server is left at once, without a word", async () => {

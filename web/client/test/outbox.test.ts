@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
 
 import { Outbox, OutboxFull } from "../src/outbox.js";
+import { signedOutError } from "../src/errors.js";
 import { type Outgoing, OutboxStore } from "../src/outbox-store.js";
 import { entry, impatient, MemoryStore, networkFailure, refusal, until } from "./fakes.js";
 
@@ -72,6 +73,43 @@ test("a refused message is shown as failed, lets the next one pass and can be tr
   box.retry(clientMessageId);
   await until(() => box.isEmpty);
   assert.deepEqual(server.stored, ["good", "bad"]);
+});
+
+test("one unexpected error does not stop the outbox", async () => {
+  const server = new Server();
+  const box = outbox(server);
+  const errors = [refusal(Code.Internal, "INTERNAL"), refusal(Code.Unauthenticated, "TOKEN_INVALID")];
+  server.fail = () => errors.shift();
+  box.enqueue("c", "one");
+  box.enqueue("c", "two");
+  await until(() => box.isEmpty);
+  assert.deepEqual(server.stored, ["one", "two"]);
+});
+
+test("a message with a permanent unexpected error fails", async () => {
+  const server = new Server();
+  const box = outbox(server);
+  server.fail = ({ text }) => (text === "bad" ? refusal(Code.Internal, "INTERNAL") : undefined);
+  box.enqueue("c", "bad");
+  box.enqueue("c", "good");
+  await until(() => server.stored.length === 1);
+  assert.deepEqual(box.of("c").map(({ state }) => state), ["failed"]);
+});
+
+test("the end of the session keeps waiting messages", async () => {
+  const store = new MemoryStore();
+  const server = new Server();
+  let calls = 0;
+  server.fail = () => {
+    calls += 1;
+    return signedOutError();
+  };
+  outbox(server, store).enqueue("c", "later");
+  await until(() => calls === 1);
+  server.fail = () => undefined;
+  const next = outbox(server, store);
+  await until(() => next.isEmpty);
+  assert.deepEqual(server.stored, ["later"]);
 });
 
 test("what waits survives a reload in the order of writing", async () => {

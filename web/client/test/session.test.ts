@@ -107,6 +107,48 @@ test("a refused refresh signs out", async () => {
   assert.equal(house.refreshes, 1);
 });
 
+test("only an explicit reason ends a session", async () => {
+  const house = new House();
+  const tab = house.tab();
+  await tab.signIn("a@example.com", "secret");
+  const unexpected = [
+    refusal(Code.Internal, "INTERNAL"),
+    refusal(Code.Unauthenticated, "TOKEN_INVALID"),
+    refusal(Code.PermissionDenied, "CROSS_ORIGIN"),
+    refusal(Code.ResourceExhausted, "RATE_LIMITED"),
+    refusal(Code.Unimplemented, "UNKNOWN_METHOD"),
+  ];
+  for (const error of unexpected) {
+    house.failures = [error];
+    await assert.rejects(tab.replace("first"));
+    assert.equal(tab.state.kind, "signedIn", error.message);
+  }
+  assert.equal(await tab.replace("first"), `refreshed ${unexpected.length + 1}`);
+  house.failures = [refusal(Code.Unauthenticated, "REFRESH_TOKEN_REUSED")];
+  await assert.rejects(tab.replace(await tab.accessToken()));
+  assert.deepEqual(tab.state, { kind: "signedOut", cause: "expired" });
+});
+
+test("a restored session survives unexpected errors", async () => {
+  const house = new House();
+  await house.tab().signIn("a@example.com", "secret");
+  house.failures = [refusal(Code.Internal, "INTERNAL"), refusal(Code.Internal, "INTERNAL")];
+  const reloaded = house.tab();
+  await reloaded.restore();
+  assert.deepEqual(reloaded.state, { kind: "signedIn", userId: "u" });
+  await leave(reloaded);
+});
+
+test("a deleted account signs out every tab and says why", async () => {
+  const house = new House();
+  const [here, there] = [house.tab(), house.tab()];
+  await here.signIn("a@example.com", "secret");
+  await until(() => there.state.kind === "signedIn");
+  here.accountDeleted();
+  assert.deepEqual(here.state, { kind: "signedOut", cause: "deleted" });
+  assert.deepEqual(there.state, { kind: "signedOut", cause: "deleted" });
+});
+
 test("signing in and out reaches every tab", async () => {
   const house = new House();
   const [here, there] = [house.tab(), house.tab()];

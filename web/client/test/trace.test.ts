@@ -4,8 +4,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { after, before, test } from "node:test";
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { AnySchema, anyPack, timestampFromMs } from "@bufbuild/protobuf/wkt";
 
+import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { SignInResponseSchema } from "../src/gen/trellis/auth/v1/auth_pb.js";
 import { createTrellis, type Trellis } from "../src/trellis.js";
 import { MemoryStore, until } from "./fakes.js";
@@ -40,6 +41,7 @@ class Server {
     if (method === "SignIn") return void response.end(Buffer.concat([frame(0, signedIn()), frame(128, OK)]));
     if (method === "SignOut") return void response.end(Buffer.concat([frame(0, Buffer.alloc(0)), frame(128, OK)]));
     response.setHeader("grpc-status", calls.length < 2 ? UNAVAILABLE : PERMISSION_DENIED);
+    if (calls.length >= 2) response.setHeader("grpc-status-details-bin", refusalDetails());
     response.end();
   }
 }
@@ -51,6 +53,13 @@ function frame(flags: number, body: Uint8Array): Buffer {
   head.writeUInt8(flags);
   head.writeUInt32BE(body.length, 1);
   return Buffer.concat([head, body]);
+}
+
+/** A google.rpc.Status with one ErrorInfo, written by hand: its fields are `code` = 1 and `details` = 3. */
+function refusalDetails(): string {
+  const info = toBinary(AnySchema, anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "REFUSED" })));
+  const status = Buffer.concat([Buffer.from([0x08, Number(PERMISSION_DENIED), 0x1a, info.length]), info]);
+  return status.toString("base64");
 }
 
 function signedIn(): Uint8Array {

@@ -1,13 +1,13 @@
-// Errors as sentences for people.
+// Explains errors to the user: what happened and what to do next.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import { isTransient, OutboxFull, reasonOf, retryDelayOf, violationsOf } from "../../client/src/index.js";
 
 const BY_REASON: Readonly<Record<string, string>> = {
-  BAD_CREDENTIALS: "That e-mail address and password do not belong together.",
+  BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address exists already. Sign in instead?",
-  HANDLE_TAKEN: "Somebody else has this handle. Choose another one.",
+  HANDLE_TAKEN: "This handle is taken. Choose another one.",
   ETAG_MISMATCH: "It was changed elsewhere meanwhile. Look at it again, then try once more.",
   MESSAGE_DELETED: "This message was deleted meanwhile.",
   MESSAGE_NOT_FOUND: "This message is no longer here.",
@@ -19,22 +19,42 @@ const BY_REASON: Readonly<Record<string, string>> = {
   TOO_MANY_CONVERSATIONS: "You, or one of these people, are in too many conversations.",
 };
 
-/** What went wrong, in a sentence that says what to do where something can be done. */
+/** What went wrong, and what the user can do about it. */
 export function explain(error: unknown): string {
   if (error instanceof OutboxFull) return "Too many messages are waiting to be sent. Wait for the connection.";
   const known = BY_REASON[reasonOf(error)];
   if (known) return known;
-  const [violation] = violationsOf(error).values();
-  if (violation) return sentence(violation);
+  const [violation] = violationsOf(error);
+  if (violation) return explainViolation(...violation);
   const { code, rawMessage } = ConnectError.from(error);
   if (code === Code.ResourceExhausted) return `That was too often. Try again ${inSeconds(retryDelayOf(error))}.`;
   if (isTransient(error)) return "The server cannot be reached just now. Try again in a moment.";
-  if (code === Code.Internal) return "Something went wrong on the server. Try again in a moment.";
-  return sentence(rawMessage);
+  if (code === Code.Internal || code === Code.Unknown) return "Something went wrong on the server. Try again in a moment.";
+  return rawMessage ? sentence(rawMessage) : "This did not work. Try again in a moment.";
 }
 
-/** The server's words with a capital and a full stop. */
-export function sentence(text: string): string {
+/** What a value must look like, by the last part of its field's path. */
+const SHAPES: Readonly<Record<string, string>> = {
+  handle: "Use 3 to 30 small letters, digits and underscores, with a letter first.",
+  email: "Enter an e-mail address, such as ada@example.com.",
+};
+
+/** What to do about a value that violates a rule of the contract. Never shows the rule itself. */
+export function explainViolation(field: string, description: string): string {
+  const shape = SHAPES[field.split(".").at(-1) ?? ""];
+  if (shape) return shape;
+  const [, bound, count, unit] = /^must have at (least|most) (\d+) (\w+)/.exec(description) ?? [];
+  if (bound === "least" && count === "1") return "This is required.";
+  if (unit === "bytes") return bound === "most" ? "This text is too long. Shorten it." : "This text is too short.";
+  if (bound && count && unit) return `Use at ${bound} ${count} ${unit}.`;
+  if (description.includes("invisible") || description.includes("not contain")) {
+    return "This text contains a character that cannot be used, such as an invisible one. Type it again.";
+  }
+  return "This value cannot be used. Change it and try again.";
+}
+
+/** The server's message with a capital and a full stop. */
+function sentence(text: string): string {
   const trimmed = text.trim();
   const closed = /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
   return closed.charAt(0).toUpperCase() + closed.slice(1);

@@ -1,4 +1,4 @@
-// How times are told.
+// Formats times, programs and names for people.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
@@ -71,4 +71,15 @@ function daysBetween(earlier: Date, later: Date): number {
   const midnight = (at: Date) => new Date(at.getFullYear(), at.getMonth(), at.getDate()).getTime();
   // Days of 23 and 25 hours round to one.
   return Math.round((midnight(later) - midnight(earlier)) / DAY_MS);
+}
+
+/** Letters and controls that are written from right to left, or that change the direction of what follows. */
+const CHANGES_DIRECTION = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/**
+ * Isolates a user's text within a sentence, so that its direction does not reorder the words around it (Unicode
+ * Standard Annex 9, FSI and PDI). Text that cannot do so stays as it is.
+ */
+export function isolate(text: string): string {
+  return CHANGES_DIRECTION.test(text) ? `\u2068${text}\u2069` : text;
 }

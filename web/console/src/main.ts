@@ -19,15 +19,17 @@ let page: ChatPage | undefined;
 function show(state: SessionState): void {
   page?.close();
   page = state.kind === "signedIn" ? new ChatPage(trellis, state.userId) : undefined;
-  app.replaceChildren(page?.element ?? (state.kind === "restoring" ? splash() : signInPage(trellis.session, state.kind === "signedOut" && state.ended)));
+  if (page) app.replaceChildren(page.element);
+  else if (state.kind === "signedOut") app.replaceChildren(signInPage(trellis.session, state.cause));
+  else app.replaceChildren(splash());
 }
 
-/** While the server has not yet said whether the session still counts. */
+/** Shown until the server has said whether the session is still valid. */
 function splash(): HTMLElement {
   return h("main", { class: "welcome" }, brand(), h("p", { class: "splash", role: "status" }, "Connecting…"));
 }
 
-/** Elsewhere a browser has neither locks nor the session's cookie. */
+/** Without a secure context a browser offers neither locks nor the session's cookie. */
 function insecure(): HTMLElement {
   const words = "This page needs HTTPS, or the address localhost.";
   return h("main", { class: "welcome" }, brand(), h("p", { class: "problem", role: "alert" }, words));

@@ -1,12 +1,14 @@
-// The page of somebody who is signed in: the conversations at the left, the open one at the right. On a phone
-// one of the two.
+// The page of a signed-in user: the conversations at the left, the open one at the right. A phone shows one of
+// the two.
 
 import type { messaging, Trellis } from "../../../client/src/index.js";
 import { batched, h, setText } from "../dom.js";
 import { explain } from "../explain.js";
+import { isolate } from "../format.js";
 import { icon } from "../icons.js";
 import { Chats } from "../model/chats.js";
 import { Deeds } from "../model/deeds.js";
+import { Drafts } from "../model/drafts.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation, onNavigate, openConversationId } from "../route.js";
 import { accountDialog } from "./account/account-dialog.js";
@@ -23,7 +25,7 @@ export class ChatPage {
   readonly #trellis: Trellis;
   readonly #chats: Chats;
   readonly #end = new AbortController();
-  readonly #drafts = new Map<string, string>();
+  readonly #drafts: Drafts;
   readonly #list: ConversationList;
   readonly #connection = new ConnectionIndicator();
   readonly #deeds: Deeds;
@@ -36,10 +38,11 @@ export class ChatPage {
 
   constructor(trellis: Trellis, userId: string) {
     this.#trellis = trellis;
+    this.#drafts = new Drafts(trellis.store, userId);
     this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
     this.#deeds = new Deeds(trellis.messaging, this.#chats);
     this.#list = new ConversationList(this.#chats);
-    const account = { trellis, chats: this.#chats, signOut: () => this.#signOut() };
+    const account = { trellis, chats: this.#chats, accountDeleted: () => this.#accountDeleted() };
     this.#me = h("button", { class: "me", type: "button", on: { click: () => accountDialog(account) } });
     this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);
     this.#chats.onChange(batched(() => this.#render()));
@@ -126,7 +129,7 @@ export class ChatPage {
     if (entry.body.case !== "message") return;
     const { name } = this.#chats.people.get(entry.authorId);
     const where = this.#open?.thread === thread ? "" : " in another conversation";
-    this.#announcer.replaceChildren(h("p", {}, `${name}${where}: ${entry.body.value.text}`));
+    this.#announcer.replaceChildren(h("p", {}, `${isolate(name)}${where}: ${entry.body.value.text}`));
   }
 
   #askToSignOut(): void {
@@ -146,7 +149,18 @@ export class ChatPage {
 
   async #signOut(): Promise<void> {
     await this.#trellis.session.signOut();
+    this.#removeLocalData();
+  }
+
+  #accountDeleted(): void {
+    this.#removeLocalData();
+    this.#trellis.session.accountDeleted();
+  }
+
+  /** Removes the user's texts from this browser. */
+  #removeLocalData(): void {
     this.#chats.outbox.clear();
+    this.#drafts.clear();
     leaveConversation();
   }
 }

@@ -87,8 +87,7 @@ export class Composer {
   }
 
   #onKey(event: KeyboardEvent): void {
-    // While an input method composes, the keys belong to it.
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       void this.#submit();
@@ -134,9 +133,20 @@ export class Composer {
     this.#input.focus();
   }
 
-  /** As high as its text, up to the limit in the style sheet. */
+  /** Fits the height to the text, up to the limit in the style sheet. */
   #fit(): void {
     this.#input.style.height = "auto";
     this.#input.style.height = `${this.#input.scrollHeight + 2}px`;
   }
+}
+
+/** `keyCode` of a key that an input method handles (UI Events, section 7.3.1). */
+const KEY_CODE_COMPOSING = 229;
+
+/**
+ * Whether an input method handles the key. Safari ends the composition before the keydown event of the Enter key that
+ * ends it: `isComposing` is false by then, and only the key code tells that the key belongs to the input method.
+ */
+export function isComposing({ isComposing: composing, keyCode }: Pick<KeyboardEvent, "isComposing" | "keyCode">): boolean {
+  return composing || keyCode === KEY_CODE_COMPOSING;
 }

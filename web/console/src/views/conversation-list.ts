@@ -1,13 +1,13 @@
 // The list of conversations.
 
 import { h, setAttribute, setText } from "../dom.js";
-import { shortTime } from "../format.js";
+import { isolate, shortTime } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
 import type { Thread } from "../model/thread.js";
 import { addressOf } from "../route.js";
 import { avatar } from "./avatar.js";
-import { avatarIdOf, nameOf } from "./names.js";
+import { avatarIdOf, avatarNameOf, nameOf } from "./names.js";
 
 export class ConversationList {
   readonly element: HTMLElement;
@@ -48,7 +48,7 @@ export class ConversationList {
     const link = h("a", { class: "conversation", href: addressOf(first.id) }, picture, text, side);
     const update = (thread: Thread) => {
       const title = nameOf(this.#chats, thread);
-      if (name.textContent !== title) picture.replaceChildren(avatar(avatarIdOf(thread), title));
+      if (name.textContent !== title) picture.replaceChildren(avatar(avatarIdOf(thread), avatarNameOf(this.#chats, thread)));
       setText(name, title);
       setText(preview, previewOf(this.#chats, thread));
       setText(time, shortTime(thread.activeTime, new Date()));
@@ -68,5 +68,5 @@ function previewOf(chats: Chats, thread: Thread): string {
   if (entry?.body.case !== "message") return thread.history === "complete" ? "No messages yet" : "";
   const text = entry.body.value.deleteTime ? "Message deleted" : entry.body.value.text;
   if (entry.authorId === chats.userId) return `You: ${text}`;
-  return !thread.isDirect ? `${chats.people.get(entry.authorId).name}: ${text}` : text;
+  return !thread.isDirect ? `${isolate(chats.people.get(entry.authorId).name)}: ${text}` : text;
 }

@@ -3,17 +3,23 @@
 import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
 import { icon } from "../icons.js";
-import type { Chats } from "../model/chats.js";
+import type { Chats, Connection } from "../model/chats.js";
 import type { StoredMessage } from "../model/deeds.js";
 import { rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
+import type { Drafts } from "../model/drafts.js";
 import { leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
 import { Composer } from "./composer.js";
 import { type DetailsParts, detailsDialog } from "./details.js";
 import { confirmDialog } from "./dialog.js";
 import { MessageList } from "./message-list.js";
-import { avatarIdOf, detailOf, nameOf } from "./names.js";
+import { avatarIdOf, avatarNameOf, detailOf, nameOf } from "./names.js";
+
+const OFFLINE: Readonly<Partial<Record<Connection, string>>> = {
+  reconnecting: "No connection. Messages that you write are sent when it returns.",
+  lost: "Disconnected. Reload the page.",
+};
 
 export class ConversationView {
   readonly element: HTMLElement;
@@ -22,11 +28,13 @@ export class ConversationView {
   readonly #picture = h("span", { class: "conversation-picture" });
   readonly #name = h("h2", { class: "conversation-title", tabindex: "-1" });
   readonly #detail = h("p", { class: "conversation-detail" });
+  /** A phone does not show the sidebar with the connection's state while a conversation is open. */
+  readonly #offline = h("p", { class: "conversation-offline", role: "status" });
   readonly #problem = h("p", { class: "problem conversation-problem", role: "alert" });
   readonly #messages: MessageList;
   readonly #composer: Composer;
 
-  constructor(parts: DetailsParts, thread: Thread, drafts: Map<string, string>) {
+  constructor(parts: DetailsParts, thread: Thread, drafts: Drafts) {
     const { chats, deeds } = parts;
     this.#chats = chats;
     this.thread = thread;
@@ -42,7 +50,7 @@ export class ConversationView {
     this.#messages = new MessageList(chats, thread, { edit, erase });
     this.#composer = new Composer({
       label: "Message",
-      draft: () => drafts.get(thread.id) ?? "",
+      draft: () => drafts.get(thread.id),
       keepDraft: (text) => drafts.set(thread.id, text),
       send: (text) => {
         chats.outbox.enqueue(thread.id, text);
@@ -63,7 +71,7 @@ export class ConversationView {
       h("div", { class: "conversation-heading" }, this.#name, this.#detail),
       h("button", { ...details, "aria-label": "Conversation details" }, icon("people")),
     );
-    this.element = h("section", { class: "conversation-view" }, header, this.#messages.element, this.#problem, this.#composer.element);
+    this.element = h("section", { class: "conversation-view" }, header, this.#offline, this.#messages.element, this.#problem, this.#composer.element);
   }
 
   /** Where there is a keyboard, the next thing is to write; a phone would cover the page with its own. */
@@ -75,10 +83,11 @@ export class ConversationView {
   render(): void {
     const name = nameOf(this.#chats, this.thread);
     if (this.#name.textContent !== name) {
-      this.#picture.replaceChildren(avatar(avatarIdOf(this.thread), name));
+      this.#picture.replaceChildren(avatar(avatarIdOf(this.thread), avatarNameOf(this.#chats, this.thread)));
     }
     setText(this.#name, name);
     setText(this.#detail, detailOf(this.#chats, this.thread));
+    setText(this.#offline, OFFLINE[this.#chats.connection] ?? "");
     this.#messages.render();
   }
 }

@@ -3,6 +3,7 @@
 import type { Trellis } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
 import { explain } from "../explain.js";
+import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
 import type { Deeds } from "../model/deeds.js";
@@ -84,10 +85,10 @@ class Details {
     const update = () => {
       const person = chats.people.get(id);
       if (name.textContent !== person.name) picture.replaceChildren(avatar(id, person.name));
-      setText(name, isMe ? `${person.name} (you)` : person.name);
+      setText(name, isMe ? `${isolate(person.name)} (you)` : person.name);
       setText(handle, person.handle && `@${person.handle}`);
-      setAttribute(talk, "aria-label", `Message ${person.name}`);
-      setAttribute(remove, "aria-label", `Remove ${person.name}`);
+      setAttribute(talk, "aria-label", `Message ${isolate(person.name)}`);
+      setAttribute(remove, "aria-label", `Remove ${isolate(person.name)}`);
       role.hidden = id !== this.#thread.ownerId;
       remove.hidden = isMe || !this.#thread.isOwn;
       talk.hidden = this.#thread.isDirect;
@@ -120,7 +121,7 @@ class Details {
   #askToRemove(id: string): void {
     const { name } = this.#parts.chats.people.get(id);
     const remove = () => void this.#try(() => this.#parts.deeds.remove(this.#thread, id));
-    confirmDialog(`Remove ${name}?`, "They will no longer see this conversation. What they said stays.", "Remove", remove);
+    confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. What they said stays.", "Remove", remove);
   }
 
   #askToLeave(): void {
@@ -131,7 +132,7 @@ class Details {
         this.#dialog.close();
         leaveConversation();
       });
-    confirmDialog(`Leave ${nameOf(this.#parts.chats, this.#thread)}?`, text, "Leave", leave);
+    confirmDialog(`Leave ${isolate(nameOf(this.#parts.chats, this.#thread))}?`, text, "Leave", leave);
   }
 
   async #try(act: () => Promise<void>): Promise<void> {

@@ -1,7 +1,7 @@
 // A labelled input with a hint and a place for what the server says is wrong with it.
 
 import { h, newId, setAttribute, setText } from "../dom.js";
-import { sentence } from "../explain.js";
+import { explainViolation } from "../explain.js";
 
 export interface FieldOptions {
   /** The field's name in the contract. */
@@ -10,8 +10,6 @@ export interface FieldOptions {
   readonly type?: string;
   readonly autocomplete?: string;
   readonly hint?: string;
-  /** What its value must look like, in words: the contract says it as a pattern. */
-  readonly shape?: string;
   readonly value?: string;
   /** Lower case and no correction, as for addresses and handles. */
   readonly literal?: boolean;
@@ -22,11 +20,9 @@ export class Field {
   readonly element: HTMLElement;
   readonly #input: HTMLInputElement;
   readonly #error: HTMLElement;
-  readonly #shape: string | undefined;
 
-  constructor({ name, label, type = "text", autocomplete = "off", hint, shape, value = "", literal = false }: FieldOptions) {
+  constructor({ name, label, type = "text", autocomplete = "off", hint, value = "", literal = false }: FieldOptions) {
     this.name = name;
-    this.#shape = shape;
     const id = newId(name);
     const hintElement = hint ? h("p", { class: "field-hint", id: `${id}-hint` }, hint) : undefined;
     this.#error = h("p", { class: "field-error", id: `${id}-error` });
@@ -56,11 +52,9 @@ export class Field {
     this.#input.focus();
   }
 
-  /** Shows what the server says of the value. */
+  /** Shows which rule of the contract the value violates. */
   showViolation(description: string): void {
-    if (this.value === "") this.showError("This is needed.");
-    else if (this.#shape && description.startsWith("must match")) this.showError(this.#shape);
-    else this.showError(sentence(description));
+    this.showError(this.value === "" ? "This is required." : explainViolation(this.name, description));
   }
 
   showError(message: string): void {

@@ -1,17 +1,26 @@
-// What conversations are called.
+// Names of conversations.
 
+import { isolate } from "../format.js";
 import type { Chats } from "../model/chats.js";
 import type { Thread } from "../model/thread.js";
 
-/** Its title, or else who is in it besides the user. */
+/** The title, or else the names of the other members. */
 export function nameOf(chats: Chats, thread: Thread): string {
   if (thread.title) return thread.title;
   if (thread.others.length === 0) return "Only you";
-  const names = thread.others.map((id) => chats.people.get(id).name);
+  const names = thread.others.map((id) => isolate(chats.people.get(id).name));
   return names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
 }
 
-/** Whose colour the avatar has: the other one's in a conversation of two. */
+/** The name whose initials the avatar shows: the title, or else the first and the second member. */
+export function avatarNameOf(chats: Chats, thread: Thread): string {
+  if (thread.title) return thread.title;
+  const [first, second] = thread.others.map((id) => chats.people.get(id).name);
+  if (first === undefined) return "Only you";
+  return second === undefined ? first : `${first.split(/\s/)[0]} ${second.split(/\s/)[0]}`;
+}
+
+/** The id that gives the avatar its color: in a direct conversation the other member's. */
 export function avatarIdOf(thread: Thread): string {
   const { others } = thread;
   return thread.title === "" && others.length === 1 ? (others[0] ?? thread.id) : thread.id;

@@ -1,16 +1,20 @@
-// The page of somebody who is not signed in.
+// The page of a visitor who is not signed in.
 
-import type { Session } from "../../../client/src/index.js";
+import type { Session, SignedOutCause } from "../../../client/src/index.js";
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
 import { Field, type FieldOptions } from "./field.js";
 import { form } from "./form.js";
 
 export const HANDLE_HINT = "How others find you: small letters, digits and underscores.";
-export const HANDLE_SHAPE = "Use 3 to 30 small letters, digits and underscores, with a letter first.";
 
-/** `ended`: the page before was taken away, and says why. */
-export function signInPage(session: Session, ended: boolean): HTMLElement {
+const NOTICES: Readonly<Partial<Record<SignedOutCause, string>>> = {
+  expired: "Your session has ended. Sign in again to go on.",
+  deleted: "Your account is deleted. Its e-mail address may be used for a new one.",
+};
+
+/** `cause` says why the page of the signed-in user was replaced, if it was. */
+export function signInPage(session: Session, cause: SignedOutCause): HTMLElement {
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
     card.replaceChildren(...content);
@@ -20,8 +24,8 @@ export function signInPage(session: Session, ended: boolean): HTMLElement {
   const showSignUp = () => show(signUp(session, showSignIn));
   // The card must be on the page before something in it can have the focus.
   queueMicrotask(showSignIn);
-  const note = h("p", { class: "notice", role: "status" }, "You were signed out, because your session has ended. Sign in again.");
-  return h("main", { class: "welcome" }, brand(), ended && note, card);
+  const notice = NOTICES[cause];
+  return h("main", { class: "welcome" }, brand(), notice && h("p", { class: "notice", role: "status" }, notice), card);
 }
 
 export function brand(): HTMLElement {
@@ -51,7 +55,6 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
     label: "Handle",
     literal: true,
     hint: HANDLE_HINT,
-    shape: HANDLE_SHAPE,
   });
   return [
     h("h1", {}, "Create an account"),

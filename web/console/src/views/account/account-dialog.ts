@@ -1,4 +1,4 @@
-// What somebody sets about themselves: the profile, where they are signed in, the password, the end.
+// The account dialog: profile, sessions, password, deletion.
 
 import type { Trellis } from "../../../../client/src/index.js";
 import type { Chats } from "../../model/chats.js";
@@ -11,8 +11,8 @@ import { sessionsPanel } from "./sessions.js";
 export interface Account {
   readonly trellis: Trellis;
   readonly chats: Chats;
-  /** Takes everything of the user's from this browser, and signs out. */
-  readonly signOut: () => Promise<void>;
+  /** Removes the user's data from this browser after the server has deleted the account. */
+  readonly accountDeleted: () => void;
 }
 
 export function accountDialog(account: Account): void {

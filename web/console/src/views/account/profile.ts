@@ -1,7 +1,7 @@
 // One's own profile, as others see it.
 
 import { type users } from "../../../../client/src/index.js";
-import { HANDLE_HINT, HANDLE_SHAPE } from "../sign-in.js";
+import { HANDLE_HINT } from "../sign-in.js";
 import { Field } from "../field.js";
 import { form } from "../form.js";
 import { loaded } from "../loaded.js";
@@ -16,7 +16,7 @@ function profileForm({ trellis, chats }: Pick<Account, "trellis" | "chats">, use
   const { userId, displayName: name = "", handle: known = "" } = user ?? { userId: chats.userId };
   let etag = user?.etag ?? "";
   const displayName = new Field({ name: "user.display_name", label: "Your name", value: name, autocomplete: "name" });
-  const handle = new Field({ name: "user.handle", label: "Handle", value: known, literal: true, hint: HANDLE_HINT, shape: HANDLE_SHAPE });
+  const handle = new Field({ name: "user.handle", label: "Handle", value: known, literal: true, hint: HANDLE_HINT });
   const save = async () => {
     const wanted = { userId, displayName: displayName.value.trim(), handle: handle.value.trim(), etag };
     const answer = await trellis.users.updateUser({ user: wanted, updateMask: { paths: ["display_name", "handle"] } });

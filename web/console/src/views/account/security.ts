@@ -25,12 +25,12 @@ function changePassword({ trellis }: Account): HTMLElement {
   return h("section", {}, h("h3", {}, "Change your password"), form({ fields, button: "Change password", submit: change }));
 }
 
-function deleteAccount({ trellis, signOut }: Account): HTMLElement {
+function deleteAccount({ trellis, accountDeleted }: Account): HTMLElement {
   const password = passwordField({ name: "password", label: "Password", autocomplete: "current-password" });
-  const text = "You are signed out everywhere at once, and leave every conversation. What you said stays, without your name. This cannot be taken back.";
+  const text = "You are signed out everywhere at once, and leave every conversation. Your messages stay, without your name. This cannot be undone.";
   const end = async () => {
     await proving(password, () => trellis.auth.deleteAccount({ password: password.value }));
-    await signOut();
+    accountDeleted();
   };
   const fields = [password];
   const danger = form({ fields, button: "Delete my account", submit: end, danger: true });

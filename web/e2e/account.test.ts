@@ -131,7 +131,7 @@ scenario("a new password ends the other sessions, and the old one is worth nothi
   await there.getByLabel("E-mail").fill(cleo.email);
   await there.getByLabel("Password").fill(cleo.password);
   await there.getByRole("button", { name: "Sign in" }).click();
-  await there.getByText("do not belong together").waitFor();
+  await there.getByText("password is wrong").waitFor();
   await signIn(there, { ...cleo, password: "the new password of Cleo" });
 });
 
@@ -141,7 +141,7 @@ scenario("a new name and handle are seen by others", async (arrive) => {
   const profile = await openAccount(bobs, "Profile");
   await profile.getByLabel("Handle").fill(ada.handle);
   await profile.getByRole("button", { name: "Save" }).click();
-  await profile.getByText("Somebody else has this handle").waitFor();
+  await profile.getByText("This handle is taken").waitFor();
   await profile.getByLabel("Handle").fill("robert");
   await profile.getByLabel("Your name").fill("Robert Marsh");
   await profile.getByRole("button", { name: "Save" }).click();
@@ -169,7 +169,7 @@ scenario("an account is deleted: it is signed out, gone for others, and cannot c
   await bobs.getByLabel("E-mail").fill(bob.email);
   await bobs.getByLabel("Password").fill(bob.password);
   await bobs.getByRole("button", { name: "Sign in" }).click();
-  await bobs.getByText("do not belong together").waitFor();
+  await bobs.getByText("password is wrong").waitFor();
 });
 
 scenario("axe finds nothing to complain of in the account's dialog, in light and in dark", async (arrive) => {

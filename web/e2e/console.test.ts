@@ -199,7 +199,7 @@ scenario("what is wrong is said beside its field, or in a sentence", async (arri
   await page.getByLabel("E-mail").fill(ada.email);
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByText("do not belong together").waitFor();
+  await page.getByText("password is wrong").waitFor();
 
   await page.getByRole("button", { name: "Create an account" }).click();
   await page.getByLabel("Your name").fill("Ada Again");
@@ -214,7 +214,7 @@ scenario("what is wrong is said beside its field, or in a sentence", async (arri
   await page.getByLabel("Handle").fill(ada.handle);
   await page.getByLabel("Password").fill("long enough");
   await page.getByRole("button", { name: "Create account" }).click();
-  await page.getByText("Somebody else has this handle").waitFor();
+  await page.getByText("This handle is taken").waitFor();
 });
 
 scenario("what is said in another conversation is counted until it is looked at", async (arrive) => {

@@ -57,7 +57,7 @@ const REFUSALS: ReadonlySet<Code> = new Set([
 
 /** A Trellis server refused the request for a reason that a retry does not change. */
 export function isRefused(error: unknown): boolean {
-  if (reasonOf(error) === "") return false;
+  if (reasonOf(error) === "" && violationsOf(error).size === 0) return false;
   const { code } = ConnectError.from(error);
   if (code === Code.ResourceExhausted) return !isTransient(error);
   return REFUSALS.has(code);

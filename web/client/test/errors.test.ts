@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
-import { isTransient, reasonOf, retryDelayOf, violationsOf } from "../src/errors.js";
+import { isRefused, isTransient, reasonOf, retryDelayOf, violationsOf } from "../src/errors.js";
 import { BadRequestSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { networkFailure, refusal } from "./fakes.js";
 
@@ -34,5 +34,7 @@ test("details are read", () => {
   const bad = new ConnectError("bad", Code.InvalidArgument, undefined, [
     { desc: BadRequestSchema, value: { fieldViolations } },
   ]);
+  assert.ok(isRefused(bad));
+  assert.ok(!isRefused(new ConnectError("a proxy refused", Code.PermissionDenied)));
   assert.deepEqual([...violationsOf(bad)], [["email", "must be an e-mail address"]]);
 });

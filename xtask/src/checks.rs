@@ -3,6 +3,7 @@
 mod contracts;
 mod imports;
 mod sources;
+mod statements;
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -37,6 +38,11 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ("import rules", "see \"the house\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
         ("places", "move it to the module that owns it", Box::new(|| sources::places(session))),
         ("machine paths and hosts", "name what every machine has", Box::new(|| sources::leaks(session))),
+        (
+            "statements that wait",
+            "check it in a statement that starts after the lock is held",
+            Box::new(|| statements::check(session)),
+        ),
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),
         (
             "manifests",

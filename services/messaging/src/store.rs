@@ -13,6 +13,12 @@ use uuid::Uuid;
 use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
 
 /// The statements of the service.
+///
+/// A statement that reads what a conversation holds checks in itself that the reader is a member: it sees both at one
+/// moment. Whoever reads in several statements gets nothing from those that begin after the removal.
+///
+/// A change locks the conversation's row first. Whether the actor is a member is checked by a statement that starts
+/// after the lock is held.
 #[async_trait]
 pub trait MessagingStore: Members + Messages {
     /// Which history this store tells.
@@ -51,8 +57,14 @@ pub trait MessagingStore: Members + Messages {
     /// that neither has a gap; the client's id is unique for good, so that a repeat answers the first entry.
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError>;
 
-    /// The newest messages numbered below `before`, newest first.
-    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<Entry>, Error>;
+    /// The newest messages numbered below `before`, newest first; none for who is not a member.
+    async fn list_messages(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error>;
 
     /// The entries past `after`, in order; none for who is not a member.
     async fn list_entries(

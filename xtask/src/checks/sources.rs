@@ -85,7 +85,7 @@ pub(super) fn leaks(session: &Session) -> Result<(), String> {
 }
 
 /// Path and text of each file that git knows or would add. What is not text is left out.
-fn files(session: &Session, patterns: &[&str]) -> Result<Vec<(String, String)>, String> {
+pub(super) fn files(session: &Session, patterns: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut git = session.command("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard", "--"]).args(patterns);
     let listed = session.ask(&mut git)?;

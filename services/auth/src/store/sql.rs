@@ -261,15 +261,19 @@ impl AuthStore for Sql {
     }
 
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error> {
-        let ended = sqlx::query(
-            "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = \
-             (SELECT session_id FROM refresh_tokens WHERE token_hash = $1) RETURNING session_id",
-        )
-        .bind(&token.0)
-        .bind(Stamp(now))
-        .fetch_optional(&self.write)
-        .await?;
-        Ok(ended.map(|row| row.try_get("session_id").map(SessionId)).transpose()?)
+        // Which session a token belongs to never changes.
+        let found = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
+            .bind(&token.0)
+            .fetch_optional(&self.read)
+            .await?;
+        let Some(found) = found else { return Ok(None) };
+        let session: Uuid = found.try_get("session_id")?;
+        let ended = sqlx::query("UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1")
+            .bind(session)
+            .bind(Stamp(now))
+            .execute(&self.write)
+            .await?;
+        Ok((ended.rows_affected() > 0).then_some(SessionId(session)))
     }
 
     async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {

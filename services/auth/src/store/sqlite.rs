@@ -11,8 +11,8 @@ use sqlx::{Pool, Transaction};
 pub(super) type Db = sqlx::Sqlite;
 
 /// The transaction is the only writer: there is nothing more to lock, here and below.
-const LOCK_SESSION: &str = "SELECT s.account_id, s.create_time, s.expire_time, s.revoke_time, a.state FROM sessions s \
-     JOIN accounts a ON a.account_id = s.account_id WHERE s.session_id = $1";
+const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
+     WHERE session_id = $1";
 
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
 

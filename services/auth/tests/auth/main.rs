@@ -10,6 +10,10 @@ mod database;
 mod databases;
 mod deletion;
 mod limits;
+mod locks;
+#[path = "../../../kit/tests/support/locks.rs"]
+#[expect(dead_code, reason = "what the tests of other services use of it too")]
+mod locks_support;
 mod mesh;
 mod messaging;
 #[path = "../../../kit/tests/support/plan.rs"]

@@ -75,13 +75,13 @@ impl Api {
         self.read_conversation(change.conversation, actor).await
     }
 
-    /// The position after everything that `conversation` holds.
-    pub(super) fn cursor(&self, conversation: &Conversation) -> String {
-        Cursor { epoch: self.service.store.epoch(), conversation: conversation.id, seq: conversation.last_seq }.encode()
+    /// The position after the entry `seq` of `conversation`.
+    pub(super) fn cursor(&self, conversation: ConversationId, seq: i64) -> String {
+        Cursor { epoch: self.service.store.epoch(), conversation, seq }.encode()
     }
 
     pub(super) fn show(&self, conversation: Conversation) -> WireConversation {
-        let cursor = self.cursor(&conversation);
+        let cursor = self.cursor(conversation.id, conversation.last_seq);
         wire::conversation(conversation, cursor)
     }
 }

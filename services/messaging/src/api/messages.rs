@@ -38,22 +38,26 @@ impl Api {
         let id = conversation_id(&asked.conversation_id)?;
         let page = Page::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
         // The position is read before the messages: what comes in between is told twice rather than never.
-        let conversation = self.service.store.find(id, reader).await?.ok_or_else(wire::no_conversation)?;
-        let (entries, more) = self.read_page(id, page).await?;
+        let head = self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
+        let (entries, more) = self.read_page(id, reader, page).await?;
         let next_page_token = entries.last().filter(|_| more).map_or(String::new(), Page::token_after);
-        let cursor = self.cursor(&conversation);
+        let cursor = self.cursor(id, head);
         let entries = entries.into_iter().map(Into::into).collect();
         Ok(ListMessagesResponse { entries, next_page_token, cursor })
     }
 
     /// A page, cut where its texts fill a message.
-    async fn read_page(&self, id: ConversationId, page: Page) -> Result<(Vec<Entry>, bool), Status> {
+    async fn read_page(&self, id: ConversationId, reader: UserId, page: Page) -> Result<(Vec<Entry>, bool), Status> {
         let mut entries: Vec<Entry> = Vec::new();
         let (mut before, mut bytes) = (page.before, 0);
         loop {
             let wanted = (page.size + 1 - entries.len()).min(CHUNK);
-            let chunk = self.service.store.list_messages(id, before, wanted).await?;
+            let chunk = self.service.store.list_messages(id, reader, before, wanted).await?;
             let last = chunk.len() < wanted;
+            if chunk.is_empty() {
+                // No more messages, or the reader was removed meanwhile.
+                self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
+            }
             for entry in chunk {
                 let Body::Message(message) = &entry.body else { continue };
                 bytes += message.text.len();

@@ -43,25 +43,6 @@ impl Sql {
         Ok(Self { read, write, epoch: Epoch(epoch) })
     }
 
-    /// The entry that was stored under the client's id first, if the request asked for the same.
-    async fn first_entry(&self, new: &NewMessage) -> Result<Entry, AppendError> {
-        let row = sqlx::query(
-            "SELECT c.fingerprint, e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body \
-             FROM client_messages c JOIN entries e ON e.conversation_id = c.conversation_id AND e.seq = c.seq \
-             WHERE c.conversation_id = $1 AND c.author_id = $2 AND c.client_message_id = $3",
-        )
-        .bind(new.conversation.0)
-        .bind(new.author.0)
-        .bind(new.client_id)
-        .fetch_one(&self.write)
-        .await?;
-        let fingerprint = Fingerprint(row.try_get("fingerprint")?);
-        if fingerprint != new.fingerprint() {
-            return Err(AppendError::RequestIdReused);
-        }
-        Ok(entry(&row)?)
-    }
-
     /// The conversation that the same request opened first, if it asked for the same.
     async fn first_conversation(&self, new: &NewConversation) -> Result<Conversation, InsertError> {
         let row = sqlx::query(
@@ -126,7 +107,7 @@ impl MessagingStore for Sql {
             return Err(InsertError::TooManyConversations);
         }
         insert_members(&mut tx, new.id.0, &new.members, 1, 0).await?;
-        insert_entry(&mut tx, &first_entry(new)).await?;
+        insert_entry(&mut tx, &created_entry(new)).await?;
         tx.commit().await?;
         Ok(opened(new))
     }
@@ -192,20 +173,21 @@ impl MessagingStore for Sql {
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
         let mut tx = begin(&self.write).await?;
-        // Takes the row's lock, asks for membership and gives out both numbers, in one round trip. A repeat
-        // rolls the numbers back.
+        // Locks the conversation's row and assigns both numbers. A repeat rolls them back.
         let numbers = sqlx::query(
-            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $3 \
-             WHERE conversation_id = $1 AND EXISTS \
-             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) RETURNING last_seq, message_count",
+            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2 \
+             WHERE conversation_id = $1 RETURNING last_seq, message_count",
         )
         .bind(new.conversation.0)
-        .bind(new.author.0)
         .bind(Stamp(new.create_time))
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(AppendError::NotFound)?;
         let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
+        // Starts after the lock is held, and so sees whether the author is still a member: see `log::lock`.
+        if !members::read_own(&mut tx, new, numbers.try_get("message_count")?).await? {
+            return Err(AppendError::NotFound);
+        }
         let claimed = sqlx::query(
             "INSERT INTO client_messages (conversation_id, author_id, client_message_id, fingerprint, seq) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (conversation_id, author_id, client_message_id) DO NOTHING",
@@ -218,23 +200,31 @@ impl MessagingStore for Sql {
         .execute(&mut *tx)
         .await?;
         if claimed.rows_affected() == 0 {
+            // Under the lock: the author is a member, and nothing changes the entry meanwhile.
+            let entry = first_entry(&mut tx, new).await?;
             tx.rollback().await?;
-            return Ok(Appended { entry: self.first_entry(new).await?, is_new: false });
+            return Ok(Appended { entry, is_new: false });
         }
         insert_entry(&mut tx, &entry).await?;
-        members::read_own(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(Appended { entry, is_new: true })
     }
 
-    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<Entry>, Error> {
+    async fn list_messages(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
         let rows = sqlx::query(
             "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
-             WHERE conversation_id = $1 AND message_no IS NOT NULL AND message_no < $2 \
-             ORDER BY message_no DESC LIMIT $3",
+             WHERE conversation_id = $1 AND message_no IS NOT NULL AND message_no < $2 AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $3) ORDER BY message_no DESC LIMIT $4",
         )
         .bind(id.0)
         .bind(before)
+        .bind(member.0)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.read)
         .await?;
@@ -281,7 +271,26 @@ impl MessagingStore for Sql {
     }
 }
 
-fn first_entry(new: &NewConversation) -> Entry {
+/// The entry that was stored under the client's id first, if the request is the same.
+async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendError> {
+    let row = sqlx::query(
+        "SELECT c.fingerprint, e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body \
+         FROM client_messages c JOIN entries e ON e.conversation_id = c.conversation_id AND e.seq = c.seq \
+         WHERE c.conversation_id = $1 AND c.author_id = $2 AND c.client_message_id = $3",
+    )
+    .bind(new.conversation.0)
+    .bind(new.author.0)
+    .bind(new.client_id)
+    .fetch_one(&mut **tx)
+    .await?;
+    let fingerprint = Fingerprint(row.try_get("fingerprint")?);
+    if fingerprint != new.fingerprint() {
+        return Err(AppendError::RequestIdReused);
+    }
+    Ok(entry(&row)?)
+}
+
+fn created_entry(new: &NewConversation) -> Entry {
     Entry {
         conversation: new.id,
         seq: 1,

@@ -3,12 +3,17 @@
 use std::time::{Duration, Instant};
 
 use kit::config::Span;
-use proto::messaging::v1::{ListMessagesRequest, Position, SendMessageRequest, SubscribeRequest, entry::Body};
+use messaging::domain::{self, ConversationId, UserId};
+use proto::messaging::v1::{
+    ListMessagesRequest, NewEntry, Position, RemoveMemberRequest, SendMessageRequest, SubscribeRequest, entry::Body,
+    subscribe_response::Event,
+};
 use tonic::Code;
 use users::domain::State;
 
 use crate::{
-    bench::{Bench, catch_up},
+    bench::{Bench, Person, catch_up, next},
+    changes::{by, new_message},
     mesh::refusal,
 };
 
@@ -148,4 +153,68 @@ async fn a_cursor_leads_where_it_was_given_out_for() {
     // The first four bytes are the epoch's.
     let other_epoch = format!("AAAAZ{}", &one.cursor[5..]);
     assert_eq!(refusal(ada.subscribe(position(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
+}
+
+/// A page that takes several statements: those that begin after the removal read nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn page_is_refused_once_its_reader_is_removed() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    for n in 0..200 {
+        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+    }
+    let list = |page_size| ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
+    let read = async |page_size| bob.client.clone().list_messages(bob.request(list(page_size))).await;
+    assert_eq!(read(200).await.unwrap().into_inner().entries.len(), 200);
+    let (id, owner, reader) = (ConversationId(room.parse().unwrap()), UserId(ada.id), UserId(bob.id));
+    bench.after_page(move |store| async move {
+        store.remove(by(owner, id), reader).await.unwrap();
+        store.append(&new_message(id, owner, "he is gone")).await.unwrap();
+    });
+    assert_eq!(refusal(read(200).await), "NotFound CONVERSATION_NOT_FOUND");
+    assert_eq!(refusal(read(1).await), "NotFound CONVERSATION_NOT_FOUND");
+}
+
+/// Sends until the conversation refuses the sender.
+async fn talk(sender: Person, ambient: kit::Ambient, room: String) {
+    for n in 0.. {
+        let client_message_id = ambient.new_id().to_string();
+        let message = SendMessageRequest { conversation_id: room.clone(), client_message_id, text: n.to_string() };
+        if sender.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_carries_nothing_from_beyond_the_removal() {
+    let bench = Bench::new(|config| config.streams_per_user = 100).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    for _ in 0..10 {
+        let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+        let listener = bench.signed_in(bob.id, Duration::from_secs(600));
+        let mut stream = listener.subscribe(SubscribeRequest::default()).await.unwrap();
+        let talking = bench.signed_in(ada.id, Duration::from_secs(600));
+        let talking = tokio::spawn(talk(talking, bench.mesh.ambient.clone(), room.clone()));
+        let mut entries_before = 0;
+        while entries_before < 5 {
+            entries_before += usize::from(matches!(next(&mut stream).await, Event::Entry(_)));
+        }
+        let removal = RemoveMemberRequest { conversation_id: room.clone(), user_id: bob.id.to_string() };
+        ada.client.clone().remove_member(ada.request(removal)).await.unwrap();
+        let (store, id, owner) = (bench.store(), ConversationId(room.parse().unwrap()), UserId(ada.id));
+        let log = store.list_entries(id, owner, 0, 100_000).await.unwrap();
+        let removal = log.iter().find(|entry| matches!(entry.body, domain::Body::Removed { .. }));
+        let removal_seq = removal.unwrap().seq;
+        loop {
+            match next(&mut stream).await {
+                Event::Entry(NewEntry { entry, .. }) => assert!(entry.unwrap().seq < removal_seq),
+                Event::ConversationLeft(left) => break assert_eq!(left.conversation_id, room),
+                _ => {}
+            }
+        }
+        store.remove(by(owner, id), owner).await.unwrap();
+        talking.await.unwrap();
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -44,12 +45,14 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(10);
 pub(crate) struct Bench {
     pub(crate) mesh: Mesh,
     pub(crate) people: Arc<dyn UserStore>,
+    store: Arc<dyn MessagingStore>,
     users: Option<Running>,
     users_address: SocketAddr,
     pub(crate) messaging: Running,
     channel: Channel,
     /// How many entries streams have read from the store.
     pub(crate) entries_read: Arc<AtomicUsize>,
+    after_page: Arc<Mutex<Option<Interruption>>>,
     _databases: [Database; 2],
 }
 
@@ -74,11 +77,15 @@ impl Bench {
         let mut config = messaging::Config::default();
         change(&mut config);
         let surroundings = mesh.surroundings("messaging", Limits::default());
-        let entries_read = Arc::new(AtomicUsize::new(0));
+        let (entries_read, after_page) = (Arc::new(AtomicUsize::new(0)), Arc::default());
         let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
         let messaging = Messaging {
             config,
-            store: Arc::new(Counting { store, entries_read: Arc::clone(&entries_read) }),
+            store: Arc::new(Counting {
+                store: Arc::clone(&store),
+                entries_read: Arc::clone(&entries_read),
+                after_page: Arc::clone(&after_page),
+            }),
             bus: Arc::new(bus::Local::default()),
             users: Peer::new(
                 "users",
@@ -94,7 +101,31 @@ impl Bench {
         let channel = messaging.connect().await;
         let users_address = users.address;
         let users = Some(users);
-        Self { mesh, people, users, users_address, messaging, channel, entries_read, _databases: databases }
+        Self {
+            mesh,
+            people,
+            store,
+            users,
+            users_address,
+            messaging,
+            channel,
+            entries_read,
+            after_page,
+            _databases: databases,
+        }
+    }
+
+    /// The store behind the service.
+    pub(crate) fn store(&self) -> Arc<dyn MessagingStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Does `then` to the store once, after the next statement that reads messages for a page.
+    pub(crate) fn after_page<F>(&self, then: impl FnOnce(Arc<dyn MessagingStore>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        *self.after_page.lock().unwrap() = Some(Box::new(|store| Box::pin(then(store))));
     }
 
     /// A new, active user who is signed in.
@@ -144,10 +175,14 @@ impl Bench {
     }
 }
 
-/// A store that counts what streams read.
+/// What a test does to the store at some moment.
+type Interruption = Box<dyn FnOnce(Arc<dyn MessagingStore>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// A store that counts what streams read, and does something after the first part of a page was read.
 struct Counting {
     store: Arc<dyn MessagingStore>,
     entries_read: Arc<AtomicUsize>,
+    after_page: Arc<Mutex<Option<Interruption>>>,
 }
 
 #[async_trait]
@@ -180,8 +215,19 @@ impl MessagingStore for Counting {
         self.store.append(new).await
     }
 
-    async fn list_messages(&self, id: ConversationId, before: i64, limit: usize) -> Result<Vec<domain::Entry>, Error> {
-        self.store.list_messages(id, before, limit).await
+    async fn list_messages(
+        &self,
+        id: ConversationId,
+        member: Id,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<domain::Entry>, Error> {
+        let entries = self.store.list_messages(id, member, before, limit).await?;
+        let then = self.after_page.lock().unwrap().take();
+        if let Some(then) = then {
+            then(Arc::clone(&self.store)).await;
+        }
+        Ok(entries)
     }
 
     async fn head(&self, id: ConversationId, member: Id) -> Result<Option<i64>, Error> {

@@ -202,7 +202,7 @@ async fn reading_never_goes_back(location: &Location) {
     assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((5, 5)));
     assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
     say(&store, id, bob, "5").await;
-    assert_eq!((unread(ada).await, unread(bob).await), (1, 0));
+    assert_eq!((unread(ada).await, unread(bob).await), (1, 0), "sending reads up to the own message");
     let mut marks = store.read_marks(id, ada).await.unwrap();
     marks.sort_by_key(|(_, number)| *number);
     assert_eq!(marks, [(ada, 5), (bob, 6)]);

@@ -11,6 +11,9 @@ mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
 mod dice;
 mod limits;
+mod locks;
+#[path = "../../../kit/tests/support/locks.rs"]
+mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
 #[expect(dead_code, reason = "what the tests of other services use of it too")]
 mod mesh;

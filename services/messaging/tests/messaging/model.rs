@@ -74,9 +74,8 @@ impl Model {
         let message = Message { id, client_id, number, text, edit_time: None, delete_time: None, revision: 1 };
         self.sent.insert(key, (self.log.len(), new.text.clone()));
         self.push(new.author, new.create_time, Body::Message(message));
-        // Who has read everything has read their own message too.
-        let read = &mut self.members.get_mut(&new.author).unwrap().read;
-        *read = if *read == number - 1 { number } else { *read };
+        // Whoever sends has read everything up to their own message.
+        self.members.get_mut(&new.author).unwrap().read = number;
         Ok((self.log.last().unwrap().clone(), true))
     }
 

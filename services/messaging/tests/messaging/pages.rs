@@ -62,7 +62,7 @@ async fn many_are_read_as_each_is_alone(location: &Location) {
     let found = store.find_all(&asked, ada).await.unwrap();
     assert!(found.iter().map(|found| found.id).eq([5, 0, 6, 3, 1, 4, 2].map(|n| mine[n])));
     for conversation in &found {
-        let last = store.list_messages(conversation.id, i64::MAX, 1).await.unwrap().pop();
+        let last = store.list_messages(conversation.id, ada, i64::MAX, 1).await.unwrap().pop();
         assert_eq!(conversation.last_message, last);
         assert_eq!(last.is_some(), conversation.message_count > 0);
         assert!(conversation.members.is_sorted() && conversation.members.contains(&ada));

@@ -295,13 +295,14 @@ async fn messages_are_listed_newest_first(location: &Location) {
     }
     let (mut seen, mut before) = (Vec::new(), i64::MAX);
     loop {
-        let page = store.list_messages(id, before, 10).await.unwrap();
+        let page = store.list_messages(id, bob, before, 10).await.unwrap();
         let Some(last) = page.last() else { break };
         before = number(last).unwrap();
         seen.extend(page.iter().filter_map(number));
     }
     assert!(seen.iter().copied().eq((1..=25).rev()), "{seen:?}");
-    assert_eq!(store.list_messages(ConversationId(new_id()), i64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.list_messages(ConversationId(new_id()), ada, i64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.list_messages(id, UserId(new_id()), i64::MAX, 10).await.unwrap(), [], "strangers read nothing");
 }
 
 async fn entries_are_listed_in_order(location: &Location) {

@@ -47,7 +47,7 @@ async fn replicas_that_start_at_once_all_find_the_schema() {
     database.remove().await;
 }
 
-async fn open(location: &Location) -> Arc<dyn UserStore> {
+pub(crate) async fn open(location: &Location) -> Arc<dyn UserStore> {
     users::store::open(location, 8).await.unwrap()
 }
 

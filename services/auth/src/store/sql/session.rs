@@ -35,7 +35,7 @@ impl Found {
 }
 
 /// Three statements: which session a token belongs to never changes, so it is read without a lock; what else is
-/// known of the token is read under the lock, and so after whoever held it before.
+/// known of the token, and the account's state, is read by a statement that starts after the session's row is locked.
 pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Option<Found>, Error> {
     let row = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
         .bind(&token.0)
@@ -46,11 +46,14 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
     let Some(locked) = sqlx::query(LOCK_SESSION).bind(session).fetch_optional(&mut **tx).await? else {
         return Ok(None);
     };
+    let account: Uuid = locked.try_get("account_id")?;
     let row = sqlx::query(
-        "SELECT t.use_time, t.sealed_successor, n.use_time AS successor_use_time FROM refresh_tokens t \
+        "SELECT t.use_time, t.sealed_successor, n.use_time AS successor_use_time, a.state FROM refresh_tokens t \
+         JOIN accounts a ON a.account_id = $2 \
          LEFT JOIN refresh_tokens n ON n.token_hash = t.successor_hash WHERE t.token_hash = $1",
     )
     .bind(&token.0)
+    .bind(account)
     .fetch_one(&mut **tx)
     .await?;
     let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
@@ -60,10 +63,10 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
     let revoke_time: Option<Stamp> = locked.try_get("revoke_time")?;
     Ok(Some(Found {
         session: SessionId(session),
-        account: AccountId(locked.try_get("account_id")?),
+        account: AccountId(account),
         create_time: create_time.0,
         presented: Presented {
-            account: state(&locked)?,
+            account: state(&row)?,
             expire_time: expire_time.0,
             revoked: revoke_time.is_some(),
             used: use_time

@@ -20,7 +20,7 @@ impl Sql {
             return Ok(Vec::new());
         }
         let mut found = self.read_with_members(ids, member).await?;
-        self.read_last_messages(&mut found).await?;
+        self.read_last_messages(&mut found, member).await?;
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
@@ -62,20 +62,28 @@ impl Sql {
         Ok(found)
     }
 
-    /// The newest message is the one whose number says how many there are.
-    async fn read_last_messages(&self, of: &mut HashMap<ConversationId, Conversation>) -> Result<(), Error> {
+    /// The newest message is the one whose number says how many there are. A conversation that the member has left
+    /// since the first statement is dropped: it may hold another message by now.
+    async fn read_last_messages(
+        &self,
+        of: &mut HashMap<ConversationId, Conversation>,
+        member: UserId,
+    ) -> Result<(), Error> {
         let statement = AssertSqlSafe(format!(
             "SELECT e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body FROM conversations c \
              JOIN entries e ON e.conversation_id = c.conversation_id AND e.message_no = c.message_count \
-             WHERE c.conversation_id {AMONG}"
+             WHERE c.conversation_id {AMONG} AND \
+             (SELECT count(*) FROM members WHERE conversation_id = c.conversation_id AND user_id = $2) = 1"
         ));
-        let rows = sqlx::query(statement).bind(among(of.keys().map(|id| id.0))).fetch_all(&self.read).await?;
+        let ids = among(of.keys().map(|id| id.0));
+        let rows = sqlx::query(statement).bind(ids).bind(member.0).fetch_all(&self.read).await?;
         for row in rows {
             let last = entry(&row)?;
             if let Some(conversation) = of.get_mut(&last.conversation) {
                 conversation.last_message = Some(last);
             }
         }
+        of.retain(|_, conversation| conversation.message_count == 0 || conversation.last_message.is_some());
         Ok(())
     }
 }

@@ -18,20 +18,28 @@ pub(super) struct Locked {
     pub(super) title: String,
 }
 
-/// Takes the row's lock, asks for membership and gives out the entry's number, in one round trip. A change that
-/// turns out to be none rolls the number back.
+/// Locks the conversation's row, assigns the number of the next entry, then checks that the actor is a member. A
+/// change that turns out to be none rolls the number back.
+///
+/// Two statements. A statement that waits for a row lock keeps the snapshot from before the wait and reads only the
+/// locked row again, so a condition on another table inside it would be checked as of before the wait. Everything
+/// that depends on the lock stands in statements that start after it is held.
 pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
     let row = sqlx::query(
-        "UPDATE conversations SET last_seq = last_seq + 1, update_time = $3 WHERE conversation_id = $1 AND EXISTS \
-         (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
+        "UPDATE conversations SET last_seq = last_seq + 1, update_time = $2 WHERE conversation_id = $1 \
          RETURNING last_seq, message_count, owner_id, revision, title",
     )
     .bind(change.conversation.0)
-    .bind(change.actor.0)
     .bind(Stamp(change.now))
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(ChangeError::NotFound)?;
+    sqlx::query("SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2")
+        .bind(change.conversation.0)
+        .bind(change.actor.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(ChangeError::NotFound)?;
     Ok(Locked {
         seq: row.try_get("last_seq")?,
         message_count: row.try_get("message_count")?,

@@ -10,7 +10,7 @@ use super::{
     log::{change_entry, insert_entry, lock},
 };
 use crate::{
-    domain::{Body, Change, ConversationId, Entry, MARKED_MEMBERS, MOST_MEMBERS, UserId},
+    domain::{Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, NewMessage, UserId},
     store::{ChangeError, Changed, Members},
 };
 
@@ -61,37 +61,28 @@ impl Members for Sql {
             .bind(person.0)
             .execute(&mut *tx)
             .await?;
-        let owner = if person == locked.owner { succeed(&mut tx, &change).await? } else { locked.owner };
+        let owner = if person == locked.owner { succeed(&mut tx, &change, person).await? } else { locked.owner };
         insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Removed { person, owner })).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
     }
 
     async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error> {
-        // Never back, and never past the newest message.
-        sqlx::query(
-            "UPDATE members SET read_no = (SELECT CASE WHEN message_count < $3 THEN message_count ELSE $3 END \
-             FROM conversations WHERE conversation_id = $1) \
-             WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3 \
-             AND read_no < (SELECT message_count FROM conversations WHERE conversation_id = $1)",
-        )
-        .bind(id.0)
-        .bind(member.0)
-        .bind(number)
-        .execute(&self.write)
-        .await?;
-        let row = sqlx::query(
-            "SELECT c.message_count, m.read_no FROM members m \
-             JOIN conversations c ON c.conversation_id = m.conversation_id \
-             WHERE m.conversation_id = $1 AND m.user_id = $2",
-        )
-        .bind(id.0)
-        .bind(member.0)
-        .fetch_optional(&self.read)
-        .await?;
-        let numbers =
-            |row: Row| -> Result<_, sqlx::Error> { Ok((row.try_get("message_count")?, row.try_get("read_no")?)) };
-        Ok(row.map(numbers).transpose()?)
+        let Some((count, read)) = self.numbers(id, member).await? else { return Ok(None) };
+        // Never past the newest message, as counted before: the count only grows.
+        let number = number.min(count);
+        if number <= read {
+            return Ok(Some((count, read)));
+        }
+        // The membership is the row that the statement locks: removed meanwhile, it matches no row. Never back.
+        let marked =
+            sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
+                .bind(id.0)
+                .bind(member.0)
+                .bind(number)
+                .execute(&self.write)
+                .await?;
+        if marked.rows_affected() > 0 { Ok(Some((count, number))) } else { self.numbers(id, member).await }
     }
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
@@ -126,26 +117,49 @@ impl Members for Sql {
     }
 }
 
-/// Makes the member who joined first the owner. Where nobody is left the owner stays who it was: nobody sees it.
-async fn succeed(tx: &mut Tx<'_>, change: &Change) -> Result<UserId, ChangeError> {
-    let row = sqlx::query(
-        "UPDATE conversations SET owner_id = COALESCE((SELECT user_id FROM members WHERE conversation_id = $1 \
-         ORDER BY join_seq, user_id LIMIT 1), owner_id) WHERE conversation_id = $1 RETURNING owner_id",
-    )
-    .bind(change.conversation.0)
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(UserId(row.try_get("owner_id")?))
+impl Sql {
+    /// How many messages there are, and the number of the last one that `member` has read. `None`: not a member.
+    async fn numbers(&self, id: ConversationId, member: UserId) -> Result<Option<(i64, i64)>, Error> {
+        let row = sqlx::query(
+            "SELECT c.message_count, m.read_no FROM members m \
+             JOIN conversations c ON c.conversation_id = m.conversation_id \
+             WHERE m.conversation_id = $1 AND m.user_id = $2",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .fetch_optional(&self.read)
+        .await?;
+        let numbers =
+            |row: Row| -> Result<_, sqlx::Error> { Ok((row.try_get("message_count")?, row.try_get("read_no")?)) };
+        Ok(row.map(numbers).transpose()?)
+    }
 }
 
-/// Who has read everything has read their own message too.
-pub(super) async fn read_own(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), sqlx::Error> {
-    let Body::Message(message) = &entry.body else { return Ok(()) };
-    sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no = $3 - 1")
-        .bind(entry.conversation.0)
-        .bind(entry.author.0)
-        .bind(message.number)
+/// Makes the member who joined first the owner after `former`, who stays the owner of a conversation without members.
+async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<UserId, ChangeError> {
+    let first =
+        sqlx::query("SELECT user_id FROM members WHERE conversation_id = $1 ORDER BY join_seq, user_id LIMIT 1")
+            .bind(change.conversation.0)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some(first) = first else { return Ok(former) };
+    let owner = UserId(first.try_get("user_id")?);
+    sqlx::query("UPDATE conversations SET owner_id = $2 WHERE conversation_id = $1")
+        .bind(change.conversation.0)
+        .bind(owner.0)
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(owner)
+}
+
+/// Marks everything up to the author's own message, numbered `number`, as read by the author. `false`: the author is
+/// not a member. The conversation's row must be locked.
+pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<bool, sqlx::Error> {
+    let marked = sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2")
+        .bind(new.conversation.0)
+        .bind(new.author.0)
+        .bind(number)
+        .execute(&mut **tx)
+        .await?;
+    Ok(marked.rows_affected() > 0)
 }

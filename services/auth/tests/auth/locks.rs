@@ -1,0 +1,163 @@
+//! Changes that wait for the row of an account or a session, on PostgreSQL: they find it as it is after the wait.
+
+use std::sync::Arc;
+
+use auth::{
+    domain::{Account, Email, PasswordHash, SessionId, State, TokenHash},
+    store::{AuthStore, Refreshed},
+};
+use uuid::Uuid;
+
+use crate::{
+    databases::Database,
+    locks_support::Holder,
+    store::{RULES, active, at, client, id, open, pending, session, successor, token},
+};
+
+const LOCK_ACCOUNT: &str = "SELECT 1 FROM accounts WHERE account_id = $1 FOR UPDATE";
+const LOCK_SESSIONS: &str = "SELECT 1 FROM sessions WHERE account_id = $1 FOR UPDATE";
+
+/// An active account with a session and its token.
+#[derive(Clone)]
+struct Scene {
+    store: Arc<dyn AuthStore>,
+    account: Account,
+    token: TokenHash,
+}
+
+impl Scene {
+    async fn new(database: &Database) -> Self {
+        let store = open(&database.location).await;
+        let (account, token) = active(&*store, "ada@example.org").await;
+        let account = Account { state: State::Active, ..account };
+        Self { store, account, token }
+    }
+
+    async fn refresh(self) -> Refreshed {
+        self.store.refresh(&self.token, &successor(), &client("later"), at(5), RULES).await.unwrap()
+    }
+
+    async fn delete(self) -> Option<Vec<SessionId>> {
+        self.store.delete_account(&self.account, at(5), id()).await.unwrap()
+    }
+}
+
+/// Queues the deletion of the account behind `lock`, and `change` behind the deletion.
+async fn behind_a_deletion<T, F>(lock: &'static str, change: impl FnOnce(Scene) -> F) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database).await;
+    let mut holder = Holder::begin(&database.location, "auth").await;
+    holder.run(lock, &[scene.account.id.0]).await;
+    let deleting = tokio::spawn(scene.clone().delete());
+    holder.waiters(1).await;
+    let changing = tokio::spawn(change(scene.clone()));
+    holder.waiters(2).await;
+    holder.release().await;
+    assert_eq!(deleting.await.unwrap().map(|ended| ended.len()), Some(1));
+    let outcome = changing.await.unwrap();
+    let left = scene.store.find(scene.account.id).await.unwrap().unwrap();
+    assert_eq!(
+        (left.state, left.email, left.password.0.as_str()),
+        (State::Deleted, Email::deleted(scene.account.id), "")
+    );
+    let page = auth::domain::Page::parse(0, "", scene.account.id).unwrap();
+    assert_eq!(scene.store.list_sessions(scene.account.id, &page, at(6)).await.unwrap().len(), 0);
+    drop(scene);
+    database.remove().await;
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_in_behind_a_deletion_opens_no_session() {
+    let opened = behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
+        scene.store.open_session(&session(&scene.account, &token())).await.unwrap()
+    })
+    .await;
+    assert!(!opened);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_behind_a_deletion_is_refused() {
+    let refreshed = behind_a_deletion(LOCK_SESSIONS, Scene::refresh).await;
+    assert!(matches!(refreshed, Refreshed::Refused), "{refreshed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_password_behind_a_deletion_is_refused() {
+    let changed = behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
+        let keep = SessionId(Uuid::nil());
+        scene.store.change_password(&scene.account, &PasswordHash("new".to_owned()), keep, at(6)).await.unwrap()
+    })
+    .await;
+    assert_eq!(changed, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rehash_behind_a_deletion_stores_nothing() {
+    behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
+        let new = PasswordHash("stronger".to_owned());
+        scene.store.rehash(scene.account.id, &scene.account.password, &new).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_deletion_behind_the_first_does_nothing() {
+    assert_eq!(behind_a_deletion(LOCK_ACCOUNT, Scene::delete).await, None);
+}
+
+/// The account's state is read by a statement that starts after the session's row is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_sees_the_account_as_it_is_after_the_wait() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database).await;
+    let mut holder = Holder::begin(&database.location, "auth").await;
+    holder.run(LOCK_SESSIONS, &[scene.account.id.0]).await;
+    let refreshing = tokio::spawn(scene.clone().refresh());
+    holder.waiters(1).await;
+    holder.run("UPDATE accounts SET state = 'suspended' WHERE account_id = $1", &[scene.account.id.0]).await;
+    holder.release().await;
+    let refreshed = refreshing.await.unwrap();
+    assert!(matches!(refreshed, Refreshed::Refused), "{refreshed:?}");
+    drop(scene);
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_up_ends_once_activated_or_abandoned() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    for abandoned_first in [true, false] {
+        let account = pending(&format!("{abandoned_first}@example.org"));
+        store.insert(&account).await.unwrap();
+        let mut holder = Holder::begin(&database.location, "auth").await;
+        holder.run(LOCK_ACCOUNT, &[account.id.0]).await;
+        let (of, new) = (Arc::clone(&store), session(&account, &token()));
+        let activate = async move { of.activate(&new).await.unwrap() };
+        let (of, id_of) = (Arc::clone(&store), account.id);
+        let abandon = async move { of.abandon(id_of, at(1), at(2), id()).await.unwrap() };
+        let (activated, abandoned) = if abandoned_first {
+            let abandoning = tokio::spawn(abandon);
+            holder.waiters(1).await;
+            let activating = tokio::spawn(activate);
+            holder.waiters(2).await;
+            holder.release().await;
+            (activating.await.unwrap(), abandoning.await.unwrap())
+        } else {
+            let activating = tokio::spawn(activate);
+            holder.waiters(1).await;
+            let abandoning = tokio::spawn(abandon);
+            holder.waiters(2).await;
+            holder.release().await;
+            (activating.await.unwrap(), abandoning.await.unwrap())
+        };
+        assert_eq!((activated, abandoned), (!abandoned_first, abandoned_first));
+        assert_eq!(store.find(account.id).await.unwrap().is_some(), !abandoned_first);
+    }
+    drop(store);
+    database.remove().await;
+}

@@ -1,0 +1,228 @@
+//! Changes and reads beside a removal, on PostgreSQL. A change that waits for the conversation's row behind the
+//! removal of its actor is refused and writes nothing.
+
+use std::sync::Arc;
+
+use kit::store::Location;
+use messaging::{
+    MessagingStore,
+    domain::{Body, ConversationId, Entry, Message, UserId},
+    store::{AppendError, ChangeError, Changed},
+};
+
+use crate::{
+    changes::{by, new_message, open, people, room, say},
+    databases::Database,
+    locks_support::Holder,
+};
+
+const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
+const LOCK_MEMBER: &str = "SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 FOR UPDATE";
+
+/// A conversation of three: Ada owns it, and Bob has sent a message. Kim is not in it.
+#[derive(Clone)]
+struct Scene {
+    store: Arc<dyn MessagingStore>,
+    id: ConversationId,
+    ada: UserId,
+    bob: UserId,
+    eve: UserId,
+    kim: UserId,
+    said: Message,
+}
+
+impl Scene {
+    async fn new(location: &Location) -> Self {
+        let (store, [ada, bob, eve, kim]) = (open(location).await, people());
+        let id = room(&store, ada, &[bob, eve]).await;
+        let said = say(&store, id, bob, "hello").await;
+        Self { store, id, ada, bob, eve, kim, said }
+    }
+
+    /// What Eve, who stays, sees of the conversation.
+    async fn log(&self) -> Vec<Entry> {
+        self.store.list_entries(self.id, self.eve, 0, 1_000).await.unwrap()
+    }
+}
+
+/// Queues the removal of `actor` by `remover`, and `change` behind it: the removal is the only thing that happens.
+async fn refused_behind_a_removal<F>(
+    remover: fn(&Scene) -> UserId,
+    actor: fn(&Scene) -> UserId,
+    change: impl FnOnce(Scene) -> F,
+) where
+    F: Future<Output = Result<(), ChangeError>> + Send + 'static,
+{
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let (remover, actor) = (remover(&scene), actor(&scene));
+    let before = scene.log().await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
+    let (store, removal) = (Arc::clone(&scene.store), by(remover, scene.id));
+    let removing = tokio::spawn(async move { store.remove(removal, actor).await });
+    holder.waiters(1).await;
+    let changing = tokio::spawn(change(scene.clone()));
+    holder.waiters(2).await;
+    holder.release().await;
+    assert_eq!(removing.await.unwrap().unwrap(), Changed::Now(3));
+    let refused = changing.await.unwrap();
+    assert!(matches!(refused, Err(ChangeError::NotFound)), "{refused:?}");
+
+    let after = scene.log().await;
+    assert_eq!(after[..2], before[..], "the log before the removal has not changed");
+    assert!(matches!(&after[2..], [Entry { body: Body::Removed { person, .. }, .. }] if *person == actor), "{after:?}");
+    let seen = scene.store.find(scene.id, scene.eve).await.unwrap().unwrap();
+    assert_eq!((seen.last_seq, seen.message_count, seen.title.as_str()), (3, 1, "Tea"));
+    assert!(!seen.members.contains(&actor) && !seen.members.contains(&scene.kim), "{:?}", seen.members);
+    assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
+    // The id of a message that was refused is free: it was not claimed.
+    let mut sessions = Holder::begin(&database.location, "messaging").await;
+    sessions.run("SELECT 1 FROM client_messages HAVING count(*) = 1", &[]).await;
+    drop((sessions, scene));
+    database.remove().await;
+}
+
+fn ada(scene: &Scene) -> UserId {
+    scene.ada
+}
+
+fn bob(scene: &Scene) -> UserId {
+    scene.bob
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_behind_a_removal_is_refused() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        match scene.store.append(&new_message(scene.id, scene.bob, "still here")).await {
+            Err(AppendError::NotFound) => Err(ChangeError::NotFound),
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edit_behind_a_removal_is_refused() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.edit(by(scene.bob, scene.id), scene.said.id, "other").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasure_behind_a_removal_is_refused() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.erase(by(scene.bob, scene.id), scene.said.id).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rename_behind_a_removal_is_refused() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.rename(by(scene.bob, scene.id), "Coffee").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_member_cannot_add_himself_back() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.add(by(scene.bob, scene.id), scene.bob, 100).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_member_cannot_add_others() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.add(by(scene.bob, scene.id), scene.kim, 100).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_behind_a_removal_changes_nothing() {
+    refused_behind_a_removal(ada, bob, |scene| async move {
+        scene.store.remove(by(scene.bob, scene.id), scene.bob).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_who_left_removes_nobody() {
+    refused_behind_a_removal(ada, ada, |scene| async move {
+        scene.store.remove(by(scene.ada, scene.id), scene.bob).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_who_left_erases_nothing() {
+    refused_behind_a_removal(ada, ada, |scene| async move {
+        scene.store.erase(by(scene.ada, scene.id), scene.said.id).await.map(drop)
+    })
+    .await;
+}
+
+/// A read mark is in the member's own row: that row's lock decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn read_mark_behind_a_removal_is_refused() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_MEMBER, &[scene.id.0, scene.eve.0]).await;
+    let removing = scene.clone();
+    let removing =
+        tokio::spawn(async move { removing.store.remove(by(removing.ada, removing.id), removing.eve).await });
+    holder.waiters(1).await;
+    let marking = scene.clone();
+    let marking = tokio::spawn(async move { marking.store.mark_read(marking.id, marking.eve, 1).await });
+    holder.waiters(2).await;
+    holder.release().await;
+    assert_eq!(removing.await.unwrap().unwrap(), Changed::Now(3));
+    assert_eq!(marking.await.unwrap().unwrap(), None);
+    let marks = scene.store.read_marks(scene.id, scene.ada).await.unwrap();
+    assert!(marks.iter().all(|(member, _)| *member != scene.eve), "{marks:?}");
+    drop(scene);
+    database.remove().await;
+}
+
+/// The other order: whoever was added before sends, though the statement began to wait before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn send_behind_an_addition_is_accepted() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
+    let adding = scene.clone();
+    let adding = tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, 100).await });
+    holder.waiters(1).await;
+    let sending = scene.clone();
+    let message = new_message(scene.id, scene.kim, "thanks");
+    let sending = tokio::spawn(async move { sending.store.append(&message).await });
+    holder.waiters(2).await;
+    holder.release().await;
+    assert_eq!(adding.await.unwrap().unwrap(), Changed::Now(3));
+    assert_eq!(sending.await.unwrap().unwrap().entry.seq, 4);
+    drop(scene);
+    database.remove().await;
+}
+
+/// The second statement of a read waits, and the reader is removed before it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn conversation_left_between_two_statements_is_not_shown() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.lock_table("entries").await;
+    let reading = scene.clone();
+    let reading = tokio::spawn(async move { reading.store.find(reading.id, reading.bob).await });
+    holder.waiters(1).await;
+    holder.run("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2", &[scene.id.0, scene.bob.0]).await;
+    holder.release().await;
+    assert_eq!(reading.await.unwrap().unwrap(), None);
+    drop(scene);
+    database.remove().await;
+}

@@ -18,7 +18,7 @@ pub use local::Local;
 pub use quota::{Kind, Quota};
 pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
-use crate::{Ambient, bus};
+use crate::{Ambient, bus, time::SteadyClock};
 
 /// How many limits one call may have.
 pub const MOST_LIMITS: usize = 4;
@@ -156,8 +156,19 @@ pub trait RateLimiter: Send + Sync {
 /// The limiter that the configuration asks for: shared where `redis` names a server, which need not be there yet. To
 /// be called inside the runtime.
 pub fn open(config: &Config, redis: &bus::Config, ambient: &Ambient) -> Result<Arc<dyn RateLimiter>, String> {
-    Ok(match redis.server()? {
+    open_by(bus::place::system(), config, redis, ambient)
+}
+
+/// The same, by another resolver than the system's.
+pub fn open_by(
+    look_up: bus::LookUp,
+    config: &Config,
+    redis: &bus::Config,
+    ambient: &Ambient,
+) -> Result<Arc<dyn RateLimiter>, String> {
+    let server = redis.server()?.map(|server| bus::Server { look_up, ..server });
+    Ok(match server {
         Some(server) => Arc::new(redis::Redis::start(server, config, ambient.clone())),
-        None => Arc::new(Local::new(Arc::clone(&ambient.clock))),
+        None => Arc::new(Local::new(Arc::new(SteadyClock::start()))),
     })
 }

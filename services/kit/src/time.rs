@@ -78,6 +78,26 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that is never set: it begins at the machine's time and goes on evenly. For periods and pauses, which must not
+/// last for an hour because the machine's clock was set back by one.
+pub struct SteadyClock {
+    began: Timestamp,
+    since: tokio::time::Instant,
+}
+
+impl SteadyClock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self { began: SystemClock.now(), since: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.began + self.since.elapsed()
+    }
+}
+
 /// A clock that stands still until it is moved.
 pub struct ManualClock(AtomicI64);
 

@@ -37,19 +37,19 @@ const NOTICED: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(20);
 
 /// The processes of the mesh, twice.
-struct Replicas {
-    sides: [Side; 2],
+pub(crate) struct Replicas {
+    pub(crate) sides: [Side; 2],
     _keys: TempDir,
 }
 
 /// One replica of each part; each calls the services of its own side.
-struct Side {
-    processes: Vec<Mesh>,
+pub(crate) struct Side {
+    pub(crate) processes: Vec<Mesh>,
     ports: Ports,
 }
 
 impl Side {
-    fn gateway(&self) -> &Mesh {
+    pub(crate) fn gateway(&self) -> &Mesh {
         self.processes.last().unwrap()
     }
 
@@ -64,7 +64,7 @@ impl Replicas {
     }
 
     /// As [`Replicas::start`]; `adjust` has the last word on the settings of each side's processes.
-    async fn start_with(redis: &Redis, adjust: impl Fn(usize, &mut Mesh)) -> Self {
+    pub(crate) async fn start_with(redis: &Redis, adjust: impl Fn(usize, &mut Mesh)) -> Self {
         let (keys, database) = (make_keys(), fresh_database().await);
         let mut sides = [0, 1].map(|side| {
             let ports = Ports::free();
@@ -86,12 +86,12 @@ impl Replicas {
         replicas
     }
 
-    fn processes(&self) -> impl Iterator<Item = &Mesh> {
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Mesh> {
         self.sides.iter().flat_map(|side| &side.processes)
     }
 
     /// Waits until every process shows that signals come through, or do not. Ready it is in either case.
-    async fn until_bus_is(&self, wanted: bool) {
+    pub(crate) async fn until_bus_is(&self, wanted: bool) {
         for process in self.processes() {
             let waiting = async {
                 while shown_bus(process).await != wanted {
@@ -103,7 +103,7 @@ impl Replicas {
     }
 
     /// The person on each side.
-    async fn both(&self, person: &Person) -> [Person; 2] {
+    pub(crate) async fn both(&self, person: &Person) -> [Person; 2] {
         let [a, b] = &self.sides;
         [person.through(a.channel().await), person.through(b.channel().await)]
     }

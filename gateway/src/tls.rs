@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use kit::secret_file;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -84,6 +85,7 @@ fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Unfit> {
     let chain = certificates("certificate", certificate)?;
     let path = named("key", key)?;
     let bad = |why: &dyn fmt::Display| Unfit { key: "key", why: format!("{}: {why}", path.display()) };
+    secret_file::check(path).map_err(|e| bad(&e))?;
     let private = PrivateKeyDer::from_pem_file(path).map_err(|e| bad(&e))?;
     // Refuses a key that does not belong to the certificate.
     CertifiedKey::from_der(chain, private, &ring::default_provider()).map(Arc::new).map_err(|e| bad(&e))

@@ -19,6 +19,9 @@ from contracts import REPOSITORY
 
 BINARY = os.environ.get("TRELLIS_TEST_BINARY", str(REPOSITORY / "target" / "debug" / "trellis"))
 PARTS = ("gateway", "admin", "users", "auth", "messaging")
+# Git keeps no permissions but the executable bit, and keys that others may read are refused.
+for key in (REPOSITORY / "tests" / "tls").glob("*.key"):
+    key.chmod(0o600)
 START_TIMEOUT = 60
 STOP_TIMEOUT = 40
 

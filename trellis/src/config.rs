@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use kit::{
@@ -68,7 +69,7 @@ impl Default for Admin {
 }
 
 /// The section `[identity]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Identity {
     /// The private key, as `trellis keys new` writes it.
@@ -77,6 +78,19 @@ pub(crate) struct Identity {
     pub(crate) trusted_dir: String,
     /// Public keys by service, beside those of the folder.
     pub(crate) trusted: BTreeMap<String, String>,
+    /// How often the public keys of access tokens are fetched from auth.
+    pub(crate) keys_refresh: config::Span,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            key_file: String::new(),
+            trusted_dir: String::new(),
+            trusted: BTreeMap::new(),
+            keys_refresh: config::Span(Duration::from_secs(10)),
+        }
+    }
 }
 
 /// The section `[peers]`: `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
@@ -138,6 +152,7 @@ impl Config {
             ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
             ("messaging.heartbeat", self.messaging.heartbeat),
             ("messaging.users_timeout", self.messaging.users_timeout),
+            ("identity.keys_refresh", self.identity.keys_refresh),
         ];
         // Of no time at all nobody gets anything done; none of them is turned off by it.
         if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
@@ -151,6 +166,11 @@ impl Config {
                 checked.map_err(|error| format!("configuration: {error}"))
             }
         }
+    }
+
+    /// Where auth's secrets are made when no folder is configured.
+    pub(crate) fn generated_keys_dir(&self) -> Result<PathBuf, String> {
+        Ok(self.data_dir()?.join("keys"))
     }
 
     /// The data folder.

@@ -1,6 +1,9 @@
 //! Who the parts of this process are.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kit::{
     Ambient,
@@ -15,6 +18,8 @@ pub(crate) struct Identities {
     /// Service → public key.
     trusted: Vec<(String, String)>,
     ambient: Ambient,
+    /// Each part has one: it keeps what is known of its peers.
+    made: Mutex<Vec<(Part, Arc<Identity>)>>,
 }
 
 impl Identities {
@@ -22,7 +27,7 @@ impl Identities {
     pub(crate) fn generated(ambient: Ambient) -> Self {
         let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
-        Self { keys, trusted, ambient }
+        Self { keys, trusted, ambient, made: Mutex::default() }
     }
 
     /// One part: its key and the others' public keys come from the configuration.
@@ -42,14 +47,21 @@ impl Identities {
         if trusted.is_empty() {
             return Err("neither identity.trusted_dir nor identity.trusted names a service to believe".to_owned());
         }
-        Ok(Self { keys: vec![(part, key)], trusted, ambient })
+        Ok(Self { keys: vec![(part, key)], trusted, ambient, made: Mutex::default() })
     }
 
     /// The identity of `part`.
     pub(crate) fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, identity)) = made.iter().find(|(of, _)| *of == part) {
+            return Ok(Arc::clone(identity));
+        }
         let name = part.name();
         let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("{name} has no key here"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
-        Identity::new(name, key, trusted, self.ambient.clone()).map(Arc::new).map_err(|e| format!("identity: {e}"))
+        let identity = Identity::new(name, key, trusted, self.ambient.clone()).map_err(|e| format!("identity: {e}"))?;
+        let identity = Arc::new(identity);
+        made.push((part, Arc::clone(&identity)));
+        Ok(identity)
     }
 }

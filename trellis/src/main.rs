@@ -15,6 +15,7 @@ mod part;
 mod policy;
 mod process;
 mod reload;
+mod rotation;
 mod runtime;
 mod signals;
 mod stores;
@@ -55,6 +56,12 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;
             say(&format!("the keys are in {}", out.display()))
+        }
+        Some(Command::Keys { command: cli::Keys::Rotate { dir, now } }) => {
+            say(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
+        }
+        Some(Command::Keys { command: cli::Keys::List { dir } }) => {
+            say(&rotation::list(&rotation::folder(dir, load)?)?)
         }
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "trellis", &mut std::io::stdout());

@@ -16,6 +16,7 @@ use kit::{
     policy::Table,
     server::{self, Surroundings},
     shutdown::Shutdown,
+    skew,
 };
 use messaging::Messaging;
 use proto::{auth::v1::auth_service_server, messaging::v1::messaging_service_server, users::v1::users_service_server};
@@ -93,8 +94,10 @@ impl<'a> Process<'a> {
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
-        let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
+        let keys = KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(config.identity.keys_refresh.0);
+        let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
+        tokio::spawn(Arc::clone(&keys).keep_fresh(shutdown.clone()));
         Ok(Self {
             config,
             shutdown,
@@ -123,7 +126,10 @@ impl<'a> Process<'a> {
 
     fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
         let policies = Arc::clone(&self.policies);
-        peer(&self.addresses, &self.config.balance, callee, self.identities.of(caller)?, policies)
+        let identity = self.identities.of(caller)?;
+        let peer = peer(&self.addresses, &self.config.balance, callee, identity, policies)?;
+        tokio::spawn(skew::follow(peer.clone(), self.shutdown.clone()));
+        Ok(peer)
     }
 
     async fn start_service(
@@ -214,6 +220,8 @@ impl<'a> Process<'a> {
         // Nor need it know that each process counts on its own for a while.
         let limiter = Arc::clone(&self.limiter);
         let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
+        let identity = Arc::clone(&surroundings.identity);
+        let needs = needs.and_shown("clocks", move || std::future::ready(identity.skews().are_bounded()));
         let readiness = server::readiness(surroundings, needs, &self.shutdown);
         self.shown.insert(name, readiness.clone());
         readiness

@@ -79,6 +79,9 @@ impl Auth {
         let most = surroundings.limits.message_bytes;
         let told = Arc::new(Notify::new());
         let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
+        // Until every verifier has fetched the set, whenever its timer began.
+        let publication = 2 * surroundings.keys.refresh_interval();
+        tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
         let api = AuthServiceServer::from_arc(api::Api::new(self, told))
             .max_decoding_message_size(most)

@@ -26,7 +26,7 @@ use crate::{
     identity::{Identity, SERVICE_TOKEN},
     policy::Table,
     retry::{Attempt, PREVIOUS_ATTEMPTS, Replay, attempt_of},
-    trace,
+    skew, trace,
 };
 
 /// How long a connection attempt may take.
@@ -74,7 +74,9 @@ impl Peer {
             let endpoint = self.endpoints.pick(&tried).await.ok_or_else(|| error::unavailable("the service"))?;
             tried.push(endpoint.location().clone());
             let request = Request::from_parts(parts.clone(), Body::new(body));
+            let asked = Instant::now();
             let answer = attempt(endpoint, request).await;
+            self.measure_clock(&tried, &answer, asked);
             let Some(failed) = answer.failed else {
                 retries.answered(&trial);
                 return answer.result;
@@ -93,6 +95,15 @@ impl Peer {
                 parts.headers.insert(TIMEOUT, timeout(deadline));
             }
         }
+    }
+}
+
+impl Peer {
+    /// Takes note of the peer's clock, where a response tells the time.
+    fn measure_clock(&self, tried: &[Location], answer: &Answer, asked: Instant) {
+        let Ok(response) = &answer.result else { return };
+        let Some((told, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
+        self.identity.skews().note(&self.name, endpoint.to_string(), told, asked, self.identity.now());
     }
 }
 

@@ -65,7 +65,8 @@ pub async fn serve(
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
     let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let health = stack::telling_time(health(&[service], readiness), Arc::clone(&surroundings.identity));
+    let open = [health, reflection(&shown)?].map(stack::watch);
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
     let router = open.into_iter().fold(gated.into_axum_router(), merge);
 

@@ -210,9 +210,8 @@ impl World {
 
     /// The token that auth would sign for an account with the role.
     fn admin(&self, user: &Tokens) -> String {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let key = std::fs::read_to_string(self.keys.path().join("auth/access.key")).unwrap();
-        let key = kit::jwt::AccessKey::from_pkcs8(&STANDARD.decode(key.trim()).unwrap()).unwrap();
+        let key = super::split::signing_key(&self.keys.path().join("auth"));
+        let key = kit::jwt::AccessKey::from_pkcs8(&key).unwrap();
         let now = Ambient::system().now().as_secs();
         let claims = kit::jwt::AccessClaims {
             iss: kit::jwt::ISSUER.to_owned(),

@@ -42,7 +42,7 @@ async fn data_and_keys_are_the_owners_only() {
         std::fs::metadata(&path).unwrap_or_else(|e| panic!("{path:?}: {e}")).permissions().mode() & 0o777
     };
     assert_eq!(mode(""), 0o700);
-    assert_eq!((mode("keys/access.key"), mode("keys/refresh.key")), (0o600, 0o600));
+    assert_eq!((mode("keys/access.keys"), mode("keys/refresh.key")), (0o600, 0o600));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ mod deletion;
 #[expect(dead_code, reason = "what the tests of services use of it too")]
 mod dice;
 mod edge;
+mod failover;
 mod foreign;
 mod front;
 mod grpc;
@@ -29,6 +30,7 @@ mod rates;
 mod redis;
 mod replicas;
 mod rolling;
+mod rotation;
 mod samples;
 mod split;
 mod storm;

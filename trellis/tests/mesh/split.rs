@@ -32,6 +32,14 @@ pub(crate) fn make_keys() -> TempDir {
     folder
 }
 
+/// The private key that signs access tokens, as PKCS#8, of auth's secrets in `folder`.
+pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = fs::read_to_string(folder.join("access.keys")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("signing ")).unwrap();
+    STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap()
+}
+
 pub(crate) fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
     let mut process = prepared(part, ports, keys, database);
     process.launch();

@@ -37,12 +37,12 @@ impl Api {
     ) -> Result<(Continued, RefreshToken), Status> {
         let Auth { store, keys, ambient, .. } = &self.auth;
         let (presented, successor) = (token.hash(), RefreshToken::generate(ambient));
-        let sealed = keys.seal.seal(&successor, &presented, ambient);
+        let sealed = keys.seal().seal(&successor, &presented, ambient);
         let offered = Successor { hash: successor.hash(), sealed };
         match store.refresh(&presented, &offered, client, ambient.now(), self.auth.lifetimes()).await? {
             Refreshed::Rotated(session) => Ok((session, successor)),
             Refreshed::Repeated(session, sealed) => {
-                let again = keys.seal.open(&sealed, &presented).ok_or_else(not_in_force)?;
+                let again = keys.seal().open(&sealed, &presented).ok_or_else(not_in_force)?;
                 Ok((session, again))
             }
             Refreshed::Revoked(session) => {

@@ -78,7 +78,7 @@ impl Api {
             roles: self.auth.store.list_roles(session.account).await?,
             scope: String::new(),
         };
-        let access_token = self.auth.keys.access.sign(&claims).map_err(|e| error::internal(&e))?;
+        let access_token = self.auth.keys.sign(&claims).map_err(|e| error::internal(&e))?;
         let mut metadata = MetadataMap::new();
         let refresh_token = match delivery {
             Delivery::Body => refresh.expose().to_owned(),

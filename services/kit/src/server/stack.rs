@@ -22,8 +22,10 @@ use crate::{
     balance::Chance,
     context::{Caller, Context},
     error,
+    identity::Identity,
     policy::Policy,
     record::{Call, Meter, code_of},
+    skew,
     trace::{self, TraceContext},
 };
 
@@ -71,6 +73,16 @@ pub(super) fn watch(routes: Routes) -> Routes {
         // One span around everything, so that each line of a call's log names the call.
         .layer(from_fn(trace));
     Routes::from(router)
+}
+
+/// Adds the time by our clock to each response, so that callers can compare theirs.
+pub(super) fn telling_time(routes: Routes, identity: Arc<Identity>) -> Routes {
+    let layer = from_fn_with_state(identity, async |State(identity): State<Arc<Identity>>, request, next: Next| {
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(skew::TIME, identity.now().as_micros().into());
+        response
+    });
+    Routes::from(routes.into_axum_router().layer(layer))
 }
 
 async fn trace(mut request: Request, next: Next) -> Response {

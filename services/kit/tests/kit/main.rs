@@ -9,4 +9,5 @@ mod limits;
 #[expect(dead_code, reason = "what the tests of the services use of it too")]
 mod mesh;
 mod shutdown;
+mod skew;
 mod wire;

@@ -44,7 +44,7 @@ impl Mesh {
     }
 
     /// Who the service `name` is, on the clock `ambient`.
-    fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
+    pub(crate) fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
         let public: Vec<(&str, String)> = self.keys.iter().map(|(name, key)| (*name, key.public())).collect();
         let trusted = public.iter().map(|(name, key)| (*name, key.as_str()));
         Arc::new(Identity::new(name, &self.keys[name], trusted, ambient).expect("the keys are fresh"))

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
-    balance,
     identity::CallerTokens,
     limits::Limits,
     policy::{Access, By, Policy, Priority, Table},
@@ -142,7 +141,7 @@ impl Routes {
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
-        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(peer, addresses, None));
+        let cluster = sources.upstreams.mesh_cluster(peer, addresses);
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");

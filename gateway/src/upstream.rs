@@ -34,6 +34,8 @@ use crate::tls::Trust;
 pub(crate) struct Upstreams {
     servers: Arc<Servers>,
     balance: balance::Config,
+    /// Whom services of the mesh are believed by.
+    mesh: Option<Trust>,
     clusters: Mutex<Vec<Known>>,
 }
 
@@ -48,7 +50,16 @@ impl Upstreams {
     /// Each server has at most so many connections.
     pub(crate) fn new(most_connections: usize, surroundings: &Surroundings) -> Self {
         let servers = Servers { most_connections, limits: surroundings.limits.clone(), known: Mutex::default() };
-        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), clusters: Mutex::default() }
+        let mesh = surroundings.identity.tls().map(|tls| tls.trust().clone());
+        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), mesh, clusters: Mutex::default() }
+    }
+
+    /// The servers of a service of the mesh: over TLS where their addresses say so, and asked for their health there too.
+    pub(crate) fn mesh_cluster(&self, name: &str, addresses: &[String]) -> Result<Arc<Cluster>, String> {
+        if self.mesh.is_none() {
+            balance::in_the_clear(addresses)?;
+        }
+        self.of(name, addresses, self.mesh.as_ref(), self.mesh.as_ref())
     }
 
     /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can answer a
@@ -59,6 +70,16 @@ impl Upstreams {
         addresses: &[String],
         trust: Option<&Trust>,
     ) -> Result<Arc<Cluster>, String> {
+        self.of(name, addresses, trust, None)
+    }
+
+    fn of(
+        &self,
+        name: &str,
+        addresses: &[String],
+        trust: Option<&Trust>,
+        health: Option<&Trust>,
+    ) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let mut same = clusters.iter().filter(|known| known.addresses == addresses && known.trust.as_ref() == trust);
         if let Some(cluster) = same.find_map(|known| known.cluster.upgrade()) {
@@ -66,8 +87,8 @@ impl Upstreams {
         }
         let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
         let make = move |location: &Location| servers.at(location, believed.as_ref());
-        let cluster =
-            Arc::new(Cluster::new(name, &self.balance.shed, Balancer::new(name, addresses, &self.balance, make)?));
+        let balancer = Balancer::trusting(health, name, addresses, &self.balance, make)?;
+        let cluster = Arc::new(Cluster::new(name, &self.balance.shed, balancer));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
         clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });

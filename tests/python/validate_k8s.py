@@ -155,6 +155,8 @@ def wiring(found, config, findings):
         findings.expect(fits, where, "selects no pods of its name")
         named = [port["name"] for port in template["spec"]["containers"][0]["ports"]] if template else []
         findings.expect(body["spec"]["ports"][0]["targetPort"] in named, where, "targets a port that pods do not have")
+    is_allowed = config.get("tls", {}).get("insecure") is True
+    findings.expect(is_allowed, "config.toml: tls.insecure", "does not say that links in the clear are meant")
     for name, url in config["peers"].items():
         findings.expect(url == f"http://{name}:{services.get(name)}", f"config.toml: peers.{name}", "is no Service")
     budgets = {body["metadata"]["name"]: (where, body["spec"]) for where, body in of_kind(found, "PodDisruptionBudget")}

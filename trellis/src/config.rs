@@ -11,7 +11,7 @@ use kit::{
     balance::{self, Addresses},
     bus, config, limiter,
     limits::Limits,
-    shutdown, telemetry, trace,
+    shutdown, telemetry, tls, trace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     /// Who this process is, when it runs one service.
     pub(crate) identity: Identity,
+    /// TLS between the processes, when this one runs one part.
+    pub(crate) tls: tls::Config,
     /// Where the other services are, when this process runs one.
     pub(crate) peers: Peers,
     /// How what has several endpoints is called.
@@ -93,7 +95,7 @@ impl Default for Identity {
     }
 }
 
-/// The section `[peers]`: `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
+/// The section `[peers]`: `https://host:port` or `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
@@ -153,6 +155,7 @@ impl Config {
             ("messaging.heartbeat", self.messaging.heartbeat),
             ("messaging.users_timeout", self.messaging.users_timeout),
             ("identity.keys_refresh", self.identity.keys_refresh),
+            ("tls.refresh", self.tls.refresh),
         ];
         // Of no time at all nobody gets anything done; none of them is turned off by it.
         if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {

@@ -3,6 +3,7 @@
 
 mod banner;
 mod bind;
+mod cleartext;
 mod cli;
 mod config;
 mod data;

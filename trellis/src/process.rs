@@ -17,6 +17,7 @@ use kit::{
     server::{self, Surroundings},
     shutdown::Shutdown,
     skew,
+    tls::MeshTls,
 };
 use messaging::Messaging;
 use proto::{auth::v1::auth_service_server, messaging::v1::messaging_service_server, users::v1::users_service_server};
@@ -24,7 +25,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use users::Users;
 
 use crate::{
-    banner,
+    banner, cleartext,
     cli::Service,
     config::Config,
     identities::Identities,
@@ -82,9 +83,10 @@ struct Process<'a> {
 impl<'a> Process<'a> {
     fn new(config: &'a Config, parts: &[Part], listeners: &Listeners) -> Result<Self, String> {
         let ambient = Ambient::system();
+        let tls = Arc::new(mesh_tls(config, parts)?);
         let identities = match parts {
-            [part] => Identities::configured(*part, &config.identity, ambient.clone())?,
-            _ => Identities::generated(ambient.clone()),
+            [part] => Identities::configured(*part, &config.identity, ambient.clone(), Arc::clone(&tls))?,
+            _ => Identities::generated(ambient.clone(), Arc::clone(&tls)),
         };
         let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, &config.peers)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
@@ -94,6 +96,7 @@ impl<'a> Process<'a> {
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
+        tokio::spawn(tls.keep_fresh(shutdown.clone()));
         let keys = KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(config.identity.keys_refresh.0);
         let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
@@ -266,6 +269,18 @@ impl<'a> Process<'a> {
         self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// TLS between this process and others. Errors name the key.
+fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
+    let has_files = [&config.tls.certificate, &config.tls.client_ca].iter().any(|path| !path.is_empty());
+    if parts.len() > 1 && has_files {
+        let why =
+            "all parts run in this process and call one another on the loopback; leave it out, or run a part alone";
+        return Err(format!("configuration: tls.certificate: {why}"));
+    }
+    cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
+    MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))
 }
 
 fn peer(

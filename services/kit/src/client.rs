@@ -12,11 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep};
-use tonic::{
-    Status,
-    body::Body,
-    transport::{self, Channel},
-};
+use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
@@ -26,11 +22,11 @@ use crate::{
     identity::{Identity, SERVICE_TOKEN},
     policy::Table,
     retry::{Attempt, PREVIOUS_ATTEMPTS, Replay, attempt_of},
-    skew, trace,
+    skew,
+    tls::{self, Trust},
+    trace,
 };
 
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle connection is asked for a sign of life, so that a vanished peer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// What is left of a call's time.
@@ -47,7 +43,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The service `name` at `addresses` (`http://host:port` each). `policies` say which of its methods may be called
+    /// The service `name` at `addresses` (`http://host:port` each, or `https://host:port` where `identity` has TLS). `policies` say which of its methods may be called
     /// twice. Must be called within a runtime.
     pub fn new(
         name: &str,
@@ -56,7 +52,11 @@ impl Peer {
         identity: Arc<Identity>,
         policies: Arc<Table>,
     ) -> Result<Self, String> {
-        let endpoints = balance::in_the_clear(addresses).and_then(|()| Balancer::new(name, addresses, config, channel));
+        let trust = identity.tls().map(|tls| tls.trust().clone());
+        let may = if trust.is_some() { Ok(()) } else { balance::in_the_clear(addresses) };
+        let made = trust.clone();
+        let make = move |location: &Location| channel(location, made.as_ref());
+        let endpoints = may.and_then(|()| Balancer::trusting(trust.as_ref(), name, addresses, config, make));
         let endpoints = endpoints.map_err(|why| format!("peers.{name}: {why}"))?;
         Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity, policies })
     }
@@ -170,16 +170,10 @@ impl http_body::Body for Held {
     }
 }
 
-fn channel(location: &Location) -> Channel {
-    // The place is a number; what requests are addressed to is the name.
-    let endpoint = transport::Endpoint::from(location.uri()).origin(location.origin());
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .connect_lazy()
+fn channel(location: &Location, trust: Option<&Trust>) -> Channel {
+    tls::channel(location, trust, |endpoint| {
+        endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).keep_alive_while_idle(true)
+    })
 }
 
 impl Service<Request<Body>> for Peer {

@@ -9,7 +9,7 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ use crate::{
     jwt::{self, CLOCK_SKEW, ServiceClaims, Times, Untimely, Window},
     secret_file,
     skew::Skews,
+    tls::MeshTls,
 };
 
 /// The header that carries a service token. Removed from whatever comes in from outside.
@@ -111,6 +112,8 @@ pub struct Identity {
     minted: Mutex<HashMap<String, Minted>>,
     refusals: Refusals,
     skews: Skews,
+    /// How connections to peers are kept from others; `None`: not at all.
+    tls: Option<Arc<MeshTls>>,
 }
 
 struct Minted {
@@ -148,7 +151,19 @@ impl Identity {
             minted: Mutex::default(),
             refusals: Refusals::default(),
             skews: Skews::default(),
+            tls: None,
         })
+    }
+
+    /// The same, with TLS between the processes.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<MeshTls>) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// TLS between the processes.
+    pub fn tls(&self) -> Option<&Arc<MeshTls>> {
+        self.tls.as_ref()
     }
 
     /// The service's name.
@@ -258,8 +273,6 @@ pub fn read_trusted(folder: &Path) -> Result<Vec<(String, String)>, KeyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::time::{ManualClock, SystemEntropy};
 

@@ -29,6 +29,7 @@ pub mod skew;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod tls;
 pub mod trace;
 
 pub use context::{Caller, Context};

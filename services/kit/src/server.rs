@@ -3,6 +3,7 @@
 mod accept;
 mod frames;
 mod measured;
+mod sealed;
 mod stack;
 
 use std::{io, sync::Arc};
@@ -71,7 +72,9 @@ pub async fn serve(
     let router = open.into_iter().fold(gated.into_axum_router(), merge);
 
     let connections = Connections::new(limits.connections);
-    let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
+    let admitted = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
+    let tls = surroundings.identity.tls().cloned();
+    let incoming = sealed::shake_hands(admitted, tls, limits.connections, limits.request_head.0);
     let server = Server::builder();
     let server = match limits.age(Chance::new().share()) {
         Some(age) => server.max_connection_age(age),

@@ -128,3 +128,12 @@ fn keys_and_completions_are_made() {
     let script = run(&mesh, &["completions", "bash"]);
     assert!(script.status.success() && !script.stdout.is_empty());
 }
+
+#[test]
+fn cleartext_beyond_the_loopback_is_refused_unless_allowed() {
+    let mut mesh = Mesh::new(&[], Ports::free());
+    mesh.set("REDIS__URL", "redis://user:hunter2@192.0.2.1:6379/");
+    let line = complaint(&run(&mesh, &[]));
+    assert!(line.contains("redis.url (192.0.2.1): use rediss://") && line.contains("tls.insecure"), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
+}

@@ -34,5 +34,6 @@ mod rotation;
 mod samples;
 mod split;
 mod storm;
+mod tls;
 mod upstream;
 mod web;

@@ -65,11 +65,11 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
-/// Whether all are to be called in the clear, as the mesh's own services are. The error is a sentence without its key.
+/// Whether all are to be called in the clear. The error is a sentence without its key.
 pub fn in_the_clear(addresses: &[String]) -> Result<(), String> {
     match addresses.iter().find(|address| address.starts_with("https:")) {
         None => Ok(()),
-        Some(address) => Err(format!("{address:?}: the mesh's own services are called in the clear, by http://")),
+        Some(address) => Err(format!("{address:?}: nobody says whom to believe there; use http://, or configure TLS")),
     }
 }
 

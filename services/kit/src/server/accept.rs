@@ -65,7 +65,7 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Accepted {
     /// The same, of a peer that speaks HTTP/2 from the first byte on: a flood of its frames is an error.
-    fn watching_frames(self) -> Self {
+    pub(super) fn watching_frames(self) -> Self {
         Self { frames: Some(Frames::default()), ..self }
     }
 
@@ -97,7 +97,7 @@ pub(super) fn stream(
 ) -> impl Stream<Item = Result<Accepted, io::Error>> {
     incoming.filter_map(move |accepted| {
         ready(match accepted {
-            Ok(stream) => connections.admit(stream).map(|accepted| Ok(accepted.watching_frames())),
+            Ok(stream) => connections.admit(stream).map(Ok),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 None

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// How far the clocks of two processes may be apart (`docs/resilience.md`). Twice what NTP calls broken, and as long as
+/// How far the clocks of two processes may be apart (`docs/keys.md`). Twice what NTP calls broken, and as long as
 /// a service token lives: with less, a token that is used again near its end would be refused by a callee that is ahead.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 

@@ -88,7 +88,7 @@ impl<'a> Process<'a> {
             [part] => Identities::configured(*part, &config.identity, ambient.clone(), Arc::clone(&tls))?,
             _ => Identities::generated(ambient.clone(), Arc::clone(&tls)),
         };
-        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, &config.peers)));
+        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, config)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
         let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?, Arc::clone(&policies))?;
@@ -278,6 +278,12 @@ fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
         let why =
             "all parts run in this process and call one another on the loopback; leave it out, or run a part alone";
         return Err(format!("configuration: tls.certificate: {why}"));
+    }
+    // Auth fetches its own keys by the name that others know it by.
+    let is_auth = parts == [Part::Service(Service::Auth)];
+    if is_auth && !config.tls.certificate.is_empty() && balance::in_the_clear(&config.peers.auth).is_ok() {
+        return Err("configuration: peers.auth: this port speaks TLS; name it by https:// and as its certificate does"
+            .to_owned());
     }
     cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
     MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))

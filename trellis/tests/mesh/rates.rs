@@ -261,7 +261,7 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
 
 /// What docs/configuration.md says that the access list must allow.
 const RIGHTS: &str = "on >secret ~trellis:{limit:* resetchannels &trellis:{bus}:* +publish +subscribe +eval +evalsha +time \
-    +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire";
+    +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire +role";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_reached_over_tls_by_a_user_with_few_rights() {

@@ -76,6 +76,49 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   await message(bobs, "on Monday").getByText("Edited").waitFor();
 });
 
+scenario("a conversation opens at its first unread message, and only what was on screen is read", async (arrive) => {
+  const reader = account("Nora Long");
+  const writer = account("Otto Short");
+  const adas = await (await arrive()).open();
+  const bobs = await (await arrive({ viewport: { width: 900, height: 500 } })).open();
+  await signUp(bobs, reader);
+  await signUp(adas, writer);
+  await startConversation(adas, [reader]);
+  for (let i = 1; i <= 40; i += 1) await send(adas, `Line ${i}.`);
+  await message(adas, "Line 40.").getByText("Sent").waitFor();
+  await bobs.getByLabel("40 unread").waitFor();
+
+  await openConversation(bobs, writer.name);
+  await bobs.getByText("New messages", { exact: true }).waitFor();
+  await message(bobs, "Line 1.").waitFor();
+  const unread = async () => Number(/^\((\d+)\)/.exec(await bobs.title())?.[1] ?? 0);
+  await eventually(async () => assert.ok((await unread()) < 40, "the first messages were on screen"));
+  assert.ok((await unread()) > 10, "the last messages were not on screen");
+  assert.ok(await message(adas, "Line 40.").getByText("Sent").isVisible());
+
+  await bobs.getByRole("button", { name: "Newest messages" }).click();
+  await message(adas, "Line 40.").getByText("Read").waitFor();
+  await eventually(async () => assert.equal(await unread(), 0));
+});
+
+scenario("a draft outlives a reload, and an open conversation on a phone shows a lost connection", async (arrive, watch, server) => {
+  const person = await arrive({ viewport: { width: 360, height: 740 } });
+  const page = await person.open();
+  await signIn(page, account("Otto Short"));
+  await openConversation(page, "Nora Long");
+  await composer(page).fill("half a thought");
+  await page.reload();
+  await composer(page).waitFor();
+  assert.equal(await composer(page).inputValue(), "half a thought");
+  await watch.whileServerIsAway(async () => {
+    await server.kill();
+    await page.getByText("No connection. Messages that you write are sent when it returns.").waitFor();
+    await page.screenshot({ path: artifact("console-phone-offline.png") });
+    await server.run();
+    await page.getByText("No connection.").waitFor({ state: "hidden" });
+  });
+});
+
 scenario("unread counts outlive a reload, and read marks reach the author and the reader's other devices", async (arrive) => {
   const adas = await (await arrive()).open();
   const bobs = await (await arrive()).open();

@@ -20,7 +20,7 @@ function said(seq: number, authorId: string, minutes: number): messaging.Entry {
     seq: BigInt(seq),
     authorId,
     createTime: timestampFromDate(minutesLater(minutes)),
-    body: { case: "message", value: { text: `text ${seq}`, clientMessageId: `id ${seq}` } },
+    body: { case: "message", value: { text: `text ${seq}`, clientMessageId: `id ${seq}`, messageNo: BigInt(seq - 1) } },
   });
 }
 
@@ -30,16 +30,17 @@ function waiting(id: number, minutes: number, state: Outgoing["state"] = "waitin
 }
 
 /** Each row in short: the day, or who spoke, what, how far it got, and which of a group's marks it carries. */
-function rows(entries: messaging.Entry[], outgoing: Outgoing[] = []): string[] {
+function rows(entries: messaging.Entry[], outgoing: Outgoing[] = [], firstUnread?: bigint): string[] {
   const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c" }));
   for (const entry of entries) thread.timeline.add(entry);
   const people = { get: (id: string) => ({ id, name: id, handle: id }) };
   const chats = { userId: "me", people, outbox: { of: () => outgoing } } as unknown as Chats;
-  return rowsOf(chats, thread, noon).map(short);
+  return rowsOf(chats, thread, noon, firstUnread).map(short);
 }
 
 function short(row: Row): string {
   if (row.kind === "day") return row.heading;
+  if (row.kind === "unread") return "unread";
   const marks = [row.startsGroup && "name", row.endsGroup && "time"].filter(Boolean).join("+");
   return [row.author.id, row.text, row.state, marks].filter(Boolean).join(", ");
 }
@@ -69,5 +70,14 @@ test("a message on its way stands last, until the feed has shown it", () => {
     "me, text 2, sent, name+time",
     "me, text 3, sending, time",
     "me, text 4, failed, time",
+  ]);
+});
+
+test("the unread mark stands before the first unread message", () => {
+  assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 10)], [], 2n), [
+    "Today",
+    "bob, text 2, sent, name+time",
+    "unread",
+    "bob, text 3, sent, name+time",
   ]);
 });

@@ -8,6 +8,8 @@ import { Thread } from "./thread.js";
 export type Connection = "connecting" | "live" | "reconnecting" | "lost";
 
 const PAGE = 50;
+/** How many unread messages are loaded at once, at most, to open a conversation at the first of them. */
+const MOST_UNREAD = 500n;
 
 export class Chats {
   readonly userId: string;
@@ -66,11 +68,9 @@ export class Chats {
     this.changed();
   }
 
-  /** What is open counts as read while the page is looked at. */
-  markRead(): void {
-    const thread = this.#openThread;
-    if (!thread || thread.unread === 0 || document.visibilityState !== "visible") return;
-    thread.readNo = thread.messageCount;
+  /** The user has seen the messages of a conversation up to `messageNo` on the screen. */
+  seen(thread: Thread, messageNo: bigint): void {
+    if (!thread.see(messageNo)) return;
     void this.#tellRead(thread);
     this.changed();
   }
@@ -86,6 +86,8 @@ export class Chats {
       for (const entry of entries) thread.timeline.add(entry);
       thread.pageToken = nextPageToken;
       thread.history = nextPageToken ? "more" : "complete";
+      // The page opens at the first unread message, so it is loaded first.
+      if (thread.reachesBeforeUnread(MOST_UNREAD)) void this.readOlder(thread);
     } catch {
       thread.history = "failed";
     }
@@ -160,11 +162,10 @@ export class Chats {
     for (const thread of this.#threads.values()) void this.#tellRead(thread);
   }
 
-  /** What is looked at is read: its messages from the server, and the user's eyes over them. */
+  /** Loads the messages of the open conversation. */
   #lookAtOpen(): void {
     const thread = this.#openThread;
     if (thread?.history === "unread" || thread?.history === "failed") void this.readOlder(thread);
-    this.markRead();
   }
 
   /** Tells the server how far the user has read, one call after another; it tries a failed one when it is live again. */
@@ -191,7 +192,6 @@ export class Chats {
       this.outbox.drop(entry.body.value.clientMessageId);
       return;
     }
-    if (thread === this.#openThread) this.markRead();
     this.#heard(thread, entry);
   }
 

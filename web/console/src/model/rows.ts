@@ -1,4 +1,4 @@
-// What one conversation shows, from top to bottom: days, messages, and messages on their way.
+// The rows of one conversation, from top to bottom: days, messages, and messages on their way.
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
@@ -32,6 +32,8 @@ export interface MessageRow {
   readonly state: "sending" | "sent" | "failed";
   readonly error?: unknown;
   readonly clientMessageId: string;
+  /** The number in the conversation; 0 while it is on its way. */
+  readonly messageNo: bigint;
   /** Where it stands in the log; nothing while it is on its way. */
   readonly stored?: StoredMessage;
   /** Who of the others has read it; told of one's own messages only. */
@@ -42,16 +44,28 @@ export interface MessageRow {
   readonly canErase: boolean;
 }
 
-export type Row = DayRow | MessageRow;
+/** Stands before the first message that was unread when the conversation was opened. */
+export interface UnreadRow {
+  readonly kind: "unread";
+  readonly key: string;
+}
+
+export type Row = DayRow | MessageRow | UnreadRow;
 
 /** Messages by one author within this time stand together. */
 const GROUP_MS = 5 * 60_000;
 
-export function rowsOf(chats: Chats, thread: Thread, now: Date): Row[] {
+/** `firstUnread`: the number of the message before which the unread mark stands, if there is one. */
+export function rowsOf(chats: Chats, thread: Thread, now: Date, firstUnread?: bigint): Row[] {
   const stored = thread.timeline.entries.map((entry) => storedRow(chats, thread, entry)).filter((row) => row !== undefined);
   const shown = new Set(stored.map(({ key }) => key));
   const outgoing = chats.outbox.of(thread.id).map((message) => outgoingRow(chats, message));
-  return withDays(group([...stored, ...outgoing.filter(({ key }) => !shown.has(key))]), now);
+  return withUnread(withDays(group([...stored, ...outgoing.filter(({ key }) => !shown.has(key))]), now), firstUnread);
+}
+
+function withUnread(rows: Row[], firstUnread: bigint | undefined): Row[] {
+  const at = rows.findIndex((row) => row.kind === "message" && firstUnread !== undefined && row.messageNo >= firstUnread);
+  return at < 0 ? rows : [...rows.slice(0, at), { kind: "unread", key: "unread" }, ...rows.slice(at)];
 }
 
 function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): MessageRow | undefined {
@@ -73,6 +87,7 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
     endsGroup: true,
     state: "sent",
     clientMessageId,
+    messageNo,
     stored: { messageId, text, etag },
     readers: mine ? thread.readersOf(messageNo) : [],
     group: thread.memberIds.length > 2,
@@ -97,6 +112,7 @@ function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
     state: message.state === "failed" ? "failed" : "sending",
     error: message.error,
     clientMessageId: message.clientMessageId,
+    messageNo: 0n,
     readers: [],
     group: false,
     canEdit: false,

@@ -22,6 +22,8 @@ export class Thread {
   messageCount = 0n;
   /** The last message that the user has read. */
   readNo = 0n;
+  /** Unread messages as the server counted them, adjusted by the entries since. */
+  #unread = 0;
   /** How far the server knows of that. */
   acknowledgedNo = 0n;
   /** How far everybody has read; empty where too many are in it. */
@@ -49,7 +51,11 @@ export class Thread {
       this.etag = etag;
     }
     this.messageCount = max(this.messageCount, messageCount);
-    this.acknowledge(lastReadMessageNo);
+    // While the user has seen more than the server knows, its count is too high.
+    if (lastReadMessageNo >= this.readNo) {
+      this.acknowledge(lastReadMessageNo);
+      this.#unread = Number(conversation.unreadCount);
+    }
     this.mark(readMarks);
     if (lastMessage) this.timeline.add(lastMessage);
   }
@@ -67,8 +73,11 @@ export class Thread {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
-      // Who has read everything has read their own message too, says the server.
-      if (authorId === this.#userId && this.readNo === messageNo - 1n) this.acknowledge(messageNo);
+      // The server marks everything before the user's own message as read, on all devices.
+      if (authorId === this.#userId) this.acknowledge(messageNo);
+      else this.#unread += 1;
+    } else if (body.case === "messageDeleted") {
+      if (body.value.messageNo > this.readNo) this.#unread = Math.max(0, this.#unread - 1);
     } else if (body.case === "memberAdded") {
       this.memberIds = [...new Set([...this.memberIds, body.value.userId])];
     } else if (body.case === "memberRemoved") {
@@ -91,13 +100,38 @@ export class Thread {
 
   /** The server knows that the user has read so far. */
   acknowledge(messageNo: bigint): void {
-    this.readNo = max(this.readNo, messageNo);
+    this.see(messageNo);
     this.acknowledgedNo = max(this.acknowledgedNo, messageNo);
   }
 
-  /** Messages that the user has not looked at. */
+  /** The user has seen the messages up to `messageNo`. Whether that is news. */
+  see(messageNo: bigint): boolean {
+    if (messageNo <= this.readNo) return false;
+    this.#unread = Math.max(0, this.#unread - Number(messageNo - this.readNo));
+    this.readNo = messageNo;
+    return true;
+  }
+
+  /**
+   * Messages of others that the user has not seen and that are not erased. Counted where all of them are loaded; else
+   * as the server counted them, plus what has changed since.
+   */
   get unread(): number {
-    return Number(max(0n, this.messageCount - this.readNo));
+    const unread = this.messageCount - this.readNo;
+    if (unread <= 0n) return 0;
+    const known = this.#messagesAfter(this.readNo);
+    if (BigInt(known.length) < unread) return this.#unread;
+    return known.filter(({ authorId, body }) => authorId !== this.#userId && !isErased(body)).length;
+  }
+
+  /** Whether unread messages before the loaded ones are still to be loaded, up to `most` in all. */
+  reachesBeforeUnread(most: bigint): boolean {
+    const known = BigInt(this.#messagesAfter(this.readNo).length);
+    return this.history === "more" && known < this.messageCount - this.readNo && known < most;
+  }
+
+  #messagesAfter(messageNo: bigint): messaging.Entry[] {
+    return this.timeline.entries.filter(({ body }) => body.case === "message" && body.value.messageNo > messageNo);
   }
 
   /** Who besides the user has read a message. */
@@ -133,6 +167,7 @@ export class Thread {
     this.#marks.clear();
     this.#asOf = new Date(0);
     this.messageCount = 0n;
+    this.#unread = 0;
     this.readNo = 0n;
     this.acknowledgedNo = 0n;
     this.history = "unread";
@@ -142,6 +177,10 @@ export class Thread {
 
 function dateOf(time: messaging.Entry["createTime"]): Date {
   return time ? timestampDate(time) : new Date(0);
+}
+
+function isErased(body: messaging.Entry["body"]): boolean {
+  return body.case === "message" && body.value.deleteTime !== undefined;
 }
 
 function max(a: bigint, b: bigint): bigint {

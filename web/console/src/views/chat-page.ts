@@ -48,7 +48,7 @@ export class ChatPage {
     this.#chats.onChange(batched(() => this.#render()));
     onNavigate(() => this.#navigate(), this.#end.signal);
     const options = { signal: this.#end.signal };
-    document.addEventListener("visibilitychange", () => this.#chats.markRead(), options);
+    document.addEventListener("visibilitychange", () => this.#open?.noteSeen(), options);
     this.#navigate();
   }
 

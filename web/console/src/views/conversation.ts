@@ -54,7 +54,7 @@ export class ConversationView {
       keepDraft: (text) => drafts.set(thread.id, text),
       send: (text) => {
         chats.outbox.enqueue(thread.id, text);
-        this.#messages.scrollToEnd();
+        this.#messages.follow();
       },
       editLast: () => {
         const last = rowsOf(chats, thread, new Date()).findLast((row) => row.kind === "message" && row.canEdit);
@@ -78,6 +78,11 @@ export class ConversationView {
   focus(): void {
     if (window.matchMedia("(hover: hover)").matches) this.#composer.focus();
     else this.#name.focus();
+  }
+
+  /** Marks the messages on the screen as read. */
+  noteSeen(): void {
+    this.#messages.noteSeen();
   }
 
   render(): void {

@@ -1,5 +1,6 @@
-// The messages of the open conversation: follows the newest while the reader is at the end, reads older ones
-// when the reader nears the beginning, and never moves what is being read.
+// The messages of the open conversation. Opens at the first unread message, follows the newest while the reader is
+// at the end, loads older ones near the beginning, and keeps the reading position otherwise. A message counts as read
+// once it was on the screen.
 
 import { h, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
@@ -11,6 +12,8 @@ import { type MessageActions, rowView } from "./message.js";
 
 /** So near to an edge counts as at it. */
 const NEAR_PX = 120;
+/** How much of what was read before stays visible above the first unread message. */
+const UNREAD_MARGIN_PX = 96;
 
 export class MessageList {
   readonly element: HTMLElement;
@@ -22,11 +25,17 @@ export class MessageList {
   readonly #top: HTMLElement;
   readonly #retry: HTMLButtonElement;
   readonly #toNewest: HTMLButtonElement;
+  /** The first message that was unread when the conversation was opened. */
+  readonly #firstUnread: bigint | undefined;
+  /** Whether the list still has to scroll to the first unread message. */
+  #opening: boolean;
   #atEnd = true;
 
   constructor(chats: Chats, thread: Thread, actions: MessageActions) {
     this.#chats = chats;
     this.#thread = thread;
+    this.#firstUnread = thread.unread > 0 ? thread.readNo + 1n : undefined;
+    this.#opening = this.#firstUnread !== undefined;
     const rows = h("ol", { class: "messages", on: { keydown: (event) => this.#onKey(event) } });
     this.#rows = rows;
     this.#list = new KeyedList(rows, ({ key }) => key, (row) => rowView(chats, actions, row));
@@ -35,7 +44,7 @@ export class MessageList {
     // Focusable, so that the arrow keys scroll.
     const attributes = { class: "messages-scroll", tabindex: "0", role: "region", "aria-label": "Messages" };
     this.#scroller = h("div", { ...attributes, on: { scroll: () => this.#onScroll() } }, this.#top, this.#retry, rows);
-    const jump = { class: "to-newest", type: "button", on: { click: () => this.scrollToEnd() } };
+    const jump = { class: "to-newest", type: "button", on: { click: () => this.follow() } };
     this.#toNewest = h("button", jump, icon("down"), "Newest messages");
     this.element = h("div", { class: "messages-frame" }, this.#scroller, this.#toNewest);
     // Pictures do not load late here, but windows change their size.
@@ -47,19 +56,48 @@ export class MessageList {
     const firstBefore = this.#scroller.querySelector("ol > li");
     // Between two people, sides and colours say who speaks.
     this.#rows.classList.toggle("direct", this.#thread.memberIds.length === 2);
-    this.#list.render(rowsOf(this.#chats, this.#thread, new Date()));
+    this.#list.render(rowsOf(this.#chats, this.#thread, new Date(), this.#firstUnread));
     this.#renderTop();
     this.#giveTabStop(this.#actionButtons().at(-1));
     const grewAbove = firstBefore !== null && firstBefore !== this.#scroller.querySelector("ol > li");
-    if (this.#atEnd) this.scrollToEnd();
+    if (this.#opening) this.#scrollToUnread();
+    else if (this.#atEnd) this.#scrollToEnd();
     else if (grewAbove) this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
     this.#onScroll();
   }
 
-  scrollToEnd(): void {
+  /** Goes to the newest message and stays there as more arrive. */
+  follow(): void {
+    this.#opening = false;
+    this.#scrollToEnd();
+    this.noteSeen();
+  }
+
+  /** Marks the messages on the screen, and those before them, as read. Nothing is read on a hidden page. */
+  noteSeen(): void {
+    if (this.#opening || document.visibilityState !== "visible") return;
+    const { scrollTop, clientHeight } = this.#scroller;
+    if (clientHeight === 0) return;
+    const bottom = scrollTop + clientHeight;
+    const rows = [...this.#rows.children] as HTMLElement[];
+    const seen = rows.findLast((row) => row.dataset["no"] !== undefined && topOf(row, this.#scroller) < bottom);
+    if (seen) this.#chats.seen(this.#thread, BigInt(seen.dataset["no"] ?? 0));
+  }
+
+  #scrollToEnd(): void {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#atEnd = true;
     this.#toNewest.hidden = true;
+  }
+
+  /** Shows the first unread message as soon as the messages before it are loaded. */
+  #scrollToUnread(): void {
+    const { history } = this.#thread;
+    if (history === "unread" || history === "loading") return this.#scrollToEnd();
+    this.#opening = false;
+    const mark = this.#rows.querySelector<HTMLElement>(".unread-mark");
+    if (!mark) return this.#scrollToEnd();
+    this.#scroller.scrollTop = topOf(mark, this.#scroller) - UNREAD_MARGIN_PX;
   }
 
   #renderTop(): void {
@@ -105,6 +143,7 @@ export class MessageList {
     if (clientHeight === 0) return;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_PX;
     this.#toNewest.hidden = this.#atEnd;
+    this.noteSeen();
     if (scrollTop < NEAR_PX && this.#thread.history === "more") this.#readOlder();
   }
 
@@ -113,6 +152,12 @@ export class MessageList {
   }
 
   #keepPlace(): void {
-    if (this.#atEnd) this.scrollToEnd();
+    if (this.#atEnd) this.#scrollToEnd();
+    this.noteSeen();
   }
+}
+
+/** Where an element begins within the scroller's content, in pixels. */
+function topOf(element: HTMLElement, scroller: HTMLElement): number {
+  return element.getBoundingClientRect().top - scroller.getBoundingClientRect().top + scroller.scrollTop;
 }

@@ -18,7 +18,12 @@ export interface MessageActions {
 }
 
 export function rowView(chats: Chats, actions: MessageActions, first: Row): ItemView<Row> {
+  if (first.kind === "unread") return unreadView();
   return first.kind === "day" ? dayView() : messageView(chats, actions);
+}
+
+function unreadView(): ItemView<Row> {
+  return { element: h("li", { class: "day unread-mark" }, h("span", {}, "New messages")), update: () => {} };
 }
 
 function dayView(): ItemView<Row> {
@@ -34,6 +39,7 @@ function messageView(chats: Chats, actions: MessageActions): ItemView<Row> {
   let shown = "";
   const update = (row: Row) => {
     const message = row as MessageRow;
+    if (message.messageNo > 0n) element.dataset["no"] = String(message.messageNo);
     // Rows are drawn again only when they look different.
     const look = lookOf(message);
     if (look === shown) return;

@@ -8,6 +8,7 @@ use http::{
     },
     uri::Authority,
 };
+use kit::cookie;
 
 /// The prefix of headers that the mesh sets: what comes with it from outside was made up.
 const MESH_PREFIX: &str = "x-trellis-";
@@ -36,6 +37,27 @@ pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
     headers.insert(TE, HeaderValue::from_static("trailers"));
+}
+
+/// Leaves of a request's cookies the session cookies of instances of Trellis, in one line. Whether there are any.
+pub(crate) fn keep_session_cookie(headers: &mut HeaderMap) -> bool {
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let ours = pairs.filter(|pair| cookie::is_session(pair.split(|byte| *byte == b'=').next().unwrap_or_default()));
+    let ours = HeaderValue::from_bytes(&ours.collect::<Vec<_>>().join(&b"; "[..]));
+    match ours {
+        Ok(mut ours) if !ours.is_empty() => {
+            ours.set_sensitive(true);
+            headers.insert(COOKIE, ours);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether a page of an origin without TLS calls. Browsers send the origin with every POST.
+pub(crate) fn is_of_plain_origin(headers: &HeaderMap) -> bool {
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"http://"))
 }
 
 /// Takes from a request what an upstream outside the mesh must not see. The key that callers are counted by is one of
@@ -182,6 +204,18 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(left, ["authorization: Bearer x", "content-type: application/grpc", "te: trailers", "x-kept: 1"]);
+    }
+
+    #[test]
+    fn only_session_cookies_pass_the_gateway() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", HeaderValue::from_bytes(b"theme=d\xe4rk; trellis_session_a1=1;x=2").unwrap());
+        headers.append("cookie", HeaderValue::from_static("__Host-trellis_session_a1=2; other=trellis_session_"));
+        assert!(keep_session_cookie(&mut headers));
+        let left: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(left, ["trellis_session_a1=1; __Host-trellis_session_a1=2"]);
+        headers.insert("cookie", HeaderValue::from_static("theme=dark"));
+        assert!(!keep_session_cookie(&mut headers));
     }
 
     #[test]

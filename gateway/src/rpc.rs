@@ -10,7 +10,7 @@ use kit::{
     access::{self, Proof},
     balance::Chance,
     client, error,
-    identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
+    identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
     record::Call,
     server::parse_timeout,
@@ -96,7 +96,11 @@ impl Visit<'_> {
         // How long? Waiting for a connection counts.
         let deadline = deadline(method, &request)?;
         // Only what belongs to the call travels on.
+        let is_plain = headers::is_of_plain_origin(request.headers());
         headers::enter(request.headers_mut(), self.spoken.upstream_type());
+        if is_plain && matches!(method.target, Target::Mesh { .. }) {
+            request.headers_mut().insert(CLIENT_SCHEME, HeaderValue::from_static("http"));
+        }
         request.headers_mut().insert(trace::HEADER, trace.header());
         if let Some(deadline) = deadline {
             request.headers_mut().insert(client::TIMEOUT, client::timeout(deadline));
@@ -112,7 +116,7 @@ impl Visit<'_> {
         if !request.headers().contains_key(COOKIE) {
             return Ok(());
         }
-        if !method.reads_session_cookie {
+        if !method.reads_session_cookie || !headers::keep_session_cookie(request.headers_mut()) {
             request.headers_mut().remove(COOKIE);
             return Ok(());
         }

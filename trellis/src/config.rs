@@ -146,8 +146,12 @@ impl Config {
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
             None => {
-                let checked =
-                    self.balance.check().and_then(|()| self.redis.check()).and_then(|()| self.limiter.check());
+                let checked = self
+                    .balance
+                    .check()
+                    .and_then(|()| self.redis.check())
+                    .and_then(|()| self.limiter.check())
+                    .and_then(|()| self.auth.check());
                 checked.map_err(|error| format!("configuration: {error}"))
             }
         }

@@ -20,23 +20,25 @@ use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap}
 use zeroize::Zeroizing;
 
 use crate::{
-    Auth, cookie,
+    Auth,
+    cookie::Cookies,
     domain::{Client, Email},
     password::Hasher,
 };
-use tokens::Delivery;
+use tokens::{Delivery, Ended, Presented};
 
 pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
+    cookies: Cookies,
     /// Wakes who carries out what the outbox says.
     told: Arc<Notify>,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth, told: Arc<Notify>) -> Arc<Self> {
+    pub(crate) fn new(auth: Auth, cookies: Cookies, told: Arc<Notify>) -> Arc<Self> {
         let hasher = Hasher::new(auth.config.hashing_threads, auth.config.hashing_queue, auth.ambient.clone());
-        Arc::new(Self { auth, hasher, told })
+        Arc::new(Self { auth, hasher, cookies, told })
     }
 }
 
@@ -44,17 +46,17 @@ impl Api {
 impl AuthService for Api {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<SignUpResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let request = request.into_inner();
-        let delivery = request.refresh_delivery();
-        let (session, token) = self.open_account(&context, client, request).await?;
-        let (tokens, metadata) = self.tokens(session, token, delivery.into()).await?;
+        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let (session, token) = self.open_account(&context, client, request.into_inner()).await?;
+        let (tokens, metadata) = self.tokens(session, token, delivery).await?;
         Ok(respond(SignUpResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
+        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
-        let (delivery, email) = (request.refresh_delivery(), Email::new(&request.email));
+        let email = Email::new(&request.email);
         self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
         let account = self.prove(account, Zeroizing::new(request.password)).await?;
@@ -62,7 +64,7 @@ impl AuthService for Api {
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());
         }
-        let (tokens, metadata) = self.tokens(session.into(), token, delivery.into()).await?;
+        let (tokens, metadata) = self.tokens(session.into(), token, delivery).await?;
         Ok(respond(SignInResponse { tokens: Some(tokens) }, metadata))
     }
 
@@ -70,29 +72,30 @@ impl AuthService for Api {
         &self,
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
-        let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
-        if let Some(token) = &token {
-            self.count_refresh(token, Context::of(&request).caller.address).await?;
-        }
-        let presented = match token {
-            Some(token) => self.present(&token, &client(&request)).await,
-            None => Err(not_in_force()),
+        let (token, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
+            Presented::Token(token, delivery) => (token, delivery),
+            Presented::None(delivery) => return Err(self.ended(Ended::NotInForce, delivery)),
+            Presented::Several(_, delivery) => return Err(self.ended(Ended::Duplicated, delivery)),
         };
-        let (session, successor) = presented.map_err(|status| delivery.forget(status))?;
+        self.count_refresh(&token, Context::of(&request).caller.address).await?;
+        let (session, successor) =
+            self.present(&token, &client(&request)).await?.map_err(|ended| self.ended(ended, delivery))?;
         let (tokens, metadata) = self.tokens(session, successor, delivery).await?;
         Ok(respond(RefreshTokenResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
-        let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
-        let mut metadata = MetadataMap::new();
-        if let Some(token) = token {
+        let (tokens, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
+            Presented::None(_) => return Ok(Response::new(SignOutResponse {})),
+            Presented::Token(token, delivery) => (vec![token], delivery),
+            Presented::Several(tokens, delivery) => (tokens, delivery),
+        };
+        for token in tokens {
             self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?);
-            // A cookie beside a token in the body may be another session's, which goes on.
-            if delivery == Delivery::Cookie {
-                cookie::clear(&mut metadata);
-            }
         }
+        let mut metadata = MetadataMap::new();
+        // A cookie beside a token in the body may be another session's, which goes on.
+        self.forget(delivery, &mut metadata);
         Ok(respond(SignOutResponse {}, metadata))
     }
 
@@ -164,8 +167,4 @@ fn client<T>(request: &Request<T>) -> Client {
 /// One answer for everything that can be wrong.
 fn bad_credentials() -> Status {
     error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "the e-mail address or the password is wrong")
-}
-
-fn not_in_force() -> Status {
-    error::status(Code::Unauthenticated, "REFRESH_TOKEN_INVALID", "the refresh token is not in force; sign in again")
 }

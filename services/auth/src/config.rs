@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kit::{
     config::{Secret, Span},
+    keys::LONGEST_ACCESS,
     limiter::Quota,
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ pub struct Config {
     pub refresh_lifetime: Span,
     /// How long a session lives at all.
     pub session_lifetime: Span,
-    /// How long a used refresh token still answers its unused successor.
+    /// How long a used refresh token still returns its unused successor, 30s to 1h: longer than the timeout of every
+    /// client, so that a lost response ends no session. See [`crate::domain::refresh`] for why this is safe.
     pub refresh_grace: Span,
     /// How long the users service gets during a sign-up.
     pub users_timeout: Span,
@@ -69,7 +71,7 @@ impl Default for Config {
             access_lifetime: Span(Duration::from_secs(15 * 60)),
             refresh_lifetime: days(30),
             session_lifetime: days(180),
-            refresh_grace: Span(Duration::from_secs(10)),
+            refresh_grace: Span(Duration::from_secs(120)),
             users_timeout: Span(Duration::from_secs(5)),
             outbox_interval: Span(Duration::from_secs(2)),
             hashing_threads: 0,
@@ -86,7 +88,23 @@ impl Default for Config {
     }
 }
 
+/// RefreshToken's deadline is 10 s, the timeout of the SDK 20 s.
+const GRACES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(3_600)];
+
 impl Config {
+    /// What types cannot say.
+    pub fn check(&self) -> Result<(), String> {
+        if self.access_lifetime.0 > LONGEST_ACCESS {
+            return Err("auth.access_lifetime: at most 1h, so that ended sessions can be remembered".to_owned());
+        }
+        let [least, most] = GRACES;
+        if !(least..=most).contains(&self.refresh_grace.0) {
+            let grace = self.refresh_grace;
+            return Err(format!("auth.refresh_grace: {grace} is not between {} and {}", Span(least), Span(most)));
+        }
+        Ok(())
+    }
+
     /// How often one account may be tried from one address.
     pub(crate) fn attempts_by_address(&self) -> Quota {
         Quota::new(self.attempts_by_address, self.attempts_by_address_period.0, self.attempts_by_address)

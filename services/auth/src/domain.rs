@@ -150,7 +150,7 @@ pub struct Lifetimes {
     pub idle: Duration,
     /// At all.
     pub absolute: Duration,
-    /// How long a used token still answers its unused successor.
+    /// How long a used token still returns its unused successor.
     pub grace: Duration,
 }
 

@@ -21,6 +21,9 @@ use crate::domain::{
 /// that none opens or ends unseen meanwhile.
 #[async_trait]
 pub trait AuthStore: Outbox {
+    /// The id of this instance: `new`, unless it has one already.
+    async fn instance(&self, new: &str) -> Result<String, Error>;
+
     /// The account, in whatever state.
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error>;
 

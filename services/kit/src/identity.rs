@@ -33,6 +33,8 @@ use crate::{
 pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
 /// The header in which the gateway tells the client's address. Believed beside a service token only.
 pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
+/// The header in which the gateway tells that the client's origin is `http`. Believed beside a service token only.
+pub const CLIENT_SCHEME: &str = "x-trellis-client-scheme";
 
 /// How long a service token is good.
 const LIFETIME: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ pub mod bus;
 pub mod client;
 pub mod config;
 pub mod context;
+pub mod cookie;
 pub mod descriptors;
 pub mod error;
 pub mod health;

@@ -97,28 +97,92 @@ async fn a_profile_never_shows_the_address() {
     assert!(text.contains("ADA") && !text.contains("example.org"), "{text}");
 }
 
+/// Signs ada in for a page of `origin`: the cookie.
+async fn cookie_of(port: u16, origin: &str) -> String {
+    let message =
+        SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
+    let call = web::call(port, SIGN_IN, BINARY, &[("origin", origin)], &message);
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let tokens = response.message::<SignInResponse>().tokens.unwrap();
+    assert_eq!(tokens.refresh_token, "");
+    response.header("set-cookie").to_owned()
+}
+
+/// RefreshToken with these cookies, for a page of `origin`: code, reason, and the cookies that are set.
+async fn refresh_with(port: u16, origin: &str, cookies: &str) -> (String, String, Vec<String>) {
+    let headers = [("cookie", cookies), ("origin", origin)];
+    let call = web::call(port, REFRESH, BINARY, &headers, &RefreshTokenRequest::default());
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let set = response.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+    (response.grpc_status(), response.reason(), set)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_refresh_cookie_is_for_our_own_page_only() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     mesh.sign_up("ada").await;
     let port = mesh.ports.gateway;
-    let message =
-        SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
-    let answer = web::send(port, Http::One, web::call(port, SIGN_IN, BINARY, &[], &message)).await.unwrap();
-    let tokens = answer.message::<SignInResponse>().tokens.unwrap();
-    assert_eq!(tokens.refresh_token, "");
-    let cookie = answer.header("set-cookie");
+    let own = format!("http://localhost:{port}");
+    let cookie = cookie_of(port, &own).await;
     for part in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/trellis.auth.v1.AuthService/"] {
         assert!(cookie.contains(part), "{cookie}");
     }
     let pair = cookie.split(';').next().unwrap();
-    let refresh = async |origin: &str| {
-        let headers = [("cookie", pair), ("origin", origin)];
-        let call = web::call(port, REFRESH, BINARY, &headers, &RefreshTokenRequest::default());
-        web::send(port, Http::One, call).await.unwrap().grpc_status()
-    };
-    assert_eq!(refresh("http://evil.example").await, (Code::PermissionDenied as i32).to_string());
-    assert_eq!(refresh(&format!("http://localhost:{port}")).await, "0");
+    let (denied, ..) = refresh_with(port, "http://evil.example", pair).await;
+    assert_eq!(denied, (Code::PermissionDenied as i32).to_string());
+    assert_eq!(refresh_with(port, &own, &format!("theme=dark; {pair}")).await.0, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_session_cookie_is_refused_and_removed() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    mesh.sign_up("ada").await;
+    mesh.sign_up("mallory").await;
+    let port = mesh.ports.gateway;
+    let [http, https] = ["http", "https"].map(|scheme| format!("{scheme}://localhost:{port}"));
+    let refused = (Code::Unauthenticated as i32).to_string();
+    for origin in [&http, &https] {
+        let pairs = [cookie_of(port, origin).await, cookie_of(port, origin).await];
+        let pairs = pairs.map(|cookie| cookie.split(';').next().unwrap().to_owned());
+        let (status, reason, set) = refresh_with(port, origin, &pairs.join("; ")).await;
+        assert_eq!((&status, reason.as_str()), (&refused, "SESSION_COOKIE_DUPLICATED"));
+        assert!(set.iter().all(|cookie| cookie.contains("Max-Age=0")), "{set:?}");
+        let removed = |path: &str| set.iter().any(|cookie| cookie.contains(&format!("Path={path};")));
+        assert!(removed("/") && (origin == &https || removed("/trellis.auth.v1.AuthService/")), "{set:?}");
+        // The tokens are as good as before.
+        assert_eq!(refresh_with(port, origin, &pairs[0]).await.0, "0");
+    }
+    // A name without the prefix can be planted by another host of the site, or over http. It is not read over https.
+    let planted = cookie_of(port, &http).await.split(';').next().unwrap().to_owned();
+    let own = cookie_of(port, &https).await;
+    assert!(
+        own.starts_with("__Host-trellis_session_") && own.contains("; Path=/;") && !own.contains("Domain"),
+        "{own}"
+    );
+    let own = own.split(';').next().unwrap();
+    assert_eq!(refresh_with(port, &https, &format!("{planted}; {own}")).await.0, "0");
+    let (status, reason, _) = refresh_with(port, &https, &planted).await;
+    assert_eq!((&status, reason.as_str()), (&refused, "REFRESH_TOKEN_INVALID"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_host_keep_their_own_cookies() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let other = Mesh::start(Store::Sqlite, &[]).await;
+    let mut cookies = Vec::new();
+    for mesh in [&mesh, &other] {
+        mesh.sign_up("ada").await;
+        let origin = format!("http://localhost:{}", mesh.ports.gateway);
+        cookies.push(cookie_of(mesh.ports.gateway, &origin).await.split(';').next().unwrap().to_owned());
+    }
+    let name = |cookie: &str| cookie.split('=').next().unwrap().to_owned();
+    assert_ne!(name(&cookies[0]), name(&cookies[1]));
+    // The browser sends both to both.
+    for mesh in [&mesh, &other] {
+        let origin = format!("http://localhost:{}", mesh.ports.gateway);
+        let (status, _, set) = refresh_with(mesh.ports.gateway, &origin, &cookies.join("; ")).await;
+        assert_eq!((status.as_str(), set.len()), ("0", 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,3 +1,9 @@
+-- This instance, one row: the id is a part of the session cookie's name.
+CREATE TABLE instance (
+    singleton   SMALLINT PRIMARY KEY CHECK (singleton = 1),
+    instance_id TEXT NOT NULL
+);
+
 -- Accounts: who somebody is to us, and how they prove it. The profile under the same id is users'. E-mail
 -- addresses are kept in lower case. A deleted account keeps its row, without address and password. password_no counts
 -- the owner's changes of the password, not our own new hashes of it.

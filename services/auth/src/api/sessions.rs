@@ -5,7 +5,7 @@ use proto::auth::v1::{ListSessionsRequest, ListSessionsResponse, Session as Wire
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Api, not_in_force};
+use super::{Api, tokens::Ended};
 use crate::{
     Auth,
     domain::{Account, AccountId, Client, NewSession, Page, RefreshToken, Session, SessionId},
@@ -29,30 +29,33 @@ impl Api {
         (session, token)
     }
 
-    /// What becomes of a refresh token that is presented.
+    /// What becomes of a refresh token that is presented. An error says nothing of its session.
     pub(super) async fn present(
         &self,
         token: &RefreshToken,
         client: &Client,
-    ) -> Result<(Continued, RefreshToken), Status> {
+    ) -> Result<Result<(Continued, RefreshToken), Ended>, Status> {
         let Auth { store, keys, ambient, .. } = &self.auth;
         let (presented, successor) = (token.hash(), RefreshToken::generate(ambient));
         let sealed = keys.seal.seal(&successor, &presented, ambient);
         let offered = Successor { hash: successor.hash(), sealed };
         match store.refresh(&presented, &offered, client, ambient.now(), self.auth.lifetimes()).await? {
-            Refreshed::Rotated(session) => Ok((session, successor)),
+            Refreshed::Rotated(session) => Ok(Ok((session, successor))),
             Refreshed::Repeated(session, sealed) => {
-                let again = keys.seal.open(&sealed, &presented).ok_or_else(not_in_force)?;
-                Ok((session, again))
+                // Another replica has sealed it by another key, or the key was replaced meanwhile.
+                let again = keys.seal.open(&sealed, &presented).ok_or_else(|| {
+                    tracing::error!("a successor was sealed by another refresh.key than this process has");
+                    error::unavailable("the session's next token")
+                })?;
+                Ok(Ok((session, again)))
             }
             Refreshed::Revoked(session) => {
                 self.tell_ended([session]);
                 tracing::warn!("an old refresh token was presented; its session was ended");
                 metrics::counter!("auth_refresh_tokens_reused_total").increment(1);
-                let message = "the refresh token was used before; the session was ended, sign in again";
-                Err(error::status(Code::Unauthenticated, "REFRESH_TOKEN_REUSED", message))
+                Ok(Err(Ended::Reused))
             }
-            Refreshed::Refused => Err(not_in_force()),
+            Refreshed::Refused => Ok(Err(Ended::NotInForce)),
         }
     }
 

@@ -37,6 +37,15 @@ type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl AuthStore for Sql {
+    async fn instance(&self, new: &str) -> Result<String, Error> {
+        sqlx::query("INSERT INTO instance (singleton, instance_id) VALUES (1, $1) ON CONFLICT (singleton) DO NOTHING")
+            .bind(new)
+            .execute(&self.write)
+            .await?;
+        let row = sqlx::query("SELECT instance_id FROM instance").fetch_one(&self.write).await?;
+        Ok(row.try_get("instance_id")?)
+    }
+
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error> {
         let found = sqlx::query(
             "SELECT account_id, email, password_hash, password_no, state, create_time FROM accounts \

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use kit::{Context, error};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
-    GetJwksResponse, Jwk, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
-    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
+    GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest,
+    ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, RevokeAllSessionsRequest,
+    RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
 use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
@@ -112,7 +113,7 @@ impl AuthService for Api {
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let context = Context::of(&request);
-        self.sessions(context.user()?, request.into_inner()).await.map(Response::new)
+        self.sessions(self.caller(&context).await?, request.into_inner()).await.map(Response::new)
     }
 
     async fn revoke_session(
@@ -120,7 +121,7 @@ impl AuthService for Api {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let context = Context::of(&request);
-        self.end_session(context.user()?, &request.get_ref().session_id).await?;
+        self.end_session(self.caller(&context).await?, &request.get_ref().session_id).await?;
         Ok(Response::new(RevokeSessionResponse {}))
     }
 
@@ -129,8 +130,15 @@ impl AuthService for Api {
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
         let context = Context::of(&request);
-        self.end_sessions(context.user()?, request.get_ref().keep_current).await?;
+        self.end_sessions(self.caller(&context).await?, request.get_ref().keep_current).await?;
         Ok(Response::new(RevokeAllSessionsResponse {}))
+    }
+
+    async fn list_ended_sessions(
+        &self,
+        request: Request<ListEndedSessionsRequest>,
+    ) -> Result<Response<ListEndedSessionsResponse>, Status> {
+        self.ended_sessions(&request.into_inner()).await.map(Response::new)
     }
 
     async fn change_password(

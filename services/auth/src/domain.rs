@@ -1,6 +1,7 @@
 //! Types and rules of accounts and sessions.
 
 mod client;
+mod ended;
 pub mod outbox;
 mod page;
 pub mod refresh;
@@ -12,6 +13,7 @@ use kit::Timestamp;
 use uuid::Uuid;
 
 pub use client::Client;
+pub use ended::{EndedPage, EndedSession};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
 

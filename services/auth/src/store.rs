@@ -13,7 +13,8 @@ use kit::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, TokenHash,
+    Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
+    SessionId, TokenHash,
     outbox::{Backlog, Event},
 };
 
@@ -61,8 +62,9 @@ pub trait AuthStore: Outbox {
     /// Replaces the password's hash, unless it was changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
-    /// Replaces the password's hash and ends all sessions but `keep`, all or nothing. Answers those that were ended;
-    /// `None`: the account is not active (any more), or `account` knows an older password, and nothing was done.
+    /// Replaces the password's hash and ends all sessions but `keep`, which calls, all or nothing. Returns those that
+    /// were ended; `None`: the account is not active (any more), `account` knows an older password, or `keep` has ended,
+    /// and nothing was done.
     async fn change_password(
         &self,
         account: &Account,
@@ -72,10 +74,11 @@ pub trait AuthStore: Outbox {
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
     /// Deletes the account: its address, its password and its roles go, its sessions end, and the outbox is told,
-    /// all or nothing. Answers as `change_password` does.
+    /// all or nothing. `session` calls. Returns the same as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
+        session: SessionId,
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error>;
@@ -96,6 +99,12 @@ pub trait AuthStore: Outbox {
 
     /// The account's sessions of a page that are in force `now`, and one more when there are more.
     async fn list_sessions(&self, account: AccountId, page: &Page, now: Timestamp) -> Result<Vec<Session>, Error>;
+
+    /// Whether the account has this session and it is in force `now`.
+    async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error>;
+
+    /// The sessions of a page that were ended, and one more when there are more.
+    async fn list_ended(&self, page: &EndedPage) -> Result<Vec<EndedSession>, Error>;
 
     /// Ends the session that the token belongs to, used or not, and answers it. Nothing happens for an unknown one.
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error>;

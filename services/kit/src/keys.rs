@@ -3,9 +3,11 @@
 //! The last good key set is kept while auth is away. An unknown key id causes at most one fetch a second,
 //! whatever strangers send. Verified tokens are remembered by a hash until they end.
 //!
-//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint
-//! and may be lost; an access token that nobody refused ends by itself, after 15 minutes by default.
+//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint and
+//! may be lost. So a process reads auth's list of ended sessions before it is ready, and again whenever the bus may have
+//! lost signals.
 
+mod ended;
 mod revoked;
 
 use std::{
@@ -21,6 +23,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use ended::Ended;
+pub use ended::{EndedPage, EndedSessions};
 pub use revoked::LONGEST_ACCESS;
 use revoked::Revoked;
 use uuid::Uuid;
@@ -55,6 +59,12 @@ pub struct Jwk {
 pub trait KeySource: Send + Sync {
     /// All keys in use.
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable>;
+
+    /// A page of the sessions that were ended while access tokens of theirs may be in force. Sources of fixed keys have
+    /// none.
+    async fn list_ended(&self, _page: &EndedPage) -> Result<EndedSessions, Unavailable> {
+        Ok(EndedSessions::default())
+    }
 }
 
 /// The keys cannot be had now.
@@ -80,7 +90,7 @@ pub enum Verdict {
     Revoked,
     /// Not ours, or not well formed.
     Invalid,
-    /// No key set could be had yet to tell.
+    /// No key set, or no list of ended sessions, could be had yet to tell.
     Undecided,
 }
 
@@ -98,6 +108,7 @@ pub struct KeySet {
     fetched: tokio::sync::Mutex<Option<Timestamp>>,
     verified: Mutex<Generations>,
     revoked: Revoked,
+    ended: Ended,
 }
 
 #[derive(Default)]
@@ -141,12 +152,13 @@ impl KeySet {
             fetched: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
             revoked: Revoked::default(),
+            ended: Ended::default(),
         }
     }
 
     /// Refuses the session's access tokens from now on, and wakes who waits for its end.
     pub fn revoke(&self, session: Uuid) {
-        self.revoked.insert(session, self.ambient.now());
+        self.revoked.insert([session], self.ambient.now());
     }
 
     /// Whether the session is known to have been ended.
@@ -167,15 +179,16 @@ impl KeySet {
             loop {
                 match listener.next().await {
                     Heard::Signal(signal) => keys.revoke(signal.subject),
-                    // The access tokens of what was missed end by themselves.
-                    Heard::Missed => {}
+                    Heard::Missed => keys.ended.outdate(),
                     Heard::Closed => return,
                 }
             }
         };
+        let keys = Arc::clone(self);
         async move {
             tokio::select! {
                 () = following => {}
+                () = keys.keep_ended() => {}
                 () = shutdown.cut() => {}
             }
         }
@@ -186,12 +199,13 @@ impl KeySet {
         self.known().jwks.clone()
     }
 
-    /// Whether there ever was a key set. Tries to get one when there was not.
+    /// Whether tokens can be verified: there was a key set, and the list of ended sessions was read. Tries to get what
+    /// is missing.
     pub async fn ready(&self) -> bool {
         if self.known().keys.is_empty() {
             self.refresh().await;
         }
-        !self.known().keys.is_empty()
+        !self.known().keys.is_empty() && (self.ended.is_known() || self.read_ended().await)
     }
 
     /// Verifies an access token that was verified here before: no arithmetic, no waiting. `None`: unknown.
@@ -205,6 +219,10 @@ impl KeySet {
     pub async fn verify(&self, token: &str) -> Verdict {
         if let Some(verdict) = self.recall(token) {
             return verdict;
+        }
+        // The token may be of a session that ended before this process began.
+        if !self.ended.is_known() && !self.read_ended().await {
+            return Verdict::Undecided;
         }
         let Some(kid) = jwt::key_id(token, Algorithm::ES256, jwt::ACCESS_TYPE) else { return Verdict::Invalid };
         if !self.known().keys.contains_key(&kid) {

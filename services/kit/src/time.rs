@@ -54,6 +54,14 @@ impl std::ops::Sub<Duration> for Timestamp {
     }
 }
 
+/// What lies beyond the range is its end.
+impl From<prost_types::Timestamp> for Timestamp {
+    fn from(wire: prost_types::Timestamp) -> Self {
+        let micros = wire.seconds.saturating_mul(1_000_000).saturating_add(i64::from(wire.nanos) / 1_000);
+        Self::from_micros(micros)
+    }
+}
+
 impl From<Timestamp> for prost_types::Timestamp {
     fn from(at: Timestamp) -> Self {
         let nanos = i32::try_from(at.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0);

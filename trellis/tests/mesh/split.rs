@@ -2,12 +2,15 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use proto::messaging::v1::{CreateConversationRequest, SendMessageRequest};
+use proto::{
+    auth::v1::{ChangePasswordRequest, SignOutRequest},
+    messaging::v1::{CreateConversationRequest, SendMessageRequest, SubscribeRequest},
+};
 use tempfile::TempDir;
 use tonic::Code;
 
 use super::{
-    harness::{Mesh, Ports, free_port, fresh_database, new_id},
+    harness::{Mesh, PASSWORD, Ports, free_port, fresh_database, new_id, reason},
     web,
 };
 
@@ -99,4 +102,46 @@ async fn processes_find_and_believe_one_another() {
     for mut process in [users, auth, messaging, gateway] {
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_an_ended_session_is_refused_after_restarts() {
+    let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
+    let [_users, mut auth, mut messaging, mut gateway] = PARTS.map(|part| process(part, ports, keys.path(), &database));
+    gateway.ready(ports.gateway).await;
+    let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
+    let new =
+        CreateConversationRequest { request_id: new_id(), member_ids: vec![bob.id().to_owned()], title: String::new() };
+    let opened = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
+    let conversation_id = opened.into_inner().conversation.unwrap().conversation_id;
+
+    // Without Redis no other process hears of it, and those that are started anew have heard of nothing.
+    let token = ada.tokens.refresh_token.clone();
+    ada.auth().sign_out(SignOutRequest { refresh_token: token }).await.unwrap();
+    for process in [&mut auth, &mut messaging, &mut gateway] {
+        process.kill();
+        process.launch();
+    }
+    gateway.ready(ports.gateway).await;
+    let message = SendMessageRequest { conversation_id, client_message_id: new_id(), text: "hello".to_owned() };
+    let change =
+        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    // Through the gateway, and to the services themselves.
+    for (messaging, auth) in [(ports.gateway, ports.gateway), (ports.messaging, ports.auth)] {
+        let messaging = ada.through(gateway.channel(messaging).await).messaging();
+        let auth = ada.through(gateway.channel(auth).await).auth();
+        let refusals = [
+            messaging.clone().send_message(ada.request(message.clone())).await.map(drop),
+            messaging.clone().subscribe(ada.request(SubscribeRequest::default())).await.map(drop),
+            auth.clone().change_password(ada.request(change.clone())).await.map(drop),
+        ];
+        for refusal in refusals {
+            let refusal = refusal.unwrap_err();
+            assert_eq!((refusal.code(), reason(&refusal).as_str()), (Code::Unauthenticated, "SESSION_REVOKED"));
+        }
+    }
+    bob.messaging()
+        .send_message(bob.request(SendMessageRequest { client_message_id: new_id(), ..message }))
+        .await
+        .unwrap();
 }

@@ -39,7 +39,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_by_account ON sessions (account_id, last_use_time, session_id);
 CREATE INDEX sessions_by_expire_time ON sessions (expire_time);
-CREATE INDEX sessions_revoked ON sessions (revoke_time) WHERE revoke_time IS NOT NULL;
+CREATE INDEX sessions_revoked ON sessions (revoke_time, session_id) WHERE revoke_time IS NOT NULL;
 
 -- Tokens by their SHA-256. The successor is kept sealed for the grace period only.
 CREATE TABLE refresh_tokens (

@@ -27,7 +27,7 @@ impl Api {
 
     /// The caller's own account, if the password is right.
     async fn prove_caller(&self, context: &Context, password: Password) -> Result<Account, Status> {
-        let (user, address) = (context.user()?, context.caller.address);
+        let (user, address) = (self.caller(context).await?, context.caller.address);
         let account = self.auth.store.find(AccountId(user.id)).await?;
         let account = account.ok_or_else(bad_credentials)?;
         self.count_proof(user, address).await?;
@@ -55,7 +55,7 @@ impl Api {
         let account = self.prove_caller(context, current).await?;
         let (hashed, session) = (self.hasher.hash(new).await?, SessionId(context.user()?.session));
         let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.ambient.now()).await?;
-        self.tell_ended(ended.ok_or_else(bad_credentials)?);
+        self.tell_ended(self.or_refused(ended, context).await?);
         Ok(())
     }
 
@@ -63,9 +63,20 @@ impl Api {
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
         let account = self.prove_caller(context, Zeroizing::new(request.password)).await?;
         let (now, outbox_id) = (self.auth.ambient.now(), self.auth.ambient.new_id());
-        let ended = self.auth.store.delete_account(&account, now, outbox_id).await?;
-        self.tell_ended(ended.ok_or_else(bad_credentials)?);
+        let session = SessionId(context.user()?.session);
+        let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;
+        self.tell_ended(self.or_refused(ended, context).await?);
         self.told.notify_one();
         Ok(())
+    }
+
+    /// The sessions that a change has ended; or why there was none: the caller's session ended while the password was
+    /// proved, or another change came first.
+    async fn or_refused(&self, ended: Option<Vec<SessionId>>, context: &Context) -> Result<Vec<SessionId>, Status> {
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+        self.caller(context).await?;
+        Err(bad_credentials())
     }
 }

@@ -1,14 +1,17 @@
 //! Sessions: opened, used, listed, ended.
 
-use kit::{bus::Signal, context::User, error, keys::REVOKED};
-use proto::auth::v1::{ListSessionsRequest, ListSessionsResponse, Session as WireSession};
+use kit::{Context, Timestamp, bus::Signal, context::User, error, keys::REVOKED};
+use proto::auth::v1::{
+    ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest, ListSessionsResponse,
+    Session as WireSession,
+};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::{Api, tokens::Ended};
 use crate::{
     Auth,
-    domain::{Account, AccountId, Client, NewSession, Page, RefreshToken, Session, SessionId},
+    domain::{Account, AccountId, Client, EndedPage, NewSession, Page, RefreshToken, Session, SessionId},
     store::{Continued, Refreshed, Successor},
 };
 
@@ -57,6 +60,36 @@ impl Api {
             }
             Refreshed::Refused => Ok(Err(Ended::NotInForce)),
         }
+    }
+
+    /// The caller, whose session is in force by auth's own table: the news of its end may not have come to this process.
+    pub(super) async fn caller<'a>(&self, context: &'a Context) -> Result<&'a User, Status> {
+        let user = context.user()?;
+        let (account, session) = (AccountId(user.id), SessionId(user.session));
+        if self.auth.store.is_in_force(account, session, self.auth.ambient.now()).await? {
+            return Ok(user);
+        }
+        let message = "the session was ended; sign in again";
+        Err(error::status(Code::Unauthenticated, "SESSION_REVOKED", message))
+    }
+
+    /// The sessions whose access tokens other processes must refuse.
+    pub(super) async fn ended_sessions(
+        &self,
+        request: &ListEndedSessionsRequest,
+    ) -> Result<ListEndedSessionsResponse, Status> {
+        let ListEndedSessionsRequest { page_size, page_token, since_time } = request;
+        let now = self.auth.ambient.now();
+        let (since, lifetime) = (since_time.map(Timestamp::from), self.auth.config.access_lifetime.0);
+        let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| {
+            error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
+        })?;
+        let mut ended = self.auth.store.list_ended(&page).await?;
+        let more = ended.len() > page.size;
+        ended.truncate(page.size);
+        let next_page_token = ended.last().filter(|_| more).map_or(String::new(), |last| EndedPage::token_after(last));
+        let session_ids = ended.iter().map(|session| session.id.0.to_string()).collect();
+        Ok(ListEndedSessionsResponse { session_ids, next_page_token, list_time: Some(now.into()) })
     }
 
     /// The caller's sessions, page by page.

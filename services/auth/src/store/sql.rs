@@ -3,7 +3,7 @@
 #[path = "sql/outbox.rs"]
 mod outbox;
 #[path = "sql/session.rs"]
-mod session;
+pub(super) mod session;
 
 use async_trait::async_trait;
 use kit::{
@@ -16,15 +16,17 @@ use uuid::Uuid;
 use super::{Db, begin, delete_some};
 use crate::{
     domain::{
-        Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, State,
-        TokenHash,
+        Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
+        SessionId, State, TokenHash,
         outbox::Kind,
         refresh::{Decision, decide},
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
 use outbox::tell;
-use session::{end_all, end_session, insert_session, lock_account, lock_token, rotate, session};
+use session::{
+    IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
+};
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -184,6 +186,9 @@ impl AuthStore for Sql {
         if changed.rows_affected() == 0 {
             return Ok(None);
         }
+        if !hold_session(&mut tx, account.id, keep, now).await? {
+            return Ok(None);
+        }
         let ended = end_all(&mut tx, account.id, Some(keep), now).await?;
         tx.commit().await?;
         Ok(Some(ended))
@@ -192,6 +197,7 @@ impl AuthStore for Sql {
     async fn delete_account(
         &self,
         account: &Account,
+        session: SessionId,
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error> {
@@ -205,7 +211,7 @@ impl AuthStore for Sql {
         .bind(Email::deleted(account.id).as_str())
         .execute(&mut *tx)
         .await?;
-        if deleted.rows_affected() == 0 {
+        if deleted.rows_affected() == 0 || !hold_session(&mut tx, account.id, session, now).await? {
             return Ok(None);
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
@@ -267,6 +273,24 @@ impl AuthStore for Sql {
         .fetch_all(&self.read)
         .await?;
         rows.iter().map(session).collect()
+    }
+
+    async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let found = sqlx::query(IN_FORCE).bind(session.0).bind(account.0).bind(Stamp(now));
+        Ok(found.fetch_optional(&self.read).await?.is_some())
+    }
+
+    async fn list_ended(&self, page: &EndedPage) -> Result<Vec<EndedSession>, Error> {
+        let rows = sqlx::query(
+            "SELECT session_id, revoke_time FROM sessions WHERE revoke_time IS NOT NULL \
+             AND (revoke_time, session_id) > ($1, $2) ORDER BY revoke_time, session_id LIMIT $3",
+        )
+        .bind(Stamp(page.after.0))
+        .bind(page.after.1.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(ended).collect()
     }
 
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error> {

@@ -14,6 +14,8 @@ pub(super) type Db = sqlx::Sqlite;
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
      WHERE session_id = $1";
 
+const HOLD_SESSION: &str = sql::session::IN_FORCE;
+
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
 
 const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, \

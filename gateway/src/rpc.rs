@@ -134,10 +134,10 @@ impl Visit<'_> {
         let terms = allowance.terms(&caller);
         let mut admitted = Admitted::default();
         if !terms.rules.is_empty() {
-            let limits = allowance.limits(terms, &caller);
-            let ask = Ask { scope: &terms.scope, limits: &limits[..terms.rules.len()], away: terms.away };
+            let buckets = allowance.limits(terms, &caller, &self.gateway.surroundings.limits.networks);
+            let ask = Ask { scope: &terms.scope, limits: buckets.limits(), away: terms.away };
             let decision = limiter.decide(&ask).decision().await;
-            admitted.told = terms.told(&decision);
+            admitted.told = terms.told(&decision, &buckets);
             let refusal = match decision.outcome {
                 Outcome::Admitted => None,
                 Outcome::Refused { retry_after } => Some(too_often(retry_after)),

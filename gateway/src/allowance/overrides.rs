@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 use kit::{
-    limiter::{Away, MOST_LIMITS, Quota},
+    limiter::{Away, MOST_RULES, Quota},
     policy::{By, RateLimit, StreamLimit, Table},
 };
 
@@ -71,8 +71,8 @@ impl One {
         if of.limits.is_empty() != of.unlimited {
             return Err("limits: state one or more, or unlimited = true, and not both".to_owned());
         }
-        if of.limits.len() > MOST_LIMITS {
-            return Err(format!("limits: {} are more than the {MOST_LIMITS} of one call", of.limits.len()));
+        if of.limits.len() > MOST_RULES {
+            return Err(format!("limits: {} are more than the {MOST_RULES} of one call", of.limits.len()));
         }
         for method in of.methods.iter().filter(|method| method.starts_with("trellis")) {
             if !policies.iter().any(|(path, _)| covers(method, path)) {

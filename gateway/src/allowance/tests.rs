@@ -1,6 +1,12 @@
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use kit::{config::Span, limiter::Outcome, policy::By};
+use kit::{
+    Timestamp,
+    config::Span,
+    limiter::{Ask, Outcome, RateLimiter as _, Verdict},
+    policy::By,
+    time::ManualClock,
+};
 
 use super::*;
 use crate::config::{Limit as Stated, Override, RateLimits};
@@ -128,6 +134,31 @@ fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
 }
 
 #[test]
+fn a_wide_network_has_a_multiple_of_what_its_parts_have() {
+    let allowance = Allowance::new(PATH, None, By::Address, &Config::default(), &Overrides::default());
+    let limits = [RateLimit { quota: Quota::new(2, Duration::from_secs(60), 2), cost: 1, by: By::Address }];
+    let terms = Terms::new(PATH, &limits, None, Away::Local, String::new(), Fields::Always);
+    let limiter = kit::limiter::Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
+    let nothing = HeaderMap::new();
+    let admitted = |address: String| {
+        let caller = Caller { user: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
+        let buckets = allowance.limits(&terms, &caller, &Multiples::default());
+        let ask = Ask { scope: PATH, limits: buckets.limits(), away: Away::Local };
+        let Verdict::Now(decision) = limiter.decide(&ask) else { panic!("it is local") };
+        decision.is_admitted()
+    };
+    // Of each /64 two, of the /56 eight, of the /48 thirty-two.
+    let of_56 = (0..256).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
+    assert_eq!(of_56, 8);
+    let of_48 = (256..65_536).step_by(64).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
+    assert_eq!(of_48, 24, "and eight before");
+    assert!(admitted("2001:db8:2::1".to_owned()), "another /48");
+    let of_24 = (0..256).filter(|host| admitted(format!("192.0.2.{host}"))).count();
+    assert_eq!(of_24, 32);
+    assert!(admitted("192.0.3.1".to_owned()));
+}
+
+#[test]
 fn what_is_left_is_told_as_the_draft_has_it() {
     let limits = [
         RateLimit { quota: Quota::new(600, Duration::from_secs(60), 100), cost: 1, by: By::Caller },
@@ -140,10 +171,12 @@ fn what_is_left_is_told_as_the_draft_has_it() {
     let mut standings = [Default::default(); MOST_LIMITS];
     standings[0] = kit::limiter::Standing { left: 7, reset: Duration::from_millis(1_001) };
     let mut decision = kit::limiter::Decision { outcome: Outcome::Admitted, standings };
-    assert!(terms.told(&decision).is_none(), "admitted calls are not told where only refusals are");
+    let mut buckets = Buckets::default();
+    (0..3).for_each(|rule| buckets.push(rule, Limit::NONE));
+    assert!(terms.told(&decision, &buckets).is_none(), "admitted calls are not told where only refusals are");
     decision.outcome = Outcome::Refused { retry_after: Duration::from_secs(1) };
     let mut headers = HeaderMap::new();
-    terms.told(&decision).unwrap().put(&mut headers);
+    terms.told(&decision, &buckets).unwrap().put(&mut headers);
     assert_eq!(headers["ratelimit"], "\"caller-1m\";r=7;t=2, \"caller-1d\";r=0;t=0, \"address-500ms\";r=0;t=0");
     assert_eq!(headers["ratelimit-policy"], policy);
 }

@@ -8,7 +8,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, error};
+use kit::{Context, error, limiter::Multiples};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
     GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest,
@@ -21,25 +21,30 @@ use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap}
 use zeroize::Zeroizing;
 
 use crate::{
-    Auth,
+    Auth, Config,
     cookie::Cookies,
     domain::{Client, Email},
-    password::Hasher,
+    password::{Hasher, Queue},
 };
+use attempts::Strict;
 use tokens::{Delivery, Ended, Presented};
 
 pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
     cookies: Cookies,
+    /// What wider networks may do, as multiples of what an address may.
+    networks: Multiples,
+    strict: Strict,
     /// Wakes who carries out what the outbox says.
     told: Arc<Notify>,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth, cookies: Cookies, told: Arc<Notify>) -> Arc<Self> {
-        let hasher = Hasher::new(auth.config.hashing_threads, auth.config.hashing_queue, auth.ambient.clone());
-        Arc::new(Self { auth, hasher, cookies, told })
+    pub(crate) fn new(auth: Auth, cookies: Cookies, networks: Multiples, told: Arc<Notify>) -> Arc<Self> {
+        let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
+        let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.ambient.clone());
+        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), told })
     }
 }
 
@@ -58,9 +63,13 @@ impl AuthService for Api {
         let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
         let email = Email::new(&request.email);
-        self.count_sign_in(&email, context.caller.address).await?;
+        let queue = self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
-        let account = self.prove(account, Zeroizing::new(request.password)).await?;
+        let account = self.prove(account, Zeroizing::new(request.password), queue).await;
+        if account.is_err() && queue == Queue::Unknown {
+            self.count_failure().await;
+        }
+        let account = account?;
         let (session, token) = self.new_session(&account, client);
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());

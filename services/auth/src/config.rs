@@ -38,9 +38,12 @@ pub struct Config {
     pub outbox_interval: Span,
     /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core.
     pub hashing_threads: usize,
-    /// Passwords that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
+    /// Passwords from unknown networks that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,
-    /// Attempts to sign in to one account from one address, in each `attempts_by_address_period`: room for mistakes,
+    /// Passwords from networks from which the account was used before, and of sessions, that wait for their turn. They
+    /// have a queue of their own, and of several threads one.
+    pub hashing_queue_known: usize,
+    /// Attempts to sign in to one account from one address (and `limits.networks` as many from wider networks), in each `attempts_by_address_period`: room for mistakes,
     /// none for guessing (OWASP ASVS 5, 6.3.1).
     pub attempts_by_address: u32,
     /// See `attempts_by_address`.
@@ -50,8 +53,17 @@ pub struct Config {
     pub attempts: u32,
     /// See `attempts`.
     pub attempts_period: Span,
-    /// Attempts from one address at whatever account, in each `attempts_by_address_period`.
+    /// Attempts from one address at whatever account (and `limits.networks` as many from wider networks), in each
+    /// `attempts_by_address_period`.
     pub attempts_from_address: u32,
+    /// Failed attempts of all unknown networks together in each `failures_period`. One more begins a strict regime for
+    /// unknown networks, which lasts for `failures_period` after the last such failure.
+    pub failures: u32,
+    /// See `failures`.
+    pub failures_period: Span,
+    /// In the strict regime: attempts from one unknown address at whatever account (and `limits.networks` as many from
+    /// wider networks), in each `attempts_by_address_period`.
+    pub strict_attempts: u32,
     /// How often one refresh token may be presented, in each `refreshes_period`.
     pub refreshes: u32,
     /// Refresh tokens that one address may present, in each `refreshes_period`.
@@ -76,11 +88,15 @@ impl Default for Config {
             outbox_interval: Span(Duration::from_secs(2)),
             hashing_threads: 0,
             hashing_queue: 64,
+            hashing_queue_known: 64,
             attempts_by_address: 10,
             attempts_by_address_period: Span(Duration::from_secs(15 * 60)),
             attempts: 100,
             attempts_period: Span(Duration::from_secs(3_600)),
             attempts_from_address: 300,
+            failures: 600,
+            failures_period: Span(Duration::from_secs(60)),
+            strict_attempts: 3,
             refreshes: 60,
             refreshes_from_address: 600,
             refreshes_period: Span(Duration::from_secs(60)),
@@ -118,6 +134,16 @@ impl Config {
     /// How often one address may try.
     pub(crate) fn attempts_from_address(&self) -> Quota {
         Quota::new(self.attempts_from_address, self.attempts_by_address_period.0, self.attempts_from_address)
+    }
+
+    /// How often all unknown networks together may fail.
+    pub(crate) fn failures(&self) -> Quota {
+        Quota::new(self.failures, self.failures_period.0, self.failures)
+    }
+
+    /// How often one unknown address may try in the strict regime.
+    pub(crate) fn strict_attempts(&self) -> Quota {
+        Quota::new(self.strict_attempts, self.attempts_by_address_period.0, self.strict_attempts)
     }
 
     /// How often one refresh token may be presented.

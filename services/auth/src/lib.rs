@@ -79,9 +79,14 @@ impl Auth {
         let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
         let instance = self.store.instance(&cookie::new_instance(&self.ambient)).await.map_err(io::Error::other)?;
-        let api = AuthServiceServer::from_arc(api::Api::new(self, Cookies::new(&instance), told))
-            .max_decoding_message_size(most)
-            .max_encoding_message_size(most);
+        let api = AuthServiceServer::from_arc(api::Api::new(
+            self,
+            Cookies::new(&instance),
+            surroundings.limits.networks,
+            told,
+        ))
+        .max_decoding_message_size(most)
+        .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
         // The event that is taken comes to its end, or another replica waits until it may take it.
         tokio::select! {

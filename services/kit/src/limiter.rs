@@ -13,15 +13,17 @@ mod streams;
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 pub use config::Config;
-pub use key::{Key, fingerprint, network};
+pub use key::{Key, MOST_NETWORKS, Multiples, Network, fingerprint, network, networks};
 pub use local::Local;
 pub use quota::{Kind, Quota};
 pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
 use crate::{Ambient, bus};
 
-/// How many limits one call may have.
-pub const MOST_LIMITS: usize = 4;
+/// How many rules one call may have.
+pub const MOST_RULES: usize = 4;
+/// How many limits one call may have: a rule by address is a limit for each network of the address.
+pub const MOST_LIMITS: usize = MOST_RULES * MOST_NETWORKS;
 
 /// One limit of a call.
 #[derive(Debug, Clone, Copy)]

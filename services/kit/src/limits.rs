@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Span;
+use crate::{config::Span, limiter::Multiples};
 
 /// What one process accepts. All sizes are bytes.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Limits {
     pub connection_age: Span,
     /// How long a connection may take to send a request's head (HTTP/1.1).
     pub request_head: Span,
+    /// What is limited by address is counted for wider networks too, each with a multiple of the limit.
+    pub networks: Multiples,
 }
 
 impl Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             keepalive: Span(Duration::from_secs(30)),
             connection_age: Span(Duration::from_secs(30 * 60)),
             request_head: Span(Duration::from_secs(10)),
+            networks: Multiples::default(),
         }
     }
 }

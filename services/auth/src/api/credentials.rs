@@ -8,18 +8,23 @@ use zeroize::Zeroizing;
 use super::{Api, bad_credentials};
 use crate::{
     domain::{Account, AccountId, SessionId, State},
-    password::{Hasher, Password},
+    password::{Hasher, Password, Queue},
 };
 
 impl Api {
     /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.
-    pub(super) async fn prove(&self, account: Option<Account>, password: Password) -> Result<Account, Status> {
+    pub(super) async fn prove(
+        &self,
+        account: Option<Account>,
+        password: Password,
+        queue: Queue,
+    ) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
         let hashed = account.as_ref().map(|account| account.password.clone());
-        let proved = self.hasher.verify(password.clone(), hashed).await?;
+        let proved = self.hasher.verify(password.clone(), hashed, queue).await?;
         let account = account.filter(|_| proved).ok_or_else(bad_credentials)?;
         if Hasher::is_outdated(&account.password) {
-            let renewed = self.hasher.hash(password).await?;
+            let renewed = self.hasher.hash(password, queue).await?;
             self.auth.store.rehash(account.id, &account.password, &renewed).await?;
         }
         Ok(account)
@@ -32,7 +37,7 @@ impl Api {
         let account = account.ok_or_else(bad_credentials)?;
         self.count_proof(user, address).await?;
         let email = account.email.clone();
-        let proved = self.prove(Some(account), password).await;
+        let proved = self.prove(Some(account), password, Queue::Known).await;
         if proved.is_err() {
             self.count_wrong_proof(&email, address).await;
         }
@@ -53,7 +58,7 @@ impl Api {
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
         let account = self.prove_caller(context, current).await?;
-        let (hashed, session) = (self.hasher.hash(new).await?, SessionId(context.user()?.session));
+        let (hashed, session) = (self.hasher.hash(new, Queue::Known).await?, SessionId(context.user()?.session));
         let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.ambient.now()).await?;
         self.tell_ended(self.or_refused(ended, context).await?);
         Ok(())

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Api;
 use crate::{
     domain::{Account, AccountId, Client, Email, PasswordHash, RefreshToken, State},
-    password::Password,
+    password::{Password, Queue},
     store::{Continued, InsertError},
 };
 
@@ -35,7 +35,7 @@ impl Api {
         let password = Zeroizing::new(password);
         self.count_sign_up(&Email::new(&email), context.caller.address).await?;
         // First, so that the time of an answer tells nothing that its words do not.
-        let hashed = self.hasher.hash(password.clone()).await?;
+        let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
         let account = self.pending_account(&Email::new(&email), &password, hashed).await?;
         self.create_profile(context, &account, handle, display_name).await?;
         let (session, token) = self.new_session(&account, client);
@@ -71,7 +71,7 @@ impl Api {
             if found.state != State::Pending {
                 return Err(email_taken());
             }
-            if hasher.verify(password.clone(), Some(found.password.clone())).await? {
+            if hasher.verify(password.clone(), Some(found.password.clone()), Queue::Unknown).await? {
                 return Ok(found);
             }
             if !auth.store.abandon(found.id, now - RESUMABLE, now, auth.ambient.new_id()).await? {

@@ -4,6 +4,8 @@
 mod fields;
 mod overrides;
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,

@@ -41,9 +41,13 @@ pub trait AuthStore: Outbox {
     /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
+    /// Goes on with a pending account: the number of the attempt, which is larger than all before. `None`: it is not
+    /// pending (any more). A new account has attempt 0.
+    async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error>;
+
     /// Activates a pending account and opens its first session, all or nothing. `false`: it is not pending (any
-    /// more), and nothing was done.
-    async fn activate(&self, session: &NewSession) -> Result<bool, Error>;
+    /// more), or another attempt has resumed it since, and nothing was done.
+    async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error>;
 
     /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
     /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask

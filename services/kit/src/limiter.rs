@@ -120,6 +120,7 @@ fn micros(micros: i64) -> Duration {
 }
 
 /// A decision, at once or after a round trip: a local one costs no allocation.
+#[expect(clippy::large_enum_variant, reason = "a decision that is made here costs no allocation")]
 pub enum Verdict<'a> {
     /// Decided here.
     Now(Decision),

@@ -84,7 +84,7 @@ impl UsersService for Api {
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
-        let CreateUserRequest { user_id: id, handle, display_name } = request.into_inner();
+        let CreateUserRequest { user_id: id, handle, display_name, attempt } = request.into_inner();
         let user = User {
             id: user_id("user_id", &id)?,
             handle,
@@ -93,7 +93,7 @@ impl UsersService for Api {
             create_time: self.0.ambient.now(),
             revision: Revision::FIRST,
         };
-        let user = self.0.store.insert(&user).await?;
+        let user = self.0.store.insert(&user, attempt).await?;
         Ok(Response::new(CreateUserResponse { user: Some(user.into()) }))
     }
 
@@ -114,7 +114,7 @@ impl UsersService for Api {
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         let id = user_id("user_id", &request.get_ref().user_id)?;
-        self.0.store.delete(id, self.0.ambient.now()).await?;
+        self.0.store.delete(id, request.get_ref().release_handle, self.0.ambient.now()).await?;
         Ok(Response::new(DeleteUserResponse {}))
     }
 }
@@ -156,6 +156,10 @@ impl From<InsertError> for Status {
             InsertError::HandleTaken => handle_taken(),
             InsertError::NotActive => {
                 error::status(Code::FailedPrecondition, "USER_NOT_ACTIVE", "the user was suspended or deleted")
+            }
+            InsertError::Superseded => {
+                let message = "a later attempt at the sign-up has stored the profile";
+                error::status(Code::Aborted, "ATTEMPT_SUPERSEDED", message)
             }
             InsertError::Store(error) => error.into(),
         }

@@ -66,7 +66,8 @@ async fn a_stream_comes_through_as_it_flows() {
 async fn internal_and_unknown_methods_have_no_way_in() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
-    let new = CreateUserRequest { user_id: new_id(), handle: "eve".to_owned(), display_name: "Eve".to_owned() };
+    let new =
+        CreateUserRequest { user_id: new_id(), handle: "eve".to_owned(), display_name: "Eve".to_owned(), attempt: 0 };
     let refused = ada.users().create_user(ada.request(new.clone())).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
     // Straight to the service, with a made-up identity.

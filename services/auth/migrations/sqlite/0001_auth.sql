@@ -6,12 +6,14 @@ CREATE TABLE instance (
 
 -- Accounts: who somebody is to us, and how they prove it. The profile under the same id is users'. E-mail
 -- addresses are kept in lower case. A deleted account keeps its row, without address and password. password_no counts
--- the owner's changes of the password, not our own new hashes of it.
+-- the owner's changes of the password, not our own new hashes of it. sign_up_attempt counts the sign-ups that went on with
+-- a pending account: the last of them decides the handle, and it alone activates the account.
 CREATE TABLE accounts (
     account_id    BLOB PRIMARY KEY NOT NULL,
     email         TEXT NOT NULL,
     password_hash TEXT NOT NULL,
     password_no   INTEGER NOT NULL DEFAULT 0,
+    sign_up_attempt INTEGER NOT NULL DEFAULT 0,
     state         TEXT NOT NULL CHECK (state IN ('pending', 'active', 'suspended', 'deleted')),
     create_time   INTEGER NOT NULL,
     CONSTRAINT accounts_email_key UNIQUE (email)

@@ -87,7 +87,7 @@ impl Api {
         let mut ended = self.auth.store.list_ended(&page).await?;
         let more = ended.len() > page.size;
         ended.truncate(page.size);
-        let next_page_token = ended.last().filter(|_| more).map_or(String::new(), |last| EndedPage::token_after(last));
+        let next_page_token = ended.last().filter(|_| more).map_or(String::new(), EndedPage::token_after);
         let session_ids = ended.iter().map(|session| session.id.0.to_string()).collect();
         Ok(ListEndedSessionsResponse { session_ids, next_page_token, list_time: Some(now.into()) })
     }

@@ -17,7 +17,7 @@ const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_
 
 /// Waits for a change of the session's row, looks at the result, and keeps it so until the end.
 const HOLD_SESSION: &str = "SELECT session_id FROM sessions WHERE session_id = $1 AND account_id = $2 \
-     AND revoke_time IS NULL AND expire_time > $3 FOR SHARE";
+     AND revoke_time IS NULL AND expire_time > $3 FOR UPDATE";
 
 /// Locks the account's row until the transaction ends.
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 FOR UPDATE";

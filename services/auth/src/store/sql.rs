@@ -110,12 +110,26 @@ impl AuthStore for Sql {
         }
     }
 
-    async fn activate(&self, session: &NewSession) -> Result<bool, Error> {
+    async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error> {
+        let resumed = sqlx::query(
+            "UPDATE accounts SET sign_up_attempt = sign_up_attempt + 1 WHERE account_id = $1 AND state = 'pending' \
+             RETURNING sign_up_attempt",
+        )
+        .bind(account.0)
+        .fetch_optional(&self.write)
+        .await?;
+        Ok(resumed.map(|row| row.try_get("sign_up_attempt")).transpose()?)
+    }
+
+    async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error> {
         let mut tx = begin(&self.write).await?;
-        let activated = sqlx::query("UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending'")
-            .bind(session.account.0)
-            .execute(&mut *tx)
-            .await?;
+        let activated = sqlx::query(
+            "UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending' AND sign_up_attempt = $2",
+        )
+        .bind(session.account.0)
+        .bind(attempt)
+        .execute(&mut *tx)
+        .await?;
         if activated.rows_affected() == 0 || !insert_session(&mut tx, session).await? {
             return Ok(false);
         }

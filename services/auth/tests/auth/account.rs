@@ -12,8 +12,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    database::RowLock,
     databases::{Database, on_both},
+    locks_support::Holder,
     mesh::{Mesh, PASSWORD, by, reason},
     store::{active, at, open, refresh, session, successor, token},
 };
@@ -206,7 +206,8 @@ async fn a_change_that_waited_sees_that_its_session_has_ended() {
     for deletes in [false, true] {
         let own = session(&ada, &token());
         assert!(store.open_session(&own).await.unwrap());
-        let mut held = RowLock::take(&database.location, "SELECT 1 FROM accounts FOR UPDATE").await;
+        let mut holder = Holder::begin(&database.location, "auth").await;
+        holder.run("SELECT 1 FROM accounts WHERE account_id = $1 FOR UPDATE", &[ada.id.0]).await;
         let (waiting, account) = (Arc::clone(&store), ada.clone());
         let change = tokio::spawn(async move {
             if deletes {
@@ -215,9 +216,9 @@ async fn a_change_that_waited_sees_that_its_session_has_ended() {
                 waiting.change_password(&account, &hash("new"), own.id, at(2)).await.unwrap()
             }
         });
-        held.waited_for_by(1).await;
+        holder.waiters(1).await;
         assert!(store.revoke_session(ada.id, own.id, at(1)).await.unwrap());
-        held.release().await;
+        holder.release().await;
         assert_eq!(change.await.unwrap(), None);
         assert_eq!(store.find(ada.id).await.unwrap().unwrap(), Account { state: State::Active, ..ada.clone() });
     }

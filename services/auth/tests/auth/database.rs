@@ -42,33 +42,3 @@ async fn sqlite(location: &Location) -> SqliteConnection {
     let Location::Sqlite(path) = location else { panic!("no SQLite") };
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
 }
-
-/// A lock that another session of PostgreSQL holds.
-pub(crate) struct RowLock {
-    holder: PgConnection,
-    watcher: PgConnection,
-}
-
-impl RowLock {
-    /// Takes the lock by a statement.
-    pub(crate) async fn take(location: &Location, statement: &'static str) -> Self {
-        let (mut holder, watcher) = (postgres(location).await, postgres(location).await);
-        sqlx::query("BEGIN").execute(&mut holder).await.unwrap();
-        sqlx::query(statement).execute(&mut holder).await.unwrap();
-        Self { holder, watcher }
-    }
-
-    /// Ends when this many other sessions wait for a lock.
-    pub(crate) async fn waited_for_by(&mut self, sessions: i64) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-                       AND datname = current_database()";
-        while sqlx::query(waiting).fetch_one(&mut self.watcher).await.unwrap().get::<i64, _>(0) < sessions {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Releases it.
-    pub(crate) async fn release(mut self) {
-        sqlx::query("COMMIT").execute(&mut self.holder).await.unwrap();
-    }
-}

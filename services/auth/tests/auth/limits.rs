@@ -186,12 +186,11 @@ async fn guesses_are_counted_by_wider_networks_too() {
         reason(&mesh.auth.sign_in(request).await.unwrap_err())
     };
     // Two from a /64, eight from a /56, 32 from a /48 or from a /24 of IPv4, each from another address.
-    let networks: [(u32, fn(u32) -> String, u32); 3] = [
-        (8, |n| format!("2001:db8:1:{:x}::1", 0x200 + n), 0),
-        (32, |n| format!("2001:db8:1:{:x}::1", 0x1000 + n * 0x40), 8),
-        (32, |n| format!("192.0.2.{n}"), 0),
-    ];
-    for (most, address, before) in networks {
+    type Addresses = fn(u32) -> String;
+    let of_56: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x200 + n);
+    let of_48: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x1000 + n * 0x40);
+    let of_24: Addresses = |n| format!("192.0.2.{n}");
+    for (most, address, before) in [(8, of_56, 0), (32, of_48, 8), (32, of_24, 0)] {
         for n in 0..most - before {
             assert_eq!(at_anyone(&mut mesh, address(n)).await, "BAD_CREDENTIALS", "{}", address(n));
         }

@@ -156,7 +156,7 @@ impl Bench {
             create_time: self.mesh.ambient.now(),
             revision: users::domain::Revision::FIRST,
         };
-        self.people.insert(&user).await.unwrap();
+        self.people.insert(&user, 0).await.unwrap();
         id
     }
 

@@ -157,9 +157,13 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
 fn enter(house: &House, address: IpAddr) -> Option<Guest> {
     let current = house.gateway.current();
     if current.proxies.contain(address) {
-        return Some(Guest::uncounted(address));
+        return Some(Guest::uncounted());
     }
-    let guest = house.guests.enter(address, current.config.connections_per_address);
+    let guest = house.guests.enter(
+        address,
+        current.config.connections_per_address,
+        &house.gateway.surroundings.limits.networks,
+    );
     if guest.is_none() {
         metrics::counter!("gateway_connections_refused_total", "reason" => "address").increment(1);
         tracing::debug!(%address, "more connections than gateway.connections_per_address");

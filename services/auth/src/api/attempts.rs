@@ -145,7 +145,8 @@ impl Api {
     /// Whether somebody has signed in to the account from this network lately. One statement, which takes the same time
     /// whether there is an account.
     async fn is_known(&self, email: &Email, address: Option<IpAddr>) -> Result<bool, Status> {
-        let Some(here) = address.map(network) else { return Ok(false) };
+        // Unspecified: the gateway could not read it. So every client behind that proxy would be known.
+        let Some(here) = address.filter(|address| !address.is_unspecified()).map(network) else { return Ok(false) };
         let known = self.auth.store.list_addresses(email, SESSIONS).await?;
         Ok(known.iter().filter_map(|address| address.parse().ok()).any(|address: IpAddr| network(address) == here))
     }

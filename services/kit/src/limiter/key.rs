@@ -76,7 +76,7 @@ impl Default for Multiples {
 }
 
 /// A network that an address is counted as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: Ipv6Addr,
     /// How many bits of the address, in IPv6's form, count.

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 use tonic::{Code, Status, service::Routes};
@@ -30,13 +30,13 @@ use crate::{
 /// What the layers ask.
 pub(super) struct Gate {
     surroundings: Surroundings,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     chance: Chance,
 }
 
 impl Gate {
     pub(super) fn new(surroundings: &Surroundings) -> Self {
-        let in_flight = Semaphore::new(surroundings.limits.calls_in_flight);
+        let in_flight = Arc::new(Semaphore::new(surroundings.limits.calls_in_flight));
         Self { surroundings: surroundings.clone(), in_flight, chance: Chance::new() }
     }
 
@@ -49,6 +49,9 @@ impl Gate {
 pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
     let router = routes
         .into_axum_router()
+        // A unary call that has begun comes to its end, whether its caller still waits or not: work that is dropped
+        // half-way costs the database more than work that is finished. The last layer: what is refused needs no task.
+        .layer(from_fn_with_state(Arc::clone(&gate), detach))
         // The contract's access rule: the last question before the handler, on a proved identity.
         .layer(from_fn_with_state(Arc::clone(&gate), authorise))
         // Who is calling. After shedding: signatures cost time, and an overloaded process spends none.
@@ -145,10 +148,43 @@ fn ahead(asked: Duration) -> Duration {
     if asked <= TICK { Duration::ZERO } else { asked - HEAD_START.min(asked / 10) }
 }
 
-async fn shed(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    match gate.in_flight.try_acquire() {
-        Ok(_place) => next.run(request).await,
+/// A call's place among those in flight. The detached part of the call holds it too, so that what goes on without its
+/// caller counts.
+#[derive(Clone)]
+struct InFlight(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
+
+async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    match Arc::clone(&gate.in_flight).try_acquire_owned() {
+        Ok(place) => {
+            let place = InFlight(Arc::new(place));
+            request.extensions_mut().insert(place.clone());
+            let response = next.run(request).await;
+            drop(place);
+            response
+        }
         Err(_) => refuse(error::overloaded(&gate.chance)),
+    }
+}
+
+/// Runs the handlers of unary methods in a task of their own. It ends with the method's ceiling: a caller's shorter
+/// deadline is met by the layer around, and does not cut the work either.
+async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
+    let end = Instant::now() + policy.deadline.unwrap_or(gate.surroundings.limits.deadline.0);
+    let place = request.extensions_mut().remove::<InFlight>();
+    let work = async move {
+        let response = timeout_at(end, next.run(request)).await;
+        drop(place);
+        response
+    };
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")),
+        Err(broken) => match broken.try_into_panic() {
+            // Caught by the layer around, as if it had happened there.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => refuse(error::stopping()),
+        },
     }
 }
 

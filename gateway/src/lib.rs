@@ -121,7 +121,8 @@ impl Gateway {
         limiter: Arc<dyn RateLimiter>,
         readiness: Readiness,
     ) -> Result<Self, String> {
-        let health = server::health(&names(&mesh), &readiness);
+        let served: Vec<_> = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str()))).collect();
+        let health = server::health(&served, &readiness);
         let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
         let (known, _) = Known::read(config, None)?;
         let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
@@ -298,13 +299,25 @@ impl Gateway {
         Ok(())
     }
 
+    /// Whether this gateway can work. What it only calls is in the verbose form: a service that is away is no reason to
+    /// send callers to another gateway.
+    fn readyz(&self, verbose: bool) -> Response<Outgoing> {
+        let (status, verdict) = match self.readiness.is_ready() {
+            true => (StatusCode::OK, "ready\n"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        };
+        let needs = self.readiness.needs().into_iter().filter(|_| verbose);
+        let lines =
+            needs.map(|(name, met)| if met { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
+        page::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
+    }
+
     /// Answers what is no call: probes, keys, the page.
     fn browse(&self, current: &Current, request: &Request<Inbound>) -> Response<Outgoing> {
         let path = request.uri().path();
         match path {
             "/livez" => page::plain(StatusCode::OK, "ok\n"),
-            "/readyz" if self.readiness.is_ready() => page::plain(StatusCode::OK, "ready\n"),
-            "/readyz" => page::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
             _ if !matches!(current.routes.find(path), Found::Nothing) => {

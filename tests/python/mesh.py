@@ -91,10 +91,13 @@ class Mesh:
             if self.process.poll() is not None:
                 raise RuntimeError(f"trellis ended with {self.process.returncode}:\n{self.said()}")
             try:
-                with urllib.request.urlopen(f"http://{self.address['gateway']}/readyz", timeout=2):
-                    return
+                url = f"http://{self.address['gateway']}/readyz?verbose"
+                with urllib.request.urlopen(url, timeout=2) as response:
+                    if b"[-]" not in response.read():
+                        return
             except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         raise RuntimeError(f"trellis was not ready within {START_TIMEOUT} s:\n{self.said()}")
 
     def stop(self):

@@ -185,7 +185,8 @@ impl<'a> Process<'a> {
         let mut routes = Vec::new();
         for (service, addresses) in self.addresses.clone() {
             let peer = self.peer(service, Part::Gateway)?;
-            needs = needs.and(service.name(), move || peer_is_serving(peer.clone()));
+            // Shown, and no more: without a service the gateway still has the others to call.
+            needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
         }
         let readiness = self.watch("gateway", &surroundings, needs);

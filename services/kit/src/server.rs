@@ -65,7 +65,7 @@ pub async fn serve(
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
     let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let open = [health(&[(service, None)], readiness), reflection(&shown)?].map(stack::watch);
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
     let router = open.into_iter().fold(gated.into_axum_router(), merge);
 
@@ -94,10 +94,11 @@ pub async fn serve(
     }
 }
 
-/// Health of `services` and of the process as a whole.
-pub fn health(services: &[&str], readiness: &Readiness) -> Routes {
+/// Health of `services`, each with the need that it has besides those of the process, and of the process as a whole.
+pub fn health(services: &[(&str, Option<&str>)], readiness: &Readiness) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
-    readiness.report(reporter, [""].iter().chain(services).map(|name| (*name).to_owned()).collect());
+    let reported = [("", None)].iter().chain(services);
+    readiness.report(reporter, reported.map(|(name, need)| ((*name).to_owned(), need.map(str::to_owned))).collect());
     Routes::new(health)
 }
 

@@ -329,8 +329,11 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
+/// Whether the process is ready, and reaches all services when it is a gateway.
 async fn is_ready(port: u16) -> bool {
-    super::web::get(port, "/readyz").await.is_ok_and(|answer| answer.status == 200)
+    let Ok(answer) = super::web::get(port, "/readyz?verbose").await else { return false };
+    let text = String::from_utf8_lossy(&answer.body);
+    answer.status == 200 && !["users", "auth", "messaging"].iter().any(|name| text.contains(&format!("[-]{name} ")))
 }
 
 /// The URL of a new, empty database on the tests' server.

@@ -53,17 +53,25 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
     process
 }
 
-async fn gateway_status(ports: Ports) -> u16 {
-    web::get(ports.gateway, "/readyz").await.map_or(0, |answer| answer.status)
+/// The gateway's status, and what its verbose form says of users.
+async fn gateway_says(ports: Ports) -> (u16, bool) {
+    let Ok(answer) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
+    (answer.status, String::from_utf8_lossy(&answer.body).contains("[+]users ok"))
 }
 
-async fn wait_for(ports: Ports, status: u16) {
+/// Waits until the gateway reaches users, or does not. It is ready all the time.
+async fn wait_for_users(ports: Ports, reached: bool) {
     let waiting = async {
-        while gateway_status(ports).await != status {
+        loop {
+            let (status, users) = gateway_says(ports).await;
+            assert_eq!(status, 200, "a gateway is ready when it can work itself");
+            if users == reached {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("the gateway never answered {status}"));
+    tokio::time::timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("never: users are reached: {reached}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,17 +92,18 @@ async fn processes_find_and_believe_one_another() {
     };
     bob.messaging().send_message(bob.request(message.clone())).await.unwrap();
 
-    // Without users nothing half is made, what needs no users goes on, and the gateway says that it is not well.
+    // Without users nothing half is made, what needs no users goes on, and the gateway stays ready and says
+    // what it does not reach.
     users.kill();
     let again = CreateConversationRequest { request_id: new_id(), ..new };
     let refused = ada.messaging().create_conversation(ada.request(again.clone())).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     let message = SendMessageRequest { client_message_id: new_id(), ..message };
     bob.messaging().send_message(bob.request(message)).await.unwrap();
-    wait_for(ports, 503).await;
+    wait_for_users(ports, false).await;
 
     users.launch();
-    wait_for(ports, 200).await;
+    wait_for_users(ports, true).await;
     ada.messaging().create_conversation(ada.request(again)).await.unwrap();
     for mut process in [users, auth, messaging, gateway] {
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());

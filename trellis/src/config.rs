@@ -10,7 +10,8 @@ use kit::{
     balance::{self, Addresses},
     bus, config, limiter,
     limits::Limits,
-    shutdown, telemetry, trace,
+    policy::Table,
+    shutdown, store, telemetry, trace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) redis: bus::Config,
     /// How limits are counted together.
     pub(crate) limiter: limiter::Config,
+    /// How long services wait for their databases.
+    pub(crate) database: store::Config,
     /// Profiles.
     pub(crate) users: users::Config,
     /// Accounts and sessions.
@@ -148,7 +151,10 @@ impl Config {
             None => {
                 let checked =
                     self.balance.check().and_then(|()| self.redis.check()).and_then(|()| self.limiter.check());
-                checked.map_err(|error| format!("configuration: {error}"))
+                checked.map_err(|error| format!("configuration: {error}"))?;
+                let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+                let shortest = policies.shortest_deadline(self.limits.deadline.0);
+                self.database.check(shortest).map_err(|error| format!("configuration: {error}"))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Location, Unopened},
+    store::{Error, Location, Settings, Unopened},
 };
 use uuid::Uuid;
 
@@ -180,9 +180,10 @@ pub enum InsertError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn AuthStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn AuthStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

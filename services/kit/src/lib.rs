@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admin;
 pub mod balance;
+pub mod bulkhead;
 pub mod bus;
 pub mod client;
 pub mod config;

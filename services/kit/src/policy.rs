@@ -142,6 +142,12 @@ impl Table {
         self.methods.get(path)
     }
 
+    /// The shortest deadline of a unary method; those that state none have `default`.
+    pub fn shortest_deadline(&self, default: Duration) -> Duration {
+        let unary = self.methods.values().filter(|policy| !policy.streams);
+        unary.map(|policy| policy.deadline.unwrap_or(default)).min().unwrap_or(default)
+    }
+
     /// All paths with their policies, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
         self.methods.iter().map(|(path, policy)| (path.as_str(), policy))

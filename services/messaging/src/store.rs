@@ -7,7 +7,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::store::{Error, Location, Unopened};
+use kit::store::{Error, Location, Settings, Unopened};
 use uuid::Uuid;
 
 use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
@@ -200,9 +200,10 @@ impl<E: Into<Error>> From<E> for AppendError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn MessagingStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn MessagingStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Location, Unopened},
+    store::{Error, Location, Settings, Unopened},
 };
 
 use crate::domain::{Change, Page, User, UserId};
@@ -68,9 +68,10 @@ pub enum UpdateError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn UserStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn UserStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

@@ -5,9 +5,8 @@ mod sql;
 
 use kit::{
     config::Secret,
-    store::{Unopened, postgres},
+    store::{Settings, Unopened, postgres},
 };
-use sqlx::{Pool, Transaction};
 
 pub(super) type Db = sqlx::Postgres;
 
@@ -37,11 +36,7 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
     )
 }
 
-pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
-    let pool = postgres::open(url, "auth", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
+pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<sql::Sql, Unopened> {
+    let pool = postgres::open(url, "auth", settings, &sqlx::migrate!("migrations/postgres")).await?;
     Ok(sql::Sql { read: pool.clone(), write: pool })
-}
-
-async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin().await
 }

@@ -8,12 +8,12 @@ mod session;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp, violated},
+    store::{Error, Pool, Stamp, Transaction, violated},
 };
-use sqlx::{AssertSqlSafe, Pool, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Db, begin, delete_some};
+use super::{Db, delete_some};
 use crate::{
     domain::{
         Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, State,
@@ -100,7 +100,7 @@ impl AuthStore for Sql {
     }
 
     async fn activate(&self, session: &NewSession) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(session.account.0).await?;
         let activated = sqlx::query("UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending'")
             .bind(session.account.0)
             .execute(&mut *tx)
@@ -119,7 +119,7 @@ impl AuthStore for Sql {
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.0).await?;
         let deleted =
             sqlx::query("DELETE FROM accounts WHERE account_id = $1 AND state = 'pending' AND create_time < $2")
                 .bind(account.0)
@@ -146,6 +146,7 @@ impl AuthStore for Sql {
     }
 
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
+        let _turn = self.write.turn(account.0).await?;
         sqlx::query("UPDATE accounts SET password_hash = $3 WHERE account_id = $1 AND password_hash = $2")
             .bind(account.0)
             .bind(&old.0)
@@ -162,7 +163,7 @@ impl AuthStore for Sql {
         keep: SessionId,
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.id.0).await?;
         let changed = sqlx::query(
             "UPDATE accounts SET password_hash = $3, password_no = password_no + 1 \
              WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
@@ -186,7 +187,7 @@ impl AuthStore for Sql {
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.id.0).await?;
         let deleted = sqlx::query(
             "UPDATE accounts SET state = 'deleted', email = $3, password_hash = '', password_no = password_no + 1 \
              WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
@@ -207,7 +208,7 @@ impl AuthStore for Sql {
     }
 
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(session.account.0).await?;
         let opened = insert_session(&mut tx, session).await?;
         tx.commit().await?;
         Ok(opened)
@@ -221,7 +222,7 @@ impl AuthStore for Sql {
         now: Timestamp,
         lifetimes: Lifetimes,
     ) -> Result<Refreshed, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(presented.row()).await?;
         let Some(found) = lock_token(&mut tx, presented).await? else { return Ok(Refreshed::Refused) };
         match decide(found.presented, now, lifetimes) {
             Decision::Refuse => Ok(Refreshed::Refused),
@@ -268,6 +269,7 @@ impl AuthStore for Sql {
             .await?;
         let Some(found) = found else { return Ok(None) };
         let session: Uuid = found.try_get("session_id")?;
+        let _turn = self.write.turn(session).await?;
         let ended = sqlx::query("UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1")
             .bind(session)
             .bind(Stamp(now))
@@ -277,6 +279,7 @@ impl AuthStore for Sql {
     }
 
     async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let _turn = self.write.turn(account.0).await?;
         let ended = sqlx::query(
             "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $3) WHERE session_id = $1 AND account_id = $2",
         )
@@ -294,7 +297,7 @@ impl AuthStore for Sql {
         keep: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.0).await?;
         lock_account(&mut tx, account).await?;
         let ended = end_all(&mut tx, account, keep, now).await?;
         tx.commit().await?;
@@ -332,7 +335,7 @@ impl AuthStore for Sql {
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 

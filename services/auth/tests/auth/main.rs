@@ -9,6 +9,7 @@ mod database;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod deletion;
+mod erased;
 mod limits;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]

@@ -11,7 +11,7 @@ use auth::{
 };
 use kit::{Ambient, Timestamp, store::Location};
 
-use crate::databases::on_both;
+use crate::databases::{on_both, patient};
 
 on_both!(
     an_address_has_one_account,
@@ -44,7 +44,7 @@ pub(crate) fn id() -> uuid::Uuid {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn AuthStore> {
-    store::open(location, 16).await.unwrap()
+    store::open(location, patient(16)).await.unwrap()
 }
 
 pub(crate) fn pending(email: &str) -> Account {

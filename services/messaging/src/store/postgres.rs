@@ -5,9 +5,8 @@ mod sql;
 
 use kit::{
     config::Secret,
-    store::{Unopened, postgres},
+    store::{Settings, Transaction, Unopened, postgres},
 };
-use sqlx::{Pool, Transaction};
 use uuid::Uuid;
 
 use crate::domain::UserId;
@@ -21,13 +20,9 @@ fn among(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
     ids.collect()
 }
 
-pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
-    let pool = postgres::open(url, "messaging", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
+pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<sql::Sql, Unopened> {
+    let pool = postgres::open(url, "messaging", settings, &sqlx::migrate!("migrations/postgres")).await?;
     sql::Sql::new(pool.clone(), pool).await
-}
-
-async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin().await
 }
 
 /// Counts a conversation for each of `people`; the answer is for how many there was room. In the order of ids,

@@ -10,11 +10,11 @@ mod members;
 mod messages;
 
 use async_trait::async_trait;
-use kit::store::{Error, Stamp, Unopened};
-use sqlx::{Pool, Row as _, Transaction};
+use kit::store::{Error, Pool, Stamp, Transaction, Unopened};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Db, begin, count_conversation, insert_members};
+use super::{Db, count_conversation, insert_members};
 use crate::{
     domain::{
         Body, Change, Conversation, ConversationId, Entry, Epoch, Fingerprint, MARKED_MEMBERS, Message,
@@ -69,7 +69,7 @@ impl MessagingStore for Sql {
     }
 
     fn readers(&self) -> u32 {
-        self.read.options().get_max_connections()
+        self.read.max_connections()
     }
 
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
@@ -82,7 +82,7 @@ impl MessagingStore for Sql {
     }
 
     async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(new.creator.0).await?;
         let inserted = sqlx::query(
             "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
              revision, create_time, update_time, last_seq, message_count) \
@@ -150,7 +150,7 @@ impl MessagingStore for Sql {
     }
 
     async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         if locked.title == title {
             return Ok(Changed::Already);
@@ -172,7 +172,7 @@ impl MessagingStore for Sql {
     }
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(new.conversation.0).await?;
         // Locks the conversation's row and assigns both numbers. A repeat rolls them back.
         let numbers = sqlx::query(
             "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2 \
@@ -267,7 +267,7 @@ impl MessagingStore for Sql {
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 

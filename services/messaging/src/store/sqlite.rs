@@ -5,8 +5,7 @@ mod sql;
 
 use std::path::Path;
 
-use kit::store::{Unopened, sqlite};
-use sqlx::{Pool, Transaction};
+use kit::store::{Settings, Transaction, Unopened, sqlite};
 use uuid::Uuid;
 
 use crate::domain::UserId;
@@ -22,14 +21,9 @@ fn among(ids: impl Iterator<Item = Uuid>) -> String {
     format!("[{}]", quoted.join(","))
 }
 
-pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
-    let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
+pub(super) async fn open(path: &Path, settings: &Settings) -> Result<sql::Sql, Unopened> {
+    let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
     sql::Sql::new(pools.read, pools.write).await
-}
-
-/// IMMEDIATE: a transaction that reads first and writes then would get BUSY at once when another has written.
-async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin_with("BEGIN IMMEDIATE").await
 }
 
 /// Counts a conversation for each of `people`; the answer is for how many there was room. SQLite works in this

@@ -11,7 +11,7 @@ use messaging::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::databases::on_both;
+use crate::databases::{on_both, patient};
 
 on_both! {
     an_edit_changes_the_message_and_is_an_entry,
@@ -27,7 +27,7 @@ on_both! {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, 8).await.unwrap()
+    messaging::store::open(location, patient(8)).await.unwrap()
 }
 
 pub(crate) fn new_id() -> Uuid {

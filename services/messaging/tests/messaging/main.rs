@@ -10,6 +10,7 @@ mod databases;
 mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
 mod dice;
+mod erased;
 mod limits;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
@@ -24,6 +25,7 @@ mod pages;
 mod plan;
 mod plans;
 mod rules;
+mod stalled;
 mod statements;
 mod store;
 mod tokens;

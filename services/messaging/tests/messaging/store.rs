@@ -11,7 +11,7 @@ use messaging::{
 use tokio::{task::JoinSet, time::timeout};
 use uuid::Uuid;
 
-use crate::databases::on_both;
+use crate::databases::{on_both, patient};
 
 on_both! {
     a_stored_conversation_is_found_by_its_members_only,
@@ -35,7 +35,7 @@ on_both! {
 const MANY: u32 = 10_000;
 
 async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, 8).await.unwrap()
+    messaging::store::open(location, patient(8)).await.unwrap()
 }
 
 fn new_id() -> Uuid {

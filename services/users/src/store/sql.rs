@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp, violated},
+    store::{Error, Pool, Stamp, violated},
 };
-use sqlx::{Pool, Row as _};
+use sqlx::Row as _;
 
 use super::{Db, FIND_ALL, LIST_AMONG, bind_ids};
 use crate::{
@@ -64,6 +64,7 @@ impl UserStore for Sql {
     }
 
     async fn insert(&self, new: &User) -> Result<User, InsertError> {
+        let _turn = self.write.turn(new.id.0).await.map_err(InsertError::Store)?;
         let row = sqlx::query(
             "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
              VALUES ($1, $2, $3, $4, $5, $6) \
@@ -86,6 +87,7 @@ impl UserStore for Sql {
     }
 
     async fn update(&self, change: &Change) -> Result<User, UpdateError> {
+        let _turn = self.write.turn(change.id.0).await.map_err(UpdateError::Store)?;
         let row = sqlx::query(
             "UPDATE users SET handle = COALESCE($2, handle), display_name = COALESCE($3, display_name), \
              revision = revision + 1 \
@@ -103,6 +105,7 @@ impl UserStore for Sql {
     }
 
     async fn delete(&self, id: UserId, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.write.turn(id.0).await?;
         sqlx::query(
             "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
              VALUES ($1, $2, '', 'deleted', $3, 1) \
@@ -119,7 +122,7 @@ impl UserStore for Sql {
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 

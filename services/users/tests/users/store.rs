@@ -17,7 +17,7 @@ use users::{
     store::InsertError,
 };
 
-use crate::databases::{Database, on_both};
+use crate::databases::{Database, on_both, patient};
 
 on_both! {
     a_stored_user_is_found,
@@ -48,7 +48,7 @@ async fn replicas_that_start_at_once_all_find_the_schema() {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn UserStore> {
-    users::store::open(location, 8).await.unwrap()
+    users::store::open(location, patient(8)).await.unwrap()
 }
 
 pub(crate) fn user(handle: &str) -> User {

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 
 use super::{
     super::{count_conversation, insert_members},
-    Row, Sql, Tx, begin,
+    Row, Sql, Tx,
     log::{change_entry, insert_entry, lock},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 #[async_trait]
 impl Members for Sql {
     async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         let row = sqlx::query(
             "SELECT count(*) AS everybody, count(CASE WHEN user_id = $2 THEN 1 END) AS person FROM members \
@@ -44,7 +44,7 @@ impl Members for Sql {
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         if person != change.actor && locked.owner != change.actor {
             return Err(ChangeError::NotOwner);
@@ -74,6 +74,7 @@ impl Members for Sql {
         if number <= read {
             return Ok(Some((count, read)));
         }
+        let turn = self.write.turn(member.0).await?;
         // The membership is the row that the statement locks: removed meanwhile, it matches no row. Never back.
         let marked =
             sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
@@ -82,6 +83,7 @@ impl Members for Sql {
                 .bind(number)
                 .execute(&self.write)
                 .await?;
+        drop(turn);
         if marked.rows_affected() > 0 { Ok(Some((count, number))) } else { self.numbers(id, member).await }
     }
 

@@ -5,7 +5,7 @@ use kit::store::Error;
 use uuid::Uuid;
 
 use super::{
-    Sql, Tx, begin,
+    Sql, Tx,
     log::{change_entry, entry, insert_entry, lock, rewrite_entry},
 };
 use crate::{
@@ -30,7 +30,7 @@ impl Messages for Sql {
     }
 
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor {
@@ -55,7 +55,7 @@ impl Messages for Sql {
     }
 
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor && locked.owner != change.actor {

@@ -18,6 +18,7 @@ const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 /// The last type that RFC 9113 knows.
 const CONTINUATION: u8 = 9;
 
@@ -27,6 +28,13 @@ const BURST: u32 = 1_000;
 /// How long one takes to be forgotten: 100 a second. Beyond that a peer may send a PING for each HEADERS or DATA that it was
 /// sent: gRPC's client in Go measures its bandwidth so, once a round trip as long as answers come.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How many WINDOW_UPDATEs a peer may send for a DATA frame that it was sent, of the stream and of the connection, and for
+/// a stream that it opens: more than it needs, and a number that costs as little as the frames themselves.
+const UPDATES: u32 = 4;
+/// And one more for so many bytes of it: who reads in small pieces may say so after each.
+const BYTES_PER_UPDATE: u32 = 1_024;
+/// How many of these may be outstanding: what a peer with a window of 16 MiB reads at last.
+const MOST_UPDATES: u32 = 64 * 1_024;
 
 /// A peer's frames, as they come by.
 pub struct Frames {
@@ -34,6 +42,8 @@ pub struct Frames {
     said: Walk,
     /// PINGs that are no idle frames, because answers were sent to measure by.
     measuring: u32,
+    /// WINDOW_UPDATEs that are no idle frames, because there was something to make room for.
+    updates: u32,
     /// When all idle frames so far are forgotten.
     forgotten: Option<Instant>,
 }
@@ -51,8 +61,8 @@ impl Walk {
         Self { skip, header: [0; HEADER_BYTES], filled: 0 }
     }
 
-    /// The type of the next frame whose header ends in `bytes`, of which that much is taken.
-    fn next(&mut self, bytes: &mut &[u8]) -> Option<u8> {
+    /// The type of the next frame whose header ends in `bytes`, of which that much is taken, and its payload's length.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u32)> {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skip as usize);
             *bytes = &bytes[skipped..];
@@ -65,7 +75,7 @@ impl Walk {
                 self.filled = 0;
                 let [a, b, c, kind, ..] = self.header;
                 self.skip = u32::from_be_bytes([0, a, b, c]);
-                return Some(kind);
+                return Some((kind, self.skip));
             }
         }
         None
@@ -85,18 +95,21 @@ impl From<Flood> for io::Error {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { heard: Walk::after(PREFACE_BYTES), said: Walk::after(0), measuring: 0, forgotten: None }
+        Self { heard: Walk::after(PREFACE_BYTES), said: Walk::after(0), measuring: 0, updates: 0, forgotten: None }
     }
 }
 
 impl Frames {
     /// Takes note of what has come. The clock is asked for idle frames only.
     pub fn pass(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
-        while let Some(kind) = self.heard.next(&mut bytes) {
-            if kind == PING && self.measuring > 0 {
-                self.measuring -= 1;
-            } else if matches!(kind, PRIORITY | SETTINGS | PING) || kind > CONTINUATION {
-                self.count(now())?;
+        while let Some((kind, _)) = self.heard.next(&mut bytes) {
+            match kind {
+                HEADERS => self.may_update(UPDATES),
+                PING if self.measuring > 0 => self.measuring -= 1,
+                WINDOW_UPDATE if self.updates > 0 => self.updates -= 1,
+                PRIORITY | SETTINGS | PING | WINDOW_UPDATE => self.count(now())?,
+                kind if kind > CONTINUATION => self.count(now())?,
+                _ => {}
             }
         }
         Ok(())
@@ -107,12 +120,19 @@ impl Frames {
         for buf in bufs {
             let mut bytes = &buf[..written.min(buf.len())];
             written -= bytes.len();
-            while let Some(kind) = self.said.next(&mut bytes) {
+            while let Some((kind, length)) = self.said.next(&mut bytes) {
                 if matches!(kind, DATA | HEADERS) {
                     self.measuring = (self.measuring + 1).min(BURST);
                 }
+                if kind == DATA {
+                    self.may_update(UPDATES + length / BYTES_PER_UPDATE);
+                }
             }
         }
+    }
+
+    fn may_update(&mut self, more: u32) {
+        self.updates = self.updates.saturating_add(more).min(MOST_UPDATES);
     }
 
     fn count(&mut self, now: Instant) -> Result<(), Flood> {
@@ -125,8 +145,6 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const WINDOW_UPDATE: u8 = 8;
 
     fn frame(kind: u8, payload: usize) -> Vec<u8> {
         let mut frame = u32::try_from(payload).unwrap().to_be_bytes()[1..].to_vec();
@@ -153,7 +171,8 @@ mod tests {
     #[test]
     fn a_flood_is_noticed_however_it_is_cut() {
         for piece in [1, 2, 9, 10, 4_096] {
-            for (kind, payload) in [(PING, 8), (SETTINGS, 0), (SETTINGS, 6), (PRIORITY, 5), (0xbe, 1_000)] {
+            let all = [(PING, 8), (SETTINGS, 0), (SETTINGS, 6), (PRIORITY, 5), (WINDOW_UPDATE, 4), (0xbe, 1_000)];
+            for (kind, payload) in all {
                 assert_eq!(passed(kind, payload, 5_000, piece, Duration::ZERO), BURST, "{kind} by {piece}");
             }
         }
@@ -161,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_carries_something_is_no_flood() {
-        for (kind, payload) in [(DATA, 0), (DATA, 16_384), (WINDOW_UPDATE, 4), (CONTINUATION, 100)] {
+        for (kind, payload) in [(DATA, 0), (DATA, 16_384), (HEADERS, 100), (CONTINUATION, 100)] {
             assert_eq!(passed(kind, payload, 5_000, 7, Duration::ZERO), 5_000, "{kind}");
         }
     }
@@ -189,5 +208,23 @@ mod tests {
             let more = (0..).take_while(|_| frames.pass(&ping, || now).is_ok()).count();
             assert_eq!(more, BURST as usize, "and nothing was saved up");
         }
+    }
+
+    #[test]
+    fn window_updates_for_what_was_sent_are_no_flood() {
+        let (mut frames, now) = (Frames::default(), Instant::now());
+        let update = frame(WINDOW_UPDATE, 4);
+        assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
+        for _ in 0..5_000 {
+            // A call, and its response, which the peer reads in pieces of a kibibyte.
+            assert_eq!(frames.pass(&[frame(HEADERS, 30), update.clone()].concat(), || now), Ok(()));
+            let answer = frame(DATA, 16_384);
+            frames.sent(&[IoSlice::new(&answer)], answer.len());
+            for _ in 0..18 {
+                assert_eq!(frames.pass(&update, || now), Ok(()));
+            }
+        }
+        let more = (0..).take_while(|_| frames.pass(&update, || now).is_ok()).count();
+        assert!(more <= (MOST_UPDATES + BURST) as usize, "{more}");
     }
 }

@@ -1,5 +1,7 @@
 //! Logs and metrics of a process.
 
+mod limited;
+
 use std::{io, sync::OnceLock};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -13,6 +15,7 @@ use tracing_subscriber::{
 };
 
 use crate::{store::STATEMENTS, trace};
+use limited::Limited;
 
 /// What is logged and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,7 +65,8 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
                 .with_target(PASSING, LevelFilter::DEBUG),
         )
     });
-    Registry::default().with(lines.with_filter(filter)).with(exported).try_init().map_err(|e| e.to_string())?;
+    let lines = lines.with_filter(Limited::default()).with_filter(filter);
+    Registry::default().with(lines).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
 

@@ -1,7 +1,7 @@
 //! Headers on their way in and out.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED,
         HOST, ORIGIN, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
@@ -108,6 +108,26 @@ pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
+/// Whether it is clear where a request of HTTP/1 ends (RFC 9112, section 6.1): its only coding is `chunked`, once and in
+/// one line. A proxy in front may read anything else in another way, and take a part of the body for a request. (Of a
+/// content-length beside it hyper leaves nothing.)
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding stands in one line\n")),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(coding), None) if is_only_chunked(coding.as_bytes()) => {
+            Err((StatusCode::BAD_REQUEST, "a request is chunked once\n"))
+        }
+        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n")),
+    }
+}
+
+fn is_only_chunked(codings: &[u8]) -> bool {
+    codings.split(|byte| *byte == b',').all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
 /// What they take (RFC 9113, section 6.5.2), in bytes.
 pub(crate) fn bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
@@ -197,6 +217,22 @@ mod tests {
             assert!(!is_right(bad, Version::HTTP_11), "{bad:?}");
         }
         assert!(is_right(&[], Version::HTTP_10));
+    }
+
+    #[test]
+    fn request_is_framed_in_one_way() {
+        let status = |lines: &[(HeaderName, &'static str)]| {
+            let headers = lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+            check_framing(&headers).err().map(|(status, _)| status.as_u16())
+        };
+        let te = |value| (TRANSFER_ENCODING, value);
+        assert_eq!(status(&[]), None);
+        assert_eq!(status(&[(CONTENT_LENGTH, "5")]), None);
+        assert_eq!(status(&[te("Chunked")]), None);
+        assert_eq!(status(&[te("chunked"), te("chunked")]), Some(400));
+        assert_eq!(status(&[te("gzip"), te("chunked")]), Some(400));
+        assert_eq!(status(&[te("chunked, chunked")]), Some(400));
+        assert_eq!(status(&[te("gzip, chunked")]), Some(501));
     }
 
     #[test]

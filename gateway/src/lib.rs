@@ -5,6 +5,7 @@
 
 mod allowance;
 mod body;
+mod check;
 mod client;
 pub mod config;
 mod connection;
@@ -39,11 +40,12 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
 };
 use kit::{
     balance::{Addresses, Chance},
+    config::Span,
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
@@ -61,7 +63,7 @@ pub use config::Config;
 pub use connection::Listener;
 use foreign::{Contract, Foreign};
 use known::{Before, Known};
-use protocol::Spoken;
+use protocol::{Protocol, Spoken};
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
 use vigil::{Stalls, Watched};
@@ -69,8 +71,6 @@ use vigil::{Stalls, Watched};
 /// The services that the gateway answers itself.
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-
-const ONE_YEAR: &str = "max-age=31536000";
 
 /// A service of the mesh behind the gateway.
 #[derive(Debug, Clone)]
@@ -102,6 +102,17 @@ pub struct Gateway {
     reloaded: Notify,
 }
 
+/// The other end of a caller's connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// The caller, or a proxy.
+    address: IpAddr,
+    /// It speaks TLS.
+    is_secure: bool,
+    /// A trusted network's, without the header of the PROXY protocol that is expected from there.
+    is_probe: bool,
+}
+
 /// What a reload changes as a whole; a call keeps what it began with.
 struct Current {
     config: Config,
@@ -110,6 +121,8 @@ struct Current {
     proxies: client::Proxies,
     foreign: Vec<Foreign>,
     refresh: Duration,
+    /// `strict-transport-security`, if it is sent.
+    hsts: Option<HeaderValue>,
 }
 
 impl Gateway {
@@ -227,19 +240,13 @@ impl Gateway {
     }
 
     /// Answers one request of any kind.
-    async fn answer(
-        &self,
-        peer: IpAddr,
-        secure: bool,
-        watched: Watched,
-        mut request: Request<Inbound>,
-    ) -> Response<Outgoing> {
+    async fn answer(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
         let current = self.current();
         let origin = request.headers().get(ORIGIN).cloned();
-        if let Err((code, text)) = self.check(&current, &request) {
-            let mut refusal = page::plain(code, text);
-            current.origins.mark(origin, &mut refusal);
-            return refusal;
+        if let Err(refusal) = self.check(&current, peer, &request) {
+            let mut response = refusal.response();
+            current.origins.mark(origin, &mut response);
+            return response;
         }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 tells the host in the URI; what compares origins looks into the header.
@@ -250,10 +257,15 @@ impl Gateway {
         if request.method() == Method::OPTIONS && origin.is_some() {
             return current.origins.preflight(request.headers());
         }
+        let mut is_browsers = true;
         let mut response = match Spoken::of(request.headers()) {
             Some(spoken) if request.method() == Method::POST => {
-                let client = current.proxies.client(peer, request.headers());
-                rpc::Visit { gateway: self, current: &current, client, spoken }.answer(watched, request).await
+                is_browsers = spoken.protocol != Protocol::Grpc;
+                let client = current.proxies.client(peer.address, request.headers());
+                let visit = rpc::Visit { gateway: self, current: &current, client, spoken };
+                let mut response = visit.answer(watched, request).await;
+                current.origins.mark(origin, &mut response);
+                response
             }
             _ => {
                 let mut response = self.browse(&current, &request);
@@ -264,38 +276,13 @@ impl Gateway {
                 if request.method() == Method::HEAD {
                     page::only_head(&mut response);
                 }
-                if secure {
-                    // A browser that has been here over TLS never comes without it again (RFC 6797).
-                    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
-                }
-                return response;
+                response
             }
         };
-        current.origins.mark(origin, &mut response);
+        if is_browsers {
+            current.protect(peer, response.headers_mut());
+        }
         response
-    }
-
-    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
-    /// already, and hyper and h2 at nearly all of the rest.
-    fn check(&self, current: &Current, request: &Request<Inbound>) -> Result<(), (StatusCode, &'static str)> {
-        let headers = request.headers();
-        let size = || headers::bytes(headers) + request.uri().path().len();
-        let is_http2 = request.version() == Version::HTTP_2;
-        if headers.len() > current.config.header_count
-            || !is_http2 && size() > self.surroundings.limits.header_bytes as usize
-        {
-            return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields, or too large\n"));
-        }
-        if is_http2 {
-            return Ok(());
-        }
-        if !headers::name_one_host(headers, request.version()) {
-            return Err((StatusCode::BAD_REQUEST, "a request names one host\n"));
-        }
-        if headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-            return Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n"));
-        }
-        Ok(())
     }
 
     /// Answers what is no call: probes, keys, the page.
@@ -360,8 +347,25 @@ impl Current {
             refresh: config.descriptors_refresh.0,
             config: config.clone(),
             foreign,
+            hsts: hsts(config.tls.hsts),
         })
     }
+
+    /// Tells a browser what it may do with a response that it can be made to ask for: show it as nothing else than it
+    /// is, keep it only where the response allows it, and come back over TLS only (RFC 6797). Native gRPC is out of a
+    /// page's reach.
+    fn protect(&self, peer: Peer, headers: &mut HeaderMap) {
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+    }
+}
+
+fn hsts(time: Span) -> Option<HeaderValue> {
+    let seconds = time.0.as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }
 
 /// What reflection shows: what callers may call, wherever it is answered.

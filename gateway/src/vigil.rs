@@ -119,6 +119,8 @@ struct Calls {
     /// Which of `seats` belong to no call.
     free: Vec<usize>,
     idle_looks: u32,
+    /// How many calls have begun.
+    begun: u64,
 }
 
 /// What a call has of its connection's vigil.
@@ -163,6 +165,7 @@ impl Vigil {
         self.head_since.store(0, Ordering::Relaxed);
         let mut calls = self.lock();
         calls.idle_looks = 0;
+        calls.begun += 1;
         let place = calls.free.pop().unwrap_or_else(|| {
             calls.seats.push(Seat::default());
             calls.seats.len() - 1
@@ -212,6 +215,28 @@ impl Vigil {
         for intake in calls.seats.iter().filter(|seat| waits(&seat.wait)).filter_map(|seat| seat.intake.as_ref()) {
             intake.read_ahead(cx);
         }
+    }
+
+    /// Ends when no call has been under way for about `time`.
+    pub(crate) async fn quiet(&self, time: Duration) {
+        const LOOKS: u32 = 4;
+        let (mut before, mut looks) = (None, 0);
+        while looks < LOOKS && !time.is_zero() {
+            tokio::time::sleep(time / LOOKS).await;
+            let now = self.lock().begun;
+            looks = if self.is_quiet() && before == Some(now) { looks + 1 } else { 0 };
+            before = Some(now);
+        }
+    }
+
+    /// No call is under way, and no head of one has begun.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
+    }
+
+    /// What has come since the last call was the rest of its request, and not a head.
+    pub(crate) fn was_no_head(&self) {
+        self.head_since.store(0, Ordering::Relaxed);
     }
 
     /// Bytes have come. Between two calls they begin a head.
@@ -336,6 +361,28 @@ mod tests {
         drop(call);
         vigil.heard();
         assert_eq!(ends(&vigil, 6).await, Some(End::SlowHead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_quiet_after_a_while_without_calls() {
+        let (vigil, second) = (Vigil::new(), Duration::from_secs(1));
+        let quiet = async || tokio::time::timeout(2 * second, vigil.quiet(second)).await.is_ok();
+        assert!(quiet().await);
+        let call = vigil.begin();
+        assert!(!quiet().await, "a call is under way");
+        drop(call);
+        let calling = async {
+            for _ in 0..20 {
+                tokio::time::sleep(second / 5).await;
+                drop(vigil.begin());
+            }
+            false
+        };
+        assert!(!tokio::select! { quiet = quiet() => quiet, called = calling => called }, "calls come and go");
+        vigil.heard();
+        assert!(!quiet().await, "a head has begun");
+        vigil.was_no_head();
+        assert!(quiet().await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,15 +1,12 @@
 //! A request's body as it comes from its caller.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http_body::Body as _;
-use hyper::body::Incoming;
 use kit::error::chain;
+
+use crate::connection::Reading;
 
 /// The rest of a request.
 pub(crate) struct Inbound {
@@ -18,7 +15,7 @@ pub(crate) struct Inbound {
 }
 
 enum From {
-    Http1(Incoming),
+    Http1(Reading),
     Http2(RecvStream),
 }
 
@@ -27,7 +24,7 @@ enum From {
 pub(crate) struct Lost(pub(crate) String);
 
 impl Inbound {
-    pub(crate) fn http1(body: Incoming) -> Self {
+    pub(crate) fn http1(body: Reading) -> Self {
         Self { from: From::Http1(body), ended: false }
     }
 
@@ -40,7 +37,7 @@ impl Inbound {
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
         while !self.ended {
             match &mut self.from {
-                From::Http1(body) => match ready!(Pin::new(body).poll_frame(cx)) {
+                From::Http1(body) => match ready!(body.poll_frame(cx)) {
                     Some(Ok(frame)) => {
                         if let Ok(piece) = frame.into_data() {
                             return Poll::Ready(Some(Ok(piece)));

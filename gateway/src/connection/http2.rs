@@ -62,6 +62,8 @@ where
         while let Poll::Ready(word) = words.poll(cx) {
             match word {
                 Word::Leave => connection.graceful_shutdown(),
+                // The last GOAWAY at once: it says that what comes from now on was not processed.
+                Word::Idle => connection.abrupt_shutdown(h2::Reason::NO_ERROR),
                 Word::Close => return Poll::Ready(Ok(())),
             }
         }

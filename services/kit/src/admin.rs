@@ -5,15 +5,22 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::State,
-    http::StatusCode,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{StatusCode, header::CONNECTION},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
-use crate::{health::Readiness, shutdown::Shutdown, telemetry};
+use crate::{
+    health::Readiness,
+    limits::Limits,
+    server::{Connections, Discard, Few},
+    shutdown::Shutdown,
+    telemetry,
+};
 
 /// What the listener shows: each service of this process with its readiness.
 pub type Shown = BTreeMap<&'static str, Readiness>;
@@ -21,6 +28,12 @@ pub type Shown = BTreeMap<&'static str, Readiness>;
 /// How often old samples are folded into histograms. Until then each takes 24 bytes: a megabyte and more at the rate that
 /// one core can do.
 const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Connections at once.
+const CONNECTIONS: usize = 256;
+/// What a request's body may have, and how long it may take.
+const BODY_BYTES: usize = 64 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// Serves until the shutdown cuts: metrics of the drain matter too.
 pub async fn serve(shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
@@ -30,7 +43,9 @@ pub async fn serve(shown: Shown, listener: TcpListener, shutdown: Shutdown) -> i
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/log/level", put(set_level))
-        .with_state(Arc::new(shown));
+        .with_state(Arc::new(shown))
+        .layer(from_fn(read_first));
+    let listener = Few::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
     let upkeep = async {
         loop {
             tokio::time::sleep(UPKEEP).await;
@@ -42,6 +57,17 @@ pub async fn serve(shown: Shown, listener: TcpListener, shutdown: Shutdown) -> i
         () = upkeep => Ok(()),
         () = shutdown.cut() => Ok(()),
     }
+}
+
+/// Reads the body before anything is answered, so that the connection stays of use, or tells that it does not.
+async fn read_first(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let refused = match timeout(BODY_TIME, to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(body)) => return next.run(Request::from_parts(parts, Body::from(body))).await,
+        Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+        Err(_) => StatusCode::REQUEST_TIMEOUT,
+    };
+    (refused, [(CONNECTION, "close")]).into_response()
 }
 
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {

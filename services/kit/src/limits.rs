@@ -29,6 +29,11 @@ pub struct Limits {
     pub connection_age: Span,
     /// How long a connection may take to send a request's head (HTTP/1.1).
     pub request_head: Span,
+    /// How much of a request's body is read and discarded after a response that did not wait for it (HTTP/1.1), and of
+    /// what a peer still sends on a connection that is being closed.
+    pub discard_bytes: u64,
+    /// For how long that goes on at most.
+    pub discard_time: Span,
 }
 
 impl Limits {
@@ -51,6 +56,8 @@ impl Default for Limits {
             keepalive: Span(Duration::from_secs(30)),
             connection_age: Span(Duration::from_secs(30 * 60)),
             request_head: Span(Duration::from_secs(10)),
+            discard_bytes: 4 * 1024 * 1024,
+            discard_time: Span(Duration::from_secs(5)),
         }
     }
 }

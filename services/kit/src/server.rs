@@ -1,6 +1,8 @@
 //! The server stack: how a service is served.
 
 mod accept;
+mod closing;
+mod few;
 mod frames;
 mod measured;
 mod stack;
@@ -16,6 +18,8 @@ use tonic::{
 };
 
 pub use accept::{Accepted, Connections};
+pub use closing::Discard;
+pub(crate) use few::Few;
 pub use frames::{Flood, Frames};
 use stack::Gate;
 pub use stack::parse_timeout;
@@ -62,15 +66,18 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let limits = &surroundings.limits;
-    let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
+    let gate = Arc::new(Gate::new(surroundings));
+    let meters = gate.meters();
+    let gated = stack::guard(routes, gate);
     // Health and reflection stand outside authentication: probes and tools have no token.
     let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let open =
+        [health(&[service], readiness), reflection(&shown)?].map(|routes| stack::watch(routes, Arc::clone(&meters)));
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
     let router = open.into_iter().fold(gated.into_axum_router(), merge);
 
-    let connections = Connections::new(limits.connections);
-    let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
+    let connections = Connections::new(limits.connections, Discard::of(limits));
+    let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections.clone());
     let server = Server::builder();
     let server = match limits.age(Chance::new().share()) {
         Some(age) => server.max_connection_age(age),
@@ -88,8 +95,13 @@ pub async fn serve(
             let shutdown = shutdown.clone();
             async move { shutdown.draining().await }
         });
+    let served = async {
+        serving.await.map_err(io::Error::other)?;
+        connections.closed().await;
+        Ok(())
+    };
     tokio::select! {
-        result = serving => result.map_err(io::Error::other),
+        result = served => result,
         () = shutdown.cut() => Ok(()),
     }
 }

@@ -30,6 +30,8 @@ async fn every_protocol_reaches_a_method() {
             let call = web::call(port, JWKS, content_type, &[], &GetJwksRequest {});
             let answer = web::send(port, http, call).await.unwrap();
             assert_eq!((answer.status, answer.header("content-type")), (200, content_type));
+            let protected = ["cache-control", "x-content-type-options"].map(|name| answer.header(name));
+            assert_eq!((protected, answer.header("strict-transport-security")), (["no-store", "nosniff"], ""));
             assert_eq!(answer.grpc_status(), "0");
             assert_eq!(answer.message::<GetJwksResponse>().keys.len(), 1);
         }
@@ -80,6 +82,26 @@ async fn internal_and_unknown_methods_have_no_way_in() {
         let answer = web::send(mesh.ports.gateway, Http::Two, call).await.unwrap();
         assert_eq!(answer.grpc_status(), (Code::Unimplemented as i32).to_string(), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_path_has_no_metric_of_its_own() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let ports = [mesh.ports.gateway, mesh.ports.users, mesh.ports.auth, mesh.ports.messaging];
+    for (port, path) in
+        ports.into_iter().flat_map(|port| ["/made.Up/Path", "/grpc.health.v1.Health/MadeUp"].map(|p| (port, p)))
+    {
+        // Not only where it is told that there is no such method: this one is too late before that.
+        for timeout in ["1n", "1S", "soon"] {
+            let call = web::call(port, path, "application/grpc", &[("grpc-timeout", timeout)], &GetJwksRequest {});
+            let answer = web::send(port, Http::Two, call).await.unwrap();
+            assert_ne!(answer.grpc_status(), "0", "{path}");
+        }
+    }
+    let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let unknown = metrics.lines().filter(|line| line.contains("rpc_method=\"unknown\"")).count();
+    assert!(unknown > 0 && !metrics.contains("made.Up") && !metrics.contains("MadeUp"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

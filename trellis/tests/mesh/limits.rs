@@ -108,3 +108,21 @@ async fn who_says_nothing_is_closed() {
         assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(said));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_http2_connection_ends_with_goaway() {
+    const GOAWAY: u8 = 7;
+    let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__IDLE_TIMEOUT", "300ms")]).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
+    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), b"\0\0\0\x04\0\0\0\0\0"].concat();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await.unwrap();
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut heard)).await;
+    ended.expect("it is closed").unwrap();
+    let (mut kinds, mut rest) = (Vec::new(), heard.as_slice());
+    while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
+        kinds.push(*kind);
+        rest = &payload[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+    }
+    assert_eq!(kinds.last(), Some(&GOAWAY), "{kinds:?}");
+}

@@ -17,6 +17,7 @@ mod front;
 mod grpc;
 mod harness;
 mod hostile;
+mod http1;
 mod kill;
 mod limits;
 mod line;

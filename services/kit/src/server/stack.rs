@@ -23,7 +23,7 @@ use crate::{
     context::{Caller, Context},
     error,
     policy::Policy,
-    record::{Call, Meter, code_of},
+    record::{Call, Meters, code_of},
     trace::{self, TraceContext},
 };
 
@@ -40,6 +40,12 @@ impl Gate {
         Self { surroundings: surroundings.clone(), in_flight, chance: Chance::new() }
     }
 
+    /// The meters of all methods that the server may have.
+    pub(super) fn meters(&self) -> Arc<Meters> {
+        let methods = self.surroundings.policies.iter().map(|(path, _)| path);
+        Arc::new(Meters::new(SECONDS, methods.chain(OPEN)))
+    }
+
     fn policy(&self, request: &Request) -> Option<&Policy> {
         self.surroundings.policies.get(request.uri().path())
     }
@@ -47,6 +53,7 @@ impl Gate {
 
 /// The order of the layers: what stands last here is met first.
 pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
+    let meters = gate.meters();
     let router = routes
         .into_axum_router()
         // The contract's access rule: the last question before the handler, on a proved identity.
@@ -59,22 +66,22 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
         .layer(from_fn_with_state(gate, deadline))
         // A panic costs its own call only, and is counted and logged as INTERNAL by the layers around.
         .layer(from_fn(catch_panic));
-    watch(Routes::from(router))
+    watch(Routes::from(router), meters)
 }
 
 /// What every route gets, authenticated or not.
-pub(super) fn watch(routes: Routes) -> Routes {
+pub(super) fn watch(routes: Routes, meters: Arc<Meters>) -> Routes {
     let router = routes
         .into_axum_router()
         // How many, how long, with which outcome: refusals included.
-        .layer(from_fn(measure))
+        .layer(from_fn_with_state(Arc::clone(&meters), measure))
         // One span around everything, so that each line of a call's log names the call.
-        .layer(from_fn(trace));
+        .layer(from_fn_with_state(meters, trace));
     Routes::from(router)
 }
 
-async fn trace(mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
+async fn trace(State(meters): State<Arc<Meters>>, mut request: Request, next: Next) -> Response {
+    let path = meters.of(request.uri().path()).method();
     let span = tracing::info_span!(
         "call",
         otel.kind = "server",
@@ -92,12 +99,20 @@ async fn trace(mut request: Request, next: Next) -> Response {
 const SECONDS: &str = "rpc_server_call_duration_seconds";
 /// Probes come every second from everybody.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// The methods that every server has.
+const OPEN: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
-async fn measure(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
     let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
     let quiet = path.starts_with(HEALTH);
-    let mut call = Call::begin(Meter::new(SECONDS, path), Span::current(), trace.unwrap_or_else(TraceContext::root));
+    let meter = Arc::clone(meters.of(path));
+    let mut call = Call::begin(meter, Span::current(), trace.unwrap_or_else(TraceContext::root));
     call.quiet = quiet;
     let response = next.run(request).await;
     if let Some(caller) = response.extensions().get::<Caller>() {
@@ -107,9 +122,6 @@ async fn measure(request: Request, next: Next) -> Response {
         call.quiet |= caller.service.is_some();
     }
     let early = code_of(response.headers());
-    if early == Some(Code::Unimplemented) {
-        call.is_unknown();
-    }
     response.map(|body| Body::new(Measured::new(body, call, early)))
 }
 
@@ -126,7 +138,13 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Some(policy) if policy.streams && policy.deadline.is_none() => None,
         policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.surroundings.limits.deadline.0)),
     };
-    let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes())).map(ahead);
+    let asked = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
+        Some(None) => {
+            let message = "grpc-timeout is not a time such as 10S or 500m";
+            return refuse(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
+        }
+        asked => asked.flatten().map(ahead),
+    };
     let Some(most) = [ceiling, asked].into_iter().flatten().min() else { return next.run(request).await };
     let exceeded = || refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"));
     if most.is_zero() {

@@ -246,6 +246,7 @@ impl Gateway {
         if let Err(refusal) = self.check(&current, peer, &request) {
             let mut response = refusal.response();
             current.origins.mark(origin, &mut response);
+            current.protect(peer, response.headers_mut());
             return response;
         }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {

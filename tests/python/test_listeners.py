@@ -75,6 +75,19 @@ class Tls(unittest.TestCase):
         answer.read()
         self.assertIn("default-src 'none'", page.getheader("content-security-policy"))
 
+    def test_early_responses_are_not_lost_over_tls(self):
+        self.install("one")
+        eventually(lambda: self.connect("one").close())
+        context = ssl.create_default_context(cafile=FIXTURES / "one.crt")
+        client = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=30)
+        self.addCleanup(client.close)
+        for size in [5] * 50 + [100_000] * 20:
+            client.request("POST", f"{JWKS}Missing", b"x" * size, {"content-type": "application/grpc-web+proto"})
+            answer = client.getresponse()
+            self.assertEqual(answer.getheader("grpc-status"), "12")
+            self.assertIsNone(answer.getheader("connection"))
+            answer.read()
+
     def test_both_versions_of_http_are_agreed_on(self):
         self.install("one")
         eventually(lambda: self.connect("one").close())

@@ -1,7 +1,7 @@
 //! Who may call: one decision from the contract's rule and the caller's verified identity, taken by the
 //! gateway and again by the service.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use tonic::{Code, Status};
@@ -69,8 +69,11 @@ async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
     Proof { caller: Caller::default(), failure: Some(failure) }
 }
 
+/// `None`: the service calls for itself. An address that cannot be read is the unspecified one, as a client's is whom the
+/// gateway cannot place: it is counted as one network, and not as nobody.
 fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get(CLIENT_ADDRESS)?.to_str().ok()?.parse().ok()
+    let address = headers.get(CLIENT_ADDRESS)?.to_str().ok().and_then(|text| text.parse().ok());
+    Some(address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
 }
 
 /// Admits the call, or says why not.

@@ -50,9 +50,10 @@ pub struct Config {
     pub idle_timeout: Span,
     /// How long a caller may leave an answer untaken before its connection is closed.
     pub stall_timeout: Span,
-    /// Answers, of all connections together, that callers may leave untaken; each holds up to 384 KiB. From half of it
-    /// on `stall_timeout` is the shorter the more there are, down to a sixth.
-    pub stalled_answers: usize,
+    /// Bytes of responses that callers do not take, of all connections together. From half of it on `stall_timeout` is the
+    /// shorter the more there are, down to a sixth; beyond it responses end at once, the oldest of the connection that
+    /// holds the most first. The process may need twice as much memory for them.
+    pub stalled_response_bytes: usize,
     /// Whether the page is served at `/`.
     pub console: bool,
     /// How often the descriptors of foreign upstreams are read again.
@@ -147,7 +148,7 @@ impl Default for Config {
             connections_per_address: 5_000,
             idle_timeout: Span(Duration::from_secs(300)),
             stall_timeout: Span(Duration::from_secs(60)),
-            stalled_answers: 4_096,
+            stalled_response_bytes: 256 * 1024 * 1024,
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             tls: Tls::default(),

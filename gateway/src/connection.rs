@@ -195,7 +195,7 @@ where
     if heard.is_http2 {
         Box::pin(async move {
             let _guest = guest;
-            let talk = Talk::new(&house, peer, heard.secure);
+            let talk = Talk::new(&house, peer, heard);
             let stream = Overheard::new(stream, true, &talk.vigil);
             let answer = |request| talk.answer(request);
             let limits = &house.gateway.surroundings.limits;
@@ -205,7 +205,7 @@ where
     } else {
         Box::pin(async move {
             let _guest = guest;
-            note(serve_http1(&Talk::new(&house, peer, heard.secure), stream).await);
+            note(serve_http1(&Talk::new(&house, peer, heard), stream).await);
         })
     }
 }
@@ -233,8 +233,9 @@ struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    fn new(house: &'a House, peer: IpAddr, secure: bool) -> Self {
-        Self { house, peer, secure, vigil: Vigil::new() }
+    fn new(house: &'a House, peer: IpAddr, heard: Heard) -> Self {
+        let vigil = Vigil::new(&house.gateway.stalls, heard.is_http2);
+        Self { house, peer, secure: heard.secure, vigil }
     }
 
     /// In a box: what is made of it here and there would copy it each time, and it is large.
@@ -253,7 +254,7 @@ impl<'a> Talk<'a> {
             head: limits.request_head.0,
         };
         let deserved = async move {
-            let end = self.vigil.keep(patience, &gateway.stalls, has_left).await;
+            let end = self.vigil.keep(patience, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
             Word::Close
         };
@@ -296,7 +297,7 @@ where
         }
         let polled = connection.as_mut().poll(cx);
         if polled.is_pending() {
-            talk.vigil.read_ahead(cx);
+            talk.vigil.end_turn(cx);
         }
         polled
     })

@@ -23,11 +23,11 @@ pub(crate) use watch::watch;
 use crate::{
     config::{self, Open},
     tls::Trust,
-    upstream::{Cluster, Upstreams},
+    upstream::{Cluster, Tolerance, Upstreams},
 };
 
-/// Names that belong to the mesh and to the gateway itself.
-const RESERVED: [&str; 2] = ["trellis", "grpc"];
+/// Packages that belong to the mesh and to the gateway itself.
+const RESERVED: [&str; 3] = ["trellis", "grpc.health", "grpc.reflection"];
 
 /// An upstream as the configuration has it.
 pub(crate) struct Foreign {
@@ -92,7 +92,9 @@ impl Foreign {
         }
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(prefix, &config.to, trust).map_err(|why| bad(".to", why))?,
+            cluster: upstreams
+                .cluster(prefix, &config.to, trust, Tolerance::External)
+                .map_err(|why| bad(".to", why))?,
             trust: trust.cloned(),
             open: match config.access {
                 Open::Deny => None,
@@ -132,9 +134,8 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
     if !prefix.split('.').all(is_name) {
         return Err("is no name of a package or service, such as acme.shop.v1".to_owned());
     }
-    let first = prefix.split('.').next().unwrap_or_default();
-    if RESERVED.contains(&first) {
-        return Err(format!("{first}.* is answered by the mesh itself"));
+    if let Some(reserved) = RESERVED.iter().find(|reserved| is_under(reserved, prefix) || is_under(prefix, reserved)) {
+        return Err(format!("{reserved}.* is served by Trellis itself"));
     }
     Ok(())
 }
@@ -145,12 +146,22 @@ mod tests {
 
     #[test]
     fn prefixes_are_names_and_not_ours() {
-        for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises"] {
+        for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises", "grpc.testing", "grpc.healthy.v1"] {
             assert_eq!(check_prefix(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", ".", "acme.", "acme..shop", "acme/shop", "1acme", "trellis", "trellis.users.v1", "grpc.health.v1"]
-        {
+        for bad in [
+            "",
+            ".",
+            "acme.",
+            "acme..shop",
+            "acme/shop",
+            "1acme",
+            "trellis",
+            "trellis.users.v1",
+            "grpc",
+            "grpc.health.v1",
+            "grpc.reflection.v1alpha.X",
+        ] {
             assert!(check_prefix(bad).is_err(), "{bad}");
         }
     }

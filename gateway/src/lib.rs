@@ -16,6 +16,7 @@ mod foreign;
 pub mod fuzz;
 mod gather;
 mod headers;
+mod intake;
 mod keepalive;
 mod known;
 mod network;
@@ -89,7 +90,7 @@ pub struct Gateway {
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
     chance: Chance,
-    stalls: Stalls,
+    stalls: Arc<Stalls>,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
@@ -132,7 +133,7 @@ impl Gateway {
             certificate,
             readiness,
             chance: Chance::new(),
-            stalls: Stalls::new(config.stalled_answers),
+            stalls: Stalls::new(config.stalled_response_bytes),
             console: config.console,
             surroundings,
             mesh,
@@ -212,7 +213,7 @@ impl Gateway {
     fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
         let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, &wanted)?;
         self.certificate.replace(wanted.certified.clone());
-        self.stalls.bound(config.stalled_answers);
+        self.stalls.bound(config.stalled_response_bytes);
         *known = wanted;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         Ok(())
@@ -307,7 +308,7 @@ impl Gateway {
             "/readyz" => page::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
-            _ if !matches!(current.routes.find(path), Found::Nothing) => {
+            _ if !matches!(current.routes.find(path), Found::Undeclared | Found::Nothing) => {
                 if request.method() == Method::POST {
                     let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);

@@ -15,7 +15,7 @@ use crate::{
     Config, Route,
     allowance::{Allowance, Overrides},
     foreign::{Contract, Foreign, Source},
-    upstream::{Cluster, Upstreams, Weight},
+    upstream::{Cluster, Tolerance, Upstreams, Weight},
 };
 
 /// The histogram of the gateway's calls, by method and status.
@@ -69,7 +69,20 @@ pub(crate) enum Found<'a> {
     Closed,
     /// An upstream whose descriptors were never read.
     Unread,
+    /// An upstream whose descriptors do not name it.
+    Undeclared,
     Nothing,
+}
+
+impl Found<'_> {
+    /// Whether it belongs to an upstream outside the mesh.
+    pub(crate) fn is_external(&self) -> bool {
+        match self {
+            Self::Method(method) => matches!(method.target, Target::Foreign { .. }),
+            Self::Closed | Self::Unread | Self::Undeclared => true,
+            Self::Nothing => false,
+        }
+    }
 }
 
 /// What is under a prefix of service names besides the declared methods.
@@ -142,7 +155,9 @@ impl Routes {
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
-        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(peer, addresses, None));
+        let upstreams = sources.upstreams;
+        let cluster =
+            balance::in_the_clear(addresses).and_then(|()| upstreams.cluster(peer, addresses, None, Tolerance::Mesh));
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");
@@ -191,7 +206,8 @@ impl Routes {
             Some(Rest::Open(method)) => Found::Method(method),
             Some(Rest::Closed) => Found::Closed,
             Some(Rest::Unread) => Found::Unread,
-            Some(Rest::Nothing) | None => Found::Nothing,
+            Some(Rest::Nothing) => Found::Undeclared,
+            None => Found::Nothing,
         }
     }
 

@@ -11,8 +11,9 @@ use kit::{
     balance::Chance,
     client, error,
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
-    limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
-    record::Call,
+    limiter::{Ask, Hold, Outcome, StreamAsk, TooMany, network},
+    overload,
+    record::{Call, code_of},
     server::parse_timeout,
     shutdown::Stay,
     telemetry,
@@ -65,9 +66,10 @@ impl Visit<'_> {
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client.address());
         call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
+        let is_external = found.is_external();
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) => self.translate(head, call, watched),
-            Err(status) => self.refuse(&status, &mut call),
+            Err(status) => self.refuse(&bare(status, is_external), &mut call),
         }
     }
 
@@ -190,9 +192,14 @@ impl Visit<'_> {
             }
         };
         let weight = method.weight.as_ref();
-        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight };
+        let caller = match &proof.caller.user {
+            Some(user) => overload::Caller::User(user.id),
+            None => overload::Caller::Network(network(self.client.address())),
+        };
+        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
         let sent = cluster.send(request.map(incoming), conditions).await;
-        let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault, &self.gateway.chance))?.into_parts();
+        let (parts, reply) =
+            sent.map_err(|failure| failed(&failure, &fault, deadline, &self.gateway.chance))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
         let stay = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
         Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_foreign, admitted })
@@ -218,7 +225,10 @@ impl Visit<'_> {
         if parts.status != StatusCode::OK || !is_grpc {
             // A status that gRPC has given itself counts more than one of HTTP's.
             let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            return self.refuse(&told.unwrap_or_else(|| not_grpc(parts.status)), &mut call);
+            return self.refuse(&told.unwrap_or_else(|| bare(not_grpc(parts.status), is_foreign)), &mut call);
+        }
+        if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
+            return self.refuse(&bare(too_late(), is_foreign), &mut call);
         }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);
@@ -311,7 +321,9 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
             Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
         }
         Found::Unread => Err(error::unavailable("the description of the service")),
-        Found::Nothing => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
+        Found::Undeclared | Found::Nothing => {
+            Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))
+        }
     }
 }
 
@@ -329,14 +341,17 @@ fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instan
     Ok([method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most))
 }
 
-fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {
+fn failed(failure: &Failure, fault: &Fault, deadline: Option<Instant>, chance: &Chance) -> Status {
     if let Some(wrong) = fault.get() {
         return wrong.into();
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
         Failure::Full | Failure::Overloaded => error::overloaded(chance),
-        Failure::Broken(error) if error.is_reset() => cut(upstream::code_of_break(error)),
+        Failure::Broken(error) if error.is_reset() => match upstream::code_of_break(error) {
+            code if is_over_time(code, deadline) => too_late(),
+            code => cut(code),
+        },
         Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
             error::unavailable("the service")
         }
@@ -360,6 +375,16 @@ impl From<Wrong> for Status {
     }
 }
 
+/// How long before the deadline an upstream may end a call because of it: its clock began with the same time, and ticks
+/// by the millisecond.
+const TOLERANCE: Duration = Duration::from_millis(5);
+
+/// What a status is that an upstream ended a call with. gRPC's servers cancel a call whose time is over, where its caller
+/// is to hear DEADLINE_EXCEEDED.
+pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
+    code == Code::Cancelled && deadline.is_some_and(|deadline| Instant::now() + TOLERANCE >= deadline)
+}
+
 /// The service, or what is between, broke the call off.
 pub(crate) fn cut(code: Code) -> Status {
     error::status(code, "ANSWER_CUT", "the answer was cut off; what came before this is incomplete")
@@ -367,6 +392,15 @@ pub(crate) fn cut(code: Code) -> Status {
 
 pub(crate) fn too_late() -> Status {
     error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+}
+
+/// A status that the gateway gives instead of an external upstream. Where any server of gRPC gives it, callers expect the
+/// code and a message, as from any server: no details of Trellis's own.
+pub(crate) fn bare(status: Status, is_external: bool) -> Status {
+    match status.code() {
+        Code::DeadlineExceeded | Code::Unimplemented if is_external => Status::new(status.code(), status.message()),
+        _ => status,
+    }
 }
 
 fn head_too_large() -> Status {

@@ -1,10 +1,10 @@
 //! What is behind the gateway: clusters of servers, and the connections to each.
 
 mod call;
+mod cancel;
 mod cluster;
 mod dial;
 mod driver;
-mod intake;
 mod server;
 
 use std::{
@@ -22,9 +22,10 @@ use kit::{
 };
 
 pub(crate) use call::Reply;
+pub(crate) use cancel::Tolerance;
 pub(crate) use cluster::{Cluster, Conditions, Place, Weight};
 pub(crate) use dial::dial;
-pub(crate) use intake::Intake;
+pub(crate) use driver::STREAM_WINDOW;
 use server::Server;
 use tonic::Code;
 
@@ -41,6 +42,7 @@ pub(crate) struct Upstreams {
 struct Known {
     addresses: Vec<String>,
     trust: Option<Trust>,
+    tolerance: Tolerance,
     cluster: Weak<Cluster>,
 }
 
@@ -58,19 +60,23 @@ impl Upstreams {
         name: &str,
         addresses: &[String],
         trust: Option<&Trust>,
+        tolerance: Tolerance,
     ) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut same = clusters.iter().filter(|known| known.addresses == addresses && known.trust.as_ref() == trust);
+        let is_same = |known: &&Known| {
+            known.addresses == addresses && known.trust.as_ref() == trust && known.tolerance == tolerance
+        };
+        let mut same = clusters.iter().filter(is_same);
         if let Some(cluster) = same.find_map(|known| known.cluster.upgrade()) {
             return Ok(cluster);
         }
         let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
-        let make = move |location: &Location| servers.at(location, believed.as_ref());
+        let make = move |location: &Location| servers.at(location, believed.as_ref(), tolerance);
         let cluster =
             Arc::new(Cluster::new(name, &self.balance.shed, Balancer::new(name, addresses, &self.balance, make)?));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
-        clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });
+        clusters.push(Known { addresses, trust, tolerance, cluster: Arc::downgrade(&cluster) });
         Ok(cluster)
     }
 }
@@ -83,15 +89,15 @@ struct Servers {
 }
 
 impl Servers {
-    fn at(&self, location: &Location, trust: Option<&Trust>) -> Arc<Server> {
+    fn at(&self, location: &Location, trust: Option<&Trust>, tolerance: Tolerance) -> Arc<Server> {
         let trust = trust.filter(|_| location.is_secure);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let server = known.get(location).and_then(Weak::upgrade);
         // What was proved to somebody else's satisfaction is not proved to ours.
-        if let Some(server) = server.filter(|server| server.trust() == trust) {
+        if let Some(server) = server.filter(|server| server.trust() == trust && server.tolerance() == tolerance) {
             return server;
         }
-        let server = Server::new(location.clone(), trust.cloned(), self.most_connections, &self.limits);
+        let server = Server::new(location.clone(), trust.cloned(), tolerance, self.most_connections, &self.limits);
         let server = Arc::new(server);
         known.retain(|_, server| server.strong_count() > 0);
         known.insert(location.clone(), Arc::downgrade(&server));
@@ -161,6 +167,11 @@ fn outcome_of_break(error: &h2::Error) -> Outcome {
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_reset() && error.is_remote() => Outcome::Busy,
         _ => Outcome::Failed,
     }
+}
+
+/// h2 reset the stream by itself, because of what the upstream sent.
+fn is_fault(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_library()
 }
 
 /// The gateway broke a stream off, because of what its caller sent. What h2 resets by itself is the upstream's mistake.

@@ -14,6 +14,8 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::part::Part;
+
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
 
@@ -68,7 +70,7 @@ impl Default for Admin {
 }
 
 /// The section `[identity]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Identity {
     /// The private key, as `trellis keys new` writes it.
@@ -80,7 +82,7 @@ pub(crate) struct Identity {
 }
 
 /// The section `[peers]`: `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
     /// The users service.
@@ -106,6 +108,15 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether a process of these parts has no mesh: a gateway to external upstreams, with no key of its own and no word
+    /// of where services are.
+    pub(crate) fn is_external_only(&self, parts: &[Part]) -> bool {
+        parts == [Part::Gateway]
+            && !self.gateway.foreign.is_empty()
+            && self.identity == Identity::default()
+            && self.peers == Peers::default()
+    }
+
     /// What types cannot say.
     fn check(&self) -> Result<(), String> {
         let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
@@ -126,7 +137,7 @@ impl Config {
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
-            ("gateway.stalled_answers", self.gateway.stalled_answers, 1),
+            ("gateway.stalled_response_bytes", self.gateway.stalled_response_bytes, 1024 * 1024),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];
         let times = [

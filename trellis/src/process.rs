@@ -9,7 +9,7 @@ use kit::{
     balance::{self, Addresses},
     bus::{self, Bus},
     client::Peer,
-    health::{Needs, peer_is_serving},
+    health::{Needs, Readiness, peer_is_serving},
     identity::Identity,
     keys::KeySet,
     limiter::{self, RateLimiter},
@@ -27,7 +27,7 @@ use crate::{
     cli::Service,
     config::Config,
     identities::Identities,
-    keys::FromAuth,
+    keys::{FromAuth, NoAuth},
     listeners::Listeners,
     part::Part,
     reload::{self, Source},
@@ -74,6 +74,8 @@ struct Process<'a> {
     limiter: Arc<dyn RateLimiter>,
     /// Service → where it is.
     addresses: [(Service, Addresses); 3],
+    /// There is no mesh: the process is a gateway to external upstreams.
+    external_only: bool,
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
 }
@@ -81,7 +83,12 @@ struct Process<'a> {
 impl<'a> Process<'a> {
     fn new(config: &'a Config, parts: &[Part], listeners: &Listeners) -> Result<Self, String> {
         let ambient = Ambient::system();
+        let external_only = config.is_external_only(parts);
+        if external_only {
+            tracing::info!("neither identity nor peers are configured: the gateway serves external upstreams only");
+        }
         let identities = match parts {
+            _ if external_only => Identities::generated(ambient.clone()),
             [part] => Identities::configured(*part, &config.identity, ambient.clone())?,
             _ => Identities::generated(ambient.clone()),
         };
@@ -93,7 +100,12 @@ impl<'a> Process<'a> {
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
-        let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
+        let keys = if external_only {
+            KeySet::new(NoAuth, ambient.clone())
+        } else {
+            KeySet::new(FromAuth(auth), ambient.clone())
+        };
+        let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
         Ok(Self {
             config,
@@ -104,6 +116,7 @@ impl<'a> Process<'a> {
             limiter,
             identities,
             addresses,
+            external_only,
             ambient,
             shown: kit::admin::Shown::new(),
             running: JoinSet::new(),
@@ -183,7 +196,8 @@ impl<'a> Process<'a> {
         let surroundings = self.surroundings(Part::Gateway)?;
         let mut needs = Needs::new();
         let mut routes = Vec::new();
-        for (service, addresses) in self.addresses.clone() {
+        let mesh = self.addresses.clone().into_iter().filter(|_| !self.external_only);
+        for (service, addresses) in mesh {
             let peer = self.peer(service, Part::Gateway)?;
             needs = needs.and(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
@@ -207,14 +221,18 @@ impl<'a> Process<'a> {
         });
     }
 
-    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> kit::health::Readiness {
+    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> Readiness {
         // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
         let bus = Arc::clone(&self.bus);
         let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
         // Nor need it know that each process counts on its own for a while.
         let limiter = Arc::clone(&self.limiter);
         let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
-        let readiness = server::readiness(surroundings, needs, &self.shutdown);
+        let readiness = if self.external_only {
+            Readiness::watch(needs, self.shutdown.clone())
+        } else {
+            server::readiness(surroundings, needs, &self.shutdown)
+        };
         self.shown.insert(name, readiness.clone());
         readiness
     }

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -11,6 +12,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use kit::error::chain;
 
+use crate::intake::Intake;
+
 /// The rest of a request.
 pub(crate) struct Inbound {
     from: From,
@@ -19,7 +22,7 @@ pub(crate) struct Inbound {
 
 enum From {
     Http1(Incoming),
-    Http2(RecvStream),
+    Http2(Arc<Intake>),
 }
 
 /// The caller went away in the middle, and why as far as that is known.
@@ -32,7 +35,15 @@ impl Inbound {
     }
 
     pub(crate) fn http2(body: RecvStream) -> Self {
-        Self { from: From::Http2(body), ended: false }
+        Self { from: From::Http2(Arc::new(Intake::new(body))), ended: false }
+    }
+
+    /// What reads ahead while the upstream takes nothing.
+    pub(crate) fn intake(&self) -> Weak<Intake> {
+        match &self.from {
+            From::Http1(_) => Weak::new(),
+            From::Http2(intake) => Arc::downgrade(intake),
+        }
     }
 
     /// The next piece. Trailers mean nothing in a request of gRPC. What is handed out makes room for as much from the
@@ -50,11 +61,7 @@ impl Inbound {
                     None => self.ended = true,
                 },
                 From::Http2(body) => match ready!(body.poll_data(cx)) {
-                    Some(Ok(piece)) => {
-                        // An Err would say that more is released than came.
-                        body.flow_control().release_capacity(piece.len()).ok();
-                        return Poll::Ready(Some(Ok(piece)));
-                    }
+                    Some(Ok(piece)) => return Poll::Ready(Some(Ok(piece))),
                     Some(Err(error)) => return Poll::Ready(Some(Err(Lost(chain(&error))))),
                     None => self.ended = true,
                 },

@@ -200,18 +200,15 @@ impl Service<Request<Body>> for Peer {
 }
 
 /// What is left until `deadline`, in gRPC's notation: at most eight digits, of the finest unit that they are enough for,
-/// from milliseconds on. It is never nothing: 0 is no time that gRPC knows.
+/// from microseconds on. Rounded up: the callee's deadline must not be before the caller's own. It is never nothing: 0 is
+/// no time that gRPC knows.
 pub fn timeout(deadline: Instant) -> HeaderValue {
-    const MOST: u64 = 99_999_999;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let (millis, seconds) = (u64::try_from(left.as_millis()).unwrap_or(u64::MAX), left.as_secs());
-    fleeting(if millis <= MOST {
-        format!("{}m", millis.max(1))
-    } else if seconds <= MOST {
-        format!("{seconds}S")
-    } else {
-        format!("{}H", (seconds / 3_600).min(MOST))
-    })
+    const MOST: u128 = 99_999_999;
+    const UNITS: [(u128, char); 4] = [(1, 'u'), (1_000, 'm'), (1_000_000, 'S'), (3_600_000_000, 'H')];
+    let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000).max(1);
+    let in_unit = |(micros, unit): &(u128, char)| (left.div_ceil(*micros), *unit);
+    let (number, unit) = UNITS.iter().map(in_unit).find(|(number, _)| *number <= MOST).unwrap_or((MOST, 'H'));
+    fleeting(format!("{number}{unit}"))
 }
 
 /// A header's value of ours that is another with nearly every call. HPACK's table is not to remember it: it would push
@@ -233,21 +230,25 @@ mod tests {
     use super::*;
     use crate::server::parse_timeout;
 
-    /// What is written is what is left, to the unit that it is written in.
+    /// The callee never gets less than what is left, and hardly more.
     #[tokio::test(start_paused = true)]
     async fn any_time_has_eight_digits() {
         for (left, written) in [
-            (0, "1m"),
-            (1, "1000m"),
-            (99_999, "99999000m"),
-            (100_000, "100000S"),
-            (28 * 3_600, "100800S"),
-            (99_999_999 * 60, "1666666H"),
-            (u64::from(u32::MAX) * 3_600, "99999999H"),
+            (Duration::ZERO, "1u"),
+            (Duration::from_nanos(1), "1u"),
+            (Duration::from_nanos(1_234_567_001), "1234568u"),
+            (Duration::from_micros(99_999_999), "99999999u"),
+            (Duration::from_micros(100_000_001), "100001m"),
+            (Duration::from_secs(99_999), "99999000m"),
+            (Duration::from_millis(100_000_001), "100001S"),
+            (Duration::from_secs(28 * 3_600), "100800S"),
+            (Duration::from_secs(99_999_999 * 60), "1666667H"),
+            (Duration::from_secs(u64::from(u32::MAX) * 3_600), "99999999H"),
         ] {
-            let text = timeout(Instant::now() + Duration::from_secs(left));
-            assert_eq!(text, written, "{left}");
-            assert!(parse_timeout(text.as_bytes()).is_some());
+            let text = timeout(Instant::now() + left);
+            assert_eq!(text, written, "{left:?}");
+            let read = parse_timeout(text.as_bytes()).unwrap();
+            assert!(read >= left || text == "99999999H", "{left:?} became {read:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use tonic::{
 };
 
 pub use accept::{Accepted, Connections};
-pub use frames::{Flood, Frames};
+pub use frames::{Flood, Frames, PeerTrust};
 use stack::Gate;
 pub use stack::parse_timeout;
 
@@ -30,6 +30,24 @@ use crate::{
     policy::Table,
     shutdown::Shutdown,
 };
+
+/// Lets a tonic server take requests that are compressed, within its limit after decompression, and compress responses as
+/// `grpc-accept-encoding` asks.
+#[macro_export]
+macro_rules! compressing {
+    ($server:expr) => {
+        $server
+            .accept_compressed(::tonic::codec::CompressionEncoding::Gzip)
+            .accept_compressed(::tonic::codec::CompressionEncoding::Zstd)
+            .send_compressed(::tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(::tonic::codec::CompressionEncoding::Zstd)
+    };
+}
+
+/// What of one request may be on its way. The connection's window is larger than all of them together: hyper derives from
+/// it what h2 may hold beside small frames, which is to be what a stream's window allows (255 bytes for each byte).
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 2 * 255;
 
 /// What every service is given to be served with.
 #[derive(Clone)]
@@ -47,9 +65,6 @@ pub struct Surroundings {
     /// The contract, for reflection: an encoded descriptor set.
     pub descriptors: &'static [u8],
 }
-
-/// h2's own default; tonic's server would switch the cap off when it is not set (CVE-2025-8671).
-const LOCAL_ERROR_RESETS: usize = 1_024;
 
 /// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC
 /// service whose health is told beside the whole process's.
@@ -77,10 +92,14 @@ pub async fn serve(
         None => server,
     };
     let serving = server
-        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
+        // [`Frames`] counts resets instead: h2 cannot tell a service of the mesh from a stranger.
+        .http2_max_pending_accept_reset_streams(Some(usize::MAX))
+        .http2_max_local_error_reset_streams(None)
         // h2 refuses a list that is as large as this, where RFC 9113 means larger ones.
         .http2_max_header_list_size(limits.header_bytes.saturating_add(1))
         .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(limits.keepalive.0))
         .http2_keepalive_timeout(Some(limits.keepalive.0))
         .add_routes(Routes::from(router))
@@ -98,7 +117,7 @@ pub async fn serve(
 pub fn health(services: &[&str], readiness: &Readiness) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     readiness.report(reporter, [""].iter().chain(services).map(|name| (*name).to_owned()).collect());
-    Routes::new(health)
+    Routes::new(compressing!(health))
 }
 
 /// Reflection (v1 and v1alpha) of what `shown` declares, and of health.
@@ -112,7 +131,8 @@ pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
         services.iter().fold(builder, |builder, name| builder.with_service_name(name))
     };
     let v1 = builder().build_v1().map_err(io::Error::other)?;
-    Ok(Routes::new(v1).add_service(builder().build_v1alpha().map_err(io::Error::other)?))
+    let v1alpha = builder().build_v1alpha().map_err(io::Error::other)?;
+    Ok(Routes::new(compressing!(v1)).add_service(compressing!(v1alpha)))
 }
 
 /// Starts watching `needs` together with what every service needs: the keys of access tokens.

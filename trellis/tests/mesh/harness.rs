@@ -96,10 +96,15 @@ impl Mesh {
     /// The same, in a process that may use one core only.
     pub(crate) async fn start_on_one_core(store: Store, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Self::prepared(store, settings).await;
-        mesh.on_one_core = true;
+        mesh.on_one_core();
         mesh.launch();
         mesh.ready(mesh.ports.gateway).await;
         mesh
+    }
+
+    /// The process may use one core only.
+    pub(crate) fn on_one_core(&mut self) {
+        self.on_one_core = true;
     }
 
     async fn prepared(store: Store, settings: &[(&str, &str)]) -> Self {

@@ -4,14 +4,17 @@
 
 mod access;
 mod balance;
+mod cancel;
 mod cli;
 mod cluster;
 mod collector;
+mod compression;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
 #[expect(dead_code, reason = "what the tests of services use of it too")]
 mod dice;
 mod edge;
+mod external;
 mod foreign;
 mod front;
 mod grpc;

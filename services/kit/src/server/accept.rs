@@ -17,9 +17,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::Frames;
+use super::{Frames, PeerTrust};
 
 /// What the kernel takes of an answer before it can be sent.
 const UNSENT_BYTES: u32 = 128 * 1024;
@@ -41,7 +41,7 @@ impl Connections {
         // What a slow reader has not room for waits here, where it is counted, and not in the kernel's megabytes.
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES).ok();
         match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(place) => Some(Accepted { stream, frames: None, _place: place }),
+            Ok(place) => Some(Accepted { stream, frames: None, trust: PeerTrust::default(), _place: place }),
             Err(_) => {
                 metrics::counter!("server_connections_refused_total").increment(1);
                 None
@@ -55,6 +55,7 @@ pub struct Accepted {
     stream: TcpStream,
     /// Where floods are looked for.
     frames: Option<Frames>,
+    trust: PeerTrust,
     _place: OwnedSemaphorePermit,
 }
 
@@ -66,7 +67,7 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 impl Accepted {
     /// The same, of a peer that speaks HTTP/2 from the first byte on: a flood of its frames is an error.
     fn watching_frames(self) -> Self {
-        Self { frames: Some(Frames::default()), ..self }
+        Self { frames: Some(Frames::counting_resets(self.trust.clone())), ..self }
     }
 
     /// Whether the peer has said its last word (FIN, or a reset), whatever of it has not been read yet.
@@ -107,10 +108,11 @@ pub(super) fn stream(
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = PeerTrust;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    /// Each call on the connection has it in its extensions.
+    fn connect_info(&self) -> PeerTrust {
+        self.trust.clone()
     }
 }
 
@@ -129,7 +131,7 @@ impl AsyncWrite for Accepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, &polled) {
-            frames.sent(&[io::IoSlice::new(buf)], *written);
+            frames.sent(&[io::IoSlice::new(buf)], *written, Instant::now)?;
         }
         polled
     }
@@ -141,7 +143,7 @@ impl AsyncWrite for Accepted {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, &polled) {
-            frames.sent(bufs, *written);
+            frames.sent(bufs, *written, Instant::now)?;
         }
         polled
     }

@@ -1,8 +1,16 @@
 //! Counts the frames of an HTTP/2 connection that cost a server work and bring nothing: floods of them end the
 //! connection. h2 answers each SETTINGS and PING, and so could be kept busy with nothing else.
+//!
+//! A service also counts RST_STREAM in both directions (rapid reset, CVE-2023-44487, and MadeYouReset, CVE-2025-8671). Its
+//! limit does not apply to a peer that has proved to be a service of the mesh: the gateway resets streams whenever its
+//! clients disconnect, and the connection that it would lose carries the calls of all other users.
 
 use std::{
     io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +24,7 @@ const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 /// The last type that RFC 9113 knows.
@@ -34,8 +43,39 @@ pub struct Frames {
     said: Walk,
     /// PINGs that are no idle frames, because answers were sent to measure by.
     measuring: u32,
-    /// When all idle frames so far are forgotten.
+    idle: Budget,
+    /// `None`: resets are not counted here.
+    resets: Option<(Budget, PeerTrust)>,
+}
+
+/// Whether a connection's peer has proved to be a service of the mesh. Shared by the connection and the calls on it.
+#[derive(Debug, Clone, Default)]
+pub struct PeerTrust(Arc<AtomicBool>);
+
+impl PeerTrust {
+    /// A call on the connection carried a valid service token.
+    pub fn prove(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_proved(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A token bucket: [`BURST`] at once, one more each [`PAUSE`].
+#[derive(Default)]
+struct Budget {
+    /// When all that was counted so far is forgotten.
     forgotten: Option<Instant>,
+}
+
+impl Budget {
+    fn count(&mut self, now: Instant) -> Result<(), Flood> {
+        let forgotten = self.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
+        self.forgotten = Some(forgotten);
+        if forgotten - now > PAUSE * BURST { Err(Flood) } else { Ok(()) }
+    }
 }
 
 /// The way from frame to frame in the bytes of one direction, however they are cut.
@@ -85,40 +125,57 @@ impl From<Flood> for io::Error {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { heard: Walk::after(PREFACE_BYTES), said: Walk::after(0), measuring: 0, forgotten: None }
+        Self {
+            heard: Walk::after(PREFACE_BYTES),
+            said: Walk::after(0),
+            measuring: 0,
+            idle: Budget::default(),
+            resets: None,
+        }
     }
 }
 
 impl Frames {
+    /// Counts resets too, until the peer is proved to be a service of the mesh.
+    pub fn counting_resets(trust: PeerTrust) -> Self {
+        Self { resets: Some((Budget::default(), trust)), ..Self::default() }
+    }
+
     /// Takes note of what has come. The clock is asked for idle frames only.
     pub fn pass(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
         while let Some(kind) = self.heard.next(&mut bytes) {
             if kind == PING && self.measuring > 0 {
                 self.measuring -= 1;
             } else if matches!(kind, PRIORITY | SETTINGS | PING) || kind > CONTINUATION {
-                self.count(now())?;
+                self.idle.count(now())?;
+            } else if kind == RST_STREAM {
+                self.count_reset(&now)?;
             }
         }
         Ok(())
     }
 
     /// Takes note of the first `written` bytes of what was to be sent.
-    pub fn sent(&mut self, bufs: &[IoSlice<'_>], mut written: usize) {
+    pub fn sent(&mut self, bufs: &[IoSlice<'_>], mut written: usize, now: impl Fn() -> Instant) -> Result<(), Flood> {
         for buf in bufs {
             let mut bytes = &buf[..written.min(buf.len())];
             written -= bytes.len();
             while let Some(kind) = self.said.next(&mut bytes) {
                 if matches!(kind, DATA | HEADERS) {
                     self.measuring = (self.measuring + 1).min(BURST);
+                } else if kind == RST_STREAM {
+                    self.count_reset(&now)?;
                 }
             }
         }
+        Ok(())
     }
 
-    fn count(&mut self, now: Instant) -> Result<(), Flood> {
-        let forgotten = self.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
-        self.forgotten = Some(forgotten);
-        if forgotten - now > PAUSE * BURST { Err(Flood) } else { Ok(()) }
+    fn count_reset(&mut self, now: impl Fn() -> Instant) -> Result<(), Flood> {
+        match &mut self.resets {
+            Some((budget, trust)) if !trust.is_proved() => budget.count(now()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -182,12 +239,37 @@ mod tests {
             for _ in 0..5_000 {
                 for piece in answer.chunks(cut) {
                     // The rest of the buffer was not written yet.
-                    frames.sent(&[IoSlice::new(&[]), IoSlice::new(&[piece, &answer].concat())], piece.len());
+                    let bufs = [&[][..], &[piece, &answer].concat()];
+                    assert_eq!(frames.sent(&bufs.map(IoSlice::new), piece.len(), || now), Ok(()));
                 }
                 assert_eq!(frames.pass(&ping, || now), Ok(()), "by {cut}");
             }
             let more = (0..).take_while(|_| frames.pass(&ping, || now).is_ok()).count();
             assert_eq!(more, BURST as usize, "and nothing was saved up");
+        }
+    }
+
+    /// Resets are counted in both directions where they are counted at all, and a proved peer is not limited.
+    #[test]
+    fn resets_are_limited_until_the_peer_is_proved() {
+        let (reset, now) = (frame(RST_STREAM, 4), Instant::now());
+        let heard = |frames: &mut Frames| frames.pass(&reset, || now);
+        let said = |frames: &mut Frames| frames.sent(&[IoSlice::new(&reset)], reset.len(), || now);
+        let begin = |mut frames: Frames| {
+            assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
+            frames
+        };
+        let many = 5 * BURST;
+        let passes = |frames: &mut Frames, count: &dyn Fn(&mut Frames) -> Result<(), Flood>| {
+            (0..many).take_while(|_| count(frames).is_ok()).count()
+        };
+        for count in [&heard as &dyn Fn(&mut Frames) -> Result<(), Flood>, &said] {
+            let trust = PeerTrust::default();
+            let mut frames = begin(Frames::counting_resets(trust.clone()));
+            assert_eq!(passes(&mut frames, count), BURST as usize);
+            trust.prove();
+            assert_eq!(passes(&mut frames, count), many as usize);
+            assert_eq!(passes(&mut begin(Frames::default()), count), many as usize);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 use tonic::{Code, Status, service::Routes};
 use tracing::{Instrument as _, Span};
 
-use super::{Surroundings, measured::Measured};
+use super::{PeerTrust, Surroundings, measured::Measured};
 use crate::{
     access::{self, Proof},
     balance::Chance,
@@ -156,6 +156,9 @@ async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next:
     let Surroundings { keys, identity, .. } = &gate.surroundings;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
     let caller = proof.caller.clone();
+    if let (Some(_), Some(trust)) = (&caller.service, request.extensions().get::<PeerTrust>()) {
+        trust.prove();
+    }
     request.extensions_mut().get_or_insert_default::<Context>().caller = caller.clone();
     request.extensions_mut().insert(proof);
     let mut response = next.run(request).await;

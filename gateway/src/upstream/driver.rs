@@ -23,7 +23,7 @@ use crate::{gather::Gathering, intake::frame_budget, keepalive};
 
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
-pub(crate) const STREAM_WINDOW: u32 = 128 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 64 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
 /// What h2 reads of an answer's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this

@@ -49,7 +49,7 @@ const USED: f64 = 0.7;
 /// How many of a hundred places a caller may help to fill that has more calls in flight than its share.
 const BEYOND_SHARE: usize = 75;
 /// The same for callers without a session.
-const WITHOUT_SESSION: usize = 80;
+const WITHOUT_SESSION: usize = 90;
 
 /// The section `[balance.shed]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,15 +22,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
     foreign::mesh_with_all,
-    harness::{Mesh, Store},
+    harness::{Mesh, Ports, Store},
     web::{self, BINARY, Http},
 };
 
 const CLIENTS: usize = 1_000;
 const NO_QUOTA: (&str, &str) = ("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000");
-/// What may be held for one reader (docs/gateway.md): a window of 128 KiB from the upstream, in buffers that may be
-/// half empty, and 64 KiB towards the caller.
-const WINDOW_KIB: u64 = 384;
+/// What may be held for one reader (docs/gateway.md): a window of 64 KiB from the upstream and 96 KiB towards the caller,
+/// in buffers that may be half empty.
+const WINDOW_KIB: u64 = 320;
 const SLACK_KIB: u64 = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 
@@ -229,15 +229,24 @@ async fn stalled(mesh: &Mesh) -> (u64, u64) {
     (value("gateway_stalled_response_bytes"), value("gateway_stalled_responses_ended_total"))
 }
 
-/// With the bound of `k8s/base`, whose pods have 256 MiB. Here the services are in the same process.
+/// With the bound of `k8s/base`, whose pods have 256 MiB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_unread_responses_fits_into_a_pod() {
     const POD_KIB: u64 = 256 * 1024;
     const CONNECTIONS: usize = 20;
     const CALLS: usize = 200;
     let (address, produced) = endless(CHUNK).await;
-    let settings = [NO_QUOTA, ("GATEWAY__STALL_TIMEOUT", "10m"), ("GATEWAY__STALLED_RESPONSE_BYTES", "67108864")];
-    let mesh = mesh_with_all(&[&address], &settings).await;
+    // The gateway alone, as in a pod of its own.
+    let mut mesh = Mesh::new(&["gateway"], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    let toml = format!(
+        "[gateway]\nstall_timeout = \"10m\"\nstalled_response_bytes = 33_554_432\ndefault_rate_requests = 1_000_000\n\
+         [gateway.foreign]\n\"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\" }}\n"
+    );
+    std::fs::write(&file, toml).unwrap();
+    mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
     let port = mesh.ports.gateway;
     let mut unread = Vec::new();
     for _ in 0..CONNECTIONS {

@@ -356,11 +356,8 @@ impl Vigil {
 
 impl Drop for Vigil {
     fn drop(&mut self) {
-        let holds = *self.holds.get_mut();
-        if holds > 0 {
-            self.stalls.held.fetch_sub(holds, Ordering::Relaxed);
-            lock(&self.stalls.holders).remove(&std::ptr::from_ref(self).addr());
-        }
+        self.stalls.held.fetch_sub(*self.holds.get_mut(), Ordering::Relaxed);
+        lock(&self.stalls.holders).remove(&std::ptr::from_ref(self).addr());
     }
 }
 

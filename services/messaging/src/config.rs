@@ -25,6 +25,8 @@ pub struct Config {
     pub undelivered_bytes: usize,
     /// A sign of life on a quiet stream comes this often.
     pub heartbeat: Span,
+    /// Read marks of one conversation are told to streams this often at most, by each process.
+    pub read_marks_interval: Span,
     /// How long the users service gets to say who exists.
     pub users_timeout: Span,
 }
@@ -40,6 +42,7 @@ impl Default for Config {
             streams_per_user: 32,
             undelivered_bytes: 1024 * 1024,
             heartbeat: Span(Duration::from_secs(20)),
+            read_marks_interval: Span(Duration::from_secs(1)),
             users_timeout: Span(Duration::from_secs(2)),
         }
     }

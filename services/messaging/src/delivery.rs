@@ -8,6 +8,7 @@
 //! Streams wait better than calls: they use half of the store's connections at most, so that a thousand of them that
 //! come from another replica at one moment do not keep a message from being sent.
 
+mod reads;
 mod subscription;
 
 use std::{
@@ -31,6 +32,7 @@ use tokio::{
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use reads::Reads;
 pub(crate) use subscription::Subscription;
 
 use crate::{
@@ -57,6 +59,8 @@ pub(crate) struct Hub {
     streams_per_user: usize,
     /// Who of the streams may ask the store now.
     turns: Arc<Semaphore>,
+    /// Read marks that were published lately.
+    reads: Reads,
     /// Ends all streams, one after another.
     shutdown: Shutdown,
     registry: Mutex<Registry>,
@@ -123,6 +127,7 @@ impl Hub {
             streams_per_session: service.config.streams_per_session,
             streams_per_user: service.config.streams_per_user,
             turns: Arc::new(Semaphore::new(at_once as usize)),
+            reads: Reads::new(service.config.read_marks_interval.0),
             shutdown,
             registry: Mutex::default(),
             freed: Notify::new(),
@@ -152,8 +157,27 @@ impl Hub {
         self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
     }
 
-    /// Tells all replicas that somebody has read up to a message.
-    pub(crate) fn read(&self, conversation: ConversationId, number: i64) {
+    /// Tells all replicas that somebody has read up to a message: at once, or with others of the same conversation at
+    /// the end of the interval.
+    pub(crate) fn read(self: &Arc<Self>, conversation: ConversationId, number: i64) {
+        if self.reads.hold(conversation, number) {
+            self.publish_read(conversation, number);
+            tokio::spawn(Arc::clone(self).publish_held(conversation));
+        }
+    }
+
+    async fn publish_held(self: Arc<Self>, conversation: ConversationId) {
+        loop {
+            tokio::select! {
+                () = sleep(self.reads.interval()) => {}
+                () = self.shutdown.cut() => {}
+            }
+            let Some(number) = self.reads.take(conversation) else { return };
+            self.publish_read(conversation, number);
+        }
+    }
+
+    fn publish_read(&self, conversation: ConversationId, number: i64) {
         self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 

@@ -57,25 +57,33 @@ pub struct Conversation {
     pub message_count: i64,
     /// The number of the last message that the one who asks has read.
     pub read_no: i64,
+    /// How many messages after that one are not erased.
+    pub unread: i64,
     /// The newest message.
     pub last_message: Option<Entry>,
     /// How far everybody has read; left out where too many are in it.
     pub read_marks: Vec<(UserId, i64)>,
 }
 
-impl Conversation {
-    /// How many messages came after the last that was read.
-    pub fn unread(&self) -> i64 {
-        (self.message_count - self.read_no).max(0)
-    }
+/// How far a member has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPosition {
+    /// The number of the last message that was read.
+    pub number: i64,
+    /// How many messages after that one are not erased.
+    pub unread: i64,
 }
 
 /// Where read marks are shown: with more members they would cost more than they tell.
 pub const MARKED_MEMBERS: usize = 100;
 /// How many may be in one conversation; the contract says so of those who open one.
 pub const MOST_MEMBERS: i64 = 1_000;
+/// How often one message may be edited: an erasure rewrites all of its edits under the conversation's lock.
+pub const MOST_EDITS: i64 = 500;
 /// How many contacts a directory is shown.
 pub const MOST_CONTACTS: u32 = 10_000;
+/// How many memberships are read to find them.
+pub const MOST_CONTACT_ROWS: u32 = 100_000;
 
 /// One entry of a conversation's log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use kit::store::{Error, Location, Unopened};
 use uuid::Uuid;
 
-use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
+use crate::domain::{
+    Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, ReadPosition, Recent, UserId,
+};
 
 /// The statements of the service.
 ///
@@ -93,15 +95,25 @@ pub trait Members: Send + Sync {
     /// becomes the owner.
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
 
-    /// Says that `member` has read up to `number`, never back: messages in all, and the last one read. `None`:
-    /// not a member.
-    async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error>;
+    /// Says that `member` has read up to `number`, never back and never past the newest message: how far they have read
+    /// now, and whether that has changed. `None`: not a member.
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error>;
 
     /// How far everybody in it has read, if `member` is in it and not too many are.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
 
-    /// The people whom `member` shares a conversation with.
+    /// The people whom `member` shares a conversation with, from the oldest conversations first: at most `limit`, among
+    /// at most [`MOST_CONTACT_ROWS`](crate::domain::MOST_CONTACT_ROWS) memberships.
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
+
+    /// Keeps the account of `person`, which is deleted, out of all conversations from now on. Additions that hold the
+    /// person's row are waited for.
+    async fn bar(&self, person: UserId) -> Result<(), Error>;
 }
 
 /// Messages after they were sent. Each change is an entry of the log, in the same transaction.
@@ -142,6 +154,10 @@ pub enum ChangeError {
     OtherRevision,
     /// The message is erased.
     Erased,
+    /// The message was edited too often.
+    TooManyEdits,
+    /// The person's account is deleted.
+    MemberUnknown,
     /// The conversation is full.
     TooManyMembers,
     /// The person is in too many conversations already.
@@ -170,6 +186,10 @@ pub struct Appended {
 pub enum InsertError {
     /// The request's id was used for another conversation.
     RequestIdReused,
+    /// The request opened a conversation that its creator is not in any more.
+    Left,
+    /// Somebody's account is deleted.
+    MemberUnknown,
     /// Somebody is in too many conversations already.
     TooManyConversations,
     /// The store failed.

@@ -5,10 +5,12 @@ CREATE TABLE epoch (
 ) STRICT;
 INSERT INTO epoch (epoch) VALUES (1);
 
--- How many conversations somebody is in, counted where it can be locked.
+-- How many conversations somebody is in, counted where it can be locked. The row of a deleted account stays, so that it
+-- is never added to a conversation again.
 CREATE TABLE people (
     user_id            BLOB PRIMARY KEY NOT NULL,
-    conversation_count INTEGER NOT NULL
+    conversation_count INTEGER NOT NULL,
+    is_deleted         INTEGER NOT NULL DEFAULT FALSE
 ) STRICT;
 
 -- A conversation, with the numbers that its log gives out: the row's lock orders the log.
@@ -37,14 +39,16 @@ CREATE TABLE members (
 ) STRICT;
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
--- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;
--- entries that change one carry its number as target_no, so that its earlier texts are found when it is erased.
+-- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too. An edit
+-- carries its message's number as target_no, so that earlier texts are found when the message is erased; an erasure
+-- carries it as erased_no, so that erased messages are not counted as unread.
 CREATE TABLE entries (
     conversation_id BLOB NOT NULL REFERENCES conversations,
     seq             INTEGER NOT NULL,
     message_no      INTEGER,
     message_id      BLOB,
     target_no       INTEGER,
+    erased_no       INTEGER,
     author_id       BLOB NOT NULL,
     create_time     INTEGER NOT NULL,
     body            BLOB NOT NULL,
@@ -53,6 +57,7 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX entries_by_message_no ON entries (conversation_id, message_no) WHERE message_no IS NOT NULL;
 CREATE UNIQUE INDEX entries_by_message_id ON entries (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX entries_by_target_no ON entries (conversation_id, target_no) WHERE target_no IS NOT NULL;
+CREATE INDEX entries_by_erased_no ON entries (conversation_id, erased_no) WHERE erased_no IS NOT NULL;
 
 -- The ids that senders gave their messages. Apart from the entries, because they outlive them.
 CREATE TABLE client_messages (

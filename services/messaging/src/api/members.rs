@@ -51,8 +51,11 @@ impl Api {
         }
     }
 
-    /// `person` leaves some of the conversations that they are in; the answer is whether those were the last.
+    /// `person`, whose account is deleted, leaves some conversations and is added to none any more. Whether those were
+    /// the last.
     pub(super) async fn leave_some(&self, person: UserId) -> Result<bool, Status> {
+        // First: whoever was added before that is found by the next statement.
+        self.service.store.bar(person).await?;
         let rooms = self.service.store.heads(person).await?;
         for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
             let now = self.service.ambient.now();
@@ -76,8 +79,7 @@ impl Api {
         if found == asked {
             return Ok(());
         }
-        let message = format!("somebody named in {field} does not exist or is not active");
-        Err(error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message))
+        Err(wire::member_unknown(field))
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {

@@ -104,9 +104,10 @@ impl Api {
     pub(super) async fn mark(&self, reader: UserId, asked: MarkReadRequest) -> Result<MarkReadResponse, Status> {
         let id = conversation_id(&asked.conversation_id)?;
         let read = self.service.store.mark_read(id, reader, asked.message_no).await?;
-        let (messages, read_no) = read.ok_or_else(wire::no_conversation)?;
-        self.hub.read(id, read_no);
-        let unread_count = (messages - read_no).max(0);
-        Ok(MarkReadResponse { unread_count, last_read_message_no: read_no })
+        let (position, changed) = read.ok_or_else(wire::no_conversation)?;
+        if changed {
+            self.hub.read(id, position.number);
+        }
+        Ok(MarkReadResponse { unread_count: position.unread, last_read_message_no: position.number })
     }
 }

@@ -13,7 +13,6 @@ use crate::{
 };
 
 pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireConversation {
-    let unread_count = conversation.unread();
     WireConversation {
         conversation_id: conversation.id.to_string(),
         title: conversation.title,
@@ -22,7 +21,7 @@ pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireCo
         cursor,
         message_count: conversation.message_count,
         owner_id: conversation.owner.to_string(),
-        unread_count,
+        unread_count: conversation.unread,
         last_read_message_no: conversation.read_no,
         last_message: conversation.last_message.map(Into::into),
         update_time: Some(conversation.update_time.into()),
@@ -117,18 +116,29 @@ pub(super) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
             let field = format!("positions[{index}].cursor");
             error::invalid_field(&field, "CURSOR_INVALID", "must be a cursor of the same conversation")
         }
-        BadCursor::OtherEpoch => error::status(
-            Code::FailedPrecondition,
-            "CURSOR_EPOCH_CHANGED",
-            "the cursor is of a history that is gone; subscribe without positions and read the messages anew",
-        ),
+        BadCursor::OtherEpoch => epoch_changed(),
     }
+}
+
+/// Of a cursor from another epoch, and of one that names a position beyond the conversation's newest entry.
+pub(crate) fn epoch_changed() -> Status {
+    error::status(
+        Code::FailedPrecondition,
+        "CURSOR_EPOCH_CHANGED",
+        "the cursor is of a history that is gone; subscribe without positions and read the messages anew",
+    )
 }
 
 impl From<InsertError> for Status {
     fn from(error: InsertError) -> Self {
         match error {
             InsertError::RequestIdReused => reused("request_id"),
+            InsertError::Left => error::status(
+                Code::NotFound,
+                "CONVERSATION_NOT_FOUND",
+                "you are not in the conversation that this request_id opened any more; choose a new request_id",
+            ),
+            InsertError::MemberUnknown => member_unknown("member_ids"),
             InsertError::TooManyConversations => error::status(
                 Code::ResourceExhausted,
                 "TOO_MANY_CONVERSATIONS",
@@ -162,11 +172,18 @@ impl From<ChangeError> for Status {
                 error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
             }
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
+            ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message was edited too often; send a new one"),
+            ChangeError::MemberUnknown => member_unknown("user_id"),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
             ChangeError::TooManyConversations => full("TOO_MANY_CONVERSATIONS", "they are in too many conversations"),
             ChangeError::Store(error) => error.into(),
         }
     }
+}
+
+pub(super) fn member_unknown(field: &str) -> Status {
+    let message = format!("somebody named in {field} does not exist or is not active");
+    error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message)
 }
 
 pub(super) fn no_message() -> Status {

@@ -30,13 +30,13 @@ async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
     pool.begin().await
 }
 
-/// Counts a conversation for each of `people`; the answer is for how many there was room. In the order of ids,
+/// Counts a conversation for each of `people`, except deleted accounts; the result is for how many there was room. In the order of ids,
 /// so that two creators never wait for each other in a circle.
 async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], limit: u32) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "INSERT INTO people (user_id, conversation_count) SELECT id, 1 FROM unnest($1::uuid[]) AS id ORDER BY id \
          ON CONFLICT (user_id) DO UPDATE SET conversation_count = people.conversation_count + 1 \
-         WHERE people.conversation_count < $2",
+         WHERE people.conversation_count < $2 AND NOT people.is_deleted",
     )
     .bind(ids(people))
     .bind(i64::from(limit))

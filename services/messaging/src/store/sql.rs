@@ -58,7 +58,7 @@ impl Sql {
         }
         let id = ConversationId(row.try_get("conversation_id")?);
         let found = self.find(id, new.creator).await?;
-        found.ok_or(InsertError::Store(Error::Corrupt(format!("the creator of {id} is not in it"))))
+        found.ok_or(InsertError::Left)
     }
 }
 
@@ -103,8 +103,9 @@ impl MessagingStore for Sql {
         }
         let counted = count_conversation(&mut tx, &new.members, limit).await?;
         if usize::try_from(counted).unwrap_or(usize::MAX) < new.members.len() {
+            let barred = members::any_barred(&mut tx, &new.members).await?;
             tx.rollback().await?;
-            return Err(InsertError::TooManyConversations);
+            return Err(if barred { InsertError::MemberUnknown } else { InsertError::TooManyConversations });
         }
         insert_members(&mut tx, new.id.0, &new.members, 1, 0).await?;
         insert_entry(&mut tx, &created_entry(new)).await?;
@@ -313,6 +314,7 @@ fn opened(new: &NewConversation) -> Conversation {
         last_seq: 1,
         message_count: 0,
         read_no: 0,
+        unread: 0,
         last_message: None,
         read_marks: if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() },
     }

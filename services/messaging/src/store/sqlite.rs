@@ -32,7 +32,7 @@ async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
     pool.begin_with("BEGIN IMMEDIATE").await
 }
 
-/// Counts a conversation for each of `people`; the answer is for how many there was room. SQLite works in this
+/// Counts a conversation for each of `people`, except deleted accounts; the result is for how many there was room. SQLite works in this
 /// process: a statement for each costs no round trip.
 async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], limit: u32) -> sqlx::Result<u64> {
     let mut counted = 0;
@@ -40,7 +40,7 @@ async fn count_conversation(tx: &mut Transaction<'_, Db>, people: &[UserId], lim
         let done = sqlx::query(
             "INSERT INTO people (user_id, conversation_count) VALUES ($1, 1) \
              ON CONFLICT (user_id) DO UPDATE SET conversation_count = people.conversation_count + 1 \
-             WHERE people.conversation_count < $2",
+             WHERE people.conversation_count < $2 AND NOT people.is_deleted",
         )
         .bind(person.0)
         .bind(i64::from(limit))

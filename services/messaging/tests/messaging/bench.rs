@@ -1,6 +1,7 @@
 //! Messaging and the real users service behind it, in this process.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -11,7 +12,8 @@ use std::{
 };
 
 use kit::{
-    balance, bus,
+    balance,
+    bus::{self, Bus, Listener, Signal},
     client::Peer,
     limits::Limits,
     server::{self, Surroundings},
@@ -19,7 +21,7 @@ use kit::{
 };
 use messaging::{
     Messaging, MessagingStore,
-    domain::{self, Change, ConversationId, Epoch, NewConversation, NewMessage, Recent, UserId as Id},
+    domain::{self, Change, ConversationId, Epoch, NewConversation, NewMessage, ReadPosition, Recent, UserId as Id},
     store::{AppendError, Appended, ChangeError, Changed, InsertError, Members, Messages},
 };
 use proto::messaging::v1::{
@@ -52,6 +54,9 @@ pub(crate) struct Bench {
     channel: Channel,
     /// How many entries streams have read from the store.
     pub(crate) entries_read: Arc<AtomicUsize>,
+    /// How often streams have read marks from the store.
+    pub(crate) marks_read: Arc<AtomicUsize>,
+    pub(crate) bus: Arc<Lossy>,
     after_page: Arc<Mutex<Option<Interruption>>>,
     _databases: [Database; 2],
 }
@@ -77,16 +82,18 @@ impl Bench {
         let mut config = messaging::Config::default();
         change(&mut config);
         let surroundings = mesh.surroundings("messaging", Limits::default());
-        let (entries_read, after_page) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+        let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let (after_page, bus) = (Arc::default(), Arc::<Lossy>::default());
         let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
         let messaging = Messaging {
             config,
             store: Arc::new(Counting {
                 store: Arc::clone(&store),
                 entries_read: Arc::clone(&entries_read),
+                marks_read: Arc::clone(&marks_read),
                 after_page: Arc::clone(&after_page),
             }),
-            bus: Arc::new(bus::Local::default()),
+            bus: Arc::<Lossy>::clone(&bus),
             users: Peer::new(
                 "users",
                 &[users.url()],
@@ -110,6 +117,8 @@ impl Bench {
             messaging,
             channel,
             entries_read,
+            marks_read,
+            bus,
             after_page,
             _databases: databases,
         }
@@ -182,7 +191,37 @@ type Interruption = Box<dyn FnOnce(Arc<dyn MessagingStore>) -> Pin<Box<dyn Futur
 struct Counting {
     store: Arc<dyn MessagingStore>,
     entries_read: Arc<AtomicUsize>,
+    marks_read: Arc<AtomicUsize>,
     after_page: Arc<Mutex<Option<Interruption>>>,
+}
+
+/// A bus that loses the signals of some subjects.
+#[derive(Default)]
+pub(crate) struct Lossy {
+    bus: bus::Local,
+    lost: Mutex<HashSet<Uuid>>,
+}
+
+impl Lossy {
+    pub(crate) fn lose(&self, subject: Uuid) {
+        self.lost.lock().unwrap().insert(subject);
+    }
+}
+
+impl Bus for Lossy {
+    fn publish(&self, channel: &'static str, signal: Signal) {
+        if !self.lost.lock().unwrap().contains(&signal.subject) {
+            self.bus.publish(channel, signal);
+        }
+    }
+
+    fn listen(&self, channel: &'static str) -> Listener {
+        self.bus.listen(channel)
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]
@@ -273,11 +312,21 @@ impl Members for Counting {
         self.store.remove(change, person).await
     }
 
-    async fn mark_read(&self, id: ConversationId, member: Id, number: i64) -> Result<Option<(i64, i64)>, Error> {
+    async fn bar(&self, person: Id) -> Result<(), Error> {
+        self.store.bar(person).await
+    }
+
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: Id,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error> {
         self.store.mark_read(id, member, number).await
     }
 
     async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {
+        self.marks_read.fetch_add(1, Ordering::SeqCst);
         self.store.read_marks(id, member).await
     }
 

@@ -210,6 +210,27 @@ async fn send_behind_an_addition_is_accepted() {
     database.remove().await;
 }
 
+/// The account is deleted while the addition waits: the person is in no conversation afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn addition_behind_the_deletion_of_the_account_is_refused() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
+    let adding = scene.clone();
+    let adding = tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, 100).await });
+    holder.waiters(1).await;
+    // As DeleteMember does, which finds no conversation to leave.
+    scene.store.bar(scene.kim).await.unwrap();
+    assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
+    holder.release().await;
+    let refused = adding.await.unwrap();
+    assert!(matches!(refused, Err(ChangeError::MemberUnknown)), "{refused:?}");
+    assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
+    drop(scene);
+    database.remove().await;
+}
+
 /// The second statement of a read waits, and the reader is removed before it begins.
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_left_between_two_statements_is_not_shown() {

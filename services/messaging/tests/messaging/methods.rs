@@ -110,3 +110,28 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
     assert!(delete().await);
     assert_eq!(listed().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_account_is_not_added_though_users_still_shows_it() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let delete = DeleteMemberRequest { user_id: eve.id.to_string() };
+    bench.client().delete_member(request(delete, std::slice::from_ref(&token))).await.unwrap();
+    let add = AddMemberRequest { conversation_id: room, user_id: eve.id.to_string() };
+    assert_eq!(refusal(ada.client.clone().add_member(ada.request(add)).await), "FailedPrecondition MEMBER_UNKNOWN");
+    let refused = ada.create(ada.opening(&bench.mesh.ambient, &[eve.id])).await;
+    assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_request_of_a_left_conversation_is_refused() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let room = ada.create(opening.clone()).await.unwrap().conversation_id;
+    let leave = LeaveConversationRequest { conversation_id: room };
+    ada.client.clone().leave_conversation(ada.request(leave)).await.unwrap();
+    assert_eq!(refusal(ada.create(opening).await), "NotFound CONVERSATION_NOT_FOUND");
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kit::Timestamp;
 use messaging::{
-    domain::{Body, Change, Conversation, Entry, Message, NewConversation, NewMessage, UserId},
+    domain::{Body, Change, Conversation, Entry, Message, NewConversation, NewMessage, ReadPosition, UserId},
     store::Changed,
 };
 use uuid::Uuid;
@@ -45,9 +45,16 @@ impl Model {
             members: self.members.keys().copied().collect(),
             read_marks: self.members.iter().map(|(who, member)| (*who, member.read)).collect(),
             read_no: own.read,
+            unread: self.unread(own.read),
             last_message: self.log.iter().rfind(is_message).cloned(),
             ..self.shared.clone()
         })
+    }
+
+    /// How many messages after the one numbered `read` are not erased.
+    fn unread(&self, read: i64) -> i64 {
+        let is_unread = |entry: &&Entry| matches!(&entry.body, Body::Message(message) if message.number > read && message.delete_time.is_none());
+        i64::try_from(self.log.iter().filter(is_unread).count()).unwrap()
     }
 
     /// All messages, with who said them.
@@ -112,12 +119,13 @@ impl Model {
         message.revision += 1;
         message.text.clear();
         message.delete_time = Some(change.now);
-        let erased = message.number;
+        let (erased, last) = (message.number, message.revision);
         for entry in &mut self.log {
-            if let Body::Edited { number, text, .. } = &mut entry.body
+            if let Body::Edited { number, text, revision, .. } = &mut entry.body
                 && *number == erased
             {
                 text.clear();
+                *revision = last;
             }
         }
         self.change(change, Body::Deleted { message: id, number: erased })
@@ -161,12 +169,13 @@ impl Model {
         self.change(change, Body::Removed { person, owner: self.shared.owner })
     }
 
-    /// Messages in all, and the last one read.
-    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(i64, i64)> {
+    /// How far the member has read now, and whether that has changed.
+    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(ReadPosition, bool)> {
         let count = self.shared.message_count;
         let read = &mut self.members.get_mut(&member)?.read;
-        *read = number.min(count).max(*read);
-        Some((count, *read))
+        let (before, number) = (*read, number.min(count).max(*read));
+        *read = number;
+        Some((ReadPosition { number, unread: self.unread(number) }, number != before))
     }
 
     fn require(&self, actor: UserId) -> Result<(), &'static str> {

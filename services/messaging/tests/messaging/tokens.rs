@@ -115,6 +115,7 @@ fn a_token_of_conversations_leads_to_its_own_page_or_nowhere() {
             last_seq: 1,
             message_count: 0,
             read_no: 0,
+            unread: 0,
             last_message: None,
             read_marks: Vec::new(),
         };

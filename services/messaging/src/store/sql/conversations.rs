@@ -62,7 +62,8 @@ impl Sql {
         Ok(found)
     }
 
-    /// The newest message is the one whose number says how many there are. A conversation that the member has left
+    /// The newest message, which is the one whose number says how many there are, and how many are unread: those past
+    /// the read mark, without the erased ones. A conversation that the member has left
     /// since the first statement is dropped: it may hold another message by now.
     async fn read_last_messages(
         &self,
@@ -70,17 +71,22 @@ impl Sql {
         member: UserId,
     ) -> Result<(), Error> {
         let statement = AssertSqlSafe(format!(
-            "SELECT e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body FROM conversations c \
+            "SELECT e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body, c.message_count - \
+             (SELECT m.read_no + (SELECT count(*) FROM entries d WHERE d.conversation_id = m.conversation_id \
+             AND d.erased_no > m.read_no) FROM members m \
+             WHERE m.conversation_id = c.conversation_id AND m.user_id = $2) AS unread FROM conversations c \
              JOIN entries e ON e.conversation_id = c.conversation_id AND e.message_no = c.message_count \
-             WHERE c.conversation_id {AMONG} AND \
-             (SELECT count(*) FROM members WHERE conversation_id = c.conversation_id AND user_id = $2) = 1"
+             WHERE c.conversation_id {AMONG}"
         ));
         let ids = among(of.keys().map(|id| id.0));
         let rows = sqlx::query(statement).bind(ids).bind(member.0).fetch_all(&self.read).await?;
         for row in rows {
             let last = entry(&row)?;
-            if let Some(conversation) = of.get_mut(&last.conversation) {
+            // Without a value: not a member any more.
+            let (conversation, unread) = (of.get_mut(&last.conversation), row.try_get::<Option<i64>, _>("unread")?);
+            if let (Some(conversation), Some(unread)) = (conversation, unread) {
                 conversation.last_message = Some(last);
+                conversation.unread = unread;
             }
         }
         of.retain(|_, conversation| conversation.message_count == 0 || conversation.last_message.is_some());
@@ -102,6 +108,7 @@ fn conversation(row: &Row, id: ConversationId) -> Result<Conversation, Error> {
         last_seq: row.try_get("last_seq")?,
         message_count: row.try_get("message_count")?,
         read_no: 0,
+        unread: 0,
         last_message: None,
         read_marks: Vec::new(),
     })

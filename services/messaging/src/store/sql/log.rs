@@ -59,19 +59,21 @@ pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), s
         Body::Message(message) => (Some(message.number), Some(message.id)),
         _ => (None, None),
     };
-    let target_no = match &entry.body {
-        Body::Edited { number, .. } | Body::Deleted { number, .. } => Some(*number),
-        _ => None,
+    let (target_no, erased_no) = match &entry.body {
+        Body::Edited { number, .. } => (Some(*number), None),
+        Body::Deleted { number, .. } => (None, Some(*number)),
+        _ => (None, None),
     };
     sqlx::query(
-        "INSERT INTO entries (conversation_id, seq, message_no, message_id, target_no, author_id, create_time, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO entries (conversation_id, seq, message_no, message_id, target_no, erased_no, author_id, \
+         create_time, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(entry.conversation.0)
     .bind(entry.seq)
     .bind(message_no)
     .bind(message_id)
     .bind(target_no)
+    .bind(erased_no)
     .bind(entry.author.0)
     .bind(Stamp(entry.create_time))
     .bind(body::encode(&entry.body))

@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use kit::store::Error;
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    super::{count_conversation, insert_members},
+    super::{AMONG, among, count_conversation, insert_members},
     Row, Sql, Tx, begin,
     log::{change_entry, insert_entry, lock},
 };
 use crate::{
-    domain::{Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, NewMessage, UserId},
+    domain::{
+        Body, Change, ConversationId, MARKED_MEMBERS, MOST_CONTACT_ROWS, MOST_MEMBERS, NewMessage, ReadPosition, UserId,
+    },
     store::{ChangeError, Changed, Members},
 };
 
@@ -35,7 +37,8 @@ impl Members for Sql {
             return Err(ChangeError::TooManyMembers);
         }
         if count_conversation(&mut tx, &[person], limit).await? == 0 {
-            return Err(ChangeError::TooManyConversations);
+            let barred = any_barred(&mut tx, &[person]).await?;
+            return Err(if barred { ChangeError::MemberUnknown } else { ChangeError::TooManyConversations });
         }
         insert_members(&mut tx, change.conversation.0, &[person], locked.seq, locked.message_count).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Added { person })).await?;
@@ -67,22 +70,28 @@ impl Members for Sql {
         Ok(Changed::Now(locked.seq))
     }
 
-    async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error> {
-        let Some((count, read)) = self.numbers(id, member).await? else { return Ok(None) };
-        // Never past the newest message, as counted before: the count only grows.
-        let number = number.min(count);
-        if number <= read {
-            return Ok(Some((count, read)));
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error> {
+        let Some((read, position)) = self.position(id, member, number).await? else { return Ok(None) };
+        if position.number == read {
+            return Ok(Some((position, false)));
         }
         // The membership is the row that the statement locks: removed meanwhile, it matches no row. Never back.
         let marked =
             sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
                 .bind(id.0)
                 .bind(member.0)
-                .bind(number)
+                .bind(position.number)
                 .execute(&self.write)
                 .await?;
-        if marked.rows_affected() > 0 { Ok(Some((count, number))) } else { self.numbers(id, member).await }
+        if marked.rows_affected() > 0 {
+            return Ok(Some((position, true)));
+        }
+        Ok(self.position(id, member, number).await?.map(|(_, position)| (position, false)))
     }
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
@@ -105,34 +114,63 @@ impl Members for Sql {
 
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error> {
         let rows = sqlx::query(
-            "SELECT DISTINCT other.user_id FROM members mine \
+            "SELECT DISTINCT user_id FROM (SELECT other.user_id FROM members mine \
              JOIN members other ON other.conversation_id = mine.conversation_id \
-             WHERE mine.user_id = $1 AND other.user_id <> $1 LIMIT $2",
+             WHERE mine.user_id = $1 AND other.user_id <> $1 ORDER BY mine.conversation_id LIMIT $3) AS seen LIMIT $2",
         )
         .bind(member.0)
         .bind(i64::from(limit))
+        .bind(i64::from(MOST_CONTACT_ROWS))
         .fetch_all(&self.read)
         .await?;
         Ok(rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?)
     }
+
+    async fn bar(&self, person: UserId) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO people (user_id, conversation_count, is_deleted) VALUES ($1, 0, TRUE) \
+             ON CONFLICT (user_id) DO UPDATE SET is_deleted = TRUE",
+        )
+        .bind(person.0)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
 }
 
 impl Sql {
-    /// How many messages there are, and the number of the last one that `member` has read. `None`: not a member.
-    async fn numbers(&self, id: ConversationId, member: UserId) -> Result<Option<(i64, i64)>, Error> {
+    /// What `member` has read, and the position after reading up to `number`: never back, and never past the newest
+    /// message. All of one moment. `None`: not a member.
+    async fn position(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(i64, ReadPosition)>, Error> {
         let row = sqlx::query(
-            "SELECT c.message_count, m.read_no FROM members m \
+            "SELECT c.message_count, m.read_no, (SELECT count(*) FROM entries e WHERE e.conversation_id = $1 \
+             AND e.erased_no > CASE WHEN m.read_no < $3 THEN $3 ELSE m.read_no END) AS erased FROM members m \
              JOIN conversations c ON c.conversation_id = m.conversation_id \
              WHERE m.conversation_id = $1 AND m.user_id = $2",
         )
         .bind(id.0)
         .bind(member.0)
+        .bind(number)
         .fetch_optional(&self.read)
         .await?;
-        let numbers =
-            |row: Row| -> Result<_, sqlx::Error> { Ok((row.try_get("message_count")?, row.try_get("read_no")?)) };
-        Ok(row.map(numbers).transpose()?)
+        let Some(row) = row else { return Ok(None) };
+        let (count, read): (i64, i64) = (row.try_get("message_count")?, row.try_get("read_no")?);
+        let (number, erased) = (number.min(count).max(read), row.try_get::<i64, _>("erased")?);
+        Ok(Some((read, ReadPosition { number, unread: count - number - erased })))
     }
+}
+
+/// Whether the account of one of `people` is deleted.
+pub(super) async fn any_barred(tx: &mut Tx<'_>, people: &[UserId]) -> Result<bool, sqlx::Error> {
+    // `AMONG` is one of this program's own texts.
+    let statement = AssertSqlSafe(format!("SELECT 1 FROM people WHERE user_id {AMONG} AND is_deleted LIMIT 1"));
+    let barred = sqlx::query(statement).bind(among(people.iter().map(|id| id.0))).fetch_optional(&mut **tx).await?;
+    Ok(barred.is_some())
 }
 
 /// Makes the member who joined first the owner after `former`, who stays the owner of a conversation without members.

@@ -34,7 +34,8 @@ pub struct Config {
     /// How often the outbox is looked into without being told to: what a deletion may take to go on after a failure
     /// elsewhere, at least.
     pub outbox_interval: Span,
-    /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core.
+    /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core of the CPU quota, and
+    /// no more than take half of the memory limit together.
     pub hashing_threads: usize,
     /// Passwords that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,

@@ -21,6 +21,20 @@ const SALT_BYTES: usize = 16;
 /// When to come back while the queue is full: it moves by about 50 a second and core.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Of the memory that a process may use, hashes take half at most.
+const SHARE_OF_MEMORY: u64 = 2;
+
+/// One thread a core (of the CPU quota, where there is one), as far as their hashes fit into the memory limit.
+fn threads_here() -> usize {
+    threads_for(available_parallelism().map_or(1, usize::from), kit::machine::memory_limit())
+}
+
+fn threads_for(cores: usize, memory: Option<u64>) -> usize {
+    let fit = memory.map(|bytes| bytes / SHARE_OF_MEMORY / (u64::from(MEMORY_KIB) * 1_024));
+    let fit = fit.and_then(|fit| usize::try_from(fit).ok()).unwrap_or(usize::MAX);
+    cores.min(fit).max(1)
+}
+
 /// A password in the clear, erased when dropped.
 pub(crate) type Password = Zeroizing<String>;
 
@@ -36,9 +50,9 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    /// `threads` at once (0: one a core), and `queue` more waiting.
+    /// `threads` at once (0: as many as cores and memory allow), and `queue` more waiting.
     pub(crate) fn new(threads: usize, queue: usize, ambient: Ambient) -> Self {
-        let threads = if threads == 0 { available_parallelism().map_or(1, usize::from) } else { threads };
+        let threads = if threads == 0 { threads_here() } else { threads };
         let nobody = hash(&ambient.random::<SALT_BYTES>(), &ambient.random::<SALT_BYTES>());
         Self {
             working: Arc::new(Semaphore::new(threads)),
@@ -123,6 +137,15 @@ mod tests {
 
     fn password(text: &str) -> Password {
         Zeroizing::new(text.to_owned())
+    }
+
+    #[test]
+    fn hashing_threads_fit_into_the_memory_limit() {
+        // 32 cores under the 512 MiB of the pod: 13 hashes take 247 MiB.
+        assert_eq!(threads_for(32, Some(512 << 20)), 13);
+        assert_eq!(threads_for(4, Some(512 << 20)), 4);
+        assert_eq!(threads_for(32, None), 32);
+        assert_eq!(threads_for(8, Some(16 << 20)), 1);
     }
 
     #[tokio::test]

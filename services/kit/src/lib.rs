@@ -18,6 +18,7 @@ pub mod jwt;
 pub mod keys;
 pub mod limiter;
 pub mod limits;
+pub mod machine;
 pub mod overload;
 pub mod policy;
 pub mod record;

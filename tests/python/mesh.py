@@ -3,7 +3,7 @@
     with Mesh() as mesh: …            # SIGTERM at the end; anything but exit 0 is an error
 """
 
-import itertools
+import errno
 import os
 import pathlib
 import shutil
@@ -23,19 +23,30 @@ START_TIMEOUT = 60
 STOP_TIMEOUT = 40
 
 
-_next_port = itertools.count(os.getpid() % 16_000)
+_held = []
 
 
 def free_ports(count):
-    """Ports that nobody has now, and that the kernel gives to no outgoing connection."""
+    """Ports that the system gave to this process and gives to no other until the process ends.
+
+    A socket stays bound to each, on both loopbacks, without listening. It gets SO_REUSEADDR afterwards, so that the
+    server which is told the port may bind beside it, again and again.
+    """
     found = []
     while len(found) < count:
-        port = 15_000 + next(_next_port) % 17_000
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+        sockets = [socket.socket(socket.AF_INET)] + ([socket.socket(socket.AF_INET6)] if socket.has_ipv6 else [])
+        sockets[0].bind(("127.0.0.1", 0))
+        port = sockets[0].getsockname()[1]
+        try:
+            for other in sockets[1:]:
+                other.bind(("::1", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 continue
+            # A machine without IPv6.
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.extend(sockets)
         found.append(port)
     return found
 

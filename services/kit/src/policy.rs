@@ -214,3 +214,6 @@ impl From<wire::Priority> for Priority {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

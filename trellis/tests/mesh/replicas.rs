@@ -236,10 +236,21 @@ async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without
     }
     println!("{acknowledged} entries came to both replicas");
     for process in replicas.sides.into_iter().flat_map(|side| side.processes) {
-        let (mut process, log) = (process, "Redis brings no wake-ups");
-        assert_eq!(process.log().matches(log).count(), 1, "said once a change:\n{}", process.log());
+        let mut process = process;
+        assert!(is_said_once_a_change(&process.log()), "{}", process.log());
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
     }
+}
+
+/// Whether the lines about wake-ups alternate, and begin with working ones. How many there are is the machine's: a busy
+/// one notices the short pause too.
+fn is_said_once_a_change(log: &str) -> bool {
+    let about = |line: &str| {
+        let works = line.contains("wake-ups travel through Redis");
+        (works || line.contains("Redis brings no wake-ups")).then_some(works)
+    };
+    let changes: Vec<bool> = log.lines().filter_map(about).collect();
+    changes.contains(&false) && changes.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 #[tokio::test(flavor = "multi_thread")]

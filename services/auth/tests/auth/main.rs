@@ -19,6 +19,8 @@ mod messaging;
 #[path = "../../../kit/tests/support/plan.rs"]
 mod plan;
 mod plans;
+#[path = "../../../kit/tests/support/ports.rs"]
+mod ports;
 mod refusals;
 mod sessions;
 mod sign_up;

@@ -3,16 +3,20 @@
 
 mod fields;
 mod overrides;
+mod reach;
+mod shown;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,
     limiter::{Away, Key, Limit, MOST_LIMITS, Quota, fingerprint, network},
-    policy::{By, Policy, RateLimit, StreamLimit, Table},
+    policy::{By, Policy, RateLimit, StreamLimit},
 };
 
 pub(crate) use fields::Told;
 pub(crate) use overrides::Overrides;
+pub(crate) use reach::Known;
+pub use shown::{External, Shown};
 
 use crate::{Config, client::Client, config::Fields};
 
@@ -74,6 +78,15 @@ impl Allowance {
         let overrides = overrides.of(scope, &of_contract);
         let api_key_header = HeaderName::try_from(&config.rate_limits.api_key_header).ok();
         Self { overrides, usual: of_contract, api_key_header }
+    }
+
+    /// The same with a limit of streams, where the contract states none.
+    pub(crate) fn with_streams(mut self, scope: &str, limit: &StreamLimit) -> Self {
+        let streams = (limit.streams, Rule::new(scope, &limit.by, Limit::NONE.quota, 1));
+        for terms in self.overrides.iter_mut().map(|(_, terms)| terms).chain([&mut self.usual]) {
+            terms.streams.get_or_insert_with(|| streams.clone());
+        }
+        self
     }
 
     /// What counts for this caller.
@@ -215,24 +228,6 @@ impl Counted {
             Self::ApiKey => "an API key".to_owned(),
             Self::Header(name) => format!("a value of {name}"),
         }
-    }
-}
-
-/// What is in force of the limits of the mesh's methods, for people.
-pub struct Shown<'a> {
-    config: &'a Config,
-    overrides: Overrides,
-}
-
-impl<'a> Shown<'a> {
-    /// Reads the configuration, or says which key of it is wrong.
-    pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
-        Ok(Self { config, overrides: Overrides::new(&config.rate_limits, policies)? })
-    }
-
-    /// Of one method: rows of what it is, what it says, and where that comes from.
-    pub fn rows(&self, path: &str, policy: &Policy) -> Vec<[String; 3]> {
-        Allowance::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
     }
 }
 

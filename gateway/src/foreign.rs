@@ -94,11 +94,7 @@ impl Foreign {
             prefix: prefix.into(),
             cluster: upstreams.cluster(prefix, &config.to, trust).map_err(|why| bad(".to", why))?,
             trust: trust.cloned(),
-            open: match config.access {
-                Open::Deny => None,
-                Open::Public => Some(Access::Public),
-                Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
-            },
+            open: open_to(config.access),
             source: Source::of(config),
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
@@ -110,8 +106,17 @@ impl Foreign {
     }
 }
 
+/// Who may call a method without a policy; `None`: it is closed.
+pub(crate) fn open_to(open: Open) -> Option<Access> {
+    match open {
+        Open::Deny => None,
+        Open::Public => Some(Access::Public),
+        Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
+    }
+}
+
 /// Whether a service's name begins with a prefix that was given to an upstream.
-fn is_under(prefix: &str, service: &str) -> bool {
+pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
     service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 

@@ -55,7 +55,7 @@ use tokio::sync::Notify;
 use tonic::service::Routes as Here;
 
 use allowance::Overrides;
-pub use allowance::Shown as ShownLimits;
+pub use allowance::{External, Shown as ShownLimits};
 use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
@@ -66,7 +66,7 @@ use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
 use vigil::{Stalls, Watched};
 
-/// The services that the gateway answers itself.
+/// The services that the gateway serves itself: health, then reflection.
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
@@ -110,6 +110,8 @@ struct Current {
     proxies: client::Proxies,
     foreign: Vec<Foreign>,
     refresh: Duration,
+    /// Overrides of methods that no descriptors declare.
+    undeclared: Vec<String>,
 }
 
 impl Gateway {
@@ -125,6 +127,9 @@ impl Gateway {
         let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
         let (known, _) = Known::read(config, None)?;
         let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
+        if let Some(mistake) = current.undeclared.first() {
+            return Err(mistake.clone());
+        }
         let certificate = tls::Certificate::none();
         certificate.replace(known.certified.clone());
         Ok(Self {
@@ -159,7 +164,11 @@ impl Gateway {
         let current = self.current();
         let config = current.config.taking_over(config);
         let (wanted, problems) = Known::read(&config, Some(Before { config: &current.config, known: &known }))?;
-        self.rebuild(&config, &mut known, wanted)?;
+        let next = self.build(&config, &wanted)?;
+        if let Some(mistake) = self.new_mistakes(&next).first() {
+            return Err(mistake.clone());
+        }
+        self.take(next, &mut known, wanted);
         for problem in problems {
             tracing::warn!(problem, "its last good content counts");
         }
@@ -210,12 +219,30 @@ impl Gateway {
     }
 
     fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
-        let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, &wanted)?;
-        self.certificate.replace(wanted.certified.clone());
-        self.stalls.bound(config.stalled_answers);
-        *known = wanted;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        let next = self.build(config, &wanted)?;
+        // Upstreams change what they declare while the configuration stays: that must not stop the update.
+        for mistake in self.new_mistakes(&next) {
+            tracing::warn!(mistake, "an override limits nothing");
+        }
+        self.take(next, known, wanted);
         Ok(())
+    }
+
+    fn build(&self, config: &Config, known: &Known) -> Result<Current, String> {
+        Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, known)
+    }
+
+    fn take(&self, next: Current, known: &mut Known, wanted: Known) {
+        self.certificate.replace(wanted.certified.clone());
+        self.stalls.bound(next.config.stalled_answers);
+        *known = wanted;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// Overrides of methods that no descriptors declare, as far as they were not there before.
+    fn new_mistakes(&self, next: &Current) -> Vec<String> {
+        let current = self.current();
+        next.undeclared.iter().filter(|mistake| !current.undeclared.contains(mistake)).cloned().collect()
     }
 
     fn lock_known(&self) -> MutexGuard<'_, Known> {
@@ -346,13 +373,21 @@ impl Current {
         let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
         let policies = &surroundings.policies;
-        let overrides = &Overrides::new(&config.rate_limits, policies)?;
+        let there = allowance::Known { policies, foreign: &config.foreign };
+        let overrides = Overrides::new(&config.rate_limits, there)?;
+        let undeclared = overrides.undeclared(contracts);
+        let overrides = &overrides;
         let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts, overrides };
         let mut routes = Routes::new(config, &sources)?;
         let shown = shown(surroundings, mesh, contracts, &routes).map_err(|e| e.to_string())?;
-        let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
-        let here = health.clone().into_axum_router().merge(reflection.into_axum_router().reset_fallback());
-        routes.add_here(&Here::from(here), config, overrides);
+        let mut here = health.clone().into_axum_router();
+        let mut services = &INTROSPECTION[..1];
+        if limits.reflection {
+            let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
+            here = here.merge(reflection.into_axum_router().reset_fallback());
+            services = &INTROSPECTION;
+        }
+        routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
             routes,
             origins: origin::Origins::new(&config.cors_origins)?,
@@ -360,6 +395,7 @@ impl Current {
             refresh: config.descriptors_refresh.0,
             config: config.clone(),
             foreign,
+            undeclared,
         })
     }
 }

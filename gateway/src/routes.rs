@@ -6,8 +6,9 @@ use kit::{
     balance,
     identity::CallerTokens,
     limits::Limits,
-    policy::{Access, By, Policy, Priority, Table},
+    policy::{Access, By, Policy, Priority, StreamLimit, Table},
     record::Meter,
+    server::PROBE,
 };
 use tonic::service::Routes as Here;
 
@@ -124,15 +125,18 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Adds what the gateway answers itself.
-    pub(crate) fn add_here(&mut self, here: &Here, config: &Config, overrides: &Overrides) {
-        for service in crate::INTROSPECTION {
-            let target = Target::Here(here.clone());
-            self.rest.insert(
-                service.to_owned(),
-                Rest::Open(Box::new(undeclared(service, target, Access::Public, config, overrides))),
-            );
+    /// Adds the `services` that the gateway serves itself.
+    pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &Sources<'_>) {
+        for service in services {
+            let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+            // Their streams never end by themselves.
+            let streams = StreamLimit { streams: sources.limits.introspection_streams, by: By::Address };
+            let limited = Method { allowance: method.allowance.with_streams(service, &streams), ..method };
+            self.rest.insert((*service).to_owned(), Rest::Open(Box::new(limited)));
         }
+        // Probes come often and are no streams.
+        let probe = undeclared(PROBE, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+        self.methods.insert(PROBE.to_owned(), probe);
     }
 
     /// Whether a method is open that the upstream under `prefix` has declared.

@@ -13,7 +13,7 @@ use kit::{
     identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
     record::Call,
-    server::parse_timeout,
+    server::{PROBE, parse_timeout},
     shutdown::Stay,
     telemetry,
     trace::{self, TraceContext},
@@ -64,7 +64,8 @@ impl Visit<'_> {
         let trace = trace::begin_from_outside(&span, request.headers());
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client.address());
-        call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
+        // Probes come often. Streams of health and reflection are logged like any call.
+        call.quiet = meter.method() == PROBE;
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) => self.translate(head, call, watched),
             Err(status) => self.refuse(&status, &mut call),

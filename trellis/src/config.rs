@@ -6,13 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gateway::Config as Gateway;
 use kit::{
+    admin,
     balance::{self, Addresses},
     bus, config, limiter,
     limits::Limits,
     shutdown, telemetry, trace,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::part::Part;
 
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
@@ -32,7 +36,7 @@ pub(crate) struct Config {
     /// The way down.
     pub(crate) shutdown: shutdown::Config,
     /// Metrics, verbose health, log level.
-    pub(crate) admin: Admin,
+    pub(crate) admin: admin::Config,
     /// Who this process is, when it runs one service.
     pub(crate) identity: Identity,
     /// Where the other services are, when this process runs one.
@@ -51,20 +55,6 @@ pub(crate) struct Config {
     pub(crate) messaging: messaging::Config,
     /// The way in.
     pub(crate) gateway: gateway::Config,
-}
-
-/// The section `[admin]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Admin {
-    /// Where the admin listener is. Nobody is asked who they are there: keep it off public networks.
-    pub(crate) listen: String,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:9090".to_owned() }
-    }
 }
 
 /// The section `[identity]`.
@@ -146,11 +136,38 @@ impl Config {
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
             None => {
-                let checked =
-                    self.balance.check().and_then(|()| self.redis.check()).and_then(|()| self.limiter.check());
-                checked.map_err(|error| format!("configuration: {error}"))
+                let checks = [
+                    self.log.check(),
+                    self.balance.check(),
+                    self.redis.check(),
+                    self.limiter.check(),
+                    self.check_effects(),
+                ];
+                checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
             }
         }
+    }
+
+    /// Settings that could never have an effect.
+    fn check_effects(&self) -> Result<(), String> {
+        if let Some(name) = self.identity.trusted.keys().find(|name| !Part::ALL.iter().any(|part| part.name() == *name))
+        {
+            return Err(format!("identity.trusted.{name}: expected users, auth, messaging or gateway"));
+        }
+        let Gateway { tls, proxy_protocol, trusted_proxies, .. } = &self.gateway;
+        let names_file = !tls.certificate.is_empty() || !tls.key.is_empty();
+        if tls.listen.is_empty() && names_file {
+            return Err("gateway.tls.certificate and key have no effect without gateway.tls.listen".to_owned());
+        }
+        if *proxy_protocol && trusted_proxies.is_empty() {
+            return Err("gateway.proxy_protocol has no effect without gateway.trusted_proxies".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The keys that differ from the defaults.
+    pub(crate) fn set_keys(&self) -> Result<Vec<String>, String> {
+        config::differences(&Self::default(), self).map_err(|e| e.to_string())
     }
 
     /// The data folder.

@@ -53,7 +53,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let ready = process.ready();
     let greeting = async {
         ready.await;
-        banner::greet(parts, &addresses, folder.as_deref());
+        banner::greet(config.log.format, parts, &addresses, folder.as_deref());
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -198,7 +198,7 @@ impl<'a> Process<'a> {
     }
 
     fn start_admin(&self, listener: TcpListener) {
-        let serving = kit::admin::serve(self.shown.clone(), listener, self.shutdown.clone());
+        let serving = kit::admin::serve(self.config.admin.clone(), self.shown.clone(), listener, self.shutdown.clone());
         // Apart from the others: it outlives their drain, and its end is nobody's reason to stop.
         tokio::spawn(async move {
             if let Err(error) = serving.await {

@@ -47,6 +47,25 @@ impl<'a> Stores<'a> {
         messaging::store::open(&location, self.config.messaging.pool_size).await.map_err(one_line)
     }
 
+    /// Which database a service has, for people.
+    pub(crate) fn place(&self, service: Service) -> String {
+        let name = service.name();
+        match &self.folder {
+            Some(folder) if self.url(service).expose().is_empty() => {
+                format!("the SQLite file {}", folder.path().join(format!("{name}.db")).display())
+            }
+            _ => format!("the PostgreSQL database of {name}.database_url"),
+        }
+    }
+
+    fn url(&self, service: Service) -> &Secret {
+        match service {
+            Service::Users => &self.config.users.database_url,
+            Service::Auth => &self.config.auth.database_url,
+            Service::Messaging => &self.config.messaging.database_url,
+        }
+    }
+
     /// Auth's secrets: from the configured folder, else from the data folder, where they are made when missing.
     pub(crate) fn auth_keys(&mut self) -> Result<auth::Keys, String> {
         let configured = &self.config.auth.keys_dir;

@@ -1,19 +1,53 @@
 //! The admin listener: metrics, verbose health and the log level, on an address of its own (127.0.0.1 unless
 //! configured). The public ports show none of it.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+mod guard;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
     http::StatusCode,
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, put},
 };
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::{health::Readiness, shutdown::Shutdown, telemetry};
+
+/// The section `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the admin listener is. It asks no reader for credentials: keep it off public networks.
+    pub listen: String,
+    /// Who may change the log level.
+    pub write: Write,
+    /// Names under which the listener may be asked, besides IP addresses and `localhost`. Others are refused, so that
+    /// no web page reaches it by a domain of its own.
+    pub hosts: Vec<String>,
+}
+
+/// Who may write at the admin listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Write {
+    /// Programs on the same machine (in Kubernetes: in the same pod), directly.
+    #[default]
+    Loopback,
+    /// No one.
+    Off,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9090".to_owned(), write: Write::default(), hosts: Vec::new() }
+    }
+}
 
 /// What the listener shows: each service of this process with its readiness.
 pub type Shown = BTreeMap<&'static str, Readiness>;
@@ -23,14 +57,16 @@ pub type Shown = BTreeMap<&'static str, Readiness>;
 const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Serves until the shutdown cuts: metrics of the drain matter too.
-pub async fn serve(shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     telemetry::metrics();
     let router = Router::new()
         .route("/metrics", get(async || telemetry::metrics().render()))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/log/level", put(set_level))
-        .with_state(Arc::new(shown));
+        .with_state(Arc::new(shown))
+        .layer(from_fn_with_state(Arc::new(config), guard::check))
+        .into_make_service_with_connect_info::<SocketAddr>();
     let upkeep = async {
         loop {
             tokio::time::sleep(UPKEEP).await;
@@ -54,7 +90,10 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
 async fn set_level(level: Bytes) -> Response {
     let level = String::from_utf8_lossy(&level);
     match telemetry::set_level(level.trim()) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => {
+            tracing::warn!(level = level.trim(), "the log level was changed at the admin listener");
+            StatusCode::NO_CONTENT.into_response()
+        }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }

@@ -29,6 +29,10 @@ pub struct Limits {
     pub connection_age: Span,
     /// How long a connection may take to send a request's head (HTTP/1.1).
     pub request_head: Span,
+    /// Whether reflection is served.
+    pub reflection: bool,
+    /// Streams of `grpc.health.v1.Health/Watch` and of reflection that one address may have open; one more is refused.
+    pub introspection_streams: u32,
 }
 
 impl Limits {
@@ -51,6 +55,8 @@ impl Default for Limits {
             keepalive: Span(Duration::from_secs(30)),
             connection_age: Span(Duration::from_secs(30 * 60)),
             request_head: Span(Duration::from_secs(10)),
+            reflection: true,
+            introspection_streams: 32,
         }
     }
 }

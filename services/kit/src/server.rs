@@ -2,6 +2,7 @@
 
 mod accept;
 mod frames;
+mod introspection;
 mod measured;
 mod stack;
 
@@ -17,6 +18,7 @@ use tonic::{
 
 pub use accept::{Accepted, Connections};
 pub use frames::{Flood, Frames};
+pub use introspection::PROBE;
 use stack::Gate;
 pub use stack::parse_timeout;
 
@@ -65,9 +67,14 @@ pub async fn serve(
     let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
     // Health and reflection stand outside authentication: probes and tools have no token.
     let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let mut open = vec![health(&[service], readiness)];
+    if limits.reflection {
+        open.push(reflection(&shown)?);
+    }
+    let streams = introspection::Streams::new(limits.introspection_streams);
+    let open = open.into_iter().map(|routes| stack::open(routes, &streams));
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
-    let router = open.into_iter().fold(gated.into_axum_router(), merge);
+    let router = open.fold(gated.into_axum_router(), merge);
 
     let connections = Connections::new(limits.connections);
     let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
@@ -101,13 +108,15 @@ pub fn health(services: &[&str], readiness: &Readiness) -> Routes {
     Routes::new(health)
 }
 
-/// Reflection (v1 and v1alpha) of what `shown` declares, and of health.
+/// Reflection (v1 and v1alpha) of what `shown` declares, of health, and of the details of errors (`google.rpc`), which
+/// no contract imports and tools need in order to print them.
 pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
     let (encoded, services) = (shown.encode_to_vec(), descriptors::services(shown));
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&encoded)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
         services.iter().fold(builder, |builder, name| builder.with_service_name(name))
     };

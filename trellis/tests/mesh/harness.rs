@@ -2,10 +2,8 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,24 +16,10 @@ use proto::{
 use tempfile::TempDir;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
+pub(crate) use super::redis::free_port;
+
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
-
-/// A port that was free a moment ago. Fixed, because a restarted process must come back to it; below those that the
-/// kernel gives to outgoing connections, which may take any of them at any moment.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const PORTS: std::ops::Range<u16> = 15_000..32_000;
-    // Runs side by side begin at different places.
-    let first = u16::try_from(std::process::id() % 16_000).unwrap_or(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + first.wrapping_add(step) % (PORTS.end - PORTS.start);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Which database a mesh runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,9 +150,36 @@ impl Mesh {
     }
 
     pub(crate) fn launch(&mut self) {
+        self.launch_onto(Stdio::null());
+    }
+
+    /// As [`Mesh::launch`], and keeps what the process writes to standard output.
+    pub(crate) fn launch_with_output(&mut self) {
+        self.launch_onto(File::create(self.output_path()).unwrap().into());
+    }
+
+    fn launch_onto(&mut self, output: Stdio) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.command().stdin(Stdio::null()).stdout(output).stderr(log).spawn().unwrap();
         self.child = Some(child);
+    }
+
+    /// What the process has written to standard output so far.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.output_path()).unwrap_or_default()
+    }
+
+    fn output_path(&self) -> PathBuf {
+        self.folder.path().join("stdout.log")
+    }
+
+    /// Waits until the process has logged such a line.
+    pub(crate) async fn until_logged(&self, is_it: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !self.log().lines().any(&is_it) {
+            assert!(started.elapsed() < START, "it was never logged:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until `port` says that it is ready.

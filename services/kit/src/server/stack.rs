@@ -16,7 +16,11 @@ use tokio::{
 use tonic::{Code, Status, service::Routes};
 use tracing::{Instrument as _, Span};
 
-use super::{Surroundings, measured::Measured};
+use super::{
+    Surroundings,
+    introspection::{self, PROBE, Streams},
+    measured::Measured,
+};
 use crate::{
     access::{self, Proof},
     balance::Chance,
@@ -62,8 +66,14 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
     watch(Routes::from(router))
 }
 
+/// What stands outside authentication: health and reflection.
+pub(super) fn open(routes: Routes, streams: &Arc<Streams>) -> Routes {
+    let bounded = from_fn_with_state(Arc::clone(streams), introspection::bound);
+    watch(Routes::from(routes.into_axum_router().layer(bounded)))
+}
+
 /// What every route gets, authenticated or not.
-pub(super) fn watch(routes: Routes) -> Routes {
+fn watch(routes: Routes) -> Routes {
     let router = routes
         .into_axum_router()
         // How many, how long, with which outcome: refusals included.
@@ -90,13 +100,11 @@ async fn trace(mut request: Request, next: Next) -> Response {
 
 /// The histogram of a service's calls, by method and status (OpenTelemetry's `rpc.server.call.duration`).
 const SECONDS: &str = "rpc_server_call_duration_seconds";
-/// Probes come every second from everybody.
-const HEALTH: &str = "/grpc.health.v1.Health/";
-
 async fn measure(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
-    let quiet = path.starts_with(HEALTH);
+    // Probes come every second from everywhere.
+    let quiet = path == PROBE;
     let mut call = Call::begin(Meter::new(SECONDS, path), Span::current(), trace.unwrap_or_else(TraceContext::root));
     call.quiet = quiet;
     let response = next.run(request).await;
@@ -177,7 +185,7 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     }
 }
 
-fn refuse(status: Status) -> Response {
+pub(super) fn refuse(status: Status) -> Response {
     status.into_http::<tonic::body::Body>().map(Body::new)
 }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod deadlines;
+mod introspection;
 mod limits;
 #[path = "../support/mesh.rs"]
 #[expect(dead_code, reason = "what the tests of the services use of it too")]

@@ -106,6 +106,7 @@ impl Config {
             ("limits.connections", connections, 1),
             ("limits.streams_per_connection", streams_per_connection as usize, 1),
             ("limits.calls_in_flight", calls_in_flight, 1),
+            ("limits.introspection_streams", self.limits.introspection_streams as usize, 1),
             ("users.pool_size", self.users.pool_size as usize, 1),
             ("auth.pool_size", self.auth.pool_size as usize, 1),
             // 0 would be read as 1.
@@ -138,6 +139,7 @@ impl Config {
             None => {
                 let checks = [
                     self.log.check(),
+                    self.admin.check(),
                     self.balance.check(),
                     self.redis.check(),
                     self.limiter.check(),

@@ -32,6 +32,21 @@ pub struct Config {
     pub hosts: Vec<String>,
 }
 
+impl Config {
+    /// What is wrong with it: the key and the fix.
+    pub fn check(&self) -> Result<(), String> {
+        let is_name = |name: &String| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        };
+        match self.hosts.iter().find(|name| !is_name(name)) {
+            Some(name) => {
+                Err(format!("admin.hosts: {name:?} is no host name such as metrics.example.org, without a port"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Who may write at the admin listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -87,6 +87,8 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),
         ("log.level=waring", "log.level: \"waring\" is no level; expected error, warn, info, debug or trace"),
         ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" names no level"),
+        ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is no host name"),
+        ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the least, 1"),
         ("log.level=off", "log.level: \"off\" would hide errors too"),
         ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),
         ("gateway.tls.key=key.pem", "gateway.tls.certificate and key have no effect without gateway.tls.listen"),

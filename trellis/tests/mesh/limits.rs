@@ -108,3 +108,29 @@ async fn who_says_nothing_is_closed() {
         assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(said));
     }
 }
+
+/// The status that a call of health or reflection begins with; empty: it goes on for as long as the answer is held.
+async fn introspect(mesh: &Mesh, path: &str) -> (String, hyper::Response<hyper::body::Incoming>) {
+    let port = mesh.ports.gateway;
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let request = web::request("POST", port, path, &headers, web::frame(&[]));
+    let answer = web::begin(port, Http::Two, request).await.unwrap();
+    let status = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    (status.unwrap_or_default(), answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateway_bounds_streams_of_health_by_address() {
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
+    const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let settings = [("LIMITS__INTROSPECTION_STREAMS", "2"), ("LIMITS__REFLECTION", "false")];
+    let mesh = Mesh::start(Store::Sqlite, &settings).await;
+    let [(first, held), (second, _held)] = [introspect(&mesh, WATCH).await, introspect(&mesh, WATCH).await];
+    assert_eq!((first.as_str(), second.as_str()), ("", ""));
+    assert_eq!(introspect(&mesh, WATCH).await.0, (Code::ResourceExhausted as i32).to_string());
+    let (probe, _answer) = introspect(&mesh, "/grpc.health.v1.Health/Check").await;
+    assert_eq!(probe, "", "a probe is no stream");
+    assert_eq!(introspect(&mesh, REFLECTION).await.0, (Code::Unimplemented as i32).to_string());
+    drop(held);
+    mesh.until_logged(|line| line.contains("access") && line.contains("grpc.health.v1.Health")).await;
+}

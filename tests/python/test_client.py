@@ -186,7 +186,7 @@ class MeshTest(unittest.TestCase):
 
     def test_what_one_says_the_other_reads(self):
         conversation = self.ada.talk_to(self.bob)
-        self.assertEqual(sorted(conversation.member_ids), sorted([self.ada.user_id, self.bob.user_id]))
+        self.assertEqual(sorted(member.user_id for member in conversation.members), sorted([self.ada.user_id, self.bob.user_id]))
         for text in ("one", "two", "three"):
             self.ada.say(conversation, text)
         listed = self.bob.call("messaging", "ListMessages", conversation_id=conversation.conversation_id)

@@ -111,7 +111,8 @@ impl Config {
         let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
             self.limits;
         let least = [
-            ("limits.message_bytes", message_bytes, 1_024),
+            // What responses take that are no pages: the contacts of a user, 10 000 ids.
+            ("limits.message_bytes", message_bytes, 512 * 1024),
             ("limits.header_bytes", header_bytes as usize, 8_192),
             ("limits.connections", connections, 1),
             ("limits.streams_per_connection", streams_per_connection as usize, 1),
@@ -125,6 +126,7 @@ impl Config {
             ("auth.refreshes", self.auth.refreshes as usize, 1),
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
+            ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
             ("gateway.stalled_answers", self.gateway.stalled_answers, 1),
             ("gateway.listen", self.gateway.listen.len(), 1),

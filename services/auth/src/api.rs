@@ -8,7 +8,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, error};
+use kit::{Context, error, page};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
     GetJwksResponse, Jwk, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
@@ -31,12 +31,14 @@ pub(crate) struct Api {
     hasher: Hasher,
     /// Wakes who carries out what the outbox says.
     told: Arc<Notify>,
+    /// Bytes that the items of one page may take, so that it fits into one message.
+    page_bytes: usize,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth, told: Arc<Notify>) -> Arc<Self> {
+    pub(crate) fn new(auth: Auth, told: Arc<Notify>, message_bytes: usize) -> Arc<Self> {
         let hasher = Hasher::new(auth.config.hashing_threads, auth.config.hashing_queue, auth.ambient.clone());
-        Arc::new(Self { auth, hasher, told })
+        Arc::new(Self { auth, hasher, told, page_bytes: page::budget(message_bytes) })
     }
 }
 

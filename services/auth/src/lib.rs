@@ -80,7 +80,7 @@ impl Auth {
         let told = Arc::new(Notify::new());
         let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
-        let api = AuthServiceServer::from_arc(api::Api::new(self, told))
+        let api = AuthServiceServer::from_arc(api::Api::new(self, told, most))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;

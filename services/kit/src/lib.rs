@@ -19,6 +19,7 @@ pub mod keys;
 pub mod limiter;
 pub mod limits;
 pub mod overload;
+pub mod page;
 pub mod policy;
 pub mod record;
 pub mod retry;

@@ -2,6 +2,7 @@
 //! method stand in the module of what it is about.
 
 mod conversations;
+mod lists;
 mod members;
 mod messages;
 pub(crate) mod wire;
@@ -9,15 +10,15 @@ pub(crate) mod wire;
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use kit::{Context, error};
+use kit::{Context, error, page};
 use proto::messaging::v1::{
     AddMemberRequest, AddMemberResponse, CreateConversationRequest, CreateConversationResponse, DeleteMemberRequest,
     DeleteMemberResponse, DeleteMessageRequest, DeleteMessageResponse, EditMessageRequest, EditMessageResponse,
     GetConversationRequest, GetConversationResponse, GetMessageRequest, GetMessageResponse, LeaveConversationRequest,
     LeaveConversationResponse, ListContactsRequest, ListContactsResponse, ListConversationsRequest,
-    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, MarkReadRequest, MarkReadResponse, Position,
-    RemoveMemberRequest, RemoveMemberResponse, SendMessageRequest, SendMessageResponse, SubscribeRequest,
-    SubscribeResponse, UpdateConversationRequest, UpdateConversationResponse,
+    ListConversationsResponse, ListMembersRequest, ListMembersResponse, ListMessagesRequest, ListMessagesResponse,
+    MarkReadRequest, MarkReadResponse, Position, RemoveMemberRequest, RemoveMemberResponse, SendMessageRequest,
+    SendMessageResponse, SubscribeRequest, SubscribeResponse, UpdateConversationRequest, UpdateConversationResponse,
     messaging_service_server::MessagingService,
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -29,18 +30,20 @@ use crate::{
     domain::{Change, ConversationId, Cursor, UserId},
     store::Changed,
 };
+use lists::Lists;
 
 pub(crate) struct Api {
     service: Messaging,
     hub: Arc<Hub>,
-    /// Bytes of texts that one page may hold, so that it fits into one message.
+    lists: Lists,
+    /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
 
 impl Api {
     pub(crate) fn new(service: Messaging, hub: Arc<Hub>, message_bytes: usize) -> Self {
-        // The other half is for what surrounds the texts.
-        Self { service, hub, page_bytes: message_bytes / 2 }
+        let lists = Lists::new(service.config.listed_rows_per_user, service.store.readers());
+        Self { service, hub, lists, page_bytes: page::budget(message_bytes) }
     }
 
     fn change(&self, conversation: &str, actor: UserId, revision: Option<i64>) -> Result<Change, Status> {
@@ -102,6 +105,14 @@ impl MessagingService for Api {
         let (actor, asked) = asked(request)?;
         let conversation = Some(self.rename(actor, asked).await?);
         Ok(Response::new(UpdateConversationResponse { conversation }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let (reader, asked) = asked(request)?;
+        Ok(Response::new(self.page_of_members(reader, asked).await?))
     }
 
     async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {

@@ -17,6 +17,8 @@ pub struct Config {
     pub pool_size: u32,
     /// Conversations that one user may be in.
     pub conversations_per_user: u32,
+    /// Rows that the list calls of one user may read at once.
+    pub listed_rows_per_user: u32,
     /// Subscribe streams that one session may hold at once.
     pub streams_per_session: usize,
     /// Subscribe streams that one user may hold at once.
@@ -36,6 +38,7 @@ impl Default for Config {
             database_url: Secret::default(),
             pool_size: 10,
             conversations_per_user: 10_000,
+            listed_rows_per_user: 200,
             streams_per_session: 8,
             streams_per_user: 32,
             undelivered_bytes: 1024 * 1024,

@@ -35,7 +35,7 @@ pub(crate) use subscription::Subscription;
 
 use crate::{
     Messaging,
-    domain::{Conversation, ConversationId, UserId},
+    domain::{ConversationId, UserId},
 };
 
 /// The channel on which "conversation C has reached N" travels.
@@ -141,9 +141,9 @@ impl Hub {
     }
 
     /// Tells all replicas that the members have another conversation.
-    pub(crate) fn announce(&self, conversation: &Conversation) {
-        for member in &conversation.members {
-            self.moved(*member, conversation.last_seq);
+    pub(crate) fn announce(&self, members: &[UserId], seq: i64) {
+        for member in members {
+            self.moved(*member, seq);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Types and rules of conversations.
 
 mod cursor;
+mod members_page;
 mod page;
 mod recent;
 
@@ -11,6 +12,7 @@ use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
 pub use cursor::{BadCursor, Cursor, Epoch};
+pub use members_page::MembersPage;
 pub use page::{BadToken, Page};
 pub use recent::Recent;
 
@@ -41,8 +43,10 @@ pub struct Conversation {
     pub id: ConversationId,
     /// What it is called; may be empty.
     pub title: String,
-    /// Who is in it, by id.
-    pub members: Vec<UserId>,
+    /// How many are in it.
+    pub member_count: i64,
+    /// The first of them in the order in which they joined, at most [`FIRST_MEMBERS`].
+    pub members: Vec<Member>,
     /// Who may remove others.
     pub owner: UserId,
     /// Counts the changes of its title: what an etag tells.
@@ -55,21 +59,41 @@ pub struct Conversation {
     pub last_seq: i64,
     /// How many of its entries count as messages.
     pub message_count: i64,
-    /// The number of the last message that the one who asks has read.
-    pub read_no: i64,
+    /// The membership of the user who asks.
+    pub own: Membership,
     /// The newest message.
     pub last_message: Option<Entry>,
-    /// How far everybody has read; left out where too many are in it.
-    pub read_marks: Vec<(UserId, i64)>,
+}
+
+/// A member, as the others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: UserId,
+    /// The number of the entry with which the user joined.
+    pub join_seq: i64,
+    /// The number of the last message that the user has read.
+    pub read_no: i64,
+}
+
+/// The membership of the user who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// The number of the last message that the user has read.
+    pub read_no: i64,
+    /// Whether the conversation is theirs.
+    pub is_owner: bool,
 }
 
 impl Conversation {
     /// How many messages came after the last that was read.
     pub fn unread(&self) -> i64 {
-        (self.message_count - self.read_no).max(0)
+        (self.message_count - self.own.read_no).max(0)
     }
 }
 
+/// How many members a conversation shows by itself; a list of members has the others.
+pub const FIRST_MEMBERS: usize = 8;
 /// Where read marks are shown: with more members they would cost more than they tell.
 pub const MARKED_MEMBERS: usize = 100;
 /// How many may be in one conversation; the contract says so of those who open one.
@@ -99,8 +123,10 @@ pub enum Body {
     Message(Message),
     /// Somebody opened the conversation.
     Created {
-        /// Who was in it.
+        /// The first of those who were in it, at most [`FIRST_MEMBERS`].
         members: Vec<UserId>,
+        /// How many were in it.
+        member_count: i64,
         /// What it was called.
         title: String,
     },
@@ -183,6 +209,16 @@ impl NewConversation {
     /// The creator is a member, and nobody is one twice.
     pub fn everybody(creator: UserId, others: impl IntoIterator<Item = UserId>) -> Vec<UserId> {
         others.into_iter().chain([creator]).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// How many are in it.
+    pub fn member_count(&self) -> i64 {
+        i64::try_from(self.members.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The members that the conversation shows by itself.
+    pub fn first_members(&self) -> impl Iterator<Item = UserId> {
+        self.members.iter().copied().take(FIRST_MEMBERS)
     }
 
     /// What a repeat of the request must agree with.

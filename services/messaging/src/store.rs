@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use kit::store::{Error, Location, Unopened};
 use uuid::Uuid;
 
-use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
+use crate::domain::{
+    Change, Conversation, ConversationId, Entry, Epoch, Member, MembersPage, NewConversation, NewMessage, Recent,
+    UserId,
+};
 
 /// The statements of the service.
 ///
@@ -96,6 +99,10 @@ pub trait Members: Send + Sync {
     /// Says that `member` has read up to `number`, never back: messages in all, and the last one read. `None`:
     /// not a member.
     async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error>;
+
+    /// A page of the members in the order in which they joined, and one more when there are more; none for who is not
+    /// a member.
+    async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error>;
 
     /// How far everybody in it has read, if `member` is in it and not too many are.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;

@@ -4,6 +4,7 @@
 
 mod access;
 mod balance;
+mod bounds;
 mod cli;
 mod cluster;
 mod collector;

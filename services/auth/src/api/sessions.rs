@@ -1,6 +1,6 @@
 //! Sessions: opened, used, listed, ended.
 
-use kit::{bus::Signal, context::User, error, keys::REVOKED};
+use kit::{bus::Signal, context::User, error, keys::REVOKED, page};
 use proto::auth::v1::{ListSessionsRequest, ListSessionsResponse, Session as WireSession};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -66,13 +66,13 @@ impl Api {
         let page = Page::parse(request.page_size, &request.page_token, account).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        let mut sessions = self.auth.store.list_sessions(account, &page, self.auth.ambient.now()).await?;
-        // The store was asked for one more than the page holds: it tells whether there is another page.
-        let more = sessions.len() > page.size;
-        sessions.truncate(page.size);
-        let last = sessions.last().filter(|_| more);
+        // The store is asked for one more than the page holds: it tells whether there is another page.
+        let found = self.auth.store.list_sessions(account, &page, self.auth.ambient.now()).await?;
+        let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.session)).collect();
+        sessions.truncate(page::fitting(&sessions, self.page_bytes).min(page.size));
+        let more = found.len() > sessions.len();
+        let last = sessions.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
         let next_page_token = last.map_or(String::new(), |last| Page::token_after(account, last));
-        let sessions = sessions.into_iter().map(|session| wire(session, caller.session)).collect();
         Ok(ListSessionsResponse { sessions, next_page_token })
     }
 

@@ -24,6 +24,7 @@ CREATE TABLE conversations (
     update_time     TIMESTAMPTZ NOT NULL,
     last_seq        BIGINT NOT NULL,
     message_count   BIGINT NOT NULL,
+    member_count    BIGINT NOT NULL,
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 );
 
@@ -35,6 +36,7 @@ CREATE TABLE members (
     read_no         BIGINT NOT NULL,
     PRIMARY KEY (conversation_id, user_id)
 );
+CREATE INDEX members_by_join ON members (conversation_id, join_seq, user_id);
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
 -- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;

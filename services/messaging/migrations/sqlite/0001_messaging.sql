@@ -24,6 +24,7 @@ CREATE TABLE conversations (
     update_time     INTEGER NOT NULL,
     last_seq        INTEGER NOT NULL,
     message_count   INTEGER NOT NULL,
+    member_count    INTEGER NOT NULL,
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 ) STRICT;
 
@@ -35,6 +36,7 @@ CREATE TABLE members (
     read_no         INTEGER NOT NULL,
     PRIMARY KEY (conversation_id, user_id)
 ) STRICT;
+CREATE INDEX members_by_join ON members (conversation_id, join_seq, user_id);
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
 -- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;

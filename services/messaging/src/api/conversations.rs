@@ -1,6 +1,6 @@
 //! Conversations: opened, read, renamed.
 
-use kit::{Context, error};
+use kit::{Context, error, page};
 use proto::messaging::v1::{
     Conversation as WireConversation, CreateConversationRequest, ListConversationsRequest, ListConversationsResponse,
     UpdateConversationRequest,
@@ -33,7 +33,7 @@ impl Api {
             self.require_active(context, "member_ids", &new.members).await?;
         }
         let conversation = store.insert(&new, self.service.config.conversations_per_user).await?;
-        self.hub.announce(&conversation);
+        self.hub.announce(&new.members, conversation.last_seq);
         Ok(self.show(conversation))
     }
 
@@ -52,12 +52,14 @@ impl Api {
         asked: ListConversationsRequest,
     ) -> Result<ListConversationsResponse, Status> {
         let page = Recent::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
-        let mut found = self.service.store.list(reader, page).await?;
-        // The store was asked for one more than the page holds: it tells whether there is another page.
-        let more = found.len() > page.size;
-        found.truncate(page.size);
-        let next_page_token = found.last().filter(|_| more).map_or(String::new(), Recent::token_after);
-        let conversations = found.into_iter().map(|found| self.show(found)).collect();
+        let _turn = self.lists.turn(reader, page.size).await;
+        // The store is asked for one more than the page holds: it tells whether there is another page.
+        let found = self.service.store.list(reader, page).await?;
+        let mut conversations: Vec<_> = found.iter().map(|found| self.show(found.clone())).collect();
+        conversations.truncate(page::fitting(&conversations, self.page_bytes).min(page.size));
+        let more = found.len() > conversations.len();
+        let last = conversations.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token = last.map_or(String::new(), Recent::token_after);
         Ok(ListConversationsResponse { conversations, next_page_token })
     }
 

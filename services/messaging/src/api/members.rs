@@ -1,20 +1,28 @@
 //! Who is in a conversation: added, removed, gone.
 
-use kit::{Context, error};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use kit::{Context, error, page};
 use proto::{
-    messaging::v1::{AddMemberRequest, Conversation as WireConversation, RemoveMemberRequest},
+    messaging::v1::{
+        AddMemberRequest, Conversation as WireConversation, ListMembersRequest, ListMembersResponse,
+        RemoveMemberRequest,
+    },
     users::v1::{BatchGetUsersRequest, users_service_client::UsersServiceClient},
 };
 use tonic::{Code, Status};
 
-use super::{Api, uuid, wire};
+use super::{Api, bad_page_token, conversation_id, uuid, wire};
 use crate::{
-    domain::{Change, MOST_CONTACTS, UserId},
+    domain::{Change, MOST_CONTACTS, MembersPage, UserId},
     store::{ChangeError, Changed},
 };
 
 /// How many conversations a deleted account leaves in one call: each is a transaction, and a call has its time.
 const LEFT_AT_ONCE: usize = 100;
+/// How many people users is asked about in one call: its contract says so.
+const BATCH: usize = 100;
+/// How many such calls are under way at once.
+const BATCHES_AT_ONCE: usize = 4;
 
 impl Api {
     pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<WireConversation, Status> {
@@ -28,6 +36,27 @@ impl Api {
         let changed = self.service.store.add(change, person, limit).await?;
         self.tell_moved(change, person, changed);
         self.read_conversation(change.conversation, actor).await
+    }
+
+    pub(super) async fn page_of_members(
+        &self,
+        reader: UserId,
+        asked: ListMembersRequest,
+    ) -> Result<ListMembersResponse, Status> {
+        let id = conversation_id(&asked.conversation_id)?;
+        let page = MembersPage::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        let _turn = self.lists.turn(reader, page.size).await;
+        let found = self.service.store.list_members(id, reader, page).await?;
+        if found.is_empty() {
+            // Past the last member, or no member's question.
+            self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
+        }
+        let mut members: Vec<_> = found.iter().map(wire::member).collect();
+        members.truncate(page::fitting(&members, self.page_bytes).min(page.size));
+        let more = found.len() > members.len();
+        let last = members.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token = last.map_or(String::new(), |last| MembersPage::token_after(id, last));
+        Ok(ListMembersResponse { members, next_page_token })
     }
 
     /// Removes somebody. Who removed themselves sees the conversation no more.
@@ -62,22 +91,29 @@ impl Api {
     }
 
     pub(super) async fn contacts(&self, person: UserId) -> Result<Vec<String>, Status> {
+        let _turn = self.lists.turn(person, MOST_CONTACTS as usize).await;
         let contacts = self.service.store.contacts(person, MOST_CONTACTS).await?;
         Ok(contacts.iter().map(UserId::to_string).collect())
     }
 
     /// Refuses people who do not exist or are not active.
     pub(super) async fn require_active(&self, context: &Context, field: &str, people: &[UserId]) -> Result<(), Status> {
-        let user_ids: Vec<String> = people.iter().map(UserId::to_string).collect();
-        let asked = user_ids.len();
-        let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
-        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
-        let found = answer.map_err(|status| users_failed(&status))?.into_inner().users.len();
-        if found == asked {
+        let ids = |batch: &[UserId]| batch.iter().map(UserId::to_string).collect::<Vec<_>>();
+        let batches: Vec<Vec<String>> = people.chunks(BATCH).map(ids).collect();
+        let counts = stream::iter(batches).map(|ids| self.count_active(context, ids)).buffered(BATCHES_AT_ONCE);
+        let counts: Vec<usize> = counts.try_collect().await?;
+        if counts.iter().sum::<usize>() == people.len() {
             return Ok(());
         }
         let message = format!("somebody named in {field} does not exist or is not active");
         Err(error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message))
+    }
+
+    /// How many of the people exist and are active.
+    async fn count_active(&self, context: &Context, user_ids: Vec<String>) -> Result<usize, Status> {
+        let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
+        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
+        Ok(answer.map_err(|status| users_failed(&status))?.into_inner().users.len())
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {

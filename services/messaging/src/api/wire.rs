@@ -2,41 +2,51 @@
 
 use kit::error;
 use proto::messaging::v1::{
-    Conversation as WireConversation, ConversationCreated, ConversationUpdated, Entry as WireEntry, MemberAdded,
-    MemberRemoved, Message as WireMessage, MessageDeleted, MessageEdited, ReadMark, ReadMarks, entry,
+    Conversation as WireConversation, ConversationCreated, ConversationUpdated, Entry as WireEntry,
+    Member as WireMember, MemberAdded, MemberRemoved, Membership as WireMembership, Message as WireMessage,
+    MessageDeleted, MessageEdited, ReadMark, ReadMarks, Role, entry,
 };
 use tonic::{Code, Status};
 
 use crate::{
-    domain::{BadCursor, Body, Conversation, ConversationId, Entry, UserId},
+    domain::{BadCursor, Body, Conversation, ConversationId, Entry, Member, UserId},
     store::{AppendError, ChangeError, InsertError},
 };
 
 pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireConversation {
-    let unread_count = conversation.unread();
+    let membership = membership(&conversation);
     WireConversation {
         conversation_id: conversation.id.to_string(),
         title: conversation.title,
-        member_ids: conversation.members.iter().map(UserId::to_string).collect(),
+        members: conversation.members.iter().map(member).collect(),
         create_time: Some(conversation.create_time.into()),
         cursor,
         message_count: conversation.message_count,
         owner_id: conversation.owner.to_string(),
-        unread_count,
-        last_read_message_no: conversation.read_no,
+        member_count: count(conversation.member_count),
+        membership: Some(membership),
         last_message: conversation.last_message.map(Into::into),
         update_time: Some(conversation.update_time.into()),
         etag: etag(conversation.revision),
-        read_marks: marks(&conversation.read_marks),
     }
 }
 
-pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks {
-    ReadMarks { conversation_id: id.to_string(), marks: marks(of) }
+pub(super) fn member(member: &Member) -> WireMember {
+    WireMember { user_id: member.user.to_string(), last_read_message_no: member.read_no }
 }
 
-fn marks(of: &[(UserId, i64)]) -> Vec<ReadMark> {
-    of.iter().map(|(user, number)| ReadMark { user_id: user.to_string(), message_no: *number }).collect()
+fn membership(of: &Conversation) -> WireMembership {
+    let role = if of.own.is_owner { Role::Owner } else { Role::Member };
+    WireMembership { unread_count: of.unread(), last_read_message_no: of.own.read_no, role: role.into() }
+}
+
+fn count(of: i64) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
+}
+
+pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks {
+    let mark = |(user, number): &(UserId, i64)| ReadMark { user_id: user.to_string(), message_no: *number };
+    ReadMarks { conversation_id: id.to_string(), marks: of.iter().map(mark).collect() }
 }
 
 /// A revision as clients hold it: opaque, by a letter that no number begins with.
@@ -93,8 +103,9 @@ impl From<Body> for entry::Body {
             Body::Renamed { title, revision } => {
                 Self::ConversationUpdated(ConversationUpdated { title, etag: etag(revision) })
             }
-            Body::Created { members, title } => Self::ConversationCreated(ConversationCreated {
+            Body::Created { members, member_count, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),
+                member_count: count(member_count),
                 title,
             }),
         }

@@ -22,8 +22,8 @@ use crate::{
 
 /// What an entry may take in memory: a text of 16 KiB with ids and names around it, rounded up.
 const ENTRY_BYTES: usize = 20 * 1024;
-/// What an announced conversation may take: 1 000 members of 36 characters, rounded up.
-const CONVERSATION_BYTES: usize = 64 * 1024;
+/// What an announced conversation may take: its newest message, a title and the first members, rounded up.
+const CONVERSATION_BYTES: usize = 20 * 1024;
 
 /// The state of one stream.
 pub(crate) struct Subscription {

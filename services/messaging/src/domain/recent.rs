@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{BadToken, Conversation, ConversationId};
 
 /// How many conversations a page holds when the caller does not say.
-const DEFAULT_PAGE: usize = 100;
+const DEFAULT_PAGE: usize = 50;
 
 /// One page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

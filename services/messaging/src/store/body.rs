@@ -54,6 +54,8 @@ struct StoredCreated {
     members: Vec<Vec<u8>>,
     #[prost(string, tag = "2")]
     title: String,
+    #[prost(int64, tag = "3")]
+    member_count: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -110,8 +112,9 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
             delete_time: micros(message.delete_time),
             revision: message.revision,
         }),
-        Body::Created { members, title } => Kind::Created(StoredCreated {
+        Body::Created { members, member_count, title } => Kind::Created(StoredCreated {
             members: members.iter().map(|member| bytes(member.0)).collect(),
+            member_count: *member_count,
             title: title.clone(),
         }),
         Body::Edited { message, number, text, revision } => Kind::Edited(StoredEdited {
@@ -148,6 +151,7 @@ pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
         }),
         Kind::Created(created) => Body::Created {
             members: created.members.iter().map(|m| id(m).map(UserId)).collect::<Result<_, _>>()?,
+            member_count: created.member_count,
             title: created.title,
         },
         Kind::Edited(edited) => Body::Edited {

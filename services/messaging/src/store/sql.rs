@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{Db, begin, count_conversation, insert_members};
 use crate::{
     domain::{
-        Body, Change, Conversation, ConversationId, Entry, Epoch, Fingerprint, MARKED_MEMBERS, Message,
+        Body, Change, Conversation, ConversationId, Entry, Epoch, Fingerprint, Member, Membership, Message,
         NewConversation, NewMessage, Recent, UserId,
     },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore},
@@ -85,8 +85,8 @@ impl MessagingStore for Sql {
         let mut tx = begin(&self.write).await?;
         let inserted = sqlx::query(
             "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
-             revision, create_time, update_time, last_seq, message_count) \
-             VALUES ($1, $2, $2, $3, $4, $5, 1, $6, $6, 1, 0) \
+             revision, create_time, update_time, last_seq, message_count, member_count) \
+             VALUES ($1, $2, $2, $3, $4, $5, 1, $6, $6, 1, 0, $7) \
              ON CONFLICT (creator_id, request_id) DO NOTHING",
         )
         .bind(new.id.0)
@@ -95,6 +95,7 @@ impl MessagingStore for Sql {
         .bind(new.fingerprint().0)
         .bind(&new.title)
         .bind(Stamp(new.create_time))
+        .bind(new.member_count())
         .execute(&mut *tx)
         .await?;
         if inserted.rows_affected() == 0 {
@@ -296,25 +297,28 @@ fn created_entry(new: &NewConversation) -> Entry {
         seq: 1,
         author: new.creator,
         create_time: new.create_time,
-        body: Body::Created { members: new.members.clone(), title: new.title.clone() },
+        body: Body::Created {
+            members: new.first_members().collect(),
+            member_count: new.member_count(),
+            title: new.title.clone(),
+        },
     }
 }
 
 fn opened(new: &NewConversation) -> Conversation {
-    let read_marks = new.members.iter().map(|member| (*member, 0)).collect::<Vec<_>>();
     Conversation {
         id: new.id,
         title: new.title.clone(),
-        members: new.members.clone(),
+        member_count: new.member_count(),
+        members: new.first_members().map(|user| Member { user, join_seq: 1, read_no: 0 }).collect(),
         owner: new.creator,
         revision: 1,
         create_time: new.create_time,
         update_time: new.create_time,
         last_seq: 1,
         message_count: 0,
-        read_no: 0,
+        own: Membership { read_no: 0, is_owner: true },
         last_message: None,
-        read_marks: if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() },
     }
 }
 

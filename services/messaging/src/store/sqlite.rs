@@ -17,6 +17,13 @@ pub(super) type Db = sqlx::Sqlite;
 /// one that is written as JSON.
 const AMONG: &str = "IN (SELECT unhex(value) FROM json_each($1))";
 
+/// Joins the membership `own` of the user `$2`.
+const MEMBERSHIP: &str = "JOIN members own ON own.conversation_id = c.conversation_id AND own.user_id = $2";
+
+/// Joins the first members `m` of each conversation `c`: as many as [`crate::domain::FIRST_MEMBERS`].
+const FIRST_MEMBERS: &str = "JOIN members m ON m.conversation_id = c.conversation_id AND m.user_id IN \
+     (SELECT user_id FROM members WHERE conversation_id = c.conversation_id ORDER BY join_seq, user_id LIMIT 8)";
+
 fn among(ids: impl Iterator<Item = Uuid>) -> String {
     let quoted: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
     format!("[{}]", quoted.join(","))

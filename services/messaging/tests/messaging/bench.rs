@@ -19,7 +19,9 @@ use kit::{
 };
 use messaging::{
     Messaging, MessagingStore,
-    domain::{self, Change, ConversationId, Epoch, NewConversation, NewMessage, Recent, UserId as Id},
+    domain::{
+        self, Change, ConversationId, Epoch, Member, MembersPage, NewConversation, NewMessage, Recent, UserId as Id,
+    },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, Members, Messages},
 };
 use proto::messaging::v1::{
@@ -70,13 +72,21 @@ impl Bench {
 
     /// With messaging's store on this database, which may ask four questions at once.
     pub(crate) async fn on(database: Database, change: impl FnOnce(&mut messaging::Config)) -> Self {
+        Self::limited(database, Limits::default(), change).await
+    }
+
+    pub(crate) async fn limited(
+        database: Database,
+        limits: Limits,
+        change: impl FnOnce(&mut messaging::Config),
+    ) -> Self {
         let mesh = Mesh::new();
         let databases = [Database::sqlite(), database];
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
         let mut config = messaging::Config::default();
         change(&mut config);
-        let surroundings = mesh.surroundings("messaging", Limits::default());
+        let surroundings = mesh.surroundings("messaging", limits);
         let (entries_read, after_page) = (Arc::new(AtomicUsize::new(0)), Arc::default());
         let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
         let messaging = Messaging {
@@ -275,6 +285,10 @@ impl Members for Counting {
 
     async fn mark_read(&self, id: ConversationId, member: Id, number: i64) -> Result<Option<(i64, i64)>, Error> {
         self.store.mark_read(id, member, number).await
+    }
+
+    async fn list_members(&self, id: ConversationId, member: Id, page: MembersPage) -> Result<Vec<Member>, Error> {
+        self.store.list_members(id, member, page).await
     }
 
     async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {

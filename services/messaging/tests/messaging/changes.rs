@@ -136,7 +136,7 @@ async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Locatio
     // Ada leaves: Eve joined before Bob.
     assert!(matches!(store.remove(by(ada, id), ada).await.unwrap(), Changed::Now(4)));
     let found = store.find(id, bob).await.unwrap().unwrap();
-    assert_eq!((found.owner, found.members.len()), (eve, 2));
+    assert_eq!((found.owner, found.member_count), (eve, 2));
     assert_eq!(store.find(id, ada).await.unwrap(), None);
     assert_eq!(store.head(id, ada).await.unwrap(), None);
     assert_eq!(store.list_entries(id, ada, 0, 10).await.unwrap(), []);

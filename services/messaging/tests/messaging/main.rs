@@ -24,6 +24,7 @@ mod pages;
 mod plan;
 mod plans;
 mod rules;
+mod sizes;
 mod statements;
 mod store;
 mod tokens;

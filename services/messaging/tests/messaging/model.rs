@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use kit::Timestamp;
 use messaging::{
-    domain::{Body, Change, Conversation, Entry, Message, NewConversation, NewMessage, UserId},
+    domain::{
+        Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, Message, NewConversation,
+        NewMessage, UserId,
+    },
     store::Changed,
 };
 use uuid::Uuid;
@@ -32,7 +35,8 @@ impl Model {
         let members = new.members.iter().map(|member| (*member, Member { joined: 1, read: 0 })).collect();
         let mut model = Self { shared, members, log: Vec::new(), sent: HashMap::new() };
         model.shared.last_seq = 0;
-        let body = Body::Created { members: new.members.clone(), title: new.title.clone() };
+        let (members, member_count) = (new.first_members().collect(), new.member_count());
+        let body = Body::Created { members, member_count, title: new.title.clone() };
         model.push(new.creator, new.create_time, body);
         model
     }
@@ -42,12 +46,21 @@ impl Model {
         let own = self.members.get(&reader)?;
         let is_message = |entry: &&Entry| matches!(entry.body, Body::Message(_));
         Some(Conversation {
-            members: self.members.keys().copied().collect(),
-            read_marks: self.members.iter().map(|(who, member)| (*who, member.read)).collect(),
-            read_no: own.read,
+            member_count: i64::try_from(self.members.len()).unwrap(),
+            members: self.joined().into_iter().take(FIRST_MEMBERS).collect(),
+            own: Membership { read_no: own.read, is_owner: self.shared.owner == reader },
             last_message: self.log.iter().rfind(is_message).cloned(),
             ..self.shared.clone()
         })
+    }
+
+    /// All members, in the order in which they joined.
+    pub(crate) fn joined(&self) -> Vec<Shown> {
+        let shown =
+            |(user, member): (&UserId, &Member)| Shown { user: *user, join_seq: member.joined, read_no: member.read };
+        let mut all: Vec<_> = self.members.iter().map(shown).collect();
+        all.sort_by_key(|member| (member.join_seq, member.user));
+        all
     }
 
     /// All messages, with who said them.

@@ -158,7 +158,7 @@ impl Room {
                 _ => None,
             });
             assert!(numbers.eq(1..=expected.message_count), "message_no has no gap");
-            assert_eq!(found.map(|found| found.unread()), Some(expected.message_count - expected.read_no));
+            assert_eq!(found.map(|found| found.unread()), Some(expected.message_count - expected.own.read_no));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use kit::{Ambient, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Conversation, ConversationId, Entry, NewConversation, NewMessage, UserId},
+    domain::{Body, Conversation, ConversationId, Entry, Membership, NewConversation, NewMessage, UserId},
     store::{AppendError, InsertError},
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -103,14 +103,23 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
     let stored = store.insert(&new, MANY).await.unwrap();
     assert_eq!((stored.id, stored.last_seq, stored.message_count), (new.id, 1, 0));
     for member in [ada, bob] {
-        assert_eq!(store.find(new.id, member).await.unwrap(), Some(stored.clone()));
+        let found = store.find(new.id, member).await.unwrap().unwrap();
+        assert_eq!(found, Conversation { own: found.own, ..stored.clone() });
+        assert_eq!(found.own, Membership { read_no: 0, is_owner: member == ada });
     }
     assert_eq!(store.find(new.id, eve).await.unwrap(), None);
     assert_eq!(store.find(ConversationId(new_id()), ada).await.unwrap(), None);
     assert_eq!(store.find_by_request(ada, new.request_id).await.unwrap(), Some(new.id));
     assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "requests are their maker's own");
     let entries = log(&store, ada, new.id).await;
-    assert_eq!(entries[0].body, Body::Created { members: stored.members, title: "plans".to_owned() });
+    assert_eq!(
+        entries[0].body,
+        Body::Created {
+            members: stored.members.iter().map(|member| member.user).collect(),
+            member_count: 2,
+            title: "plans".to_owned()
+        }
+    );
     assert!(store.answers().await);
 }
 

@@ -8,6 +8,7 @@ import { Thread } from "./thread.js";
 export type Connection = "connecting" | "live" | "reconnecting" | "lost";
 
 const PAGE = 50;
+const MEMBERS_PAGE = 100;
 
 export class Chats {
   readonly userId: string;
@@ -92,6 +93,15 @@ export class Chats {
     this.changed();
   }
 
+  /** Reads one page of the members on. */
+  async readMembers(thread: Thread): Promise<void> {
+    if (thread.knowsAllMembers) return;
+    const request = { conversationId: thread.id, pageSize: MEMBERS_PAGE, pageToken: thread.membersToken };
+    const { members, nextPageToken } = await this.#trellis.messaging.listMembers(request, this.#options);
+    thread.learnMembers(members, nextPageToken);
+    this.changed();
+  }
+
   /** Opens a conversation. `requestId` makes a repeat answer the same one. */
   async create(requestId: string, memberIds: string[], title: string): Promise<Thread> {
     const request = { requestId, memberIds, title };
@@ -164,6 +174,8 @@ export class Chats {
   #lookAtOpen(): void {
     const thread = this.#openThread;
     if (thread?.history === "unread" || thread?.history === "failed") void this.readOlder(thread);
+    // Who has read what, in a group that shows only its first members by itself. Nobody waits for it.
+    if (thread?.membersToken === "") void this.readMembers(thread).catch(() => {});
     this.markRead();
   }
 

@@ -7,11 +7,11 @@ use kit::store::{Error, Stamp};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    super::{AMONG, among},
+    super::{AMONG, FIRST_MEMBERS, MEMBERSHIP, among},
     Row, Sql,
     log::entry,
 };
-use crate::domain::{Conversation, ConversationId, MARKED_MEMBERS, UserId};
+use crate::domain::{Conversation, ConversationId, Member, Membership, UserId};
 
 impl Sql {
     /// Those of `ids` that `member` is in, in the order of `ids`: two statements, however many they are.
@@ -30,34 +30,22 @@ impl Sql {
         ids: &[ConversationId],
         member: UserId,
     ) -> Result<HashMap<ConversationId, Conversation>, Error> {
-        // A count and not EXISTS: of that PostgreSQL makes a join that begins with all conversations of the member.
-        // `AMONG` is one of this program's own texts.
+        // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are texts of this program.
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
-             c.message_count, m.user_id, m.read_no \
-             FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id \
-             WHERE c.conversation_id {AMONG} AND \
-             (SELECT count(*) FROM members WHERE conversation_id = c.conversation_id AND user_id = $2) = 1 \
-             ORDER BY c.conversation_id, m.user_id"
+             c.message_count, c.member_count, own.read_no AS own_read_no, m.user_id, m.join_seq, m.read_no \
+             FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
+             ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
-        // Row by row: each repeats what its conversation says, and there may be a million of them.
         let mut rows = sqlx::query(statement).bind(among(ids.iter().map(|id| id.0))).bind(member.0).fetch(&self.read);
         let mut found = HashMap::with_capacity(ids.len());
         while let Some(row) = rows.try_next().await? {
             let id = ConversationId(row.try_get("conversation_id")?);
             let into: &mut Conversation = match found.entry(id) {
                 hash_map::Entry::Occupied(known) => known.into_mut(),
-                hash_map::Entry::Vacant(new) => new.insert(conversation(&row, id)?),
+                hash_map::Entry::Vacant(new) => new.insert(conversation(&row, id, member)?),
             };
-            let (person, read_no) = (UserId(row.try_get("user_id")?), row.try_get("read_no")?);
-            if person == member {
-                into.read_no = read_no;
-            }
-            into.members.push(person);
-            into.read_marks.push((person, read_no));
-        }
-        for conversation in found.values_mut().filter(|found| found.members.len() > MARKED_MEMBERS) {
-            conversation.read_marks.clear();
+            into.members.push(shown_member(&row)?);
         }
         Ok(found)
     }
@@ -88,21 +76,31 @@ impl Sql {
     }
 }
 
-/// What the conversation's own row tells.
-fn conversation(row: &Row, id: ConversationId) -> Result<Conversation, Error> {
+/// The conversation's own row, and the membership of the user who asks.
+fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Conversation, Error> {
     let (create_time, update_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("update_time")?);
+    let owner = UserId(row.try_get("owner_id")?);
     Ok(Conversation {
         id,
         title: row.try_get("title")?,
+        member_count: row.try_get("member_count")?,
         members: Vec::new(),
-        owner: UserId(row.try_get("owner_id")?),
+        owner,
         revision: row.try_get("revision")?,
         create_time: create_time.0,
         update_time: update_time.0,
         last_seq: row.try_get("last_seq")?,
         message_count: row.try_get("message_count")?,
-        read_no: 0,
+        own: Membership { read_no: row.try_get("own_read_no")?, is_owner: owner == reader },
         last_message: None,
-        read_marks: Vec::new(),
+    })
+}
+
+/// A member as a row shows it.
+pub(super) fn shown_member(row: &Row) -> Result<Member, Error> {
+    Ok(Member {
+        user: UserId(row.try_get("user_id")?),
+        join_seq: row.try_get("join_seq")?,
+        read_no: row.try_get("read_no")?,
     })
 }

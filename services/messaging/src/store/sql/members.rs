@@ -7,10 +7,11 @@ use sqlx::Row as _;
 use super::{
     super::{count_conversation, insert_members},
     Row, Sql, Tx, begin,
+    conversations::shown_member,
     log::{change_entry, insert_entry, lock},
 };
 use crate::{
-    domain::{Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, NewMessage, UserId},
+    domain::{Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, Member, MembersPage, NewMessage, UserId},
     store::{ChangeError, Changed, Members},
 };
 
@@ -19,21 +20,10 @@ impl Members for Sql {
     async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError> {
         let mut tx = begin(&self.write).await?;
         let locked = lock(&mut tx, &change).await?;
-        let row = sqlx::query(
-            "SELECT count(*) AS everybody, count(CASE WHEN user_id = $2 THEN 1 END) AS person FROM members \
-             WHERE conversation_id = $1",
-        )
-        .bind(change.conversation.0)
-        .bind(person.0)
-        .fetch_one(&mut *tx)
-        .await?;
-        let (everybody, is_in): (i64, i64) = (row.try_get("everybody")?, row.try_get("person")?);
-        if is_in > 0 {
+        if is_member(&mut tx, &change, person).await? {
             return Ok(Changed::Already);
         }
-        if everybody >= MOST_MEMBERS {
-            return Err(ChangeError::TooManyMembers);
-        }
+        count_member(&mut tx, &change).await?;
         if count_conversation(&mut tx, &[person], limit).await? == 0 {
             return Err(ChangeError::TooManyConversations);
         }
@@ -61,6 +51,10 @@ impl Members for Sql {
             .bind(person.0)
             .execute(&mut *tx)
             .await?;
+        sqlx::query("UPDATE conversations SET member_count = member_count - 1 WHERE conversation_id = $1")
+            .bind(change.conversation.0)
+            .execute(&mut *tx)
+            .await?;
         let owner = if person == locked.owner { succeed(&mut tx, &change, person).await? } else { locked.owner };
         insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Removed { person, owner })).await?;
         tx.commit().await?;
@@ -83,6 +77,23 @@ impl Members for Sql {
                 .execute(&self.write)
                 .await?;
         if marked.rows_affected() > 0 { Ok(Some((count, number))) } else { self.numbers(id, member).await }
+    }
+
+    async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {
+        let rows = sqlx::query(
+            "SELECT user_id, join_seq, read_no FROM members WHERE conversation_id = $1 \
+             AND (join_seq, user_id) > ($3, $4) AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
+             ORDER BY join_seq, user_id LIMIT $5",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .bind(page.after.0)
+        .bind(page.after.1.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(shown_member).collect()
     }
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
@@ -133,6 +144,28 @@ impl Sql {
             |row: Row| -> Result<_, sqlx::Error> { Ok((row.try_get("message_count")?, row.try_get("read_no")?)) };
         Ok(row.map(numbers).transpose()?)
     }
+}
+
+/// Whether `person` is in it, under the conversation's lock.
+async fn is_member(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<bool, ChangeError> {
+    let row = sqlx::query("SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2")
+        .bind(change.conversation.0)
+        .bind(person.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Counts one more member, if there is room.
+async fn count_member(tx: &mut Tx<'_>, change: &Change) -> Result<(), ChangeError> {
+    let counted = sqlx::query(
+        "UPDATE conversations SET member_count = member_count + 1 WHERE conversation_id = $1 AND member_count < $2",
+    )
+    .bind(change.conversation.0)
+    .bind(MOST_MEMBERS)
+    .execute(&mut **tx)
+    .await?;
+    if counted.rows_affected() == 0 { Err(ChangeError::TooManyMembers) } else { Ok(()) }
 }
 
 /// Makes the member who joined first the owner after `former`, who stays the owner of a conversation without members.

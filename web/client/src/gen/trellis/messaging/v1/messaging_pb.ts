@@ -2,8 +2,8 @@
 // @generated from file trellis/messaging/v1/messaging.proto (package trellis.messaging.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message as Message$1 } from "@bufbuild/protobuf";
@@ -12,10 +12,10 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file trellis/messaging/v1/messaging.proto.
  */
 export const file_trellis_messaging_v1_messaging: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIpMDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESEgoKbWVtYmVyX2lkcxgDIAMoCRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3Vyc29yGAUgASgJEhUKDW1lc3NhZ2VfY291bnQYBiABKAMSEAoIb3duZXJfaWQYByABKAkSFAoMdW5yZWFkX2NvdW50GAggASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAkgASgDEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjIKCnJlYWRfbWFya3MYDSADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIvCghSZWFkTWFyaxIPCgd1c2VyX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiuwQKBUVudHJ5EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRILCgNzZXEYAiABKAMSEQoJYXV0aG9yX2lkGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgdtZXNzYWdlGAogASgLMh0udHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUgAEkkKFGNvbnZlcnNhdGlvbl9jcmVhdGVkGAsgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uQ3JlYXRlZEgAEj0KDm1lc3NhZ2VfZWRpdGVkGAwgASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUVkaXRlZEgAEj8KD21lc3NhZ2VfZGVsZXRlZBgNIAEoCzIkLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lc3NhZ2VEZWxldGVkSAASOQoMbWVtYmVyX2FkZGVkGA4gASgLMiEudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyQWRkZWRIABI9Cg5tZW1iZXJfcmVtb3ZlZBgPIAEoCzIjLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlclJlbW92ZWRIABJJChRjb252ZXJzYXRpb25fdXBkYXRlZBgQIAEoCzIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvblVwZGF0ZWRIAEIGCgRib2R5Is0BCgdNZXNzYWdlEhIKCm1lc3NhZ2VfaWQYASABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYAiABKAkSEgoKbWVzc2FnZV9ubxgDIAEoAxIRCgR0ZXh0GAQgASgJQgOAAQESLQoJZWRpdF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgHIAEoCSJYCg1NZXNzYWdlRWRpdGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAxIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSI4Cg5NZXNzYWdlRGVsZXRlZBISCgptZXNzYWdlX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiHgoLTWVtYmVyQWRkZWQSDwoHdXNlcl9pZBgBIAEoCSIyCg1NZW1iZXJSZW1vdmVkEg8KB3VzZXJfaWQYASABKAkSEAoIb3duZXJfaWQYAiABKAkiNwoTQ29udmVyc2F0aW9uVXBkYXRlZBISCgV0aXRsZRgBIAEoCUIDgAEBEgwKBGV0YWcYAiABKAkiPQoTQ29udmVyc2F0aW9uQ3JlYXRlZBISCgptZW1iZXJfaWRzGAEgAygJEhIKBXRpdGxlGAIgASgJQgOAAQEiVwoZQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhIKCm1lbWJlcl9pZHMYAiADKAkSEgoFdGl0bGUYAyABKAlCA4ABASJWChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iWwoSU2VuZE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQEiQQoTU2VuZE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IlUKE0xpc3RNZXNzYWdlc1JlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIm0KFExpc3RNZXNzYWdlc1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDgoGY3Vyc29yGAMgASgJIkUKEFN1YnNjcmliZVJlcXVlc3QSMQoJcG9zaXRpb25zGAEgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUG9zaXRpb24iMwoIUG9zaXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg4KBmN1cnNvchgCIAEoCSK6AgoRU3Vic2NyaWJlUmVzcG9uc2USOgoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uSAASLwoFZW50cnkYAiABKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5OZXdFbnRyeUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNhdWdodFVwSAASQwoRY29udmVyc2F0aW9uX2xlZnQYBCABKAsyJi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25MZWZ0SAASNQoKcmVhZF9tYXJrcxgFIAEoCzIfLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlYWRNYXJrc0gAQgcKBWV2ZW50IkYKCE5ld0VudHJ5EioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkSDgoGY3Vyc29yGAIgASgJIisKEENvbnZlcnNhdGlvbkxlZnQSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIlMKCVJlYWRNYXJrcxIXCg9jb252ZXJzYXRpb25faWQYASABKAkSLQoFbWFya3MYAiADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIKCghDYXVnaHRVcCIxChZHZXRDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTChdHZXRDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iQQoYTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIm8KGUxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USOQoNY29udmVyc2F0aW9ucxgBIAMoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihwEKGVVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBCABKAkiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjwKEEFkZE1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiTQoRQWRkTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIj8KE1JlbW92ZU1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiUAoUUmVtb3ZlTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjMKGExlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiGwoZTGVhdmVDb252ZXJzYXRpb25SZXNwb25zZSJAChFHZXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCSJAChJHZXRNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSJiChJFZGl0TWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkSEQoEdGV4dBgDIAEoCUIDgAEBEgwKBGV0YWcYBCABKAkiQQoTRWRpdE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IkMKFERlbGV0ZU1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkMKFURlbGV0ZU1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ij4KD01hcmtSZWFkUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyJGChBNYXJrUmVhZFJlc3BvbnNlEhQKDHVucmVhZF9jb3VudBgBIAEoAxIcChRsYXN0X3JlYWRfbWVzc2FnZV9ubxgCIAEoAyImChNMaXN0Q29udGFjdHNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiKAoUTGlzdENvbnRhY3RzUmVzcG9uc2USEAoIdXNlcl9pZHMYASADKAkiJgoTRGVsZXRlTWVtYmVyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIiQKFERlbGV0ZU1lbWJlclJlc3BvbnNlEgwKBGRvbmUYASABKAgy8w0KEE1lc3NhZ2luZ1NlcnZpY2USfAoSQ3JlYXRlQ29udmVyc2F0aW9uEi8udHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBowLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZwoLU2VuZE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlc3BvbnNlIgOQAgISagoMTGlzdE1lc3NhZ2VzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZXNzYWdlc1Jlc3BvbnNlIgOQAgESYwoJU3Vic2NyaWJlEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLlN1YnNjcmliZVJlc3BvbnNlIgOQAgEwARJzCg9HZXRDb252ZXJzYXRpb24SLC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0Q29udmVyc2F0aW9uUmVzcG9uc2UiA5ACARJ5ChFMaXN0Q29udmVyc2F0aW9ucxIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2UiA5ACARJ3ChJVcGRhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USYQoJQWRkTWVtYmVyEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLkFkZE1lbWJlclJlc3BvbnNlIgOQAgISagoMUmVtb3ZlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlbW92ZU1lbWJlclJlc3BvbnNlIgOQAgISeQoRTGVhdmVDb252ZXJzYXRpb24SLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlcXVlc3QaLy50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZAoKR2V0TWVzc2FnZRInLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldE1lc3NhZ2VSZXF1ZXN0GigudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlc3BvbnNlIgOQAgESZwoLRWRpdE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlc3BvbnNlIgOQAgISbQoNRGVsZXRlTWVzc2FnZRIqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lc3NhZ2VSZXF1ZXN0GisudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlc3BvbnNlIgOQAgISXgoITWFya1JlYWQSJS50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlcXVlc3QaJi50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlc3BvbnNlIgOQAgISagoMTGlzdENvbnRhY3RzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb250YWN0c1Jlc3BvbnNlIgOQAgESagoMRGVsZXRlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lbWJlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIpIDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDEhAKCG93bmVyX2lkGAcgASgJEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEhQKDG1lbWJlcl9jb3VudBgIIAEoBRItCgdtZW1iZXJzGAMgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEjQKCm1lbWJlcnNoaXAYCSABKAsyIC50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJzaGlwIjcKBk1lbWJlchIPCgd1c2VyX2lkGAEgASgJEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDImoKCk1lbWJlcnNoaXASFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDEigKBHJvbGUYAyABKA4yGi50cmVsbGlzLm1lc3NhZ2luZy52MS5Sb2xlIi8KCFJlYWRNYXJrEg8KB3VzZXJfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyK7BAoFRW50cnkSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEgsKA3NlcRgCIAEoAxIRCglhdXRob3JfaWQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB21lc3NhZ2UYCiABKAsyHS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlSAASSQoUY29udmVyc2F0aW9uX2NyZWF0ZWQYCyABKAsyKS50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25DcmVhdGVkSAASPQoObWVzc2FnZV9lZGl0ZWQYDCABKAsyIy50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlRWRpdGVkSAASPwoPbWVzc2FnZV9kZWxldGVkGA0gASgLMiQudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZURlbGV0ZWRIABI5CgxtZW1iZXJfYWRkZWQYDiABKAsyIS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJBZGRlZEgAEj0KDm1lbWJlcl9yZW1vdmVkGA8gASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyUmVtb3ZlZEgAEkkKFGNvbnZlcnNhdGlvbl91cGRhdGVkGBAgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uVXBkYXRlZEgAQgYKBGJvZHkizQEKB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABARItCgllZGl0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAcgASgJIlgKDU1lc3NhZ2VFZGl0ZWQSEgoKbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIjgKDk1lc3NhZ2VEZWxldGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyIeCgtNZW1iZXJBZGRlZBIPCgd1c2VyX2lkGAEgASgJIjIKDU1lbWJlclJlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCSI3ChNDb252ZXJzYXRpb25VcGRhdGVkEhIKBXRpdGxlGAEgASgJQgOAAQESDAoEZXRhZxgCIAEoCSJTChNDb252ZXJzYXRpb25DcmVhdGVkEhIKCm1lbWJlcl9pZHMYASADKAkSEgoFdGl0bGUYAiABKAlCA4ABARIUCgxtZW1iZXJfY291bnQYAyABKAUiVwoZQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhIKCm1lbWJlcl9pZHMYAiADKAkSEgoFdGl0bGUYAyABKAlCA4ABASJWChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iWwoSU2VuZE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQEiQQoTU2VuZE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IlUKE0xpc3RNZXNzYWdlc1JlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIm0KFExpc3RNZXNzYWdlc1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDgoGY3Vyc29yGAMgASgJIkUKEFN1YnNjcmliZVJlcXVlc3QSMQoJcG9zaXRpb25zGAEgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUG9zaXRpb24iMwoIUG9zaXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg4KBmN1cnNvchgCIAEoCSK6AgoRU3Vic2NyaWJlUmVzcG9uc2USOgoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uSAASLwoFZW50cnkYAiABKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5OZXdFbnRyeUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNhdWdodFVwSAASQwoRY29udmVyc2F0aW9uX2xlZnQYBCABKAsyJi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25MZWZ0SAASNQoKcmVhZF9tYXJrcxgFIAEoCzIfLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlYWRNYXJrc0gAQgcKBWV2ZW50IkYKCE5ld0VudHJ5EioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkSDgoGY3Vyc29yGAIgASgJIisKEENvbnZlcnNhdGlvbkxlZnQSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIlMKCVJlYWRNYXJrcxIXCg9jb252ZXJzYXRpb25faWQYASABKAkSLQoFbWFya3MYAiADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIKCghDYXVnaHRVcCIxChZHZXRDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTChdHZXRDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iQQoYTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIm8KGUxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USOQoNY29udmVyc2F0aW9ucxgBIAMoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihwEKGVVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBCABKAkiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIlQKEkxpc3RNZW1iZXJzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoTTGlzdE1lbWJlcnNSZXNwb25zZRItCgdtZW1iZXJzGAEgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChBBZGRNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIk0KEUFkZE1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiI/ChNSZW1vdmVNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIlAKFFJlbW92ZU1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiIzChhMZWF2ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIhsKGUxlYXZlQ29udmVyc2F0aW9uUmVzcG9uc2UiQAoRR2V0TWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkiQAoSR2V0TWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiYgoSRWRpdE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIkEKE0VkaXRNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSJDChREZWxldGVNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCSJDChVEZWxldGVNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSI+Cg9NYXJrUmVhZFJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiRgoQTWFya1JlYWRSZXNwb25zZRIUCgx1bnJlYWRfY291bnQYASABKAMSHAoUbGFzdF9yZWFkX21lc3NhZ2Vfbm8YAiABKAMiJgoTTGlzdENvbnRhY3RzUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIigKFExpc3RDb250YWN0c1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygJIiYKE0RlbGV0ZU1lbWJlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSIkChREZWxldGVNZW1iZXJSZXNwb25zZRIMCgRkb25lGAEgASgIKj0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9PV05FUhACMtwOChBNZXNzYWdpbmdTZXJ2aWNlEnwKEkNyZWF0ZUNvbnZlcnNhdGlvbhIvLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlcXVlc3QaMC50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZSIDkAICEmcKC1NlbmRNZXNzYWdlEigudHJlbGxpcy5tZXNzYWdpbmcudjEuU2VuZE1lc3NhZ2VSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuU2VuZE1lc3NhZ2VSZXNwb25zZSIDkAICEmoKDExpc3RNZXNzYWdlcxIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZXNzYWdlc1JlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIDkAIBEmMKCVN1YnNjcmliZRImLnRyZWxsaXMubWVzc2FnaW5nLnYxLlN1YnNjcmliZVJlcXVlc3QaJy50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXNwb25zZSIDkAIBMAEScwoPR2V0Q29udmVyc2F0aW9uEiwudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0Q29udmVyc2F0aW9uUmVxdWVzdBotLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldENvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgESeQoRTGlzdENvbnZlcnNhdGlvbnMSLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udmVyc2F0aW9uc1JlcXVlc3QaLy50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udmVyc2F0aW9uc1Jlc3BvbnNlIgOQAgESdwoSVXBkYXRlQ29udmVyc2F0aW9uEi8udHJlbGxpcy5tZXNzYWdpbmcudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVxdWVzdBowLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEmcKC0xpc3RNZW1iZXJzEigudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lbWJlcnNSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lbWJlcnNSZXNwb25zZSIDkAIBEmEKCUFkZE1lbWJlchImLnRyZWxsaXMubWVzc2FnaW5nLnYxLkFkZE1lbWJlclJlcXVlc3QaJy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRNZW1iZXJSZXNwb25zZSIDkAICEmoKDFJlbW92ZU1lbWJlchIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlbW92ZU1lbWJlclJlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZW1vdmVNZW1iZXJSZXNwb25zZSIDkAICEnkKEUxlYXZlQ29udmVyc2F0aW9uEi4udHJlbGxpcy5tZXNzYWdpbmcudjEuTGVhdmVDb252ZXJzYXRpb25SZXF1ZXN0Gi8udHJlbGxpcy5tZXNzYWdpbmcudjEuTGVhdmVDb252ZXJzYXRpb25SZXNwb25zZSIDkAICEmQKCkdldE1lc3NhZ2USJy50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRNZXNzYWdlUmVxdWVzdBooLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldE1lc3NhZ2VSZXNwb25zZSIDkAIBEmcKC0VkaXRNZXNzYWdlEigudHJlbGxpcy5tZXNzYWdpbmcudjEuRWRpdE1lc3NhZ2VSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuRWRpdE1lc3NhZ2VSZXNwb25zZSIDkAICEm0KDURlbGV0ZU1lc3NhZ2USKi50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZXNzYWdlUmVxdWVzdBorLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lc3NhZ2VSZXNwb25zZSIDkAICEl4KCE1hcmtSZWFkEiUudHJlbGxpcy5tZXNzYWdpbmcudjEuTWFya1JlYWRSZXF1ZXN0GiYudHJlbGxpcy5tZXNzYWdpbmcudjEuTWFya1JlYWRSZXNwb25zZSIDkAICEmoKDExpc3RDb250YWN0cxIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb250YWN0c1JlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udGFjdHNSZXNwb25zZSIDkAIBEmoKDERlbGV0ZU1lbWJlchIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lbWJlclJlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZW1iZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
- * A conversation, as one of its members sees it.
+ * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
  *
  * @generated from message trellis.messaging.v1.Conversation
  */
@@ -28,18 +28,11 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   conversationId: string;
 
   /**
-   * What it is called. May be empty.
+   * The title. May be empty.
    *
    * @generated from field: string title = 2;
    */
   title: string;
-
-  /**
-   * Who is in it.
-   *
-   * @generated from field: repeated string member_ids = 3;
-   */
-  memberIds: string[];
 
   /**
    * When it was opened.
@@ -56,32 +49,18 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   cursor: string;
 
   /**
-   * How many messages it holds.
+   * The number of its messages.
    *
    * @generated from field: int64 message_count = 6;
    */
   messageCount: bigint;
 
   /**
-   * Who may remove others: who opened it, or who has been in it longest since that one left.
+   * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
    *
    * @generated from field: string owner_id = 7;
    */
   ownerId: string;
-
-  /**
-   * How many messages came after the last that the caller has read.
-   *
-   * @generated from field: int64 unread_count = 8;
-   */
-  unreadCount: bigint;
-
-  /**
-   * The number of the last message that the caller has read.
-   *
-   * @generated from field: int64 last_read_message_no = 9;
-   */
-  lastReadMessageNo: bigint;
 
   /**
    * The newest message. Absent: none was sent yet.
@@ -105,11 +84,26 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   etag: string;
 
   /**
-   * How far the others have read; left out where more than 100 are in it.
+   * The number of its members.
    *
-   * @generated from field: repeated trellis.messaging.v1.ReadMark read_marks = 13;
+   * @generated from field: int32 member_count = 8;
    */
-  readMarks: ReadMark[];
+  memberCount: number;
+
+  /**
+   * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
+   * the others.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Member members = 3;
+   */
+  members: Member[];
+
+  /**
+   * The caller's own membership.
+   *
+   * @generated from field: trellis.messaging.v1.Membership membership = 9;
+   */
+  membership?: Membership | undefined;
 };
 
 /**
@@ -120,13 +114,76 @@ export const ConversationSchema: GenMessage<Conversation> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 0);
 
 /**
- * How far somebody has read.
+ * A member of a conversation, as the other members see it.
+ *
+ * @generated from message trellis.messaging.v1.Member
+ */
+export type Member = Message$1<"trellis.messaging.v1.Member"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The number of the last message that the member has read.
+   *
+   * @generated from field: int64 last_read_message_no = 2;
+   */
+  lastReadMessageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Member.
+ * Use `create(MemberSchema)` to create a new message.
+ */
+export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 1);
+
+/**
+ * The caller's own membership of a conversation.
+ *
+ * @generated from message trellis.messaging.v1.Membership
+ */
+export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
+  /**
+   * How many messages came after the last that the caller has read.
+   *
+   * @generated from field: int64 unread_count = 1;
+   */
+  unreadCount: bigint;
+
+  /**
+   * The number of the last message that the caller has read.
+   *
+   * @generated from field: int64 last_read_message_no = 2;
+   */
+  lastReadMessageNo: bigint;
+
+  /**
+   * The caller's role.
+   *
+   * @generated from field: trellis.messaging.v1.Role role = 3;
+   */
+  role: Role;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Membership.
+ * Use `create(MembershipSchema)` to create a new message.
+ */
+export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 2);
+
+/**
+ * How far a member has read.
  *
  * @generated from message trellis.messaging.v1.ReadMark
  */
 export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -145,7 +202,7 @@ export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
  * Use `create(ReadMarkSchema)` to create a new message.
  */
 export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 1);
+  messageDesc(file_trellis_messaging_v1_messaging, 3);
 
 /**
  * One entry of a conversation's log.
@@ -250,7 +307,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 2);
+  messageDesc(file_trellis_messaging_v1_messaging, 4);
 
 /**
  * Something said.
@@ -313,7 +370,7 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 3);
+  messageDesc(file_trellis_messaging_v1_messaging, 5);
 
 /**
  * A message has another text.
@@ -355,7 +412,7 @@ export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
  * Use `create(MessageEditedSchema)` to create a new message.
  */
 export const MessageEditedSchema: GenMessage<MessageEdited> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 4);
+  messageDesc(file_trellis_messaging_v1_messaging, 6);
 
 /**
  * A message was erased.
@@ -383,7 +440,7 @@ export type MessageDeleted = Message$1<"trellis.messaging.v1.MessageDeleted"> & 
  * Use `create(MessageDeletedSchema)` to create a new message.
  */
 export const MessageDeletedSchema: GenMessage<MessageDeleted> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 5);
+  messageDesc(file_trellis_messaging_v1_messaging, 7);
 
 /**
  * Somebody came in.
@@ -404,7 +461,7 @@ export type MemberAdded = Message$1<"trellis.messaging.v1.MemberAdded"> & {
  * Use `create(MemberAddedSchema)` to create a new message.
  */
 export const MemberAddedSchema: GenMessage<MemberAdded> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 6);
+  messageDesc(file_trellis_messaging_v1_messaging, 8);
 
 /**
  * Somebody is out.
@@ -432,7 +489,7 @@ export type MemberRemoved = Message$1<"trellis.messaging.v1.MemberRemoved"> & {
  * Use `create(MemberRemovedSchema)` to create a new message.
  */
 export const MemberRemovedSchema: GenMessage<MemberRemoved> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 7);
+  messageDesc(file_trellis_messaging_v1_messaging, 9);
 
 /**
  * The conversation has another title.
@@ -460,7 +517,7 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
  * Use `create(ConversationUpdatedSchema)` to create a new message.
  */
 export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 8);
+  messageDesc(file_trellis_messaging_v1_messaging, 10);
 
 /**
  * The conversation was opened.
@@ -469,18 +526,25 @@ export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__P
  */
 export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCreated"> & {
   /**
-   * Who was in it.
+   * The first 8 members, by id.
    *
    * @generated from field: repeated string member_ids = 1;
    */
   memberIds: string[];
 
   /**
-   * What it was called.
+   * The title.
    *
    * @generated from field: string title = 2;
    */
   title: string;
+
+  /**
+   * The number of members.
+   *
+   * @generated from field: int32 member_count = 3;
+   */
+  memberCount: number;
 };
 
 /**
@@ -488,7 +552,7 @@ export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCr
  * Use `create(ConversationCreatedSchema)` to create a new message.
  */
 export const ConversationCreatedSchema: GenMessage<ConversationCreated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 9);
+  messageDesc(file_trellis_messaging_v1_messaging, 11);
 
 /**
  * Request of CreateConversation.
@@ -523,7 +587,7 @@ export type CreateConversationRequest = Message$1<"trellis.messaging.v1.CreateCo
  * Use `create(CreateConversationRequestSchema)` to create a new message.
  */
 export const CreateConversationRequestSchema: GenMessage<CreateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 10);
+  messageDesc(file_trellis_messaging_v1_messaging, 12);
 
 /**
  * Response of CreateConversation.
@@ -544,7 +608,7 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
  * Use `create(CreateConversationResponseSchema)` to create a new message.
  */
 export const CreateConversationResponseSchema: GenMessage<CreateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 11);
+  messageDesc(file_trellis_messaging_v1_messaging, 13);
 
 /**
  * Request of SendMessage.
@@ -579,7 +643,7 @@ export type SendMessageRequest = Message$1<"trellis.messaging.v1.SendMessageRequ
  * Use `create(SendMessageRequestSchema)` to create a new message.
  */
 export const SendMessageRequestSchema: GenMessage<SendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 12);
+  messageDesc(file_trellis_messaging_v1_messaging, 14);
 
 /**
  * Response of SendMessage.
@@ -600,7 +664,7 @@ export type SendMessageResponse = Message$1<"trellis.messaging.v1.SendMessageRes
  * Use `create(SendMessageResponseSchema)` to create a new message.
  */
 export const SendMessageResponseSchema: GenMessage<SendMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 13);
+  messageDesc(file_trellis_messaging_v1_messaging, 15);
 
 /**
  * Request of ListMessages.
@@ -616,7 +680,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
   conversationId: string;
 
   /**
-   * How many to answer at most. 0: 100. At most 1 000. Fewer come when their texts are long.
+   * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -635,7 +699,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
  * Use `create(ListMessagesRequestSchema)` to create a new message.
  */
 export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 14);
+  messageDesc(file_trellis_messaging_v1_messaging, 16);
 
 /**
  * Response of ListMessages.
@@ -671,7 +735,7 @@ export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesR
  * Use `create(ListMessagesResponseSchema)` to create a new message.
  */
 export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 15);
+  messageDesc(file_trellis_messaging_v1_messaging, 17);
 
 /**
  * Request of Subscribe.
@@ -692,7 +756,7 @@ export type SubscribeRequest = Message$1<"trellis.messaging.v1.SubscribeRequest"
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 16);
+  messageDesc(file_trellis_messaging_v1_messaging, 18);
 
 /**
  * A place in a conversation's log.
@@ -720,7 +784,7 @@ export type Position = Message$1<"trellis.messaging.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 17);
+  messageDesc(file_trellis_messaging_v1_messaging, 19);
 
 /**
  * Response of Subscribe: one event.
@@ -783,7 +847,7 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 18);
+  messageDesc(file_trellis_messaging_v1_messaging, 20);
 
 /**
  * An entry, with the position after it.
@@ -811,7 +875,7 @@ export type NewEntry = Message$1<"trellis.messaging.v1.NewEntry"> & {
  * Use `create(NewEntrySchema)` to create a new message.
  */
 export const NewEntrySchema: GenMessage<NewEntry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 19);
+  messageDesc(file_trellis_messaging_v1_messaging, 21);
 
 /**
  * The caller is not in the conversation.
@@ -832,7 +896,7 @@ export type ConversationLeft = Message$1<"trellis.messaging.v1.ConversationLeft"
  * Use `create(ConversationLeftSchema)` to create a new message.
  */
 export const ConversationLeftSchema: GenMessage<ConversationLeft> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 20);
+  messageDesc(file_trellis_messaging_v1_messaging, 22);
 
 /**
  * How far the members of a conversation have read.
@@ -860,7 +924,7 @@ export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
  * Use `create(ReadMarksSchema)` to create a new message.
  */
 export const ReadMarksSchema: GenMessage<ReadMarks> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 21);
+  messageDesc(file_trellis_messaging_v1_messaging, 23);
 
 /**
  * Nothing is missing.
@@ -875,7 +939,7 @@ export type CaughtUp = Message$1<"trellis.messaging.v1.CaughtUp"> & {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 22);
+  messageDesc(file_trellis_messaging_v1_messaging, 24);
 
 /**
  * Request of GetConversation.
@@ -896,7 +960,7 @@ export type GetConversationRequest = Message$1<"trellis.messaging.v1.GetConversa
  * Use `create(GetConversationRequestSchema)` to create a new message.
  */
 export const GetConversationRequestSchema: GenMessage<GetConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 23);
+  messageDesc(file_trellis_messaging_v1_messaging, 25);
 
 /**
  * Response of GetConversation.
@@ -917,7 +981,7 @@ export type GetConversationResponse = Message$1<"trellis.messaging.v1.GetConvers
  * Use `create(GetConversationResponseSchema)` to create a new message.
  */
 export const GetConversationResponseSchema: GenMessage<GetConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 24);
+  messageDesc(file_trellis_messaging_v1_messaging, 26);
 
 /**
  * Request of ListConversations.
@@ -926,7 +990,7 @@ export const GetConversationResponseSchema: GenMessage<GetConversationResponse> 
  */
 export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConversationsRequest"> & {
   /**
-   * How many to answer at most. 0: 100. At most 1 000.
+   * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -945,7 +1009,7 @@ export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConve
  * Use `create(ListConversationsRequestSchema)` to create a new message.
  */
 export const ListConversationsRequestSchema: GenMessage<ListConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 25);
+  messageDesc(file_trellis_messaging_v1_messaging, 27);
 
 /**
  * Response of ListConversations.
@@ -973,7 +1037,7 @@ export type ListConversationsResponse = Message$1<"trellis.messaging.v1.ListConv
  * Use `create(ListConversationsResponseSchema)` to create a new message.
  */
 export const ListConversationsResponseSchema: GenMessage<ListConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 26);
+  messageDesc(file_trellis_messaging_v1_messaging, 28);
 
 /**
  * Request of UpdateConversation.
@@ -1015,7 +1079,7 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
  * Use `create(UpdateConversationRequestSchema)` to create a new message.
  */
 export const UpdateConversationRequestSchema: GenMessage<UpdateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 27);
+  messageDesc(file_trellis_messaging_v1_messaging, 29);
 
 /**
  * Response of UpdateConversation.
@@ -1036,7 +1100,70 @@ export type UpdateConversationResponse = Message$1<"trellis.messaging.v1.UpdateC
  * Use `create(UpdateConversationResponseSchema)` to create a new message.
  */
 export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 28);
+  messageDesc(file_trellis_messaging_v1_messaging, 30);
+
+/**
+ * Request of ListMembers.
+ *
+ * @generated from message trellis.messaging.v1.ListMembersRequest
+ */
+export type ListMembersRequest = Message$1<"trellis.messaging.v1.ListMembersRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * The most members that the response may hold. 0: 100. At most 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListMembersRequest.
+ * Use `create(ListMembersRequestSchema)` to create a new message.
+ */
+export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 31);
+
+/**
+ * Response of ListMembers.
+ *
+ * @generated from message trellis.messaging.v1.ListMembersResponse
+ */
+export type ListMembersResponse = Message$1<"trellis.messaging.v1.ListMembersResponse"> & {
+  /**
+   * The members, in the order in which they joined.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Member members = 1;
+   */
+  members: Member[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListMembersResponse.
+ * Use `create(ListMembersResponseSchema)` to create a new message.
+ */
+export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 32);
 
 /**
  * Request of AddMember.
@@ -1064,7 +1191,7 @@ export type AddMemberRequest = Message$1<"trellis.messaging.v1.AddMemberRequest"
  * Use `create(AddMemberRequestSchema)` to create a new message.
  */
 export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 29);
+  messageDesc(file_trellis_messaging_v1_messaging, 33);
 
 /**
  * Response of AddMember.
@@ -1085,7 +1212,7 @@ export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberRespons
  * Use `create(AddMemberResponseSchema)` to create a new message.
  */
 export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 30);
+  messageDesc(file_trellis_messaging_v1_messaging, 34);
 
 /**
  * Request of RemoveMember.
@@ -1113,7 +1240,7 @@ export type RemoveMemberRequest = Message$1<"trellis.messaging.v1.RemoveMemberRe
  * Use `create(RemoveMemberRequestSchema)` to create a new message.
  */
 export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 31);
+  messageDesc(file_trellis_messaging_v1_messaging, 35);
 
 /**
  * Response of RemoveMember.
@@ -1134,7 +1261,7 @@ export type RemoveMemberResponse = Message$1<"trellis.messaging.v1.RemoveMemberR
  * Use `create(RemoveMemberResponseSchema)` to create a new message.
  */
 export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 32);
+  messageDesc(file_trellis_messaging_v1_messaging, 36);
 
 /**
  * Request of LeaveConversation.
@@ -1155,7 +1282,7 @@ export type LeaveConversationRequest = Message$1<"trellis.messaging.v1.LeaveConv
  * Use `create(LeaveConversationRequestSchema)` to create a new message.
  */
 export const LeaveConversationRequestSchema: GenMessage<LeaveConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 33);
+  messageDesc(file_trellis_messaging_v1_messaging, 37);
 
 /**
  * Response of LeaveConversation.
@@ -1170,7 +1297,7 @@ export type LeaveConversationResponse = Message$1<"trellis.messaging.v1.LeaveCon
  * Use `create(LeaveConversationResponseSchema)` to create a new message.
  */
 export const LeaveConversationResponseSchema: GenMessage<LeaveConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 34);
+  messageDesc(file_trellis_messaging_v1_messaging, 38);
 
 /**
  * Request of GetMessage.
@@ -1198,7 +1325,7 @@ export type GetMessageRequest = Message$1<"trellis.messaging.v1.GetMessageReques
  * Use `create(GetMessageRequestSchema)` to create a new message.
  */
 export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 35);
+  messageDesc(file_trellis_messaging_v1_messaging, 39);
 
 /**
  * Response of GetMessage.
@@ -1219,7 +1346,7 @@ export type GetMessageResponse = Message$1<"trellis.messaging.v1.GetMessageRespo
  * Use `create(GetMessageResponseSchema)` to create a new message.
  */
 export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 36);
+  messageDesc(file_trellis_messaging_v1_messaging, 40);
 
 /**
  * Request of EditMessage.
@@ -1261,7 +1388,7 @@ export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequ
  * Use `create(EditMessageRequestSchema)` to create a new message.
  */
 export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 37);
+  messageDesc(file_trellis_messaging_v1_messaging, 41);
 
 /**
  * Response of EditMessage.
@@ -1282,7 +1409,7 @@ export type EditMessageResponse = Message$1<"trellis.messaging.v1.EditMessageRes
  * Use `create(EditMessageResponseSchema)` to create a new message.
  */
 export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 38);
+  messageDesc(file_trellis_messaging_v1_messaging, 42);
 
 /**
  * Request of DeleteMessage.
@@ -1310,7 +1437,7 @@ export type DeleteMessageRequest = Message$1<"trellis.messaging.v1.DeleteMessage
  * Use `create(DeleteMessageRequestSchema)` to create a new message.
  */
 export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 39);
+  messageDesc(file_trellis_messaging_v1_messaging, 43);
 
 /**
  * Response of DeleteMessage.
@@ -1331,7 +1458,7 @@ export type DeleteMessageResponse = Message$1<"trellis.messaging.v1.DeleteMessag
  * Use `create(DeleteMessageResponseSchema)` to create a new message.
  */
 export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 40);
+  messageDesc(file_trellis_messaging_v1_messaging, 44);
 
 /**
  * Request of MarkRead.
@@ -1359,7 +1486,7 @@ export type MarkReadRequest = Message$1<"trellis.messaging.v1.MarkReadRequest"> 
  * Use `create(MarkReadRequestSchema)` to create a new message.
  */
 export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 41);
+  messageDesc(file_trellis_messaging_v1_messaging, 45);
 
 /**
  * Response of MarkRead.
@@ -1387,7 +1514,7 @@ export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"
  * Use `create(MarkReadResponseSchema)` to create a new message.
  */
 export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 42);
+  messageDesc(file_trellis_messaging_v1_messaging, 46);
 
 /**
  * Request of ListContacts.
@@ -1408,7 +1535,7 @@ export type ListContactsRequest = Message$1<"trellis.messaging.v1.ListContactsRe
  * Use `create(ListContactsRequestSchema)` to create a new message.
  */
 export const ListContactsRequestSchema: GenMessage<ListContactsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 43);
+  messageDesc(file_trellis_messaging_v1_messaging, 47);
 
 /**
  * Response of ListContacts.
@@ -1429,7 +1556,7 @@ export type ListContactsResponse = Message$1<"trellis.messaging.v1.ListContactsR
  * Use `create(ListContactsResponseSchema)` to create a new message.
  */
 export const ListContactsResponseSchema: GenMessage<ListContactsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 44);
+  messageDesc(file_trellis_messaging_v1_messaging, 48);
 
 /**
  * Request of DeleteMember.
@@ -1450,7 +1577,7 @@ export type DeleteMemberRequest = Message$1<"trellis.messaging.v1.DeleteMemberRe
  * Use `create(DeleteMemberRequestSchema)` to create a new message.
  */
 export const DeleteMemberRequestSchema: GenMessage<DeleteMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 45);
+  messageDesc(file_trellis_messaging_v1_messaging, 49);
 
 /**
  * Response of DeleteMember.
@@ -1471,7 +1598,41 @@ export type DeleteMemberResponse = Message$1<"trellis.messaging.v1.DeleteMemberR
  * Use `create(DeleteMemberResponseSchema)` to create a new message.
  */
 export const DeleteMemberResponseSchema: GenMessage<DeleteMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 46);
+  messageDesc(file_trellis_messaging_v1_messaging, 50);
+
+/**
+ * What a member may do.
+ *
+ * @generated from enum trellis.messaging.v1.Role
+ */
+export enum Role {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Read, write, rename and leave.
+   *
+   * @generated from enum value: ROLE_MEMBER = 1;
+   */
+  MEMBER = 1,
+
+  /**
+   * All of that, and remove members.
+   *
+   * @generated from enum value: ROLE_OWNER = 2;
+   */
+  OWNER = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.Role.
+ */
+export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 0);
 
 /**
  * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
@@ -1558,6 +1719,16 @@ export const MessagingService: GenService<{
     methodKind: "unary";
     input: typeof UpdateConversationRequestSchema;
     output: typeof UpdateConversationResponseSchema;
+  },
+  /**
+   * The members of a conversation, in the order in which they joined.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListMembers
+   */
+  listMembers: {
+    methodKind: "unary";
+    input: typeof ListMembersRequestSchema;
+    output: typeof ListMembersResponseSchema;
   },
   /**
    * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the

@@ -112,7 +112,7 @@ export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
  */
 export type BatchGetUsersRequest = Message<"trellis.users.v1.BatchGetUsersRequest"> & {
   /**
-   * Whose profiles. 1 to 1 000.
+   * Whose profiles. 1 to 100.
    *
    * @generated from field: repeated string user_ids = 1;
    */
@@ -154,7 +154,7 @@ export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*
  */
 export type ListUsersRequest = Message<"trellis.users.v1.ListUsersRequest"> & {
   /**
-   * How many to answer at most. 0: 100. At most 1 000.
+   * The most users that the response may hold. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */

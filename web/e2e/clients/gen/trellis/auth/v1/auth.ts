@@ -307,7 +307,7 @@ export interface Session {
  */
 export interface ListSessionsRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most sessions that the response may hold. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */

@@ -23,6 +23,8 @@ import type { RemoveMemberResponse } from "./messaging";
 import type { RemoveMemberRequest } from "./messaging";
 import type { AddMemberResponse } from "./messaging";
 import type { AddMemberRequest } from "./messaging";
+import type { ListMembersResponse } from "./messaging";
+import type { ListMembersRequest } from "./messaging";
 import type { UpdateConversationResponse } from "./messaging";
 import type { UpdateConversationRequest } from "./messaging";
 import type { ListConversationsResponse } from "./messaging";
@@ -99,6 +101,12 @@ export interface IMessagingServiceClient {
      * @generated from protobuf rpc: UpdateConversation
      */
     updateConversation(input: UpdateConversationRequest, options?: RpcOptions): UnaryCall<UpdateConversationRequest, UpdateConversationResponse>;
+    /**
+     * The members of a conversation, in the order in which they joined.
+     *
+     * @generated from protobuf rpc: ListMembers
+     */
+    listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
     /**
      * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
      * answer is the same.
@@ -249,6 +257,15 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<UpdateConversationRequest, UpdateConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * The members of a conversation, in the order in which they joined.
+     *
+     * @generated from protobuf rpc: ListMembers
+     */
+    listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse> {
+        const method = this.methods[7], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListMembersRequest, ListMembersResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
      * answer is the same.
      *
@@ -258,7 +275,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: AddMember
      */
     addMember(input: AddMemberRequest, options?: RpcOptions): UnaryCall<AddMemberRequest, AddMemberResponse> {
-        const method = this.methods[7], opt = this._transport.mergeOptions(options);
+        const method = this.methods[8], opt = this._transport.mergeOptions(options);
         return stackIntercept<AddMemberRequest, AddMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -268,7 +285,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: RemoveMember
      */
     removeMember(input: RemoveMemberRequest, options?: RpcOptions): UnaryCall<RemoveMemberRequest, RemoveMemberResponse> {
-        const method = this.methods[8], opt = this._transport.mergeOptions(options);
+        const method = this.methods[9], opt = this._transport.mergeOptions(options);
         return stackIntercept<RemoveMemberRequest, RemoveMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -278,7 +295,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: LeaveConversation
      */
     leaveConversation(input: LeaveConversationRequest, options?: RpcOptions): UnaryCall<LeaveConversationRequest, LeaveConversationResponse> {
-        const method = this.methods[9], opt = this._transport.mergeOptions(options);
+        const method = this.methods[10], opt = this._transport.mergeOptions(options);
         return stackIntercept<LeaveConversationRequest, LeaveConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -287,7 +304,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: GetMessage
      */
     getMessage(input: GetMessageRequest, options?: RpcOptions): UnaryCall<GetMessageRequest, GetMessageResponse> {
-        const method = this.methods[10], opt = this._transport.mergeOptions(options);
+        const method = this.methods[11], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetMessageRequest, GetMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -299,7 +316,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: EditMessage
      */
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse> {
-        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
         return stackIntercept<EditMessageRequest, EditMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -309,7 +326,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: DeleteMessage
      */
     deleteMessage(input: DeleteMessageRequest, options?: RpcOptions): UnaryCall<DeleteMessageRequest, DeleteMessageResponse> {
-        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMessageRequest, DeleteMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -318,7 +335,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: MarkRead
      */
     markRead(input: MarkReadRequest, options?: RpcOptions): UnaryCall<MarkReadRequest, MarkReadResponse> {
-        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
         return stackIntercept<MarkReadRequest, MarkReadResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -327,7 +344,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: ListContacts
      */
     listContacts(input: ListContactsRequest, options?: RpcOptions): UnaryCall<ListContactsRequest, ListContactsResponse> {
-        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListContactsRequest, ListContactsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -336,7 +353,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: DeleteMember
      */
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse> {
-        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMemberRequest, DeleteMemberResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -7,7 +7,7 @@ import { MessageType } from "@protobuf-ts/runtime";
 import { FieldMask } from "../../../google/protobuf/field_mask";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
- * A conversation, as one of its members sees it.
+ * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
  *
  * @generated from protobuf message trellis.messaging.v1.Conversation
  */
@@ -19,17 +19,11 @@ export interface Conversation {
      */
     conversationId: string;
     /**
-     * What it is called. May be empty.
+     * The title. May be empty.
      *
      * @generated from protobuf field: string title = 2
      */
     title: string;
-    /**
-     * Who is in it.
-     *
-     * @generated from protobuf field: repeated string member_ids = 3
-     */
-    memberIds: string[];
     /**
      * When it was opened.
      *
@@ -43,29 +37,17 @@ export interface Conversation {
      */
     cursor: string;
     /**
-     * How many messages it holds.
+     * The number of its messages.
      *
      * @generated from protobuf field: int64 message_count = 6
      */
     messageCount: bigint;
     /**
-     * Who may remove others: who opened it, or who has been in it longest since that one left.
+     * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
      *
      * @generated from protobuf field: string owner_id = 7
      */
     ownerId: string;
-    /**
-     * How many messages came after the last that the caller has read.
-     *
-     * @generated from protobuf field: int64 unread_count = 8
-     */
-    unreadCount: bigint;
-    /**
-     * The number of the last message that the caller has read.
-     *
-     * @generated from protobuf field: int64 last_read_message_no = 9
-     */
-    lastReadMessageNo: bigint;
     /**
      * The newest message. Absent: none was sent yet.
      *
@@ -85,20 +67,77 @@ export interface Conversation {
      */
     etag: string;
     /**
-     * How far the others have read; left out where more than 100 are in it.
+     * The number of its members.
      *
-     * @generated from protobuf field: repeated trellis.messaging.v1.ReadMark read_marks = 13
+     * @generated from protobuf field: int32 member_count = 8
      */
-    readMarks: ReadMark[];
+    memberCount: number;
+    /**
+     * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
+     * the others.
+     *
+     * @generated from protobuf field: repeated trellis.messaging.v1.Member members = 3
+     */
+    members: Member[];
+    /**
+     * The caller's own membership.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Membership membership = 9
+     */
+    membership?: Membership;
 }
 /**
- * How far somebody has read.
+ * A member of a conversation, as the other members see it.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Member
+ */
+export interface Member {
+    /**
+     * The user.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * The number of the last message that the member has read.
+     *
+     * @generated from protobuf field: int64 last_read_message_no = 2
+     */
+    lastReadMessageNo: bigint;
+}
+/**
+ * The caller's own membership of a conversation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Membership
+ */
+export interface Membership {
+    /**
+     * How many messages came after the last that the caller has read.
+     *
+     * @generated from protobuf field: int64 unread_count = 1
+     */
+    unreadCount: bigint;
+    /**
+     * The number of the last message that the caller has read.
+     *
+     * @generated from protobuf field: int64 last_read_message_no = 2
+     */
+    lastReadMessageNo: bigint;
+    /**
+     * The caller's role.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Role role = 3
+     */
+    role: Role;
+}
+/**
+ * How far a member has read.
  *
  * @generated from protobuf message trellis.messaging.v1.ReadMark
  */
 export interface ReadMark {
     /**
-     * Who.
+     * The user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -362,17 +401,23 @@ export interface ConversationUpdated {
  */
 export interface ConversationCreated {
     /**
-     * Who was in it.
+     * The first 8 members, by id.
      *
      * @generated from protobuf field: repeated string member_ids = 1
      */
     memberIds: string[];
     /**
-     * What it was called.
+     * The title.
      *
      * @generated from protobuf field: string title = 2
      */
     title: string;
+    /**
+     * The number of members.
+     *
+     * @generated from protobuf field: int32 member_count = 3
+     */
+    memberCount: number;
 }
 /**
  * Request of CreateConversation.
@@ -463,7 +508,7 @@ export interface ListMessagesRequest {
      */
     conversationId: string;
     /**
-     * How many to answer at most. 0: 100. At most 1 000. Fewer come when their texts are long.
+     * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
      *
      * @generated from protobuf field: int32 page_size = 2
      */
@@ -681,7 +726,7 @@ export interface GetConversationResponse {
  */
 export interface ListConversationsRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
@@ -755,6 +800,50 @@ export interface UpdateConversationResponse {
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
     conversation?: Conversation;
+}
+/**
+ * Request of ListMembers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListMembersRequest
+ */
+export interface ListMembersRequest {
+    /**
+     * Which conversation.
+     *
+     * @generated from protobuf field: string conversation_id = 1
+     */
+    conversationId: string;
+    /**
+     * The most members that the response may hold. 0: 100. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 2
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page.
+     *
+     * @generated from protobuf field: string page_token = 3
+     */
+    pageToken: string;
+}
+/**
+ * Response of ListMembers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListMembersResponse
+ */
+export interface ListMembersResponse {
+    /**
+     * The members, in the order in which they joined.
+     *
+     * @generated from protobuf field: repeated trellis.messaging.v1.Member members = 1
+     */
+    members: Member[];
+    /**
+     * Asks for the next page. Empty on the last.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
 }
 /**
  * Request of AddMember.
@@ -1038,23 +1127,47 @@ export interface DeleteMemberResponse {
      */
     done: boolean;
 }
+/**
+ * What a member may do.
+ *
+ * @generated from protobuf enum trellis.messaging.v1.Role
+ */
+export enum Role {
+    /**
+     * Not said.
+     *
+     * @generated from protobuf enum value: ROLE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * Read, write, rename and leave.
+     *
+     * @generated from protobuf enum value: ROLE_MEMBER = 1;
+     */
+    MEMBER = 1,
+    /**
+     * All of that, and remove members.
+     *
+     * @generated from protobuf enum value: ROLE_OWNER = 2;
+     */
+    OWNER = 2
+}
 // @generated message type with reflection information, may provide speed optimized methods
 class Conversation$Type extends MessageType<Conversation> {
     constructor() {
         super("trellis.messaging.v1.Conversation", [
             { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "member_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
             { no: 4, name: "create_time", kind: "message", T: () => Timestamp },
             { no: 5, name: "cursor", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 6, name: "message_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
             { no: 7, name: "owner_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 8, name: "unread_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
-            { no: 9, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
             { no: 10, name: "last_message", kind: "message", T: () => Entry },
             { no: 11, name: "update_time", kind: "message", T: () => Timestamp },
             { no: 12, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 13, name: "read_marks", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => ReadMark }
+            { no: 8, name: "member_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 3, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Member },
+            { no: 9, name: "membership", kind: "message", T: () => Membership }
         ]);
     }
 }
@@ -1062,6 +1175,33 @@ class Conversation$Type extends MessageType<Conversation> {
  * @generated MessageType for protobuf message trellis.messaging.v1.Conversation
  */
 export const Conversation = new Conversation$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Member$Type extends MessageType<Member> {
+    constructor() {
+        super("trellis.messaging.v1.Member", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Member
+ */
+export const Member = new Member$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Membership$Type extends MessageType<Membership> {
+    constructor() {
+        super("trellis.messaging.v1.Membership", [
+            { no: 1, name: "unread_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 2, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 3, name: "role", kind: "enum", T: () => ["trellis.messaging.v1.Role", Role, "ROLE_"] }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Membership
+ */
+export const Membership = new Membership$Type();
 // @generated message type with reflection information, may provide speed optimized methods
 class ReadMark$Type extends MessageType<ReadMark> {
     constructor() {
@@ -1186,7 +1326,8 @@ class ConversationCreated$Type extends MessageType<ConversationCreated> {
     constructor() {
         super("trellis.messaging.v1.ConversationCreated", [
             { no: 1, name: "member_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
-            { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "member_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ }
         ]);
     }
 }
@@ -1441,6 +1582,33 @@ class UpdateConversationResponse$Type extends MessageType<UpdateConversationResp
  */
 export const UpdateConversationResponse = new UpdateConversationResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class ListMembersRequest$Type extends MessageType<ListMembersRequest> {
+    constructor() {
+        super("trellis.messaging.v1.ListMembersRequest", [
+            { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 3, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListMembersRequest
+ */
+export const ListMembersRequest = new ListMembersRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListMembersResponse$Type extends MessageType<ListMembersResponse> {
+    constructor() {
+        super("trellis.messaging.v1.ListMembersResponse", [
+            { no: 1, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Member },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListMembersResponse
+ */
+export const ListMembersResponse = new ListMembersResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class AddMemberRequest$Type extends MessageType<AddMemberRequest> {
     constructor() {
         super("trellis.messaging.v1.AddMemberRequest", [
@@ -1674,6 +1842,7 @@ export const MessagingService = new ServiceType("trellis.messaging.v1.MessagingS
     { name: "GetConversation", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetConversationRequest, O: GetConversationResponse },
     { name: "ListConversations", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListConversationsRequest, O: ListConversationsResponse },
     { name: "UpdateConversation", options: {}, I: UpdateConversationRequest, O: UpdateConversationResponse },
+    { name: "ListMembers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListMembersRequest, O: ListMembersResponse },
     { name: "AddMember", idempotency: "IDEMPOTENT", options: {}, I: AddMemberRequest, O: AddMemberResponse },
     { name: "RemoveMember", idempotency: "IDEMPOTENT", options: {}, I: RemoveMemberRequest, O: RemoveMemberResponse },
     { name: "LeaveConversation", idempotency: "IDEMPOTENT", options: {}, I: LeaveConversationRequest, O: LeaveConversationResponse },

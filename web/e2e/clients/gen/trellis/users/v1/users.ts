@@ -76,7 +76,7 @@ export interface GetUserResponse {
  */
 export interface BatchGetUsersRequest {
     /**
-     * Whose profiles. 1 to 1 000.
+     * Whose profiles. 1 to 100.
      *
      * @generated from protobuf field: repeated string user_ids = 1
      */
@@ -102,7 +102,7 @@ export interface BatchGetUsersResponse {
  */
 export interface ListUsersRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most users that the response may hold. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */

@@ -179,7 +179,9 @@ class MeshTest(unittest.TestCase):
             return [user.handle for user in self.bob.call("users", "ListUsers", handle_prefix=prefix).users]
 
         self.assertEqual(found("ada"), ["ada"])
-        self.ada.talk_to(self.bob)
+        conversation = self.ada.talk_to(self.bob)
+        # A stranger's request makes no contact; accepting it does.
+        self.bob.call("messaging", "AcceptInvitation", conversation_id=conversation.conversation_id)
         self.assertEqual(found("ad"), ["ada"])
 
     # Messages

@@ -126,6 +126,7 @@ impl Config {
             ("auth.refreshes", self.auth.refreshes as usize, 1),
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
+            ("messaging.conversations_per_user", self.messaging.conversations_per_user as usize, 1),
             ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
             ("gateway.stalled_answers", self.gateway.stalled_answers, 1),
@@ -140,6 +141,7 @@ impl Config {
             ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
             ("messaging.heartbeat", self.messaging.heartbeat),
             ("messaging.users_timeout", self.messaging.users_timeout),
+            ("messaging.invitation_lifetime", self.messaging.invitation_lifetime),
         ];
         // Of no time at all nobody gets anything done; none of them is turned off by it.
         if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {

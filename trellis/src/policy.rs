@@ -55,6 +55,7 @@ fn access(access: &Access) -> String {
             Reach::Owner => "the owner",
             Reach::Author => "the author",
             Reach::AuthorOrOwner => "the author, the owner",
+            Reach::Invited => "invited users, members",
         }
         .to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),

@@ -76,6 +76,8 @@ pub enum Reach {
     Author,
     /// A message, by its author and by the conversation's owner.
     AuthorOrOwner,
+    /// A conversation, by the users who are invited to it, and its members.
+    Invited,
 }
 
 /// How much a call matters when not all can be worked on.
@@ -201,6 +203,7 @@ impl From<wire::Reach> for Reach {
             wire::Reach::Owner => Self::Owner,
             wire::Reach::Author => Self::Author,
             wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
+            wire::Reach::Invited => Self::Invited,
         }
     }
 }

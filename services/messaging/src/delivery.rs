@@ -45,6 +45,8 @@ const MEMBERS: &str = "messaging.members";
 
 /// The channel on which "somebody has read more in conversation C" travels.
 const READS: &str = "messaging.reads";
+/// The channel on which "user U has an invitation" travels.
+const INVITATIONS: &str = "messaging.invitations";
 /// How long a new stream waits for a place.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,8 @@ struct Marks {
     conversations: HashSet<ConversationId>,
     /// Where people have read more.
     reads: HashSet<ConversationId>,
+    /// There are other invitations.
+    invitations: bool,
     /// Conversations may have been added or left, or signals lost: look at all of them.
     everything: bool,
 }
@@ -128,10 +132,12 @@ impl Hub {
             freed: Notify::new(),
         });
         // Listening begins here, before any stream can register.
-        let [entries, members, reads] = [ENTRIES, MEMBERS, READS].map(|channel| hub.bus.listen(channel));
+        let [entries, members, reads, invitations] =
+            [ENTRIES, MEMBERS, READS, INVITATIONS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
         tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
         tokio::spawn(Arc::clone(&hub).follow(reads, Self::wake_readers));
+        tokio::spawn(Arc::clone(&hub).follow(invitations, Self::wake_invited));
         hub
     }
 
@@ -150,6 +156,11 @@ impl Hub {
     /// Tells all replicas that `person` is in a conversation more, or in one less.
     pub(crate) fn moved(&self, person: UserId, seq: i64) {
         self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
+    }
+
+    /// Tells all replicas that `user` has an invitation.
+    pub(crate) fn invited(&self, user: UserId) {
+        self.bus.publish(INVITATIONS, Signal { subject: user.0, reached: 0 });
     }
 
     /// Tells all replicas that somebody has read up to a message.
@@ -230,6 +241,12 @@ impl Hub {
         }
     }
 
+    fn wake_invited(&self, subject: Uuid) {
+        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+            slot.mark(|marks| marks.invitations = true);
+        }
+    }
+
     fn wake_user(&self, subject: Uuid) {
         for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.everything = true);
@@ -260,6 +277,7 @@ pub(crate) struct Mailbox {
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
     pub(crate) reads: HashSet<ConversationId>,
+    pub(crate) invitations: bool,
     pub(crate) everything: bool,
 }
 
@@ -288,7 +306,8 @@ impl Mailbox {
     /// Takes what was marked.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
-        Mail { conversations: marks.conversations, reads: marks.reads, everything: marks.everything }
+        let Marks { conversations, reads, invitations, everything } = marks;
+        Mail { conversations, reads, invitations, everything }
     }
 
     /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].

@@ -1,5 +1,7 @@
 //! Types and rules of conversations.
 
+mod admission;
+mod blocked_page;
 mod cursor;
 mod members_page;
 mod page;
@@ -11,6 +13,8 @@ use kit::Timestamp;
 use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
+pub use admission::{Acquaintance, AddPolicy, AddRule, Admission, Invitation, Standing, Way};
+pub use blocked_page::BlockedPage;
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use members_page::MembersPage;
 pub use page::{BadToken, Page};
@@ -49,7 +53,9 @@ pub struct Conversation {
     pub members: Vec<Member>,
     /// Who may remove others.
     pub owner: UserId,
-    /// Counts the changes of its title: what an etag tells.
+    /// Which members may add others.
+    pub add_policy: AddPolicy,
+    /// Counts the changes of its details: what an etag tells.
     pub revision: i64,
     /// When it was opened.
     pub create_time: Timestamp,
@@ -83,6 +89,31 @@ pub struct Membership {
     pub read_no: i64,
     /// Whether the conversation is theirs.
     pub is_owner: bool,
+    /// How they came to be a member.
+    pub standing: Standing,
+    /// The member who added or asked them.
+    pub added_by: Option<UserId>,
+}
+
+impl Membership {
+    /// Of the user who opens a conversation.
+    pub const OPENER: Self = Self { read_no: 0, is_owner: true, standing: Standing::Own, added_by: None };
+}
+
+/// What can be changed of a conversation. `None`: it stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The title.
+    pub title: Option<String>,
+    /// Which members may add others.
+    pub add_policy: Option<AddPolicy>,
+}
+
+impl Details {
+    /// Another title.
+    pub fn titled(title: &str) -> Self {
+        Self { title: Some(title.to_owned()), add_policy: None }
+    }
 }
 
 impl Conversation {
@@ -160,10 +191,12 @@ pub enum Body {
         /// Who is the owner from then on.
         owner: UserId,
     },
-    /// The conversation has another title.
-    Renamed {
-        /// The title.
+    /// The conversation has other details.
+    Updated {
+        /// The title from then on.
         title: String,
+        /// Which members may add others from then on.
+        add_policy: AddPolicy,
         /// The conversation's revision from then on.
         revision: i64,
     },
@@ -197,7 +230,7 @@ pub struct NewConversation {
     pub creator: UserId,
     /// The creator's own id for the request.
     pub request_id: Uuid,
-    /// Everybody in it, the creator included: sorted, each once.
+    /// The creator and all whom they add: sorted, each once. Some may only get an invitation.
     pub members: Vec<UserId>,
     /// What it is called.
     pub title: String,
@@ -211,14 +244,14 @@ impl NewConversation {
         others.into_iter().chain([creator]).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// How many are in it.
-    pub fn member_count(&self) -> i64 {
-        i64::try_from(self.members.len()).unwrap_or(i64::MAX)
+    /// The members besides the creator.
+    pub fn others(&self) -> Vec<UserId> {
+        self.members.iter().copied().filter(|member| *member != self.creator).collect()
     }
 
-    /// The members that the conversation shows by itself.
-    pub fn first_members(&self) -> impl Iterator<Item = UserId> {
-        self.members.iter().copied().take(FIRST_MEMBERS)
+    /// Whether it is a talk of two.
+    pub fn is_direct(&self) -> bool {
+        self.members.len() == 2
     }
 
     /// What a repeat of the request must agree with.

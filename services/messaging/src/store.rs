@@ -1,6 +1,7 @@
 //! Where conversations live.
 
 mod body;
+mod people;
 mod postgres;
 mod sqlite;
 
@@ -11,9 +12,10 @@ use kit::store::{Error, Location, Unopened};
 use uuid::Uuid;
 
 use crate::domain::{
-    Change, Conversation, ConversationId, Entry, Epoch, Member, MembersPage, NewConversation, NewMessage, Recent,
-    UserId,
+    Admission, Change, Conversation, ConversationId, Details, Entry, Epoch, Member, MembersPage, NewConversation,
+    NewMessage, Recent, UserId,
 };
+pub use people::{AdmitError, BlockError, Invitations, People};
 
 /// The statements of the service.
 ///
@@ -23,7 +25,7 @@ use crate::domain::{
 /// A change locks the conversation's row first. Whether the actor is a member is checked by a statement that starts
 /// after the lock is held.
 #[async_trait]
-pub trait MessagingStore: Members + Messages {
+pub trait MessagingStore: Members + Messages + Invitations + People {
     /// Which history this store tells.
     fn epoch(&self) -> Epoch;
 
@@ -33,10 +35,10 @@ pub trait MessagingStore: Members + Messages {
     /// The conversation that `creator` opened by the request `request_id`, whatever it asked for.
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error>;
 
-    /// Stores a conversation, its members and its first entry, in one transaction. That a request opens one
-    /// conversation, and that nobody is in more than `limit`, hold under concurrency: the unique key and the
-    /// members' counts decide.
-    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError>;
+    /// Stores a conversation, its members, invitations and its first entry, in one transaction. That a request opens one
+    /// conversation, and the rules and bounds of those who are added, hold under concurrency: by the unique key, and under
+    /// the locks of the users' rows.
+    async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError>;
 
     /// The conversation, if `member` is in it.
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error>;
@@ -53,8 +55,9 @@ pub trait MessagingStore: Members + Messages {
     /// member leaves between the statements is left out.
     async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
 
-    /// Renames a conversation, if its revision is the one that was read. The same title again changes nothing.
-    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError>;
+    /// Changes a conversation's details, if its revision is the one that was read. The same again changes nothing. Who may
+    /// add members is the owner's choice.
+    async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError>;
 
     /// Appends a message, in one transaction. The conversation's row lock gives out `seq` and `message_no`, so
     /// that neither has a gap; the client's id is unique for good, so that a repeat answers the first entry.
@@ -88,12 +91,12 @@ pub trait MessagingStore: Members + Messages {
 /// Who is in a conversation. Each change is an entry of the log, in the same transaction.
 #[async_trait]
 pub trait Members: Send + Sync {
-    /// Adds `person`, who counts as having read what was said before. That nobody is in too many conversations,
-    /// and not too many in one, hold under the conversation's row lock and by the people's counts.
-    async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError>;
+    /// Adds `person`, who counts as having read what was said before, or invites them. All rules and bounds hold under the
+    /// lock of the conversation's row and those of the users' rows.
+    async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError>;
 
-    /// Removes `person`; only the owner may remove others. When the owner goes, the member who joined first
-    /// becomes the owner.
+    /// Removes `person`, or takes back their invitation; only the owner may remove others, and take back what another
+    /// member has sent. When the owner goes, the member who joined first becomes the owner.
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
 
     /// Says that `member` has read up to `number`, never back: messages in all, and the last one read. `None`:
@@ -132,6 +135,8 @@ pub enum Changed {
     Now(i64),
     /// It was so already.
     Already,
+    /// A user has an invitation.
+    Invited,
 }
 
 /// Why something was not changed.
@@ -141,6 +146,10 @@ pub enum ChangeError {
     NotFound,
     /// There is no such message in it.
     NoMessage,
+    /// There is no invitation for the actor.
+    NoInvitation,
+    /// The actor has not accepted the conversation.
+    Pending,
     /// Only the owner may.
     NotOwner,
     /// Only the author may.
@@ -151,10 +160,19 @@ pub enum ChangeError {
     Erased,
     /// The conversation is full.
     TooManyMembers,
-    /// The person is in too many conversations already.
-    TooManyConversations,
+    /// A user cannot be added.
+    Admit(AdmitError),
     /// The store failed.
     Store(Error),
+}
+
+impl From<AdmitError> for ChangeError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Store(error) => Self::Store(error),
+            error => Self::Admit(error),
+        }
+    }
 }
 
 impl<E: Into<Error>> From<E> for ChangeError {
@@ -177,10 +195,19 @@ pub struct Appended {
 pub enum InsertError {
     /// The request's id was used for another conversation.
     RequestIdReused,
-    /// Somebody is in too many conversations already.
-    TooManyConversations,
+    /// A user cannot be added.
+    Admit(AdmitError),
     /// The store failed.
     Store(Error),
+}
+
+impl From<AdmitError> for InsertError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Store(error) => Self::Store(error),
+            error => Self::Admit(error),
+        }
+    }
 }
 
 /// Why a message was not stored.

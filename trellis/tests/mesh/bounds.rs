@@ -15,14 +15,17 @@ use super::samples;
 const LEAST: usize = 512 * 1024;
 
 /// Each list that a response may hold, with its bound. A new list belongs here together with a test of its bound.
-const LISTS: [(&str, &str); 11] = [
+const LISTS: [(&str, &str); 14] = [
     // As many as auth has keys.
     ("trellis.auth.v1.GetJwksResponse.keys", "configuration"),
     ("trellis.auth.v1.ListSessionsResponse.sessions", "page"),
     ("trellis.messaging.v1.Conversation.members", "8"),
     ("trellis.messaging.v1.ConversationCreated.member_ids", "8"),
+    ("trellis.messaging.v1.CreateConversationResponse.invited_ids", "999, by the request"),
+    ("trellis.messaging.v1.ListBlockedUsersResponse.user_ids", "page"),
     ("trellis.messaging.v1.ListContactsResponse.user_ids", "10 000"),
     ("trellis.messaging.v1.ListConversationsResponse.conversations", "page"),
+    ("trellis.messaging.v1.ListInvitationsResponse.invitations", "page"),
     ("trellis.messaging.v1.ListMembersResponse.members", "page"),
     ("trellis.messaging.v1.ListMessagesResponse.entries", "page"),
     ("trellis.messaging.v1.ReadMarks.marks", "100"),

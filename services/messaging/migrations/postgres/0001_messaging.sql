@@ -5,10 +5,13 @@ CREATE TABLE epoch (
 );
 INSERT INTO epoch (epoch) VALUES (1);
 
--- How many conversations somebody is in, counted where it can be locked.
+-- What users decide about being added, and how many conversations they are in: opened or accepted, and added to by
+-- others. The row's lock orders what is decided and whoever is added. No rule: the server's choice.
 CREATE TABLE people (
     user_id            UUID PRIMARY KEY NOT NULL,
-    conversation_count BIGINT NOT NULL
+    conversation_count BIGINT NOT NULL,
+    added_count        BIGINT NOT NULL,
+    add_rule           TEXT
 );
 
 -- A conversation, with the numbers that its log gives out: the row's lock orders the log.
@@ -19,6 +22,7 @@ CREATE TABLE conversations (
     fingerprint     BYTEA NOT NULL,
     title           TEXT NOT NULL,
     owner_id        UUID NOT NULL,
+    add_policy      TEXT NOT NULL,
     revision        BIGINT NOT NULL,
     create_time     TIMESTAMPTZ NOT NULL,
     update_time     TIMESTAMPTZ NOT NULL,
@@ -28,14 +32,19 @@ CREATE TABLE conversations (
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 );
 
--- Who is in, since which entry, and up to which message they have read.
+-- Who is in, since which entry, up to which message they have read, and how they came to be in: 'own' (opened or
+-- accepted), 'added' (by another user), or 'requested' (by a stranger, and not accepted).
 CREATE TABLE members (
     conversation_id UUID NOT NULL REFERENCES conversations,
     user_id         UUID NOT NULL,
     join_seq        BIGINT NOT NULL,
     read_no         BIGINT NOT NULL,
+    standing        TEXT NOT NULL,
+    added_by        UUID,
     PRIMARY KEY (conversation_id, user_id)
 );
+CREATE INDEX members_requested ON members (user_id) WHERE standing = 'requested';
+CREATE INDEX members_requested_by ON members (added_by) WHERE standing = 'requested';
 CREATE INDEX members_by_join ON members (conversation_id, join_seq, user_id);
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
@@ -65,3 +74,24 @@ CREATE TABLE client_messages (
     seq               BIGINT NOT NULL,
     PRIMARY KEY (conversation_id, author_id, client_message_id)
 );
+
+-- Invitations that wait. They are made under the locks of both users' rows, which bounds them on both sides.
+CREATE TABLE invitations (
+    conversation_id UUID NOT NULL REFERENCES conversations,
+    invitee_id      UUID NOT NULL,
+    inviter_id      UUID NOT NULL,
+    create_time     TIMESTAMPTZ NOT NULL,
+    expire_time     TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (conversation_id, invitee_id)
+);
+CREATE INDEX invitations_by_invitee ON invitations (invitee_id, create_time, conversation_id);
+CREATE INDEX invitations_by_inviter ON invitations (inviter_id);
+
+-- Who has blocked whom.
+CREATE TABLE blocks (
+    user_id     UUID NOT NULL,
+    blocked_id  UUID NOT NULL,
+    create_time TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (user_id, blocked_id)
+);
+CREATE INDEX blocks_by_blocked ON blocks (blocked_id);

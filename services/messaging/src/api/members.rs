@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kit::{Context, error, page};
 use proto::{
     messaging::v1::{
-        AddMemberRequest, Conversation as WireConversation, ListMembersRequest, ListMembersResponse,
+        AddMemberRequest, AddMemberResponse, Conversation as WireConversation, ListMembersRequest, ListMembersResponse,
         RemoveMemberRequest,
     },
     users::v1::{BatchGetUsersRequest, users_service_client::UsersServiceClient},
@@ -25,17 +25,21 @@ const BATCH: usize = 100;
 const BATCHES_AT_ONCE: usize = 4;
 
 impl Api {
-    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<WireConversation, Status> {
+    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<AddMemberResponse, Status> {
         let actor = UserId(context.user()?.id);
         let change = self.change(&asked.conversation_id, actor, None)?;
         let person = UserId(uuid("user_id", &asked.user_id)?);
         // Strangers learn nothing of people by way of a conversation that is not theirs.
         self.service.store.head(change.conversation, actor).await?.ok_or_else(wire::no_conversation)?;
         self.require_active(context, "user_id", &[person]).await?;
-        let limit = self.service.config.conversations_per_user;
-        let changed = self.service.store.add(change, person, limit).await?;
+        let changed = self.service.store.add(change, person, &self.service.config.admission()).await?;
         self.tell_moved(change, person, changed);
-        self.read_conversation(change.conversation, actor).await
+        let invited = changed == Changed::Invited;
+        if invited {
+            self.hub.invited(person);
+        }
+        let conversation = Some(self.read_conversation(change.conversation, actor).await?);
+        Ok(AddMemberResponse { conversation, invited })
     }
 
     pub(super) async fn page_of_members(
@@ -87,7 +91,11 @@ impl Api {
             let now = self.service.ambient.now();
             self.leave(Change { conversation: *conversation, actor: person, revision: None, now }).await?;
         }
-        Ok(rooms.len() <= LEFT_AT_ONCE)
+        let done = rooms.len() <= LEFT_AT_ONCE;
+        if done {
+            self.service.store.forget_user(person).await?;
+        }
+        Ok(done)
     }
 
     pub(super) async fn contacts(&self, person: UserId) -> Result<Vec<String>, Status> {
@@ -123,7 +131,7 @@ impl Api {
     }
 
     /// Wakes the streams of the conversation, and those of who has come or gone.
-    fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
+    pub(super) fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
         self.tell(change, changed);
         if let Changed::Now(seq) = changed {
             self.hub.moved(person, seq);

@@ -2,15 +2,18 @@
 
 use kit::error;
 use proto::messaging::v1::{
-    Conversation as WireConversation, ConversationCreated, ConversationUpdated, Entry as WireEntry,
-    Member as WireMember, MemberAdded, MemberRemoved, Membership as WireMembership, Message as WireMessage,
-    MessageDeleted, MessageEdited, ReadMark, ReadMarks, Role, entry,
+    AddPolicy as WirePolicy, AddRule as WireRule, Conversation as WireConversation, ConversationCreated,
+    ConversationUpdated, Entry as WireEntry, Invitation as WireInvitation, Member as WireMember, MemberAdded,
+    MemberRemoved, Membership as WireMembership, MembershipState, Message as WireMessage, MessageDeleted,
+    MessageEdited, ReadMark, ReadMarks, Role, entry,
 };
 use tonic::{Code, Status};
 
 use crate::{
-    domain::{BadCursor, Body, Conversation, ConversationId, Entry, Member, UserId},
-    store::{AppendError, ChangeError, InsertError},
+    domain::{
+        AddPolicy, AddRule, BadCursor, Body, Conversation, ConversationId, Entry, Invitation, Member, Standing, UserId,
+    },
+    store::{AdmitError, AppendError, ChangeError, InsertError},
 };
 
 pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireConversation {
@@ -28,6 +31,7 @@ pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireCo
         last_message: conversation.last_message.map(Into::into),
         update_time: Some(conversation.update_time.into()),
         etag: etag(conversation.revision),
+        add_policy: add_policy(conversation.add_policy).into(),
     }
 }
 
@@ -37,7 +41,43 @@ pub(super) fn member(member: &Member) -> WireMember {
 
 fn membership(of: &Conversation) -> WireMembership {
     let role = if of.own.is_owner { Role::Owner } else { Role::Member };
-    WireMembership { unread_count: of.unread(), last_read_message_no: of.own.read_no, role: role.into() }
+    let state = match of.own.standing {
+        Standing::Own | Standing::Added => MembershipState::Active,
+        Standing::Requested => MembershipState::Requested,
+    };
+    WireMembership {
+        unread_count: of.unread(),
+        last_read_message_no: of.own.read_no,
+        role: role.into(),
+        state: state.into(),
+        added_by: of.own.added_by.map_or(String::new(), |user| user.to_string()),
+    }
+}
+
+pub(super) fn invitation(invitation: &Invitation) -> WireInvitation {
+    WireInvitation {
+        conversation_id: invitation.conversation.to_string(),
+        title: invitation.title.clone(),
+        member_count: count(invitation.member_count),
+        inviter_id: invitation.inviter.to_string(),
+        create_time: Some(invitation.create_time.into()),
+        expire_time: Some(invitation.expire_time.into()),
+    }
+}
+
+pub(super) fn add_rule(rule: AddRule) -> WireRule {
+    match rule {
+        AddRule::Everybody => WireRule::Everybody,
+        AddRule::Contacts => WireRule::Contacts,
+        AddRule::Nobody => WireRule::Nobody,
+    }
+}
+
+fn add_policy(policy: AddPolicy) -> WirePolicy {
+    match policy {
+        AddPolicy::AllMembers => WirePolicy::AllMembers,
+        AddPolicy::OwnerOnly => WirePolicy::OwnerOnly,
+    }
 }
 
 fn count(of: i64) -> i32 {
@@ -100,9 +140,11 @@ impl From<Body> for entry::Body {
             Body::Removed { person, owner } => {
                 Self::MemberRemoved(MemberRemoved { user_id: person.to_string(), owner_id: owner.to_string() })
             }
-            Body::Renamed { title, revision } => {
-                Self::ConversationUpdated(ConversationUpdated { title, etag: etag(revision) })
-            }
+            Body::Updated { title, add_policy: policy, revision } => Self::ConversationUpdated(ConversationUpdated {
+                title,
+                etag: etag(revision),
+                add_policy: add_policy(policy).into(),
+            }),
             Body::Created { members, member_count, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),
                 member_count: count(member_count),
@@ -140,11 +182,7 @@ impl From<InsertError> for Status {
     fn from(error: InsertError) -> Self {
         match error {
             InsertError::RequestIdReused => reused("request_id"),
-            InsertError::TooManyConversations => error::status(
-                Code::ResourceExhausted,
-                "TOO_MANY_CONVERSATIONS",
-                "somebody named in member_ids, or you, is in too many conversations",
-            ),
+            InsertError::Admit(error) => not_admitted(error),
             InsertError::Store(error) => error.into(),
         }
     }
@@ -167,16 +205,47 @@ impl From<ChangeError> for Status {
         match error {
             ChangeError::NotFound => no_conversation(),
             ChangeError::NoMessage => no_message(),
-            ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may remove others"),
+            ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may do this"),
             ChangeError::NotAuthor => denied("NOT_AUTHOR", "the message is somebody else's"),
             ChangeError::OtherRevision => {
                 error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
             }
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
-            ChangeError::TooManyConversations => full("TOO_MANY_CONVERSATIONS", "they are in too many conversations"),
+            ChangeError::Admit(error) => not_admitted(error),
+            ChangeError::NoInvitation => {
+                error::status(Code::NotFound, "INVITATION_NOT_FOUND", "there is no such invitation, or it has expired")
+            }
+            ChangeError::Pending => {
+                let message = "accept the conversation before you add others";
+                error::status(Code::FailedPrecondition, "REQUEST_PENDING", message)
+            }
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+/// A block and the rule "nobody" are one response: a blocked user is not told.
+fn not_admitted(error: AdmitError) -> Status {
+    let exhausted = |reason, message| error::status(Code::ResourceExhausted, reason, message);
+    match error {
+        AdmitError::NotAllowed => {
+            let message = "a user whom you add does not accept conversations from you";
+            error::status(Code::FailedPrecondition, "MEMBER_NOT_AVAILABLE", message)
+        }
+        AdmitError::TooManyConversations => {
+            let message = "you, or a user whom you add, is in too many conversations";
+            exhausted("TOO_MANY_CONVERSATIONS", message)
+        }
+        AdmitError::TooManyWaiting => {
+            let message = "too many requests or invitations wait for a user whom you add";
+            exhausted("MEMBER_FULL", message)
+        }
+        AdmitError::TooManySent => {
+            let message = "too many of your requests and invitations are not accepted yet; wait, or take some back";
+            exhausted("TOO_MANY_INVITATIONS", message)
+        }
+        AdmitError::Store(error) => error.into(),
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use futures_util::{Stream, stream};
 use kit::{Ambient, Context, Timestamp, error};
-use proto::messaging::v1::{CaughtUp, ConversationLeft, NewEntry, SubscribeResponse, subscribe_response::Event};
+use proto::messaging::v1::{
+    CaughtUp, ConversationLeft, InvitationsChanged, NewEntry, SubscribeResponse, subscribe_response::Event,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -123,6 +125,9 @@ impl Subscription {
             self.enqueue(id);
         }
         self.reads.extend(mail.reads);
+        if mail.invitations {
+            self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
+        }
         if !self.unannounced.is_empty() {
             let _turn = self.mailbox.turn().await;
             self.announce().await

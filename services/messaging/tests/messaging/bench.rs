@@ -11,7 +11,7 @@ use std::{
 };
 
 use kit::{
-    balance, bus,
+    Timestamp, balance, bus,
     client::Peer,
     limits::Limits,
     server::{self, Surroundings},
@@ -20,9 +20,12 @@ use kit::{
 use messaging::{
     Messaging, MessagingStore,
     domain::{
-        self, Change, ConversationId, Epoch, Member, MembersPage, NewConversation, NewMessage, Recent, UserId as Id,
+        self, AddRule, Admission, Change, ConversationId, Details, Epoch, Invitation, Member, MembersPage,
+        NewConversation, NewMessage, Recent, UserId as Id,
     },
-    store::{AppendError, Appended, ChangeError, Changed, InsertError, Members, Messages},
+    store::{
+        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Invitations, Members, Messages, People,
+    },
 };
 use proto::messaging::v1::{
     Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
@@ -84,7 +87,8 @@ impl Bench {
         let databases = [Database::sqlite(), database];
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
-        let mut config = messaging::Config::default();
+        // Most tests are about something else than who may add whom.
+        let mut config = messaging::Config { who_may_add: AddRule::Everybody, ..messaging::Config::default() };
         change(&mut config);
         let surroundings = mesh.surroundings("messaging", limits);
         let (entries_read, after_page) = (Arc::new(AtomicUsize::new(0)), Arc::default());
@@ -209,8 +213,8 @@ impl MessagingStore for Counting {
         self.store.find_by_request(creator, request_id).await
     }
 
-    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<domain::Conversation, InsertError> {
-        self.store.insert(new, limit).await
+    async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<domain::Conversation, InsertError> {
+        self.store.insert(new, admission).await
     }
 
     async fn find(&self, id: ConversationId, member: Id) -> Result<Option<domain::Conversation>, Error> {
@@ -248,8 +252,8 @@ impl MessagingStore for Counting {
         self.store.list(member, page).await
     }
 
-    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
-        self.store.rename(change, title).await
+    async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError> {
+        self.store.update(change, details).await
     }
 
     async fn list_entries(
@@ -275,8 +279,8 @@ impl MessagingStore for Counting {
 
 #[async_trait]
 impl Members for Counting {
-    async fn add(&self, change: Change, person: Id, limit: u32) -> Result<Changed, ChangeError> {
-        self.store.add(change, person, limit).await
+    async fn add(&self, change: Change, person: Id, admission: &Admission) -> Result<Changed, ChangeError> {
+        self.store.add(change, person, admission).await
     }
 
     async fn remove(&self, change: Change, person: Id) -> Result<Changed, ChangeError> {
@@ -297,6 +301,60 @@ impl Members for Counting {
 
     async fn contacts(&self, member: Id, limit: u32) -> Result<Vec<Id>, Error> {
         self.store.contacts(member, limit).await
+    }
+}
+
+#[async_trait]
+impl Invitations for Counting {
+    async fn list_invitations(&self, user: Id, page: Recent, now: Timestamp) -> Result<Vec<Invitation>, Error> {
+        self.store.list_invitations(user, page, now).await
+    }
+
+    async fn invited(&self, id: ConversationId, inviter: Id, now: Timestamp) -> Result<Vec<Id>, Error> {
+        self.store.invited(id, inviter, now).await
+    }
+
+    async fn accept(&self, change: Change, admission: &Admission) -> Result<Changed, ChangeError> {
+        self.store.accept(change, admission).await
+    }
+
+    async fn decline(&self, change: Change) -> Result<(), Error> {
+        self.store.decline(change).await
+    }
+
+    async fn is_request(&self, id: ConversationId, user: Id) -> Result<bool, Error> {
+        self.store.is_request(id, user).await
+    }
+
+    async fn pending_from(&self, user: Id, other: Id) -> Result<Vec<ConversationId>, Error> {
+        self.store.pending_from(user, other).await
+    }
+
+    async fn forget_user(&self, user: Id) -> Result<(), Error> {
+        self.store.forget_user(user).await
+    }
+}
+
+#[async_trait]
+impl People for Counting {
+    async fn find_rule(&self, user: Id) -> Result<Option<AddRule>, Error> {
+        self.store.find_rule(user).await
+    }
+
+    async fn set_rule(&self, user: Id, rule: Option<AddRule>) -> Result<(), Error> {
+        self.store.set_rule(user, rule).await
+    }
+
+    async fn block(&self, user: Id, other: Id, now: Timestamp, limit: u32) -> Result<(), BlockError> {
+        self.store.block(user, other, now, limit).await
+    }
+
+    async fn unblock(&self, user: Id, other: Id) -> Result<(), Error> {
+        self.store.unblock(user, other).await
+    }
+
+    async fn list_blocked(&self, user: Id, after: Id, limit: usize) -> Result<Vec<Id>, Error> {
+        self.store.list_blocked(user, after, limit).await
     }
 }
 

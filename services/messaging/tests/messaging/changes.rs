@@ -1,12 +1,15 @@
 //! What every store promises of changes: each is an entry of the log, or nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kit::{Ambient, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Change, ConversationId, Entry, Message, NewConversation, NewMessage, Recent, UserId},
-    store::{ChangeError, Changed},
+    domain::{
+        AddRule, Admission, Body, Change, ConversationId, Details, Entry, Message, NewConversation, NewMessage, Recent,
+        UserId,
+    },
+    store::{AdmitError, ChangeError, Changed},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -30,6 +33,19 @@ pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
     messaging::store::open(location, 8).await.unwrap()
 }
 
+/// Every user may add every other, and each bound is `limit`.
+pub(crate) fn bounds(limit: u32) -> Admission {
+    Admission {
+        rule: AddRule::Everybody,
+        own: limit,
+        added: limit,
+        requests: limit,
+        invitations: limit,
+        sent: limit,
+        lifetime: Duration::from_secs(60 * 60),
+    }
+}
+
 pub(crate) fn new_id() -> Uuid {
     Ambient::system().new_id()
 }
@@ -47,7 +63,7 @@ pub(crate) async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, other
         title: "Tea".to_owned(),
         create_time: Ambient::system().now(),
     };
-    store.insert(&new, 100).await.unwrap().id
+    store.insert(&new, &bounds(100)).await.unwrap().id
 }
 
 pub(crate) fn by(actor: UserId, conversation: ConversationId) -> Change {
@@ -129,9 +145,9 @@ async fn a_repeated_send_answers_the_message_as_it_is_now(location: &Location) {
 async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[]).await;
-    assert_eq!(store.add(by(ada, id), eve, 100).await.unwrap(), Changed::Now(2));
-    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Now(3));
-    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Already);
+    assert_eq!(store.add(by(ada, id), eve, &bounds(100)).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.add(by(eve, id), bob, &bounds(100)).await.unwrap(), Changed::Now(3));
+    assert_eq!(store.add(by(eve, id), bob, &bounds(100)).await.unwrap(), Changed::Already);
     assert!(matches!(store.remove(by(bob, id), eve).await, Err(ChangeError::NotOwner)));
     // Ada leaves: Eve joined before Bob.
     assert!(matches!(store.remove(by(ada, id), ada).await.unwrap(), Changed::Now(4)));
@@ -156,16 +172,17 @@ async fn the_last_place_is_given_once(location: &Location) {
     let mut adding = JoinSet::new();
     for id in rooms {
         let store = Arc::clone(&store);
-        adding.spawn(async move { store.add(by(ada, id), bob, 2).await });
+        adding.spawn(async move { store.add(by(ada, id), bob, &bounds(2)).await });
     }
     let outcomes = adding.join_all().await;
-    let refused = outcomes.iter().filter(|o| matches!(o, Err(ChangeError::TooManyConversations))).count();
+    let refused =
+        outcomes.iter().filter(|o| matches!(o, Err(ChangeError::Admit(AdmitError::TooManyConversations)))).count();
     assert_eq!((outcomes.iter().filter(|o| o.is_ok()).count(), refused), (2, 1), "{outcomes:?}");
     // Who leaves has room again.
     let (left, _) = store.heads(bob).await.unwrap()[0];
     store.remove(by(bob, left), bob).await.unwrap();
     let other = room(&store, ada, &[]).await;
-    store.add(by(ada, other), bob, 2).await.unwrap();
+    store.add(by(ada, other), bob, &bounds(2)).await.unwrap();
 }
 
 async fn edits_and_erasure_at_once_leave_no_gap(location: &Location) {
@@ -237,9 +254,9 @@ async fn a_title_changes_once(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let change = Change { revision: Some(1), ..by(bob, id) };
-    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Now(2));
-    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Already, "a repeat is none");
-    assert!(matches!(store.rename(change, "Milk").await, Err(ChangeError::OtherRevision)));
+    assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Already, "a repeat is none");
+    assert!(matches!(store.update(change, &Details::titled("Milk")).await, Err(ChangeError::OtherRevision)));
     let found = store.find(id, ada).await.unwrap().unwrap();
     assert_eq!((found.title.as_str(), found.revision, found.last_seq), ("Coffee", 2, 2));
 }

@@ -7,7 +7,10 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 use users::domain::State;
 
-use crate::{bench::Bench, mesh::refusal};
+use crate::{
+    bench::{Bench, Person},
+    mesh::refusal,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_one_byte_to_sixteen_kibibytes() {
@@ -43,15 +46,26 @@ async fn a_thousand_people_fit_into_a_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_is_in_so_many_conversations_and_no_more() {
-    let bench = Bench::new(|config| config.conversations_per_user = 3).await;
-    let (ada, bob) = (bench.person().await, bench.person().await);
+async fn conversations_of_others_do_not_use_up_ones_own() {
+    let bench = Bench::new(|config| {
+        config.conversations_per_user = 3;
+        config.added_conversations_per_user = 4;
+    })
+    .await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let create = async |creator: &Person, other: &Person| {
+        creator.create(creator.opening(&bench.mesh.ambient, &[other.id])).await
+    };
     for _ in 0..3 {
-        ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+        create(&ada, &bob).await.unwrap();
     }
-    let eve = bench.person().await;
-    let refused = eve.create(eve.opening(&bench.mesh.ambient, &[bob.id])).await;
-    assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_CONVERSATIONS");
+    assert_eq!(refusal(create(&ada, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of one's own");
+    create(&eve, &bob).await.unwrap();
+    assert_eq!(refusal(create(&eve, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of others'");
+    for _ in 0..3 {
+        create(&bob, &eve).await.unwrap();
+    }
+    assert_eq!(refusal(create(&bob, &ada).await), "ResourceExhausted TOO_MANY_CONVERSATIONS");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use kit::store::Location;
 use messaging::{
     MessagingStore,
-    domain::{Body, ConversationId, Entry, Message, UserId},
+    domain::{Body, ConversationId, Details, Entry, Message, UserId},
     store::{AppendError, ChangeError, Changed},
 };
 
 use crate::{
-    changes::{by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, say},
     databases::Database,
     locks_support::Holder,
 };
@@ -122,7 +122,7 @@ async fn erasure_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rename_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.rename(by(scene.bob, scene.id), "Coffee").await.map(drop)
+        scene.store.update(by(scene.bob, scene.id), &Details::titled("Coffee")).await.map(drop)
     })
     .await;
 }
@@ -130,7 +130,7 @@ async fn rename_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_member_cannot_add_himself_back() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.add(by(scene.bob, scene.id), scene.bob, 100).await.map(drop)
+        scene.store.add(by(scene.bob, scene.id), scene.bob, &bounds(100)).await.map(drop)
     })
     .await;
 }
@@ -138,7 +138,7 @@ async fn removed_member_cannot_add_himself_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_member_cannot_add_others() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.add(by(scene.bob, scene.id), scene.kim, 100).await.map(drop)
+        scene.store.add(by(scene.bob, scene.id), scene.kim, &bounds(100)).await.map(drop)
     })
     .await;
 }
@@ -198,7 +198,8 @@ async fn send_behind_an_addition_is_accepted() {
     let mut holder = Holder::begin(&database.location, "messaging").await;
     holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
     let adding = scene.clone();
-    let adding = tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, 100).await });
+    let adding =
+        tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
     holder.waiters(1).await;
     let sending = scene.clone();
     let message = new_message(scene.id, scene.kim, "thanks");

@@ -6,7 +6,7 @@ use kit::Timestamp;
 use messaging::{
     domain::{
         Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, Message, NewConversation,
-        NewMessage, UserId,
+        NewMessage, Standing, UserId,
     },
     store::Changed,
 };
@@ -28,14 +28,19 @@ pub(crate) struct Model {
 pub(crate) struct Member {
     joined: i64,
     read: i64,
+    /// By whom; the opener by nobody.
+    added_by: Option<UserId>,
 }
 
 impl Model {
     pub(crate) fn new(new: &NewConversation, shared: Conversation) -> Self {
-        let members = new.members.iter().map(|member| (*member, Member { joined: 1, read: 0 })).collect();
+        let added_by = |member: UserId| (member != new.creator).then_some(new.creator);
+        let member = |id: &UserId| (*id, Member { joined: 1, read: 0, added_by: added_by(*id) });
+        let members = new.members.iter().map(member).collect();
         let mut model = Self { shared, members, log: Vec::new(), sent: HashMap::new() };
         model.shared.last_seq = 0;
-        let (members, member_count) = (new.first_members().collect(), new.member_count());
+        let members: Vec<UserId> = new.members.iter().copied().take(FIRST_MEMBERS).collect();
+        let member_count = i64::try_from(new.members.len()).unwrap();
         let body = Body::Created { members, member_count, title: new.title.clone() };
         model.push(new.creator, new.create_time, body);
         model
@@ -48,7 +53,12 @@ impl Model {
         Some(Conversation {
             member_count: i64::try_from(self.members.len()).unwrap(),
             members: self.joined().into_iter().take(FIRST_MEMBERS).collect(),
-            own: Membership { read_no: own.read, is_owner: self.shared.owner == reader },
+            own: Membership {
+                read_no: own.read,
+                is_owner: self.shared.owner == reader,
+                standing: if own.added_by.is_some() { Standing::Added } else { Standing::Own },
+                added_by: own.added_by,
+            },
             last_message: self.log.iter().rfind(is_message).cloned(),
             ..self.shared.clone()
         })
@@ -146,7 +156,8 @@ impl Model {
         }
         self.shared.revision += 1;
         title.clone_into(&mut self.shared.title);
-        self.change(change, Body::Renamed { title: title.to_owned(), revision: self.shared.revision })
+        let (add_policy, revision) = (self.shared.add_policy, self.shared.revision);
+        self.change(change, Body::Updated { title: title.to_owned(), add_policy, revision })
     }
 
     pub(crate) fn add(&mut self, change: &Change, person: UserId) -> Outcome {
@@ -154,7 +165,8 @@ impl Model {
         if self.members.contains_key(&person) {
             return Ok(Changed::Already);
         }
-        let member = Member { joined: self.shared.last_seq + 1, read: self.shared.message_count };
+        let (joined, read) = (self.shared.last_seq + 1, self.shared.message_count);
+        let member = Member { joined, read, added_by: Some(change.actor) };
         self.members.insert(person, member);
         self.change(change, Body::Added { person })
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use kit::store::Location;
 use messaging::{
     MessagingStore,
-    domain::{ConversationId, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},
+    domain::{ConversationId, Details, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
-    changes::{by, new_id, open, people, room, say},
+    changes::{bounds, by, new_id, open, people, room, say},
     databases::on_both,
     statements::heard,
 };
@@ -40,7 +40,7 @@ async fn rooms(store: &Arc<dyn MessagingStore>, ada: UserId, others: &[UserId]) 
             }
         }
         if n == 3 {
-            store.rename(by(ada, id), "Coffee").await.unwrap();
+            store.update(by(ada, id), &Details::titled("Coffee")).await.unwrap();
             store.remove(by(others[0], id), others[0]).await.unwrap();
         }
         rooms.push(id);
@@ -115,7 +115,7 @@ async fn members_are_listed_in_the_order_in_which_they_joined(location: &Locatio
     joined.sort();
     let later: [UserId; 20] = people();
     for person in later {
-        store.add(by(bob, id), person, 100).await.unwrap();
+        store.add(by(bob, id), person, &bounds(100)).await.unwrap();
         joined.push(person);
     }
     store.remove(by(ada, id), later[3]).await.unwrap();
@@ -150,7 +150,7 @@ async fn member_count_is_exact_under_concurrency(location: &Location) {
         changing.spawn(async move {
             // Each is added twice and every other one is removed twice.
             for _ in 0..2 {
-                store.add(by(ada, id), person, 100).await.unwrap();
+                store.add(by(ada, id), person, &bounds(100)).await.unwrap();
             }
             for _ in 0..2 * (n % 2) {
                 store.remove(by(ada, id), person).await.unwrap();

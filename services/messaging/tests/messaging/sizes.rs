@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use kit::{limits::Limits, policy::Table};
 use prost::Message;
 use proto::messaging::v1::{
-    AddMemberRequest, DeleteMemberRequest, DeleteMessageRequest, EditMessageRequest, GetConversationRequest,
-    GetMessageRequest, LeaveConversationRequest, ListContactsRequest, ListConversationsRequest, ListMembersRequest,
-    ListMessagesRequest, MarkReadRequest, RemoveMemberRequest, SubscribeRequest, SubscribeResponse,
-    UpdateConversationRequest, entry::Body,
+    AcceptInvitationRequest, AddMemberRequest, BlockUserRequest, DeclineInvitationRequest, DeleteMemberRequest,
+    DeleteMessageRequest, EditMessageRequest, GetConversationRequest, GetMessageRequest, GetSettingsRequest,
+    LeaveConversationRequest, ListBlockedUsersRequest, ListContactsRequest, ListConversationsRequest,
+    ListInvitationsRequest, ListMembersRequest, ListMessagesRequest, MarkReadRequest, RemoveMemberRequest, Settings,
+    SubscribeRequest, SubscribeResponse, UnblockUserRequest, UpdateConversationRequest, UpdateSettingsRequest,
+    entry::Body,
 };
 use users::domain::State;
 
@@ -169,12 +171,55 @@ impl Scene {
         }
     }
 
+    /// As many invitations as may wait, as many users as a call may invite, and a page of blocked users.
+    async fn waiting(&mut self) {
+        let (cleo, mut client) = (self.bench.person().await, self.ada.client.clone());
+        let who_may_add = proto::messaging::v1::AddRule::Contacts.into();
+        let settings = UpdateSettingsRequest { settings: Some(Settings { who_may_add }), update_mask: None };
+        let settings = client.update_settings(cleo.request(settings)).await.unwrap().into_inner();
+        self.sizes.of("UpdateSettings", &settings);
+        let settings = client.get_settings(cleo.request(GetSettingsRequest {})).await.unwrap().into_inner();
+        self.sizes.of("GetSettings", &settings);
+        let mut invited = Vec::new();
+        for _ in 0..100 {
+            let mut opening = self.ada.opening(&self.bench.mesh.ambient, &[self.bob.id, cleo.id]);
+            opening.title = wide(128);
+            let created = client.create_conversation(self.ada.request(opening)).await.unwrap().into_inner();
+            assert_eq!(created.invited_ids, [cleo.id.to_string()]);
+            self.sizes.of("CreateConversation", &created);
+            invited.push(created.conversation.unwrap().conversation_id);
+        }
+        let most = vec![cleo.id.to_string(); 999];
+        let most = proto::messaging::v1::CreateConversationResponse { conversation: None, invited_ids: most };
+        self.sizes.of("CreateConversation", &most);
+        let list = ListInvitationsRequest { page_size: 100, ..Default::default() };
+        let listed = client.list_invitations(cleo.request(list)).await.unwrap().into_inner();
+        assert_eq!(listed.invitations.len(), 100);
+        self.sizes.of("ListInvitations", &listed);
+        let accept = AcceptInvitationRequest { conversation_id: invited.pop().unwrap() };
+        self.sizes.of("AcceptInvitation", &client.accept_invitation(cleo.request(accept)).await.unwrap().into_inner());
+        let decline = DeclineInvitationRequest { conversation_id: invited.pop().unwrap() };
+        let declined = client.decline_invitation(cleo.request(decline)).await.unwrap().into_inner();
+        self.sizes.of("DeclineInvitation", &declined);
+        for _ in 0..100 {
+            let block = BlockUserRequest { user_id: self.bench.mesh.ambient.new_id().to_string() };
+            self.sizes.of("BlockUser", &client.block_user(cleo.request(block)).await.unwrap().into_inner());
+        }
+        let list = ListBlockedUsersRequest { page_size: 100, ..Default::default() };
+        let blocked = client.list_blocked_users(cleo.request(list)).await.unwrap().into_inner();
+        assert_eq!(blocked.user_ids.len(), 100);
+        self.sizes.of("ListBlockedUsers", &blocked);
+        let unblock = UnblockUserRequest { user_id: blocked.user_ids[0].clone() };
+        self.sizes.of("UnblockUser", &client.unblock_user(cleo.request(unblock)).await.unwrap().into_inner());
+    }
+
     async fn internal(&mut self) {
         let user_id = self.ada.id.to_string();
         let token = [self.bench.mesh.service_token("users", "messaging", &self.bench.mesh.ambient)];
         let contacts = request(ListContactsRequest { user_id: user_id.clone() }, &token);
         let contacts = self.bench.client().list_contacts(contacts).await.unwrap().into_inner();
-        assert_eq!(contacts.user_ids.len(), 998);
+        // The 998 others of the crowded conversation, and Cleo, who has accepted an invitation.
+        assert_eq!(contacts.user_ids.len(), 999);
         self.sizes.of("ListContacts", &contacts);
         // As many as there may be.
         let most = proto::messaging::v1::ListContactsResponse { user_ids: vec![user_id.clone(); 10_000] };
@@ -194,6 +239,7 @@ async fn no_response_exceeds_the_limit_of_a_message() {
     scene.lists().await;
     scene.single().await;
     scene.stream().await;
+    scene.waiting().await;
     scene.internal().await;
     let table = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
     let methods = table.iter().filter_map(|(path, _)| path.strip_prefix("/trellis.messaging.v1.MessagingService/"));

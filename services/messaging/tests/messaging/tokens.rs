@@ -3,8 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
 use messaging::domain::{
-    BadCursor, BadToken, Body, Conversation, ConversationId, Cursor, Entry, Epoch, Member, MembersPage, Membership,
-    Message, Page, Recent, UserId,
+    AddPolicy, BadCursor, BadToken, Body, Conversation, ConversationId, Cursor, Entry, Epoch, Member, MembersPage,
+    Membership, Message, Page, Recent, UserId,
 };
 use uuid::Uuid;
 
@@ -128,12 +128,13 @@ fn a_token_of_conversations_leads_to_its_own_page_or_nowhere() {
             member_count: 1,
             members: Vec::new(),
             owner: UserId(id.0),
+            add_policy: AddPolicy::AllMembers,
             revision: 1,
             create_time: now,
             update_time: now,
             last_seq: 1,
             message_count: 0,
-            own: Membership { read_no: 0, is_owner: true },
+            own: Membership::OPENER,
             last_message: None,
         };
         let token = Recent::token_after(&last);

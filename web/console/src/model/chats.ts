@@ -15,6 +15,8 @@ export class Chats {
   readonly outbox: Outbox;
   readonly people: People;
   connection: Connection = "connecting";
+  /** Invitations that wait for the user, the newest first. */
+  invitations: readonly messaging.Invitation[] = [];
   readonly #trellis: Trellis;
   readonly #threads = new Map<string, Thread>();
   readonly #listeners = new Set<() => void>();
@@ -102,6 +104,16 @@ export class Chats {
     this.changed();
   }
 
+  /** Reads the invitations again. What fails is read at the next sign of a connection. */
+  async readInvitations(): Promise<void> {
+    try {
+      this.invitations = (await this.#trellis.messaging.listInvitations({}, this.#options)).invitations;
+      this.changed();
+    } catch {
+      // Nobody waits for it.
+    }
+  }
+
   /** Opens a conversation. `requestId` makes a repeat answer the same one. */
   async create(requestId: string, memberIds: string[], title: string): Promise<Thread> {
     const request = { requestId, memberIds, title };
@@ -148,6 +160,7 @@ export class Chats {
         else if (event.kind === "entry") this.#take(event.entry);
         else if (event.kind === "read") this.#threads.get(event.conversationId)?.mark(event.marks);
         else if (event.kind === "left") this.#threads.delete(event.conversationId);
+        else if (event.kind === "invitations") void this.readInvitations();
         else if (event.kind === "reset") this.#forget();
         else if (event.kind === "live") this.#live();
         else this.connection = "reconnecting";
@@ -166,6 +179,7 @@ export class Chats {
     if (this.connection === "live") return;
     this.connection = "live";
     this.people.refresh();
+    void this.readInvitations();
     this.#lookAtOpen();
     for (const thread of this.#threads.values()) void this.#tellRead(thread);
   }

@@ -2,7 +2,7 @@
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
-import { type messaging, Timeline } from "../../../client/src/index.js";
+import { messaging, Timeline } from "../../../client/src/index.js";
 
 /** How far back the messages have been read. */
 export type History = "unread" | "loading" | "more" | "complete" | "failed";
@@ -19,6 +19,8 @@ export class Thread {
   /** Where the next page of members begins; empty before the first. */
   membersToken = "";
   ownerId = "";
+  /** A stranger has opened it, and the user has not accepted it yet. */
+  isRequest = false;
   etag = "";
   history: History = "unread";
   /** Where the next older page begins. */
@@ -57,6 +59,7 @@ export class Thread {
       this.ownerId = ownerId;
       this.etag = etag;
     }
+    this.isRequest = membership?.state === messaging.MembershipState.REQUESTED;
     this.messageCount = max(this.messageCount, messageCount);
     this.acknowledge(membership?.lastReadMessageNo ?? 0n);
     this.#markMembers(members);
@@ -97,6 +100,8 @@ export class Thread {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
+      // A reply accepts a request.
+      if (authorId === this.#userId) this.isRequest = false;
       // Who has read everything has read their own message too, says the server.
       if (authorId === this.#userId && this.readNo === messageNo - 1n) this.acknowledge(messageNo);
     } else if (body.case === "memberAdded") {

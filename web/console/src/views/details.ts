@@ -118,8 +118,9 @@ class Details {
     showDialog("Add people", (dialog) => {
       const picker = new PeoplePicker(trellis.users, chats, this.#thread.memberIds, () => {});
       const add = async () => {
-        await deeds.add(this.#thread, picker.chosen.keys());
+        const invited = await deeds.add(this.#thread, picker.chosen.keys());
         dialog.close();
+        if (invited > 0) setText(this.#problem, invited === 1 ? "An invitation was sent." : `${invited} invitations were sent.`);
       };
       const element = form({ fields: [], button: "Add", submit: add });
       element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));

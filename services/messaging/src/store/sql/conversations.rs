@@ -5,13 +5,14 @@ use std::collections::{HashMap, hash_map};
 use futures_util::TryStreamExt as _;
 use kit::store::{Error, Stamp};
 use sqlx::{AssertSqlSafe, Row as _};
+use uuid::Uuid;
 
 use super::{
     super::{AMONG, FIRST_MEMBERS, MEMBERSHIP, among},
     Row, Sql,
     log::entry,
 };
-use crate::domain::{Conversation, ConversationId, Member, Membership, UserId};
+use crate::domain::{AddPolicy, Conversation, ConversationId, Member, Membership, Standing, UserId};
 
 impl Sql {
     /// Those of `ids` that `member` is in, in the order of `ids`: two statements, however many they are.
@@ -33,7 +34,7 @@ impl Sql {
         // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are texts of this program.
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
-             c.message_count, c.member_count, own.read_no AS own_read_no, m.user_id, m.join_seq, m.read_no \
+             c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, m.user_id, m.join_seq, m.read_no \
              FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
              ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
@@ -86,14 +87,33 @@ fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Convers
         member_count: row.try_get("member_count")?,
         members: Vec::new(),
         owner,
+        add_policy: shown_policy(row)?,
         revision: row.try_get("revision")?,
         create_time: create_time.0,
         update_time: update_time.0,
         last_seq: row.try_get("last_seq")?,
         message_count: row.try_get("message_count")?,
-        own: Membership { read_no: row.try_get("own_read_no")?, is_owner: owner == reader },
+        own: membership(row, owner == reader)?,
         last_message: None,
     })
+}
+
+fn membership(row: &Row, is_owner: bool) -> Result<Membership, Error> {
+    let added_by: Option<Uuid> = row.try_get("added_by")?;
+    let (read_no, standing) = (row.try_get("own_read_no")?, shown_standing(row)?);
+    Ok(Membership { read_no, is_owner, standing, added_by: added_by.map(UserId) })
+}
+
+/// The standing of a membership.
+pub(super) fn shown_standing(row: &Row) -> Result<Standing, Error> {
+    let text: String = row.try_get("standing")?;
+    Standing::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.standing {text:?}")))
+}
+
+/// Which members may add others.
+pub(super) fn shown_policy(row: &Row) -> Result<AddPolicy, Error> {
+    let text: String = row.try_get("add_policy")?;
+    AddPolicy::parse(&text).ok_or_else(|| Error::Corrupt(format!("conversations.add_policy {text:?}")))
 }
 
 /// A member as a row shows it.

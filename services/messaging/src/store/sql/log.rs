@@ -12,7 +12,6 @@ use crate::{
 /// A conversation whose row is locked until the transaction ends, with the number that the next entry gets.
 pub(super) struct Locked {
     pub(super) seq: i64,
-    pub(super) message_count: i64,
     pub(super) owner: UserId,
     pub(super) revision: i64,
     pub(super) title: String,
@@ -27,7 +26,7 @@ pub(super) struct Locked {
 pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq + 1, update_time = $2 WHERE conversation_id = $1 \
-         RETURNING last_seq, message_count, owner_id, revision, title",
+         RETURNING last_seq, owner_id, revision, title",
     )
     .bind(change.conversation.0)
     .bind(Stamp(change.now))
@@ -42,7 +41,6 @@ pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, Cha
         .ok_or(ChangeError::NotFound)?;
     Ok(Locked {
         seq: row.try_get("last_seq")?,
-        message_count: row.try_get("message_count")?,
         owner: UserId(row.try_get("owner_id")?),
         revision: row.try_get("revision")?,
         title: row.try_get("title")?,

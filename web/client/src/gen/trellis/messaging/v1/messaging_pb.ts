@@ -12,7 +12,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file trellis/messaging/v1/messaging.proto.
  */
 export const file_trellis_messaging_v1_messaging: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIpIDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDEhAKCG93bmVyX2lkGAcgASgJEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEhQKDG1lbWJlcl9jb3VudBgIIAEoBRItCgdtZW1iZXJzGAMgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEjQKCm1lbWJlcnNoaXAYCSABKAsyIC50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJzaGlwIjcKBk1lbWJlchIPCgd1c2VyX2lkGAEgASgJEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDImoKCk1lbWJlcnNoaXASFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDEigKBHJvbGUYAyABKA4yGi50cmVsbGlzLm1lc3NhZ2luZy52MS5Sb2xlIi8KCFJlYWRNYXJrEg8KB3VzZXJfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyK7BAoFRW50cnkSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEgsKA3NlcRgCIAEoAxIRCglhdXRob3JfaWQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB21lc3NhZ2UYCiABKAsyHS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlSAASSQoUY29udmVyc2F0aW9uX2NyZWF0ZWQYCyABKAsyKS50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25DcmVhdGVkSAASPQoObWVzc2FnZV9lZGl0ZWQYDCABKAsyIy50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlRWRpdGVkSAASPwoPbWVzc2FnZV9kZWxldGVkGA0gASgLMiQudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZURlbGV0ZWRIABI5CgxtZW1iZXJfYWRkZWQYDiABKAsyIS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJBZGRlZEgAEj0KDm1lbWJlcl9yZW1vdmVkGA8gASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyUmVtb3ZlZEgAEkkKFGNvbnZlcnNhdGlvbl91cGRhdGVkGBAgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uVXBkYXRlZEgAQgYKBGJvZHkizQEKB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABARItCgllZGl0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAcgASgJIlgKDU1lc3NhZ2VFZGl0ZWQSEgoKbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIjgKDk1lc3NhZ2VEZWxldGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyIeCgtNZW1iZXJBZGRlZBIPCgd1c2VyX2lkGAEgASgJIjIKDU1lbWJlclJlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCSI3ChNDb252ZXJzYXRpb25VcGRhdGVkEhIKBXRpdGxlGAEgASgJQgOAAQESDAoEZXRhZxgCIAEoCSJTChNDb252ZXJzYXRpb25DcmVhdGVkEhIKCm1lbWJlcl9pZHMYASADKAkSEgoFdGl0bGUYAiABKAlCA4ABARIUCgxtZW1iZXJfY291bnQYAyABKAUiVwoZQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhIKCm1lbWJlcl9pZHMYAiADKAkSEgoFdGl0bGUYAyABKAlCA4ABASJWChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iWwoSU2VuZE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQEiQQoTU2VuZE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IlUKE0xpc3RNZXNzYWdlc1JlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIm0KFExpc3RNZXNzYWdlc1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDgoGY3Vyc29yGAMgASgJIkUKEFN1YnNjcmliZVJlcXVlc3QSMQoJcG9zaXRpb25zGAEgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUG9zaXRpb24iMwoIUG9zaXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg4KBmN1cnNvchgCIAEoCSK6AgoRU3Vic2NyaWJlUmVzcG9uc2USOgoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uSAASLwoFZW50cnkYAiABKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5OZXdFbnRyeUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNhdWdodFVwSAASQwoRY29udmVyc2F0aW9uX2xlZnQYBCABKAsyJi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25MZWZ0SAASNQoKcmVhZF9tYXJrcxgFIAEoCzIfLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlYWRNYXJrc0gAQgcKBWV2ZW50IkYKCE5ld0VudHJ5EioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkSDgoGY3Vyc29yGAIgASgJIisKEENvbnZlcnNhdGlvbkxlZnQSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIlMKCVJlYWRNYXJrcxIXCg9jb252ZXJzYXRpb25faWQYASABKAkSLQoFbWFya3MYAiADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIKCghDYXVnaHRVcCIxChZHZXRDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTChdHZXRDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iQQoYTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIm8KGUxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USOQoNY29udmVyc2F0aW9ucxgBIAMoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihwEKGVVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBCABKAkiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIlQKEkxpc3RNZW1iZXJzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoTTGlzdE1lbWJlcnNSZXNwb25zZRItCgdtZW1iZXJzGAEgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChBBZGRNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIk0KEUFkZE1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiI/ChNSZW1vdmVNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIlAKFFJlbW92ZU1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiIzChhMZWF2ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIhsKGUxlYXZlQ29udmVyc2F0aW9uUmVzcG9uc2UiQAoRR2V0TWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkiQAoSR2V0TWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiYgoSRWRpdE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIkEKE0VkaXRNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSJDChREZWxldGVNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCSJDChVEZWxldGVNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSI+Cg9NYXJrUmVhZFJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiRgoQTWFya1JlYWRSZXNwb25zZRIUCgx1bnJlYWRfY291bnQYASABKAMSHAoUbGFzdF9yZWFkX21lc3NhZ2Vfbm8YAiABKAMiJgoTTGlzdENvbnRhY3RzUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIigKFExpc3RDb250YWN0c1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygJIiYKE0RlbGV0ZU1lbWJlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSIkChREZWxldGVNZW1iZXJSZXNwb25zZRIMCgRkb25lGAEgASgIKj0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfTUVNQkVSEAESDgoKUk9MRV9PV05FUhACMtwOChBNZXNzYWdpbmdTZXJ2aWNlEnwKEkNyZWF0ZUNvbnZlcnNhdGlvbhIvLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlcXVlc3QaMC50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZSIDkAICEmcKC1NlbmRNZXNzYWdlEigudHJlbGxpcy5tZXNzYWdpbmcudjEuU2VuZE1lc3NhZ2VSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuU2VuZE1lc3NhZ2VSZXNwb25zZSIDkAICEmoKDExpc3RNZXNzYWdlcxIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZXNzYWdlc1JlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIDkAIBEmMKCVN1YnNjcmliZRImLnRyZWxsaXMubWVzc2FnaW5nLnYxLlN1YnNjcmliZVJlcXVlc3QaJy50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXNwb25zZSIDkAIBMAEScwoPR2V0Q29udmVyc2F0aW9uEiwudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0Q29udmVyc2F0aW9uUmVxdWVzdBotLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldENvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgESeQoRTGlzdENvbnZlcnNhdGlvbnMSLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udmVyc2F0aW9uc1JlcXVlc3QaLy50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udmVyc2F0aW9uc1Jlc3BvbnNlIgOQAgESdwoSVXBkYXRlQ29udmVyc2F0aW9uEi8udHJlbGxpcy5tZXNzYWdpbmcudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVxdWVzdBowLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEmcKC0xpc3RNZW1iZXJzEigudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lbWJlcnNSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lbWJlcnNSZXNwb25zZSIDkAIBEmEKCUFkZE1lbWJlchImLnRyZWxsaXMubWVzc2FnaW5nLnYxLkFkZE1lbWJlclJlcXVlc3QaJy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRNZW1iZXJSZXNwb25zZSIDkAICEmoKDFJlbW92ZU1lbWJlchIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlbW92ZU1lbWJlclJlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZW1vdmVNZW1iZXJSZXNwb25zZSIDkAICEnkKEUxlYXZlQ29udmVyc2F0aW9uEi4udHJlbGxpcy5tZXNzYWdpbmcudjEuTGVhdmVDb252ZXJzYXRpb25SZXF1ZXN0Gi8udHJlbGxpcy5tZXNzYWdpbmcudjEuTGVhdmVDb252ZXJzYXRpb25SZXNwb25zZSIDkAICEmQKCkdldE1lc3NhZ2USJy50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRNZXNzYWdlUmVxdWVzdBooLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldE1lc3NhZ2VSZXNwb25zZSIDkAIBEmcKC0VkaXRNZXNzYWdlEigudHJlbGxpcy5tZXNzYWdpbmcudjEuRWRpdE1lc3NhZ2VSZXF1ZXN0GikudHJlbGxpcy5tZXNzYWdpbmcudjEuRWRpdE1lc3NhZ2VSZXNwb25zZSIDkAICEm0KDURlbGV0ZU1lc3NhZ2USKi50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZXNzYWdlUmVxdWVzdBorLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lc3NhZ2VSZXNwb25zZSIDkAICEl4KCE1hcmtSZWFkEiUudHJlbGxpcy5tZXNzYWdpbmcudjEuTWFya1JlYWRSZXF1ZXN0GiYudHJlbGxpcy5tZXNzYWdpbmcudjEuTWFya1JlYWRSZXNwb25zZSIDkAICEmoKDExpc3RDb250YWN0cxIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb250YWN0c1JlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udGFjdHNSZXNwb25zZSIDkAIBEmoKDERlbGV0ZU1lbWJlchIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lbWJlclJlcXVlc3QaKi50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZW1iZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIscDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDEhAKCG93bmVyX2lkGAcgASgJEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjMKCmFkZF9wb2xpY3kYDSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kSFAoMbWVtYmVyX2NvdW50GAggASgFEi0KB21lbWJlcnMYAyADKAsyHC50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXISNAoKbWVtYmVyc2hpcBgJIAEoCzIgLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlcnNoaXAiNwoGTWVtYmVyEg8KB3VzZXJfaWQYASABKAkSHAoUbGFzdF9yZWFkX21lc3NhZ2Vfbm8YAiABKAMisgEKCk1lbWJlcnNoaXASFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDEigKBHJvbGUYAyABKA4yGi50cmVsbGlzLm1lc3NhZ2luZy52MS5Sb2xlEjQKBXN0YXRlGAQgASgOMiUudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyc2hpcFN0YXRlEhAKCGFkZGVkX2J5GAUgASgJIsUBCgpJbnZpdGF0aW9uEhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBRISCgppbnZpdGVyX2lkGAQgASgJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPgoIU2V0dGluZ3MSMgoLd2hvX21heV9hZGQYASABKA4yHS50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRSdWxlIi8KCFJlYWRNYXJrEg8KB3VzZXJfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyK7BAoFRW50cnkSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEgsKA3NlcRgCIAEoAxIRCglhdXRob3JfaWQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB21lc3NhZ2UYCiABKAsyHS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlSAASSQoUY29udmVyc2F0aW9uX2NyZWF0ZWQYCyABKAsyKS50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25DcmVhdGVkSAASPQoObWVzc2FnZV9lZGl0ZWQYDCABKAsyIy50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlRWRpdGVkSAASPwoPbWVzc2FnZV9kZWxldGVkGA0gASgLMiQudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZURlbGV0ZWRIABI5CgxtZW1iZXJfYWRkZWQYDiABKAsyIS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJBZGRlZEgAEj0KDm1lbWJlcl9yZW1vdmVkGA8gASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyUmVtb3ZlZEgAEkkKFGNvbnZlcnNhdGlvbl91cGRhdGVkGBAgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uVXBkYXRlZEgAQgYKBGJvZHkizQEKB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABARItCgllZGl0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAcgASgJIlgKDU1lc3NhZ2VFZGl0ZWQSEgoKbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIjgKDk1lc3NhZ2VEZWxldGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyIeCgtNZW1iZXJBZGRlZBIPCgd1c2VyX2lkGAEgASgJIjIKDU1lbWJlclJlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCSJsChNDb252ZXJzYXRpb25VcGRhdGVkEhIKBXRpdGxlGAEgASgJQgOAAQESDAoEZXRhZxgCIAEoCRIzCgphZGRfcG9saWN5GAMgASgOMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkUG9saWN5IlMKE0NvbnZlcnNhdGlvbkNyZWF0ZWQSEgoKbWVtYmVyX2lkcxgBIAMoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBSJXChlDcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEgoKbWVtYmVyX2lkcxgCIAMoCRISCgV0aXRsZRgDIAEoCUIDgAEBImsKGkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhITCgtpbnZpdGVkX2lkcxgCIAMoCSJbChJTZW5kTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhkKEWNsaWVudF9tZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABASJBChNTZW5kTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiVQoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkibQoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USLAoHZW50cmllcxgBIAMoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIOCgZjdXJzb3IYAyABKAkiRQoQU3Vic2NyaWJlUmVxdWVzdBIxCglwb3NpdGlvbnMYASADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5Qb3NpdGlvbiIzCghQb3NpdGlvbhIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDgoGY3Vyc29yGAIgASgJIoMDChFTdWJzY3JpYmVSZXNwb25zZRI6Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25IABIvCgVlbnRyeRgCIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLk5ld0VudHJ5SAASMwoJY2F1Z2h0X3VwGAMgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuQ2F1Z2h0VXBIABJDChFjb252ZXJzYXRpb25fbGVmdBgEIAEoCzImLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbkxlZnRIABI1CgpyZWFkX21hcmtzGAUgASgLMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmtzSAASRwoTaW52aXRhdGlvbnNfY2hhbmdlZBgGIAEoCzIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkludml0YXRpb25zQ2hhbmdlZEgAQgcKBWV2ZW50IhQKEkludml0YXRpb25zQ2hhbmdlZCJGCghOZXdFbnRyeRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Eg4KBmN1cnNvchgCIAEoCSIrChBDb252ZXJzYXRpb25MZWZ0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTCglSZWFkTWFya3MSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEi0KBW1hcmtzGAIgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmsiCgoIQ2F1Z2h0VXAiMQoWR2V0Q29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiUwoXR2V0Q29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIkEKGExpc3RDb252ZXJzYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJvChlMaXN0Q29udmVyc2F0aW9uc1Jlc3BvbnNlEjkKDWNvbnZlcnNhdGlvbnMYASADKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIrwBChlVcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIMCgRldGFnGAQgASgJEjMKCmFkZF9wb2xpY3kYBSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIlQKEkxpc3RNZW1iZXJzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoTTGlzdE1lbWJlcnNSZXNwb25zZRItCgdtZW1iZXJzGAEgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChBBZGRNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIl4KEUFkZE1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIPCgdpbnZpdGVkGAIgASgIIj8KFkxpc3RJbnZpdGF0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiaQoXTGlzdEludml0YXRpb25zUmVzcG9uc2USNQoLaW52aXRhdGlvbnMYASADKAsyIC50cmVsbGlzLm1lc3NhZ2luZy52MS5JbnZpdGF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIyChdBY2NlcHRJbnZpdGF0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiVAoYQWNjZXB0SW52aXRhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiIzChhEZWNsaW5lSW52aXRhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIhsKGURlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiIwoQQmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhMKEUJsb2NrVXNlclJlc3BvbnNlIiUKElVuYmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhUKE1VuYmxvY2tVc2VyUmVzcG9uc2UiQAoXTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiRQoYTGlzdEJsb2NrZWRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIUChJHZXRTZXR0aW5nc1JlcXVlc3QiRwoTR2V0U2V0dGluZ3NSZXNwb25zZRIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzInoKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJKChZVcGRhdGVTZXR0aW5nc1Jlc3BvbnNlEjAKCHNldHRpbmdzGAEgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuU2V0dGluZ3MiPwoTUmVtb3ZlTWVtYmVyUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCSJQChRSZW1vdmVNZW1iZXJSZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iMwoYTGVhdmVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSIbChlMZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIkAKEUdldE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkAKEkdldE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5ImIKEkVkaXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSJBChNFZGl0TWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiQwoURGVsZXRlTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkiQwoVRGVsZXRlTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiPgoPTWFya1JlYWRSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDIkYKEE1hcmtSZWFkUmVzcG9uc2USFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDIiYKE0xpc3RDb250YWN0c1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSIoChRMaXN0Q29udGFjdHNSZXNwb25zZRIQCgh1c2VyX2lkcxgBIAMoCSImChNEZWxldGVNZW1iZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiJAoURGVsZXRlTWVtYmVyUmVzcG9uc2USDAoEZG9uZRgBIAEoCCpwCg9NZW1iZXJzaGlwU3RhdGUSIAocTUVNQkVSU0hJUF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF01FTUJFUlNISVBfU1RBVEVfQUNUSVZFEAESHgoaTUVNQkVSU0hJUF9TVEFURV9SRVFVRVNURUQQAipeCglBZGRQb2xpY3kSGgoWQUREX1BPTElDWV9VTlNQRUNJRklFRBAAEhoKFkFERF9QT0xJQ1lfQUxMX01FTUJFUlMQARIZChVBRERfUE9MSUNZX09XTkVSX09OTFkQAipnCgdBZGRSdWxlEhgKFEFERF9SVUxFX1VOU1BFQ0lGSUVEEAASFgoSQUREX1JVTEVfRVZFUllCT0RZEAESFQoRQUREX1JVTEVfQ09OVEFDVFMQAhITCg9BRERfUlVMRV9OT0JPRFkQAyo9CgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfT1dORVIQAjLjFQoQTWVzc2FnaW5nU2VydmljZRJ8ChJDcmVhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJnCgtTZW5kTWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiA5ACAhJqCgxMaXN0TWVzc2FnZXMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2UiA5ACARJjCglTdWJzY3JpYmUSJi50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABEnMKD0dldENvbnZlcnNhdGlvbhIsLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldENvbnZlcnNhdGlvblJlcXVlc3QaLS50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXNwb25zZSIDkAIBEnkKEUxpc3RDb252ZXJzYXRpb25zEi4udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0Gi8udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXNwb25zZSIDkAIBEncKElVwZGF0ZUNvbnZlcnNhdGlvbhIvLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QaMC50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXNwb25zZRJnCgtMaXN0TWVtYmVycxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiA5ACARJhCglBZGRNZW1iZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRNZW1iZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVzcG9uc2UiA5ACAhJqCgxSZW1vdmVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5SZW1vdmVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVzcG9uc2UiA5ACAhJ5ChFMZWF2ZUNvbnZlcnNhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJzCg9MaXN0SW52aXRhdGlvbnMSLC50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0SW52aXRhdGlvbnNSZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEludml0YXRpb25zUmVzcG9uc2UiA5ACARJ2ChBBY2NlcHRJbnZpdGF0aW9uEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuQWNjZXB0SW52aXRhdGlvblJlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5BY2NlcHRJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJ5ChFEZWNsaW5lSW52aXRhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJhCglCbG9ja1VzZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5CbG9ja1VzZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJnCgtVbmJsb2NrVXNlchIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJ2ChBMaXN0QmxvY2tlZFVzZXJzEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0QmxvY2tlZFVzZXJzUmVzcG9uc2UiA5ACARJnCgtHZXRTZXR0aW5ncxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVzcG9uc2UiA5ACARJwCg5VcGRhdGVTZXR0aW5ncxIrLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdBosLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVzcG9uc2UiA5ACAhJkCgpHZXRNZXNzYWdlEicudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlcXVlc3QaKC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRNZXNzYWdlUmVzcG9uc2UiA5ACARJnCgtFZGl0TWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVzcG9uc2UiA5ACAhJtCg1EZWxldGVNZXNzYWdlEioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlcXVlc3QaKy50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZXNzYWdlUmVzcG9uc2UiA5ACAhJeCghNYXJrUmVhZBIlLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVxdWVzdBomLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVzcG9uc2UiA5ACAhJqCgxMaXN0Q29udGFjdHMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udGFjdHNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVzcG9uc2UiA5ACARJqCgxEZWxldGVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
@@ -77,11 +77,18 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Changes with the title.
+   * Changes with the title and `add_policy`.
    *
    * @generated from field: string etag = 12;
    */
   etag: string;
+
+  /**
+   * Which members may add others.
+   *
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 13;
+   */
+  addPolicy: AddPolicy;
 
   /**
    * The number of its members.
@@ -167,6 +174,20 @@ export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
    * @generated from field: trellis.messaging.v1.Role role = 3;
    */
   role: Role;
+
+  /**
+   * Whether the caller has accepted the conversation.
+   *
+   * @generated from field: trellis.messaging.v1.MembershipState state = 4;
+   */
+  state: MembershipState;
+
+  /**
+   * The member who added or asked the caller. Empty: the caller opened it, or accepted an invitation.
+   *
+   * @generated from field: string added_by = 5;
+   */
+  addedBy: string;
 };
 
 /**
@@ -175,6 +196,83 @@ export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
  */
 export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 2);
+
+/**
+ * An invitation to a conversation. It tells nothing of the members but who invites and how many there are.
+ *
+ * @generated from message trellis.messaging.v1.Invitation
+ */
+export type Invitation = Message$1<"trellis.messaging.v1.Invitation"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Its title. May be empty.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * The number of its members.
+   *
+   * @generated from field: int32 member_count = 3;
+   */
+  memberCount: number;
+
+  /**
+   * The member who invites.
+   *
+   * @generated from field: string inviter_id = 4;
+   */
+  inviterId: string;
+
+  /**
+   * When it was sent.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it expires.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 6;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Invitation.
+ * Use `create(InvitationSchema)` to create a new message.
+ */
+export const InvitationSchema: GenMessage<Invitation> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 3);
+
+/**
+ * A user's settings.
+ *
+ * @generated from message trellis.messaging.v1.Settings
+ */
+export type Settings = Message$1<"trellis.messaging.v1.Settings"> & {
+  /**
+   * Who may add the user to conversations. In a request, unspecified: the server's own choice.
+   *
+   * @generated from field: trellis.messaging.v1.AddRule who_may_add = 1;
+   */
+  whoMayAdd: AddRule;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Settings.
+ * Use `create(SettingsSchema)` to create a new message.
+ */
+export const SettingsSchema: GenMessage<Settings> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 4);
 
 /**
  * How far a member has read.
@@ -202,7 +300,7 @@ export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
  * Use `create(ReadMarkSchema)` to create a new message.
  */
 export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 3);
+  messageDesc(file_trellis_messaging_v1_messaging, 5);
 
 /**
  * One entry of a conversation's log.
@@ -307,7 +405,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 4);
+  messageDesc(file_trellis_messaging_v1_messaging, 6);
 
 /**
  * Something said.
@@ -370,7 +468,7 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 5);
+  messageDesc(file_trellis_messaging_v1_messaging, 7);
 
 /**
  * A message has another text.
@@ -412,7 +510,7 @@ export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
  * Use `create(MessageEditedSchema)` to create a new message.
  */
 export const MessageEditedSchema: GenMessage<MessageEdited> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 6);
+  messageDesc(file_trellis_messaging_v1_messaging, 8);
 
 /**
  * A message was erased.
@@ -440,7 +538,7 @@ export type MessageDeleted = Message$1<"trellis.messaging.v1.MessageDeleted"> & 
  * Use `create(MessageDeletedSchema)` to create a new message.
  */
 export const MessageDeletedSchema: GenMessage<MessageDeleted> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 7);
+  messageDesc(file_trellis_messaging_v1_messaging, 9);
 
 /**
  * Somebody came in.
@@ -461,7 +559,7 @@ export type MemberAdded = Message$1<"trellis.messaging.v1.MemberAdded"> & {
  * Use `create(MemberAddedSchema)` to create a new message.
  */
 export const MemberAddedSchema: GenMessage<MemberAdded> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 8);
+  messageDesc(file_trellis_messaging_v1_messaging, 10);
 
 /**
  * Somebody is out.
@@ -489,10 +587,10 @@ export type MemberRemoved = Message$1<"trellis.messaging.v1.MemberRemoved"> & {
  * Use `create(MemberRemovedSchema)` to create a new message.
  */
 export const MemberRemovedSchema: GenMessage<MemberRemoved> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 9);
+  messageDesc(file_trellis_messaging_v1_messaging, 11);
 
 /**
- * The conversation has another title.
+ * The conversation has another title, or another rule for who may add members.
  *
  * @generated from message trellis.messaging.v1.ConversationUpdated
  */
@@ -510,6 +608,13 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
    * @generated from field: string etag = 2;
    */
   etag: string;
+
+  /**
+   * Which members may add others from then on.
+   *
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 3;
+   */
+  addPolicy: AddPolicy;
 };
 
 /**
@@ -517,7 +622,7 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
  * Use `create(ConversationUpdatedSchema)` to create a new message.
  */
 export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 10);
+  messageDesc(file_trellis_messaging_v1_messaging, 12);
 
 /**
  * The conversation was opened.
@@ -552,7 +657,7 @@ export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCr
  * Use `create(ConversationCreatedSchema)` to create a new message.
  */
 export const ConversationCreatedSchema: GenMessage<ConversationCreated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 11);
+  messageDesc(file_trellis_messaging_v1_messaging, 13);
 
 /**
  * Request of CreateConversation.
@@ -587,7 +692,7 @@ export type CreateConversationRequest = Message$1<"trellis.messaging.v1.CreateCo
  * Use `create(CreateConversationRequestSchema)` to create a new message.
  */
 export const CreateConversationRequestSchema: GenMessage<CreateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 12);
+  messageDesc(file_trellis_messaging_v1_messaging, 14);
 
 /**
  * Response of CreateConversation.
@@ -601,6 +706,13 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
   conversation?: Conversation | undefined;
+
+  /**
+   * The users of the request who have an invitation instead of being a member. At most 999.
+   *
+   * @generated from field: repeated string invited_ids = 2;
+   */
+  invitedIds: string[];
 };
 
 /**
@@ -608,7 +720,7 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
  * Use `create(CreateConversationResponseSchema)` to create a new message.
  */
 export const CreateConversationResponseSchema: GenMessage<CreateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 13);
+  messageDesc(file_trellis_messaging_v1_messaging, 15);
 
 /**
  * Request of SendMessage.
@@ -643,7 +755,7 @@ export type SendMessageRequest = Message$1<"trellis.messaging.v1.SendMessageRequ
  * Use `create(SendMessageRequestSchema)` to create a new message.
  */
 export const SendMessageRequestSchema: GenMessage<SendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 14);
+  messageDesc(file_trellis_messaging_v1_messaging, 16);
 
 /**
  * Response of SendMessage.
@@ -664,7 +776,7 @@ export type SendMessageResponse = Message$1<"trellis.messaging.v1.SendMessageRes
  * Use `create(SendMessageResponseSchema)` to create a new message.
  */
 export const SendMessageResponseSchema: GenMessage<SendMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 15);
+  messageDesc(file_trellis_messaging_v1_messaging, 17);
 
 /**
  * Request of ListMessages.
@@ -699,7 +811,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
  * Use `create(ListMessagesRequestSchema)` to create a new message.
  */
 export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 16);
+  messageDesc(file_trellis_messaging_v1_messaging, 18);
 
 /**
  * Response of ListMessages.
@@ -735,7 +847,7 @@ export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesR
  * Use `create(ListMessagesResponseSchema)` to create a new message.
  */
 export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 17);
+  messageDesc(file_trellis_messaging_v1_messaging, 19);
 
 /**
  * Request of Subscribe.
@@ -756,7 +868,7 @@ export type SubscribeRequest = Message$1<"trellis.messaging.v1.SubscribeRequest"
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 18);
+  messageDesc(file_trellis_messaging_v1_messaging, 20);
 
 /**
  * A place in a conversation's log.
@@ -784,7 +896,7 @@ export type Position = Message$1<"trellis.messaging.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 19);
+  messageDesc(file_trellis_messaging_v1_messaging, 21);
 
 /**
  * Response of Subscribe: one event.
@@ -839,6 +951,14 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
      */
     value: ReadMarks;
     case: "readMarks";
+  } | {
+    /**
+     * The caller has an invitation more. ListInvitations has it; a client reads that list when the stream opens, too.
+     *
+     * @generated from field: trellis.messaging.v1.InvitationsChanged invitations_changed = 6;
+     */
+    value: InvitationsChanged;
+    case: "invitationsChanged";
   } | { case: undefined; value?: undefined };
 };
 
@@ -847,7 +967,22 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 20);
+  messageDesc(file_trellis_messaging_v1_messaging, 22);
+
+/**
+ * There are other invitations than before.
+ *
+ * @generated from message trellis.messaging.v1.InvitationsChanged
+ */
+export type InvitationsChanged = Message$1<"trellis.messaging.v1.InvitationsChanged"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.InvitationsChanged.
+ * Use `create(InvitationsChangedSchema)` to create a new message.
+ */
+export const InvitationsChangedSchema: GenMessage<InvitationsChanged> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 23);
 
 /**
  * An entry, with the position after it.
@@ -875,7 +1010,7 @@ export type NewEntry = Message$1<"trellis.messaging.v1.NewEntry"> & {
  * Use `create(NewEntrySchema)` to create a new message.
  */
 export const NewEntrySchema: GenMessage<NewEntry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 21);
+  messageDesc(file_trellis_messaging_v1_messaging, 24);
 
 /**
  * The caller is not in the conversation.
@@ -896,7 +1031,7 @@ export type ConversationLeft = Message$1<"trellis.messaging.v1.ConversationLeft"
  * Use `create(ConversationLeftSchema)` to create a new message.
  */
 export const ConversationLeftSchema: GenMessage<ConversationLeft> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 22);
+  messageDesc(file_trellis_messaging_v1_messaging, 25);
 
 /**
  * How far the members of a conversation have read.
@@ -924,7 +1059,7 @@ export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
  * Use `create(ReadMarksSchema)` to create a new message.
  */
 export const ReadMarksSchema: GenMessage<ReadMarks> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 23);
+  messageDesc(file_trellis_messaging_v1_messaging, 26);
 
 /**
  * Nothing is missing.
@@ -939,7 +1074,7 @@ export type CaughtUp = Message$1<"trellis.messaging.v1.CaughtUp"> & {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 24);
+  messageDesc(file_trellis_messaging_v1_messaging, 27);
 
 /**
  * Request of GetConversation.
@@ -960,7 +1095,7 @@ export type GetConversationRequest = Message$1<"trellis.messaging.v1.GetConversa
  * Use `create(GetConversationRequestSchema)` to create a new message.
  */
 export const GetConversationRequestSchema: GenMessage<GetConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 25);
+  messageDesc(file_trellis_messaging_v1_messaging, 28);
 
 /**
  * Response of GetConversation.
@@ -981,7 +1116,7 @@ export type GetConversationResponse = Message$1<"trellis.messaging.v1.GetConvers
  * Use `create(GetConversationResponseSchema)` to create a new message.
  */
 export const GetConversationResponseSchema: GenMessage<GetConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 26);
+  messageDesc(file_trellis_messaging_v1_messaging, 29);
 
 /**
  * Request of ListConversations.
@@ -1009,7 +1144,7 @@ export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConve
  * Use `create(ListConversationsRequestSchema)` to create a new message.
  */
 export const ListConversationsRequestSchema: GenMessage<ListConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 27);
+  messageDesc(file_trellis_messaging_v1_messaging, 30);
 
 /**
  * Response of ListConversations.
@@ -1037,7 +1172,7 @@ export type ListConversationsResponse = Message$1<"trellis.messaging.v1.ListConv
  * Use `create(ListConversationsResponseSchema)` to create a new message.
  */
 export const ListConversationsResponseSchema: GenMessage<ListConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 28);
+  messageDesc(file_trellis_messaging_v1_messaging, 31);
 
 /**
  * Request of UpdateConversation.
@@ -1060,7 +1195,7 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
   title: string;
 
   /**
-   * Which fields change: `title`. Empty: all that can change.
+   * Which fields change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 3;
    */
@@ -1072,6 +1207,13 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
    * @generated from field: string etag = 4;
    */
   etag: string;
+
+  /**
+   * Which members may add others.
+   *
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 5;
+   */
+  addPolicy: AddPolicy;
 };
 
 /**
@@ -1079,7 +1221,7 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
  * Use `create(UpdateConversationRequestSchema)` to create a new message.
  */
 export const UpdateConversationRequestSchema: GenMessage<UpdateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 29);
+  messageDesc(file_trellis_messaging_v1_messaging, 32);
 
 /**
  * Response of UpdateConversation.
@@ -1100,7 +1242,7 @@ export type UpdateConversationResponse = Message$1<"trellis.messaging.v1.UpdateC
  * Use `create(UpdateConversationResponseSchema)` to create a new message.
  */
 export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 30);
+  messageDesc(file_trellis_messaging_v1_messaging, 33);
 
 /**
  * Request of ListMembers.
@@ -1135,7 +1277,7 @@ export type ListMembersRequest = Message$1<"trellis.messaging.v1.ListMembersRequ
  * Use `create(ListMembersRequestSchema)` to create a new message.
  */
 export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 31);
+  messageDesc(file_trellis_messaging_v1_messaging, 34);
 
 /**
  * Response of ListMembers.
@@ -1163,7 +1305,7 @@ export type ListMembersResponse = Message$1<"trellis.messaging.v1.ListMembersRes
  * Use `create(ListMembersResponseSchema)` to create a new message.
  */
 export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 32);
+  messageDesc(file_trellis_messaging_v1_messaging, 35);
 
 /**
  * Request of AddMember.
@@ -1191,7 +1333,7 @@ export type AddMemberRequest = Message$1<"trellis.messaging.v1.AddMemberRequest"
  * Use `create(AddMemberRequestSchema)` to create a new message.
  */
 export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 33);
+  messageDesc(file_trellis_messaging_v1_messaging, 36);
 
 /**
  * Response of AddMember.
@@ -1205,6 +1347,13 @@ export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberRespons
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
   conversation?: Conversation | undefined;
+
+  /**
+   * The user has an invitation instead of being a member.
+   *
+   * @generated from field: bool invited = 2;
+   */
+  invited: boolean;
 };
 
 /**
@@ -1212,7 +1361,354 @@ export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberRespons
  * Use `create(AddMemberResponseSchema)` to create a new message.
  */
 export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 34);
+  messageDesc(file_trellis_messaging_v1_messaging, 37);
+
+/**
+ * Request of ListInvitations.
+ *
+ * @generated from message trellis.messaging.v1.ListInvitationsRequest
+ */
+export type ListInvitationsRequest = Message$1<"trellis.messaging.v1.ListInvitationsRequest"> & {
+  /**
+   * The most invitations that the response may hold. 0: 50. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListInvitationsRequest.
+ * Use `create(ListInvitationsRequestSchema)` to create a new message.
+ */
+export const ListInvitationsRequestSchema: GenMessage<ListInvitationsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 38);
+
+/**
+ * Response of ListInvitations.
+ *
+ * @generated from message trellis.messaging.v1.ListInvitationsResponse
+ */
+export type ListInvitationsResponse = Message$1<"trellis.messaging.v1.ListInvitationsResponse"> & {
+  /**
+   * The invitations.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Invitation invitations = 1;
+   */
+  invitations: Invitation[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListInvitationsResponse.
+ * Use `create(ListInvitationsResponseSchema)` to create a new message.
+ */
+export const ListInvitationsResponseSchema: GenMessage<ListInvitationsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 39);
+
+/**
+ * Request of AcceptInvitation.
+ *
+ * @generated from message trellis.messaging.v1.AcceptInvitationRequest
+ */
+export type AcceptInvitationRequest = Message$1<"trellis.messaging.v1.AcceptInvitationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AcceptInvitationRequest.
+ * Use `create(AcceptInvitationRequestSchema)` to create a new message.
+ */
+export const AcceptInvitationRequestSchema: GenMessage<AcceptInvitationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 40);
+
+/**
+ * Response of AcceptInvitation.
+ *
+ * @generated from message trellis.messaging.v1.AcceptInvitationResponse
+ */
+export type AcceptInvitationResponse = Message$1<"trellis.messaging.v1.AcceptInvitationResponse"> & {
+  /**
+   * The conversation as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AcceptInvitationResponse.
+ * Use `create(AcceptInvitationResponseSchema)` to create a new message.
+ */
+export const AcceptInvitationResponseSchema: GenMessage<AcceptInvitationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 41);
+
+/**
+ * Request of DeclineInvitation.
+ *
+ * @generated from message trellis.messaging.v1.DeclineInvitationRequest
+ */
+export type DeclineInvitationRequest = Message$1<"trellis.messaging.v1.DeclineInvitationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeclineInvitationRequest.
+ * Use `create(DeclineInvitationRequestSchema)` to create a new message.
+ */
+export const DeclineInvitationRequestSchema: GenMessage<DeclineInvitationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 42);
+
+/**
+ * Response of DeclineInvitation.
+ *
+ * @generated from message trellis.messaging.v1.DeclineInvitationResponse
+ */
+export type DeclineInvitationResponse = Message$1<"trellis.messaging.v1.DeclineInvitationResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeclineInvitationResponse.
+ * Use `create(DeclineInvitationResponseSchema)` to create a new message.
+ */
+export const DeclineInvitationResponseSchema: GenMessage<DeclineInvitationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 43);
+
+/**
+ * Request of BlockUser.
+ *
+ * @generated from message trellis.messaging.v1.BlockUserRequest
+ */
+export type BlockUserRequest = Message$1<"trellis.messaging.v1.BlockUserRequest"> & {
+  /**
+   * Whom.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.BlockUserRequest.
+ * Use `create(BlockUserRequestSchema)` to create a new message.
+ */
+export const BlockUserRequestSchema: GenMessage<BlockUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 44);
+
+/**
+ * Response of BlockUser.
+ *
+ * @generated from message trellis.messaging.v1.BlockUserResponse
+ */
+export type BlockUserResponse = Message$1<"trellis.messaging.v1.BlockUserResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.BlockUserResponse.
+ * Use `create(BlockUserResponseSchema)` to create a new message.
+ */
+export const BlockUserResponseSchema: GenMessage<BlockUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 45);
+
+/**
+ * Request of UnblockUser.
+ *
+ * @generated from message trellis.messaging.v1.UnblockUserRequest
+ */
+export type UnblockUserRequest = Message$1<"trellis.messaging.v1.UnblockUserRequest"> & {
+  /**
+   * Whom.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UnblockUserRequest.
+ * Use `create(UnblockUserRequestSchema)` to create a new message.
+ */
+export const UnblockUserRequestSchema: GenMessage<UnblockUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 46);
+
+/**
+ * Response of UnblockUser.
+ *
+ * @generated from message trellis.messaging.v1.UnblockUserResponse
+ */
+export type UnblockUserResponse = Message$1<"trellis.messaging.v1.UnblockUserResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UnblockUserResponse.
+ * Use `create(UnblockUserResponseSchema)` to create a new message.
+ */
+export const UnblockUserResponseSchema: GenMessage<UnblockUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 47);
+
+/**
+ * Request of ListBlockedUsers.
+ *
+ * @generated from message trellis.messaging.v1.ListBlockedUsersRequest
+ */
+export type ListBlockedUsersRequest = Message$1<"trellis.messaging.v1.ListBlockedUsersRequest"> & {
+  /**
+   * The most users that the response may hold. 0: 100. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListBlockedUsersRequest.
+ * Use `create(ListBlockedUsersRequestSchema)` to create a new message.
+ */
+export const ListBlockedUsersRequestSchema: GenMessage<ListBlockedUsersRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 48);
+
+/**
+ * Response of ListBlockedUsers.
+ *
+ * @generated from message trellis.messaging.v1.ListBlockedUsersResponse
+ */
+export type ListBlockedUsersResponse = Message$1<"trellis.messaging.v1.ListBlockedUsersResponse"> & {
+  /**
+   * The users.
+   *
+   * @generated from field: repeated string user_ids = 1;
+   */
+  userIds: string[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListBlockedUsersResponse.
+ * Use `create(ListBlockedUsersResponseSchema)` to create a new message.
+ */
+export const ListBlockedUsersResponseSchema: GenMessage<ListBlockedUsersResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 49);
+
+/**
+ * Request of GetSettings.
+ *
+ * @generated from message trellis.messaging.v1.GetSettingsRequest
+ */
+export type GetSettingsRequest = Message$1<"trellis.messaging.v1.GetSettingsRequest"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetSettingsRequest.
+ * Use `create(GetSettingsRequestSchema)` to create a new message.
+ */
+export const GetSettingsRequestSchema: GenMessage<GetSettingsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 50);
+
+/**
+ * Response of GetSettings.
+ *
+ * @generated from message trellis.messaging.v1.GetSettingsResponse
+ */
+export type GetSettingsResponse = Message$1<"trellis.messaging.v1.GetSettingsResponse"> & {
+  /**
+   * The settings that are in force.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetSettingsResponse.
+ * Use `create(GetSettingsResponseSchema)` to create a new message.
+ */
+export const GetSettingsResponseSchema: GenMessage<GetSettingsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 51);
+
+/**
+ * Request of UpdateSettings.
+ *
+ * @generated from message trellis.messaging.v1.UpdateSettingsRequest
+ */
+export type UpdateSettingsRequest = Message$1<"trellis.messaging.v1.UpdateSettingsRequest"> & {
+  /**
+   * The new settings.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+
+  /**
+   * Which fields change: `who_may_add`. Empty: all.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateSettingsRequest.
+ * Use `create(UpdateSettingsRequestSchema)` to create a new message.
+ */
+export const UpdateSettingsRequestSchema: GenMessage<UpdateSettingsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 52);
+
+/**
+ * Response of UpdateSettings.
+ *
+ * @generated from message trellis.messaging.v1.UpdateSettingsResponse
+ */
+export type UpdateSettingsResponse = Message$1<"trellis.messaging.v1.UpdateSettingsResponse"> & {
+  /**
+   * The settings that are in force.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateSettingsResponse.
+ * Use `create(UpdateSettingsResponseSchema)` to create a new message.
+ */
+export const UpdateSettingsResponseSchema: GenMessage<UpdateSettingsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 53);
 
 /**
  * Request of RemoveMember.
@@ -1240,7 +1736,7 @@ export type RemoveMemberRequest = Message$1<"trellis.messaging.v1.RemoveMemberRe
  * Use `create(RemoveMemberRequestSchema)` to create a new message.
  */
 export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 35);
+  messageDesc(file_trellis_messaging_v1_messaging, 54);
 
 /**
  * Response of RemoveMember.
@@ -1261,7 +1757,7 @@ export type RemoveMemberResponse = Message$1<"trellis.messaging.v1.RemoveMemberR
  * Use `create(RemoveMemberResponseSchema)` to create a new message.
  */
 export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 36);
+  messageDesc(file_trellis_messaging_v1_messaging, 55);
 
 /**
  * Request of LeaveConversation.
@@ -1282,7 +1778,7 @@ export type LeaveConversationRequest = Message$1<"trellis.messaging.v1.LeaveConv
  * Use `create(LeaveConversationRequestSchema)` to create a new message.
  */
 export const LeaveConversationRequestSchema: GenMessage<LeaveConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 37);
+  messageDesc(file_trellis_messaging_v1_messaging, 56);
 
 /**
  * Response of LeaveConversation.
@@ -1297,7 +1793,7 @@ export type LeaveConversationResponse = Message$1<"trellis.messaging.v1.LeaveCon
  * Use `create(LeaveConversationResponseSchema)` to create a new message.
  */
 export const LeaveConversationResponseSchema: GenMessage<LeaveConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 38);
+  messageDesc(file_trellis_messaging_v1_messaging, 57);
 
 /**
  * Request of GetMessage.
@@ -1325,7 +1821,7 @@ export type GetMessageRequest = Message$1<"trellis.messaging.v1.GetMessageReques
  * Use `create(GetMessageRequestSchema)` to create a new message.
  */
 export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 39);
+  messageDesc(file_trellis_messaging_v1_messaging, 58);
 
 /**
  * Response of GetMessage.
@@ -1346,7 +1842,7 @@ export type GetMessageResponse = Message$1<"trellis.messaging.v1.GetMessageRespo
  * Use `create(GetMessageResponseSchema)` to create a new message.
  */
 export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 40);
+  messageDesc(file_trellis_messaging_v1_messaging, 59);
 
 /**
  * Request of EditMessage.
@@ -1388,7 +1884,7 @@ export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequ
  * Use `create(EditMessageRequestSchema)` to create a new message.
  */
 export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 41);
+  messageDesc(file_trellis_messaging_v1_messaging, 60);
 
 /**
  * Response of EditMessage.
@@ -1409,7 +1905,7 @@ export type EditMessageResponse = Message$1<"trellis.messaging.v1.EditMessageRes
  * Use `create(EditMessageResponseSchema)` to create a new message.
  */
 export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 42);
+  messageDesc(file_trellis_messaging_v1_messaging, 61);
 
 /**
  * Request of DeleteMessage.
@@ -1437,7 +1933,7 @@ export type DeleteMessageRequest = Message$1<"trellis.messaging.v1.DeleteMessage
  * Use `create(DeleteMessageRequestSchema)` to create a new message.
  */
 export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 43);
+  messageDesc(file_trellis_messaging_v1_messaging, 62);
 
 /**
  * Response of DeleteMessage.
@@ -1458,7 +1954,7 @@ export type DeleteMessageResponse = Message$1<"trellis.messaging.v1.DeleteMessag
  * Use `create(DeleteMessageResponseSchema)` to create a new message.
  */
 export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 44);
+  messageDesc(file_trellis_messaging_v1_messaging, 63);
 
 /**
  * Request of MarkRead.
@@ -1486,7 +1982,7 @@ export type MarkReadRequest = Message$1<"trellis.messaging.v1.MarkReadRequest"> 
  * Use `create(MarkReadRequestSchema)` to create a new message.
  */
 export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 45);
+  messageDesc(file_trellis_messaging_v1_messaging, 64);
 
 /**
  * Response of MarkRead.
@@ -1514,7 +2010,7 @@ export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"
  * Use `create(MarkReadResponseSchema)` to create a new message.
  */
 export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 46);
+  messageDesc(file_trellis_messaging_v1_messaging, 65);
 
 /**
  * Request of ListContacts.
@@ -1535,7 +2031,7 @@ export type ListContactsRequest = Message$1<"trellis.messaging.v1.ListContactsRe
  * Use `create(ListContactsRequestSchema)` to create a new message.
  */
 export const ListContactsRequestSchema: GenMessage<ListContactsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 47);
+  messageDesc(file_trellis_messaging_v1_messaging, 66);
 
 /**
  * Response of ListContacts.
@@ -1556,7 +2052,7 @@ export type ListContactsResponse = Message$1<"trellis.messaging.v1.ListContactsR
  * Use `create(ListContactsResponseSchema)` to create a new message.
  */
 export const ListContactsResponseSchema: GenMessage<ListContactsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 48);
+  messageDesc(file_trellis_messaging_v1_messaging, 67);
 
 /**
  * Request of DeleteMember.
@@ -1577,7 +2073,7 @@ export type DeleteMemberRequest = Message$1<"trellis.messaging.v1.DeleteMemberRe
  * Use `create(DeleteMemberRequestSchema)` to create a new message.
  */
 export const DeleteMemberRequestSchema: GenMessage<DeleteMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 49);
+  messageDesc(file_trellis_messaging_v1_messaging, 68);
 
 /**
  * Response of DeleteMember.
@@ -1598,7 +2094,117 @@ export type DeleteMemberResponse = Message$1<"trellis.messaging.v1.DeleteMemberR
  * Use `create(DeleteMemberResponseSchema)` to create a new message.
  */
 export const DeleteMemberResponseSchema: GenMessage<DeleteMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 50);
+  messageDesc(file_trellis_messaging_v1_messaging, 69);
+
+/**
+ * Whether a member has accepted a conversation.
+ *
+ * @generated from enum trellis.messaging.v1.MembershipState
+ */
+export enum MembershipState {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The member has opened or accepted it, or was added by a user who may add them.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_ACTIVE = 1;
+   */
+  ACTIVE = 1,
+
+  /**
+   * A stranger has opened it with the member. AcceptInvitation or a reply accepts it, DeclineInvitation or
+   * LeaveConversation refuses it.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_REQUESTED = 2;
+   */
+  REQUESTED = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.MembershipState.
+ */
+export const MembershipStateSchema: GenEnum<MembershipState> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 0);
+
+/**
+ * Which members of a conversation may add others.
+ *
+ * @generated from enum trellis.messaging.v1.AddPolicy
+ */
+export enum AddPolicy {
+  /**
+   * In a request: stays as it is.
+   *
+   * @generated from enum value: ADD_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * All of them.
+   *
+   * @generated from enum value: ADD_POLICY_ALL_MEMBERS = 1;
+   */
+  ALL_MEMBERS = 1,
+
+  /**
+   * The owner.
+   *
+   * @generated from enum value: ADD_POLICY_OWNER_ONLY = 2;
+   */
+  OWNER_ONLY = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.AddPolicy.
+ */
+export const AddPolicySchema: GenEnum<AddPolicy> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 1);
+
+/**
+ * Who may add a user to conversations.
+ *
+ * @generated from enum trellis.messaging.v1.AddRule
+ */
+export enum AddRule {
+  /**
+   * The server's own choice (`messaging.who_may_add`).
+   *
+   * @generated from enum value: ADD_RULE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Every user.
+   *
+   * @generated from enum value: ADD_RULE_EVERYBODY = 1;
+   */
+  EVERYBODY = 1,
+
+  /**
+   * Users who share a conversation with the user. Others send an invitation, or a request.
+   *
+   * @generated from enum value: ADD_RULE_CONTACTS = 2;
+   */
+  CONTACTS = 2,
+
+  /**
+   * No user, and no user may ask.
+   *
+   * @generated from enum value: ADD_RULE_NOBODY = 3;
+   */
+  NOBODY = 3,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.AddRule.
+ */
+export const AddRuleSchema: GenEnum<AddRule> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 2);
 
 /**
  * What a member may do.
@@ -1632,7 +2238,7 @@ export enum Role {
  * Describes the enum trellis.messaging.v1.Role.
  */
 export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
-  enumDesc(file_trellis_messaging_v1_messaging, 0);
+  enumDesc(file_trellis_messaging_v1_messaging, 3);
 
 /**
  * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
@@ -1643,7 +2249,13 @@ export const MessagingService: GenService<{
   /**
    * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
    *
-   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+   * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+   * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+   * accept it, reply, or leave.
+   *
+   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+   * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+   * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.CreateConversation
    */
@@ -1708,10 +2320,10 @@ export const MessagingService: GenService<{
     output: typeof ListConversationsResponseSchema;
   },
   /**
-   * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-   * all that can change: `title`.
+   * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+   * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
    *
-   * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+   * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.UpdateConversation
    */
@@ -1731,11 +2343,13 @@ export const MessagingService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-   * answer is the same.
+   * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+   * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
    *
-   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-   * TOO_MANY_CONVERSATIONS.
+   * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+   * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+   * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+   * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.AddMember
    */
@@ -1745,8 +2359,8 @@ export const MessagingService: GenService<{
     output: typeof AddMemberResponseSchema;
   },
   /**
-   * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-   * answer is the same.
+   * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+   * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
    */
@@ -1765,6 +2379,95 @@ export const MessagingService: GenService<{
     methodKind: "unary";
     input: typeof LeaveConversationRequestSchema;
     output: typeof LeaveConversationResponseSchema;
+  },
+  /**
+   * The caller's invitations, the newest first. Those of blocked users are left out.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListInvitations
+   */
+  listInvitations: {
+    methodKind: "unary";
+    input: typeof ListInvitationsRequestSchema;
+    output: typeof ListInvitationsResponseSchema;
+  },
+  /**
+   * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+   * own. A repeat changes nothing.
+   *
+   * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+   * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.AcceptInvitation
+   */
+  acceptInvitation: {
+    methodKind: "unary";
+    input: typeof AcceptInvitationRequestSchema;
+    output: typeof AcceptInvitationResponseSchema;
+  },
+  /**
+   * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+   * nothing.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.DeclineInvitation
+   */
+  declineInvitation: {
+    methodKind: "unary";
+    input: typeof DeclineInvitationRequestSchema;
+    output: typeof DeclineInvitationResponseSchema;
+  },
+  /**
+   * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+   * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+   * is not told.
+   *
+   * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.BlockUser
+   */
+  blockUser: {
+    methodKind: "unary";
+    input: typeof BlockUserRequestSchema;
+    output: typeof BlockUserResponseSchema;
+  },
+  /**
+   * Takes a block back. A repeat changes nothing.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.UnblockUser
+   */
+  unblockUser: {
+    methodKind: "unary";
+    input: typeof UnblockUserRequestSchema;
+    output: typeof UnblockUserResponseSchema;
+  },
+  /**
+   * The users whom the caller has blocked, by id.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListBlockedUsers
+   */
+  listBlockedUsers: {
+    methodKind: "unary";
+    input: typeof ListBlockedUsersRequestSchema;
+    output: typeof ListBlockedUsersResponseSchema;
+  },
+  /**
+   * The caller's settings.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.GetSettings
+   */
+  getSettings: {
+    methodKind: "unary";
+    input: typeof GetSettingsRequestSchema;
+    output: typeof GetSettingsResponseSchema;
+  },
+  /**
+   * Changes the caller's settings.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.UpdateSettings
+   */
+  updateSettings: {
+    methodKind: "unary";
+    input: typeof UpdateSettingsRequestSchema;
+    output: typeof UpdateSettingsResponseSchema;
   },
   /**
    * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.

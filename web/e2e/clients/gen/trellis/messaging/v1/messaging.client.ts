@@ -17,6 +17,22 @@ import type { EditMessageResponse } from "./messaging";
 import type { EditMessageRequest } from "./messaging";
 import type { GetMessageResponse } from "./messaging";
 import type { GetMessageRequest } from "./messaging";
+import type { UpdateSettingsResponse } from "./messaging";
+import type { UpdateSettingsRequest } from "./messaging";
+import type { GetSettingsResponse } from "./messaging";
+import type { GetSettingsRequest } from "./messaging";
+import type { ListBlockedUsersResponse } from "./messaging";
+import type { ListBlockedUsersRequest } from "./messaging";
+import type { UnblockUserResponse } from "./messaging";
+import type { UnblockUserRequest } from "./messaging";
+import type { BlockUserResponse } from "./messaging";
+import type { BlockUserRequest } from "./messaging";
+import type { DeclineInvitationResponse } from "./messaging";
+import type { DeclineInvitationRequest } from "./messaging";
+import type { AcceptInvitationResponse } from "./messaging";
+import type { AcceptInvitationRequest } from "./messaging";
+import type { ListInvitationsResponse } from "./messaging";
+import type { ListInvitationsRequest } from "./messaging";
 import type { LeaveConversationResponse } from "./messaging";
 import type { LeaveConversationRequest } from "./messaging";
 import type { RemoveMemberResponse } from "./messaging";
@@ -52,7 +68,13 @@ export interface IMessagingServiceClient {
     /**
      * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+     * accept it, reply, or leave.
+     *
+     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -93,10 +115,10 @@ export interface IMessagingServiceClient {
      */
     listConversations(input: ListConversationsRequest, options?: RpcOptions): UnaryCall<ListConversationsRequest, ListConversationsResponse>;
     /**
-     * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-     * all that can change: `title`.
+     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
      *
-     * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
@@ -108,18 +130,20 @@ export interface IMessagingServiceClient {
      */
     listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
     /**
-     * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-     * answer is the same.
+     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-     * TOO_MANY_CONVERSATIONS.
+     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
      *
      * @generated from protobuf rpc: AddMember
      */
     addMember(input: AddMemberRequest, options?: RpcOptions): UnaryCall<AddMemberRequest, AddMemberResponse>;
     /**
-     * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-     * answer is the same.
+     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -131,6 +155,63 @@ export interface IMessagingServiceClient {
      * @generated from protobuf rpc: LeaveConversation
      */
     leaveConversation(input: LeaveConversationRequest, options?: RpcOptions): UnaryCall<LeaveConversationRequest, LeaveConversationResponse>;
+    /**
+     * The caller's invitations, the newest first. Those of blocked users are left out.
+     *
+     * @generated from protobuf rpc: ListInvitations
+     */
+    listInvitations(input: ListInvitationsRequest, options?: RpcOptions): UnaryCall<ListInvitationsRequest, ListInvitationsResponse>;
+    /**
+     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+     * own. A repeat changes nothing.
+     *
+     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     *
+     * @generated from protobuf rpc: AcceptInvitation
+     */
+    acceptInvitation(input: AcceptInvitationRequest, options?: RpcOptions): UnaryCall<AcceptInvitationRequest, AcceptInvitationResponse>;
+    /**
+     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+     * nothing.
+     *
+     * @generated from protobuf rpc: DeclineInvitation
+     */
+    declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse>;
+    /**
+     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+     * is not told.
+     *
+     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     *
+     * @generated from protobuf rpc: BlockUser
+     */
+    blockUser(input: BlockUserRequest, options?: RpcOptions): UnaryCall<BlockUserRequest, BlockUserResponse>;
+    /**
+     * Takes a block back. A repeat changes nothing.
+     *
+     * @generated from protobuf rpc: UnblockUser
+     */
+    unblockUser(input: UnblockUserRequest, options?: RpcOptions): UnaryCall<UnblockUserRequest, UnblockUserResponse>;
+    /**
+     * The users whom the caller has blocked, by id.
+     *
+     * @generated from protobuf rpc: ListBlockedUsers
+     */
+    listBlockedUsers(input: ListBlockedUsersRequest, options?: RpcOptions): UnaryCall<ListBlockedUsersRequest, ListBlockedUsersResponse>;
+    /**
+     * The caller's settings.
+     *
+     * @generated from protobuf rpc: GetSettings
+     */
+    getSettings(input: GetSettingsRequest, options?: RpcOptions): UnaryCall<GetSettingsRequest, GetSettingsResponse>;
+    /**
+     * Changes the caller's settings.
+     *
+     * @generated from protobuf rpc: UpdateSettings
+     */
+    updateSettings(input: UpdateSettingsRequest, options?: RpcOptions): UnaryCall<UpdateSettingsRequest, UpdateSettingsResponse>;
     /**
      * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
@@ -186,7 +267,13 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+     * accept it, reply, or leave.
+     *
+     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -245,10 +332,10 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListConversationsRequest, ListConversationsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-     * all that can change: `title`.
+     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
      *
-     * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
@@ -266,11 +353,13 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListMembersRequest, ListMembersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-     * answer is the same.
+     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-     * TOO_MANY_CONVERSATIONS.
+     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
      *
      * @generated from protobuf rpc: AddMember
      */
@@ -279,8 +368,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<AddMemberRequest, AddMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-     * answer is the same.
+     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -299,12 +388,93 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<LeaveConversationRequest, LeaveConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * The caller's invitations, the newest first. Those of blocked users are left out.
+     *
+     * @generated from protobuf rpc: ListInvitations
+     */
+    listInvitations(input: ListInvitationsRequest, options?: RpcOptions): UnaryCall<ListInvitationsRequest, ListInvitationsResponse> {
+        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListInvitationsRequest, ListInvitationsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+     * own. A repeat changes nothing.
+     *
+     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     *
+     * @generated from protobuf rpc: AcceptInvitation
+     */
+    acceptInvitation(input: AcceptInvitationRequest, options?: RpcOptions): UnaryCall<AcceptInvitationRequest, AcceptInvitationResponse> {
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        return stackIntercept<AcceptInvitationRequest, AcceptInvitationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+     * nothing.
+     *
+     * @generated from protobuf rpc: DeclineInvitation
+     */
+    declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse> {
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        return stackIntercept<DeclineInvitationRequest, DeclineInvitationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+     * is not told.
+     *
+     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     *
+     * @generated from protobuf rpc: BlockUser
+     */
+    blockUser(input: BlockUserRequest, options?: RpcOptions): UnaryCall<BlockUserRequest, BlockUserResponse> {
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        return stackIntercept<BlockUserRequest, BlockUserResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Takes a block back. A repeat changes nothing.
+     *
+     * @generated from protobuf rpc: UnblockUser
+     */
+    unblockUser(input: UnblockUserRequest, options?: RpcOptions): UnaryCall<UnblockUserRequest, UnblockUserResponse> {
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        return stackIntercept<UnblockUserRequest, UnblockUserResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * The users whom the caller has blocked, by id.
+     *
+     * @generated from protobuf rpc: ListBlockedUsers
+     */
+    listBlockedUsers(input: ListBlockedUsersRequest, options?: RpcOptions): UnaryCall<ListBlockedUsersRequest, ListBlockedUsersResponse> {
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListBlockedUsersRequest, ListBlockedUsersResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * The caller's settings.
+     *
+     * @generated from protobuf rpc: GetSettings
+     */
+    getSettings(input: GetSettingsRequest, options?: RpcOptions): UnaryCall<GetSettingsRequest, GetSettingsResponse> {
+        const method = this.methods[17], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetSettingsRequest, GetSettingsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Changes the caller's settings.
+     *
+     * @generated from protobuf rpc: UpdateSettings
+     */
+    updateSettings(input: UpdateSettingsRequest, options?: RpcOptions): UnaryCall<UpdateSettingsRequest, UpdateSettingsResponse> {
+        const method = this.methods[18], opt = this._transport.mergeOptions(options);
+        return stackIntercept<UpdateSettingsRequest, UpdateSettingsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
      */
     getMessage(input: GetMessageRequest, options?: RpcOptions): UnaryCall<GetMessageRequest, GetMessageResponse> {
-        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        const method = this.methods[19], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetMessageRequest, GetMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -316,7 +486,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: EditMessage
      */
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse> {
-        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<EditMessageRequest, EditMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -326,7 +496,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: DeleteMessage
      */
     deleteMessage(input: DeleteMessageRequest, options?: RpcOptions): UnaryCall<DeleteMessageRequest, DeleteMessageResponse> {
-        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        const method = this.methods[21], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMessageRequest, DeleteMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -335,7 +505,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: MarkRead
      */
     markRead(input: MarkReadRequest, options?: RpcOptions): UnaryCall<MarkReadRequest, MarkReadResponse> {
-        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        const method = this.methods[22], opt = this._transport.mergeOptions(options);
         return stackIntercept<MarkReadRequest, MarkReadResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -344,7 +514,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: ListContacts
      */
     listContacts(input: ListContactsRequest, options?: RpcOptions): UnaryCall<ListContactsRequest, ListContactsResponse> {
-        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        const method = this.methods[23], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListContactsRequest, ListContactsResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -353,7 +523,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: DeleteMember
      */
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse> {
-        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        const method = this.methods[24], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMemberRequest, DeleteMemberResponse>("unary", this._transport, method, opt, input);
     }
 }

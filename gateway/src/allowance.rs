@@ -3,16 +3,25 @@
 
 mod fields;
 mod overrides;
+mod reach;
+mod shown;
+
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,
-    limiter::{Away, Key, Limit, MOST_LIMITS, Quota, fingerprint, network},
-    policy::{By, Policy, RateLimit, StreamLimit, Table},
+    limiter::{
+        Away, Decision, Key, Limit, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota, Standing, fingerprint, network,
+        networks,
+    },
+    policy::{By, Policy, RateLimit, StreamLimit},
 };
 
 pub(crate) use fields::Told;
 pub(crate) use overrides::Overrides;
+pub(crate) use reach::Known;
+pub use shown::{External, Shown};
 
 use crate::{Config, client::Client, config::Fields};
 
@@ -36,6 +45,46 @@ pub(crate) struct Terms {
     /// `ratelimit-policy`, where there are limits.
     policy: Option<HeaderValue>,
     fields: Fields,
+}
+
+/// Who a rule counts.
+enum Subject {
+    /// With one bucket.
+    One(Key),
+    /// By the networks of an address.
+    Address(IpAddr),
+}
+
+/// The buckets that a call takes from, each with the rule that it is of.
+pub(crate) struct Buckets {
+    limits: [Limit; MOST_LIMITS],
+    rules: [usize; MOST_LIMITS],
+    count: usize,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Self { limits: [Limit::NONE; MOST_LIMITS], rules: [0; MOST_LIMITS], count: 0 }
+    }
+}
+
+impl Buckets {
+    /// There is room: terms have at most [`MOST_RULES`], and an address so many networks.
+    fn push(&mut self, rule: usize, limit: Limit) {
+        self.limits[self.count] = limit;
+        self.rules[self.count] = rule;
+        self.count += 1;
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.limits[..self.count]
+    }
+
+    /// What is left of a rule: of that of its buckets which has least.
+    fn standing(&self, rule: usize, decision: &Decision) -> Option<Standing> {
+        let of_rule = self.rules[..self.count].iter().zip(decision.standings).filter(|(of, _)| **of == rule);
+        of_rule.map(|(_, standing)| standing).min_by_key(|standing| standing.left)
+    }
 }
 
 /// One limit.
@@ -76,6 +125,15 @@ impl Allowance {
         Self { overrides, usual: of_contract, api_key_header }
     }
 
+    /// The same with a limit of streams, where the contract states none.
+    pub(crate) fn with_streams(mut self, scope: &str, limit: &StreamLimit) -> Self {
+        let streams = (limit.streams, Rule::new(scope, &limit.by, Limit::NONE.quota, 1));
+        for terms in self.overrides.iter_mut().map(|(_, terms)| terms).chain([&mut self.usual]) {
+            terms.streams.get_or_insert_with(|| streams.clone());
+        }
+        self
+    }
+
     /// What counts for this caller.
     pub(crate) fn terms(&self, caller: &Caller<'_>) -> &Terms {
         if self.overrides.is_empty() {
@@ -86,20 +144,38 @@ impl Allowance {
         self.overrides.iter().find(|(whom, _)| fits(whom)).map_or(&self.usual, |(_, terms)| terms)
     }
 
-    /// The buckets that a call takes from: the first of these, as many as the terms have rules.
-    pub(crate) fn limits(&self, terms: &Terms, caller: &Caller<'_>) -> [Limit; MOST_LIMITS] {
-        let mut limits = [Limit::NONE; MOST_LIMITS];
-        for (limit, rule) in limits.iter_mut().zip(&terms.rules) {
-            *limit = Limit { key: self.key(rule, caller), quota: rule.quota, cost: rule.cost };
+    /// The buckets that a call takes from.
+    pub(crate) fn limits(&self, terms: &Terms, caller: &Caller<'_>, multiples: &Multiples) -> Buckets {
+        let mut buckets = Buckets::default();
+        for (at, rule) in terms.rules.iter().enumerate() {
+            match self.subject(rule, caller) {
+                Subject::One(key) => buckets.push(at, Limit { key, quota: rule.quota, cost: rule.cost }),
+                Subject::Address(address) => {
+                    for network in networks(address, multiples) {
+                        let quota = rule.quota.times(network.multiple);
+                        buckets.push(at, Limit { key: rule.key_of(network), quota, cost: rule.cost });
+                    }
+                }
+            }
         }
-        limits
+        buckets
     }
 
-    /// The bucket of a rule that is this caller's.
+    /// The one bucket of a rule that is this caller's: of its narrowest network, where it is counted by address.
     pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> Key {
-        let of = |kind: &[u8], subject: &[u8]| Key::new(&[rule.id.as_bytes(), kind, subject]);
+        match self.subject(rule, caller) {
+            Subject::One(key) => key,
+            Subject::Address(address) => {
+                let narrowest = networks(address, &Multiples::default()).next();
+                narrowest.map_or(rule.id, |network| rule.key_of(network))
+            }
+        }
+    }
+
+    fn subject(&self, rule: &Rule, caller: &Caller<'_>) -> Subject {
+        let of = |kind: &[u8], subject: &[u8]| Subject::One(Key::new(&[rule.id.as_bytes(), kind, subject]));
         let by_address = || match caller.client {
-            Client::Known(address) => of(b"address", &network(address).octets()),
+            Client::Known(address) => Subject::Address(address),
             // All clients behind the proxy whose addresses are unknown share one bucket.
             Client::Unknown { proxy } => of(b"unknown", &network(proxy).octets()),
         };
@@ -150,7 +226,7 @@ impl Terms {
     ) -> Self {
         let mut rules: Vec<Rule> = Vec::new();
         // A stranger's contract may say more than can be kept in one decision.
-        for limit in limits.iter().take(MOST_LIMITS) {
+        for limit in limits.iter().take(MOST_RULES) {
             let mut rule = Rule::new(scope, &limit.by, limit.quota, limit.cost);
             if rules.iter().any(|other| other.name == rule.name) {
                 rule.name += &format!("-{}", rules.len() + 1);
@@ -206,6 +282,12 @@ impl Rule {
     }
 }
 
+impl Rule {
+    fn key_of(&self, network: Network) -> Key {
+        Key::new(&[self.id.as_bytes(), b"address", &network.to_bytes()])
+    }
+}
+
 impl Counted {
     fn each(&self) -> String {
         match self {
@@ -215,24 +297,6 @@ impl Counted {
             Self::ApiKey => "an API key".to_owned(),
             Self::Header(name) => format!("a value of {name}"),
         }
-    }
-}
-
-/// What is in force of the limits of the mesh's methods, for people.
-pub struct Shown<'a> {
-    config: &'a Config,
-    overrides: Overrides,
-}
-
-impl<'a> Shown<'a> {
-    /// Reads the configuration, or says which key of it is wrong.
-    pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
-        Ok(Self { config, overrides: Overrides::new(&config.rate_limits, policies)? })
-    }
-
-    /// Of one method: rows of what it is, what it says, and where that comes from.
-    pub fn rows(&self, path: &str, policy: &Policy) -> Vec<[String; 3]> {
-        Allowance::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
     }
 }
 

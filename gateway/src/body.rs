@@ -9,7 +9,7 @@ pub(crate) mod text;
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
@@ -26,6 +26,8 @@ pub(crate) use inbound::{Inbound, Lost};
 use meter::{Meter, Refused, Why};
 pub(crate) use pipe::Pipe;
 
+use crate::{intake::Intake, vigil::Wait};
+
 /// What is sent to a caller. A failure becomes the caller's own kind of trailers, where these can be said.
 #[expect(clippy::large_enum_variant, reason = "nearly all are answers, and a box would be an allocation for each")]
 pub(crate) enum Outgoing {
@@ -38,6 +40,14 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     pub(crate) fn empty() -> Self {
         Self::full(Bytes::new())
+    }
+
+    /// What tells that it is to be ended before its end.
+    pub(crate) fn wait(&self) -> Option<Arc<Wait>> {
+        match self {
+            Self::Full(_) => None,
+            Self::Answer(answer) => Some(answer.wait()),
+        }
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
@@ -168,6 +178,11 @@ impl Request {
     /// There will be no other try.
     pub(crate) fn keep_no_more(&mut self) {
         self.replay.end();
+    }
+
+    /// What reads ahead of the request while the upstream takes nothing.
+    pub(crate) fn intake(&self) -> Weak<Intake> {
+        self.inner.intake()
     }
 
     /// The next piece, never an empty one.

@@ -30,7 +30,8 @@ pub struct Config {
     /// The header that your own proxies write: `x-forwarded-for` or `forwarded`. The other one is not read: a proxy
     /// that does not know it passes on what the client has made up.
     pub client_address_header: ClientAddressHeader,
-    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2.
+    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2. One that does not
+    /// may ask for `/livez`, `/readyz` and `grpc.health.v1.Health/Check` only: nodes and balancers probe from there.
     pub proxy_protocol: bool,
     /// Calls that one caller may make to a method whose contract states no quota, in each
     /// `default_rate_period`.
@@ -48,11 +49,15 @@ pub struct Config {
     pub connections_per_address: usize,
     /// How long a caller's connection may be without a call before it is closed.
     pub idle_timeout: Span,
+    /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed. A request that
+    /// comes meanwhile is answered, with `connection: close`.
+    pub drain_idle: Span,
     /// How long a caller may leave an answer untaken before its connection is closed.
     pub stall_timeout: Span,
-    /// Answers, of all connections together, that callers may leave untaken; each holds up to 384 KiB. From half of it
-    /// on `stall_timeout` is the shorter the more there are, down to a sixth.
-    pub stalled_answers: usize,
+    /// Bytes of responses that callers do not take, of all connections together. From half of it on `stall_timeout` is the
+    /// shorter the more there are, down to a sixth; beyond it responses end at once, the oldest of the connection that
+    /// holds the most first. The process may need twice as much memory for them.
+    pub stalled_response_bytes: usize,
     /// Whether the page is served at `/`.
     pub console: bool,
     /// How often the descriptors of foreign upstreams are read again.
@@ -65,7 +70,7 @@ pub struct Config {
 }
 
 /// The section `[gateway.tls]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// Where callers come in over TLS; each `host:port`. Empty: nowhere.
@@ -74,6 +79,19 @@ pub struct Tls {
     pub certificate: String,
     /// A PEM file with the certificate's private key.
     pub key: String,
+    /// How long a browser that was here over TLS comes over TLS only (`strict-transport-security`). `0s`: it is not told.
+    pub hsts: Span,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            certificate: String::new(),
+            key: String::new(),
+            hsts: Span(Duration::from_secs(365 * 24 * 60 * 60)),
+        }
+    }
 }
 
 /// A service outside the mesh: `[gateway.foreign."acme.shop"]`.
@@ -146,8 +164,9 @@ impl Default for Config {
             header_count: 100,
             connections_per_address: 5_000,
             idle_timeout: Span(Duration::from_secs(300)),
+            drain_idle: Span(Duration::from_secs(1)),
             stall_timeout: Span(Duration::from_secs(60)),
-            stalled_answers: 4_096,
+            stalled_response_bytes: 256 * 1024 * 1024,
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             tls: Tls::default(),
@@ -183,12 +202,13 @@ mod tests {
     #[test]
     fn an_open_listener_keeps_its_certificate_through_a_reload() {
         let text = |text: &str| text.to_owned();
-        let tls = Tls { listen: vec![text("localhost:8443")], certificate: text("a.pem"), key: text("a.key") };
+        let files = |certificate, key| Tls { certificate: text(certificate), key: text(key), ..Tls::default() };
+        let tls = Tls { listen: vec![text("localhost:8443")], ..files("a.pem", "a.key") };
         let running = Config { tls, ..Config::default() };
         let without = Config { console: false, header_count: 7, ..Config::default() };
         let taken = running.taking_over(&without);
         assert_eq!((&taken.tls, taken.console, taken.header_count), (&running.tls, true, 7));
-        let renewed = Tls { listen: vec![text("localhost:1")], certificate: text("b.pem"), key: text("b.key") };
+        let renewed = Tls { listen: vec![text("localhost:1")], ..files("b.pem", "b.key") };
         let taken = running.taking_over(&Config { tls: renewed.clone(), ..without });
         assert_eq!(taken.tls, Tls { listen: running.tls.listen, ..renewed });
     }

@@ -3,30 +3,26 @@
 mod bell;
 mod date;
 mod guests;
+mod http1;
 mod http2;
 mod shared;
+mod unread;
 
 use std::{
-    convert::Infallible,
     error::Error,
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, header::CONNECTION};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Request, Response};
 use kit::{
     balance::Chance,
     error::chain,
-    limits::Limits,
-    server::{Accepted, Connections},
+    server::{Accepted, Connections, Discard},
     shutdown::Shutdown,
 };
 use tokio::{
@@ -39,19 +35,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Gateway,
+    Gateway, Peer,
     body::{Inbound, Outgoing},
     overheard::Overheard,
     proxy_protocol,
     seldom::Seldom,
-    vigil::{Patience, Vigil},
+    vigil::{End, Patience, Vigil},
 };
 use guests::{Guest, Guests};
-use shared::{Line, Shared};
-
-/// What is read and written at once over HTTP/1.1, at most. hyper reads a request's head into the same buffer: what a
-/// head may hold is looked at afterwards.
-const BUFFER_BYTES: usize = 64 * 1024;
+use shared::Line;
+pub(crate) use unread::Reading;
 
 /// A bound socket, and whether callers speak TLS on it.
 pub struct Listener {
@@ -75,7 +68,8 @@ struct House {
 /// Serves on all listeners until the drain is over.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
     let tls = gateway.certificate.acceptor().map_err(io::Error::other)?;
-    let places = Connections::new(gateway.surroundings.limits.connections);
+    let limits = &gateway.surroundings.limits;
+    let places = Connections::new(limits.connections, Discard::of(limits));
     let (guests, tracker, chance) = (Arc::default(), TaskTracker::new(), Chance::new());
     let house = Arc::new(House { gateway, tls, places, guests, tracker, chance, shutdown });
     let mut accepting = JoinSet::new();
@@ -84,8 +78,12 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutd
     }
     while accepting.join_next().await.is_some() {}
     house.tracker.close();
+    let ended = async {
+        house.tracker.wait().await;
+        house.places.closed().await;
+    };
     tokio::select! {
-        () = house.tracker.wait() => {}
+        () = ended => {}
         () = house.shutdown.cut() => {}
     }
     Ok(())
@@ -123,17 +121,17 @@ async fn accept(house: Arc<House>, listener: Listener) {
 /// answered in a box of its own, so that a connection holds the memory that its kind needs and no more.
 async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<Conversation> {
     let patience = house.gateway.surroundings.limits.request_head.0;
-    let mut guest = enter(&house, peer.ip())?;
+    stream.hold(enter(&house, peer.ip())?);
     let introduced = tokio::select! {
         introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
         () = house.shutdown.draining() => return None,
     };
-    let Ok(Ok((client, is_http2))) = introduced else { return None };
-    if client != peer.ip() {
-        guest = enter(&house, client)?;
+    let Ok(Ok((told, is_http2))) = introduced else { return None };
+    if told.address != peer.ip() {
+        stream.hold(enter(&house, told.address)?);
     }
     if !tls {
-        return Some(converse(house, stream, client, Heard { secure: false, is_http2 }, guest));
+        return Some(converse(house, stream, told, is_http2));
     }
     let shaken = tokio::select! {
         shaken = timeout(patience, house.tls.accept(stream)) => shaken,
@@ -142,7 +140,7 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
     match shaken {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(converse(house, stream, client, Heard { secure: true, is_http2 }, guest))
+            Some(converse(house, stream, Peer { is_secure: true, ..told }, is_http2))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -157,9 +155,13 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
 fn enter(house: &House, address: IpAddr) -> Option<Guest> {
     let current = house.gateway.current();
     if current.proxies.contain(address) {
-        return Some(Guest::uncounted(address));
+        return Some(Guest::uncounted());
     }
-    let guest = house.guests.enter(address, current.config.connections_per_address);
+    let guest = house.guests.enter(
+        address,
+        current.config.connections_per_address,
+        &house.gateway.surroundings.limits.networks,
+    );
     if guest.is_none() {
         metrics::counter!("gateway_connections_refused_total", "reason" => "address").increment(1);
         tracing::debug!(%address, "more connections than gateway.connections_per_address");
@@ -167,45 +169,42 @@ fn enter(house: &House, address: IpAddr) -> Option<Guest> {
     guest
 }
 
-/// What is known of a connection when its first request comes.
-#[derive(Clone, Copy)]
-struct Heard {
-    secure: bool,
-    is_http2: bool,
-}
-
-/// Where the client sits, as far as the connection itself tells, and whether it has said HTTP/2's hello. Ends when the
+/// Where the client is, as far as the connection itself tells, and whether it has said HTTP/2's hello. Ends when the
 /// client has begun to speak.
-async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(IpAddr, bool)> {
+async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(Peer, bool)> {
     let current = house.gateway.current();
-    let mut client = peer.ip();
-    if current.config.proxy_protocol && current.proxies.contain(client) {
-        client = proxy_protocol::read(stream).await?.map_or(client, |told| told.ip());
+    let mut peer = Peer { address: peer.ip(), is_secure: false, is_probe: false };
+    if current.config.proxy_protocol && current.proxies.contain(peer.address) {
+        if stream.begins_with(&proxy_protocol::SIGNATURE).await? {
+            peer.address = proxy_protocol::read(stream).await?.map_or(peer.address, |told| told.ip());
+        } else {
+            // Probes of a cluster's nodes and balancers come from the same networks, without the protocol.
+            peer.is_probe = true;
+        }
     }
-    Ok((client, stream.speaks_http2().await?))
+    Ok((peer, stream.speaks_http2().await?))
 }
 
 /// A connection from its first request on.
 type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn converse<S>(house: Arc<House>, stream: S, peer: IpAddr, heard: Heard, guest: Guest) -> Conversation
+fn converse<S>(house: Arc<House>, stream: S, peer: Peer, is_http2: bool) -> Conversation
 where
     S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
 {
-    if heard.is_http2 {
+    if is_http2 {
         Box::pin(async move {
-            let _guest = guest;
-            let talk = Talk::new(&house, peer, heard.secure);
+            let talk = Talk::new(&house, peer, true);
             let stream = Overheard::new(stream, true, &talk.vigil);
             let answer = |request| talk.answer(request);
             let limits = &house.gateway.surroundings.limits;
             // h2 reads on whatever goes on, and hears of an end itself.
-            note(http2::serve(stream, limits, answer, talk.words(|| false), &talk.vigil).await);
+            let words = talk.words(|| false).and(talk.leave().map(|()| Word::Leave));
+            note(http2::serve(stream, limits, answer, words, &talk.vigil).await);
         })
     } else {
         Box::pin(async move {
-            let _guest = guest;
-            note(serve_http1(&Talk::new(&house, peer, heard.secure), stream).await);
+            note(http1::serve(&Talk::new(&house, peer, false), stream).await);
         })
     }
 }
@@ -218,111 +217,69 @@ fn note(ended: Result<(), impl Error + 'static>) {
 
 /// What a connection is told.
 enum Word {
-    /// No more calls: the caller is to go when those under way have ended.
+    /// The caller is to make another connection for its next calls.
     Leave,
-    /// At once.
+    /// It has been idle for long: it is to be closed, unless a call comes at this moment.
+    Idle,
+    /// It is to be closed at once.
     Close,
 }
 
 /// What a connection's calls have in common.
 struct Talk<'a> {
     house: &'a House,
-    peer: IpAddr,
-    secure: bool,
+    peer: Peer,
     vigil: Arc<Vigil>,
 }
 
 impl<'a> Talk<'a> {
-    fn new(house: &'a House, peer: IpAddr, secure: bool) -> Self {
-        Self { house, peer, secure, vigil: Vigil::new() }
+    fn new(house: &'a House, peer: Peer, is_http2: bool) -> Self {
+        Self { house, peer, vigil: Vigil::new(&house.gateway.stalls, is_http2) }
     }
 
     /// In a box: what is made of it here and there would copy it each time, and it is large.
     fn answer(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<Outgoing>> + use<'_>>> {
-        Box::pin(self.house.gateway.answer(self.peer, self.secure, self.vigil.begin(), request))
+        Box::pin(self.house.gateway.answer(self.peer, self.vigil.begin(), request))
     }
 
-    /// What the connection is told by the shutdown, for its age, and for what it has deserved. `has_left` tells whether
-    /// the caller has, where nobody would notice.
+    /// What every connection is told. `has_left` tells whether the caller has, where nobody would notice.
     fn words<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> Seldom<'b, Word> {
-        let (gateway, shutdown) = (&self.house.gateway, &self.house.shutdown);
-        let (current, limits) = (gateway.current(), &gateway.surroundings.limits);
+        Seldom::new().and(self.house.shutdown.cut().map(|()| Word::Close)).and(self.deserved(has_left))
+    }
+
+    /// What the connection has deserved.
+    fn deserved<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> impl Future<Output = Word> + Send + 'b {
+        let gateway = &self.house.gateway;
+        let current = gateway.current();
+        let config = &current.config;
         let patience = Patience {
-            idle: current.config.idle_timeout.0,
-            stalled: current.config.stall_timeout.0,
-            head: limits.request_head.0,
+            idle: config.idle_timeout.0,
+            stalled: config.stall_timeout.0,
+            head: gateway.surroundings.limits.request_head.0,
         };
-        let deserved = async move {
-            let end = self.vigil.keep(patience, &gateway.stalls, has_left).await;
+        async move {
+            let end = self.vigil.keep(patience, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
-            Word::Close
+            if end == End::Idle { Word::Idle } else { Word::Close }
+        }
+    }
+
+    /// How old the connection may become.
+    fn age(&self) -> Option<Duration> {
+        self.house.gateway.surroundings.limits.age(self.house.chance.share())
+    }
+
+    /// Ends when callers are to go: with the shutdown, or because their connection is old.
+    async fn leave(&self) {
+        let old = async {
+            match self.age() {
+                Some(age) => tokio::time::sleep(age).await,
+                None => std::future::pending().await,
+            }
         };
-        Seldom::new()
-            .and(leave(shutdown, limits.age(self.house.chance.share())).map(|()| Word::Leave))
-            .and(shutdown.cut().map(|()| Word::Close))
-            .and(deserved)
+        tokio::select! {
+            () = self.house.shutdown.draining() => {}
+            () = old => {}
+        }
     }
-}
-
-/// Serves the calls of a connection over HTTP/1.1, on hyper.
-async fn serve_http1<S>(talk: &Talk<'_>, stream: S) -> hyper::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
-{
-    let stream = Shared::new(stream);
-    let line = stream.clone();
-    let service = service_fn(|request: Request<Incoming>| {
-        let answering = talk.answer(request.map(Inbound::http1));
-        async {
-            let mut response = answering.await;
-            if talk.house.shutdown.is_stopping() {
-                // HTTP/1.1's GOAWAY, in time: the next request comes to another process.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let builder = http1(&talk.house.gateway.surroundings.limits, talk.house.gateway.current().config.header_count);
-    let stream = TokioIo::new(Overheard::new(stream, false, &talk.vigil));
-    let mut connection = pin!(builder.serve_connection(stream, service));
-    // hyper reads nothing while something waits to be read out of its own buffer.
-    let mut words = talk.words(move || line.has_ended());
-    poll_fn(|cx| {
-        while let Poll::Ready(word) = words.poll(cx) {
-            match word {
-                Word::Leave => connection.as_mut().graceful_shutdown(),
-                Word::Close => return Poll::Ready(Ok(())),
-            }
-        }
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_pending() {
-            talk.vigil.read_ahead(cx);
-        }
-        polled
-    })
-    .await
-}
-
-/// Ends when callers are to go: with the shutdown, or because their connection is old.
-async fn leave(shutdown: &Shutdown, age: Option<Duration>) {
-    let old = async {
-        match age {
-            Some(age) => tokio::time::sleep(age).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = shutdown.draining() => {}
-        () = old => {}
-    }
-}
-
-fn http1(limits: &Limits, header_count: usize) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_headers(header_count)
-        .max_buf_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(BUFFER_BYTES));
-    builder
 }

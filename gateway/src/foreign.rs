@@ -23,11 +23,11 @@ pub(crate) use watch::watch;
 use crate::{
     config::{self, Open},
     tls::Trust,
-    upstream::{Cluster, Upstreams},
+    upstream::{Cluster, Tolerance, Upstreams},
 };
 
-/// Names that belong to the mesh and to the gateway itself.
-const RESERVED: [&str; 2] = ["trellis", "grpc"];
+/// Packages that belong to the mesh and to the gateway itself.
+const RESERVED: [&str; 3] = ["trellis", "grpc.health", "grpc.reflection"];
 
 /// An upstream as the configuration has it.
 pub(crate) struct Foreign {
@@ -92,13 +92,11 @@ impl Foreign {
         }
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams.cluster(prefix, &config.to, trust).map_err(|why| bad(".to", why))?,
+            cluster: upstreams
+                .cluster(prefix, &config.to, trust, Tolerance::External)
+                .map_err(|why| bad(".to", why))?,
             trust: trust.cloned(),
-            open: match config.access {
-                Open::Deny => None,
-                Open::Public => Some(Access::Public),
-                Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
-            },
+            open: open_to(config.access),
             source: Source::of(config),
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
@@ -110,8 +108,17 @@ impl Foreign {
     }
 }
 
+/// Who may call a method without a policy; `None`: it is closed.
+pub(crate) fn open_to(open: Open) -> Option<Access> {
+    match open {
+        Open::Deny => None,
+        Open::Public => Some(Access::Public),
+        Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
+    }
+}
+
 /// Whether a service's name begins with a prefix that was given to an upstream.
-fn is_under(prefix: &str, service: &str) -> bool {
+pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
     service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
@@ -132,9 +139,8 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
     if !prefix.split('.').all(is_name) {
         return Err("is no name of a package or service, such as acme.shop.v1".to_owned());
     }
-    let first = prefix.split('.').next().unwrap_or_default();
-    if RESERVED.contains(&first) {
-        return Err(format!("{first}.* is answered by the mesh itself"));
+    if let Some(reserved) = RESERVED.iter().find(|reserved| is_under(reserved, prefix) || is_under(prefix, reserved)) {
+        return Err(format!("{reserved}.* is served by Trellis itself"));
     }
     Ok(())
 }
@@ -145,12 +151,22 @@ mod tests {
 
     #[test]
     fn prefixes_are_names_and_not_ours() {
-        for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises"] {
+        for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises", "grpc.testing", "grpc.healthy.v1"] {
             assert_eq!(check_prefix(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", ".", "acme.", "acme..shop", "acme/shop", "1acme", "trellis", "trellis.users.v1", "grpc.health.v1"]
-        {
+        for bad in [
+            "",
+            ".",
+            "acme.",
+            "acme..shop",
+            "acme/shop",
+            "1acme",
+            "trellis",
+            "trellis.users.v1",
+            "grpc",
+            "grpc.health.v1",
+            "grpc.reflection.v1alpha.X",
+        ] {
             assert!(check_prefix(bad).is_err(), "{bad}");
         }
     }

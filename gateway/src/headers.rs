@@ -1,13 +1,14 @@
 //! Headers on their way in and out.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED,
         HOST, ORIGIN, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
     },
     uri::Authority,
 };
+use kit::cookie;
 
 /// The prefix of headers that the mesh sets: what comes with it from outside was made up.
 const MESH_PREFIX: &str = "x-trellis-";
@@ -36,6 +37,27 @@ pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
     headers.insert(TE, HeaderValue::from_static("trailers"));
+}
+
+/// Leaves of a request's cookies the session cookies of instances of Trellis, in one line. Whether there are any.
+pub(crate) fn keep_session_cookie(headers: &mut HeaderMap) -> bool {
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let ours = pairs.filter(|pair| cookie::is_session(pair.split(|byte| *byte == b'=').next().unwrap_or_default()));
+    let ours = HeaderValue::from_bytes(&ours.collect::<Vec<_>>().join(&b"; "[..]));
+    match ours {
+        Ok(mut ours) if !ours.is_empty() => {
+            ours.set_sensitive(true);
+            headers.insert(COOKIE, ours);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether a page of an origin without TLS calls. Browsers send the origin with every POST.
+pub(crate) fn is_of_plain_origin(headers: &HeaderMap) -> bool {
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"http://"))
 }
 
 /// Takes from a request what an upstream outside the mesh must not see. The key that callers are counted by is one of
@@ -106,6 +128,26 @@ pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
         (None, _) => version != Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether it is clear where a request of HTTP/1 ends (RFC 9112, section 6.1): its only coding is `chunked`, once and in
+/// one line. A proxy in front may read anything else in another way, and take a part of the body for a request. (Of a
+/// content-length beside it hyper leaves nothing.)
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding stands in one line\n")),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(coding), None) if is_only_chunked(coding.as_bytes()) => {
+            Err((StatusCode::BAD_REQUEST, "a request is chunked once\n"))
+        }
+        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n")),
+    }
+}
+
+fn is_only_chunked(codings: &[u8]) -> bool {
+    codings.split(|byte| *byte == b',').all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// What they take (RFC 9113, section 6.5.2), in bytes.
@@ -185,6 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn only_session_cookies_pass_the_gateway() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", HeaderValue::from_bytes(b"theme=d\xe4rk; trellis_session_a1=1;x=2").unwrap());
+        headers.append("cookie", HeaderValue::from_static("__Host-trellis_session_a1=2; other=trellis_session_"));
+        assert!(keep_session_cookie(&mut headers));
+        let left: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(left, ["trellis_session_a1=1; __Host-trellis_session_a1=2"]);
+        headers.insert("cookie", HeaderValue::from_static("theme=dark"));
+        assert!(!keep_session_cookie(&mut headers));
+    }
+
+    #[test]
     fn a_request_is_at_one_host() {
         let is_right = |hosts: &[&'static str], version| {
             let headers = hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
@@ -197,6 +251,22 @@ mod tests {
             assert!(!is_right(bad, Version::HTTP_11), "{bad:?}");
         }
         assert!(is_right(&[], Version::HTTP_10));
+    }
+
+    #[test]
+    fn request_is_framed_in_one_way() {
+        let status = |lines: &[(HeaderName, &'static str)]| {
+            let headers = lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+            check_framing(&headers).err().map(|(status, _)| status.as_u16())
+        };
+        let te = |value| (TRANSFER_ENCODING, value);
+        assert_eq!(status(&[]), None);
+        assert_eq!(status(&[(CONTENT_LENGTH, "5")]), None);
+        assert_eq!(status(&[te("Chunked")]), None);
+        assert_eq!(status(&[te("chunked"), te("chunked")]), Some(400));
+        assert_eq!(status(&[te("gzip"), te("chunked")]), Some(400));
+        assert_eq!(status(&[te("chunked, chunked")]), Some(400));
+        assert_eq!(status(&[te("gzip, chunked")]), Some(501));
     }
 
     #[test]

@@ -109,5 +109,6 @@ fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
 
 /// Reads the files about TLS that an upstream's configuration names.
 fn read_trust(prefix: &str, config: &config::Foreign) -> Result<Trust, String> {
-    Trust::read(config).map_err(|Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}"))
+    Trust::read(&config.ca, &config.certificate, &config.key)
+        .map_err(|Unfit { key, why }| format!("gateway.foreign.{prefix:?}.{key}: {why}"))
 }

@@ -5,6 +5,7 @@
 
 mod allowance;
 mod body;
+mod check;
 mod client;
 pub mod config;
 mod connection;
@@ -16,6 +17,7 @@ mod foreign;
 pub mod fuzz;
 mod gather;
 mod headers;
+mod intake;
 mod keepalive;
 mod known;
 mod network;
@@ -39,11 +41,12 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
 };
 use kit::{
     balance::{Addresses, Chance},
+    config::Span,
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
@@ -55,22 +58,20 @@ use tokio::sync::Notify;
 use tonic::service::Routes as Here;
 
 use allowance::Overrides;
-pub use allowance::Shown as ShownLimits;
+pub use allowance::{External, Shown as ShownLimits};
 use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
 use foreign::{Contract, Foreign};
 use known::{Before, Known};
-use protocol::Spoken;
+use protocol::{Protocol, Spoken};
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
 use vigil::{Stalls, Watched};
 
-/// The services that the gateway answers itself.
+/// The services that the gateway serves itself: health, then reflection.
 const INTROSPECTION: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-
-const ONE_YEAR: &str = "max-age=31536000";
 
 /// A service of the mesh behind the gateway.
 #[derive(Debug, Clone)]
@@ -89,7 +90,7 @@ pub struct Gateway {
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
     chance: Chance,
-    stalls: Stalls,
+    stalls: Arc<Stalls>,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
@@ -102,6 +103,17 @@ pub struct Gateway {
     reloaded: Notify,
 }
 
+/// The other end of a caller's connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// The caller, or a proxy.
+    address: IpAddr,
+    /// It speaks TLS.
+    is_secure: bool,
+    /// A trusted network's, without the header of the PROXY protocol that is expected from there.
+    is_probe: bool,
+}
+
 /// What a reload changes as a whole; a call keeps what it began with.
 struct Current {
     config: Config,
@@ -110,6 +122,10 @@ struct Current {
     proxies: client::Proxies,
     foreign: Vec<Foreign>,
     refresh: Duration,
+    /// `strict-transport-security`, if it is sent.
+    hsts: Option<HeaderValue>,
+    /// Overrides of methods that no descriptors declare.
+    undeclared: Vec<String>,
 }
 
 impl Gateway {
@@ -121,10 +137,14 @@ impl Gateway {
         limiter: Arc<dyn RateLimiter>,
         readiness: Readiness,
     ) -> Result<Self, String> {
-        let health = server::health(&names(&mesh), &readiness);
+        let served: Vec<_> = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str()))).collect();
+        let health = server::health(&served, &readiness);
         let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
         let (known, _) = Known::read(config, None)?;
         let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
+        if let Some(mistake) = current.undeclared.first() {
+            return Err(mistake.clone());
+        }
         let certificate = tls::Certificate::none();
         certificate.replace(known.certified.clone());
         Ok(Self {
@@ -132,7 +152,7 @@ impl Gateway {
             certificate,
             readiness,
             chance: Chance::new(),
-            stalls: Stalls::new(config.stalled_answers),
+            stalls: Stalls::new(config.stalled_response_bytes),
             console: config.console,
             surroundings,
             mesh,
@@ -159,7 +179,11 @@ impl Gateway {
         let current = self.current();
         let config = current.config.taking_over(config);
         let (wanted, problems) = Known::read(&config, Some(Before { config: &current.config, known: &known }))?;
-        self.rebuild(&config, &mut known, wanted)?;
+        let next = self.build(&config, &wanted)?;
+        if let Some(mistake) = self.new_mistakes(&next).first() {
+            return Err(mistake.clone());
+        }
+        self.take(next, &mut known, wanted);
         for problem in problems {
             tracing::warn!(problem, "its last good content counts");
         }
@@ -210,12 +234,30 @@ impl Gateway {
     }
 
     fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
-        let current = Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, &wanted)?;
-        self.certificate.replace(wanted.certified.clone());
-        self.stalls.bound(config.stalled_answers);
-        *known = wanted;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        let next = self.build(config, &wanted)?;
+        // Upstreams change what they declare while the configuration stays: that must not stop the update.
+        for mistake in self.new_mistakes(&next) {
+            tracing::warn!(mistake, "an override limits nothing");
+        }
+        self.take(next, known, wanted);
         Ok(())
+    }
+
+    fn build(&self, config: &Config, known: &Known) -> Result<Current, String> {
+        Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, known)
+    }
+
+    fn take(&self, next: Current, known: &mut Known, wanted: Known) {
+        self.certificate.replace(wanted.certified.clone());
+        self.stalls.bound(next.config.stalled_response_bytes);
+        *known = wanted;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// Overrides of methods that no descriptors declare, as far as they were not there before.
+    fn new_mistakes(&self, next: &Current) -> Vec<String> {
+        let current = self.current();
+        next.undeclared.iter().filter(|mistake| !current.undeclared.contains(mistake)).cloned().collect()
     }
 
     fn lock_known(&self) -> MutexGuard<'_, Known> {
@@ -227,19 +269,14 @@ impl Gateway {
     }
 
     /// Answers one request of any kind.
-    async fn answer(
-        &self,
-        peer: IpAddr,
-        secure: bool,
-        watched: Watched,
-        mut request: Request<Inbound>,
-    ) -> Response<Outgoing> {
+    async fn answer(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
         let current = self.current();
         let origin = request.headers().get(ORIGIN).cloned();
-        if let Err((code, text)) = self.check(&current, &request) {
-            let mut refusal = page::plain(code, text);
-            current.origins.mark(origin, &mut refusal);
-            return refusal;
+        if let Err(refusal) = self.check(&current, peer, &request) {
+            let mut response = refusal.response();
+            current.origins.mark(origin, &mut response);
+            current.protect(peer, response.headers_mut());
+            return response;
         }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
             // HTTP/2 tells the host in the URI; what compares origins looks into the header.
@@ -250,10 +287,15 @@ impl Gateway {
         if request.method() == Method::OPTIONS && origin.is_some() {
             return current.origins.preflight(request.headers());
         }
+        let mut is_browsers = true;
         let mut response = match Spoken::of(request.headers()) {
             Some(spoken) if request.method() == Method::POST => {
-                let client = current.proxies.client(peer, request.headers());
-                rpc::Visit { gateway: self, current: &current, client, spoken }.answer(watched, request).await
+                is_browsers = spoken.protocol != Protocol::Grpc;
+                let client = current.proxies.client(peer.address, request.headers());
+                let visit = rpc::Visit { gateway: self, current: &current, client, spoken };
+                let mut response = visit.answer(watched, request).await;
+                current.origins.mark(origin, &mut response);
+                response
             }
             _ => {
                 let mut response = self.browse(&current, &request);
@@ -264,38 +306,26 @@ impl Gateway {
                 if request.method() == Method::HEAD {
                     page::only_head(&mut response);
                 }
-                if secure {
-                    // A browser that has been here over TLS never comes without it again (RFC 6797).
-                    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
-                }
-                return response;
+                response
             }
         };
-        current.origins.mark(origin, &mut response);
+        if is_browsers {
+            current.protect(peer, response.headers_mut());
+        }
         response
     }
 
-    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
-    /// already, and hyper and h2 at nearly all of the rest.
-    fn check(&self, current: &Current, request: &Request<Inbound>) -> Result<(), (StatusCode, &'static str)> {
-        let headers = request.headers();
-        let size = || headers::bytes(headers) + request.uri().path().len();
-        let is_http2 = request.version() == Version::HTTP_2;
-        if headers.len() > current.config.header_count
-            || !is_http2 && size() > self.surroundings.limits.header_bytes as usize
-        {
-            return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields, or too large\n"));
-        }
-        if is_http2 {
-            return Ok(());
-        }
-        if !headers::name_one_host(headers, request.version()) {
-            return Err((StatusCode::BAD_REQUEST, "a request names one host\n"));
-        }
-        if headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-            return Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n"));
-        }
-        Ok(())
+    /// Whether this gateway can work. What it only calls is in the verbose form: a service that is away is no reason to
+    /// send callers to another gateway.
+    fn readyz(&self, verbose: bool) -> Response<Outgoing> {
+        let (status, verdict) = match self.readiness.is_ready() {
+            true => (StatusCode::OK, "ready\n"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        };
+        let needs = self.readiness.needs().into_iter().filter(|_| verbose);
+        let lines =
+            needs.map(|(name, met)| if met { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
+        page::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
     }
 
     /// Answers what is no call: probes, keys, the page.
@@ -303,11 +333,10 @@ impl Gateway {
         let path = request.uri().path();
         match path {
             "/livez" => page::plain(StatusCode::OK, "ok\n"),
-            "/readyz" if self.readiness.is_ready() => page::plain(StatusCode::OK, "ready\n"),
-            "/readyz" => page::plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
             "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
             "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
-            _ if !matches!(current.routes.find(path), Found::Nothing) => {
+            _ if !matches!(current.routes.find(path), Found::Undeclared | Found::Nothing) => {
                 if request.method() == Method::POST {
                     let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
@@ -346,13 +375,21 @@ impl Current {
         let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
         let policies = &surroundings.policies;
-        let overrides = &Overrides::new(&config.rate_limits, policies)?;
+        let there = allowance::Known { policies, foreign: &config.foreign };
+        let overrides = Overrides::new(&config.rate_limits, there)?;
+        let undeclared = overrides.undeclared(contracts);
+        let overrides = &overrides;
         let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts, overrides };
         let mut routes = Routes::new(config, &sources)?;
         let shown = shown(surroundings, mesh, contracts, &routes).map_err(|e| e.to_string())?;
-        let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
-        let here = health.clone().into_axum_router().merge(reflection.into_axum_router().reset_fallback());
-        routes.add_here(&Here::from(here), config, overrides);
+        let mut here = health.clone().into_axum_router();
+        let mut services = &INTROSPECTION[..1];
+        if limits.reflection {
+            let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
+            here = here.merge(reflection.into_axum_router().reset_fallback());
+            services = &INTROSPECTION;
+        }
+        routes.add_here(&Here::from(here), services, config, &sources);
         Ok(Self {
             routes,
             origins: origin::Origins::new(&config.cors_origins)?,
@@ -360,8 +397,26 @@ impl Current {
             refresh: config.descriptors_refresh.0,
             config: config.clone(),
             foreign,
+            hsts: hsts(config.tls.hsts),
+            undeclared,
         })
     }
+
+    /// Tells a browser what it may do with a response that it can be made to ask for: show it as nothing else than it
+    /// is, keep it only where the response allows it, and come back over TLS only (RFC 6797). Native gRPC is out of a
+    /// page's reach.
+    fn protect(&self, peer: Peer, headers: &mut HeaderMap) {
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+    }
+}
+
+fn hsts(time: Span) -> Option<HeaderValue> {
+    let seconds = time.0.as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }
 
 /// What reflection shows: what callers may call, wherever it is answered.

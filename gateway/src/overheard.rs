@@ -53,7 +53,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         if let (Ear::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.ear, &polled) {
-            frames.sent(&[io::IoSlice::new(buf)], *written);
+            frames.sent(&[io::IoSlice::new(buf)], *written, Instant::now)?;
         }
         polled
     }
@@ -65,7 +65,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         if let (Ear::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.ear, &polled) {
-            frames.sent(bufs, *written);
+            frames.sent(bufs, *written, Instant::now)?;
         }
         polled
     }

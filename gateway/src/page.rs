@@ -1,5 +1,6 @@
 //! The page that is served at `/`: the built files of `web/console`, part of the binary.
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
@@ -50,7 +51,7 @@ pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Respons
 }
 
 /// A short text.
-pub(crate) fn plain(code: StatusCode, text: &'static str) -> Response<Outgoing> {
+pub(crate) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::full(text));
     *response.status_mut() = code;
     let headers = response.headers_mut();

@@ -9,7 +9,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// What every header begins with.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub(crate) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Addresses and extensions together; the standard's own addresses take 216 at most.
 const MOST_BYTES: u16 = 2_048;
 

@@ -3,11 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
-    balance,
     identity::CallerTokens,
     limits::Limits,
-    policy::{Access, By, Policy, Priority, Table},
+    policy::{Access, By, Policy, Priority, StreamLimit, Table},
     record::Meter,
+    server::PROBE,
 };
 use tonic::service::Routes as Here;
 
@@ -69,7 +69,20 @@ pub(crate) enum Found<'a> {
     Closed,
     /// An upstream whose descriptors were never read.
     Unread,
+    /// An upstream whose descriptors do not name it.
+    Undeclared,
     Nothing,
+}
+
+impl Found<'_> {
+    /// Whether it belongs to an upstream outside the mesh.
+    pub(crate) fn is_external(&self) -> bool {
+        match self {
+            Self::Method(method) => matches!(method.target, Target::Foreign { .. }),
+            Self::Closed | Self::Unread | Self::Undeclared => true,
+            Self::Nothing => false,
+        }
+    }
 }
 
 /// What is under a prefix of service names besides the declared methods.
@@ -124,15 +137,18 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Adds what the gateway answers itself.
-    pub(crate) fn add_here(&mut self, here: &Here, config: &Config, overrides: &Overrides) {
-        for service in crate::INTROSPECTION {
-            let target = Target::Here(here.clone());
-            self.rest.insert(
-                service.to_owned(),
-                Rest::Open(Box::new(undeclared(service, target, Access::Public, config, overrides))),
-            );
+    /// Adds the `services` that the gateway serves itself.
+    pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &Sources<'_>) {
+        for service in services {
+            let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+            // Their streams never end by themselves.
+            let streams = StreamLimit { streams: sources.limits.introspection_streams, by: By::Address };
+            let limited = Method { allowance: method.allowance.with_streams(service, &streams), ..method };
+            self.rest.insert((*service).to_owned(), Rest::Open(Box::new(limited)));
         }
+        // Probes come often and are no streams.
+        let probe = undeclared(PROBE, Target::Here(here.clone()), Access::Public, config, sources.overrides);
+        self.methods.insert(PROBE.to_owned(), probe);
     }
 
     /// Whether a method is open that the upstream under `prefix` has declared.
@@ -142,7 +158,7 @@ impl Routes {
 
     fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
-        let cluster = balance::in_the_clear(addresses).and_then(|()| sources.upstreams.cluster(peer, addresses, None));
+        let cluster = sources.upstreams.mesh_cluster(peer, addresses);
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");
@@ -191,7 +207,8 @@ impl Routes {
             Some(Rest::Open(method)) => Found::Method(method),
             Some(Rest::Closed) => Found::Closed,
             Some(Rest::Unread) => Found::Unread,
-            Some(Rest::Nothing) | None => Found::Nothing,
+            Some(Rest::Nothing) => Found::Undeclared,
+            None => Found::Nothing,
         }
     }
 

@@ -10,10 +10,11 @@ use kit::{
     access::{self, Proof},
     balance::Chance,
     client, error,
-    identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
-    limiter::{Ask, Hold, Outcome, StreamAsk, TooMany},
-    record::Call,
-    server::parse_timeout,
+    identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
+    limiter::{Ask, Hold, Outcome, StreamAsk, TooMany, network},
+    overload,
+    record::{Call, code_of},
+    server::{PROBE, parse_timeout},
     shutdown::Stay,
     telemetry,
     trace::{self, TraceContext},
@@ -64,10 +65,12 @@ impl Visit<'_> {
         let trace = trace::begin_from_outside(&span, request.headers());
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client.address());
-        call.quiet = matches!(found, Found::Method(Method { target: Target::Here(_), .. }));
+        // Probes come often. Streams of health and reflection are logged like any call.
+        call.quiet = meter.method() == PROBE;
+        let is_external = found.is_external();
         match self.forward(found, request, trace, &mut call).instrument(span).await {
             Ok(head) => self.translate(head, call, watched),
-            Err(status) => self.refuse(&status, &mut call),
+            Err(status) => self.refuse(&bare(status, is_external), &mut call),
         }
     }
 
@@ -96,7 +99,11 @@ impl Visit<'_> {
         // How long? Waiting for a connection counts.
         let deadline = deadline(method, &request)?;
         // Only what belongs to the call travels on.
+        let is_plain = headers::is_of_plain_origin(request.headers());
         headers::enter(request.headers_mut(), self.spoken.upstream_type());
+        if is_plain && matches!(method.target, Target::Mesh { .. }) {
+            request.headers_mut().insert(CLIENT_SCHEME, HeaderValue::from_static("http"));
+        }
         request.headers_mut().insert(trace::HEADER, trace.header());
         if let Some(deadline) = deadline {
             request.headers_mut().insert(client::TIMEOUT, client::timeout(deadline));
@@ -112,7 +119,7 @@ impl Visit<'_> {
         if !request.headers().contains_key(COOKIE) {
             return Ok(());
         }
-        if !method.reads_session_cookie {
+        if !method.reads_session_cookie || !headers::keep_session_cookie(request.headers_mut()) {
             request.headers_mut().remove(COOKIE);
             return Ok(());
         }
@@ -130,10 +137,10 @@ impl Visit<'_> {
         let terms = allowance.terms(&caller);
         let mut admitted = Admitted::default();
         if !terms.rules.is_empty() {
-            let limits = allowance.limits(terms, &caller);
-            let ask = Ask { scope: &terms.scope, limits: &limits[..terms.rules.len()], away: terms.away };
+            let buckets = allowance.limits(terms, &caller, &self.gateway.surroundings.limits.networks);
+            let ask = Ask { scope: &terms.scope, limits: buckets.limits(), away: terms.away };
             let decision = limiter.decide(&ask).decision().await;
-            admitted.told = terms.told(&decision);
+            admitted.told = terms.told(&decision, &buckets);
             let refusal = match decision.outcome {
                 Outcome::Admitted => None,
                 Outcome::Refused { retry_after } => Some(too_often(retry_after)),
@@ -190,9 +197,14 @@ impl Visit<'_> {
             }
         };
         let weight = method.weight.as_ref();
-        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight };
+        let caller = match &proof.caller.user {
+            Some(user) => overload::Caller::User(user.id),
+            None => overload::Caller::Network(network(self.client.address())),
+        };
+        let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
         let sent = cluster.send(request.map(incoming), conditions).await;
-        let (parts, reply) = sent.map_err(|failure| failed(&failure, &fault, &self.gateway.chance))?.into_parts();
+        let (parts, reply) =
+            sent.map_err(|failure| failed(&failure, &fault, deadline, &self.gateway.chance))?.into_parts();
         let is_foreign = matches!(method.target, Target::Foreign { .. });
         let stay = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
         Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_foreign, admitted })
@@ -218,7 +230,10 @@ impl Visit<'_> {
         if parts.status != StatusCode::OK || !is_grpc {
             // A status that gRPC has given itself counts more than one of HTTP's.
             let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            return self.refuse(&told.unwrap_or_else(|| not_grpc(parts.status)), &mut call);
+            return self.refuse(&told.unwrap_or_else(|| bare(not_grpc(parts.status), is_foreign)), &mut call);
+        }
+        if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
+            return self.refuse(&bare(too_late(), is_foreign), &mut call);
         }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);
@@ -307,11 +322,13 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     match found {
         Found::Method(method) => Ok(method),
         Found::Closed => {
-            let message = "the gateway's configuration opens this method to nobody (gateway.foreign)";
+            let message = "the gateway's configuration does not open this method (gateway.foreign)";
             Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
         }
         Found::Unread => Err(error::unavailable("the description of the service")),
-        Found::Nothing => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
+        Found::Undeclared | Found::Nothing => {
+            Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method"))
+        }
     }
 }
 
@@ -329,14 +346,17 @@ fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instan
     Ok([method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most))
 }
 
-fn failed(failure: &Failure, fault: &Fault, chance: &Chance) -> Status {
+fn failed(failure: &Failure, fault: &Fault, deadline: Option<Instant>, chance: &Chance) -> Status {
     if let Some(wrong) = fault.get() {
         return wrong.into();
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
         Failure::Full | Failure::Overloaded => error::overloaded(chance),
-        Failure::Broken(error) if error.is_reset() => cut(upstream::code_of_break(error)),
+        Failure::Broken(error) if error.is_reset() => match upstream::code_of_break(error) {
+            code if is_over_time(code, deadline) => too_late(),
+            code => cut(code),
+        },
         Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {
             error::unavailable("the service")
         }
@@ -360,6 +380,16 @@ impl From<Wrong> for Status {
     }
 }
 
+/// How long before the deadline an upstream may end a call because of it: its clock began with the same time, and ticks
+/// by the millisecond.
+const TOLERANCE: Duration = Duration::from_millis(5);
+
+/// What a status is that an upstream ended a call with. gRPC's servers cancel a call whose time is over, where its caller
+/// is to hear DEADLINE_EXCEEDED.
+pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
+    code == Code::Cancelled && deadline.is_some_and(|deadline| Instant::now() + TOLERANCE >= deadline)
+}
+
 /// The service, or what is between, broke the call off.
 pub(crate) fn cut(code: Code) -> Status {
     error::status(code, "ANSWER_CUT", "the answer was cut off; what came before this is incomplete")
@@ -367,6 +397,15 @@ pub(crate) fn cut(code: Code) -> Status {
 
 pub(crate) fn too_late() -> Status {
     error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+}
+
+/// A status that the gateway gives instead of an external upstream. Where any server of gRPC gives it, callers expect the
+/// code and a message, as from any server: no details of Trellis's own.
+pub(crate) fn bare(status: Status, is_external: bool) -> Status {
+    match status.code() {
+        Code::DeadlineExceeded | Code::Unimplemented if is_external => Status::new(status.code(), status.message()),
+        _ => status,
+    }
 }
 
 fn head_too_large() -> Status {

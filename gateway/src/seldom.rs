@@ -19,8 +19,13 @@ impl<'a, T> Seldom<'a, T> {
 
     /// This one too.
     pub(crate) fn and(self, future: impl Future<Output = T> + Send + 'a) -> Self {
-        self.0.push(Box::pin(future));
+        self.push(future);
         self
+    }
+
+    /// This one too, from now on.
+    pub(crate) fn push(&self, future: impl Future<Output = T> + Send + 'a) {
+        self.0.push(Box::pin(future));
     }
 
     /// What one of them came to, each once.

@@ -1,27 +1,24 @@
 //! TLS: rustls with ring, TLS 1.2 and 1.3, ALPN for both versions of HTTP. A renewed certificate is taken over for
 //! handshakes that begin from then on.
 
-mod trust;
-
 use std::{
     fmt,
-    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
+use kit::tls::pair;
+pub(crate) use kit::tls::{Trust, Unfit};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         ServerConfig,
         crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
         server::{ClientHello, ResolvesServerCert},
         sign::CertifiedKey,
     },
 };
 
 use crate::config;
-pub(crate) use trust::Trust;
 
 /// What the listeners with TLS show: the certificate of now.
 pub(crate) struct Certificate {
@@ -69,35 +66,4 @@ pub(crate) fn read(config: &config::Tls) -> Result<Option<Arc<CertifiedKey>>, St
         return Ok(None);
     }
     pair(&config.certificate, &config.key).map(Some).map_err(|Unfit { key, why }| format!("gateway.tls.{key}: {why}"))
-}
-
-/// A file that cannot be used.
-#[derive(Debug)]
-pub(crate) struct Unfit {
-    /// The last part of the configuration's key that names it.
-    pub(crate) key: &'static str,
-    pub(crate) why: String,
-}
-
-/// Reads a certificate's chain and its private key, both PEM.
-fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Unfit> {
-    let chain = certificates("certificate", certificate)?;
-    let path = named("key", key)?;
-    let bad = |why: &dyn fmt::Display| Unfit { key: "key", why: format!("{}: {why}", path.display()) };
-    let private = PrivateKeyDer::from_pem_file(path).map_err(|e| bad(&e))?;
-    // Refuses a key that does not belong to the certificate.
-    CertifiedKey::from_der(chain, private, &ring::default_provider()).map(Arc::new).map_err(|e| bad(&e))
-}
-
-/// Reads the certificates of a PEM file, of which there is at least one.
-fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, Unfit> {
-    let path = named(key, path)?;
-    let bad = |why: &dyn fmt::Display| Unfit { key, why: format!("{}: {why}", path.display()) };
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|e| bad(&e))?;
-    if found.is_empty() { Err(bad(&"holds no certificate")) } else { Ok(found) }
-}
-
-fn named<'a>(key: &'static str, path: &'a str) -> Result<&'a Path, Unfit> {
-    if path.is_empty() { Err(Unfit { key, why: "names no PEM file".to_owned() }) } else { Ok(Path::new(path)) }
 }

@@ -1,10 +1,10 @@
 //! What is behind the gateway: clusters of servers, and the connections to each.
 
 mod call;
+mod cancel;
 mod cluster;
 mod dial;
 mod driver;
-mod intake;
 mod server;
 
 use std::{
@@ -22,9 +22,10 @@ use kit::{
 };
 
 pub(crate) use call::Reply;
+pub(crate) use cancel::Tolerance;
 pub(crate) use cluster::{Cluster, Conditions, Place, Weight};
 pub(crate) use dial::dial;
-pub(crate) use intake::Intake;
+pub(crate) use driver::STREAM_WINDOW;
 use server::Server;
 use tonic::Code;
 
@@ -34,6 +35,8 @@ use crate::tls::Trust;
 pub(crate) struct Upstreams {
     servers: Arc<Servers>,
     balance: balance::Config,
+    /// Whom services of the mesh are believed by.
+    mesh: Option<Trust>,
     clusters: Mutex<Vec<Known>>,
 }
 
@@ -41,6 +44,7 @@ pub(crate) struct Upstreams {
 struct Known {
     addresses: Vec<String>,
     trust: Option<Trust>,
+    tolerance: Tolerance,
     cluster: Weak<Cluster>,
 }
 
@@ -48,7 +52,16 @@ impl Upstreams {
     /// Each server has at most so many connections.
     pub(crate) fn new(most_connections: usize, surroundings: &Surroundings) -> Self {
         let servers = Servers { most_connections, limits: surroundings.limits.clone(), known: Mutex::default() };
-        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), clusters: Mutex::default() }
+        let mesh = surroundings.identity.tls().map(|tls| tls.trust().clone());
+        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), mesh, clusters: Mutex::default() }
+    }
+
+    /// The servers of a service of the mesh: over TLS where their addresses say so, and asked for their health there too.
+    pub(crate) fn mesh_cluster(&self, name: &str, addresses: &[String]) -> Result<Arc<Cluster>, String> {
+        if self.mesh.is_none() {
+            balance::in_the_clear(addresses)?;
+        }
+        self.of(name, addresses, self.mesh.as_ref(), self.mesh.as_ref(), Tolerance::Mesh)
     }
 
     /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can answer a
@@ -58,19 +71,34 @@ impl Upstreams {
         name: &str,
         addresses: &[String],
         trust: Option<&Trust>,
+        tolerance: Tolerance,
+    ) -> Result<Arc<Cluster>, String> {
+        self.of(name, addresses, trust, None, tolerance)
+    }
+
+    fn of(
+        &self,
+        name: &str,
+        addresses: &[String],
+        trust: Option<&Trust>,
+        health: Option<&Trust>,
+        tolerance: Tolerance,
     ) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut same = clusters.iter().filter(|known| known.addresses == addresses && known.trust.as_ref() == trust);
+        let is_same = |known: &&Known| {
+            known.addresses == addresses && known.trust.as_ref() == trust && known.tolerance == tolerance
+        };
+        let mut same = clusters.iter().filter(is_same);
         if let Some(cluster) = same.find_map(|known| known.cluster.upgrade()) {
             return Ok(cluster);
         }
         let (servers, believed) = (Arc::clone(&self.servers), trust.cloned());
-        let make = move |location: &Location| servers.at(location, believed.as_ref());
-        let cluster =
-            Arc::new(Cluster::new(name, &self.balance.shed, Balancer::new(name, addresses, &self.balance, make)?));
+        let make = move |location: &Location| servers.at(location, believed.as_ref(), tolerance);
+        let balancer = Balancer::trusting(health, name, addresses, &self.balance, make)?;
+        let cluster = Arc::new(Cluster::new(name, &self.balance.shed, balancer));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
-        clusters.push(Known { addresses, trust, cluster: Arc::downgrade(&cluster) });
+        clusters.push(Known { addresses, trust, tolerance, cluster: Arc::downgrade(&cluster) });
         Ok(cluster)
     }
 }
@@ -83,15 +111,15 @@ struct Servers {
 }
 
 impl Servers {
-    fn at(&self, location: &Location, trust: Option<&Trust>) -> Arc<Server> {
+    fn at(&self, location: &Location, trust: Option<&Trust>, tolerance: Tolerance) -> Arc<Server> {
         let trust = trust.filter(|_| location.is_secure);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let server = known.get(location).and_then(Weak::upgrade);
         // What was proved to somebody else's satisfaction is not proved to ours.
-        if let Some(server) = server.filter(|server| server.trust() == trust) {
+        if let Some(server) = server.filter(|server| server.trust() == trust && server.tolerance() == tolerance) {
             return server;
         }
-        let server = Server::new(location.clone(), trust.cloned(), self.most_connections, &self.limits);
+        let server = Server::new(location.clone(), trust.cloned(), tolerance, self.most_connections, &self.limits);
         let server = Arc::new(server);
         known.retain(|_, server| server.strong_count() > 0);
         known.insert(location.clone(), Arc::downgrade(&server));
@@ -161,6 +189,11 @@ fn outcome_of_break(error: &h2::Error) -> Outcome {
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_reset() && error.is_remote() => Outcome::Busy,
         _ => Outcome::Failed,
     }
+}
+
+/// h2 reset the stream by itself, because of what the upstream sent.
+fn is_fault(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_library()
 }
 
 /// The gateway broke a stream off, because of what its caller sent. What h2 resets by itself is the upstream's mistake.

@@ -1,7 +1,7 @@
-//! The one list of the policy's fields, each with the module that enforces it.
+//! The one list of the policy's fields, each with the module that enforces it and a test that setting it matters.
 //!
 //! The build rejects a field of `trellis.policy.v1.Policy` that is not listed here, and a line whose field does not
-//! exist. So a contract cannot declare what no code enforces.
+//! exist; `cargo xtask ci` checks that the modules and the tests exist. So a contract cannot declare what no code enforces.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,35 +9,40 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 const PACKAGE: &str = "trellis.policy.v1.";
 
-/// `Message.field` in the package `trellis.policy.v1`, and the file that enforces the field.
-pub(crate) const ENFORCED: [(&str, &str); 21] = [
-    ("Policy.access", "services/kit/src/access.rs"),
-    ("Policy.rate_limit", "gateway/src/allowance.rs"),
-    ("Policy.deadline", "services/kit/src/server/stack.rs"),
-    ("Policy.reads_session_cookie", "gateway/src/rpc.rs"),
-    ("Policy.stream_limit", "gateway/src/allowance.rs"),
-    ("Policy.limiter_away", "services/kit/src/limiter/redis.rs"),
-    ("Policy.priority", "services/kit/src/overload.rs"),
-    ("Access.public", "services/kit/src/access.rs"),
-    ("Access.signed_in", "services/kit/src/access.rs"),
-    ("Access.internal", "services/kit/src/access.rs"),
-    ("SignedIn.reach", "trellis/tests/mesh/access.rs"),
-    ("Internal.callers", "services/kit/src/access.rs"),
-    ("RateLimit.requests", "services/kit/src/limiter.rs"),
-    ("RateLimit.period", "services/kit/src/limiter.rs"),
-    ("RateLimit.burst", "services/kit/src/limiter.rs"),
-    ("RateLimit.cost", "gateway/src/allowance.rs"),
-    ("RateLimit.key", "gateway/src/allowance.rs"),
-    ("RateLimit.kind", "services/kit/src/limiter.rs"),
-    ("RateLimit.header", "gateway/src/allowance.rs"),
-    ("StreamLimit.streams", "gateway/src/allowance.rs"),
-    ("StreamLimit.key", "gateway/src/allowance.rs"),
+/// `Message.field` in the package `trellis.policy.v1`, the file that enforces the field, and the name of a test
+/// that fails when setting the field changes nothing.
+pub(crate) const ENFORCED: [(&str, &str, &str); 21] = [
+    ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_table_is_so"),
+    ("Policy.rate_limit", "gateway/src/allowance.rs", "too_many_calls_are_told_when_to_come_back"),
+    ("Policy.deadline", "services/kit/src/server/stack.rs", "the_contract_s_deadline_is_the_ceiling"),
+    ("Policy.reads_session_cookie", "gateway/src/rpc.rs", "the_refresh_cookie_is_for_our_own_page_only"),
+    ("Policy.stream_limit", "gateway/src/allowance.rs", "contract_of_a_method_limits_its_streams"),
+    (
+        "Policy.limiter_away",
+        "services/kit/src/limiter/redis.rs",
+        "contract_of_a_method_says_what_happens_without_redis",
+    ),
+    ("Policy.priority", "services/kit/src/overload.rs", "what_matters_least_is_refused_first"),
+    ("Access.public", "services/kit/src/access.rs", "public_access_admits_everybody"),
+    ("Access.signed_in", "services/kit/src/access.rs", "signed_in_access_admits_users_alone"),
+    ("Access.internal", "services/kit/src/access.rs", "internal_access_admits_services_alone"),
+    ("SignedIn.reach", "trellis/tests/mesh/access.rs", "every_cell_of_the_table_is_so"),
+    ("Internal.callers", "services/kit/src/access.rs", "callers_of_an_internal_method_are_those_it_names"),
+    ("RateLimit.requests", "services/kit/src/limiter.rs", "requests_of_a_rate_limit_are_counted"),
+    ("RateLimit.period", "services/kit/src/limiter.rs", "period_of_a_rate_limit_is_how_long_it_takes_to_refill"),
+    ("RateLimit.burst", "services/kit/src/limiter.rs", "burst_of_a_rate_limit_bounds_what_comes_at_once"),
+    ("RateLimit.cost", "gateway/src/allowance.rs", "cost_of_a_rate_limit_is_taken_by_each_call"),
+    ("RateLimit.key", "gateway/src/allowance.rs", "callers_are_counted_by_what_the_rule_says_and_else_by_address"),
+    ("RateLimit.kind", "services/kit/src/limiter.rs", "kind_of_a_rate_limit_is_how_it_counts"),
+    ("RateLimit.header", "gateway/src/allowance.rs", "header_of_a_rate_limit_is_what_is_counted_by"),
+    ("StreamLimit.streams", "gateway/src/allowance.rs", "streams_of_a_stream_limit_are_counted"),
+    ("StreamLimit.key", "gateway/src/allowance.rs", "key_of_a_stream_limit_is_proved"),
 ];
 
 /// What is wrong between the list and the policy's messages.
 pub(crate) fn findings(pool: &DescriptorPool) -> Vec<String> {
     let declared = declared(pool);
-    let listed: BTreeSet<String> = ENFORCED.iter().map(|(field, _)| (*field).to_owned()).collect();
+    let listed: BTreeSet<String> = ENFORCED.iter().map(|(field, _, _)| (*field).to_owned()).collect();
     let unenforced = declared.difference(&listed).map(|field| {
         format!("  {PACKAGE}{field} is enforced by no code: list its module in proto/build/enforced.rs, or remove it")
     });

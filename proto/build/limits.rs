@@ -2,7 +2,7 @@
 
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
-/// How many limits one call may have: `kit::limiter::MOST_LIMITS`.
+/// How many rules one call may have: `kit::limiter::MOST_RULES`.
 const MOST: usize = 4;
 /// How long a period may be.
 const LONGEST_DAYS: i64 = 366;

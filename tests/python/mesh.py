@@ -3,7 +3,7 @@
     with Mesh() as mesh: …            # SIGTERM at the end; anything but exit 0 is an error
 """
 
-import itertools
+import errno
 import os
 import pathlib
 import shutil
@@ -19,23 +19,37 @@ from contracts import REPOSITORY
 
 BINARY = os.environ.get("TRELLIS_TEST_BINARY", str(REPOSITORY / "target" / "debug" / "trellis"))
 PARTS = ("gateway", "admin", "users", "auth", "messaging")
+# Git keeps no permissions but the executable bit, and keys that others may read are refused.
+for key in (REPOSITORY / "tests" / "tls").glob("*.key"):
+    key.chmod(0o600)
 START_TIMEOUT = 60
 STOP_TIMEOUT = 40
 
 
-_next_port = itertools.count(os.getpid() % 16_000)
+_held = []
 
 
 def free_ports(count):
-    """Ports that nobody has now, and that the kernel gives to no outgoing connection."""
+    """Ports that the system gave to this process and gives to no other until the process ends.
+
+    A socket stays bound to each, on both loopbacks, without listening. It gets SO_REUSEADDR afterwards, so that the
+    server which is told the port may bind beside it, again and again.
+    """
     found = []
     while len(found) < count:
-        port = 15_000 + next(_next_port) % 17_000
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+        sockets = [socket.socket(socket.AF_INET)] + ([socket.socket(socket.AF_INET6)] if socket.has_ipv6 else [])
+        sockets[0].bind(("127.0.0.1", 0))
+        port = sockets[0].getsockname()[1]
+        try:
+            for other in sockets[1:]:
+                other.bind(("::1", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 continue
+            # A machine without IPv6.
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.extend(sockets)
         found.append(port)
     return found
 
@@ -91,10 +105,13 @@ class Mesh:
             if self.process.poll() is not None:
                 raise RuntimeError(f"trellis ended with {self.process.returncode}:\n{self.said()}")
             try:
-                with urllib.request.urlopen(f"http://{self.address['gateway']}/readyz", timeout=2):
-                    return
+                url = f"http://{self.address['gateway']}/readyz?verbose"
+                with urllib.request.urlopen(url, timeout=2) as response:
+                    if b"[-]" not in response.read():
+                        return
             except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         raise RuntimeError(f"trellis was not ready within {START_TIMEOUT} s:\n{self.said()}")
 
     def stop(self):

@@ -37,6 +37,7 @@ CLOSED = {
     "priority_flood",
     "unknown_frames",
     "stalled_windows",
+    "window_update_flood",
     "garbage",
 }
 

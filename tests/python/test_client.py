@@ -179,14 +179,16 @@ class MeshTest(unittest.TestCase):
             return [user.handle for user in self.bob.call("users", "ListUsers", handle_prefix=prefix).users]
 
         self.assertEqual(found("ada"), ["ada"])
-        self.ada.talk_to(self.bob)
+        conversation = self.ada.talk_to(self.bob)
+        # A stranger's request makes no contact; accepting it does.
+        self.bob.call("messaging", "AcceptInvitation", conversation_id=conversation.conversation_id)
         self.assertEqual(found("ad"), ["ada"])
 
     # Messages
 
     def test_what_one_says_the_other_reads(self):
         conversation = self.ada.talk_to(self.bob)
-        self.assertEqual(sorted(conversation.member_ids), sorted([self.ada.user_id, self.bob.user_id]))
+        self.assertEqual(sorted(member.user_id for member in conversation.members), sorted([self.ada.user_id, self.bob.user_id]))
         for text in ("one", "two", "three"):
             self.ada.say(conversation, text)
         listed = self.bob.call("messaging", "ListMessages", conversation_id=conversation.conversation_id)

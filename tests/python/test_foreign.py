@@ -285,7 +285,7 @@ class Identity(ForeignCase):
         tokens = self.sign_up("ada")
         metadata = [
             ("authorization", f"Bearer {tokens.access_token}"),
-            ("cookie", "trellis_refresh=secret"),
+            ("cookie", "__Host-trellis_session_a1=secret"),
             ("x-trellis-service-token", "made up"),
             ("x-trellis-client-address", "10.9.9.9"),
             ("x-forwarded-for", "10.9.9.9"),

@@ -65,8 +65,28 @@ class Tls(unittest.TestCase):
         browser.request("GET", "/")
         page = browser.getresponse()
         self.assertEqual(page.status, 200)
-        self.assertIn("max-age=", page.getheader("strict-transport-security"))
+        self.assertEqual(page.getheader("strict-transport-security"), "max-age=31536000")
+        page.read()
+        browser.request("POST", JWKS, web.frame(b""), {"content-type": "application/grpc-web+proto"})
+        answer = browser.getresponse()
+        self.assertEqual(answer.getheader("strict-transport-security"), "max-age=31536000")
+        self.assertEqual(answer.getheader("x-content-type-options"), "nosniff")
+        self.assertEqual(answer.getheader("cache-control"), "no-store")
+        answer.read()
         self.assertIn("default-src 'none'", page.getheader("content-security-policy"))
+
+    def test_early_responses_are_not_lost_over_tls(self):
+        self.install("one")
+        eventually(lambda: self.connect("one").close())
+        context = ssl.create_default_context(cafile=FIXTURES / "one.crt")
+        client = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=30)
+        self.addCleanup(client.close)
+        for size in [5] * 50 + [100_000] * 20:
+            client.request("POST", f"{JWKS}Missing", b"x" * size, {"content-type": "application/grpc-web+proto"})
+            answer = client.getresponse()
+            self.assertEqual(answer.getheader("grpc-status"), "12")
+            self.assertIsNone(answer.getheader("connection"))
+            answer.read()
 
     def test_both_versions_of_http_are_agreed_on(self):
         self.install("one")
@@ -147,23 +167,25 @@ class Behind(unittest.TestCase):
         signature = b"\r\n\r\n\0\r\nQUIT\n"
         addresses = socket.inet_aton("192.0.2.9") + socket.inet_aton("10.0.0.1") + struct.pack(">HH", 4711, 80)
         header = signature + bytes([0x21, 0x11]) + struct.pack(">H", len(addresses)) + addresses
-        # The readiness probe comes without one: it asks from an address that is no proxy's.
         with Mesh('[gateway]\nproxy_protocol = true\ntrusted_proxies = ["127.0.0.2"]\n') as mesh:
             host, port = mesh.address["gateway"].split(":")
 
-            def from_the_proxy(data):
+            def from_the_proxy(data, path="/livez"):
                 with socket.socket() as connection:
                     connection.settimeout(10)
                     connection.bind(("127.0.0.2", 0))
                     connection.connect((host, int(port)))
-                    connection.sendall(data + b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                    request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                    connection.sendall(data + request.encode())
                     try:
                         return connection.recv(1_000)
                     except ConnectionResetError:
                         return b"closed"
 
             self.assertIn(b"200 OK", from_the_proxy(header))
-            self.assertNotIn(b"200 OK", from_the_proxy(b""))
+            # A probe of the same network comes without it, and asks for nothing else.
+            self.assertIn(b"200 OK", from_the_proxy(b""))
+            self.assertIn(b"403 Forbidden", from_the_proxy(b"", path="/"))
             self.assertNotIn(b"200 OK", from_the_proxy(b"PROXY TCP4 192.0.2.9 10.0.0.1 4711 80\r\n"))
         with Mesh('[gateway]\nproxy_protocol = false\ntrusted_proxies = ["127.0.0.1"]\n') as mesh:
             self.assertIsNone(self.client_address(mesh, prefix=header))

@@ -61,20 +61,44 @@ def schema(where, body, findings):
 
 
 def overlay(path, found, findings):
-    """The base as an overlay patches it is still valid. Understood: adding to the end of a list."""
-    for patch in yaml.safe_load(path.read_text()).get("patches", []):
-        for where, body in of_kind(found, patch["target"]["kind"]):
-            patched = copy.deepcopy(body)
+    """The base as an overlay makes it, still valid. Understood: counts of replicas, and `add` to lists and objects."""
+    body = yaml.safe_load(path.read_text())
+    made = copy.deepcopy(found)
+    counts = {entry["name"]: entry["count"] for entry in body.get("replicas", [])}
+    for _, deployed in of_kind(made, "Deployment"):
+        deployed["spec"]["replicas"] = counts.get(deployed["metadata"]["name"], deployed["spec"]["replicas"])
+    for patch in body.get("patches", []):
+        target = patch["target"]
+        fits = [each for _, each in of_kind(made, target["kind"]) if named(target.get("name"), each)]
+        findings.expect(fits, path, f"patches no {target}")
+        for patched in fits:
             for step in yaml.safe_load(patch["patch"]):
-                *parents, end = step["path"].strip("/").split("/")
-                if (step["op"], end) != ("add", "-"):
-                    findings.append(f"{path}: validate_k8s.py understands no {step['op']} {step['path']} yet")
-                    continue
-                place = patched
-                for key in parents:
-                    place = place[int(key)] if isinstance(place, list) else place[key]
-                place.append(step["value"])
-            schema(f"{path.parent.name}: {where}", patched, findings)
+                apply(step, patched, path, findings)
+    for name in sorted(body.get("resources", [])):
+        if (path.parent / name).is_file():
+            for added in yaml.safe_load_all((path.parent / name).read_text()):
+                made.append((f"{name}: {added['kind']} {added['metadata']['name']}", added))
+    for where, patched in made:
+        schema(f"{path.parent.name}: {where}", patched, findings)
+    return made
+
+
+def apply(step, patched, path, findings):
+    """One step of RFC 6902."""
+    *parents, end = step["path"].strip("/").split("/")
+    place = patched
+    for key in parents:
+        place = place[int(key)] if isinstance(place, list) else place[key]
+    if step["op"] != "add" or isinstance(place, list) != (end == "-"):
+        findings.append(f"{path}: validate_k8s.py understands no {step['op']} {step['path']} yet")
+    elif isinstance(place, list):
+        place.append(step["value"])
+    else:
+        place[end] = step["value"]
+
+
+def named(name, body):
+    return name in (None, body["metadata"]["name"])
 
 
 def of_kind(found, kind):
@@ -155,6 +179,8 @@ def wiring(found, config, findings):
         findings.expect(fits, where, "selects no pods of its name")
         named = [port["name"] for port in template["spec"]["containers"][0]["ports"]] if template else []
         findings.expect(body["spec"]["ports"][0]["targetPort"] in named, where, "targets a port that pods do not have")
+    is_allowed = config.get("tls", {}).get("insecure") is True
+    findings.expect(is_allowed, "config.toml: tls.insecure", "does not say that links in the clear are meant")
     for name, url in config["peers"].items():
         findings.expect(url == f"http://{name}:{services.get(name)}", f"config.toml: peers.{name}", "is no Service")
     budgets = {body["metadata"]["name"]: (where, body["spec"]) for where, body in of_kind(found, "PodDisruptionBudget")}
@@ -170,13 +196,118 @@ def wiring(found, config, findings):
     findings.expect(closed, "networkpolicy.yaml", "does not begin by denying everything")
 
 
+def environment(body):
+    """The variables of the main container; the last of a name counts."""
+    return {each["name"]: each.get("value") for each in body["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+
+def mebibytes(text):
+    units = {"Mi": 1, "Gi": 1024}
+    return int(text[:-2]) * units[text[-2:]]
+
+
+# What one password hash takes (services/auth/src/password.rs), and what of the limit all of them may take.
+HASH_MIB = 19
+SHARE_FOR_HASHES = 0.5
+# Fewer at once would make sign-in slow.
+LEAST_HASHES = 4
+
+
+def hashing(where, body, config, findings):
+    """auth derives its threads from the memory limit; what is configured instead must fit too."""
+    limit = mebibytes(body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
+    fit = int(limit * SHARE_FOR_HASHES / HASH_MIB)
+    findings.expect(fit >= LEAST_HASHES, where, f"{limit} MiB have room for {fit} password hashes, not {LEAST_HASHES}")
+    configured = environment(body).get("TRELLIS_AUTH__HASHING_THREADS") or config["auth"].get("hashing_threads", 0)
+    findings.expect(int(configured) <= fit, where, f"hashes {configured} passwords at once, and has memory for {fit}")
+
+
+def shares(name, found, config, findings):
+    """While Redis is away, all replicas together admit what a limit says: no more, and nearly as much."""
+    scaled = {
+        body["spec"]["scaleTargetRef"]["name"]: body["spec"]["maxReplicas"]
+        for _, body in of_kind(found, "HorizontalPodAutoscaler")
+    }
+    for where, body in of_kind(found, "Deployment"):
+        part = body["metadata"]["name"]
+        if part not in ("gateway", "auth"):
+            continue
+        most = scaled.get(part, body["spec"]["replicas"])
+        share = float(environment(body).get("TRELLIS_LIMITER__SHARE") or config["limiter"]["share"])
+        holds = 0.9 <= share * most <= 1
+        findings.expect(holds, f"{name}: {where}", f"limiter.share {share} is not one divided by {most} replicas")
+
+
+def proxies(name, found, config, findings):
+    """The gateway believes what a peer says about client addresses only where nobody else can come to it."""
+    for where, body in of_kind(found, "Deployment"):
+        if body["metadata"]["name"] != "gateway":
+            continue
+        variable = environment(body).get("TRELLIS_GATEWAY__TRUSTED_PROXIES")
+        trusted = variable.split(",") if variable else config["gateway"]["trusted_proxies"]
+        policies = of_kind(found, "NetworkPolicy")
+        rules = next(policy["spec"]["ingress"] for _, policy in policies if named("gateway-ingress", policy))
+        is_open = any("from" not in rule for rule in rules)
+        findings.expect(not (trusted and is_open), f"{name}: {where}", "trusts proxies, and anybody can come as one")
+        is_behind = any(rule.get("from") for rule in rules) or of_kind(found, "Ingress")
+        one = "is behind an Ingress and trusts no proxy: all users share one address"
+        findings.expect(trusted or not is_behind, f"{name}: {where}", one)
+
+
+def egress(name, found, config, findings):
+    """Every place that the configuration names can be reached through the network policies."""
+    allowed = {part: [] for part in PARTS}
+    for _, body in of_kind(found, "NetworkPolicy"):
+        if "Egress" in body["spec"]["policyTypes"]:
+            for part in selected(body["spec"]["podSelector"]):
+                allowed[part] += body["spec"].get("egress", [])
+
+    def reaches(part, port):
+        return any(
+            "ports" not in rule or any(each["port"] == port for each in rule["ports"])
+            for rule in allowed[part]
+            if "to" not in rule
+        )
+
+    collector = int(config.get("trace", {}).get("endpoint", ":4317").rsplit(":", 1)[1])
+    for part in sorted(PARTS):
+        findings.expect(reaches(part, collector), f"{name}: {part}", f"cannot export traces to port {collector}")
+        findings.expect(reaches(part, 6379), f"{name}: {part}", "cannot reach Redis")
+        database = part == "gateway" or reaches(part, 5432)
+        findings.expect(database, f"{name}: {part}", "cannot reach its database")
+    upstream = {"matchLabels": {"trellis/upstream": "true"}}
+    labelled = [
+        rule for rule in allowed["gateway"] for peer in rule.get("to", []) if peer.get("podSelector") == upstream
+    ]
+    is_reached = any("ports" not in rule for rule in labelled)
+    findings.expect(is_reached, f"{name}: gateway", "cannot reach external upstreams")
+
+
+def selected(selector):
+    """The parts whose pods a policy's selector means."""
+    names = selector.get("matchLabels", {}).get("app.kubernetes.io/name")
+    wanted = {names} if names else set(PARTS)
+    for expression in selector.get("matchExpressions", []):
+        if expression["key"] == "app.kubernetes.io/name":
+            wanted &= set(expression["values"])
+    return wanted
+
+
+def rules(name, found, config, findings):
+    """What must hold of the base and of each overlay."""
+    for where, body in of_kind(found, "Deployment"):
+        if body["metadata"]["name"] == "auth":
+            hashing(f"{name}: {where}", body, config, findings)
+    shares(name, found, config, findings)
+    proxies(name, found, config, findings)
+    egress(name, found, config, findings)
+
+
 def main():
     findings = Findings()
     for path in sorted(FOLDER.rglob(KUSTOMIZATION)):
         kustomization(path, findings)
     found = objects(findings)
-    for path in sorted((FOLDER / "overlays").rglob(KUSTOMIZATION)):
-        overlay(path, found, findings)
     config = tomllib.loads((FOLDER / "base" / "config.toml").read_text())
     settle, grace = (seconds(config["shutdown"][step]) for step in ("settle", "grace"))
     for where, body in of_kind(found, "Deployment"):
@@ -184,6 +315,9 @@ def main():
     for where, _ in of_kind(found, "Secret"):
         findings.append(f"{where}: secrets do not belong into the repository")
     wiring(found, config, findings)
+    rules("base", found, config, findings)
+    for path in sorted((FOLDER / "overlays").rglob(KUSTOMIZATION)):
+        rules(path.parent.name, overlay(path, found, findings), config, findings)
     print("\n".join(findings) or f"{len(found)} objects are valid")
     sys.exit(1 if findings else 0)
 

@@ -2,6 +2,8 @@
 
 use std::{io::Write as _, net::SocketAddr, path::Path};
 
+use kit::telemetry::Format;
+
 use crate::{listeners::Listeners, part::Part};
 
 /// Where the process listens.
@@ -18,9 +20,20 @@ impl Addresses {
     }
 }
 
-/// Tells it on standard output.
-pub(crate) fn greet(parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
+/// Tells it: people on standard output, machines by a log line.
+pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
     let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+    if format == Format::Json {
+        let address = |at: Option<SocketAddr>| at.map(|at| at.to_string());
+        tracing::info!(
+            parts = names.join(","),
+            gateway.address = address(addresses.gateway),
+            admin.address = address(addresses.admin),
+            data.folder = folder.map(|folder| folder.display().to_string()),
+            "trellis is ready"
+        );
+        return;
+    }
     let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
     if let Some(at) = addresses.gateway {
         // Secure cookies need this name: browsers trust it without TLS.

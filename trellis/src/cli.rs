@@ -73,6 +73,27 @@ pub(crate) enum Keys {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Takes the next step in replacing the key that signs access tokens, and says what to do after it.
+    ///
+    /// A rotation has three steps. Each run takes one: it adds a key that is published and signs nothing yet; it lets
+    /// that key sign, while the old one is still published; it removes the old key. Bring each step to every replica of
+    /// auth before the next. A running process takes the changed file over by itself. A step that would refuse tokens
+    /// which are still in use is not taken before its time.
+    Rotate {
+        /// The folder with auth's secrets. Default: auth.keys_dir, else the one in the data folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Waits for nothing. Three runs replace a stolen key at once: all access tokens are refused then, and clients
+        /// fetch new ones by their refresh tokens.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Lists the keys that sign access tokens, with their states.
+    List {
+        /// The folder with auth's secrets. Default: auth.keys_dir, else the one in the data folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// A service with a database.

@@ -4,15 +4,21 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use gateway::Config as Gateway;
 use kit::{
+    admin,
     balance::{self, Addresses},
     bus, config, limiter,
     limits::Limits,
-    shutdown, telemetry, trace,
+    policy::Table,
+    shutdown, store, telemetry, tls, trace,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::part::Part;
 
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
@@ -32,9 +38,11 @@ pub(crate) struct Config {
     /// The way down.
     pub(crate) shutdown: shutdown::Config,
     /// Metrics, verbose health, log level.
-    pub(crate) admin: Admin,
+    pub(crate) admin: admin::Config,
     /// Who this process is, when it runs one service.
     pub(crate) identity: Identity,
+    /// TLS between the processes, when this one runs one part.
+    pub(crate) tls: tls::Config,
     /// Where the other services are, when this process runs one.
     pub(crate) peers: Peers,
     /// How what has several endpoints is called.
@@ -43,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) redis: bus::Config,
     /// How limits are counted together.
     pub(crate) limiter: limiter::Config,
+    /// How long services wait for their databases.
+    pub(crate) database: store::Config,
     /// Profiles.
     pub(crate) users: users::Config,
     /// Accounts and sessions.
@@ -53,22 +63,8 @@ pub(crate) struct Config {
     pub(crate) gateway: gateway::Config,
 }
 
-/// The section `[admin]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Admin {
-    /// Where the admin listener is. Nobody is asked who they are there: keep it off public networks.
-    pub(crate) listen: String,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: "127.0.0.1:9090".to_owned() }
-    }
-}
-
 /// The section `[identity]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Identity {
     /// The private key, as `trellis keys new` writes it.
@@ -77,10 +73,24 @@ pub(crate) struct Identity {
     pub(crate) trusted_dir: String,
     /// Public keys by service, beside those of the folder.
     pub(crate) trusted: BTreeMap<String, String>,
+    /// How often the public keys of access tokens are fetched from auth.
+    pub(crate) keys_refresh: config::Span,
 }
 
-/// The section `[peers]`: `http://host:port` each, one or several. A name stands for all addresses that DNS has for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            key_file: String::new(),
+            trusted_dir: String::new(),
+            trusted: BTreeMap::new(),
+            keys_refresh: config::Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+/// The section `[peers]`: `https://host:port` or `http://host:port` each, one or
+/// several. A name stands for all addresses that DNS has for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
     /// The users service.
@@ -106,27 +116,42 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether a process of these parts has no mesh: a gateway to external upstreams, with no key of its own and no word
+    /// of where services are.
+    pub(crate) fn is_external_only(&self, parts: &[Part]) -> bool {
+        parts == [Part::Gateway]
+            && !self.gateway.foreign.is_empty()
+            && self.identity == Identity::default()
+            && self.peers == Peers::default()
+    }
+
     /// What types cannot say.
     fn check(&self) -> Result<(), String> {
         let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
             self.limits;
         let least = [
-            ("limits.message_bytes", message_bytes, 1_024),
+            // What responses take that are no pages: the contacts of a user, 10 000 ids.
+            ("limits.message_bytes", message_bytes, 512 * 1024),
             ("limits.header_bytes", header_bytes as usize, 8_192),
             ("limits.connections", connections, 1),
             ("limits.streams_per_connection", streams_per_connection as usize, 1),
             ("limits.calls_in_flight", calls_in_flight, 1),
+            ("limits.introspection_streams", self.limits.introspection_streams as usize, 1),
             ("users.pool_size", self.users.pool_size as usize, 1),
             ("auth.pool_size", self.auth.pool_size as usize, 1),
             // 0 would be read as 1.
             ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
             ("auth.attempts", self.auth.attempts as usize, 1),
+            ("auth.failures", self.auth.failures as usize, 1),
+            ("auth.strict_attempts", self.auth.strict_attempts as usize, 1),
             ("auth.attempts_from_address", self.auth.attempts_from_address as usize, 1),
             ("auth.refreshes", self.auth.refreshes as usize, 1),
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
+            ("messaging.conversations_per_user", self.messaging.conversations_per_user as usize, 1),
+            ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
-            ("gateway.stalled_answers", self.gateway.stalled_answers, 1),
+            ("gateway.stalled_response_bytes", self.gateway.stalled_response_bytes, 1024 * 1024),
             ("gateway.listen", self.gateway.listen.len(), 1),
         ];
         let times = [
@@ -136,8 +161,13 @@ impl Config {
             ("gateway.idle_timeout", self.gateway.idle_timeout),
             ("gateway.stall_timeout", self.gateway.stall_timeout),
             ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
+            ("auth.failures_period", self.auth.failures_period),
+            ("auth.outbox_interval", self.auth.outbox_interval),
             ("messaging.heartbeat", self.messaging.heartbeat),
             ("messaging.users_timeout", self.messaging.users_timeout),
+            ("identity.keys_refresh", self.identity.keys_refresh),
+            ("tls.refresh", self.tls.refresh),
+            ("messaging.invitation_lifetime", self.messaging.invitation_lifetime),
         ];
         // Of no time at all nobody gets anything done; none of them is turned off by it.
         if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
@@ -146,11 +176,48 @@ impl Config {
         match least.into_iter().find(|(_, value, least)| value < least) {
             Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
             None => {
-                let checked =
-                    self.balance.check().and_then(|()| self.redis.check()).and_then(|()| self.limiter.check());
-                checked.map_err(|error| format!("configuration: {error}"))
+                let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+                let shortest = policies.shortest_deadline(self.limits.deadline.0);
+                let checks = [
+                    self.log.check(),
+                    self.admin.check(),
+                    self.balance.check(),
+                    self.redis.check(),
+                    self.limiter.check(),
+                    self.auth.check(),
+                    self.database.check(shortest),
+                    self.check_effects(),
+                ];
+                checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
             }
         }
+    }
+
+    /// Where auth's secrets are made when no folder is configured.
+    pub(crate) fn generated_keys_dir(&self) -> Result<PathBuf, String> {
+        Ok(self.data_dir()?.join("keys"))
+    }
+
+    /// Settings that could never have an effect.
+    fn check_effects(&self) -> Result<(), String> {
+        if let Some(name) = self.identity.trusted.keys().find(|name| !Part::ALL.iter().any(|part| part.name() == *name))
+        {
+            return Err(format!("identity.trusted.{name}: expected users, auth, messaging or gateway"));
+        }
+        let Gateway { tls, proxy_protocol, trusted_proxies, .. } = &self.gateway;
+        let names_file = !tls.certificate.is_empty() || !tls.key.is_empty();
+        if tls.listen.is_empty() && names_file {
+            return Err("gateway.tls.certificate and key have no effect without gateway.tls.listen".to_owned());
+        }
+        if *proxy_protocol && trusted_proxies.is_empty() {
+            return Err("gateway.proxy_protocol has no effect without gateway.trusted_proxies".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The keys that differ from the defaults.
+    pub(crate) fn set_keys(&self) -> Result<Vec<String>, String> {
+        config::differences(&Self::default(), self).map_err(|e| e.to_string())
     }
 
     /// The data folder.

@@ -1,10 +1,14 @@
 //! Who the parts of this process are.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kit::{
     Ambient,
     identity::{Identity, Key, read_trusted},
+    tls::MeshTls,
 };
 
 use crate::{config, part::Part};
@@ -15,18 +19,26 @@ pub(crate) struct Identities {
     /// Service → public key.
     trusted: Vec<(String, String)>,
     ambient: Ambient,
+    tls: Arc<MeshTls>,
+    /// Each part has one: it keeps what is known of its peers.
+    made: Mutex<Vec<(Part, Arc<Identity>)>>,
 }
 
 impl Identities {
     /// The whole mesh in one process: keys that nobody else ever sees, made anew at each start.
-    pub(crate) fn generated(ambient: Ambient) -> Self {
+    pub(crate) fn generated(ambient: Ambient, tls: Arc<MeshTls>) -> Self {
         let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
-        Self { keys, trusted, ambient }
+        Self { keys, trusted, ambient, tls, made: Mutex::default() }
     }
 
     /// One part: its key and the others' public keys come from the configuration.
-    pub(crate) fn configured(part: Part, config: &config::Identity, ambient: Ambient) -> Result<Self, String> {
+    pub(crate) fn configured(
+        part: Part,
+        config: &config::Identity,
+        ambient: Ambient,
+        tls: Arc<MeshTls>,
+    ) -> Result<Self, String> {
         let name = part.name();
         if config.key_file.is_empty() {
             return Err(format!(
@@ -42,14 +54,21 @@ impl Identities {
         if trusted.is_empty() {
             return Err("neither identity.trusted_dir nor identity.trusted names a service to believe".to_owned());
         }
-        Ok(Self { keys: vec![(part, key)], trusted, ambient })
+        Ok(Self { keys: vec![(part, key)], trusted, ambient, tls, made: Mutex::default() })
     }
 
     /// The identity of `part`.
     pub(crate) fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, identity)) = made.iter().find(|(of, _)| *of == part) {
+            return Ok(Arc::clone(identity));
+        }
         let name = part.name();
         let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("{name} has no key here"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
-        Identity::new(name, key, trusted, self.ambient.clone()).map(Arc::new).map_err(|e| format!("identity: {e}"))
+        let identity = Identity::new(name, key, trusted, self.ambient.clone()).map_err(|e| format!("identity: {e}"))?;
+        let identity = Arc::new(identity.with_tls(Arc::clone(&self.tls)));
+        made.push((part, Arc::clone(&identity)));
+        Ok(identity)
     }
 }

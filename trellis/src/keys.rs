@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use kit::{
     client::Peer,
-    keys::{Jwk, KeySource, Unavailable},
+    keys::{EndedPage, EndedSessions, Jwk, KeySource, Unavailable},
 };
-use proto::auth::v1::{GetJwksRequest, auth_service_client::AuthServiceClient};
+use proto::auth::v1::{
+    GetJwksRequest, ListEndedSessionsRequest, ListEndedSessionsResponse, auth_service_client::AuthServiceClient,
+};
 use tonic::{Request, async_trait};
 
 /// How long auth gets to answer.
@@ -25,6 +27,30 @@ impl KeySource for FromAuth {
         let answer = answer.map_err(|_| Unavailable("auth did not answer in time".to_owned()))?;
         let answer = answer.map_err(|status| Unavailable(status.message().to_owned()))?;
         Ok(answer.into_inner().keys.into_iter().map(jwk).collect())
+    }
+
+    async fn list_ended(&self, page: &EndedPage) -> Result<EndedSessions, Unavailable> {
+        let EndedPage { token, since } = page.clone();
+        let message = ListEndedSessionsRequest { page_size: 0, page_token: token, since_time: since.map(Into::into) };
+        let mut request = Request::new(message);
+        request.set_timeout(TIMEOUT);
+        let mut auth = AuthServiceClient::new(self.0.clone());
+        let response = tokio::time::timeout(TIMEOUT, auth.list_ended_sessions(request)).await;
+        let response = response.map_err(|_| Unavailable("auth did not respond in time".to_owned()))?;
+        let response = response.map_err(|status| Unavailable(status.message().to_owned()))?;
+        let ListEndedSessionsResponse { session_ids, next_page_token, list_time } = response.into_inner();
+        let sessions = session_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        Ok(EndedSessions { sessions, next_token: next_page_token, list_time: list_time.map(Into::into) })
+    }
+}
+
+/// No auth service: nothing can verify an access token.
+pub(crate) struct NoAuth;
+
+#[async_trait]
+impl KeySource for NoAuth {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Err(Unavailable("this process has no auth service".to_owned()))
     }
 }
 

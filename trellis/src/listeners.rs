@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::{
     bind::{bind, bind_all},
     cli::Service,
-    config::{Config, Peers},
+    config::Config,
     part::Part,
 };
 
@@ -51,9 +51,10 @@ impl Listeners {
     }
 
     /// Where a service is reached from here: in this process if it runs here, else where the configuration
-    /// says.
-    pub(crate) fn addresses(&self, service: Service, peers: &Peers) -> Addresses {
-        let here = self.services.iter().find(|(running, _)| *running == service);
+    /// says. Over TLS only the configuration knows the name in the certificate.
+    pub(crate) fn addresses(&self, service: Service, config: &Config) -> Addresses {
+        let (peers, is_clear) = (&config.peers, config.tls.certificate.is_empty());
+        let here = self.services.iter().find(|(running, _)| *running == service && is_clear);
         match here.and_then(|(_, listener)| listener.local_addr().ok()) {
             Some(address) => format!("http://{}", reachable(address)).into(),
             None => match service {

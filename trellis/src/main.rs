@@ -3,6 +3,7 @@
 
 mod banner;
 mod bind;
+mod cleartext;
 mod cli;
 mod config;
 mod data;
@@ -15,11 +16,17 @@ mod part;
 mod policy;
 mod process;
 mod reload;
+mod rotation;
 mod runtime;
 mod signals;
 mod stores;
 
-use std::{fs, io::Write as _, path::Path, process::ExitCode};
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser as _};
 use cli::{Cli, Command, Service};
@@ -56,9 +63,16 @@ fn run(cli: Cli) -> Result<(), String> {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;
             say(&format!("the keys are in {}", out.display()))
         }
+        Some(Command::Keys { command: cli::Keys::Rotate { dir, now } }) => {
+            say(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
+        }
+        Some(Command::Keys { command: cli::Keys::List { dir } }) => {
+            say(&rotation::list(&rotation::folder(dir, load)?)?)
+        }
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "trellis", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "trellis", &mut script);
+            say(&String::from_utf8_lossy(&script))
         }
     }
 }
@@ -68,6 +82,10 @@ fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
     let service = if let [part] = parts { part.name() } else { "mesh" };
     runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;
+        let idle = source.without_effect(&config, parts)?;
+        if !idle.is_empty() {
+            tracing::warn!(keys = idle.join(", "), "these settings have no effect in this process");
+        }
         files::raise(config.limits.connections);
         let ended = process::run(&config, source, parts).await;
         // It waits for the exporter, which works on this runtime.
@@ -81,16 +99,15 @@ fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
     runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, "trellis-migrate")?;
         let mut stores = Stores::new(config);
-        if wanted(Service::Users) {
-            stores.users().await?;
+        for service in Service::ALL.into_iter().filter(|service| wanted(*service)) {
+            match service {
+                Service::Users => drop(stores.users().await?),
+                Service::Auth => drop(stores.auth().await?),
+                Service::Messaging => drop(stores.messaging().await?),
+            }
+            say(&format!("{}: {} is up to date", service.name(), stores.place(service)))?;
         }
-        if wanted(Service::Auth) {
-            stores.auth().await?;
-        }
-        if wanted(Service::Messaging) {
-            stores.messaging().await?;
-        }
-        say("the databases are up to date")
+        Ok(())
     })
 }
 
@@ -107,6 +124,11 @@ fn new_identity(name: &str, out: &Path) -> Result<(), String> {
     say(&format!("{} is secret: give it to {name} alone\n{} goes to all", secret.display(), public.display()))
 }
 
+/// Prints a command's result. A reader that has seen enough (`trellis config | head -1`) is no error.
 fn say(text: &str) -> Result<(), String> {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|e| format!("standard output: {e}"))
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => Ok(()),
+    }
 }

@@ -1,8 +1,9 @@
-//! `trellis policy`: every method with the policy that is in force, and where it comes from.
+//! `trellis policy`: every method with the policy that is in force, and where it comes from; those of upstreams outside
+//! the mesh too.
 
 use std::fmt::Write as _;
 
-use gateway::ShownLimits;
+use gateway::{External, ShownLimits};
 use kit::policy::{Access, Policy, Reach, Table};
 
 use crate::config::Config;
@@ -17,21 +18,50 @@ pub(crate) fn print(config: &Config) -> Result<String, String> {
     for (path, policy) in methods {
         // Writing to a string cannot fail.
         writeln!(text, "{path}").ok();
-        for [what, value, source] in rows(path, policy, config, &limits) {
-            writeln!(text, "  {what:<13} {value:<44} {source}").ok();
-        }
+        write_rows(&mut text, rows(path, policy, config, &limits));
+    }
+    for method in limits.external().map_err(|error| format!("configuration: {error}"))? {
+        writeln!(text, "{}", method.path).ok();
+        write_rows(&mut text, external_rows(method, config));
     }
     Ok(text)
+}
+
+fn write_rows(text: &mut String, rows: Vec<[String; 3]>) {
+    for [what, value, source] in rows {
+        writeln!(text, "  {what:<13} {value:<44} {source}").ok();
+    }
 }
 
 const CONTRACT: &str = "contract";
 
 fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) -> Vec<[String; 3]> {
-    let row = |what: &str, value: String, source: &str| [what.to_owned(), value, source.to_owned()];
     let mut rows = vec![row("access", access(&policy.access), CONTRACT)];
     if !matches!(policy.access, Access::Internal { .. }) {
         rows.extend(limits.rows(path, policy));
     }
+    rows.extend(behavior(policy, config));
+    if policy.reads_session_cookie {
+        rows.push(row("cookie", "reads the session cookie".to_owned(), CONTRACT));
+    }
+    rows
+}
+
+fn external_rows(method: External, config: &Config) -> Vec<[String; 3]> {
+    let who = method.access.as_ref().map_or_else(|| "nobody".to_owned(), access);
+    let mut rows = vec![row("access", who, &method.source)];
+    rows.extend(method.limits);
+    rows.extend(method.policy.iter().flat_map(|policy| behavior(policy, config)));
+    rows
+}
+
+fn row(what: &str, value: String, source: &str) -> [String; 3] {
+    [what.to_owned(), value, source.to_owned()]
+}
+
+/// How calls of a method are treated once they are admitted.
+fn behavior(policy: &Policy, config: &Config) -> Vec<[String; 3]> {
+    let mut rows = Vec::new();
     rows.push(match policy.deadline {
         Some(deadline) => row("deadline", kit::config::Span(deadline).to_string(), CONTRACT),
         None if policy.streams => row("deadline", "until the token expires".to_owned(), CONTRACT),
@@ -39,9 +69,6 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
     });
     rows.push(row("repeatable", if policy.idempotent { "yes" } else { "no" }.to_owned(), CONTRACT));
     rows.push(row("priority", policy.priority.name().to_owned(), CONTRACT));
-    if policy.reads_session_cookie {
-        rows.push(row("cookie", "reads the session cookie".to_owned(), CONTRACT));
-    }
     rows
 }
 
@@ -55,6 +82,7 @@ fn access(access: &Access) -> String {
             Reach::Owner => "the owner",
             Reach::Author => "the author",
             Reach::AuthorOrOwner => "the author, the owner",
+            Reach::Invited => "invited users, members",
         }
         .to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),

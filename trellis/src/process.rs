@@ -9,13 +9,15 @@ use kit::{
     balance::{self, Addresses},
     bus::{self, Bus},
     client::Peer,
-    health::{Needs, peer_is_serving},
+    health::{Needs, Readiness, peer_is_serving},
     identity::Identity,
     keys::KeySet,
     limiter::{self, RateLimiter},
     policy::Table,
     server::{self, Surroundings},
     shutdown::Shutdown,
+    skew,
+    tls::MeshTls,
 };
 use messaging::Messaging;
 use proto::{auth::v1::auth_service_server, messaging::v1::messaging_service_server, users::v1::users_service_server};
@@ -23,11 +25,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use users::Users;
 
 use crate::{
-    banner,
+    banner, cleartext,
     cli::Service,
     config::Config,
     identities::Identities,
-    keys::FromAuth,
+    keys::{FromAuth, NoAuth},
     listeners::Listeners,
     part::Part,
     reload::{self, Source},
@@ -53,7 +55,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let ready = process.ready();
     let greeting = async {
         ready.await;
-        banner::greet(parts, &addresses, folder.as_deref());
+        banner::greet(config.log.format, parts, &addresses, folder.as_deref());
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -74,6 +76,8 @@ struct Process<'a> {
     limiter: Arc<dyn RateLimiter>,
     /// Service → where it is.
     addresses: [(Service, Addresses); 3],
+    /// There is no mesh: the process is a gateway to external upstreams.
+    external_only: bool,
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
 }
@@ -81,11 +85,17 @@ struct Process<'a> {
 impl<'a> Process<'a> {
     fn new(config: &'a Config, parts: &[Part], listeners: &Listeners) -> Result<Self, String> {
         let ambient = Ambient::system();
+        let tls = Arc::new(mesh_tls(config, parts)?);
+        let external_only = config.is_external_only(parts);
+        if external_only {
+            tracing::info!("neither identity nor peers are configured: the gateway serves external upstreams only");
+        }
         let identities = match parts {
-            [part] => Identities::configured(*part, &config.identity, ambient.clone())?,
-            _ => Identities::generated(ambient.clone()),
+            _ if external_only => Identities::generated(ambient.clone(), Arc::clone(&tls)),
+            [part] => Identities::configured(*part, &config.identity, ambient.clone(), Arc::clone(&tls))?,
+            _ => Identities::generated(ambient.clone(), Arc::clone(&tls)),
         };
-        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, &config.peers)));
+        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, config)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
         let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?, Arc::clone(&policies))?;
@@ -93,8 +103,17 @@ impl<'a> Process<'a> {
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
-        let keys = Arc::new(KeySet::new(FromAuth(auth), ambient.clone()));
+        tokio::spawn(tls.keep_fresh(shutdown.clone()));
+        let keys = if external_only {
+            KeySet::new(NoAuth, ambient.clone())
+        } else {
+            KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(config.identity.keys_refresh.0)
+        };
+        let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
+        if !external_only {
+            tokio::spawn(Arc::clone(&keys).keep_fresh(shutdown.clone()));
+        }
         Ok(Self {
             config,
             shutdown,
@@ -104,6 +123,7 @@ impl<'a> Process<'a> {
             limiter,
             identities,
             addresses,
+            external_only,
             ambient,
             shown: kit::admin::Shown::new(),
             running: JoinSet::new(),
@@ -123,7 +143,10 @@ impl<'a> Process<'a> {
 
     fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
         let policies = Arc::clone(&self.policies);
-        peer(&self.addresses, &self.config.balance, callee, self.identities.of(caller)?, policies)
+        let identity = self.identities.of(caller)?;
+        let peer = peer(&self.addresses, &self.config.balance, callee, identity, policies)?;
+        tokio::spawn(skew::follow(peer.clone(), self.shutdown.clone()));
+        Ok(peer)
     }
 
     async fn start_service(
@@ -183,9 +206,11 @@ impl<'a> Process<'a> {
         let surroundings = self.surroundings(Part::Gateway)?;
         let mut needs = Needs::new();
         let mut routes = Vec::new();
-        for (service, addresses) in self.addresses.clone() {
+        let mesh = self.addresses.clone().into_iter().filter(|_| !self.external_only);
+        for (service, addresses) in mesh {
             let peer = self.peer(service, Part::Gateway)?;
-            needs = needs.and(service.name(), move || peer_is_serving(peer.clone()));
+            // Shown, and no more: without a service the gateway still has the others to call.
+            needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
         }
         let readiness = self.watch("gateway", &surroundings, needs);
@@ -198,7 +223,7 @@ impl<'a> Process<'a> {
     }
 
     fn start_admin(&self, listener: TcpListener) {
-        let serving = kit::admin::serve(self.shown.clone(), listener, self.shutdown.clone());
+        let serving = kit::admin::serve(self.config.admin.clone(), self.shown.clone(), listener, self.shutdown.clone());
         // Apart from the others: it outlives their drain, and its end is nobody's reason to stop.
         tokio::spawn(async move {
             if let Err(error) = serving.await {
@@ -207,14 +232,20 @@ impl<'a> Process<'a> {
         });
     }
 
-    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> kit::health::Readiness {
+    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> Readiness {
         // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
         let bus = Arc::clone(&self.bus);
         let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
         // Nor need it know that each process counts on its own for a while.
         let limiter = Arc::clone(&self.limiter);
         let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
-        let readiness = server::readiness(surroundings, needs, &self.shutdown);
+        let identity = Arc::clone(&surroundings.identity);
+        let needs = needs.and_shown("clocks", move || std::future::ready(identity.skews().are_bounded()));
+        let readiness = if self.external_only {
+            Readiness::watch(needs, self.shutdown.clone())
+        } else {
+            server::readiness(surroundings, needs, &self.shutdown)
+        };
         self.shown.insert(name, readiness.clone());
         readiness
     }
@@ -258,6 +289,24 @@ impl<'a> Process<'a> {
         self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// TLS between this process and others. Errors name the key.
+fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
+    let has_files = [&config.tls.certificate, &config.tls.client_ca].iter().any(|path| !path.is_empty());
+    if parts.len() > 1 && has_files {
+        let why =
+            "all parts run in this process and call one another on the loopback; leave it out, or run a part alone";
+        return Err(format!("configuration: tls.certificate: {why}"));
+    }
+    // Auth fetches its own keys by the name that others know it by.
+    let is_auth = parts == [Part::Service(Service::Auth)];
+    if is_auth && !config.tls.certificate.is_empty() && balance::in_the_clear(&config.peers.auth).is_ok() {
+        return Err("configuration: peers.auth: this port speaks TLS; name it by https:// and as its certificate does"
+            .to_owned());
+    }
+    cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
+    MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))
 }
 
 fn peer(

@@ -12,7 +12,10 @@ use std::{
 use gateway::Gateway;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    part::Part,
+};
 
 /// How often the file is looked at. A mounted ConfigMap changes by a new link, of which no file system tells.
 const LOOK: Duration = Duration::from_secs(2);
@@ -34,6 +37,21 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn load(&self) -> Result<Config, String> {
         Config::load(self.file.as_deref(), &self.flags)
+    }
+
+    /// The keys that were set for this process and that it does not read: sections of parts that do not run here, named
+    /// on its own command line (a file is shared by all parts), and keys that only a process of one part reads.
+    pub(crate) fn without_effect(&self, config: &Config, parts: &[Part]) -> Result<Vec<String>, String> {
+        let runs = |section: &str| parts.iter().any(|part| part.name() == section);
+        let is_part = |section: &str| Part::ALL.iter().any(|part| part.name() == section);
+        let flags = self.flags.iter().filter_map(|flag| flag.split_once('=')).map(|(key, _)| key.to_owned());
+        let elsewhere = flags.filter(|key| key.split('.').next().is_some_and(|first| is_part(first) && !runs(first)));
+        let apart = config.set_keys()?.into_iter().filter(|key| {
+            let in_process = |part: &Part| key.strip_prefix("peers.").is_some_and(|name| name == part.name());
+            let is_apart = key.starts_with("identity.") && key != "identity.keys_refresh" || key == "tls.ca";
+            parts.len() > 1 && (is_apart || parts.iter().any(in_process))
+        });
+        Ok(elsewhere.chain(apart).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use auth::AuthStore;
 use kit::{
     config::Secret,
-    store::{Location, Unopened},
+    store::{Location, Settings, Unopened},
 };
 use messaging::MessagingStore;
 use users::UserStore;
@@ -32,19 +32,38 @@ impl<'a> Stores<'a> {
     /// Opens the store of users.
     pub(crate) async fn users(&mut self) -> Result<Arc<dyn UserStore>, String> {
         let location = self.location(Service::Users, &self.config.users.database_url)?;
-        users::store::open(&location, self.config.users.pool_size).await.map_err(one_line)
+        users::store::open(&location, self.settings(self.config.users.pool_size)).await.map_err(one_line)
     }
 
     /// Opens the store of auth.
     pub(crate) async fn auth(&mut self) -> Result<Arc<dyn AuthStore>, String> {
         let location = self.location(Service::Auth, &self.config.auth.database_url)?;
-        auth::store::open(&location, self.config.auth.pool_size).await.map_err(one_line)
+        auth::store::open(&location, self.settings(self.config.auth.pool_size)).await.map_err(one_line)
     }
 
     /// Opens the store of messaging.
     pub(crate) async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
         let location = self.location(Service::Messaging, &self.config.messaging.database_url)?;
-        messaging::store::open(&location, self.config.messaging.pool_size).await.map_err(one_line)
+        messaging::store::open(&location, self.settings(self.config.messaging.pool_size)).await.map_err(one_line)
+    }
+
+    /// Which database a service has, for people.
+    pub(crate) fn place(&self, service: Service) -> String {
+        let name = service.name();
+        match &self.folder {
+            Some(folder) if self.url(service).expose().is_empty() => {
+                format!("the SQLite file {}", folder.path().join(format!("{name}.db")).display())
+            }
+            _ => format!("the PostgreSQL database of {name}.database_url"),
+        }
+    }
+
+    fn url(&self, service: Service) -> &Secret {
+        match service {
+            Service::Users => &self.config.users.database_url,
+            Service::Auth => &self.config.auth.database_url,
+            Service::Messaging => &self.config.messaging.database_url,
+        }
     }
 
     /// Auth's secrets: from the configured folder, else from the data folder, where they are made when missing.
@@ -56,6 +75,10 @@ impl<'a> Stores<'a> {
         let folder = self.open_folder()?.path().join("keys");
         auth::Keys::create(&folder).map_err(|e| e.to_string())?;
         auth::Keys::open(&folder).map_err(|e| e.to_string())
+    }
+
+    fn settings(&self, pool_size: u32) -> Settings {
+        Settings { pool_size, database: self.config.database.clone() }
     }
 
     /// Where a service's data is. A SQLite file is this process's alone from now on.

@@ -24,7 +24,8 @@ const ada = account("Ada Lovelace");
 const bob = account("Bob Marsh");
 const cleo = account("Cleo Hart");
 
-const scenario = stage();
+// Who may add whom is tried in conversations.test.ts.
+const scenario = stage({ TRELLIS_MESSAGING__WHO_MAY_ADD: "everybody" });
 
 scenario("two people chat live, and a killed server loses and doubles nothing", async (arrive, watch, server) => {
   const adas = await (await arrive({ colorScheme: "light" })).open();

@@ -41,6 +41,10 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   await send(adas, "And the peas never");
   await openConversation(bobs, ada.name);
   await shows(bobs, ["The beans come on Munday", "And the peas never"]);
+  // Ada is a stranger to Bob until he accepts.
+  const request = bobs.getByRole("group", { name: "Request" });
+  await request.getByRole("button", { name: "Accept" }).click();
+  await request.waitFor({ state: "hidden" });
 
   await composer(adas).fill("half a thought");
   await choose(adas, "Munday", "Edit");
@@ -167,6 +171,11 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await adding.getByLabel("Find people by handle").fill(cleo.handle);
   await adding.getByRole("checkbox", { name: cleo.name }).check();
   await adding.getByRole("button", { name: "Add", exact: true }).click();
+  // Cleo is no contact of Ada's: she gets an invitation, and sees nothing before she accepts it.
+  await details.getByText("An invitation was sent.").waitFor();
+  await cleos.getByText(`${ada.name} invites you to \u201cRows of peas\u201d.`).waitFor();
+  assert.equal(await cleos.getByRole("link", { name: /Rows of peas/ }).count(), 0);
+  await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();
   await details.getByText("3 members").waitFor();
   await adas.screenshot({ path: artifact("console-details.png") });
   await openConversation(cleos, "Rows of peas");
@@ -206,8 +215,12 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
 scenario("from a group to a talk of two", async (arrive) => {
   const adas = await (await arrive()).open();
   await signIn(adas, ada);
+  const cleos = await (await arrive()).open();
+  await signIn(cleos, cleo);
   await startConversation(adas, [bob, cleo]);
   const details = await openDetails(adas);
+  await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();
+  await details.getByText("3 members").waitFor();
   await details.getByRole("button", { name: `Message ${bob.name}` }).click();
   await details.waitFor({ state: "hidden" });
   // The talk that there was already, not a second one.

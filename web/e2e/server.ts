@@ -103,8 +103,8 @@ export class Server {
     const end = Date.now() + READY_WITHIN_MS;
     while (Date.now() < end) {
       assert.equal(child.exitCode, null, `the server ended while starting\n${this.output()}`);
-      const answer = await fetch(`${this.url}/readyz`).catch(() => undefined);
-      if (answer?.status === 200) return;
+      const answer = await fetch(`${this.url}/readyz?verbose`).catch(() => undefined);
+      if (answer?.status === 200 && !(await answer.text()).includes("[-]")) return;
       await sleep(50);
     }
     child.kill("SIGKILL");

@@ -2,6 +2,7 @@
 
 mod contracts;
 mod imports;
+mod named;
 mod sources;
 mod statements;
 
@@ -43,6 +44,8 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
             "check it in a statement that starts after the lock is held",
             Box::new(|| statements::check(session)),
         ),
+        ("named tests", "name a test that exists", Box::new(|| named::tests(session))),
+        ("ports of tests", "use ports::reserve()", Box::new(|| sources::ports(session))),
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),
         (
             "manifests",

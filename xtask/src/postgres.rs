@@ -27,18 +27,21 @@ impl Postgres {
         let user = User::unprivileged()?;
         let folder = scratch.folder("postgres", user)?;
         let data = folder.join("data");
-        let port = scratch::free_port()?;
 
         let mut initdb = session.command(bin.join("initdb"));
         initdb.current_dir(&folder).arg("-D").arg(&data);
         initdb.args(["-U", "trellis", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]);
         scratch::run_as(&mut initdb, user);
         session.must("initdb", &mut initdb)?;
+        scratch::on_a_free_port(|port| Self::start_on(port, &folder, session, bin, user))
+    }
 
+    fn start_on(port: u16, folder: &Path, session: &Session, bin: &Path, user: Option<User>) -> Result<Self, String> {
+        let data = folder.join("data");
         let log = folder.join("log");
         let said = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut server = session.command(bin.join("postgres"));
-        server.current_dir(&folder).arg("-D").arg(&data).args(settings(port));
+        server.current_dir(folder).arg("-D").arg(&data).args(settings(port));
         server.stdout(said.try_clone().map_err(|e| e.to_string())?).stderr(said);
         scratch::run_as(&mut server, user);
         let mut server = Group::start(&mut server, &session.guard)?;

@@ -26,11 +26,14 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) fn start(session: &Session, scratch: &Scratch, program: &Path) -> Result<Self, String> {
         let folder = scratch.folder("redis", None)?;
-        let port = scratch::free_port()?;
+        scratch::on_a_free_port(|port| Self::start_on(port, &folder, session, program))
+    }
+
+    fn start_on(port: u16, folder: &Path, session: &Session, program: &Path) -> Result<Self, String> {
         let log = folder.join("log");
         let said = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut server = session.command(program);
-        server.current_dir(&folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        server.current_dir(folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         server.arg("--port").arg(port.to_string());
         server.stdout(said.try_clone().map_err(|e| e.to_string())?).stderr(said);
         let mut server = Group::start(&mut server, &session.guard)?;

@@ -93,8 +93,21 @@ pub(crate) fn run_as(command: &mut Command, user: Option<User>) {
     }
 }
 
-/// A port of 127.0.0.1 that nobody has now.
-pub(crate) fn free_port() -> Result<u16, String> {
+/// Starts a server on a free port of 127.0.0.1. Between the look and the server's own bind another program may take it:
+/// then on another one.
+pub(crate) fn on_a_free_port<T>(start: impl Fn(u16) -> Result<T, String>) -> Result<T, String> {
+    const ATTEMPTS: usize = 5;
+    let mut ended = Err("no attempt was made".to_owned());
+    for _ in 0..ATTEMPTS {
+        ended = start(free_port()?);
+        if !ended.as_ref().is_err_and(|error| error.contains("Address already in use")) {
+            break;
+        }
+    }
+    ended
+}
+
+fn free_port() -> Result<u16, String> {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
@@ -104,6 +117,20 @@ pub(crate) fn free_port() -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn server_gets_another_port_when_its_own_is_taken() {
+        let attempts = std::cell::Cell::new(0);
+        let start = |fails: &'static str| {
+            attempts.set(0);
+            on_a_free_port(|port| {
+                attempts.set(attempts.get() + 1);
+                if attempts.get() < 3 { Err(fails.to_owned()) } else { Ok(port) }
+            })
+        };
+        assert!(start("bind: Address already in use").is_ok() && attempts.get() == 3);
+        assert!(start("no such file").is_err() && attempts.get() == 1);
+    }
 
     #[test]
     fn users_are_found_by_their_whole_name() {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::limiter::Decision;
 
-use super::{Rule, Terms};
+use super::{Buckets, Rule, Terms};
 use crate::config::Fields;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -28,14 +28,15 @@ impl Told {
 }
 
 impl Terms {
-    /// What to tell after `decision`, if anything.
-    pub(crate) fn told(&self, decision: &Decision) -> Option<Told> {
+    /// What to tell after `decision` on `buckets`, if anything.
+    pub(crate) fn told(&self, decision: &Decision, buckets: &Buckets) -> Option<Told> {
         if self.fields == Fields::Refused && decision.is_admitted() {
             return None;
         }
         let policy = self.policy.clone()?;
         let mut text = String::with_capacity(40 * self.rules.len());
-        for (rule, standing) in self.rules.iter().zip(&decision.standings) {
+        for (at, rule) in self.rules.iter().enumerate() {
+            let standing = buckets.standing(at, decision).unwrap_or_default();
             let separator = if text.is_empty() { "" } else { ", " };
             // Rounded up: who waits that long finds all of it. Writing to a string cannot fail.
             let reset = standing.reset.as_millis().div_ceil(1_000);

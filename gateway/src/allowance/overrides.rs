@@ -4,15 +4,19 @@ use std::fmt;
 
 use http::HeaderName;
 use kit::{
-    limiter::{Away, MOST_LIMITS, Quota},
-    policy::{By, RateLimit, StreamLimit, Table},
+    limiter::{Away, MOST_RULES, Quota},
+    policy::{By, RateLimit, StreamLimit},
 };
 
-use super::{Caller, Terms};
+use super::{
+    Caller, Terms,
+    reach::{self, Known},
+};
 use crate::{
     client::Client,
     config::{Fields, Override, RateLimits},
     network::Networks,
+    routes::Contracts,
 };
 
 const KEY: &str = "gateway.rate_limits.overrides";
@@ -45,16 +49,28 @@ pub(super) struct Whom {
 }
 
 impl Overrides {
-    /// Reads the section. `policies` are the mesh's own methods: one that is not there is a mistake.
-    pub(crate) fn new(config: &RateLimits, policies: &Table) -> Result<Self, String> {
+    /// Reads the section. A method that is not `known` is a mistake.
+    pub(crate) fn new(config: &RateLimits, known: Known<'_>) -> Result<Self, String> {
         if HeaderName::try_from(&config.api_key_header).is_err() {
             let name = &config.api_key_header;
             return Err(format!("gateway.rate_limits.api_key_header: {name:?} is no header such as x-api-key"));
         }
         let one = |(name, of): (&String, &Override)| {
-            One::new(name, of, policies).map_err(|error| format!("{KEY}.{name}.{error}"))
+            One::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
         };
         Ok(Self { all: config.overrides.iter().map(one).collect::<Result<_, _>>()?, fields: config.fields })
+    }
+
+    /// What the descriptors of upstreams do not declare of it. Each names the key.
+    pub(crate) fn undeclared(&self, contracts: &Contracts) -> Vec<String> {
+        let of = |one: &One| {
+            let tell = |(method, prefix): (&str, &str)| {
+                let key = format!("{KEY}.{}.methods", one.name);
+                format!("{key}: the descriptors of gateway.foreign.{prefix:?} declare no {method:?}")
+            };
+            reach::undeclared(&one.methods, contracts).into_iter().map(tell).collect::<Vec<_>>()
+        };
+        self.all.iter().flat_map(of).collect()
     }
 
     /// Those that a method has, the best first.
@@ -67,18 +83,14 @@ impl Overrides {
 }
 
 impl One {
-    fn new(name: &str, of: &Override, policies: &Table) -> Result<Self, String> {
+    fn new(name: &str, of: &Override, known: Known<'_>) -> Result<Self, String> {
         if of.limits.is_empty() != of.unlimited {
             return Err("limits: state one or more, or unlimited = true, and not both".to_owned());
         }
-        if of.limits.len() > MOST_LIMITS {
-            return Err(format!("limits: {} are more than the {MOST_LIMITS} of one call", of.limits.len()));
+        if of.limits.len() > MOST_RULES {
+            return Err(format!("limits: {} are more than the {MOST_RULES} of one call", of.limits.len()));
         }
-        for method in of.methods.iter().filter(|method| method.starts_with("trellis")) {
-            if !policies.iter().any(|(path, _)| covers(method, path)) {
-                return Err(format!("methods: {method:?} is no method or service of the mesh"));
-            }
-        }
+        known.check(&of.methods, of.streams)?;
         let whom = Whom::new(of)?;
         let limits = of.limits.iter().map(limit).collect::<Result<Vec<_>, _>>()?;
         // Keys that are named here are proved by being known.
@@ -112,7 +124,7 @@ impl One {
 }
 
 /// Whether `method` is the path `/package.Service/Method`, or a prefix of it that ends where a name does.
-fn covers(method: &str, path: &str) -> bool {
+pub(super) fn covers(method: &str, path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let rest = path.strip_prefix(method.trim_end_matches(['.', '/']));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))

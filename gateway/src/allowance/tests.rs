@@ -1,9 +1,15 @@
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use kit::{config::Span, limiter::Outcome, policy::By};
+use kit::{
+    Timestamp,
+    config::Span,
+    limiter::{Ask, Outcome, RateLimiter as _, Verdict},
+    policy::{By, Table},
+    time::ManualClock,
+};
 
 use super::*;
-use crate::config::{Limit as Stated, Override, RateLimits};
+use crate::config::{Foreign, Limit as Stated, Override, RateLimits};
 
 const PATH: &str = "/trellis.messaging.v1.MessagingService/SendMessage";
 
@@ -30,6 +36,10 @@ fn user(roles: &[&str]) -> User {
     User { id, session: id, roles: texts(roles), scopes: Vec::new(), expires: kit::Timestamp::from_micros(0) }
 }
 
+fn read(config: &Config, policies: &Table) -> Result<Overrides, String> {
+    Overrides::new(&config.rate_limits, Known { policies, foreign: &config.foreign })
+}
+
 /// How many a minute `PATH` allows to whom these headers, this address and these roles belong.
 fn allowed(config: &Config, address: &str, api_key: Option<&str>, roles: &[&str]) -> u32 {
     allowed_to(config, Client::Known(address.parse().unwrap()), api_key, roles)
@@ -37,7 +47,7 @@ fn allowed(config: &Config, address: &str, api_key: Option<&str>, roles: &[&str]
 
 fn allowed_to(config: &Config, client: Client, api_key: Option<&str>, roles: &[&str]) -> u32 {
     let table = table();
-    let overrides = Overrides::new(&config.rate_limits, &table).unwrap();
+    let overrides = read(config, &table).unwrap();
     let allowance = Allowance::new(PATH, table.get(PATH), By::Caller, config, &overrides);
     let headers: HeaderMap =
         api_key.iter().map(|key| (HeaderName::from_static("x-api-key"), key.parse().unwrap())).collect();
@@ -94,10 +104,56 @@ fn mistakes_name_their_key_and_never_a_secret() {
         (Override { away: "panic".to_owned(), ..good }, "away: expected local or refuse"),
     ];
     for (of, expected) in wrong {
-        let error = Overrides::new(&config(&[("mine", of)]).rate_limits, &table()).err().unwrap();
+        let error = read(&config(&[("mine", of)]), &table()).err().unwrap();
         let key = "gateway.rate_limits.overrides.mine.";
         assert!(error.starts_with(&format!("{key}{expected}")) && !error.contains("hunter2"), "{error}");
     }
+}
+
+/// What is wrong with an override of `method`, beside one upstream without descriptors and one with.
+fn mistake(method: &str, streams: u32) -> String {
+    let of = Override { methods: texts(&[method]), limits: vec![stated(9)], streams, ..Override::default() };
+    let upstream = |descriptors: &str| Foreign { descriptors: descriptors.to_owned(), ..Foreign::default() };
+    let mut config = config(&[("mine", of)]);
+    config.foreign.insert("acme.shop".to_owned(), upstream(""));
+    config.foreign.insert("acme.shop.told".to_owned(), upstream("reflection"));
+    let error = read(&config, &table()).err().unwrap_or_default();
+    error.strip_prefix("gateway.rate_limits.overrides.mine.").unwrap_or(&error).to_owned()
+}
+
+#[test]
+fn override_of_a_missing_method_names_its_key() {
+    for fine in [
+        "trellis",
+        "trellis.messaging.v1.MessagingService/",
+        "acme",
+        "acme.shop",
+        "acme.shop.told.Cart/Add",
+        "grpc.health.v1.Health",
+        PATH.trim_start_matches('/'),
+    ] {
+        assert_eq!(mistake(fine, 0), "", "{fine}");
+    }
+    for nowhere in
+        ["trellis.mesaging", "acme.shops", "acme.bank.v1", "Cart/Add", "", "trellis.users.v1.UsersService/CreateUser"]
+    {
+        let said = mistake(nowhere, 0);
+        assert!(
+            said.starts_with(&format!("methods: {nowhere:?} is no method or service that clients may call")),
+            "{said}"
+        );
+    }
+    for below in ["acme.shop.v1", "acme.shop.v1.Cart/Add"] {
+        let said = mistake(below, 0);
+        assert!(said.contains("gateway.foreign.\"acme.shop\", which has no descriptors"), "{below}: {said}");
+    }
+}
+
+#[test]
+fn stream_limit_of_methods_without_streams_names_its_key() {
+    assert!(mistake("trellis.users", 3).starts_with("streams: the contract limits the streams of none"));
+    assert_eq!(mistake("trellis.messaging", 3), "");
+    assert_eq!(mistake("acme", 3), "");
 }
 
 #[test]
@@ -128,6 +184,31 @@ fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
 }
 
 #[test]
+fn a_wide_network_has_a_multiple_of_what_its_parts_have() {
+    let allowance = Allowance::new(PATH, None, By::Address, &Config::default(), &Overrides::default());
+    let limits = [RateLimit { quota: Quota::new(2, Duration::from_secs(60), 2), cost: 1, by: By::Address }];
+    let terms = Terms::new(PATH, &limits, None, Away::Local, String::new(), Fields::Always);
+    let limiter = kit::limiter::Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
+    let nothing = HeaderMap::new();
+    let admitted = |address: String| {
+        let caller = Caller { user: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
+        let buckets = allowance.limits(&terms, &caller, &Multiples::default());
+        let ask = Ask { scope: PATH, limits: buckets.limits(), away: Away::Local };
+        let Verdict::Now(decision) = limiter.decide(&ask) else { panic!("it is local") };
+        decision.is_admitted()
+    };
+    // Of each /64 two, of the /56 eight, of the /48 thirty-two.
+    let of_56 = (0..256).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
+    assert_eq!(of_56, 8);
+    let of_48 = (256..65_536).step_by(64).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
+    assert_eq!(of_48, 24, "and eight before");
+    assert!(admitted("2001:db8:2::1".to_owned()), "another /48");
+    let of_24 = (0..256).filter(|host| admitted(format!("192.0.2.{host}"))).count();
+    assert_eq!(of_24, 32);
+    assert!(admitted("192.0.3.1".to_owned()));
+}
+
+#[test]
 fn what_is_left_is_told_as_the_draft_has_it() {
     let limits = [
         RateLimit { quota: Quota::new(600, Duration::from_secs(60), 100), cost: 1, by: By::Caller },
@@ -140,10 +221,12 @@ fn what_is_left_is_told_as_the_draft_has_it() {
     let mut standings = [Default::default(); MOST_LIMITS];
     standings[0] = kit::limiter::Standing { left: 7, reset: Duration::from_millis(1_001) };
     let mut decision = kit::limiter::Decision { outcome: Outcome::Admitted, standings };
-    assert!(terms.told(&decision).is_none(), "admitted calls are not told where only refusals are");
+    let mut buckets = Buckets::default();
+    (0..3).for_each(|rule| buckets.push(rule, Limit::NONE));
+    assert!(terms.told(&decision, &buckets).is_none(), "admitted calls are not told where only refusals are");
     decision.outcome = Outcome::Refused { retry_after: Duration::from_secs(1) };
     let mut headers = HeaderMap::new();
-    terms.told(&decision).unwrap().put(&mut headers);
+    terms.told(&decision, &buckets).unwrap().put(&mut headers);
     assert_eq!(headers["ratelimit"], "\"caller-1m\";r=7;t=2, \"caller-1d\";r=0;t=0, \"address-500ms\";r=0;t=0");
     assert_eq!(headers["ratelimit-policy"], policy);
 }
@@ -164,4 +247,31 @@ fn what_is_in_force_is_shown_with_its_source() {
     assert_eq!(row(0), "rate limit | 1200 in 1m, 300 at once a caller | contract");
     let source = "gateway.rate_limits.overrides.partners";
     assert_eq!(row(1), format!("rate limit | 9 in each 1m from the first call on a caller (role partner) | {source}"));
+}
+
+/// The terms of a method of the mesh whose contract was changed.
+fn terms_of(change: impl FnOnce(&mut Policy)) -> (Option<u32>, Away) {
+    let mut policy = table().get(PATH).unwrap().clone();
+    change(&mut policy);
+    let config = Config::default();
+    let allowance = Allowance::new(PATH, Some(&policy), By::Caller, &config, &Overrides::default());
+    let (user, headers) = (user(&[]), HeaderMap::new());
+    let client = Client::Known("192.0.2.1".parse().unwrap());
+    let terms = allowance.terms(&Caller { user: Some(&user), client, headers: &headers });
+    (terms.streams.as_ref().map(|(most, _)| *most), terms.away)
+}
+
+#[test]
+fn contract_of_a_method_limits_its_streams() {
+    let limit = kit::policy::StreamLimit { streams: 3, by: By::Caller };
+    assert_eq!(terms_of(|policy| policy.stream_limit = None).0, None);
+    assert_eq!(terms_of(|policy| policy.stream_limit = Some(limit)).0, Some(3));
+}
+
+#[test]
+fn contract_of_a_method_says_what_happens_without_redis() {
+    use proto::policy::v1::LimiterAway;
+    for (away, expected) in [(LimiterAway::Unspecified, Away::Local), (LimiterAway::Refuse, Away::Refuse)] {
+        assert_eq!(terms_of(|policy| policy.away = away.into()).1, expected);
+    }
 }

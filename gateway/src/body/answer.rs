@@ -26,9 +26,9 @@ use super::{
 use crate::{
     headers,
     protocol::Protocol,
-    rpc::{cut, too_late},
+    rpc::{bare, cut, is_over_time, too_late},
     upstream::{Reply, code_of_break},
-    vigil::Watched,
+    vigil::{Wait, Watched},
 };
 
 /// The clock is looked at once in so many frames.
@@ -132,6 +132,10 @@ impl Answer {
         answer
     }
 
+    pub(super) fn wait(&self) -> Arc<Wait> {
+        self.watched.wait()
+    }
+
     /// Nothing more will come, not even trailers.
     pub(super) fn is_end(&self) -> bool {
         self.ended || self.whole.is_some()
@@ -181,7 +185,8 @@ impl Answer {
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err((code, error)))) => {
                 tracing::debug!(error, "an answer was cut");
-                let status = self.terms.fault.get().map_or_else(|| cut(code), Status::from);
+                let broken = || if is_over_time(code, self.terms.deadline) { too_late() } else { cut(code) };
+                let status = self.terms.fault.get().map_or_else(broken, Status::from);
                 self.end(&status)
             }
             Poll::Ready(None) if self.frames == 0 && !self.early.is_empty() => {
@@ -224,6 +229,7 @@ impl Answer {
                 Ok(mut trailers) => match told(&trailers) {
                     // A success with half a message is none.
                     Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
+                    Some(code) if is_over_time(code, self.terms.deadline) => self.end(&too_late()),
                     Some(_) => {
                         headers::leave_behind(&mut trailers, self.terms.is_foreign);
                         self.trailers(trailers)
@@ -240,6 +246,7 @@ impl Answer {
     }
 
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Torn> {
+        let status = bare(status.clone(), self.terms.is_foreign);
         let mut trailers = HeaderMap::new();
         // An Err would say that the message does not fit into a header; ours do.
         status.add_header(&mut trailers).ok();
@@ -349,7 +356,7 @@ mod tests {
     use kit::{record, trace};
 
     use super::*;
-    use crate::vigil::Vigil;
+    use crate::vigil::{Stalls, Vigil};
 
     /// The clock is looked at although nothing ever wakes the answer.
     #[tokio::test]
@@ -374,7 +381,7 @@ mod tests {
             &mut HeaderMap::new(),
             terms,
             call,
-            Vigil::new().begin(),
+            Vigil::new(&Stalls::new(1), true).begin(),
         );
         let mut messages = 0;
         let trailers = loop {

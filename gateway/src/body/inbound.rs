@@ -1,15 +1,15 @@
 //! A request's body as it comes from its caller.
 
 use std::{
-    pin::Pin,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http_body::Body as _;
-use hyper::body::Incoming;
 use kit::error::chain;
+
+use crate::{connection::Reading, intake::Intake};
 
 /// The rest of a request.
 pub(crate) struct Inbound {
@@ -18,8 +18,8 @@ pub(crate) struct Inbound {
 }
 
 enum From {
-    Http1(Incoming),
-    Http2(RecvStream),
+    Http1(Reading),
+    Http2(Arc<Intake>),
 }
 
 /// The caller went away in the middle, and why as far as that is known.
@@ -27,12 +27,20 @@ enum From {
 pub(crate) struct Lost(pub(crate) String);
 
 impl Inbound {
-    pub(crate) fn http1(body: Incoming) -> Self {
+    pub(crate) fn http1(body: Reading) -> Self {
         Self { from: From::Http1(body), ended: false }
     }
 
     pub(crate) fn http2(body: RecvStream) -> Self {
-        Self { from: From::Http2(body), ended: false }
+        Self { from: From::Http2(Arc::new(Intake::new(body))), ended: false }
+    }
+
+    /// What reads ahead while the upstream takes nothing.
+    pub(crate) fn intake(&self) -> Weak<Intake> {
+        match &self.from {
+            From::Http1(_) => Weak::new(),
+            From::Http2(intake) => Arc::downgrade(intake),
+        }
     }
 
     /// The next piece. Trailers mean nothing in a request of gRPC. What is handed out makes room for as much from the
@@ -40,7 +48,7 @@ impl Inbound {
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
         while !self.ended {
             match &mut self.from {
-                From::Http1(body) => match ready!(Pin::new(body).poll_frame(cx)) {
+                From::Http1(body) => match ready!(body.poll_frame(cx)) {
                     Some(Ok(frame)) => {
                         if let Ok(piece) = frame.into_data() {
                             return Poll::Ready(Some(Ok(piece)));
@@ -50,11 +58,7 @@ impl Inbound {
                     None => self.ended = true,
                 },
                 From::Http2(body) => match ready!(body.poll_data(cx)) {
-                    Some(Ok(piece)) => {
-                        // An Err would say that more is released than came.
-                        body.flow_control().release_capacity(piece.len()).ok();
-                        return Poll::Ready(Some(Ok(piece)));
-                    }
+                    Some(Ok(piece)) => return Poll::Ready(Some(Ok(piece))),
                     Some(Err(error)) => return Poll::Ready(Some(Err(Lost(chain(&error))))),
                     None => self.ended = true,
                 },

@@ -19,8 +19,10 @@ pub(crate) struct Pipe<B> {
     waiting: Option<Bytes>,
     /// The next piece needs no room: see [`Pipe::with_head`].
     ahead: bool,
-    /// What the other side hears when the body is cut.
-    cut: Reason,
+    /// What the other side hears when the body is cut. `None`: whoever polls the pipe decides when ([`Pipe::reset`]).
+    when_cut: Option<Reason>,
+    /// The body was cut, and the other side has not been told.
+    is_cut: bool,
     ended: bool,
 }
 
@@ -31,13 +33,14 @@ where
     /// For a stream that is open: an answer's.
     pub(crate) fn new(body: B, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
-        Self { body, stream, waiting: None, ahead: false, cut: Reason::INTERNAL_ERROR, ended }
+        let when_cut = Some(Reason::INTERNAL_ERROR);
+        Self { body, stream, waiting: None, ahead: false, when_cut, is_cut: false, ended }
     }
 
     /// For a stream that h2 has not opened yet, a request's, and to which it gives no room therefore: the first piece is
     /// handed over all the same, so that it leaves with the head.
     pub(crate) fn with_head(body: B, stream: SendStream<Bytes>) -> Self {
-        Self { ahead: true, cut: Reason::CANCEL, ..Self::new(body, stream) }
+        Self { ahead: true, when_cut: None, ..Self::new(body, stream) }
     }
 
     /// Sends what there is. Ends with the body, or when the other side wants no more of it; whoever waits for an answer
@@ -59,7 +62,10 @@ where
                 },
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "a body was cut");
-                    self.stream.send_reset(self.cut);
+                    match self.when_cut {
+                        Some(reason) => self.stream.send_reset(reason),
+                        None => self.is_cut = true,
+                    }
                     self.ended = true;
                 }
                 Poll::Ready(None) => self.finish(None),
@@ -76,6 +82,23 @@ where
     /// Everything has been sent, or no more is wanted.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// The body was cut, and the stream is still to be reset.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Cancels the call whose request was cut.
+    pub(crate) fn reset(&mut self) {
+        self.is_cut = false;
+        self.stream.send_reset(Reason::CANCEL);
+    }
+
+    /// Resets the stream, whatever still waits on it.
+    pub(crate) fn end(&mut self, reason: Reason) {
+        self.ended = true;
+        self.stream.send_reset(reason);
     }
 
     /// What the body is, where it is needed again.

@@ -1,46 +1,52 @@
-//! How many connections come from where: nobody alone takes the places of all others.
+//! How many connections come from where: no client alone takes the places of all others.
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kit::limiter::network;
+use kit::limiter::{Multiples, Network, networks};
 
-/// The open connections by where they come from: an IPv4 address, or a /64 of IPv6.
+/// The open connections by the networks that they come from: an IPv4 address and its /24, or a /64 of IPv6 and the wider
+/// ones around it.
 #[derive(Default)]
-pub(super) struct Guests(Mutex<HashMap<Ipv6Addr, usize>>);
+pub(super) struct Guests(Mutex<HashMap<Network, usize>>);
 
-/// One connection among those of its address, until it is dropped.
+/// One connection among those of its networks, until it is dropped.
 pub(super) struct Guest {
     /// `None`: it is not counted.
     among: Option<Arc<Guests>>,
-    network: Ipv6Addr,
+    networks: Vec<Network>,
 }
 
 impl Guests {
-    /// Counts a connection; `None`: `most` come from there already.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Guest> {
-        let network = network(address);
+    /// Counts a connection; `None`: `most` come from its address already, or that many times more from a wider network.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, most: usize, multiples: &Multiples) -> Option<Guest> {
+        let networks: Vec<_> = networks(address, multiples).collect();
         let mut guests = self.lock();
-        let here = guests.get(&network).copied().unwrap_or(0);
-        if here >= most {
+        let is_full = |network: &Network| {
+            let here = guests.get(network).copied().unwrap_or(0);
+            here >= most.saturating_mul(usize::try_from(network.multiple).unwrap_or(usize::MAX))
+        };
+        if networks.iter().any(is_full) {
             return None;
         }
-        guests.insert(network, here + 1);
-        Some(Guest { among: Some(Arc::clone(self)), network })
+        for network in &networks {
+            *guests.entry(*network).or_default() += 1;
+        }
+        Some(Guest { among: Some(Arc::clone(self)), networks })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ipv6Addr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Guest {
-    /// Not counted: everybody comes from there.
-    pub(super) fn uncounted(address: IpAddr) -> Self {
-        Self { among: None, network: network(address) }
+    /// Not counted: every client comes from there.
+    pub(super) fn uncounted() -> Self {
+        Self { among: None, networks: Vec::new() }
     }
 }
 
@@ -48,9 +54,11 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let Some(guests) = &self.among else { return };
         let mut guests = guests.lock();
-        match guests.get_mut(&self.network) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => drop(guests.remove(&self.network)),
+        for network in &self.networks {
+            match guests.get_mut(network) {
+                Some(here) if *here > 1 => *here -= 1,
+                _ => drop(guests.remove(network)),
+            }
         }
     }
 }
@@ -62,7 +70,7 @@ mod tests {
     #[test]
     fn each_address_has_its_own_count_and_leaves_nothing_behind() {
         let guests = Arc::new(Guests::default());
-        let enter = |address: &str| guests.enter(address.parse().unwrap(), 2);
+        let enter = |address: &str| guests.enter(address.parse().unwrap(), 2, &Multiples::default());
         let (first, second) = (enter("10.0.0.1"), enter("10.0.0.1"));
         assert!(first.is_some() && second.is_some());
         assert!(enter("10.0.0.1").is_none());
@@ -72,6 +80,19 @@ mod tests {
         let third = enter("10.0.0.1");
         assert!(third.is_some() && enter("10.0.0.1").is_none());
         drop((second, third));
+        assert!(guests.lock().is_empty());
+    }
+
+    #[test]
+    fn a_wide_network_has_a_multiple_of_the_connections() {
+        let guests = Arc::new(Guests::default());
+        let enter = |address: String| guests.enter(address.parse().unwrap(), 2, &Multiples::default());
+        let of_56: Vec<_> = (0..256).filter_map(|n| enter(format!("2001:db8:1:{n:x}::1"))).collect();
+        assert_eq!(of_56.len(), 8);
+        let of_48: Vec<_> = (256..65_536).step_by(64).filter_map(|n| enter(format!("2001:db8:1:{n:x}::1"))).collect();
+        assert_eq!(of_48.len(), 24, "and eight before");
+        assert!(enter("2001:db8:2::1".to_owned()).is_some());
+        drop((of_56, of_48));
         assert!(guests.lock().is_empty());
     }
 }

@@ -5,21 +5,29 @@ use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream as _, stream::FuturesUnordered};
-use h2::server::{Builder, SendResponse};
+use h2::{
+    Reason,
+    server::{Builder, SendResponse},
+};
 use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::Body as _;
 use kit::limits::Limits;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{Word, bell::Bell, date::Date};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
     gather::Gathering,
+    intake::frame_budget,
     keepalive,
     seldom::Seldom,
     vigil::Vigil,
@@ -30,15 +38,13 @@ const STREAM_BYTES: u32 = 64 * 1024;
 /// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
 /// does not read must not stop the others.
 const CONNECTION_BYTES: u32 = 1024 * 1024;
-/// What h2 may hold beside the bytes of small frames of a connection's requests while their upstreams do not read: 256
-/// bytes less its own for each. One more ends the connection; h2's default would do so when five uploads of messages of
-/// 100 bytes wait.
-const SMALL_FRAMES: usize = 2 * 1024 * 1024;
 /// Streams that a peer opened and reset before they were looked at (CVE-2023-44487), and streams that we had to reset
 /// for a peer's mistakes (CVE-2025-8671): one more ends the connection. h2's own defaults, said here because they are
 /// relied on.
 const PENDING_RESETS: usize = 20;
 const ERROR_RESETS: usize = 1_024;
+/// Streams whose calls ended before their requests did, and of which h2 remembers that what still comes is no mistake.
+const REMEMBERED_RESETS: usize = 1_024;
 
 /// Serves the calls of a connection until its caller closes it, does not answer a PING, or one of `words` ends it.
 pub(super) async fn serve<S, A, F>(
@@ -46,7 +52,7 @@ pub(super) async fn serve<S, A, F>(
     limits: &Limits,
     answer: A,
     words: Seldom<'_, Word>,
-    vigil: &Vigil,
+    vigil: &Arc<Vigil>,
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -54,7 +60,10 @@ where
     F: Future<Output = Response<Outgoing>>,
 {
     let stream = Gathering::new(stream);
-    let mut connection = builder(limits).handshake(stream.clone()).await?;
+    // Over TLS nothing of the preface has been seen yet, and until it has come no other time limit applies.
+    let handshake = timeout(limits.request_head.0, builder(limits).handshake(stream.clone()));
+    let Ok(connection) = handshake.await else { return Ok(()) };
+    let mut connection = connection?;
     let mut words = words.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Word::Close));
     let (bell, date) = (Bell::new(), Date::default());
     let mut calls = FuturesUnordered::new();
@@ -62,6 +71,8 @@ where
         while let Poll::Ready(word) = words.poll(cx) {
             match word {
                 Word::Leave => connection.graceful_shutdown(),
+                // The last GOAWAY at once: it says that what comes from now on was not processed.
+                Word::Idle => connection.abrupt_shutdown(h2::Reason::NO_ERROR),
                 Word::Close => return Poll::Ready(Ok(())),
             }
         }
@@ -87,7 +98,7 @@ where
             }
         };
         if ended.is_pending() {
-            vigil.read_ahead(cx);
+            vigil.end_turn(cx);
         }
         stream.end_turn(cx);
         bell.end();
@@ -102,11 +113,22 @@ where
     A: Fn(Request<Inbound>) -> F,
     F: Future<Output = Response<Outgoing>>,
 {
+    let request = request.map(Inbound::http2);
+    // Holds of a request no more than its bytes, whatever the frames, until the upstream takes them.
+    let intake = request.body().intake();
+    let read_ahead = |cx: &mut Context<'_>| {
+        if let Some(intake) = intake.upgrade() {
+            intake.read_ahead(cx);
+        }
+    };
     let answered = {
-        let mut answering = pin!(answer(request.map(Inbound::http2)));
+        let mut answering = pin!(answer(request));
         let or_taken_back = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => reply.poll_reset(cx).map(|_| None),
+            Poll::Pending => {
+                read_ahead(cx);
+                reply.poll_reset(cx).map(|_| None)
+            }
         });
         or_taken_back.await
     };
@@ -118,8 +140,21 @@ where
     date.mark(&mut head.headers);
     // An Err says that the caller has gone.
     if let Ok(stream) = reply.send_response(Response::from_parts(head, ()), body.is_end_stream()) {
+        let wait = body.wait();
         let mut pipe = Pipe::new(body, stream);
-        poll_fn(|cx| pipe.poll(cx)).await;
+        poll_fn(|cx| {
+            if wait.as_ref().is_some_and(|wait| wait.is_evicted(cx)) {
+                // What waits in h2 is dropped with it.
+                pipe.end(Reason::ENHANCE_YOUR_CALM);
+                return Poll::Ready(());
+            }
+            let polled = pipe.poll(cx);
+            if polled.is_pending() {
+                read_ahead(cx);
+            }
+            polled
+        })
+        .await;
     }
 }
 
@@ -133,7 +168,8 @@ fn builder(limits: &Limits) -> Builder {
         .max_frame_size(STREAM_BYTES)
         .initial_window_size(STREAM_BYTES)
         .initial_connection_window_size(CONNECTION_BYTES)
-        .data_frame_budget(SMALL_FRAMES)
+        .data_frame_budget(frame_budget(CONNECTION_BYTES))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .max_send_buffer_size(STREAM_BYTES as usize);
     builder
 }
@@ -143,6 +179,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::vigil::Stalls;
 
     async fn asked(sender: &mut h2::client::SendRequest<Bytes>, path: &str) -> Result<u16, h2::Error> {
         let request = Request::builder().uri(format!("http://localhost{path}")).body(()).unwrap();
@@ -168,7 +205,7 @@ mod tests {
             Response::new(Outgoing::full("fine"))
         };
         let limits = Limits::default();
-        let vigil = Vigil::new();
+        let vigil = Vigil::new(&Stalls::new(1), true);
         let served = serve(stream, &limits, answer, Seldom::new(), &vigil);
         let (called, _) = tokio::join!(calling, served);
         called.unwrap();

@@ -9,14 +9,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{RecvStream, client::ResponseFuture};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
-use super::{Failure, Intake, Place};
-use crate::body::{Pipe, Request};
+use super::{
+    Failure, Place,
+    cancel::{Cancelled, Sent},
+};
+use crate::{
+    body::{Pipe, Request},
+    intake::Intake,
+};
 
 /// A call that came back without an answer.
 pub(super) struct Unanswered {
@@ -38,7 +44,9 @@ impl Answered {
     pub(super) fn accept(self) -> http::Response<Reply> {
         let Self { response, pipe, place } = self;
         let upload = go_on(pipe);
-        response.map(|body| Reply { intake: Arc::new(Intake::new(body)), data_ended: false, upload, place })
+        let reply =
+            |body| Reply { intake: Arc::new(Intake::new(body)), data_ended: false, has_failed: false, upload, place };
+        response.map(reply)
     }
 
     /// The answer is none: see [`Request::rewind`].
@@ -52,40 +60,105 @@ impl Answered {
     }
 }
 
-/// Sends a request and waits for the answer's head. Whoever stops waiting, or drops the answer before its end, takes
-/// the call back: the upstream is told (`CANCEL`).
+/// A call that waits for its answer. Dropped before, it is cancelled.
+struct Waiting<'a> {
+    /// `None`: it has come.
+    response: Option<ResponseFuture>,
+    sent: Sent,
+    place: &'a Place,
+}
+
+impl Waiting<'_> {
+    /// Sends the request until the answer's head has come.
+    async fn head(mut self, pipe: &mut Pipe<Request>) -> Result<http::Response<RecvStream>, h2::Error> {
+        let head = poll_fn(|cx| {
+            // Whether it waits is its own affair.
+            let _ = pipe.poll(cx);
+            if pipe.has_ended() {
+                self.sent = Sent::Whole;
+            }
+            if pipe.is_cut() { Poll::Ready(None) } else { self.poll(cx).map(Some) }
+        });
+        if let Some(head) = head.await {
+            return head;
+        }
+        pipe.reset();
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, h2::Error>> {
+        let Some(response) = &mut self.response else { return Poll::Pending };
+        let head = ready!(Pin::new(response).poll(cx));
+        self.response = None;
+        Poll::Ready(head)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(response) = self.response.take() {
+            self.place.cancel(Cancelled::Waiting(response), self.sent);
+        }
+    }
+}
+
+/// Sends a request and waits for the answer's head. Dropping the future, or the answer before its end, cancels the call.
 pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Answered, Box<Unanswered>> {
     let mut sender = place.sender();
     let is_whole = body.is_end_stream();
-    let (mut answer, stream) = match sender.send_request(head, is_whole) {
+    let (response, stream) = match sender.send_request(head, is_whole) {
         Ok(sent) => sent,
         Err(error) => return Err(Box::new(Unanswered { failure: Failure::unsent(error), body, place })),
     };
+    let id = response.stream_id().as_u32();
     let mut pipe = Pipe::with_head(body, stream);
-    let answered = poll_fn(|cx| {
-        // Whether it waits is its own affair.
-        let _ = pipe.poll(cx);
-        Pin::new(&mut answer).poll(cx)
-    });
-    match answered.await {
+    let sent = if is_whole { Sent::Whole } else { Sent::InPart };
+    let waiting = Waiting { response: Some(response), sent, place: &place };
+    match waiting.head(&mut pipe).await {
         Ok(response) => {
+            place.accepted(id);
             place.head(response.headers());
             Ok(Answered { response, pipe, place })
         }
-        Err(error) => Err(Box::new(Unanswered { failure: Failure::sent(error), body: pipe.into_body(), place })),
+        Err(error) => {
+            place.broke(&error);
+            Err(Box::new(Unanswered { failure: Failure::sent(error), body: pipe.into_body(), place }))
+        }
     }
 }
 
 /// Sends what is left of a request while its answer comes.
 fn go_on(mut pipe: Pipe<Request>) -> Option<AbortHandle> {
     pipe.body_mut().keep_no_more();
-    (!pipe.has_ended()).then(|| tokio::spawn(async move { poll_fn(|cx| pipe.poll(cx)).await }).abort_handle())
+    if pipe.has_ended() {
+        return None;
+    }
+    let intake = pipe.body_mut().intake();
+    let sending = async move {
+        poll_fn(|cx| {
+            let polled = pipe.poll(cx);
+            // While the upstream takes nothing, small frames of the client are still joined.
+            if polled.is_pending()
+                && let Some(intake) = intake.upgrade()
+            {
+                intake.read_ahead(cx);
+            }
+            polled
+        })
+        .await;
+        if pipe.is_cut() {
+            pipe.reset();
+        }
+    };
+    Some(tokio::spawn(sending).abort_handle())
 }
 
 /// An answer's body.
 pub(crate) struct Reply {
     intake: Arc<Intake>,
     data_ended: bool,
+    /// There is nothing left to cancel.
+    has_failed: bool,
     /// The rest of a request that was not at its end when its answer began.
     upload: Option<AbortHandle>,
     /// Held until the answer has ended.
@@ -117,7 +190,9 @@ impl Reply {
     }
 
     /// What the break of a stream tells of the server, unless it was the gateway that broke it off.
-    fn broken(&self, error: h2::Error) -> h2::Error {
+    fn broken(&mut self, error: h2::Error) -> h2::Error {
+        self.has_failed = true;
+        self.place.broke(&error);
         if super::is_ours(&error) {
             self.place.unused();
         } else {
@@ -134,8 +209,13 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
+        let is_uploading = self.upload.as_ref().is_some_and(|upload| !upload.is_finished());
         if let Some(upload) = &self.upload {
             upload.abort();
+        }
+        if !self.has_failed && !self.intake.is_end_stream() {
+            let sent = if is_uploading { Sent::InPart } else { Sent::Whole };
+            self.place.cancel(Cancelled::Reading(Arc::clone(&self.intake)), sent);
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Failure, Reply, call,
+    cancel::{self, Cancelled, Sent},
     server::{self, Server},
 };
 use crate::body::Request;
@@ -40,6 +41,8 @@ pub(crate) struct Conditions<'a> {
     pub(crate) deadline: Option<Instant>,
     /// What it is to an upstream that has too much to do; `None`: it is not counted.
     pub(crate) weight: Option<&'a Weight>,
+    /// Whose call it is.
+    pub(crate) caller: overload::Caller,
 }
 
 /// What a method's calls are to an upstream that has too much to do.
@@ -64,6 +67,23 @@ impl Place {
     /// Sends on the connection.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.connection.sender()
+    }
+
+    /// Cancels a call on the connection.
+    pub(super) fn cancel(&self, call: Cancelled, sent: Sent) {
+        cancel::cancel(call, sent, self.connection.share());
+    }
+
+    /// The response on stream `id` has begun.
+    pub(super) fn accepted(&self, id: u32) {
+        self.connection.cancellations().accepted(id);
+    }
+
+    /// Takes note of a stream that broke.
+    pub(super) fn broke(&self, error: &h2::Error) {
+        if super::is_fault(error) {
+            self.connection.fault();
+        }
     }
 
     /// The call came back without an answer: what that means for another try.
@@ -131,7 +151,8 @@ impl Cluster {
         let Some(Weight { priority, usual }) = conditions.weight else {
             return self.forward(request, conditions).await;
         };
-        let permit = self.shedder.admit(*priority, usual, Instant::now()).ok_or(Failure::Overloaded)?;
+        let permit = self.shedder.admit(*priority, conditions.caller, usual, Instant::now());
+        let permit = permit.ok_or(Failure::Overloaded)?;
         let answer = self.forward(request, conditions).await;
         match &answer {
             // What ends with its head is an error or has no message: it took less than is usual, or more.

@@ -38,7 +38,7 @@ async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> 
     if !location.is_secure {
         return Ok(Stream::Plain(stream));
     }
-    let trust = trust.ok_or_else(|| io::Error::other("nobody says whom to believe"))?;
+    let trust = trust.ok_or_else(|| io::Error::other("no trusted authorities are configured for it"))?;
     let host = location.authority.host().trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TlsConnector::from(trust.config()).connect(name, stream).await?;

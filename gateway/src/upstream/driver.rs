@@ -18,12 +18,12 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use super::dial::Stream;
-use crate::{gather::Gathering, keepalive};
+use super::{Tolerance, dial::Stream};
+use crate::{gather::Gathering, intake::frame_budget, keepalive};
 
 /// What may be on its way in one answer before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
-const STREAM_WINDOW: u32 = 128 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 64 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
 /// What h2 reads of an answer's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this
@@ -35,13 +35,30 @@ const SEND_BYTES: usize = 64 * 1024;
 /// More would be a guess, and what it does not take would wait.
 const FIRST_CALLS: usize = 0;
 
+/// How many reset streams h2 remembers, and for how long. What comes late for one that it has forgotten it takes for a
+/// mistake of the server's: the first is far more than are reset in the second ([`super::cancel`]).
+const RESETS: usize = 4_096;
+const RESETS_TIME: Duration = Duration::from_secs(30);
+/// How many streams of an external upstream h2 resets for the upstream's mistakes, over the life of a connection; one
+/// more ends it.
+pub(super) const ERROR_RESETS: usize = 1_024;
+
 /// Begins to speak HTTP/2, and waits for what the upstream has to say of itself. The connection ends with its last
 /// sender, when the upstream closes it, and when no sign of life comes in `limits.keepalive`.
-pub(super) async fn start(stream: Stream, limits: &Limits) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
+pub(super) async fn start(
+    stream: Stream,
+    limits: &Limits,
+    tolerance: Tolerance,
+) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
     let stream = Gathering::new(stream);
+    let window = STREAM_WINDOW.saturating_mul(limits.streams_per_connection);
     let handshake = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.streams_per_connection))
+        .initial_connection_window_size(window)
+        .data_frame_budget(frame_budget(window))
+        .max_concurrent_reset_streams(RESETS)
+        .reset_stream_duration(RESETS_TIME)
+        .max_local_error_reset_streams((tolerance == Tolerance::External).then_some(ERROR_RESETS))
         .initial_max_send_streams(FIRST_CALLS)
         .max_send_buffer_size(SEND_BYTES)
         .max_frame_size(FRAME_BYTES)

@@ -24,7 +24,8 @@ use tokio::{
 };
 
 use super::{
-    Failure,
+    Failure, Tolerance,
+    cancel::Cancellations,
     dial::{TIMEOUT, dial},
     driver,
 };
@@ -32,12 +33,16 @@ use crate::tls::Trust;
 
 /// How long a connection beside others may be without a call.
 const IDLE: Duration = Duration::from_secs(60);
+/// How many streams h2 may reset for the mistakes of a server before the connection takes no more calls. Those on it
+/// finish: at twice this h2 would end it with all of them ([`driver::ERROR_RESETS`]).
+const FAULTS: usize = driver::ERROR_RESETS / 2;
 
 /// A server behind the gateway.
 pub(crate) struct Server {
     location: Location,
     /// Whom to believe that it is the one, where it is called over TLS.
     trust: Option<Trust>,
+    tolerance: Tolerance,
     most_connections: usize,
     limits: Limits,
     connections: Mutex<Vec<Arc<Connection>>>,
@@ -54,6 +59,9 @@ struct Connection {
     calls: AtomicUsize,
     /// When its last call ended.
     left: Mutex<Instant>,
+    cancellations: Cancellations,
+    /// Streams that h2 has reset for the server's mistakes.
+    faults: AtomicUsize,
 }
 
 impl Connection {
@@ -83,6 +91,21 @@ impl Place {
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.0.sender.clone()
     }
+
+    /// Another hold of the same place, for what outlasts the call.
+    pub(super) fn share(&self) -> Self {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+
+    pub(super) fn cancellations(&self) -> &Cancellations {
+        &self.0.cancellations
+    }
+
+    /// h2 has reset a stream for a mistake of the server's.
+    pub(super) fn fault(&self) {
+        self.0.faults.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
@@ -103,10 +126,17 @@ impl Endpoint for Server {
 
 impl Server {
     /// The server at `location`. Connects when it is first used.
-    pub(super) fn new(location: Location, trust: Option<Trust>, most_connections: usize, limits: &Limits) -> Self {
+    pub(super) fn new(
+        location: Location,
+        trust: Option<Trust>,
+        tolerance: Tolerance,
+        most_connections: usize,
+        limits: &Limits,
+    ) -> Self {
         Self {
             location,
             trust,
+            tolerance,
             most_connections: most_connections.max(1),
             limits: limits.clone(),
             connections: Mutex::default(),
@@ -118,6 +148,10 @@ impl Server {
     /// Whom it is believed by.
     pub(super) fn trust(&self) -> Option<&Trust> {
         self.trust.as_ref()
+    }
+
+    pub(super) fn tolerance(&self) -> Tolerance {
+        self.tolerance
     }
 
     /// The URI that a request to this server carries.
@@ -162,7 +196,8 @@ impl Server {
     /// more than anything else. What was opened for a crowd is closed when it has gone.
     fn pick(&self) -> Option<Place> {
         let mut connections = self.lock();
-        connections.retain(|connection| !connection.driver.is_finished());
+        let is_worn = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
+        connections.retain(|connection| !connection.driver.is_finished() && !is_worn(connection));
         let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
         let at = connections.iter().position(|connection| connection.has_room(most))?;
         // Under the lock nobody else adds; a place given back meanwhile only makes more room.
@@ -186,9 +221,19 @@ impl Server {
 
     async fn connect(&self) -> io::Result<Arc<Connection>> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        let opening = async { driver::start(dial(&self.location, self.trust.as_ref()).await?, &self.limits).await };
+        let opening = async {
+            let stream = dial(&self.location, self.trust.as_ref()).await?;
+            driver::start(stream, &self.limits, self.tolerance).await
+        };
         let (sender, driver) = timeout(TIMEOUT, opening).await.map_err(late)??;
-        Ok(Arc::new(Connection { sender, driver, calls: AtomicUsize::new(0), left: Mutex::new(Instant::now()) }))
+        Ok(Arc::new(Connection {
+            sender,
+            driver,
+            calls: AtomicUsize::new(0),
+            left: Mutex::new(Instant::now()),
+            cancellations: Cancellations::new(self.tolerance),
+            faults: AtomicUsize::new(0),
+        }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {

@@ -8,35 +8,52 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, error};
+use kit::{Context, error, limiter::Multiples, page};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
-    GetJwksResponse, Jwk, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse,
-    RevokeAllSessionsRequest, RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest,
-    SignInResponse, SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
+    GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest,
+    ListSessionsResponse, RefreshTokenRequest, RefreshTokenResponse, RevokeAllSessionsRequest,
+    RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
 use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 use zeroize::Zeroizing;
 
 use crate::{
-    Auth, cookie,
+    Auth, Config,
+    cookie::Cookies,
     domain::{Client, Email},
-    password::Hasher,
+    password::{Hasher, Queue},
 };
-use tokens::Delivery;
+use attempts::Strict;
+use tokens::{Delivery, Ended, Presented};
 
 pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
+    cookies: Cookies,
+    /// What wider networks may do, as multiples of what an address may.
+    networks: Multiples,
+    strict: Strict,
     /// Wakes who carries out what the outbox says.
     told: Arc<Notify>,
+    /// Bytes that the items of one page may take, so that it fits into one message.
+    page_bytes: usize,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Auth, told: Arc<Notify>) -> Arc<Self> {
-        let hasher = Hasher::new(auth.config.hashing_threads, auth.config.hashing_queue, auth.ambient.clone());
-        Arc::new(Self { auth, hasher, told })
+    pub(crate) fn new(
+        auth: Auth,
+        cookies: Cookies,
+        networks: Multiples,
+        told: Arc<Notify>,
+        message_bytes: usize,
+    ) -> Arc<Self> {
+        let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
+        let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.ambient.clone());
+        let page_bytes = page::budget(message_bytes);
+        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), told, page_bytes })
     }
 }
 
@@ -44,25 +61,29 @@ impl Api {
 impl AuthService for Api {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<SignUpResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let request = request.into_inner();
-        let delivery = request.refresh_delivery();
-        let (session, token) = self.open_account(&context, client, request).await?;
-        let (tokens, metadata) = self.tokens(session, token, delivery.into()).await?;
+        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let (session, token) = self.open_account(&context, client, request.into_inner()).await?;
+        let (tokens, metadata) = self.tokens(session, token, delivery).await?;
         Ok(respond(SignUpResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
+        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
-        let (delivery, email) = (request.refresh_delivery(), Email::new(&request.email));
-        self.count_sign_in(&email, context.caller.address).await?;
+        let email = Email::new(&request.email);
+        let queue = self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
-        let account = self.prove(account, Zeroizing::new(request.password)).await?;
+        let account = self.prove(account, Zeroizing::new(request.password), queue).await;
+        if queue == Queue::Unknown && account.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
+            self.count_failure().await;
+        }
+        let account = account?;
         let (session, token) = self.new_session(&account, client);
         if !self.auth.store.open_session(&session).await? {
             return Err(bad_credentials());
         }
-        let (tokens, metadata) = self.tokens(session.into(), token, delivery.into()).await?;
+        let (tokens, metadata) = self.tokens(session.into(), token, delivery).await?;
         Ok(respond(SignInResponse { tokens: Some(tokens) }, metadata))
     }
 
@@ -70,29 +91,30 @@ impl AuthService for Api {
         &self,
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
-        let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
-        if let Some(token) = &token {
-            self.count_refresh(token, Context::of(&request).caller.address).await?;
-        }
-        let presented = match token {
-            Some(token) => self.present(&token, &client(&request)).await,
-            None => Err(not_in_force()),
+        let (token, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
+            Presented::Token(token, delivery) => (token, delivery),
+            Presented::None(delivery) => return Err(self.ended(Ended::NotInForce, delivery)),
+            Presented::Several(_, delivery) => return Err(self.ended(Ended::Duplicated, delivery)),
         };
-        let (session, successor) = presented.map_err(|status| delivery.forget(status))?;
+        self.count_refresh(&token, Context::of(&request).caller.address).await?;
+        let (session, successor) =
+            self.present(&token, &client(&request)).await?.map_err(|ended| self.ended(ended, delivery))?;
         let (tokens, metadata) = self.tokens(session, successor, delivery).await?;
         Ok(respond(RefreshTokenResponse { tokens: Some(tokens) }, metadata))
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
-        let (token, delivery) = tokens::presented(request.metadata(), &request.get_ref().refresh_token);
-        let mut metadata = MetadataMap::new();
-        if let Some(token) = token {
+        let (tokens, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
+            Presented::None(_) => return Ok(Response::new(SignOutResponse {})),
+            Presented::Token(token, delivery) => (vec![token], delivery),
+            Presented::Several(tokens, delivery) => (tokens, delivery),
+        };
+        for token in tokens {
             self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?);
-            // A cookie beside a token in the body may be another session's, which goes on.
-            if delivery == Delivery::Cookie {
-                cookie::clear(&mut metadata);
-            }
         }
+        let mut metadata = MetadataMap::new();
+        // A cookie beside a token in the body may be another session's, which goes on.
+        self.forget(delivery, &mut metadata);
         Ok(respond(SignOutResponse {}, metadata))
     }
 
@@ -109,7 +131,7 @@ impl AuthService for Api {
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let context = Context::of(&request);
-        self.sessions(context.user()?, request.into_inner()).await.map(Response::new)
+        self.sessions(self.caller(&context).await?, request.into_inner()).await.map(Response::new)
     }
 
     async fn revoke_session(
@@ -117,7 +139,7 @@ impl AuthService for Api {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let context = Context::of(&request);
-        self.end_session(context.user()?, &request.get_ref().session_id).await?;
+        self.end_session(self.caller(&context).await?, &request.get_ref().session_id).await?;
         Ok(Response::new(RevokeSessionResponse {}))
     }
 
@@ -126,8 +148,15 @@ impl AuthService for Api {
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
         let context = Context::of(&request);
-        self.end_sessions(context.user()?, request.get_ref().keep_current).await?;
+        self.end_sessions(self.caller(&context).await?, request.get_ref().keep_current).await?;
         Ok(Response::new(RevokeAllSessionsResponse {}))
+    }
+
+    async fn list_ended_sessions(
+        &self,
+        request: Request<ListEndedSessionsRequest>,
+    ) -> Result<Response<ListEndedSessionsResponse>, Status> {
+        self.ended_sessions(&request.into_inner()).await.map(Response::new)
     }
 
     async fn change_password(
@@ -164,8 +193,4 @@ fn client<T>(request: &Request<T>) -> Client {
 /// One answer for everything that can be wrong.
 fn bad_credentials() -> Status {
     error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "the e-mail address or the password is wrong")
-}
-
-fn not_in_force() -> Status {
-    error::status(Code::Unauthenticated, "REFRESH_TOKEN_INVALID", "the refresh token is not in force; sign in again")
 }

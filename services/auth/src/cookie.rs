@@ -1,39 +1,123 @@
-//! The refresh cookie. It is auth's own: the gateway only lets it through.
+//! The session cookie: the refresh token of browsers.
+//!
+//! Its name holds the id of this instance, which is kept in the database, so that two instances on one host do not
+//! overwrite each other's: cookies know no port. Of an https origin it has the prefix `__Host-`: then no other host of
+//! the site, no page over http and no other path can set one of the same name, and a browser never sends two. Over
+//! plain http, which is for localhost, the prefix would need the path `/`, and so hand the token to the programs on all
+//! other ports (Chromium accepts the prefix there, other browsers do not). There the cookie has a name of its own, which
+//! is never read of an https origin.
 
 use std::time::Duration;
 
-use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use kit::{
+    Ambient, Context,
+    cookie::{HOST_PREFIX, NAME_PREFIX},
+    identity::CLIENT_SCHEME,
+};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataMap, MetadataValue},
+};
 
 use crate::domain::RefreshToken;
 
-const NAME: &str = "trellis_refresh";
-/// Sent to auth only, over TLS or to localhost only, never to scripts, never on behalf of another site.
-const ATTRIBUTES: &str = "HttpOnly; Secure; SameSite=Strict; Path=/trellis.auth.v1.AuthService/";
+/// Sent over TLS only, or to localhost; never to scripts, never on behalf of another site.
+const ATTRIBUTES: &str = "HttpOnly; Secure; SameSite=Strict";
+/// What the prefix asks for. The gateway passes the cookie on to methods that read it only.
+const HOST_PATH: &str = "/";
+/// Other programs on other ports of a localhost get what is sent to all paths.
+const PLAIN_PATH: &str = "/trellis.auth.v1.AuthService/";
+/// Where a duplicate may come from: a cookie is removed by its own path only.
+const OTHER_PATHS: [&str; 4] = [
+    "/",
+    "/trellis.auth.v1.AuthService",
+    "/trellis.auth.v1.AuthService/RefreshToken",
+    "/trellis.auth.v1.AuthService/SignOut",
+];
 
-/// The token in a call's cookies.
-pub(crate) fn read(metadata: &MetadataMap) -> Option<RefreshToken> {
-    let cookies = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, value)| *name == NAME && !value.is_empty())?;
-    Some(RefreshToken::from(value.to_owned()))
+/// The scheme of the client's origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// Also where none is known: programs send no origin.
+    Https,
+    Http,
 }
 
-/// Hands the token to the browser, for as long as it is good.
-pub(crate) fn set(metadata: &mut MetadataMap, token: &RefreshToken, lifetime: Duration) {
-    let text = format!("{NAME}={}; {ATTRIBUTES}; Max-Age={}", token.expose(), lifetime.as_secs());
-    insert(metadata, &text);
+impl Scheme {
+    /// As the gateway tells.
+    pub(crate) fn of<T>(request: &Request<T>) -> Self {
+        let is_told = Context::of(request).caller.service.is_some();
+        let http = request.metadata().get(CLIENT_SCHEME).is_some_and(|scheme| scheme == "http");
+        if is_told && http { Self::Http } else { Self::Https }
+    }
 }
 
-/// Takes it away.
-pub(crate) fn clear(metadata: &mut MetadataMap) {
-    insert(metadata, &format!("{NAME}=; {ATTRIBUTES}; Max-Age=0"));
+/// The cookies of this instance.
+pub(crate) struct Cookies {
+    host: String,
+    plain: String,
 }
 
-fn insert(metadata: &mut MetadataMap, text: &str) {
+/// A new id of an instance.
+pub(crate) fn new_instance(ambient: &Ambient) -> String {
+    format!("{:016x}", u64::from_be_bytes(ambient.random()))
+}
+
+impl Cookies {
+    /// The cookies of the instance with this id.
+    pub(crate) fn new(instance: &str) -> Self {
+        let plain = format!("{NAME_PREFIX}{instance}");
+        Self { host: format!("{HOST_PREFIX}{plain}"), plain }
+    }
+
+    fn name(&self, scheme: Scheme) -> &str {
+        match scheme {
+            Scheme::Https => &self.host,
+            Scheme::Http => &self.plain,
+        }
+    }
+
+    /// The tokens in a call's cookies, every one that has the name.
+    pub(crate) fn read(&self, metadata: &MetadataMap, scheme: Scheme) -> Vec<RefreshToken> {
+        let cookies = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok());
+        let pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let ours = pairs.filter(|(name, value)| *name == self.name(scheme) && !value.is_empty());
+        ours.map(|(_, value)| RefreshToken::from(value.to_owned())).collect()
+    }
+
+    /// Hands the token to the browser, for as long as it is good.
+    pub(crate) fn set(&self, metadata: &mut MetadataMap, scheme: Scheme, token: &RefreshToken, lifetime: Duration) {
+        let (name, path) = (self.name(scheme), path(scheme));
+        append(
+            metadata,
+            &format!("{name}={}; {ATTRIBUTES}; Path={path}; Max-Age={}", token.expose(), lifetime.as_secs()),
+        );
+    }
+
+    /// Removes it, and whatever else has its name.
+    pub(crate) fn clear(&self, metadata: &mut MetadataMap, scheme: Scheme) {
+        let others = match scheme {
+            Scheme::Https => &[][..],
+            Scheme::Http => &OTHER_PATHS,
+        };
+        for path in others.iter().copied().chain([path(scheme)]) {
+            append(metadata, &format!("{}=; {ATTRIBUTES}; Path={path}; Max-Age=0", self.name(scheme)));
+        }
+    }
+}
+
+fn path(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Https => HOST_PATH,
+        Scheme::Http => PLAIN_PATH,
+    }
+}
+
+fn append(metadata: &mut MetadataMap, text: &str) {
     // Tokens are base64url, the rest is ours: it fits into a header.
     let Ok(mut value) = MetadataValue::<Ascii>::try_from(text) else { return };
     value.set_sensitive(true);
-    metadata.insert("set-cookie", value);
+    metadata.append("set-cookie", value);
 }
 
 #[cfg(test)]
@@ -42,10 +126,27 @@ mod tests {
 
     #[test]
     fn the_token_is_found_among_other_cookies() {
+        let cookies = Cookies::new("a1");
         let mut metadata = MetadataMap::new();
-        assert_eq!(read(&metadata), None);
-        metadata.append("cookie", "a=b; xtrellis_refresh=no".parse().unwrap());
-        metadata.append("cookie", "theme=dark;trellis_refresh=trr_x ; c=d".parse().unwrap());
-        assert_eq!(read(&metadata), Some(RefreshToken::from("trr_x".to_owned())));
+        let read = |metadata: &MetadataMap, scheme| -> Vec<_> {
+            cookies.read(metadata, scheme).into_iter().map(|token| token.expose().to_owned()).collect()
+        };
+        assert!(read(&metadata, Scheme::Https).is_empty());
+        metadata.append("cookie", "a=b; x__Host-trellis_session_a1=no; __Host-trellis_session_b2=no".parse().unwrap());
+        metadata.append("cookie", "theme=dark;__Host-trellis_session_a1=trr_x ; c=d".parse().unwrap());
+        metadata.append("cookie", "trellis_session_a1=trr_planted".parse().unwrap());
+        assert_eq!(read(&metadata, Scheme::Https), ["trr_x"]);
+        assert_eq!(read(&metadata, Scheme::Http), ["trr_planted"]);
+        metadata.append("cookie", "__Host-trellis_session_a1=trr_y".parse().unwrap());
+        assert_eq!(read(&metadata, Scheme::Https), ["trr_x", "trr_y"]);
+    }
+
+    #[test]
+    fn host_prefix_has_what_browsers_ask_for() {
+        let mut metadata = MetadataMap::new();
+        let token = RefreshToken::from("trr_x".to_owned());
+        Cookies::new("a1").set(&mut metadata, Scheme::Https, &token, Duration::from_secs(5));
+        let text = metadata.get("set-cookie").unwrap().to_str().unwrap();
+        assert_eq!(text, "__Host-trellis_session_a1=trr_x; HttpOnly; Secure; SameSite=Strict; Path=/; Max-Age=5");
     }
 }

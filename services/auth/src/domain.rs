@@ -1,6 +1,7 @@
 //! Types and rules of accounts and sessions.
 
 mod client;
+mod ended;
 pub mod outbox;
 mod page;
 pub mod refresh;
@@ -12,6 +13,7 @@ use kit::Timestamp;
 use uuid::Uuid;
 
 pub use client::Client;
+pub use ended::{EndedPage, EndedSession};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
 
@@ -150,7 +152,7 @@ pub struct Lifetimes {
     pub idle: Duration,
     /// At all.
     pub absolute: Duration,
-    /// How long a used token still answers its unused successor.
+    /// How long a used token still returns its unused successor.
     pub grace: Duration,
 }
 

@@ -1,30 +1,61 @@
-//! Auth's secrets: the key that signs access tokens, and the one that seals refresh tokens.
+//! Auth's secrets: the set of keys that sign access tokens, and the one that seals refresh tokens.
+//!
+//! The set is one file, so that readers see a rotation's steps one by one. A running process looks at the file every two
+//! seconds, and takes a new set over without a restart.
+
+mod set;
 
 use std::{
     fmt, fs, io,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kit::{Ambient, jwt::AccessKey, keys::Jwk};
+use kit::{
+    Ambient, Timestamp,
+    jwt::{AccessClaims, AccessKey},
+    keys::Jwk,
+    secret_file,
+    shutdown::Shutdown,
+};
 use ring::hmac;
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::domain::Seal;
+pub use set::{KeyRing, PUBLISHED_AFTER, PUBLISHED_BEFORE, State, Step, TooEarly};
 
-/// PKCS#8 of an ES256 key, in base64.
-const ACCESS: &str = "access.key";
+/// The set of keys that sign access tokens.
+const ACCESS: &str = "access.keys";
 /// 32 bytes, in base64.
 const REFRESH: &str = "refresh.key";
 
-/// The secrets, in use.
-pub struct Keys {
-    pub(crate) access: AccessKey,
-    pub(crate) seal: Seal,
+/// How often a running process looks at the file. A mounted Secret changes by a new link, of which no file system tells.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The secrets, in use. Clones share them.
+#[derive(Clone)]
+pub struct Keys(Arc<Shared>);
+
+struct Shared {
+    folder: PathBuf,
+    /// Which version of the file was opened.
+    opened: Option<Version>,
+    access: RwLock<Access>,
+    seal: Seal,
     /// Made from the key that seals: what it is used for begins with other words than anything sealed.
     pseudonyms: hmac::Key,
+}
+
+/// The set, and what signs now.
+struct Access {
+    ring: KeyRing,
+    signer: Arc<AccessKey>,
+    /// When the set's own key takes over, where it is not the one that signs.
+    changes: Option<Instant>,
 }
 
 /// Keys that cannot be used, for one line on the terminal.
@@ -42,23 +73,53 @@ impl std::error::Error for KeysError {}
 impl Keys {
     /// Makes what is missing in `folder`, readable by its owner only. What is there stays.
     pub fn create(folder: &Path) -> Result<(), KeysError> {
-        let bad = |e: io::Error| KeysError(format!("{} cannot be written: {e}", folder.display()));
+        let (ambient, bad) = (Ambient::system(), |e| unwritable(folder, &e));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(bad)?;
-        write_new(&folder.join(ACCESS), &AccessKey::generate()).map_err(bad)?;
-        write_new(&folder.join(REFRESH), &Ambient::system().random::<32>()).map_err(bad)
+        secret_file::write_new(&folder.join(ACCESS), &KeyRing::generate(ambient.now()).to_text()).map_err(bad)?;
+        let refresh = Zeroizing::new(BASE64.encode(ambient.random::<32>()) + "\n");
+        secret_file::write_new(&folder.join(REFRESH), &refresh).map_err(bad)
     }
 
     /// Reads them.
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
-        let access = read(&folder.join(ACCESS), AccessKey::from_pkcs8)?;
-        let with_pseudonyms = |key: &[u8]| Some((Seal::new(key)?, hmac::Key::new(hmac::HMAC_SHA256, key)));
-        let (seal, pseudonyms) = read(&folder.join(REFRESH), with_pseudonyms)?;
-        Ok(Self { access, seal, pseudonyms })
+        let opened = look(&folder.join(ACCESS));
+        let ring = read_ring(folder)?;
+        let (seal, pseudonyms) = read_refresh(&folder.join(REFRESH))?;
+        let access = RwLock::new(Access { signer: Arc::clone(ring.signing()), ring, changes: None });
+        Ok(Self(Arc::new(Shared { folder: folder.to_owned(), opened, access, seal, pseudonyms })))
+    }
+
+    /// Takes the next step of a rotation in `folder`, under a lock: of two that rotate at once, one is refused.
+    pub fn rotate(folder: &Path, now: Timestamp, is_forced: bool) -> Result<Result<Step, TooEarly>, KeysError> {
+        let lock = fs::File::open(folder).map_err(|e| KeysError(format!("{}: {e}", folder.display())))?;
+        let taken = |_| KeysError(format!("{}: another process changes these keys now", folder.display()));
+        lock.try_lock().map_err(taken)?;
+        let mut ring = read_ring(folder)?;
+        let step = ring.rotate(now, is_forced);
+        if step.is_ok() {
+            secret_file::replace(&folder.join(ACCESS), &ring.to_text()).map_err(|e| unwritable(folder, &e))?;
+        }
+        Ok(step)
+    }
+
+    /// Reads the set of keys in `folder`, to show it.
+    pub fn read(folder: &Path) -> Result<KeyRing, KeysError> {
+        read_ring(folder)
+    }
+
+    /// An access token.
+    pub(crate) fn sign(&self, claims: &AccessClaims) -> Result<String, impl std::error::Error + use<>> {
+        let signer = Arc::clone(&self.access().signer);
+        signer.sign(claims)
+    }
+
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.0.seal
     }
 
     /// The same for the same text, for who has these secrets; to others it tells nothing of it.
     pub(crate) fn pseudonym(&self, text: &str) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.pseudonyms);
+        let mut context = hmac::Context::with_key(&self.0.pseudonyms);
         context.update(b"trellis pseudonym ");
         context.update(text.as_bytes());
         let mut bytes = [0; 32];
@@ -68,30 +129,109 @@ impl Keys {
 
     /// The public keys, the one that signs first.
     pub fn jwks(&self) -> Vec<Jwk> {
-        vec![self.access.jwk().clone()]
+        self.access().ring.jwks()
+    }
+
+    /// Takes over changes of the file until the process is cut. A key that was not published before signs only after
+    /// `publication`, in which every verifier fetches the set, as long as there is another that may sign meanwhile.
+    pub(crate) async fn follow(self, publication: Duration, shutdown: Shutdown) {
+        let following = async {
+            let path = self.0.folder.join(ACCESS);
+            let mut seen = self.0.opened;
+            self.count();
+            loop {
+                sleep(LOOK).await;
+                self.promote();
+                let now = look(&path);
+                // A file that is away for a moment is being replaced.
+                if now.is_none() || now == seen {
+                    continue;
+                }
+                seen = now;
+                match read_ring(&self.0.folder) {
+                    Ok(ring) => self.take_over(ring, publication),
+                    Err(error) => tracing::error!(%error, "the keys of access tokens stay as they were"),
+                }
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = shutdown.cut() => {}
+        }
+    }
+
+    fn take_over(&self, ring: KeyRing, publication: Duration) {
+        let mut access = self.0.access.write().unwrap_or_else(PoisonError::into_inner);
+        let wanted = Arc::clone(ring.signing());
+        let is_known = access.ring.find(&wanted.jwk().kid).is_some() && access.changes.is_none();
+        let may_go_on = ring.find(&access.signer.jwk().kid).is_some();
+        if is_known || !may_go_on {
+            (access.signer, access.changes) = (wanted, None);
+        } else {
+            access.changes = Some(Instant::now() + publication);
+        }
+        access.ring = ring;
+        let signing = access.signer.jwk().kid.clone();
+        drop(access);
+        self.count();
+        tracing::info!(signing, "the keys of access tokens were read again");
+    }
+
+    /// The set's own key signs as soon as it was published for long enough.
+    fn promote(&self) {
+        if self.access().changes.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        let mut access = self.0.access.write().unwrap_or_else(PoisonError::into_inner);
+        (access.signer, access.changes) = (Arc::clone(access.ring.signing()), None);
+        tracing::info!(signing = access.signer.jwk().kid, "another key signs access tokens");
+    }
+
+    fn count(&self) {
+        let access = self.access();
+        for state in [State::Next, State::Signing, State::Retiring] {
+            let count = u32::try_from(access.ring.count(state)).unwrap_or(u32::MAX);
+            metrics::gauge!("auth_access_keys", "state" => state.name()).set(count);
+        }
+    }
+
+    fn access(&self) -> RwLockReadGuard<'_, Access> {
+        self.0.access.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A file is either whole or not there: it gets its name once it is on disk. By a link, which never takes the
-/// place of what another process made meanwhile.
-fn write_new(path: &Path, secret: &[u8]) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let unfinished = path.with_extension(format!("{}.new", Ambient::system().new_id().simple()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{}", BASE64.encode(secret))?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&unfinished, path);
-    fs::remove_file(unfinished)?;
-    linked.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+/// What tells one version of a file from the next.
+type Version = (SystemTime, u64, u64);
+
+fn look(path: &Path) -> Option<Version> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, KeysError> {
+fn unwritable(folder: &Path, error: &io::Error) -> KeysError {
+    KeysError(format!("{} cannot be written: {error}", folder.display()))
+}
+
+fn read_ring(folder: &Path) -> Result<KeyRing, KeysError> {
+    let path = folder.join(ACCESS);
+    read(&path, KeyRing::parse)
+}
+
+fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
+    read(path, |text| {
+        let key = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is no key file")?;
+        let seal = Seal::new(&key).ok_or("holds no key of the right kind")?;
+        Ok((seal, hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    })
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, KeysError> {
     let bad = |why: &str| KeysError(format!("{}: {why}; make keys with `trellis keys auth`", path.display()));
-    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| bad(&e.to_string()))?;
-    let secret = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| bad("is no key file"))?;
-    parse(&secret).ok_or_else(|| bad("holds no key of the right kind"))
+    let exposed = |e: secret_file::Error| match e {
+        secret_file::Error::Exposed { .. } => KeysError(format!("{}: {e}", path.display())),
+        secret_file::Error::Io(_) => bad(&e.to_string()),
+    };
+    parse(&secret_file::read(path).map_err(exposed)?).map_err(|why| bad(&why))
 }
 
 #[cfg(test)]
@@ -133,12 +273,65 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let missing = refusal(folder);
-        assert!(missing.contains("access.key") && missing.contains("trellis keys auth"), "{missing}");
+        assert!(missing.contains("access.keys") && missing.contains("trellis keys auth"), "{missing}");
         Keys::create(folder).unwrap();
-        for (file, bad) in [(REFRESH, "no base64!"), (REFRESH, "c2hvcnQ="), (ACCESS, "c2hvcnQ=")] {
+        for (file, bad) in [(REFRESH, "no base64!"), (REFRESH, "c2hvcnQ="), (ACCESS, "signing 0 c2hvcnQ=")] {
             fs::write(folder.join(file), bad).unwrap();
             let text = refusal(folder);
             assert!(text.contains(file) && !text.contains(bad) && !text.contains('\n'), "{text}");
         }
+    }
+
+    fn kid(keys: &Keys) -> String {
+        keys.access().signer.jwk().kid.clone()
+    }
+
+    #[test]
+    fn keys_that_others_may_read_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        Keys::create(folder.path()).unwrap();
+        for file in [ACCESS, REFRESH] {
+            let path = folder.path().join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let text = refusal(folder.path());
+            assert!(text.contains(file) && text.contains("chmod 600"), "{text}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+            Keys::open(folder.path()).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn key_signs_only_after_it_was_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        Keys::create(folder).unwrap();
+        let keys = Keys::open(folder).unwrap();
+        let (first, publication) = (kid(&keys), Duration::from_secs(30));
+        tokio::spawn(keys.clone().follow(publication, Shutdown::new()));
+        // In steps: the next key is known, and signs as soon as it is promoted.
+        let rotate = || Keys::rotate(folder, Ambient::system().now(), true).unwrap().unwrap();
+        let Step::Added(second) = rotate() else { panic!("a key is added") };
+        sleep(2 * LOOK).await;
+        assert_eq!((kid(&keys), keys.jwks().len()), (first.clone(), 2));
+        rotate();
+        sleep(2 * LOOK).await;
+        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
+        rotate();
+        sleep(2 * LOOK).await;
+        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 1));
+        // Two steps at once: the new key is published first, while the old one signs.
+        rotate();
+        rotate();
+        sleep(2 * LOOK).await;
+        assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
+        sleep(publication).await;
+        assert_ne!(kid(&keys), second);
+        // All three at once: nothing else may sign.
+        let third = kid(&keys);
+        for _ in 0..4 {
+            rotate();
+        }
+        sleep(2 * LOOK).await;
+        assert!(kid(&keys) != third && keys.jwks().len() == 1);
     }
 }

@@ -21,7 +21,6 @@ use kit::{
     bus::Bus,
     client::Peer,
     health::{Needs, Readiness},
-    keys::LONGEST_ACCESS,
     limiter::RateLimiter,
     server::{self, Surroundings},
     shutdown::Shutdown,
@@ -32,6 +31,7 @@ use tokio::{net::TcpListener, sync::Notify};
 use tonic::service::Routes;
 
 pub use config::Config;
+use cookie::Cookies;
 pub use keys::Keys;
 pub use store::AuthStore;
 
@@ -73,16 +73,24 @@ impl Auth {
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
-        if self.config.access_lifetime.0 > LONGEST_ACCESS {
-            return Err(io::Error::other("auth.access_lifetime: at most 1h, so that ended sessions can be remembered"));
-        }
+        self.config.check().map_err(io::Error::other)?;
         let most = surroundings.limits.message_bytes;
         let told = Arc::new(Notify::new());
         let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
+        // Until every verifier has fetched the set, whenever its timer began.
+        let publication = 2 * surroundings.keys.refresh_interval();
+        tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
-        let api = AuthServiceServer::from_arc(api::Api::new(self, told))
-            .max_decoding_message_size(most)
-            .max_encoding_message_size(most);
+        let instance = self.store.instance(&cookie::new_instance(&self.ambient)).await.map_err(io::Error::other)?;
+        let api = kit::compressing!(AuthServiceServer::from_arc(api::Api::new(
+            self,
+            Cookies::new(&instance),
+            surroundings.limits.networks,
+            told,
+            most,
+        )))
+        .max_decoding_message_size(most)
+        .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
         // The event that is taken comes to its end, or another replica waits until it may take it.
         tokio::select! {

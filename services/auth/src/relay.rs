@@ -107,12 +107,12 @@ impl Relay {
     async fn carry_out(&self, event: &Event) -> Result<Progress, Status> {
         match event.kind {
             Kind::Abandoned => {
-                self.delete_profile(event.subject).await?;
+                self.delete_profile(event.subject, true).await?;
                 Ok(Progress::Done)
             }
             Kind::Deleted => {
                 let begun = Instant::now();
-                self.delete_profile(event.subject).await?;
+                self.delete_profile(event.subject, false).await?;
                 while !self.delete_memberships(event.subject).await? {
                     if begun.elapsed() > WORKING {
                         return Ok(Progress::More);
@@ -123,8 +123,9 @@ impl Relay {
         }
     }
 
-    async fn delete_profile(&self, account: AccountId) -> Result<(), Status> {
-        let request = Context::default().request(DeleteUserRequest { user_id: account.0.to_string() }, CALL_TIMEOUT);
+    async fn delete_profile(&self, account: AccountId, release_handle: bool) -> Result<(), Status> {
+        let message = DeleteUserRequest { user_id: account.0.to_string(), release_handle };
+        let request = Context::default().request(message, CALL_TIMEOUT);
         in_time(UsersServiceClient::new(self.users.clone()).delete_user(request)).await?;
         Ok(())
     }

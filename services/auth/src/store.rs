@@ -8,12 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Location, Unopened},
+    store::{Error, Location, Settings, Unopened},
 };
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, TokenHash,
+    Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
+    SessionId, TokenHash,
     outbox::{Backlog, Event},
 };
 
@@ -21,6 +22,9 @@ use crate::domain::{
 /// that none opens or ends unseen meanwhile.
 #[async_trait]
 pub trait AuthStore: Outbox {
+    /// The id of this instance: `new`, unless it has one already.
+    async fn instance(&self, new: &str) -> Result<String, Error>;
+
     /// The account, in whatever state.
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error>;
 
@@ -37,9 +41,13 @@ pub trait AuthStore: Outbox {
     /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
+    /// Goes on with a pending account: the number of the attempt, which is larger than all before. `None`: it is not
+    /// pending (any more). A new account has attempt 0.
+    async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error>;
+
     /// Activates a pending account and opens its first session, all or nothing. `false`: it is not pending (any
-    /// more), and nothing was done.
-    async fn activate(&self, session: &NewSession) -> Result<bool, Error>;
+    /// more), or another attempt has resumed it since, and nothing was done.
+    async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error>;
 
     /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
     /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask
@@ -58,8 +66,9 @@ pub trait AuthStore: Outbox {
     /// Replaces the password's hash, unless it was changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
-    /// Replaces the password's hash and ends all sessions but `keep`, all or nothing. Answers those that were ended;
-    /// `None`: the account is not active (any more), or `account` knows an older password, and nothing was done.
+    /// Replaces the password's hash and ends all sessions but `keep`, which calls, all or nothing. Returns those that
+    /// were ended; `None`: the account is not active (any more), `account` knows an older password, or `keep` has ended,
+    /// and nothing was done.
     async fn change_password(
         &self,
         account: &Account,
@@ -69,10 +78,11 @@ pub trait AuthStore: Outbox {
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
     /// Deletes the account: its address, its password and its roles go, its sessions end, and the outbox is told,
-    /// all or nothing. Answers as `change_password` does.
+    /// all or nothing. `session` calls. Returns the same as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
+        session: SessionId,
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error>;
@@ -93,6 +103,12 @@ pub trait AuthStore: Outbox {
 
     /// The account's sessions of a page that are in force `now`, and one more when there are more.
     async fn list_sessions(&self, account: AccountId, page: &Page, now: Timestamp) -> Result<Vec<Session>, Error>;
+
+    /// Whether the account has this session and it is in force `now`.
+    async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error>;
+
+    /// The sessions of a page that were ended, and one more when there are more.
+    async fn list_ended(&self, page: &EndedPage) -> Result<Vec<EndedSession>, Error>;
 
     /// Ends the session that the token belongs to, used or not, and answers it. Nothing happens for an unknown one.
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error>;
@@ -180,9 +196,10 @@ pub enum InsertError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn AuthStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn AuthStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

@@ -120,7 +120,7 @@ mod tests {
         let bench = Bench::new().await;
         let (left, finished) = (bench.sign_up("left@example.org").await, bench.sign_up("ada@example.org").await);
         let session = bench.session(&finished);
-        assert!(bench.store.activate(&session).await.unwrap());
+        assert!(bench.store.activate(&session, 0).await.unwrap());
         bench.clock.advance(PENDING);
         let young = bench.sign_up("young@example.org").await;
         bench.sweep().await;
@@ -135,7 +135,7 @@ mod tests {
     async fn ended_sessions_go_with_their_tokens_after_a_day() {
         let bench = Bench::new().await;
         let session = bench.session(&bench.sign_up("ada@example.org").await);
-        assert!(bench.store.activate(&session).await.unwrap());
+        assert!(bench.store.activate(&session, 0).await.unwrap());
         bench.store.revoke(&session.token, bench.ambient.now()).await.unwrap();
         bench.clock.advance(ENDED + Duration::from_micros(1));
         bench.sweep().await;

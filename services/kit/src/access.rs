@@ -1,7 +1,7 @@
 //! Who may call: one decision from the contract's rule and the caller's verified identity, taken by the
 //! gateway and again by the service.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use tonic::{Code, Status};
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use crate::{
     context::Caller,
     error,
-    identity::{CLIENT_ADDRESS, Identity, SERVICE_TOKEN},
+    identity::{CLIENT_ADDRESS, Identity, Rejected, SERVICE_TOKEN},
     keys::{self, KeySet, Verdict},
     policy::Access,
 };
@@ -22,6 +22,8 @@ pub struct Proof {
     pub caller: Caller,
     /// Why the user's token proved nobody.
     pub failure: Option<Failure>,
+    /// Why the service's token proved nobody. Such a call is refused, whatever its method: it would go on as another's.
+    pub rejected: Option<Rejected>,
 }
 
 /// Why an access token proves nobody.
@@ -40,17 +42,22 @@ pub enum Failure {
 /// Verifies what the headers bring: the user's token, and the service's where `identity` can tell.
 pub async fn authenticate(headers: &HeaderMap, keys: &KeySet, identity: Option<&Identity>) -> Proof {
     let mut proof = user_proof(headers, keys).await;
-    let token = headers.get(SERVICE_TOKEN).and_then(|v| v.to_str().ok());
-    proof.caller.service = identity.zip(token).and_then(|(identity, token)| identity.verify(token));
-    if proof.caller.service.is_some() {
-        proof.caller.address = client_address(headers);
+    if let Some((identity, token)) = identity.zip(headers.get(SERVICE_TOKEN)) {
+        // What is no text is no token either.
+        match identity.verify(token.to_str().unwrap_or_default()) {
+            Ok(service) => {
+                proof.caller.service = Some(service);
+                proof.caller.address = client_address(headers);
+            }
+            Err(rejected) => proof.rejected = Some(rejected),
+        }
     }
     proof
 }
 
 async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
     let Some(header) = headers.get(AUTHORIZATION) else {
-        return Proof { caller: Caller::default(), failure: None };
+        return Proof { caller: Caller::default(), failure: None, rejected: None };
     };
     let verdict = match keys::bearer(header) {
         Some(token) => keys.verify(token).await,
@@ -59,22 +66,28 @@ async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
     let failure = match verdict {
         Verdict::Genuine(user) => {
             let caller = Caller { user: Some(user), bearer: Some(header.clone()), ..Caller::default() };
-            return Proof { caller, failure: None };
+            return Proof { caller, failure: None, rejected: None };
         }
         Verdict::Expired => Failure::Expired,
         Verdict::Revoked => Failure::Revoked,
         Verdict::Invalid => Failure::Invalid,
         Verdict::Undecided => Failure::Undecided,
     };
-    Proof { caller: Caller::default(), failure: Some(failure) }
+    Proof { caller: Caller::default(), failure: Some(failure), rejected: None }
 }
 
+/// `None`: the service calls for itself. An address that cannot be read is the unspecified one, as a client's is whom the
+/// gateway cannot place: it is counted as one network, and not as nobody.
 fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get(CLIENT_ADDRESS)?.to_str().ok()?.parse().ok()
+    let address = headers.get(CLIENT_ADDRESS)?.to_str().ok().and_then(|text| text.parse().ok());
+    Some(address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
 }
 
 /// Admits the call, or says why not.
 pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
+    if let Some(rejected) = proof.rejected {
+        return Err(rejected.status());
+    }
     match access {
         Access::Public => Ok(()),
         Access::SignedIn { .. } if proof.caller.user.is_some() => Ok(()),

@@ -31,7 +31,7 @@ use resolve::{LookUp, Resolver};
 use set::Set;
 pub use standing::Outcome;
 
-use crate::retry::Retries;
+use crate::{retry::Retries, tls::Trust};
 
 /// How long the first call waits for names to be looked up.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
@@ -74,11 +74,23 @@ impl<E: Endpoint> Balancer<E> {
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::by(resolve::system(), name, addresses, config, make)
+        Self::by(resolve::system(), None, name, addresses, config, make)
+    }
+
+    /// The same, of endpoints that may be called over TLS and whose health may be asked there.
+    pub fn trusting(
+        trust: Option<&Trust>,
+        name: &str,
+        addresses: &[String],
+        config: &Config,
+        make: impl Fn(&Location) -> E + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        Self::by(resolve::system(), trust, name, addresses, config, make)
     }
 
     fn by(
         look_up: LookUp,
+        trust: Option<&Trust>,
         name: &str,
         addresses: &[String],
         config: &Config,
@@ -88,7 +100,7 @@ impl<E: Endpoint> Balancer<E> {
             return Err("names no address such as http://host:port".to_owned());
         }
         let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
-        let set = Arc::new(Set::new(name, config.clone(), Chance::new(), Box::new(make)));
+        let set = Arc::new(Set::new(name, config.clone(), Chance::new(), trust.cloned(), Box::new(make)));
         let mut tasks = vec![tokio::spawn(tend(Arc::clone(&set)))];
         if let Some(places) = Resolver::literal(&addresses) {
             set.replace(&places, Instant::now());

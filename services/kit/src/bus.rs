@@ -8,6 +8,8 @@ mod channels;
 mod config;
 mod link;
 mod outbox;
+pub(crate) mod place;
+mod recent;
 mod redis;
 mod wire;
 
@@ -20,6 +22,7 @@ use crate::Ambient;
 use channels::Channels;
 pub use config::Config;
 pub(crate) use config::Server;
+pub use place::LookUp;
 
 /// "`subject` has reached `reached`."
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +73,13 @@ impl Listener {
 
 /// The bus that `config` asks for. A Redis need not be there yet. To be called inside the runtime.
 pub fn open(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
-    Ok(match config.server()? {
+    open_by(place::system(), config, ambient)
+}
+
+/// The same, by another resolver than the system's.
+pub fn open_by(look_up: LookUp, config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
+    let server = config.server()?.map(|server| Server { look_up, ..server });
+    Ok(match server {
         Some(server) => Arc::new(redis::Redis::start(server, config.poll_interval.0, ambient.clone())),
         None => Arc::new(Local::default()),
     })

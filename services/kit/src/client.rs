@@ -12,11 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep};
-use tonic::{
-    Status,
-    body::Body,
-    transport::{self, Channel},
-};
+use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
@@ -26,11 +22,11 @@ use crate::{
     identity::{Identity, SERVICE_TOKEN},
     policy::Table,
     retry::{Attempt, PREVIOUS_ATTEMPTS, Replay, attempt_of},
+    skew,
+    tls::{self, Trust},
     trace,
 };
 
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle connection is asked for a sign of life, so that a vanished peer is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// What is left of a call's time.
@@ -47,7 +43,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The service `name` at `addresses` (`http://host:port` each). `policies` say which of its methods may be called
+    /// The service `name` at `addresses` (`http://host:port` each, or `https://host:port` where `identity` has TLS). `policies` say which of its methods may be called
     /// twice. Must be called within a runtime.
     pub fn new(
         name: &str,
@@ -56,7 +52,11 @@ impl Peer {
         identity: Arc<Identity>,
         policies: Arc<Table>,
     ) -> Result<Self, String> {
-        let endpoints = balance::in_the_clear(addresses).and_then(|()| Balancer::new(name, addresses, config, channel));
+        let trust = identity.tls().map(|tls| tls.trust().clone());
+        let may = if trust.is_some() { Ok(()) } else { balance::in_the_clear(addresses) };
+        let made = trust.clone();
+        let make = move |location: &Location| channel(location, made.as_ref());
+        let endpoints = may.and_then(|()| Balancer::trusting(trust.as_ref(), name, addresses, config, make));
         let endpoints = endpoints.map_err(|why| format!("peers.{name}: {why}"))?;
         Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity, policies })
     }
@@ -74,7 +74,9 @@ impl Peer {
             let endpoint = self.endpoints.pick(&tried).await.ok_or_else(|| error::unavailable("the service"))?;
             tried.push(endpoint.location().clone());
             let request = Request::from_parts(parts.clone(), Body::new(body));
+            let asked = Instant::now();
             let answer = attempt(endpoint, request).await;
+            self.measure_clock(&tried, &answer, asked);
             let Some(failed) = answer.failed else {
                 retries.answered(&trial);
                 return answer.result;
@@ -93,6 +95,15 @@ impl Peer {
                 parts.headers.insert(TIMEOUT, timeout(deadline));
             }
         }
+    }
+}
+
+impl Peer {
+    /// Takes note of the peer's clock, where a response tells the time.
+    fn measure_clock(&self, tried: &[Location], answer: &Answer, asked: Instant) {
+        let Ok(response) = &answer.result else { return };
+        let Some((told, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
+        self.identity.skews().note(&self.name, endpoint.to_string(), told, asked, self.identity.now());
     }
 }
 
@@ -159,16 +170,10 @@ impl http_body::Body for Held {
     }
 }
 
-fn channel(location: &Location) -> Channel {
-    // The place is a number; what requests are addressed to is the name.
-    let endpoint = transport::Endpoint::from(location.uri()).origin(location.origin());
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .connect_lazy()
+fn channel(location: &Location, trust: Option<&Trust>) -> Channel {
+    tls::channel(location, trust, |endpoint| {
+        endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).keep_alive_while_idle(true)
+    })
 }
 
 impl Service<Request<Body>> for Peer {
@@ -200,18 +205,15 @@ impl Service<Request<Body>> for Peer {
 }
 
 /// What is left until `deadline`, in gRPC's notation: at most eight digits, of the finest unit that they are enough for,
-/// from milliseconds on. It is never nothing: 0 is no time that gRPC knows.
+/// from microseconds on. Rounded up: the callee's deadline must not be before the caller's own. It is never nothing: 0 is
+/// no time that gRPC knows.
 pub fn timeout(deadline: Instant) -> HeaderValue {
-    const MOST: u64 = 99_999_999;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let (millis, seconds) = (u64::try_from(left.as_millis()).unwrap_or(u64::MAX), left.as_secs());
-    fleeting(if millis <= MOST {
-        format!("{}m", millis.max(1))
-    } else if seconds <= MOST {
-        format!("{seconds}S")
-    } else {
-        format!("{}H", (seconds / 3_600).min(MOST))
-    })
+    const MOST: u128 = 99_999_999;
+    const UNITS: [(u128, char); 4] = [(1, 'u'), (1_000, 'm'), (1_000_000, 'S'), (3_600_000_000, 'H')];
+    let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000).max(1);
+    let in_unit = |(micros, unit): &(u128, char)| (left.div_ceil(*micros), *unit);
+    let (number, unit) = UNITS.iter().map(in_unit).find(|(number, _)| *number <= MOST).unwrap_or((MOST, 'H'));
+    fleeting(format!("{number}{unit}"))
 }
 
 /// A header's value of ours that is another with nearly every call. HPACK's table is not to remember it: it would push
@@ -233,21 +235,25 @@ mod tests {
     use super::*;
     use crate::server::parse_timeout;
 
-    /// What is written is what is left, to the unit that it is written in.
+    /// The callee never gets less than what is left, and hardly more.
     #[tokio::test(start_paused = true)]
     async fn any_time_has_eight_digits() {
         for (left, written) in [
-            (0, "1m"),
-            (1, "1000m"),
-            (99_999, "99999000m"),
-            (100_000, "100000S"),
-            (28 * 3_600, "100800S"),
-            (99_999_999 * 60, "1666666H"),
-            (u64::from(u32::MAX) * 3_600, "99999999H"),
+            (Duration::ZERO, "1u"),
+            (Duration::from_nanos(1), "1u"),
+            (Duration::from_nanos(1_234_567_001), "1234568u"),
+            (Duration::from_micros(99_999_999), "99999999u"),
+            (Duration::from_micros(100_000_001), "100001m"),
+            (Duration::from_secs(99_999), "99999000m"),
+            (Duration::from_millis(100_000_001), "100001S"),
+            (Duration::from_secs(28 * 3_600), "100800S"),
+            (Duration::from_secs(99_999_999 * 60), "1666667H"),
+            (Duration::from_secs(u64::from(u32::MAX) * 3_600), "99999999H"),
         ] {
-            let text = timeout(Instant::now() + Duration::from_secs(left));
-            assert_eq!(text, written, "{left}");
-            assert!(parse_timeout(text.as_bytes()).is_some());
+            let text = timeout(Instant::now() + left);
+            assert_eq!(text, written, "{left:?}");
+            let read = parse_timeout(text.as_bytes()).unwrap();
+            assert!(read >= left || text == "99999999H", "{left:?} became {read:?}");
         }
     }
 }

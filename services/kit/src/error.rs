@@ -39,14 +39,18 @@ pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     status
 }
 
-/// UNAVAILABLE because there is too much to do, with the time after which to try again: in the details, and as
-/// `grpc-retry-pushback-ms` for clients that send calls again by themselves.
+/// UNAVAILABLE because there is too much to do, with the time after which to try again.
 pub fn overloaded(chance: &Chance) -> Status {
     // Those who were refused together come back apart.
     let retry_after = RETRY.mul_f64(0.5 + chance.share());
+    later("OVERLOADED", "too many calls at once; try again later", retry_after)
+}
+
+/// UNAVAILABLE for a while, with the time after which to try again: in the details, and as `grpc-retry-pushback-ms` for
+/// clients that send calls again by themselves. Balancers read from it that the server is busy and not broken.
+pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
-    details.set_error_info("OVERLOADED", DOMAIN, HashMap::new());
-    let message = "too many calls at once; try again later";
+    details.set_error_info(reason, DOMAIN, HashMap::new());
     let mut status = Status::with_error_details(Code::Unavailable, message, details);
     let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
     status.metadata_mut().insert(PUSHBACK, MetadataValue::from(millis));
@@ -59,9 +63,12 @@ pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
     status(Code::Internal, "INTERNAL", "something went wrong on our side; the log knows more")
 }
 
-/// UNAVAILABLE: something that this process needs does not answer now.
+/// UNAVAILABLE: something that this process needs does not respond now. Another replica may reach it: a client that sends
+/// calls again by itself need not wait.
 pub fn unavailable(what: &str) -> Status {
-    status(Code::Unavailable, "UNAVAILABLE", format!("{what} is not available now; try again"))
+    let mut details = ErrorDetails::with_retry_info(Some(RETRY));
+    details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unavailable, format!("{what} is not available now; try again"), details)
 }
 
 /// UNAVAILABLE, the end of a long stream when its server stops: another one goes on with it.

@@ -1,14 +1,9 @@
 //! Readiness: what a service needs, asked once a second, with hysteresis: one good answer makes it ready,
 //! three bad ones in a row make it not ready. Liveness is not here: it depends on nothing.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tonic_health::{
     ServingStatus,
@@ -21,7 +16,7 @@ use crate::{client::Peer, shutdown::Shutdown};
 /// The time between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long one check may take.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// How many failures in a row mean "not ready".
 const PATIENCE: u32 = 3;
 
@@ -75,29 +70,43 @@ impl Needs {
 /// The readiness of one service, to read and to wait for.
 #[derive(Clone)]
 pub struct Readiness {
-    ready: watch::Receiver<bool>,
-    needs: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    state: watch::Receiver<State>,
     shutdown: Shutdown,
+}
+
+/// What the last round has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct State {
+    is_ready: bool,
+    /// Each need and whether it is met.
+    needs: BTreeMap<&'static str, bool>,
+}
+
+impl State {
+    /// Whether a gRPC service is served that has this need besides those of the whole process.
+    fn serves(&self, need: Option<&str>) -> bool {
+        self.is_ready && need.is_none_or(|need| self.needs.get(need).is_none_or(|met| *met))
+    }
 }
 
 impl Readiness {
     /// Starts watching. The task ends, not ready, when the shutdown begins.
     pub fn watch(needs: Needs, shutdown: Shutdown) -> Self {
-        let (sender, ready) = watch::channel(false);
-        let shown = Arc::new(Mutex::new(needs.0.iter().map(|need| (need.name, false)).collect()));
-        tokio::spawn(watch_needs(needs, Arc::clone(&shown), sender, shutdown.clone()));
-        Self { ready, needs: shown, shutdown }
+        let unmet = needs.0.iter().map(|need| (need.name, false)).collect();
+        let (sender, state) = watch::channel(State { is_ready: false, needs: unmet });
+        tokio::spawn(watch_needs(needs, sender, shutdown.clone()));
+        Self { state, shutdown }
     }
 
     /// Whether calls may come.
     pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        self.state.borrow().is_ready
     }
 
     /// Ends when the service is ready.
     pub async fn ready(&self) {
         // An Err says that the watch has ended with the process.
-        self.ready.clone().wait_for(|ready| *ready).await.ok();
+        self.state.clone().wait_for(|state| state.is_ready).await.ok();
     }
 
     /// What ends it.
@@ -107,49 +116,54 @@ impl Readiness {
 
     /// Each need and whether it is met.
     pub fn needs(&self) -> BTreeMap<&'static str, bool> {
-        self.needs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.borrow().needs.clone()
     }
 
-    /// Tells `reporter` about `services` from now on. Calls that watch it end when the drain begins, or they
-    /// would hold it up for as long as it may take.
-    pub fn report(&self, mut reporter: HealthReporter, services: Vec<String>) {
-        let (mut ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
+    /// Tells `reporter` about `services` from now on: each with the need that it has besides those of the process. Calls
+    /// that watch it end when the drain begins, or they would hold it up for as long as it may take.
+    pub fn report(&self, mut reporter: HealthReporter, services: Vec<(String, Option<String>)>) {
+        let (mut state, shutdown) = (self.state.clone(), self.shutdown.clone());
         tokio::spawn(async move {
+            let mut told = vec![None; services.len()];
             loop {
-                let status =
-                    if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
-                for service in &services {
-                    reporter.set_service_status(service, status).await;
+                let now = state.borrow_and_update().clone();
+                for ((service, need), told) in services.iter().zip(&mut told) {
+                    let serves = now.serves(need.as_deref());
+                    if told.replace(serves) != Some(serves) {
+                        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+                        reporter.set_service_status(service, status).await;
+                    }
                 }
                 tokio::select! {
-                    changed = ready.changed() => if changed.is_err() { return },
+                    changed = state.changed() => if changed.is_err() { return },
                     () = shutdown.draining() => break,
                 }
             }
-            for service in &services {
+            for (service, _) in &services {
                 reporter.clear_service_status(service).await;
             }
         });
     }
 }
 
-async fn watch_needs(
-    needs: Needs,
-    shown: Arc<Mutex<BTreeMap<&'static str, bool>>>,
-    sender: watch::Sender<bool>,
-    shutdown: Shutdown,
-) {
+async fn watch_needs(needs: Needs, sender: watch::Sender<State>, shutdown: Shutdown) {
     let mut failures = vec![PATIENCE; needs.0.len()];
     let watching = async {
         loop {
-            let mut ready = true;
-            for (need, failed) in needs.0.iter().zip(&mut failures) {
-                let met = tokio::time::timeout(TIMEOUT, (need.check)()).await.unwrap_or(false);
-                *failed = if met { 0 } else { failed.saturating_add(1) };
-                shown.lock().unwrap_or_else(PoisonError::into_inner).insert(need.name, *failed < PATIENCE);
-                ready &= !need.is_required || *failed < PATIENCE;
+            // Side by side: one that does not reply holds up no other.
+            let asked = needs.0.iter().map(|need| tokio::time::timeout(TIMEOUT, (need.check)()));
+            let replies = join_all(asked).await;
+            let mut now = State { is_ready: true, needs: BTreeMap::new() };
+            for ((need, failed), met) in needs.0.iter().zip(&mut failures).zip(replies) {
+                *failed = if met.unwrap_or(false) { 0 } else { failed.saturating_add(1) };
+                now.needs.insert(need.name, *failed < PATIENCE);
+                now.is_ready &= !need.is_required || *failed < PATIENCE;
             }
-            sender.send_if_modified(|was| std::mem::replace(was, ready) != ready);
+            sender.send_if_modified(|was| {
+                let is_news = *was != now;
+                *was = now;
+                is_news
+            });
             tokio::time::sleep(PERIOD).await;
         }
     };
@@ -157,7 +171,7 @@ async fn watch_needs(
         () = watching => {}
         () = shutdown.stopping() => {}
     }
-    sender.send_replace(false);
+    sender.send_modify(|state| state.is_ready = false);
     // Kept alive until the end: a dropped sender would read as "ended" in the middle of the drain.
     shutdown.cut().await;
 }
@@ -182,5 +196,22 @@ mod tests {
 
         let readiness = Readiness::watch(Needs::new().and("database", async || false), Shutdown::new());
         assert!(tokio::time::timeout(PERIOD * 2, readiness.ready()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_need_holds_up_no_other() {
+        let silent = || std::future::pending::<bool>();
+        let needs = Needs::new().and_shown("users", silent).and_shown("auth", silent).and("keys", async || true);
+        let started = tokio::time::Instant::now();
+        Readiness::watch(needs, Shutdown::new()).ready().await;
+        assert!(started.elapsed() <= TIMEOUT, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn service_is_served_when_its_own_need_is_met() {
+        let state = State { is_ready: true, needs: BTreeMap::from([("users", false), ("auth", true)]) };
+        assert!(state.serves(None) && state.serves(Some("auth")));
+        assert!(!state.serves(Some("users")));
+        assert!(!State { is_ready: false, ..state }.serves(Some("auth")));
     }
 }

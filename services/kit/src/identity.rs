@@ -1,6 +1,7 @@
 //! Service identity: an Ed25519 key a process, and the 60-second tokens that it signs for one callee each.
 
 mod caller;
+mod rejected;
 
 use std::{
     collections::HashMap,
@@ -8,7 +9,7 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +20,8 @@ use base64::{
 pub use caller::{CALLER_ISSUER, CALLER_TYPE, CallerTokens};
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use rejected::Refusals;
+pub use rejected::Rejected;
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _},
@@ -26,20 +29,25 @@ use ring::{
 
 use crate::{
     Ambient, Timestamp,
-    jwt::{self, ServiceClaims},
+    jwt::{self, CLOCK_SKEW, ServiceClaims, Times, Untimely, Window},
+    secret_file,
+    skew::Skews,
+    tls::MeshTls,
 };
 
 /// The header that carries a service token. Removed from whatever comes in from outside.
 pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
 /// The header in which the gateway tells the client's address. Believed beside a service token only.
 pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
+/// The header in which the gateway tells that the client's origin is `http`. Believed beside a service token only.
+pub const CLIENT_SCHEME: &str = "x-trellis-client-scheme";
 
 /// How long a service token is good.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How much of its life a token must have left to be used again.
 const REUSE_MARGIN: Duration = Duration::from_secs(20);
-/// How far the callee's clock may be behind the caller's.
-const CLOCK_SKEW: Duration = Duration::from_secs(10);
+/// A callee may be ahead or behind, and tokens are used until [`REUSE_MARGIN`] before their end.
+const WINDOW: Window = Window { longest: LIFETIME, grace: CLOCK_SKEW };
 
 /// A private key, as PKCS#8.
 pub struct Key {
@@ -74,7 +82,7 @@ impl Key {
     /// Reads the file that [`Key::write`] wrote.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let bad = |why: String| KeyError(format!("{}: {why}", path.display()));
-        let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        let text = secret_file::read(path).map_err(|e| bad(e.to_string()))?;
         let pkcs8 = BASE64.decode(text.trim()).map_err(|_| bad("is no key file".to_owned()))?;
         Self::parse(pkcs8).ok_or_else(|| bad("is no Ed25519 key; make one with `trellis keys new`".to_owned()))
     }
@@ -102,8 +110,18 @@ pub struct Identity {
     /// Service name → public key.
     trusted: HashMap<String, DecodingKey>,
     ambient: Ambient,
-    /// Callee → the token in use and when it ends: signing costs more than a look.
-    minted: Mutex<HashMap<String, (HeaderValue, Timestamp)>>,
+    /// Callee → the token in use: signing costs more than a look.
+    minted: Mutex<HashMap<String, Minted>>,
+    refusals: Refusals,
+    skews: Skews,
+    /// How connections to peers are kept from others; `None`: not at all.
+    tls: Option<Arc<MeshTls>>,
+}
+
+struct Minted {
+    token: HeaderValue,
+    issued: Timestamp,
+    expires: Timestamp,
 }
 
 impl Identity {
@@ -125,7 +143,29 @@ impl Identity {
             .collect::<Result<_, KeyError>>()?;
         let key_id = caller::thumbprint(&BASE64URL.encode(&key.public));
         let (public, key) = (key.public.clone(), EncodingKey::from_ed_der(&key.pkcs8));
-        Ok(Self { name: name.to_owned(), key, public, key_id, trusted, ambient, minted: Mutex::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            key,
+            public,
+            key_id,
+            trusted,
+            ambient,
+            minted: Mutex::default(),
+            refusals: Refusals::default(),
+            skews: Skews::default(),
+            tls: None,
+        })
+    }
+
+    /// The same, with TLS between the processes.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<MeshTls>) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// TLS between the processes.
+    pub fn tls(&self) -> Option<&Arc<MeshTls>> {
+        self.tls.as_ref()
     }
 
     /// The service's name.
@@ -142,7 +182,9 @@ impl Identity {
     pub fn token_for(&self, callee: &str) -> HeaderValue {
         let now = self.ambient.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((token, expires)) = minted.get(callee)
+        // After our clock was set back a token would come from the future.
+        if let Some(Minted { token, issued, expires }) = minted.get(callee)
+            && *issued <= now
             && now + REUSE_MARGIN < *expires
         {
             return token.clone();
@@ -158,20 +200,62 @@ impl Identity {
             .expect("the key was parsed when it was read");
         let mut token = HeaderValue::try_from(token).expect("a token is ASCII");
         token.set_sensitive(true);
-        minted.insert(callee.to_owned(), (token.clone(), expires));
+        minted.insert(callee.to_owned(), Minted { token: token.clone(), issued: now, expires });
         token
     }
 
-    /// The service that a token was signed by, if it was signed for this one and is still good.
-    pub fn verify(&self, token: &str) -> Option<String> {
-        let name = jwt::key_id(token, Algorithm::EdDSA, jwt::SERVICE_TYPE)?;
-        let key = self.trusted.get(&name)?;
-        let claims: ServiceClaims = jwt::verify(token, Algorithm::EdDSA, key, &self.name, None).ok()?;
-        let now = self.ambient.now();
-        let longest = LIFETIME + CLOCK_SKEW;
-        let fresh = now.as_secs() < claims.exp && claims.exp <= (now + longest).as_secs();
-        (claims.sub == name && fresh).then_some(name)
+    /// The service that a token was signed by, if it was signed for this one and is good now.
+    pub fn verify(&self, token: &str) -> Result<String, Rejected> {
+        let unknown = |why| {
+            self.refusals.refused_stranger(why);
+            why
+        };
+        let name =
+            jwt::key_id(token, Algorithm::EdDSA, jwt::SERVICE_TYPE).ok_or_else(|| unknown(Rejected::Malformed))?;
+        let key = self.trusted.get(&name).ok_or_else(|| unknown(Rejected::Signer))?;
+        match self.check(token, &name, key) {
+            Ok(()) => {
+                self.refusals.accepted(&name);
+                Ok(name)
+            }
+            // Anybody may have written the name: without the signature it says nothing of the peer.
+            Err(why @ (Rejected::Signature | Rejected::Malformed)) => Err(unknown(why)),
+            Err(why) => {
+                self.refusals.refused(&name, why);
+                Err(why)
+            }
+        }
     }
+
+    fn check(&self, token: &str, name: &str, key: &DecodingKey) -> Result<(), Rejected> {
+        let verified = jwt::verify::<ServiceClaims>(token, Algorithm::EdDSA, key, &self.name, None);
+        let (claims, times) = verified.map_err(|error| Rejected::by(&error))?;
+        if claims.sub != name {
+            return Err(Rejected::Malformed);
+        }
+        let now = self.ambient.now();
+        WINDOW.check(times, now).map_err(|why| match why {
+            Untimely::TooLong => Rejected::Malformed,
+            Untimely::Early | Untimely::Late => Rejected::Clock { ahead: ahead(times, now.as_secs()) },
+        })
+    }
+
+    /// How far the clocks of peers are from ours.
+    pub fn skews(&self) -> &Skews {
+        &self.skews
+    }
+
+    /// The time by our clock.
+    pub fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+}
+
+/// By how many seconds the clock that a token was made by is ahead of ours, at least. A token may be used until
+/// [`REUSE_MARGIN`] before its end: what is older than that comes from a clock behind ours.
+fn ahead(times: Times, now: i64) -> i64 {
+    let margin = i64::try_from(REUSE_MARGIN.as_secs()).unwrap_or(0);
+    if times.issued > now { times.issued - now } else { (times.expires - margin - now).min(0) }
 }
 
 /// Reads `*.pub` of a folder: file name → public key.
@@ -191,19 +275,24 @@ pub fn read_trusted(folder: &Path) -> Result<Vec<(String, String)>, KeyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::time::{ManualClock, SystemEntropy};
 
     fn pair() -> (Identity, Identity, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
-        let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let (auth, users) = pair_on([clock.clone(), clock.clone()]);
+        (auth, users, clock)
+    }
+
+    /// On a clock each.
+    fn pair_on(clocks: [Arc<ManualClock>; 2]) -> (Identity, Identity) {
+        let [auth_ambient, users_ambient] =
+            clocks.map(|clock| Ambient { clock, entropy: Arc::new(SystemEntropy::default()) });
         let (auth, users) = (Key::generate(), Key::generate());
         let (auth_public, users_public) = (auth.public(), users.public());
         let trusted = [("auth", auth_public.as_str()), ("users", users_public.as_str())];
-        let make = |name, key| Identity::new(name, key, trusted, ambient.clone()).unwrap();
-        (make("auth", &auth), make("users", &users), clock)
+        let make = |name, key, ambient| Identity::new(name, key, trusted, ambient).unwrap();
+        (make("auth", &auth, auth_ambient), make("users", &users, users_ambient))
     }
 
     fn token(of: &Identity, callee: &str) -> String {
@@ -213,26 +302,82 @@ mod tests {
     #[test]
     fn a_token_names_its_signer_to_its_callee_only() {
         let (auth, users, _) = pair();
-        assert_eq!(users.verify(token(&auth, "users").as_str()).as_deref(), Some("auth"));
-        assert_eq!(users.verify(token(&auth, "messaging").as_str()), None);
-        assert_eq!(users.verify("no token"), None);
+        assert_eq!(users.verify(token(&auth, "users").as_str()).as_deref(), Ok("auth"));
+        assert_eq!(users.verify(token(&auth, "messaging").as_str()), Err(Rejected::Audience));
+        assert_eq!(users.verify("no token"), Err(Rejected::Malformed));
     }
 
     #[test]
-    fn a_token_ends_after_a_minute_and_is_renewed_before() {
+    fn token_ends_after_its_minute_and_the_skew_and_is_renewed_before() {
         let (auth, users, clock) = pair();
         let first = token(&auth, "users");
-        clock.advance(Duration::from_secs(59));
-        assert!(users.verify(&first).is_some());
-        assert!(users.verify(token(&auth, "users").as_str()).is_some());
+        clock.advance(Duration::from_secs(39));
+        assert_eq!(token(&auth, "users"), first);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(users.verify(&first), None);
+        assert_ne!(token(&auth, "users"), first);
+        clock.advance(Duration::from_secs(79));
+        assert!(users.verify(&first).is_ok());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(users.verify(&first), Err(Rejected::Clock { ahead: -80 }));
+    }
+
+    /// The observed fault: 30 s apart, tokens proved nobody, and auth lost the client's address.
+    #[test]
+    fn clocks_may_be_a_minute_apart_and_not_more() {
+        let start = Timestamp::from_micros(1_700_000_000_000_000);
+        for (ahead, age, expected) in [
+            (30, 0, Ok("auth".to_owned())),
+            (-30, 39, Ok("auth".to_owned())),
+            (60, 0, Ok("auth".to_owned())),
+            (-60, 39, Ok("auth".to_owned())),
+            (61, 0, Err(Rejected::Clock { ahead: 61 })),
+            (-121, 0, Err(Rejected::Clock { ahead: -81 })),
+        ] {
+            let (there, here) = (Arc::new(ManualClock::new(start)), Arc::new(ManualClock::new(start)));
+            let offset = Duration::from_secs(u64::from(i32::unsigned_abs(ahead)));
+            if ahead > 0 {
+                there.advance(offset)
+            } else {
+                here.advance(offset)
+            }
+            let (auth, users) = pair_on([there.clone(), here.clone()]);
+            let token = token(&auth, "users");
+            here.advance(Duration::from_secs(age));
+            assert_eq!(users.verify(&token), expected, "{ahead} s ahead, {age} s old");
+        }
+    }
+
+    #[test]
+    fn clock_set_back_brings_a_new_token() {
+        let (clock, later) = (ManualClock::new(Timestamp::from_micros(0)), Duration::from_secs(3_600));
+        clock.advance(later);
+        let moving = Arc::new(Swinging { clock, back: std::sync::atomic::AtomicBool::new(false) });
+        let ambient = Ambient { clock: moving.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let auth = Identity::new("auth", &Key::generate(), [], ambient).unwrap();
+        let before = token(&auth, "users");
+        moving.back.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_ne!(token(&auth, "users"), before, "it would be from the future");
+    }
+
+    /// A clock that can be set back by half an hour.
+    struct Swinging {
+        clock: ManualClock,
+        back: std::sync::atomic::AtomicBool,
+    }
+
+    impl crate::time::Clock for Swinging {
+        fn now(&self) -> Timestamp {
+            let back = if self.back.load(std::sync::atomic::Ordering::SeqCst) { 1_800 } else { 0 };
+            self.clock.now() - Duration::from_secs(back)
+        }
     }
 
     #[test]
     fn a_stranger_is_not_believed() {
         let (_, users, _) = pair();
         let (stranger, _, _) = pair();
-        assert_eq!(users.verify(token(&stranger, "users").as_str()), None);
+        assert_eq!(users.verify(token(&stranger, "users").as_str()), Err(Rejected::Signature));
+        let nobody = Identity::new("nobody", &Key::generate(), [], Ambient::system()).unwrap();
+        assert_eq!(users.verify(token(&nobody, "users").as_str()), Err(Rejected::Signer));
     }
 }

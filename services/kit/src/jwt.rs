@@ -3,6 +3,7 @@
 //! EdDSA for service tokens. A token of one kind is never taken for the other.
 
 mod access_key;
+mod times;
 
 use std::sync::Once;
 
@@ -20,6 +21,8 @@ use signature::{Signer, Verifier};
 use uuid::Uuid;
 
 pub use access_key::AccessKey;
+pub use times::CLOCK_SKEW;
+pub(crate) use times::{Timed, Times, Untimely, Window};
 
 /// The `iss` of access tokens.
 pub const ISSUER: &str = "trellis-auth";
@@ -68,6 +71,28 @@ pub struct ServiceClaims {
     pub exp: i64,
 }
 
+impl Timed for AccessClaims {
+    fn issued_and_expires(&self) -> (i64, i64) {
+        (self.iat, self.exp)
+    }
+}
+
+impl Timed for ServiceClaims {
+    fn issued_and_expires(&self) -> (i64, i64) {
+        (self.iat, self.exp)
+    }
+}
+
+/// Claims of ours, and what any issuer may add to them.
+#[derive(Deserialize)]
+struct Dated<T> {
+    /// Not to be accepted before (RFC 7519, section 4.1.5).
+    #[serde(default)]
+    nbf: Option<i64>,
+    #[serde(flatten)]
+    claims: T,
+}
+
 /// Signs `claims`.
 pub(crate) fn sign<T: Serialize>(
     algorithm: Algorithm,
@@ -83,21 +108,23 @@ pub(crate) fn sign<T: Serialize>(
     jsonwebtoken::encode(&header, claims, key)
 }
 
-/// The key id that a token names, if it is a token of this algorithm and type at all.
+/// The key id that a token names, if it is a token of this algorithm and type at all. A token with critical extensions is
+/// none: we know no extension (RFC 7515, section 4.1.11).
 pub(crate) fn key_id(token: &str, algorithm: Algorithm, typ: &str) -> Option<String> {
     let header = jsonwebtoken::decode_header(token).ok()?;
-    (header.alg == algorithm && header.typ.as_deref() == Some(typ)).then_some(header.kid).flatten()
+    let is_ours = header.alg == algorithm && header.typ.as_deref() == Some(typ) && header.crit.is_none();
+    is_ours.then_some(header.kid).flatten()
 }
 
-/// The claims of a token whose signature, audience and (where given) issuer are right. The caller compares
-/// `exp` with its own clock.
-pub(crate) fn verify<T: DeserializeOwned>(
+/// The claims and times of a token whose signature, audience and (where given) issuer are right. The caller checks the
+/// times by its own clock: [`Window`].
+pub(crate) fn verify<T: DeserializeOwned + Timed>(
     token: &str,
     algorithm: Algorithm,
     key: &DecodingKey,
     audience: &str,
     issuer: Option<&str>,
-) -> Result<T> {
+) -> Result<(T, Times)> {
     install();
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
@@ -108,7 +135,9 @@ pub(crate) fn verify<T: DeserializeOwned>(
         required.push("iss");
     }
     validation.set_required_spec_claims(&required);
-    jsonwebtoken::decode::<T>(token, key, &validation).map(|data| data.claims)
+    let Dated { nbf: not_before, claims } = jsonwebtoken::decode::<Dated<T>>(token, key, &validation)?.claims;
+    let (issued, expires) = claims.issued_and_expires();
+    Ok((claims, Times { issued, expires, not_before }))
 }
 
 /// Makes ring the provider of this process, once.

@@ -1,15 +1,18 @@
 //! The public keys of access tokens, and the verification of tokens by them.
 //!
-//! The last good key set is kept while auth is away. An unknown key id causes at most one fetch a second,
-//! whatever strangers send. Verified tokens are remembered by a hash until they end.
+//! The key set is fetched on a timer, so that a key is known before it signs, and forgotten soon after it was removed. The
+//! last good set is kept while auth is away. An unknown key id causes at most one fetch a second, whatever strangers send.
+//! Verified tokens are remembered by a hash until they end, or until their key leaves the set.
 //!
-//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint
-//! and may be lost; an access token that nobody refused ends by itself, after 15 minutes by default.
+//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint and
+//! may be lost. So a process reads auth's list of ended sessions before it is ready, and again whenever the bus may have
+//! lost signals.
 
+mod ended;
+mod published;
 mod revoked;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -17,19 +20,22 @@ use std::{
 
 use async_trait::async_trait;
 use http::HeaderValue;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use ring::digest::{SHA256, digest};
+use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
+use ended::Ended;
+pub use ended::{EndedPage, EndedSessions};
+use published::{PublicKey, Published, Verified};
 pub use revoked::LONGEST_ACCESS;
 use revoked::Revoked;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
     Ambient, Timestamp,
     bus::{Bus, Heard},
     context::User,
-    jwt::{self, AccessClaims},
+    jwt::{self, AccessClaims, Untimely, Window},
     shutdown::Shutdown,
 };
 
@@ -55,6 +61,12 @@ pub struct Jwk {
 pub trait KeySource: Send + Sync {
     /// All keys in use.
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable>;
+
+    /// A page of the sessions that were ended while access tokens of theirs may be in force. Sources of fixed keys have
+    /// none.
+    async fn list_ended(&self, _page: &EndedPage) -> Result<EndedSessions, Unavailable> {
+        Ok(EndedSessions::default())
+    }
 }
 
 /// The keys cannot be had now.
@@ -80,55 +92,37 @@ pub enum Verdict {
     Revoked,
     /// Not ours, or not well formed.
     Invalid,
-    /// No key set could be had yet to tell.
+    /// No key set, or no list of ended sessions, could be had yet to tell.
     Undecided,
 }
 
-/// The time between two fetches, at least.
+/// The time between two fetches for the sake of an unknown key, at least.
 const FETCH_PAUSE: Duration = Duration::from_secs(1);
-/// How many verified tokens are remembered in each of two generations: 2 × 32 768 × about 250 bytes.
-const REMEMBERED: usize = 32_768;
+/// How often the set is fetched anyway.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// An access token ends when it says so: its owner gets another one early enough.
+const WINDOW: Window = Window { longest: LONGEST_ACCESS, grace: Duration::ZERO };
 
 /// The key set of a process.
 pub struct KeySet {
     source: Box<dyn KeySource>,
     ambient: Ambient,
-    known: RwLock<Arc<Known>>,
-    /// When the last fetch began. Async, so that callers who wait for a fetch share it.
-    fetched: tokio::sync::Mutex<Option<Timestamp>>,
-    verified: Mutex<Generations>,
+    refresh_interval: Duration,
+    published: RwLock<Arc<Published>>,
+    /// Async, so that callers who wait for a fetch share it.
+    fetches: tokio::sync::Mutex<Fetches>,
+    verified: Mutex<Verified>,
     revoked: Revoked,
+    ended: Ended,
 }
 
+/// What became of fetching.
 #[derive(Default)]
-struct Known {
-    jwks: Vec<Jwk>,
-    keys: HashMap<String, DecodingKey>,
-}
-
-/// Two maps: when the newer is full, the older is dropped. A hit in the older moves up.
-#[derive(Default)]
-struct Generations {
-    newer: HashMap<[u8; 32], User>,
-    older: HashMap<[u8; 32], User>,
-}
-
-impl Generations {
-    fn get(&mut self, hash: &[u8; 32]) -> Option<User> {
-        if let Some(user) = self.newer.get(hash) {
-            return Some(user.clone());
-        }
-        let user = self.older.remove(hash)?;
-        self.insert(*hash, user.clone());
-        Some(user)
-    }
-
-    fn insert(&mut self, hash: [u8; 32], user: User) {
-        if self.newer.len() >= REMEMBERED {
-            self.older = std::mem::take(&mut self.newer);
-        }
-        self.newer.insert(hash, user);
-    }
+struct Fetches {
+    /// When the last one began.
+    began: Option<Instant>,
+    /// Whether it failed.
+    is_failing: bool,
 }
 
 impl KeySet {
@@ -137,16 +131,44 @@ impl KeySet {
         Self {
             source: Box::new(source),
             ambient,
-            known: RwLock::default(),
-            fetched: tokio::sync::Mutex::default(),
+            refresh_interval: REFRESH_INTERVAL,
+            published: RwLock::default(),
+            fetches: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
             revoked: Revoked::default(),
+            ended: Ended::default(),
+        }
+    }
+
+    /// The same, fetched again each `interval` while [`Self::keep_fresh`] runs.
+    #[must_use]
+    pub fn refreshed_each(self, interval: Duration) -> Self {
+        Self { refresh_interval: interval, ..self }
+    }
+
+    /// How often the set is fetched: what is published is known everywhere after that.
+    pub fn refresh_interval(&self) -> Duration {
+        self.refresh_interval
+    }
+
+    /// Fetches the set on a timer until the process is cut: run it once a process, beside everything else.
+    pub async fn keep_fresh(self: Arc<Self>, shutdown: Shutdown) {
+        let fetching = async {
+            loop {
+                // By chance, so that the processes of a mesh do not all ask at once.
+                sleep(self.ambient.between(self.refresh_interval / 2, self.refresh_interval)).await;
+                self.fetch(&mut *self.fetches.lock().await).await;
+            }
+        };
+        tokio::select! {
+            () = fetching => {}
+            () = shutdown.cut() => {}
         }
     }
 
     /// Refuses the session's access tokens from now on, and wakes who waits for its end.
     pub fn revoke(&self, session: Uuid) {
-        self.revoked.insert(session, self.ambient.now());
+        self.revoked.insert([session], self.ambient.now());
     }
 
     /// Whether the session is known to have been ended.
@@ -167,15 +189,16 @@ impl KeySet {
             loop {
                 match listener.next().await {
                     Heard::Signal(signal) => keys.revoke(signal.subject),
-                    // The access tokens of what was missed end by themselves.
-                    Heard::Missed => {}
+                    Heard::Missed => keys.ended.outdate(),
                     Heard::Closed => return,
                 }
             }
         };
+        let keys = Arc::clone(self);
         async move {
             tokio::select! {
                 () = following => {}
+                () = keys.keep_ended() => {}
                 () = shutdown.cut() => {}
             }
         }
@@ -183,21 +206,22 @@ impl KeySet {
 
     /// The keys, as last seen.
     pub fn jwks(&self) -> Vec<Jwk> {
-        self.known().jwks.clone()
+        self.published().jwks.clone()
     }
 
-    /// Whether there ever was a key set. Tries to get one when there was not.
+    /// Whether tokens can be verified: there was a key set, and the list of ended sessions was read. Tries to get what
+    /// is missing.
     pub async fn ready(&self) -> bool {
-        if self.known().keys.is_empty() {
+        if self.published().keys.is_empty() {
             self.refresh().await;
         }
-        !self.known().keys.is_empty()
+        !self.published().keys.is_empty() && (self.ended.is_known() || self.read_ended().await)
     }
 
     /// Verifies an access token that was verified here before: no arithmetic, no waiting. `None`: unknown.
     pub fn recall(&self, token: &str) -> Option<Verdict> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = verified.get(&hash(token))?;
+        let user = verified.get(token)?;
         Some(self.in_force(user))
     }
 
@@ -206,25 +230,38 @@ impl KeySet {
         if let Some(verdict) = self.recall(token) {
             return verdict;
         }
-        let Some(kid) = jwt::key_id(token, Algorithm::ES256, jwt::ACCESS_TYPE) else { return Verdict::Invalid };
-        if !self.known().keys.contains_key(&kid) {
-            self.refresh().await;
+        // The token may be of a session that ended before this process began.
+        if !self.ended.is_known() && !self.read_ended().await {
+            return Verdict::Undecided;
         }
-        let known = self.known();
-        match known.keys.get(&kid) {
-            None if known.keys.is_empty() => Verdict::Undecided,
-            None => Verdict::Invalid,
+        let Some(kid) = jwt::key_id(token, Algorithm::ES256, jwt::ACCESS_TYPE) else { return Verdict::Invalid };
+        let find = || self.published().keys.get(&kid).cloned();
+        if let Some(key) = find() {
+            return self.check(token, key);
+        }
+        let is_current = self.refresh().await;
+        match find() {
             Some(key) => self.check(token, key),
+            None if is_current => Verdict::Invalid,
+            // Auth may have published it since it was reached last.
+            None => Verdict::Undecided,
         }
     }
 
-    fn check(&self, token: &str, key: &DecodingKey) -> Verdict {
-        let verified = jwt::verify(token, Algorithm::ES256, key, jwt::AUDIENCE, Some(jwt::ISSUER));
-        let Ok(claims) = verified else { return Verdict::Invalid };
+    fn check(&self, token: &str, key: Arc<PublicKey>) -> Verdict {
+        let verified = jwt::verify::<AccessClaims>(token, Algorithm::ES256, &key.key, jwt::AUDIENCE, Some(jwt::ISSUER));
+        let Ok((claims, times)) = verified else { return Verdict::Invalid };
+        match WINDOW.check(times, self.ambient.now()) {
+            Ok(()) | Err(Untimely::Late) => {}
+            Err(why @ (Untimely::TooLong | Untimely::Early)) => {
+                tracing::debug!(?why, "an access token with a good signature is refused");
+                return Verdict::Invalid;
+            }
+        }
         let user = user(claims);
         let verdict = self.in_force(user.clone());
         if matches!(verdict, Verdict::Genuine(_)) {
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(token), user);
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(token, user, key);
         }
         verdict
     }
@@ -240,33 +277,54 @@ impl KeySet {
         }
     }
 
-    fn known(&self) -> Arc<Known> {
-        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches the keys, unless that was tried within the last second.
-    async fn refresh(&self) {
-        let mut fetched = self.fetched.lock().await;
-        let now = self.ambient.now();
-        if fetched.is_some_and(|at| now < at + FETCH_PAUSE) {
+    /// Fetches the keys, unless that was tried within the last second. Whether the last attempt succeeded.
+    async fn refresh(&self) -> bool {
+        let mut fetches = self.fetches.lock().await;
+        if fetches.began.is_none_or(|at| at.elapsed() >= FETCH_PAUSE) {
+            self.fetch(&mut fetches).await;
+        }
+        !fetches.is_failing
+    }
+
+    async fn fetch(&self, fetches: &mut Fetches) {
+        fetches.began = Some(Instant::now());
+        let was_failing = std::mem::replace(&mut fetches.is_failing, true);
+        let failure = match self.source.fetch().await {
+            Ok(jwks) if jwks.is_empty() => "auth published no key at all".to_owned(),
+            Ok(jwks) => {
+                fetches.is_failing = false;
+                if was_failing {
+                    tracing::info!(keys = jwks.len(), "the key set of access tokens can be fetched again");
+                }
+                return self.replace(jwks);
+            }
+            Err(error) => error.to_string(),
+        };
+        metrics::counter!("access_key_fetch_failures_total").increment(1);
+        if !was_failing {
+            tracing::warn!(error = failure, "the key set of access tokens cannot be fetched; the last one stays");
+        }
+    }
+
+    fn replace(&self, jwks: Vec<Jwk>) {
+        let before = self.published();
+        if before.jwks == jwks {
             return;
         }
-        *fetched = Some(now);
-        match self.source.fetch().await {
-            Ok(jwks) if !jwks.is_empty() => {
-                let keys = jwks.iter().filter_map(decode).collect();
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Known { jwks, keys });
-            }
-            Ok(_) => tracing::warn!("auth answered an empty key set; the last one stays"),
-            Err(error) => tracing::warn!(%error, "the last key set stays"),
+        let next = Arc::new(before.replaced_by(jwks));
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        before.withdraw_all_but(&next);
+        let kids: Vec<_> = next.keys.keys().map(String::as_str).collect();
+        if before.keys.is_empty() {
+            tracing::debug!(kids = kids.join(" "), "access tokens are verified by these keys");
+        } else {
+            tracing::info!(kids = kids.join(" "), "access tokens are verified by other keys");
         }
     }
-}
-
-fn decode(jwk: &Jwk) -> Option<(String, DecodingKey)> {
-    let right = jwk.kty == "EC" && jwk.crv == "P-256" && jwk.alg == "ES256";
-    let key = right.then(|| DecodingKey::from_ec_components(&jwk.x, &jwk.y).ok()).flatten()?;
-    Some((jwk.kid.clone(), key))
 }
 
 fn user(claims: AccessClaims) -> User {
@@ -277,12 +335,6 @@ fn user(claims: AccessClaims) -> User {
         scopes: claims.scope.split_ascii_whitespace().map(str::to_owned).collect(),
         expires: Timestamp::from_micros(claims.exp.saturating_mul(1_000_000)),
     }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    bytes
 }
 
 /// The token of an `authorization: Bearer …` header.

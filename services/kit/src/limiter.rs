@@ -13,15 +13,17 @@ mod streams;
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 pub use config::Config;
-pub use key::{Key, fingerprint, network};
+pub use key::{Key, MOST_NETWORKS, Multiples, Network, fingerprint, network, networks};
 pub use local::Local;
 pub use quota::{Kind, Quota};
 pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
-use crate::{Ambient, bus};
+use crate::{Ambient, bus, time::SteadyClock};
 
-/// How many limits one call may have.
-pub const MOST_LIMITS: usize = 4;
+/// How many rules one call may have.
+pub const MOST_RULES: usize = 4;
+/// How many limits one call may have: a rule by address is a limit for each network of the address.
+pub const MOST_LIMITS: usize = MOST_RULES * MOST_NETWORKS;
 
 /// One limit of a call.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,7 @@ fn micros(micros: i64) -> Duration {
 }
 
 /// A decision, at once or after a round trip: a local one costs no allocation.
+#[expect(clippy::large_enum_variant, reason = "a decision that is made here costs no allocation")]
 pub enum Verdict<'a> {
     /// Decided here.
     Now(Decision),
@@ -156,8 +159,19 @@ pub trait RateLimiter: Send + Sync {
 /// The limiter that the configuration asks for: shared where `redis` names a server, which need not be there yet. To
 /// be called inside the runtime.
 pub fn open(config: &Config, redis: &bus::Config, ambient: &Ambient) -> Result<Arc<dyn RateLimiter>, String> {
-    Ok(match redis.server()? {
+    open_by(bus::place::system(), config, redis, ambient)
+}
+
+/// The same, by another resolver than the system's.
+pub fn open_by(
+    look_up: bus::LookUp,
+    config: &Config,
+    redis: &bus::Config,
+    ambient: &Ambient,
+) -> Result<Arc<dyn RateLimiter>, String> {
+    let server = redis.server()?.map(|server| bus::Server { look_up, ..server });
+    Ok(match server {
         Some(server) => Arc::new(redis::Redis::start(server, config, ambient.clone())),
-        None => Arc::new(Local::new(Arc::clone(&ambient.clock))),
+        None => Arc::new(Local::new(Arc::new(SteadyClock::start()))),
     })
 }

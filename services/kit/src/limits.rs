@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Span;
+use crate::{config::Span, limiter::Multiples};
 
 /// What one process accepts. All sizes are bytes.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -29,6 +29,17 @@ pub struct Limits {
     pub connection_age: Span,
     /// How long a connection may take to send a request's head (HTTP/1.1).
     pub request_head: Span,
+    /// What is limited by address is counted for wider networks too, each with a multiple of the limit.
+    pub networks: Multiples,
+    /// How much of a request's body is read and discarded after a response that did not wait for it (HTTP/1.1), and of
+    /// what a peer still sends on a connection that is being closed.
+    pub discard_bytes: u64,
+    /// For how long that goes on at most.
+    pub discard_time: Span,
+    /// Whether reflection is served.
+    pub reflection: bool,
+    /// Streams of `grpc.health.v1.Health/Watch` and of reflection that one address may have open; one more is refused.
+    pub introspection_streams: u32,
 }
 
 impl Limits {
@@ -51,6 +62,11 @@ impl Default for Limits {
             keepalive: Span(Duration::from_secs(30)),
             connection_age: Span(Duration::from_secs(30 * 60)),
             request_head: Span(Duration::from_secs(10)),
+            networks: Multiples::default(),
+            discard_bytes: 4 * 1024 * 1024,
+            discard_time: Span(Duration::from_secs(5)),
+            reflection: true,
+            introspection_streams: 32,
         }
     }
 }

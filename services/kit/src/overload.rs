@@ -5,10 +5,15 @@
 //! An answer is slow when it takes more than twice what is usual for its method, and more than a time that is no
 //! trouble to anybody. While most answers are slow the limit falls to a part of what was really under way; while they
 //! are not it grows by a twentieth whenever it is nearly used. Pure: the time is an argument.
+//!
+//! The limit is shared fairly. A caller that has more calls in flight than its share is refused while a part of the limit
+//! is still free for others, and so are callers without a session before those with one.
 
 use std::{
+    collections::HashMap,
+    net::Ipv6Addr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +22,7 @@ use std::{
 use metrics::{Gauge, counter, gauge};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::{config::Span, policy::Priority};
 
@@ -40,6 +46,10 @@ const RISE: f64 = 0.05;
 const QUIET: usize = 10;
 /// The share of the limit that must be used before it rises.
 const USED: f64 = 0.7;
+/// How many of a hundred places a caller may help to fill that has more calls in flight than its share.
+const BEYOND_SHARE: usize = 75;
+/// The same for callers without a session.
+const WITHOUT_SESSION: usize = 90;
 
 /// The section `[balance.shed]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,11 +109,52 @@ impl Usual {
     }
 }
 
+/// Whose calls are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A user with a valid session.
+    User(Uuid),
+    /// Everybody else, by network (see [`crate::limiter::network`]).
+    Network(Ipv6Addr),
+}
+
+/// The calls that are under way.
+#[derive(Default)]
+struct InFlight {
+    all: usize,
+    /// Those that have any.
+    by_caller: HashMap<Caller, usize>,
+}
+
+impl InFlight {
+    /// Whether one more call would be beyond the caller's share of `limit`. There is always a share for somebody new.
+    fn is_beyond_share(&self, caller: Caller, limit: usize) -> bool {
+        let own = self.by_caller.get(&caller).copied();
+        let callers = self.by_caller.len() + usize::from(own.is_none());
+        own.unwrap_or(0) >= (limit / (callers + 1)).max(1)
+    }
+
+    fn enter(&mut self, caller: Caller) {
+        self.all += 1;
+        *self.by_caller.entry(caller).or_default() += 1;
+    }
+
+    /// How many there were.
+    fn leave(&mut self, caller: Caller) -> usize {
+        match self.by_caller.get_mut(&caller) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(self.by_caller.remove(&caller)),
+        }
+        self.all -= 1;
+        self.all + 1
+    }
+}
+
 /// The calls of one upstream, and how many there may be at once.
 pub struct Shedder {
     config: Config,
     limit: AtomicUsize,
-    in_flight: AtomicUsize,
+    in_flight: Mutex<InFlight>,
     window: Mutex<Window>,
     name: String,
     shown: [Gauge; 2],
@@ -117,11 +168,13 @@ struct Window {
     slow: u32,
     /// The most that was under way.
     peak: usize,
+    /// A call was refused.
+    refused: bool,
 }
 
 impl Window {
     fn new(now: Instant) -> Self {
-        Self { since: now, answers: 0, slow: 0, peak: 0 }
+        Self { since: now, answers: 0, slow: 0, peak: 0, refused: false }
     }
 
     fn is_full(&self, now: Instant) -> bool {
@@ -141,7 +194,7 @@ impl Window {
         let new = if slow > MANY_SLOW {
             // What was allowed but not there says nothing.
             limit.min(self.peak) as f64 * (1.0 - FALL * slow)
-        } else if slow < FEW_SLOW && self.peak as f64 >= limit as f64 * USED {
+        } else if slow < FEW_SLOW && (self.refused || self.peak as f64 >= limit as f64 * USED) {
             (limit as f64 * (1.0 + RISE)).max(limit as f64 + 1.0)
         } else {
             return limit;
@@ -158,7 +211,7 @@ impl Shedder {
         shown[0].set(count(config.most_calls));
         Self {
             limit: AtomicUsize::new(config.most_calls),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Mutex::default(),
             window: Mutex::new(Window::new(now)),
             config: config.clone(),
             name: name.to_owned(),
@@ -166,38 +219,57 @@ impl Shedder {
         }
     }
 
-    /// A call's place, if there is one for calls of its priority.
-    pub fn admit(self: &Arc<Self>, priority: Priority, usual: &Arc<Usual>, now: Instant) -> Option<Permit> {
-        if !self.enter(priority) {
+    /// A call's place, if there is one for calls of its priority and for its caller.
+    pub fn admit(
+        self: &Arc<Self>,
+        priority: Priority,
+        caller: Caller,
+        usual: &Arc<Usual>,
+        now: Instant,
+    ) -> Option<Permit> {
+        if !self.enter(priority, caller) {
             counter!("overload_shed_total", "upstream" => self.name.clone(), "priority" => priority.name())
                 .increment(1);
             return None;
         }
-        Some(Permit { shedder: Arc::clone(self), usual: Arc::clone(usual), since: now, is_answered: false })
+        Some(Permit { shedder: Arc::clone(self), caller, usual: Arc::clone(usual), since: now, is_answered: false })
     }
 
-    fn enter(&self, priority: Priority) -> bool {
+    fn enter(&self, priority: Priority, caller: Caller) -> bool {
         if !self.config.enabled {
             return true;
         }
-        let most = self.limit.load(Ordering::Relaxed) * priority.percent() / 100;
-        let enter = |calls: usize| (calls < most.max(1)).then_some(calls + 1);
-        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
+        let mut in_flight = lock(&self.in_flight);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut most = limit * priority.percent() / 100;
+        if matches!(caller, Caller::Network(_)) {
+            most = most * WITHOUT_SESSION / 100;
+        }
+        if in_flight.is_beyond_share(caller, limit) {
+            most = most * BEYOND_SHARE / 100;
+        }
+        if in_flight.all >= most.max(1) {
+            drop(in_flight);
+            lock(&self.window).refused = true;
+            return false;
+        }
+        in_flight.enter(caller);
+        true
     }
 
     /// A call has ended. `took` is `None` when it tells nothing; `is_well`: it was an ordinary answer.
-    fn leave(&self, took: Option<Duration>, is_well: bool, usual: &Usual, now: Instant) {
+    fn leave(&self, caller: Caller, took: Option<Duration>, is_well: bool, usual: &Usual, now: Instant) {
         if !self.config.enabled {
             return;
         }
-        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let in_flight = lock(&self.in_flight).leave(caller);
         let Some(took) = took else { return };
         let seconds = took.as_secs_f64();
         let is_slow = took > self.config.patience.0 && usual.seconds().is_none_or(|usual| seconds > usual * SLOW);
         if is_well {
             usual.learn(seconds, in_flight <= QUIET);
         }
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = lock(&self.window);
         window.answers += 1;
         window.slow += u32::from(is_slow);
         window.peak = window.peak.max(in_flight);
@@ -214,6 +286,7 @@ impl Shedder {
 /// A call's place; given back when dropped.
 pub struct Permit {
     shedder: Arc<Shedder>,
+    caller: Caller,
     usual: Arc<Usual>,
     since: Instant,
     is_answered: bool,
@@ -223,7 +296,8 @@ impl Permit {
     /// The answer has begun; `is_well`: it is an ordinary one, and so tells what is usual.
     pub fn answered(mut self, is_well: bool, now: Instant) {
         self.is_answered = true;
-        self.shedder.leave(Some(now.saturating_duration_since(self.since)), is_well, &self.usual, now);
+        let took = now.saturating_duration_since(self.since);
+        self.shedder.leave(self.caller, Some(took), is_well, &self.usual, now);
     }
 }
 
@@ -236,8 +310,13 @@ impl Drop for Permit {
         let waited = now.saturating_duration_since(self.since);
         // Given up: it tells something only if it had to wait long.
         let took = (waited > self.shedder.config.patience.0).then_some(waited);
-        self.shedder.leave(took, false, &self.usual, now);
+        self.shedder.leave(self.caller, took, false, &self.usual, now);
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left is still in order.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(calls: usize) -> f64 {

@@ -76,6 +76,8 @@ pub enum Reach {
     Author,
     /// A message, by its author and by the conversation's owner.
     AuthorOrOwner,
+    /// A conversation, by the users who are invited to it, and its members.
+    Invited,
 }
 
 /// How much a call matters when not all can be worked on.
@@ -142,6 +144,12 @@ impl Table {
         self.methods.get(path)
     }
 
+    /// The shortest deadline of a unary method; those that state none have `default`.
+    pub fn shortest_deadline(&self, default: Duration) -> Duration {
+        let unary = self.methods.values().filter(|policy| !policy.streams);
+        unary.map(|policy| policy.deadline.unwrap_or(default)).min().unwrap_or(default)
+    }
+
     /// All paths with their policies, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
         self.methods.iter().map(|(path, policy)| (path.as_str(), policy))
@@ -201,6 +209,7 @@ impl From<wire::Reach> for Reach {
             wire::Reach::Owner => Self::Owner,
             wire::Reach::Author => Self::Author,
             wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
+            wire::Reach::Invited => Self::Invited,
         }
     }
 }
@@ -214,3 +223,6 @@ impl From<wire::Priority> for Priority {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

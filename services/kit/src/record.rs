@@ -2,7 +2,10 @@
 //! line in the access log. Written when the call's answer has ended, so that a stream counts with its whole
 //! life and its last status.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderMap;
 use metrics::{Histogram, SharedString, histogram};
@@ -45,6 +48,26 @@ impl Meter {
     }
 }
 
+/// The meters of a server's methods. Whatever else callers ask for is counted as one method, `unknown`: a made-up path
+/// must not make a time series of its own, whatever becomes of the call.
+pub struct Meters {
+    known: HashMap<String, Arc<Meter>>,
+    unknown: Arc<Meter>,
+}
+
+impl Meters {
+    /// Of the methods with these paths.
+    pub fn new<'a>(metric: &'static str, paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let known = paths.into_iter().map(|path| (path.to_owned(), Meter::new(metric, path.to_owned()))).collect();
+        Self { known, unknown: Meter::new(metric, "unknown") }
+    }
+
+    /// The one of this path.
+    pub fn of(&self, path: &str) -> &Arc<Meter> {
+        self.known.get(path).unwrap_or(&self.unknown)
+    }
+}
+
 /// A call under way. Dropped without an end it was cancelled by its caller.
 pub struct Call {
     meter: Arc<Meter>,
@@ -64,11 +87,6 @@ impl Call {
     /// A call that begins now.
     pub fn begin(meter: Arc<Meter>, span: Span, trace: TraceContext) -> Self {
         Self { meter, started: Instant::now(), span, trace, user: None, address: None, quiet: false, ended: false }
-    }
-
-    /// There is no such method: a made-up path must not make a time series of its own.
-    pub fn is_unknown(&mut self) {
-        self.meter = Meter::new(self.meter.metric, "unknown");
     }
 
     /// The answer has ended.

@@ -1,8 +1,12 @@
 //! The server stack: how a service is served.
 
 mod accept;
+mod closing;
+mod few;
 mod frames;
+mod introspection;
 mod measured;
+mod sealed;
 mod stack;
 
 use std::{io, sync::Arc};
@@ -15,8 +19,11 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-pub use accept::{Accepted, Connections};
-pub use frames::{Flood, Frames};
+pub use accept::{Accepted, ConnectedPeer, Connections};
+pub use closing::Discard;
+pub(crate) use few::{Few, PeerAddress};
+pub use frames::{Flood, Frames, PeerTrust};
+pub use introspection::PROBE;
 use stack::Gate;
 pub use stack::parse_timeout;
 
@@ -30,6 +37,24 @@ use crate::{
     policy::Table,
     shutdown::Shutdown,
 };
+
+/// Lets a tonic server take requests that are compressed, within its limit after decompression, and compress responses as
+/// `grpc-accept-encoding` asks.
+#[macro_export]
+macro_rules! compressing {
+    ($server:expr) => {
+        $server
+            .accept_compressed(::tonic::codec::CompressionEncoding::Gzip)
+            .accept_compressed(::tonic::codec::CompressionEncoding::Zstd)
+            .send_compressed(::tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(::tonic::codec::CompressionEncoding::Zstd)
+    };
+}
+
+/// What of one request may be on its way. The connection's window is larger than all of them together: hyper derives from
+/// it what h2 may hold beside small frames, which is to be what a stream's window allows (255 bytes for each byte).
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 2 * 255;
 
 /// What every service is given to be served with.
 #[derive(Clone)]
@@ -48,9 +73,6 @@ pub struct Surroundings {
     pub descriptors: &'static [u8],
 }
 
-/// h2's own default; tonic's server would switch the cap off when it is not set (CVE-2025-8671).
-const LOCAL_ERROR_RESETS: usize = 1_024;
-
 /// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC
 /// service whose health is told beside the whole process's.
 pub async fn serve(
@@ -62,25 +84,39 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let limits = &surroundings.limits;
-    let gated = stack::guard(routes, Arc::new(Gate::new(surroundings)));
+    let gate = Arc::new(Gate::new(surroundings));
+    let meters = gate.meters();
+    let gated = stack::guard(routes, gate);
     // Health and reflection stand outside authentication: probes and tools have no token.
     let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let open = [health(&[service], readiness), reflection(&shown)?].map(stack::watch);
+    let health = stack::telling_time(health(&[(service, None)], readiness), Arc::clone(&surroundings.identity));
+    let mut open = vec![health];
+    if limits.reflection {
+        open.push(reflection(&shown)?);
+    }
+    let streams = introspection::Streams::new(limits.introspection_streams);
+    let open = open.into_iter().map(|routes| stack::open(routes, &streams, &meters));
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
-    let router = open.into_iter().fold(gated.into_axum_router(), merge);
+    let router = open.fold(gated.into_axum_router(), merge);
 
-    let connections = Connections::new(limits.connections);
-    let incoming = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections);
+    let connections = Connections::new(limits.connections, Discard::of(limits));
+    let admitted = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections.clone());
+    let tls = surroundings.identity.tls().cloned();
+    let incoming = sealed::shake_hands(admitted, tls, limits.connections, limits.request_head.0);
     let server = Server::builder();
     let server = match limits.age(Chance::new().share()) {
         Some(age) => server.max_connection_age(age),
         None => server,
     };
     let serving = server
-        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
+        // [`Frames`] counts resets instead: h2 cannot tell a service of the mesh from a stranger.
+        .http2_max_pending_accept_reset_streams(Some(usize::MAX))
+        .http2_max_local_error_reset_streams(None)
         // h2 refuses a list that is as large as this, where RFC 9113 means larger ones.
         .http2_max_header_list_size(limits.header_bytes.saturating_add(1))
         .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(limits.keepalive.0))
         .http2_keepalive_timeout(Some(limits.keepalive.0))
         .add_routes(Routes::from(router))
@@ -88,31 +124,40 @@ pub async fn serve(
             let shutdown = shutdown.clone();
             async move { shutdown.draining().await }
         });
+    let served = async {
+        serving.await.map_err(io::Error::other)?;
+        connections.closed().await;
+        Ok(())
+    };
     tokio::select! {
-        result = serving => result.map_err(io::Error::other),
+        result = served => result,
         () = shutdown.cut() => Ok(()),
     }
 }
 
-/// Health of `services` and of the process as a whole.
-pub fn health(services: &[&str], readiness: &Readiness) -> Routes {
+/// Health of `services`, each with the need that it has besides those of the process, and of the process as a whole.
+pub fn health(services: &[(&str, Option<&str>)], readiness: &Readiness) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
-    readiness.report(reporter, [""].iter().chain(services).map(|name| (*name).to_owned()).collect());
-    Routes::new(health)
+    let reported = [("", None)].iter().chain(services);
+    readiness.report(reporter, reported.map(|(name, need)| ((*name).to_owned(), need.map(str::to_owned))).collect());
+    Routes::new(compressing!(health))
 }
 
-/// Reflection (v1 and v1alpha) of what `shown` declares, and of health.
+/// Reflection (v1 and v1alpha) of what `shown` declares, of health, and of the details of errors (`google.rpc`), which
+/// no contract imports and tools need in order to print them.
 pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
     let (encoded, services) = (shown.encode_to_vec(), descriptors::services(shown));
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(&encoded)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
         services.iter().fold(builder, |builder, name| builder.with_service_name(name))
     };
     let v1 = builder().build_v1().map_err(io::Error::other)?;
-    Ok(Routes::new(v1).add_service(builder().build_v1alpha().map_err(io::Error::other)?))
+    let v1alpha = builder().build_v1alpha().map_err(io::Error::other)?;
+    Ok(Routes::new(compressing!(v1)).add_service(compressing!(v1alpha)))
 }
 
 /// Starts watching `needs` together with what every service needs: the keys of access tokens.

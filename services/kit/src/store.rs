@@ -1,7 +1,10 @@
 //! The ground under the stores: connections, migrations, and the few things that both databases must agree on.
 
+mod config;
 mod error;
 mod gauge;
+mod outage;
+mod pool;
 pub mod postgres;
 pub mod sqlite;
 mod stamp;
@@ -10,7 +13,9 @@ use std::path::PathBuf;
 
 use sqlx::migrate::{MigrateError, Migrator};
 
+pub use config::{Config, Settings};
 pub use error::{Error, violated};
+pub use pool::{Pool, Transaction};
 pub use stamp::Stamp;
 
 use crate::{config::Secret, error::chain};

@@ -1,5 +1,8 @@
 //! Logs and metrics of a process.
 
+mod level;
+mod limited;
+
 use std::{io, sync::OnceLock};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -13,12 +16,14 @@ use tracing_subscriber::{
 };
 
 use crate::{store::STATEMENTS, trace};
+use limited::Limited;
 
 /// What is logged and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug,access=off`. Errors are always
+    /// logged, but for a target that is turned off by name.
     pub level: String,
     /// `text` for people, `json` for machines.
     pub format: Format,
@@ -36,6 +41,13 @@ pub enum Format {
 impl Default for Config {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: Format::Text }
+    }
+}
+
+impl Config {
+    /// What is wrong with it: the key and the fix.
+    pub fn check(&self) -> Result<(), String> {
+        filter(&self.level).map(drop)
     }
 }
 
@@ -62,7 +74,8 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
                 .with_target(PASSING, LevelFilter::DEBUG),
         )
     });
-    Registry::default().with(lines.with_filter(filter)).with(exported).try_init().map_err(|e| e.to_string())?;
+    let lines = lines.with_filter(Limited::default()).with_filter(filter);
+    Registry::default().with(lines).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
 
@@ -77,7 +90,7 @@ pub fn set_level(level: &str) -> Result<(), String> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(level).map_err(|e| format!("log.level: {level:?}: {e}"))
+    level::parse(level).map_err(|error| format!("log.level: {error}"))
 }
 
 /// Seconds: from a cached unary call to a slow password hash.

@@ -54,6 +54,14 @@ impl std::ops::Sub<Duration> for Timestamp {
     }
 }
 
+/// What lies beyond the range is its end.
+impl From<prost_types::Timestamp> for Timestamp {
+    fn from(wire: prost_types::Timestamp) -> Self {
+        let micros = wire.seconds.saturating_mul(1_000_000).saturating_add(i64::from(wire.nanos) / 1_000);
+        Self::from_micros(micros)
+    }
+}
+
 impl From<Timestamp> for prost_types::Timestamp {
     fn from(at: Timestamp) -> Self {
         let nanos = i32::try_from(at.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
@@ -75,6 +83,26 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A clock that is never set: it begins at the machine's time and goes on evenly. For periods and pauses, which must not
+/// last for an hour because the machine's clock was set back by one.
+pub struct SteadyClock {
+    began: Timestamp,
+    since: tokio::time::Instant,
+}
+
+impl SteadyClock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self { began: SystemClock.now(), since: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.began + self.since.elapsed()
     }
 }
 

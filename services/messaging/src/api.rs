@@ -2,22 +2,29 @@
 //! method stand in the module of what it is about.
 
 mod conversations;
+mod invitations;
+mod lists;
 mod members;
 mod messages;
+mod people;
 pub(crate) mod wire;
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use kit::{Context, error};
+use kit::{Context, error, page};
 use proto::messaging::v1::{
-    AddMemberRequest, AddMemberResponse, CreateConversationRequest, CreateConversationResponse, DeleteMemberRequest,
-    DeleteMemberResponse, DeleteMessageRequest, DeleteMessageResponse, EditMessageRequest, EditMessageResponse,
-    GetConversationRequest, GetConversationResponse, GetMessageRequest, GetMessageResponse, LeaveConversationRequest,
-    LeaveConversationResponse, ListContactsRequest, ListContactsResponse, ListConversationsRequest,
-    ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, MarkReadRequest, MarkReadResponse, Position,
-    RemoveMemberRequest, RemoveMemberResponse, SendMessageRequest, SendMessageResponse, SubscribeRequest,
-    SubscribeResponse, UpdateConversationRequest, UpdateConversationResponse,
+    AcceptInvitationRequest, AcceptInvitationResponse, AddMemberRequest, AddMemberResponse, BlockUserRequest,
+    BlockUserResponse, CreateConversationRequest, CreateConversationResponse, DeclineInvitationRequest,
+    DeclineInvitationResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteMessageRequest, DeleteMessageResponse,
+    EditMessageRequest, EditMessageResponse, GetConversationRequest, GetConversationResponse, GetMessageRequest,
+    GetMessageResponse, GetSettingsRequest, GetSettingsResponse, LeaveConversationRequest, LeaveConversationResponse,
+    ListBlockedUsersRequest, ListBlockedUsersResponse, ListContactsRequest, ListContactsResponse,
+    ListConversationsRequest, ListConversationsResponse, ListInvitationsRequest, ListInvitationsResponse,
+    ListMembersRequest, ListMembersResponse, ListMessagesRequest, ListMessagesResponse, MarkReadRequest,
+    MarkReadResponse, Position, RemoveMemberRequest, RemoveMemberResponse, SendMessageRequest, SendMessageResponse,
+    SubscribeRequest, SubscribeResponse, UnblockUserRequest, UnblockUserResponse, UpdateConversationRequest,
+    UpdateConversationResponse, UpdateSettingsRequest, UpdateSettingsResponse,
     messaging_service_server::MessagingService,
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -29,18 +36,20 @@ use crate::{
     domain::{Change, ConversationId, Cursor, UserId},
     store::Changed,
 };
+use lists::Lists;
 
 pub(crate) struct Api {
     service: Messaging,
     hub: Arc<Hub>,
-    /// Bytes of texts that one page may hold, so that it fits into one message.
+    lists: Lists,
+    /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
 
 impl Api {
     pub(crate) fn new(service: Messaging, hub: Arc<Hub>, message_bytes: usize) -> Self {
-        // The other half is for what surrounds the texts.
-        Self { service, hub, page_bytes: message_bytes / 2 }
+        let lists = Lists::new(service.config.listed_rows_per_user, service.store.readers());
+        Self { service, hub, lists, page_bytes: page::budget(message_bytes) }
     }
 
     fn change(&self, conversation: &str, actor: UserId, revision: Option<i64>) -> Result<Change, Status> {
@@ -73,8 +82,7 @@ impl MessagingService for Api {
         request: Request<CreateConversationRequest>,
     ) -> Result<Response<CreateConversationResponse>, Status> {
         let context = Context::of(&request);
-        let conversation = Some(self.open(&context, request.into_inner()).await?);
-        Ok(Response::new(CreateConversationResponse { conversation }))
+        Ok(Response::new(self.open(&context, request.into_inner()).await?))
     }
 
     async fn get_conversation(
@@ -100,14 +108,21 @@ impl MessagingService for Api {
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
         let (actor, asked) = asked(request)?;
-        let conversation = Some(self.rename(actor, asked).await?);
+        let conversation = Some(self.update(actor, asked).await?);
         Ok(Response::new(UpdateConversationResponse { conversation }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let (reader, asked) = asked(request)?;
+        Ok(Response::new(self.page_of_members(reader, asked).await?))
     }
 
     async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
         let context = Context::of(&request);
-        let conversation = Some(self.admit(&context, request.into_inner()).await?);
-        Ok(Response::new(AddMemberResponse { conversation }))
+        Ok(Response::new(self.admit(&context, request.into_inner()).await?))
     }
 
     async fn remove_member(
@@ -125,6 +140,70 @@ impl MessagingService for Api {
         let (actor, asked) = asked(request)?;
         self.leave(self.change(&asked.conversation_id, actor, None)?).await?;
         Ok(Response::new(LeaveConversationResponse {}))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<ListInvitationsRequest>,
+    ) -> Result<Response<ListInvitationsResponse>, Status> {
+        let (reader, asked) = asked(request)?;
+        Ok(Response::new(self.page_of_invitations(reader, asked).await?))
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<AcceptInvitationRequest>,
+    ) -> Result<Response<AcceptInvitationResponse>, Status> {
+        let (actor, asked) = asked(request)?;
+        Ok(Response::new(AcceptInvitationResponse { conversation: Some(self.accept(actor, asked).await?) }))
+    }
+
+    async fn decline_invitation(
+        &self,
+        request: Request<DeclineInvitationRequest>,
+    ) -> Result<Response<DeclineInvitationResponse>, Status> {
+        let (actor, asked) = asked(request)?;
+        self.decline(actor, asked).await?;
+        Ok(Response::new(DeclineInvitationResponse {}))
+    }
+
+    async fn block_user(&self, request: Request<BlockUserRequest>) -> Result<Response<BlockUserResponse>, Status> {
+        let (user, asked) = asked(request)?;
+        self.block(user, asked).await?;
+        Ok(Response::new(BlockUserResponse {}))
+    }
+
+    async fn unblock_user(
+        &self,
+        request: Request<UnblockUserRequest>,
+    ) -> Result<Response<UnblockUserResponse>, Status> {
+        let (user, asked) = asked(request)?;
+        self.unblock(user, asked).await?;
+        Ok(Response::new(UnblockUserResponse {}))
+    }
+
+    async fn list_blocked_users(
+        &self,
+        request: Request<ListBlockedUsersRequest>,
+    ) -> Result<Response<ListBlockedUsersResponse>, Status> {
+        let (reader, asked) = asked(request)?;
+        Ok(Response::new(self.page_of_blocked(reader, asked).await?))
+    }
+
+    async fn get_settings(
+        &self,
+        request: Request<GetSettingsRequest>,
+    ) -> Result<Response<GetSettingsResponse>, Status> {
+        let (user, _) = asked(request)?;
+        Ok(Response::new(GetSettingsResponse { settings: Some(self.settings(user).await?) }))
+    }
+
+    async fn update_settings(
+        &self,
+        request: Request<UpdateSettingsRequest>,
+    ) -> Result<Response<UpdateSettingsResponse>, Status> {
+        let (user, asked) = asked(request)?;
+        Ok(Response::new(UpdateSettingsResponse { settings: Some(self.change_settings(user, asked).await?) }))
     }
 
     async fn list_contacts(

@@ -5,6 +5,8 @@ use std::time::Duration;
 use kit::config::{Secret, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{AddRule, Admission};
+
 /// The section `[messaging]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,8 +17,24 @@ pub struct Config {
     pub database_url: Secret,
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// Conversations that one user may be in.
+    /// Who may add users that have not chosen a rule: `everybody`, `contacts`, or `nobody`.
+    pub who_may_add: AddRule,
+    /// Conversations that one user may have opened or accepted.
     pub conversations_per_user: u32,
+    /// Conversations that one user may have been added to by others.
+    pub added_conversations_per_user: u32,
+    /// Conversations of strangers that wait for one user.
+    pub requests_per_user: u32,
+    /// Invitations that wait for one user.
+    pub invitations_per_user: u32,
+    /// Requests and invitations of one user that wait for others.
+    pub sent_invitations_per_user: u32,
+    /// How long an invitation waits.
+    pub invitation_lifetime: Span,
+    /// Users whom one user may block.
+    pub blocked_per_user: u32,
+    /// Rows that the list calls of one user may read at once.
+    pub listed_rows_per_user: u32,
     /// Subscribe streams that one session may hold at once.
     pub streams_per_session: usize,
     /// Subscribe streams that one user may hold at once.
@@ -25,6 +43,8 @@ pub struct Config {
     pub undelivered_bytes: usize,
     /// A sign of life on a quiet stream comes this often.
     pub heartbeat: Span,
+    /// Read marks of one conversation are told to streams this often at most, by each process.
+    pub read_marks_interval: Span,
     /// How long the users service gets to say who exists.
     pub users_timeout: Span,
 }
@@ -35,12 +55,36 @@ impl Default for Config {
             listen: "127.0.0.1:7003".to_owned(),
             database_url: Secret::default(),
             pool_size: 10,
-            conversations_per_user: 10_000,
+            who_may_add: AddRule::Contacts,
+            conversations_per_user: 5_000,
+            added_conversations_per_user: 4_000,
+            requests_per_user: 100,
+            invitations_per_user: 100,
+            sent_invitations_per_user: 100,
+            invitation_lifetime: Span(Duration::from_secs(30 * 24 * 60 * 60)),
+            blocked_per_user: 1_000,
+            listed_rows_per_user: 200,
             streams_per_session: 8,
             streams_per_user: 32,
             undelivered_bytes: 1024 * 1024,
             heartbeat: Span(Duration::from_secs(20)),
+            read_marks_interval: Span(Duration::from_secs(1)),
             users_timeout: Span(Duration::from_secs(2)),
+        }
+    }
+}
+
+impl Config {
+    /// The rule and the bounds by which users are added.
+    pub fn admission(&self) -> Admission {
+        Admission {
+            rule: self.who_may_add,
+            own: self.conversations_per_user,
+            added: self.added_conversations_per_user,
+            requests: self.requests_per_user,
+            invitations: self.invitations_per_user,
+            sent: self.sent_invitations_per_user,
+            lifetime: self.invitation_lifetime.0,
         }
     }
 }

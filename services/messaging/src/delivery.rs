@@ -8,6 +8,7 @@
 //! Streams wait better than calls: they use half of the store's connections at most, so that a thousand of them that
 //! come from another replica at one moment do not keep a message from being sent.
 
+mod reads;
 mod subscription;
 
 use std::{
@@ -31,11 +32,12 @@ use tokio::{
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use reads::Reads;
 pub(crate) use subscription::Subscription;
 
 use crate::{
     Messaging,
-    domain::{Conversation, ConversationId, UserId},
+    domain::{ConversationId, UserId},
 };
 
 /// The channel on which "conversation C has reached N" travels.
@@ -45,6 +47,8 @@ const MEMBERS: &str = "messaging.members";
 
 /// The channel on which "somebody has read more in conversation C" travels.
 const READS: &str = "messaging.reads";
+/// The channel on which "user U has an invitation" travels.
+const INVITATIONS: &str = "messaging.invitations";
 /// How long a new stream waits for a place.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -57,6 +61,8 @@ pub(crate) struct Hub {
     streams_per_user: usize,
     /// Who of the streams may ask the store now.
     turns: Arc<Semaphore>,
+    /// Read marks that were published lately.
+    reads: Reads,
     /// Ends all streams, one after another.
     shutdown: Shutdown,
     registry: Mutex<Registry>,
@@ -97,6 +103,8 @@ struct Marks {
     conversations: HashSet<ConversationId>,
     /// Where people have read more.
     reads: HashSet<ConversationId>,
+    /// There are other invitations.
+    invitations: bool,
     /// Conversations may have been added or left, or signals lost: look at all of them.
     everything: bool,
 }
@@ -123,15 +131,18 @@ impl Hub {
             streams_per_session: service.config.streams_per_session,
             streams_per_user: service.config.streams_per_user,
             turns: Arc::new(Semaphore::new(at_once as usize)),
+            reads: Reads::new(service.config.read_marks_interval.0),
             shutdown,
             registry: Mutex::default(),
             freed: Notify::new(),
         });
         // Listening begins here, before any stream can register.
-        let [entries, members, reads] = [ENTRIES, MEMBERS, READS].map(|channel| hub.bus.listen(channel));
+        let [entries, members, reads, invitations] =
+            [ENTRIES, MEMBERS, READS, INVITATIONS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
         tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
         tokio::spawn(Arc::clone(&hub).follow(reads, Self::wake_readers));
+        tokio::spawn(Arc::clone(&hub).follow(invitations, Self::wake_invited));
         hub
     }
 
@@ -141,9 +152,9 @@ impl Hub {
     }
 
     /// Tells all replicas that the members have another conversation.
-    pub(crate) fn announce(&self, conversation: &Conversation) {
-        for member in &conversation.members {
-            self.moved(*member, conversation.last_seq);
+    pub(crate) fn announce(&self, members: &[UserId], seq: i64) {
+        for member in members {
+            self.moved(*member, seq);
         }
     }
 
@@ -152,8 +163,32 @@ impl Hub {
         self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
     }
 
-    /// Tells all replicas that somebody has read up to a message.
-    pub(crate) fn read(&self, conversation: ConversationId, number: i64) {
+    /// Tells all replicas that `user` has an invitation.
+    pub(crate) fn invited(&self, user: UserId) {
+        self.bus.publish(INVITATIONS, Signal { subject: user.0, reached: 0 });
+    }
+
+    /// Tells all replicas that somebody has read up to a message: at once, or with others of the same conversation at
+    /// the end of the interval.
+    pub(crate) fn read(self: &Arc<Self>, conversation: ConversationId, number: i64) {
+        if self.reads.hold(conversation, number) {
+            self.publish_read(conversation, number);
+            tokio::spawn(Arc::clone(self).publish_held(conversation));
+        }
+    }
+
+    async fn publish_held(self: Arc<Self>, conversation: ConversationId) {
+        loop {
+            tokio::select! {
+                () = sleep(self.reads.interval()) => {}
+                () = self.shutdown.cut() => {}
+            }
+            let Some(number) = self.reads.take(conversation) else { return };
+            self.publish_read(conversation, number);
+        }
+    }
+
+    fn publish_read(&self, conversation: ConversationId, number: i64) {
         self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
@@ -230,6 +265,12 @@ impl Hub {
         }
     }
 
+    fn wake_invited(&self, subject: Uuid) {
+        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+            slot.mark(|marks| marks.invitations = true);
+        }
+    }
+
     fn wake_user(&self, subject: Uuid) {
         for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.everything = true);
@@ -260,6 +301,7 @@ pub(crate) struct Mailbox {
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
     pub(crate) reads: HashSet<ConversationId>,
+    pub(crate) invitations: bool,
     pub(crate) everything: bool,
 }
 
@@ -288,7 +330,8 @@ impl Mailbox {
     /// Takes what was marked.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
-        Mail { conversations: marks.conversations, reads: marks.reads, everything: marks.everything }
+        let Marks { conversations, reads, invitations, everything } = marks;
+        Mail { conversations, reads, invitations, everything }
     }
 
     /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].

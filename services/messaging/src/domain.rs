@@ -1,6 +1,9 @@
 //! Types and rules of conversations.
 
+mod admission;
+mod blocked_page;
 mod cursor;
+mod members_page;
 mod page;
 mod recent;
 
@@ -10,7 +13,10 @@ use kit::Timestamp;
 use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
+pub use admission::{Acquaintance, AddPolicy, AddRule, Admission, Invitation, Standing, Way};
+pub use blocked_page::BlockedPage;
 pub use cursor::{BadCursor, Cursor, Epoch};
+pub use members_page::MembersPage;
 pub use page::{BadToken, Page};
 pub use recent::Recent;
 
@@ -41,11 +47,15 @@ pub struct Conversation {
     pub id: ConversationId,
     /// What it is called; may be empty.
     pub title: String,
-    /// Who is in it, by id.
-    pub members: Vec<UserId>,
+    /// How many are in it.
+    pub member_count: i64,
+    /// The first of them in the order in which they joined, at most [`FIRST_MEMBERS`].
+    pub members: Vec<Member>,
     /// Who may remove others.
     pub owner: UserId,
-    /// Counts the changes of its title: what an etag tells.
+    /// Which members may add others.
+    pub add_policy: AddPolicy,
+    /// Counts the changes of its details: what an etag tells.
     pub revision: i64,
     /// When it was opened.
     pub create_time: Timestamp,
@@ -55,27 +65,80 @@ pub struct Conversation {
     pub last_seq: i64,
     /// How many of its entries count as messages.
     pub message_count: i64,
-    /// The number of the last message that the one who asks has read.
-    pub read_no: i64,
+    /// The membership of the user who asks.
+    pub own: Membership,
     /// The newest message.
     pub last_message: Option<Entry>,
-    /// How far everybody has read; left out where too many are in it.
-    pub read_marks: Vec<(UserId, i64)>,
 }
 
-impl Conversation {
-    /// How many messages came after the last that was read.
-    pub fn unread(&self) -> i64 {
-        (self.message_count - self.read_no).max(0)
+/// A member, as the others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: UserId,
+    /// The number of the entry with which the user joined.
+    pub join_seq: i64,
+    /// The number of the last message that the user has read.
+    pub read_no: i64,
+}
+
+/// The membership of the user who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// The number of the last message that the user has read.
+    pub read_no: i64,
+    /// How many messages after that one are not erased.
+    pub unread: i64,
+    /// Whether the conversation is theirs.
+    pub is_owner: bool,
+    /// How they came to be a member.
+    pub standing: Standing,
+    /// The member who added or asked them.
+    pub added_by: Option<UserId>,
+}
+
+impl Membership {
+    /// Of the user who opens a conversation.
+    pub const OPENER: Self = Self { read_no: 0, unread: 0, is_owner: true, standing: Standing::Own, added_by: None };
+}
+
+/// What can be changed of a conversation. `None`: it stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The title.
+    pub title: Option<String>,
+    /// Which members may add others.
+    pub add_policy: Option<AddPolicy>,
+}
+
+impl Details {
+    /// Another title.
+    pub fn titled(title: &str) -> Self {
+        Self { title: Some(title.to_owned()), add_policy: None }
     }
 }
 
+/// How far a member has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPosition {
+    /// The number of the last message that was read.
+    pub number: i64,
+    /// How many messages after that one are not erased.
+    pub unread: i64,
+}
+
+/// How many members a conversation shows by itself; a list of members has the others.
+pub const FIRST_MEMBERS: usize = 8;
 /// Where read marks are shown: with more members they would cost more than they tell.
 pub const MARKED_MEMBERS: usize = 100;
 /// How many may be in one conversation; the contract says so of those who open one.
 pub const MOST_MEMBERS: i64 = 1_000;
+/// How often one message may be edited: an erasure rewrites all of its edits under the conversation's lock.
+pub const MOST_EDITS: i64 = 500;
 /// How many contacts a directory is shown.
 pub const MOST_CONTACTS: u32 = 10_000;
+/// How many memberships are read to find them.
+pub const MOST_CONTACT_ROWS: u32 = 100_000;
 
 /// One entry of a conversation's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +162,10 @@ pub enum Body {
     Message(Message),
     /// Somebody opened the conversation.
     Created {
-        /// Who was in it.
+        /// The first of those who were in it, at most [`FIRST_MEMBERS`].
         members: Vec<UserId>,
+        /// How many were in it.
+        member_count: i64,
         /// What it was called.
         title: String,
     },
@@ -134,10 +199,12 @@ pub enum Body {
         /// Who is the owner from then on.
         owner: UserId,
     },
-    /// The conversation has another title.
-    Renamed {
-        /// The title.
+    /// The conversation has other details.
+    Updated {
+        /// The title from then on.
         title: String,
+        /// Which members may add others from then on.
+        add_policy: AddPolicy,
         /// The conversation's revision from then on.
         revision: i64,
     },
@@ -171,7 +238,7 @@ pub struct NewConversation {
     pub creator: UserId,
     /// The creator's own id for the request.
     pub request_id: Uuid,
-    /// Everybody in it, the creator included: sorted, each once.
+    /// The creator and all whom they add: sorted, each once. Some may only get an invitation.
     pub members: Vec<UserId>,
     /// What it is called.
     pub title: String,
@@ -183,6 +250,16 @@ impl NewConversation {
     /// The creator is a member, and nobody is one twice.
     pub fn everybody(creator: UserId, others: impl IntoIterator<Item = UserId>) -> Vec<UserId> {
         others.into_iter().chain([creator]).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The members besides the creator.
+    pub fn others(&self) -> Vec<UserId> {
+        self.members.iter().copied().filter(|member| *member != self.creator).collect()
+    }
+
+    /// Whether it is a talk of two.
+    pub fn is_direct(&self) -> bool {
+        self.members.len() == 2
     }
 
     /// What a repeat of the request must agree with.

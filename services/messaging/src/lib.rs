@@ -62,7 +62,7 @@ impl Messaging {
         let most = surroundings.limits.message_bytes;
         let keys = Arc::clone(&surroundings.keys);
         let hub = Hub::start(&self, keys, shutdown.clone());
-        let api = MessagingServiceServer::new(api::Api::new(self, hub, most))
+        let api = kit::compressing!(MessagingServiceServer::new(api::Api::new(self, hub, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await

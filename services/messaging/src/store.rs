@@ -1,16 +1,21 @@
 //! Where conversations live.
 
 mod body;
+mod people;
 mod postgres;
 mod sqlite;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::store::{Error, Location, Unopened};
+use kit::store::{Error, Location, Settings, Unopened};
 use uuid::Uuid;
 
-use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConversation, NewMessage, Recent, UserId};
+use crate::domain::{
+    Admission, Change, Conversation, ConversationId, Details, Entry, Epoch, Member, MembersPage, NewConversation,
+    NewMessage, ReadPosition, Recent, UserId,
+};
+pub use people::{AdmitError, BlockError, Invitations, People};
 
 /// The statements of the service.
 ///
@@ -20,7 +25,7 @@ use crate::domain::{Change, Conversation, ConversationId, Entry, Epoch, NewConve
 /// A change locks the conversation's row first. Whether the actor is a member is checked by a statement that starts
 /// after the lock is held.
 #[async_trait]
-pub trait MessagingStore: Members + Messages {
+pub trait MessagingStore: Members + Messages + Invitations + People {
     /// Which history this store tells.
     fn epoch(&self) -> Epoch;
 
@@ -30,10 +35,10 @@ pub trait MessagingStore: Members + Messages {
     /// The conversation that `creator` opened by the request `request_id`, whatever it asked for.
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error>;
 
-    /// Stores a conversation, its members and its first entry, in one transaction. That a request opens one
-    /// conversation, and that nobody is in more than `limit`, hold under concurrency: the unique key and the
-    /// members' counts decide.
-    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError>;
+    /// Stores a conversation, its members, invitations and its first entry, in one transaction. That a request opens one
+    /// conversation, and the rules and bounds of those who are added, hold under concurrency: by the unique key, and under
+    /// the locks of the users' rows.
+    async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError>;
 
     /// The conversation, if `member` is in it.
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error>;
@@ -50,8 +55,9 @@ pub trait MessagingStore: Members + Messages {
     /// member leaves between the statements is left out.
     async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
 
-    /// Renames a conversation, if its revision is the one that was read. The same title again changes nothing.
-    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError>;
+    /// Changes a conversation's details, if its revision is the one that was read. The same again changes nothing. Who may
+    /// add members is the owner's choice.
+    async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError>;
 
     /// Appends a message, in one transaction. The conversation's row lock gives out `seq` and `message_no`, so
     /// that neither has a gap; the client's id is unique for good, so that a repeat answers the first entry.
@@ -85,23 +91,37 @@ pub trait MessagingStore: Members + Messages {
 /// Who is in a conversation. Each change is an entry of the log, in the same transaction.
 #[async_trait]
 pub trait Members: Send + Sync {
-    /// Adds `person`, who counts as having read what was said before. That nobody is in too many conversations,
-    /// and not too many in one, hold under the conversation's row lock and by the people's counts.
-    async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError>;
+    /// Adds `person`, who counts as having read what was said before, or invites them. All rules and bounds hold under the
+    /// lock of the conversation's row and those of the users' rows.
+    async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError>;
 
-    /// Removes `person`; only the owner may remove others. When the owner goes, the member who joined first
-    /// becomes the owner.
+    /// Removes `person`, or takes back their invitation; only the owner may remove others, and take back what another
+    /// member has sent. When the owner goes, the member who joined first becomes the owner.
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
 
-    /// Says that `member` has read up to `number`, never back: messages in all, and the last one read. `None`:
-    /// not a member.
-    async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error>;
+    /// Says that `member` has read up to `number`, never back and never past the newest message: how far they have read
+    /// now, and whether that has changed. `None`: not a member.
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error>;
+
+    /// A page of the members in the order in which they joined, and one more when there are more; none for who is not
+    /// a member.
+    async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error>;
 
     /// How far everybody in it has read, if `member` is in it and not too many are.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
 
-    /// The people whom `member` shares a conversation with.
+    /// The people whom `member` shares a conversation with, from the oldest conversations first: at most `limit`, among
+    /// at most [`MOST_CONTACT_ROWS`](crate::domain::MOST_CONTACT_ROWS) memberships.
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
+
+    /// Keeps the account of `person`, which is deleted, out of all conversations from now on. Additions that hold the
+    /// person's row are waited for.
+    async fn bar(&self, person: UserId) -> Result<(), Error>;
 }
 
 /// Messages after they were sent. Each change is an entry of the log, in the same transaction.
@@ -125,6 +145,8 @@ pub enum Changed {
     Now(i64),
     /// It was so already.
     Already,
+    /// A user has an invitation.
+    Invited,
 }
 
 /// Why something was not changed.
@@ -134,6 +156,10 @@ pub enum ChangeError {
     NotFound,
     /// There is no such message in it.
     NoMessage,
+    /// There is no invitation for the actor.
+    NoInvitation,
+    /// The actor has not accepted the conversation.
+    Pending,
     /// Only the owner may.
     NotOwner,
     /// Only the author may.
@@ -142,12 +168,23 @@ pub enum ChangeError {
     OtherRevision,
     /// The message is erased.
     Erased,
+    /// The message was edited too often.
+    TooManyEdits,
     /// The conversation is full.
     TooManyMembers,
-    /// The person is in too many conversations already.
-    TooManyConversations,
+    /// A user cannot be added.
+    Admit(AdmitError),
     /// The store failed.
     Store(Error),
+}
+
+impl From<AdmitError> for ChangeError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Store(error) => Self::Store(error),
+            error => Self::Admit(error),
+        }
+    }
 }
 
 impl<E: Into<Error>> From<E> for ChangeError {
@@ -170,10 +207,21 @@ pub struct Appended {
 pub enum InsertError {
     /// The request's id was used for another conversation.
     RequestIdReused,
-    /// Somebody is in too many conversations already.
-    TooManyConversations,
+    /// The request opened a conversation that its creator is not in any more.
+    Left,
+    /// A user cannot be added.
+    Admit(AdmitError),
     /// The store failed.
     Store(Error),
+}
+
+impl From<AdmitError> for InsertError {
+    fn from(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Store(error) => Self::Store(error),
+            error => Self::Admit(error),
+        }
+    }
 }
 
 /// Why a message was not stored.
@@ -200,9 +248,10 @@ impl<E: Into<Error>> From<E> for AppendError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn MessagingStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn MessagingStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

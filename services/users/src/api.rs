@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::HashMap;
 
-use kit::{Context, error};
+use kit::{Context, error, page};
 use proto::{
     messaging::v1::{ListContactsRequest, messaging_service_client::MessagingServiceClient},
     users::v1::{
@@ -23,18 +23,22 @@ use crate::{
     store::{InsertError, UpdateError},
 };
 
-pub(crate) struct Api(Users);
+pub(crate) struct Api {
+    users: Users,
+    /// Bytes that the items of one page may take, so that it fits into one message.
+    page_bytes: usize,
+}
 
 impl Api {
-    pub(crate) fn new(users: Users) -> Self {
-        Self(users)
+    pub(crate) fn new(users: Users, message_bytes: usize) -> Self {
+        Self { users, page_bytes: page::budget(message_bytes) }
     }
 
     /// Whom the caller shares a conversation with.
     async fn contacts(&self, context: &Context, caller: UserId) -> Result<Vec<UserId>, Status> {
         let message = ListContactsRequest { user_id: caller.to_string() };
-        let request = context.request(message, self.0.config.messaging_timeout.0);
-        let answer = MessagingServiceClient::new(self.0.messaging.clone()).list_contacts(request).await;
+        let request = context.request(message, self.users.config.messaging_timeout.0);
+        let answer = MessagingServiceClient::new(self.users.messaging.clone()).list_contacts(request).await;
         let ids = answer.map_err(|status| messaging_failed(&status))?.into_inner().user_ids;
         let parsed = ids.iter().map(|id| Uuid::try_parse(id).map(UserId).map_err(|e| error::internal(&e)));
         Ok(parsed.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|id| *id != caller).collect())
@@ -45,7 +49,7 @@ impl Api {
 impl UsersService for Api {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         let id = user_id("user_id", &request.get_ref().user_id)?;
-        let user = self.0.store.find(id).await?.filter(|user| user.state == State::Active);
+        let user = self.users.store.find(id).await?.filter(|user| user.state == State::Active);
         let user = user.ok_or_else(not_found)?;
         Ok(Response::new(GetUserResponse { user: Some(user.into()) }))
     }
@@ -55,7 +59,7 @@ impl UsersService for Api {
         request: Request<BatchGetUsersRequest>,
     ) -> Result<Response<BatchGetUsersResponse>, Status> {
         let ids = request.get_ref().user_ids.iter().map(|id| user_id("user_ids", id)).collect::<Result<Vec<_>, _>>()?;
-        let found = self.0.store.find_all(&ids).await?;
+        let found = self.users.store.find_all(&ids).await?;
         let mut by_id: HashMap<UserId, User> =
             found.into_iter().filter(|user| user.state == State::Active).map(|user| (user.id, user)).collect();
         let users = ids.iter().filter_map(|id| by_id.remove(id)).map(WireUser::from).collect();
@@ -68,44 +72,46 @@ impl UsersService for Api {
         let page = Page::parse(page_size, &page_token, &handle_prefix).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        let mut users = match self.0.config.directory {
-            Directory::Everybody => self.0.store.list(&page).await?,
+        let found = match self.users.config.directory {
+            Directory::Everybody => self.users.store.list(&page).await?,
             Directory::Contacts => {
                 let people = self.contacts(&context, UserId(context.user()?.id)).await?;
-                self.0.store.list_among(&people, &page).await?
+                self.users.store.list_among(&people, &page).await?
             }
         };
         // The store was asked for one more than the page holds: it tells whether there is another page.
         let size = usize::try_from(page.size.get()).unwrap_or(usize::MAX);
-        let more = users.len() > size;
-        users.truncate(size);
-        let next_page_token = users.last().filter(|_| more).map_or(String::new(), |last| page.token_after(last));
-        Ok(Response::new(ListUsersResponse { users: users.into_iter().map(WireUser::from).collect(), next_page_token }))
+        let mut users: Vec<_> = found.iter().cloned().map(WireUser::from).collect();
+        users.truncate(page::fitting(&users, self.page_bytes).min(size));
+        let more = found.len() > users.len();
+        let last = users.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token = last.map_or(String::new(), |last| page.token_after(last));
+        Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
-        let CreateUserRequest { user_id: id, handle, display_name } = request.into_inner();
+        let CreateUserRequest { user_id: id, handle, display_name, attempt } = request.into_inner();
         let user = User {
             id: user_id("user_id", &id)?,
             handle,
             display_name,
             state: State::Active,
-            create_time: self.0.ambient.now(),
+            create_time: self.users.ambient.now(),
             revision: Revision::FIRST,
         };
-        let user = self.0.store.insert(&user).await?;
+        let user = self.users.store.insert(&user, attempt).await?;
         Ok(Response::new(CreateUserResponse { user: Some(user.into()) }))
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
         let caller = UserId(Context::of(&request).user()?.id);
         let change = change::read(request.into_inner(), caller)?;
-        let user = match self.0.store.update(&change).await {
+        let user = match self.users.store.update(&change).await {
             Ok(user) => user,
             Err(UpdateError::HandleTaken) => return Err(handle_taken()),
             Err(UpdateError::Store(error)) => return Err(error.into()),
             Err(UpdateError::NotMatched) => {
-                let there = self.0.store.find(change.id).await?.is_some_and(|user| user.state == State::Active);
+                let there = self.users.store.find(change.id).await?.is_some_and(|user| user.state == State::Active);
                 return Err(if there { change::etag_mismatch() } else { not_found() });
             }
         };
@@ -114,7 +120,7 @@ impl UsersService for Api {
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         let id = user_id("user_id", &request.get_ref().user_id)?;
-        self.0.store.delete(id, self.0.ambient.now()).await?;
+        self.users.store.delete(id, request.get_ref().release_handle, self.users.ambient.now()).await?;
         Ok(Response::new(DeleteUserResponse {}))
     }
 }
@@ -156,6 +162,10 @@ impl From<InsertError> for Status {
             InsertError::HandleTaken => handle_taken(),
             InsertError::NotActive => {
                 error::status(Code::FailedPrecondition, "USER_NOT_ACTIVE", "the user was suspended or deleted")
+            }
+            InsertError::Superseded => {
+                let message = "a later attempt at the sign-up has stored the profile";
+                error::status(Code::Aborted, "ATTEMPT_SUPERSEDED", message)
             }
             InsertError::Store(error) => error.into(),
         }

@@ -55,7 +55,7 @@ impl Users {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         let most = surroundings.limits.message_bytes;
-        let api = UsersServiceServer::new(api::Api::new(self))
+        let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
         server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await

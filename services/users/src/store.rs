@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Location, Unopened},
+    store::{Error, Location, Settings, Unopened},
 };
 
 use crate::domain::{Change, Page, User, UserId};
@@ -28,18 +28,18 @@ pub trait UserStore: Send + Sync {
     /// Of such a page, those whose ids are in `people`, and whoever has the prefix itself as handle.
     async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<User>, Error>;
 
-    /// Stores the profile. When the id is there already its handle and name are replaced and its state and
-    /// time stay: a sign-up may be repeated, with other names too, until its account is active. That nobody
-    /// has the handle is the unique constraint's rule.
-    async fn insert(&self, user: &User) -> Result<User, InsertError>;
+    /// Stores the profile. When the id is there already, a later attempt replaces its handle and name, and its state and
+    /// time stay: a sign-up may be repeated, with other names too, until its account is active. The same attempt
+    /// changes nothing, and an earlier one is refused. That a handle is free is the unique constraint's rule.
+    async fn insert(&self, user: &User, attempt: i64) -> Result<User, InsertError>;
 
     /// Changes an active profile, if it is still in the state that the change names: two owners' changes of one
     /// state do not both happen.
     async fn update(&self, change: &Change) -> Result<User, UpdateError>;
 
-    /// Deletes the profile: the name goes, the id and the handle stay taken. An id that was never seen is written
+    /// Deletes the profile: the name goes, the id stays taken, and so does the handle unless it is released. An id that was never seen is written
     /// down as deleted too, so that an `insert` that comes late finds it gone.
-    async fn delete(&self, id: UserId, now: Timestamp) -> Result<(), Error>;
+    async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;
@@ -52,6 +52,8 @@ pub enum InsertError {
     HandleTaken,
     /// The id belongs to a profile that is suspended or deleted.
     NotActive,
+    /// A later attempt at the sign-up has stored the profile.
+    Superseded,
     /// The store failed.
     Store(Error),
 }
@@ -68,9 +70,10 @@ pub enum UpdateError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, pool_size: u32) -> Result<Arc<dyn UserStore>, Unopened> {
+pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn UserStore>, Unopened> {
+    let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, pool_size).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
     })
 }

@@ -72,7 +72,8 @@ fn may(caller: Caller, policy: &Policy) -> bool {
         (Access::Internal { .. }, _) | (Access::SignedIn { .. }, Caller::Nobody | Caller::Service(_)) => false,
         (Access::SignedIn { reach }, caller) => match reach {
             Reach::Any => true,
-            Reach::Member => matches!(caller, Caller::Member | Caller::Owner),
+            // The other user here has no invitation.
+            Reach::Member | Reach::Invited => matches!(caller, Caller::Member | Caller::Owner),
             Reach::Own | Reach::Owner | Reach::Author | Reach::AuthorOrOwner => caller == Caller::Owner,
         },
     }
@@ -90,7 +91,8 @@ fn table() -> String {
         "# Who may call what\n\n\
          Made from the contracts by `cargo xtask gen`; every cell is tried in the tests. A service calls with its own \
          token, without a user's. *Owner*: whose conversation, message, session or profile it is. *Member*: in the \
-         conversation. No method asks for a role yet, so an admin is a user like others.\n\n| method |",
+         conversation. AcceptInvitation is for invited users, too; the *other user* has no \
+         invitation. No method asks for a role yet, so an admin is a user like others.\n\n| method |",
     );
     for caller in CALLERS {
         write!(text, " {} |", caller.title()).unwrap();
@@ -210,9 +212,8 @@ impl World {
 
     /// The token that auth would sign for an account with the role.
     fn admin(&self, user: &Tokens) -> String {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let key = std::fs::read_to_string(self.keys.path().join("auth/access.key")).unwrap();
-        let key = kit::jwt::AccessKey::from_pkcs8(&STANDARD.decode(key.trim()).unwrap()).unwrap();
+        let key = super::split::signing_key(&self.keys.path().join("auth"));
+        let key = kit::jwt::AccessKey::from_pkcs8(&key).unwrap();
         let now = Ambient::system().now().as_secs();
         let claims = kit::jwt::AccessClaims {
             iss: kit::jwt::ISSUER.to_owned(),

@@ -2,7 +2,10 @@
 
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
-use super::harness::{Mesh, Ports, Store};
+use super::{
+    harness::{Mesh, Ports, Store},
+    web,
+};
 
 fn run(mesh: &Mesh, arguments: &[&str]) -> Output {
     mesh.command().args(arguments).output().unwrap()
@@ -42,7 +45,7 @@ async fn data_and_keys_are_the_owners_only() {
         std::fs::metadata(&path).unwrap_or_else(|e| panic!("{path:?}: {e}")).permissions().mode() & 0o777
     };
     assert_eq!(mode(""), 0o700);
-    assert_eq!((mode("keys/access.key"), mode("keys/refresh.key")), (0o600, 0o600));
+    assert_eq!((mode("keys/access.keys"), mode("keys/refresh.key")), (0o600, 0o600));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,6 +85,14 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("users.database_url=mysql://x", "users.database_url"),
         ("users.database_url=postgres://u@127.0.0.1:1/none", "cannot be reached (users.database_url)"),
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),
+        ("log.level=waring", "log.level: \"waring\" is no level; expected error, warn, info, debug or trace"),
+        ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" names no level"),
+        ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is no host name"),
+        ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the least, 1"),
+        ("log.level=off", "log.level: \"off\" would hide errors too"),
+        ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),
+        ("gateway.tls.key=key.pem", "gateway.tls.certificate and key have no effect without gateway.tls.listen"),
+        ("gateway.proxy_protocol=true", "gateway.proxy_protocol has no effect without gateway.trusted_proxies"),
     ];
     for (setting, expected) in cases {
         let line = complaint(&run(&mesh, &["--set", setting]));
@@ -91,6 +102,150 @@ fn mistakes_in_the_configuration_name_the_key() {
     assert!(line.contains("none.toml"), "{line}");
     let line = complaint(&run(&mesh, &["users"]));
     assert!(line.contains("identity.key_file"), "{line}");
+}
+
+#[test]
+fn level_typo_in_the_environment_is_refused() {
+    let mut mesh = Mesh::new(&[], Ports::free());
+    mesh.set("LOG__LEVEL", "waring");
+    let line = complaint(&run(&mesh, &["config"]));
+    assert!(line.contains("log.level: \"waring\" is no level; expected error, warn"), "{line}");
+}
+
+#[test]
+fn override_of_a_missing_method_is_refused_at_start() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    let with = |upstream: &str, method: &str| {
+        let text = format!(
+            "[gateway.foreign.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n{upstream}\n\
+             [gateway.rate_limits.overrides.mine]\nmethods = [\"{method}\"]\n\
+             limits = [{{ requests = 1, period = \"1s\" }}]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        complaint(&run(&mesh, &["--config", file.to_str().unwrap()]))
+    };
+    let key = "gateway.rate_limits.overrides.mine.methods: ";
+    let line = with("", "acme.v1.Shop/Read");
+    assert!(line.contains(key) && line.contains("which has no descriptors"), "{line}");
+    let line = with("", "acme.bank");
+    assert!(line.contains(key) && line.contains("is no method or service that clients may call"), "{line}");
+    let set = mesh.folder().join("shop.binpb");
+    std::fs::write(&set, super::moody::descriptors()).unwrap();
+    let line = with(&format!("descriptors = {set:?}"), "acme.v1.Shop/Remove");
+    assert!(line.contains(key) && line.contains("declare no \"acme.v1.Shop/Remove\""), "{line}");
+}
+
+#[test]
+fn migrate_refuses_a_part_without_a_database() {
+    let mesh = Mesh::new(&[], Ports::free());
+    for part in ["gateway", "user", "all"] {
+        let output = run(&mesh, &["migrate", part]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("possible values: users, auth, messaging"), "{part}: {said}");
+    }
+    let output = run(&mesh, &["migrate", "users"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && said.starts_with("users: the SQLite file ") && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+#[test]
+fn policy_shows_external_methods() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let (file, set) = (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.binpb"));
+    std::fs::write(&set, super::moody::descriptors()).unwrap();
+    let text = format!(
+        "[gateway.foreign.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"signed_in\"\ndescriptors = {set:?}\n\
+         [gateway.foreign.\"acme.bank\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let output = run(&mesh, &["--config", file.to_str().unwrap(), "policy"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let block = |path: &str| {
+        let (_, rest) = said.split_once(&format!("{path}\n")).unwrap_or_else(|| panic!("no {path} in {said}"));
+        rest.lines().take_while(|line| line.starts_with(' ')).collect::<Vec<_>>().join("\n")
+    };
+    let shop = block("/acme.v1.Shop/Read");
+    assert!(shop.contains("signed in") && shop.contains("gateway.foreign.\"acme.v1.Shop\".access"), "{shop}");
+    assert!(shop.contains("rate limit") && shop.contains("gateway.default_rate_requests"), "{shop}");
+    assert!(block("/acme.bank.*").contains("anybody"));
+}
+
+#[test]
+fn reader_that_stops_early_is_no_error() {
+    let mesh = Mesh::new(&[], Ports::free());
+    for arguments in [&["config"][..], &["policy"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Nothing can be written any more: as after `head` has ended.
+        drop(reader);
+        let output = mesh.command().args(arguments).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_format_has_no_plain_text_banner() {
+    let mut mesh = Mesh::new(&[], Ports::free());
+    mesh.set("LOG__FORMAT", "json");
+    mesh.launch_with_output();
+    mesh.ready(mesh.ports.gateway).await;
+    let is_told = |line: &str| line.contains("trellis is ready") && line.contains("gateway.address");
+    mesh.until_logged(is_told).await;
+    for line in mesh.log().lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line}");
+    }
+    assert_eq!(mesh.terminate().code(), Some(0));
+    assert_eq!(mesh.output(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setting_without_effect_is_logged_with_its_key() {
+    let mut mesh = Mesh::new(&["--set", "peers.users=http://127.0.0.1:1"], Ports::free());
+    mesh.launch();
+    mesh.until_logged(|line| line.contains("no effect in this process") && line.contains("peers.users")).await;
+}
+
+/// A request to the admin listener with just these headers: the status and the body.
+async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let mut request = hyper::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(http_body_util::Full::from(body.to_owned())).unwrap();
+    let answer = web::send(mesh.ports.admin, web::Http::One, request).await.unwrap();
+    (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_writes_come_from_programs_here_alone() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let put = async |headers: &[(&str, &str)], level: &str| admin(&mesh, "PUT", "/log/level", headers, level).await;
+    let local = format!("127.0.0.1:{}", mesh.ports.admin);
+    for (headers, status) in [
+        (vec![("host", "evil.example")], 421),
+        (vec![("host", local.as_str()), ("origin", "http://evil.example")], 403),
+        (vec![("host", local.as_str()), ("x-forwarded-for", "192.0.2.1")], 403),
+    ] {
+        assert_eq!(put(&headers, "error").await.0, status, "{headers:?}");
+    }
+    let here = [("host", local.as_str())];
+    for level in ["waring", "off", "info,off", ""] {
+        let (status, said) = put(&here, level).await;
+        assert!(status == 400 && said.contains("expected error, warn, info, debug or trace"), "{level}: {said}");
+    }
+    assert_eq!(put(&here, "debug").await.0, 204);
+    assert_eq!(admin(&mesh, "GET", "/metrics", &[("host", "evil.example")], "").await.0, 421);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_writes_can_be_turned_off() {
+    let mesh = Mesh::start(Store::Sqlite, &[("ADMIN__WRITE", "off"), ("ADMIN__HOSTS", "metrics.example")]).await;
+    let ask =
+        async |method: &str, path: &str| admin(&mesh, method, path, &[("host", "metrics.example")], "debug").await.0;
+    assert_eq!((ask("PUT", "/log/level").await, ask("GET", "/metrics").await), (403, 200));
 }
 
 #[test]
@@ -127,4 +282,13 @@ fn keys_and_completions_are_made() {
     assert!(line.contains("users.key"), "an existing key is not overwritten: {line}");
     let script = run(&mesh, &["completions", "bash"]);
     assert!(script.status.success() && !script.stdout.is_empty());
+}
+
+#[test]
+fn cleartext_beyond_the_loopback_is_refused_unless_allowed() {
+    let mut mesh = Mesh::new(&[], Ports::free());
+    mesh.set("REDIS__URL", "redis://user:hunter2@192.0.2.1:6379/");
+    let line = complaint(&run(&mesh, &[]));
+    assert!(line.contains("redis.url (192.0.2.1): use rediss://") && line.contains("tls.insecure"), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
 }

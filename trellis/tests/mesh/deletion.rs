@@ -29,7 +29,7 @@ async fn a_deletion_reaches_all_services_on_postgres() {
 }
 
 async fn a_deletion_reaches_all_services(store: Store) {
-    let mut mesh = Mesh::start(store, &[]).await;
+    let mut mesh = Mesh::start(store, &[("MESSAGING__WHO_MAY_ADD", "everybody")]).await;
     let (ada, bob, eve) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await);
     let elsewhere = sign_in(&ada).await.unwrap();
     let (hers, bobs) = (open(&ada, &[&bob, &eve]).await, open(&bob, &[&ada]).await);
@@ -56,11 +56,11 @@ async fn a_deletion_reaches_all_services(store: Store) {
         assert_eq!(who_is_out(stream, of).await, (ada.id().to_owned(), owner.to_owned()));
     }
     let left = find(&bob, &hers).await;
-    assert!(left.member_ids.len() == 2 && !left.member_ids.iter().any(|id| id == ada.id()), "{left:?}");
+    assert!(left.member_count == 2 && !left.members.iter().any(|member| member.user_id == ada.id()), "{left:?}");
     assert_eq!((left.owner_id.as_str(), left.last_message.as_ref()), (heir, Some(&said)));
     assert_eq!(read(&eve, &hers).await, [said], "what she said stays, under her id");
     say(&eve, &hers, "and we go on").await;
-    assert_eq!(find(&bob, &bobs).await.member_ids, [bob.id()]);
+    assert_eq!(find(&bob, &bobs).await.member_count, 1);
 
     // Users was asked before messaging.
     let gone = bob.users().get_user(bob.request(GetUserRequest { user_id: ada.id().to_owned() })).await.unwrap_err();

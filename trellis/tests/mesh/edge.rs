@@ -30,6 +30,8 @@ async fn every_protocol_reaches_a_method() {
             let call = web::call(port, JWKS, content_type, &[], &GetJwksRequest {});
             let answer = web::send(port, http, call).await.unwrap();
             assert_eq!((answer.status, answer.header("content-type")), (200, content_type));
+            let protected = ["cache-control", "x-content-type-options"].map(|name| answer.header(name));
+            assert_eq!((protected, answer.header("strict-transport-security")), (["no-store", "nosniff"], ""));
             assert_eq!(answer.grpc_status(), "0");
             assert_eq!(answer.message::<GetJwksResponse>().keys.len(), 1);
         }
@@ -66,7 +68,8 @@ async fn a_stream_comes_through_as_it_flows() {
 async fn internal_and_unknown_methods_have_no_way_in() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
-    let new = CreateUserRequest { user_id: new_id(), handle: "eve".to_owned(), display_name: "Eve".to_owned() };
+    let new =
+        CreateUserRequest { user_id: new_id(), handle: "eve".to_owned(), display_name: "Eve".to_owned(), attempt: 0 };
     let refused = ada.users().create_user(ada.request(new.clone())).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
     // Straight to the service, with a made-up identity.
@@ -74,12 +77,32 @@ async fn internal_and_unknown_methods_have_no_way_in() {
     let mut made_up = bearing(new, &ada.tokens.access_token);
     made_up.metadata_mut().insert("x-trellis-service-token", "made-up".parse().unwrap());
     let refused = direct.create_user(made_up).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "INTERNAL_METHOD"));
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "SERVICE_TOKEN_INVALID"));
     for path in ["/trellis.users.v1.UsersService/Nothing", "/a.B/C"] {
         let call = web::call(mesh.ports.gateway, path, BINARY, &[], &GetJwksRequest {});
         let answer = web::send(mesh.ports.gateway, Http::Two, call).await.unwrap();
         assert_eq!(answer.grpc_status(), (Code::Unimplemented as i32).to_string(), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_path_has_no_metric_of_its_own() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let ports = [mesh.ports.gateway, mesh.ports.users, mesh.ports.auth, mesh.ports.messaging];
+    for (port, path) in
+        ports.into_iter().flat_map(|port| ["/made.Up/Path", "/grpc.health.v1.Health/MadeUp"].map(|p| (port, p)))
+    {
+        // Not only where it is told that there is no such method: this one is too late before that.
+        for timeout in ["1n", "1S", "soon"] {
+            let call = web::call(port, path, "application/grpc", &[("grpc-timeout", timeout)], &GetJwksRequest {});
+            let answer = web::send(port, Http::Two, call).await.unwrap();
+            assert_ne!(answer.grpc_status(), "0", "{path}");
+        }
+    }
+    let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let unknown = metrics.lines().filter(|line| line.contains("rpc_method=\"unknown\"")).count();
+    assert!(unknown > 0 && !metrics.contains("made.Up") && !metrics.contains("MadeUp"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,28 +120,92 @@ async fn a_profile_never_shows_the_address() {
     assert!(text.contains("ADA") && !text.contains("example.org"), "{text}");
 }
 
+/// Signs ada in for a page of `origin`: the cookie.
+async fn cookie_of(port: u16, origin: &str) -> String {
+    let message =
+        SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
+    let call = web::call(port, SIGN_IN, BINARY, &[("origin", origin)], &message);
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let tokens = response.message::<SignInResponse>().tokens.unwrap();
+    assert_eq!(tokens.refresh_token, "");
+    response.header("set-cookie").to_owned()
+}
+
+/// RefreshToken with these cookies, for a page of `origin`: code, reason, and the cookies that are set.
+async fn refresh_with(port: u16, origin: &str, cookies: &str) -> (String, String, Vec<String>) {
+    let headers = [("cookie", cookies), ("origin", origin)];
+    let call = web::call(port, REFRESH, BINARY, &headers, &RefreshTokenRequest::default());
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let set = response.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+    (response.grpc_status(), response.reason(), set)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_refresh_cookie_is_for_our_own_page_only() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     mesh.sign_up("ada").await;
     let port = mesh.ports.gateway;
-    let message =
-        SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
-    let answer = web::send(port, Http::One, web::call(port, SIGN_IN, BINARY, &[], &message)).await.unwrap();
-    let tokens = answer.message::<SignInResponse>().tokens.unwrap();
-    assert_eq!(tokens.refresh_token, "");
-    let cookie = answer.header("set-cookie");
+    let own = format!("http://localhost:{port}");
+    let cookie = cookie_of(port, &own).await;
     for part in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/trellis.auth.v1.AuthService/"] {
         assert!(cookie.contains(part), "{cookie}");
     }
     let pair = cookie.split(';').next().unwrap();
-    let refresh = async |origin: &str| {
-        let headers = [("cookie", pair), ("origin", origin)];
-        let call = web::call(port, REFRESH, BINARY, &headers, &RefreshTokenRequest::default());
-        web::send(port, Http::One, call).await.unwrap().grpc_status()
-    };
-    assert_eq!(refresh("http://evil.example").await, (Code::PermissionDenied as i32).to_string());
-    assert_eq!(refresh(&format!("http://localhost:{port}")).await, "0");
+    let (denied, ..) = refresh_with(port, "http://evil.example", pair).await;
+    assert_eq!(denied, (Code::PermissionDenied as i32).to_string());
+    assert_eq!(refresh_with(port, &own, &format!("theme=dark; {pair}")).await.0, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_session_cookie_is_refused_and_removed() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    mesh.sign_up("ada").await;
+    mesh.sign_up("mallory").await;
+    let port = mesh.ports.gateway;
+    let [http, https] = ["http", "https"].map(|scheme| format!("{scheme}://localhost:{port}"));
+    let refused = (Code::Unauthenticated as i32).to_string();
+    for origin in [&http, &https] {
+        let pairs = [cookie_of(port, origin).await, cookie_of(port, origin).await];
+        let pairs = pairs.map(|cookie| cookie.split(';').next().unwrap().to_owned());
+        let (status, reason, set) = refresh_with(port, origin, &pairs.join("; ")).await;
+        assert_eq!((&status, reason.as_str()), (&refused, "SESSION_COOKIE_DUPLICATED"));
+        assert!(set.iter().all(|cookie| cookie.contains("Max-Age=0")), "{set:?}");
+        let removed = |path: &str| set.iter().any(|cookie| cookie.contains(&format!("Path={path};")));
+        assert!(removed("/") && (origin == &https || removed("/trellis.auth.v1.AuthService/")), "{set:?}");
+        // The tokens are as good as before.
+        assert_eq!(refresh_with(port, origin, &pairs[0]).await.0, "0");
+    }
+    // A name without the prefix can be planted by another host of the site, or over http. It is not read over https.
+    let planted = cookie_of(port, &http).await.split(';').next().unwrap().to_owned();
+    let own = cookie_of(port, &https).await;
+    assert!(
+        own.starts_with("__Host-trellis_session_") && own.contains("; Path=/;") && !own.contains("Domain"),
+        "{own}"
+    );
+    let own = own.split(';').next().unwrap();
+    assert_eq!(refresh_with(port, &https, &format!("{planted}; {own}")).await.0, "0");
+    let (status, reason, _) = refresh_with(port, &https, &planted).await;
+    assert_eq!((&status, reason.as_str()), (&refused, "REFRESH_TOKEN_INVALID"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_host_keep_their_own_cookies() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let other = Mesh::start(Store::Sqlite, &[]).await;
+    let mut cookies = Vec::new();
+    for mesh in [&mesh, &other] {
+        mesh.sign_up("ada").await;
+        let origin = format!("http://localhost:{}", mesh.ports.gateway);
+        cookies.push(cookie_of(mesh.ports.gateway, &origin).await.split(';').next().unwrap().to_owned());
+    }
+    let name = |cookie: &str| cookie.split('=').next().unwrap().to_owned();
+    assert_ne!(name(&cookies[0]), name(&cookies[1]));
+    // The browser sends both to both.
+    for mesh in [&mesh, &other] {
+        let origin = format!("http://localhost:{}", mesh.ports.gateway);
+        let (status, _, set) = refresh_with(mesh.ports.gateway, &origin, &cookies.join("; ")).await;
+        assert_eq!((status.as_str(), set.len()), ("0", 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

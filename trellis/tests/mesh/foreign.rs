@@ -164,7 +164,7 @@ pub(crate) async fn mesh_with_all(addresses: &[&str], settings: &[(&str, &str)])
 async fn a_foreign_upstream_learns_nothing_of_the_caller() {
     let (mesh, seen) = mesh_with_foreign().await;
     let port = mesh.ports.gateway;
-    let headers = [("authorization", "Bearer secret"), ("cookie", "trellis_refresh=secret"), ("x-kept", "1")];
+    let headers = [("authorization", "Bearer secret"), ("cookie", "__Host-trellis_session_a1=secret"), ("x-kept", "1")];
     let call = web::call(port, "/acme.v1.Shop/Good", BINARY, &headers, &GetJwksRequest {});
     let answer = web::send(port, Http::One, call).await.unwrap();
     let (messages, trailers) = answer.frames();

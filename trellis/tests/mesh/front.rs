@@ -16,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{harness::free_port, web};
+use super::web;
 
 /// Between two looks at a replica's readiness.
 const LOOK: Duration = Duration::from_millis(100);
@@ -45,8 +45,8 @@ struct Replica {
 impl Front {
     /// Before `targets`, which need not run yet.
     pub(crate) async fn start(targets: &[Target]) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
         let replica = |target: &Target| Replica { target: *target, ready: AtomicBool::new(false) };
         let replicas: Arc<Vec<_>> = Arc::new(targets.iter().map(replica).collect());
         let mut tasks = JoinSet::new();

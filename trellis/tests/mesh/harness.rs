@@ -2,10 +2,8 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,24 +16,10 @@ use proto::{
 use tempfile::TempDir;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
+pub(crate) use super::redis::free_port;
+
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
-
-/// A port that was free a moment ago. Fixed, because a restarted process must come back to it; below those that the
-/// kernel gives to outgoing connections, which may take any of them at any moment.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const PORTS: std::ops::Range<u16> = 15_000..32_000;
-    // Runs side by side begin at different places.
-    let first = u16::try_from(std::process::id() % 16_000).unwrap_or(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + first.wrapping_add(step) % (PORTS.end - PORTS.start);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Which database a mesh runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,10 +80,15 @@ impl Mesh {
     /// The same, in a process that may use one core only.
     pub(crate) async fn start_on_one_core(store: Store, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Self::prepared(store, settings).await;
-        mesh.on_one_core = true;
+        mesh.on_one_core();
         mesh.launch();
         mesh.ready(mesh.ports.gateway).await;
         mesh
+    }
+
+    /// The process may use one core only.
+    pub(crate) fn on_one_core(&mut self) {
+        self.on_one_core = true;
     }
 
     async fn prepared(store: Store, settings: &[(&str, &str)]) -> Self {
@@ -166,9 +155,36 @@ impl Mesh {
     }
 
     pub(crate) fn launch(&mut self) {
+        self.launch_onto(Stdio::null());
+    }
+
+    /// As [`Mesh::launch`], and keeps what the process writes to standard output.
+    pub(crate) fn launch_with_output(&mut self) {
+        self.launch_onto(File::create(self.output_path()).unwrap().into());
+    }
+
+    fn launch_onto(&mut self, output: Stdio) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.command().stdin(Stdio::null()).stdout(output).stderr(log).spawn().unwrap();
         self.child = Some(child);
+    }
+
+    /// What the process has written to standard output so far.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.output_path()).unwrap_or_default()
+    }
+
+    fn output_path(&self) -> PathBuf {
+        self.folder.path().join("stdout.log")
+    }
+
+    /// Waits until the process has logged such a line.
+    pub(crate) async fn until_logged(&self, is_it: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !self.log().lines().any(&is_it) {
+            assert!(started.elapsed() < START, "it was never logged:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until `port` says that it is ready.
@@ -329,8 +345,11 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
+/// Whether the process is ready, and reaches all services when it is a gateway.
 async fn is_ready(port: u16) -> bool {
-    super::web::get(port, "/readyz").await.is_ok_and(|answer| answer.status == 200)
+    let Ok(answer) = super::web::get(port, "/readyz?verbose").await else { return false };
+    let text = String::from_utf8_lossy(&answer.body);
+    answer.status == 200 && !["users", "auth", "messaging"].iter().any(|name| text.contains(&format!("[-]{name} ")))
 }
 
 /// The URL of a new, empty database on the tests' server.

@@ -181,8 +181,7 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
     let genuine = &target.ada.tokens.access_token;
     let [header, claims, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("{genuine}") };
-    let own_key = std::fs::read_to_string(target.mesh.folder().join("trellis/keys/access.key")).unwrap();
-    let own_key = base64::engine::general_purpose::STANDARD.decode(own_key.trim()).unwrap();
+    let own_key = super::split::signing_key(&target.mesh.folder().join("trellis/keys"));
     let now = kit::Ambient::system().now().as_secs();
     let signed = |pkcs8: &[u8], change: fn(&mut AccessClaims, i64)| {
         let mut claims = AccessClaims {
@@ -217,6 +216,8 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
         ("another key", Some(signed(&AccessKey::generate(), |_, _| {})), "TOKEN_INVALID"),
         ("another issuer", Some(signed(&own_key, |claims, _| claims.iss = "evil".to_owned())), "TOKEN_INVALID"),
         ("another audience", Some(signed(&own_key, |claims, _| claims.aud = "other".to_owned())), "TOKEN_INVALID"),
+        ("one for ever", Some(signed(&own_key, |claims, now| claims.exp = now + 3_601)), "TOKEN_INVALID"),
+        ("one from the future", Some(signed(&own_key, |claims, now| claims.iat = now + 90)), "TOKEN_INVALID"),
         ("an old one", Some(signed(&own_key, |claims, now| claims.exp = now - 1)), "TOKEN_EXPIRED"),
     ]
 }

@@ -108,3 +108,47 @@ async fn who_says_nothing_is_closed() {
         assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(said));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_http2_connection_ends_with_goaway() {
+    const GOAWAY: u8 = 7;
+    let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__IDLE_TIMEOUT", "300ms")]).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
+    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), b"\0\0\0\x04\0\0\0\0\0"].concat();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await.unwrap();
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut heard)).await;
+    ended.expect("it is closed").unwrap();
+    let (mut kinds, mut rest) = (Vec::new(), heard.as_slice());
+    while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
+        kinds.push(*kind);
+        rest = &payload[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+    }
+    assert_eq!(kinds.last(), Some(&GOAWAY), "{kinds:?}");
+}
+
+/// The status that a call of health or reflection begins with; empty: it goes on for as long as the answer is held.
+async fn introspect(mesh: &Mesh, path: &str) -> (String, hyper::Response<hyper::body::Incoming>) {
+    let port = mesh.ports.gateway;
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let request = web::request("POST", port, path, &headers, web::frame(&[]));
+    let answer = web::begin(port, Http::Two, request).await.unwrap();
+    let status = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    (status.unwrap_or_default(), answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateway_bounds_streams_of_health_by_address() {
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
+    const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let settings = [("LIMITS__INTROSPECTION_STREAMS", "2"), ("LIMITS__REFLECTION", "false")];
+    let mesh = Mesh::start(Store::Sqlite, &settings).await;
+    let [(first, held), (second, _held)] = [introspect(&mesh, WATCH).await, introspect(&mesh, WATCH).await];
+    assert_eq!((first.as_str(), second.as_str()), ("", ""));
+    assert_eq!(introspect(&mesh, WATCH).await.0, (Code::ResourceExhausted as i32).to_string());
+    let (probe, _answer) = introspect(&mesh, "/grpc.health.v1.Health/Check").await;
+    assert_eq!(probe, "", "a probe is no stream");
+    assert_eq!(introspect(&mesh, REFLECTION).await.0, (Code::Unimplemented as i32).to_string());
+    drop(held);
+    mesh.until_logged(|line| line.contains("access") && line.contains("grpc.health.v1.Health")).await;
+}

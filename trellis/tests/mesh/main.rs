@@ -4,19 +4,25 @@
 
 mod access;
 mod balance;
+mod bounds;
+mod cancel;
 mod cli;
 mod cluster;
 mod collector;
+mod compression;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
 #[expect(dead_code, reason = "what the tests of services use of it too")]
 mod dice;
 mod edge;
+mod external;
+mod failover;
 mod foreign;
 mod front;
 mod grpc;
 mod harness;
 mod hostile;
+mod http1;
 mod kill;
 mod limits;
 mod line;
@@ -29,8 +35,10 @@ mod rates;
 mod redis;
 mod replicas;
 mod rolling;
+mod rotation;
 mod samples;
 mod split;
 mod storm;
+mod tls;
 mod upstream;
 mod web;

@@ -171,7 +171,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
 }
 
 /// The contract of the upstreams.
-fn descriptors() -> Vec<u8> {
+pub(crate) fn descriptors() -> Vec<u8> {
     let method = |name: &str, level: Option<IdempotencyLevel>| MethodDescriptorProto {
         name: Some(name.to_owned()),
         input_type: Some(".acme.v1.Nothing".to_owned()),

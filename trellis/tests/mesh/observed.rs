@@ -164,8 +164,8 @@ async fn calls_are_counted_by_method_and_status() {
     }
     assert!(metrics.contains(r#"db_client_connection_count{pool="users write""#), "{metrics}");
     for line in [
-        r#"auth_hashes{state="running"} 0"#,
-        r#"auth_hashes{state="waiting"} 0"#,
+        r#"auth_hashes{state="running",queue="unknown"} 0"#,
+        r#"auth_hashes{state="waiting",queue="unknown"} 0"#,
         // The one password of the sign-up.
         "auth_hash_wait_duration_seconds_count 1",
     ] {

@@ -120,29 +120,42 @@ async fn four_gateways_with_leases_admit_a_hundredth_too_much_at_most() {
         .map(|caller| {
             let port = ports[caller % 4];
             tokio::spawn(async move {
-                let (mut admitted, mut refused) = (0, 0);
+                let (mut admitted, mut refused) = (0, Vec::new());
                 while started.elapsed() < Duration::from_secs(4) {
                     let call = web::call(port, PATH, BINARY, &[], &GetJwksRequest {});
                     match is_admitted(&web::send(port, Http::One, call).await.unwrap()) {
                         true => admitted += 1,
-                        false => refused += 1,
+                        false => refused.push(started.elapsed()),
                     }
                 }
                 (admitted, refused)
             })
         })
         .collect();
-    let (mut admitted, mut refused) = (0, 0);
+    let (mut admitted, mut refused) = (0, Vec::new());
     for caller in callers {
         let (a, r) = caller.await.unwrap();
-        (admitted, refused) = (admitted + a, refused + r);
+        admitted += a;
+        refused.extend(r);
     }
     let took = started.elapsed().as_secs_f64();
-    assert!(refused > 0, "{admitted} admitted in {took} s: too few calls to show anything");
+    assert!(!refused.is_empty(), "{admitted} admitted in {took} s: too few calls to show anything");
     // A slice is held for a hundredth of ten seconds: 20 calls.
     let most = 100.0 + 200.0 * (took + 0.1);
     assert!(f64::from(admitted) <= most, "{admitted} of {most} in {took} s");
-    assert!(f64::from(admitted) >= 0.8 * (most - 20.0), "{admitted} of {most} in {took} s");
+    let least = 0.8 * (most - 20.0 - overflow(&mut refused, took));
+    assert!(f64::from(admitted) >= least, "{admitted} of {least} to {most} in {took} s");
+}
+
+/// What the bucket of 200 a second and 100 at once may have lost because nobody asked: at a refusal it is empty, and half a
+/// second later it is full. A busy machine holds all callers up for longer now and then.
+fn overflow(refused: &mut [Duration], took: f64) -> f64 {
+    const FULL: f64 = 0.5;
+    refused.sort_unstable();
+    let times: Vec<f64> = refused.iter().map(Duration::as_secs_f64).chain([took]).collect();
+    // Before the first refusal the 100 of the start are used up.
+    let gaps = std::iter::once(times[0]).chain(times.windows(2).map(|pair| pair[1] - pair[0]));
+    gaps.map(|gap| 200.0 * (gap - FULL).max(0.0)).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,6 +260,8 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
     fs::write(&file, overrides).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.set("REDIS__URL", &redis.url());
+    // A count that comes late on a busy machine is decided alone, by a share.
+    mesh.set("LIMITER__BUDGET", "1s");
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
     until(async || shows(&mesh, "limiter").await == Some(true)).await;
@@ -261,7 +276,7 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
 
 /// What docs/configuration.md says that the access list must allow.
 const RIGHTS: &str = "on >secret ~trellis:{limit:* resetchannels &trellis:{bus}:* +publish +subscribe +eval +evalsha +time \
-    +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire";
+    +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire +role";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_reached_over_tls_by_a_user_with_few_rights() {

@@ -2,12 +2,15 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use proto::messaging::v1::{CreateConversationRequest, SendMessageRequest};
+use proto::{
+    auth::v1::{ChangePasswordRequest, SignOutRequest},
+    messaging::v1::{CreateConversationRequest, SendMessageRequest, SubscribeRequest},
+};
 use tempfile::TempDir;
 use tonic::Code;
 
 use super::{
-    harness::{Mesh, Ports, free_port, fresh_database, new_id},
+    harness::{Mesh, PASSWORD, Ports, free_port, fresh_database, new_id, reason},
     web,
 };
 
@@ -32,6 +35,14 @@ pub(crate) fn make_keys() -> TempDir {
     folder
 }
 
+/// The private key that signs access tokens, as PKCS#8, of auth's secrets in `folder`.
+pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = fs::read_to_string(folder.join("access.keys")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("signing ")).unwrap();
+    STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap()
+}
+
 pub(crate) fn process(part: &str, ports: Ports, keys: &Path, database: &str) -> Mesh {
     let mut process = prepared(part, ports, keys, database);
     process.launch();
@@ -53,17 +64,25 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
     process
 }
 
-async fn gateway_status(ports: Ports) -> u16 {
-    web::get(ports.gateway, "/readyz").await.map_or(0, |answer| answer.status)
+/// The gateway's status, and what its verbose form says of users.
+async fn gateway_says(ports: Ports) -> (u16, bool) {
+    let Ok(answer) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
+    (answer.status, String::from_utf8_lossy(&answer.body).contains("[+]users ok"))
 }
 
-async fn wait_for(ports: Ports, status: u16) {
+/// Waits until the gateway reaches users, or does not. It is ready all the time.
+async fn wait_for_users(ports: Ports, reached: bool) {
     let waiting = async {
-        while gateway_status(ports).await != status {
+        loop {
+            let (status, users) = gateway_says(ports).await;
+            assert_eq!(status, 200, "a gateway is ready when it can work itself");
+            if users == reached {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("the gateway never answered {status}"));
+    tokio::time::timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("never: users are reached: {reached}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,19 +103,62 @@ async fn processes_find_and_believe_one_another() {
     };
     bob.messaging().send_message(bob.request(message.clone())).await.unwrap();
 
-    // Without users nothing half is made, what needs no users goes on, and the gateway says that it is not well.
+    // Without users nothing half is made, what needs no users goes on, and the gateway stays ready and says
+    // what it does not reach.
     users.kill();
     let again = CreateConversationRequest { request_id: new_id(), ..new };
     let refused = ada.messaging().create_conversation(ada.request(again.clone())).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     let message = SendMessageRequest { client_message_id: new_id(), ..message };
     bob.messaging().send_message(bob.request(message)).await.unwrap();
-    wait_for(ports, 503).await;
+    wait_for_users(ports, false).await;
 
     users.launch();
-    wait_for(ports, 200).await;
+    wait_for_users(ports, true).await;
     ada.messaging().create_conversation(ada.request(again)).await.unwrap();
     for mut process in [users, auth, messaging, gateway] {
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_an_ended_session_is_refused_after_restarts() {
+    let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
+    let [_users, mut auth, mut messaging, mut gateway] = PARTS.map(|part| process(part, ports, keys.path(), &database));
+    gateway.ready(ports.gateway).await;
+    let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
+    let new =
+        CreateConversationRequest { request_id: new_id(), member_ids: vec![bob.id().to_owned()], title: String::new() };
+    let opened = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
+    let conversation_id = opened.into_inner().conversation.unwrap().conversation_id;
+
+    // Without Redis no other process hears of it, and those that are started anew have heard of nothing.
+    let token = ada.tokens.refresh_token.clone();
+    ada.auth().sign_out(SignOutRequest { refresh_token: token }).await.unwrap();
+    for process in [&mut auth, &mut messaging, &mut gateway] {
+        process.kill();
+        process.launch();
+    }
+    gateway.ready(ports.gateway).await;
+    let message = SendMessageRequest { conversation_id, client_message_id: new_id(), text: "hello".to_owned() };
+    let change =
+        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    // Through the gateway, and to the services themselves.
+    for (messaging, auth) in [(ports.gateway, ports.gateway), (ports.messaging, ports.auth)] {
+        let messaging = ada.through(gateway.channel(messaging).await).messaging();
+        let auth = ada.through(gateway.channel(auth).await).auth();
+        let refusals = [
+            messaging.clone().send_message(ada.request(message.clone())).await.map(drop),
+            messaging.clone().subscribe(ada.request(SubscribeRequest::default())).await.map(drop),
+            auth.clone().change_password(ada.request(change.clone())).await.map(drop),
+        ];
+        for refusal in refusals {
+            let refusal = refusal.unwrap_err();
+            assert_eq!((refusal.code(), reason(&refusal).as_str()), (Code::Unauthenticated, "SESSION_REVOKED"));
+        }
+    }
+    bob.messaging()
+        .send_message(bob.request(SendMessageRequest { client_message_id: new_id(), ..message }))
+        .await
+        .unwrap();
 }

@@ -176,8 +176,9 @@ async fn a_call_that_there_is_no_room_for_never_leaves_and_is_told_when_to_come_
     let ended = join_all((0..50).map(|_| call(channel.clone(), READ))).await;
     let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     let let_through = ended.len() - refused.len();
-    // A tenth of the places is kept for what matters more; the last ones may come after the first have ended.
-    assert!((9..50).contains(&let_through), "{let_through} of 50");
+    // Of ten places a tenth is kept for what matters more, a tenth of the rest for callers with a session, and a quarter
+    // of that for other callers; the last calls may come after the first have ended.
+    assert!((6..50).contains(&let_through), "{let_through} of 50");
     assert_eq!(upstreams[0].attempts(), let_through);
     for status in refused {
         assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");

@@ -3,7 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{HeaderMap, Request, Response, body::Incoming};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::Incoming,
+    header::{HeaderName, HeaderValue},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
@@ -140,6 +144,19 @@ impl Answer {
             }
         }
         (messages, trailers)
+    }
+
+    /// The reason of a gRPC status, wherever it stands.
+    pub(crate) fn reason(&self) -> String {
+        let mut headers = self.headers.clone();
+        if !headers.contains_key("grpc-status") {
+            let (_, trailers) = self.frames();
+            let lines = trailers.lines().filter_map(|line| line.split_once(':'));
+            headers.extend(lines.map(|(name, value)| -> (HeaderName, HeaderValue) {
+                (name.trim().parse().unwrap(), value.trim().parse().unwrap())
+            }));
+        }
+        super::harness::reason(&tonic::Status::from_header_map(&headers).unwrap())
     }
 
     /// The gRPC status, wherever it stands.

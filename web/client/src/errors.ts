@@ -29,10 +29,15 @@ export function retryDelayOf(error: unknown): number | undefined {
 }
 
 /**
- * The reasons with which the server states that the session is over. The contract of `AuthService.RefreshToken` lists
+ * The reasons with which the server states that the session is over. The contract of `AuthService` lists
  * them. No other error ends a session.
  */
-const SESSION_END_REASONS: ReadonlySet<string> = new Set(["REFRESH_TOKEN_INVALID", "REFRESH_TOKEN_REUSED", "SIGNED_OUT"]);
+const SESSION_END_REASONS: ReadonlySet<string> = new Set([
+  "REFRESH_TOKEN_INVALID",
+  "REFRESH_TOKEN_REUSED",
+  "SESSION_COOKIE_DUPLICATED",
+  "SIGNED_OUT",
+]);
 
 /** The SDK's own error for a call that needs a session when there is none. */
 export function signedOutError(): ConnectError {

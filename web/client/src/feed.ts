@@ -20,6 +20,8 @@ export type FeedEvent =
   | { readonly kind: "entry"; readonly entry: Entry; readonly cursor: string }
   /** How far people have read, after that changed. */
   | { readonly kind: "read"; readonly conversationId: string; readonly marks: readonly ReadMark[] }
+  /** The user has an invitation more: ListInvitations has it. */
+  | { readonly kind: "invitations" }
   /** A conversation that the user is not in (any more). */
   | { readonly kind: "left"; readonly conversationId: string }
   /** The server's history is another one, as after a restored backup: forget what was read before. */
@@ -116,6 +118,8 @@ async function* stream(
       } else if (event.case === "conversationLeft") {
         positions.drop(event.value.conversationId);
         yield { kind: "left", conversationId: event.value.conversationId };
+      } else if (event.case === "invitationsChanged") {
+        yield { kind: "invitations" };
       } else if (event.case === "readMarks") {
         yield { kind: "read", conversationId: event.value.conversationId, marks: event.value.marks };
       } else if (event.case === "entry" && event.value.entry) {

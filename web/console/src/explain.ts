@@ -17,6 +17,12 @@ const BY_REASON: Readonly<Record<string, string>> = {
   MEMBER_UNKNOWN: "One of these people is no longer here. Choose again.",
   CONVERSATION_NOT_FOUND: "This conversation does not exist, or you are not in it.",
   TOO_MANY_CONVERSATIONS: "You, or one of these people, are in too many conversations.",
+  MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you.",
+  MEMBER_FULL: "Too many requests wait for one of these people already. Try again later.",
+  TOO_MANY_INVITATIONS: "Too many of your invitations are not accepted yet. Wait for some of them.",
+  REQUEST_PENDING: "Accept this conversation first.",
+  INVITATION_NOT_FOUND: "This invitation is no longer there.",
+  TOO_MANY_BLOCKED: "You have blocked as many people as you can. Unblock somebody first.",
 };
 
 /** What went wrong, and what the user can do about it. */

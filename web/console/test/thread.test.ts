@@ -60,8 +60,7 @@ class Model {
     return create(messaging.ConversationSchema, {
       conversationId: "c",
       messageCount: BigInt(this.messages.length),
-      unreadCount: BigInt(this.unread),
-      lastReadMessageNo: BigInt(this.readNo),
+      membership: { unreadCount: BigInt(this.unread), lastReadMessageNo: BigInt(this.readNo) },
       updateTime: timestampFromMs(this.entries.length),
     });
   }

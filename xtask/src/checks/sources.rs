@@ -84,6 +84,33 @@ pub(super) fn leaks(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
+/// Tests that release a port and hope to get it back: another program may have it by then.
+pub(super) fn ports(session: &Session) -> Result<(), String> {
+    let mut findings = Vec::new();
+    for (path, text) in files(session, &["*.rs"])? {
+        if path.split('/').any(|part| part == "tests") {
+            findings.extend(released(&text).into_iter().map(|line| format!("{path}:{line}: a port is released here")));
+        }
+    }
+    super::none(&findings)
+}
+
+/// The lines in which a listener is bound, asked for its port, and dropped.
+fn released(text: &str) -> Vec<usize> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let lines: Vec<&str> = text.lines().collect();
+    let releases = |at: &usize| {
+        // A chain of calls may stand on several lines, up to the end of its statement.
+        let rest =
+            lines[*at..].iter().take_while(|line| !line.trim().is_empty()).copied().collect::<Vec<_>>().join(" ");
+        let statement = rest.split(';').next().unwrap_or_default();
+        let bound = statement.split("TcpListener::bind").nth(1);
+        bound.is_some_and(|after| after.contains("local_addr") || after.contains(".is_ok()"))
+    };
+    let binds = |at: &usize| is_code(&lines[*at]) && lines[*at].contains("TcpListener::bind");
+    (0..lines.len()).filter(binds).filter(releases).map(|at| at + 1).collect()
+}
+
 /// Path and text of each file that git knows or would add. What is not text is left out.
 pub(super) fn files(session: &Session, patterns: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut git = session.command("git");
@@ -110,6 +137,16 @@ mod tests {
         assert_eq!(misplaced("trellis/src/main.rs", "std::env::var_os(\"HOME\")").len(), 1);
         assert!(misplaced("services/kit/src/config.rs", "env::vars()").is_empty());
         assert!(misplaced("trellis/src/main.rs", "env!(\"CARGO_PKG_VERSION\")").is_empty());
+    }
+
+    #[test]
+    fn released_ports_are_found() {
+        let bound = concat!("Tcp", "Listener::bind");
+        assert_eq!(released(&format!("fn a() {{\n    {bound}(any).and_then(|l| l.local_addr())\n}}")), [2]);
+        assert_eq!(released(&format!("{bound}(any)\n    .unwrap()\n    .local_addr();")), [1]);
+        assert_eq!(released(&format!("if {bound}((LOCALHOST, port)).is_ok() {{")), [1]);
+        let kept = format!("let listener = {bound}(any).unwrap();\nlet port = listener.local_addr();");
+        assert!(released(&kept).is_empty());
     }
 
     #[test]

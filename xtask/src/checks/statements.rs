@@ -12,17 +12,22 @@
 use super::sources;
 use crate::session::Session;
 
-/// Sources of rows that are no tables: their rows are the statement's own parameters.
-const PARAMETERS: [&str; 3] = ["unnest", "json_each", "generate_series"];
+/// Sources of rows that are no tables: their rows are the statement's own parameters. `EACH` is a store's constant for one
+/// of them.
+const PARAMETERS: [&str; 4] = ["unnest", "json_each", "generate_series", "{EACH}"];
 
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let mut findings = Vec::new();
     for (path, text) in sources::files(session, &["*.rs"])? {
-        if path.contains("/src/store") && !path.ends_with("sqlite.rs") {
+        if is_checked(&path) {
             findings.extend(in_file(&path, &text));
         }
     }
     super::none(&findings)
+}
+
+fn is_checked(path: &str) -> bool {
+    path.contains("/src/store") && path.ends_with(".rs") && !path.ends_with("sqlite.rs")
 }
 
 fn in_file(path: &str, text: &str) -> Vec<String> {
@@ -179,6 +184,11 @@ fn literal(inside: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
     use super::*;
 
     fn refused(statement: &str) {
@@ -231,6 +241,9 @@ mod tests {
             "INSERT INTO people (id, n) SELECT id, 1 FROM unnest($1::uuid[]) AS id ORDER BY id \
                   ON CONFLICT (id) DO UPDATE SET n = people.n + 1 WHERE people.n < $2",
         );
+        accepted(
+            "INSERT INTO people SELECT e.id, 0 FROM {EACH} ORDER BY e.id ON CONFLICT (id) DO UPDATE SET n = people.n",
+        );
         accepted("SELECT 1 FROM entries WHERE EXISTS (SELECT 1 FROM members)");
     }
 
@@ -243,6 +256,23 @@ mod tests {
         );
         refused("UPDATE outbox SET n = n + 1 WHERE id = (SELECT id FROM outbox LIMIT 1)");
         refused("UPDATE outbox SET n = 1 WHERE id = (SELECT id FROM accounts LIMIT 1 FOR UPDATE SKIP LOCKED)");
+    }
+
+    fn sources_under(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.flat_map(|path| if path.is_dir() { sources_under(&path) } else { vec![path] }).collect()
+    }
+
+    #[test]
+    fn stores_of_this_repository_hold_no_such_statement() {
+        let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services");
+        let mut statements = 0;
+        for path in sources_under(&services).into_iter().filter(|path| is_checked(&path.to_string_lossy())) {
+            let text = fs::read_to_string(&path).unwrap();
+            statements += literals(&text).iter().filter(|(_, text)| text.starts_with("UPDATE ")).count();
+            assert_eq!(in_file(&path.to_string_lossy(), &text), Vec::<String>::new());
+        }
+        assert!(statements > 10, "the stores were read: {statements} statements");
     }
 
     #[test]

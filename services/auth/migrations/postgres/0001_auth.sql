@@ -1,11 +1,19 @@
+-- This instance, one row: the id is a part of the session cookie's name.
+CREATE TABLE instance (
+    singleton   SMALLINT PRIMARY KEY CHECK (singleton = 1),
+    instance_id TEXT NOT NULL
+);
+
 -- Accounts: who somebody is to us, and how they prove it. The profile under the same id is users'. E-mail
 -- addresses are kept in lower case. A deleted account keeps its row, without address and password. password_no counts
--- the owner's changes of the password, not our own new hashes of it.
+-- the owner's changes of the password, not our own new hashes of it. sign_up_attempt counts the sign-ups that went on with
+-- a pending account: the last of them decides the handle, and it alone activates the account.
 CREATE TABLE accounts (
     account_id    UUID PRIMARY KEY,
     email         TEXT NOT NULL,
     password_hash TEXT NOT NULL,
     password_no   BIGINT NOT NULL DEFAULT 0,
+    sign_up_attempt BIGINT NOT NULL DEFAULT 0,
     state         TEXT NOT NULL CHECK (state IN ('pending', 'active', 'suspended', 'deleted')),
     create_time   TIMESTAMPTZ NOT NULL,
     CONSTRAINT accounts_email_key UNIQUE (email)
@@ -33,7 +41,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_by_account ON sessions (account_id, last_use_time, session_id);
 CREATE INDEX sessions_by_expire_time ON sessions (expire_time);
-CREATE INDEX sessions_revoked ON sessions (revoke_time) WHERE revoke_time IS NOT NULL;
+CREATE INDEX sessions_revoked ON sessions (revoke_time, session_id) WHERE revoke_time IS NOT NULL;
 
 -- Tokens by their SHA-256. The successor is kept sealed for the grace period only.
 CREATE TABLE refresh_tokens (

@@ -2,38 +2,47 @@
 
 use kit::{Context, error};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
-use tonic::Status;
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use super::{Api, bad_credentials};
 use crate::{
     domain::{Account, AccountId, SessionId, State},
-    password::{Hasher, Password},
+    password::{Hasher, Password, Queue},
 };
 
 impl Api {
     /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.
-    pub(super) async fn prove(&self, account: Option<Account>, password: Password) -> Result<Account, Status> {
+    pub(super) async fn prove(
+        &self,
+        account: Option<Account>,
+        password: Password,
+        queue: Queue,
+    ) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
         let hashed = account.as_ref().map(|account| account.password.clone());
-        let proved = self.hasher.verify(password.clone(), hashed).await?;
+        let proved = self.hasher.verify(password.clone(), hashed, queue).await?;
         let account = account.filter(|_| proved).ok_or_else(bad_credentials)?;
         if Hasher::is_outdated(&account.password) {
-            let renewed = self.hasher.hash(password).await?;
-            self.auth.store.rehash(account.id, &account.password, &renewed).await?;
+            // The password is right. A new hash can wait for the next sign-in.
+            if let Ok(renewed) = self.hasher.hash(password, queue).await
+                && let Err(error) = self.auth.store.rehash(account.id, &account.password, &renewed).await
+            {
+                tracing::debug!(%error, "the password was not hashed anew");
+            }
         }
         Ok(account)
     }
 
     /// The caller's own account, if the password is right.
     async fn prove_caller(&self, context: &Context, password: Password) -> Result<Account, Status> {
-        let (user, address) = (context.user()?, context.caller.address);
+        let (user, address) = (self.caller(context).await?, context.caller.address);
         let account = self.auth.store.find(AccountId(user.id)).await?;
         let account = account.ok_or_else(bad_credentials)?;
         self.count_proof(user, address).await?;
         let email = account.email.clone();
-        let proved = self.prove(Some(account), password).await;
-        if proved.is_err() {
+        let proved = self.prove(Some(account), password, Queue::Known).await;
+        if proved.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
             self.count_wrong_proof(&email, address).await;
         }
         proved
@@ -53,9 +62,9 @@ impl Api {
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
         let account = self.prove_caller(context, current).await?;
-        let (hashed, session) = (self.hasher.hash(new).await?, SessionId(context.user()?.session));
+        let (hashed, session) = (self.hasher.hash(new, Queue::Known).await?, SessionId(context.user()?.session));
         let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.ambient.now()).await?;
-        self.tell_ended(ended.ok_or_else(bad_credentials)?);
+        self.tell_ended(self.or_refused(ended, context).await?);
         Ok(())
     }
 
@@ -63,9 +72,20 @@ impl Api {
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
         let account = self.prove_caller(context, Zeroizing::new(request.password)).await?;
         let (now, outbox_id) = (self.auth.ambient.now(), self.auth.ambient.new_id());
-        let ended = self.auth.store.delete_account(&account, now, outbox_id).await?;
-        self.tell_ended(ended.ok_or_else(bad_credentials)?);
+        let session = SessionId(context.user()?.session);
+        let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;
+        self.tell_ended(self.or_refused(ended, context).await?);
         self.told.notify_one();
         Ok(())
+    }
+
+    /// The sessions that a change has ended; or why there was none: the caller's session ended while the password was
+    /// proved, or another change came first.
+    async fn or_refused(&self, ended: Option<Vec<SessionId>>, context: &Context) -> Result<Vec<SessionId>, Status> {
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+        self.caller(context).await?;
+        Err(bad_credentials())
     }
 }

@@ -1,14 +1,24 @@
 //! Sessions: opened, used, listed, ended.
 
-use kit::{bus::Signal, context::User, error, keys::REVOKED};
-use proto::auth::v1::{ListSessionsRequest, ListSessionsResponse, Session as WireSession};
+use kit::{
+    Context, Timestamp,
+    bus::Signal,
+    context::User,
+    error,
+    keys::{LONGEST_ACCESS, REVOKED},
+    page,
+};
+use proto::auth::v1::{
+    ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest, ListSessionsResponse,
+    Session as WireSession,
+};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Api, not_in_force};
+use super::{Api, tokens::Ended};
 use crate::{
     Auth,
-    domain::{Account, AccountId, Client, NewSession, Page, RefreshToken, Session, SessionId},
+    domain::{Account, AccountId, Client, EndedPage, NewSession, Page, RefreshToken, Session, SessionId},
     store::{Continued, Refreshed, Successor},
 };
 
@@ -29,31 +39,65 @@ impl Api {
         (session, token)
     }
 
-    /// What becomes of a refresh token that is presented.
+    /// What becomes of a refresh token that is presented. An error says nothing of its session.
     pub(super) async fn present(
         &self,
         token: &RefreshToken,
         client: &Client,
-    ) -> Result<(Continued, RefreshToken), Status> {
+    ) -> Result<Result<(Continued, RefreshToken), Ended>, Status> {
         let Auth { store, keys, ambient, .. } = &self.auth;
         let (presented, successor) = (token.hash(), RefreshToken::generate(ambient));
-        let sealed = keys.seal.seal(&successor, &presented, ambient);
+        let sealed = keys.seal().seal(&successor, &presented, ambient);
         let offered = Successor { hash: successor.hash(), sealed };
         match store.refresh(&presented, &offered, client, ambient.now(), self.auth.lifetimes()).await? {
-            Refreshed::Rotated(session) => Ok((session, successor)),
+            Refreshed::Rotated(session) => Ok(Ok((session, successor))),
             Refreshed::Repeated(session, sealed) => {
-                let again = keys.seal.open(&sealed, &presented).ok_or_else(not_in_force)?;
-                Ok((session, again))
+                // Another replica has sealed it by another key, or the key was replaced meanwhile.
+                let again = keys.seal().open(&sealed, &presented).ok_or_else(|| {
+                    tracing::error!("a successor was sealed by another refresh.key than this process has");
+                    error::unavailable("the session's next token")
+                })?;
+                Ok(Ok((session, again)))
             }
             Refreshed::Revoked(session) => {
                 self.tell_ended([session]);
                 tracing::warn!("an old refresh token was presented; its session was ended");
                 metrics::counter!("auth_refresh_tokens_reused_total").increment(1);
-                let message = "the refresh token was used before; the session was ended, sign in again";
-                Err(error::status(Code::Unauthenticated, "REFRESH_TOKEN_REUSED", message))
+                Ok(Err(Ended::Reused))
             }
-            Refreshed::Refused => Err(not_in_force()),
+            Refreshed::Refused => Ok(Err(Ended::NotInForce)),
         }
+    }
+
+    /// The caller, whose session is in force by auth's own table: the news of its end may not have come to this process.
+    pub(super) async fn caller<'a>(&self, context: &'a Context) -> Result<&'a User, Status> {
+        let user = context.user()?;
+        let (account, session) = (AccountId(user.id), SessionId(user.session));
+        if self.auth.store.is_in_force(account, session, self.auth.ambient.now()).await? {
+            return Ok(user);
+        }
+        let message = "the session was ended; sign in again";
+        Err(error::status(Code::Unauthenticated, "SESSION_REVOKED", message))
+    }
+
+    /// The sessions whose access tokens other processes must refuse.
+    pub(super) async fn ended_sessions(
+        &self,
+        request: &ListEndedSessionsRequest,
+    ) -> Result<ListEndedSessionsResponse, Status> {
+        let ListEndedSessionsRequest { page_size, page_token, since_time } = request;
+        let now = self.auth.ambient.now();
+        // Tokens from before `access_lifetime` was lowered are in force too.
+        let (since, lifetime) = (since_time.map(Timestamp::from), LONGEST_ACCESS);
+        let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| {
+            error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
+        })?;
+        let mut ended = self.auth.store.list_ended(&page).await?;
+        let more = ended.len() > page.size;
+        ended.truncate(page.size);
+        let next_page_token = ended.last().filter(|_| more).map_or(String::new(), EndedPage::token_after);
+        let session_ids = ended.iter().map(|session| session.id.0.to_string()).collect();
+        Ok(ListEndedSessionsResponse { session_ids, next_page_token, list_time: Some(now.into()) })
     }
 
     /// The caller's sessions, page by page.
@@ -66,13 +110,13 @@ impl Api {
         let page = Page::parse(request.page_size, &request.page_token, account).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        let mut sessions = self.auth.store.list_sessions(account, &page, self.auth.ambient.now()).await?;
-        // The store was asked for one more than the page holds: it tells whether there is another page.
-        let more = sessions.len() > page.size;
-        sessions.truncate(page.size);
-        let last = sessions.last().filter(|_| more);
+        // The store is asked for one more than the page holds: it tells whether there is another page.
+        let found = self.auth.store.list_sessions(account, &page, self.auth.ambient.now()).await?;
+        let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.session)).collect();
+        sessions.truncate(page::fitting(&sessions, self.page_bytes).min(page.size));
+        let more = found.len() > sessions.len();
+        let last = sessions.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
         let next_page_token = last.map_or(String::new(), |last| Page::token_after(account, last));
-        let sessions = sessions.into_iter().map(|session| wire(session, caller.session)).collect();
         Ok(ListSessionsResponse { sessions, next_page_token })
     }
 

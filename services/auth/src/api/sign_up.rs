@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Api;
 use crate::{
     domain::{Account, AccountId, Client, Email, PasswordHash, RefreshToken, State},
-    password::Password,
+    password::{Password, Queue},
     store::{Continued, InsertError},
 };
 
@@ -35,25 +35,29 @@ impl Api {
         let password = Zeroizing::new(password);
         self.count_sign_up(&Email::new(&email), context.caller.address).await?;
         // First, so that the time of an answer tells nothing that its words do not.
-        let hashed = self.hasher.hash(password.clone()).await?;
-        let account = self.pending_account(&Email::new(&email), &password, hashed).await?;
-        self.create_profile(context, &account, handle, display_name).await?;
+        let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
+        let (account, attempt) = self.pending_account(&Email::new(&email), &password, hashed).await?;
+        let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
+        self.create_profile(context, profile).await?;
         let (session, token) = self.new_session(&account, client);
-        if self.auth.store.activate(&session).await? {
-            Ok((session.into(), token))
-        } else {
-            // The same call, sent twice at once, was faster; or the account was swept away meanwhile.
-            Err(email_taken())
+        if self.auth.store.activate(&session, attempt).await? {
+            return Ok((session.into(), token));
         }
+        // Another sign-up for this address goes on with the account, and its handle counts; or it was faster.
+        let found = self.auth.store.find(account.id).await?;
+        let is_pending = found.is_some_and(|account| account.state == State::Pending);
+        Err(if is_pending { concurrent_sign_up() } else { email_taken() })
     }
 
-    /// The pending account to go on with: a new one, or the caller's own from an earlier try.
+    /// The pending account to go on with, and the number of the attempt: a new one, or the caller's own from an earlier
+    /// try. Of two attempts at once the later one decides the handle: users refuses the profile of the earlier one from
+    /// then on, and only the later one activates the account.
     async fn pending_account(
         &self,
         email: &Email,
         password: &Password,
         hashed: PasswordHash,
-    ) -> Result<Account, Status> {
+    ) -> Result<(Account, i64), Status> {
         let Self { auth, hasher, .. } = self;
         for _ in 0..TRIES {
             let now = auth.ambient.now();
@@ -63,7 +67,7 @@ impl Api {
                 let state = State::Pending;
                 let new = Account { id, email, password, password_no: 0, state, create_time: now };
                 match auth.store.insert(&new).await {
-                    Ok(()) => return Ok(new),
+                    Ok(()) => return Ok((new, 0)),
                     Err(InsertError::EmailTaken) => continue,
                     Err(InsertError::Store(error)) => return Err(error.into()),
                 }
@@ -71,28 +75,21 @@ impl Api {
             if found.state != State::Pending {
                 return Err(email_taken());
             }
-            if hasher.verify(password.clone(), Some(found.password.clone())).await? {
-                return Ok(found);
+            if hasher.verify(password.clone(), Some(found.password.clone()), Queue::Unknown).await? {
+                match auth.store.resume(found.id).await? {
+                    Some(attempt) => return Ok((found, attempt)),
+                    // It was activated or swept away meanwhile.
+                    None => continue,
+                }
             }
             if !auth.store.abandon(found.id, now - RESUMABLE, now, auth.ambient.new_id()).await? {
                 return Err(email_taken());
             }
         }
-        Err(error::status(
-            Code::Aborted,
-            "CONCURRENT_SIGN_UP",
-            "another sign-up for this address is under way; try again",
-        ))
+        Err(concurrent_sign_up())
     }
 
-    async fn create_profile(
-        &self,
-        context: &Context,
-        account: &Account,
-        handle: String,
-        display_name: String,
-    ) -> Result<(), Status> {
-        let message = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name };
+    async fn create_profile(&self, context: &Context, message: CreateUserRequest) -> Result<(), Status> {
         let request = context.request(message, self.auth.config.users_timeout.0);
         match UsersServiceClient::new(self.auth.users.clone()).create_user(request).await {
             Ok(_) => Ok(()),
@@ -100,12 +97,18 @@ impl Api {
             Err(status) if status.code() == Code::AlreadyExists => {
                 Err(error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another"))
             }
+            Err(status) if status.code() == Code::Aborted => Err(concurrent_sign_up()),
             Err(status) => {
                 tracing::warn!(rpc.code = ?status.code(), error = status.message(), "users did not create a profile");
                 Err(error::unavailable("the users service"))
             }
         }
     }
+}
+
+fn concurrent_sign_up() -> Status {
+    let message = "another sign-up for this address is under way; try again";
+    error::status(Code::Aborted, "CONCURRENT_SIGN_UP", message)
 }
 
 fn email_taken() -> Status {

@@ -5,11 +5,11 @@ use kit::{
     jwt::{AUDIENCE, AccessClaims, ISSUER},
 };
 use proto::auth::v1::{RefreshDelivery, Tokens};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 use super::Api;
 use crate::{
-    cookie,
+    cookie::Scheme,
     domain::{NewSession, RefreshToken},
     store::Continued,
 };
@@ -18,35 +18,51 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     Body,
-    Cookie,
-}
-
-impl From<RefreshDelivery> for Delivery {
-    fn from(asked: RefreshDelivery) -> Self {
-        match asked {
-            RefreshDelivery::Unspecified => Self::Body,
-            RefreshDelivery::Cookie => Self::Cookie,
-        }
-    }
+    Cookie(Scheme),
 }
 
 impl Delivery {
-    /// A refused cookie is taken away with the refusal. A refusal only: while the database is away the token
-    /// stays good.
-    pub(super) fn forget(self, mut status: Status) -> Status {
-        if self == Self::Cookie && status.code() == tonic::Code::Unauthenticated {
-            cookie::clear(status.metadata_mut());
+    /// As the request asks for.
+    pub(super) fn asked<T>(request: &Request<T>, delivery: RefreshDelivery) -> Self {
+        match delivery {
+            RefreshDelivery::Unspecified => Self::Body,
+            RefreshDelivery::Cookie => Self::Cookie(Scheme::of(request)),
         }
-        status
     }
 }
 
-/// The token that a call presents, in its body or else by cookie; its successor goes the same way.
-pub(super) fn presented(metadata: &MetadataMap, body: &str) -> (Option<RefreshToken>, Delivery) {
-    if body.is_empty() {
-        (cookie::read(metadata), Delivery::Cookie)
-    } else {
-        (Some(RefreshToken::from(body.to_owned())), Delivery::Body)
+/// The refresh token that a call presents, in its body or else as a cookie; its successor goes the same way.
+pub(super) enum Presented {
+    None(Delivery),
+    Token(RefreshToken, Delivery),
+    /// More session cookies than one. Which of them is the user's own cannot be told.
+    Several(Vec<RefreshToken>, Delivery),
+}
+
+/// Why a session is over. These reasons, and no other error, make a client discard its session: the contract lists
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The token is unknown, or its session has ended or expired.
+    NotInForce,
+    /// The token was used before. Its session was ended now.
+    Reused,
+    /// The session cookie comes more than once.
+    Duplicated,
+}
+
+impl From<Ended> for Status {
+    fn from(ended: Ended) -> Self {
+        let (reason, message) = match ended {
+            Ended::NotInForce => ("REFRESH_TOKEN_INVALID", "the refresh token is not in force; sign in again"),
+            Ended::Reused => {
+                ("REFRESH_TOKEN_REUSED", "the refresh token was used before; the session was ended, sign in again")
+            }
+            Ended::Duplicated => {
+                ("SESSION_COOKIE_DUPLICATED", "the request has several session cookies; sign in again")
+            }
+        };
+        error::status(Code::Unauthenticated, reason, message)
     }
 }
 
@@ -57,6 +73,37 @@ impl From<NewSession> for Continued {
 }
 
 impl Api {
+    /// The token in the request: `body`, or else the cookie.
+    pub(super) fn presented<T>(&self, request: &Request<T>, body: &str) -> Presented {
+        if !body.is_empty() {
+            return Presented::Token(RefreshToken::from(body.to_owned()), Delivery::Body);
+        }
+        let scheme = Scheme::of(request);
+        let (mut tokens, delivery) = (self.cookies.read(request.metadata(), scheme), Delivery::Cookie(scheme));
+        match (tokens.pop(), tokens.is_empty()) {
+            (None, _) => Presented::None(delivery),
+            (Some(token), true) => Presented::Token(token, delivery),
+            (Some(token), false) => {
+                tokens.push(token);
+                Presented::Several(tokens, delivery)
+            }
+        }
+    }
+
+    /// The refusal of a token whose session is over. The cookie goes with it.
+    pub(super) fn ended(&self, ended: Ended, delivery: Delivery) -> Status {
+        let mut status = Status::from(ended);
+        self.forget(delivery, status.metadata_mut());
+        status
+    }
+
+    /// Removes the cookie, if the token came as one.
+    pub(super) fn forget(&self, delivery: Delivery, metadata: &mut MetadataMap) {
+        if let Delivery::Cookie(scheme) = delivery {
+            self.cookies.clear(metadata, scheme);
+        }
+    }
+
     /// What a session's owner gets: the message, and the metadata beside it.
     pub(super) async fn tokens(
         &self,
@@ -65,7 +112,7 @@ impl Api {
         delivery: Delivery,
     ) -> Result<(Tokens, MetadataMap), Status> {
         let now = self.auth.ambient.now();
-        // No token outlives its session. Whole seconds, as the claim counts: the answer promises no more.
+        // No token outlives its session. Whole seconds, as the claim counts: the response promises no more.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let claims = AccessClaims {
             iss: ISSUER.to_owned(),
@@ -78,12 +125,12 @@ impl Api {
             roles: self.auth.store.list_roles(session.account).await?,
             scope: String::new(),
         };
-        let access_token = self.auth.keys.access.sign(&claims).map_err(|e| error::internal(&e))?;
+        let access_token = self.auth.keys.sign(&claims).map_err(|e| error::internal(&e))?;
         let mut metadata = MetadataMap::new();
         let refresh_token = match delivery {
             Delivery::Body => refresh.expose().to_owned(),
-            Delivery::Cookie => {
-                cookie::set(&mut metadata, &refresh, now.until(session.expire_time));
+            Delivery::Cookie(scheme) => {
+                self.cookies.set(&mut metadata, scheme, &refresh, now.until(session.expire_time));
                 String::new()
             }
         };

@@ -1,4 +1,15 @@
 //! What becomes of a refresh token that is presented: one pure decision, taken under the session's row lock.
+//!
+//! # Why a repeat within the grace period is safe
+//! A client whose response was lost still has the predecessor, and must be able to repeat it after its own timeout.
+//! The repeat creates nothing: it returns the same successor that the lost response carried, and only while that
+//! successor is unused. The first use of the successor ends the grace period at once. So of two parties who hold the
+//! predecessor, the owner and a thief, both get the same successor; one of them uses it first, and the other then
+//! presents a used token, which ends the session for both. A longer grace period delays no detection: a theft is
+//! noticed at the next use, as before. It bounds only how long a stolen predecessor is worth as much as the unused
+//! successor, which the thief could have stolen instead.
+//!
+//! The successor is stored encrypted, for the grace period only.
 
 use kit::Timestamp;
 
@@ -31,7 +42,7 @@ pub struct Used {
 pub enum Decision {
     /// The first use: give out a successor.
     Rotate,
-    /// A second tab, or an answer that was lost: give out the same successor again.
+    /// A second tab, or a response that was lost: return the same successor again.
     Repeat,
     /// Somebody has an old token: the owner or a thief. End the session (RFC 9700, section 4.14.2).
     Revoke,

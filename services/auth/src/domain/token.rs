@@ -8,6 +8,7 @@ use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{SHA256, digest},
 };
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// What tells scanners of leaked secrets, and people, what they have found.
@@ -51,6 +52,15 @@ impl fmt::Debug for RefreshToken {
 /// The SHA-256 of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenHash(pub Vec<u8>);
+
+impl TokenHash {
+    /// A name for the row that the token leads to, for those who queue for it: the session is not known before.
+    pub fn row(&self) -> Uuid {
+        let mut name = [0; 16];
+        name.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from);
+        Uuid::from_bytes(name)
+    }
+}
 
 /// Seals successors for the grace period, so that whoever reads the database cannot use them.
 pub struct Seal(LessSafeKey);

@@ -5,15 +5,18 @@ mod sql;
 
 use kit::{
     config::Secret,
-    store::{Unopened, postgres},
+    store::{Settings, Unopened, postgres},
 };
-use sqlx::{Pool, Transaction};
 
 pub(super) type Db = sqlx::Postgres;
 
 /// Locks the session's row until the transaction ends.
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
      WHERE session_id = $1 FOR UPDATE";
+
+/// Waits for a change of the session's row, looks at the result, and keeps it so until the end.
+const HOLD_SESSION: &str = "SELECT session_id FROM sessions WHERE session_id = $1 AND account_id = $2 \
+     AND revoke_time IS NULL AND expire_time > $3 FOR UPDATE";
 
 /// Locks the account's row until the transaction ends.
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 FOR UPDATE";
@@ -37,11 +40,7 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
     )
 }
 
-pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<sql::Sql, Unopened> {
-    let pool = postgres::open(url, "auth", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
+pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<sql::Sql, Unopened> {
+    let pool = postgres::open(url, "auth", settings, &sqlx::migrate!("migrations/postgres")).await?;
     Ok(sql::Sql { read: pool.clone(), write: pool })
-}
-
-async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin().await
 }

@@ -3,28 +3,30 @@
 #[path = "sql/outbox.rs"]
 mod outbox;
 #[path = "sql/session.rs"]
-mod session;
+pub(super) mod session;
 
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp, violated},
+    store::{Error, Pool, Stamp, Transaction, violated},
 };
-use sqlx::{AssertSqlSafe, Pool, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Db, begin, delete_some};
+use super::{Db, delete_some};
 use crate::{
     domain::{
-        Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, Session, SessionId, State,
-        TokenHash,
+        Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
+        SessionId, State, TokenHash,
         outbox::Kind,
         refresh::{Decision, decide},
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
 use outbox::tell;
-use session::{end_all, end_session, insert_session, lock_account, lock_token, rotate, session};
+use session::{
+    IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
+};
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -37,6 +39,15 @@ type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl AuthStore for Sql {
+    async fn instance(&self, new: &str) -> Result<String, Error> {
+        sqlx::query("INSERT INTO instance (singleton, instance_id) VALUES (1, $1) ON CONFLICT (singleton) DO NOTHING")
+            .bind(new)
+            .execute(&self.write)
+            .await?;
+        let row = sqlx::query("SELECT instance_id FROM instance").fetch_one(&self.write).await?;
+        Ok(row.try_get("instance_id")?)
+    }
+
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error> {
         let found = sqlx::query(
             "SELECT account_id, email, password_hash, password_no, state, create_time FROM accounts \
@@ -99,12 +110,27 @@ impl AuthStore for Sql {
         }
     }
 
-    async fn activate(&self, session: &NewSession) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
-        let activated = sqlx::query("UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending'")
-            .bind(session.account.0)
-            .execute(&mut *tx)
-            .await?;
+    async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error> {
+        let _turn = self.write.turn(account.0).await?;
+        let resumed = sqlx::query(
+            "UPDATE accounts SET sign_up_attempt = sign_up_attempt + 1 WHERE account_id = $1 AND state = 'pending' \
+             RETURNING sign_up_attempt",
+        )
+        .bind(account.0)
+        .fetch_optional(&self.write)
+        .await?;
+        Ok(resumed.map(|row| row.try_get("sign_up_attempt")).transpose()?)
+    }
+
+    async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error> {
+        let mut tx = self.write.begin_on(session.account.0).await?;
+        let activated = sqlx::query(
+            "UPDATE accounts SET state = 'active' WHERE account_id = $1 AND state = 'pending' AND sign_up_attempt = $2",
+        )
+        .bind(session.account.0)
+        .bind(attempt)
+        .execute(&mut *tx)
+        .await?;
         if activated.rows_affected() == 0 || !insert_session(&mut tx, session).await? {
             return Ok(false);
         }
@@ -119,7 +145,7 @@ impl AuthStore for Sql {
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.0).await?;
         let deleted =
             sqlx::query("DELETE FROM accounts WHERE account_id = $1 AND state = 'pending' AND create_time < $2")
                 .bind(account.0)
@@ -146,6 +172,7 @@ impl AuthStore for Sql {
     }
 
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error> {
+        let _turn = self.write.turn(account.0).await?;
         sqlx::query("UPDATE accounts SET password_hash = $3 WHERE account_id = $1 AND password_hash = $2")
             .bind(account.0)
             .bind(&old.0)
@@ -162,7 +189,7 @@ impl AuthStore for Sql {
         keep: SessionId,
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.id.0).await?;
         let changed = sqlx::query(
             "UPDATE accounts SET password_hash = $3, password_no = password_no + 1 \
              WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
@@ -175,6 +202,9 @@ impl AuthStore for Sql {
         if changed.rows_affected() == 0 {
             return Ok(None);
         }
+        if !hold_session(&mut tx, account.id, keep, now).await? {
+            return Ok(None);
+        }
         let ended = end_all(&mut tx, account.id, Some(keep), now).await?;
         tx.commit().await?;
         Ok(Some(ended))
@@ -183,10 +213,11 @@ impl AuthStore for Sql {
     async fn delete_account(
         &self,
         account: &Account,
+        session: SessionId,
         now: Timestamp,
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.id.0).await?;
         let deleted = sqlx::query(
             "UPDATE accounts SET state = 'deleted', email = $3, password_hash = '', password_no = password_no + 1 \
              WHERE account_id = $1 AND password_no = $2 AND state = 'active'",
@@ -196,7 +227,7 @@ impl AuthStore for Sql {
         .bind(Email::deleted(account.id).as_str())
         .execute(&mut *tx)
         .await?;
-        if deleted.rows_affected() == 0 {
+        if deleted.rows_affected() == 0 || !hold_session(&mut tx, account.id, session, now).await? {
             return Ok(None);
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
@@ -207,7 +238,7 @@ impl AuthStore for Sql {
     }
 
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(session.account.0).await?;
         let opened = insert_session(&mut tx, session).await?;
         tx.commit().await?;
         Ok(opened)
@@ -221,7 +252,7 @@ impl AuthStore for Sql {
         now: Timestamp,
         lifetimes: Lifetimes,
     ) -> Result<Refreshed, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(presented.row()).await?;
         let Some(found) = lock_token(&mut tx, presented).await? else { return Ok(Refreshed::Refused) };
         match decide(found.presented, now, lifetimes) {
             Decision::Refuse => Ok(Refreshed::Refused),
@@ -260,6 +291,24 @@ impl AuthStore for Sql {
         rows.iter().map(session).collect()
     }
 
+    async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let found = sqlx::query(IN_FORCE).bind(session.0).bind(account.0).bind(Stamp(now));
+        Ok(found.fetch_optional(&self.read).await?.is_some())
+    }
+
+    async fn list_ended(&self, page: &EndedPage) -> Result<Vec<EndedSession>, Error> {
+        let rows = sqlx::query(
+            "SELECT session_id, revoke_time FROM sessions WHERE revoke_time IS NOT NULL \
+             AND (revoke_time, session_id) > ($1, $2) ORDER BY revoke_time, session_id LIMIT $3",
+        )
+        .bind(Stamp(page.after.0))
+        .bind(page.after.1.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(ended).collect()
+    }
+
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error> {
         // Which session a token belongs to never changes.
         let found = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
@@ -268,6 +317,7 @@ impl AuthStore for Sql {
             .await?;
         let Some(found) = found else { return Ok(None) };
         let session: Uuid = found.try_get("session_id")?;
+        let _turn = self.write.turn(session).await?;
         let ended = sqlx::query("UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1")
             .bind(session)
             .bind(Stamp(now))
@@ -277,6 +327,7 @@ impl AuthStore for Sql {
     }
 
     async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
+        let _turn = self.write.turn(account.0).await?;
         let ended = sqlx::query(
             "UPDATE sessions SET revoke_time = COALESCE(revoke_time, $3) WHERE session_id = $1 AND account_id = $2",
         )
@@ -294,7 +345,7 @@ impl AuthStore for Sql {
         keep: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, Error> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(account.0).await?;
         lock_account(&mut tx, account).await?;
         let ended = end_all(&mut tx, account, keep, now).await?;
         tx.commit().await?;
@@ -332,7 +383,7 @@ impl AuthStore for Sql {
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 

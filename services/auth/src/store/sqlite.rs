@@ -5,14 +5,15 @@ mod sql;
 
 use std::path::Path;
 
-use kit::store::{Unopened, sqlite};
-use sqlx::{Pool, Transaction};
+use kit::store::{Settings, Unopened, sqlite};
 
 pub(super) type Db = sqlx::Sqlite;
 
 /// The transaction is the only writer: there is nothing more to lock, here and below.
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
      WHERE session_id = $1";
+
+const HOLD_SESSION: &str = sql::session::IN_FORCE;
 
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1";
 
@@ -29,12 +30,7 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
     format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {due} LIMIT $2)")
 }
 
-pub(super) async fn open(path: &Path) -> Result<sql::Sql, Unopened> {
-    let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
+pub(super) async fn open(path: &Path, settings: &Settings) -> Result<sql::Sql, Unopened> {
+    let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
     Ok(sql::Sql { read: pools.read, write: pools.write })
-}
-
-/// IMMEDIATE: a transaction that reads first and writes then would get BUSY at once when another has written.
-async fn begin(pool: &Pool<Db>) -> sqlx::Result<Transaction<'static, Db>> {
-    pool.begin_with("BEGIN IMMEDIATE").await
 }

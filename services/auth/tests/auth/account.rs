@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use auth::{
-    domain::{Page, PasswordHash},
+    domain::{Account, Page, PasswordHash, State},
     store::Refreshed,
 };
 use kit::store::Location;
@@ -12,7 +12,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    databases::on_both,
+    databases::{Database, on_both},
+    locks_support::Holder,
     mesh::{Mesh, PASSWORD, by, reason},
     store::{active, at, open, refresh, session, successor, token},
 };
@@ -136,7 +137,7 @@ async fn a_change_ends_the_other_sessions_and_needs_the_latest_password(location
     }
     // What was proved by the old password comes too late.
     assert_eq!(store.change_password(&found, &hash("late"), kept.id, at(2)).await.unwrap(), None);
-    assert_eq!(store.delete_account(&found, at(2), crate::store::id()).await.unwrap(), None);
+    assert_eq!(store.delete_account(&found, kept.id, at(2), crate::store::id()).await.unwrap(), None);
     assert!(!store.open_session(&session(&found, &token())).await.unwrap());
     let now = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((now.password.clone(), now.password_no), (hash("new"), 1));
@@ -194,4 +195,32 @@ async fn no_session_of_the_old_password_survives_a_change(location: &Location) {
         let left = store.list_sessions(ada.id, &page, at(1)).await.unwrap();
         assert_eq!(left.iter().map(|session| session.id).collect::<Vec<_>>(), [keep.id]);
     }
+}
+
+/// The change waits for the account's row while its own session is ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waited_sees_that_its_session_has_ended() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let (ada, _) = active(&*store, "ada@example.org").await;
+    for deletes in [false, true] {
+        let own = session(&ada, &token());
+        assert!(store.open_session(&own).await.unwrap());
+        let mut holder = Holder::begin(&database.location, "auth").await;
+        holder.run("SELECT 1 FROM accounts WHERE account_id = $1 FOR UPDATE", &[ada.id.0]).await;
+        let (waiting, account) = (Arc::clone(&store), ada.clone());
+        let change = tokio::spawn(async move {
+            if deletes {
+                waiting.delete_account(&account, own.id, at(2), crate::store::id()).await.unwrap()
+            } else {
+                waiting.change_password(&account, &hash("new"), own.id, at(2)).await.unwrap()
+            }
+        });
+        holder.waiters(1).await;
+        assert!(store.revoke_session(ada.id, own.id, at(1)).await.unwrap());
+        holder.release().await;
+        assert_eq!(change.await.unwrap(), None);
+        assert_eq!(store.find(ada.id).await.unwrap().unwrap(), Account { state: State::Active, ..ada.clone() });
+    }
+    database.remove().await;
 }

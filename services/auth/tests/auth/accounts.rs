@@ -28,7 +28,7 @@ async fn what_became_of_an_account_is_told_once(location: &Location) {
     assert!(!store.abandon(left.id, at(0), at(5), id()).await.unwrap());
     assert!(store.abandon(left.id, at(1), at(5), id()).await.unwrap());
     for account in [&active, &left] {
-        assert!(!store.activate(&session(account, &token())).await.unwrap());
+        assert!(!store.activate(&session(account, &token()), 0).await.unwrap());
         assert!(!store.abandon(account.id, at(1), at(5), id()).await.unwrap());
     }
     let told = [("account.abandoned".to_owned(), left.id.0)];
@@ -43,7 +43,7 @@ async fn an_activation_and_a_sweep_never_both_win(location: &Location) {
         store.insert(&account).await.unwrap();
         let (new, email) = (session(&account, &token()), account.email.clone());
         let (activating, sweeping) = (Arc::clone(&store), Arc::clone(&store));
-        let activated = async move { activating.activate(&new).await.unwrap() };
+        let activated = async move { activating.activate(&new, 0).await.unwrap() };
         let abandoned = async move { sweeping.abandon(account.id, at(1), at(5), id()).await.unwrap() };
         // Whoever is spawned first has a head start: each in turn.
         let (activated, abandoned) = if n % 2 == 0 {

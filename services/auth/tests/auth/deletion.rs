@@ -187,9 +187,9 @@ async fn a_deleted_account_keeps_nothing_and_frees_its_address(location: &Locati
     let (ada, first) = active(&*store, "ada@example.org").await;
     let second = session(&ada, &token());
     assert!(store.open_session(&second).await.unwrap());
-    let ended = store.delete_account(&ada, at(1), id()).await.unwrap().unwrap();
+    let ended = store.delete_account(&ada, second.id, at(1), id()).await.unwrap().unwrap();
     assert!(ended.len() == 2 && ended.contains(&second.id));
-    assert_eq!(store.delete_account(&ada, at(2), id()).await.unwrap(), None);
+    assert_eq!(store.delete_account(&ada, second.id, at(2), id()).await.unwrap(), None);
     assert_eq!(store.find_by_email(&ada.email).await.unwrap(), None);
     let left = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((left.state, left.password.0.as_str()), (State::Deleted, ""));
@@ -207,6 +207,8 @@ async fn no_session_survives_a_deletion(location: &Location) {
     let store = open(location).await;
     for round in 0..10 {
         let (ada, first) = active(&*store, &format!("ada{round}@example.org")).await;
+        let page = Page::parse(0, "", ada.id).unwrap();
+        let caller = store.list_sessions(ada.id, &page, at(1)).await.unwrap()[0].id;
         let (opener, refresher, account) = (Arc::clone(&store), Arc::clone(&store), ada.clone());
         let opening = tokio::spawn(async move {
             for _ in 0..8 {
@@ -223,7 +225,7 @@ async fn no_session_survives_a_deletion(location: &Location) {
                 }
             }
         });
-        store.delete_account(&ada, at(1), id()).await.unwrap().unwrap();
+        store.delete_account(&ada, caller, at(1), id()).await.unwrap().unwrap();
         opening.await.unwrap();
         refreshing.await.unwrap();
         assert_eq!(sessions(&*store, ada.id).await, 0);

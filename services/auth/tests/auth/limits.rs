@@ -1,10 +1,16 @@
 //! How often somebody may try to sign in to one account.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use kit::config::Span;
 use proto::auth::v1::{ChangePasswordRequest, RefreshTokenRequest};
-use tonic::Code;
+use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::mesh::{Mesh, PASSWORD, by, reason, said, sign_in, sign_up};
@@ -164,4 +170,109 @@ async fn how_often_is_configured() {
     }
     mesh.clock.advance(minute.0);
     assert_eq!(guess(&mut mesh, here).await, "BAD_CREDENTIALS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_are_counted_by_wider_networks_too() {
+    let config = auth::Config { attempts_from_address: 2, ..auth::Config::default() };
+    let mut mesh = Mesh::with(config).await;
+    let home = "2001:db8:1:2ff::1";
+    mesh.auth.sign_up(mesh.on_behalf_of(home, sign_up("ada"))).await.unwrap();
+    mesh.clock.advance(Duration::from_secs(900));
+    let mut guess = 0;
+    let mut at_anyone = async |mesh: &mut Mesh, address: String| {
+        guess += 1;
+        let request = mesh.on_behalf_of(&address, sign_in(&format!("nobody{guess}"), "wrong password"));
+        reason(&mesh.auth.sign_in(request).await.unwrap_err())
+    };
+    // Two from a /64, eight from a /56, 32 from a /48 or from a /24 of IPv4, each from another address.
+    type Addresses = fn(u32) -> String;
+    let of_56: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x200 + n);
+    let of_48: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x1000 + n * 0x40);
+    let of_24: Addresses = |n| format!("192.0.2.{n}");
+    for (most, address, before) in [(8, of_56, 0), (32, of_48, 8), (32, of_24, 0)] {
+        for n in 0..most - before {
+            assert_eq!(at_anyone(&mut mesh, address(n)).await, "BAD_CREDENTIALS", "{}", address(n));
+        }
+        assert_eq!(at_anyone(&mut mesh, address(most)).await, "RATE_LIMITED", "{}", address(most));
+    }
+    // The owner sits in the middle of it.
+    mesh.auth.sign_in(mesh.on_behalf_of(home, sign_in("ada", PASSWORD))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_failures_make_it_strict_for_unknown_networks_only() {
+    let minute = Span(Duration::from_secs(60));
+    let config = auth::Config { failures: 5, failures_period: minute, strict_attempts: 1, ..auth::Config::default() };
+    let mut mesh = Mesh::with(config).await;
+    let home = "198.51.100.1";
+    mesh.auth.sign_up(mesh.on_behalf_of(home, sign_up("ada"))).await.unwrap();
+    for n in 0..6 {
+        assert_eq!(guess(&mut mesh, &format!("2001:db8:{n}::1")).await, "BAD_CREDENTIALS");
+    }
+    // The sixth was one too many.
+    let elsewhere = "2001:db8:ffff::1";
+    assert_eq!(guess(&mut mesh, elsewhere).await, "BAD_CREDENTIALS");
+    assert_eq!(guess(&mut mesh, elsewhere).await, "RATE_LIMITED");
+    for _ in 0..2 {
+        assert_eq!(guess(&mut mesh, home).await, "BAD_CREDENTIALS");
+    }
+    mesh.auth.sign_in(mesh.on_behalf_of(home, sign_in("ada", PASSWORD))).await.unwrap();
+    mesh.clock.advance(minute.0 + minute.0);
+    for _ in 0..2 {
+        assert_eq!(guess(&mut mesh, elsewhere).await, "BAD_CREDENTIALS", "it is over");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_from_one_48_leave_the_owner_at_home_served() {
+    // An attack within all limits: they are far away.
+    let config = auth::Config {
+        hashing_threads: 1,
+        hashing_queue: 8,
+        attempts_by_address: 1_000_000,
+        attempts_from_address: 1_000_000,
+        failures: 1_000_000,
+        ..auth::Config::default()
+    };
+    let mut mesh = Mesh::with(config).await;
+    let home = "192.0.2.7";
+    let tokens = mesh.auth.sign_up(mesh.on_behalf_of(home, sign_up("ada"))).await.unwrap().into_inner().tokens.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let guesses: Vec<_> = (0..400)
+        .map(|n| {
+            let (mut auth, is_over) = (mesh.auth.clone(), Arc::clone(&is_over));
+            let headers = mesh.on_behalf_of(&format!("2001:db8:1:{n:x}::1"), ()).metadata().clone();
+            tokio::spawn(async move {
+                let mut refused = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut request = Request::new(sign_in(&format!("nobody{n}"), "wrong password"));
+                    *request.metadata_mut() = headers.clone();
+                    let status = auth.sign_in(request).await.unwrap_err();
+                    if reason(&status) == "OVERLOADED" {
+                        refused += 1;
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                }
+                refused
+            })
+        })
+        .collect();
+    let mut served = 0;
+    for _ in 0..7 {
+        let request = mesh.on_behalf_of(home, sign_in("ada", PASSWORD));
+        served += usize::from(mesh.auth.sign_in(request).await.is_ok());
+    }
+    // With a session from anywhere, also from the middle of them.
+    let change =
+        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    let request = mesh.through_gateway(by(&tokens, change), "2001:db8:1:1::1");
+    mesh.auth.change_password(request).await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    let mut refused = 0;
+    for guess in guesses {
+        refused += guess.await.unwrap();
+    }
+    assert_eq!(served, 7);
+    assert!(refused > 0, "the strangers' queue was full");
 }

@@ -6,7 +6,6 @@ use auth::{
     domain::{Account, Email, PasswordHash, SessionId, State, TokenHash},
     store::{AuthStore, Refreshed},
 };
-use uuid::Uuid;
 
 use crate::{
     databases::Database,
@@ -22,6 +21,7 @@ const LOCK_SESSIONS: &str = "SELECT 1 FROM sessions WHERE account_id = $1 FOR UP
 struct Scene {
     store: Arc<dyn AuthStore>,
     account: Account,
+    session: SessionId,
     token: TokenHash,
 }
 
@@ -30,7 +30,9 @@ impl Scene {
         let store = open(&database.location).await;
         let (account, token) = active(&*store, "ada@example.org").await;
         let account = Account { state: State::Active, ..account };
-        Self { store, account, token }
+        let page = auth::domain::Page::parse(0, "", account.id).unwrap();
+        let session = store.list_sessions(account.id, &page, at(1)).await.unwrap()[0].id;
+        Self { store, account, session, token }
     }
 
     async fn refresh(self) -> Refreshed {
@@ -38,7 +40,7 @@ impl Scene {
     }
 
     async fn delete(self) -> Option<Vec<SessionId>> {
-        self.store.delete_account(&self.account, at(5), id()).await.unwrap()
+        self.store.delete_account(&self.account, self.session, at(5), id()).await.unwrap()
     }
 }
 
@@ -89,7 +91,7 @@ async fn refresh_behind_a_deletion_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_password_behind_a_deletion_is_refused() {
     let changed = behind_a_deletion(LOCK_ACCOUNT, |scene| async move {
-        let keep = SessionId(Uuid::nil());
+        let keep = scene.session;
         scene.store.change_password(&scene.account, &PasswordHash("new".to_owned()), keep, at(6)).await.unwrap()
     })
     .await;
@@ -137,7 +139,7 @@ async fn sign_up_ends_once_activated_or_abandoned() {
         let mut holder = Holder::begin(&database.location, "auth").await;
         holder.run(LOCK_ACCOUNT, &[account.id.0]).await;
         let (of, new) = (Arc::clone(&store), session(&account, &token()));
-        let activate = async move { of.activate(&new).await.unwrap() };
+        let activate = async move { of.activate(&new, 0).await.unwrap() };
         let (of, id_of) = (Arc::clone(&store), account.id);
         let abandon = async move { of.abandon(id_of, at(1), at(2), id()).await.unwrap() };
         let (activated, abandoned) = if abandoned_first {

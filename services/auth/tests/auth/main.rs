@@ -9,6 +9,7 @@ mod database;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod deletion;
+mod erased;
 mod limits;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
@@ -19,6 +20,8 @@ mod messaging;
 #[path = "../../../kit/tests/support/plan.rs"]
 mod plan;
 mod plans;
+#[path = "../../../kit/tests/support/ports.rs"]
+mod ports;
 mod refusals;
 mod sessions;
 mod sign_up;

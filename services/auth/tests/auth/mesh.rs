@@ -105,7 +105,7 @@ impl Mesh {
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
             descriptors: proto::DESCRIPTORS,
         };
-        let ports = free_ports().await;
+        let ports = [(); 3].map(|()| super::ports::reserve());
         let channel = Channel::from_shared(format!("http://127.0.0.1:{}", ports[AUTH])).unwrap();
         let mut mesh = Self {
             auth: AuthServiceClient::new(channel.user_agent("tester/1.0").unwrap().connect_lazy()),
@@ -272,14 +272,6 @@ impl Drop for Mesh {
 
 fn keys_folder(folder: &Path) -> PathBuf {
     folder.join("keys")
-}
-
-async fn free_ports() -> [u16; 3] {
-    let mut held = Vec::new();
-    for _ in 0..3 {
-        held.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    }
-    [0, 1, 2].map(|n: usize| held[n].local_addr().unwrap().port())
 }
 
 /// The port is free once nobody answers there.

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use auth::domain::{AccountId, BadToken, Page, Session, SessionId};
+use auth::domain::{AccountId, BadToken, EndedPage, Page, Session, SessionId};
 use kit::store::Location;
 use proto::auth::v1::{
-    ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest, RevokeAllSessionsRequest, RevokeSessionRequest,
-    SignOutRequest, Tokens,
+    ChangePasswordRequest, DeleteAccountRequest, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest,
+    RevokeAllSessionsRequest, RevokeSessionRequest, SignOutRequest, Tokens,
 };
 use tonic::{Code, Request, Status};
+use uuid::Uuid;
 
 use crate::{
     databases::on_both,
@@ -21,6 +22,7 @@ on_both!(
     only_the_owners_sessions_are_ended,
     all_sessions_end_but_the_one_that_is_kept,
     all_sessions_end_whatever_opens_meanwhile,
+    ended_sessions_are_listed_in_the_order_of_their_end,
 );
 
 async fn list(mesh: &mut Mesh, tokens: &Tokens, message: ListSessionsRequest) -> Result<ListSessionsResponse, Status> {
@@ -258,4 +260,59 @@ async fn all_sessions_end_whatever_opens_meanwhile(location: &Location) {
     }
     store.revoke_all(ada.id, None, at(1)).await.unwrap();
     assert_eq!(all(&*store, ada.id, 1).await, []);
+}
+
+async fn ended_sessions_are_listed_in_the_order_of_their_end(location: &Location) {
+    let store = open(location).await;
+    let (ada, _) = active(&*store, "ada@example.org").await;
+    let mut ended = Vec::new();
+    for second in [3, 1, 2, 2] {
+        let one = session(&ada, &token());
+        assert!(store.open_session(&one).await.unwrap());
+        assert!(store.is_in_force(ada.id, one.id, at(second)).await.unwrap());
+        assert!(!store.is_in_force(AccountId(id()), one.id, at(second)).await.unwrap(), "another account's");
+        assert!(store.revoke_session(ada.id, one.id, at(second)).await.unwrap());
+        assert!(!store.is_in_force(ada.id, one.id, at(second)).await.unwrap());
+        ended.push((at(second), one.id));
+    }
+    ended.sort_by_key(|(time, id)| (*time, id.0));
+    let (mut seen, mut after) = (Vec::new(), (at(0), SessionId(Uuid::nil())));
+    loop {
+        let mut page = store.list_ended(&EndedPage { after, size: 1 }).await.unwrap();
+        let more = page.len() > 1;
+        page.truncate(1);
+        let Some(last) = page.pop() else { break };
+        after = (last.revoke_time, last.id);
+        seen.push(after);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(seen, ended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_asks_its_own_table_whether_a_session_is_in_force() {
+    let mut mesh = Mesh::start().await;
+    let tokens = mesh.signed_up("ada").await;
+    // No signal says so, as after a restart.
+    let (account, ended) = (AccountId(tokens.user_id.parse().unwrap()), SessionId(tokens.session_id.parse().unwrap()));
+    assert!(mesh.store.revoke_session(account, ended, mesh.now()).await.unwrap());
+    let change =
+        ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
+    let refusals = [
+        mesh.auth.list_sessions(by(&tokens, ListSessionsRequest::default())).await.map(drop),
+        mesh.auth.revoke_all_sessions(by(&tokens, RevokeAllSessionsRequest::default())).await.map(drop),
+        mesh.auth
+            .revoke_session(by(&tokens, RevokeSessionRequest { session_id: tokens.session_id.clone() }))
+            .await
+            .map(drop),
+        mesh.auth.change_password(by(&tokens, change)).await.map(drop),
+        mesh.auth.delete_account(by(&tokens, DeleteAccountRequest { password: PASSWORD.to_owned() })).await.map(drop),
+    ];
+    for refusal in refusals {
+        let refusal = refusal.unwrap_err();
+        assert_eq!((refusal.code(), reason(&refusal).as_str()), (Code::Unauthenticated, "SESSION_REVOKED"));
+    }
+    mesh.signed_in("ada", PASSWORD).await.unwrap();
 }

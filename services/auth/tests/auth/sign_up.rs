@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use auth::domain::{Email, State};
+use auth::domain::{AccountId, Email, State};
 use kit::config::Span;
+use proto::auth::v1::SignUpRequest;
 use tonic::Code;
+use users::domain::UserId;
 
 use crate::{
     database::{execute, outbox},
+    databases::Database,
     mesh::{Mesh, PASSWORD, reason, sign_in, sign_up},
+    messaging::Messaging,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,4 +123,55 @@ async fn the_same_sign_up_twice_at_once_makes_one_account() {
         }
     }
     assert_eq!(won, 1);
+}
+
+/// Two tabs, or two devices, with the same address and password and other handles.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sign_ups_at_once_the_winner_has_its_handle() {
+    let database = Database::postgres().await;
+    let mesh = Mesh::on(&database.location, Messaging::new(0)).await;
+    let users = mesh.users_store().await;
+    for round in 0..30 {
+        let calls = ["one", "two"].map(|which| {
+            let (mut auth, handle) = (mesh.auth.clone(), format!("{which}_{round}"));
+            let request = SignUpRequest { email: format!("ada{round}@example.org"), ..sign_up(&handle) };
+            tokio::spawn(async move { (auth.sign_up(request).await, handle) })
+        });
+        let mut won = Vec::new();
+        for call in calls {
+            match call.await.unwrap() {
+                (Ok(response), handle) => won.push((response.into_inner().tokens.unwrap().user_id, handle)),
+                (Err(status), _) => {
+                    assert!(matches!(status.code(), Code::AlreadyExists | Code::Aborted), "{status:?}");
+                }
+            }
+        }
+        let [(id, handle)] = &won[..] else { panic!("{} of two won", won.len()) };
+        let profile = users.find(UserId(id.parse().unwrap())).await.unwrap().unwrap();
+        assert_eq!(&profile.handle, handle, "round {round}");
+    }
+    drop(mesh);
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_handle_of_an_abandoned_sign_up_is_free_again() {
+    let mut mesh = Mesh::start().await;
+    let left = mesh.signed_up("ada").await;
+    execute(&mesh.location(), "DELETE FROM refresh_tokens").await;
+    execute(&mesh.location(), "DELETE FROM sessions").await;
+    execute(&mesh.location(), "UPDATE accounts SET state = 'pending'").await;
+    let id = AccountId(left.user_id.parse().unwrap());
+    let (now, event) = (mesh.now() + Duration::from_secs(1), kit::Ambient::system().new_id());
+    assert!(mesh.store.abandon(id, now, now, event).await.unwrap());
+    let other = SignUpRequest { email: "other@example.org".to_owned(), ..sign_up("ada") };
+    for _ in 0..500 {
+        match mesh.auth.clone().sign_up(mesh.on_behalf_of("192.0.2.1", other.clone())).await {
+            Ok(_) => return,
+            Err(status) => assert_eq!(reason(&status), "HANDLE_TAKEN"),
+        }
+        mesh.clock.advance(Duration::from_secs(90));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the handle is never released");
 }

@@ -11,7 +11,7 @@ use auth::{
 };
 use kit::{Ambient, Timestamp, store::Location};
 
-use crate::databases::on_both;
+use crate::databases::{on_both, patient};
 
 on_both!(
     an_address_has_one_account,
@@ -44,7 +44,7 @@ pub(crate) fn id() -> uuid::Uuid {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn AuthStore> {
-    store::open(location, 16).await.unwrap()
+    store::open(location, patient(16)).await.unwrap()
 }
 
 pub(crate) fn pending(email: &str) -> Account {
@@ -96,7 +96,7 @@ pub(crate) async fn refresh(
 pub(crate) async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
     let (account, token) = (pending(email), token());
     store.insert(&account).await.unwrap();
-    assert!(store.activate(&session(&account, &token)).await.unwrap());
+    assert!(store.activate(&session(&account, &token), 0).await.unwrap());
     (account, token)
 }
 
@@ -113,7 +113,7 @@ async fn an_address_has_one_account(location: &Location) {
 async fn activation_is_all_or_nothing(location: &Location) {
     let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
-    assert!(!store.activate(&session(&account, &token())).await.unwrap(), "it is active already");
+    assert!(!store.activate(&session(&account, &token()), 0).await.unwrap(), "it is active already");
     let found = store.find_by_email(&account.email).await.unwrap().unwrap();
     assert_eq!(found.state, State::Active);
     assert!(matches!(refresh(&*store, &first, &successor(), 1).await, Refreshed::Rotated(_)));
@@ -127,7 +127,7 @@ async fn an_abandoned_sign_up_frees_the_address(location: &Location) {
     assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too young");
     assert_eq!(store.list_pending(at(1), 10).await.unwrap(), [account.id]);
     assert!(store.abandon(account.id, at(1), at(5), id()).await.unwrap());
-    assert!(!store.activate(&session(&account, &token())).await.unwrap(), "there is nothing to activate");
+    assert!(!store.activate(&session(&account, &token()), 0).await.unwrap(), "there is nothing to activate");
     store.insert(&pending("ada@example.org")).await.unwrap();
     let (active, _) = active(&*store, "bob@example.org").await;
     assert!(!store.abandon(active.id, at(1), at(5), id()).await.unwrap(), "an active account stays");

@@ -19,7 +19,15 @@ pub struct Addresses(Vec<String>);
 impl<T: Into<String>> From<T> for Addresses {
     fn from(text: T) -> Self {
         let text: String = text.into();
-        Self(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect())
+        Self(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(with_small_scheme).collect())
+    }
+}
+
+/// The scheme in small letters (RFC 3986, section 3.1), as all who look at it expect it.
+fn with_small_scheme(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+        None => address.to_owned(),
     }
 }
 
@@ -54,8 +62,8 @@ impl<'de> Deserialize<'de> for Addresses {
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Addresses, A::Error> {
                 let mut list = Vec::new();
-                while let Some(address) = seq.next_element()? {
-                    list.push(address);
+                while let Some(address) = seq.next_element::<String>()? {
+                    list.push(with_small_scheme(&address));
                 }
                 Ok(Addresses(list))
             }
@@ -65,11 +73,13 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
-/// Whether all are to be called in the clear, as the mesh's own services are. The error is a sentence without its key.
+/// Whether all are to be called in the clear. The error is a sentence without its key.
 pub fn in_the_clear(addresses: &[String]) -> Result<(), String> {
     match addresses.iter().find(|address| address.starts_with("https:")) {
         None => Ok(()),
-        Some(address) => Err(format!("{address:?}: the mesh's own services are called in the clear, by http://")),
+        Some(address) => Err(format!(
+            "{address:?}: no authorities are configured that could vouch for it; use http://, or configure TLS"
+        )),
     }
 }
 

@@ -7,30 +7,28 @@ use std::{
 };
 
 use tokio::time::timeout;
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{Location, standing::Health};
+use crate::tls::{self, Trust};
 
 /// How many checks an endpoint that does not know them is spared.
 const SPARED: u32 = 60;
 
 /// Asks one endpoint.
 pub(super) struct Prober {
-    /// `None` where it is called over TLS: its calls are all there is to judge by.
+    /// `None` where it is called over TLS and nobody says whom to believe here: its calls are all there is to judge by.
     channel: Option<Channel>,
     spared: AtomicU32,
 }
 
 impl Prober {
     /// Connects when it first asks. Must be called within a runtime.
-    pub(super) fn new(location: &Location) -> Self {
-        // The place is a number; what requests are addressed to is the name.
-        let endpoint = || Endpoint::from(location.uri()).origin(location.origin()).tcp_nodelay(true);
-        Self { channel: (!location.is_secure).then(|| endpoint().connect_lazy()), spared: AtomicU32::new(0) }
+    pub(super) fn new(location: &Location, trust: Option<&Trust>) -> Self {
+        let is_possible = !location.is_secure || trust.is_some();
+        let channel = is_possible.then(|| tls::channel(location, trust, |endpoint| endpoint));
+        Self { channel, spared: AtomicU32::new(0) }
     }
 
     /// Asks once. `None`: not this time.

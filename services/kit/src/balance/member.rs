@@ -41,9 +41,14 @@ pub(super) struct Record {
 }
 
 impl<E> Member<E> {
-    pub(super) fn new(endpoint: E, location: Location, load: PeakEwma, warms_since: Option<Instant>) -> Self {
+    pub(super) fn new(
+        endpoint: E,
+        location: Location,
+        prober: Prober,
+        load: PeakEwma,
+        warms_since: Option<Instant>,
+    ) -> Self {
         let record = Record { load, standing: Standing::new(warms_since) };
-        let prober = Prober::new(&location);
         Self { endpoint, location, prober, pending: AtomicUsize::new(0), record: Mutex::new(record) }
     }
 

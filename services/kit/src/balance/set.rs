@@ -13,10 +13,13 @@ use tokio::{
 
 use super::{
     Chance, Config, Location,
+    health::Prober,
     load::PeakEwma,
     member::Member,
     standing::{most_ejected, outliers},
 };
+
+use crate::tls::Trust;
 
 type Make<E> = Box<dyn Fn(&Location) -> E + Send + Sync>;
 pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;
@@ -26,6 +29,8 @@ pub(super) struct Set<E> {
     name: Arc<str>,
     pub(super) config: Config,
     make: Make<E>,
+    /// Whom endpoints over TLS are believed by when they are asked for their health.
+    trust: Option<Trust>,
     /// Swapped as a whole.
     members: RwLock<Members<E>>,
     /// Whether names have been looked up once.
@@ -38,11 +43,12 @@ pub(super) struct Set<E> {
 }
 
 impl<E> Set<E> {
-    pub(super) fn new(name: &str, config: Config, chance: Chance, make: Make<E>) -> Self {
+    pub(super) fn new(name: &str, config: Config, chance: Chance, trust: Option<Trust>, make: Make<E>) -> Self {
         Self {
             name: name.into(),
             config,
             make,
+            trust,
             members: RwLock::new(Arc::new([])),
             looked: watch::Sender::new(false),
             look: Notify::new(),
@@ -62,7 +68,10 @@ impl<E> Set<E> {
         let warms_since = (!old.is_empty()).then_some(now);
         let load = usual_load(&old, now);
         let kept = |place: &Location| old.iter().find(|member| member.location == *place).map(Arc::clone);
-        let made = |place: &Location| Arc::new(Member::new((self.make)(place), place.clone(), load, warms_since));
+        let made = |place: &Location| {
+            let prober = Prober::new(place, self.trust.as_ref());
+            Arc::new(Member::new((self.make)(place), place.clone(), prober, load, warms_since))
+        };
         let members = places.iter().map(|place| kept(place).unwrap_or_else(|| made(place))).collect();
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
         self.looked.send_replace(true);

@@ -29,7 +29,7 @@ fn named(records: &Records) -> Balancer<SocketAddr> {
             records.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
         Box::pin(async move { if found.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(found) } })
     });
-    Balancer::by(look_up, "users", &["http://users:7001".to_owned()], &silent(), |place| place.at).unwrap()
+    Balancer::by(look_up, None, "users", &["http://users:7001".to_owned()], &silent(), |place| place.at).unwrap()
 }
 
 fn listed(n: u16) -> Balancer<u16> {
@@ -222,7 +222,7 @@ async fn somebody_is_taken_whatever_comes() {
         let chance = Chance::seeded(seed);
         let n = 1 + chance.below(6);
         let set: Arc<Set<u16>> =
-            Arc::new(Set::new("some", silent(), Chance::seeded(seed), Box::new(|place| place.at.port())));
+            Arc::new(Set::new("some", silent(), Chance::seeded(seed), None, Box::new(|place| place.at.port())));
         let places: Vec<Location> = (1..=n)
             .map(|port| Address::read(&format!("http://127.0.0.1:{port}")))
             .map(|address| address.unwrap().literal().unwrap())
@@ -294,12 +294,12 @@ fn ejections_grow_to_a_bound_and_are_forgiven() {
 #[tokio::test]
 async fn where_nobody_listens_nobody_serves_but_calls_under_way_are_not_given_up() {
     let place = Address::read("http://127.0.0.1:1").unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place).ask(Duration::from_secs(5)).await, Some(Health::NotServing));
+    assert_eq!(Prober::new(&place, None).ask(Duration::from_secs(5)).await, Some(Health::NotServing));
 }
 
 #[tokio::test]
 async fn an_endpoint_that_takes_a_connection_and_says_nothing_is_silent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = Address::read(&format!("http://{}", listener.local_addr().unwrap())).unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place).ask(Duration::from_millis(100)).await, Some(Health::Silent));
+    assert_eq!(Prober::new(&place, None).ask(Duration::from_millis(100)).await, Some(Health::Silent));
 }

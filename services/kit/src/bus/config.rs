@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use deadpool_redis::redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use serde::{Deserialize, Serialize};
 
+use super::place::{self, LookUp};
 use crate::config::{Secret, Span};
 
 /// The section `[redis]`.
@@ -27,10 +28,12 @@ impl Default for Config {
 }
 
 /// The Redis that processes share.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) address: ConnectionInfo,
     pub(crate) cluster: bool,
+    /// What looks its name up.
+    pub(crate) look_up: LookUp,
 }
 
 /// Below this, polling would keep the database busy with nothing else.
@@ -44,6 +47,14 @@ impl Config {
             return Err(format!("redis.poll_interval: {} is below the least, {least}", self.poll_interval));
         }
         self.server().map(drop)
+    }
+
+    /// The host that would be reached in the clear.
+    pub fn cleartext_host(&self) -> Option<String> {
+        match self.server().ok()??.address.addr() {
+            ConnectionAddr::Tcp(host, _) => Some(host.clone()),
+            _ => None,
+        }
     }
 
     /// The server, if there is one.
@@ -62,7 +73,8 @@ impl Config {
         let client = opened.map_err(|error| format!("redis.url: {error}"))?;
         let address = client.get_connection_info().clone();
         let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        Ok(Some(Server { address: address.set_redis_settings(settings), cluster: self.cluster }))
+        let address = address.set_redis_settings(settings);
+        Ok(Some(Server { address, cluster: self.cluster, look_up: place::system() }))
     }
 }
 

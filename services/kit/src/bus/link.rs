@@ -8,18 +8,20 @@ use std::{
 };
 
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisResult,
-    Value, aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisResult, Value,
+    aio::MultiplexedConnection, cmd,
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use uuid::Uuid;
 
 use super::{
     Heard, Signal,
     outbox::Batch,
+    place::{self, Place, Role},
+    recent,
     redis::{SILENCE, Shared},
     wire::Payload,
 };
@@ -41,25 +43,39 @@ const REDIRECTS: usize = 3;
 pub(super) struct Link {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
+    place: tokio::sync::Mutex<Place>,
     /// The connection is gone, or the Cluster has taken our channels elsewhere.
     broken: Arc<Notify>,
 }
 
 impl Link {
-    /// Connects, on a Cluster to the node that carries our slot.
+    /// Connects to a master, on a Cluster to the one that carries our slot.
     pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
         let mut address = shared.server.address.clone();
         let mut redirects = 0;
         loop {
             let link = Self::connect(shared, address.clone()).await?;
-            let error = match link.subscribe(&canary_channel(shared.replica)).await {
-                Ok(()) => return Ok(link),
-                Err(error) => error,
+            let (error, node) = match link.join().await {
+                Ok(None) => return Ok(link),
+                // A replica serves subscriptions too, but what is published at its master is what counts.
+                Ok(Some(master)) => (place::is_replica(), shared.server.cluster.then_some(master)),
+                Err(error) => {
+                    let node = error.redirect_node().map(|(node, _)| node.to_owned());
+                    (error, node)
+                }
             };
-            let Some((node, _)) = error.redirect_node().filter(|_| redirects < REDIRECTS) else { return Err(error) };
+            let Some(node) = node.filter(|_| redirects < REDIRECTS) else { return Err(error) };
             redirects += 1;
-            address = at_node(&address, node).ok_or(error)?;
+            address = at_node(&address, &node).ok_or(error)?;
         }
+    }
+
+    /// Subscribes to the canary's channel, if the node is a master. Else the master's address.
+    async fn join(&self) -> RedisResult<Option<String>> {
+        if let Role::Replica(master) = place::role(&mut self.connection.clone()).await? {
+            return Ok(Some(master));
+        }
+        self.subscribe(&canary_channel(self.shared.replica)).await.map(|()| None)
     }
 
     async fn connect(shared: &Arc<Shared>, address: ConnectionInfo) -> RedisResult<Self> {
@@ -72,8 +88,8 @@ impl Link {
                 ear.hear(&push);
                 Ok::<_, Infallible>(())
             });
-        let connection = Client::open(address)?.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Self { shared: Arc::clone(shared), connection, broken })
+        let (connection, place) = place::connect(&shared.server.look_up, &address, &config).await?;
+        Ok(Self { shared: Arc::clone(shared), connection, place: tokio::sync::Mutex::new(place), broken })
     }
 
     /// Works until something fails, and says what.
@@ -82,6 +98,8 @@ impl Link {
             Err(error) = self.follow_channels() => error.to_string(),
             Err(error) = self.publish() => error.to_string(),
             failure = self.send_canaries() => failure,
+            failure = self.watch_place() => failure,
+            _ = self.repeat() => "the link has ended".to_owned(),
             () = self.broken.notified() => "Redis closed the connection, or moved our channels".to_owned(),
             else => "the link has ended".to_owned(),
         }
@@ -156,6 +174,30 @@ impl Link {
         }
     }
 
+    /// Looks until the node is a master no more, or its name leads elsewhere.
+    async fn watch_place(&self) -> String {
+        let mut place = self.place.lock().await;
+        loop {
+            sleep(place::LOOK).await;
+            match place::role(&mut self.connection.clone()).await {
+                Ok(Role::Master) => {}
+                Ok(Role::Replica(_)) => return place::is_replica().to_string(),
+                Err(error) => return error.to_string(),
+            }
+            if place.has_moved().await {
+                return "the name of Redis leads to another address now".to_owned();
+            }
+        }
+    }
+
+    /// Publishes what the last link may have published in vain: at once, and when all others have noticed as well.
+    async fn repeat(&self) -> Infallible {
+        self.shared.recent.repeat(&self.shared.outbox);
+        sleep(recent::NOTICED).await;
+        self.shared.recent.repeat(&self.shared.outbox);
+        std::future::pending().await
+    }
+
     async fn ask(&self, command: &Cmd) -> RedisResult<()> {
         self.connection.clone().send_packed_command(command).await?.extract_error().map(drop)
     }
@@ -169,7 +211,9 @@ struct Unsent<'a> {
 
 impl Unsent<'_> {
     fn sent(mut self) {
-        self.taken = None;
+        if let Some(sent) = self.taken.take() {
+            self.shared.recent.add(sent);
+        }
     }
 }
 

@@ -44,6 +44,19 @@ impl Batch {
     }
 }
 
+/// Adds `more` to what is there.
+pub(super) fn merge(there: &mut HashMap<&'static str, Batch>, more: HashMap<&'static str, Batch>) {
+    for (channel, batch) in more {
+        match batch {
+            Batch::Everything => drop(there.insert(channel, Batch::Everything)),
+            Batch::Signals(signals) => {
+                let here = there.entry(channel).or_insert_with(|| Batch::Signals(HashMap::new()));
+                signals.into_iter().for_each(|(subject, reached)| here.add(Signal { subject, reached }));
+            }
+        }
+    }
+}
+
 impl Outbox {
     /// Adds a signal. Never waits.
     pub(super) fn add(&self, channel: &'static str, signal: Signal) {
@@ -65,17 +78,12 @@ impl Outbox {
     /// Puts back what could not be published.
     pub(super) fn put_back(&self, taken: HashMap<&'static str, Batch>) {
         let mut waiting = self.lock();
-        for (channel, batch) in taken {
-            match batch {
-                Batch::Everything => drop(waiting.insert(channel, Batch::Everything)),
-                Batch::Signals(signals) => {
-                    let here = waiting.entry(channel).or_insert_with(|| Batch::Signals(HashMap::new()));
-                    signals.into_iter().for_each(|(subject, reached)| here.add(Signal { subject, reached }));
-                }
-            }
-        }
+        let is_empty = taken.is_empty();
+        merge(&mut waiting, taken);
         drop(waiting);
-        self.filled.notify_one();
+        if !is_empty {
+            self.filled.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Batch>> {

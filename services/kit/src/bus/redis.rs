@@ -4,6 +4,8 @@
 //! and listens for it. While it does not come back, listeners are told to look at everything, again and again,
 //! so that delivery goes on by polling.
 //!
+//! Nor does an open connection say that it still leads to the right node: `place` has that.
+//!
 //! What this cannot tell is that *another* replica is cut off while this one is not. What that one publishes
 //! waits in its outbox until it is linked again.
 
@@ -19,7 +21,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Bus, Heard, Listener, Signal, channels::Channels, config::Server, link::Link, outbox::Outbox};
+use super::{
+    Bus, Heard, Listener, Signal, channels::Channels, config::Server, link::Link, outbox::Outbox, recent::Recent,
+};
 use crate::Ambient;
 
 /// How long the canary may be away before signals count as lost.
@@ -44,6 +48,8 @@ pub(super) struct Shared {
     /// Notified when there may be a new channel.
     pub(super) listened: Notify,
     pub(super) outbox: Outbox,
+    /// What was published of late, perhaps to a node that nobody else listens to any more.
+    pub(super) recent: Recent,
     /// The canary carries the microseconds since then: a counter that also tells the round trip.
     pub(super) started: Instant,
     /// When the canary came back last, on the link that is open now.
@@ -60,6 +66,7 @@ impl Redis {
             channels: Channels::default(),
             listened: Notify::new(),
             outbox: Outbox::default(),
+            recent: Recent::default(),
             started: Instant::now(),
             canary: watch::Sender::new(None),
             failure: Mutex::new("no answer yet".to_owned()),
@@ -134,6 +141,7 @@ async fn stay_linked(shared: Arc<Shared>, ambient: Ambient) {
             Err(error) => error.to_string(),
         };
         if shared.last_canary().is_some() {
+            tracing::info!(error = %failure, "the link to Redis ended; connecting again");
             pause = first;
         }
         shared.unlinked(failure);

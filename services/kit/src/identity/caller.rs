@@ -50,6 +50,7 @@ pub struct CallerTokens {
 struct Minted {
     user: User,
     header: HeaderValue,
+    issued: Timestamp,
     expires: Timestamp,
 }
 
@@ -67,6 +68,7 @@ impl CallerTokens {
         // Another access token of the session may carry other roles.
         if let Some(kept) = minted.get(&user.session)
             && kept.user == *user
+            && kept.issued <= now
             && now + REUSE_MARGIN < kept.expires
         {
             return kept.header.clone();
@@ -80,7 +82,7 @@ impl CallerTokens {
         if minted.len() >= KEPT {
             minted.clear();
         }
-        minted.insert(user.session, Minted { user: user.clone(), header: header.clone(), expires });
+        minted.insert(user.session, Minted { user: user.clone(), header: header.clone(), issued: now, expires });
         header
     }
 

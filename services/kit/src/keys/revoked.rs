@@ -35,8 +35,14 @@ struct Generations {
 }
 
 impl Revoked {
-    pub(super) fn insert(&self, session: Uuid, now: Timestamp) {
-        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(session, now);
+    pub(super) fn insert(&self, ended: impl IntoIterator<Item = Uuid>, now: Timestamp) {
+        let mut ended = ended.into_iter().peekable();
+        if ended.peek().is_none() {
+            return;
+        }
+        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        ended.for_each(|session| sessions.insert(session, now));
+        drop(sessions);
         self.told.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -78,10 +84,10 @@ mod tests {
     fn a_session_is_remembered_for_the_longest_life_of_its_tokens() {
         let revoked = Revoked::default();
         let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
-        revoked.insert(first, at(3_599));
-        revoked.insert(second, at(3_599 + 3_600));
+        revoked.insert([first], at(3_599));
+        revoked.insert([second], at(3_599 + 3_600));
         assert!(revoked.contains(first) && revoked.contains(second));
-        revoked.insert(third, at(3_599 + 7_200));
+        revoked.insert([third], at(3_599 + 7_200));
         assert!(!revoked.contains(first) && revoked.contains(second) && revoked.contains(third));
     }
 
@@ -89,7 +95,7 @@ mod tests {
     fn memory_is_bounded_whatever_comes() {
         let revoked = Revoked::default();
         for n in 0..u128::try_from(3 * REMEMBERED).unwrap() {
-            revoked.insert(Uuid::from_u128(n), at(0));
+            revoked.insert([Uuid::from_u128(n)], at(0));
         }
         let sessions = revoked.sessions.read().unwrap();
         assert_eq!((sessions.newer.len(), sessions.older.len()), (REMEMBERED, REMEMBERED));
@@ -102,9 +108,9 @@ mod tests {
         let mut waiting = std::pin::pin!(revoked.wait_for(mine));
         let soon = Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
-        revoked.insert(other, at(0));
+        revoked.insert([other], at(0));
         assert!(tokio::time::timeout(soon, &mut waiting).await.is_err());
-        revoked.insert(mine, at(0));
+        revoked.insert([mine], at(0));
         waiting.await;
         revoked.wait_for(mine).await;
     }

@@ -1,7 +1,9 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::{
     bus::{Local, Signal},
-    jwt::{AUDIENCE, AccessKey, ISSUER},
+    jwt::{AUDIENCE, AccessKey, CLOCK_SKEW, ISSUER},
 };
 
 struct Fixed(Vec<Jwk>);
@@ -13,9 +15,39 @@ impl KeySource for Fixed {
     }
 }
 
+/// Auth, whose keys the test changes. Without any it is away.
+#[derive(Clone, Default)]
+struct Changing {
+    jwks: Arc<Mutex<Vec<Jwk>>>,
+    fetched: Arc<AtomicUsize>,
+}
+
+impl Changing {
+    fn publish(&self, keys: &[&AccessKey]) {
+        *self.jwks.lock().unwrap() = keys.iter().map(|key| key.jwk().clone()).collect();
+    }
+}
+
+#[async_trait]
+impl KeySource for Changing {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        self.fetched.fetch_add(1, Ordering::SeqCst);
+        let jwks = self.jwks.lock().unwrap().clone();
+        if jwks.is_empty() { Err(Unavailable("auth is away".to_owned())) } else { Ok(jwks) }
+    }
+}
+
+fn new_key() -> AccessKey {
+    AccessKey::from_pkcs8(&AccessKey::generate()).unwrap()
+}
+
 fn token(key: &AccessKey, ambient: &Ambient, session: Uuid) -> String {
+    key.sign(&claims(ambient, session)).unwrap()
+}
+
+fn claims(ambient: &Ambient, session: Uuid) -> AccessClaims {
     let now = ambient.now().as_secs();
-    let claims = AccessClaims {
+    AccessClaims {
         iss: ISSUER.to_owned(),
         aud: AUDIENCE.to_owned(),
         sub: ambient.new_id(),
@@ -25,8 +57,7 @@ fn token(key: &AccessKey, ambient: &Ambient, session: Uuid) -> String {
         jti: ambient.new_id(),
         roles: Vec::new(),
         scope: String::new(),
-    };
-    key.sign(&claims).unwrap()
+    }
 }
 
 #[tokio::test]
@@ -48,4 +79,185 @@ async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
     assert_eq!(keys.verify(&unknown).await, Verdict::Revoked);
     assert!(matches!(keys.verify(&goes_on).await, Verdict::Genuine(_)));
     assert!(keys.is_revoked(ended) && !keys.is_revoked(other));
+}
+
+/// The observed fault: a token that was used once went on after its key was removed.
+#[tokio::test(start_paused = true)]
+async fn cached_verdict_ends_with_its_key() {
+    let (ambient, source) = (Ambient::system(), Changing::default());
+    let [old, new] = [new_key(), new_key()];
+    source.publish(&[&old, &new]);
+    let keys = Arc::new(KeySet::new(source.clone(), ambient.clone()).refreshed_each(Duration::from_secs(10)));
+    tokio::spawn(Arc::clone(&keys).keep_fresh(Shutdown::new()));
+    let [by_old, by_new] = [&old, &new].map(|key| token(key, &ambient, ambient.new_id()));
+    for token in [&by_old, &by_new] {
+        assert!(matches!(keys.verify(token).await, Verdict::Genuine(_)));
+    }
+    source.publish(&[&new]);
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(keys.recall(&by_old), None);
+    assert_eq!(keys.verify(&by_old).await, Verdict::Invalid);
+    assert!(matches!(keys.recall(&by_new), Some(Verdict::Genuine(_))), "the others keep their verdicts");
+    // It was removed, and is another key when it comes back.
+    source.publish(&[&new, &old]);
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(keys.recall(&by_old), None);
+    assert!(matches!(keys.verify(&by_old).await, Verdict::Genuine(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_key_is_fetched_at_most_once_a_second() {
+    let (ambient, source) = (Ambient::system(), Changing::default());
+    let [known, unknown] = [new_key(), new_key()];
+    source.publish(&[&known]);
+    let keys = KeySet::new(source.clone(), ambient.clone());
+    let tokens: Vec<_> = (0..100).map(|_| token(&unknown, &ambient, ambient.new_id())).collect();
+    for token in &tokens {
+        assert_eq!(keys.verify(token).await, Verdict::Invalid);
+    }
+    assert_eq!(source.fetched.load(Ordering::SeqCst), 1);
+    source.publish(&[&known, &unknown]);
+    sleep(FETCH_PAUSE).await;
+    for token in &tokens {
+        assert!(matches!(keys.verify(token).await, Verdict::Genuine(_)));
+    }
+    assert_eq!(source.fetched.load(Ordering::SeqCst), 2);
+    // While auth is away nobody can tell whether it has published another.
+    source.publish(&[]);
+    sleep(FETCH_PAUSE).await;
+    assert_eq!(keys.verify(&token(&new_key(), &ambient, ambient.new_id())).await, Verdict::Undecided);
+    assert!(matches!(keys.verify(&tokens[0]).await, Verdict::Genuine(_)), "the last set stays");
+}
+
+#[tokio::test]
+async fn token_with_impossible_times_is_refused() {
+    let (ambient, key) = (Ambient::system(), new_key());
+    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), ambient.clone());
+    let skew = i64::try_from(CLOCK_SKEW.as_secs()).unwrap();
+    let longest = i64::try_from(LONGEST_ACCESS.as_secs()).unwrap();
+    type Change = fn(&mut AccessClaims, i64, i64);
+    let changes: [(&str, Change, bool); 5] = [
+        ("as it is", |_, _, _| {}, true),
+        ("for an hour", |claims, longest, _| claims.exp = claims.iat + longest, true),
+        ("for longer", |claims, longest, _| claims.exp = claims.iat + longest + 1, false),
+        ("by a clock that is a little ahead", |claims, _, skew| claims.iat += skew - 5, true),
+        (
+            "from the future",
+            |claims, _, skew| (claims.iat, claims.exp) = (claims.iat + skew + 5, claims.exp + skew),
+            false,
+        ),
+    ];
+    for (what, change, is_good) in changes {
+        let mut claims = claims(&ambient, ambient.new_id());
+        change(&mut claims, longest, skew);
+        let verdict = keys.verify(&key.sign(&claims).unwrap()).await;
+        assert_eq!(matches!(verdict, Verdict::Genuine(_)), is_good, "{what}: {verdict:?}");
+        assert!(is_good || verdict == Verdict::Invalid, "{what}: {verdict:?}");
+    }
+}
+
+/// `nbf` counts, and an extension that is critical to somebody is not passed over.
+#[tokio::test]
+async fn nbf_counts_and_crit_is_refused() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+    use ring::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    };
+    let (ambient, pkcs8) = (Ambient::system(), AccessKey::generate());
+    let key = AccessKey::from_pkcs8(&pkcs8).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &SystemRandom::new()).unwrap();
+    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), ambient.clone());
+    let now = ambient.now().as_secs();
+    let none = serde_json::Value::Null;
+    for (header, value, nbf, is_good) in [
+        ("typ", serde_json::json!("at+jwt"), none.clone(), true),
+        ("typ", serde_json::json!("at+jwt"), now.into(), true),
+        ("typ", serde_json::json!("at+jwt"), (now + 90).into(), false),
+        ("typ", serde_json::json!("at+jwt"), "soon".into(), false),
+        ("crit", serde_json::json!(["b64"]), none.clone(), false),
+        ("crit", serde_json::json!([]), none.clone(), false),
+        ("crit", serde_json::json!("b64"), none.clone(), false),
+    ] {
+        let mut head = serde_json::json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.jwk().kid });
+        head[header] = value.clone();
+        let mut body = serde_json::to_value(claims(&ambient, ambient.new_id())).unwrap();
+        if !nbf.is_null() {
+            body["nbf"] = nbf.clone();
+        }
+        let signed = format!("{}.{}", BASE64URL.encode(head.to_string()), BASE64URL.encode(body.to_string()));
+        let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        let verdict = keys.verify(&format!("{signed}.{}", BASE64URL.encode(signature))).await;
+        assert_eq!(matches!(verdict, Verdict::Genuine(_)), is_good, "{header} {value} {nbf}: {verdict:?}");
+    }
+}
+
+/// A key, and a list of ended sessions that is read page by page.
+#[derive(Clone)]
+struct Listed(Arc<Script>);
+
+struct Script {
+    key: Jwk,
+    pages: Mutex<Vec<Result<EndedSessions, Unavailable>>>,
+    asked: Mutex<Vec<EndedPage>>,
+}
+
+#[async_trait]
+impl KeySource for Listed {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Ok(vec![self.0.key.clone()])
+    }
+
+    async fn list_ended(&self, page: &EndedPage) -> Result<EndedSessions, Unavailable> {
+        self.0.asked.lock().unwrap().push(page.clone());
+        let mut pages = self.0.pages.lock().unwrap();
+        if pages.is_empty() { Ok(EndedSessions::default()) } else { pages.remove(0) }
+    }
+}
+
+fn listed(key: &AccessKey, pages: Vec<Result<EndedSessions, Unavailable>>) -> Listed {
+    Listed(Arc::new(Script { key: key.jwk().clone(), pages: Mutex::new(pages), asked: Mutex::default() }))
+}
+
+fn page(session: Uuid, next_token: &str, seconds: i64) -> Result<EndedSessions, Unavailable> {
+    let list_time = Some(Timestamp::from_micros(seconds * 1_000_000));
+    Ok(EndedSessions { sessions: vec![session], next_token: next_token.to_owned(), list_time })
+}
+
+#[tokio::test]
+async fn a_process_is_ready_when_it_knows_the_ended_sessions() {
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let away = Err(Unavailable("auth is away".to_owned()));
+    let (key, ambient) = (AccessKey::from_pkcs8(&AccessKey::generate()).unwrap(), Ambient::system());
+    let source = listed(&key, vec![page(first, "2", 10), away, page(second, "", 20)]);
+    let keys = KeySet::new(source.clone(), ambient.clone());
+    let token = token(&key, &ambient, first);
+    assert_eq!(keys.verify(&token).await, Verdict::Undecided, "the second page is missing");
+    assert!(!keys.ready().await);
+    assert!(keys.is_revoked(first) && !keys.is_revoked(second));
+    while !keys.ready().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(keys.is_revoked(second));
+    assert_eq!(keys.verify(&token).await, Verdict::Revoked);
+    assert!(keys.ready().await, "once is enough");
+    let tokens: Vec<_> = source.0.asked.lock().unwrap().iter().map(|page| page.token.clone()).collect();
+    assert_eq!(tokens, ["", "2", "2"], "a read goes on where it stopped");
+}
+
+#[tokio::test]
+async fn lost_signals_are_made_up_for_by_the_list() {
+    let ended = Uuid::from_u128(7);
+    let key = AccessKey::from_pkcs8(&AccessKey::generate()).unwrap();
+    let source =
+        listed(&key, vec![page(Uuid::from_u128(1), "2", 10), page(Uuid::from_u128(2), "", 20), page(ended, "", 30)]);
+    let keys = Arc::new(KeySet::new(source.clone(), Ambient::system()));
+    let bus = Local::default();
+    tokio::spawn(keys.follow(&bus, Shutdown::new()));
+    keys.revoked(Uuid::from_u128(2)).await;
+    assert!(!keys.is_revoked(ended));
+    keys.ended.outdate();
+    keys.revoked(ended).await;
+    let since = source.0.asked.lock().unwrap()[2].since;
+    assert_eq!(since, Some(Timestamp::from_micros(10_000_000)), "from where the list before began");
 }

@@ -7,6 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest::{Context, SHA256, digest};
+use serde::{Deserialize, Serialize};
 
 /// How many bytes of the hash are kept: two of 2^64 keys share a bucket.
 const BYTES: usize = 16;
@@ -55,12 +56,74 @@ pub fn fingerprint(secret: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// The network that an address is counted as: IPv6 by its /64, which is one customer's; IPv4 as it is, in IPv6's
-/// form.
+/// How much more than its narrowest network a wider one may do. One customer has a /64 or a /56 of IPv6, some have a
+/// /48; one who counted /64s only would give each of the latter 65 536 buckets.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Multiples {
+    /// A /56 of IPv6, as a multiple of what a /64 may do.
+    pub ipv6_56: u32,
+    /// A /48 of IPv6, as a multiple of what a /64 may do.
+    pub ipv6_48: u32,
+    /// A /24 of IPv4, as a multiple of what one address may do.
+    pub ipv4_24: u32,
+}
+
+impl Default for Multiples {
+    fn default() -> Self {
+        Self { ipv6_56: 4, ipv6_48: 16, ipv4_24: 16 }
+    }
+}
+
+/// A network that an address is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: Ipv6Addr,
+    /// How many bits of the address, in IPv6's form, count.
+    length: u8,
+    /// How much more than the narrowest it may do.
+    pub multiple: u32,
+}
+
+/// How many networks an address is counted as, at most.
+pub const MOST_NETWORKS: usize = 3;
+
+impl Network {
+    fn new(address: Ipv6Addr, length: u8, multiple: u32) -> Self {
+        let dropped = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+        Self { address: Ipv6Addr::from_bits(address.to_bits() & !dropped), length, multiple: multiple.max(1) }
+    }
+
+    /// As part of a key. Of two lengths it is never the same.
+    pub fn to_bytes(self) -> [u8; 17] {
+        let mut bytes = [0; 17];
+        bytes[..16].copy_from_slice(&self.address.octets());
+        bytes[16] = self.length;
+        bytes
+    }
+}
+
+/// The networks that an address is counted as, the narrowest first: IPv6 by its /64, /56 and /48, IPv4 as it is and by
+/// its /24.
+pub fn networks(address: IpAddr, multiples: &Multiples) -> impl Iterator<Item = Network> + use<> {
+    let lengths = match address.to_canonical() {
+        IpAddr::V4(_) => [Some((128, 1)), Some((96 + 24, multiples.ipv4_24)), None],
+        IpAddr::V6(_) => [Some((64, 1)), Some((56, multiples.ipv6_56)), Some((48, multiples.ipv6_48))],
+    };
+    let address = in_ipv6(address);
+    lengths.into_iter().flatten().map(move |(length, multiple)| Network::new(address, length, multiple))
+}
+
+/// The narrowest network that an address is counted as: IPv6 by its /64; IPv4 as it is, in IPv6's form.
 pub fn network(address: IpAddr) -> Ipv6Addr {
+    let length = if address.to_canonical().is_ipv4() { 128 } else { 64 };
+    Network::new(in_ipv6(address), length, 1).address
+}
+
+fn in_ipv6(address: IpAddr) -> Ipv6Addr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)),
+        IpAddr::V6(v6) => v6,
     }
 }
 
@@ -75,6 +138,23 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
         assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[test]
+    fn an_address_is_counted_by_several_prefixes() {
+        let of = |text: &str| -> Vec<_> {
+            networks(text.parse().unwrap(), &Multiples::default())
+                .map(|network| (format!("{}/{}", network.address, network.length), network.multiple))
+                .collect()
+        };
+        let all = |networks: &[(&str, u32)]| -> Vec<_> {
+            networks.iter().map(|(network, multiple)| ((*network).to_owned(), *multiple)).collect()
+        };
+        let expected = all(&[("2001:db8:1:2ff::/64", 1), ("2001:db8:1:200::/56", 4), ("2001:db8:1::/48", 16)]);
+        assert_eq!(of("2001:db8:1:2ff:3::4"), expected);
+        let expected = all(&[("::ffff:192.0.2.7/128", 1), ("::ffff:192.0.2.0/120", 16)]);
+        assert_eq!(of("192.0.2.7"), expected);
+        assert_eq!(of("::ffff:192.0.2.7"), expected);
     }
 
     #[test]

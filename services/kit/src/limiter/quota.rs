@@ -44,6 +44,16 @@ impl Quota {
         Self { kind: Kind::Count, ..Self::new(requests, period, requests) }
     }
 
+    /// The rule with so many times the requests and the burst, in the same period.
+    #[must_use]
+    pub fn times(&self, multiple: u32) -> Self {
+        let (requests, burst) = (self.requests.saturating_mul(multiple), self.burst.saturating_mul(multiple));
+        match self.kind {
+            Kind::Rate => Self::new(requests, self.period, burst),
+            Kind::Count => Self::count(requests, self.period),
+        }
+    }
+
     /// How it counts.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -27,7 +27,7 @@ use super::{
     lease::{Answer, Held, Lease, Unused},
     shards::{Locked, Shards},
 };
-use crate::{Ambient, bus::Server};
+use crate::{Ambient, bus::Server, time::SteadyClock};
 use asking::Reserved;
 use counts::{Counts, How};
 use link::{Failed, Link};
@@ -94,7 +94,7 @@ impl Redis {
             buckets: Shards::default(),
             held: Mutex::default(),
             unused: Mutex::default(),
-            local: Local::with_share(Arc::clone(&ambient.clock), config.share),
+            local: Local::with_share(Arc::new(SteadyClock::start()), config.share),
             started: Instant::now(),
             budget: config.budget.0,
             lease_from: config.lease_from,

@@ -21,6 +21,11 @@ struct Outcome {
     came: [u32; 3],
 }
 
+/// One of many users.
+fn user(which: u128) -> Caller {
+    Caller::User(Uuid::from_u128(which))
+}
+
 const PRIORITIES: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
 
 impl Simulation {
@@ -33,27 +38,28 @@ impl Simulation {
         let (chance, start) = (Chance::seeded(seed), Instant::now());
         let (shedder, usual) = (Shedder::new("simulated", config, start), Usual::default());
         let mut free: BinaryHeap<Reverse<Instant>> = (0..self.workers).map(|_| Reverse(start)).collect();
-        let mut ends: BinaryHeap<Reverse<(Instant, Instant)>> = BinaryHeap::new();
+        let mut ends: BinaryHeap<Reverse<(Instant, Instant, u128)>> = BinaryHeap::new();
         let (mut now, mut outcome) = (start, Outcome::default());
         let pause = Duration::from_secs_f64(1.0 / (self.capacity() * load));
         while now < start + Duration::from_secs(self.seconds) {
             // As people come: independently of one another.
             now += pause.mul_f64(-(1.0 - chance.share()).ln());
-            while let Some(Reverse((end, came))) = ends.peek().copied().filter(|Reverse((end, _))| *end <= now) {
+            while let Some(Reverse((end, came, who))) = ends.peek().copied().filter(|Reverse((end, ..))| *end <= now) {
                 ends.pop();
                 let took = end - came;
                 let is_good = took <= self.patience;
                 // Whoever has left tells how long he waited, and no more.
-                shedder.leave(Some(took.min(self.patience)), is_good, &usual, end);
+                shedder.leave(user(who), Some(took.min(self.patience)), is_good, &usual, end);
                 outcome.good += u32::from(is_good);
             }
             let which = chance.below(3);
             outcome.came[which] += 1;
-            if shedder.enter(PRIORITIES[which]) {
+            let who = u128::from(chance.next() % 1_000);
+            if shedder.enter(PRIORITIES[which], user(who)) {
                 let Reverse(idle) = free.pop().unwrap();
                 let end = idle.max(now) + self.work;
                 free.push(Reverse(end));
-                ends.push(Reverse((end, now)));
+                ends.push(Reverse((end, now, who)));
             } else {
                 outcome.shed[which] += 1;
             }
@@ -107,9 +113,9 @@ fn an_upstream_that_has_become_slower_for_good_is_not_starved() {
     let mut now = start;
     let mut answer = |took: u64, times: u32| {
         for _ in 0..times {
-            assert!(shedder.enter(Priority::Normal), "one call at a time is always let through");
+            assert!(shedder.enter(Priority::Normal, user(1)), "one call at a time is always let through");
             now += Duration::from_millis(took);
-            shedder.leave(Some(Duration::from_millis(took)), true, &usual, now);
+            shedder.leave(user(1), Some(Duration::from_millis(took)), true, &usual, now);
         }
         shedder.limit.load(Ordering::Relaxed)
     };
@@ -129,19 +135,72 @@ fn the_limit_stays_within_its_bounds() {
         let config =
             Config { least_calls: 1 + chance.below(20), most_calls: 30 + chance.below(500), ..Config::default() };
         let shedder = Shedder::new("any", &config, Instant::now());
-        let (usual, mut now, mut inside) = (Usual::default(), Instant::now(), 0);
+        let (usual, mut now, mut inside) = (Usual::default(), Instant::now(), Vec::new());
         for _ in 0..2_000 {
             now += Duration::from_micros(chance.next() % 50_000);
             if chance.below(2) == 0 {
-                inside += usize::from(shedder.enter(PRIORITIES[chance.below(3)]));
-            } else if inside > 0 {
-                inside -= 1;
+                let who = user(chance.below(4) as u128);
+                if shedder.enter(PRIORITIES[chance.below(3)], who) {
+                    inside.push(who);
+                }
+            } else if !inside.is_empty() {
+                let who = inside.swap_remove(chance.below(inside.len()));
                 let took = (chance.below(4) > 0).then(|| Duration::from_micros(chance.next() % 2_000_000));
-                shedder.leave(took, chance.below(3) > 0, &usual, now);
+                shedder.leave(who, took, chance.below(3) > 0, &usual, now);
             }
             let limit = shedder.limit.load(Ordering::Relaxed);
             assert!((config.least_calls..=config.most_calls).contains(&limit), "seed {seed}: {limit}");
-            assert_eq!(shedder.in_flight.load(Ordering::Relaxed), inside, "seed {seed}");
+            assert_eq!(lock(&shedder.in_flight).all, inside.len(), "seed {seed}");
         }
     }
+}
+
+/// A shedder whose limit is `limit`, whatever comes.
+fn limited(limit: usize) -> Shedder {
+    Shedder::new("limited", &Config { least_calls: limit, most_calls: limit, ..Config::default() }, Instant::now())
+}
+
+fn admitted(shedder: &Shedder, caller: Caller, calls: usize) -> usize {
+    (0..calls).filter(|_| shedder.enter(Priority::High, caller)).count()
+}
+
+#[test]
+fn a_burst_of_one_caller_leaves_room_for_others() {
+    let (shedder, usual) = (limited(100), Usual::default());
+    assert_eq!(admitted(&shedder, user(1), 1_000), 75);
+    assert_eq!(admitted(&shedder, user(2), 10), 10);
+    // The limit is full in the end; the caller with the most gets no place that becomes free.
+    assert_eq!(admitted(&shedder, user(3), 10) + admitted(&shedder, user(4), 10), 15);
+    for _ in 0..20 {
+        shedder.leave(user(1), None, true, &usual, Instant::now());
+        assert_eq!(admitted(&shedder, user(1), 1), 0);
+    }
+    assert_eq!(admitted(&shedder, user(5), 10), 10);
+}
+
+#[test]
+fn callers_without_a_session_are_shed_first() {
+    let shedder = limited(100);
+    let network = |which: u128| Caller::Network(Ipv6Addr::from_bits(which << 64));
+    let strangers: usize = (0..1_000).map(|which| admitted(&shedder, network(which), 1)).sum();
+    assert_eq!(strangers, 90);
+    let users: usize = (0..1_000).map(|which| admitted(&shedder, user(which), 1)).sum();
+    assert_eq!(users, 10);
+}
+
+/// Refusals say that the limit is used, whoever may fill how much of it.
+#[test]
+fn the_limit_grows_when_only_strangers_call() {
+    let config = Config { least_calls: 10, most_calls: 1_000, ..Config::default() };
+    let (shedder, usual, start) = (Shedder::new("grows", &config, Instant::now()), Usual::default(), Instant::now());
+    shedder.limit.store(10, Ordering::Relaxed);
+    let stranger = Caller::Network(Ipv6Addr::LOCALHOST);
+    for round in 1..=50 {
+        let calls = admitted(&shedder, stranger, 100);
+        for _ in 0..calls {
+            let now = start + Duration::from_secs(2 * round);
+            shedder.leave(stranger, Some(Duration::from_millis(1)), true, &usual, now);
+        }
+    }
+    assert!(shedder.limit.load(Ordering::Relaxed) > 20);
 }

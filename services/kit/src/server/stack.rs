@@ -10,34 +10,46 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 use tonic::{Code, Status, service::Routes};
 use tracing::{Instrument as _, Span};
 
-use super::{Surroundings, measured::Measured};
+use super::{
+    ConnectedPeer, Surroundings,
+    introspection::{self, PROBE, Streams},
+    measured::Measured,
+};
 use crate::{
     access::{self, Proof},
     balance::Chance,
     context::{Caller, Context},
     error,
+    identity::Identity,
     policy::Policy,
-    record::{Call, Meter, code_of},
+    record::{Call, Meters, code_of},
+    skew,
     trace::{self, TraceContext},
 };
 
 /// What the layers ask.
 pub(super) struct Gate {
     surroundings: Surroundings,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     chance: Chance,
 }
 
 impl Gate {
     pub(super) fn new(surroundings: &Surroundings) -> Self {
-        let in_flight = Semaphore::new(surroundings.limits.calls_in_flight);
+        let in_flight = Arc::new(Semaphore::new(surroundings.limits.calls_in_flight));
         Self { surroundings: surroundings.clone(), in_flight, chance: Chance::new() }
+    }
+
+    /// The meters of all methods that the server may have.
+    pub(super) fn meters(&self) -> Arc<Meters> {
+        let methods = self.surroundings.policies.iter().map(|(path, _)| path);
+        Arc::new(Meters::new(SECONDS, methods.chain(OPEN)))
     }
 
     fn policy(&self, request: &Request) -> Option<&Policy> {
@@ -47,8 +59,12 @@ impl Gate {
 
 /// The order of the layers: what stands last here is met first.
 pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
+    let meters = gate.meters();
     let router = routes
         .into_axum_router()
+        // A unary call that has begun comes to its end, whether its caller still waits or not: work that is dropped
+        // half-way costs the database more than work that is finished. The last layer: what is refused needs no task.
+        .layer(from_fn_with_state(Arc::clone(&gate), detach))
         // The contract's access rule: the last question before the handler, on a proved identity.
         .layer(from_fn_with_state(Arc::clone(&gate), authorise))
         // Who is calling. After shedding: signatures cost time, and an overloaded process spends none.
@@ -59,22 +75,38 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
         .layer(from_fn_with_state(gate, deadline))
         // A panic costs its own call only, and is counted and logged as INTERNAL by the layers around.
         .layer(from_fn(catch_panic));
-    watch(Routes::from(router))
+    watch(Routes::from(router), meters)
+}
+
+/// What stands outside authentication: health and reflection.
+pub(super) fn open(routes: Routes, streams: &Arc<Streams>, meters: &Arc<Meters>) -> Routes {
+    let bounded = from_fn_with_state(Arc::clone(streams), introspection::bound);
+    watch(Routes::from(routes.into_axum_router().layer(bounded)), Arc::clone(meters))
 }
 
 /// What every route gets, authenticated or not.
-pub(super) fn watch(routes: Routes) -> Routes {
+fn watch(routes: Routes, meters: Arc<Meters>) -> Routes {
     let router = routes
         .into_axum_router()
         // How many, how long, with which outcome: refusals included.
-        .layer(from_fn(measure))
+        .layer(from_fn_with_state(Arc::clone(&meters), measure))
         // One span around everything, so that each line of a call's log names the call.
-        .layer(from_fn(trace));
+        .layer(from_fn_with_state(meters, trace));
     Routes::from(router)
 }
 
-async fn trace(mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
+/// Adds the time by our clock to each response, so that callers can compare theirs.
+pub(super) fn telling_time(routes: Routes, identity: Arc<Identity>) -> Routes {
+    let layer = from_fn_with_state(identity, async |State(identity): State<Arc<Identity>>, request, next: Next| {
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(skew::TIME, identity.now().as_micros().into());
+        response
+    });
+    Routes::from(routes.into_axum_router().layer(layer))
+}
+
+async fn trace(State(meters): State<Arc<Meters>>, mut request: Request, next: Next) -> Response {
+    let path = meters.of(request.uri().path()).method();
     let span = tracing::info_span!(
         "call",
         otel.kind = "server",
@@ -90,14 +122,21 @@ async fn trace(mut request: Request, next: Next) -> Response {
 
 /// The histogram of a service's calls, by method and status (OpenTelemetry's `rpc.server.call.duration`).
 const SECONDS: &str = "rpc_server_call_duration_seconds";
-/// Probes come every second from everybody.
-const HEALTH: &str = "/grpc.health.v1.Health/";
+/// The methods that every server has.
+const OPEN: [&str; 4] = [
+    PROBE,
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
-async fn measure(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
     let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
-    let quiet = path.starts_with(HEALTH);
-    let mut call = Call::begin(Meter::new(SECONDS, path), Span::current(), trace.unwrap_or_else(TraceContext::root));
+    // Probes come every second from everywhere.
+    let quiet = path == PROBE;
+    let meter = Arc::clone(meters.of(path));
+    let mut call = Call::begin(meter, Span::current(), trace.unwrap_or_else(TraceContext::root));
     call.quiet = quiet;
     let response = next.run(request).await;
     if let Some(caller) = response.extensions().get::<Caller>() {
@@ -107,9 +146,6 @@ async fn measure(request: Request, next: Next) -> Response {
         call.quiet |= caller.service.is_some();
     }
     let early = code_of(response.headers());
-    if early == Some(Code::Unimplemented) {
-        call.is_unknown();
-    }
     response.map(|body| Body::new(Measured::new(body, call, early)))
 }
 
@@ -126,7 +162,13 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Some(policy) if policy.streams && policy.deadline.is_none() => None,
         policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.surroundings.limits.deadline.0)),
     };
-    let asked = request.headers().get("grpc-timeout").and_then(|v| parse_timeout(v.as_bytes())).map(ahead);
+    let asked = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
+        Some(None) => {
+            let message = "grpc-timeout is not a time such as 10S or 500m";
+            return refuse(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
+        }
+        asked => asked.flatten().map(ahead),
+    };
     let Some(most) = [ceiling, asked].into_iter().flatten().min() else { return next.run(request).await };
     let exceeded = || refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"));
     if most.is_zero() {
@@ -145,10 +187,43 @@ fn ahead(asked: Duration) -> Duration {
     if asked <= TICK { Duration::ZERO } else { asked - HEAD_START.min(asked / 10) }
 }
 
-async fn shed(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    match gate.in_flight.try_acquire() {
-        Ok(_place) => next.run(request).await,
+/// A call's place among those in flight. The detached part of the call holds it too, so that what goes on without its
+/// caller counts.
+#[derive(Clone)]
+struct InFlight(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
+
+async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    match Arc::clone(&gate.in_flight).try_acquire_owned() {
+        Ok(place) => {
+            let place = InFlight(Arc::new(place));
+            request.extensions_mut().insert(place.clone());
+            let response = next.run(request).await;
+            drop(place);
+            response
+        }
         Err(_) => refuse(error::overloaded(&gate.chance)),
+    }
+}
+
+/// Runs the handlers of unary methods in a task of their own. It ends with the method's ceiling: a caller's shorter
+/// deadline is met by the layer around, and does not cut the work either.
+async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
+    let end = Instant::now() + policy.deadline.unwrap_or(gate.surroundings.limits.deadline.0);
+    let place = request.extensions_mut().remove::<InFlight>();
+    let work = async move {
+        let response = timeout_at(end, next.run(request)).await;
+        drop(place);
+        response
+    };
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")),
+        Err(broken) => match broken.try_into_panic() {
+            // Caught by the layer around, as if it had happened there.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => refuse(error::stopping()),
+        },
     }
 }
 
@@ -156,6 +231,9 @@ async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next:
     let Surroundings { keys, identity, .. } = &gate.surroundings;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
     let caller = proof.caller.clone();
+    if let (Some(_), Some(peer)) = (&caller.service, request.extensions().get::<ConnectedPeer>()) {
+        peer.trust.prove();
+    }
     request.extensions_mut().get_or_insert_default::<Context>().caller = caller.clone();
     request.extensions_mut().insert(proof);
     let mut response = next.run(request).await;
@@ -177,7 +255,7 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     }
 }
 
-fn refuse(status: Status) -> Response {
+pub(super) fn refuse(status: Status) -> Response {
     status.into_http::<tonic::body::Body>().map(Body::new)
 }
 

@@ -1,47 +1,116 @@
 //! PostgreSQL: one schema a service, acknowledged means on disk.
 
-use std::{str::FromStr as _, time::Duration};
+mod probe;
+mod tls;
 
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
 use sqlx::{
-    AssertSqlSafe, PgPool,
+    AssertSqlSafe, Postgres,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{Unopened, gauge, refused};
+use super::{
+    Config, Pool, Settings, Unopened, gauge,
+    outage::{self, Outage},
+    refused,
+};
 use crate::{config::Secret, error::chain};
+use probe::PostgresProbe;
 
-/// How long a call waits for a free connection before it is UNAVAILABLE.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A statement beyond this is stopped by the server: nothing here is meant to take so long.
-const STATEMENT_TIMEOUT: &str = "30000";
-/// What schemas are made under: "trellis" in ASCII, which nobody else is likely to lock.
-const SCHEMA_LOCK: i64 = 0x74_72_65_6c_6c_69_73;
+/// How long a process that starts waits for the database.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// What migrations are made under: "trellis" in ASCII, which nobody else is likely to lock.
+const MIGRATION_LOCK: i64 = 0x74_72_65_6c_6c_69_73;
 
 /// Connects, makes the schema when it is missing, and brings it up to date.
-pub async fn open(url: &Secret, schema: &'static str, pool: u32, migrator: &Migrator) -> Result<PgPool, Unopened> {
+pub fn open<'a>(
+    url: &'a Secret,
+    schema: &'static str,
+    settings: &'a Settings,
+    migrator: &'a Migrator,
+) -> BoxFuture<'a, Result<Pool<Postgres>, Unopened>> {
+    // Boxed, because the compiler does not see of sqlx's own futures that a task may hold them.
+    Box::pin(opened(url, schema, settings, migrator))
+}
+
+async fn opened(
+    url: &Secret,
+    schema: &'static str,
+    settings: &Settings,
+    migrator: &Migrator,
+) -> Result<Pool<Postgres>, Unopened> {
     let options = PgConnectOptions::from_str(url.expose())
         .map_err(|e| Unopened(format!("{schema}.database_url is no PostgreSQL address: {}", chain(&e))))?;
     let place = format!("the database {}:{}", options.get_host(), options.get_port());
-    let options = options.application_name(&format!("trellis-{schema}")).options([
-        ("search_path", schema),
-        ("synchronous_commit", "on"),
-        ("statement_timeout", STATEMENT_TIMEOUT),
-    ]);
+    let options = tls::required(options, schema)
+        .application_name(&format!("trellis-{schema}"))
+        .options([("search_path", schema), ("synchronous_commit", "on")]);
+    let config = &settings.database;
+    migrate(&options, schema, config, migrator, &place).await?;
+    let options = options.options(timeouts(config));
+    let outage = Outage::none();
+    let connections = PgPoolOptions::new()
+        .max_connections(settings.pool_size)
+        .acquire_timeout(config.acquire_timeout.0)
+        .before_acquire(|_, found| Box::pin(std::future::ready(Ok(!outage::is_suspect(found.age)))))
+        .connect_lazy_with(options.clone());
+    gauge::watch(schema.to_owned(), &connections);
+    outage::watch(schema.to_owned(), &outage, PostgresProbe::new(options));
+    Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
+}
+
+/// What the server ends by itself. The last three are for a client that is gone: it cannot say so.
+fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
+    let millis = |time: Duration| time.as_millis().to_string();
+    let peer = config.peer_timeout.0;
+    let probe = (peer.as_secs() / 3).max(1).to_string();
+    vec![
+        ("lock_timeout", millis(config.lock_timeout.0)),
+        ("statement_timeout", millis(config.statement_timeout.0)),
+        ("idle_in_transaction_session_timeout", millis(config.idle_transaction_timeout.0)),
+        ("client_connection_check_interval", millis(config.client_check.0)),
+        ("tcp_user_timeout", millis(peer)),
+        ("tcp_keepalives_idle", probe.clone()),
+        ("tcp_keepalives_interval", probe),
+        ("tcp_keepalives_count", "2".to_owned()),
+    ]
+}
+
+/// On a connection of its own, under time limits of its own: a migration may take longer than any call.
+async fn migrate(
+    options: &PgConnectOptions,
+    schema: &'static str,
+    config: &Config,
+    migrator: &Migrator,
+    place: &str,
+) -> Result<(), Unopened> {
+    // A pool of one, because it waits for a server that is starting.
     let pool = PgPoolOptions::new()
-        .max_connections(pool)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options)
+        .max_connections(1)
+        .acquire_timeout(START_TIMEOUT)
+        .connect_with(options.clone())
         .await
         .map_err(|e| Unopened(format!("{place} cannot be reached ({schema}.database_url): {}", chain(&e))))?;
-    // `schema` is one of this program's own names. The lock lasts until both statements are committed: IF NOT EXISTS
-    // alone fails for the second of two replicas that start at the same moment.
-    let make = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK}); CREATE SCHEMA IF NOT EXISTS {schema}");
-    sqlx::raw_sql(AssertSqlSafe(make))
-        .execute(&pool)
+    let mut connection =
+        pool.acquire().await.map_err(|e| Unopened(format!("{place} cannot be reached: {}", chain(&e))))?;
+    // Others may be migrating: that is waited for as long as it may take. IF NOT EXISTS alone fails for the second of two
+    // replicas that start at the same moment. `schema` is one of this program's own names.
+    let prepare = format!(
+        "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
+         SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
+        statement = config.migration_statement_timeout.0.as_millis(),
+        lock = config.migration_lock_timeout.0.as_millis(),
+    );
+    sqlx::raw_sql(AssertSqlSafe(prepare))
+        .execute(&mut *connection)
         .await
         .map_err(|e| Unopened(format!("{place}: the schema {schema} cannot be made: {}", chain(&e))))?;
-    migrator.run(&pool).await.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))?;
-    gauge::watch(schema.to_owned(), &pool);
-    Ok(pool)
+    // `run` would take the connection by a trait that the compiler cannot follow into a task.
+    let migrated = migrator.run_direct(None, &mut *connection, false).await;
+    // Gives the lock back, whatever came of it.
+    connection.close().await.ok();
+    migrated.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))
 }

@@ -1,34 +1,54 @@
-//! SQLite: one writer connection, so that no writer ever sees BUSY, and a pool of readers beside it.
+//! SQLite: one writer connection, so that no writer ever sees BUSY, and a pool of readers beside it. What is deleted is
+//! overwritten, and taken out of the log soon after.
 
-use std::{path::Path, time::Duration};
+mod purge;
 
+use std::{path::Path, sync::Arc};
+
+use futures_util::future::BoxFuture;
 use sqlx::{
-    SqlitePool,
+    ConnectOptions as _, Sqlite, SqliteConnection,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Unopened, gauge, refused};
+use super::{
+    Pool, Settings, Unopened, gauge,
+    outage::{self, Outage, Probe, Problem},
+    refused,
+};
 use crate::error::chain;
 
 /// How many readers work at once.
 const READERS: u32 = 4;
-/// How long a call waits for the writer's turn.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A transaction that reads first and writes then would get BUSY at once when another has written.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// The two ways into a file.
 #[derive(Clone)]
 pub struct Pools {
     /// Readers.
-    pub read: SqlitePool,
+    pub read: Pool<Sqlite>,
     /// The one writer.
-    pub write: SqlitePool,
+    pub write: Pool<Sqlite>,
 }
 
 /// Opens the file, makes it when it is missing, and brings it up to date.
-pub async fn open(path: &Path, migrator: &Migrator) -> Result<Pools, Unopened> {
+pub fn open<'a>(
+    path: &'a Path,
+    settings: &'a Settings,
+    migrator: &'a Migrator,
+) -> BoxFuture<'a, Result<Pools, Unopened>> {
+    // Boxed, because the compiler does not see of sqlx's own futures that a task may hold them.
+    Box::pin(opened(path, settings, migrator))
+}
+
+async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result<Pools, Unopened> {
     let place = path.display().to_string();
     let failed = |e: sqlx::Error| Unopened(format!("{place} cannot be opened: {}", chain(&e)));
+    let config = &settings.database;
+    // The writer's turn is SQLite's only lock.
+    let patience = config.statement_timeout.0;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -36,13 +56,34 @@ pub async fn open(path: &Path, migrator: &Migrator) -> Result<Pools, Unopened> {
         // FULL: an acknowledged transaction survives a power failure.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(ACQUIRE_TIMEOUT);
-    let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
+        // What is deleted is overwritten with zeros.
+        .pragma("secure_delete", "ON")
+        .busy_timeout(patience);
+    let pool = || SqlitePoolOptions::new().acquire_timeout(patience).idle_timeout(None).max_lifetime(None);
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     migrator.run(&write).await.map_err(|e| refused(&place, &e))?;
-    let read = pool().max_connections(READERS).connect_with(options.read_only(true)).await.map_err(failed)?;
+    let reading = options.clone().read_only(true);
+    let read = pool().max_connections(READERS).connect_with(reading.clone()).await.map_err(failed)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     gauge::watch(format!("{name} read"), &read);
     gauge::watch(format!("{name} write"), &write);
-    Ok(Pools { read, write })
+    let outage = Outage::none();
+    let probe = SqliteProbe { connection: reading.connect().await.map_err(failed)? };
+    outage::watch(name.into_owned(), &outage, probe);
+    purge::start(path.to_owned(), options, config.purge_interval.0, Arc::downgrade(&outage));
+    let kit = |pool, begin| Pool::new(pool, config, patience, Arc::clone(&outage), begin);
+    Ok(Pools { read: kit(read, None), write: kit(write, Some(BEGIN)) })
+}
+
+/// Reads the file, on a connection of its own.
+struct SqliteProbe {
+    connection: SqliteConnection,
+}
+
+impl Probe for SqliteProbe {
+    async fn ask(&mut self) -> Result<(), Problem> {
+        let asked = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut self.connection).await;
+        // A file that cannot be read is no reason to refuse calls at once: each says itself what is wrong.
+        asked.map(drop).map_err(Problem::Refused)
+    }
 }

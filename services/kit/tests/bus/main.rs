@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod cluster;
+mod failover;
 mod limiter;
 #[path = "../support/redis.rs"]
 mod redis;

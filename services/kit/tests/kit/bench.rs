@@ -98,9 +98,9 @@ impl UsersService for Handlers {
         panic!("a handler panics");
     }
 
-    /// Answers a message of exactly `page_size` bytes.
+    /// Responds with a message of as many bytes as `page_token` says.
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
-        let bytes = usize::try_from(request.get_ref().page_size).unwrap();
+        let bytes = request.get_ref().page_token.parse::<usize>().unwrap();
         // Two keys and two lengths of two bytes each stand around a name of some hundred bytes.
         let user = User { handle: "x".repeat(bytes - 6), ..User::default() };
         Ok(Response::new(ListUsersResponse { users: vec![user], ..ListUsersResponse::default() }))
@@ -163,9 +163,9 @@ impl Bench {
         self.list(channel, 500).await
     }
 
-    /// A call that is answered with a message of so many bytes.
-    pub(crate) async fn list(&self, channel: &Channel, page_size: i32) -> Result<ListUsersResponse, Status> {
-        let message = ListUsersRequest { page_size, ..ListUsersRequest::default() };
+    /// A call whose response has so many bytes.
+    pub(crate) async fn list(&self, channel: &Channel, bytes: usize) -> Result<ListUsersResponse, Status> {
+        let message = ListUsersRequest { page_token: bytes.to_string(), ..ListUsersRequest::default() };
         let request = request(message, std::slice::from_ref(&self.token));
         UsersServiceClient::new(channel.clone()).list_users(request).await.map(Response::into_inner)
     }

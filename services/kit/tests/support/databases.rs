@@ -1,7 +1,13 @@
 //! A fresh database for each test, and one test on each kind of database for each contract. Included by the
 //! test binaries of the services, so that no crate is needed for it.
 
-use kit::{Ambient, config::Secret, store::Location};
+use std::time::Duration;
+
+use kit::{
+    Ambient,
+    config::{Secret, Span},
+    store::{Location, Settings},
+};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// A database that nobody else uses. One that a failed test leaves behind ends with the runner's server.
@@ -36,6 +42,16 @@ impl Database {
             (Location::Sqlite(_), folder) => drop(folder),
         }
     }
+}
+
+/// For what a store does under load or behind a lock: no wait ends before the test's own.
+pub(crate) fn patient(pool_size: u32) -> Settings {
+    let mut settings = Settings::from(pool_size);
+    let minute = Span(Duration::from_secs(60));
+    let database = &mut settings.database;
+    (database.acquire_timeout, database.lock_timeout, database.statement_timeout) = (minute, minute, minute);
+    database.idle_transaction_timeout = minute;
+    settings
 }
 
 async fn run(url: &str, statement: String) {

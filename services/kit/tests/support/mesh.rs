@@ -1,6 +1,9 @@
 //! The surroundings of a service under test: identities that know one another, access tokens as auth would
 //! sign them, and services that run beside the test on a free port.
 
+#[path = "ports.rs"]
+mod ports;
+
 use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kit::{
@@ -44,7 +47,7 @@ impl Mesh {
     }
 
     /// Who the service `name` is, on the clock `ambient`.
-    fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
+    pub(crate) fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
         let public: Vec<(&str, String)> = self.keys.iter().map(|(name, key)| (*name, key.public())).collect();
         let trusted = public.iter().map(|(name, key)| (*name, key.as_str()));
         Arc::new(Identity::new(name, &self.keys[name], trusted, ambient).expect("the keys are fresh"))
@@ -117,12 +120,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Serves on `address`; port 0 is any free one.
+    /// Serves on `address`; port 0 is one that stays the caller's, so that the service can come back to it.
     pub(crate) async fn on<F>(address: SocketAddr, serve: impl FnOnce(TcpListener, Shutdown) -> F) -> Self
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let port = if address.port() == 0 { ports::reserve() } else { address.port() };
+        let listener = TcpListener::bind((address.ip(), port)).await.expect("the address is free");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = Shutdown::new();
         let serving = tokio::spawn(serve(listener, shutdown.clone()));

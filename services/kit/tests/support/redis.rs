@@ -1,14 +1,19 @@
 //! A Redis that belongs to one test, which may stop it, empty it and start it again. Included by the test
 //! binaries of several crates.
 
+#[path = "ports.rs"]
+mod ports;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+pub(crate) use ports::reserve as free_port;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -112,9 +117,4 @@ impl Drop for Redis {
             child.wait().ok();
         }
     }
-}
-
-/// A port that was free a moment ago. Fixed, because a restarted server must come back to it.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|bound| bound.local_addr()).expect("a free port").port()
 }

@@ -5,10 +5,15 @@ CREATE TABLE epoch (
 ) STRICT;
 INSERT INTO epoch (epoch) VALUES (1);
 
--- How many conversations somebody is in, counted where it can be locked.
+-- What users decide about being added, and how many conversations they are in: opened or accepted, and added to by
+-- others. The row's lock orders what is decided and whoever is added. No rule: the server's choice. The row of a deleted
+-- account stays, so that it is never added to a conversation again.
 CREATE TABLE people (
     user_id            BLOB PRIMARY KEY NOT NULL,
-    conversation_count INTEGER NOT NULL
+    conversation_count INTEGER NOT NULL,
+    added_count        INTEGER NOT NULL,
+    add_rule           TEXT,
+    is_deleted         INTEGER NOT NULL DEFAULT FALSE
 ) STRICT;
 
 -- A conversation, with the numbers that its log gives out: the row's lock orders the log.
@@ -19,32 +24,42 @@ CREATE TABLE conversations (
     fingerprint     BLOB NOT NULL,
     title           TEXT NOT NULL,
     owner_id        BLOB NOT NULL,
+    add_policy      TEXT NOT NULL,
     revision        INTEGER NOT NULL,
     create_time     INTEGER NOT NULL,
     update_time     INTEGER NOT NULL,
     last_seq        INTEGER NOT NULL,
     message_count   INTEGER NOT NULL,
+    member_count    INTEGER NOT NULL,
     CONSTRAINT conversations_creator_id_request_id_key UNIQUE (creator_id, request_id)
 ) STRICT;
 
--- Who is in, since which entry, and up to which message they have read.
+-- Who is in, since which entry, up to which message they have read, and how they came to be in: 'own' (opened or
+-- accepted), 'added' (by another user), or 'requested' (by a stranger, and not accepted).
 CREATE TABLE members (
     conversation_id BLOB NOT NULL REFERENCES conversations,
     user_id         BLOB NOT NULL,
     join_seq        INTEGER NOT NULL,
     read_no         INTEGER NOT NULL,
+    standing        TEXT NOT NULL,
+    added_by        BLOB,
     PRIMARY KEY (conversation_id, user_id)
 ) STRICT;
+CREATE INDEX members_requested ON members (user_id) WHERE standing = 'requested';
+CREATE INDEX members_requested_by ON members (added_by) WHERE standing = 'requested';
+CREATE INDEX members_by_join ON members (conversation_id, join_seq, user_id);
 CREATE INDEX members_by_user ON members (user_id, conversation_id);
 
--- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too;
--- entries that change one carry its number as target_no, so that its earlier texts are found when it is erased.
+-- The log: gap-free seq by conversation. Entries that count as messages carry message_no and message_id too. An edit
+-- carries its message's number as target_no, so that earlier texts are found when the message is erased; an erasure
+-- carries it as erased_no, so that erased messages are not counted as unread.
 CREATE TABLE entries (
     conversation_id BLOB NOT NULL REFERENCES conversations,
     seq             INTEGER NOT NULL,
     message_no      INTEGER,
     message_id      BLOB,
     target_no       INTEGER,
+    erased_no       INTEGER,
     author_id       BLOB NOT NULL,
     create_time     INTEGER NOT NULL,
     body            BLOB NOT NULL,
@@ -53,6 +68,7 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX entries_by_message_no ON entries (conversation_id, message_no) WHERE message_no IS NOT NULL;
 CREATE UNIQUE INDEX entries_by_message_id ON entries (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX entries_by_target_no ON entries (conversation_id, target_no) WHERE target_no IS NOT NULL;
+CREATE INDEX entries_by_erased_no ON entries (conversation_id, erased_no) WHERE erased_no IS NOT NULL;
 
 -- The ids that senders gave their messages. Apart from the entries, because they outlive them.
 CREATE TABLE client_messages (
@@ -63,3 +79,24 @@ CREATE TABLE client_messages (
     seq               INTEGER NOT NULL,
     PRIMARY KEY (conversation_id, author_id, client_message_id)
 ) STRICT;
+
+-- Invitations that wait. They are made under the locks of both users' rows, which bounds them on both sides.
+CREATE TABLE invitations (
+    conversation_id BLOB NOT NULL REFERENCES conversations,
+    invitee_id      BLOB NOT NULL,
+    inviter_id      BLOB NOT NULL,
+    create_time     INTEGER NOT NULL,
+    expire_time     INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, invitee_id)
+) STRICT;
+CREATE INDEX invitations_by_invitee ON invitations (invitee_id, create_time, conversation_id);
+CREATE INDEX invitations_by_inviter ON invitations (inviter_id);
+
+-- Who has blocked whom.
+CREATE TABLE blocks (
+    user_id     BLOB NOT NULL,
+    blocked_id  BLOB NOT NULL,
+    create_time INTEGER NOT NULL,
+    PRIMARY KEY (user_id, blocked_id)
+) STRICT;
+CREATE INDEX blocks_by_blocked ON blocks (blocked_id);

@@ -1,33 +1,66 @@
 //! Who is in a conversation: added, removed, gone.
 
-use kit::{Context, error};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use kit::{Context, error, page};
 use proto::{
-    messaging::v1::{AddMemberRequest, Conversation as WireConversation, RemoveMemberRequest},
+    messaging::v1::{
+        AddMemberRequest, AddMemberResponse, Conversation as WireConversation, ListMembersRequest, ListMembersResponse,
+        RemoveMemberRequest,
+    },
     users::v1::{BatchGetUsersRequest, users_service_client::UsersServiceClient},
 };
 use tonic::{Code, Status};
 
-use super::{Api, uuid, wire};
+use super::{Api, bad_page_token, conversation_id, uuid, wire};
 use crate::{
-    domain::{Change, MOST_CONTACTS, UserId},
+    domain::{Change, MOST_CONTACTS, MembersPage, UserId},
     store::{ChangeError, Changed},
 };
 
 /// How many conversations a deleted account leaves in one call: each is a transaction, and a call has its time.
 const LEFT_AT_ONCE: usize = 100;
+/// How many people users is asked about in one call: its contract says so.
+const BATCH: usize = 100;
+/// How many such calls are under way at once.
+const BATCHES_AT_ONCE: usize = 4;
 
 impl Api {
-    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<WireConversation, Status> {
+    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<AddMemberResponse, Status> {
         let actor = UserId(context.user()?.id);
         let change = self.change(&asked.conversation_id, actor, None)?;
         let person = UserId(uuid("user_id", &asked.user_id)?);
         // Strangers learn nothing of people by way of a conversation that is not theirs.
         self.service.store.head(change.conversation, actor).await?.ok_or_else(wire::no_conversation)?;
         self.require_active(context, "user_id", &[person]).await?;
-        let limit = self.service.config.conversations_per_user;
-        let changed = self.service.store.add(change, person, limit).await?;
+        let changed = self.service.store.add(change, person, &self.service.config.admission()).await?;
         self.tell_moved(change, person, changed);
-        self.read_conversation(change.conversation, actor).await
+        let invited = changed == Changed::Invited;
+        if invited {
+            self.hub.invited(person);
+        }
+        let conversation = Some(self.read_conversation(change.conversation, actor).await?);
+        Ok(AddMemberResponse { conversation, invited })
+    }
+
+    pub(super) async fn page_of_members(
+        &self,
+        reader: UserId,
+        asked: ListMembersRequest,
+    ) -> Result<ListMembersResponse, Status> {
+        let id = conversation_id(&asked.conversation_id)?;
+        let page = MembersPage::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        let _turn = self.lists.turn(reader, page.size).await;
+        let found = self.service.store.list_members(id, reader, page).await?;
+        if found.is_empty() {
+            // Past the last member, or no member's question.
+            self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
+        }
+        let mut members: Vec<_> = found.iter().map(wire::member).collect();
+        members.truncate(page::fitting(&members, self.page_bytes).min(page.size));
+        let more = found.len() > members.len();
+        let last = members.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token = last.map_or(String::new(), |last| MembersPage::token_after(id, last));
+        Ok(ListMembersResponse { members, next_page_token })
     }
 
     /// Removes somebody. Who removed themselves sees the conversation no more.
@@ -51,33 +84,46 @@ impl Api {
         }
     }
 
-    /// `person` leaves some of the conversations that they are in; the answer is whether those were the last.
+    /// `person`, whose account is deleted, leaves some conversations and is added to none any more. Whether those were
+    /// the last.
     pub(super) async fn leave_some(&self, person: UserId) -> Result<bool, Status> {
+        // First: whoever was added before that is found by the next statement.
+        self.service.store.bar(person).await?;
         let rooms = self.service.store.heads(person).await?;
         for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
             let now = self.service.ambient.now();
             self.leave(Change { conversation: *conversation, actor: person, revision: None, now }).await?;
         }
-        Ok(rooms.len() <= LEFT_AT_ONCE)
+        let done = rooms.len() <= LEFT_AT_ONCE;
+        if done {
+            self.service.store.forget_user(person).await?;
+        }
+        Ok(done)
     }
 
     pub(super) async fn contacts(&self, person: UserId) -> Result<Vec<String>, Status> {
+        let _turn = self.lists.turn(person, MOST_CONTACTS as usize).await;
         let contacts = self.service.store.contacts(person, MOST_CONTACTS).await?;
         Ok(contacts.iter().map(UserId::to_string).collect())
     }
 
     /// Refuses people who do not exist or are not active.
     pub(super) async fn require_active(&self, context: &Context, field: &str, people: &[UserId]) -> Result<(), Status> {
-        let user_ids: Vec<String> = people.iter().map(UserId::to_string).collect();
-        let asked = user_ids.len();
-        let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
-        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
-        let found = answer.map_err(|status| users_failed(&status))?.into_inner().users.len();
-        if found == asked {
+        let ids = |batch: &[UserId]| batch.iter().map(UserId::to_string).collect::<Vec<_>>();
+        let batches: Vec<Vec<String>> = people.chunks(BATCH).map(ids).collect();
+        let counts = stream::iter(batches).map(|ids| self.count_active(context, ids)).buffered(BATCHES_AT_ONCE);
+        let counts: Vec<usize> = counts.try_collect().await?;
+        if counts.iter().sum::<usize>() == people.len() {
             return Ok(());
         }
-        let message = format!("somebody named in {field} does not exist or is not active");
-        Err(error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message))
+        Err(wire::member_unknown(field))
+    }
+
+    /// How many of the people exist and are active.
+    async fn count_active(&self, context: &Context, user_ids: Vec<String>) -> Result<usize, Status> {
+        let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
+        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
+        Ok(answer.map_err(|status| users_failed(&status))?.into_inner().users.len())
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {
@@ -87,7 +133,7 @@ impl Api {
     }
 
     /// Wakes the streams of the conversation, and those of who has come or gone.
-    fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
+    pub(super) fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
         self.tell(change, changed);
         if let Changed::Now(seq) = changed {
             self.hub.moved(person, seq);

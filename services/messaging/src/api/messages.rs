@@ -1,5 +1,6 @@
 //! Messages: sent, read, changed.
 
+use kit::page;
 use proto::messaging::v1::{
     DeleteMessageRequest, EditMessageRequest, Entry as WireEntry, ListMessagesRequest, ListMessagesResponse,
     MarkReadRequest, MarkReadResponse, SendMessageRequest,
@@ -8,10 +9,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Api, bad_page_token, conversation_id, uuid, wire};
-use crate::domain::{Body, ConversationId, Entry, NewMessage, Page, UserId};
-
-/// How many messages are read from the store at once for one page: with texts of 16 KiB that is 2 MiB.
-const CHUNK: usize = 128;
+use crate::domain::{ConversationId, NewMessage, Page, UserId};
 
 impl Api {
     pub(super) async fn send(&self, author: UserId, asked: SendMessageRequest) -> Result<WireEntry, Status> {
@@ -37,40 +35,21 @@ impl Api {
     ) -> Result<ListMessagesResponse, Status> {
         let id = conversation_id(&asked.conversation_id)?;
         let page = Page::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        let _turn = self.lists.turn(reader, page.size).await;
         // The position is read before the messages: what comes in between is told twice rather than never.
         let head = self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
-        let (entries, more) = self.read_page(id, reader, page).await?;
-        let next_page_token = entries.last().filter(|_| more).map_or(String::new(), Page::token_after);
-        let cursor = self.cursor(id, head);
-        let entries = entries.into_iter().map(Into::into).collect();
-        Ok(ListMessagesResponse { entries, next_page_token, cursor })
-    }
-
-    /// A page, cut where its texts fill a message.
-    async fn read_page(&self, id: ConversationId, reader: UserId, page: Page) -> Result<(Vec<Entry>, bool), Status> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let (mut before, mut bytes) = (page.before, 0);
-        loop {
-            let wanted = (page.size + 1 - entries.len()).min(CHUNK);
-            let chunk = self.service.store.list_messages(id, reader, before, wanted).await?;
-            let last = chunk.len() < wanted;
-            if chunk.is_empty() {
-                // No more messages, or the reader was removed meanwhile.
-                self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
-            }
-            for entry in chunk {
-                let Body::Message(message) = &entry.body else { continue };
-                bytes += message.text.len();
-                if entries.len() == page.size || (bytes > self.page_bytes && !entries.is_empty()) {
-                    return Ok((entries, true));
-                }
-                before = message.number;
-                entries.push(entry);
-            }
-            if last {
-                return Ok((entries, false));
-            }
+        // The store is asked for one more than the page holds: it tells whether there is another page.
+        let found = self.service.store.list_messages(id, reader, page.before, page.size + 1).await?;
+        if found.is_empty() {
+            // No more messages, or the reader was removed meanwhile.
+            self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         }
+        let mut entries: Vec<WireEntry> = found.iter().cloned().map(Into::into).collect();
+        entries.truncate(page::fitting(&entries, self.page_bytes).min(page.size));
+        let more = found.len() > entries.len();
+        let last = entries.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token = last.map_or(String::new(), Page::token_after);
+        Ok(ListMessagesResponse { entries, next_page_token, cursor: self.cursor(id, head) })
     }
 
     pub(super) async fn read_message(
@@ -104,9 +83,10 @@ impl Api {
     pub(super) async fn mark(&self, reader: UserId, asked: MarkReadRequest) -> Result<MarkReadResponse, Status> {
         let id = conversation_id(&asked.conversation_id)?;
         let read = self.service.store.mark_read(id, reader, asked.message_no).await?;
-        let (messages, read_no) = read.ok_or_else(wire::no_conversation)?;
-        self.hub.read(id, read_no);
-        let unread_count = (messages - read_no).max(0);
-        Ok(MarkReadResponse { unread_count, last_read_message_no: read_no })
+        let (position, changed) = read.ok_or_else(wire::no_conversation)?;
+        if changed {
+            self.hub.read(id, position.number);
+        }
+        Ok(MarkReadResponse { unread_count: position.unread, last_read_message_no: position.number })
     }
 }

@@ -2,41 +2,91 @@
 
 use kit::error;
 use proto::messaging::v1::{
-    Conversation as WireConversation, ConversationCreated, ConversationUpdated, Entry as WireEntry, MemberAdded,
-    MemberRemoved, Message as WireMessage, MessageDeleted, MessageEdited, ReadMark, ReadMarks, entry,
+    AddPolicy as WirePolicy, AddRule as WireRule, Conversation as WireConversation, ConversationCreated,
+    ConversationUpdated, Entry as WireEntry, Invitation as WireInvitation, Member as WireMember, MemberAdded,
+    MemberRemoved, Membership as WireMembership, MembershipState, Message as WireMessage, MessageDeleted,
+    MessageEdited, ReadMark, ReadMarks, Role, entry,
 };
 use tonic::{Code, Status};
 
 use crate::{
-    domain::{BadCursor, Body, Conversation, ConversationId, Entry, UserId},
-    store::{AppendError, ChangeError, InsertError},
+    domain::{
+        AddPolicy, AddRule, BadCursor, Body, Conversation, ConversationId, Entry, Invitation, Member, Standing, UserId,
+    },
+    store::{AdmitError, AppendError, ChangeError, InsertError},
 };
 
 pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireConversation {
-    let unread_count = conversation.unread();
+    let membership = membership(&conversation);
     WireConversation {
         conversation_id: conversation.id.to_string(),
         title: conversation.title,
-        member_ids: conversation.members.iter().map(UserId::to_string).collect(),
+        members: conversation.members.iter().map(member).collect(),
         create_time: Some(conversation.create_time.into()),
         cursor,
         message_count: conversation.message_count,
         owner_id: conversation.owner.to_string(),
-        unread_count,
-        last_read_message_no: conversation.read_no,
+        member_count: count(conversation.member_count),
+        membership: Some(membership),
         last_message: conversation.last_message.map(Into::into),
         update_time: Some(conversation.update_time.into()),
         etag: etag(conversation.revision),
-        read_marks: marks(&conversation.read_marks),
+        add_policy: add_policy(conversation.add_policy).into(),
     }
 }
 
-pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks {
-    ReadMarks { conversation_id: id.to_string(), marks: marks(of) }
+pub(super) fn member(member: &Member) -> WireMember {
+    WireMember { user_id: member.user.to_string(), last_read_message_no: member.read_no }
 }
 
-fn marks(of: &[(UserId, i64)]) -> Vec<ReadMark> {
-    of.iter().map(|(user, number)| ReadMark { user_id: user.to_string(), message_no: *number }).collect()
+fn membership(of: &Conversation) -> WireMembership {
+    let role = if of.own.is_owner { Role::Owner } else { Role::Member };
+    let state = match of.own.standing {
+        Standing::Own | Standing::Added => MembershipState::Active,
+        Standing::Requested => MembershipState::Requested,
+    };
+    WireMembership {
+        unread_count: of.own.unread,
+        last_read_message_no: of.own.read_no,
+        role: role.into(),
+        state: state.into(),
+        added_by: of.own.added_by.map_or(String::new(), |user| user.to_string()),
+    }
+}
+
+pub(super) fn invitation(invitation: &Invitation) -> WireInvitation {
+    WireInvitation {
+        conversation_id: invitation.conversation.to_string(),
+        title: invitation.title.clone(),
+        member_count: count(invitation.member_count),
+        inviter_id: invitation.inviter.to_string(),
+        create_time: Some(invitation.create_time.into()),
+        expire_time: Some(invitation.expire_time.into()),
+    }
+}
+
+pub(super) fn add_rule(rule: AddRule) -> WireRule {
+    match rule {
+        AddRule::Everybody => WireRule::Everybody,
+        AddRule::Contacts => WireRule::Contacts,
+        AddRule::Nobody => WireRule::Nobody,
+    }
+}
+
+fn add_policy(policy: AddPolicy) -> WirePolicy {
+    match policy {
+        AddPolicy::AllMembers => WirePolicy::AllMembers,
+        AddPolicy::OwnerOnly => WirePolicy::OwnerOnly,
+    }
+}
+
+fn count(of: i64) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
+}
+
+pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks {
+    let mark = |(user, number): &(UserId, i64)| ReadMark { user_id: user.to_string(), message_no: *number };
+    ReadMarks { conversation_id: id.to_string(), marks: of.iter().map(mark).collect() }
 }
 
 /// A revision as clients hold it: opaque, by a letter that no number begins with.
@@ -90,11 +140,14 @@ impl From<Body> for entry::Body {
             Body::Removed { person, owner } => {
                 Self::MemberRemoved(MemberRemoved { user_id: person.to_string(), owner_id: owner.to_string() })
             }
-            Body::Renamed { title, revision } => {
-                Self::ConversationUpdated(ConversationUpdated { title, etag: etag(revision) })
-            }
-            Body::Created { members, title } => Self::ConversationCreated(ConversationCreated {
+            Body::Updated { title, add_policy: policy, revision } => Self::ConversationUpdated(ConversationUpdated {
+                title,
+                etag: etag(revision),
+                add_policy: add_policy(policy).into(),
+            }),
+            Body::Created { members, member_count, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),
+                member_count: count(member_count),
                 title,
             }),
         }
@@ -117,23 +170,29 @@ pub(super) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
             let field = format!("positions[{index}].cursor");
             error::invalid_field(&field, "CURSOR_INVALID", "must be a cursor of the same conversation")
         }
-        BadCursor::OtherEpoch => error::status(
-            Code::FailedPrecondition,
-            "CURSOR_EPOCH_CHANGED",
-            "the cursor is of a history that is gone; subscribe without positions and read the messages anew",
-        ),
+        BadCursor::OtherEpoch => epoch_changed(),
     }
+}
+
+/// Of a cursor from another epoch, and of one that names a position beyond the conversation's newest entry.
+pub(crate) fn epoch_changed() -> Status {
+    error::status(
+        Code::FailedPrecondition,
+        "CURSOR_EPOCH_CHANGED",
+        "the cursor is of a history that is gone; subscribe without positions and read the messages anew",
+    )
 }
 
 impl From<InsertError> for Status {
     fn from(error: InsertError) -> Self {
         match error {
             InsertError::RequestIdReused => reused("request_id"),
-            InsertError::TooManyConversations => error::status(
-                Code::ResourceExhausted,
-                "TOO_MANY_CONVERSATIONS",
-                "somebody named in member_ids, or you, is in too many conversations",
+            InsertError::Left => error::status(
+                Code::NotFound,
+                "CONVERSATION_NOT_FOUND",
+                "you are not in the conversation that this request_id opened any more; choose a new request_id",
             ),
+            InsertError::Admit(error) => not_admitted(error, "member_ids"),
             InsertError::Store(error) => error.into(),
         }
     }
@@ -156,16 +215,54 @@ impl From<ChangeError> for Status {
         match error {
             ChangeError::NotFound => no_conversation(),
             ChangeError::NoMessage => no_message(),
-            ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may remove others"),
+            ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may do this"),
             ChangeError::NotAuthor => denied("NOT_AUTHOR", "the message is somebody else's"),
             ChangeError::OtherRevision => {
                 error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
             }
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
+            ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message was edited too often; send a new one"),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
-            ChangeError::TooManyConversations => full("TOO_MANY_CONVERSATIONS", "they are in too many conversations"),
+            ChangeError::Admit(error) => not_admitted(error, "user_id"),
+            ChangeError::NoInvitation => {
+                error::status(Code::NotFound, "INVITATION_NOT_FOUND", "there is no such invitation, or it has expired")
+            }
+            ChangeError::Pending => {
+                let message = "accept the conversation before you add others";
+                error::status(Code::FailedPrecondition, "REQUEST_PENDING", message)
+            }
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+pub(super) fn member_unknown(field: &str) -> Status {
+    let message = format!("somebody named in {field} does not exist or is not active");
+    error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message)
+}
+
+/// A block and the rule "nobody" are one response: a blocked user is not told.
+fn not_admitted(error: AdmitError, field: &str) -> Status {
+    let exhausted = |reason, message| error::status(Code::ResourceExhausted, reason, message);
+    match error {
+        AdmitError::MemberUnknown => member_unknown(field),
+        AdmitError::NotAllowed => {
+            let message = "a user whom you add does not accept conversations from you";
+            error::status(Code::FailedPrecondition, "MEMBER_NOT_AVAILABLE", message)
+        }
+        AdmitError::TooManyConversations => {
+            let message = "you, or a user whom you add, is in too many conversations";
+            exhausted("TOO_MANY_CONVERSATIONS", message)
+        }
+        AdmitError::TooManyWaiting => {
+            let message = "too many requests or invitations wait for a user whom you add";
+            exhausted("MEMBER_FULL", message)
+        }
+        AdmitError::TooManySent => {
+            let message = "too many of your requests and invitations are not accepted yet; wait, or take some back";
+            exhausted("TOO_MANY_INVITATIONS", message)
+        }
+        AdmitError::Store(error) => error.into(),
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use futures_util::{Stream, stream};
 use kit::{Ambient, Context, Timestamp, error};
-use proto::messaging::v1::{CaughtUp, ConversationLeft, NewEntry, SubscribeResponse, subscribe_response::Event};
+use proto::messaging::v1::{
+    CaughtUp, ConversationLeft, InvitationsChanged, NewEntry, SubscribeResponse, subscribe_response::Event,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -22,8 +24,8 @@ use crate::{
 
 /// What an entry may take in memory: a text of 16 KiB with ids and names around it, rounded up.
 const ENTRY_BYTES: usize = 20 * 1024;
-/// What an announced conversation may take: 1 000 members of 36 characters, rounded up.
-const CONVERSATION_BYTES: usize = 64 * 1024;
+/// What an announced conversation may take: its newest message, a title and the first members, rounded up.
+const CONVERSATION_BYTES: usize = 20 * 1024;
 
 /// The state of one stream.
 pub(crate) struct Subscription {
@@ -31,6 +33,10 @@ pub(crate) struct Subscription {
     ambient: Ambient,
     mailbox: Mailbox,
     heartbeat: Duration,
+    /// When to compare all conversations with what was sent, whatever else happens: one heartbeat after the last time.
+    look_due: Instant,
+    /// When the client is owed a sign of life: one heartbeat after the last event.
+    alive_due: Instant,
     /// How many entries one batch holds.
     batch: usize,
     /// How many conversations are announced at once.
@@ -65,11 +71,14 @@ impl Subscription {
         named: HashMap<ConversationId, i64>,
     ) -> Result<Self, Status> {
         let budget = service.config.undelivered_bytes;
+        let first_due = Instant::now() + service.config.heartbeat.0;
         Ok(Self {
             store: Arc::clone(&service.store),
             ambient: service.ambient.clone(),
             mailbox,
             heartbeat: service.config.heartbeat.0,
+            look_due: first_due,
+            alive_due: first_due,
             batch: (budget / ENTRY_BYTES).max(1),
             announced_at_once: (budget / CONVERSATION_BYTES).max(1),
             expires: context.user()?.expires,
@@ -104,6 +113,7 @@ impl Subscription {
                 return Some(Err(end));
             }
             if let Some(event) = self.outgoing.pop_front() {
+                self.alive_due = Instant::now() + self.heartbeat;
                 return Some(Ok(event));
             }
             if let Err(status) = self.advance().await {
@@ -115,7 +125,9 @@ impl Subscription {
     /// Takes the next step: something into `outgoing`, or a wait.
     async fn advance(&mut self) -> Result<(), Status> {
         let mail = self.mailbox.take();
-        if mail.everything {
+        // A signal may be lost without any process noticing: its replica was killed before it published, or is cut off
+        // from the others alone. So the look has a timer of its own, which no other event restarts.
+        if mail.everything || Instant::now() >= self.look_due {
             let _turn = self.mailbox.turn().await;
             self.look_at_everything().await?;
         }
@@ -123,6 +135,9 @@ impl Subscription {
             self.enqueue(id);
         }
         self.reads.extend(mail.reads);
+        if mail.invitations {
+            self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
+        }
         if !self.unannounced.is_empty() {
             let _turn = self.mailbox.turn().await;
             self.announce().await
@@ -175,17 +190,21 @@ impl Subscription {
                 added |= self.mailbox.follow(*id);
             }
             if !added {
-                self.compare(heads);
-                return Ok(());
+                self.look_due = Instant::now() + self.heartbeat;
+                return self.compare(heads);
             }
         }
     }
 
-    fn compare(&mut self, heads: Vec<(ConversationId, i64)>) {
+    /// A position beyond the head of its conversation belongs to a history that the store has lost, as after a failover
+    /// that lost the newest entries: what follows there is not what the client would skip.
+    fn compare(&mut self, heads: Vec<(ConversationId, i64)>) -> Result<(), Status> {
         self.drop_left(&heads);
         for (id, head) in heads {
             match (self.sent.get(&id), self.named.remove(&id)) {
-                (Some(sent), _) if *sent >= head => {}
+                (Some(sent), _) if *sent > head => return Err(wire::epoch_changed()),
+                (None, Some(named)) if named > head => return Err(wire::epoch_changed()),
+                (Some(sent), _) if *sent == head => {}
                 (Some(_), _) => self.enqueue(id),
                 (None, Some(named)) => {
                     self.sent.insert(id, named);
@@ -201,6 +220,7 @@ impl Subscription {
                 }
             }
         }
+        Ok(())
     }
 
     /// What was followed, or named, and is not the user's (any more).
@@ -270,12 +290,8 @@ impl Subscription {
             () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}
-            () = sleep(self.heartbeat) => {
-                self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {})));
-                // A signal may be lost without anybody knowing: its replica was killed before it said it, or is
-                // cut off from the others alone. Streams look at different moments: one index read each.
-                self.mailbox.slot.mark(|marks| marks.everything = true);
-            }
+            () = sleep_until(self.look_due) => {}
+            () = sleep_until(self.alive_due) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{BadToken, Conversation, ConversationId};
 
 /// How many conversations a page holds when the caller does not say.
-const DEFAULT_PAGE: usize = 100;
+const DEFAULT_PAGE: usize = 50;
 
 /// One page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,12 @@ impl Recent {
 
     /// The token of the page after the one that ended with `last`.
     pub fn token_after(last: &Conversation) -> String {
-        BASE64URL.encode(format!("{}/{}", last.update_time.as_micros(), last.id))
+        Self::token_past(last.update_time, last.id)
+    }
+
+    /// The token of the page after the one that ended with this time and conversation.
+    pub fn token_past(time: Timestamp, id: ConversationId) -> String {
+        BASE64URL.encode(format!("{}/{id}", time.as_micros()))
     }
 }
 

@@ -5,7 +5,7 @@ use kit::{Timestamp, store::Error};
 use prost::Message as _;
 use uuid::Uuid;
 
-use crate::domain::{Body, Message, UserId};
+use crate::domain::{AddPolicy, Body, Message, UserId};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Stored {
@@ -28,7 +28,7 @@ enum Kind {
     #[prost(message, tag = "6")]
     Removed(StoredRemoved),
     #[prost(message, tag = "7")]
-    Renamed(StoredRenamed),
+    Updated(StoredUpdated),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,6 +54,8 @@ struct StoredCreated {
     members: Vec<Vec<u8>>,
     #[prost(string, tag = "2")]
     title: String,
+    #[prost(int64, tag = "3")]
+    member_count: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -91,11 +93,13 @@ struct StoredRemoved {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct StoredRenamed {
+struct StoredUpdated {
     #[prost(string, tag = "1")]
     title: String,
     #[prost(int64, tag = "2")]
     revision: i64,
+    #[prost(string, tag = "3")]
+    add_policy: String,
 }
 
 pub(super) fn encode(body: &Body) -> Vec<u8> {
@@ -110,8 +114,9 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
             delete_time: micros(message.delete_time),
             revision: message.revision,
         }),
-        Body::Created { members, title } => Kind::Created(StoredCreated {
+        Body::Created { members, member_count, title } => Kind::Created(StoredCreated {
             members: members.iter().map(|member| bytes(member.0)).collect(),
+            member_count: *member_count,
             title: title.clone(),
         }),
         Body::Edited { message, number, text, revision } => Kind::Edited(StoredEdited {
@@ -125,7 +130,11 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
         Body::Removed { person, owner } => {
             Kind::Removed(StoredRemoved { person: bytes(person.0), owner: bytes(owner.0) })
         }
-        Body::Renamed { title, revision } => Kind::Renamed(StoredRenamed { title: title.clone(), revision: *revision }),
+        Body::Updated { title, add_policy, revision } => Kind::Updated(StoredUpdated {
+            title: title.clone(),
+            revision: *revision,
+            add_policy: add_policy.as_str().to_owned(),
+        }),
     };
     Stored { kind: Some(kind) }.encode_to_vec()
 }
@@ -148,6 +157,7 @@ pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
         }),
         Kind::Created(created) => Body::Created {
             members: created.members.iter().map(|m| id(m).map(UserId)).collect::<Result<_, _>>()?,
+            member_count: created.member_count,
             title: created.title,
         },
         Kind::Edited(edited) => Body::Edited {
@@ -161,6 +171,10 @@ pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
         Kind::Removed(removed) => {
             Body::Removed { person: UserId(id(&removed.person)?), owner: UserId(id(&removed.owner)?) }
         }
-        Kind::Renamed(renamed) => Body::Renamed { title: renamed.title, revision: renamed.revision },
+        Kind::Updated(updated) => Body::Updated {
+            title: updated.title,
+            add_policy: AddPolicy::parse(&updated.add_policy).ok_or_else(|| corrupt("an add_policy"))?,
+            revision: updated.revision,
+        },
     })
 }

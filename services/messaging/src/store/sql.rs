@@ -1,27 +1,34 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
+#[path = "sql/admission.rs"]
+mod admission;
 #[path = "sql/conversations.rs"]
 mod conversations;
+#[path = "sql/invitations.rs"]
+mod invitations;
 #[path = "sql/log.rs"]
 mod log;
 #[path = "sql/members.rs"]
 mod members;
 #[path = "sql/messages.rs"]
 mod messages;
+#[path = "sql/people.rs"]
+mod people;
 
 use async_trait::async_trait;
-use kit::store::{Error, Stamp, Unopened};
-use sqlx::{Pool, Row as _, Transaction};
+use kit::store::{Error, Pool, Stamp, Transaction, Unopened};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Db, begin, count_conversation, insert_members};
+use super::Db;
 use crate::{
     domain::{
-        Body, Change, Conversation, ConversationId, Entry, Epoch, Fingerprint, MARKED_MEMBERS, Message,
-        NewConversation, NewMessage, Recent, UserId,
+        AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, FIRST_MEMBERS,
+        Fingerprint, Member, Membership, Message, NewConversation, NewMessage, Recent, Standing, UserId,
     },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore},
 };
+use admission::{Adding, Joining};
 use log::{change_entry, entry, insert_entry, lock};
 
 /// The store on one database.
@@ -58,7 +65,7 @@ impl Sql {
         }
         let id = ConversationId(row.try_get("conversation_id")?);
         let found = self.find(id, new.creator).await?;
-        found.ok_or(InsertError::Store(Error::Corrupt(format!("the creator of {id} is not in it"))))
+        found.ok_or(InsertError::Left)
     }
 }
 
@@ -69,7 +76,7 @@ impl MessagingStore for Sql {
     }
 
     fn readers(&self) -> u32 {
-        self.read.options().get_max_connections()
+        self.read.max_connections()
     }
 
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error> {
@@ -81,12 +88,12 @@ impl MessagingStore for Sql {
         Ok(row.map(|row| row.try_get("conversation_id").map(ConversationId)).transpose()?)
     }
 
-    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<Conversation, InsertError> {
-        let mut tx = begin(&self.write).await?;
+    async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError> {
+        let mut tx = self.write.begin_on(new.creator.0).await?;
         let inserted = sqlx::query(
             "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
-             revision, create_time, update_time, last_seq, message_count) \
-             VALUES ($1, $2, $2, $3, $4, $5, 1, $6, $6, 1, 0) \
+             add_policy, revision, create_time, update_time, last_seq, message_count, member_count) \
+             VALUES ($1, $2, $2, $3, $4, $5, $7, 1, $6, $6, 1, 0, 1) \
              ON CONFLICT (creator_id, request_id) DO NOTHING",
         )
         .bind(new.id.0)
@@ -95,21 +102,30 @@ impl MessagingStore for Sql {
         .bind(new.fingerprint().0)
         .bind(&new.title)
         .bind(Stamp(new.create_time))
+        .bind(AddPolicy::AllMembers.as_str())
         .execute(&mut *tx)
         .await?;
         if inserted.rows_affected() == 0 {
             tx.rollback().await?;
             return self.first_conversation(new).await;
         }
-        let counted = count_conversation(&mut tx, &new.members, limit).await?;
-        if usize::try_from(counted).unwrap_or(usize::MAX) < new.members.len() {
-            tx.rollback().await?;
-            return Err(InsertError::TooManyConversations);
-        }
-        insert_members(&mut tx, new.id.0, &new.members, 1, 0).await?;
-        insert_entry(&mut tx, &created_entry(new)).await?;
+        let adding = Adding {
+            conversation: new.id,
+            actor: new.creator,
+            now: new.create_time,
+            direct: new.is_direct(),
+            admission,
+        };
+        let mut members = adding.open(&mut tx, &new.others(), Joining { seq: 1, read_no: 0 }).await?;
+        members.sort();
+        sqlx::query("UPDATE conversations SET member_count = $2 WHERE conversation_id = $1")
+            .bind(new.id.0)
+            .bind(count(&members))
+            .execute(&mut *tx)
+            .await?;
+        insert_entry(&mut tx, &created_entry(new, &members)).await?;
         tx.commit().await?;
-        Ok(opened(new))
+        Ok(opened(new, &members))
     }
 
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error> {
@@ -149,30 +165,37 @@ impl MessagingStore for Sql {
         self.read(&rows.iter().map(id).collect::<Result<Vec<_>, _>>()?, member).await
     }
 
-    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+    async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError> {
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
-        if locked.title == title {
+        let current = members::add_policy(&mut tx, change.conversation).await?;
+        let title = details.title.as_ref().unwrap_or(&locked.title);
+        let add_policy = details.add_policy.unwrap_or(current);
+        if (title, add_policy) == (&locked.title, current) {
             return Ok(Changed::Already);
+        }
+        if add_policy != current && locked.owner != change.actor {
+            return Err(ChangeError::NotOwner);
         }
         if change.revision.is_some_and(|revision| revision != locked.revision) {
             return Err(ChangeError::OtherRevision);
         }
         let revision = locked.revision + 1;
-        sqlx::query("UPDATE conversations SET title = $2, revision = $3 WHERE conversation_id = $1")
+        sqlx::query("UPDATE conversations SET title = $2, add_policy = $3, revision = $4 WHERE conversation_id = $1")
             .bind(change.conversation.0)
             .bind(title)
+            .bind(add_policy.as_str())
             .bind(revision)
             .execute(&mut *tx)
             .await?;
-        let body = Body::Renamed { title: title.to_owned(), revision };
+        let body = Body::Updated { title: title.clone(), add_policy, revision };
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
     }
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(new.conversation.0).await?;
         // Locks the conversation's row and assigns both numbers. A repeat rolls them back.
         let numbers = sqlx::query(
             "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2 \
@@ -185,8 +208,9 @@ impl MessagingStore for Sql {
         .ok_or(AppendError::NotFound)?;
         let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
         // Starts after the lock is held, and so sees whether the author is still a member: see `log::lock`.
-        if !members::read_own(&mut tx, new, numbers.try_get("message_count")?).await? {
-            return Err(AppendError::NotFound);
+        let standing = members::read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
+        if standing.ok_or(AppendError::NotFound)? == Standing::Requested {
+            invitations::accept_by_reply(&mut tx, new.conversation, new.author).await?;
         }
         let claimed = sqlx::query(
             "INSERT INTO client_messages (conversation_id, author_id, client_message_id, fingerprint, seq) \
@@ -267,7 +291,7 @@ impl MessagingStore for Sql {
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 
@@ -290,31 +314,40 @@ async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendE
     Ok(entry(&row)?)
 }
 
-fn created_entry(new: &NewConversation) -> Entry {
+fn count(members: &[UserId]) -> i64 {
+    i64::try_from(members.len()).unwrap_or(i64::MAX)
+}
+
+fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
     Entry {
         conversation: new.id,
         seq: 1,
         author: new.creator,
         create_time: new.create_time,
-        body: Body::Created { members: new.members.clone(), title: new.title.clone() },
+        body: Body::Created {
+            members: members.iter().copied().take(FIRST_MEMBERS).collect(),
+            member_count: count(members),
+            title: new.title.clone(),
+        },
     }
 }
 
-fn opened(new: &NewConversation) -> Conversation {
-    let read_marks = new.members.iter().map(|member| (*member, 0)).collect::<Vec<_>>();
+fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
+    let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
     Conversation {
         id: new.id,
         title: new.title.clone(),
-        members: new.members.clone(),
+        member_count: count(members),
+        members: members.iter().take(FIRST_MEMBERS).map(shown).collect(),
         owner: new.creator,
+        add_policy: AddPolicy::AllMembers,
         revision: 1,
         create_time: new.create_time,
         update_time: new.create_time,
         last_seq: 1,
         message_count: 0,
-        read_no: 0,
+        own: Membership::OPENER,
         last_message: None,
-        read_marks: if read_marks.len() <= MARKED_MEMBERS { read_marks } else { Vec::new() },
     }
 }
 

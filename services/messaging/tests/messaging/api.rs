@@ -155,7 +155,7 @@ async fn a_cursor_leads_where_it_was_given_out_for() {
     assert_eq!(refusal(ada.subscribe(position(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
 }
 
-/// A page that takes several statements: those that begin after the removal read nothing.
+/// A page is one statement: it reads all of its rows before the removal, or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn page_is_refused_once_its_reader_is_removed() {
     let bench = Bench::new(|_| {}).await;
@@ -166,13 +166,15 @@ async fn page_is_refused_once_its_reader_is_removed() {
     }
     let list = |page_size| ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
     let read = async |page_size| bob.client.clone().list_messages(bob.request(list(page_size))).await;
-    assert_eq!(read(200).await.unwrap().into_inner().entries.len(), 200);
+    assert_eq!(read(100).await.unwrap().into_inner().entries.len(), 100);
     let (id, owner, reader) = (ConversationId(room.parse().unwrap()), UserId(ada.id), UserId(bob.id));
     bench.after_page(move |store| async move {
         store.remove(by(owner, id), reader).await.unwrap();
         store.append(&new_message(id, owner, "he is gone")).await.unwrap();
     });
-    assert_eq!(refusal(read(200).await), "NotFound CONVERSATION_NOT_FOUND");
+    let before = read(100).await.unwrap().into_inner().entries;
+    assert!(before.iter().all(|entry| entry.seq <= 201), "nothing from after the removal");
+    assert_eq!(refusal(read(100).await), "NotFound CONVERSATION_NOT_FOUND");
     assert_eq!(refusal(read(1).await), "NotFound CONVERSATION_NOT_FOUND");
 }
 

@@ -1,6 +1,7 @@
 //! Messaging and the real users service behind it, in this process.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -11,7 +12,8 @@ use std::{
 };
 
 use kit::{
-    balance, bus,
+    Timestamp, balance,
+    bus::{self, Bus, Listener, Signal},
     client::Peer,
     limits::Limits,
     server::{self, Surroundings},
@@ -19,8 +21,13 @@ use kit::{
 };
 use messaging::{
     Messaging, MessagingStore,
-    domain::{self, Change, ConversationId, Epoch, NewConversation, NewMessage, Recent, UserId as Id},
-    store::{AppendError, Appended, ChangeError, Changed, InsertError, Members, Messages},
+    domain::{
+        self, AddRule, Admission, Change, ConversationId, Details, Epoch, Invitation, Member, MembersPage,
+        NewConversation, NewMessage, ReadPosition, Recent, UserId as Id,
+    },
+    store::{
+        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Invitations, Members, Messages, People,
+    },
 };
 use proto::messaging::v1::{
     Conversation, CreateConversationRequest, Entry, SendMessageRequest, SubscribeRequest, SubscribeResponse,
@@ -52,6 +59,9 @@ pub(crate) struct Bench {
     channel: Channel,
     /// How many entries streams have read from the store.
     pub(crate) entries_read: Arc<AtomicUsize>,
+    /// How often streams have read marks from the store.
+    pub(crate) marks_read: Arc<AtomicUsize>,
+    pub(crate) bus: Arc<Lossy>,
     after_page: Arc<Mutex<Option<Interruption>>>,
     _databases: [Database; 2],
 }
@@ -70,23 +80,34 @@ impl Bench {
 
     /// With messaging's store on this database, which may ask four questions at once.
     pub(crate) async fn on(database: Database, change: impl FnOnce(&mut messaging::Config)) -> Self {
+        Self::limited(database, Limits::default(), change).await
+    }
+
+    pub(crate) async fn limited(
+        database: Database,
+        limits: Limits,
+        change: impl FnOnce(&mut messaging::Config),
+    ) -> Self {
         let mesh = Mesh::new();
         let databases = [Database::sqlite(), database];
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
-        let mut config = messaging::Config::default();
+        // Most tests are about something else than who may add whom.
+        let mut config = messaging::Config { who_may_add: AddRule::Everybody, ..messaging::Config::default() };
         change(&mut config);
-        let surroundings = mesh.surroundings("messaging", Limits::default());
-        let (entries_read, after_page) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+        let surroundings = mesh.surroundings("messaging", limits);
+        let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let (after_page, bus) = (Arc::default(), Arc::<Lossy>::default());
         let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
         let messaging = Messaging {
             config,
             store: Arc::new(Counting {
                 store: Arc::clone(&store),
                 entries_read: Arc::clone(&entries_read),
+                marks_read: Arc::clone(&marks_read),
                 after_page: Arc::clone(&after_page),
             }),
-            bus: Arc::new(bus::Local::default()),
+            bus: Arc::<Lossy>::clone(&bus),
             users: Peer::new(
                 "users",
                 &[users.url()],
@@ -110,6 +131,8 @@ impl Bench {
             messaging,
             channel,
             entries_read,
+            marks_read,
+            bus,
             after_page,
             _databases: databases,
         }
@@ -156,7 +179,7 @@ impl Bench {
             create_time: self.mesh.ambient.now(),
             revision: users::domain::Revision::FIRST,
         };
-        self.people.insert(&user).await.unwrap();
+        self.people.insert(&user, 0).await.unwrap();
         id
     }
 
@@ -182,7 +205,37 @@ type Interruption = Box<dyn FnOnce(Arc<dyn MessagingStore>) -> Pin<Box<dyn Futur
 struct Counting {
     store: Arc<dyn MessagingStore>,
     entries_read: Arc<AtomicUsize>,
+    marks_read: Arc<AtomicUsize>,
     after_page: Arc<Mutex<Option<Interruption>>>,
+}
+
+/// A bus that loses the signals of some subjects.
+#[derive(Default)]
+pub(crate) struct Lossy {
+    bus: bus::Local,
+    lost: Mutex<HashSet<Uuid>>,
+}
+
+impl Lossy {
+    pub(crate) fn lose(&self, subject: Uuid) {
+        self.lost.lock().unwrap().insert(subject);
+    }
+}
+
+impl Bus for Lossy {
+    fn publish(&self, channel: &'static str, signal: Signal) {
+        if !self.lost.lock().unwrap().contains(&signal.subject) {
+            self.bus.publish(channel, signal);
+        }
+    }
+
+    fn listen(&self, channel: &'static str) -> Listener {
+        self.bus.listen(channel)
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]
@@ -199,8 +252,8 @@ impl MessagingStore for Counting {
         self.store.find_by_request(creator, request_id).await
     }
 
-    async fn insert(&self, new: &NewConversation, limit: u32) -> Result<domain::Conversation, InsertError> {
-        self.store.insert(new, limit).await
+    async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<domain::Conversation, InsertError> {
+        self.store.insert(new, admission).await
     }
 
     async fn find(&self, id: ConversationId, member: Id) -> Result<Option<domain::Conversation>, Error> {
@@ -238,8 +291,8 @@ impl MessagingStore for Counting {
         self.store.list(member, page).await
     }
 
-    async fn rename(&self, change: Change, title: &str) -> Result<Changed, ChangeError> {
-        self.store.rename(change, title).await
+    async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError> {
+        self.store.update(change, details).await
     }
 
     async fn list_entries(
@@ -265,24 +318,92 @@ impl MessagingStore for Counting {
 
 #[async_trait]
 impl Members for Counting {
-    async fn add(&self, change: Change, person: Id, limit: u32) -> Result<Changed, ChangeError> {
-        self.store.add(change, person, limit).await
+    async fn add(&self, change: Change, person: Id, admission: &Admission) -> Result<Changed, ChangeError> {
+        self.store.add(change, person, admission).await
     }
 
     async fn remove(&self, change: Change, person: Id) -> Result<Changed, ChangeError> {
         self.store.remove(change, person).await
     }
 
-    async fn mark_read(&self, id: ConversationId, member: Id, number: i64) -> Result<Option<(i64, i64)>, Error> {
+    async fn bar(&self, person: Id) -> Result<(), Error> {
+        self.store.bar(person).await
+    }
+
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: Id,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error> {
         self.store.mark_read(id, member, number).await
     }
 
+    async fn list_members(&self, id: ConversationId, member: Id, page: MembersPage) -> Result<Vec<Member>, Error> {
+        self.store.list_members(id, member, page).await
+    }
+
     async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {
+        self.marks_read.fetch_add(1, Ordering::SeqCst);
         self.store.read_marks(id, member).await
     }
 
     async fn contacts(&self, member: Id, limit: u32) -> Result<Vec<Id>, Error> {
         self.store.contacts(member, limit).await
+    }
+}
+
+#[async_trait]
+impl Invitations for Counting {
+    async fn list_invitations(&self, user: Id, page: Recent, now: Timestamp) -> Result<Vec<Invitation>, Error> {
+        self.store.list_invitations(user, page, now).await
+    }
+
+    async fn invited(&self, id: ConversationId, inviter: Id, now: Timestamp) -> Result<Vec<Id>, Error> {
+        self.store.invited(id, inviter, now).await
+    }
+
+    async fn accept(&self, change: Change, admission: &Admission) -> Result<Changed, ChangeError> {
+        self.store.accept(change, admission).await
+    }
+
+    async fn decline(&self, change: Change) -> Result<(), Error> {
+        self.store.decline(change).await
+    }
+
+    async fn is_request(&self, id: ConversationId, user: Id) -> Result<bool, Error> {
+        self.store.is_request(id, user).await
+    }
+
+    async fn pending_from(&self, user: Id, other: Id) -> Result<Vec<ConversationId>, Error> {
+        self.store.pending_from(user, other).await
+    }
+
+    async fn forget_user(&self, user: Id) -> Result<(), Error> {
+        self.store.forget_user(user).await
+    }
+}
+
+#[async_trait]
+impl People for Counting {
+    async fn find_rule(&self, user: Id) -> Result<Option<AddRule>, Error> {
+        self.store.find_rule(user).await
+    }
+
+    async fn set_rule(&self, user: Id, rule: Option<AddRule>) -> Result<(), Error> {
+        self.store.set_rule(user, rule).await
+    }
+
+    async fn block(&self, user: Id, other: Id, now: Timestamp, limit: u32) -> Result<(), BlockError> {
+        self.store.block(user, other, now, limit).await
+    }
+
+    async fn unblock(&self, user: Id, other: Id) -> Result<(), Error> {
+        self.store.unblock(user, other).await
+    }
+
+    async fn list_blocked(&self, user: Id, after: Id, limit: usize) -> Result<Vec<Id>, Error> {
+        self.store.list_blocked(user, after, limit).await
     }
 }
 

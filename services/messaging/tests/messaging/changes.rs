@@ -1,17 +1,23 @@
 //! What every store promises of changes: each is an entry of the log, or nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kit::{Ambient, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Change, ConversationId, Entry, Message, NewConversation, NewMessage, Recent, UserId},
-    store::{ChangeError, Changed},
+    domain::{
+        AddRule, Admission, Body, Change, ConversationId, Details, Entry, MOST_EDITS, Message, NewConversation,
+        NewMessage, ReadPosition, Recent, UserId,
+    },
+    store::{AdmitError, ChangeError, Changed, InsertError},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::databases::on_both;
+use crate::{
+    databases::{on_both, patient},
+    statements::heard,
+};
 
 on_both! {
     an_edit_changes_the_message_and_is_an_entry,
@@ -24,10 +30,28 @@ on_both! {
     the_newest_conversation_is_listed_first,
     a_title_changes_once,
     contacts_are_who_shares_a_conversation,
+    erased_messages_are_not_unread,
+    a_message_is_edited_so_often_and_no_more,
+    erasure_of_many_edits_takes_no_more_statements,
+    a_request_whose_conversation_was_left_is_refused,
+    a_deleted_person_is_never_added_again,
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, 8).await.unwrap()
+    messaging::store::open(location, patient(8)).await.unwrap()
+}
+
+/// Every user may add every other, and each bound is `limit`.
+pub(crate) fn bounds(limit: u32) -> Admission {
+    Admission {
+        rule: AddRule::Everybody,
+        own: limit,
+        added: limit,
+        requests: limit,
+        invitations: limit,
+        sent: limit,
+        lifetime: Duration::from_secs(60 * 60),
+    }
 }
 
 pub(crate) fn new_id() -> Uuid {
@@ -47,7 +71,7 @@ pub(crate) async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, other
         title: "Tea".to_owned(),
         create_time: Ambient::system().now(),
     };
-    store.insert(&new, 100).await.unwrap().id
+    store.insert(&new, &bounds(100)).await.unwrap().id
 }
 
 pub(crate) fn by(actor: UserId, conversation: ConversationId) -> Change {
@@ -129,14 +153,14 @@ async fn a_repeated_send_answers_the_message_as_it_is_now(location: &Location) {
 async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[]).await;
-    assert_eq!(store.add(by(ada, id), eve, 100).await.unwrap(), Changed::Now(2));
-    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Now(3));
-    assert_eq!(store.add(by(eve, id), bob, 100).await.unwrap(), Changed::Already);
+    assert_eq!(store.add(by(ada, id), eve, &bounds(100)).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.add(by(eve, id), bob, &bounds(100)).await.unwrap(), Changed::Now(3));
+    assert_eq!(store.add(by(eve, id), bob, &bounds(100)).await.unwrap(), Changed::Already);
     assert!(matches!(store.remove(by(bob, id), eve).await, Err(ChangeError::NotOwner)));
     // Ada leaves: Eve joined before Bob.
     assert!(matches!(store.remove(by(ada, id), ada).await.unwrap(), Changed::Now(4)));
     let found = store.find(id, bob).await.unwrap().unwrap();
-    assert_eq!((found.owner, found.members.len()), (eve, 2));
+    assert_eq!((found.owner, found.member_count), (eve, 2));
     assert_eq!(store.find(id, ada).await.unwrap(), None);
     assert_eq!(store.head(id, ada).await.unwrap(), None);
     assert_eq!(store.list_entries(id, ada, 0, 10).await.unwrap(), []);
@@ -156,16 +180,17 @@ async fn the_last_place_is_given_once(location: &Location) {
     let mut adding = JoinSet::new();
     for id in rooms {
         let store = Arc::clone(&store);
-        adding.spawn(async move { store.add(by(ada, id), bob, 2).await });
+        adding.spawn(async move { store.add(by(ada, id), bob, &bounds(2)).await });
     }
     let outcomes = adding.join_all().await;
-    let refused = outcomes.iter().filter(|o| matches!(o, Err(ChangeError::TooManyConversations))).count();
+    let refused =
+        outcomes.iter().filter(|o| matches!(o, Err(ChangeError::Admit(AdmitError::TooManyConversations)))).count();
     assert_eq!((outcomes.iter().filter(|o| o.is_ok()).count(), refused), (2, 1), "{outcomes:?}");
     // Who leaves has room again.
     let (left, _) = store.heads(bob).await.unwrap()[0];
     store.remove(by(bob, left), bob).await.unwrap();
     let other = room(&store, ada, &[]).await;
-    store.add(by(ada, other), bob, 2).await.unwrap();
+    store.add(by(ada, other), bob, &bounds(2)).await.unwrap();
 }
 
 async fn edits_and_erasure_at_once_leave_no_gap(location: &Location) {
@@ -195,11 +220,13 @@ async fn reading_never_goes_back(location: &Location) {
     for n in 0..5 {
         say(&store, id, ada, &n.to_string()).await;
     }
-    let unread = async |member| store.find(id, member).await.unwrap().unwrap().unread();
+    let unread = async |member| store.find(id, member).await.unwrap().unwrap().own.unread;
     assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "one has read what one said");
-    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((5, 3)));
-    assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((5, 3)));
-    assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((5, 5)));
+    let read = |number, unread| ReadPosition { number, unread };
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), true)));
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), false)));
+    assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((read(3, 2), false)));
+    assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((read(5, 0), true)));
     assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
     say(&store, id, bob, "5").await;
     assert_eq!((unread(ada).await, unread(bob).await), (1, 0), "sending reads up to the own message");
@@ -230,16 +257,16 @@ async fn the_newest_conversation_is_listed_first(location: &Location) {
     }
     assert_eq!(seen, [rooms[1], rooms[4], rooms[3], rooms[2], rooms[0]]);
     let newest = store.list(ada, Recent::parse(1, "").unwrap()).await.unwrap().swap_remove(0);
-    assert_eq!((message(&newest.last_message.clone().unwrap()).text.as_str(), newest.unread()), ("news", 1));
+    assert_eq!((message(&newest.last_message.clone().unwrap()).text.as_str(), newest.own.unread), ("news", 1));
 }
 
 async fn a_title_changes_once(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let change = Change { revision: Some(1), ..by(bob, id) };
-    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Now(2));
-    assert_eq!(store.rename(change, "Coffee").await.unwrap(), Changed::Already, "a repeat is none");
-    assert!(matches!(store.rename(change, "Milk").await, Err(ChangeError::OtherRevision)));
+    assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Already, "a repeat is none");
+    assert!(matches!(store.update(change, &Details::titled("Milk")).await, Err(ChangeError::OtherRevision)));
     let found = store.find(id, ada).await.unwrap().unwrap();
     assert_eq!((found.title.as_str(), found.revision, found.last_seq), ("Coffee", 2, 2));
 }
@@ -256,4 +283,101 @@ async fn contacts_are_who_shares_a_conversation(location: &Location) {
     assert_eq!(contacts, expected);
     assert_eq!(store.contacts(ada, 1).await.unwrap().len(), 1);
     assert_eq!(store.contacts(UserId(new_id()), 10).await.unwrap(), []);
+}
+
+async fn erased_messages_are_not_unread(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let mut said = Vec::new();
+    for n in 0..5 {
+        said.push(say(&store, id, ada, &n.to_string()).await);
+    }
+    let unread = async || store.find(id, bob).await.unwrap().unwrap().own.unread;
+    store.erase(by(ada, id), said[3].id).await.unwrap();
+    assert_eq!(unread().await, 4);
+    store.edit(by(ada, id), said[4].id, "better").await.unwrap();
+    assert_eq!(unread().await, 4, "an edited message counts");
+    let read = |number, unread| ReadPosition { number, unread };
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 1), true)));
+    assert_eq!(store.mark_read(id, bob, 4).await.unwrap(), Some((read(4, 1), true)));
+    store.erase(by(ada, id), said[0].id).await.unwrap();
+    assert_eq!(unread().await, 1, "one that was read before does not count twice");
+    store.erase(by(ada, id), said[4].id).await.unwrap();
+    assert_eq!(unread().await, 0);
+}
+
+async fn a_message_is_edited_so_often_and_no_more(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let sent = say(&store, id, ada, "secret").await;
+    for n in 0..MOST_EDITS {
+        store.edit(by(ada, id), sent.id, &format!("secret {n}")).await.unwrap();
+    }
+    assert!(matches!(store.edit(by(ada, id), sent.id, "more").await, Err(ChangeError::TooManyEdits)));
+    store.erase(by(ada, id), sent.id).await.unwrap();
+    let told = format!("{:?}", log(&store, id, bob).await);
+    assert!(!told.contains("secret"), "{told}");
+}
+
+async fn erasure_of_many_edits_takes_no_more_statements(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let mut statements = Vec::new();
+    for edits in [0, 20] {
+        let sent = say(&store, id, ada, "first").await;
+        for n in 0..edits {
+            store.edit(by(ada, id), sent.id, &n.to_string()).await.unwrap();
+        }
+        let (erased, taken) = heard(store.erase(by(ada, id), sent.id)).await;
+        assert!(matches!(erased.unwrap(), Changed::Now(_)));
+        statements.push(taken);
+    }
+    assert_eq!(statements[0], statements[1]);
+}
+
+async fn a_request_whose_conversation_was_left_is_refused(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let new = NewConversation {
+        id: ConversationId(new_id()),
+        creator: ada,
+        request_id: new_id(),
+        members: NewConversation::everybody(ada, [bob]),
+        title: "Tea".to_owned(),
+        create_time: Ambient::system().now(),
+    };
+    store.insert(&new, &bounds(100)).await.unwrap();
+    store.remove(by(ada, new.id), ada).await.unwrap();
+    let again = NewConversation { id: ConversationId(new_id()), ..new };
+    assert!(matches!(store.insert(&again, &bounds(100)).await, Err(InsertError::Left)));
+    assert_eq!(store.heads(ada).await.unwrap(), []);
+}
+
+async fn a_deleted_person_is_never_added_again(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let (id, shared) = (room(&store, ada, &[]).await, room(&store, ada, &[bob]).await);
+    // Also one that was in no conversation before.
+    for person in [bob, eve] {
+        for _ in 0..2 {
+            store.bar(person).await.unwrap();
+        }
+        assert!(matches!(
+            store.add(by(ada, id), person, &bounds(100)).await,
+            Err(ChangeError::Admit(AdmitError::MemberUnknown))
+        ));
+        let new = NewConversation {
+            id: ConversationId(new_id()),
+            creator: ada,
+            request_id: new_id(),
+            members: NewConversation::everybody(ada, [person]),
+            title: String::new(),
+            create_time: Ambient::system().now(),
+        };
+        assert!(matches!(store.insert(&new, &bounds(100)).await, Err(InsertError::Admit(AdmitError::MemberUnknown))));
+    }
+    store.remove(by(bob, shared), bob).await.unwrap();
+    assert!(matches!(
+        store.add(by(ada, shared), bob, &bounds(100)).await,
+        Err(ChangeError::Admit(AdmitError::MemberUnknown))
+    ));
+    assert_eq!(log(&store, id, ada).await.len(), 1);
 }

@@ -1,15 +1,21 @@
 //! The delivery promise: each entry once, in order, without a gap, until the stream has a reason to end.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use kit::{config::Span, store::Location};
+use messaging::domain::{ConversationId, Cursor, UserId};
 use proto::messaging::v1::{
-    MarkReadRequest, NewEntry, Position, SubscribeRequest, entry::Body, subscribe_response::Event,
+    LeaveConversationRequest, MarkReadRequest, NewEntry, Position, SubscribeRequest, SubscribeResponse, entry::Body,
+    subscribe_response::Event,
 };
 use sqlx::{Connection as _, PgConnection};
+use tonic::Streaming;
 
 use crate::{
-    bench::{Bench, MOMENT, catch_up, next},
+    bench::{Bench, MOMENT, Person, catch_up, next},
     databases::Database,
     mesh::refusal,
 };
@@ -180,13 +186,164 @@ async fn streams_leave_calls_a_way_to_the_store() {
         streams.push(bob.subscribe(SubscribeRequest { positions }).await.unwrap());
     }
     for _ in 0..20 {
-        let mark = MarkReadRequest { conversation_id: room.clone(), message_no: 1 };
+        // A call that reads no entries.
+        let leave = LeaveConversationRequest { conversation_id: bench.mesh.ambient.new_id().to_string() };
         let mut client = bob.client.clone();
-        let marking = client.mark_read(bob.request(mark));
-        tokio::time::timeout(Duration::from_secs(4), marking).await.expect("it need not wait").unwrap();
+        let leaving = client.leave_conversation(bob.request(leave));
+        tokio::time::timeout(Duration::from_secs(4), leaving).await.expect("it need not wait").unwrap();
     }
     lock.rollback().await.unwrap();
     for stream in &mut streams {
         assert_eq!(text(next(stream).await), "missed");
     }
+}
+
+/// The next entry of the conversation `quiet`, whatever comes of others.
+async fn next_of(stream: &mut Streaming<SubscribeResponse>, quiet: &str) -> NewEntry {
+    let found = async {
+        loop {
+            match stream.message().await.unwrap().expect("the stream goes on").event.unwrap() {
+                Event::Entry(new) if new.entry.as_ref().unwrap().conversation_id == quiet => return new,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(MOMENT, found).await.expect("the look at everything finds it")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_wake_up_is_found_while_others_wake_the_stream() {
+    let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(500))).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let noisy = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let quiet = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    bench.bus.lose(quiet.parse().unwrap());
+    let (talker, ambient) = (bench.signed_in(ada.id, Duration::from_secs(600)), bench.mesh.ambient.clone());
+    let talking = tokio::spawn(async move {
+        loop {
+            talker.say(&ambient, &noisy, "noise").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    for n in 0..3 {
+        let sent = ada.say(&bench.mesh.ambient, &quiet, &n.to_string()).await;
+        assert_eq!(next_of(&mut stream, &quiet).await.entry, Some(sent));
+    }
+    talking.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursor_beyond_the_newest_entry_is_refused() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let id = ConversationId(opened.conversation_id.parse().unwrap());
+    let position = |seq| Position {
+        conversation_id: opened.conversation_id.clone(),
+        cursor: Cursor { epoch: bench.store().epoch(), conversation: id, seq }.encode(),
+    };
+    let head = bench.store().head(id, UserId(bob.id)).await.unwrap().unwrap();
+    for seq in [head + 1, i64::MAX] {
+        let mut stream = bob.subscribe(SubscribeRequest { positions: vec![position(seq)] }).await.unwrap();
+        let end = tokio::time::timeout(MOMENT, stream.message()).await.expect("the stream ends");
+        assert_eq!(refusal(end), "FailedPrecondition CURSOR_EPOCH_CHANGED");
+    }
+    let mut stream = bob.subscribe(SubscribeRequest { positions: vec![position(head)] }).await.unwrap();
+    assert!(catch_up(&mut stream).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_ends_when_the_store_has_lost_what_it_sent() {
+    let database = Database::postgres().await;
+    let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
+    let bench = Bench::on(database, |config| config.heartbeat = Span(Duration::from_millis(200))).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    ada.say(&bench.mesh.ambient, &room, "lost soon").await;
+    assert_eq!(text(next(&mut stream).await), "lost soon");
+    // As after a failover to a standby that had not received the entry.
+    let mut session = PgConnection::connect(url.expose()).await.unwrap();
+    let lose = "DELETE FROM messaging.entries WHERE seq = 2; DELETE FROM messaging.client_messages; \
+                UPDATE messaging.conversations SET last_seq = 1, message_count = 0";
+    sqlx::raw_sql(lose).execute(&mut session).await.unwrap();
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(event) => assert!(matches!(event.unwrap().event, Some(Event::CaughtUp(_)))),
+                refused => return refused,
+            }
+        }
+    };
+    let end = tokio::time::timeout(MOMENT, end).await.expect("the stream ends");
+    assert_eq!(refusal(end), "FailedPrecondition CURSOR_EPOCH_CHANGED");
+}
+
+async fn mark(person: &Person, room: &str, message_no: i64) {
+    let request = MarkReadRequest { conversation_id: room.to_owned(), message_no };
+    person.client.clone().mark_read(person.request(request)).await.unwrap();
+}
+
+/// Reads events until the message with this text.
+async fn up_to(stream: &mut Streaming<SubscribeResponse>, last: &str) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        match next(stream).await {
+            event @ Event::Entry(_) if text(event.clone()) == last => return events,
+            event => events.push(event),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_mark_that_does_not_move_wakes_no_stream() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.ambient, &room, "hello").await;
+    bench.store().mark_read(ConversationId(room.parse().unwrap()), UserId(bob.id), 1).await.unwrap();
+    let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
+    catch_up(&mut stream).await;
+    for message_no in [1, 1, 1, 99, 1] {
+        mark(&bob, &room, message_no).await;
+    }
+    ada.say(&bench.mesh.ambient, &room, "the end").await;
+    assert_eq!(up_to(&mut stream, "the end").await, []);
+    assert_eq!(bench.marks_read.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_marks_are_published_together() {
+    const STREAMS: usize = 3;
+    let bench = Bench::new(|config| config.read_marks_interval = Span(Duration::from_secs(1))).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    for n in 0..50 {
+        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+    }
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
+        catch_up(&mut stream).await;
+        streams.push(stream);
+    }
+    let begun = Instant::now();
+    for message_no in 1..=50 {
+        mark(&bob, &room, message_no).await;
+    }
+    for stream in &mut streams {
+        // The last one arrives, though others of the interval do not.
+        loop {
+            let Event::ReadMarks(told) = next(stream).await else { continue };
+            if told.marks.iter().any(|mark| mark.user_id == bob.id.to_string() && mark.message_no == 50) {
+                break;
+            }
+        }
+    }
+    let most = STREAMS * (2 + usize::try_from(begun.elapsed().as_secs()).unwrap());
+    let reads = bench.marks_read.load(Ordering::SeqCst);
+    assert!(reads <= most, "{reads} reads for 50 changes, and not {most}");
 }

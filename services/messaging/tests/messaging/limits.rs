@@ -7,7 +7,10 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 use users::domain::State;
 
-use crate::{bench::Bench, mesh::refusal};
+use crate::{
+    bench::{Bench, Person},
+    mesh::refusal,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_one_byte_to_sixteen_kibibytes() {
@@ -37,25 +40,36 @@ async fn a_thousand_people_fit_into_a_conversation() {
         others.push(bench.user(State::Active).await);
     }
     let opened = ada.create(ada.opening(&bench.mesh.ambient, &others[..999])).await.unwrap();
-    assert_eq!(opened.member_ids.len(), 1_000);
+    assert_eq!((opened.member_count, opened.members.len()), (1_000, 8));
     let refused = ada.create(ada.opening(&bench.mesh.ambient, &others)).await.unwrap_err();
     assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "member_ids");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_is_in_so_many_conversations_and_no_more() {
-    let bench = Bench::new(|config| config.conversations_per_user = 3).await;
-    let (ada, bob) = (bench.person().await, bench.person().await);
+async fn conversations_of_others_do_not_use_up_ones_own() {
+    let bench = Bench::new(|config| {
+        config.conversations_per_user = 3;
+        config.added_conversations_per_user = 4;
+    })
+    .await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let create = async |creator: &Person, other: &Person| {
+        creator.create(creator.opening(&bench.mesh.ambient, &[other.id])).await
+    };
     for _ in 0..3 {
-        ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+        create(&ada, &bob).await.unwrap();
     }
-    let eve = bench.person().await;
-    let refused = eve.create(eve.opening(&bench.mesh.ambient, &[bob.id])).await;
-    assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_CONVERSATIONS");
+    assert_eq!(refusal(create(&ada, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of one's own");
+    create(&eve, &bob).await.unwrap();
+    assert_eq!(refusal(create(&eve, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of others'");
+    for _ in 0..3 {
+        create(&bob, &eve).await.unwrap();
+    }
+    assert_eq!(refusal(create(&bob, &ada).await), "ResourceExhausted TOO_MANY_CONVERSATIONS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_holds_a_thousand_at_most() {
+async fn page_holds_a_hundred_rows_at_most() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
@@ -63,8 +77,8 @@ async fn a_page_holds_a_thousand_at_most() {
         let message = ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
         ada.client.clone().list_messages(ada.request(message)).await
     };
-    list(1_000).await.unwrap();
-    for page_size in [-1, 1_001] {
+    list(100).await.unwrap();
+    for page_size in [-1, 101] {
         let refused = list(page_size).await.unwrap_err();
         assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "page_size");
     }
@@ -96,12 +110,12 @@ async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    // 4.7 MiB: more than one message takes, and more than half of it, which a page may fill.
+    // In 2.3 MiB: more than half of a message, which a page may fill.
     let long = "x".repeat(16 * 1024);
     for _ in 0..300 {
         ada.say(&bench.mesh.ambient, &room, &long).await;
     }
-    let mut list = ListMessagesRequest { conversation_id: room, page_size: 1_000, ..Default::default() };
+    let mut list = ListMessagesRequest { conversation_id: room, page_size: 100, ..Default::default() };
     let (mut seqs, mut pages) = (Vec::new(), 0);
     loop {
         let page = bob.client.clone().list_messages(bob.request(list.clone())).await.unwrap().into_inner();
@@ -113,7 +127,7 @@ async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
         list.page_token = page.next_page_token;
     }
     assert!(seqs.iter().copied().eq((2..=301).rev()), "each once, newest first");
-    assert_eq!(pages, 3, "2 MiB each");
+    assert_eq!(pages, 3, "100 rows each");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use kit::store::Location;
 use messaging::{
     MessagingStore,
-    domain::{Body, ConversationId, Entry, Message, UserId},
-    store::{AppendError, ChangeError, Changed},
+    domain::{Body, ConversationId, Details, Entry, Message, UserId},
+    store::{AdmitError, AppendError, ChangeError, Changed},
 };
 
 use crate::{
-    changes::{by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, say},
     databases::Database,
     locks_support::Holder,
 };
@@ -74,7 +74,8 @@ async fn refused_behind_a_removal<F>(
     assert!(matches!(&after[2..], [Entry { body: Body::Removed { person, .. }, .. }] if *person == actor), "{after:?}");
     let seen = scene.store.find(scene.id, scene.eve).await.unwrap().unwrap();
     assert_eq!((seen.last_seq, seen.message_count, seen.title.as_str()), (3, 1, "Tea"));
-    assert!(!seen.members.contains(&actor) && !seen.members.contains(&scene.kim), "{:?}", seen.members);
+    let inside = |user| seen.members.iter().any(|member| member.user == user);
+    assert!(!inside(actor) && !inside(scene.kim), "{:?}", seen.members);
     assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
     // The id of a message that was refused is free: it was not claimed.
     let mut sessions = Holder::begin(&database.location, "messaging").await;
@@ -121,7 +122,7 @@ async fn erasure_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rename_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.rename(by(scene.bob, scene.id), "Coffee").await.map(drop)
+        scene.store.update(by(scene.bob, scene.id), &Details::titled("Coffee")).await.map(drop)
     })
     .await;
 }
@@ -129,7 +130,7 @@ async fn rename_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_member_cannot_add_himself_back() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.add(by(scene.bob, scene.id), scene.bob, 100).await.map(drop)
+        scene.store.add(by(scene.bob, scene.id), scene.bob, &bounds(100)).await.map(drop)
     })
     .await;
 }
@@ -137,7 +138,7 @@ async fn removed_member_cannot_add_himself_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_member_cannot_add_others() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.add(by(scene.bob, scene.id), scene.kim, 100).await.map(drop)
+        scene.store.add(by(scene.bob, scene.id), scene.kim, &bounds(100)).await.map(drop)
     })
     .await;
 }
@@ -197,7 +198,8 @@ async fn send_behind_an_addition_is_accepted() {
     let mut holder = Holder::begin(&database.location, "messaging").await;
     holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
     let adding = scene.clone();
-    let adding = tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, 100).await });
+    let adding =
+        tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
     holder.waiters(1).await;
     let sending = scene.clone();
     let message = new_message(scene.id, scene.kim, "thanks");
@@ -206,6 +208,28 @@ async fn send_behind_an_addition_is_accepted() {
     holder.release().await;
     assert_eq!(adding.await.unwrap().unwrap(), Changed::Now(3));
     assert_eq!(sending.await.unwrap().unwrap().entry.seq, 4);
+    drop(scene);
+    database.remove().await;
+}
+
+/// The account is deleted while the addition waits: the person is in no conversation afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn addition_behind_the_deletion_of_the_account_is_refused() {
+    let database = Database::postgres().await;
+    let scene = Scene::new(&database.location).await;
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
+    let adding = scene.clone();
+    let adding =
+        tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
+    holder.waiters(1).await;
+    // As DeleteMember does, which finds no conversation to leave.
+    scene.store.bar(scene.kim).await.unwrap();
+    assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
+    holder.release().await;
+    let refused = adding.await.unwrap();
+    assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
+    assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
     drop(scene);
     database.remove().await;
 }

@@ -2,6 +2,7 @@
 //! users service behind it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod admission;
 mod api;
 mod bench;
 mod changes;
@@ -10,6 +11,8 @@ mod databases;
 mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
 mod dice;
+mod erased;
+mod invitations;
 mod limits;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
@@ -24,6 +27,8 @@ mod pages;
 mod plan;
 mod plans;
 mod rules;
+mod sizes;
+mod stalled;
 mod statements;
 mod store;
 mod tokens;

@@ -54,7 +54,7 @@ async fn changes_reach_open_streams() {
     let add = AddMemberRequest { conversation_id: room.clone(), user_id: eve.id.to_string() };
     ada.client.clone().add_member(ada.request(add)).await.unwrap();
     assert!(matches!(body(next(&mut stream).await), Body::MemberAdded(added) if added.user_id == eve.id.to_string()));
-    assert!(matches!(next(&mut of_eve).await, Event::Conversation(found) if found.member_ids.len() == 3));
+    assert!(matches!(next(&mut of_eve).await, Event::Conversation(found) if found.member_count == 3));
 
     let read = MarkReadRequest { conversation_id: room.clone(), message_no: 1 };
     let marked = bob.client.clone().mark_read(bob.request(read)).await.unwrap().into_inner();
@@ -93,8 +93,17 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
         ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
     }
     let listed = async || {
-        let list = ListConversationsRequest { page_size: 1_000, ..Default::default() };
-        bob.client.clone().list_conversations(bob.request(list)).await.unwrap().into_inner().conversations.len()
+        let mut list = ListConversationsRequest { page_size: 100, ..Default::default() };
+        let mut count = 0;
+        loop {
+            let request = bob.request(list.clone());
+            let page = bob.client.clone().list_conversations(request).await.unwrap().into_inner();
+            count += page.conversations.len();
+            if page.next_page_token.is_empty() {
+                return count;
+            }
+            list.page_token = page.next_page_token;
+        }
     };
     let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
     let delete = async || {
@@ -109,4 +118,29 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
     assert!(delete().await);
     assert!(delete().await);
     assert_eq!(listed().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_account_is_not_added_though_users_still_shows_it() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let delete = DeleteMemberRequest { user_id: eve.id.to_string() };
+    bench.client().delete_member(request(delete, std::slice::from_ref(&token))).await.unwrap();
+    let add = AddMemberRequest { conversation_id: room, user_id: eve.id.to_string() };
+    assert_eq!(refusal(ada.client.clone().add_member(ada.request(add)).await), "FailedPrecondition MEMBER_UNKNOWN");
+    let refused = ada.create(ada.opening(&bench.mesh.ambient, &[eve.id])).await;
+    assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_request_of_a_left_conversation_is_refused() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let room = ada.create(opening.clone()).await.unwrap().conversation_id;
+    let leave = LeaveConversationRequest { conversation_id: room };
+    ada.client.clone().leave_conversation(ada.request(leave)).await.unwrap();
+    assert_eq!(refusal(ada.create(opening).await), "NotFound CONVERSATION_NOT_FOUND");
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use kit::Timestamp;
 use messaging::{
-    domain::{Body, Change, Conversation, Entry, Message, NewConversation, NewMessage, UserId},
+    domain::{
+        Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, Message, NewConversation,
+        NewMessage, ReadPosition, Standing, UserId,
+    },
     store::Changed,
 };
 use uuid::Uuid;
@@ -25,14 +28,20 @@ pub(crate) struct Model {
 pub(crate) struct Member {
     joined: i64,
     read: i64,
+    /// By whom; the opener by nobody.
+    added_by: Option<UserId>,
 }
 
 impl Model {
     pub(crate) fn new(new: &NewConversation, shared: Conversation) -> Self {
-        let members = new.members.iter().map(|member| (*member, Member { joined: 1, read: 0 })).collect();
+        let added_by = |member: UserId| (member != new.creator).then_some(new.creator);
+        let member = |id: &UserId| (*id, Member { joined: 1, read: 0, added_by: added_by(*id) });
+        let members = new.members.iter().map(member).collect();
         let mut model = Self { shared, members, log: Vec::new(), sent: HashMap::new() };
         model.shared.last_seq = 0;
-        let body = Body::Created { members: new.members.clone(), title: new.title.clone() };
+        let members: Vec<UserId> = new.members.iter().copied().take(FIRST_MEMBERS).collect();
+        let member_count = i64::try_from(new.members.len()).unwrap();
+        let body = Body::Created { members, member_count, title: new.title.clone() };
         model.push(new.creator, new.create_time, body);
         model
     }
@@ -42,12 +51,33 @@ impl Model {
         let own = self.members.get(&reader)?;
         let is_message = |entry: &&Entry| matches!(entry.body, Body::Message(_));
         Some(Conversation {
-            members: self.members.keys().copied().collect(),
-            read_marks: self.members.iter().map(|(who, member)| (*who, member.read)).collect(),
-            read_no: own.read,
+            member_count: i64::try_from(self.members.len()).unwrap(),
+            members: self.joined().into_iter().take(FIRST_MEMBERS).collect(),
+            own: Membership {
+                read_no: own.read,
+                unread: self.unread(own.read),
+                is_owner: self.shared.owner == reader,
+                standing: if own.added_by.is_some() { Standing::Added } else { Standing::Own },
+                added_by: own.added_by,
+            },
             last_message: self.log.iter().rfind(is_message).cloned(),
             ..self.shared.clone()
         })
+    }
+
+    /// How many messages after the one numbered `read` are not erased.
+    fn unread(&self, read: i64) -> i64 {
+        let is_unread = |entry: &&Entry| matches!(&entry.body, Body::Message(message) if message.number > read && message.delete_time.is_none());
+        i64::try_from(self.log.iter().filter(is_unread).count()).unwrap()
+    }
+
+    /// All members, in the order in which they joined.
+    pub(crate) fn joined(&self) -> Vec<Shown> {
+        let shown =
+            |(user, member): (&UserId, &Member)| Shown { user: *user, join_seq: member.joined, read_no: member.read };
+        let mut all: Vec<_> = self.members.iter().map(shown).collect();
+        all.sort_by_key(|member| (member.join_seq, member.user));
+        all
     }
 
     /// All messages, with who said them.
@@ -112,12 +142,13 @@ impl Model {
         message.revision += 1;
         message.text.clear();
         message.delete_time = Some(change.now);
-        let erased = message.number;
+        let (erased, last) = (message.number, message.revision);
         for entry in &mut self.log {
-            if let Body::Edited { number, text, .. } = &mut entry.body
+            if let Body::Edited { number, text, revision, .. } = &mut entry.body
                 && *number == erased
             {
                 text.clear();
+                *revision = last;
             }
         }
         self.change(change, Body::Deleted { message: id, number: erased })
@@ -133,7 +164,8 @@ impl Model {
         }
         self.shared.revision += 1;
         title.clone_into(&mut self.shared.title);
-        self.change(change, Body::Renamed { title: title.to_owned(), revision: self.shared.revision })
+        let (add_policy, revision) = (self.shared.add_policy, self.shared.revision);
+        self.change(change, Body::Updated { title: title.to_owned(), add_policy, revision })
     }
 
     pub(crate) fn add(&mut self, change: &Change, person: UserId) -> Outcome {
@@ -141,7 +173,8 @@ impl Model {
         if self.members.contains_key(&person) {
             return Ok(Changed::Already);
         }
-        let member = Member { joined: self.shared.last_seq + 1, read: self.shared.message_count };
+        let (joined, read) = (self.shared.last_seq + 1, self.shared.message_count);
+        let member = Member { joined, read, added_by: Some(change.actor) };
         self.members.insert(person, member);
         self.change(change, Body::Added { person })
     }
@@ -161,12 +194,13 @@ impl Model {
         self.change(change, Body::Removed { person, owner: self.shared.owner })
     }
 
-    /// Messages in all, and the last one read.
-    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(i64, i64)> {
+    /// How far the member has read now, and whether that has changed.
+    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(ReadPosition, bool)> {
         let count = self.shared.message_count;
         let read = &mut self.members.get_mut(&member)?.read;
-        *read = number.min(count).max(*read);
-        Some((count, *read))
+        let (before, number) = (*read, number.min(count).max(*read));
+        *read = number;
+        Some((ReadPosition { number, unread: self.unread(number) }, number != before))
     }
 
     fn require(&self, actor: UserId) -> Result<(), &'static str> {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use kit::store::Location;
 use messaging::{
     MessagingStore,
-    domain::{ConversationId, MARKED_MEMBERS, Recent, UserId},
+    domain::{ConversationId, Details, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},
 };
+use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::{
-    changes::{by, new_id, open, people, room, say},
+    changes::{bounds, by, new_id, open, people, room, say},
     databases::on_both,
     statements::heard,
 };
@@ -18,6 +20,8 @@ on_both! {
     many_are_read_as_each_is_alone,
     a_page_is_in_order_and_leaves_out_what_was_left,
     a_page_takes_three_statements_however_long,
+    members_are_listed_in_the_order_in_which_they_joined,
+    member_count_is_exact_under_concurrency,
 }
 
 /// Conversations that differ in all that is read of one: as many messages as their place, some edited, erased, read
@@ -36,7 +40,7 @@ async fn rooms(store: &Arc<dyn MessagingStore>, ada: UserId, others: &[UserId]) 
             }
         }
         if n == 3 {
-            store.rename(by(ada, id), "Coffee").await.unwrap();
+            store.update(by(ada, id), &Details::titled("Coffee")).await.unwrap();
             store.remove(by(others[0], id), others[0]).await.unwrap();
         }
         rooms.push(id);
@@ -65,11 +69,12 @@ async fn many_are_read_as_each_is_alone(location: &Location) {
         let last = store.list_messages(conversation.id, ada, i64::MAX, 1).await.unwrap().pop();
         assert_eq!(conversation.last_message, last);
         assert_eq!(last.is_some(), conversation.message_count > 0);
-        assert!(conversation.members.is_sorted() && conversation.members.contains(&ada));
-        assert_eq!(conversation.read_marks, store.read_marks(conversation.id, ada).await.unwrap());
+        let first = MembersPage { after: (0, UserId(Uuid::nil())), size: FIRST_MEMBERS - 1 };
+        assert_eq!(conversation.members, store.list_members(conversation.id, ada, first).await.unwrap());
     }
-    assert_eq!((found[2].members.len(), found[2].read_marks.len()), (MARKED_MEMBERS + 1, 0));
-    assert_eq!((found[3].title.as_str(), found[3].members.len()), ("Coffee", 2));
+    let crowd = i64::try_from(MARKED_MEMBERS).unwrap() + 1;
+    assert_eq!((found[2].members.len(), found[2].member_count), (FIRST_MEMBERS, crowd));
+    assert_eq!((found[3].title.as_str(), found[3].members.len(), found[3].member_count), ("Coffee", 2, 2));
     assert_eq!(store.find_all(&[], ada).await.unwrap(), []);
 }
 
@@ -101,4 +106,60 @@ async fn a_page_takes_three_statements_however_long(location: &Location) {
         let (found, statements) = heard(store.find_all(&ids[..page.size], ada)).await;
         assert_eq!((found.unwrap().len(), statements.len()), (page.size, 2), "{statements:?}");
     }
+}
+
+async fn members_are_listed_in_the_order_in_which_they_joined(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let mut joined = vec![ada, bob];
+    joined.sort();
+    let later: [UserId; 20] = people();
+    for person in later {
+        store.add(by(bob, id), person, &bounds(100)).await.unwrap();
+        joined.push(person);
+    }
+    store.remove(by(ada, id), later[3]).await.unwrap();
+    joined.retain(|person| *person != later[3]);
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = MembersPage::parse(6, &token, id).unwrap();
+        let mut members = store.list_members(id, ada, page).await.unwrap();
+        let more = members.len() > page.size;
+        members.truncate(page.size);
+        seen.extend(members.iter().map(|member| member.user));
+        if !more {
+            break;
+        }
+        token = MembersPage::token_after(id, members.last().unwrap());
+    }
+    assert_eq!(seen, joined);
+    let shown = store.find(id, ada).await.unwrap().unwrap();
+    assert!(shown.members.iter().map(|member| member.user).eq(joined[..FIRST_MEMBERS].iter().copied()));
+    assert_eq!(shown.member_count, 21);
+    let first = MembersPage::parse(6, "", id).unwrap();
+    assert_eq!(store.list_members(id, eve, first).await.unwrap(), [], "a stranger sees none");
+}
+
+async fn member_count_is_exact_under_concurrency(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let others: [UserId; 16] = people();
+    let mut changing = JoinSet::new();
+    for (n, person) in others.into_iter().enumerate() {
+        let store = Arc::clone(&store);
+        changing.spawn(async move {
+            // Each is added twice and every other one is removed twice.
+            for _ in 0..2 {
+                store.add(by(ada, id), person, &bounds(100)).await.unwrap();
+            }
+            for _ in 0..2 * (n % 2) {
+                store.remove(by(ada, id), person).await.unwrap();
+            }
+        });
+    }
+    changing.join_all().await;
+    let page = MembersPage::parse(100, "", id).unwrap();
+    let members = store.list_members(id, ada, page).await.unwrap();
+    let found = store.find(id, ada).await.unwrap().unwrap();
+    assert_eq!((found.member_count, members.len()), (10, 10));
 }

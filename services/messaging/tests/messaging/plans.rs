@@ -8,25 +8,30 @@ use crate::{
     plan::{plan, statement},
 };
 
-on_both!(conversations_are_read_by_their_ids_however_many_their_reader_is_in);
+on_both! {
+    conversations_are_read_by_their_ids_however_many_their_reader_is_in,
+    contacts_are_read_in_order_up_to_a_bound,
+    members_are_listed_by_an_index,
+}
 
 /// 20 000 conversations of six, half of which somebody is in; ten messages in each of a thousand.
 const POSTGRES: &str = "INSERT INTO conversations SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'f', \
-     't', gen_random_uuid(), 1, now(), now(), 11, 10 FROM generate_series(1, 20000); \
-     INSERT INTO members SELECT conversation_id, gen_random_uuid(), 1, 0 FROM conversations, generate_series(1, 5); \
-     INSERT INTO members SELECT conversation_id, '00000000-0000-0000-0000-000000000001', 1, 0 \
+     't', gen_random_uuid(), 'all_members', 1, now(), now(), 11, 10, 6 FROM generate_series(1, 20000); \
+     INSERT INTO members SELECT conversation_id, gen_random_uuid(), 1, 0, 'own', NULL FROM conversations, generate_series(1, 5); \
+     INSERT INTO members SELECT conversation_id, '00000000-0000-0000-0000-000000000001', 1, 0, 'own', NULL \
      FROM (SELECT conversation_id FROM conversations LIMIT 10000) AS c; \
-     INSERT INTO entries SELECT conversation_id, n, n, gen_random_uuid(), NULL, gen_random_uuid(), now(), 'b' \
+     INSERT INTO entries SELECT conversation_id, n, n, gen_random_uuid(), NULL, NULL, gen_random_uuid(), \
+     now(), 'b' \
      FROM (SELECT conversation_id FROM conversations LIMIT 1000) AS c, generate_series(1, 10) AS n; ANALYZE";
 const SQLITE: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
-     INSERT INTO conversations SELECT randomblob(16), randomblob(16), randomblob(16), x'66', 't', randomblob(16), 1, \
-     0, 0, 11, 10 FROM n; \
+     INSERT INTO conversations SELECT randomblob(16), randomblob(16), randomblob(16), x'66', 't', randomblob(16), 'all_members', 1, \
+     0, 0, 11, 10, 6 FROM n; \
      WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5) \
-     INSERT INTO members SELECT conversation_id, randomblob(16), 1, 0 FROM conversations, n; \
-     INSERT INTO members SELECT conversation_id, x'00000000000000000000000000000001', 1, 0 \
+     INSERT INTO members SELECT conversation_id, randomblob(16), 1, 0, 'own', NULL FROM conversations, n; \
+     INSERT INTO members SELECT conversation_id, x'00000000000000000000000000000001', 1, 0, 'own', NULL \
      FROM (SELECT conversation_id FROM conversations LIMIT 10000); \
      WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10) \
-     INSERT INTO entries SELECT conversation_id, n, n, randomblob(16), NULL, randomblob(16), 0, x'62' \
+     INSERT INTO entries SELECT conversation_id, n, n, randomblob(16), NULL, NULL, randomblob(16), 0, x'62' \
      FROM (SELECT conversation_id FROM conversations LIMIT 1000), n; ANALYZE";
 
 /// The statement that runs.
@@ -35,8 +40,10 @@ fn read(location: &Location, mark: &str) -> String {
         Location::Postgres(_) => include_str!("../../src/store/postgres.rs"),
         Location::Sqlite(_) => include_str!("../../src/store/sqlite.rs"),
     };
-    let among = statement(database, "const AMONG");
-    statement(include_str!("../../src/store/sql/conversations.rs"), mark).replace("{AMONG}", &among)
+    let text = statement(include_str!("../../src/store/sql/conversations.rs"), mark);
+    ["AMONG", "MEMBERSHIP", "FIRST_MEMBERS"]
+        .iter()
+        .fold(text, |text, name| text.replace(&format!("{{{name}}}"), &statement(database, &format!("const {name}"))))
 }
 
 async fn conversations_are_read_by_their_ids_however_many_their_reader_is_in(location: &Location) {
@@ -47,9 +54,28 @@ async fn conversations_are_read_by_their_ids_however_many_their_reader_is_in(loc
     let by_both = |line: &str| searched(line) && line.contains("conversation_id") && line.contains("user_id");
     assert!(members.lines().any(by_both), "membership is looked up conversation by conversation: {members}");
     assert!(messages.contains("entries_by_message_no"), "{messages}");
+    assert!(messages.contains("entries_by_erased_no"), "erased messages are counted by an index: {messages}");
     // The only thing that is read from end to end is the list of ids itself.
     let whole = |line: &&str| line.contains("Seq Scan") || (line.contains("SCAN") && !line.contains("json_each"));
     for plan in [members, messages] {
         assert_eq!(plan.lines().find(whole), None, "{plan}");
     }
+}
+
+async fn contacts_are_read_in_order_up_to_a_bound(location: &Location) {
+    drop(open(location).await);
+    let contacts = statement(include_str!("../../src/store/sql/members.rs"), "async fn contacts(");
+    let plan = plan(location, "messaging", POSTGRES, SQLITE, &contacts).await;
+    // In the order of an index, so that the bound ends the reading: nothing is read whole, hashed whole or sorted first.
+    for whole in ["Seq Scan", "Hash Join", "Sort Key: mine", "SCAN mine", "SCAN other", "B-TREE FOR ORDER BY"] {
+        assert!(!plan.contains(whole), "{whole}: {plan}");
+    }
+}
+
+async fn members_are_listed_by_an_index(location: &Location) {
+    drop(open(location).await);
+    let statement = statement(include_str!("../../src/store/sql/members.rs"), "async fn list_members(");
+    let plan = plan(location, "messaging", POSTGRES, SQLITE, &statement).await;
+    assert!(plan.contains("members_by_join"), "{plan}");
+    assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
 }

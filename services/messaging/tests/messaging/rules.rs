@@ -6,12 +6,18 @@ use std::sync::Arc;
 use kit::{Timestamp, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Change, ConversationId, NewConversation, NewMessage, UserId},
+    domain::{Body, Change, ConversationId, Details, NewConversation, NewMessage, UserId},
     store::{AppendError, ChangeError, Changed},
 };
 use uuid::Uuid;
 
-use crate::{changes::open, databases::on_both, dice::Dice, model::Model, tokens::id};
+use crate::{
+    changes::{bounds, open},
+    databases::on_both,
+    dice::Dice,
+    model::Model,
+    tokens::id,
+};
 
 on_both! {
     any_sequence_of_operations_ends_as_the_model_says,
@@ -60,7 +66,7 @@ async fn opened(store: &Arc<dyn MessagingStore>, dice: &mut Dice) -> Room {
         title: TEXTS[0].to_owned(),
         create_time: Timestamp::from_micros(now),
     };
-    let stored = store.insert(&new, 100).await.unwrap();
+    let stored = store.insert(&new, &bounds(100)).await.unwrap();
     Room { id: new.id, everybody, model: Model::new(&new, stored), sent: Vec::new(), now }
 }
 
@@ -79,8 +85,8 @@ impl Room {
             0..=3 => return self.send(store, &change, text, dice).await,
             4..=5 => (store.edit(own, message, text).await, self.model.edit(&own, message, text)),
             6 => (store.erase(own, message).await, self.model.erase(&own, message)),
-            7 => (store.rename(change, text).await, self.model.rename(&change, text)),
-            8 => (store.add(change, person, 100).await, self.model.add(&change, person)),
+            7 => (store.update(change, &Details::titled(text)).await, self.model.rename(&change, text)),
+            8 => (store.add(change, person, &bounds(100)).await, self.model.add(&change, person)),
             // The last one stays: what nobody is in nobody can look at.
             9 if self.model.members.len() > 1 => {
                 (store.remove(change, person).await, self.model.remove(&change, person))
@@ -158,7 +164,7 @@ impl Room {
                 _ => None,
             });
             assert!(numbers.eq(1..=expected.message_count), "message_no has no gap");
-            assert_eq!(found.map(|found| found.unread()), Some(expected.message_count - expected.read_no));
+            assert_eq!(found.map(|found| found.own.unread), Some(expected.own.unread));
         }
     }
 }

@@ -5,13 +5,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use kit::{Ambient, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Conversation, ConversationId, Entry, NewConversation, NewMessage, UserId},
-    store::{AppendError, InsertError},
+    domain::{Body, Conversation, ConversationId, Entry, Membership, NewConversation, NewMessage, Standing, UserId},
+    store::{AdmitError, AppendError, InsertError},
 };
 use tokio::{task::JoinSet, time::timeout};
 use uuid::Uuid;
 
-use crate::databases::on_both;
+use crate::{
+    changes::bounds,
+    databases::{on_both, patient},
+};
 
 on_both! {
     a_stored_conversation_is_found_by_its_members_only,
@@ -35,7 +38,7 @@ on_both! {
 const MANY: u32 = 10_000;
 
 async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, 8).await.unwrap()
+    messaging::store::open(location, patient(8)).await.unwrap()
 }
 
 fn new_id() -> Uuid {
@@ -69,7 +72,7 @@ fn message(conversation: ConversationId, author: UserId, text: &str) -> NewMessa
 }
 
 async fn opened(store: &Arc<dyn MessagingStore>, creator: UserId, others: &[UserId]) -> Conversation {
-    store.insert(&conversation(creator, others), MANY).await.unwrap()
+    store.insert(&conversation(creator, others), &bounds(MANY)).await.unwrap()
 }
 
 fn number(entry: &Entry) -> Option<i64> {
@@ -100,17 +103,28 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
     let store = open(location).await;
     let [ada, bob, eve] = people();
     let new = conversation(ada, &[bob]);
-    let stored = store.insert(&new, MANY).await.unwrap();
+    let stored = store.insert(&new, &bounds(MANY)).await.unwrap();
     assert_eq!((stored.id, stored.last_seq, stored.message_count), (new.id, 1, 0));
     for member in [ada, bob] {
-        assert_eq!(store.find(new.id, member).await.unwrap(), Some(stored.clone()));
+        let found = store.find(new.id, member).await.unwrap().unwrap();
+        assert_eq!(found, Conversation { own: found.own, ..stored.clone() });
+        let added =
+            Membership { is_owner: false, standing: Standing::Added, added_by: Some(ada), ..Membership::OPENER };
+        assert_eq!(found.own, if member == ada { Membership::OPENER } else { added });
     }
     assert_eq!(store.find(new.id, eve).await.unwrap(), None);
     assert_eq!(store.find(ConversationId(new_id()), ada).await.unwrap(), None);
     assert_eq!(store.find_by_request(ada, new.request_id).await.unwrap(), Some(new.id));
     assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "requests are their maker's own");
     let entries = log(&store, ada, new.id).await;
-    assert_eq!(entries[0].body, Body::Created { members: stored.members, title: "plans".to_owned() });
+    assert_eq!(
+        entries[0].body,
+        Body::Created {
+            members: stored.members.iter().map(|member| member.user).collect(),
+            member_count: 2,
+            title: "plans".to_owned()
+        }
+    );
     assert!(store.answers().await);
 }
 
@@ -118,10 +132,10 @@ async fn a_repeated_insert_answers_the_first_conversation(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let new = conversation(ada, &[bob]);
-    let first = store.insert(&new, 1).await.unwrap();
+    let first = store.insert(&new, &bounds(1)).await.unwrap();
     let again = NewConversation { id: ConversationId(new_id()), ..new };
     // Also at the limit: a repeat opens nothing.
-    assert_eq!(store.insert(&again, 1).await.unwrap(), first);
+    assert_eq!(store.insert(&again, &bounds(1)).await.unwrap(), first);
     assert_eq!(store.heads(bob).await.unwrap(), [(first.id, 1)]);
 }
 
@@ -132,7 +146,7 @@ async fn one_request_repeated_at_once_opens_one_conversation(location: &Location
     let mut repeats = JoinSet::new();
     for _ in 0..16 {
         let (store, again) = (Arc::clone(&store), NewConversation { id: ConversationId(new_id()), ..new.clone() });
-        repeats.spawn(async move { store.insert(&again, MANY).await.unwrap().id });
+        repeats.spawn(async move { store.insert(&again, &bounds(MANY)).await.unwrap().id });
     }
     let ids = repeats.join_all().await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -143,19 +157,19 @@ async fn another_conversation_under_the_same_request_is_refused(location: &Locat
     let store = open(location).await;
     let [ada, bob, eve] = people();
     let new = conversation(ada, &[bob]);
-    store.insert(&new, MANY).await.unwrap();
+    store.insert(&new, &bounds(MANY)).await.unwrap();
     let others = [
         NewConversation { title: "other plans".to_owned(), ..new.clone() },
         NewConversation { members: NewConversation::everybody(ada, [bob, eve]), ..new.clone() },
     ];
     for other in others {
         let other = NewConversation { id: ConversationId(new_id()), ..other };
-        assert!(matches!(store.insert(&other, MANY).await, Err(InsertError::RequestIdReused)));
+        assert!(matches!(store.insert(&other, &bounds(MANY)).await, Err(InsertError::RequestIdReused)));
         assert_eq!(store.find(other.id, ada).await.unwrap(), None);
     }
     // Somebody else may have chosen the same id.
     let theirs = NewConversation { id: ConversationId(new_id()), creator: bob, ..new };
-    store.insert(&theirs, MANY).await.unwrap();
+    store.insert(&theirs, &bounds(MANY)).await.unwrap();
 }
 
 async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Location) {
@@ -165,12 +179,13 @@ async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Locati
     let mut creators = JoinSet::new();
     for _ in 0..16 {
         let (store, [creator]) = (Arc::clone(&store), people());
-        creators.spawn(async move { (creator, store.insert(&conversation(creator, &[popular]), LIMIT).await) });
+        creators
+            .spawn(async move { (creator, store.insert(&conversation(creator, &[popular]), &bounds(LIMIT)).await) });
     }
     let outcomes = creators.join_all().await;
     let refused: Vec<UserId> = outcomes
         .iter()
-        .filter(|(_, outcome)| matches!(outcome, Err(InsertError::TooManyConversations)))
+        .filter(|(_, outcome)| matches!(outcome, Err(InsertError::Admit(AdmitError::TooManyConversations))))
         .map(|(creator, _)| *creator)
         .collect();
     assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 5, "{outcomes:?}");
@@ -179,7 +194,7 @@ async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Locati
     // A refused conversation counts for nobody: its creator may still open as many as everybody.
     let [other] = people();
     for n in 0..=LIMIT {
-        let outcome = store.insert(&conversation(refused[0], &[other]), LIMIT).await;
+        let outcome = store.insert(&conversation(refused[0], &[other]), &bounds(LIMIT)).await;
         assert_eq!(outcome.is_ok(), n < LIMIT, "{n}: {outcome:?}");
     }
 }
@@ -192,7 +207,7 @@ async fn creators_of_the_same_people_never_deadlock(location: &Location) {
         let store = Arc::clone(&store);
         creators.spawn(async move {
             for _ in 0..5 {
-                store.insert(&conversation(creator, &everybody), MANY).await.unwrap();
+                store.insert(&conversation(creator, &everybody), &bounds(MANY)).await.unwrap();
             }
         });
     }

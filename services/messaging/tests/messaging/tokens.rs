@@ -3,7 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
 use messaging::domain::{
-    BadCursor, BadToken, Body, Conversation, ConversationId, Cursor, Entry, Epoch, Message, Page, Recent, UserId,
+    AddPolicy, BadCursor, BadToken, Body, Conversation, ConversationId, Cursor, Entry, Epoch, Member, MembersPage,
+    Membership, Message, Page, Recent, UserId,
 };
 use uuid::Uuid;
 
@@ -96,6 +97,23 @@ fn a_token_of_messages_leads_to_its_own_page_or_nowhere() {
     }
 }
 
+#[test]
+fn token_of_members_leads_to_its_own_page_or_nowhere() {
+    let mut dice = Dice::new();
+    for _ in 0..TIMES {
+        let (here, user) = (ConversationId(id(&mut dice)), UserId(id(&mut dice)));
+        let last = Member { user, join_seq: number(&mut dice, 1), read_no: 0 };
+        let token = MembersPage::token_after(here, &last);
+        assert_eq!(MembersPage::parse(7, &token, here), Ok(MembersPage { after: (last.join_seq, user), size: 7 }));
+        assert_eq!(MembersPage::parse(7, &token, ConversationId(id(&mut dice))), Err(BadToken));
+        for spoilt in [spoilt(&mut dice, &token), spoilt_within(&mut dice, &token)] {
+            let Ok(page) = MembersPage::parse(7, &spoilt, here) else { continue };
+            let inside = BASE64URL.decode(&spoilt).unwrap();
+            assert!(spoilt.is_empty() || (page.after.0 > 0 && inside.starts_with(format!("{here}/").as_bytes())));
+        }
+    }
+}
+
 /// Conversations end with this one, at the latest: the year 9999.
 const LATEST: i64 = 253_402_300_799_000_000;
 
@@ -107,16 +125,17 @@ fn a_token_of_conversations_leads_to_its_own_page_or_nowhere() {
         let last = Conversation {
             id,
             title: String::new(),
+            member_count: 1,
             members: Vec::new(),
             owner: UserId(id.0),
+            add_policy: AddPolicy::AllMembers,
             revision: 1,
             create_time: now,
             update_time: now,
             last_seq: 1,
             message_count: 0,
-            read_no: 0,
+            own: Membership::OPENER,
             last_message: None,
-            read_marks: Vec::new(),
         };
         let token = Recent::token_after(&last);
         assert_eq!(Recent::parse(7, &token), Ok(Recent { after: (now, id), size: 7 }));

@@ -5,7 +5,7 @@ mod sql;
 
 use kit::{
     config::Secret,
-    store::{Unopened, postgres},
+    store::{Settings, Unopened, postgres},
 };
 
 pub(super) use sql::Sql;
@@ -27,7 +27,7 @@ fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
     ids.collect()
 }
 
-pub(super) async fn open(url: &Secret, pool_size: u32) -> Result<Sql, Unopened> {
-    let pool = postgres::open(url, "users", pool_size, &sqlx::migrate!("migrations/postgres")).await?;
+pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<Sql, Unopened> {
+    let pool = postgres::open(url, "users", settings, &sqlx::migrate!("migrations/postgres")).await?;
     Ok(Sql { read: pool.clone(), write: pool })
 }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp, violated},
+    store::{Error, Pool, Stamp, violated},
 };
-use sqlx::{Pool, Row as _};
+use sqlx::Row as _;
 
 use super::{Db, FIND_ALL, LIST_AMONG, bind_ids};
 use crate::{
@@ -63,14 +63,19 @@ impl UserStore for Sql {
         rows.iter().map(user).collect()
     }
 
-    async fn insert(&self, new: &User) -> Result<User, InsertError> {
+    async fn insert(&self, new: &User, attempt: i64) -> Result<User, InsertError> {
+        let _turn = self.write.turn(new.id.0).await.map_err(InsertError::Store)?;
         let row = sqlx::query(
-            "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (user_id) DO UPDATE SET handle = excluded.handle, display_name = excluded.display_name, \
-             revision = users.revision + CASE WHEN users.handle = excluded.handle \
-             AND users.display_name = excluded.display_name THEN 0 ELSE 1 END \
-             WHERE users.state = 'active' \
+            "INSERT INTO users (user_id, handle, display_name, state, create_time, revision, sign_up_attempt) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (user_id) DO UPDATE SET \
+             handle = CASE WHEN users.sign_up_attempt < excluded.sign_up_attempt THEN excluded.handle \
+             ELSE users.handle END, \
+             display_name = CASE WHEN users.sign_up_attempt < excluded.sign_up_attempt THEN excluded.display_name \
+             ELSE users.display_name END, \
+             revision = users.revision + CASE WHEN users.sign_up_attempt < excluded.sign_up_attempt THEN 1 ELSE 0 END, \
+             sign_up_attempt = excluded.sign_up_attempt \
+             WHERE users.state = 'active' AND users.sign_up_attempt <= excluded.sign_up_attempt \
              RETURNING user_id, handle, display_name, state, create_time, revision",
         )
         .bind(new.id.0)
@@ -79,13 +84,20 @@ impl UserStore for Sql {
         .bind(new.state.as_str())
         .bind(Stamp(new.create_time))
         .bind(new.revision.0)
+        .bind(attempt)
         .fetch_optional(&self.write)
         .await
         .map_err(|e| if is_handle_taken(&e) { InsertError::HandleTaken } else { InsertError::Store(e.into()) })?;
-        user(&row.ok_or(InsertError::NotActive)?).map_err(InsertError::Store)
+        if let Some(row) = row {
+            return user(&row).map_err(InsertError::Store);
+        }
+        let found = self.find(new.id).await.map_err(InsertError::Store)?;
+        let is_active = found.is_some_and(|user| user.state == State::Active);
+        Err(if is_active { InsertError::Superseded } else { InsertError::NotActive })
     }
 
     async fn update(&self, change: &Change) -> Result<User, UpdateError> {
+        let _turn = self.write.turn(change.id.0).await.map_err(UpdateError::Store)?;
         let row = sqlx::query(
             "UPDATE users SET handle = COALESCE($2, handle), display_name = COALESCE($3, display_name), \
              revision = revision + 1 \
@@ -102,24 +114,27 @@ impl UserStore for Sql {
         user(&row.ok_or(UpdateError::NotMatched)?).map_err(UpdateError::Store)
     }
 
-    async fn delete(&self, id: UserId, now: Timestamp) -> Result<(), Error> {
+    async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.write.turn(id.0).await?;
         sqlx::query(
             "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
              VALUES ($1, $2, '', 'deleted', $3, 1) \
-             ON CONFLICT (user_id) DO UPDATE SET state = 'deleted', display_name = '', revision = users.revision + 1 \
+             ON CONFLICT (user_id) DO UPDATE SET state = 'deleted', display_name = '', revision = users.revision + 1, \
+             handle = CASE WHEN $4 THEN excluded.handle ELSE users.handle END \
              WHERE users.state <> 'deleted'",
         )
         .bind(id.0)
         // Of an id that was never seen: no handle holds a ':', so nobody has it and nobody can ask for it.
         .bind(format!("deleted:{id}"))
         .bind(Stamp(now))
+        .bind(releases_handle)
         .execute(&self.write)
         .await?;
         Ok(())
     }
 
     async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        self.read.answers()
     }
 }
 

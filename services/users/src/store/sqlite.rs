@@ -5,7 +5,7 @@ mod sql;
 
 use std::path::Path;
 
-use kit::store::{Unopened, sqlite};
+use kit::store::{Settings, Unopened, sqlite};
 
 pub(super) use sql::Sql;
 
@@ -27,7 +27,7 @@ fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
     format!("[{}]", quoted.join(","))
 }
 
-pub(super) async fn open(path: &Path) -> Result<Sql, Unopened> {
-    let pools = sqlite::open(path, &sqlx::migrate!("migrations/sqlite")).await?;
+pub(super) async fn open(path: &Path, settings: &Settings) -> Result<Sql, Unopened> {
+    let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
     Ok(Sql { read: pools.read, write: pools.write })
 }

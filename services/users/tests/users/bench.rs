@@ -77,7 +77,7 @@ impl Bench {
     }
 
     pub(crate) async fn delete(&self, user_id: &str) {
-        let message = DeleteUserRequest { user_id: user_id.to_owned() };
+        let message = DeleteUserRequest { user_id: user_id.to_owned(), release_handle: false };
         self.client().delete_user(request(message, &[self.auth()])).await.unwrap();
     }
 
@@ -128,7 +128,7 @@ async fn messaging(mesh: &Mesh, contacts: Contacts) -> Running {
 
 pub(crate) fn profile(handle: &str) -> CreateUserRequest {
     let user_id = Ambient::system().new_id().to_string();
-    CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great") }
+    CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great"), attempt: 0 }
 }
 
 /// Fields that a refusal names.

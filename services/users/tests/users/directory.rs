@@ -92,7 +92,7 @@ async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit::s
     let store = users::store::open(location, 4).await.unwrap();
     let people = ["ab", "abc", "ac", "b"].map(user);
     for one in &people {
-        store.insert(one).await.unwrap();
+        store.insert(one, 0).await.unwrap();
     }
     let [ab, abc, ac, b] = &people;
     let of = |people: &[&users::domain::User], prefix: &'static str, after: &'static str, size| {
@@ -108,6 +108,6 @@ async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit::s
     assert_eq!(of(&[ac, ab, b], "", "ab", 1).await, ["ac", "b"], "one more than asked for");
     assert_eq!(of(&[], "b", "", 10).await, ["b"]);
     assert_eq!(of(&[], "", "", 10).await, Vec::<String>::new());
-    store.delete(b.id, b.create_time).await.unwrap();
+    store.delete(b.id, false, b.create_time).await.unwrap();
     assert_eq!(of(&[b], "b", "", 10).await, Vec::<String>::new());
 }

@@ -23,11 +23,11 @@ where
 {
     let database = Database::postgres().await;
     let (store, ada) = (open(&database.location).await, user("ada"));
-    store.insert(&ada).await.unwrap();
+    store.insert(&ada, 0).await.unwrap();
     let mut holder = Holder::begin(&database.location, "users").await;
     holder.run("SELECT 1 FROM users WHERE user_id = $1 FOR UPDATE", &[ada.id.0]).await;
     let of = Arc::clone(&store);
-    let deleting = tokio::spawn(async move { of.delete(ada.id, Timestamp::from_micros(1)).await });
+    let deleting = tokio::spawn(async move { of.delete(ada.id, false, Timestamp::from_micros(1)).await });
     holder.waiters(1).await;
     let changing = tokio::spawn(change(Arc::clone(&store), ada.clone()));
     holder.waiters(2).await;
@@ -53,6 +53,6 @@ async fn update_behind_a_deletion_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_insert_behind_a_deletion_is_refused() {
-    let inserted = behind_a_deletion(|store, ada| async move { store.insert(&ada).await }).await;
+    let inserted = behind_a_deletion(|store, ada| async move { store.insert(&ada, 0).await }).await;
     assert!(matches!(inserted, Err(InsertError::NotActive)), "{inserted:?}");
 }

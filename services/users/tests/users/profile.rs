@@ -99,7 +99,7 @@ async fn a_change_of_an_older_state_is_refused() {
 async fn a_deleted_profile_is_gone_for_good_and_a_repeat_answers_the_same() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
-    let message = DeleteUserRequest { user_id: ada.user_id.clone() };
+    let message = DeleteUserRequest { user_id: ada.user_id.clone(), release_handle: false };
     let refused = bench.client().delete_user(request(message.clone(), &[bench.signed_in(&ada)])).await;
     assert_eq!(refusal(refused), "PermissionDenied INTERNAL_METHOD");
     let messaging = bench.mesh.service_token("messaging", "users", &bench.mesh.ambient);
@@ -134,8 +134,8 @@ fn named(id: UserId, name: &str, revision: Option<Revision>) -> Change {
 async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &kit::store::Location) {
     let store = users::store::open(location, 4).await.unwrap();
     let (ada, bob) = (user("ada"), user("bob"));
-    store.insert(&ada).await.unwrap();
-    store.insert(&bob).await.unwrap();
+    store.insert(&ada, 0).await.unwrap();
+    store.insert(&bob, 0).await.unwrap();
     let changed = store.update(&named(ada.id, "Ada", None)).await.unwrap();
     assert_eq!((changed.revision, changed.display_name.as_str(), &changed.handle), (Revision(2), "Ada", &ada.handle));
     let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
@@ -147,7 +147,7 @@ async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &
 
 async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Location) {
     let store = users::store::open(location, 16).await.unwrap();
-    let ada = store.insert(&user("ada")).await.unwrap();
+    let ada = store.insert(&user("ada"), 0).await.unwrap();
     let mut racers = JoinSet::new();
     for n in 0..16 {
         let (store, change) = (Arc::clone(&store), named(ada.id, &format!("Ada {n}"), Some(ada.revision)));
@@ -162,16 +162,22 @@ async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Loca
 async fn a_deleted_profile_stays_deleted(location: &kit::store::Location) {
     let store = users::store::open(location, 4).await.unwrap();
     let (ada, never) = (user("ada"), user("never"));
-    store.insert(&ada).await.unwrap();
+    store.insert(&ada, 0).await.unwrap();
     for id in [ada.id, ada.id, never.id] {
-        store.delete(id, ada.create_time).await.unwrap();
+        store.delete(id, false, ada.create_time).await.unwrap();
         let gone = store.find(id).await.unwrap().unwrap();
         assert_eq!((gone.state, gone.display_name.as_str()), (State::Deleted, ""));
         assert!(matches!(store.update(&named(id, "Back", None)).await, Err(UpdateError::NotMatched)));
     }
     for late in [&ada, &never] {
-        assert!(matches!(store.insert(late).await, Err(InsertError::NotActive)));
+        assert!(matches!(store.insert(late, 0).await, Err(InsertError::NotActive)));
     }
-    assert!(matches!(store.insert(&user("ada")).await, Err(InsertError::HandleTaken)));
-    store.insert(&user("never")).await.unwrap();
+    assert!(matches!(store.insert(&user("ada"), 0).await, Err(InsertError::HandleTaken)));
+    store.insert(&user("never"), 0).await.unwrap();
+    // The handle of a sign-up that was never finished is free again.
+    let left = user("left");
+    store.insert(&left, 0).await.unwrap();
+    store.delete(left.id, true, left.create_time).await.unwrap();
+    assert_eq!(store.find(left.id).await.unwrap().unwrap().state, State::Deleted);
+    store.insert(&user("left"), 0).await.unwrap();
 }

@@ -17,11 +17,11 @@ use users::{
     store::InsertError,
 };
 
-use crate::databases::{Database, on_both};
+use crate::databases::{Database, on_both, patient};
 
 on_both! {
     a_stored_user_is_found,
-    a_repeated_insert_replaces_handle_and_name_only,
+    a_later_attempt_replaces_handle_and_name_only,
     a_user_who_is_not_active_is_not_replaced,
     a_taken_handle_is_refused,
     one_of_sixteen_racers_gets_the_handle,
@@ -48,7 +48,7 @@ async fn replicas_that_start_at_once_all_find_the_schema() {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn UserStore> {
-    users::store::open(location, 8).await.unwrap()
+    users::store::open(location, patient(8)).await.unwrap()
 }
 
 pub(crate) fn user(handle: &str) -> User {
@@ -86,8 +86,8 @@ async fn tamper(location: &Location, statement: &str) {
 async fn a_stored_user_is_found(location: &Location) {
     let store = open(location).await;
     let (ada, bob) = (user("ada"), user("bob"));
-    assert_eq!(store.insert(&ada).await.unwrap(), ada);
-    assert_eq!(store.insert(&bob).await.unwrap(), bob);
+    assert_eq!(store.insert(&ada, 0).await.unwrap(), ada);
+    assert_eq!(store.insert(&bob, 0).await.unwrap(), bob);
     assert_eq!(store.find(ada.id).await.unwrap(), Some(ada.clone()));
     let nobody = UserId(Ambient::system().new_id());
     assert_eq!(store.find(nobody).await.unwrap(), None);
@@ -99,40 +99,43 @@ async fn a_stored_user_is_found(location: &Location) {
     assert!(store.answers().await);
 }
 
-async fn a_repeated_insert_replaces_handle_and_name_only(location: &Location) {
+async fn a_later_attempt_replaces_handle_and_name_only(location: &Location) {
     let store = open(location).await;
-    let first = store.insert(&user("ada")).await.unwrap();
-    assert_eq!(store.insert(&first).await.unwrap(), first);
+    let first = store.insert(&user("ada"), 0).await.unwrap();
+    assert_eq!(store.insert(&first, 0).await.unwrap(), first);
 
     let mut later = User { handle: "lovelace".to_owned(), display_name: "Countess".to_owned(), ..first.clone() };
     later.create_time = Timestamp::from_micros(1_800_000_000_000_000);
-    let answered = store.insert(&later).await.unwrap();
+    // The same attempt once more changes nothing.
+    assert_eq!(store.insert(&later, 0).await.unwrap(), first);
+    let answered = store.insert(&later, 1).await.unwrap();
     assert_eq!(answered, User { create_time: first.create_time, revision: Revision(2), ..later });
     assert_eq!(store.find(first.id).await.unwrap(), Some(answered));
+    assert!(matches!(store.insert(&first, 0).await, Err(InsertError::Superseded)), "it comes too late");
     // The old handle is free again.
-    store.insert(&user("ada")).await.unwrap();
+    store.insert(&user("ada"), 0).await.unwrap();
 }
 
 async fn a_user_who_is_not_active_is_not_replaced(location: &Location) {
     let store = open(location).await;
     for state in [State::Suspended, State::Deleted] {
-        let kept = store.insert(&User { state, ..user(state.as_str()) }).await.unwrap();
+        let kept = store.insert(&User { state, ..user(state.as_str()) }, 0).await.unwrap();
         let again = User { handle: format!("{}_again", state.as_str()), state: State::Active, ..kept.clone() };
-        assert!(matches!(store.insert(&again).await, Err(InsertError::NotActive)));
+        assert!(matches!(store.insert(&again, 0).await, Err(InsertError::NotActive)));
         assert_eq!(store.find(kept.id).await.unwrap(), Some(kept.clone()));
         // The handle stays taken, so that nobody can pose as who left.
-        assert!(matches!(store.insert(&user(&kept.handle)).await, Err(InsertError::HandleTaken)));
+        assert!(matches!(store.insert(&user(&kept.handle), 0).await, Err(InsertError::HandleTaken)));
     }
     assert_eq!(store.list(&page("", "", 10)).await.unwrap(), []);
 }
 
 async fn a_taken_handle_is_refused(location: &Location) {
     let store = open(location).await;
-    store.insert(&user("ada")).await.unwrap();
-    assert!(matches!(store.insert(&user("ada")).await, Err(InsertError::HandleTaken)));
-    let bob = store.insert(&user("bob")).await.unwrap();
+    store.insert(&user("ada"), 0).await.unwrap();
+    assert!(matches!(store.insert(&user("ada"), 0).await, Err(InsertError::HandleTaken)));
+    let bob = store.insert(&user("bob"), 0).await.unwrap();
     let renamed = User { handle: "ada".to_owned(), ..bob.clone() };
-    assert!(matches!(store.insert(&renamed).await, Err(InsertError::HandleTaken)));
+    assert!(matches!(store.insert(&renamed, 1).await, Err(InsertError::HandleTaken)));
     assert_eq!(store.find(bob.id).await.unwrap(), Some(bob));
 }
 
@@ -142,7 +145,7 @@ async fn one_of_sixteen_racers_gets_the_handle(location: &Location) {
         let mut racers = JoinSet::new();
         for _ in 0..16 {
             let store = Arc::clone(&store);
-            racers.spawn(async move { store.insert(&user(handle)).await });
+            racers.spawn(async move { store.insert(&user(handle), 0).await });
         }
         let outcomes = racers.join_all().await;
         let lost = outcomes.iter().filter(|outcome| matches!(outcome, Err(InsertError::HandleTaken))).count();
@@ -171,9 +174,9 @@ async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
     // '_' stands between the digits and the letters: where a locale would put it elsewhere, pages would lose users.
     let mut handles: Vec<String> = ["a_1", "a_z", "a1", "aa", "ab_", "ab0", "z", "zz_9"].map(str::to_owned).into();
     for handle in handles.iter().rev() {
-        store.insert(&user(handle)).await.unwrap();
+        store.insert(&user(handle), 0).await.unwrap();
     }
-    store.insert(&User { state: State::Suspended, ..user("hidden") }).await.unwrap();
+    store.insert(&User { state: State::Suspended, ..user("hidden") }, 0).await.unwrap();
     handles.sort();
     for size in 1..=9 {
         assert_eq!(walk(&store, "", size).await, handles, "pages of {size}");
@@ -184,13 +187,13 @@ async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
     let store = open(location).await;
     let before: Vec<String> = (0..60).map(|n| format!("u{n:03}")).collect();
     for handle in &before {
-        store.insert(&user(handle)).await.unwrap();
+        store.insert(&user(handle), 0).await.unwrap();
     }
     let adding = tokio::spawn({
         let store = Arc::clone(&store);
         async move {
             for n in 0..60 {
-                store.insert(&user(&format!("u{n:03}x"))).await.unwrap();
+                store.insert(&user(&format!("u{n:03}x")), 0).await.unwrap();
             }
         }
     });
@@ -206,7 +209,7 @@ async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
 async fn a_prefix_lists_its_handles_only(location: &Location) {
     let store = open(location).await;
     for handle in ["ab", "ab_c", "abc", "abz9", "ac", "b", "a"] {
-        store.insert(&user(handle)).await.unwrap();
+        store.insert(&user(handle), 0).await.unwrap();
     }
     assert_eq!(walk(&store, "ab", 2).await, ["ab", "ab_c", "abc", "abz9"]);
     assert_eq!(walk(&store, "abz9", 2).await, ["abz9"]);
@@ -220,7 +223,7 @@ async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
         let store = Arc::clone(&store);
         writers.spawn(async move {
             for n in 0..4 {
-                store.insert(&user(&format!("w{writer:02}_{n}"))).await?;
+                store.insert(&user(&format!("w{writer:02}_{n}")), 0).await?;
                 store.list(&page("", "", 5)).await.map_err(InsertError::Store)?;
             }
             Ok::<_, InsertError>(())

@@ -10,12 +10,15 @@ export type Connection = "connecting" | "live" | "reconnecting" | "lost";
 const PAGE = 50;
 /** How many unread messages are loaded at once, at most, to open a conversation at the first of them. */
 const MOST_UNREAD = 500n;
+const MEMBERS_PAGE = 100;
 
 export class Chats {
   readonly userId: string;
   readonly outbox: Outbox;
   readonly people: People;
   connection: Connection = "connecting";
+  /** Invitations that wait for the user, the newest first. */
+  invitations: readonly messaging.Invitation[] = [];
   readonly #trellis: Trellis;
   readonly #threads = new Map<string, Thread>();
   readonly #listeners = new Set<() => void>();
@@ -94,6 +97,25 @@ export class Chats {
     this.changed();
   }
 
+  /** Reads one page of the members on. */
+  async readMembers(thread: Thread): Promise<void> {
+    if (thread.knowsAllMembers) return;
+    const request = { conversationId: thread.id, pageSize: MEMBERS_PAGE, pageToken: thread.membersToken };
+    const { members, nextPageToken } = await this.#trellis.messaging.listMembers(request, this.#options);
+    thread.learnMembers(members, nextPageToken);
+    this.changed();
+  }
+
+  /** Reads the invitations again. What fails is read at the next sign of a connection. */
+  async readInvitations(): Promise<void> {
+    try {
+      this.invitations = (await this.#trellis.messaging.listInvitations({}, this.#options)).invitations;
+      this.changed();
+    } catch {
+      // Nobody waits for it.
+    }
+  }
+
   /** Opens a conversation. `requestId` makes a repeat answer the same one. */
   async create(requestId: string, memberIds: string[], title: string): Promise<Thread> {
     const request = { requestId, memberIds, title };
@@ -140,6 +162,7 @@ export class Chats {
         else if (event.kind === "entry") this.#take(event.entry);
         else if (event.kind === "read") this.#threads.get(event.conversationId)?.mark(event.marks);
         else if (event.kind === "left") this.#threads.delete(event.conversationId);
+        else if (event.kind === "invitations") void this.readInvitations();
         else if (event.kind === "reset") this.#forget();
         else if (event.kind === "live") this.#live();
         else this.connection = "reconnecting";
@@ -158,6 +181,7 @@ export class Chats {
     if (this.connection === "live") return;
     this.connection = "live";
     this.people.refresh();
+    void this.readInvitations();
     this.#lookAtOpen();
     for (const thread of this.#threads.values()) void this.#tellRead(thread);
   }
@@ -166,6 +190,8 @@ export class Chats {
   #lookAtOpen(): void {
     const thread = this.#openThread;
     if (thread?.history === "unread" || thread?.history === "failed") void this.readOlder(thread);
+    // Who has read what, in a group that shows only its first members by itself. A failure is made good when the details open.
+    if (thread?.membersToken === "") void this.readMembers(thread).catch(() => {});
   }
 
   /** Tells the server how far the user has read, one call after another; it tries a failed one when it is live again. */

@@ -25,11 +25,15 @@ export class Deeds {
     this.#learn((await this.#messaging.updateConversation({ conversationId, title, etag })).conversation);
   }
 
-  /** Adds people one by one; who is in already stays. */
-  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<void> {
+  /** Adds people one by one; who is in already stays. How many of them got an invitation instead. */
+  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<number> {
+    let count = 0;
     for (const userId of userIds) {
-      this.#learn((await this.#messaging.addMember({ conversationId, userId })).conversation);
+      const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
+      this.#learn(conversation);
+      if (invited) count += 1;
     }
+    return count;
   }
 
   async remove({ id: conversationId }: Thread, userId: string): Promise<void> {
@@ -38,6 +42,23 @@ export class Deeds {
 
   async leave({ id: conversationId }: Thread): Promise<void> {
     await this.#messaging.leaveConversation({ conversationId });
+  }
+
+  /** Accepts an invitation or a request. */
+  async accept(conversationId: string): Promise<void> {
+    this.#learn((await this.#messaging.acceptInvitation({ conversationId })).conversation);
+    await this.#chats.readInvitations();
+  }
+
+  async decline(conversationId: string): Promise<void> {
+    await this.#messaging.declineInvitation({ conversationId });
+    await this.#chats.readInvitations();
+  }
+
+  /** Blocks a user, whose requests and invitations end with it. */
+  async block(userId: string): Promise<void> {
+    await this.#messaging.blockUser({ userId });
+    await this.#chats.readInvitations();
   }
 
   async edit(thread: Thread, { messageId, etag }: StoredMessage, text: string): Promise<void> {

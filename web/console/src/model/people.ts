@@ -10,7 +10,7 @@ export interface Person {
 }
 
 /** What one BatchGetUsers takes. */
-const BATCH = 1_000;
+const BATCH = 100;
 
 export class People {
   readonly #users: Trellis["users"];

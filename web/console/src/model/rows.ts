@@ -90,7 +90,7 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
     messageNo,
     stored: { messageId, text, etag },
     readers: mine ? thread.readersOf(messageNo) : [],
-    group: thread.memberIds.length > 2,
+    group: thread.memberCount > 2,
     canEdit: mine && !erased,
     // The server lets an owner erase what others said; between two people nobody expects that.
     canErase: !erased && (mine || (thread.isOwn && !thread.isDirect)),

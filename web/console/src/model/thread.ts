@@ -2,7 +2,7 @@
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
-import { type messaging, Timeline } from "../../../client/src/index.js";
+import { messaging, Timeline } from "../../../client/src/index.js";
 
 /** How far back the messages have been read. */
 export type History = "unread" | "loading" | "more" | "complete" | "failed";
@@ -12,8 +12,15 @@ export class Thread {
   readonly createTime: Date;
   readonly timeline = new Timeline();
   title = "";
+  /** How many members there are. */
+  memberCount = 0;
+  /** The members that the page knows, in the order in which they joined. */
   memberIds: readonly string[] = [];
+  /** Where the next page of members begins; empty before the first. */
+  membersToken = "";
   ownerId = "";
+  /** A stranger has opened it, and the user has not accepted it yet. */
+  isRequest = false;
   etag = "";
   history: History = "unread";
   /** Where the next older page begins. */
@@ -31,6 +38,8 @@ export class Thread {
   readonly #userId: string;
   /** When what is known here was true. */
   #asOf = new Date(0);
+  /** When the number of members was true, in nanoseconds: two changes may fall into one millisecond. */
+  #countedAt = 0n;
 
   constructor(userId: string, conversation: messaging.Conversation) {
     this.#userId = userId;
@@ -41,23 +50,48 @@ export class Thread {
 
   /** Takes what the server says of it, unless something newer is known. */
   learn(conversation: messaging.Conversation): void {
-    const { title, memberIds, ownerId, etag, messageCount, lastReadMessageNo, readMarks, lastMessage } = conversation;
+    const { title, memberCount, members, ownerId, etag, messageCount, membership, lastMessage } = conversation;
     const updateTime = dateOf(conversation.updateTime);
     if (updateTime >= this.#asOf) {
       this.#asOf = updateTime;
       this.title = title;
-      this.memberIds = memberIds;
+      this.memberCount = memberCount;
+      this.#countedAt = nanosOf(conversation.updateTime);
+      this.#learnFirst(members.map(({ userId }) => userId));
       this.ownerId = ownerId;
       this.etag = etag;
     }
+    this.isRequest = membership?.state === messaging.MembershipState.REQUESTED;
     this.messageCount = max(this.messageCount, messageCount);
     // While the user has seen more than the server knows, its count is too high.
+    const lastReadMessageNo = membership?.lastReadMessageNo ?? 0n;
     if (lastReadMessageNo >= this.readNo) {
       this.acknowledge(lastReadMessageNo);
-      this.#unread = Number(conversation.unreadCount);
+      this.#unread = Number(membership?.unreadCount ?? 0n);
     }
-    this.mark(readMarks);
+    this.#markMembers(members);
     if (lastMessage) this.timeline.add(lastMessage);
+  }
+
+  /** The first members are these; others are kept only while they can be all the others. */
+  #learnFirst(ids: string[]): void {
+    const known = new Set(this.memberIds);
+    if (this.knowsAllMembers && ids.every((id) => known.has(id))) return;
+    this.memberIds = ids;
+    this.membersToken = "";
+  }
+
+  /** Takes a page of the members. */
+  learnMembers(members: readonly messaging.Member[], nextPageToken: string): void {
+    this.memberIds = [...new Set([...this.memberIds, ...members.map(({ userId }) => userId)])];
+    this.membersToken = nextPageToken;
+    // Who came or went between two pages is counted by what the last page tells.
+    if (nextPageToken === "") this.memberCount = this.memberIds.length;
+    this.#markMembers(members);
+  }
+
+  #markMembers(members: readonly messaging.Member[]): void {
+    for (const { userId, lastReadMessageNo } of members) this.#mark(userId, lastReadMessageNo);
   }
 
   /** Takes an entry of its log. Whether it is new. */
@@ -69,33 +103,46 @@ export class Thread {
   }
 
   /** What an entry changes of the conversation itself. */
-  #follow({ body, authorId }: messaging.Entry): void {
+  #follow({ body, authorId, createTime }: messaging.Entry): void {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
+      // A reply accepts a request.
+      if (authorId === this.#userId) this.isRequest = false;
       // The server marks everything before the user's own message as read, on all devices.
       if (authorId === this.#userId) this.acknowledge(messageNo);
       else this.#unread += 1;
     } else if (body.case === "messageDeleted") {
       if (body.value.messageNo > this.readNo) this.#unread = Math.max(0, this.#unread - 1);
     } else if (body.case === "memberAdded") {
-      this.memberIds = [...new Set([...this.memberIds, body.value.userId])];
+      if (this.knowsAllMembers) this.memberIds = [...new Set([...this.memberIds, body.value.userId])];
+      this.#count(1, createTime);
     } else if (body.case === "memberRemoved") {
       const { userId, ownerId } = body.value;
       this.memberIds = this.memberIds.filter((id) => id !== userId);
       this.ownerId = ownerId;
+      this.#count(-1, createTime);
     } else if (body.case === "conversationUpdated") {
       this.title = body.value.title;
       this.etag = body.value.etag;
     }
   }
 
+  /** Counts who came or went, unless the number that is known is newer. */
+  #count(change: number, time: messaging.Entry["createTime"]): void {
+    if (nanosOf(time) <= this.#countedAt) return;
+    this.#countedAt = nanosOf(time);
+    this.memberCount += change;
+  }
+
   /** Takes how far people have read. */
   mark(marks: readonly messaging.ReadMark[]): void {
-    for (const { userId, messageNo } of marks) {
-      this.#marks.set(userId, max(this.#marks.get(userId) ?? 0n, messageNo));
-      if (userId === this.#userId) this.acknowledge(messageNo);
-    }
+    for (const { userId, messageNo } of marks) this.#mark(userId, messageNo);
+  }
+
+  #mark(userId: string, messageNo: bigint): void {
+    this.#marks.set(userId, max(this.#marks.get(userId) ?? 0n, messageNo));
+    if (userId === this.#userId) this.acknowledge(messageNo);
   }
 
   /** The server knows that the user has read so far. */
@@ -148,14 +195,18 @@ export class Thread {
     return this.timeline.entries.findLast(({ body }) => body.case === "message");
   }
 
-  /** Everybody but the user. */
+  get knowsAllMembers(): boolean {
+    return this.memberIds.length >= this.memberCount;
+  }
+
+  /** The members that the page knows, but the user. */
   get others(): string[] {
     return this.memberIds.filter((id) => id !== this.#userId);
   }
 
   /** A talk of two without a name of its own. */
   get isDirect(): boolean {
-    return this.title === "" && this.memberIds.length === 2;
+    return this.title === "" && this.memberCount === 2;
   }
 
   get isOwn(): boolean {
@@ -166,6 +217,7 @@ export class Thread {
     this.timeline.clear();
     this.#marks.clear();
     this.#asOf = new Date(0);
+    this.#countedAt = 0n;
     this.messageCount = 0n;
     this.#unread = 0;
     this.readNo = 0n;
@@ -181,6 +233,10 @@ function dateOf(time: messaging.Entry["createTime"]): Date {
 
 function isErased(body: messaging.Entry["body"]): boolean {
   return body.case === "message" && body.value.deleteTime !== undefined;
+}
+
+function nanosOf(time: messaging.Entry["createTime"]): bigint {
+  return time ? time.seconds * 1_000_000_000n + BigInt(time.nanos) : 0n;
 }
 
 function max(a: bigint, b: bigint): bigint {

@@ -41,7 +41,7 @@ export class ChatPage {
     this.#drafts = new Drafts(trellis.store, userId);
     this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
     this.#deeds = new Deeds(trellis.messaging, this.#chats);
-    this.#list = new ConversationList(this.#chats);
+    this.#list = new ConversationList(this.#chats, this.#deeds);
     const account = { trellis, chats: this.#chats, accountDeleted: () => this.#accountDeleted() };
     this.#me = h("button", { class: "me", type: "button", on: { click: () => accountDialog(account) } });
     this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);

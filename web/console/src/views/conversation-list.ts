@@ -4,9 +4,11 @@ import { h, setAttribute, setText } from "../dom.js";
 import { isolate, shortTime } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
+import type { Deeds } from "../model/deeds.js";
 import type { Thread } from "../model/thread.js";
 import { addressOf } from "../route.js";
 import { avatar } from "./avatar.js";
+import { InvitationList } from "./invitations.js";
 import { avatarIdOf, avatarNameOf, nameOf } from "./names.js";
 
 export class ConversationList {
@@ -14,19 +16,23 @@ export class ConversationList {
   readonly #chats: Chats;
   readonly #list: KeyedList<Thread>;
   readonly #empty: HTMLElement;
+  readonly #invitations: InvitationList;
   #openId: string | undefined;
 
-  constructor(chats: Chats) {
+  constructor(chats: Chats, deeds: Deeds) {
     this.#chats = chats;
+    this.#invitations = new InvitationList(chats, deeds);
     const items = h("ul", { class: "conversations" });
     this.#list = new KeyedList(items, ({ id }) => id, (thread) => this.#item(thread));
     this.#empty = h("p", { class: "conversations-empty" });
-    this.element = h("nav", { class: "conversations-scroll", "aria-label": "Conversations" }, items, this.#empty);
+    this.element = h("nav", { class: "conversations-scroll", "aria-label": "Conversations" });
+    this.element.append(this.#invitations.element, items, this.#empty);
   }
 
   render(openId: string | undefined): void {
     this.#openId = openId;
     const { threads, connection } = this.#chats;
+    this.#invitations.render();
     this.#list.render(threads);
     this.#empty.hidden = threads.length > 0;
     setText(this.#empty, connection === "live" ? "No conversations yet. Start one with the button above." : "Loading…");

@@ -13,6 +13,7 @@ import { avatar } from "./avatar.js";
 import { Composer } from "./composer.js";
 import { type DetailsParts, detailsDialog } from "./details.js";
 import { confirmDialog } from "./dialog.js";
+import { RequestBanner } from "./invitations.js";
 import { MessageList } from "./message-list.js";
 import { avatarIdOf, avatarNameOf, detailOf, nameOf } from "./names.js";
 
@@ -31,6 +32,7 @@ export class ConversationView {
   /** A phone does not show the sidebar with the connection's state while a conversation is open. */
   readonly #offline = h("p", { class: "conversation-offline", role: "status" });
   readonly #problem = h("p", { class: "problem conversation-problem", role: "alert" });
+  readonly #request: RequestBanner;
   readonly #messages: MessageList;
   readonly #composer: Composer;
 
@@ -47,6 +49,7 @@ export class ConversationView {
       setText(this.#problem, "");
       confirmDialog("Delete this message?", "It disappears for everybody, and for good.", "Delete", act);
     };
+    this.#request = new RequestBanner(chats, deeds, thread);
     this.#messages = new MessageList(chats, thread, { edit, erase });
     this.#composer = new Composer({
       label: "Message",
@@ -71,7 +74,7 @@ export class ConversationView {
       h("div", { class: "conversation-heading" }, this.#name, this.#detail),
       h("button", { ...details, "aria-label": "Conversation details" }, icon("people")),
     );
-    this.element = h("section", { class: "conversation-view" }, header, this.#offline, this.#messages.element, this.#problem, this.#composer.element);
+    this.element = h("section", { class: "conversation-view" }, header, this.#offline, this.#request.element, this.#messages.element, this.#problem, this.#composer.element);
   }
 
   /** Where there is a keyboard, the next thing is to write; a phone would cover the page with its own. */
@@ -93,6 +96,7 @@ export class ConversationView {
     setText(this.#name, name);
     setText(this.#detail, detailOf(this.#chats, this.thread));
     setText(this.#offline, OFFLINE[this.#chats.connection] ?? "");
+    this.#request.render();
     this.#messages.render();
   }
 }

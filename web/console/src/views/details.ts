@@ -36,12 +36,16 @@ class Details {
   readonly #problem = h("p", { class: "problem", role: "alert" });
   readonly #members: KeyedList<string>;
   readonly #list = h("ul", { class: "people members" });
+  readonly #more: HTMLButtonElement;
 
   constructor(parts: DetailsParts, thread: Thread, dialog: Dialog) {
     this.#parts = parts;
     this.#thread = thread;
     this.#dialog = dialog;
     this.#members = new KeyedList(this.#list, (id) => id, (id) => this.#member(id));
+    const more = { class: "link", type: "button", on: { click: () => void this.#readMembers() } };
+    this.#more = h("button", more, "Show more members");
+    void this.#readMembers();
     dialog.onClose(parts.chats.onChange(() => this.#render()));
     this.#render();
   }
@@ -50,7 +54,7 @@ class Details {
     const add = { class: "button", type: "button", on: { click: () => this.#add() } };
     const leave = { class: "button danger", type: "button", on: { click: () => this.#askToLeave() } };
     const actions = h("div", { class: "dialog-actions" }, h("button", add, "Add people"), h("button", leave, "Leave…"));
-    return [this.#renaming(), this.#heading, this.#list, this.#problem, actions];
+    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#problem, actions];
   }
 
   #renaming(): HTMLElement {
@@ -66,9 +70,14 @@ class Details {
     const { chats } = this.#parts;
     // Removed, or left in another tab: there is nothing to show any more.
     if (chats.thread(this.#thread.id) !== this.#thread) return this.#dialog.close();
-    const { memberIds } = this.#thread;
-    setText(this.#heading, memberIds.length === 1 ? "1 member" : `${memberIds.length} members`);
+    const { memberIds, memberCount, knowsAllMembers } = this.#thread;
+    setText(this.#heading, memberCount === 1 ? "1 member" : `${memberCount} members`);
     this.#members.render(memberIds);
+    this.#more.hidden = knowsAllMembers;
+  }
+
+  async #readMembers(): Promise<void> {
+    await this.#try(() => this.#parts.chats.readMembers(this.#thread));
   }
 
   #member(id: string): ItemView<string> {
@@ -109,8 +118,9 @@ class Details {
     showDialog("Add people", (dialog) => {
       const picker = new PeoplePicker(trellis.users, chats, this.#thread.memberIds, () => {});
       const add = async () => {
-        await deeds.add(this.#thread, picker.chosen.keys());
+        const invited = await deeds.add(this.#thread, picker.chosen.keys());
         dialog.close();
+        if (invited > 0) setText(this.#problem, invited === 1 ? "An invitation was sent." : `${invited} invitations were sent.`);
       };
       const element = form({ fields: [], button: "Add", submit: add });
       element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));

@@ -55,7 +55,7 @@ export class MessageList {
     const { scrollHeight, scrollTop } = this.#scroller;
     const firstBefore = this.#scroller.querySelector("ol > li");
     // Between two people, sides and colours say who speaks.
-    this.#rows.classList.toggle("direct", this.#thread.memberIds.length === 2);
+    this.#rows.classList.toggle("direct", this.#thread.memberCount === 2);
     this.#list.render(rowsOf(this.#chats, this.#thread, new Date(), this.#firstUnread));
     this.#renderTop();
     this.#giveTabStop(this.#actionButtons().at(-1));

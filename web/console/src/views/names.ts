@@ -9,7 +9,9 @@ export function nameOf(chats: Chats, thread: Thread): string {
   if (thread.title) return thread.title;
   if (thread.others.length === 0) return "Only you";
   const names = thread.others.map((id) => isolate(chats.people.get(id).name));
-  return names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
+  // The user is the one who is not named.
+  const more = Math.max(names.length, thread.memberCount - 1) - 4;
+  return names.slice(0, 4).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
 /** The name whose initials the avatar shows: the title, or else the first and the second member. */
@@ -35,5 +37,5 @@ export function detailOf(chats: Chats, thread: Thread): string {
     const address = handle ? `@${handle}` : "";
     return thread.title ? [name, address].filter(Boolean).join(" · ") : address;
   }
-  return `${thread.memberIds.length} members`;
+  return `${thread.memberCount} members`;
 }

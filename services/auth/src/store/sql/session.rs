@@ -8,16 +8,20 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{
-    super::{INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
+    super::{HOLD_SESSION, INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
     Row, Tx, state,
 };
 use crate::{
     domain::{
-        AccountId, Client, NewSession, Session, SessionId, TokenHash,
+        AccountId, Client, EndedSession, NewSession, Session, SessionId, TokenHash,
         refresh::{Presented, Used},
     },
     store::{Continued, Successor},
 };
+
+/// The session `$1` of the account `$2`, if it is in force at `$3`.
+pub(in crate::store) const IN_FORCE: &str = "SELECT session_id FROM sessions WHERE session_id = $1 AND account_id = $2 \
+     AND revoke_time IS NULL AND expire_time > $3";
 
 /// A presented token, its session locked.
 pub(super) struct Found {
@@ -174,6 +178,22 @@ pub(super) async fn end_all(
 pub(super) async fn lock_account(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
     sqlx::query(LOCK_ACCOUNT).bind(account.0).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Keeps the session in force until the transaction, which holds the account's row, ends. `false`: it is not.
+pub(super) async fn hold_session(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let held = sqlx::query(HOLD_SESSION).bind(session.0).bind(account.0).bind(Stamp(now));
+    Ok(held.fetch_optional(&mut **tx).await?.is_some())
+}
+
+pub(super) fn ended(row: &Row) -> Result<EndedSession, Error> {
+    let revoke_time: Stamp = row.try_get("revoke_time")?;
+    Ok(EndedSession { id: SessionId(row.try_get("session_id")?), revoke_time: revoke_time.0 })
 }
 
 pub(super) fn session(row: &Row) -> Result<Session, Error> {

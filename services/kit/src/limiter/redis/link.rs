@@ -14,7 +14,7 @@ use std::{
 };
 
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -27,7 +27,10 @@ use tokio::{
 use super::script::{self, Call, DECIDE, Source};
 use crate::{
     Ambient,
-    bus::Server,
+    bus::{
+        Server,
+        place::{self, Place, Role},
+    },
     limiter::{Key, Quota},
 };
 
@@ -131,13 +134,13 @@ impl Link {
         let mut pause = first;
         loop {
             match self.open(&ambient).await {
-                Ok(line) => {
+                Ok((line, place)) => {
                     self.failures.store(0, Ordering::Relaxed);
-                    *self.line.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
+                    *self.line.write().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
                     metrics::gauge!("limiter_connected").set(1.0);
                     tracing::info!("limits are shared through Redis");
                     pause = first;
-                    self.watch(&ambient).await;
+                    self.watch(&ambient, line, place).await;
                 }
                 Err(failed) => tracing::debug!(error = %failed, "no line to Redis"),
             }
@@ -146,8 +149,9 @@ impl Link {
         }
     }
 
-    /// Ends when the line was given up. Looks after it meanwhile: a line that nobody uses fails unseen.
-    async fn watch(&self, ambient: &Ambient) {
+    /// Ends when the line was given up. Looks after it meanwhile: a line that nobody uses fails unseen, and one that
+    /// works may lead to the wrong node.
+    async fn watch(&self, ambient: &Ambient, line: Line, place: Option<Place>) {
         let looking = async {
             let mut ticks = interval(LOOK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,21 +162,40 @@ impl Link {
         };
         tokio::select! {
             () = looking => {}
+            failed = misled(line, place) => {
+                self.give_up(&failed);
+                // Whoever gave it up has said so once: that is not to end the next line.
+                self.broken.notified().await;
+            }
             () = self.broken.notified() => {}
         }
     }
 
     /// Connects, and tries the script: once so that Redis knows it, once more within the budget.
-    async fn open(&self, ambient: &Ambient) -> Result<Line, Failed> {
+    async fn open(&self, ambient: &Ambient) -> Result<(Line, Option<Place>), Failed> {
         let broken = |error: RedisError| Failed::Broken(error.to_string());
         let opening = async {
-            let line = Line::open(&self.server).await.map_err(broken)?;
+            let (line, place) = Line::open(&self.server).await.map_err(broken)?;
             line.run(&DECIDE, &probe(ambient)).await.map_err(broken)?;
             let asked = Instant::now();
             line.run(&DECIDE, &probe(ambient)).await.map_err(broken)?;
-            if asked.elapsed() <= self.budget { Ok(line) } else { Err(Failed::Late) }
+            if asked.elapsed() <= self.budget { Ok((line, place)) } else { Err(Failed::Late) }
         };
         timeout(2 * TIMEOUT, opening).await.unwrap_or(Err(Failed::Late))
+    }
+}
+
+/// Ends when the line's node is a master no more, or its name leads elsewhere. A Cluster's client follows its nodes itself.
+async fn misled(line: Line, place: Option<Place>) -> Failed {
+    let (Line::One(mut connection), Some(mut place)) = (line, place) else { return std::future::pending().await };
+    loop {
+        sleep(place::LOOK).await;
+        if let Ok(Role::Replica(_)) = place::role(&mut connection).await {
+            return Failed::Broken(place::is_replica().to_string());
+        }
+        if place.has_moved().await {
+            return Failed::Broken("the name of Redis leads to another address now".to_owned());
+        }
     }
 }
 
@@ -184,7 +207,7 @@ fn probe(ambient: &Ambient) -> Call {
 }
 
 impl Line {
-    async fn open(server: &Server) -> RedisResult<Self> {
+    async fn open(server: &Server) -> RedisResult<(Self, Option<Place>)> {
         if server.cluster {
             let client = ClusterClient::builder([server.address.clone()])
                 .connection_timeout(TIMEOUT)
@@ -194,12 +217,12 @@ impl Line {
                 .min_retry_wait(1)
                 .max_retry_wait(2)
                 .build()?;
-            return client.get_async_connection().await.map(Self::Cluster);
+            return client.get_async_connection().await.map(|connection| (Self::Cluster(connection), None));
         }
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT));
-        let client = Client::open(server.address.clone())?;
-        client.get_multiplexed_async_connection_with_config(&config).await.map(Self::One)
+        let (connection, place) = place::connect(&server.look_up, &server.address, &config).await?;
+        Ok((Self::One(connection), Some(place)))
     }
 
     /// By hash; a Redis that was restarted or is new to a Cluster needs the text once.

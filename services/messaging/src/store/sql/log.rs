@@ -12,7 +12,6 @@ use crate::{
 /// A conversation whose row is locked until the transaction ends, with the number that the next entry gets.
 pub(super) struct Locked {
     pub(super) seq: i64,
-    pub(super) message_count: i64,
     pub(super) owner: UserId,
     pub(super) revision: i64,
     pub(super) title: String,
@@ -27,7 +26,7 @@ pub(super) struct Locked {
 pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq + 1, update_time = $2 WHERE conversation_id = $1 \
-         RETURNING last_seq, message_count, owner_id, revision, title",
+         RETURNING last_seq, owner_id, revision, title",
     )
     .bind(change.conversation.0)
     .bind(Stamp(change.now))
@@ -42,7 +41,6 @@ pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, Cha
         .ok_or(ChangeError::NotFound)?;
     Ok(Locked {
         seq: row.try_get("last_seq")?,
-        message_count: row.try_get("message_count")?,
         owner: UserId(row.try_get("owner_id")?),
         revision: row.try_get("revision")?,
         title: row.try_get("title")?,
@@ -59,19 +57,21 @@ pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), s
         Body::Message(message) => (Some(message.number), Some(message.id)),
         _ => (None, None),
     };
-    let target_no = match &entry.body {
-        Body::Edited { number, .. } | Body::Deleted { number, .. } => Some(*number),
-        _ => None,
+    let (target_no, erased_no) = match &entry.body {
+        Body::Edited { number, .. } => (Some(*number), None),
+        Body::Deleted { number, .. } => (None, Some(*number)),
+        _ => (None, None),
     };
     sqlx::query(
-        "INSERT INTO entries (conversation_id, seq, message_no, message_id, target_no, author_id, create_time, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO entries (conversation_id, seq, message_no, message_id, target_no, erased_no, author_id, \
+         create_time, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(entry.conversation.0)
     .bind(entry.seq)
     .bind(message_no)
     .bind(message_id)
     .bind(target_no)
+    .bind(erased_no)
     .bind(entry.author.0)
     .bind(Stamp(entry.create_time))
     .bind(body::encode(&entry.body))

@@ -1,88 +1,118 @@
 //! Who is in a conversation, and how far they have read.
 
 use async_trait::async_trait;
-use kit::store::Error;
+use kit::store::{Error, Stamp};
 use sqlx::Row as _;
 
 use super::{
-    super::{count_conversation, insert_members},
-    Row, Sql, Tx, begin,
-    log::{change_entry, insert_entry, lock},
+    Row, Sql, Tx,
+    admission::{Adding, Joining, count_membership},
+    conversations::{shown_member, shown_policy, shown_standing},
+    log::{change_entry, insert_entry},
 };
 use crate::{
-    domain::{Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, NewMessage, UserId},
+    domain::{
+        AddPolicy, Admission, Body, Change, ConversationId, MARKED_MEMBERS, MOST_CONTACT_ROWS, MOST_MEMBERS, Member,
+        MembersPage, NewMessage, ReadPosition, Standing, UserId,
+    },
     store::{ChangeError, Changed, Members},
 };
 
 #[async_trait]
 impl Members for Sql {
-    async fn add(&self, change: Change, person: UserId, limit: u32) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
-        let locked = lock(&mut tx, &change).await?;
-        let row = sqlx::query(
-            "SELECT count(*) AS everybody, count(CASE WHEN user_id = $2 THEN 1 END) AS person FROM members \
-             WHERE conversation_id = $1",
-        )
-        .bind(change.conversation.0)
-        .bind(person.0)
-        .fetch_one(&mut *tx)
-        .await?;
-        let (everybody, is_in): (i64, i64) = (row.try_get("everybody")?, row.try_get("person")?);
-        if is_in > 0 {
+    async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError> {
+        // The row of `person` is locked too.
+        let _turn = self.write.turn(person.0).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let held = hold(&mut tx, change.conversation).await?;
+        let own = standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
+        if standing(&mut tx, &change, person).await?.is_some() {
             return Ok(Changed::Already);
         }
-        if everybody >= MOST_MEMBERS {
-            return Err(ChangeError::TooManyMembers);
+        if held.add_policy == AddPolicy::OwnerOnly && held.owner != change.actor {
+            return Err(ChangeError::NotOwner);
         }
-        if count_conversation(&mut tx, &[person], limit).await? == 0 {
-            return Err(ChangeError::TooManyConversations);
+        if own == Standing::Requested {
+            return Err(ChangeError::Pending);
         }
-        insert_members(&mut tx, change.conversation.0, &[person], locked.seq, locked.message_count).await?;
-        insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Added { person })).await?;
+        let Change { conversation, actor, now, .. } = change;
+        let adding = Adding { conversation, actor, now, direct: false, admission };
+        let joining = Joining { seq: held.last_seq + 1, read_no: held.message_count };
+        if adding.admit(&mut tx, &[person], joining).await?.is_empty() {
+            tx.commit().await?;
+            return Ok(Changed::Invited);
+        }
+        count_member(&mut tx, &change).await?;
+        let seq = advance(&mut tx, &change, &held).await?;
+        insert_entry(&mut tx, &change_entry(&change, seq, Body::Added { person })).await?;
         tx.commit().await?;
-        Ok(Changed::Now(locked.seq))
+        Ok(Changed::Now(seq))
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
-        let locked = lock(&mut tx, &change).await?;
-        if person != change.actor && locked.owner != change.actor {
-            return Err(ChangeError::NotOwner);
-        }
-        let removed = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2")
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let held = hold(&mut tx, change.conversation).await?;
+        standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
+        let is_owner = held.owner == change.actor;
+        let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
+        let Some(was) = removed else {
+            let taken = take_back(&mut tx, &change, person, is_owner).await?;
+            tx.commit().await?;
+            return if is_owner || taken { Ok(Changed::Already) } else { Err(ChangeError::NotOwner) };
+        };
+        count_membership(&mut tx, &[person], was, -1).await?;
+        sqlx::query("UPDATE conversations SET member_count = member_count - 1 WHERE conversation_id = $1")
             .bind(change.conversation.0)
-            .bind(person.0)
             .execute(&mut *tx)
             .await?;
-        if removed.rows_affected() == 0 {
-            return Ok(Changed::Already);
-        }
-        sqlx::query("UPDATE people SET conversation_count = conversation_count - 1 WHERE user_id = $1")
-            .bind(person.0)
-            .execute(&mut *tx)
-            .await?;
-        let owner = if person == locked.owner { succeed(&mut tx, &change, person).await? } else { locked.owner };
-        insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Removed { person, owner })).await?;
+        let owner = if person == held.owner { succeed(&mut tx, &change, person).await? } else { held.owner };
+        let seq = advance(&mut tx, &change, &held).await?;
+        insert_entry(&mut tx, &change_entry(&change, seq, Body::Removed { person, owner })).await?;
         tx.commit().await?;
-        Ok(Changed::Now(locked.seq))
+        Ok(Changed::Now(seq))
     }
 
-    async fn mark_read(&self, id: ConversationId, member: UserId, number: i64) -> Result<Option<(i64, i64)>, Error> {
-        let Some((count, read)) = self.numbers(id, member).await? else { return Ok(None) };
-        // Never past the newest message, as counted before: the count only grows.
-        let number = number.min(count);
-        if number <= read {
-            return Ok(Some((count, read)));
+    async fn mark_read(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(ReadPosition, bool)>, Error> {
+        let Some((read, position)) = self.position(id, member, number).await? else { return Ok(None) };
+        if position.number == read {
+            return Ok(Some((position, false)));
         }
+        let turn = self.write.turn(member.0).await?;
         // The membership is the row that the statement locks: removed meanwhile, it matches no row. Never back.
         let marked =
             sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
                 .bind(id.0)
                 .bind(member.0)
-                .bind(number)
+                .bind(position.number)
                 .execute(&self.write)
                 .await?;
-        if marked.rows_affected() > 0 { Ok(Some((count, number))) } else { self.numbers(id, member).await }
+        drop(turn);
+        if marked.rows_affected() > 0 {
+            return Ok(Some((position, true)));
+        }
+        Ok(self.position(id, member, number).await?.map(|(_, position)| (position, false)))
+    }
+
+    async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {
+        let rows = sqlx::query(
+            "SELECT user_id, join_seq, read_no FROM members WHERE conversation_id = $1 \
+             AND (join_seq, user_id) > ($3, $4) AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
+             ORDER BY join_seq, user_id LIMIT $5",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .bind(page.after.0)
+        .bind(page.after.1.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(shown_member).collect()
     }
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
@@ -105,34 +135,160 @@ impl Members for Sql {
 
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error> {
         let rows = sqlx::query(
-            "SELECT DISTINCT other.user_id FROM members mine \
+            "SELECT DISTINCT user_id FROM (SELECT other.user_id FROM members mine \
              JOIN members other ON other.conversation_id = mine.conversation_id \
-             WHERE mine.user_id = $1 AND other.user_id <> $1 LIMIT $2",
+             WHERE mine.user_id = $1 AND other.user_id <> $1 \
+             AND mine.standing <> 'requested' AND other.standing <> 'requested' \
+             ORDER BY mine.conversation_id LIMIT $3) AS seen LIMIT $2",
         )
         .bind(member.0)
         .bind(i64::from(limit))
+        .bind(i64::from(MOST_CONTACT_ROWS))
         .fetch_all(&self.read)
         .await?;
         Ok(rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?)
     }
+
+    async fn bar(&self, person: UserId) -> Result<(), Error> {
+        let _turn = self.write.turn(person.0).await?;
+        sqlx::query(
+            "INSERT INTO people (user_id, conversation_count, added_count, is_deleted) VALUES ($1, 0, 0, TRUE) \
+             ON CONFLICT (user_id) DO UPDATE SET is_deleted = TRUE",
+        )
+        .bind(person.0)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
 }
 
 impl Sql {
-    /// How many messages there are, and the number of the last one that `member` has read. `None`: not a member.
-    async fn numbers(&self, id: ConversationId, member: UserId) -> Result<Option<(i64, i64)>, Error> {
+    /// What `member` has read, and the position after reading up to `number`: never back, and never past the newest
+    /// message. All of one moment. `None`: not a member.
+    async fn position(
+        &self,
+        id: ConversationId,
+        member: UserId,
+        number: i64,
+    ) -> Result<Option<(i64, ReadPosition)>, Error> {
         let row = sqlx::query(
-            "SELECT c.message_count, m.read_no FROM members m \
+            "SELECT c.message_count, m.read_no, (SELECT count(*) FROM entries e WHERE e.conversation_id = $1 \
+             AND e.erased_no > CASE WHEN m.read_no < $3 THEN $3 ELSE m.read_no END) AS erased FROM members m \
              JOIN conversations c ON c.conversation_id = m.conversation_id \
              WHERE m.conversation_id = $1 AND m.user_id = $2",
         )
         .bind(id.0)
         .bind(member.0)
+        .bind(number)
         .fetch_optional(&self.read)
         .await?;
-        let numbers =
-            |row: Row| -> Result<_, sqlx::Error> { Ok((row.try_get("message_count")?, row.try_get("read_no")?)) };
-        Ok(row.map(numbers).transpose()?)
+        let Some(row) = row else { return Ok(None) };
+        let (count, read): (i64, i64) = (row.try_get("message_count")?, row.try_get("read_no")?);
+        let (number, erased) = (number.min(count).max(read), row.try_get::<i64, _>("erased")?);
+        Ok(Some((read, ReadPosition { number, unread: count - number - erased })))
     }
+}
+
+/// A conversation whose row is locked until the transaction ends. Its log has not moved.
+pub(super) struct Held {
+    last_seq: i64,
+    pub(super) message_count: i64,
+    owner: UserId,
+    add_policy: AddPolicy,
+}
+
+/// Takes the row's lock. What depends on members is asked by statements that start after this one.
+pub(super) async fn hold(tx: &mut Tx<'_>, id: ConversationId) -> Result<Held, ChangeError> {
+    let row = sqlx::query(
+        "UPDATE conversations SET last_seq = last_seq WHERE conversation_id = $1 \
+         RETURNING last_seq, message_count, owner_id, add_policy",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(ChangeError::NotFound)?;
+    Ok(Held {
+        last_seq: row.try_get("last_seq")?,
+        message_count: row.try_get("message_count")?,
+        owner: UserId(row.try_get("owner_id")?),
+        add_policy: shown_policy(&row)?,
+    })
+}
+
+/// Gives out the number of the entry that the change becomes.
+pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held) -> Result<i64, sqlx::Error> {
+    let seq = held.last_seq + 1;
+    sqlx::query("UPDATE conversations SET last_seq = $2, update_time = $3 WHERE conversation_id = $1")
+        .bind(change.conversation.0)
+        .bind(seq)
+        .bind(Stamp(change.now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(seq)
+}
+
+/// Which members may add others, under the conversation's lock.
+pub(super) async fn add_policy(tx: &mut Tx<'_>, id: ConversationId) -> Result<AddPolicy, Error> {
+    let row = sqlx::query("SELECT add_policy FROM conversations WHERE conversation_id = $1")
+        .bind(id.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    shown_policy(&row)
+}
+
+/// The standing of `person`, if they are in it, under the conversation's lock.
+pub(super) async fn standing(
+    tx: &mut Tx<'_>,
+    change: &Change,
+    person: UserId,
+) -> Result<Option<Standing>, ChangeError> {
+    let row = sqlx::query("SELECT standing FROM members WHERE conversation_id = $1 AND user_id = $2")
+        .bind(change.conversation.0)
+        .bind(person.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.as_ref().map(shown_standing).transpose()?)
+}
+
+/// Takes `person` out, and the invitations that they have sent. What their membership was.
+async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<Standing>, ChangeError> {
+    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+        .bind(change.conversation.0)
+        .bind(person.0)
+        .fetch_optional(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND inviter_id = $2")
+        .bind(change.conversation.0)
+        .bind(person.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(row.as_ref().map(shown_standing).transpose()?)
+}
+
+/// Takes back the invitation of `person`: the actor's own, or of whoever invited when the actor is the owner.
+async fn take_back(tx: &mut Tx<'_>, change: &Change, person: UserId, is_owner: bool) -> Result<bool, sqlx::Error> {
+    let taken = sqlx::query(
+        "DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND (inviter_id = $3 OR $4)",
+    )
+    .bind(change.conversation.0)
+    .bind(person.0)
+    .bind(change.actor.0)
+    .bind(is_owner)
+    .execute(&mut **tx)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// Counts one more member, if there is room.
+pub(super) async fn count_member(tx: &mut Tx<'_>, change: &Change) -> Result<(), ChangeError> {
+    let counted = sqlx::query(
+        "UPDATE conversations SET member_count = member_count + 1 WHERE conversation_id = $1 AND member_count < $2",
+    )
+    .bind(change.conversation.0)
+    .bind(MOST_MEMBERS)
+    .execute(&mut **tx)
+    .await?;
+    if counted.rows_affected() == 0 { Err(ChangeError::TooManyMembers) } else { Ok(()) }
 }
 
 /// Makes the member who joined first the owner after `former`, who stays the owner of a conversation without members.
@@ -152,14 +308,15 @@ async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<Use
     Ok(owner)
 }
 
-/// Marks everything up to the author's own message, numbered `number`, as read by the author. `false`: the author is
-/// not a member. The conversation's row must be locked.
-pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<bool, sqlx::Error> {
-    let marked = sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2")
-        .bind(new.conversation.0)
-        .bind(new.author.0)
-        .bind(number)
-        .execute(&mut **tx)
-        .await?;
-    Ok(marked.rows_affected() > 0)
+/// Marks everything up to the author's own message, numbered `number`, as read by the author. `None`: the author is not
+/// a member; else what the membership counts as. The conversation's row must be locked.
+pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<Standing>, Error> {
+    let row =
+        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+            .bind(new.conversation.0)
+            .bind(new.author.0)
+            .bind(number)
+            .fetch_optional(&mut **tx)
+            .await?;
+    row.as_ref().map(shown_standing).transpose()
 }

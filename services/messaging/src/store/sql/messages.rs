@@ -5,12 +5,12 @@ use kit::store::Error;
 use uuid::Uuid;
 
 use super::{
-    Sql, Tx, begin,
+    Sql, Tx,
     log::{change_entry, entry, insert_entry, lock, rewrite_entry},
 };
 use crate::{
-    domain::{Body, Change, ConversationId, Entry, Message, UserId},
-    store::{ChangeError, Changed, Messages},
+    domain::{Body, Change, ConversationId, Entry, MOST_EDITS, Message, UserId},
+    store::{ChangeError, Changed, Messages, body},
 };
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl Messages for Sql {
     }
 
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor {
@@ -45,6 +45,9 @@ impl Messages for Sql {
         if change.revision.is_some_and(|revision| revision != current.revision) {
             return Err(ChangeError::OtherRevision);
         }
+        if current.revision > MOST_EDITS {
+            return Err(ChangeError::TooManyEdits);
+        }
         let (number, revision) = (current.number, current.revision + 1);
         let edited = Message { text: text.to_owned(), edit_time: Some(change.now), revision, ..current };
         rewrite_entry(&mut tx, &Entry { body: Body::Message(edited), ..stored }).await?;
@@ -55,7 +58,7 @@ impl Messages for Sql {
     }
 
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError> {
-        let mut tx = begin(&self.write).await?;
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor && locked.owner != change.actor {
@@ -64,9 +67,8 @@ impl Messages for Sql {
         if current.delete_time.is_some() {
             return Ok(Changed::Already);
         }
-        let number = current.number;
-        erase_edits(&mut tx, &change, number).await?;
-        let revision = current.revision + 1;
+        let (number, revision) = (current.number, current.revision + 1);
+        erase_edits(&mut tx, &change, &current, revision).await?;
         let erased = Message { text: String::new(), delete_time: Some(change.now), revision, ..current };
         rewrite_entry(&mut tx, &Entry { body: Body::Message(erased), ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Deleted { message, number })).await?;
@@ -93,22 +95,15 @@ async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry,
     }
 }
 
-/// Takes the texts out of the entries that changed the message.
-async fn erase_edits(tx: &mut Tx<'_>, change: &Change, number: i64) -> Result<(), ChangeError> {
-    let rows = sqlx::query(
-        "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
-         WHERE conversation_id = $1 AND target_no = $2",
-    )
-    .bind(change.conversation.0)
-    .bind(number)
-    .fetch_all(&mut **tx)
-    .await?;
-    for row in rows {
-        let mut edit = entry(&row)?;
-        if let Body::Edited { text, .. } = &mut edit.body {
-            text.clear();
-            rewrite_entry(tx, &edit).await?;
-        }
-    }
+/// Takes the texts out of the entries that edited the message, in one statement: all of them become the same edit, to
+/// no text at all.
+async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<(), ChangeError> {
+    let erased = Body::Edited { message: of.id, number: of.number, text: String::new(), revision };
+    sqlx::query("UPDATE entries SET body = $3 WHERE conversation_id = $1 AND target_no = $2")
+        .bind(change.conversation.0)
+        .bind(of.number)
+        .bind(body::encode(&erased))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/auth/v1/auth.proto.
  */
 export const file_trellis_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLoAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKdXNlcl9hZ2VudBgFIAEoCRIPCgdhZGRyZXNzGAYgASgJEg8KB2N1cnJlbnQYByABKAgiPAoTTGlzdFNlc3Npb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJbChRMaXN0U2Vzc2lvbnNSZXNwb25zZRIqCghzZXNzaW9ucxgBIAMoCzIYLnRyZWxsaXMuYXV0aC52MS5TZXNzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIqChRSZXZva2VTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhcKFVJldm9rZVNlc3Npb25SZXNwb25zZSIwChhSZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QSFAoMa2VlcF9jdXJyZW50GAEgASgIIhsKGVJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiUQoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Eh0KEGN1cnJlbnRfcGFzc3dvcmQYASABKAlCA4ABARIZCgxuZXdfcGFzc3dvcmQYAiABKAlCA4ABASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIi0KFERlbGV0ZUFjY291bnRSZXF1ZXN0EhUKCHBhc3N3b3JkGAEgASgJQgOAAQEiFwoVRGVsZXRlQWNjb3VudFJlc3BvbnNlKlAKD1JlZnJlc2hEZWxpdmVyeRIgChxSRUZSRVNIX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGwoXUkVGUkVTSF9ERUxJVkVSWV9DT09LSUUQATKhBwoLQXV0aFNlcnZpY2USSQoGU2lnblVwEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnblVwUmVzcG9uc2USSQoGU2lnbkluEh4udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlcXVlc3QaHy50cmVsbGlzLmF1dGgudjEuU2lnbkluUmVzcG9uc2USWwoMUmVmcmVzaFRva2VuEiQudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlcXVlc3QaJS50cmVsbGlzLmF1dGgudjEuUmVmcmVzaFRva2VuUmVzcG9uc2USUQoHU2lnbk91dBIfLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5TaWduT3V0UmVzcG9uc2UiA5ACAhJRCgdHZXRKd2tzEh8udHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GiAudHJlbGxpcy5hdXRoLnYxLkdldEp3a3NSZXNwb25zZSIDkAIBEmAKDExpc3RTZXNzaW9ucxIkLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgOQAgESYwoNUmV2b2tlU2Vzc2lvbhIlLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBomLnRyZWxsaXMuYXV0aC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAhJvChFSZXZva2VBbGxTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5SZXZva2VBbGxTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXNwb25zZSIDkAICEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEl4KDURlbGV0ZUFjY291bnQSJS50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Chp0cmVsbGlzL2F1dGgvdjEvYXV0aC5wcm90bxIPdHJlbGxpcy5hdXRoLnYxItUBCgZUb2tlbnMSGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESNgoSYWNjZXNzX2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESNwoTcmVmcmVzaF9leHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdXNlcl9pZBgFIAEoCRISCgpzZXNzaW9uX2lkGAYgASgJIpwBCg1TaWduVXBSZXF1ZXN0EhIKBWVtYWlsGAEgASgJQgOAAQESFQoIcGFzc3dvcmQYAiABKAlCA4ABARIOCgZoYW5kbGUYAyABKAkSFAoMZGlzcGxheV9uYW1lGAQgASgJEjoKEHJlZnJlc2hfZGVsaXZlcnkYBSABKA4yIC50cmVsbGlzLmF1dGgudjEuUmVmcmVzaERlbGl2ZXJ5IjkKDlNpZ25VcFJlc3BvbnNlEicKBnRva2VucxgBIAEoCzIXLnRyZWxsaXMuYXV0aC52MS5Ub2tlbnMidgoNU2lnbkluUmVxdWVzdBISCgVlbWFpbBgBIAEoCUIDgAEBEhUKCHBhc3N3b3JkGAIgASgJQgOAAQESOgoQcmVmcmVzaF9kZWxpdmVyeRgDIAEoDjIgLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoRGVsaXZlcnkiOQoOU2lnbkluUmVzcG9uc2USJwoGdG9rZW5zGAEgASgLMhcudHJlbGxpcy5hdXRoLnYxLlRva2VucyIxChNSZWZyZXNoVG9rZW5SZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASI/ChRSZWZyZXNoVG9rZW5SZXNwb25zZRInCgZ0b2tlbnMYASABKAsyFy50cmVsbGlzLmF1dGgudjEuVG9rZW5zIiwKDlNpZ25PdXRSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASIRCg9TaWduT3V0UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNQoPR2V0Sndrc1Jlc3BvbnNlEiIKBGtleXMYASADKAsyFC50cmVsbGlzLmF1dGgudjEuSndrIlwKA0p3axILCgNraWQYASABKAkSCwoDa3R5GAIgASgJEgsKA2NydhgDIAEoCRILCgNhbGcYBCABKAkSCwoDdXNlGAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSLyAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFwoKdXNlcl9hZ2VudBgFIAEoCUIDgAEBEhQKB2FkZHJlc3MYBiABKAlCA4ABARIPCgdjdXJyZW50GAcgASgIIjwKE0xpc3RTZXNzaW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiWwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKgoIc2Vzc2lvbnMYASADKAsyGC50cmVsbGlzLmF1dGgudjEuU2Vzc2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkicQoYTGlzdEVuZGVkU2Vzc2lvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKGUxpc3RFbmRlZFNlc3Npb25zUmVzcG9uc2USEwoLc2Vzc2lvbl9pZHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEi0KCWxpc3RfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiMAoYUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0EhQKDGtlZXBfY3VycmVudBgBIAEoCCIbChlSZXZva2VBbGxTZXNzaW9uc1Jlc3BvbnNlIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSItChREZWxldGVBY2NvdW50UmVxdWVzdBIVCghwYXNzd29yZBgBIAEoCUIDgAEBIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSpQCg9SZWZyZXNoRGVsaXZlcnkSIAocUkVGUkVTSF9ERUxJVkVSWV9VTlNQRUNJRklFRBAAEhsKF1JFRlJFU0hfREVMSVZFUllfQ09PS0lFEAEykggKC0F1dGhTZXJ2aWNlEkkKBlNpZ25VcBIeLnRyZWxsaXMuYXV0aC52MS5TaWduVXBSZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlEkkKBlNpZ25JbhIeLnRyZWxsaXMuYXV0aC52MS5TaWduSW5SZXF1ZXN0Gh8udHJlbGxpcy5hdXRoLnYxLlNpZ25JblJlc3BvbnNlElsKDFJlZnJlc2hUb2tlbhIkLnRyZWxsaXMuYXV0aC52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiUudHJlbGxpcy5hdXRoLnYxLlJlZnJlc2hUb2tlblJlc3BvbnNlElEKB1NpZ25PdXQSHy50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlcXVlc3QaIC50cmVsbGlzLmF1dGgudjEuU2lnbk91dFJlc3BvbnNlIgOQAgISUQoHR2V0SndrcxIfLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVxdWVzdBogLnRyZWxsaXMuYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiA5ACARJgCgxMaXN0U2Vzc2lvbnMSJC50cmVsbGlzLmF1dGgudjEuTGlzdFNlc3Npb25zUmVxdWVzdBolLnRyZWxsaXMuYXV0aC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEmMKDVJldm9rZVNlc3Npb24SJS50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISbwoRUmV2b2tlQWxsU2Vzc2lvbnMSKS50cmVsbGlzLmF1dGgudjEuUmV2b2tlQWxsU2Vzc2lvbnNSZXF1ZXN0GioudHJlbGxpcy5hdXRoLnYxLlJldm9rZUFsbFNlc3Npb25zUmVzcG9uc2UiA5ACAhJvChFMaXN0RW5kZWRTZXNzaW9ucxIpLnRyZWxsaXMuYXV0aC52MS5MaXN0RW5kZWRTZXNzaW9uc1JlcXVlc3QaKi50cmVsbGlzLmF1dGgudjEuTGlzdEVuZGVkU2Vzc2lvbnNSZXNwb25zZSIDkAIBEmEKDkNoYW5nZVBhc3N3b3JkEiYudHJlbGxpcy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBonLnRyZWxsaXMuYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEl4KDURlbGV0ZUFjY291bnQSJS50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJi50cmVsbGlzLmF1dGgudjEuRGVsZXRlQWNjb3VudFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * The tokens of a session.
@@ -443,7 +443,7 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type ListSessionsRequest = Message<"trellis.auth.v1.ListSessionsRequest"> & {
   /**
-   * How many to answer at most. 0: 100. At most 1 000.
+   * The most sessions that the response may hold. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -493,6 +493,76 @@ export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@_
   messageDesc(file_trellis_auth_v1_auth, 14);
 
 /**
+ * Request of ListEndedSessions.
+ *
+ * @generated from message trellis.auth.v1.ListEndedSessionsRequest
+ */
+export type ListEndedSessionsRequest = Message<"trellis.auth.v1.ListEndedSessionsRequest"> & {
+  /**
+   * The maximum number of sessions in the response. 0: 1 000.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * The `list_time` of an earlier, complete list: sessions that were listed then need not be listed again. Absent: all.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListEndedSessionsRequest.
+ * Use `create(ListEndedSessionsRequestSchema)` to create a new message.
+ */
+export const ListEndedSessionsRequestSchema: GenMessage<ListEndedSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 15);
+
+/**
+ * Response of ListEndedSessions.
+ *
+ * @generated from message trellis.auth.v1.ListEndedSessionsResponse
+ */
+export type ListEndedSessionsResponse = Message<"trellis.auth.v1.ListEndedSessionsResponse"> & {
+  /**
+   * The ids of the sessions.
+   *
+   * @generated from field: repeated string session_ids = 1;
+   */
+  sessionIds: string[];
+
+  /**
+   * Requests the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * When the page was read. The first page's is the next list's `since_time`.
+   *
+   * @generated from field: google.protobuf.Timestamp list_time = 3;
+   */
+  listTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.auth.v1.ListEndedSessionsResponse.
+ * Use `create(ListEndedSessionsResponseSchema)` to create a new message.
+ */
+export const ListEndedSessionsResponseSchema: GenMessage<ListEndedSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_auth_v1_auth, 16);
+
+/**
  * Request of RevokeSession.
  *
  * @generated from message trellis.auth.v1.RevokeSessionRequest
@@ -511,7 +581,7 @@ export type RevokeSessionRequest = Message<"trellis.auth.v1.RevokeSessionRequest
  * Use `create(RevokeSessionRequestSchema)` to create a new message.
  */
 export const RevokeSessionRequestSchema: GenMessage<RevokeSessionRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 15);
+  messageDesc(file_trellis_auth_v1_auth, 17);
 
 /**
  * Response of RevokeSession.
@@ -526,7 +596,7 @@ export type RevokeSessionResponse = Message<"trellis.auth.v1.RevokeSessionRespon
  * Use `create(RevokeSessionResponseSchema)` to create a new message.
  */
 export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 16);
+  messageDesc(file_trellis_auth_v1_auth, 18);
 
 /**
  * Request of RevokeAllSessions.
@@ -547,7 +617,7 @@ export type RevokeAllSessionsRequest = Message<"trellis.auth.v1.RevokeAllSession
  * Use `create(RevokeAllSessionsRequestSchema)` to create a new message.
  */
 export const RevokeAllSessionsRequestSchema: GenMessage<RevokeAllSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 17);
+  messageDesc(file_trellis_auth_v1_auth, 19);
 
 /**
  * Response of RevokeAllSessions.
@@ -562,7 +632,7 @@ export type RevokeAllSessionsResponse = Message<"trellis.auth.v1.RevokeAllSessio
  * Use `create(RevokeAllSessionsResponseSchema)` to create a new message.
  */
 export const RevokeAllSessionsResponseSchema: GenMessage<RevokeAllSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 18);
+  messageDesc(file_trellis_auth_v1_auth, 20);
 
 /**
  * Request of ChangePassword.
@@ -590,7 +660,7 @@ export type ChangePasswordRequest = Message<"trellis.auth.v1.ChangePasswordReque
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 19);
+  messageDesc(file_trellis_auth_v1_auth, 21);
 
 /**
  * Response of ChangePassword.
@@ -605,7 +675,7 @@ export type ChangePasswordResponse = Message<"trellis.auth.v1.ChangePasswordResp
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 20);
+  messageDesc(file_trellis_auth_v1_auth, 22);
 
 /**
  * Request of DeleteAccount.
@@ -626,7 +696,7 @@ export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest
  * Use `create(DeleteAccountRequestSchema)` to create a new message.
  */
 export const DeleteAccountRequestSchema: GenMessage<DeleteAccountRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 21);
+  messageDesc(file_trellis_auth_v1_auth, 23);
 
 /**
  * Response of DeleteAccount.
@@ -641,7 +711,7 @@ export type DeleteAccountResponse = Message<"trellis.auth.v1.DeleteAccountRespon
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_auth_v1_auth, 22);
+  messageDesc(file_trellis_auth_v1_auth, 24);
 
 /**
  * How the refresh token reaches the client.
@@ -671,8 +741,22 @@ export const RefreshDeliverySchema: GenEnum<RefreshDelivery> = /*@__PURE__*/
   enumDesc(file_trellis_auth_v1_auth, 0);
 
 /**
- * Accounts and sessions: who somebody is, and how they prove it. The public profile belongs to
+ * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
  * trellis.users.v1.
+ *
+ * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
+ * reasons:
+ *
+ * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
+ *   or the request has none.
+ * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
+ * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
+ * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ *
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
+ * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
+ * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
+ * only.
  *
  * @generated from service trellis.auth.v1.AuthService
  */
@@ -703,9 +787,13 @@ export const AuthService: GenService<{
   },
   /**
    * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-   * token works once; a repeat within ten seconds answers the same unused successor, so that a lost answer
-   * and a second tab are harmless. A later repeat revokes the session: UNAUTHENTICATED with reason
-   * REFRESH_TOKEN_REUSED.
+   * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
+   * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
+   * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
+   * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+   *
+   * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
+   * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
    *
    * @generated from rpc trellis.auth.v1.AuthService.RefreshToken
    */
@@ -716,7 +804,7 @@ export const AuthService: GenService<{
   },
   /**
    * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-   * Answers the same for an unknown token.
+   * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignOut
    */
@@ -767,6 +855,18 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof RevokeAllSessionsRequestSchema;
     output: typeof RevokeAllSessionsResponseSchema;
+  },
+  /**
+   * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
+   * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
+   * token of an ended session is refused after a restart too.
+   *
+   * @generated from rpc trellis.auth.v1.AuthService.ListEndedSessions
+   */
+  listEndedSessions: {
+    methodKind: "unary";
+    input: typeof ListEndedSessionsRequestSchema;
+    output: typeof ListEndedSessionsResponseSchema;
   },
   /**
    * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with

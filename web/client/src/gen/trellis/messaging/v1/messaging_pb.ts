@@ -2,8 +2,8 @@
 // @generated from file trellis/messaging/v1/messaging.proto (package trellis.messaging.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message as Message$1 } from "@bufbuild/protobuf";
@@ -12,10 +12,10 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file trellis/messaging/v1/messaging.proto.
  */
 export const file_trellis_messaging_v1_messaging: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIpMDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESEgoKbWVtYmVyX2lkcxgDIAMoCRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGY3Vyc29yGAUgASgJEhUKDW1lc3NhZ2VfY291bnQYBiABKAMSEAoIb3duZXJfaWQYByABKAkSFAoMdW5yZWFkX2NvdW50GAggASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAkgASgDEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjIKCnJlYWRfbWFya3MYDSADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIvCghSZWFkTWFyaxIPCgd1c2VyX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiuwQKBUVudHJ5EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRILCgNzZXEYAiABKAMSEQoJYXV0aG9yX2lkGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgdtZXNzYWdlGAogASgLMh0udHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUgAEkkKFGNvbnZlcnNhdGlvbl9jcmVhdGVkGAsgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uQ3JlYXRlZEgAEj0KDm1lc3NhZ2VfZWRpdGVkGAwgASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZUVkaXRlZEgAEj8KD21lc3NhZ2VfZGVsZXRlZBgNIAEoCzIkLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lc3NhZ2VEZWxldGVkSAASOQoMbWVtYmVyX2FkZGVkGA4gASgLMiEudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyQWRkZWRIABI9Cg5tZW1iZXJfcmVtb3ZlZBgPIAEoCzIjLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlclJlbW92ZWRIABJJChRjb252ZXJzYXRpb25fdXBkYXRlZBgQIAEoCzIpLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvblVwZGF0ZWRIAEIGCgRib2R5Is0BCgdNZXNzYWdlEhIKCm1lc3NhZ2VfaWQYASABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYAiABKAkSEgoKbWVzc2FnZV9ubxgDIAEoAxIRCgR0ZXh0GAQgASgJQgOAAQESLQoJZWRpdF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtkZWxldGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgHIAEoCSJYCg1NZXNzYWdlRWRpdGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAxIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSI4Cg5NZXNzYWdlRGVsZXRlZBISCgptZXNzYWdlX2lkGAEgASgJEhIKCm1lc3NhZ2Vfbm8YAiABKAMiHgoLTWVtYmVyQWRkZWQSDwoHdXNlcl9pZBgBIAEoCSIyCg1NZW1iZXJSZW1vdmVkEg8KB3VzZXJfaWQYASABKAkSEAoIb3duZXJfaWQYAiABKAkiNwoTQ29udmVyc2F0aW9uVXBkYXRlZBISCgV0aXRsZRgBIAEoCUIDgAEBEgwKBGV0YWcYAiABKAkiPQoTQ29udmVyc2F0aW9uQ3JlYXRlZBISCgptZW1iZXJfaWRzGAEgAygJEhIKBXRpdGxlGAIgASgJQgOAAQEiVwoZQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhIKCm1lbWJlcl9pZHMYAiADKAkSEgoFdGl0bGUYAyABKAlCA4ABASJWChpDcmVhdGVDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iWwoSU2VuZE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQEiQQoTU2VuZE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IlUKE0xpc3RNZXNzYWdlc1JlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIm0KFExpc3RNZXNzYWdlc1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDgoGY3Vyc29yGAMgASgJIkUKEFN1YnNjcmliZVJlcXVlc3QSMQoJcG9zaXRpb25zGAEgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUG9zaXRpb24iMwoIUG9zaXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg4KBmN1cnNvchgCIAEoCSK6AgoRU3Vic2NyaWJlUmVzcG9uc2USOgoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uSAASLwoFZW50cnkYAiABKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5OZXdFbnRyeUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNhdWdodFVwSAASQwoRY29udmVyc2F0aW9uX2xlZnQYBCABKAsyJi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25MZWZ0SAASNQoKcmVhZF9tYXJrcxgFIAEoCzIfLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlYWRNYXJrc0gAQgcKBWV2ZW50IkYKCE5ld0VudHJ5EioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkSDgoGY3Vyc29yGAIgASgJIisKEENvbnZlcnNhdGlvbkxlZnQSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIlMKCVJlYWRNYXJrcxIXCg9jb252ZXJzYXRpb25faWQYASABKAkSLQoFbWFya3MYAiADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5SZWFkTWFyayIKCghDYXVnaHRVcCIxChZHZXRDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTChdHZXRDb252ZXJzYXRpb25SZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iQQoYTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIm8KGUxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2USOQoNY29udmVyc2F0aW9ucxgBIAMoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihwEKGVVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBCABKAkiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjwKEEFkZE1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiTQoRQWRkTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIj8KE1JlbW92ZU1lbWJlclJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiUAoUUmVtb3ZlTWVtYmVyUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIjMKGExlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiGwoZTGVhdmVDb252ZXJzYXRpb25SZXNwb25zZSJAChFHZXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCSJAChJHZXRNZXNzYWdlUmVzcG9uc2USKgoFZW50cnkYASABKAsyGy50cmVsbGlzLm1lc3NhZ2luZy52MS5FbnRyeSJiChJFZGl0TWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkSEQoEdGV4dBgDIAEoCUIDgAEBEgwKBGV0YWcYBCABKAkiQQoTRWRpdE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5IkMKFERlbGV0ZU1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkMKFURlbGV0ZU1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ij4KD01hcmtSZWFkUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyJGChBNYXJrUmVhZFJlc3BvbnNlEhQKDHVucmVhZF9jb3VudBgBIAEoAxIcChRsYXN0X3JlYWRfbWVzc2FnZV9ubxgCIAEoAyImChNMaXN0Q29udGFjdHNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiKAoUTGlzdENvbnRhY3RzUmVzcG9uc2USEAoIdXNlcl9pZHMYASADKAkiJgoTRGVsZXRlTWVtYmVyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIiQKFERlbGV0ZU1lbWJlclJlc3BvbnNlEgwKBGRvbmUYASABKAgy8w0KEE1lc3NhZ2luZ1NlcnZpY2USfAoSQ3JlYXRlQ29udmVyc2F0aW9uEi8udHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVxdWVzdBowLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZwoLU2VuZE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5TZW5kTWVzc2FnZVJlc3BvbnNlIgOQAgISagoMTGlzdE1lc3NhZ2VzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZXNzYWdlc1Jlc3BvbnNlIgOQAgESYwoJU3Vic2NyaWJlEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLlN1YnNjcmliZVJlc3BvbnNlIgOQAgEwARJzCg9HZXRDb252ZXJzYXRpb24SLC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0Q29udmVyc2F0aW9uUmVzcG9uc2UiA5ACARJ5ChFMaXN0Q29udmVyc2F0aW9ucxIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb252ZXJzYXRpb25zUmVzcG9uc2UiA5ACARJ3ChJVcGRhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USYQoJQWRkTWVtYmVyEiYudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVxdWVzdBonLnRyZWxsaXMubWVzc2FnaW5nLnYxLkFkZE1lbWJlclJlc3BvbnNlIgOQAgISagoMUmVtb3ZlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLlJlbW92ZU1lbWJlclJlc3BvbnNlIgOQAgISeQoRTGVhdmVDb252ZXJzYXRpb24SLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlcXVlc3QaLy50cmVsbGlzLm1lc3NhZ2luZy52MS5MZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIgOQAgISZAoKR2V0TWVzc2FnZRInLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldE1lc3NhZ2VSZXF1ZXN0GigudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlc3BvbnNlIgOQAgESZwoLRWRpdE1lc3NhZ2USKC50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlcXVlc3QaKS50cmVsbGlzLm1lc3NhZ2luZy52MS5FZGl0TWVzc2FnZVJlc3BvbnNlIgOQAgISbQoNRGVsZXRlTWVzc2FnZRIqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lc3NhZ2VSZXF1ZXN0GisudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlc3BvbnNlIgOQAgISXgoITWFya1JlYWQSJS50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlcXVlc3QaJi50cmVsbGlzLm1lc3NhZ2luZy52MS5NYXJrUmVhZFJlc3BvbnNlIgOQAgISagoMTGlzdENvbnRhY3RzEikudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RDb250YWN0c1Jlc3BvbnNlIgOQAgESagoMRGVsZXRlTWVtYmVyEikudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVxdWVzdBoqLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlbGV0ZU1lbWJlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIscDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDEhAKCG93bmVyX2lkGAcgASgJEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjMKCmFkZF9wb2xpY3kYDSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kSFAoMbWVtYmVyX2NvdW50GAggASgFEi0KB21lbWJlcnMYAyADKAsyHC50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXISNAoKbWVtYmVyc2hpcBgJIAEoCzIgLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlcnNoaXAiNwoGTWVtYmVyEg8KB3VzZXJfaWQYASABKAkSHAoUbGFzdF9yZWFkX21lc3NhZ2Vfbm8YAiABKAMisgEKCk1lbWJlcnNoaXASFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDEigKBHJvbGUYAyABKA4yGi50cmVsbGlzLm1lc3NhZ2luZy52MS5Sb2xlEjQKBXN0YXRlGAQgASgOMiUudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyc2hpcFN0YXRlEhAKCGFkZGVkX2J5GAUgASgJIsUBCgpJbnZpdGF0aW9uEhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBRISCgppbnZpdGVyX2lkGAQgASgJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPgoIU2V0dGluZ3MSMgoLd2hvX21heV9hZGQYASABKA4yHS50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRSdWxlIi8KCFJlYWRNYXJrEg8KB3VzZXJfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyK7BAoFRW50cnkSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEgsKA3NlcRgCIAEoAxIRCglhdXRob3JfaWQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB21lc3NhZ2UYCiABKAsyHS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlSAASSQoUY29udmVyc2F0aW9uX2NyZWF0ZWQYCyABKAsyKS50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25DcmVhdGVkSAASPQoObWVzc2FnZV9lZGl0ZWQYDCABKAsyIy50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlRWRpdGVkSAASPwoPbWVzc2FnZV9kZWxldGVkGA0gASgLMiQudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZURlbGV0ZWRIABI5CgxtZW1iZXJfYWRkZWQYDiABKAsyIS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJBZGRlZEgAEj0KDm1lbWJlcl9yZW1vdmVkGA8gASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyUmVtb3ZlZEgAEkkKFGNvbnZlcnNhdGlvbl91cGRhdGVkGBAgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uVXBkYXRlZEgAQgYKBGJvZHkizQEKB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABARItCgllZGl0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAcgASgJIlgKDU1lc3NhZ2VFZGl0ZWQSEgoKbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIjgKDk1lc3NhZ2VEZWxldGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyIeCgtNZW1iZXJBZGRlZBIPCgd1c2VyX2lkGAEgASgJIjIKDU1lbWJlclJlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCSJsChNDb252ZXJzYXRpb25VcGRhdGVkEhIKBXRpdGxlGAEgASgJQgOAAQESDAoEZXRhZxgCIAEoCRIzCgphZGRfcG9saWN5GAMgASgOMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkUG9saWN5IlMKE0NvbnZlcnNhdGlvbkNyZWF0ZWQSEgoKbWVtYmVyX2lkcxgBIAMoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBSJXChlDcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEgoKbWVtYmVyX2lkcxgCIAMoCRISCgV0aXRsZRgDIAEoCUIDgAEBImsKGkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhITCgtpbnZpdGVkX2lkcxgCIAMoCSJbChJTZW5kTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhkKEWNsaWVudF9tZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABASJBChNTZW5kTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiVQoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkibQoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USLAoHZW50cmllcxgBIAMoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIOCgZjdXJzb3IYAyABKAkiRQoQU3Vic2NyaWJlUmVxdWVzdBIxCglwb3NpdGlvbnMYASADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5Qb3NpdGlvbiIzCghQb3NpdGlvbhIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDgoGY3Vyc29yGAIgASgJIoMDChFTdWJzY3JpYmVSZXNwb25zZRI6Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25IABIvCgVlbnRyeRgCIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLk5ld0VudHJ5SAASMwoJY2F1Z2h0X3VwGAMgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuQ2F1Z2h0VXBIABJDChFjb252ZXJzYXRpb25fbGVmdBgEIAEoCzImLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbkxlZnRIABI1CgpyZWFkX21hcmtzGAUgASgLMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmtzSAASRwoTaW52aXRhdGlvbnNfY2hhbmdlZBgGIAEoCzIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkludml0YXRpb25zQ2hhbmdlZEgAQgcKBWV2ZW50IhQKEkludml0YXRpb25zQ2hhbmdlZCJGCghOZXdFbnRyeRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Eg4KBmN1cnNvchgCIAEoCSIrChBDb252ZXJzYXRpb25MZWZ0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTCglSZWFkTWFya3MSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEi0KBW1hcmtzGAIgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmsiCgoIQ2F1Z2h0VXAiMQoWR2V0Q29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiUwoXR2V0Q29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIkEKGExpc3RDb252ZXJzYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJvChlMaXN0Q29udmVyc2F0aW9uc1Jlc3BvbnNlEjkKDWNvbnZlcnNhdGlvbnMYASADKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIrwBChlVcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIMCgRldGFnGAQgASgJEjMKCmFkZF9wb2xpY3kYBSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIlQKEkxpc3RNZW1iZXJzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoTTGlzdE1lbWJlcnNSZXNwb25zZRItCgdtZW1iZXJzGAEgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChBBZGRNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIl4KEUFkZE1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIPCgdpbnZpdGVkGAIgASgIIj8KFkxpc3RJbnZpdGF0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiaQoXTGlzdEludml0YXRpb25zUmVzcG9uc2USNQoLaW52aXRhdGlvbnMYASADKAsyIC50cmVsbGlzLm1lc3NhZ2luZy52MS5JbnZpdGF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIyChdBY2NlcHRJbnZpdGF0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiVAoYQWNjZXB0SW52aXRhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiIzChhEZWNsaW5lSW52aXRhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIhsKGURlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiIwoQQmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhMKEUJsb2NrVXNlclJlc3BvbnNlIiUKElVuYmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhUKE1VuYmxvY2tVc2VyUmVzcG9uc2UiQAoXTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiRQoYTGlzdEJsb2NrZWRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIUChJHZXRTZXR0aW5nc1JlcXVlc3QiRwoTR2V0U2V0dGluZ3NSZXNwb25zZRIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzInoKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJKChZVcGRhdGVTZXR0aW5nc1Jlc3BvbnNlEjAKCHNldHRpbmdzGAEgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuU2V0dGluZ3MiPwoTUmVtb3ZlTWVtYmVyUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCSJQChRSZW1vdmVNZW1iZXJSZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iMwoYTGVhdmVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSIbChlMZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIkAKEUdldE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkAKEkdldE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5ImIKEkVkaXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSJBChNFZGl0TWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiQwoURGVsZXRlTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkiQwoVRGVsZXRlTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiPgoPTWFya1JlYWRSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDIkYKEE1hcmtSZWFkUmVzcG9uc2USFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDIiYKE0xpc3RDb250YWN0c1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSIoChRMaXN0Q29udGFjdHNSZXNwb25zZRIQCgh1c2VyX2lkcxgBIAMoCSImChNEZWxldGVNZW1iZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiJAoURGVsZXRlTWVtYmVyUmVzcG9uc2USDAoEZG9uZRgBIAEoCCpwCg9NZW1iZXJzaGlwU3RhdGUSIAocTUVNQkVSU0hJUF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF01FTUJFUlNISVBfU1RBVEVfQUNUSVZFEAESHgoaTUVNQkVSU0hJUF9TVEFURV9SRVFVRVNURUQQAipeCglBZGRQb2xpY3kSGgoWQUREX1BPTElDWV9VTlNQRUNJRklFRBAAEhoKFkFERF9QT0xJQ1lfQUxMX01FTUJFUlMQARIZChVBRERfUE9MSUNZX09XTkVSX09OTFkQAipnCgdBZGRSdWxlEhgKFEFERF9SVUxFX1VOU1BFQ0lGSUVEEAASFgoSQUREX1JVTEVfRVZFUllCT0RZEAESFQoRQUREX1JVTEVfQ09OVEFDVFMQAhITCg9BRERfUlVMRV9OT0JPRFkQAyo9CgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfT1dORVIQAjLjFQoQTWVzc2FnaW5nU2VydmljZRJ8ChJDcmVhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJnCgtTZW5kTWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiA5ACAhJqCgxMaXN0TWVzc2FnZXMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2UiA5ACARJjCglTdWJzY3JpYmUSJi50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABEnMKD0dldENvbnZlcnNhdGlvbhIsLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldENvbnZlcnNhdGlvblJlcXVlc3QaLS50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXNwb25zZSIDkAIBEnkKEUxpc3RDb252ZXJzYXRpb25zEi4udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0Gi8udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXNwb25zZSIDkAIBEncKElVwZGF0ZUNvbnZlcnNhdGlvbhIvLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QaMC50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXNwb25zZRJnCgtMaXN0TWVtYmVycxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiA5ACARJhCglBZGRNZW1iZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRNZW1iZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVzcG9uc2UiA5ACAhJqCgxSZW1vdmVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5SZW1vdmVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVzcG9uc2UiA5ACAhJ5ChFMZWF2ZUNvbnZlcnNhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJzCg9MaXN0SW52aXRhdGlvbnMSLC50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0SW52aXRhdGlvbnNSZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEludml0YXRpb25zUmVzcG9uc2UiA5ACARJ2ChBBY2NlcHRJbnZpdGF0aW9uEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuQWNjZXB0SW52aXRhdGlvblJlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5BY2NlcHRJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJ5ChFEZWNsaW5lSW52aXRhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJhCglCbG9ja1VzZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5CbG9ja1VzZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJnCgtVbmJsb2NrVXNlchIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJ2ChBMaXN0QmxvY2tlZFVzZXJzEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0QmxvY2tlZFVzZXJzUmVzcG9uc2UiA5ACARJnCgtHZXRTZXR0aW5ncxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVzcG9uc2UiA5ACARJwCg5VcGRhdGVTZXR0aW5ncxIrLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdBosLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVzcG9uc2UiA5ACAhJkCgpHZXRNZXNzYWdlEicudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlcXVlc3QaKC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRNZXNzYWdlUmVzcG9uc2UiA5ACARJnCgtFZGl0TWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVzcG9uc2UiA5ACAhJtCg1EZWxldGVNZXNzYWdlEioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlcXVlc3QaKy50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZXNzYWdlUmVzcG9uc2UiA5ACAhJeCghNYXJrUmVhZBIlLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVxdWVzdBomLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVzcG9uc2UiA5ACAhJqCgxMaXN0Q29udGFjdHMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udGFjdHNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVzcG9uc2UiA5ACARJqCgxEZWxldGVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
- * A conversation, as one of its members sees it.
+ * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
  *
  * @generated from message trellis.messaging.v1.Conversation
  */
@@ -28,18 +28,11 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   conversationId: string;
 
   /**
-   * What it is called. May be empty.
+   * The title. May be empty.
    *
    * @generated from field: string title = 2;
    */
   title: string;
-
-  /**
-   * Who is in it.
-   *
-   * @generated from field: repeated string member_ids = 3;
-   */
-  memberIds: string[];
 
   /**
    * When it was opened.
@@ -56,32 +49,18 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   cursor: string;
 
   /**
-   * How many messages it holds.
+   * The number of its messages.
    *
    * @generated from field: int64 message_count = 6;
    */
   messageCount: bigint;
 
   /**
-   * Who may remove others: who opened it, or who has been in it longest since that one left.
+   * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
    *
    * @generated from field: string owner_id = 7;
    */
   ownerId: string;
-
-  /**
-   * How many messages came after the last that the caller has read.
-   *
-   * @generated from field: int64 unread_count = 8;
-   */
-  unreadCount: bigint;
-
-  /**
-   * The number of the last message that the caller has read.
-   *
-   * @generated from field: int64 last_read_message_no = 9;
-   */
-  lastReadMessageNo: bigint;
 
   /**
    * The newest message. Absent: none was sent yet.
@@ -98,18 +77,40 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Changes with the title.
+   * Changes with the title and `add_policy`.
    *
    * @generated from field: string etag = 12;
    */
   etag: string;
 
   /**
-   * How far the others have read; left out where more than 100 are in it.
+   * Which members may add others.
    *
-   * @generated from field: repeated trellis.messaging.v1.ReadMark read_marks = 13;
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 13;
    */
-  readMarks: ReadMark[];
+  addPolicy: AddPolicy;
+
+  /**
+   * The number of its members.
+   *
+   * @generated from field: int32 member_count = 8;
+   */
+  memberCount: number;
+
+  /**
+   * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
+   * the others.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Member members = 3;
+   */
+  members: Member[];
+
+  /**
+   * The caller's own membership.
+   *
+   * @generated from field: trellis.messaging.v1.Membership membership = 9;
+   */
+  membership?: Membership | undefined;
 };
 
 /**
@@ -120,13 +121,167 @@ export const ConversationSchema: GenMessage<Conversation> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 0);
 
 /**
- * How far somebody has read.
+ * A member of a conversation, as the other members see it.
+ *
+ * @generated from message trellis.messaging.v1.Member
+ */
+export type Member = Message$1<"trellis.messaging.v1.Member"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The number of the last message that the member has read.
+   *
+   * @generated from field: int64 last_read_message_no = 2;
+   */
+  lastReadMessageNo: bigint;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Member.
+ * Use `create(MemberSchema)` to create a new message.
+ */
+export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 1);
+
+/**
+ * The caller's own membership of a conversation.
+ *
+ * @generated from message trellis.messaging.v1.Membership
+ */
+export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
+  /**
+   * How many messages after the last that the caller has read are not erased.
+   *
+   * @generated from field: int64 unread_count = 1;
+   */
+  unreadCount: bigint;
+
+  /**
+   * The number of the last message that the caller has read.
+   *
+   * @generated from field: int64 last_read_message_no = 2;
+   */
+  lastReadMessageNo: bigint;
+
+  /**
+   * The caller's role.
+   *
+   * @generated from field: trellis.messaging.v1.Role role = 3;
+   */
+  role: Role;
+
+  /**
+   * Whether the caller has accepted the conversation.
+   *
+   * @generated from field: trellis.messaging.v1.MembershipState state = 4;
+   */
+  state: MembershipState;
+
+  /**
+   * The member who added or asked the caller. Empty: the caller opened it, or accepted an invitation.
+   *
+   * @generated from field: string added_by = 5;
+   */
+  addedBy: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Membership.
+ * Use `create(MembershipSchema)` to create a new message.
+ */
+export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 2);
+
+/**
+ * An invitation to a conversation. It tells nothing of the members but who invites and how many there are.
+ *
+ * @generated from message trellis.messaging.v1.Invitation
+ */
+export type Invitation = Message$1<"trellis.messaging.v1.Invitation"> & {
+  /**
+   * The conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * Its title. May be empty.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * The number of its members.
+   *
+   * @generated from field: int32 member_count = 3;
+   */
+  memberCount: number;
+
+  /**
+   * The member who invites.
+   *
+   * @generated from field: string inviter_id = 4;
+   */
+  inviterId: string;
+
+  /**
+   * When it was sent.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it expires.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 6;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Invitation.
+ * Use `create(InvitationSchema)` to create a new message.
+ */
+export const InvitationSchema: GenMessage<Invitation> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 3);
+
+/**
+ * A user's settings.
+ *
+ * @generated from message trellis.messaging.v1.Settings
+ */
+export type Settings = Message$1<"trellis.messaging.v1.Settings"> & {
+  /**
+   * Who may add the user to conversations. In a request, unspecified: the server's own choice.
+   *
+   * @generated from field: trellis.messaging.v1.AddRule who_may_add = 1;
+   */
+  whoMayAdd: AddRule;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.Settings.
+ * Use `create(SettingsSchema)` to create a new message.
+ */
+export const SettingsSchema: GenMessage<Settings> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 4);
+
+/**
+ * How far a member has read.
  *
  * @generated from message trellis.messaging.v1.ReadMark
  */
 export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
   /**
-   * Who.
+   * The user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -145,7 +300,7 @@ export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
  * Use `create(ReadMarkSchema)` to create a new message.
  */
 export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 1);
+  messageDesc(file_trellis_messaging_v1_messaging, 5);
 
 /**
  * One entry of a conversation's log.
@@ -250,7 +405,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 2);
+  messageDesc(file_trellis_messaging_v1_messaging, 6);
 
 /**
  * Something said.
@@ -313,7 +468,7 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 3);
+  messageDesc(file_trellis_messaging_v1_messaging, 7);
 
 /**
  * A message has another text.
@@ -343,7 +498,7 @@ export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
   text: string;
 
   /**
-   * The message's etag from then on.
+   * The message's etag from then on; once it was erased, the etag since then.
    *
    * @generated from field: string etag = 4;
    */
@@ -355,7 +510,7 @@ export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
  * Use `create(MessageEditedSchema)` to create a new message.
  */
 export const MessageEditedSchema: GenMessage<MessageEdited> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 4);
+  messageDesc(file_trellis_messaging_v1_messaging, 8);
 
 /**
  * A message was erased.
@@ -383,7 +538,7 @@ export type MessageDeleted = Message$1<"trellis.messaging.v1.MessageDeleted"> & 
  * Use `create(MessageDeletedSchema)` to create a new message.
  */
 export const MessageDeletedSchema: GenMessage<MessageDeleted> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 5);
+  messageDesc(file_trellis_messaging_v1_messaging, 9);
 
 /**
  * Somebody came in.
@@ -404,7 +559,7 @@ export type MemberAdded = Message$1<"trellis.messaging.v1.MemberAdded"> & {
  * Use `create(MemberAddedSchema)` to create a new message.
  */
 export const MemberAddedSchema: GenMessage<MemberAdded> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 6);
+  messageDesc(file_trellis_messaging_v1_messaging, 10);
 
 /**
  * Somebody is out.
@@ -432,10 +587,10 @@ export type MemberRemoved = Message$1<"trellis.messaging.v1.MemberRemoved"> & {
  * Use `create(MemberRemovedSchema)` to create a new message.
  */
 export const MemberRemovedSchema: GenMessage<MemberRemoved> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 7);
+  messageDesc(file_trellis_messaging_v1_messaging, 11);
 
 /**
- * The conversation has another title.
+ * The conversation has another title, or another rule for who may add members.
  *
  * @generated from message trellis.messaging.v1.ConversationUpdated
  */
@@ -453,6 +608,13 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
    * @generated from field: string etag = 2;
    */
   etag: string;
+
+  /**
+   * Which members may add others from then on.
+   *
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 3;
+   */
+  addPolicy: AddPolicy;
 };
 
 /**
@@ -460,7 +622,7 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
  * Use `create(ConversationUpdatedSchema)` to create a new message.
  */
 export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 8);
+  messageDesc(file_trellis_messaging_v1_messaging, 12);
 
 /**
  * The conversation was opened.
@@ -469,18 +631,25 @@ export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__P
  */
 export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCreated"> & {
   /**
-   * Who was in it.
+   * The first 8 members, by id.
    *
    * @generated from field: repeated string member_ids = 1;
    */
   memberIds: string[];
 
   /**
-   * What it was called.
+   * The title.
    *
    * @generated from field: string title = 2;
    */
   title: string;
+
+  /**
+   * The number of members.
+   *
+   * @generated from field: int32 member_count = 3;
+   */
+  memberCount: number;
 };
 
 /**
@@ -488,7 +657,7 @@ export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCr
  * Use `create(ConversationCreatedSchema)` to create a new message.
  */
 export const ConversationCreatedSchema: GenMessage<ConversationCreated> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 9);
+  messageDesc(file_trellis_messaging_v1_messaging, 13);
 
 /**
  * Request of CreateConversation.
@@ -523,7 +692,7 @@ export type CreateConversationRequest = Message$1<"trellis.messaging.v1.CreateCo
  * Use `create(CreateConversationRequestSchema)` to create a new message.
  */
 export const CreateConversationRequestSchema: GenMessage<CreateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 10);
+  messageDesc(file_trellis_messaging_v1_messaging, 14);
 
 /**
  * Response of CreateConversation.
@@ -537,6 +706,13 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
   conversation?: Conversation | undefined;
+
+  /**
+   * The users of the request who have an invitation instead of being a member. At most 999.
+   *
+   * @generated from field: repeated string invited_ids = 2;
+   */
+  invitedIds: string[];
 };
 
 /**
@@ -544,7 +720,7 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
  * Use `create(CreateConversationResponseSchema)` to create a new message.
  */
 export const CreateConversationResponseSchema: GenMessage<CreateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 11);
+  messageDesc(file_trellis_messaging_v1_messaging, 15);
 
 /**
  * Request of SendMessage.
@@ -579,7 +755,7 @@ export type SendMessageRequest = Message$1<"trellis.messaging.v1.SendMessageRequ
  * Use `create(SendMessageRequestSchema)` to create a new message.
  */
 export const SendMessageRequestSchema: GenMessage<SendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 12);
+  messageDesc(file_trellis_messaging_v1_messaging, 16);
 
 /**
  * Response of SendMessage.
@@ -600,7 +776,7 @@ export type SendMessageResponse = Message$1<"trellis.messaging.v1.SendMessageRes
  * Use `create(SendMessageResponseSchema)` to create a new message.
  */
 export const SendMessageResponseSchema: GenMessage<SendMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 13);
+  messageDesc(file_trellis_messaging_v1_messaging, 17);
 
 /**
  * Request of ListMessages.
@@ -616,7 +792,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
   conversationId: string;
 
   /**
-   * How many to answer at most. 0: 100. At most 1 000. Fewer come when their texts are long.
+   * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -635,7 +811,7 @@ export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRe
  * Use `create(ListMessagesRequestSchema)` to create a new message.
  */
 export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 14);
+  messageDesc(file_trellis_messaging_v1_messaging, 18);
 
 /**
  * Response of ListMessages.
@@ -671,7 +847,7 @@ export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesR
  * Use `create(ListMessagesResponseSchema)` to create a new message.
  */
 export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 15);
+  messageDesc(file_trellis_messaging_v1_messaging, 19);
 
 /**
  * Request of Subscribe.
@@ -692,7 +868,7 @@ export type SubscribeRequest = Message$1<"trellis.messaging.v1.SubscribeRequest"
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 16);
+  messageDesc(file_trellis_messaging_v1_messaging, 20);
 
 /**
  * A place in a conversation's log.
@@ -720,7 +896,7 @@ export type Position = Message$1<"trellis.messaging.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 17);
+  messageDesc(file_trellis_messaging_v1_messaging, 21);
 
 /**
  * Response of Subscribe: one event.
@@ -769,12 +945,21 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "conversationLeft";
   } | {
     /**
-     * How far people have read, whenever that changes in a conversation of at most 100.
+     * How far people have read, when MarkRead changes that in a conversation of at most 100; changes within a second come
+     * together. Who sends has read up to the own message, which the entry itself tells.
      *
      * @generated from field: trellis.messaging.v1.ReadMarks read_marks = 5;
      */
     value: ReadMarks;
     case: "readMarks";
+  } | {
+    /**
+     * The caller has an invitation more. ListInvitations has it; a client reads that list when the stream opens, too.
+     *
+     * @generated from field: trellis.messaging.v1.InvitationsChanged invitations_changed = 6;
+     */
+    value: InvitationsChanged;
+    case: "invitationsChanged";
   } | { case: undefined; value?: undefined };
 };
 
@@ -783,7 +968,22 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 18);
+  messageDesc(file_trellis_messaging_v1_messaging, 22);
+
+/**
+ * There are other invitations than before.
+ *
+ * @generated from message trellis.messaging.v1.InvitationsChanged
+ */
+export type InvitationsChanged = Message$1<"trellis.messaging.v1.InvitationsChanged"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.InvitationsChanged.
+ * Use `create(InvitationsChangedSchema)` to create a new message.
+ */
+export const InvitationsChangedSchema: GenMessage<InvitationsChanged> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 23);
 
 /**
  * An entry, with the position after it.
@@ -811,7 +1011,7 @@ export type NewEntry = Message$1<"trellis.messaging.v1.NewEntry"> & {
  * Use `create(NewEntrySchema)` to create a new message.
  */
 export const NewEntrySchema: GenMessage<NewEntry> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 19);
+  messageDesc(file_trellis_messaging_v1_messaging, 24);
 
 /**
  * The caller is not in the conversation.
@@ -832,7 +1032,7 @@ export type ConversationLeft = Message$1<"trellis.messaging.v1.ConversationLeft"
  * Use `create(ConversationLeftSchema)` to create a new message.
  */
 export const ConversationLeftSchema: GenMessage<ConversationLeft> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 20);
+  messageDesc(file_trellis_messaging_v1_messaging, 25);
 
 /**
  * How far the members of a conversation have read.
@@ -860,7 +1060,7 @@ export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
  * Use `create(ReadMarksSchema)` to create a new message.
  */
 export const ReadMarksSchema: GenMessage<ReadMarks> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 21);
+  messageDesc(file_trellis_messaging_v1_messaging, 26);
 
 /**
  * Nothing is missing.
@@ -875,7 +1075,7 @@ export type CaughtUp = Message$1<"trellis.messaging.v1.CaughtUp"> & {
  * Use `create(CaughtUpSchema)` to create a new message.
  */
 export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 22);
+  messageDesc(file_trellis_messaging_v1_messaging, 27);
 
 /**
  * Request of GetConversation.
@@ -896,7 +1096,7 @@ export type GetConversationRequest = Message$1<"trellis.messaging.v1.GetConversa
  * Use `create(GetConversationRequestSchema)` to create a new message.
  */
 export const GetConversationRequestSchema: GenMessage<GetConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 23);
+  messageDesc(file_trellis_messaging_v1_messaging, 28);
 
 /**
  * Response of GetConversation.
@@ -917,7 +1117,7 @@ export type GetConversationResponse = Message$1<"trellis.messaging.v1.GetConvers
  * Use `create(GetConversationResponseSchema)` to create a new message.
  */
 export const GetConversationResponseSchema: GenMessage<GetConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 24);
+  messageDesc(file_trellis_messaging_v1_messaging, 29);
 
 /**
  * Request of ListConversations.
@@ -926,7 +1126,7 @@ export const GetConversationResponseSchema: GenMessage<GetConversationResponse> 
  */
 export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConversationsRequest"> & {
   /**
-   * How many to answer at most. 0: 100. At most 1 000.
+   * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -945,7 +1145,7 @@ export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConve
  * Use `create(ListConversationsRequestSchema)` to create a new message.
  */
 export const ListConversationsRequestSchema: GenMessage<ListConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 25);
+  messageDesc(file_trellis_messaging_v1_messaging, 30);
 
 /**
  * Response of ListConversations.
@@ -973,7 +1173,7 @@ export type ListConversationsResponse = Message$1<"trellis.messaging.v1.ListConv
  * Use `create(ListConversationsResponseSchema)` to create a new message.
  */
 export const ListConversationsResponseSchema: GenMessage<ListConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 26);
+  messageDesc(file_trellis_messaging_v1_messaging, 31);
 
 /**
  * Request of UpdateConversation.
@@ -996,7 +1196,7 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
   title: string;
 
   /**
-   * Which fields change: `title`. Empty: all that can change.
+   * Which fields change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 3;
    */
@@ -1008,6 +1208,13 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
    * @generated from field: string etag = 4;
    */
   etag: string;
+
+  /**
+   * Which members may add others.
+   *
+   * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 5;
+   */
+  addPolicy: AddPolicy;
 };
 
 /**
@@ -1015,7 +1222,7 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
  * Use `create(UpdateConversationRequestSchema)` to create a new message.
  */
 export const UpdateConversationRequestSchema: GenMessage<UpdateConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 27);
+  messageDesc(file_trellis_messaging_v1_messaging, 32);
 
 /**
  * Response of UpdateConversation.
@@ -1036,7 +1243,70 @@ export type UpdateConversationResponse = Message$1<"trellis.messaging.v1.UpdateC
  * Use `create(UpdateConversationResponseSchema)` to create a new message.
  */
 export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 28);
+  messageDesc(file_trellis_messaging_v1_messaging, 33);
+
+/**
+ * Request of ListMembers.
+ *
+ * @generated from message trellis.messaging.v1.ListMembersRequest
+ */
+export type ListMembersRequest = Message$1<"trellis.messaging.v1.ListMembersRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+
+  /**
+   * The most members that the response may hold. 0: 100. At most 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListMembersRequest.
+ * Use `create(ListMembersRequestSchema)` to create a new message.
+ */
+export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 34);
+
+/**
+ * Response of ListMembers.
+ *
+ * @generated from message trellis.messaging.v1.ListMembersResponse
+ */
+export type ListMembersResponse = Message$1<"trellis.messaging.v1.ListMembersResponse"> & {
+  /**
+   * The members, in the order in which they joined.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Member members = 1;
+   */
+  members: Member[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListMembersResponse.
+ * Use `create(ListMembersResponseSchema)` to create a new message.
+ */
+export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 35);
 
 /**
  * Request of AddMember.
@@ -1064,7 +1334,7 @@ export type AddMemberRequest = Message$1<"trellis.messaging.v1.AddMemberRequest"
  * Use `create(AddMemberRequestSchema)` to create a new message.
  */
 export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 29);
+  messageDesc(file_trellis_messaging_v1_messaging, 36);
 
 /**
  * Response of AddMember.
@@ -1078,6 +1348,13 @@ export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberRespons
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
   conversation?: Conversation | undefined;
+
+  /**
+   * The user has an invitation instead of being a member.
+   *
+   * @generated from field: bool invited = 2;
+   */
+  invited: boolean;
 };
 
 /**
@@ -1085,7 +1362,354 @@ export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberRespons
  * Use `create(AddMemberResponseSchema)` to create a new message.
  */
 export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 30);
+  messageDesc(file_trellis_messaging_v1_messaging, 37);
+
+/**
+ * Request of ListInvitations.
+ *
+ * @generated from message trellis.messaging.v1.ListInvitationsRequest
+ */
+export type ListInvitationsRequest = Message$1<"trellis.messaging.v1.ListInvitationsRequest"> & {
+  /**
+   * The most invitations that the response may hold. 0: 50. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListInvitationsRequest.
+ * Use `create(ListInvitationsRequestSchema)` to create a new message.
+ */
+export const ListInvitationsRequestSchema: GenMessage<ListInvitationsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 38);
+
+/**
+ * Response of ListInvitations.
+ *
+ * @generated from message trellis.messaging.v1.ListInvitationsResponse
+ */
+export type ListInvitationsResponse = Message$1<"trellis.messaging.v1.ListInvitationsResponse"> & {
+  /**
+   * The invitations.
+   *
+   * @generated from field: repeated trellis.messaging.v1.Invitation invitations = 1;
+   */
+  invitations: Invitation[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListInvitationsResponse.
+ * Use `create(ListInvitationsResponseSchema)` to create a new message.
+ */
+export const ListInvitationsResponseSchema: GenMessage<ListInvitationsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 39);
+
+/**
+ * Request of AcceptInvitation.
+ *
+ * @generated from message trellis.messaging.v1.AcceptInvitationRequest
+ */
+export type AcceptInvitationRequest = Message$1<"trellis.messaging.v1.AcceptInvitationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AcceptInvitationRequest.
+ * Use `create(AcceptInvitationRequestSchema)` to create a new message.
+ */
+export const AcceptInvitationRequestSchema: GenMessage<AcceptInvitationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 40);
+
+/**
+ * Response of AcceptInvitation.
+ *
+ * @generated from message trellis.messaging.v1.AcceptInvitationResponse
+ */
+export type AcceptInvitationResponse = Message$1<"trellis.messaging.v1.AcceptInvitationResponse"> & {
+  /**
+   * The conversation as it is now.
+   *
+   * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
+   */
+  conversation?: Conversation | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.AcceptInvitationResponse.
+ * Use `create(AcceptInvitationResponseSchema)` to create a new message.
+ */
+export const AcceptInvitationResponseSchema: GenMessage<AcceptInvitationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 41);
+
+/**
+ * Request of DeclineInvitation.
+ *
+ * @generated from message trellis.messaging.v1.DeclineInvitationRequest
+ */
+export type DeclineInvitationRequest = Message$1<"trellis.messaging.v1.DeclineInvitationRequest"> & {
+  /**
+   * Which conversation.
+   *
+   * @generated from field: string conversation_id = 1;
+   */
+  conversationId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeclineInvitationRequest.
+ * Use `create(DeclineInvitationRequestSchema)` to create a new message.
+ */
+export const DeclineInvitationRequestSchema: GenMessage<DeclineInvitationRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 42);
+
+/**
+ * Response of DeclineInvitation.
+ *
+ * @generated from message trellis.messaging.v1.DeclineInvitationResponse
+ */
+export type DeclineInvitationResponse = Message$1<"trellis.messaging.v1.DeclineInvitationResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.DeclineInvitationResponse.
+ * Use `create(DeclineInvitationResponseSchema)` to create a new message.
+ */
+export const DeclineInvitationResponseSchema: GenMessage<DeclineInvitationResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 43);
+
+/**
+ * Request of BlockUser.
+ *
+ * @generated from message trellis.messaging.v1.BlockUserRequest
+ */
+export type BlockUserRequest = Message$1<"trellis.messaging.v1.BlockUserRequest"> & {
+  /**
+   * Whom.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.BlockUserRequest.
+ * Use `create(BlockUserRequestSchema)` to create a new message.
+ */
+export const BlockUserRequestSchema: GenMessage<BlockUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 44);
+
+/**
+ * Response of BlockUser.
+ *
+ * @generated from message trellis.messaging.v1.BlockUserResponse
+ */
+export type BlockUserResponse = Message$1<"trellis.messaging.v1.BlockUserResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.BlockUserResponse.
+ * Use `create(BlockUserResponseSchema)` to create a new message.
+ */
+export const BlockUserResponseSchema: GenMessage<BlockUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 45);
+
+/**
+ * Request of UnblockUser.
+ *
+ * @generated from message trellis.messaging.v1.UnblockUserRequest
+ */
+export type UnblockUserRequest = Message$1<"trellis.messaging.v1.UnblockUserRequest"> & {
+  /**
+   * Whom.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UnblockUserRequest.
+ * Use `create(UnblockUserRequestSchema)` to create a new message.
+ */
+export const UnblockUserRequestSchema: GenMessage<UnblockUserRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 46);
+
+/**
+ * Response of UnblockUser.
+ *
+ * @generated from message trellis.messaging.v1.UnblockUserResponse
+ */
+export type UnblockUserResponse = Message$1<"trellis.messaging.v1.UnblockUserResponse"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UnblockUserResponse.
+ * Use `create(UnblockUserResponseSchema)` to create a new message.
+ */
+export const UnblockUserResponseSchema: GenMessage<UnblockUserResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 47);
+
+/**
+ * Request of ListBlockedUsers.
+ *
+ * @generated from message trellis.messaging.v1.ListBlockedUsersRequest
+ */
+export type ListBlockedUsersRequest = Message$1<"trellis.messaging.v1.ListBlockedUsersRequest"> & {
+  /**
+   * The most users that the response may hold. 0: 100. At most 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The `next_page_token` of the previous page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListBlockedUsersRequest.
+ * Use `create(ListBlockedUsersRequestSchema)` to create a new message.
+ */
+export const ListBlockedUsersRequestSchema: GenMessage<ListBlockedUsersRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 48);
+
+/**
+ * Response of ListBlockedUsers.
+ *
+ * @generated from message trellis.messaging.v1.ListBlockedUsersResponse
+ */
+export type ListBlockedUsersResponse = Message$1<"trellis.messaging.v1.ListBlockedUsersResponse"> & {
+  /**
+   * The users.
+   *
+   * @generated from field: repeated string user_ids = 1;
+   */
+  userIds: string[];
+
+  /**
+   * Asks for the next page. Empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.ListBlockedUsersResponse.
+ * Use `create(ListBlockedUsersResponseSchema)` to create a new message.
+ */
+export const ListBlockedUsersResponseSchema: GenMessage<ListBlockedUsersResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 49);
+
+/**
+ * Request of GetSettings.
+ *
+ * @generated from message trellis.messaging.v1.GetSettingsRequest
+ */
+export type GetSettingsRequest = Message$1<"trellis.messaging.v1.GetSettingsRequest"> & {
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetSettingsRequest.
+ * Use `create(GetSettingsRequestSchema)` to create a new message.
+ */
+export const GetSettingsRequestSchema: GenMessage<GetSettingsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 50);
+
+/**
+ * Response of GetSettings.
+ *
+ * @generated from message trellis.messaging.v1.GetSettingsResponse
+ */
+export type GetSettingsResponse = Message$1<"trellis.messaging.v1.GetSettingsResponse"> & {
+  /**
+   * The settings that are in force.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.GetSettingsResponse.
+ * Use `create(GetSettingsResponseSchema)` to create a new message.
+ */
+export const GetSettingsResponseSchema: GenMessage<GetSettingsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 51);
+
+/**
+ * Request of UpdateSettings.
+ *
+ * @generated from message trellis.messaging.v1.UpdateSettingsRequest
+ */
+export type UpdateSettingsRequest = Message$1<"trellis.messaging.v1.UpdateSettingsRequest"> & {
+  /**
+   * The new settings.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+
+  /**
+   * Which fields change: `who_may_add`. Empty: all.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateSettingsRequest.
+ * Use `create(UpdateSettingsRequestSchema)` to create a new message.
+ */
+export const UpdateSettingsRequestSchema: GenMessage<UpdateSettingsRequest> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 52);
+
+/**
+ * Response of UpdateSettings.
+ *
+ * @generated from message trellis.messaging.v1.UpdateSettingsResponse
+ */
+export type UpdateSettingsResponse = Message$1<"trellis.messaging.v1.UpdateSettingsResponse"> & {
+  /**
+   * The settings that are in force.
+   *
+   * @generated from field: trellis.messaging.v1.Settings settings = 1;
+   */
+  settings?: Settings | undefined;
+};
+
+/**
+ * Describes the message trellis.messaging.v1.UpdateSettingsResponse.
+ * Use `create(UpdateSettingsResponseSchema)` to create a new message.
+ */
+export const UpdateSettingsResponseSchema: GenMessage<UpdateSettingsResponse> = /*@__PURE__*/
+  messageDesc(file_trellis_messaging_v1_messaging, 53);
 
 /**
  * Request of RemoveMember.
@@ -1113,7 +1737,7 @@ export type RemoveMemberRequest = Message$1<"trellis.messaging.v1.RemoveMemberRe
  * Use `create(RemoveMemberRequestSchema)` to create a new message.
  */
 export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 31);
+  messageDesc(file_trellis_messaging_v1_messaging, 54);
 
 /**
  * Response of RemoveMember.
@@ -1134,7 +1758,7 @@ export type RemoveMemberResponse = Message$1<"trellis.messaging.v1.RemoveMemberR
  * Use `create(RemoveMemberResponseSchema)` to create a new message.
  */
 export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 32);
+  messageDesc(file_trellis_messaging_v1_messaging, 55);
 
 /**
  * Request of LeaveConversation.
@@ -1155,7 +1779,7 @@ export type LeaveConversationRequest = Message$1<"trellis.messaging.v1.LeaveConv
  * Use `create(LeaveConversationRequestSchema)` to create a new message.
  */
 export const LeaveConversationRequestSchema: GenMessage<LeaveConversationRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 33);
+  messageDesc(file_trellis_messaging_v1_messaging, 56);
 
 /**
  * Response of LeaveConversation.
@@ -1170,7 +1794,7 @@ export type LeaveConversationResponse = Message$1<"trellis.messaging.v1.LeaveCon
  * Use `create(LeaveConversationResponseSchema)` to create a new message.
  */
 export const LeaveConversationResponseSchema: GenMessage<LeaveConversationResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 34);
+  messageDesc(file_trellis_messaging_v1_messaging, 57);
 
 /**
  * Request of GetMessage.
@@ -1198,7 +1822,7 @@ export type GetMessageRequest = Message$1<"trellis.messaging.v1.GetMessageReques
  * Use `create(GetMessageRequestSchema)` to create a new message.
  */
 export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 35);
+  messageDesc(file_trellis_messaging_v1_messaging, 58);
 
 /**
  * Response of GetMessage.
@@ -1219,7 +1843,7 @@ export type GetMessageResponse = Message$1<"trellis.messaging.v1.GetMessageRespo
  * Use `create(GetMessageResponseSchema)` to create a new message.
  */
 export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 36);
+  messageDesc(file_trellis_messaging_v1_messaging, 59);
 
 /**
  * Request of EditMessage.
@@ -1261,7 +1885,7 @@ export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequ
  * Use `create(EditMessageRequestSchema)` to create a new message.
  */
 export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 37);
+  messageDesc(file_trellis_messaging_v1_messaging, 60);
 
 /**
  * Response of EditMessage.
@@ -1282,7 +1906,7 @@ export type EditMessageResponse = Message$1<"trellis.messaging.v1.EditMessageRes
  * Use `create(EditMessageResponseSchema)` to create a new message.
  */
 export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 38);
+  messageDesc(file_trellis_messaging_v1_messaging, 61);
 
 /**
  * Request of DeleteMessage.
@@ -1310,7 +1934,7 @@ export type DeleteMessageRequest = Message$1<"trellis.messaging.v1.DeleteMessage
  * Use `create(DeleteMessageRequestSchema)` to create a new message.
  */
 export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 39);
+  messageDesc(file_trellis_messaging_v1_messaging, 62);
 
 /**
  * Response of DeleteMessage.
@@ -1331,7 +1955,7 @@ export type DeleteMessageResponse = Message$1<"trellis.messaging.v1.DeleteMessag
  * Use `create(DeleteMessageResponseSchema)` to create a new message.
  */
 export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 40);
+  messageDesc(file_trellis_messaging_v1_messaging, 63);
 
 /**
  * Request of MarkRead.
@@ -1359,7 +1983,7 @@ export type MarkReadRequest = Message$1<"trellis.messaging.v1.MarkReadRequest"> 
  * Use `create(MarkReadRequestSchema)` to create a new message.
  */
 export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 41);
+  messageDesc(file_trellis_messaging_v1_messaging, 64);
 
 /**
  * Response of MarkRead.
@@ -1368,7 +1992,7 @@ export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
  */
 export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"> & {
   /**
-   * How many messages came after it.
+   * How many messages after it are not erased.
    *
    * @generated from field: int64 unread_count = 1;
    */
@@ -1387,7 +2011,7 @@ export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"
  * Use `create(MarkReadResponseSchema)` to create a new message.
  */
 export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 42);
+  messageDesc(file_trellis_messaging_v1_messaging, 65);
 
 /**
  * Request of ListContacts.
@@ -1408,7 +2032,7 @@ export type ListContactsRequest = Message$1<"trellis.messaging.v1.ListContactsRe
  * Use `create(ListContactsRequestSchema)` to create a new message.
  */
 export const ListContactsRequestSchema: GenMessage<ListContactsRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 43);
+  messageDesc(file_trellis_messaging_v1_messaging, 66);
 
 /**
  * Response of ListContacts.
@@ -1429,7 +2053,7 @@ export type ListContactsResponse = Message$1<"trellis.messaging.v1.ListContactsR
  * Use `create(ListContactsResponseSchema)` to create a new message.
  */
 export const ListContactsResponseSchema: GenMessage<ListContactsResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 44);
+  messageDesc(file_trellis_messaging_v1_messaging, 67);
 
 /**
  * Request of DeleteMember.
@@ -1450,7 +2074,7 @@ export type DeleteMemberRequest = Message$1<"trellis.messaging.v1.DeleteMemberRe
  * Use `create(DeleteMemberRequestSchema)` to create a new message.
  */
 export const DeleteMemberRequestSchema: GenMessage<DeleteMemberRequest> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 45);
+  messageDesc(file_trellis_messaging_v1_messaging, 68);
 
 /**
  * Response of DeleteMember.
@@ -1471,7 +2095,151 @@ export type DeleteMemberResponse = Message$1<"trellis.messaging.v1.DeleteMemberR
  * Use `create(DeleteMemberResponseSchema)` to create a new message.
  */
 export const DeleteMemberResponseSchema: GenMessage<DeleteMemberResponse> = /*@__PURE__*/
-  messageDesc(file_trellis_messaging_v1_messaging, 46);
+  messageDesc(file_trellis_messaging_v1_messaging, 69);
+
+/**
+ * Whether a member has accepted a conversation.
+ *
+ * @generated from enum trellis.messaging.v1.MembershipState
+ */
+export enum MembershipState {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The member has opened or accepted it, or was added by a user who may add them.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_ACTIVE = 1;
+   */
+  ACTIVE = 1,
+
+  /**
+   * A stranger has opened it with the member. AcceptInvitation or a reply accepts it, DeclineInvitation or
+   * LeaveConversation refuses it.
+   *
+   * @generated from enum value: MEMBERSHIP_STATE_REQUESTED = 2;
+   */
+  REQUESTED = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.MembershipState.
+ */
+export const MembershipStateSchema: GenEnum<MembershipState> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 0);
+
+/**
+ * Which members of a conversation may add others.
+ *
+ * @generated from enum trellis.messaging.v1.AddPolicy
+ */
+export enum AddPolicy {
+  /**
+   * In a request: stays as it is.
+   *
+   * @generated from enum value: ADD_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * All of them.
+   *
+   * @generated from enum value: ADD_POLICY_ALL_MEMBERS = 1;
+   */
+  ALL_MEMBERS = 1,
+
+  /**
+   * The owner.
+   *
+   * @generated from enum value: ADD_POLICY_OWNER_ONLY = 2;
+   */
+  OWNER_ONLY = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.AddPolicy.
+ */
+export const AddPolicySchema: GenEnum<AddPolicy> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 1);
+
+/**
+ * Who may add a user to conversations.
+ *
+ * @generated from enum trellis.messaging.v1.AddRule
+ */
+export enum AddRule {
+  /**
+   * The server's own choice (`messaging.who_may_add`).
+   *
+   * @generated from enum value: ADD_RULE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Every user.
+   *
+   * @generated from enum value: ADD_RULE_EVERYBODY = 1;
+   */
+  EVERYBODY = 1,
+
+  /**
+   * Users who share a conversation with the user. Others send an invitation, or a request.
+   *
+   * @generated from enum value: ADD_RULE_CONTACTS = 2;
+   */
+  CONTACTS = 2,
+
+  /**
+   * No user, and no user may ask.
+   *
+   * @generated from enum value: ADD_RULE_NOBODY = 3;
+   */
+  NOBODY = 3,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.AddRule.
+ */
+export const AddRuleSchema: GenEnum<AddRule> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 2);
+
+/**
+ * What a member may do.
+ *
+ * @generated from enum trellis.messaging.v1.Role
+ */
+export enum Role {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Read, write, rename and leave.
+   *
+   * @generated from enum value: ROLE_MEMBER = 1;
+   */
+  MEMBER = 1,
+
+  /**
+   * All of that, and remove members.
+   *
+   * @generated from enum value: ROLE_OWNER = 2;
+   */
+  OWNER = 2,
+}
+
+/**
+ * Describes the enum trellis.messaging.v1.Role.
+ */
+export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
+  enumDesc(file_trellis_messaging_v1_messaging, 3);
 
 /**
  * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
@@ -1482,7 +2250,14 @@ export const MessagingService: GenService<{
   /**
    * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
    *
-   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+   * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+   * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+   * accept it, reply, or leave.
+   *
+   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+   * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+   * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
+   * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.CreateConversation
    */
@@ -1493,7 +2268,8 @@ export const MessagingService: GenService<{
   },
   /**
    * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
-   * message as it was stored first.
+   * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
+   * moves the own read mark, without MarkRead and without a ReadMarks event.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.SendMessage
    */
@@ -1517,7 +2293,9 @@ export const MessagingService: GenService<{
    * names no position for, with its cursor as of then; after that it carries, for every conversation, each
    * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
    * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-   * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors.
+   * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
+   * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
+   * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.Subscribe
    */
@@ -1547,10 +2325,10 @@ export const MessagingService: GenService<{
     output: typeof ListConversationsResponseSchema;
   },
   /**
-   * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-   * all that can change: `title`.
+   * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+   * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
    *
-   * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+   * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.UpdateConversation
    */
@@ -1560,11 +2338,23 @@ export const MessagingService: GenService<{
     output: typeof UpdateConversationResponseSchema;
   },
   /**
-   * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-   * answer is the same.
+   * The members of a conversation, in the order in which they joined.
    *
-   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-   * TOO_MANY_CONVERSATIONS.
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListMembers
+   */
+  listMembers: {
+    methodKind: "unary";
+    input: typeof ListMembersRequestSchema;
+    output: typeof ListMembersResponseSchema;
+  },
+  /**
+   * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+   * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+   *
+   * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+   * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+   * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+   * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.AddMember
    */
@@ -1574,8 +2364,8 @@ export const MessagingService: GenService<{
     output: typeof AddMemberResponseSchema;
   },
   /**
-   * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-   * answer is the same.
+   * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+   * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
    */
@@ -1596,6 +2386,95 @@ export const MessagingService: GenService<{
     output: typeof LeaveConversationResponseSchema;
   },
   /**
+   * The caller's invitations, the newest first. Those of blocked users are left out.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListInvitations
+   */
+  listInvitations: {
+    methodKind: "unary";
+    input: typeof ListInvitationsRequestSchema;
+    output: typeof ListInvitationsResponseSchema;
+  },
+  /**
+   * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+   * own. A repeat changes nothing.
+   *
+   * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+   * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.AcceptInvitation
+   */
+  acceptInvitation: {
+    methodKind: "unary";
+    input: typeof AcceptInvitationRequestSchema;
+    output: typeof AcceptInvitationResponseSchema;
+  },
+  /**
+   * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+   * nothing.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.DeclineInvitation
+   */
+  declineInvitation: {
+    methodKind: "unary";
+    input: typeof DeclineInvitationRequestSchema;
+    output: typeof DeclineInvitationResponseSchema;
+  },
+  /**
+   * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+   * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+   * is not told.
+   *
+   * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.BlockUser
+   */
+  blockUser: {
+    methodKind: "unary";
+    input: typeof BlockUserRequestSchema;
+    output: typeof BlockUserResponseSchema;
+  },
+  /**
+   * Takes a block back. A repeat changes nothing.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.UnblockUser
+   */
+  unblockUser: {
+    methodKind: "unary";
+    input: typeof UnblockUserRequestSchema;
+    output: typeof UnblockUserResponseSchema;
+  },
+  /**
+   * The users whom the caller has blocked, by id.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.ListBlockedUsers
+   */
+  listBlockedUsers: {
+    methodKind: "unary";
+    input: typeof ListBlockedUsersRequestSchema;
+    output: typeof ListBlockedUsersResponseSchema;
+  },
+  /**
+   * The caller's settings.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.GetSettings
+   */
+  getSettings: {
+    methodKind: "unary";
+    input: typeof GetSettingsRequestSchema;
+    output: typeof GetSettingsResponseSchema;
+  },
+  /**
+   * Changes the caller's settings.
+   *
+   * @generated from rpc trellis.messaging.v1.MessagingService.UpdateSettings
+   */
+  updateSettings: {
+    methodKind: "unary";
+    input: typeof UpdateSettingsRequestSchema;
+    output: typeof UpdateSettingsResponseSchema;
+  },
+  /**
    * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.GetMessage
@@ -1609,7 +2488,8 @@ export const MessagingService: GenService<{
    * Changes the text of one's own message.
    *
    * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-   * ETAG_MISMATCH when the message changed since it was read.
+   * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
+   * edits.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.EditMessage
    */
@@ -1640,7 +2520,8 @@ export const MessagingService: GenService<{
     output: typeof MarkReadResponseSchema;
   },
   /**
-   * The people whom a user shares a conversation with, at most 10 000; called by users for its directory.
+   * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
+   * oldest conversations; called by users for its directory.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListContacts
    */
@@ -1650,7 +2531,8 @@ export const MessagingService: GenService<{
     output: typeof ListContactsResponseSchema;
   },
   /**
-   * Takes a deleted account out of its conversations, some at each call; called by auth until `done`.
+   * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
+   * called by auth until `done`.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMember
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/users/v1/users.proto.
  */
 export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
-  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIlAKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSFQoNaGFuZGxlX3ByZWZpeBgDIAEoCSJTChFMaXN0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiSgoRQ3JlYXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIiQKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiFAoSRGVsZXRlVXNlclJlc3BvbnNlMroECgxVc2Vyc1NlcnZpY2USUwoHR2V0VXNlchIgLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlcXVlc3QaIS50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXNwb25zZSIDkAIBEmUKDUJhdGNoR2V0VXNlcnMSJi50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiA5ACARJZCglMaXN0VXNlcnMSIi50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIgOQAgESXAoKQ3JlYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIDkAICElcKClVwZGF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5VcGRhdGVVc2VyUmVzcG9uc2USXAoKRGVsZXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIlAKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSFQoNaGFuZGxlX3ByZWZpeBgDIAEoCSJTChFMaXN0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWwoRQ3JlYXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg8KB2F0dGVtcHQYBCABKAMiOgoSQ3JlYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiagoRVXBkYXRlVXNlclJlcXVlc3QSJAoEdXNlchgBIAEoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siOgoSVXBkYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiPAoRRGVsZXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIWCg5yZWxlYXNlX2hhbmRsZRgCIAEoCCIUChJEZWxldGVVc2VyUmVzcG9uc2UyugQKDFVzZXJzU2VydmljZRJTCgdHZXRVc2VyEiAudHJlbGxpcy51c2Vycy52MS5HZXRVc2VyUmVxdWVzdBohLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlc3BvbnNlIgOQAgESZQoNQmF0Y2hHZXRVc2VycxImLnRyZWxsaXMudXNlcnMudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJy50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIDkAIBElkKCUxpc3RVc2VycxIiLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVxdWVzdBojLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVzcG9uc2UiA5ACARJcCgpDcmVhdGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5DcmVhdGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlc3BvbnNlIgOQAgISVwoKVXBkYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuVXBkYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXNwb25zZRJcCgpEZWxldGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5EZWxldGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * The public profile of a user.
@@ -112,7 +112,7 @@ export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
  */
 export type BatchGetUsersRequest = Message<"trellis.users.v1.BatchGetUsersRequest"> & {
   /**
-   * Whose profiles. 1 to 1 000.
+   * Whose profiles. 1 to 100.
    *
    * @generated from field: repeated string user_ids = 1;
    */
@@ -154,7 +154,7 @@ export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*
  */
 export type ListUsersRequest = Message<"trellis.users.v1.ListUsersRequest"> & {
   /**
-   * How many to answer at most. 0: 100. At most 1 000.
+   * The most users that the response may hold. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
@@ -236,6 +236,13 @@ export type CreateUserRequest = Message<"trellis.users.v1.CreateUserRequest"> & 
    * @generated from field: string display_name = 3;
    */
   displayName: string;
+
+  /**
+   * Which attempt of the account's sign-up it is.
+   *
+   * @generated from field: int64 attempt = 4;
+   */
+  attempt: bigint;
 };
 
 /**
@@ -327,6 +334,13 @@ export type DeleteUserRequest = Message<"trellis.users.v1.DeleteUserRequest"> & 
    * @generated from field: string user_id = 1;
    */
   userId: string;
+
+  /**
+   * Whether the handle is free again: of a sign-up that was never finished.
+   *
+   * @generated from field: bool release_handle = 2;
+   */
+  releaseHandle: boolean;
 };
 
 /**
@@ -390,8 +404,9 @@ export const UsersService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Creates the profile of a new account; called by auth during sign-up. A repeat with the same id answers
-   * the profile with the handle and name of the repeat.
+   * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
+   * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
+   * reason ATTEMPT_SUPERSEDED.
    *
    * @generated from rpc trellis.users.v1.UsersService.CreateUser
    */
@@ -415,7 +430,8 @@ export const UsersService: GenService<{
     output: typeof UpdateUserResponseSchema;
   },
   /**
-   * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again.
+   * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
+   * `release_handle` is set.
    * The same answer for a profile that is gone, or never was.
    *
    * @generated from rpc trellis.users.v1.UsersService.DeleteUser

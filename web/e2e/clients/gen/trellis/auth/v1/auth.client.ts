@@ -9,6 +9,8 @@ import type { DeleteAccountResponse } from "./auth";
 import type { DeleteAccountRequest } from "./auth";
 import type { ChangePasswordResponse } from "./auth";
 import type { ChangePasswordRequest } from "./auth";
+import type { ListEndedSessionsResponse } from "./auth";
+import type { ListEndedSessionsRequest } from "./auth";
 import type { RevokeAllSessionsResponse } from "./auth";
 import type { RevokeAllSessionsRequest } from "./auth";
 import type { RevokeSessionResponse } from "./auth";
@@ -29,8 +31,22 @@ import type { SignUpRequest } from "./auth";
 import type { UnaryCall } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 /**
- * Accounts and sessions: who somebody is, and how they prove it. The public profile belongs to
+ * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
  * trellis.users.v1.
+ *
+ * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
+ * reasons:
+ *
+ * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
+ *   or the request has none.
+ * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
+ * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
+ * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ *
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
+ * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
+ * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
+ * only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
@@ -53,16 +69,20 @@ export interface IAuthServiceClient {
     signIn(input: SignInRequest, options?: RpcOptions): UnaryCall<SignInRequest, SignInResponse>;
     /**
      * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-     * token works once; a repeat within ten seconds answers the same unused successor, so that a lost answer
-     * and a second tab are harmless. A later repeat revokes the session: UNAUTHENTICATED with reason
-     * REFRESH_TOKEN_REUSED.
+     * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
+     * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
+     * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
+     * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+     *
+     * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
+     * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
      *
      * @generated from protobuf rpc: RefreshToken
      */
     refreshToken(input: RefreshTokenRequest, options?: RpcOptions): UnaryCall<RefreshTokenRequest, RefreshTokenResponse>;
     /**
      * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-     * Answers the same for an unknown token.
+     * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
      *
      * @generated from protobuf rpc: SignOut
      */
@@ -95,6 +115,14 @@ export interface IAuthServiceClient {
      */
     revokeAllSessions(input: RevokeAllSessionsRequest, options?: RpcOptions): UnaryCall<RevokeAllSessionsRequest, RevokeAllSessionsResponse>;
     /**
+     * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
+     * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
+     * token of an ended session is refused after a restart too.
+     *
+     * @generated from protobuf rpc: ListEndedSessions
+     */
+    listEndedSessions(input: ListEndedSessionsRequest, options?: RpcOptions): UnaryCall<ListEndedSessionsRequest, ListEndedSessionsResponse>;
+    /**
      * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
      * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
      *
@@ -111,8 +139,22 @@ export interface IAuthServiceClient {
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
 }
 /**
- * Accounts and sessions: who somebody is, and how they prove it. The public profile belongs to
+ * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
  * trellis.users.v1.
+ *
+ * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
+ * reasons:
+ *
+ * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
+ *   or the request has none.
+ * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
+ * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
+ * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ *
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
+ * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
+ * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
+ * only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
@@ -146,9 +188,13 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
     }
     /**
      * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-     * token works once; a repeat within ten seconds answers the same unused successor, so that a lost answer
-     * and a second tab are harmless. A later repeat revokes the session: UNAUTHENTICATED with reason
-     * REFRESH_TOKEN_REUSED.
+     * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
+     * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
+     * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
+     * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+     *
+     * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
+     * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
      *
      * @generated from protobuf rpc: RefreshToken
      */
@@ -158,7 +204,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
     }
     /**
      * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-     * Answers the same for an unknown token.
+     * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
      *
      * @generated from protobuf rpc: SignOut
      */
@@ -206,13 +252,24 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<RevokeAllSessionsRequest, RevokeAllSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
+     * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
+     * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
+     * token of an ended session is refused after a restart too.
+     *
+     * @generated from protobuf rpc: ListEndedSessions
+     */
+    listEndedSessions(input: ListEndedSessionsRequest, options?: RpcOptions): UnaryCall<ListEndedSessionsRequest, ListEndedSessionsResponse> {
+        const method = this.methods[8], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListEndedSessionsRequest, ListEndedSessionsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
      * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
      * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
      *
      * @generated from protobuf rpc: ChangePassword
      */
     changePassword(input: ChangePasswordRequest, options?: RpcOptions): UnaryCall<ChangePasswordRequest, ChangePasswordResponse> {
-        const method = this.methods[8], opt = this._transport.mergeOptions(options);
+        const method = this.methods[9], opt = this._transport.mergeOptions(options);
         return stackIntercept<ChangePasswordRequest, ChangePasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -223,7 +280,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse> {
-        const method = this.methods[9], opt = this._transport.mergeOptions(options);
+        const method = this.methods[10], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteAccountRequest, DeleteAccountResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -307,7 +307,7 @@ export interface Session {
  */
 export interface ListSessionsRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most sessions that the response may hold. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
@@ -337,6 +337,56 @@ export interface ListSessionsResponse {
      * @generated from protobuf field: string next_page_token = 2
      */
     nextPageToken: string;
+}
+/**
+ * Request of ListEndedSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListEndedSessionsRequest
+ */
+export interface ListEndedSessionsRequest {
+    /**
+     * The maximum number of sessions in the response. 0: 1 000.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+    /**
+     * The `list_time` of an earlier, complete list: sessions that were listed then need not be listed again. Absent: all.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp since_time = 3
+     */
+    sinceTime?: Timestamp;
+}
+/**
+ * Response of ListEndedSessions.
+ *
+ * @generated from protobuf message trellis.auth.v1.ListEndedSessionsResponse
+ */
+export interface ListEndedSessionsResponse {
+    /**
+     * The ids of the sessions.
+     *
+     * @generated from protobuf field: repeated string session_ids = 1
+     */
+    sessionIds: string[];
+    /**
+     * Requests the next page. Empty on the last.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+    /**
+     * When the page was read. The first page's is the next list's `since_time`.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp list_time = 3
+     */
+    listTime?: Timestamp;
 }
 /**
  * Request of RevokeSession.
@@ -645,6 +695,34 @@ class ListSessionsResponse$Type extends MessageType<ListSessionsResponse> {
  */
 export const ListSessionsResponse = new ListSessionsResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class ListEndedSessionsRequest$Type extends MessageType<ListEndedSessionsRequest> {
+    constructor() {
+        super("trellis.auth.v1.ListEndedSessionsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "since_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListEndedSessionsRequest
+ */
+export const ListEndedSessionsRequest = new ListEndedSessionsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListEndedSessionsResponse$Type extends MessageType<ListEndedSessionsResponse> {
+    constructor() {
+        super("trellis.auth.v1.ListEndedSessionsResponse", [
+            { no: 1, name: "session_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "list_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.auth.v1.ListEndedSessionsResponse
+ */
+export const ListEndedSessionsResponse = new ListEndedSessionsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class RevokeSessionRequest$Type extends MessageType<RevokeSessionRequest> {
     constructor() {
         super("trellis.auth.v1.RevokeSessionRequest", [
@@ -745,6 +823,7 @@ export const AuthService = new ServiceType("trellis.auth.v1.AuthService", [
     { name: "ListSessions", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListSessionsRequest, O: ListSessionsResponse },
     { name: "RevokeSession", idempotency: "IDEMPOTENT", options: {}, I: RevokeSessionRequest, O: RevokeSessionResponse },
     { name: "RevokeAllSessions", idempotency: "IDEMPOTENT", options: {}, I: RevokeAllSessionsRequest, O: RevokeAllSessionsResponse },
+    { name: "ListEndedSessions", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListEndedSessionsRequest, O: ListEndedSessionsResponse },
     { name: "ChangePassword", options: {}, I: ChangePasswordRequest, O: ChangePasswordResponse },
     { name: "DeleteAccount", options: {}, I: DeleteAccountRequest, O: DeleteAccountResponse }
 ]);

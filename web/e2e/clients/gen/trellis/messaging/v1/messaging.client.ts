@@ -17,12 +17,30 @@ import type { EditMessageResponse } from "./messaging";
 import type { EditMessageRequest } from "./messaging";
 import type { GetMessageResponse } from "./messaging";
 import type { GetMessageRequest } from "./messaging";
+import type { UpdateSettingsResponse } from "./messaging";
+import type { UpdateSettingsRequest } from "./messaging";
+import type { GetSettingsResponse } from "./messaging";
+import type { GetSettingsRequest } from "./messaging";
+import type { ListBlockedUsersResponse } from "./messaging";
+import type { ListBlockedUsersRequest } from "./messaging";
+import type { UnblockUserResponse } from "./messaging";
+import type { UnblockUserRequest } from "./messaging";
+import type { BlockUserResponse } from "./messaging";
+import type { BlockUserRequest } from "./messaging";
+import type { DeclineInvitationResponse } from "./messaging";
+import type { DeclineInvitationRequest } from "./messaging";
+import type { AcceptInvitationResponse } from "./messaging";
+import type { AcceptInvitationRequest } from "./messaging";
+import type { ListInvitationsResponse } from "./messaging";
+import type { ListInvitationsRequest } from "./messaging";
 import type { LeaveConversationResponse } from "./messaging";
 import type { LeaveConversationRequest } from "./messaging";
 import type { RemoveMemberResponse } from "./messaging";
 import type { RemoveMemberRequest } from "./messaging";
 import type { AddMemberResponse } from "./messaging";
 import type { AddMemberRequest } from "./messaging";
+import type { ListMembersResponse } from "./messaging";
+import type { ListMembersRequest } from "./messaging";
 import type { UpdateConversationResponse } from "./messaging";
 import type { UpdateConversationRequest } from "./messaging";
 import type { ListConversationsResponse } from "./messaging";
@@ -50,14 +68,22 @@ export interface IMessagingServiceClient {
     /**
      * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+     * accept it, reply, or leave.
+     *
+     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
+     * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
      *
      * @generated from protobuf rpc: CreateConversation
      */
     createConversation(input: CreateConversationRequest, options?: RpcOptions): UnaryCall<CreateConversationRequest, CreateConversationResponse>;
     /**
      * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
-     * message as it was stored first.
+     * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
+     * moves the own read mark, without MarkRead and without a ReadMarks event.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -73,7 +99,9 @@ export interface IMessagingServiceClient {
      * names no position for, with its cursor as of then; after that it carries, for every conversation, each
      * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
      * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors.
+     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
+     * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
+     * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
      *
      * @generated from protobuf rpc: Subscribe
      */
@@ -91,27 +119,35 @@ export interface IMessagingServiceClient {
      */
     listConversations(input: ListConversationsRequest, options?: RpcOptions): UnaryCall<ListConversationsRequest, ListConversationsResponse>;
     /**
-     * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-     * all that can change: `title`.
+     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
      *
-     * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
     updateConversation(input: UpdateConversationRequest, options?: RpcOptions): UnaryCall<UpdateConversationRequest, UpdateConversationResponse>;
     /**
-     * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-     * answer is the same.
+     * The members of a conversation, in the order in which they joined.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-     * TOO_MANY_CONVERSATIONS.
+     * @generated from protobuf rpc: ListMembers
+     */
+    listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
+    /**
+     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+     *
+     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
      *
      * @generated from protobuf rpc: AddMember
      */
     addMember(input: AddMemberRequest, options?: RpcOptions): UnaryCall<AddMemberRequest, AddMemberResponse>;
     /**
-     * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-     * answer is the same.
+     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -124,6 +160,63 @@ export interface IMessagingServiceClient {
      */
     leaveConversation(input: LeaveConversationRequest, options?: RpcOptions): UnaryCall<LeaveConversationRequest, LeaveConversationResponse>;
     /**
+     * The caller's invitations, the newest first. Those of blocked users are left out.
+     *
+     * @generated from protobuf rpc: ListInvitations
+     */
+    listInvitations(input: ListInvitationsRequest, options?: RpcOptions): UnaryCall<ListInvitationsRequest, ListInvitationsResponse>;
+    /**
+     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+     * own. A repeat changes nothing.
+     *
+     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     *
+     * @generated from protobuf rpc: AcceptInvitation
+     */
+    acceptInvitation(input: AcceptInvitationRequest, options?: RpcOptions): UnaryCall<AcceptInvitationRequest, AcceptInvitationResponse>;
+    /**
+     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+     * nothing.
+     *
+     * @generated from protobuf rpc: DeclineInvitation
+     */
+    declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse>;
+    /**
+     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+     * is not told.
+     *
+     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     *
+     * @generated from protobuf rpc: BlockUser
+     */
+    blockUser(input: BlockUserRequest, options?: RpcOptions): UnaryCall<BlockUserRequest, BlockUserResponse>;
+    /**
+     * Takes a block back. A repeat changes nothing.
+     *
+     * @generated from protobuf rpc: UnblockUser
+     */
+    unblockUser(input: UnblockUserRequest, options?: RpcOptions): UnaryCall<UnblockUserRequest, UnblockUserResponse>;
+    /**
+     * The users whom the caller has blocked, by id.
+     *
+     * @generated from protobuf rpc: ListBlockedUsers
+     */
+    listBlockedUsers(input: ListBlockedUsersRequest, options?: RpcOptions): UnaryCall<ListBlockedUsersRequest, ListBlockedUsersResponse>;
+    /**
+     * The caller's settings.
+     *
+     * @generated from protobuf rpc: GetSettings
+     */
+    getSettings(input: GetSettingsRequest, options?: RpcOptions): UnaryCall<GetSettingsRequest, GetSettingsResponse>;
+    /**
+     * Changes the caller's settings.
+     *
+     * @generated from protobuf rpc: UpdateSettings
+     */
+    updateSettings(input: UpdateSettingsRequest, options?: RpcOptions): UnaryCall<UpdateSettingsRequest, UpdateSettingsResponse>;
+    /**
      * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
@@ -133,7 +226,8 @@ export interface IMessagingServiceClient {
      * Changes the text of one's own message.
      *
      * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-     * ETAG_MISMATCH when the message changed since it was read.
+     * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
+     * edits.
      *
      * @generated from protobuf rpc: EditMessage
      */
@@ -152,13 +246,15 @@ export interface IMessagingServiceClient {
      */
     markRead(input: MarkReadRequest, options?: RpcOptions): UnaryCall<MarkReadRequest, MarkReadResponse>;
     /**
-     * The people whom a user shares a conversation with, at most 10 000; called by users for its directory.
+     * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
+     * oldest conversations; called by users for its directory.
      *
      * @generated from protobuf rpc: ListContacts
      */
     listContacts(input: ListContactsRequest, options?: RpcOptions): UnaryCall<ListContactsRequest, ListContactsResponse>;
     /**
-     * Takes a deleted account out of its conversations, some at each call; called by auth until `done`.
+     * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
+     * called by auth until `done`.
      *
      * @generated from protobuf rpc: DeleteMember
      */
@@ -178,7 +274,14 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when somebody does not exist or is not active.
+     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
+     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
+     * accept it, reply, or leave.
+     *
+     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
+     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
+     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
+     * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -188,7 +291,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
-     * message as it was stored first.
+     * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
+     * moves the own read mark, without MarkRead and without a ReadMarks event.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -210,7 +314,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * names no position for, with its cursor as of then; after that it carries, for every conversation, each
      * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
      * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors.
+     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
+     * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
+     * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
      *
      * @generated from protobuf rpc: Subscribe
      */
@@ -237,10 +343,10 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListConversationsRequest, ListConversationsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Renames a conversation. Any member may. Only the fields named in `update_mask` change; an empty mask names
-     * all that can change: `title`.
+     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
+     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
      *
-     * ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
@@ -249,26 +355,37 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<UpdateConversationRequest, UpdateConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Adds somebody, who sees the whole conversation from then on. Any member may. Who is in already stays: the
-     * answer is the same.
+     * The members of a conversation, in the order in which they joined.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN, RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS or
-     * TOO_MANY_CONVERSATIONS.
+     * @generated from protobuf rpc: ListMembers
+     */
+    listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse> {
+        const method = this.methods[7], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListMembersRequest, ListMembersResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
+     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+     *
+     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
+     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
+     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
+     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
      *
      * @generated from protobuf rpc: AddMember
      */
     addMember(input: AddMemberRequest, options?: RpcOptions): UnaryCall<AddMemberRequest, AddMemberResponse> {
-        const method = this.methods[7], opt = this._transport.mergeOptions(options);
+        const method = this.methods[8], opt = this._transport.mergeOptions(options);
         return stackIntercept<AddMemberRequest, AddMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Removes somebody. The owner may; PERMISSION_DENIED with reason NOT_OWNER for others. Who is not in it: the
-     * answer is the same.
+     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
+     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
      *
      * @generated from protobuf rpc: RemoveMember
      */
     removeMember(input: RemoveMemberRequest, options?: RpcOptions): UnaryCall<RemoveMemberRequest, RemoveMemberResponse> {
-        const method = this.methods[8], opt = this._transport.mergeOptions(options);
+        const method = this.methods[9], opt = this._transport.mergeOptions(options);
         return stackIntercept<RemoveMemberRequest, RemoveMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -278,8 +395,89 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: LeaveConversation
      */
     leaveConversation(input: LeaveConversationRequest, options?: RpcOptions): UnaryCall<LeaveConversationRequest, LeaveConversationResponse> {
-        const method = this.methods[9], opt = this._transport.mergeOptions(options);
+        const method = this.methods[10], opt = this._transport.mergeOptions(options);
         return stackIntercept<LeaveConversationRequest, LeaveConversationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * The caller's invitations, the newest first. Those of blocked users are left out.
+     *
+     * @generated from protobuf rpc: ListInvitations
+     */
+    listInvitations(input: ListInvitationsRequest, options?: RpcOptions): UnaryCall<ListInvitationsRequest, ListInvitationsResponse> {
+        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListInvitationsRequest, ListInvitationsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
+     * own. A repeat changes nothing.
+     *
+     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     *
+     * @generated from protobuf rpc: AcceptInvitation
+     */
+    acceptInvitation(input: AcceptInvitationRequest, options?: RpcOptions): UnaryCall<AcceptInvitationRequest, AcceptInvitationResponse> {
+        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        return stackIntercept<AcceptInvitationRequest, AcceptInvitationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
+     * nothing.
+     *
+     * @generated from protobuf rpc: DeclineInvitation
+     */
+    declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse> {
+        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        return stackIntercept<DeclineInvitationRequest, DeclineInvitationResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
+     * is not told.
+     *
+     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     *
+     * @generated from protobuf rpc: BlockUser
+     */
+    blockUser(input: BlockUserRequest, options?: RpcOptions): UnaryCall<BlockUserRequest, BlockUserResponse> {
+        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        return stackIntercept<BlockUserRequest, BlockUserResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Takes a block back. A repeat changes nothing.
+     *
+     * @generated from protobuf rpc: UnblockUser
+     */
+    unblockUser(input: UnblockUserRequest, options?: RpcOptions): UnaryCall<UnblockUserRequest, UnblockUserResponse> {
+        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        return stackIntercept<UnblockUserRequest, UnblockUserResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * The users whom the caller has blocked, by id.
+     *
+     * @generated from protobuf rpc: ListBlockedUsers
+     */
+    listBlockedUsers(input: ListBlockedUsersRequest, options?: RpcOptions): UnaryCall<ListBlockedUsersRequest, ListBlockedUsersResponse> {
+        const method = this.methods[16], opt = this._transport.mergeOptions(options);
+        return stackIntercept<ListBlockedUsersRequest, ListBlockedUsersResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * The caller's settings.
+     *
+     * @generated from protobuf rpc: GetSettings
+     */
+    getSettings(input: GetSettingsRequest, options?: RpcOptions): UnaryCall<GetSettingsRequest, GetSettingsResponse> {
+        const method = this.methods[17], opt = this._transport.mergeOptions(options);
+        return stackIntercept<GetSettingsRequest, GetSettingsResponse>("unary", this._transport, method, opt, input);
+    }
+    /**
+     * Changes the caller's settings.
+     *
+     * @generated from protobuf rpc: UpdateSettings
+     */
+    updateSettings(input: UpdateSettingsRequest, options?: RpcOptions): UnaryCall<UpdateSettingsRequest, UpdateSettingsResponse> {
+        const method = this.methods[18], opt = this._transport.mergeOptions(options);
+        return stackIntercept<UpdateSettingsRequest, UpdateSettingsResponse>("unary", this._transport, method, opt, input);
     }
     /**
      * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
@@ -287,19 +485,20 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: GetMessage
      */
     getMessage(input: GetMessageRequest, options?: RpcOptions): UnaryCall<GetMessageRequest, GetMessageResponse> {
-        const method = this.methods[10], opt = this._transport.mergeOptions(options);
+        const method = this.methods[19], opt = this._transport.mergeOptions(options);
         return stackIntercept<GetMessageRequest, GetMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
      * Changes the text of one's own message.
      *
      * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-     * ETAG_MISMATCH when the message changed since it was read.
+     * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
+     * edits.
      *
      * @generated from protobuf rpc: EditMessage
      */
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse> {
-        const method = this.methods[11], opt = this._transport.mergeOptions(options);
+        const method = this.methods[20], opt = this._transport.mergeOptions(options);
         return stackIntercept<EditMessageRequest, EditMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -309,7 +508,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: DeleteMessage
      */
     deleteMessage(input: DeleteMessageRequest, options?: RpcOptions): UnaryCall<DeleteMessageRequest, DeleteMessageResponse> {
-        const method = this.methods[12], opt = this._transport.mergeOptions(options);
+        const method = this.methods[21], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMessageRequest, DeleteMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
@@ -318,25 +517,27 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * @generated from protobuf rpc: MarkRead
      */
     markRead(input: MarkReadRequest, options?: RpcOptions): UnaryCall<MarkReadRequest, MarkReadResponse> {
-        const method = this.methods[13], opt = this._transport.mergeOptions(options);
+        const method = this.methods[22], opt = this._transport.mergeOptions(options);
         return stackIntercept<MarkReadRequest, MarkReadResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The people whom a user shares a conversation with, at most 10 000; called by users for its directory.
+     * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
+     * oldest conversations; called by users for its directory.
      *
      * @generated from protobuf rpc: ListContacts
      */
     listContacts(input: ListContactsRequest, options?: RpcOptions): UnaryCall<ListContactsRequest, ListContactsResponse> {
-        const method = this.methods[14], opt = this._transport.mergeOptions(options);
+        const method = this.methods[23], opt = this._transport.mergeOptions(options);
         return stackIntercept<ListContactsRequest, ListContactsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Takes a deleted account out of its conversations, some at each call; called by auth until `done`.
+     * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
+     * called by auth until `done`.
      *
      * @generated from protobuf rpc: DeleteMember
      */
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse> {
-        const method = this.methods[15], opt = this._transport.mergeOptions(options);
+        const method = this.methods[24], opt = this._transport.mergeOptions(options);
         return stackIntercept<DeleteMemberRequest, DeleteMemberResponse>("unary", this._transport, method, opt, input);
     }
 }

@@ -7,7 +7,7 @@ import { MessageType } from "@protobuf-ts/runtime";
 import { FieldMask } from "../../../google/protobuf/field_mask";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
- * A conversation, as one of its members sees it.
+ * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
  *
  * @generated from protobuf message trellis.messaging.v1.Conversation
  */
@@ -19,17 +19,11 @@ export interface Conversation {
      */
     conversationId: string;
     /**
-     * What it is called. May be empty.
+     * The title. May be empty.
      *
      * @generated from protobuf field: string title = 2
      */
     title: string;
-    /**
-     * Who is in it.
-     *
-     * @generated from protobuf field: repeated string member_ids = 3
-     */
-    memberIds: string[];
     /**
      * When it was opened.
      *
@@ -43,29 +37,17 @@ export interface Conversation {
      */
     cursor: string;
     /**
-     * How many messages it holds.
+     * The number of its messages.
      *
      * @generated from protobuf field: int64 message_count = 6
      */
     messageCount: bigint;
     /**
-     * Who may remove others: who opened it, or who has been in it longest since that one left.
+     * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
      *
      * @generated from protobuf field: string owner_id = 7
      */
     ownerId: string;
-    /**
-     * How many messages came after the last that the caller has read.
-     *
-     * @generated from protobuf field: int64 unread_count = 8
-     */
-    unreadCount: bigint;
-    /**
-     * The number of the last message that the caller has read.
-     *
-     * @generated from protobuf field: int64 last_read_message_no = 9
-     */
-    lastReadMessageNo: bigint;
     /**
      * The newest message. Absent: none was sent yet.
      *
@@ -79,26 +61,157 @@ export interface Conversation {
      */
     updateTime?: Timestamp;
     /**
-     * Changes with the title.
+     * Changes with the title and `add_policy`.
      *
      * @generated from protobuf field: string etag = 12
      */
     etag: string;
     /**
-     * How far the others have read; left out where more than 100 are in it.
+     * Which members may add others.
      *
-     * @generated from protobuf field: repeated trellis.messaging.v1.ReadMark read_marks = 13
+     * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 13
      */
-    readMarks: ReadMark[];
+    addPolicy: AddPolicy;
+    /**
+     * The number of its members.
+     *
+     * @generated from protobuf field: int32 member_count = 8
+     */
+    memberCount: number;
+    /**
+     * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
+     * the others.
+     *
+     * @generated from protobuf field: repeated trellis.messaging.v1.Member members = 3
+     */
+    members: Member[];
+    /**
+     * The caller's own membership.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Membership membership = 9
+     */
+    membership?: Membership;
 }
 /**
- * How far somebody has read.
+ * A member of a conversation, as the other members see it.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Member
+ */
+export interface Member {
+    /**
+     * The user.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+    /**
+     * The number of the last message that the member has read.
+     *
+     * @generated from protobuf field: int64 last_read_message_no = 2
+     */
+    lastReadMessageNo: bigint;
+}
+/**
+ * The caller's own membership of a conversation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Membership
+ */
+export interface Membership {
+    /**
+     * How many messages after the last that the caller has read are not erased.
+     *
+     * @generated from protobuf field: int64 unread_count = 1
+     */
+    unreadCount: bigint;
+    /**
+     * The number of the last message that the caller has read.
+     *
+     * @generated from protobuf field: int64 last_read_message_no = 2
+     */
+    lastReadMessageNo: bigint;
+    /**
+     * The caller's role.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Role role = 3
+     */
+    role: Role;
+    /**
+     * Whether the caller has accepted the conversation.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.MembershipState state = 4
+     */
+    state: MembershipState;
+    /**
+     * The member who added or asked the caller. Empty: the caller opened it, or accepted an invitation.
+     *
+     * @generated from protobuf field: string added_by = 5
+     */
+    addedBy: string;
+}
+/**
+ * An invitation to a conversation. It tells nothing of the members but who invites and how many there are.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Invitation
+ */
+export interface Invitation {
+    /**
+     * The conversation.
+     *
+     * @generated from protobuf field: string conversation_id = 1
+     */
+    conversationId: string;
+    /**
+     * Its title. May be empty.
+     *
+     * @generated from protobuf field: string title = 2
+     */
+    title: string;
+    /**
+     * The number of its members.
+     *
+     * @generated from protobuf field: int32 member_count = 3
+     */
+    memberCount: number;
+    /**
+     * The member who invites.
+     *
+     * @generated from protobuf field: string inviter_id = 4
+     */
+    inviterId: string;
+    /**
+     * When it was sent.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp create_time = 5
+     */
+    createTime?: Timestamp;
+    /**
+     * When it expires.
+     *
+     * @generated from protobuf field: google.protobuf.Timestamp expire_time = 6
+     */
+    expireTime?: Timestamp;
+}
+/**
+ * A user's settings.
+ *
+ * @generated from protobuf message trellis.messaging.v1.Settings
+ */
+export interface Settings {
+    /**
+     * Who may add the user to conversations. In a request, unspecified: the server's own choice.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.AddRule who_may_add = 1
+     */
+    whoMayAdd: AddRule;
+}
+/**
+ * How far a member has read.
  *
  * @generated from protobuf message trellis.messaging.v1.ReadMark
  */
 export interface ReadMark {
     /**
-     * Who.
+     * The user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -279,7 +392,7 @@ export interface MessageEdited {
      */
     text: string;
     /**
-     * The message's etag from then on.
+     * The message's etag from then on; once it was erased, the etag since then.
      *
      * @generated from protobuf field: string etag = 4
      */
@@ -337,7 +450,7 @@ export interface MemberRemoved {
     ownerId: string;
 }
 /**
- * The conversation has another title.
+ * The conversation has another title, or another rule for who may add members.
  *
  * @generated from protobuf message trellis.messaging.v1.ConversationUpdated
  */
@@ -354,6 +467,12 @@ export interface ConversationUpdated {
      * @generated from protobuf field: string etag = 2
      */
     etag: string;
+    /**
+     * Which members may add others from then on.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 3
+     */
+    addPolicy: AddPolicy;
 }
 /**
  * The conversation was opened.
@@ -362,17 +481,23 @@ export interface ConversationUpdated {
  */
 export interface ConversationCreated {
     /**
-     * Who was in it.
+     * The first 8 members, by id.
      *
      * @generated from protobuf field: repeated string member_ids = 1
      */
     memberIds: string[];
     /**
-     * What it was called.
+     * The title.
      *
      * @generated from protobuf field: string title = 2
      */
     title: string;
+    /**
+     * The number of members.
+     *
+     * @generated from protobuf field: int32 member_count = 3
+     */
+    memberCount: number;
 }
 /**
  * Request of CreateConversation.
@@ -411,6 +536,12 @@ export interface CreateConversationResponse {
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
     conversation?: Conversation;
+    /**
+     * The users of the request who have an invitation instead of being a member. At most 999.
+     *
+     * @generated from protobuf field: repeated string invited_ids = 2
+     */
+    invitedIds: string[];
 }
 /**
  * Request of SendMessage.
@@ -463,7 +594,7 @@ export interface ListMessagesRequest {
      */
     conversationId: string;
     /**
-     * How many to answer at most. 0: 100. At most 1 000. Fewer come when their texts are long.
+     * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
      *
      * @generated from protobuf field: int32 page_size = 2
      */
@@ -581,14 +712,30 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "readMarks";
         /**
-         * How far people have read, whenever that changes in a conversation of at most 100.
+         * How far people have read, when MarkRead changes that in a conversation of at most 100; changes within a second come
+         * together. Who sends has read up to the own message, which the entry itself tells.
          *
          * @generated from protobuf field: trellis.messaging.v1.ReadMarks read_marks = 5
          */
         readMarks: ReadMarks;
     } | {
+        oneofKind: "invitationsChanged";
+        /**
+         * The caller has an invitation more. ListInvitations has it; a client reads that list when the stream opens, too.
+         *
+         * @generated from protobuf field: trellis.messaging.v1.InvitationsChanged invitations_changed = 6
+         */
+        invitationsChanged: InvitationsChanged;
+    } | {
         oneofKind: undefined;
     };
+}
+/**
+ * There are other invitations than before.
+ *
+ * @generated from protobuf message trellis.messaging.v1.InvitationsChanged
+ */
+export interface InvitationsChanged {
 }
 /**
  * An entry, with the position after it.
@@ -681,7 +828,7 @@ export interface GetConversationResponse {
  */
 export interface ListConversationsRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
@@ -731,7 +878,7 @@ export interface UpdateConversationRequest {
      */
     title: string;
     /**
-     * Which fields change: `title`. Empty: all that can change.
+     * Which fields change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 3
      */
@@ -742,6 +889,12 @@ export interface UpdateConversationRequest {
      * @generated from protobuf field: string etag = 4
      */
     etag: string;
+    /**
+     * Which members may add others.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 5
+     */
+    addPolicy: AddPolicy;
 }
 /**
  * Response of UpdateConversation.
@@ -755,6 +908,50 @@ export interface UpdateConversationResponse {
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
     conversation?: Conversation;
+}
+/**
+ * Request of ListMembers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListMembersRequest
+ */
+export interface ListMembersRequest {
+    /**
+     * Which conversation.
+     *
+     * @generated from protobuf field: string conversation_id = 1
+     */
+    conversationId: string;
+    /**
+     * The most members that the response may hold. 0: 100. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 2
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page.
+     *
+     * @generated from protobuf field: string page_token = 3
+     */
+    pageToken: string;
+}
+/**
+ * Response of ListMembers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListMembersResponse
+ */
+export interface ListMembersResponse {
+    /**
+     * The members, in the order in which they joined.
+     *
+     * @generated from protobuf field: repeated trellis.messaging.v1.Member members = 1
+     */
+    members: Member[];
+    /**
+     * Asks for the next page. Empty on the last.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
 }
 /**
  * Request of AddMember.
@@ -787,6 +984,226 @@ export interface AddMemberResponse {
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
     conversation?: Conversation;
+    /**
+     * The user has an invitation instead of being a member.
+     *
+     * @generated from protobuf field: bool invited = 2
+     */
+    invited: boolean;
+}
+/**
+ * Request of ListInvitations.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListInvitationsRequest
+ */
+export interface ListInvitationsRequest {
+    /**
+     * The most invitations that the response may hold. 0: 50. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+}
+/**
+ * Response of ListInvitations.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListInvitationsResponse
+ */
+export interface ListInvitationsResponse {
+    /**
+     * The invitations.
+     *
+     * @generated from protobuf field: repeated trellis.messaging.v1.Invitation invitations = 1
+     */
+    invitations: Invitation[];
+    /**
+     * Asks for the next page. Empty on the last.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+}
+/**
+ * Request of AcceptInvitation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.AcceptInvitationRequest
+ */
+export interface AcceptInvitationRequest {
+    /**
+     * Which conversation.
+     *
+     * @generated from protobuf field: string conversation_id = 1
+     */
+    conversationId: string;
+}
+/**
+ * Response of AcceptInvitation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.AcceptInvitationResponse
+ */
+export interface AcceptInvitationResponse {
+    /**
+     * The conversation as it is now.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
+     */
+    conversation?: Conversation;
+}
+/**
+ * Request of DeclineInvitation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.DeclineInvitationRequest
+ */
+export interface DeclineInvitationRequest {
+    /**
+     * Which conversation.
+     *
+     * @generated from protobuf field: string conversation_id = 1
+     */
+    conversationId: string;
+}
+/**
+ * Response of DeclineInvitation.
+ *
+ * @generated from protobuf message trellis.messaging.v1.DeclineInvitationResponse
+ */
+export interface DeclineInvitationResponse {
+}
+/**
+ * Request of BlockUser.
+ *
+ * @generated from protobuf message trellis.messaging.v1.BlockUserRequest
+ */
+export interface BlockUserRequest {
+    /**
+     * Whom.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of BlockUser.
+ *
+ * @generated from protobuf message trellis.messaging.v1.BlockUserResponse
+ */
+export interface BlockUserResponse {
+}
+/**
+ * Request of UnblockUser.
+ *
+ * @generated from protobuf message trellis.messaging.v1.UnblockUserRequest
+ */
+export interface UnblockUserRequest {
+    /**
+     * Whom.
+     *
+     * @generated from protobuf field: string user_id = 1
+     */
+    userId: string;
+}
+/**
+ * Response of UnblockUser.
+ *
+ * @generated from protobuf message trellis.messaging.v1.UnblockUserResponse
+ */
+export interface UnblockUserResponse {
+}
+/**
+ * Request of ListBlockedUsers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListBlockedUsersRequest
+ */
+export interface ListBlockedUsersRequest {
+    /**
+     * The most users that the response may hold. 0: 100. At most 100.
+     *
+     * @generated from protobuf field: int32 page_size = 1
+     */
+    pageSize: number;
+    /**
+     * The `next_page_token` of the previous page.
+     *
+     * @generated from protobuf field: string page_token = 2
+     */
+    pageToken: string;
+}
+/**
+ * Response of ListBlockedUsers.
+ *
+ * @generated from protobuf message trellis.messaging.v1.ListBlockedUsersResponse
+ */
+export interface ListBlockedUsersResponse {
+    /**
+     * The users.
+     *
+     * @generated from protobuf field: repeated string user_ids = 1
+     */
+    userIds: string[];
+    /**
+     * Asks for the next page. Empty on the last.
+     *
+     * @generated from protobuf field: string next_page_token = 2
+     */
+    nextPageToken: string;
+}
+/**
+ * Request of GetSettings.
+ *
+ * @generated from protobuf message trellis.messaging.v1.GetSettingsRequest
+ */
+export interface GetSettingsRequest {
+}
+/**
+ * Response of GetSettings.
+ *
+ * @generated from protobuf message trellis.messaging.v1.GetSettingsResponse
+ */
+export interface GetSettingsResponse {
+    /**
+     * The settings that are in force.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Settings settings = 1
+     */
+    settings?: Settings;
+}
+/**
+ * Request of UpdateSettings.
+ *
+ * @generated from protobuf message trellis.messaging.v1.UpdateSettingsRequest
+ */
+export interface UpdateSettingsRequest {
+    /**
+     * The new settings.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Settings settings = 1
+     */
+    settings?: Settings;
+    /**
+     * Which fields change: `who_may_add`. Empty: all.
+     *
+     * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
+     */
+    updateMask?: FieldMask;
+}
+/**
+ * Response of UpdateSettings.
+ *
+ * @generated from protobuf message trellis.messaging.v1.UpdateSettingsResponse
+ */
+export interface UpdateSettingsResponse {
+    /**
+     * The settings that are in force.
+     *
+     * @generated from protobuf field: trellis.messaging.v1.Settings settings = 1
+     */
+    settings?: Settings;
 }
 /**
  * Request of RemoveMember.
@@ -974,7 +1391,7 @@ export interface MarkReadRequest {
  */
 export interface MarkReadResponse {
     /**
-     * How many messages came after it.
+     * How many messages after it are not erased.
      *
      * @generated from protobuf field: int64 unread_count = 1
      */
@@ -1038,23 +1455,130 @@ export interface DeleteMemberResponse {
      */
     done: boolean;
 }
+/**
+ * Whether a member has accepted a conversation.
+ *
+ * @generated from protobuf enum trellis.messaging.v1.MembershipState
+ */
+export enum MembershipState {
+    /**
+     * Not said.
+     *
+     * @generated from protobuf enum value: MEMBERSHIP_STATE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * The member has opened or accepted it, or was added by a user who may add them.
+     *
+     * @generated from protobuf enum value: MEMBERSHIP_STATE_ACTIVE = 1;
+     */
+    ACTIVE = 1,
+    /**
+     * A stranger has opened it with the member. AcceptInvitation or a reply accepts it, DeclineInvitation or
+     * LeaveConversation refuses it.
+     *
+     * @generated from protobuf enum value: MEMBERSHIP_STATE_REQUESTED = 2;
+     */
+    REQUESTED = 2
+}
+/**
+ * Which members of a conversation may add others.
+ *
+ * @generated from protobuf enum trellis.messaging.v1.AddPolicy
+ */
+export enum AddPolicy {
+    /**
+     * In a request: stays as it is.
+     *
+     * @generated from protobuf enum value: ADD_POLICY_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * All of them.
+     *
+     * @generated from protobuf enum value: ADD_POLICY_ALL_MEMBERS = 1;
+     */
+    ALL_MEMBERS = 1,
+    /**
+     * The owner.
+     *
+     * @generated from protobuf enum value: ADD_POLICY_OWNER_ONLY = 2;
+     */
+    OWNER_ONLY = 2
+}
+/**
+ * Who may add a user to conversations.
+ *
+ * @generated from protobuf enum trellis.messaging.v1.AddRule
+ */
+export enum AddRule {
+    /**
+     * The server's own choice (`messaging.who_may_add`).
+     *
+     * @generated from protobuf enum value: ADD_RULE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * Every user.
+     *
+     * @generated from protobuf enum value: ADD_RULE_EVERYBODY = 1;
+     */
+    EVERYBODY = 1,
+    /**
+     * Users who share a conversation with the user. Others send an invitation, or a request.
+     *
+     * @generated from protobuf enum value: ADD_RULE_CONTACTS = 2;
+     */
+    CONTACTS = 2,
+    /**
+     * No user, and no user may ask.
+     *
+     * @generated from protobuf enum value: ADD_RULE_NOBODY = 3;
+     */
+    NOBODY = 3
+}
+/**
+ * What a member may do.
+ *
+ * @generated from protobuf enum trellis.messaging.v1.Role
+ */
+export enum Role {
+    /**
+     * Not said.
+     *
+     * @generated from protobuf enum value: ROLE_UNSPECIFIED = 0;
+     */
+    UNSPECIFIED = 0,
+    /**
+     * Read, write, rename and leave.
+     *
+     * @generated from protobuf enum value: ROLE_MEMBER = 1;
+     */
+    MEMBER = 1,
+    /**
+     * All of that, and remove members.
+     *
+     * @generated from protobuf enum value: ROLE_OWNER = 2;
+     */
+    OWNER = 2
+}
 // @generated message type with reflection information, may provide speed optimized methods
 class Conversation$Type extends MessageType<Conversation> {
     constructor() {
         super("trellis.messaging.v1.Conversation", [
             { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "member_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
             { no: 4, name: "create_time", kind: "message", T: () => Timestamp },
             { no: 5, name: "cursor", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 6, name: "message_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
             { no: 7, name: "owner_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 8, name: "unread_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
-            { no: 9, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
             { no: 10, name: "last_message", kind: "message", T: () => Entry },
             { no: 11, name: "update_time", kind: "message", T: () => Timestamp },
             { no: 12, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 13, name: "read_marks", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => ReadMark }
+            { no: 13, name: "add_policy", kind: "enum", T: () => ["trellis.messaging.v1.AddPolicy", AddPolicy, "ADD_POLICY_"] },
+            { no: 8, name: "member_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 3, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Member },
+            { no: 9, name: "membership", kind: "message", T: () => Membership }
         ]);
     }
 }
@@ -1062,6 +1586,64 @@ class Conversation$Type extends MessageType<Conversation> {
  * @generated MessageType for protobuf message trellis.messaging.v1.Conversation
  */
 export const Conversation = new Conversation$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Member$Type extends MessageType<Member> {
+    constructor() {
+        super("trellis.messaging.v1.Member", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Member
+ */
+export const Member = new Member$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Membership$Type extends MessageType<Membership> {
+    constructor() {
+        super("trellis.messaging.v1.Membership", [
+            { no: 1, name: "unread_count", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 2, name: "last_read_message_no", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ },
+            { no: 3, name: "role", kind: "enum", T: () => ["trellis.messaging.v1.Role", Role, "ROLE_"] },
+            { no: 4, name: "state", kind: "enum", T: () => ["trellis.messaging.v1.MembershipState", MembershipState, "MEMBERSHIP_STATE_"] },
+            { no: 5, name: "added_by", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Membership
+ */
+export const Membership = new Membership$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Invitation$Type extends MessageType<Invitation> {
+    constructor() {
+        super("trellis.messaging.v1.Invitation", [
+            { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "member_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 4, name: "inviter_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "create_time", kind: "message", T: () => Timestamp },
+            { no: 6, name: "expire_time", kind: "message", T: () => Timestamp }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Invitation
+ */
+export const Invitation = new Invitation$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class Settings$Type extends MessageType<Settings> {
+    constructor() {
+        super("trellis.messaging.v1.Settings", [
+            { no: 1, name: "who_may_add", kind: "enum", T: () => ["trellis.messaging.v1.AddRule", AddRule, "ADD_RULE_"] }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.Settings
+ */
+export const Settings = new Settings$Type();
 // @generated message type with reflection information, may provide speed optimized methods
 class ReadMark$Type extends MessageType<ReadMark> {
     constructor() {
@@ -1173,7 +1755,8 @@ class ConversationUpdated$Type extends MessageType<ConversationUpdated> {
     constructor() {
         super("trellis.messaging.v1.ConversationUpdated", [
             { no: 1, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 2, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 2, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "add_policy", kind: "enum", T: () => ["trellis.messaging.v1.AddPolicy", AddPolicy, "ADD_POLICY_"] }
         ]);
     }
 }
@@ -1186,7 +1769,8 @@ class ConversationCreated$Type extends MessageType<ConversationCreated> {
     constructor() {
         super("trellis.messaging.v1.ConversationCreated", [
             { no: 1, name: "member_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
-            { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 3, name: "member_count", kind: "scalar", T: 5 /*ScalarType.INT32*/ }
         ]);
     }
 }
@@ -1212,7 +1796,8 @@ export const CreateConversationRequest = new CreateConversationRequest$Type();
 class CreateConversationResponse$Type extends MessageType<CreateConversationResponse> {
     constructor() {
         super("trellis.messaging.v1.CreateConversationResponse", [
-            { no: 1, name: "conversation", kind: "message", T: () => Conversation }
+            { no: 1, name: "conversation", kind: "message", T: () => Conversation },
+            { no: 2, name: "invited_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ }
         ]);
     }
 }
@@ -1307,7 +1892,8 @@ class SubscribeResponse$Type extends MessageType<SubscribeResponse> {
             { no: 2, name: "entry", kind: "message", oneof: "event", T: () => NewEntry },
             { no: 3, name: "caught_up", kind: "message", oneof: "event", T: () => CaughtUp },
             { no: 4, name: "conversation_left", kind: "message", oneof: "event", T: () => ConversationLeft },
-            { no: 5, name: "read_marks", kind: "message", oneof: "event", T: () => ReadMarks }
+            { no: 5, name: "read_marks", kind: "message", oneof: "event", T: () => ReadMarks },
+            { no: 6, name: "invitations_changed", kind: "message", oneof: "event", T: () => InvitationsChanged }
         ]);
     }
 }
@@ -1315,6 +1901,16 @@ class SubscribeResponse$Type extends MessageType<SubscribeResponse> {
  * @generated MessageType for protobuf message trellis.messaging.v1.SubscribeResponse
  */
 export const SubscribeResponse = new SubscribeResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class InvitationsChanged$Type extends MessageType<InvitationsChanged> {
+    constructor() {
+        super("trellis.messaging.v1.InvitationsChanged", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.InvitationsChanged
+ */
+export const InvitationsChanged = new InvitationsChanged$Type();
 // @generated message type with reflection information, may provide speed optimized methods
 class NewEntry$Type extends MessageType<NewEntry> {
     constructor() {
@@ -1420,7 +2016,8 @@ class UpdateConversationRequest$Type extends MessageType<UpdateConversationReque
             { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 3, name: "update_mask", kind: "message", T: () => FieldMask },
-            { no: 4, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 4, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 5, name: "add_policy", kind: "enum", T: () => ["trellis.messaging.v1.AddPolicy", AddPolicy, "ADD_POLICY_"] }
         ]);
     }
 }
@@ -1441,6 +2038,33 @@ class UpdateConversationResponse$Type extends MessageType<UpdateConversationResp
  */
 export const UpdateConversationResponse = new UpdateConversationResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
+class ListMembersRequest$Type extends MessageType<ListMembersRequest> {
+    constructor() {
+        super("trellis.messaging.v1.ListMembersRequest", [
+            { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 3, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListMembersRequest
+ */
+export const ListMembersRequest = new ListMembersRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListMembersResponse$Type extends MessageType<ListMembersResponse> {
+    constructor() {
+        super("trellis.messaging.v1.ListMembersResponse", [
+            { no: 1, name: "members", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Member },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListMembersResponse
+ */
+export const ListMembersResponse = new ListMembersResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
 class AddMemberRequest$Type extends MessageType<AddMemberRequest> {
     constructor() {
         super("trellis.messaging.v1.AddMemberRequest", [
@@ -1457,7 +2081,8 @@ export const AddMemberRequest = new AddMemberRequest$Type();
 class AddMemberResponse$Type extends MessageType<AddMemberResponse> {
     constructor() {
         super("trellis.messaging.v1.AddMemberResponse", [
-            { no: 1, name: "conversation", kind: "message", T: () => Conversation }
+            { no: 1, name: "conversation", kind: "message", T: () => Conversation },
+            { no: 2, name: "invited", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
 }
@@ -1465,6 +2090,195 @@ class AddMemberResponse$Type extends MessageType<AddMemberResponse> {
  * @generated MessageType for protobuf message trellis.messaging.v1.AddMemberResponse
  */
 export const AddMemberResponse = new AddMemberResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListInvitationsRequest$Type extends MessageType<ListInvitationsRequest> {
+    constructor() {
+        super("trellis.messaging.v1.ListInvitationsRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListInvitationsRequest
+ */
+export const ListInvitationsRequest = new ListInvitationsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListInvitationsResponse$Type extends MessageType<ListInvitationsResponse> {
+    constructor() {
+        super("trellis.messaging.v1.ListInvitationsResponse", [
+            { no: 1, name: "invitations", kind: "message", repeat: 2 /*RepeatType.UNPACKED*/, T: () => Invitation },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListInvitationsResponse
+ */
+export const ListInvitationsResponse = new ListInvitationsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class AcceptInvitationRequest$Type extends MessageType<AcceptInvitationRequest> {
+    constructor() {
+        super("trellis.messaging.v1.AcceptInvitationRequest", [
+            { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.AcceptInvitationRequest
+ */
+export const AcceptInvitationRequest = new AcceptInvitationRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class AcceptInvitationResponse$Type extends MessageType<AcceptInvitationResponse> {
+    constructor() {
+        super("trellis.messaging.v1.AcceptInvitationResponse", [
+            { no: 1, name: "conversation", kind: "message", T: () => Conversation }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.AcceptInvitationResponse
+ */
+export const AcceptInvitationResponse = new AcceptInvitationResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class DeclineInvitationRequest$Type extends MessageType<DeclineInvitationRequest> {
+    constructor() {
+        super("trellis.messaging.v1.DeclineInvitationRequest", [
+            { no: 1, name: "conversation_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.DeclineInvitationRequest
+ */
+export const DeclineInvitationRequest = new DeclineInvitationRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class DeclineInvitationResponse$Type extends MessageType<DeclineInvitationResponse> {
+    constructor() {
+        super("trellis.messaging.v1.DeclineInvitationResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.DeclineInvitationResponse
+ */
+export const DeclineInvitationResponse = new DeclineInvitationResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class BlockUserRequest$Type extends MessageType<BlockUserRequest> {
+    constructor() {
+        super("trellis.messaging.v1.BlockUserRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.BlockUserRequest
+ */
+export const BlockUserRequest = new BlockUserRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class BlockUserResponse$Type extends MessageType<BlockUserResponse> {
+    constructor() {
+        super("trellis.messaging.v1.BlockUserResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.BlockUserResponse
+ */
+export const BlockUserResponse = new BlockUserResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UnblockUserRequest$Type extends MessageType<UnblockUserRequest> {
+    constructor() {
+        super("trellis.messaging.v1.UnblockUserRequest", [
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.UnblockUserRequest
+ */
+export const UnblockUserRequest = new UnblockUserRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UnblockUserResponse$Type extends MessageType<UnblockUserResponse> {
+    constructor() {
+        super("trellis.messaging.v1.UnblockUserResponse", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.UnblockUserResponse
+ */
+export const UnblockUserResponse = new UnblockUserResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListBlockedUsersRequest$Type extends MessageType<ListBlockedUsersRequest> {
+    constructor() {
+        super("trellis.messaging.v1.ListBlockedUsersRequest", [
+            { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
+            { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListBlockedUsersRequest
+ */
+export const ListBlockedUsersRequest = new ListBlockedUsersRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class ListBlockedUsersResponse$Type extends MessageType<ListBlockedUsersResponse> {
+    constructor() {
+        super("trellis.messaging.v1.ListBlockedUsersResponse", [
+            { no: 1, name: "user_ids", kind: "scalar", repeat: 2 /*RepeatType.UNPACKED*/, T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "next_page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.ListBlockedUsersResponse
+ */
+export const ListBlockedUsersResponse = new ListBlockedUsersResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetSettingsRequest$Type extends MessageType<GetSettingsRequest> {
+    constructor() {
+        super("trellis.messaging.v1.GetSettingsRequest", []);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.GetSettingsRequest
+ */
+export const GetSettingsRequest = new GetSettingsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class GetSettingsResponse$Type extends MessageType<GetSettingsResponse> {
+    constructor() {
+        super("trellis.messaging.v1.GetSettingsResponse", [
+            { no: 1, name: "settings", kind: "message", T: () => Settings }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.GetSettingsResponse
+ */
+export const GetSettingsResponse = new GetSettingsResponse$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UpdateSettingsRequest$Type extends MessageType<UpdateSettingsRequest> {
+    constructor() {
+        super("trellis.messaging.v1.UpdateSettingsRequest", [
+            { no: 1, name: "settings", kind: "message", T: () => Settings },
+            { no: 2, name: "update_mask", kind: "message", T: () => FieldMask }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.UpdateSettingsRequest
+ */
+export const UpdateSettingsRequest = new UpdateSettingsRequest$Type();
+// @generated message type with reflection information, may provide speed optimized methods
+class UpdateSettingsResponse$Type extends MessageType<UpdateSettingsResponse> {
+    constructor() {
+        super("trellis.messaging.v1.UpdateSettingsResponse", [
+            { no: 1, name: "settings", kind: "message", T: () => Settings }
+        ]);
+    }
+}
+/**
+ * @generated MessageType for protobuf message trellis.messaging.v1.UpdateSettingsResponse
+ */
+export const UpdateSettingsResponse = new UpdateSettingsResponse$Type();
 // @generated message type with reflection information, may provide speed optimized methods
 class RemoveMemberRequest$Type extends MessageType<RemoveMemberRequest> {
     constructor() {
@@ -1674,9 +2488,18 @@ export const MessagingService = new ServiceType("trellis.messaging.v1.MessagingS
     { name: "GetConversation", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetConversationRequest, O: GetConversationResponse },
     { name: "ListConversations", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListConversationsRequest, O: ListConversationsResponse },
     { name: "UpdateConversation", options: {}, I: UpdateConversationRequest, O: UpdateConversationResponse },
+    { name: "ListMembers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListMembersRequest, O: ListMembersResponse },
     { name: "AddMember", idempotency: "IDEMPOTENT", options: {}, I: AddMemberRequest, O: AddMemberResponse },
     { name: "RemoveMember", idempotency: "IDEMPOTENT", options: {}, I: RemoveMemberRequest, O: RemoveMemberResponse },
     { name: "LeaveConversation", idempotency: "IDEMPOTENT", options: {}, I: LeaveConversationRequest, O: LeaveConversationResponse },
+    { name: "ListInvitations", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListInvitationsRequest, O: ListInvitationsResponse },
+    { name: "AcceptInvitation", idempotency: "IDEMPOTENT", options: {}, I: AcceptInvitationRequest, O: AcceptInvitationResponse },
+    { name: "DeclineInvitation", idempotency: "IDEMPOTENT", options: {}, I: DeclineInvitationRequest, O: DeclineInvitationResponse },
+    { name: "BlockUser", idempotency: "IDEMPOTENT", options: {}, I: BlockUserRequest, O: BlockUserResponse },
+    { name: "UnblockUser", idempotency: "IDEMPOTENT", options: {}, I: UnblockUserRequest, O: UnblockUserResponse },
+    { name: "ListBlockedUsers", idempotency: "NO_SIDE_EFFECTS", options: {}, I: ListBlockedUsersRequest, O: ListBlockedUsersResponse },
+    { name: "GetSettings", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetSettingsRequest, O: GetSettingsResponse },
+    { name: "UpdateSettings", idempotency: "IDEMPOTENT", options: {}, I: UpdateSettingsRequest, O: UpdateSettingsResponse },
     { name: "GetMessage", idempotency: "NO_SIDE_EFFECTS", options: {}, I: GetMessageRequest, O: GetMessageResponse },
     { name: "EditMessage", idempotency: "IDEMPOTENT", options: {}, I: EditMessageRequest, O: EditMessageResponse },
     { name: "DeleteMessage", idempotency: "IDEMPOTENT", options: {}, I: DeleteMessageRequest, O: DeleteMessageResponse },

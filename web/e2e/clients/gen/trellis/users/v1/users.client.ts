@@ -47,8 +47,9 @@ export interface IUsersServiceClient {
      */
     listUsers(input: ListUsersRequest, options?: RpcOptions): UnaryCall<ListUsersRequest, ListUsersResponse>;
     /**
-     * Creates the profile of a new account; called by auth during sign-up. A repeat with the same id answers
-     * the profile with the handle and name of the repeat.
+     * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
+     * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
+     * reason ATTEMPT_SUPERSEDED.
      *
      * @generated from protobuf rpc: CreateUser
      */
@@ -64,7 +65,8 @@ export interface IUsersServiceClient {
      */
     updateUser(input: UpdateUserRequest, options?: RpcOptions): UnaryCall<UpdateUserRequest, UpdateUserResponse>;
     /**
-     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again.
+     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
+     * `release_handle` is set.
      * The same answer for a profile that is gone, or never was.
      *
      * @generated from protobuf rpc: DeleteUser
@@ -112,8 +114,9 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<ListUsersRequest, ListUsersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Creates the profile of a new account; called by auth during sign-up. A repeat with the same id answers
-     * the profile with the handle and name of the repeat.
+     * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
+     * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
+     * reason ATTEMPT_SUPERSEDED.
      *
      * @generated from protobuf rpc: CreateUser
      */
@@ -135,7 +138,8 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<UpdateUserRequest, UpdateUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again.
+     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
+     * `release_handle` is set.
      * The same answer for a profile that is gone, or never was.
      *
      * @generated from protobuf rpc: DeleteUser

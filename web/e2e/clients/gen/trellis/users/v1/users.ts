@@ -76,7 +76,7 @@ export interface GetUserResponse {
  */
 export interface BatchGetUsersRequest {
     /**
-     * Whose profiles. 1 to 1 000.
+     * Whose profiles. 1 to 100.
      *
      * @generated from protobuf field: repeated string user_ids = 1
      */
@@ -102,7 +102,7 @@ export interface BatchGetUsersResponse {
  */
 export interface ListUsersRequest {
     /**
-     * How many to answer at most. 0: 100. At most 1 000.
+     * The most users that the response may hold. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
@@ -163,6 +163,12 @@ export interface CreateUserRequest {
      * @generated from protobuf field: string display_name = 3
      */
     displayName: string;
+    /**
+     * Which attempt of the account's sign-up it is.
+     *
+     * @generated from protobuf field: int64 attempt = 4
+     */
+    attempt: bigint;
 }
 /**
  * Response of CreateUser.
@@ -221,6 +227,12 @@ export interface DeleteUserRequest {
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
+    /**
+     * Whether the handle is free again: of a sign-up that was never finished.
+     *
+     * @generated from protobuf field: bool release_handle = 2
+     */
+    releaseHandle: boolean;
 }
 /**
  * Response of DeleteUser.
@@ -326,7 +338,8 @@ class CreateUserRequest$Type extends MessageType<CreateUserRequest> {
         super("trellis.users.v1.CreateUserRequest", [
             { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "handle", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "display_name", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 3, name: "display_name", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 4, name: "attempt", kind: "scalar", T: 3 /*ScalarType.INT64*/, L: 0 /*LongType.BIGINT*/ }
         ]);
     }
 }
@@ -375,7 +388,8 @@ export const UpdateUserResponse = new UpdateUserResponse$Type();
 class DeleteUserRequest$Type extends MessageType<DeleteUserRequest> {
     constructor() {
         super("trellis.users.v1.DeleteUserRequest", [
-            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 1, name: "user_id", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 2, name: "release_handle", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
 }

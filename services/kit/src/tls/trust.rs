@@ -1,8 +1,8 @@
-//! TLS towards upstreams: whom the gateway believes, and what it shows of itself.
+//! TLS toward upstreams: whom we believe, and what we show of ourselves.
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use tokio_rustls::rustls::{
@@ -13,12 +13,13 @@ use tokio_rustls::rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-use super::{Unfit, certificates, pair};
-use crate::config;
+use super::files::{Unfit, certificates, pair};
 
-/// What makes a connection to an upstream a safe one.
+/// What makes a connection to an upstream a safe one. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Trust {
+pub struct Trust(Arc<RwLock<Arc<Content>>>);
+
+struct Content {
     config: Arc<ClientConfig>,
     /// What it was made from, to see whether that has changed.
     authorities: Vec<CertificateDer<'static>>,
@@ -33,19 +34,21 @@ impl fmt::Debug for Trust {
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        let shown = |trust: &Self| trust.shown.as_ref().map(|pair| pair.cert.clone());
-        self.authorities == other.authorities && shown(self) == shown(other)
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        let (mine, others) = (self.content(), other.content());
+        let shown = |content: &Content| content.shown.as_ref().map(|pair| pair.cert.clone());
+        mine.authorities == others.authorities && shown(&mine) == shown(&others)
     }
 }
 
 impl Trust {
-    /// Reads the files that an upstream's configuration names.
-    pub(crate) fn read(config: &config::Foreign) -> Result<Self, Unfit> {
-        let authorities = match config.ca.as_str() {
-            "" => Vec::new(),
-            path => certificates("ca", path)?,
-        };
-        let shown = match (config.certificate.as_str(), config.key.as_str()) {
+    /// Reads the files: the authorities (`ca`; empty: the system's), and a certificate with its key to show (both empty:
+    /// none).
+    pub fn read(ca: &str, certificate: &str, key: &str) -> Result<Self, Unfit> {
+        let authorities = if ca.is_empty() { Vec::new() } else { certificates("ca", ca)? };
+        let shown = match (certificate, key) {
             ("", "") => None,
             (certificate, key) => Some(pair(certificate, key)?),
         };
@@ -53,19 +56,10 @@ impl Trust {
     }
 
     fn new(authorities: Vec<CertificateDer<'static>>, shown: Option<Arc<CertifiedKey>>) -> Result<Self, String> {
-        let roots = if authorities.is_empty() {
-            system().clone()
-        } else {
-            let mut roots = RootCertStore::empty();
-            for authority in &authorities {
-                roots.add(authority.clone()).map_err(|e| e.to_string())?;
-            }
-            roots
-        };
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
-            .with_root_certificates(roots);
+            .with_root_certificates(roots(&authorities)?);
         let mut config = match &shown {
             None => config.with_no_client_auth(),
             Some(pair) => {
@@ -74,13 +68,36 @@ impl Trust {
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { config: Arc::new(config), authorities, shown })
+        let content = Content { config: Arc::new(config), authorities, shown };
+        Ok(Self(Arc::new(RwLock::new(Arc::new(content)))))
     }
 
     /// What connections are made with.
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.content().config)
     }
+
+    /// Takes over what `other` has, for connections that begin from now on.
+    pub(super) fn become_like(&self, other: &Self) {
+        let content = other.content();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
+    }
+
+    fn content(&self) -> Arc<Content> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A store of `authorities`, or of the system's when there are none.
+pub(super) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
+    if authorities.is_empty() {
+        return Ok(system().clone());
+    }
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|e| e.to_string())?;
+    }
+    Ok(roots)
 }
 
 /// The authorities that the system trusts, read once. What cannot be read is passed over, as everybody does: the others

@@ -1,0 +1,62 @@
+//! Requests that are refused whatever they ask for.
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+
+use crate::{
+    Current, Gateway, Peer,
+    body::{Inbound, Outgoing},
+    headers, page,
+};
+
+/// What a caller may ask for on a connection of which `gateway.proxy_protocol` does not tell the client: whether the
+/// gateway lives.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/grpc.health.v1.Health/Check"];
+
+/// A request that is refused whatever it asks for.
+pub(crate) struct Refusal {
+    status: StatusCode,
+    text: &'static str,
+    /// Where the request ends, and the next one begins, is in doubt (HTTP/1.1).
+    ends_connection: bool,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, text: &'static str) -> Self {
+        Self { status, text, ends_connection: false }
+    }
+
+    pub(crate) fn response(&self) -> Response<Outgoing> {
+        let mut response = page::plain(self.status, self.text);
+        if self.ends_connection {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl Gateway {
+    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
+    /// already, and hyper and h2 at nearly all of the rest.
+    pub(crate) fn check(&self, current: &Current, peer: Peer, request: &Request<Inbound>) -> Result<(), Refusal> {
+        let headers = request.headers();
+        let size = || headers::bytes(headers) + request.uri().path().len();
+        let is_http2 = request.version() == Version::HTTP_2;
+        if headers.len() > current.config.header_count
+            || !is_http2 && size() > self.surroundings.limits.header_bytes as usize
+        {
+            let text = "too many header fields, or too large\n";
+            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+        }
+        if peer.is_probe && !PROBES.contains(&request.uri().path()) {
+            let text = "from this network only probes may come without the PROXY protocol (gateway.proxy_protocol)\n";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+        }
+        if is_http2 {
+            return Ok(());
+        }
+        if !headers::name_one_host(headers, request.version()) {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request names one host\n"));
+        }
+        headers::check_framing(headers).map_err(|(status, text)| Refusal { ends_connection: true, status, text })
+    }
+}

@@ -1,0 +1,142 @@
+//! Request bodies over HTTP/1.1 that a call has ended without reading: the rest is read and discarded, so that the
+//! response is not lost and the connection stays of use (RFC 9112, section 9.6). hyper by itself looks once at what has
+//! come already, and otherwise closes the connection, unannounced and with unread bytes.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use kit::server::Discard;
+use tokio::time::{Sleep, sleep};
+
+/// A request's body as it comes from its caller. Dropped before its end, it is left to its connection.
+pub(crate) struct Reading {
+    /// `None`: it has ended.
+    body: Option<Incoming>,
+    has_begun: bool,
+    left: Arc<Unread>,
+}
+
+/// The body that the last call of a connection has not read to its end.
+#[derive(Default)]
+pub(crate) struct Unread {
+    /// So that a look at nothing costs no lock.
+    is_some: AtomicBool,
+    body: Mutex<Option<Left>>,
+    /// Of the connection's task. A body may be left by another task, in which its call sent it.
+    task: AtomicWaker,
+}
+
+struct Left {
+    body: Incoming,
+    /// The call has asked for some of it: hyper has told a caller with `expect: 100-continue` to send it.
+    has_begun: bool,
+}
+
+impl Reading {
+    pub(super) fn new(body: Incoming, left: &Arc<Unread>) -> Self {
+        Self { body: Some(body), has_begun: false, left: Arc::clone(left) }
+    }
+
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        self.has_begun = true;
+        let polled = Pin::new(body).poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = &polled {
+            self.body = None;
+        }
+        polled
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            self.left.put(Some(Left { body, has_begun: self.has_begun }));
+            self.left.task.wake();
+        }
+    }
+}
+
+impl Unread {
+    fn put(&self, left: Option<Left>) -> Option<Left> {
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_some.store(left.is_some(), Ordering::Relaxed);
+        std::mem::replace(&mut *body, left)
+    }
+
+    /// A response begins: whether it must be the connection's last, because a body is left that is longer than what may
+    /// be discarded, or that its caller waits to be asked for. Then nothing is left: hyper stops reading.
+    pub(super) fn ends_connection(&self, discard: Discard, expects_continue: bool) -> bool {
+        if !self.is_some.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Some(left) = self.put(None) else { return false };
+        if expects_continue && !left.has_begun || left.body.size_hint().lower() > discard.bytes {
+            return true;
+        }
+        self.put(Some(left));
+        false
+    }
+
+    /// The response closes the connection anyway.
+    pub(super) fn forget(&self) {
+        if self.is_some.load(Ordering::Relaxed) {
+            self.put(None);
+        }
+    }
+}
+
+/// Discards what is left, within its bounds. Beyond them hyper closes the connection once the response is written.
+pub(super) struct Discarding {
+    unread: Arc<Unread>,
+    discard: Discard,
+    current: Option<(Incoming, u64, Pin<Box<Sleep>>)>,
+}
+
+impl Discarding {
+    pub(super) fn new(unread: Arc<Unread>, discard: Discard) -> Self {
+        Self { unread, discard, current: None }
+    }
+
+    /// Whether something has come to its end just now. The task is woken when there is more.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        self.unread.task.register(cx.waker());
+        if self.unread.is_some.load(Ordering::Relaxed)
+            && let Some(left) = self.unread.put(None)
+        {
+            self.current = Some((left.body, self.discard.bytes, Box::pin(sleep(self.discard.time))));
+        }
+        let Some((body, room, time)) = &mut self.current else { return false };
+        let has_ended = loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    match room.checked_sub(bytes) {
+                        Some(left) => *room = left,
+                        None => break true,
+                    }
+                }
+                Poll::Ready(Some(Err(_)) | None) => break true,
+                Poll::Pending => break time.as_mut().poll(cx).is_ready(),
+            }
+        };
+        if has_ended {
+            self.current = None;
+        }
+        has_ended
+    }
+}

@@ -1,0 +1,251 @@
+//! Cancels calls on a connection that others share.
+//!
+//! Servers take many RST_STREAMs for an attack (rapid reset, CVE-2023-44487) and close the connection, with the calls of
+//! everybody else on it: h2 and hyper after 20 streams that are reset before they are accepted, Node after a burst of
+//! 1 000 and 33 a second, Envoy by the share of early resets. The clients of the gateway may disconnect as often as they
+//! like, so the gateway resets streams of external upstreams at a bounded rate. A cancelled call whose turn has not come
+//! keeps its stream and its place on the connection; its response is discarded until it ends or the turn comes.
+//!
+//! A call whose request has not ended, or was cut, is reset at once: its server may hold a worker for it until the rest comes, and
+//! when all workers wait, no response begins and no turn comes. So callers who leave in the middle of their requests can
+//! still make a server close the connection.
+//!
+//! A service of the mesh does not limit the gateway, which proves its identity: its calls are cancelled at once.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use h2::client::ResponseFuture;
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::server::Place;
+use crate::intake::Intake;
+
+/// Streams that may be reset at once, and how often one more: below Node's limit.
+const BURST: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(40);
+/// Resets that may be on their way for streams that the server has perhaps not accepted yet: half of h2's limit.
+const UNPROVEN: usize = 10;
+
+/// Whether the server limits resets by its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tolerance {
+    /// A service of the mesh: the gateway has proved who it is.
+    Mesh,
+    /// Anything else.
+    External,
+}
+
+/// The cancellations of one connection.
+pub(super) struct Cancellations {
+    tolerance: Tolerance,
+    /// Held by the one that waits for the next turn: turns are given in the order in which calls were cancelled.
+    queue: tokio::sync::Mutex<()>,
+    turns: Mutex<Turns>,
+    /// The highest stream whose response has begun. The server has accepted it and every stream before it.
+    accepted: AtomicU32,
+    /// Told when `accepted` has risen.
+    accepting: Notify,
+}
+
+struct Turns {
+    /// When all resets so far are forgotten.
+    forgotten: Option<Instant>,
+    /// Streams that were reset and may not have been accepted.
+    unproven: Vec<u32>,
+}
+
+/// Whether the server still waits for the rest of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Whole,
+    InPart,
+}
+
+/// A call that its caller no longer waits for.
+pub(super) enum Cancelled {
+    /// Its response has not begun.
+    Waiting(ResponseFuture),
+    /// Its response has.
+    Reading(Arc<Intake>),
+}
+
+impl Cancellations {
+    pub(super) fn new(tolerance: Tolerance) -> Self {
+        Self {
+            tolerance,
+            queue: tokio::sync::Mutex::default(),
+            turns: Mutex::new(Turns { forgotten: None, unproven: Vec::new() }),
+            accepted: AtomicU32::new(0),
+            accepting: Notify::new(),
+        }
+    }
+
+    /// The response to a call on stream `id` has begun.
+    pub(super) fn accepted(&self, id: u32) {
+        if self.accepted.fetch_max(id, Ordering::Relaxed) < id {
+            self.accepting.notify_waiters();
+        }
+    }
+
+    /// Waits until stream `id` may be reset.
+    pub(super) async fn turn(&self, id: u32) {
+        if self.tolerance == Tolerance::Mesh {
+            return;
+        }
+        loop {
+            let accepting = self.accepting.notified();
+            if self.may_reset(id) {
+                break;
+            }
+            accepting.await;
+        }
+        let _first = self.queue.lock().await;
+        while let Err(at) = self.take_turn(Instant::now()) {
+            sleep_until(at).await;
+        }
+    }
+
+    /// The same without waiting. False: the turn has not come.
+    fn try_turn(&self, id: u32) -> bool {
+        self.tolerance == Tolerance::Mesh
+            || self.queue.try_lock().is_ok_and(|_first| self.may_reset(id) && self.take_turn(Instant::now()).is_ok())
+    }
+
+    /// Whether a reset of the stream cannot be one of too many that come before the server accepts their streams.
+    fn may_reset(&self, id: u32) -> bool {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        if id <= accepted {
+            return true;
+        }
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.unproven.retain(|reset| *reset > accepted);
+        let is_known = turns.unproven.contains(&id);
+        let may = is_known || turns.unproven.len() < UNPROVEN;
+        if may && !is_known {
+            turns.unproven.push(id);
+        }
+        may
+    }
+
+    /// Takes a token; an Err tells when there is one.
+    fn take_turn(&self, now: Instant) -> Result<(), Instant> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = turns.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
+        match forgotten.checked_sub(PAUSE * BURST) {
+            Some(at) if at > now => Err(at),
+            _ => {
+                turns.forgotten = Some(forgotten);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Cancels a call: its stream is reset, at once if that may be.
+pub(super) fn cancel(call: Cancelled, sent: Sent, place: Place) {
+    let id = call.id();
+    if place.cancellations().try_turn(id) || sent == Sent::InPart {
+        return;
+    }
+    // Without a runtime the process is stopping, and the connection ends.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            let mut call = call;
+            tokio::select! {
+                () = poll_fn(|cx| call.poll_discard(&place, cx)) => {}
+                () = place.cancellations().turn(id) => {}
+            }
+            // The place is free when the server has been told.
+            drop(call);
+            drop(place);
+        });
+    }
+}
+
+impl Cancelled {
+    fn id(&self) -> u32 {
+        match self {
+            Self::Waiting(response) => response.stream_id().as_u32(),
+            Self::Reading(intake) => intake.stream_id(),
+        }
+    }
+
+    /// Discards the response. Ends with the stream.
+    fn poll_discard(&mut self, place: &Place, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Waiting(response) => {
+                    let id = response.stream_id().as_u32();
+                    let Ok(response) = ready!(Pin::new(response).poll(cx)) else { return Poll::Ready(()) };
+                    place.cancellations().accepted(id);
+                    *self = Self::Reading(Arc::new(Intake::new(response.into_body())));
+                }
+                Self::Reading(intake) => return intake.poll_discard(cx),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn resets_of_accepted_streams_keep_to_a_rate() {
+        let cancellations = Cancellations::new(Tolerance::External);
+        cancellations.accepted(10_001);
+        let began = Instant::now();
+        for id in 0..BURST {
+            cancellations.turn(id).await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for id in 0..25 {
+            cancellations.turn(id).await;
+        }
+        assert!(began.elapsed() >= Duration::from_millis(990), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_streams_are_reset_before_the_server_accepts_them() {
+        let cancellations = Cancellations::new(Tolerance::External);
+        assert_eq!((1..100).filter(|id| cancellations.try_turn(*id)).count(), UNPROVEN);
+        let waiting = cancellations.turn(99);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_secs(9), &mut waiting).await.is_err());
+        cancellations.accepted(5);
+        waiting.await;
+        assert!(cancellations.try_turn(3), "it was accepted");
+    }
+
+    /// The burst used up, each of the first ten waits for a token only.
+    #[tokio::test(start_paused = true)]
+    async fn stream_that_was_not_reset_keeps_its_own_turn() {
+        let cancellations = Cancellations::new(Tolerance::External);
+        cancellations.accepted(1_000);
+        assert_eq!((0..2 * BURST).filter(|id| cancellations.try_turn(*id)).count(), BURST as usize);
+        let unaccepted = 1_001..1_001 + u32::try_from(UNPROVEN).unwrap();
+        assert!(!unaccepted.clone().any(|id| cancellations.try_turn(id)));
+        for id in unaccepted {
+            cancellations.turn(id).await;
+        }
+    }
+
+    #[test]
+    fn services_of_the_mesh_take_any_number_of_resets() {
+        let cancellations = Cancellations::new(Tolerance::Mesh);
+        assert!((0..10_000).all(|id| cancellations.try_turn(id)));
+    }
+}

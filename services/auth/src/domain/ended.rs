@@ -1,0 +1,97 @@
+//! Pages of the sessions that were ended of late, the one that ended first first.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use kit::Timestamp;
+use uuid::Uuid;
+
+use super::{BadToken, SessionId};
+
+/// How many sessions a page holds when the caller does not say.
+const DEFAULT_PAGE: usize = 1_000;
+/// How far a session's end may lie before the moment in which it can be read: the clocks of auth's replicas differ, and
+/// a transaction takes time.
+const OVERLAP: Duration = Duration::from_secs(120);
+
+/// One page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedPage {
+    /// Only sessions that ended after this one, or at the same time and with a larger id.
+    pub after: (Timestamp, SessionId),
+    /// How many at most.
+    pub size: usize,
+}
+
+/// A session that was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedSession {
+    /// The id.
+    pub id: SessionId,
+    /// When it was ended.
+    pub revoke_time: Timestamp,
+}
+
+impl EndedPage {
+    /// The page that `token` asks for. An empty one asks for the first, which begins where access tokens that live for
+    /// `lifetime` may still be in force `now`, or where a list of the time `since` has ended.
+    pub fn parse(
+        size: i32,
+        token: &str,
+        since: Option<Timestamp>,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Self, BadToken> {
+        let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
+        let oldest = now - lifetime - OVERLAP;
+        let first = since.map_or(oldest, |since| (since.min(now) - OVERLAP).max(oldest));
+        let after = if token.is_empty() { (first, SessionId(Uuid::nil())) } else { read(token).ok_or(BadToken)? };
+        Ok(Self { after, size })
+    }
+
+    /// The token of the page after the one that ended with `last`.
+    pub fn token_after(last: &EndedSession) -> String {
+        BASE64URL.encode(format!("{}/{}", last.revoke_time.as_micros(), last.id.0))
+    }
+}
+
+/// The year 9999, which both databases can say.
+const LAST_MICROS: i64 = 253_370_764_800_000_000;
+
+fn read(token: &str) -> Option<(Timestamp, SessionId)> {
+    let text = String::from_utf8(BASE64URL.decode(token).ok()?).ok()?;
+    let (micros, id) = text.split_once('/')?;
+    let micros = micros.parse().ok().filter(|micros| (0..=LAST_MICROS).contains(micros))?;
+    Some((Timestamp::from_micros(micros), SessionId(Uuid::try_parse(id).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_list_begins_where_tokens_may_be_in_force() {
+        let first = |since| {
+            let page = EndedPage::parse(0, "", since, Duration::from_secs(900), at(10_000)).unwrap();
+            assert_eq!((page.size, page.after.1), (1_000, SessionId(Uuid::nil())));
+            page.after.0
+        };
+        assert_eq!(first(None), at(8_980));
+        assert_eq!(first(Some(at(9_990))), at(9_870));
+        assert_eq!(first(Some(at(5))), at(8_980), "an old list is no reason to read more");
+    }
+
+    #[test]
+    fn a_token_leads_on_and_a_made_up_one_is_refused() {
+        let parse = |token: &str| EndedPage::parse(7, token, None, Duration::from_secs(900), at(10_000));
+        let last = EndedSession { id: SessionId(Uuid::from_u128(7)), revoke_time: at(9_500) };
+        assert_eq!(parse(&EndedPage::token_after(&last)), Ok(EndedPage { after: (at(9_500), last.id), size: 7 }));
+        for bad in ["x", "1", "1/2", &format!("-1/{}", Uuid::nil()), &format!("{}/{}", i64::MAX, Uuid::nil())] {
+            assert_eq!(parse(&BASE64URL.encode(bad)), Err(BadToken), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The set of keys that sign access tokens, and how it is rotated. Pure: no files, no clock.
+//!
+//! A key is *next* first, then it *signs*, then it *retires*. All of them are published, so that whoever verifies knows a
+//! key before it signs, and for as long as its tokens live. One step of a rotation changes one state; each step may be
+//! taken by one replica earlier than by another.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use kit::{
+    Timestamp,
+    jwt::AccessKey,
+    keys::{Jwk, LONGEST_ACCESS},
+};
+use zeroize::Zeroizing;
+
+/// How long a key is published before it signs: verifiers outside the mesh may keep the set for five minutes, and a
+/// mounted Secret takes a minute or two to reach every pod.
+pub const PUBLISHED_BEFORE: Duration = Duration::from_secs(10 * 60);
+/// How long a key is published after it signed: as long as any token of its lives, and as long as replicas may differ.
+pub const PUBLISHED_AFTER: Duration = LONGEST_ACCESS.saturating_add(PUBLISHED_BEFORE);
+
+/// What a key does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is published and signs nothing yet.
+    Next,
+    /// It signs.
+    Signing,
+    /// It is published, so that the tokens that it signed are good to their end.
+    Retiring,
+}
+
+impl State {
+    /// Its name in files and on the terminal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Signing => "signing",
+            Self::Retiring => "retiring",
+        }
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::Next, Self::Signing, Self::Retiring];
+        let found = known.into_iter().find(|state| state.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no state of a key: next, signing or retiring"))
+    }
+}
+
+/// A key of the set.
+#[derive(Clone)]
+struct Entry {
+    state: State,
+    /// When it came into this state.
+    since: Timestamp,
+    pkcs8: Zeroizing<Vec<u8>>,
+    key: Arc<AccessKey>,
+}
+
+/// The set. Exactly one key signs, at most one is next.
+#[derive(Clone)]
+pub struct KeyRing(Vec<Entry>);
+
+/// What one step of a rotation did; each names the key by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A new key is published.
+    Added(String),
+    /// The next key signs, and the one that signed retires.
+    Promoted(String),
+    /// These keys are published no more.
+    Removed(Vec<String>),
+}
+
+/// A step that would refuse tokens if it were taken now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooEarly {
+    /// What waits.
+    pub state: State,
+    /// How long the step has to wait.
+    pub wait: Duration,
+}
+
+impl KeyRing {
+    /// A set of one new key, which signs.
+    pub fn generate(now: Timestamp) -> Self {
+        Self(vec![Entry::generate(State::Signing, now)])
+    }
+
+    /// Takes the next step of a rotation: removes what has retired, else promotes what is next, else adds a key. With
+    /// `is_forced` no waiting time counts.
+    pub fn rotate(&mut self, now: Timestamp, is_forced: bool) -> Result<Step, TooEarly> {
+        let due = |entry: &Entry, after: Duration| {
+            let wait = now.until(entry.since + after);
+            if wait.is_zero() || is_forced { Ok(()) } else { Err(TooEarly { state: entry.state, wait }) }
+        };
+        if self.of(State::Retiring).next().is_some() {
+            self.of(State::Retiring).try_for_each(|entry| due(entry, PUBLISHED_AFTER))?;
+            let removed = self.of(State::Retiring).map(|entry| entry.id().to_owned()).collect();
+            self.0.retain(|entry| entry.state != State::Retiring);
+            return Ok(Step::Removed(removed));
+        }
+        let Some(next) = self.of(State::Next).next() else {
+            let next = Entry::generate(State::Next, now);
+            let id = next.id().to_owned();
+            self.0.push(next);
+            return Ok(Step::Added(id));
+        };
+        due(next, PUBLISHED_BEFORE)?;
+        let id = next.id().to_owned();
+        for entry in &mut self.0 {
+            entry.state = if entry.state == State::Next { State::Signing } else { State::Retiring };
+            entry.since = now;
+        }
+        Ok(Step::Promoted(id))
+    }
+
+    /// The key that signs.
+    pub(crate) fn signing(&self) -> &Arc<AccessKey> {
+        &self.of(State::Signing).next().expect("every way to make a set checks that one key signs").key
+    }
+
+    /// The key with this id.
+    pub(crate) fn find(&self, id: &str) -> Option<&Arc<AccessKey>> {
+        self.0.iter().find(|entry| entry.id() == id).map(|entry| &entry.key)
+    }
+
+    /// The public keys, the one that signs first.
+    pub fn jwks(&self) -> Vec<Jwk> {
+        let states = [State::Signing, State::Next, State::Retiring];
+        states.into_iter().flat_map(|state| self.of(state)).map(|entry| entry.key.jwk().clone()).collect()
+    }
+
+    /// Id, state, and since when, of each key.
+    pub fn list(&self) -> impl Iterator<Item = (&str, State, Timestamp)> {
+        self.0.iter().map(|entry| (entry.id(), entry.state, entry.since))
+    }
+
+    /// How many keys are in a state.
+    pub(crate) fn count(&self, state: State) -> usize {
+        self.of(state).count()
+    }
+
+    fn of(&self, state: State) -> impl Iterator<Item = &Entry> {
+        self.0.iter().filter(move |entry| entry.state == state)
+    }
+
+    /// The text of a key file.
+    pub(crate) fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(HEAD.to_owned());
+        for Entry { state, since, pkcs8, .. } in &self.0 {
+            let secret = Zeroizing::new(BASE64.encode(pkcs8));
+            text.push_str(&format!("{} {} {}\n", state.name(), since.as_secs(), secret.as_str()));
+        }
+        text
+    }
+
+    /// Reads the text of a key file. The error is a sentence that tells no secret.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let ring = Self(lines.map(Entry::parse).collect::<Result<_, _>>()?);
+        match (ring.count(State::Signing), ring.count(State::Next)) {
+            (1, 0 | 1) => Ok(ring),
+            (signing, next) => Err(format!(
+                "{signing} keys sign and {next} are next; of a set exactly one key signs and at most one is next"
+            )),
+        }
+    }
+}
+
+const HEAD: &str = "# The keys of access tokens: STATE, since when (seconds since 1970), PKCS#8 in base64.\n\
+                    # `trellis keys rotate` changes this file; docs/keys.md has the procedure.\n";
+
+impl Entry {
+    fn generate(state: State, since: Timestamp) -> Self {
+        let pkcs8 = Zeroizing::new(AccessKey::generate());
+        let key = AccessKey::from_pkcs8(&pkcs8).expect("a fresh key is well formed");
+        Self { state, since, pkcs8, key: Arc::new(key) }
+    }
+
+    fn id(&self) -> &str {
+        &self.key.jwk().kid
+    }
+
+    fn parse(line: &str) -> Result<Self, String> {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(state), Some(since), Some(secret), None) = (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err("a line is not of the form STATE SECONDS KEY".to_owned());
+        };
+        let state = state.parse()?;
+        let since: i64 = since.parse().map_err(|_| "a time is no number of seconds since 1970".to_owned())?;
+        let pkcs8 =
+            BASE64.decode(secret).map(Zeroizing::new).map_err(|_| "a key is not written in base64".to_owned())?;
+        let key = AccessKey::from_pkcs8(&pkcs8).ok_or("a key is no P-256 key in PKCS#8")?;
+        Ok(Self { state, since: Timestamp::from_micros(since.saturating_mul(1_000_000)), pkcs8, key: Arc::new(key) })
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list().map(|(id, state, _)| (id, state))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000) + Duration::from_secs(seconds)
+    }
+
+    fn ids(ring: &KeyRing) -> Vec<String> {
+        ring.jwks().into_iter().map(|jwk| jwk.kid).collect()
+    }
+
+    #[test]
+    fn rotation_publishes_before_it_signs_and_after() {
+        let mut ring = KeyRing::generate(at(0));
+        let first = ids(&ring).remove(0);
+        let Ok(Step::Added(second)) = ring.rotate(at(0), false) else { panic!("{ring:?}") };
+        assert_eq!(ids(&ring), [first.clone(), second.clone()]);
+        assert_eq!(ring.signing().jwk().kid, first);
+        let wait = Duration::from_secs(1);
+        assert_eq!(ring.rotate(at(599), false), Err(TooEarly { state: State::Next, wait }));
+        assert_eq!(ring.rotate(at(600), false), Ok(Step::Promoted(second.clone())));
+        assert_eq!(ids(&ring), [second.clone(), first.clone()]);
+        assert_eq!(ring.signing().jwk().kid, second);
+        let end = 600 + PUBLISHED_AFTER.as_secs();
+        assert_eq!(ring.rotate(at(end - 1), false), Err(TooEarly { state: State::Retiring, wait }));
+        assert_eq!(ring.rotate(at(end), false), Ok(Step::Removed(vec![first])));
+        assert_eq!(ids(&ring), [second]);
+    }
+
+    #[test]
+    fn forced_rotation_waits_for_nothing() {
+        let mut ring = KeyRing::generate(at(0));
+        let first = ids(&ring);
+        for _ in 0..3 {
+            ring.rotate(at(0), true).unwrap();
+        }
+        assert_eq!(ring.0.len(), 1);
+        assert_ne!(ids(&ring), first);
+    }
+
+    #[test]
+    fn written_set_is_read_and_a_bad_one_is_refused() {
+        let mut ring = KeyRing::generate(at(0));
+        ring.rotate(at(1), true).unwrap();
+        let text = ring.to_text();
+        let read = KeyRing::parse(&text).unwrap();
+        assert_eq!((ids(&read), read.list().count()), (ids(&ring), 2));
+        assert!(read.list().eq(ring.list()));
+        let signing = text.lines().find(|line| line.starts_with("signing")).unwrap();
+        let secret = signing.rsplit(' ').next().unwrap();
+        for bad in [
+            String::new(),
+            format!("{signing}\n{signing}\n"),
+            signing.replace("signing", "next"),
+            signing.replace("signing", "resting"),
+            "signing 0 AAAA".to_owned(),
+            "signing 0 no_base64!".to_owned(),
+            format!("signing soon {secret}"),
+            format!("signing 0 {secret} {secret}"),
+        ] {
+            let why = KeyRing::parse(&bad).unwrap_err();
+            assert!(!why.contains(secret) && !why.contains('\n'), "{why}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The published keys, and the tokens that were verified by them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jsonwebtoken::DecodingKey;
+use ring::digest::{SHA256, digest};
+
+use super::Jwk;
+use crate::context::User;
+
+/// How many verified tokens are remembered in each of two generations: 2 × 32 768 × about 250 bytes.
+const REMEMBERED: usize = 32_768;
+
+/// A key that auth publishes, or did.
+pub(super) struct PublicKey {
+    jwk: Jwk,
+    pub(super) key: DecodingKey,
+    /// Whether it is in the current set. Verdicts remember their key, so that they end with it.
+    is_published: AtomicBool,
+}
+
+impl PublicKey {
+    fn new(jwk: &Jwk) -> Option<Self> {
+        let is_supported = jwk.kty == "EC" && jwk.crv == "P-256" && jwk.alg == "ES256";
+        let key = is_supported.then(|| DecodingKey::from_ec_components(&jwk.x, &jwk.y).ok()).flatten()?;
+        Some(Self { jwk: jwk.clone(), key, is_published: AtomicBool::new(true) })
+    }
+}
+
+/// One version of the key set.
+#[derive(Default)]
+pub(super) struct Published {
+    pub(super) jwks: Vec<Jwk>,
+    /// By key id.
+    pub(super) keys: HashMap<String, Arc<PublicKey>>,
+}
+
+impl Published {
+    /// The next version. Keys that stay keep their verdicts.
+    pub(super) fn replaced_by(&self, jwks: Vec<Jwk>) -> Self {
+        let kept = |jwk: &Jwk| self.keys.get(&jwk.kid).filter(|known| known.jwk == *jwk).cloned();
+        let key = |jwk: &Jwk| kept(jwk).or_else(|| PublicKey::new(jwk).map(Arc::new));
+        let keys = jwks.iter().filter_map(|jwk| Some((jwk.kid.clone(), key(jwk)?))).collect();
+        Self { jwks, keys }
+    }
+
+    /// Ends the verdicts of keys that `next` does not have.
+    pub(super) fn withdraw_all_but(&self, next: &Self) {
+        for (kid, key) in &self.keys {
+            if !next.keys.get(kid).is_some_and(|kept| Arc::ptr_eq(kept, key)) {
+                key.is_published.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Tokens that were verified, by their hash. Two maps: when the newer is full, the older is dropped. A hit in the older
+/// moves up.
+#[derive(Default)]
+pub(super) struct Verified {
+    newer: HashMap<[u8; 32], Remembered>,
+    older: HashMap<[u8; 32], Remembered>,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    user: User,
+    key: Arc<PublicKey>,
+}
+
+impl Verified {
+    /// Whose token it is, unless its key has left the set since.
+    pub(super) fn get(&mut self, token: &str) -> Option<User> {
+        let hash = hash(token);
+        if let Some(found) = self.newer.get(&hash) {
+            if found.key.is_published.load(Ordering::Acquire) {
+                return Some(found.user.clone());
+            }
+            self.newer.remove(&hash);
+            return None;
+        }
+        let found = self.older.remove(&hash).filter(|found| found.key.is_published.load(Ordering::Acquire))?;
+        let user = found.user.clone();
+        self.put(hash, found);
+        Some(user)
+    }
+
+    pub(super) fn insert(&mut self, token: &str, user: User, key: Arc<PublicKey>) {
+        self.put(hash(token), Remembered { user, key });
+    }
+
+    fn put(&mut self, hash: [u8; 32], remembered: Remembered) {
+        if self.newer.len() >= REMEMBERED {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(hash, remembered);
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    bytes
+}

@@ -1,0 +1,138 @@
+//! Files that hold secrets: refused while others may read them, and written whole.
+//!
+//! The owner and the group may read a secret, and only the owner may write it: that is what `trellis keys` writes (0600)
+//! and what Kubernetes mounts with `fsGroup` (0440). A file that every user may read is refused.
+
+use std::{
+    fmt, fs, io,
+    io::{Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::Ambient;
+
+/// Permission bits that a secret must not have: any for other users, write for the group.
+const FORBIDDEN: u32 = 0o027;
+
+/// A secret that cannot be read, for one line on the terminal.
+#[derive(Debug)]
+pub enum Error {
+    /// The file system says no.
+    Io(io::Error),
+    /// Others may read or change the file.
+    Exposed {
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Exposed { mode } => write!(
+                f,
+                "other users may read or change this secret (mode {mode:04o}): run `chmod 600` on it, \
+                 or mount it with mode 0400 or 0440"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads a secret text.
+pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let mut file = fs::File::open(path)?;
+    refuse_exposed(&file.metadata()?)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether a secret that another library reads is kept from others.
+pub fn check(path: &Path) -> Result<(), Error> {
+    refuse_exposed(&fs::metadata(path)?)
+}
+
+fn refuse_exposed(metadata: &fs::Metadata) -> Result<(), Error> {
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & FORBIDDEN == 0 { Ok(()) } else { Err(Error::Exposed { mode }) }
+}
+
+/// Writes a secret that is not there yet, readable by its owner only. A file that exists stays as it is, also one that
+/// another process makes meanwhile. A file is whole or absent: it gets its name once it is on disk.
+pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = write_beside(path, text)?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(unfinished)?;
+    linked.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+}
+
+/// Replaces a secret. Readers see the old content or the new, never a part.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    fs::rename(write_beside(path, text)?, path)?;
+    // The rename itself is on disk when the folder is.
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
+
+fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
+    let unfinished = path.with_extension(format!("{}.new", Ambient::system().new_id().simple()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(unfinished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_new(&path, "x").unwrap();
+        for (mode, is_kept) in [
+            (0o600, true),
+            (0o400, true),
+            (0o440, true),
+            (0o640, true),
+            (0o644, false),
+            (0o604, false),
+            (0o660, false),
+            (0o601, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read(&path).is_ok(), is_kept, "{mode:o}");
+            assert_eq!(check(&path).is_ok(), is_kept, "{mode:o}");
+        }
+        let refusal = check(&path).unwrap_err().to_string();
+        assert!(refusal.contains("0601") && refusal.contains("chmod 600"), "{refusal}");
+    }
+
+    #[test]
+    fn replaced_secret_is_the_owners_only_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_new(&path, "first").unwrap();
+        write_new(&path, "second").unwrap();
+        assert_eq!(read(&path).unwrap().as_str(), "first");
+        replace(&path, "third").unwrap();
+        assert_eq!(read(&path).unwrap().as_str(), "third");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! Health and reflection. They stand outside authentication, since probes and tools have no token: how many streams one
+//! address has open is bounded, and each is a line of the access log.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tonic::{Code, Status};
+
+use super::{ConnectedPeer, stack::refuse};
+use crate::{context::Caller, error, limiter::network};
+
+/// The one method here that is no stream: what probes ask.
+pub const PROBE: &str = "/grpc.health.v1.Health/Check";
+
+/// How many streams each network has open.
+pub(super) struct Streams {
+    most: u32,
+    open: Mutex<HashMap<Ipv6Addr, u32>>,
+}
+
+impl Streams {
+    /// At most `most` of one network.
+    pub(super) fn new(most: u32) -> Arc<Self> {
+        Arc::new(Self { most, open: Mutex::default() })
+    }
+
+    fn take(self: &Arc<Self>, network: Ipv6Addr) -> Option<Place> {
+        let mut open = self.lock();
+        let count = open.entry(network).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { streams: Arc::clone(self), network })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ipv6Addr, u32>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open stream. Counted until it is dropped.
+struct Place {
+    streams: Arc<Streams>,
+    network: Ipv6Addr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.streams.lock();
+        if let Some(count) = open.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// Bounds streams by address, and says who calls for the access log.
+pub(super) async fn bound(State(streams): State<Arc<Streams>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectedPeer>().and_then(|peer| peer.address);
+    let address = peer.map(|peer| peer.ip());
+    let mut response = if request.uri().path() == PROBE {
+        next.run(request).await
+    } else {
+        // A peer without an address shares one count with the others.
+        match streams.take(network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))) {
+            Some(place) => next.run(request).await.map(|body| Body::new(Held { inner: body, _place: place })),
+            None => refuse(too_many(streams.most)),
+        }
+    };
+    response.extensions_mut().insert(Caller { address, ..Caller::default() });
+    response
+}
+
+fn too_many(most: u32) -> Status {
+    let message = format!("{most} streams of health and reflection are open from your address; close one");
+    error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
+}
+
+/// A body that keeps its stream's place.
+struct Held {
+    inner: Body,
+    _place: Place,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

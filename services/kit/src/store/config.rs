@@ -1,0 +1,146 @@
+//! What can be configured about databases.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{bulkhead::Bounds, config::Span};
+
+/// The section `[database]`: how long services wait for their databases, and who waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long a call waits for a free connection.
+    pub acquire_timeout: Span,
+    /// How long a statement waits for a lock, and a change for others of the same thing.
+    pub lock_timeout: Span,
+    /// How long a statement may take.
+    pub statement_timeout: Span,
+    /// How long a transaction may stay open without a statement. PostgreSQL then ends it and its connection, so that a
+    /// process that has stopped keeps no lock.
+    pub idle_transaction_timeout: Span,
+    /// How often PostgreSQL looks, during a statement, whether its client is still there. `0s`: never (a server on a
+    /// system that cannot).
+    pub client_check: Span,
+    /// How long PostgreSQL keeps a connection whose client does not answer on the network.
+    pub peer_timeout: Span,
+    /// Changes of one thing (a conversation, an account) that hold a connection at once.
+    pub row_writers: usize,
+    /// Changes of one thing that wait, without a connection; one more is RESOURCE_EXHAUSTED.
+    pub row_queue: usize,
+    /// How long a migration waits for a lock on a table.
+    pub migration_lock_timeout: Span,
+    /// How long one statement of a migration may take. `0s`: any time.
+    pub migration_statement_timeout: Span,
+    /// How often what was deleted is taken out of SQLite's files too.
+    pub purge_interval: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            acquire_timeout: Span(Duration::from_secs(2)),
+            lock_timeout: Span(Duration::from_secs(2)),
+            statement_timeout: Span(Duration::from_secs(4)),
+            idle_transaction_timeout: Span(Duration::from_secs(3)),
+            client_check: Span(Duration::from_secs(1)),
+            peer_timeout: Span(Duration::from_secs(15)),
+            row_writers: 2,
+            row_queue: 256,
+            migration_lock_timeout: Span(Duration::from_secs(10)),
+            migration_statement_timeout: Span(Duration::from_secs(10 * 60)),
+            purge_interval: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Config {
+    /// Says which value is wrong. `shortest` is the shortest deadline of a method: a call that waits for a database
+    /// must hear of it before its time is over.
+    pub fn check(&self, shortest: Duration) -> Result<(), String> {
+        let waits = [
+            ("acquire_timeout", self.acquire_timeout),
+            ("lock_timeout", self.lock_timeout),
+            ("statement_timeout", self.statement_timeout),
+            ("idle_transaction_timeout", self.idle_transaction_timeout),
+        ];
+        for (key, wait) in waits {
+            if wait.0.is_zero() {
+                return Err(format!("database.{key}: 0s is too short; it cannot be turned off"));
+            }
+            if wait.0 >= shortest {
+                let shortest = Span(shortest);
+                return Err(format!(
+                    "database.{key}: {wait} is not below the shortest deadline of a method, {shortest}"
+                ));
+            }
+        }
+        if self.lock_timeout.0 >= self.statement_timeout.0 {
+            let (lock, statement) = (self.lock_timeout, self.statement_timeout);
+            return Err(format!("database.lock_timeout: {lock} is not below database.statement_timeout, {statement}"));
+        }
+        let second = Duration::from_secs(1);
+        let least = [
+            ("peer_timeout", self.peer_timeout, 3 * second),
+            ("migration_lock_timeout", self.migration_lock_timeout, second),
+            ("purge_interval", self.purge_interval, second),
+        ];
+        if let Some((key, value, least)) = least.into_iter().find(|(_, value, least)| value.0 < *least) {
+            return Err(format!("database.{key}: {value} is below the least, {}", Span(least)));
+        }
+        if self.row_writers == 0 {
+            return Err("database.row_writers: 0 is below the least, 1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How changes of one thing queue.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { running: self.row_writers, waiting: self.row_queue, patience: self.lock_timeout.0 }
+    }
+}
+
+/// How one service's store is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Connections to PostgreSQL.
+    pub pool_size: u32,
+    /// What holds for all databases.
+    pub database: Config,
+}
+
+/// With the defaults.
+impl From<u32> for Settings {
+    fn from(pool_size: u32) -> Self {
+        Self { pool_size, database: Config::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check(Duration::from_secs(5)).unwrap_err()
+    }
+
+    #[test]
+    fn every_wait_is_shorter_than_the_shortest_deadline() {
+        assert_eq!(Config::default().check(Duration::from_secs(5)), Ok(()));
+        let five = Span(Duration::from_secs(5));
+        for (key, line) in [
+            ("acquire", refused(|c| c.acquire_timeout = five)),
+            ("lock", refused(|c| c.lock_timeout = five)),
+            ("statement", refused(|c| c.statement_timeout = five)),
+            ("idle_transaction", refused(|c| c.idle_transaction_timeout = five)),
+        ] {
+            let wanted = format!("database.{key}_timeout: 5s is not below the shortest deadline of a method, 5s");
+            assert_eq!(line, wanted);
+        }
+        assert!(refused(|c| c.lock_timeout = c.statement_timeout).contains("database.statement_timeout, 4s"));
+        assert!(refused(|c| c.acquire_timeout = Span(Duration::ZERO)).contains("cannot be turned off"));
+        assert!(refused(|c| c.row_writers = 0).contains("database.row_writers"));
+    }
+}

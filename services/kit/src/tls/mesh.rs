@@ -1,0 +1,139 @@
+//! TLS between the processes of the mesh: what a process shows, whom it believes, and both renewed in place.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tokio::time::sleep;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::CertificateDer,
+        server::WebPkiClientVerifier,
+        sign::{CertifiedKey, SingleCertAndKey},
+    },
+};
+
+use super::{Config, Trust, Unfit, certificates, pair, trust::roots};
+use crate::shutdown::Shutdown;
+
+/// See the module.
+pub struct MeshTls {
+    config: Config,
+    trust: Trust,
+    /// `None`: the ports of services speak in the clear.
+    server: Option<RwLock<Server>>,
+}
+
+/// What a port is served with, and what it was made from.
+struct Server {
+    config: Arc<ServerConfig>,
+    shown: Arc<CertifiedKey>,
+    callers: Vec<CertificateDer<'static>>,
+}
+
+impl fmt::Debug for MeshTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeshTls")
+    }
+}
+
+impl MeshTls {
+    /// Reads the files that the section `[tls]` names. Errors name the key.
+    pub fn read(config: &Config) -> Result<Self, String> {
+        let server = read_server(config)?.map(RwLock::new);
+        Ok(Self { config: config.clone(), trust: read_trust(config)?, server })
+    }
+
+    /// Whom peers are believed by. What is renewed counts there too.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// What accepts connections on the ports of services now; `None`: they speak in the clear.
+    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+        let server = self.server.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
+        Some(TlsAcceptor::from(Arc::clone(&server.config)))
+    }
+
+    /// Reads the files again on a timer until the process is cut. What cannot be read changes nothing.
+    pub async fn keep_fresh(self: Arc<Self>, shutdown: Shutdown) {
+        let reading = async {
+            let mut problem = None;
+            loop {
+                sleep(self.config.refresh.0).await;
+                let failed = self.refresh().err();
+                if let Some(why) = &failed
+                    && failed != problem
+                {
+                    tracing::error!(problem = why, "its last good content counts");
+                }
+                problem = failed;
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = shutdown.cut() => {}
+        }
+    }
+
+    fn refresh(&self) -> Result<(), String> {
+        let (trust, server) = (read_trust(&self.config)?, read_server(&self.config)?);
+        if trust != self.trust {
+            self.trust.become_like(&trust);
+            tracing::info!("peers are believed by renewed files");
+        }
+        if let (Some(current), Some(server)) = (&self.server, server) {
+            let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
+            if current.shown.cert != server.shown.cert || current.callers != server.callers {
+                *current = server;
+                tracing::info!("services show a renewed certificate");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_trust(config: &Config) -> Result<Trust, String> {
+    Trust::read(&config.ca, &config.certificate, &config.key).map_err(named)
+}
+
+fn read_server(config: &Config) -> Result<Option<Server>, String> {
+    if config.certificate.is_empty() {
+        if !config.client_ca.is_empty() {
+            return Err("tls.client_ca has no effect without tls.certificate and tls.key".to_owned());
+        }
+        return Ok(None);
+    }
+    let shown = pair(&config.certificate, &config.key).map_err(named)?;
+    let callers = match config.client_ca.as_str() {
+        "" => Vec::new(),
+        path => certificates("client_ca", path).map_err(named)?,
+    };
+    let config = server_config(&shown, &callers).map_err(|why| format!("tls.client_ca: {why}"))?;
+    Ok(Some(Server { config: Arc::new(config), shown, callers }))
+}
+
+fn server_config(shown: &Arc<CertifiedKey>, callers: &[CertificateDer<'static>]) -> Result<ServerConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let config = if callers.is_empty() {
+        config.with_no_client_auth()
+    } else {
+        let roots = Arc::new(roots(callers)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+        config.with_client_cert_verifier(verifier.map_err(|e| e.to_string())?)
+    };
+    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from((**shown).clone())));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn named(Unfit { key, why }: Unfit) -> String {
+    format!("tls.{key}: {why}")
+}

@@ -1,0 +1,155 @@
+//! Failovers that leave connections open: the node becomes a replica, or goes on as if nothing had happened, and the name
+//! leads to another.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use kit::{
+    bus::LookUp,
+    limiter::{self, RateLimiter},
+};
+
+use super::*;
+
+/// What notices within this: a look a second, three look-ups in a row, a pause of 4 s at most.
+const MOVES: Duration = Duration::from_secs(30);
+
+/// A name that the test leads elsewhere.
+#[derive(Clone)]
+struct Name(Arc<Mutex<SocketAddr>>);
+
+impl Name {
+    fn of(redis: &Redis) -> Self {
+        Self(Arc::new(Mutex::new(at(redis))))
+    }
+
+    fn leads_to(&self, redis: &Redis) {
+        *self.0.lock().unwrap() = at(redis);
+    }
+
+    fn look_up(&self) -> LookUp {
+        let address = Arc::clone(&self.0);
+        Arc::new(move |_, _| {
+            let found = *address.lock().unwrap_or_else(PoisonError::into_inner);
+            Box::pin(std::future::ready(Ok(vec![found])))
+        })
+    }
+
+    fn config() -> Config {
+        let url = Secret::from("redis://redis.invalid:6379/".to_owned());
+        Config { url, cluster: false, poll_interval: Span(POLL) }
+    }
+
+    fn bus(&self) -> Arc<dyn Bus> {
+        bus::open_by(self.look_up(), &Self::config(), &Ambient::system()).unwrap()
+    }
+
+    fn limiter(&self) -> Arc<dyn RateLimiter> {
+        let patient = limiter::Config { budget: Span(Duration::from_secs(1)), ..limiter::Config::default() };
+        limiter::open_by(self.look_up(), &patient, &Self::config(), &Ambient::system()).unwrap()
+    }
+}
+
+fn at(redis: &Redis) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], redis.port))
+}
+
+fn demote(old: &Redis, new: &Redis) {
+    old.ask(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
+}
+
+/// Waits until `count` connections listen to the channel there.
+async fn until_heard_by(redis: &Redis, count: usize) {
+    let waiting = async {
+        while !redis.ask(&["PUBSUB", "NUMSUB", "trellis:{bus}:c"]).contains(&format!(":{count}\r\n")) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(MOVES, waiting).await.expect("the links come");
+}
+
+/// Waits for `wanted` among signals that are said again.
+async fn hears_among(listener: &mut Listener, wanted: Signal) {
+    let hearing = async { while listener.next().await != Heard::Signal(wanted) {} };
+    timeout(MOVES, hearing).await.unwrap_or_else(|_| panic!("{wanted:?} never comes"));
+}
+
+/// The observed fault: the canary came back through the demoted node, so that nobody left it.
+#[tokio::test(flavor = "multi_thread")]
+async fn bus_leaves_a_node_that_became_a_replica() {
+    let [old, new] = [Redis::start(&[]), Redis::start(&[])];
+    let name = Name::of(&old);
+    let (here, there) = (name.bus(), name.bus());
+    let mut theirs = there.listen("c");
+    let _ours = here.listen("c");
+    until_heard_by(&old, 2).await;
+    settle(&mut theirs).await;
+
+    demote(&old, &new);
+    // Nobody has noticed yet: the replica takes the signal, and it comes all the same.
+    let said = signal(1);
+    here.publish("c", said);
+    for bus in [&here, &there] {
+        until_connected(&**bus, false).await;
+    }
+    name.leads_to(&new);
+    until_heard_by(&new, 2).await;
+    for bus in [&here, &there] {
+        until_connected(&**bus, true).await;
+    }
+    hears_among(&mut theirs, said).await;
+    let after = signal(2);
+    here.publish("c", after);
+    hears_among(&mut theirs, after).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bus_follows_its_name_from_a_node_that_goes_on() {
+    let [old, new] = [Redis::start(&[]), Redis::start(&[])];
+    let (first, second) = (Name::of(&old), Name::of(&old));
+    let (here, there) = (first.bus(), second.bus());
+    let mut theirs = there.listen("c");
+    let _ours = here.listen("c");
+    until_heard_by(&old, 2).await;
+    settle(&mut theirs).await;
+
+    // One side notices earlier than the other. What it says meanwhile is said again.
+    first.leads_to(&new);
+    until_heard_by(&new, 1).await;
+    let between = signal(1);
+    here.publish("c", between);
+    sleep(Duration::from_secs(2)).await;
+    second.leads_to(&new);
+    until_heard_by(&new, 2).await;
+    hears_among(&mut theirs, between).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limiter_follows_its_name_and_leaves_a_replica() {
+    let [old, new] = [Redis::start(&[]), Redis::start(&[])];
+    let name = Name::of(&old);
+    let limiter = name.limiter();
+    let until_shared_through = async |redis: &Redis| {
+        redis.ask(&["CONFIG", "RESETSTAT"]);
+        let waiting = async {
+            while !limiter.is_shared() || !redis.ask(&["INFO", "commandstats"]).contains("cmdstat_evalsha") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(MOVES, waiting).await.expect("limits are shared there");
+    };
+    until_shared_through(&old).await;
+    name.leads_to(&new);
+    until_shared_through(&new).await;
+    demote(&new, &old);
+    let noticed = async {
+        while limiter.is_shared() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(MOVES, noticed).await.expect("the replica is left");
+    name.leads_to(&old);
+    until_shared_through(&old).await;
+}

@@ -1,0 +1,85 @@
+//! The network between a process and its database, which a test may cut or silence.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, tcp},
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
+
+/// See the module.
+pub(super) struct Link {
+    /// The database behind it.
+    pub(super) url: String,
+    address: SocketAddr,
+    server: String,
+    silent: watch::Sender<bool>,
+    carrying: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Link {
+    pub(super) async fn to(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_once('/').unwrap();
+        let (user, server) = authority.split_once('@').unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let link = Self {
+            url: format!("{scheme}://{user}@{address}/{path}?sslmode=disable"),
+            address,
+            server: server.to_owned(),
+            silent: watch::channel(false).0,
+            carrying: Mutex::default(),
+        };
+        link.carry(listener).await;
+        link
+    }
+
+    /// Connections break, and new ones are refused.
+    pub(super) async fn cut(&self) {
+        let carrying = self.carrying.lock().await.take().unwrap();
+        carrying.abort();
+        carrying.await.ok();
+    }
+
+    pub(super) async fn restore(&self) {
+        self.carry(TcpListener::bind(self.address).await.unwrap()).await;
+    }
+
+    /// Nothing arrives any more, and nothing breaks.
+    pub(super) fn silence(&self, silent: bool) {
+        self.silent.send_replace(silent);
+    }
+
+    async fn carry(&self, listener: TcpListener) {
+        let (server, silent) = (self.server.clone(), Arc::new(self.silent.subscribe()));
+        let carrying = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (server, silent) = (server.clone(), Arc::clone(&silent));
+                connections.spawn(async move {
+                    let server = TcpStream::connect(server).await.unwrap();
+                    let ((from, to), (back_from, back_to)) = (client.into_split(), server.into_split());
+                    tokio::select! {
+                        () = copy(from, back_to, &silent) => {}
+                        () = copy(back_from, to, &silent) => {}
+                    }
+                });
+            }
+        });
+        *self.carrying.lock().await = Some(carrying);
+    }
+}
+
+async fn copy(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, silent: &watch::Receiver<bool>) {
+    let mut buffer = [0; 8_192];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        silent.clone().wait_for(|silent| !*silent).await.ok();
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Invitations and requests: listed, accepted, declined.
+
+use kit::page;
+use proto::messaging::v1::{
+    AcceptInvitationRequest, Conversation as WireConversation, DeclineInvitationRequest, ListInvitationsRequest,
+    ListInvitationsResponse,
+};
+use tonic::Status;
+
+use super::{Api, bad_page_token, conversation_id, wire};
+use crate::domain::{Recent, UserId};
+
+impl Api {
+    pub(super) async fn page_of_invitations(
+        &self,
+        reader: UserId,
+        asked: ListInvitationsRequest,
+    ) -> Result<ListInvitationsResponse, Status> {
+        let page = Recent::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
+        let _turn = self.lists.turn(reader, page.size).await;
+        let found = self.service.store.list_invitations(reader, page, self.service.ambient.now()).await?;
+        let mut invitations: Vec<_> = found.iter().map(wire::invitation).collect();
+        invitations.truncate(page::fitting(&invitations, self.page_bytes).min(page.size));
+        let more = found.len() > invitations.len();
+        let last = invitations.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
+        let next_page_token =
+            last.map_or(String::new(), |last| Recent::token_past(last.create_time, last.conversation));
+        Ok(ListInvitationsResponse { invitations, next_page_token })
+    }
+
+    pub(super) async fn accept(
+        &self,
+        actor: UserId,
+        asked: AcceptInvitationRequest,
+    ) -> Result<WireConversation, Status> {
+        let change = self.change(&asked.conversation_id, actor, None)?;
+        let changed = self.service.store.accept(change, &self.service.config.admission()).await?;
+        self.tell_moved(change, actor, changed);
+        self.read_conversation(change.conversation, actor).await
+    }
+
+    pub(super) async fn decline(&self, actor: UserId, asked: DeclineInvitationRequest) -> Result<(), Status> {
+        let id = conversation_id(&asked.conversation_id)?;
+        self.refuse(actor, id).await
+    }
+
+    /// Declines an invitation to the conversation, and leaves it when it is a request.
+    pub(super) async fn refuse(&self, actor: UserId, id: crate::domain::ConversationId) -> Result<(), Status> {
+        let change = self.change(&id.to_string(), actor, None)?;
+        self.service.store.decline(change).await?;
+        if self.service.store.is_request(id, actor).await? {
+            self.leave(change).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What users decide about being added: their settings, and whom they block.
+
+use kit::error;
+use proto::messaging::v1::{
+    AddRule as WireRule, BlockUserRequest, ListBlockedUsersRequest, ListBlockedUsersResponse, Settings,
+    UnblockUserRequest, UpdateSettingsRequest,
+};
+use tonic::{Code, Status};
+
+use super::{Api, bad_page_token, uuid, wire};
+use crate::{
+    domain::{AddRule, BlockedPage, UserId},
+    store::BlockError,
+};
+
+impl Api {
+    pub(super) async fn settings(&self, user: UserId) -> Result<Settings, Status> {
+        let rule = self.service.store.find_rule(user).await?.unwrap_or(self.service.config.who_may_add);
+        Ok(Settings { who_may_add: wire::add_rule(rule).into() })
+    }
+
+    pub(super) async fn change_settings(&self, user: UserId, asked: UpdateSettingsRequest) -> Result<Settings, Status> {
+        if let Some(path) = asked.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "who_may_add") {
+            let message = format!("{path:?} cannot be changed; `who_may_add` can");
+            return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", &message));
+        }
+        let rule = match asked.settings.unwrap_or_default().who_may_add() {
+            WireRule::Unspecified => None,
+            WireRule::Everybody => Some(AddRule::Everybody),
+            WireRule::Contacts => Some(AddRule::Contacts),
+            WireRule::Nobody => Some(AddRule::Nobody),
+        };
+        self.service.store.set_rule(user, rule).await?;
+        self.settings(user).await
+    }
+
+    /// Blocks a user, and declines what of theirs waits for the caller. A repeat declines what came between the two.
+    pub(super) async fn block(&self, user: UserId, asked: BlockUserRequest) -> Result<(), Status> {
+        let other = UserId(uuid("user_id", &asked.user_id)?);
+        if other == user {
+            let message = "user_id: you cannot block yourself";
+            return Err(error::status(Code::FailedPrecondition, "SELF_BLOCKED", message));
+        }
+        let store = &self.service.store;
+        let (now, limit) = (self.service.ambient.now(), self.service.config.blocked_per_user);
+        store.block(user, other, now, limit).await?;
+        for id in store.pending_from(user, other).await? {
+            self.refuse(user, id).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn unblock(&self, user: UserId, asked: UnblockUserRequest) -> Result<(), Status> {
+        let other = UserId(uuid("user_id", &asked.user_id)?);
+        Ok(self.service.store.unblock(user, other).await?)
+    }
+
+    pub(super) async fn page_of_blocked(
+        &self,
+        reader: UserId,
+        asked: ListBlockedUsersRequest,
+    ) -> Result<ListBlockedUsersResponse, Status> {
+        let page = BlockedPage::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
+        let _turn = self.lists.turn(reader, page.size).await;
+        // The store is asked for one more than the page holds: it tells whether there is another page.
+        let mut found = self.service.store.list_blocked(reader, page.after, page.size + 1).await?;
+        let more = found.len() > page.size;
+        found.truncate(page.size);
+        let next_page_token =
+            found.last().filter(|_| more).map_or(String::new(), |last| BlockedPage::token_after(*last));
+        Ok(ListBlockedUsersResponse { user_ids: found.iter().map(UserId::to_string).collect(), next_page_token })
+    }
+}
+
+impl From<BlockError> for Status {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::TooMany => {
+                let message = "you have blocked too many users; unblock one first";
+                error::status(Code::ResourceExhausted, "TOO_MANY_BLOCKED", message)
+            }
+            BlockError::Store(error) => error.into(),
+        }
+    }
+}

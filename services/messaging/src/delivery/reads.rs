@@ -1,0 +1,78 @@
+//! Read marks move often and in bursts: each conversation publishes the first change at once, and then at most one
+//! signal in each interval, for as long as changes come.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Mutex,
+    time::Duration,
+};
+
+use super::lock;
+use crate::domain::ConversationId;
+
+pub(super) struct Reads {
+    interval: Duration,
+    /// Conversations that published within the last interval, with what has moved since. Bounded by the calls of one
+    /// interval.
+    held: Mutex<HashMap<ConversationId, Option<i64>>>,
+}
+
+impl Reads {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { interval, held: Mutex::default() }
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Holds a change back when the conversation published within the interval. Whether it is to be published now; then
+    /// the caller calls [`Reads::take`] after each interval until there is nothing.
+    pub(super) fn hold(&self, conversation: ConversationId, number: i64) -> bool {
+        match lock(&self.held).entry(conversation) {
+            Entry::Vacant(free) => {
+                free.insert(None);
+                true
+            }
+            Entry::Occupied(mut held) => {
+                let latest = held.get_mut();
+                *latest = Some(latest.map_or(number, |latest| latest.max(number)));
+                false
+            }
+        }
+    }
+
+    /// What was held back. `None`: nothing, and the next change is published at once.
+    pub(super) fn take(&self, conversation: ConversationId) -> Option<i64> {
+        let mut held = lock(&self.held);
+        let latest = held.get_mut(&conversation).and_then(Option::take);
+        if latest.is_none() {
+            held.remove(&conversation);
+        }
+        latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const HERE: ConversationId = ConversationId(Uuid::from_u128(1));
+    const THERE: ConversationId = ConversationId(Uuid::from_u128(2));
+
+    #[test]
+    fn first_change_is_published_and_later_ones_together() {
+        let reads = Reads::new(Duration::from_secs(1));
+        assert!(reads.hold(HERE, 3));
+        assert!(!reads.hold(HERE, 5) && !reads.hold(HERE, 4));
+        assert!(reads.hold(THERE, 1), "another conversation does not wait");
+        assert_eq!(reads.take(HERE), Some(5));
+        // Published within the last interval.
+        assert!(!reads.hold(HERE, 6));
+        assert_eq!(reads.take(HERE), Some(6));
+        assert_eq!(reads.take(HERE), None);
+        assert!(reads.hold(HERE, 7));
+    }
+}

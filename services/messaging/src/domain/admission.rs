@@ -1,0 +1,192 @@
+//! Who may add whom to a conversation, and what becomes of it.
+
+use std::time::Duration;
+
+use kit::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ConversationId, UserId};
+
+/// Who may add a user to conversations without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddRule {
+    /// Every user.
+    Everybody,
+    /// Users who share a conversation with them. Others send an invitation or, for a conversation of two, a request.
+    Contacts,
+    /// No user, and no user may ask.
+    Nobody,
+}
+
+impl AddRule {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everybody => "everybody",
+            Self::Contacts => "contacts",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// From what is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Everybody, Self::Contacts, Self::Nobody].into_iter().find(|rule| rule.as_str() == text)
+    }
+}
+
+/// Which members of a conversation may add others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddPolicy {
+    /// All of them.
+    AllMembers,
+    /// Its owner.
+    OwnerOnly,
+}
+
+impl AddPolicy {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllMembers => "all_members",
+            Self::OwnerOnly => "owner_only",
+        }
+    }
+
+    /// From what is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::AllMembers, Self::OwnerOnly].into_iter().find(|policy| policy.as_str() == text)
+    }
+}
+
+/// How a user came to be a member: what the membership counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The user opened the conversation, or accepted it. Counts among the user's own conversations.
+    Own,
+    /// Another user added them. Counts apart, so that others cannot use up the user's own.
+    Added,
+    /// A stranger opened a conversation of two with them, and they have not accepted it. Counts as a request.
+    Requested,
+}
+
+impl Standing {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Added => "added",
+            Self::Requested => "requested",
+        }
+    }
+
+    /// From what is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Own, Self::Added, Self::Requested].into_iter().find(|standing| standing.as_str() == text)
+    }
+}
+
+/// The rule and the bounds by which users are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The rule of users who have not chosen one.
+    pub rule: AddRule,
+    /// Conversations that a user has opened or accepted.
+    pub own: u32,
+    /// Conversations that a user was added to by others.
+    pub added: u32,
+    /// Conversations of strangers that a user has not accepted.
+    pub requests: u32,
+    /// Invitations that wait for a user.
+    pub invitations: u32,
+    /// Requests and invitations of a user that wait for others.
+    pub sent: u32,
+    /// How long an invitation waits.
+    pub lifetime: Duration,
+}
+
+/// What is known of a user who is to be added, by the one who adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// The user's own rule.
+    pub rule: Option<AddRule>,
+    /// The user has blocked the one who adds.
+    pub is_blocked: bool,
+    /// Both are in another conversation that they have accepted.
+    pub is_shared: bool,
+}
+
+/// How a user is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The user becomes a member.
+    Member(Standing),
+    /// The user gets an invitation.
+    Invited,
+}
+
+impl Admission {
+    /// How a user is added to a conversation, which is `direct` when only two are in it. `None`: not at all; a block looks
+    /// like the rule "nobody".
+    pub fn way(&self, user: Acquaintance, direct: bool) -> Option<Way> {
+        match user.rule.unwrap_or(self.rule) {
+            _ if user.is_blocked => None,
+            AddRule::Nobody => None,
+            AddRule::Everybody => Some(Way::Member(Standing::Added)),
+            AddRule::Contacts if user.is_shared => Some(Way::Member(Standing::Added)),
+            AddRule::Contacts if direct => Some(Way::Member(Standing::Requested)),
+            AddRule::Contacts => Some(Way::Invited),
+        }
+    }
+}
+
+/// An invitation, as the invited user sees it: nothing of the members but who invites and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Its title.
+    pub title: String,
+    /// How many are in it.
+    pub member_count: i64,
+    /// The member who invites.
+    pub inviter: UserId,
+    /// When it was sent.
+    pub create_time: Timestamp,
+    /// When it ends.
+    pub expire_time: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Admission = Admission {
+        rule: AddRule::Contacts,
+        own: 1,
+        added: 1,
+        requests: 1,
+        invitations: 1,
+        sent: 1,
+        lifetime: Duration::from_secs(1),
+    };
+
+    #[test]
+    fn rule_and_acquaintance_decide_how_a_user_is_added() {
+        let (added, requested) = (Some(Way::Member(Standing::Added)), Some(Way::Member(Standing::Requested)));
+        // The rule, whether a conversation is shared, and what becomes of a talk of two and of a group.
+        let cases = [
+            (Some(AddRule::Everybody), false, added, added),
+            (Some(AddRule::Contacts), true, added, added),
+            (Some(AddRule::Contacts), false, requested, Some(Way::Invited)),
+            (Some(AddRule::Nobody), true, None, None),
+            (None, false, requested, Some(Way::Invited)),
+        ];
+        for (rule, is_shared, direct, group) in cases {
+            let user = Acquaintance { rule, is_blocked: false, is_shared };
+            assert_eq!((BOUNDS.way(user, true), BOUNDS.way(user, false)), (direct, group), "{user:?}");
+            let blocked = Acquaintance { is_blocked: true, ..user };
+            assert_eq!((BOUNDS.way(blocked, true), BOUNDS.way(blocked, false)), (None, None));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Invitations: listed, accepted, declined.
+
+use async_trait::async_trait;
+use kit::{
+    Timestamp,
+    store::{Error, Stamp},
+};
+use sqlx::Row as _;
+
+use super::{
+    Row, Sql, Tx,
+    admission::{self, count_membership},
+    log::{change_entry, insert_entry},
+    members::{self, count_member},
+};
+use crate::{
+    domain::{Admission, Body, Change, ConversationId, Invitation, Recent, Standing, UserId},
+    store::{ChangeError, Changed, Invitations},
+};
+
+#[async_trait]
+impl Invitations for Sql {
+    async fn list_invitations(&self, invitee: UserId, page: Recent, now: Timestamp) -> Result<Vec<Invitation>, Error> {
+        let (time, id) = page.after;
+        let rows = sqlx::query(
+            "SELECT i.conversation_id, i.inviter_id, i.create_time, i.expire_time, c.title, c.member_count \
+             FROM invitations i JOIN conversations c ON c.conversation_id = i.conversation_id \
+             WHERE i.invitee_id = $1 AND i.expire_time > $2 AND (i.create_time, i.conversation_id) < ($3, $4) \
+             AND NOT EXISTS (SELECT 1 FROM blocks WHERE user_id = $1 AND blocked_id = i.inviter_id) \
+             ORDER BY i.create_time DESC, i.conversation_id DESC LIMIT $5",
+        )
+        .bind(invitee.0)
+        .bind(Stamp(now))
+        .bind(Stamp(time))
+        .bind(id.0)
+        .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(invitation).collect()
+    }
+
+    async fn invited(&self, id: ConversationId, inviter: UserId, now: Timestamp) -> Result<Vec<UserId>, Error> {
+        let rows = sqlx::query(
+            "SELECT invitee_id FROM invitations WHERE conversation_id = $1 AND inviter_id = $2 AND expire_time > $3 \
+             ORDER BY invitee_id",
+        )
+        .bind(id.0)
+        .bind(inviter.0)
+        .bind(Stamp(now))
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.iter().map(|row| row.try_get("invitee_id").map(UserId)).collect::<Result<_, _>>()?)
+    }
+
+    async fn accept(&self, change: Change, admission: &Admission) -> Result<Changed, ChangeError> {
+        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let held = members::hold(&mut tx, change.conversation).await?;
+        if take_request(&mut tx, &change).await? {
+            admission::accept(&mut tx, change.actor, admission).await?;
+            tx.commit().await?;
+            return Ok(Changed::Already);
+        }
+        if members::standing(&mut tx, &change, change.actor).await?.is_some() {
+            return Ok(Changed::Already);
+        }
+        if !take_invitation(&mut tx, &change).await? {
+            return Err(ChangeError::NoInvitation);
+        }
+        count_member(&mut tx, &change).await?;
+        admission::accept(&mut tx, change.actor, admission).await?;
+        let seq = members::advance(&mut tx, &change, &held).await?;
+        join(&mut tx, &change, seq, held.message_count).await?;
+        insert_entry(&mut tx, &change_entry(&change, seq, Body::Added { person: change.actor })).await?;
+        tx.commit().await?;
+        Ok(Changed::Now(seq))
+    }
+
+    async fn decline(&self, change: Change) -> Result<(), Error> {
+        // Whoever takes the invitation away holds the conversation's row.
+        let _turn = self.write.turn(change.conversation.0).await?;
+        sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2")
+            .bind(change.conversation.0)
+            .bind(change.actor.0)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    async fn is_request(&self, id: ConversationId, user: UserId) -> Result<bool, Error> {
+        let row =
+            sqlx::query("SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'")
+                .bind(id.0)
+                .bind(user.0)
+                .fetch_optional(&self.read)
+                .await?;
+        Ok(row.is_some())
+    }
+
+    async fn pending_from(&self, user: UserId, other: UserId) -> Result<Vec<ConversationId>, Error> {
+        let rows = sqlx::query(
+            "SELECT conversation_id FROM members WHERE user_id = $1 AND added_by = $2 AND standing = 'requested' \
+             UNION SELECT conversation_id FROM invitations WHERE invitee_id = $1 AND inviter_id = $2",
+        )
+        .bind(user.0)
+        .bind(other.0)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.iter().map(|row| row.try_get("conversation_id").map(ConversationId)).collect::<Result<_, _>>()?)
+    }
+
+    async fn forget_user(&self, user: UserId) -> Result<(), Error> {
+        let _turn = self.write.turn(user.0).await?;
+        for statement in [
+            "DELETE FROM invitations WHERE invitee_id = $1 OR inviter_id = $1",
+            "DELETE FROM blocks WHERE user_id = $1 OR blocked_id = $1",
+            "UPDATE people SET add_rule = NULL WHERE user_id = $1",
+        ] {
+            sqlx::query(statement).bind(user.0).execute(&self.write).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a request the actor's own conversation. Whether it was one.
+async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
+    let taken = sqlx::query(
+        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
+    )
+    .bind(change.conversation.0)
+    .bind(change.actor.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// Takes the actor's invitation. Whether it was in force.
+async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
+    let taken =
+        sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND expire_time > $3")
+            .bind(change.conversation.0)
+            .bind(change.actor.0)
+            .bind(Stamp(change.now))
+            .execute(&mut **tx)
+            .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing) VALUES ($1, $2, $3, $4, 'own')",
+    )
+    .bind(change.conversation.0)
+    .bind(change.actor.0)
+    .bind(seq)
+    .bind(read_no)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Who replies to a request has accepted it. This is not refused: the user's own bound ends with what they open next.
+pub(super) async fn accept_by_reply(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    author: UserId,
+) -> Result<(), sqlx::Error> {
+    let taken = sqlx::query(
+        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
+    )
+    .bind(conversation.0)
+    .bind(author.0)
+    .execute(&mut **tx)
+    .await?;
+    if taken.rows_affected() > 0 {
+        count_membership(tx, &[author], Standing::Own, 1).await?;
+    }
+    Ok(())
+}
+
+fn invitation(row: &Row) -> Result<Invitation, Error> {
+    let (create_time, expire_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("expire_time")?);
+    Ok(Invitation {
+        conversation: ConversationId(row.try_get("conversation_id")?),
+        title: row.try_get("title")?,
+        member_count: row.try_get("member_count")?,
+        inviter: UserId(row.try_get("inviter_id")?),
+        create_time: create_time.0,
+        expire_time: expire_time.0,
+    })
+}

@@ -1,0 +1,403 @@
+//! What every store promises of who may add whom: rules, blocks and bounds hold, whoever comes at the same moment.
+
+use std::{sync::Arc, time::Duration};
+
+use kit::{Ambient, store::Location};
+use messaging::{
+    MessagingStore,
+    domain::{
+        AddPolicy, AddRule, Admission, Change, ConversationId, Details, NewConversation, Recent, Standing, UserId,
+    },
+    store::{AdmitError, ChangeError, Changed, InsertError},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    changes::{bounds, by, new_id, new_message, open, people, room},
+    databases::{Database, on_both},
+    locks_support::Holder,
+};
+
+on_both! {
+    stranger_opens_a_request_and_sends_an_invitation,
+    reply_accepts_a_request,
+    accepted_conversation_makes_contacts_and_a_request_does_not,
+    invitation_is_accepted_once_and_expires,
+    invitation_ends_with_the_membership_of_its_sender,
+    owner_and_sender_take_an_invitation_back,
+    blocked_user_adds_and_invites_no_more,
+    rule_nobody_admits_contacts_neither,
+    owner_alone_may_add_where_the_policy_says_so,
+    requests_that_wait_are_bounded_under_concurrency,
+    invitations_that_wait_are_bounded_under_concurrency,
+    sent_invitations_are_bounded_under_concurrency,
+    refused_conversation_leaves_nothing,
+    deleted_account_is_not_invited_and_accepts_nothing,
+}
+
+/// Strangers ask.
+fn contacts(limit: u32) -> Admission {
+    Admission { rule: AddRule::Contacts, ..bounds(limit) }
+}
+
+fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
+    NewConversation {
+        id: ConversationId(new_id()),
+        creator,
+        request_id: new_id(),
+        members: NewConversation::everybody(creator, others.iter().copied()),
+        title: "Tea".to_owned(),
+        create_time: Ambient::system().now(),
+    }
+}
+
+type Store = Arc<dyn MessagingStore>;
+
+async fn create(store: &Store, creator: UserId, others: &[UserId]) -> Result<ConversationId, InsertError> {
+    store.insert(&opening(creator, others), &contacts(100)).await.map(|stored| stored.id)
+}
+
+async fn add(store: &Store, id: ConversationId, actor: UserId, user: UserId) -> Result<Changed, ChangeError> {
+    store.add(by(actor, id), user, &contacts(100)).await
+}
+
+async fn accept(store: &Store, id: ConversationId, actor: UserId) -> Result<Changed, ChangeError> {
+    store.accept(by(actor, id), &contacts(100)).await
+}
+
+async fn standing(store: &Store, id: ConversationId, user: UserId) -> Option<Standing> {
+    store.find(id, user).await.unwrap().map(|found| found.own.standing)
+}
+
+async fn invitations(store: &Store, user: UserId) -> Vec<ConversationId> {
+    let page = Recent::parse(100, "").unwrap();
+    let found = store.list_invitations(user, page, Ambient::system().now()).await.unwrap();
+    found.into_iter().map(|invitation| invitation.conversation).collect()
+}
+
+fn is_not_allowed(outcome: &Result<Changed, ChangeError>) -> bool {
+    matches!(outcome, Err(ChangeError::Admit(AdmitError::NotAllowed)))
+}
+
+async fn stranger_opens_a_request_and_sends_an_invitation(location: &Location) {
+    let (store, [ada, bob, eve, kim]) = (open(location).await, people());
+    let direct = create(&store, ada, &[bob]).await.unwrap();
+    assert_eq!(standing(&store, direct, ada).await, Some(Standing::Own));
+    assert_eq!(standing(&store, direct, bob).await, Some(Standing::Requested));
+    let found = store.find(direct, bob).await.unwrap().unwrap();
+    assert_eq!((found.member_count, found.own.added_by), (2, Some(ada)));
+    let group = create(&store, ada, &[bob, eve]).await.unwrap();
+    assert_eq!(store.find(group, ada).await.unwrap().unwrap().member_count, 1);
+    assert_eq!((standing(&store, group, bob).await, standing(&store, group, eve).await), (None, None));
+    assert_eq!(invitations(&store, bob).await, [group]);
+    let mut invited = [bob, eve];
+    invited.sort();
+    assert_eq!(store.invited(group, ada, Ambient::system().now()).await.unwrap(), invited);
+    assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited);
+    assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited, "once");
+    assert_eq!(invitations(&store, kim).await, [group]);
+    // Nothing of it is in the log.
+    assert_eq!(store.list_entries(group, ada, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(store.head(group, ada).await.unwrap(), Some(1));
+}
+
+async fn reply_accepts_a_request(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = create(&store, ada, &[bob]).await.unwrap();
+    store.append(&new_message(id, ada, "hello")).await.unwrap();
+    assert_eq!(standing(&store, id, bob).await, Some(Standing::Requested));
+    store.append(&new_message(id, bob, "hello")).await.unwrap();
+    assert_eq!(standing(&store, id, bob).await, Some(Standing::Own));
+    // It counts among Bob's own now, until he leaves.
+    let one = Admission { own: 1, ..contacts(100) };
+    let refused = store.insert(&opening(bob, &[ada]), &one).await;
+    assert!(matches!(refused, Err(InsertError::Admit(AdmitError::TooManyConversations))), "{refused:?}");
+    store.remove(by(bob, id), bob).await.unwrap();
+    store.insert(&opening(bob, &[ada]), &one).await.unwrap();
+}
+
+async fn accepted_conversation_makes_contacts_and_a_request_does_not(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = create(&store, ada, &[bob]).await.unwrap();
+    let group = create(&store, ada, &[]).await.unwrap();
+    assert_eq!(store.contacts(bob, 10).await.unwrap(), []);
+    assert_eq!(add(&store, group, ada, bob).await.unwrap(), Changed::Invited);
+    assert_eq!(accept(&store, id, bob).await.unwrap(), Changed::Already);
+    assert_eq!(store.contacts(bob, 10).await.unwrap(), [ada]);
+    let other = create(&store, ada, &[]).await.unwrap();
+    assert!(matches!(add(&store, other, ada, bob).await.unwrap(), Changed::Now(2)));
+    assert_eq!(standing(&store, other, bob).await, Some(Standing::Added));
+}
+
+async fn invitation_is_accepted_once_and_expires(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = create(&store, ada, &[bob, eve]).await.unwrap();
+    assert_eq!(accept(&store, id, bob).await.unwrap(), Changed::Now(2));
+    assert_eq!(accept(&store, id, bob).await.unwrap(), Changed::Already);
+    assert_eq!(invitations(&store, bob).await, []);
+    let found = store.find(id, bob).await.unwrap().unwrap();
+    assert_eq!((found.member_count, found.own.standing), (2, Standing::Own));
+    let late = Change { now: Ambient::system().now() + Duration::from_secs(2 * 60 * 60), ..by(eve, id) };
+    let refused = store.accept(late, &contacts(100)).await;
+    assert!(matches!(refused, Err(ChangeError::NoInvitation)), "{refused:?}");
+    let page = Recent::parse(10, "").unwrap();
+    assert_eq!(store.list_invitations(eve, page, late.now).await.unwrap(), []);
+    store.decline(by(eve, id)).await.unwrap();
+    assert!(matches!(accept(&store, id, eve).await, Err(ChangeError::NoInvitation)));
+}
+
+async fn invitation_ends_with_the_membership_of_its_sender(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    assert_eq!(add(&store, id, bob, eve).await.unwrap(), Changed::Invited);
+    store.remove(by(ada, id), bob).await.unwrap();
+    assert_eq!(invitations(&store, eve).await, []);
+    assert!(matches!(accept(&store, id, eve).await, Err(ChangeError::NoInvitation)));
+}
+
+async fn owner_and_sender_take_an_invitation_back(location: &Location) {
+    let (store, [ada, bob, eve, kim]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob, kim]).await;
+    for who in [bob, ada] {
+        assert_eq!(add(&store, id, bob, eve).await.unwrap(), Changed::Invited);
+        assert!(matches!(store.remove(by(kim, id), eve).await, Err(ChangeError::NotOwner)));
+        assert_eq!(store.remove(by(who, id), eve).await.unwrap(), Changed::Already);
+        assert!(matches!(accept(&store, id, eve).await, Err(ChangeError::NoInvitation)));
+    }
+}
+
+async fn blocked_user_adds_and_invites_no_more(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let (shared, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
+    store.block(bob, ada, Ambient::system().now(), 10).await.unwrap();
+    assert!(is_not_allowed(&add(&store, group, ada, bob).await));
+    for others in [vec![bob], vec![bob, UserId(new_id())]] {
+        let refused = create(&store, ada, &others).await;
+        assert!(matches!(refused, Err(InsertError::Admit(AdmitError::NotAllowed))), "{refused:?}");
+    }
+    // What both are in stays, and Bob may still add Ada.
+    assert!(standing(&store, shared, bob).await.is_some());
+    create(&store, bob, &[ada]).await.unwrap();
+    assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), [ada]);
+    store.unblock(bob, ada).await.unwrap();
+    assert!(matches!(add(&store, group, ada, bob).await.unwrap(), Changed::Now(_)));
+    let refused = store.block(bob, ada, Ambient::system().now(), 0).await;
+    assert!(refused.is_err(), "the bound");
+    assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), []);
+}
+
+async fn rule_nobody_admits_contacts_neither(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let (_, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
+    store.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
+    assert_eq!(store.find_rule(bob).await.unwrap(), Some(AddRule::Nobody));
+    assert!(is_not_allowed(&add(&store, group, ada, bob).await));
+    store.set_rule(bob, None).await.unwrap();
+    assert_eq!(store.find_rule(bob).await.unwrap(), None);
+    assert!(matches!(add(&store, group, ada, bob).await.unwrap(), Changed::Now(_)));
+}
+
+async fn owner_alone_may_add_where_the_policy_says_so(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let owners = Details { title: None, add_policy: Some(AddPolicy::OwnerOnly) };
+    assert!(matches!(store.update(by(bob, id), &owners).await, Err(ChangeError::NotOwner)));
+    assert_eq!(store.update(by(ada, id), &owners).await.unwrap(), Changed::Now(2));
+    assert_eq!(store.update(by(bob, id), &owners).await.unwrap(), Changed::Already);
+    assert_eq!(store.find(id, bob).await.unwrap().unwrap().add_policy, AddPolicy::OwnerOnly);
+    assert!(matches!(add(&store, id, bob, eve).await, Err(ChangeError::NotOwner)));
+    assert_eq!(add(&store, id, ada, eve).await.unwrap(), Changed::Invited);
+}
+
+/// Sixteen at once, of whom five succeed; those who are refused say so by `is_refusal`.
+async fn five_of_sixteen<F>(work: impl Fn(usize) -> F, is_refusal: fn(&InsertError) -> bool)
+where
+    F: Future<Output = Result<(), InsertError>> + Send + 'static,
+{
+    let mut all = JoinSet::new();
+    for n in 0..16 {
+        all.spawn(work(n));
+    }
+    let outcomes = all.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 5, "{outcomes:?}");
+    assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(is_refusal), "{outcomes:?}");
+}
+
+async fn requests_that_wait_are_bounded_under_concurrency(location: &Location) {
+    let (store, [popular]) = (open(location).await, people());
+    let bounds = Admission { requests: 5, ..contacts(100) };
+    let work = |_| {
+        let (store, [stranger]) = (Arc::clone(&store), people());
+        async move { store.insert(&opening(stranger, &[popular]), &bounds).await.map(drop) }
+    };
+    five_of_sixteen(work, |error| matches!(error, InsertError::Admit(AdmitError::TooManyWaiting))).await;
+    assert_eq!(store.heads(popular).await.unwrap().len(), 5);
+    // None of them is one of the user's own.
+    store.insert(&opening(popular, &[]), &Admission { own: 1, ..bounds }).await.unwrap();
+}
+
+async fn invitations_that_wait_are_bounded_under_concurrency(location: &Location) {
+    let (store, [popular]) = (open(location).await, people());
+    let bounds = Admission { invitations: 5, ..contacts(100) };
+    let work = |_| {
+        let (store, [stranger, other]) = (Arc::clone(&store), people());
+        async move { store.insert(&opening(stranger, &[popular, other]), &bounds).await.map(drop) }
+    };
+    five_of_sixteen(work, |error| matches!(error, InsertError::Admit(AdmitError::TooManyWaiting))).await;
+    assert_eq!(invitations(&store, popular).await.len(), 5);
+}
+
+async fn sent_invitations_are_bounded_under_concurrency(location: &Location) {
+    let (store, [spammer]) = (open(location).await, people());
+    let bounds = Admission { sent: 10, ..contacts(100) };
+    let work = |_| {
+        let (store, [one, two]) = (Arc::clone(&store), people());
+        async move { store.insert(&opening(spammer, &[one, two]), &bounds).await.map(drop) }
+    };
+    five_of_sixteen(work, |error| matches!(error, InsertError::Admit(AdmitError::TooManySent))).await;
+}
+
+async fn refused_conversation_leaves_nothing(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    store.set_rule(eve, Some(AddRule::Nobody)).await.unwrap();
+    assert!(create(&store, ada, &[bob, eve]).await.is_err());
+    assert_eq!(invitations(&store, bob).await, []);
+    assert_eq!(store.heads(ada).await.unwrap(), []);
+    let one = Admission { own: 1, ..contacts(100) };
+    store.insert(&opening(ada, &[bob]), &one).await.unwrap();
+}
+
+const LOCK_PERSON: &str = "SELECT 1 FROM people WHERE user_id = $1 FOR UPDATE";
+const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
+
+async fn deleted_account_is_not_invited_and_accepts_nothing(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let (group, request) =
+        (create(&store, ada, &[bob, eve]).await.unwrap(), create(&store, ada, &[bob]).await.unwrap());
+    // Before the account leaves its conversations.
+    store.bar(bob).await.unwrap();
+    for id in [group, request] {
+        let refused = accept(&store, id, bob).await;
+        assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
+    }
+    assert_eq!(standing(&store, group, bob).await, None);
+    assert_eq!(standing(&store, request, bob).await, Some(Standing::Requested));
+    let other = create(&store, ada, &[]).await.unwrap();
+    let refused = add(&store, other, ada, bob).await;
+    assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
+    for others in [vec![bob], vec![bob, eve]] {
+        let refused = create(&store, ada, &others).await;
+        assert!(matches!(refused, Err(InsertError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
+    }
+    let refused = create(&store, bob, &[ada]).await;
+    assert!(matches!(refused, Err(InsertError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
+    assert_eq!(invitations(&store, bob).await, [group]);
+}
+
+/// Holds the row elsewhere while `first` and `behind` queue for it, in this order; what came of both.
+async fn in_turn<A: Send + 'static, B: Send + 'static>(
+    location: &Location,
+    (lock, row): (&'static str, uuid::Uuid),
+    first: impl Future<Output = A> + Send + 'static,
+    behind: impl Future<Output = B> + Send + 'static,
+) -> (A, B) {
+    let mut holder = Holder::begin(location, "messaging").await;
+    holder.run(lock, &[row]).await;
+    let first = tokio::spawn(first);
+    holder.waiters(1).await;
+    let behind = tokio::spawn(behind);
+    holder.waiters(2).await;
+    holder.release().await;
+    (first.await.unwrap(), behind.await.unwrap())
+}
+
+/// What comes first in the queue for a row decides about what comes second.
+#[tokio::test(flavor = "multi_thread")]
+async fn block_and_rule_hold_for_whoever_waits_behind_them() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    for blocks in [true, false] {
+        let [ada, bob] = people();
+        let group = room(&store, ada, &[]).await;
+        room(&store, bob, &[ada]).await;
+        let (deciding, adding) = (Arc::clone(&store), Arc::clone(&store));
+        let first = async move {
+            if blocks {
+                deciding.block(bob, ada, Ambient::system().now(), 10).await.unwrap();
+            } else {
+                deciding.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
+            }
+        };
+        let behind = async move { add(&adding, group, ada, bob).await };
+        let ((), refused) = in_turn(&database.location, (LOCK_PERSON, bob.0), first, behind).await;
+        assert!(is_not_allowed(&refused), "{refused:?}");
+        assert_eq!(standing(&store, group, bob).await, None);
+    }
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_member_adds_and_invites_nobody() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let [ada, bob, eve] = people();
+    let id = room(&store, ada, &[bob]).await;
+    for (person, admission) in [(eve, bounds(100)), (eve, contacts(100)), (bob, bounds(100))] {
+        let (removing, adding) = (Arc::clone(&store), Arc::clone(&store));
+        let first = async move { removing.remove(by(ada, id), bob).await.unwrap() };
+        let behind = async move { adding.add(by(bob, id), person, &admission).await };
+        let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
+        assert!(matches!(refused, Err(ChangeError::NotFound)), "{refused:?}");
+        assert_eq!(store.find(id, ada).await.unwrap().unwrap().member_count, 1);
+        assert_eq!(invitations(&store, person).await, []);
+        store.add(by(ada, id), bob, &bounds(100)).await.unwrap();
+    }
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invitation_that_was_taken_back_is_not_accepted() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let [ada, bob] = people();
+    let id = room(&store, ada, &[]).await;
+    assert_eq!(add(&store, id, ada, bob).await.unwrap(), Changed::Invited);
+    let (taking, accepting) = (Arc::clone(&store), Arc::clone(&store));
+    let first = async move { taking.remove(by(ada, id), bob).await.unwrap() };
+    let behind = async move { accept(&accepting, id, bob).await };
+    let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
+    assert!(matches!(refused, Err(ChangeError::NoInvitation)), "{refused:?}");
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_holds_for_whoever_waits_behind_it() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let [ada, bob, eve] = people();
+    let id = room(&store, ada, &[bob]).await;
+    let (deciding, adding) = (Arc::clone(&store), Arc::clone(&store));
+    let owners = Details { title: None, add_policy: Some(AddPolicy::OwnerOnly) };
+    let first = async move { deciding.update(by(ada, id), &owners).await.unwrap() };
+    let behind = async move { adding.add(by(bob, id), eve, &bounds(100)).await };
+    let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
+    assert!(matches!(refused, Err(ChangeError::NotOwner)), "{refused:?}");
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_place_goes_to_the_first_in_the_queue() {
+    let database = Database::postgres().await;
+    let store = open(&database.location).await;
+    let [ada, bob] = people();
+    let rooms = [room(&store, ada, &[]).await, room(&store, ada, &[]).await];
+    room(&store, bob, &[]).await;
+    let [adding, behind] = rooms.map(|id| {
+        let store = Arc::clone(&store);
+        async move { store.add(by(ada, id), bob, &bounds(1)).await }
+    });
+    let (added, refused) = in_turn(&database.location, (LOCK_PERSON, bob.0), adding, behind).await;
+    assert_eq!(added.unwrap(), Changed::Now(2));
+    assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::TooManyConversations))), "{refused:?}");
+    database.remove().await;
+}

@@ -1,0 +1,69 @@
+//! What SQLite's files hold of a text that was erased.
+
+use std::{path::Path, time::Duration};
+
+use kit::{
+    config::Span,
+    store::{Location, Settings},
+};
+use messaging::domain::{Change, ConversationId, NewConversation, NewMessage, UserId};
+
+use crate::{bench::MOMENT, changes::bounds, databases::Database};
+
+/// Whether one of the database's files holds the text.
+fn is_in_files(path: &Path, text: &str) -> bool {
+    let folder = path.parent().unwrap();
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter_map(|file| std::fs::read(file).ok())
+        .any(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
+}
+
+async fn eventually_gone(path: &Path, text: &str) {
+    let waiting = async {
+        while is_in_files(path, text) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(MOMENT, waiting).await.unwrap_or_else(|_| panic!("{text} stays in the files"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_text_leaves_sqlite_files() {
+    let ambient = kit::Ambient::system();
+    let database = Database::sqlite();
+    let Location::Sqlite(path) = &database.location else { panic!("a file") };
+    let mut settings = Settings::from(1);
+    settings.database.purge_interval = Span(Duration::from_secs(1));
+    let store = messaging::store::open(&database.location, settings).await.unwrap();
+    let author = UserId(ambient.new_id());
+    let room = NewConversation {
+        id: ConversationId(ambient.new_id()),
+        creator: author,
+        request_id: ambient.new_id(),
+        members: vec![author],
+        title: String::new(),
+        create_time: ambient.now(),
+    };
+    store.insert(&room, &bounds(10)).await.unwrap();
+    // One that fits into its row's page, and one that overflows into pages of its own.
+    let texts = ["the password is swordfish".to_owned(), "abracadabra ".repeat(1_000)];
+    for text in &texts {
+        let message = NewMessage {
+            conversation: room.id,
+            author,
+            id: ambient.new_id(),
+            client_id: ambient.new_id(),
+            text: text.clone(),
+            create_time: ambient.now(),
+        };
+        store.append(&message).await.unwrap();
+        let change = Change { conversation: room.id, actor: author, revision: None, now: ambient.now() };
+        store.edit(change, message.id, &format!("{text}!")).await.unwrap();
+        assert!(is_in_files(path, &text[..24]), "it is stored as it is");
+        store.erase(change, message.id).await.unwrap();
+    }
+    for text in &texts {
+        eventually_gone(path, &text[..24]).await;
+    }
+}

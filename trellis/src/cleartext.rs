@@ -1,0 +1,148 @@
+//! Links that leave the machine in the clear. They are refused, or are a warning each where the operator has said that
+//! the network encrypts by itself.
+
+use std::{fmt, net::IpAddr};
+
+use kit::balance::Addresses;
+
+use crate::{
+    cli::Service,
+    config::{Config, Peers},
+    part::Part,
+};
+
+/// A link in the clear.
+struct Link {
+    /// The key of the configuration that makes it one.
+    key: String,
+    /// Where it leads, without secrets.
+    to: String,
+    fix: &'static str,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.key, self.to, self.fix)
+    }
+}
+
+/// Refuses links in the clear that `parts` would have, unless `tls.insecure` allows them.
+pub(crate) fn check(config: &Config, parts: &[Part]) -> Result<(), String> {
+    let links = links(config, parts);
+    if config.tls.insecure || links.is_empty() {
+        for Link { key, to, fix } in links {
+            tracing::warn!(key, to, fix, "a link leaves this machine in the clear, as tls.insecure allows");
+        }
+        return Ok(());
+    }
+    let links: Vec<_> = links.iter().map(Link::to_string).collect();
+    Err(format!(
+        "links would leave this machine in the clear: {}; or set tls.insecure = true if the network encrypts by itself",
+        links.join("; ")
+    ))
+}
+
+fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
+    let here = |service| parts.contains(&Part::Service(service));
+    let mut links = Vec::new();
+    for service in Service::ALL {
+        let name = service.name();
+        if here(service) {
+            let listen = listen(config, service);
+            if config.tls.certificate.is_empty() && !is_local(host_of(listen)) {
+                let fix = if parts.len() > 1 {
+                    "listen on 127.0.0.1, or run each part as a process of its own with TLS"
+                } else {
+                    "set tls.certificate and tls.key, or listen on 127.0.0.1"
+                };
+                links.push(Link { key: format!("{name}.listen"), to: listen.to_owned(), fix });
+            }
+        } else {
+            let far = peers(&config.peers, service).iter().filter_map(|address| address.strip_prefix("http://"));
+            for to in far.filter(|to| !is_local(host_of(to))).map(str::to_owned) {
+                links.push(Link {
+                    key: format!("peers.{name}"),
+                    to,
+                    fix: "use https://, and tls.ca for its authority",
+                });
+            }
+        }
+    }
+    if let Some(to) = config.redis.cleartext_host().filter(|host| !is_local(host)) {
+        links.push(Link { key: "redis.url".to_owned(), to, fix: "use rediss://" });
+    }
+    links
+}
+
+fn listen(config: &Config, service: Service) -> &str {
+    match service {
+        Service::Users => &config.users.listen,
+        Service::Auth => &config.auth.listen,
+        Service::Messaging => &config.messaging.listen,
+    }
+}
+
+fn peers(peers: &Peers, service: Service) -> &Addresses {
+    match service {
+        Service::Users => &peers.users,
+        Service::Auth => &peers.auth,
+        Service::Messaging => &peers.messaging,
+    }
+}
+
+/// `host` of `host:port` or `host:port/`; a number of IPv6 stands in brackets.
+fn host_of(address: &str) -> &str {
+    let authority = address.split('/').next().unwrap_or_default();
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl Fn(&mut Config), parts: &[Part]) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        links(&config, parts).into_iter().map(|link| format!("{} {}", link.key, link.to)).collect()
+    }
+
+    #[test]
+    fn links_beyond_the_loopback_are_found() {
+        let (auth, all) = ([Part::Service(Service::Auth)], Part::ALL);
+        assert!(refused(|_| {}, &all).is_empty() && refused(|_| {}, &auth).is_empty());
+        let far = |config: &mut Config| {
+            config.peers.users = "http://users:7001,https://users:7002,http://[::1]:7001".into();
+            config.auth.listen = "0.0.0.0:7002".to_owned();
+            config.redis.url = "redis://user:secret@cache:6379/".to_owned().into();
+        };
+        assert_eq!(refused(far, &auth), ["peers.users users:7001", "auth.listen 0.0.0.0:7002", "redis.url cache"]);
+        assert_eq!(refused(far, &[Part::Gateway]), ["peers.users users:7001", "redis.url cache"]);
+        assert_eq!(refused(far, &all), ["auth.listen 0.0.0.0:7002", "redis.url cache"]);
+        let with_tls = |config: &mut Config| {
+            config.auth.listen = "[::]:7002".to_owned();
+            config.tls.certificate = "tls.crt".to_owned();
+            config.redis.url = "rediss://cache:6379/".to_owned().into();
+        };
+        assert!(refused(with_tls, &auth).is_empty());
+    }
+
+    #[test]
+    fn refusal_names_each_key_and_its_fix_and_no_secret() {
+        let mut config = Config::default();
+        config.redis.url = "redis://user:secret@cache:6379/".to_owned().into();
+        config.users.listen = "192.0.2.1:7001".to_owned();
+        let why = check(&config, &Part::ALL).unwrap_err();
+        assert!(why.contains("users.listen (192.0.2.1:7001): listen on 127.0.0.1"), "{why}");
+        assert!(why.contains("redis.url (cache): use rediss://") && why.contains("tls.insecure"), "{why}");
+        assert!(!why.contains("secret") && !why.contains('\n'), "{why}");
+        config.tls.insecure = true;
+        assert_eq!(check(&config, &Part::ALL), Ok(()));
+    }
+}

@@ -1,0 +1,156 @@
+//! The gateway as a peer of external upstreams: it adds nothing of Trellis's own to what gRPC says.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use h2::Reason;
+use hyper::{Request, Response};
+use proto::auth::v1::GetJwksRequest;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    cancel,
+    foreign::{mesh_with_all, serve_message},
+    harness::{Mesh, Ports},
+    moody::{self, Mood, Upstream},
+    web::{self, Answer, BINARY, Http},
+};
+
+/// An upstream that never answers in time. At the end of the time that it was given it cancels the stream, as gRPC's
+/// servers do, or says CANCELLED, as tonic's does.
+async fn punctual() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let came = Instant::now();
+                    let timeout = request.headers()["grpc-timeout"].as_bytes();
+                    let end = came + kit::server::parse_timeout(timeout).unwrap();
+                    let resets = request.uri().path().ends_with("Reset");
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(end.into()).await;
+                        if resets {
+                            respond.send_reset(Reason::CANCEL);
+                        } else {
+                            let head = Response::builder().header("content-type", "application/grpc");
+                            respond.send_response(head.header("grpc-status", "1").body(()).unwrap(), true).ok();
+                        }
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn call(port: u16, path: &str, headers: &[(&str, &str)]) -> Answer {
+    web::send(port, Http::One, web::call(port, path, BINARY, headers, &GetJwksRequest {})).await.unwrap()
+}
+
+fn assert_bare(answer: &Answer, status: &str) {
+    let (_, trailers) = answer.frames();
+    assert_eq!(answer.grpc_status(), status, "{answer:?}");
+    assert!(!answer.headers.contains_key("grpc-status-details-bin"), "{answer:?}");
+    assert!(!trailers.contains("grpc-status-details-bin"), "{trailers}");
+}
+
+/// Whichever of the two clocks is first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_deadline_is_never_reported_as_cancelled() {
+    let address = punctual().await;
+    let mesh = mesh_with_all(&[&address], &[("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000")]).await;
+    let port = mesh.ports.gateway;
+    for path in ["/acme.v1.Shop/Reset", "/acme.v1.Shop/Cancelled"] {
+        let calls = stream::iter(0..200).map(|_| call(port, path, &[("grpc-timeout", "30m")]));
+        let answers: Vec<_> = calls.buffer_unordered(4).collect().await;
+        let expired = answers.iter().filter(|answer| answer.grpc_status() == "4").count();
+        assert_eq!(expired, answers.len(), "{path}");
+        answers.iter().for_each(|answer| assert_bare(answer, "4"));
+    }
+}
+
+/// Small messages up to both windows are legal, and cost a caller nothing, whatever h2 keeps beside each frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_messages_may_fill_both_windows() {
+    /// One less than fills the connection's window of 1 MiB: another call is to get through.
+    const STREAMS: usize = 15;
+    const STREAM_WINDOW: usize = 64 * 1024;
+    let address = cancel::upstream();
+    let mesh = mesh_with_all(&[&address], &[("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000")]).await;
+    let port = mesh.ports.gateway;
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (sender, connection) =
+        h2::client::Builder::new().max_send_buffer_size(1024 * 1024).handshake::<_, Bytes>(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    let mut open = |path: &str| {
+        let request = Request::post(format!("http://127.0.0.1:{port}/acme.v1.Shop/{path}"));
+        let request = request.header("content-type", "application/grpc").body(()).unwrap();
+        sender.send_request(request, false).unwrap()
+    };
+    let message = web::frame(b"7 bytes");
+    let mut uploads = Vec::new();
+    for _ in 0..STREAMS {
+        let (response, mut body) = open("Hang");
+        for _ in 0..STREAM_WINDOW / message.len() {
+            body.send_data(message.clone(), false).unwrap();
+        }
+        uploads.push((response, body));
+    }
+    let (response, mut body) = open("Tick");
+    body.send_data(message, true).unwrap();
+    let mut ticks = response.await.expect("the connection goes on").into_body();
+    for _ in 0..20 {
+        let tick = ticks.data().await.expect("it ticks").expect("the connection goes on");
+        ticks.flow_control().release_capacity(tick.len()).unwrap();
+    }
+    assert!(!driver.is_finished());
+    drop(uploads);
+}
+
+/// A gateway alone, before external upstreams only.
+async fn alone(prefix: &str, address: &str) -> Mesh {
+    let mut mesh = Mesh::new(&["gateway"], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    let config = format!("[gateway.foreign]\n\"{prefix}\" = {{ to = \"{address}\", access = \"public\" }}\n");
+    std::fs::write(&file, config).unwrap();
+    mesh.set("CONFIG", file.to_str().unwrap());
+    mesh.launch();
+    mesh.ready(mesh.ports.gateway).await;
+    mesh
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_before_external_upstreams_needs_no_keys() {
+    let address = serve_message(b"hello".to_vec()).await;
+    let mesh = alone("grpc.testing", &address).await;
+    let port = mesh.ports.gateway;
+    let answer = call(port, "/grpc.testing.TestService/EmptyCall", &[]).await;
+    assert_eq!((answer.grpc_status().as_str(), &answer.frames().0[0][..]), ("0", &b"hello"[..]));
+    // Health and reflection are the gateway's own.
+    let health = call(port, "/grpc.health.v1.Health/Check", &[]).await;
+    assert_eq!(health.grpc_status(), "0");
+    // There is no mesh behind it.
+    assert_eq!(call(port, "/trellis.auth.v1.AuthService/GetJwks", &[]).await.grpc_status(), "12");
+    let token = [("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.x")];
+    assert_eq!(call(port, "/grpc.testing.TestService/EmptyCall", &token).await.grpc_status(), "0");
+}
+
+/// The gateway's own statuses in place of an external upstream are a code and a message.
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_in_place_of_external_upstreams_have_no_details() {
+    let upstream = Upstream::start(Mood::Slow).await;
+    let mesh = moody::mesh(&[upstream], &[]).await;
+    let port = mesh.ports.gateway;
+    assert_bare(&call(port, "/acme.v1.Shop/Undeclared", &[]).await, "12");
+    assert_bare(&call(port, moody::WRITE, &[("grpc-timeout", "20m")]).await, "4");
+    assert_bare(&call(port, moody::WRITE, &[("grpc-timeout", "0m")]).await, "4");
+    // Of the mesh's own methods the reason is told.
+    let own = call(port, "/trellis.auth.v1.AuthService/Nothing", &[]).await;
+    assert_eq!(own.grpc_status(), "12");
+    assert!(own.headers.contains_key("grpc-status-details-bin"), "{own:?}");
+}

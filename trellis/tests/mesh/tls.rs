@@ -1,0 +1,143 @@
+//! A mesh of processes that speak TLS with one another, each side with a certificate.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use proto::{
+    auth::v1::{GetJwksRequest, auth_service_client::AuthServiceClient},
+    messaging::v1::CreateConversationRequest,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tonic::Code;
+
+use super::{
+    harness::{Mesh, Ports, fresh_database, new_id},
+    split::{PARTS, make_keys, prepared},
+    web,
+};
+
+/// What a busy machine may take for anything.
+const NOTICED: Duration = Duration::from_secs(60);
+
+/// Certificates and keys, in a folder of the test's own.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(TempDir::new().unwrap());
+        files.install("server");
+        files.copy("authority.crt", "ca.crt");
+        files
+    }
+
+    /// The pair that processes show.
+    fn install(&self, name: &str) {
+        self.copy(&format!("{name}.crt"), "tls.crt");
+        self.copy(&format!("{name}.key"), "tls.key");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls")).join(from);
+        let unfinished = self.0.path().join("unfinished");
+        fs::copy(from, &unfinished).unwrap();
+        // Git keeps no permissions.
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(unfinished, self.0.path().join(to)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn process(part: &str, ports: Ports, keys: &Path, database: &str, files: &Files) -> Mesh {
+    let mut process = prepared(part, ports, keys, database);
+    for (service, port) in [("USERS", ports.users), ("AUTH", ports.auth), ("MESSAGING", ports.messaging)] {
+        process.set(&format!("PEERS__{service}"), &format!("https://localhost:{port}"));
+        // The name leads to both loopbacks.
+        process.set(&format!("{service}__LISTEN"), &format!("127.0.0.1:{port}"));
+    }
+    process.set("TLS__CERTIFICATE", &files.path("tls.crt"));
+    process.set("TLS__KEY", &files.path("tls.key"));
+    process.set("TLS__CA", &files.path("ca.crt"));
+    process.set("TLS__CLIENT_CA", &files.path("ca.crt"));
+    process.set("TLS__REFRESH", "200ms");
+    process
+}
+
+async fn until(what: &str, check: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mesh_speaks_tls_and_believes_its_authority_only() {
+    let (keys, database, ports, files) = (make_keys(), fresh_database().await, Ports::free(), Files::new());
+    let start = |part| {
+        let mut process = process(part, ports, keys.path(), &database, &files);
+        process.launch();
+        process
+    };
+    let [users, auth, messaging, mut gateway] = PARTS.map(start);
+    gateway.ready(ports.gateway).await;
+    let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
+    // Through messaging, which asks users.
+    let open = async || {
+        let members = vec![bob.id().to_owned()];
+        let new = CreateConversationRequest { request_id: new_id(), member_ids: members, title: String::new() };
+        ada.messaging().create_conversation(ada.request(new)).await
+    };
+    open().await.unwrap();
+
+    // A caller in the clear is not spoken to.
+    let mut stranger = TcpStream::connect(("127.0.0.1", ports.users)).await.unwrap();
+    stranger.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut said = Vec::new();
+    timeout(NOTICED, stranger.read_to_end(&mut said)).await.expect("the connection is closed").ok();
+    assert!(said.len() < 16, "an alert at most: {said:?}");
+
+    // Whom the authority has not vouched for is neither called nor answered.
+    let other = Files::new();
+    for (what, change) in [("TLS__CA", "one.crt"), ("TLS__CERTIFICATE", "")] {
+        other.copy("one.crt", "one.crt");
+        let far = Ports { gateway: Ports::free().gateway, ..ports };
+        let mut wrong = process("gateway", far, keys.path(), &database, &other);
+        if change.is_empty() {
+            for name in ["TLS__CERTIFICATE", "TLS__KEY", "TLS__CLIENT_CA"] {
+                wrong.set(name, "");
+            }
+        } else {
+            wrong.set(what, &other.path(change));
+        }
+        wrong.set("LOG__LEVEL", "info,kit=debug");
+        wrong.launch();
+        until("it listens", async || web::get(far.gateway, "/livez").await.is_ok()).await;
+        until("it says why", async || wrong.log().contains("a call of a service failed")).await;
+        let mut through = AuthServiceClient::new(wrong.channel(far.gateway).await);
+        let refused = through.get_jwks(GetJwksRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{what}: {refused:?}\n{}", wrong.log());
+    }
+
+    // Renewed in place: new connections show and meet the other certificate.
+    files.install("client");
+    let services = [&users, &auth, &messaging];
+    for service in services {
+        until("it is renewed", async || service.log().contains("services show a renewed certificate")).await;
+    }
+    let far = Ports { gateway: Ports::free().gateway, ..ports };
+    let mut late = process("gateway", far, keys.path(), &database, &files);
+    late.launch();
+    late.ready(far.gateway).await;
+    open().await.unwrap();
+    for mut process in [users, auth, messaging, gateway, late] {
+        assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
+    }
+}

@@ -1,0 +1,99 @@
+// Invitations above the conversations, and what stands above the messages of a stranger's request.
+
+import { h, setText } from "../dom.js";
+import { explain } from "../explain.js";
+import { type ItemView, KeyedList } from "../keyed-list.js";
+import type { messaging } from "../../../client/src/index.js";
+import type { Chats } from "../model/chats.js";
+import type { Deeds } from "../model/deeds.js";
+import type { Thread } from "../model/thread.js";
+
+/** The invitations that wait for the user. */
+export class InvitationList {
+  readonly element = h("ul", { class: "invitations", "aria-label": "Invitations" });
+  readonly #chats: Chats;
+  readonly #deeds: Deeds;
+  readonly #list: KeyedList<messaging.Invitation>;
+
+  constructor(chats: Chats, deeds: Deeds) {
+    this.#chats = chats;
+    this.#deeds = deeds;
+    this.#list = new KeyedList(this.element, ({ conversationId }) => conversationId, (first) => this.#item(first));
+  }
+
+  render(): void {
+    this.element.hidden = this.#chats.invitations.length === 0;
+    this.#list.render(this.#chats.invitations);
+  }
+
+  #item({ conversationId }: messaging.Invitation): ItemView<messaging.Invitation> {
+    const text = h("p", {});
+    const choice = new Choice({
+      accept: () => this.#deeds.accept(conversationId),
+      decline: () => this.#deeds.decline(conversationId),
+    });
+    const update = ({ inviterId, title, memberCount }: messaging.Invitation) => {
+      const { name } = this.#chats.people.get(inviterId);
+      const what = title ? `\u201c${title}\u201d` : `a conversation of ${memberCount}`;
+      setText(text, `${name} invites you to ${what}.`);
+    };
+    return { element: h("li", { class: "invitation" }, text, choice.element), update };
+  }
+}
+
+/** What a stranger's request says above its messages. */
+export class RequestBanner {
+  readonly element: HTMLElement;
+  readonly #text = h("p", {});
+  readonly #chats: Chats;
+  readonly #thread: Thread;
+
+  constructor(chats: Chats, deeds: Deeds, thread: Thread) {
+    this.#chats = chats;
+    this.#thread = thread;
+    const choice = new Choice({
+      accept: () => deeds.accept(thread.id),
+      decline: () => deeds.decline(thread.id),
+      block: () => deeds.block(thread.others[0] ?? ""),
+    });
+    this.element = h("div", { class: "request", role: "group", "aria-label": "Request" }, this.#text, choice.element);
+  }
+
+  render(): void {
+    this.element.hidden = !this.#thread.isRequest;
+    const [first] = this.#thread.others;
+    const name = first ? this.#chats.people.get(first).name : "Somebody";
+    setText(this.#text, `${name} is not one of your contacts. A reply accepts the conversation.`);
+  }
+}
+
+interface Acts {
+  readonly accept: () => Promise<void>;
+  readonly decline: () => Promise<void>;
+  readonly block?: () => Promise<void>;
+}
+
+/** The buttons, and what went wrong. */
+class Choice {
+  readonly element: HTMLElement;
+  readonly #problem = h("p", { class: "problem", role: "alert" });
+
+  constructor({ accept, decline, block }: Acts) {
+    const buttons = h("div", { class: "choice" }, this.#button("Accept", accept), this.#button("Decline", decline));
+    if (block) buttons.append(this.#button("Block", block));
+    this.element = h("div", {}, buttons, this.#problem);
+  }
+
+  #button(label: string, act: () => Promise<void>): HTMLElement {
+    return h("button", { class: "link", type: "button", on: { click: () => void this.#try(act) } }, label);
+  }
+
+  async #try(act: () => Promise<void>): Promise<void> {
+    setText(this.#problem, "");
+    try {
+      await act();
+    } catch (error) {
+      setText(this.#problem, explain(error));
+    }
+  }
+}

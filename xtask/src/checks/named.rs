@@ -1,0 +1,129 @@
+//! Pages and lists that name tests: each test exists.
+
+use std::collections::BTreeSet;
+
+use crate::session::Session;
+
+/// Where guarantees name their tests.
+const SECURITY: &str = "docs/security.md";
+/// Where the policy's fields name their modules and tests.
+const ENFORCED: &str = "proto/build/enforced.rs";
+
+/// Each test that `docs/security.md` and the list of policy fields name exists, and each module.
+pub(super) fn tests(session: &Session) -> Result<(), String> {
+    let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", SECURITY])?;
+    let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
+    let known: BTreeSet<&str> = files.iter().flat_map(|(path, text)| declared(path, text)).collect();
+    let mut findings = Vec::new();
+    for (guarantee, names) in guarantees(text(SECURITY).ok_or(format!("{SECURITY} is missing"))?) {
+        if names.is_empty() {
+            findings.push(format!("{SECURITY}: {guarantee:?} names no test"));
+        }
+        let paths = || files.iter().map(|(path, _)| path.as_str());
+        let missing = names.into_iter().filter(|name| !exists(name, paths(), &known));
+        findings.extend(missing.map(|name| format!("{SECURITY}: there is no test {name}")));
+    }
+    for [field, module, test] in enforced(text(ENFORCED).ok_or(format!("{ENFORCED} is missing"))?) {
+        if text(module).is_none() {
+            findings.push(format!("{ENFORCED}: {field}: there is no file {module}"));
+        }
+        if !known.contains(test) {
+            findings.push(format!("{ENFORCED}: {field}: there is no test {test}"));
+        }
+    }
+    super::none(&findings)
+}
+
+/// Whether there is what a cell names: a folder or file, a crate, all tests of a module (`locks::*`), or a test, whose path
+/// may stand before it.
+fn exists<'a>(name: &str, mut paths: impl Iterator<Item = &'a str>, known: &BTreeSet<&str>) -> bool {
+    if name.contains('/') {
+        return paths.any(|path| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    }
+    if let Some(module) = name.strip_suffix("::*") {
+        let file = format!("/{}.rs", module.rsplit("::").next().unwrap_or(module));
+        return paths.any(|path| path.ends_with(&file));
+    }
+    let test = name.rsplit("::").next().and_then(|last| last.rsplit('.').next()).unwrap_or(name);
+    known.contains(name) || known.contains(test) || paths.any(|path| is_in_crate(path, name))
+}
+
+fn is_in_crate(path: &str, name: &str) -> bool {
+    path.split_once("/src/").is_some_and(|(home, _)| home.rsplit('/').next() == Some(name))
+}
+
+/// The names of the tests in a file: functions of Rust, functions and classes of Python, titles of Playwright.
+fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let function = |keyword: &str, line: &'a str| {
+        let (_, rest) = line.split_once(keyword)?;
+        Some(&rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())])
+    };
+    let title = |line: &'a str| {
+        let (_, rest) = line.trim_start().strip_prefix("test")?.split_once(['"', '\'', '`'])?;
+        rest.split(['"', '\'', '`']).next()
+    };
+    let of_line = |line: &'a str| match path.rsplit('.').next() {
+        Some("rs") => function("fn ", line),
+        Some("py") => function("def ", line).or_else(|| function("class ", line)),
+        Some("ts") => title(line),
+        _ => None,
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+/// The rows of the table of guarantees: what is promised, and the tests that the last cell names.
+fn guarantees(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let table = text.split("## Guarantees").nth(1).unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.filter_map(|row| {
+        let (guarantee, tests) = row.trim_end().trim_matches('|').rsplit_once('|')?;
+        let names = tests.split('`').skip(1).step_by(2);
+        Some((guarantee.trim(), names.collect()))
+    })
+    .collect()
+}
+
+/// The lines of the list: field, module, test.
+fn enforced(text: &str) -> Vec<[&str; 3]> {
+    let lines = text.lines().filter(|line| line.trim_start().starts_with("(\""));
+    lines.filter_map(|line| line.split('"').skip(1).step_by(2).collect::<Vec<_>>().try_into().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_from_the_last_cell() {
+        let page = "| a | `no` |\n## Guarantees\n\n| guarantee | test |\n|---|---|\n| `x` holds | `one`, `a::two` |\n| y | |\n";
+        assert_eq!(guarantees(page), [("`x` holds", vec!["one", "a::two"]), ("y", vec![])]);
+    }
+
+    #[test]
+    fn tests_are_found_in_all_languages() {
+        assert_eq!(declared("a.rs", "async fn it_is_so() {"), ["it_is_so"]);
+        assert_eq!(declared("a.py", "    def test_it(self):"), ["test_it"]);
+        assert_eq!(declared("a.ts", "test(\"it is so\", async () => {"), ["it is so"]);
+    }
+
+    #[test]
+    fn modules_folders_and_crates_may_be_named() {
+        let exists = |name| {
+            let paths = ["gateway/src/lib.rs", "services/auth/tests/auth/locks.rs", "tests/python/test_a.py"];
+            exists(name, paths.into_iter(), &BTreeSet::from(["it_holds", "Closed"]))
+        };
+        for there in ["gateway", "services/auth/tests/auth", "locks::*", "a::tests::it_holds", "test_a.Closed"] {
+            assert!(exists(there), "{there}");
+        }
+        for missing in ["gate", "auth/tests", "services/aut", "lock::*", "it_hold", "locks::it_hold"] {
+            assert!(!exists(missing), "{missing}");
+        }
+    }
+
+    #[test]
+    fn list_of_fields_is_read() {
+        let list = "const A: [(&str, &str, &str); 1] = [\n    (\"P.a\", \"m.rs\", \"t\"),\n];";
+        assert_eq!(enforced(list), [["P.a", "m.rs", "t"]]);
+    }
+}

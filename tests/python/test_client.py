@@ -279,6 +279,7 @@ class MeshTest(unittest.TestCase):
             "CreateUser": {"user_id": anybody, "handle": "mallory", "display_name": "Mallory"},
             "DeleteUser": {"user_id": anybody},
             "ListContacts": {"user_id": anybody},
+            "ListEndedSessions": {},
             "DeleteMember": {"user_id": anybody},
         }
         parts = {full_name: part for part, full_name in SERVICES.items()}

@@ -319,7 +319,8 @@ class Identity(ForeignCase):
         with self.assertRaises(grpc.RpcError) as refused:
             internal = direct.unary_unary("/trellis.messaging.v1.MessagingService/ListContacts")
             internal(b"", metadata=[("x-trellis-service-token", replayed)], timeout=10)
-        self.assertEqual(refused.exception.code(), grpc.StatusCode.PERMISSION_DENIED)
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+        self.assertEqual(reason(refused.exception), "SERVICE_TOKEN_INVALID")
 
     def test_of_a_stranger_the_upstream_is_told_nothing(self):
         self.assertNotIn("authorization", dict(self.seen()))
@@ -355,7 +356,7 @@ class Closed(ForeignCase):
         next(stream)
         for bad, words in (
             (line(self.server, 'access = "everybody"'), "everybody"),
-            (line(self.server, prefix="trellis.users.v1"), "is answered by the mesh itself"),
+            (line(self.server, prefix="trellis.users.v1"), "is served by Trellis itself"),
             ("[gateway]\nlisten = 5\n", "gateway.listen"),
         ):
             self.mesh.configure(bad)
@@ -529,6 +530,8 @@ class Secure(unittest.TestCase):
         """Puts a certificate where the gateway looks for its own; the settings that name it."""
         for file, ending in (("key", "key"), ("certificate", "crt")):
             (mesh.folder / file).write_bytes((TLS / f"{name}.{ending}").read_bytes())
+            # A key that others may read is refused.
+            (mesh.folder / file).chmod(0o600)
         return f'certificate = "{mesh.folder}/certificate", key = "{mesh.folder}/key"'
 
     def assert_unavailable(self, shop):

@@ -6,9 +6,9 @@
 //! like, so the gateway resets streams of external upstreams at a bounded rate. A cancelled call whose turn has not come
 //! keeps its stream and its place on the connection; its response is discarded until it ends or the turn comes.
 //!
-//! A call whose request has not ended, or was cut, is reset at once: its server may hold a worker for it until the rest comes, and
-//! when all workers wait, no response begins and no turn comes. So callers who leave in the middle of their requests can
-//! still make a server close the connection.
+//! A call whose request has not ended, or was cut, is reset at once. Its server may hold a worker until the rest comes;
+//! when all workers wait, no response begins and no turn comes. So clients that disconnect in the middle of their
+//! requests can still make a server close the connection.
 //!
 //! A service of the mesh does not limit the gateway, which proves its identity: its calls are cancelled at once.
 

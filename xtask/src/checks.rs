@@ -2,6 +2,7 @@
 
 mod contracts;
 mod imports;
+mod language;
 mod named;
 mod sources;
 mod statements;
@@ -46,6 +47,7 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ),
         ("named tests", "name a test that exists", Box::new(|| named::tests(session))),
         ("ports of tests", "use ports::reserve()", Box::new(|| sources::ports(session))),
+        ("language", "use the term of docs/GLOSSARY.md", Box::new(|| language::check(session))),
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),
         (
             "manifests",

@@ -1,0 +1,163 @@
+//! Words that the project does not use: the glossary lists them, and the count of each folder may only fall.
+
+use std::collections::BTreeMap;
+
+use crate::session::Session;
+
+const GLOSSARY: &str = "docs/GLOSSARY.md";
+/// Counts that are left, by folder. Lower a number when the check reports that it can be lowered; never raise one.
+const BUDGET: &str = "xtask/language-budget.txt";
+
+/// Files that quote the words, and files that are generated.
+const EXEMPT: [&str; 6] =
+    [GLOSSARY, "CONTRIBUTING.md", "xtask/src/checks/language.rs", "web/console/dist/", "web/client/src/gen/", "web/e2e/clients/gen/"];
+
+/// Verbs that make "what" or "who" at the start of a clause a riddle.
+const VERBS: [&str; 14] = [
+    "is", "was", "are", "has", "had", "comes", "came", "reads", "asks", "says", "may", "stays", "waits", "goes",
+];
+
+/// Compares the counts of banned words with the budget of each folder.
+pub(super) fn check(session: &Session) -> Result<(), String> {
+    let files = super::sources::files(session, &["*.rs", "*.md", "*.proto", "*.ts", "*.py", "*.toml", "*.sql", "*.yaml"])?;
+    let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
+    let banned = banned(text(GLOSSARY).ok_or(format!("{GLOSSARY} is missing"))?);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (path, text) in &files {
+        if !EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
+            *counts.entry(folder(path)).or_default() += findings(text, &banned).len();
+        }
+    }
+    let budget = std::fs::read_to_string(session.root.join(BUDGET)).map_err(|e| format!("{BUDGET}: {e}"))?;
+    super::none(&over(&counts, &budget)?)
+}
+
+/// `services/auth` for `services/auth/src/api.rs`; `docs` for `docs/keys.md`; `.` for a file at the top.
+fn folder(path: &str) -> &str {
+    let parts = if path.starts_with("services/") { 2 } else { 1 };
+    match path.match_indices('/').nth(parts - 1) {
+        Some((at, _)) => &path[..at],
+        None => ".",
+    }
+}
+
+/// The words of the glossary's "not" columns, and of its table of plain words up to the pronouns.
+fn banned(glossary: &str) -> Vec<&str> {
+    let plain = glossary.lines().filter_map(|line| line.strip_prefix("| nobody")).map(|_| "nobody, somebody, everybody, whoever");
+    let rows = glossary.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 4);
+    let columns = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
+    let words = columns.chain(plain).flat_map(|cell| cell.split(',')).map(str::trim);
+    words.filter(|word| !word.is_empty() && *word != "not").collect()
+}
+
+/// The line and the word of each finding.
+fn findings<'a>(text: &'a str, banned: &[&str]) -> Vec<(usize, &'a str)> {
+    let lines = text.lines().enumerate();
+    lines.flat_map(|(at, line)| of_line(line, banned).into_iter().map(move |word| (at + 1, word))).collect()
+}
+
+fn of_line<'a>(line: &'a str, banned: &[&str]) -> Vec<&'a str> {
+    let words = words(line);
+    let is_banned = |word: &str| banned.iter().any(|root| is_form_of(&word.to_ascii_lowercase(), root));
+    let mut found: Vec<&str> = words.iter().map(|(_, word)| *word).filter(|word| is_banned(word)).collect();
+    found.extend(words.windows(2).filter(|pair| is_riddle(line, pair)).map(|pair| pair[0].1));
+    found
+}
+
+/// The words of a line with their positions: letters only, split where `camelCase` does.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    let mut start = None;
+    let mut was_lower = false;
+    for (at, c) in line.char_indices().chain([(line.len(), ' ')]) {
+        let ends = !c.is_alphabetic() || (c.is_uppercase() && was_lower);
+        if ends && let Some(from) = start.take() {
+            words.push((from, &line[from..at]));
+        }
+        if c.is_alphabetic() && start.is_none() {
+            start = Some(at);
+        }
+        was_lower = c.is_lowercase();
+    }
+    words
+}
+
+/// `answers`, `answered` and `answering` are forms of `answer`.
+fn is_form_of(word: &str, root: &str) -> bool {
+    let stem = root.strip_suffix('e').unwrap_or(root);
+    let rest = word.strip_prefix(root).or_else(|| word.strip_prefix(stem).filter(|rest| *rest == "ing"));
+    rest.is_some_and(|rest| ["", "s", "es", "d", "ed", "ing"].contains(&rest))
+}
+
+/// "What is", "Who asks" at the start of a clause: after nothing but marks, or after a mark that ends one. A question
+/// that ends with "?" is one.
+fn is_riddle(line: &str, pair: &[(usize, &str)]) -> bool {
+    let [(at, opening), (_, verb)] = pair else { return false };
+    if !["what", "who"].contains(&opening.to_ascii_lowercase().as_str()) || !VERBS.contains(verb) {
+        return false;
+    }
+    let before = line[..*at].trim_end();
+    let starts = !before.contains(char::is_alphanumeric) || before.ends_with(['.', ';', ':', ',', '"', '(']);
+    starts && !line[*at..].contains('?')
+}
+
+/// What is wrong with the counts: a folder over its budget.
+fn over(counts: &BTreeMap<&str, usize>, budget: &str) -> Result<Vec<String>, String> {
+    let mut allowed = BTreeMap::new();
+    for line in budget.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        let (folder, count) = line.split_once(' ').ok_or(format!("{BUDGET}: {line:?} is not FOLDER COUNT"))?;
+        allowed.insert(folder, count.trim().parse::<usize>().map_err(|e| format!("{BUDGET}: {line:?}: {e}"))?);
+    }
+    let mut findings = Vec::new();
+    for (folder, count) in counts {
+        let most = allowed.get(folder).copied().unwrap_or(0);
+        if *count > most {
+            findings.push(format!("{folder}: {count} words that {GLOSSARY} replaces, {most} before; see `git diff`"));
+        }
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: [&str; 3] = ["answer", "nobody", "gather"];
+
+    #[test]
+    fn forms_and_parts_of_names_are_found() {
+        let found = |line| of_line(line, &WORDS);
+        assert_eq!(found("// The server answered; fn late_answer() -> FirstAnswer"), ["answered", "answer", "Answer"]);
+        assert_eq!(found("gathering Gathered together"), ["gathering", "Gathered"]);
+        assert!(found("a response").is_empty());
+    }
+
+    #[test]
+    fn riddles_are_found_at_the_start_of_a_clause() {
+        let found = |line| of_line(line, &[]).len();
+        assert_eq!(found("/// What is read twice."), 1);
+        assert_eq!(found("/// It ends; who waits is told"), 1);
+        assert_eq!(found("/// It returns what is left, to clients who wait."), 0);
+        assert_eq!(found("## Who is calling?"), 0);
+    }
+
+    #[test]
+    fn words_are_read_from_the_last_column() {
+        let page = "| term | meaning | not |\n|---|---|---|\n| response | back | answer, reply |\n| stream | x | |\n";
+        assert_eq!(banned(page), ["answer", "reply"]);
+    }
+
+    #[test]
+    fn counts_may_only_fall() {
+        let counts = BTreeMap::from([("a", 2), ("b", 1)]);
+        assert!(over(&counts, "# text\na 2\nb 3\n").unwrap().is_empty());
+        assert_eq!(over(&counts, "a 1\n").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn folders_are_crates() {
+        assert_eq!(folder("services/auth/src/api.rs"), "services/auth");
+        assert_eq!(folder("gateway/src/lib.rs"), "gateway");
+        assert_eq!(folder("README.md"), ".");
+    }
+}

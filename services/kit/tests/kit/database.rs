@@ -78,7 +78,9 @@ async fn sessions(stranger: &mut PgConnection) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lock_wait_is_short_and_may_be_retried() {
-    let ground = Ground::new(|config| config.lock_timeout = millis(300)).await;
+    // Only the lock timeout can end the wait in time.
+    let change = |config: &mut Config| (config.lock_timeout, config.statement_timeout) = (millis(300), millis(60_000));
+    let ground = Ground::new(change).await;
     let mut stranger = ground.stranger().await;
     let mut holding = stranger.begin().await.unwrap();
     holding.execute("UPDATE rooms SET n = 7 WHERE id = 1").await.unwrap();

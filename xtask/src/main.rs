@@ -14,6 +14,7 @@ mod session;
 mod soak;
 mod suite;
 mod tally;
+mod up;
 mod web;
 
 use std::{env, process::ExitCode};
@@ -29,6 +30,8 @@ Commands:
   test [--only rust|python|web]... [-- CARGO TEST ARGS]
         Installs what is missing (as root or with sudo; else names the command), starts a private PostgreSQL
         and Redis, and runs all tests: Rust, the Python client, the browser. --only may be repeated.
+  up    Keeps the PostgreSQL and Redis of the tests running until Ctrl-C. Meanwhile cargo xtask test -- -p CRATE NAME
+        uses them, builds nothing but that crate's tests, and starts within seconds.
   ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
   gen   Rewrites what is generated and committed: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
         docs/access.md.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
         "soak" => soak::Options::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
         "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
+        "up" => none(rest).and_then(|()| up::run(&Session::start()?)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; see cargo xtask help")),
     };

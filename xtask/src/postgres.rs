@@ -18,7 +18,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Postgres {
     /// `postgres://…`
     pub(crate) url: String,
-    _server: Group,
+    server: Group,
 }
 
 impl Postgres {
@@ -36,6 +36,11 @@ impl Postgres {
         scratch::on_a_free_port(|port| Self::start_on(port, &folder, session, bin, user))
     }
 
+    /// Whether the server has ended.
+    pub(crate) fn ended(&mut self) -> Result<bool, String> {
+        self.server.ended().map(|status| status.is_some())
+    }
+
     fn start_on(port: u16, folder: &Path, session: &Session, bin: &Path, user: Option<User>) -> Result<Self, String> {
         let data = folder.join("data");
         let log = folder.join("log");
@@ -46,7 +51,7 @@ impl Postgres {
         scratch::run_as(&mut server, user);
         let mut server = Group::start(&mut server, &session.guard)?;
         wait_until_ready(&mut server, &data, &log)?;
-        Ok(Self { url: format!("postgres://trellis@127.0.0.1:{port}/postgres"), _server: server })
+        Ok(Self { url: format!("postgres://trellis@127.0.0.1:{port}/postgres"), server })
     }
 }
 

@@ -20,13 +20,18 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Redis {
     /// `redis://…`
     pub(crate) url: String,
-    _server: Group,
+    server: Group,
 }
 
 impl Redis {
     pub(crate) fn start(session: &Session, scratch: &Scratch, program: &Path) -> Result<Self, String> {
         let folder = scratch.folder("redis", None)?;
         scratch::on_a_free_port(|port| Self::start_on(port, &folder, session, program))
+    }
+
+    /// Whether the server has ended.
+    pub(crate) fn ended(&mut self) -> Result<bool, String> {
+        self.server.ended().map(|status| status.is_some())
     }
 
     fn start_on(port: u16, folder: &Path, session: &Session, program: &Path) -> Result<Self, String> {
@@ -45,7 +50,7 @@ impl Redis {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(Self { url: format!("redis://127.0.0.1:{port}/"), _server: server })
+        Ok(Self { url: format!("redis://127.0.0.1:{port}/"), server })
     }
 }
 

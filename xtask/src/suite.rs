@@ -15,7 +15,7 @@ use crate::{
     scratch::Scratch,
     session::{Session, seconds},
     tally::{self, Tally},
-    web,
+    up, web,
 };
 
 /// What the command line asks for.
@@ -57,8 +57,28 @@ impl Options {
         Ok(options)
     }
 
+    /// Arguments for `cargo test` select Rust's tests, unless `--only` names other parts.
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        if self.only.is_empty() { self.cargo.is_empty() || part == Part::Rust } else { self.only.contains(&part) }
+    }
+
+    /// The packages that `-p` names; empty: all.
+    fn packages(&self) -> Vec<&str> {
+        let of_next = self.cargo.windows(2).filter(|pair| ["-p", "--package"].contains(&pair[0].as_str()));
+        let joined = self.cargo.iter().filter_map(|argument| argument.strip_prefix("--package="));
+        of_next.map(|pair| pair[1].as_str()).chain(joined).collect()
+    }
+
+    /// Whether a test starts the binary: those of `trellis` do, and those in other languages.
+    fn needs_binary(&self) -> bool {
+        let packages = self.packages();
+        packages.is_empty() || packages.contains(&"trellis") || self.wants(Part::Python) || self.wants(Part::Web)
+    }
+
+    /// Whether a test compares with the oracle: those of `proto` do.
+    fn needs_cases(&self) -> bool {
+        let packages = self.packages();
+        packages.is_empty() || packages.contains(&"proto")
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -119,7 +139,9 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
     if options.wants(Part::Web) {
         environment.set_path("TRELLIS_TEST_CHROMIUM", &Need::Chromium.found()?);
     }
-    session.must("cargo build", session.cargo().args(["build", "--package", "trellis"]))?;
+    if options.needs_binary() {
+        session.must("cargo build", session.cargo().args(["build", "--package", "trellis"]))?;
+    }
 
     if options.wants(Part::Rust) {
         results.push(finish("rust", || with_servers(session, options, &python, &scratch, &mut environment)));
@@ -142,16 +164,23 @@ fn with_servers(
     environment: &mut Environment,
 ) -> Result<Tally, String> {
     let cases = session.artifacts.join("oracle.jsonl");
-    session.must("oracle", python.script(session, "oracle.py").arg(&cases))?;
+    if options.needs_cases() || !cases.exists() {
+        session.must("oracle", python.script(session, "oracle.py").arg(&cases))?;
+    }
     environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
 
-    let postgres = Postgres::start(session, scratch, &Need::Postgres.found()?)?;
     let redis_server = Need::Redis.found()?;
+    // Some tests stop and empty theirs.
+    environment.set_path("TRELLIS_TEST_REDIS_SERVER", &redis_server);
+    if let Some(up::Servers { postgres, redis }) = up::running(session) {
+        environment.set("TRELLIS_TEST_POSTGRES", postgres);
+        environment.set("TRELLIS_TEST_REDIS", redis);
+        return rust::test(session, environment, &options.cargo);
+    }
+    let postgres = Postgres::start(session, scratch, &Need::Postgres.found()?)?;
     let redis = Redis::start(session, scratch, &redis_server)?;
     environment.set("TRELLIS_TEST_POSTGRES", &postgres.url);
     environment.set("TRELLIS_TEST_REDIS", &redis.url);
-    // Some tests stop and empty theirs.
-    environment.set_path("TRELLIS_TEST_REDIS_SERVER", &redis_server);
     rust::test(session, environment, &options.cargo)
 }
 
@@ -219,6 +248,15 @@ mod tests {
         assert!(options.wants(Part::Rust) && options.wants(Part::Web) && !options.wants(Part::Python));
         assert_eq!(options.cargo, ["-p", "kit"]);
         assert!(parse(&[]).unwrap().wants(Part::Python));
+    }
+
+    #[test]
+    fn one_package_needs_no_binary() {
+        let options = parse(&["--", "-p", "messaging", "locks"]).unwrap();
+        assert!(!options.needs_binary() && !options.needs_cases() && !options.wants(Part::Web));
+        let options = parse(&["--", "--package=trellis"]).unwrap();
+        assert!(options.needs_binary() && !options.needs_cases());
+        assert!(parse(&[]).unwrap().needs_binary());
     }
 
     #[test]

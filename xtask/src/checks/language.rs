@@ -9,17 +9,23 @@ const GLOSSARY: &str = "docs/GLOSSARY.md";
 const BUDGET: &str = "xtask/language-budget.txt";
 
 /// Files that quote the words, and files that are generated.
-const EXEMPT: [&str; 6] =
-    [GLOSSARY, "CONTRIBUTING.md", "xtask/src/checks/language.rs", "web/console/dist/", "web/client/src/gen/", "web/e2e/clients/gen/"];
+const EXEMPT: [&str; 6] = [
+    GLOSSARY,
+    "CONTRIBUTING.md",
+    "xtask/src/checks/language.rs",
+    "web/console/dist/",
+    "web/client/src/gen/",
+    "web/e2e/clients/gen/",
+];
 
 /// Verbs that make "what" or "who" at the start of a clause a riddle.
-const VERBS: [&str; 14] = [
-    "is", "was", "are", "has", "had", "comes", "came", "reads", "asks", "says", "may", "stays", "waits", "goes",
-];
+const VERBS: [&str; 14] =
+    ["is", "was", "are", "has", "had", "comes", "came", "reads", "asks", "says", "may", "stays", "waits", "goes"];
 
 /// Compares the counts of banned words with the budget of each folder.
 pub(super) fn check(session: &Session) -> Result<(), String> {
-    let files = super::sources::files(session, &["*.rs", "*.md", "*.proto", "*.ts", "*.py", "*.toml", "*.sql", "*.yaml"])?;
+    let files =
+        super::sources::files(session, &["*.rs", "*.md", "*.proto", "*.ts", "*.py", "*.toml", "*.sql", "*.yaml"])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
     let banned = banned(text(GLOSSARY).ok_or(format!("{GLOSSARY} is missing"))?);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -43,7 +49,10 @@ fn folder(path: &str) -> &str {
 
 /// The words of the glossary's "not" columns, and of its table of plain words up to the pronouns.
 fn banned(glossary: &str) -> Vec<&str> {
-    let plain = glossary.lines().filter_map(|line| line.strip_prefix("| nobody")).map(|_| "nobody, somebody, everybody, whoever");
+    let plain = glossary
+        .lines()
+        .filter_map(|line| line.strip_prefix("| nobody"))
+        .map(|_| "nobody, somebody, everybody, whoever");
     let rows = glossary.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 4);
     let columns = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
     let words = columns.chain(plain).flat_map(|cell| cell.split(',')).map(str::trim);

@@ -1,10 +1,10 @@
-//! Which of several endpoints gets a call. One core for the gateway's upstreams and for the services' calls of one
-//! another.
+//! Load balancing: chooses the endpoint of a call. The gateway uses it for its upstreams, the services for calls to
+//! each other.
 //!
-//! Of two endpoints chosen at random the one with less to do is taken (P2C with peak EWMA): it needs no view of the
-//! whole, and no two callers agree on the same victim. Names are looked up again while the process runs, so that
-//! endpoints come and go with their DNS records. An endpoint that says that it does not serve, or does not answer when
-//! it is asked, gets no new calls; one whose calls fail is taken out for a while.
+//! The balancer takes two endpoints at random and chooses the less loaded one (P2C with peak EWMA). This needs no view
+//! of the whole cluster, and independent clients do not all choose the same endpoint. Names are resolved again while
+//! the process runs, so endpoints follow their DNS records. An endpoint gets no new calls while its health check
+//! reports NOT_SERVING or times out. Outlier detection ejects an endpoint for a time when its calls fail.
 
 mod address;
 mod chance;
@@ -33,20 +33,20 @@ pub use standing::Outcome;
 
 use crate::{retry::Retries, tls::Trust};
 
-/// How long the first call waits for names to be looked up.
+/// How long the first call waits for name resolution.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// How soon after a look another may be asked for.
+/// The minimum time between two resolutions.
 const LEAST_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// How long an endpoint may take to tell its health: a healthy one takes a millisecond.
+/// The timeout of a health check. A healthy endpoint responds within a millisecond.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Checks without an answer after which calls under way are given up too, if they have none either.
+/// Number of failed checks in a row after which calls in progress are given up, if they get no response either.
 const LOST: u32 = 3;
-/// How often those are let back whose time is over.
+/// How often ejections that have ended are lifted.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a balancer asks of its endpoints.
+/// The operations of an endpoint that the balancer needs.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Nobody answers there any more, though connections stand: they, and the calls on them, are to be given up.
+    /// Closes the connections to the endpoint and ends the calls on them: the endpoint no longer responds.
     fn give_up(&self) {}
 }
 
@@ -56,18 +56,18 @@ impl<E: Endpoint> Endpoint for Arc<E> {
     }
 }
 
-/// Endpoints that answer the same calls.
+/// Distributes calls over endpoints that serve the same methods.
 pub struct Balancer<E> {
     set: Arc<Set<E>>,
-    /// Of its calls together.
+    /// The retry policy and budget of all calls of this balancer.
     retries: Retries,
-    /// They end with the balancer.
+    /// Background tasks, aborted when the balancer is dropped.
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl<E: Endpoint> Balancer<E> {
-    /// The endpoints at `addresses`; `make` makes one when its place is found. `name` is what metrics call them. Must be
-    /// called within a runtime. The error is a sentence without its key.
+    /// Balances over the endpoints at `addresses`. `make` creates the endpoint of a resolved location. `name` is the
+    /// label of the metrics. Must be called within a runtime. The error is a sentence without the configuration key.
     pub fn new(
         name: &str,
         addresses: &[String],
@@ -77,7 +77,7 @@ impl<E: Endpoint> Balancer<E> {
         Self::by(resolve::system(), None, name, addresses, config, make)
     }
 
-    /// The same, of endpoints that may be called over TLS and whose health may be asked there.
+    /// Like `new`, for endpoints that may be called over TLS. Their health checks use TLS too.
     pub fn trusting(
         trust: Option<&Trust>,
         name: &str,
@@ -97,7 +97,7 @@ impl<E: Endpoint> Balancer<E> {
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
         if addresses.is_empty() {
-            return Err("names no address such as http://host:port".to_owned());
+            return Err("is empty; name an address such as http://host:port".to_owned());
         }
         let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
         let set = Arc::new(Set::new(name, config.clone(), Chance::new(), trust.cloned(), Box::new(make)));
@@ -114,11 +114,12 @@ impl<E: Endpoint> Balancer<E> {
         Ok(Self { set, retries, _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() })
     }
 
-    /// Gives a call to an endpoint: to one of `tried` only when there is no other. `None`: none is known.
+    /// Chooses an endpoint for a call. An endpoint in `tried` is chosen only if there is no other. `None`: no endpoint
+    /// is known.
     pub async fn pick(&self, tried: &[Location]) -> Option<Pick<E>> {
         let mut members = self.set.members();
         if members.is_empty() {
-            // The first calls come before the first answer of DNS does.
+            // The first calls can arrive before the first DNS response.
             timeout(FIRST_LOOK, self.set.looked.subscribe().wait_for(|looked| *looked)).await.ok();
             members = self.set.members();
         }
@@ -127,33 +128,33 @@ impl<E: Endpoint> Balancer<E> {
         Some(Pick::new(member, Arc::clone(&self.set), now))
     }
 
-    /// What decides which calls are sent again.
+    /// Decides which calls are retried.
     pub fn retries(&self) -> &Retries {
         &self.retries
     }
 
-    /// The places of all endpoints.
+    /// The locations of all endpoints.
     pub fn locations(&self) -> Vec<Location> {
         self.set.members().iter().map(|member| member.location.clone()).collect()
     }
 }
 
-/// Follows names.
+/// Resolves names again at the interval, or earlier on request.
 async fn follow<E>(set: Arc<Set<E>>, mut resolver: Resolver) {
     loop {
         let places = resolver.look().await;
         if !places.is_empty() {
             set.replace(&places, Instant::now());
         }
-        let asked = async {
+        let requested = async {
             sleep(LEAST_BETWEEN_LOOKS).await;
             set.look.notified().await;
         };
-        timeout(set.config.resolve_interval.0, asked).await.ok();
+        timeout(set.config.resolve_interval.0, requested).await.ok();
     }
 }
 
-/// Judges the endpoints by their calls.
+/// Compares the endpoints' failure rates (outlier detection) and lifts ejections that have ended.
 async fn tend<E>(set: Arc<Set<E>>) {
     let mut compared = Instant::now();
     loop {
@@ -167,7 +168,7 @@ async fn tend<E>(set: Arc<Set<E>>) {
     }
 }
 
-/// Asks the endpoints for their health. Where there is only one the answer would change nothing.
+/// Checks the endpoints' health. With a single endpoint the result would change nothing.
 async fn check<E: Endpoint>(set: Arc<Set<E>>) {
     let mut ticks = interval(set.config.health_interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -177,9 +178,9 @@ async fn check<E: Endpoint>(set: Arc<Set<E>>) {
         if members.len() < 2 {
             continue;
         }
-        let asked = join_all(members.iter().map(|member| member.prober.ask(CHECK_TIMEOUT))).await;
+        let results = join_all(members.iter().map(|member| member.prober.ask(CHECK_TIMEOUT))).await;
         let now = Instant::now();
-        for (member, health) in members.iter().zip(asked) {
+        for (member, health) in members.iter().zip(results) {
             let Some(health) = health else { continue };
             let (changed, is_lost) = {
                 let mut record = member.record();
@@ -188,7 +189,7 @@ async fn check<E: Endpoint>(set: Arc<Set<E>>) {
                 (changed, record.standing.silent_checks() >= LOST && is_silent)
             };
             if changed {
-                tracing::info!(endpoint = %member.location, ?health, "an endpoint's health has changed");
+                tracing::info!(endpoint = %member.location, ?health, "the health of an endpoint changed");
                 set.count(now);
             }
             if is_lost {

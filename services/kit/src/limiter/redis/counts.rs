@@ -1,23 +1,23 @@
-//! How decisions came about, for the metrics.
+//! Counts of decisions by their origin, for the metrics.
 
 use std::sync::OnceLock;
 
 use metrics::{Counter, counter};
 
-/// How a decision came about.
+/// The origin of a decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
-    /// From leases alone.
+    /// Admitted from leases alone.
     Leased,
     /// Refused, because a bucket was known to be empty.
     Known,
-    /// By Redis.
+    /// Decided by Redis.
     Asked,
-    /// Without Redis, which did not decide.
+    /// Decided without Redis, which was unreachable.
     Away,
 }
 
-/// Counters, each looked up once and not once a decision.
+/// Counters, each registered once instead of at each decision.
 #[derive(Default)]
 pub(super) struct Counts([OnceLock<Counter>; 4]);
 

@@ -34,12 +34,12 @@ pub use standing::Outcome;
 use crate::{retry::Retries, tls::Trust};
 
 /// How long the first call waits for name resolution.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
 /// The minimum time between two resolutions.
-const LEAST_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+const LEAST_BETWEEN_RESOLUTIONS: Duration = Duration::from_secs(1);
 /// The timeout of a health check. A healthy endpoint responds within a millisecond.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Number of failed checks in a row after which calls in progress are given up, if they get no response either.
+/// The number of silent checks in a row after which calls in progress are given up, if they get no response either.
 const LOST: u32 = 3;
 /// How often ejections that have ended are lifted.
 const TICK: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ impl<E: Endpoint> Balancer<E> {
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::by(resolve::system(), None, name, addresses, config, make)
+        Self::with_resolver(resolve::system(), None, name, addresses, config, make)
     }
 
     /// Like `new`, for endpoints that may be called over TLS. Their health checks use TLS too.
@@ -85,10 +85,10 @@ impl<E: Endpoint> Balancer<E> {
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::by(resolve::system(), trust, name, addresses, config, make)
+        Self::with_resolver(resolve::system(), trust, name, addresses, config, make)
     }
 
-    fn by(
+    fn with_resolver(
         look_up: LookUp,
         trust: Option<&Trust>,
         name: &str,
@@ -101,14 +101,14 @@ impl<E: Endpoint> Balancer<E> {
         }
         let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
         let set = Arc::new(Set::new(name, config.clone(), Chance::new(), trust.cloned(), Box::new(make)));
-        let mut tasks = vec![tokio::spawn(tend(Arc::clone(&set)))];
+        let mut tasks = vec![tokio::spawn(detect_outliers(Arc::clone(&set)))];
         if let Some(places) = Resolver::literal(&addresses) {
             set.replace(&places, Instant::now());
         } else {
-            tasks.push(tokio::spawn(follow(Arc::clone(&set), Resolver::new(addresses, look_up))));
+            tasks.push(tokio::spawn(follow_names(Arc::clone(&set), Resolver::new(addresses, look_up))));
         }
         if !config.health_interval.0.is_zero() {
-            tasks.push(tokio::spawn(check(Arc::clone(&set))));
+            tasks.push(tokio::spawn(check_health(Arc::clone(&set))));
         }
         let retries = Retries::new(name, &config.retry);
         Ok(Self { set, retries, _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() })
@@ -120,7 +120,7 @@ impl<E: Endpoint> Balancer<E> {
         let mut members = self.set.members();
         if members.is_empty() {
             // The first calls can arrive before the first DNS response.
-            timeout(FIRST_LOOK, self.set.looked.subscribe().wait_for(|looked| *looked)).await.ok();
+            timeout(FIRST_RESOLUTION, self.set.resolved.subscribe().wait_for(|resolved| *resolved)).await.ok();
             members = self.set.members();
         }
         let now = Instant::now();
@@ -140,36 +140,36 @@ impl<E: Endpoint> Balancer<E> {
 }
 
 /// Resolves names again at the interval, or earlier on request.
-async fn follow<E>(set: Arc<Set<E>>, mut resolver: Resolver) {
+async fn follow_names<E>(set: Arc<Set<E>>, mut resolver: Resolver) {
     loop {
-        let places = resolver.look().await;
+        let places = resolver.resolve().await;
         if !places.is_empty() {
             set.replace(&places, Instant::now());
         }
         let requested = async {
-            sleep(LEAST_BETWEEN_LOOKS).await;
-            set.look.notified().await;
+            sleep(LEAST_BETWEEN_RESOLUTIONS).await;
+            set.resolve_now.notified().await;
         };
         timeout(set.config.resolve_interval.0, requested).await.ok();
     }
 }
 
 /// Compares the endpoints' failure rates (outlier detection) and lifts ejections that have ended.
-async fn tend<E>(set: Arc<Set<E>>) {
+async fn detect_outliers<E>(set: Arc<Set<E>>) {
     let mut compared = Instant::now();
     loop {
         sleep(TICK.min(set.config.outlier_interval.0)).await;
         let now = Instant::now();
         if now.duration_since(compared) >= set.config.outlier_interval.0 {
             compared = now;
-            set.compare(now);
+            set.eject_outliers(now);
         }
         set.count(now);
     }
 }
 
 /// Checks the endpoints' health. With a single endpoint the result would change nothing.
-async fn check<E: Endpoint>(set: Arc<Set<E>>) {
+async fn check_health<E: Endpoint>(set: Arc<Set<E>>) {
     let mut ticks = interval(set.config.health_interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -178,7 +178,7 @@ async fn check<E: Endpoint>(set: Arc<Set<E>>) {
         if members.len() < 2 {
             continue;
         }
-        let results = join_all(members.iter().map(|member| member.prober.ask(CHECK_TIMEOUT))).await;
+        let results = join_all(members.iter().map(|member| member.prober.check(CHECK_TIMEOUT))).await;
         let now = Instant::now();
         for (member, health) in members.iter().zip(results) {
             let Some(health) = health else { continue };

@@ -27,7 +27,7 @@ use crate::{
     trace,
 };
 
-/// The interval of keepalive PINGs on idle connections, which detect a vanished peer.
+/// The interval of keepalive PINGs, also on idle connections. They detect a vanished peer.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The header with the remaining time of a call.
 pub const TIMEOUT: &str = "grpc-timeout";

@@ -60,7 +60,7 @@ pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
 /// The bland INTERNAL status of an unexpected error. The error is logged once, here.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
     tracing::error!(error = %chain(error), "unexpected error");
-    status(Code::Internal, "INTERNAL", "something went wrong on our side; the log knows more")
+    status(Code::Internal, "INTERNAL", "internal error; the server's log has the details")
 }
 
 /// UNAVAILABLE: a dependency of this process does not respond. Another replica may reach it, so a client that retries
@@ -73,7 +73,7 @@ pub fn unavailable(what: &str) -> Status {
 
 /// UNAVAILABLE at the end of a long stream when its server stops. Another server continues the stream.
 pub fn stopping() -> Status {
-    let message = "the server stops; open the stream again, at once, from where it was";
+    let message = "the server is shutting down; reopen the stream at once and resume from its last position";
     status(Code::Unavailable, "SERVER_STOPPING", message)
 }
 

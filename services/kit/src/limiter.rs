@@ -38,7 +38,7 @@ pub struct Limit {
 
 impl Limit {
     /// Fills unused places of an array of limits.
-    pub const NONE: Self = Self { key: Key::NOBODY, quota: Quota::ONE, cost: 1 };
+    pub const NONE: Self = Self { key: Key::UNUSED, quota: Quota::ONE, cost: 1 };
 }
 
 /// A request to the limiter: all limits take their cost, or none does.
@@ -143,8 +143,8 @@ pub trait RateLimiter: Send + Sync {
     /// Takes the cost from all buckets of `ask`, or from none if one of them lacks it.
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a>;
 
-    /// Opens a stream, unless its client has too many open. The shared limiter makes a round trip for each stream,
-    /// because streams live long.
+    /// Opens a stream, unless its client has too many open. The shared limiter makes a round trip for each stream, which
+    /// is cheap compared with a stream's lifetime.
     fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a>;
 
     /// Whether the limiter currently shares its counts with all processes.

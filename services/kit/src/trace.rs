@@ -66,8 +66,8 @@ pub struct TraceContext {
     sampled: bool,
 }
 
-/// A random number, unique to this process: a keyed hash of a counter. The kernel's randomness would cost a system call
-/// per id.
+/// An unpredictable number: a hash of a counter, with a random key per process. The kernel's randomness would cost a
+/// system call per id.
 fn random() -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);

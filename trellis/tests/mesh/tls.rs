@@ -130,7 +130,10 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
     files.install("client");
     let services = [&users, &auth, &messaging];
     for service in services {
-        until("it is renewed", async || service.log().contains("a renewed certificate is in use on the ports of services")).await;
+        until("it is renewed", async || {
+            service.log().contains("a renewed certificate is in use on the ports of services")
+        })
+        .await;
     }
     let far = Ports { gateway: Ports::free().gateway, ..ports };
     let mut late = process("gateway", far, keys.path(), &database, &files);

@@ -32,7 +32,7 @@ impl Prober {
     }
 
     /// Checks once. `None`: the check was skipped.
-    pub(super) async fn ask(&self, limit: Duration) -> Option<Health> {
+    pub(super) async fn check(&self, limit: Duration) -> Option<Health> {
         let channel = self.channel.clone()?;
         let skip = |left: u32| left.checked_sub(1);
         if self.skipped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, skip).is_ok() {

@@ -23,7 +23,7 @@ use super::{
 /// How long other endpoints are preferred after a failed connection attempt.
 const REST: Duration = Duration::from_secs(1);
 /// A call cancelled after this time counts as a failure of the endpoint; an earlier cancellation does not.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CANCELLED_AFTER: Duration = Duration::from_secs(1);
 
 /// An endpoint with its load and health.
 pub(super) struct Member<E> {
@@ -126,7 +126,7 @@ impl<E> Pick<E> {
     pub fn unreachable(&self) {
         self.unused();
         self.member.record().standing.rest(Instant::now() + REST);
-        self.set.look.notify_one();
+        self.set.resolve_now.notify_one();
     }
 
     /// Records nothing: the call did not reach the endpoint, or the endpoint did not cause its outcome.
@@ -146,7 +146,7 @@ impl<E> Deref for Pick<E> {
 
 impl<E> Drop for Pick<E> {
     fn drop(&mut self) {
-        if !self.is_timed.load(Ordering::Relaxed) && self.since.elapsed() >= PATIENCE {
+        if !self.is_timed.load(Ordering::Relaxed) && self.since.elapsed() >= CANCELLED_AFTER {
             // Given up: the deadline passed, or the client cancelled.
             self.report(Outcome::Failed);
         }

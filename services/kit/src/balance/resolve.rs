@@ -42,7 +42,7 @@ impl Resolver {
     }
 
     /// Resolves all names. Locations keep the order of their addresses, without duplicates.
-    pub(super) async fn look(&mut self) -> Vec<Location> {
+    pub(super) async fn resolve(&mut self) -> Vec<Location> {
         let mut places: Vec<Location> = Vec::new();
         for address in self.addresses.clone() {
             let authority = address.authority.as_str();

@@ -34,9 +34,9 @@ pub(super) struct Set<E> {
     /// Replaced as a whole.
     members: RwLock<Members<E>>,
     /// Whether names have been resolved at least once.
-    pub(super) looked: watch::Sender<bool>,
+    pub(super) resolved: watch::Sender<bool>,
     /// Requests another resolution before the interval ends.
-    pub(super) look: Notify,
+    pub(super) resolve_now: Notify,
     /// Panic mode: so many endpoints are ejected that ejections are ignored. The rest could not carry the whole load.
     is_panicking: AtomicBool,
     chance: Chance,
@@ -50,8 +50,8 @@ impl<E> Set<E> {
             make,
             trust,
             members: RwLock::new(Arc::new([])),
-            looked: watch::Sender::new(false),
-            look: Notify::new(),
+            resolved: watch::Sender::new(false),
+            resolve_now: Notify::new(),
             is_panicking: AtomicBool::new(false),
             chance,
         }
@@ -74,12 +74,12 @@ impl<E> Set<E> {
         };
         let members = places.iter().map(|place| kept(place).unwrap_or_else(|| made(place))).collect();
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
-        self.looked.send_replace(true);
+        self.resolved.send_replace(true);
         self.count(now);
     }
 
-    /// Chooses an endpoint for a call. Avoids endpoints in `tried`, then those that are not serving, then ejected ones,
-    /// as long as another endpoint remains. In panic mode ejected endpoints count as healthy.
+    /// Chooses an endpoint for a call. Avoids, in decreasing order of importance, endpoints in `tried`, endpoints that are
+    /// not serving, and ejected or resting ones. In panic mode ejected endpoints count as healthy.
     pub(super) fn choose(&self, members: &Members<E>, tried: &[Location], now: Instant) -> Option<Arc<Member<E>>> {
         if let [only] = &**members {
             return Some(Arc::clone(only));
@@ -152,7 +152,7 @@ impl<E> Set<E> {
     }
 
     /// Compares the endpoints' failure rates since the last time, and ejects outliers.
-    pub(super) fn compare(&self, now: Instant) {
+    pub(super) fn eject_outliers(&self, now: Instant) {
         let members = self.members();
         let tallies: Vec<_> = members.iter().map(|member| member.record().standing.end_interval(now)).collect();
         for index in outliers(&tallies) {

@@ -20,11 +20,11 @@ pub(super) const FIRST_EJECTION: Duration = Duration::from_secs(10);
 /// The maximum duration of an ejection.
 pub(super) const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 /// Health checks in a row without a response after which an endpoint counts as not serving.
-const UNANSWERED_CHECKS: u32 = 2;
+const SILENT_CHECKS: u32 = 2;
 /// The initial fraction of its share in slow start.
 const FIRST_WEIGHT: f64 = 0.1;
 
-/// The outcome of a call, as far as it says something about the endpoint.
+/// The outcome of a call, as far as it concerns the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The endpoint responded. An error status may still be correct for the request.
@@ -153,7 +153,7 @@ impl Standing {
         let serving = match health {
             Health::Serving | Health::Unknown => true,
             Health::NotServing => false,
-            Health::Silent => self.serving && self.silent < UNANSWERED_CHECKS,
+            Health::Silent => self.serving && self.silent < SILENT_CHECKS,
         };
         if serving && !self.serving {
             self.warms_since = Some(now);

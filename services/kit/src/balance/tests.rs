@@ -29,8 +29,15 @@ fn named(records: &Records) -> Balancer<SocketAddr> {
             records.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
         Box::pin(async move { if found.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(found) } })
     });
-    Balancer::by(look_up, None, "users", &["http://users:7001".to_owned()], &without_health_checks(), |place| place.at)
-        .unwrap()
+    Balancer::with_resolver(
+        look_up,
+        None,
+        "users",
+        &["http://users:7001".to_owned()],
+        &without_health_checks(),
+        |place| place.at,
+    )
+    .unwrap()
 }
 
 fn listed(n: u16) -> Balancer<u16> {
@@ -244,7 +251,7 @@ async fn random_events_always_leave_an_endpoint_to_choose() {
                 1 => drop(member.record().standing.checked(Health::Serving, now)),
                 2 => member.record().standing.rest(now + Duration::from_secs(1)),
                 3 => set.eject(member, "consecutive", now),
-                4 => set.compare(now),
+                4 => set.eject_outliers(now),
                 _ => set.count(now),
             }
             let of = |test: &dyn Fn(&Standing) -> bool| members.iter().filter(|m| test(&m.record().standing)).count();
@@ -306,12 +313,12 @@ fn ejections_grow_to_a_maximum_and_decay() {
 #[tokio::test]
 async fn refused_connection_is_not_serving_rather_than_silent() {
     let place = Address::read("http://127.0.0.1:1").unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place, None).ask(Duration::from_secs(5)).await, Some(Health::NotServing));
+    assert_eq!(Prober::new(&place, None).check(Duration::from_secs(5)).await, Some(Health::NotServing));
 }
 
 #[tokio::test]
 async fn endpoint_that_accepts_and_never_responds_is_silent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = Address::read(&format!("http://{}", listener.local_addr().unwrap())).unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place, None).ask(Duration::from_millis(100)).await, Some(Health::Silent));
+    assert_eq!(Prober::new(&place, None).check(Duration::from_millis(100)).await, Some(Health::Silent));
 }

@@ -116,7 +116,7 @@ impl Link {
                     self.shared.channels.send(channel, Heard::Missed);
                 }
             }
-            self.shared.listened.notified().await;
+            self.shared.channel_added.notified().await;
         }
     }
 
@@ -178,7 +178,7 @@ impl Link {
     async fn watch_place(&self) -> String {
         let mut place = self.place.lock().await;
         loop {
-            sleep(place::LOOK).await;
+            sleep(place::CHECK_INTERVAL).await;
             match place::role(&mut self.connection.clone()).await {
                 Ok(Role::Master) => {}
                 Ok(Role::Replica(_)) => return place::is_replica().to_string(),

@@ -14,7 +14,7 @@ use deadpool_redis::redis::{
 use tokio::time::timeout;
 
 /// How often a connection checks its node.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The timeout of a lookup.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How many lookups in a row must omit the address: names with many addresses may return different ones each time.
@@ -127,5 +127,5 @@ pub(crate) async fn role(connection: &mut MultiplexedConnection) -> RedisResult<
 
 /// The error of a connection whose node is a replica.
 pub(crate) fn is_replica() -> RedisError {
-    RedisError::from((ErrorKind::Io, "the node is a replica now: waiting until its name leads to the master"))
+    RedisError::from((ErrorKind::Io, "the node is a replica now; waiting until its name resolves to the master"))
 }

@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub(super) replica: Uuid,
     pub(super) channels: Channels,
     /// Notified when there may be a new channel.
-    pub(super) listened: Notify,
+    pub(super) channel_added: Notify,
     pub(super) outbox: Outbox,
     /// Recently published signals, which a demoted node may have lost.
     pub(super) recent: Recent,
@@ -64,7 +64,7 @@ impl Redis {
             server,
             replica: ambient.new_id(),
             channels: Channels::default(),
-            listened: Notify::new(),
+            channel_added: Notify::new(),
             outbox: Outbox::default(),
             recent: Recent::default(),
             started: Instant::now(),
@@ -86,7 +86,7 @@ impl Bus for Redis {
 
     fn listen(&self, channel: &'static str) -> Listener {
         let listener = self.shared.channels.listen(channel);
-        self.shared.listened.notify_one();
+        self.shared.channel_added.notify_one();
         listener
     }
 

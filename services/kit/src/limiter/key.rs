@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// The number of bytes kept of the hash: about one in 2^64 keys shares a bucket with another.
+/// The number of bytes kept of the hash: of 2^64 keys about two share a bucket.
 const BYTES: usize = 16;
 
 /// The name of a bucket, of constant length.
@@ -18,7 +18,7 @@ pub struct Key([u8; BYTES]);
 
 impl Key {
     /// The key of unused places.
-    pub(super) const NOBODY: Self = Self([0; BYTES]);
+    pub(super) const UNUSED: Self = Self([0; BYTES]);
 
     /// Hashes the parts with their lengths, so that (`a`, `bc`) and (`ab`, `c`) give different keys.
     pub fn new(parts: &[&[u8]]) -> Self {

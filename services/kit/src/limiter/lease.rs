@@ -32,11 +32,11 @@ pub(super) struct Lease {
     /// The size of the last slice requested.
     slice: u32,
     /// The time of the last request to Redis, if any.
-    asked_at: Option<i64>,
+    requested_at: Option<i64>,
     /// Whether a request to Redis is in progress.
-    is_asked: bool,
+    is_requested: bool,
     /// The bucket is known to be empty until this time.
-    ask_again_at: i64,
+    empty_until: i64,
     /// When the cost of one call will be available: the retry delay for clients.
     filled_at: i64,
     /// The remaining cost at the last response of Redis, and when the bucket will be full.
@@ -89,7 +89,7 @@ impl Lease {
     pub(super) fn look(&self, now: i64, cost: u32) -> Held {
         if self.held >= cost && now < self.expires {
             Held::Enough
-        } else if now < self.ask_again_at {
+        } else if now < self.empty_until {
             Held::Empty((self.filled_at - now).max(1))
         } else {
             Held::Lacking
@@ -118,12 +118,12 @@ impl Lease {
     /// How much to request in advance. A bucket that is requested again within the lifetime of a slice is hot: its
     /// slices double until one lasts for a lifetime. A cold bucket requests nothing in advance. Neither does one with a
     /// request in progress, so that concurrent calls take one slice together.
-    pub(super) fn ask(&mut self, now: i64, lifetime: i64, cost: u32) -> u32 {
-        let since = self.asked_at.map_or(i64::MAX, |at| now - at);
-        if std::mem::replace(&mut self.is_asked, true) && since < lifetime {
+    pub(super) fn request(&mut self, now: i64, lifetime: i64, cost: u32) -> u32 {
+        let since = self.requested_at.map_or(i64::MAX, |at| now - at);
+        if std::mem::replace(&mut self.is_requested, true) && since < lifetime {
             return 0;
         }
-        self.asked_at = Some(now);
+        self.requested_at = Some(now);
         self.slice = if lifetime == 0 {
             0
         } else if since < lifetime {
@@ -137,27 +137,27 @@ impl Lease {
     }
 
     /// Keeps cost beyond the need of the calls. It expires one lifetime after the request.
-    pub(super) fn hold(&mut self, asked_at: i64, lifetime: i64, quota: &Quota, cost: u32, response: &Answer) {
-        let mut expires = asked_at + lifetime;
+    pub(super) fn hold(&mut self, requested_at: i64, lifetime: i64, quota: &Quota, cost: u32, response: &Answer) {
+        let mut expires = requested_at + lifetime;
         if quota.kind() == Kind::Count {
             // The rest of a period cannot be spent in the next period.
-            expires = expires.min(asked_at + response.full_in);
+            expires = expires.min(requested_at + response.full_in);
         }
         // Two slices from concurrent requests expire with the first.
         let is_alone = self.held == 0;
-        self.taken_at = if is_alone { asked_at } else { self.taken_at.min(asked_at) };
+        self.taken_at = if is_alone { requested_at } else { self.taken_at.min(requested_at) };
         self.expires = if is_alone { expires } else { self.expires.min(expires) };
         self.held = self.held.saturating_add(cost);
     }
 
-    /// Records a response of Redis to the request sent at `asked_at`.
-    pub(super) fn learn(&mut self, asked_at: i64, now: i64, response: &Answer) {
-        self.is_asked = false;
+    /// Records a response of Redis to the request sent at `requested_at`.
+    pub(super) fn learn(&mut self, requested_at: i64, now: i64, response: &Answer) {
+        self.is_requested = false;
         self.left = response.left;
         self.full_at = now + response.full_in;
         if response.wait > 0 {
             // Asking Redis too early costs one more request; a retry delay that is too short misleads the client.
-            self.ask_again_at = asked_at + response.wait.min(LONGEST_EMPTY);
+            self.empty_until = requested_at + response.wait.min(LONGEST_EMPTY);
             self.filled_at = now + response.wait;
         }
     }
@@ -181,7 +181,7 @@ impl Lease {
 
     /// Whether the state can be dropped without loss.
     pub(super) fn is_idle(&self, now: i64) -> bool {
-        self.held == 0 && now >= self.ask_again_at
+        self.held == 0 && now >= self.empty_until
     }
 }
 

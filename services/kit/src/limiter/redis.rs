@@ -4,9 +4,9 @@
 //! need the same bucket share a request to Redis. A call waits for at most its budget. When Redis fails, [`Local`]
 //! decides, by its share.
 
-mod asking;
 mod counts;
 mod link;
+mod reserved;
 mod script;
 mod streams;
 
@@ -28,16 +28,16 @@ use super::{
     shards::{Locked, Shards},
 };
 use crate::{Ambient, bus::Server, time::SteadyClock};
-use asking::Reserved;
-use counts::{Counts, How};
+use counts::{Counts, Origin};
 use link::{Failed, Link};
+use reserved::Reserved;
 use script::{Call, DECIDE, RETURN};
 use streams::SharedStreams;
 
 /// How often expired slices are returned.
 const SWEEP: Duration = Duration::from_millis(100);
 /// The maximum number of calls in one request to Redis. Other calls wait for the next request.
-const AT_ONCE: usize = 4_096;
+const MOST_CALLS: usize = 4_096;
 
 /// The shared limiter.
 pub(super) struct Redis {
@@ -69,7 +69,7 @@ struct Entry {
     lease: Lease,
     /// Calls that wait for the request after the one in progress.
     queue: Vec<Waiting>,
-    asking: bool,
+    is_requesting: bool,
     /// The bucket to which the slice returns.
     home: Option<Home>,
 }
@@ -113,7 +113,7 @@ impl RateLimiter for Redis {
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
         match self.shared.look(ask) {
             Look::Decided(decision) => Verdict::Now(decision),
-            Look::Away => Verdict::Now(self.shared.without(ask)),
+            Look::Away => Verdict::Now(self.shared.decide_without_redis(ask)),
             Look::Lacking(reserved) => Verdict::Later(Box::pin(reserved.decide())),
         }
     }
@@ -162,7 +162,7 @@ impl Shared {
         let held = &held[..ask.limits.len()];
         let empty = held.iter().filter_map(|held| if let Held::Empty(wait) = held { Some(*wait) } else { None }).max();
         if let Some(wait) = empty {
-            self.counts.add(How::Known);
+            self.counts.add(Origin::Known);
             return Look::Decided(Decision::refused(wait, standings(&buckets, ask, now)));
         }
         let lacking = held.contains(&Held::Lacking);
@@ -178,13 +178,13 @@ impl Shared {
         if lacking {
             return Look::Lacking(Reserved { shared: self, ask, slices });
         }
-        self.counts.add(How::Leased);
+        self.counts.add(Origin::Leased);
         Look::Decided(Decision::admitted(standings(&buckets, ask, now)))
     }
 
     /// Decides without Redis.
-    fn without(&self, ask: &Ask<'_>) -> Decision {
-        self.counts.add(How::Away);
+    fn decide_without_redis(&self, ask: &Ask<'_>) -> Decision {
+        self.counts.add(Origin::Away);
         match ask.away {
             Away::Local => self.local.take(ask),
             Away::Refuse => Decision { outcome: Outcome::Away, standings: <_>::default() },
@@ -195,11 +195,11 @@ impl Shared {
     async fn serve_waiting(self: Arc<Self>, key: Key, home: Home, cost: u32) {
         while let Some((waiting, ahead)) = self.next(&key, &home, cost) {
             let due = waiting.iter().fold(0_u32, |due, one| due.saturating_add(one.cost));
-            let asked_at = self.now();
+            let requested_at = self.now();
             let call = Call::default().take(home.name.to_string(), &home.quota, [cost, due, ahead]);
             // Calls learn of a failure when their sender is dropped.
             if let Ok([response]) = self.ask(&call).await.as_deref() {
-                self.hand_out(&key, &home, asked_at, response, waiting);
+                self.distribute(&key, &home, requested_at, response, waiting);
             }
         }
     }
@@ -211,10 +211,10 @@ impl Shared {
         let entry = buckets.entry(*key, Entry::is_in_use(now));
         entry.queue.retain(|waiting| !waiting.sender.is_closed());
         if entry.queue.is_empty() {
-            entry.asking = false;
+            entry.is_requesting = false;
             return None;
         }
-        let most = entry.queue.len().min(AT_ONCE);
+        let most = entry.queue.len().min(MOST_CALLS);
         let waiting = entry.queue.drain(..most).collect();
         Some((waiting, self.ahead(entry, now, &home.quota, cost)))
     }
@@ -224,15 +224,15 @@ impl Shared {
         if let Some((home, unused)) = entry.home.clone().zip(entry.lease.give_up(now, false)) {
             self.unused.lock().unwrap_or_else(PoisonError::into_inner).push((home, unused));
         }
-        entry.lease.ask(now, self.lifetime(quota), cost)
+        entry.lease.request(now, self.lifetime(quota), cost)
     }
 
-    fn hand_out(&self, key: &Key, home: &Home, asked_at: i64, response: &Answer, waiting: Vec<Waiting>) {
+    fn distribute(&self, key: &Key, home: &Home, requested_at: i64, response: &Answer, waiting: Vec<Waiting>) {
         let now = self.now();
         let mut left = response.taken;
         let mut buckets = self.buckets.lock(std::iter::once(*key));
         let entry = buckets.entry(*key, Entry::is_in_use(now));
-        entry.lease.learn(asked_at, now, response);
+        entry.lease.learn(requested_at, now, response);
         for waiting in waiting {
             let enough = left >= waiting.cost;
             // A cancelled call takes nothing.
@@ -241,17 +241,17 @@ impl Shared {
             }
         }
         drop(buckets);
-        self.keep(key, home, asked_at, left, response);
+        self.keep(key, home, requested_at, left, response);
     }
 
     /// Holds the cost that no call took. An exact limit has a lifetime of 0, so its cost is returned.
-    fn keep(&self, key: &Key, home: &Home, asked_at: i64, cost: u32, response: &Answer) {
+    fn keep(&self, key: &Key, home: &Home, requested_at: i64, cost: u32, response: &Answer) {
         if cost == 0 {
             return;
         }
         let mut buckets = self.buckets.lock(std::iter::once(*key));
-        let entry = buckets.entry(*key, Entry::is_in_use(asked_at));
-        entry.lease.hold(asked_at, self.lifetime(&home.quota), &home.quota, cost, response);
+        let entry = buckets.entry(*key, Entry::is_in_use(requested_at));
+        entry.lease.hold(requested_at, self.lifetime(&home.quota), &home.quota, cost, response);
         if entry.home.replace(home.clone()).is_none() {
             self.held.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
         }
@@ -301,7 +301,7 @@ fn standings(buckets: &Locked<'_, Entry>, ask: &Ask<'_>, now: i64) -> [Standing;
 
 impl Entry {
     fn is_in_use(now: i64) -> impl Fn(&Self) -> bool {
-        move |entry| entry.asking || !entry.lease.is_idle(now)
+        move |entry| entry.is_requesting || !entry.lease.is_idle(now)
     }
 }
 

@@ -83,7 +83,7 @@ impl MeshTls {
     fn refresh(&self) -> Result<(), String> {
         let (trust, server) = (read_trust(&self.config)?, read_server(&self.config)?);
         if trust != self.trust {
-            self.trust.become_like(&trust);
+            self.trust.replace_with(&trust);
             tracing::info!("renewed TLS files are in use for connections to peers");
         }
         if let (Some(current), Some(server)) = (&self.server, server) {

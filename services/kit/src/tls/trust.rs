@@ -78,7 +78,7 @@ impl Trust {
     }
 
     /// Takes over the content of `other` for connections that begin from now on.
-    pub(super) fn become_like(&self, other: &Self) {
+    pub(super) fn replace_with(&self, other: &Self) {
         let content = other.content();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
     }

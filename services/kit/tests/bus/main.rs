@@ -71,7 +71,7 @@ async fn signal_is_received_once_locally_and_remotely() {
     for listener in &mut listeners {
         settle(listener).await;
     }
-    // Foreign messages on our channels are ignored.
+    // Other messages on our channels are ignored.
     redis.ask(&["PUBLISH", "trellis:{bus}:c", "hello, is this a chat?"]);
     let sent = signal(7);
     here.publish("c", sent);

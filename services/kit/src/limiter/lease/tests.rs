@@ -23,7 +23,7 @@ fn lifetime_is_a_hundredth_of_the_period_up_to_a_second() {
 fn only_hot_buckets_request_cost_in_advance() {
     let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
     let ahead_of = |lease: &mut Lease, now| {
-        let ahead = lease.ask(now, lifetime, 1);
+        let ahead = lease.request(now, lifetime, 1);
         lease.learn(now, now, &response(1, 100));
         ahead
     };
@@ -35,18 +35,18 @@ fn only_hot_buckets_request_cost_in_advance() {
     assert_eq!(ahead_of(&mut lease, 10 * lifetime), 0, "cold again");
     // An exact limit never requests in advance.
     let mut exact = Lease::default();
-    assert_eq!((exact.ask(0, 0, 1), exact.ask(1, 0, 1)), (0, 0));
+    assert_eq!((exact.request(0, 0, 1), exact.request(1, 0, 1)), (0, 0));
 }
 
 #[test]
 fn concurrent_calls_take_one_slice() {
     let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
-    lease.ask(0, lifetime, 1);
+    lease.request(0, lifetime, 1);
     lease.learn(0, 1, &response(1, 100));
-    let requested: Vec<_> = (2..8).map(|now| lease.ask(now, lifetime, 1)).collect();
+    let requested: Vec<_> = (2..8).map(|now| lease.request(now, lifetime, 1)).collect();
     assert_eq!(requested, [2, 0, 0, 0, 0, 0]);
     // A response that never arrives blocks no further request.
-    assert_eq!(lease.ask(lifetime + 2, lifetime, 1), 2);
+    assert_eq!(lease.request(lifetime + 2, lifetime, 1), 2);
 }
 
 #[test]

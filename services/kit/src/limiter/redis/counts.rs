@@ -6,7 +6,7 @@ use metrics::{Counter, counter};
 
 /// The origin of a decision.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum How {
+pub(super) enum Origin {
     /// Admitted from leases alone.
     Leased,
     /// Refused, because a bucket was known to be empty.
@@ -22,12 +22,12 @@ pub(super) enum How {
 pub(super) struct Counts([OnceLock<Counter>; 4]);
 
 impl Counts {
-    pub(super) fn add(&self, how: How) {
-        let (at, name) = match how {
-            How::Leased => (0, "leased"),
-            How::Known => (1, "known"),
-            How::Asked => (2, "asked"),
-            How::Away => (3, "away"),
+    pub(super) fn add(&self, origin: Origin) {
+        let (at, name) = match origin {
+            Origin::Leased => (0, "leased"),
+            Origin::Known => (1, "known"),
+            Origin::Asked => (2, "asked"),
+            Origin::Away => (3, "away"),
         };
         self.0[at].get_or_init(|| counter!("limiter_decisions_total", "how" => name)).increment(1);
     }

@@ -3,9 +3,9 @@
 -- KEYS: the buckets. ARGV, six numbers for each bucket: kind (0 rate, 1 count), then
 --   for a rate: microseconds in which cost 1 flows back, microseconds in which an empty bucket fills;
 --   for a count: cost that a period allows, microseconds of a period;
--- then the cost of one call, the cost of all waiting calls, and the cost to take in advance. The value of a rate is the
--- microsecond at which it is full again. The value of a count is the cost taken in the period, which ends when the key
--- expires.
+-- then the cost of one call, the cost of all waiting calls, and the cost to take in advance.
+-- The value of a rate is the microsecond at which it is full again. The value of a count is the cost taken in the
+-- period, which ends when the key expires.
 --
 -- Returns four numbers for each bucket: taken, left, microseconds until it is full, microseconds until one more call is
 -- admitted.

@@ -192,7 +192,7 @@ async fn moved(connection: Connection, place: Option<Place>) -> Failed {
         return std::future::pending().await;
     };
     loop {
-        sleep(place::LOOK).await;
+        sleep(place::CHECK_INTERVAL).await;
         if let Ok(Role::Replica(_)) = place::role(&mut connection).await {
             return Failed::Broken(place::is_replica().to_string());
         }

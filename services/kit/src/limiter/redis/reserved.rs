@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Ask, Decision, Entry, Held, Home, How, Limit, MOST_LIMITS, Shared, Waiting,
+    Ask, Decision, Entry, Held, Home, Limit, MOST_LIMITS, Origin, Shared, Waiting,
     link::Failed,
     script::{self, Call},
     standings,
@@ -25,13 +25,13 @@ impl Reserved<'_> {
         let lacking = (0..self.ask.limits.len()).filter(|at| self.slices[*at].is_none());
         let mut lacking = lacking.collect::<Vec<_>>();
         let result = match (lacking.pop(), lacking.as_slice()) {
-            (Some(only), []) => self.join(only).await,
-            (Some(last), others) => self.together(&[others, &[last]].concat()).await,
+            (Some(only), []) => self.request_one(only).await,
+            (Some(last), others) => self.request_many(&[others, &[last]].concat()).await,
             (None, _) => Ok(true),
         };
         let decision = match result {
             Ok(admitted) => self.close(admitted),
-            Err(_) => self.shared.without(self.ask),
+            Err(_) => self.shared.decide_without_redis(self.ask),
         };
         if decision.is_admitted() && result.is_ok() {
             self.slices = [None; MOST_LIMITS];
@@ -40,14 +40,14 @@ impl Reserved<'_> {
     }
 
     /// Waits, with other calls, for the only bucket that lacks cost.
-    async fn join(&self, at: usize) -> Result<bool, Failed> {
+    async fn request_one(&self, at: usize) -> Result<bool, Failed> {
         let limit = &self.ask.limits[at];
         let (sender, receiver) = oneshot::channel();
         {
             let mut buckets = self.shared.lock(std::slice::from_ref(limit));
             let entry = buckets.entry(limit.key, Entry::is_in_use(self.shared.now()));
             entry.queue.push(Waiting { cost: limit.cost, sender });
-            if !std::mem::replace(&mut entry.asking, true) {
+            if !std::mem::replace(&mut entry.is_requesting, true) {
                 // In a task of its own: other calls wait for the result even if this call is cancelled.
                 tokio::spawn(Arc::clone(self.shared).serve_waiting(limit.key, self.home(limit), limit.cost));
             }
@@ -59,14 +59,14 @@ impl Reserved<'_> {
     }
 
     /// Requests cost from several buckets in one round trip.
-    async fn together(&self, lacking: &[usize]) -> Result<bool, Failed> {
-        let asked_at = self.shared.now();
+    async fn request_many(&self, lacking: &[usize]) -> Result<bool, Failed> {
+        let requested_at = self.shared.now();
         let mut call = Call::default();
         for limit in lacking.iter().map(|at| &self.ask.limits[*at]) {
             let ahead = {
                 let mut buckets = self.shared.lock(std::slice::from_ref(limit));
-                let entry = buckets.entry(limit.key, Entry::is_in_use(asked_at));
-                self.shared.ahead(entry, asked_at, &limit.quota, limit.cost)
+                let entry = buckets.entry(limit.key, Entry::is_in_use(requested_at));
+                self.shared.ahead(entry, requested_at, &limit.quota, limit.cost)
             };
             call = call.take(self.home(limit).name.to_string(), &limit.quota, [limit.cost, limit.cost, ahead]);
         }
@@ -77,10 +77,10 @@ impl Reserved<'_> {
             let limit = &self.ask.limits[*at];
             admitted &= response.taken >= limit.cost;
             let mut buckets = self.shared.lock(std::slice::from_ref(limit));
-            buckets.entry(limit.key, Entry::is_in_use(now)).lease.learn(asked_at, now, response);
+            buckets.entry(limit.key, Entry::is_in_use(now)).lease.learn(requested_at, now, response);
             drop(buckets);
             let beyond = response.taken.saturating_sub(limit.cost);
-            self.shared.keep(&limit.key, &self.home(limit), asked_at, beyond, response);
+            self.shared.keep(&limit.key, &self.home(limit), requested_at, beyond, response);
         }
         Ok(admitted)
     }
@@ -88,7 +88,7 @@ impl Reserved<'_> {
     /// The decision of Redis, with the known state of all limits.
     fn close(&self, admitted: bool) -> Decision {
         let now = self.shared.now();
-        self.shared.counts.add(How::Asked);
+        self.shared.counts.add(Origin::Asked);
         let buckets = self.shared.lock(self.ask.limits);
         let standings = standings(&buckets, self.ask, now);
         if admitted {

@@ -10,7 +10,7 @@ struct Simulation {
     /// The duration of one call.
     work: Duration,
     /// How long clients wait.
-    patience: Duration,
+    client_timeout: Duration,
     seconds: u64,
 }
 
@@ -18,7 +18,7 @@ struct Simulation {
 struct Outcome {
     good: u32,
     shed: [u32; 3],
-    came: [u32; 3],
+    arrived: [u32; 3],
 }
 
 /// One of many users.
@@ -44,22 +44,24 @@ impl Simulation {
         while now < start + Duration::from_secs(self.seconds) {
             // Independent arrivals (a Poisson process).
             now += pause.mul_f64(-(1.0 - chance.share()).ln());
-            while let Some(Reverse((end, came, who))) = ends.peek().copied().filter(|Reverse((end, ..))| *end <= now) {
+            while let Some(Reverse((end, arrived, caller))) =
+                ends.peek().copied().filter(|Reverse((end, ..))| *end <= now)
+            {
                 ends.pop();
-                let took = end - came;
-                let is_good = took <= self.patience;
+                let took = end - arrived;
+                let in_time = took <= self.client_timeout;
                 // A cancelled call reports how long it waited, and no more.
-                shedder.leave(user(who), Some(took.min(self.patience)), is_good, &usual, end);
-                outcome.good += u32::from(is_good);
+                shedder.leave(user(caller), Some(took.min(self.client_timeout)), in_time, &usual, end);
+                outcome.good += u32::from(in_time);
             }
             let which = chance.below(3);
-            outcome.came[which] += 1;
-            let who = u128::from(chance.next() % 1_000);
-            if shedder.enter(PRIORITIES[which], user(who)) {
+            outcome.arrived[which] += 1;
+            let caller = u128::from(chance.next() % 1_000);
+            if shedder.enter(PRIORITIES[which], user(caller)) {
                 let Reverse(idle) = free.pop().unwrap();
                 let end = idle.max(now) + self.work;
                 free.push(Reverse(end));
-                ends.push(Reverse((end, now, who)));
+                ends.push(Reverse((end, now, caller)));
             } else {
                 outcome.shed[which] += 1;
             }
@@ -69,7 +71,7 @@ impl Simulation {
 }
 
 fn server() -> Simulation {
-    Simulation { workers: 8, work: Duration::from_millis(20), patience: Duration::from_millis(500), seconds: 30 }
+    Simulation { workers: 8, work: Duration::from_millis(20), client_timeout: Duration::from_millis(500), seconds: 30 }
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn no_call_is_refused_below_capacity() {
 #[test]
 fn low_priority_is_refused_first() {
     let outcome = server().run(2.0, &Config::default(), 1);
-    let share = |n: usize| f64::from(outcome.shed[n]) / f64::from(outcome.came[n]);
+    let share = |n: usize| f64::from(outcome.shed[n]) / f64::from(outcome.arrived[n]);
     let [low, normal, high] = [share(0), share(1), share(2)];
     assert!(low > normal && normal > high, "{low:.2} {normal:.2} {high:.2}");
     assert!(high < 0.1, "{high:.2} of the high priority at twice the capacity");
@@ -139,14 +141,14 @@ fn the_limit_stays_within_its_bounds() {
         for _ in 0..2_000 {
             now += Duration::from_micros(chance.next() % 50_000);
             if chance.below(2) == 0 {
-                let who = user(chance.below(4) as u128);
-                if shedder.enter(PRIORITIES[chance.below(3)], who) {
-                    inside.push(who);
+                let caller = user(chance.below(4) as u128);
+                if shedder.enter(PRIORITIES[chance.below(3)], caller) {
+                    inside.push(caller);
                 }
             } else if !inside.is_empty() {
-                let who = inside.swap_remove(chance.below(inside.len()));
+                let caller = inside.swap_remove(chance.below(inside.len()));
                 let took = (chance.below(4) > 0).then(|| Duration::from_micros(chance.next() % 2_000_000));
-                shedder.leave(who, took, chance.below(3) > 0, &usual, now);
+                shedder.leave(caller, took, chance.below(3) > 0, &usual, now);
             }
             let limit = shedder.limit.load(Ordering::Relaxed);
             assert!((config.least_calls..=config.most_calls).contains(&limit), "seed {seed}: {limit}");

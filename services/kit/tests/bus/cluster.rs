@@ -52,7 +52,7 @@ async fn signals_follow_their_slot_between_shards() {
     // Each replica knows another node: at most one of them starts at the right one.
     let replicas = [0, 1, 2].map(|at: usize| open(nodes[at].url(), true));
     let mut listeners = [0, 1, 2].map(|at: usize| replicas[at].listen("c"));
-    all_hear_all(&replicas, &mut listeners).await;
+    all_receive_all(&replicas, &mut listeners).await;
 
     let from = carrier(&nodes).await;
     let to = (from + 1) % nodes.len();
@@ -63,10 +63,10 @@ async fn signals_follow_their_slot_between_shards() {
     }
     // The old node ends the subscriptions when it learns of the move; the replicas follow.
     assert_eq!(carrier(&nodes).await, to);
-    all_hear_all(&replicas, &mut listeners).await;
+    all_receive_all(&replicas, &mut listeners).await;
 }
 
-async fn all_hear_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3]) {
+async fn all_receive_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3]) {
     for replica in replicas {
         until_connected(&**replica, true).await;
     }
@@ -77,7 +77,7 @@ async fn all_hear_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3
         let sent = signal(reached);
         replica.publish("c", sent);
         for listener in listeners.iter_mut() {
-            hears(listener, sent).await;
+            receives(listener, sent).await;
         }
     }
 }

@@ -71,9 +71,9 @@ async fn until_subscribed(redis: &Redis, count: usize) {
 }
 
 /// Waits for `wanted` among repeated signals.
-async fn hears_among(listener: &mut Listener, wanted: Signal) {
-    let hearing = async { while listener.next().await != Heard::Signal(wanted) {} };
-    timeout(MOVES, hearing).await.unwrap_or_else(|_| panic!("{wanted:?} never arrives"));
+async fn receives_among(listener: &mut Listener, wanted: Signal) {
+    let receiving = async { while listener.next().await != Heard::Signal(wanted) {} };
+    timeout(MOVES, receiving).await.unwrap_or_else(|_| panic!("{wanted:?} never arrives"));
 }
 
 /// Regression: the canary returned through the demoted node, so no replica left it.
@@ -99,10 +99,10 @@ async fn bus_leaves_a_node_that_became_a_replica() {
     for bus in [&here, &there] {
         until_connected(&**bus, true).await;
     }
-    hears_among(&mut theirs, sent).await;
+    receives_among(&mut theirs, sent).await;
     let after = signal(2);
     here.publish("c", after);
-    hears_among(&mut theirs, after).await;
+    receives_among(&mut theirs, after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +123,7 @@ async fn bus_follows_its_name_away_from_a_running_node() {
     sleep(Duration::from_secs(2)).await;
     second.resolve_to(&new);
     until_subscribed(&new, 2).await;
-    hears_among(&mut theirs, between).await;
+    receives_among(&mut theirs, between).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,8 +44,8 @@ async fn until_connected(bus: &dyn Bus, wanted: bool) {
 }
 
 /// Waits for `wanted`. The listener may receive `Missed` before.
-async fn hears(listener: &mut Listener, wanted: Signal) {
-    let hearing = async {
+async fn receives(listener: &mut Listener, wanted: Signal) {
+    let receiving = async {
         loop {
             match listener.next().await {
                 Heard::Missed => {}
@@ -53,7 +53,7 @@ async fn hears(listener: &mut Listener, wanted: Signal) {
             }
         }
     };
-    assert_eq!(timeout(SOON, hearing).await.expect("the signal arrives"), Heard::Signal(wanted));
+    assert_eq!(timeout(SOON, receiving).await.expect("the signal arrives"), Heard::Signal(wanted));
 }
 
 /// Drains the events that a new listener still receives.
@@ -86,7 +86,7 @@ async fn signal_is_received_once_locally_and_remotely() {
     let mut late = there.listen("late");
     assert_eq!(timeout(SOON, late.next()).await.unwrap(), Heard::Missed);
     here.publish("late", sent);
-    hears(&mut late, sent).await;
+    receives(&mut late, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +116,7 @@ async fn listeners_receive_missed_until_redis_is_back() {
     settle(&mut theirs).await;
     let after = signal(2);
     here.publish("c", after);
-    hears(&mut theirs, after).await;
+    receives(&mut theirs, after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

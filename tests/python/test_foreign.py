@@ -543,8 +543,8 @@ class Secure(unittest.TestCase):
         server = self.shop()
         for settings, words in (
             (f'ca = "{TLS}/none.crt"', '"acme.shop.v1".ca: '),
-            (f'ca = "{TLS}/README.md"', "holds no certificate"),
-            (f'certificate = "{TLS}/client.crt"', "names no PEM file"),
+            (f'ca = "{TLS}/README.md"', "contains no certificate"),
+            (f'certificate = "{TLS}/client.crt"', "is empty; name a PEM file"),
             (f'certificate = "{TLS}/client.crt", key = "{TLS}/server.key"', '"acme.shop.v1".key: '),
         ):
             with self.assertRaises(RuntimeError) as refused, Mesh(line(server, f'access = "public", {settings}')):

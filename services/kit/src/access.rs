@@ -1,5 +1,5 @@
-//! Who may call: one decision from the contract's rule and the caller's verified identity, taken by the
-//! gateway and again by the service.
+//! Access decisions: the contract's rule and the caller's verified identity decide. The gateway decides, and the
+//! service decides again.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,36 +14,37 @@ use crate::{
     policy::Access,
 };
 
-/// What the headers of a call prove. A token that proves nothing is remembered as the reason, because a public
-/// method may be called with it all the same.
+/// The result of verifying the headers of a call. The reason for an invalid user token is kept, because a public method
+/// accepts the call anyway.
 #[derive(Debug, Clone)]
 pub struct Proof {
-    /// Who was proved.
+    /// The verified caller.
     pub caller: Caller,
-    /// Why the user's token proved nobody.
+    /// Why the user's token was not accepted.
     pub failure: Option<Failure>,
-    /// Why the service's token proved nobody. Such a call is refused, whatever its method: it would go on as another's.
+    /// Why the service token was not accepted. Such a call is refused for all methods: otherwise it would continue as
+    /// another caller's.
     pub rejected: Option<Rejected>,
 }
 
-/// Why an access token proves nobody.
+/// Why an access token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// It has ended: refresh it.
+    /// It has expired: refresh it.
     Expired,
     /// Its session was ended: sign in again.
     Revoked,
-    /// It is not ours.
+    /// It is not one of our tokens.
     Invalid,
-    /// There is no key to check it by yet.
+    /// No key is available yet to verify it.
     Undecided,
 }
 
-/// Verifies what the headers bring: the user's token, and the service's where `identity` can tell.
+/// Verifies the user's token, and the service token if there is an `identity`.
 pub async fn authenticate(headers: &HeaderMap, keys: &KeySet, identity: Option<&Identity>) -> Proof {
     let mut proof = user_proof(headers, keys).await;
     if let Some((identity, token)) = identity.zip(headers.get(SERVICE_TOKEN)) {
-        // What is no text is no token either.
+        // A header that is not text is not a token.
         match identity.verify(token.to_str().unwrap_or_default()) {
             Ok(service) => {
                 proof.caller.service = Some(service);
@@ -76,14 +77,14 @@ async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
     Proof { caller: Caller::default(), failure: Some(failure), rejected: None }
 }
 
-/// `None`: the service calls for itself. An address that cannot be read is the unspecified one, as a client's is whom the
-/// gateway cannot place: it is counted as one network, and not as nobody.
+/// `None`: the service calls on its own behalf. An unreadable address counts as the unspecified one, as for a client
+/// whose address the gateway does not know. It is limited as one network instead of not at all.
 fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
     let address = headers.get(CLIENT_ADDRESS)?.to_str().ok().and_then(|text| text.parse().ok());
     Some(address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
 }
 
-/// Admits the call, or says why not.
+/// Admits the call, or returns the reason for the refusal.
 pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
     if let Some(rejected) = proof.rejected {
         return Err(rejected.status());

@@ -1,10 +1,10 @@
-//! Which of several endpoints gets a call. One core for the gateway's upstreams and for the services' calls of one
-//! another.
+//! Load balancing: chooses the endpoint of a call. The gateway uses it for its upstreams, the services for calls to
+//! each other.
 //!
-//! Of two endpoints chosen at random the one with less to do is taken (P2C with peak EWMA): it needs no view of the
-//! whole, and no two callers agree on the same victim. Names are looked up again while the process runs, so that
-//! endpoints come and go with their DNS records. An endpoint that says that it does not serve, or does not answer when
-//! it is asked, gets no new calls; one whose calls fail is taken out for a while.
+//! The balancer takes two endpoints at random and chooses the less loaded one (P2C with peak EWMA). This needs no view
+//! of the whole cluster, and independent clients do not all choose the same endpoint. Names are resolved again while
+//! the process runs, so endpoints follow their DNS records. An endpoint gets no new calls while its health check
+//! reports NOT_SERVING or times out. Outlier detection ejects an endpoint for a time when its calls fail.
 
 mod address;
 mod chance;
@@ -33,20 +33,20 @@ pub use standing::Outcome;
 
 use crate::{retry::Retries, tls::Trust};
 
-/// How long the first call waits for names to be looked up.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// How soon after a look another may be asked for.
-const LEAST_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// How long an endpoint may take to tell its health: a healthy one takes a millisecond.
+/// How long the first call waits for name resolution.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+/// The minimum time between two resolutions.
+const LEAST_BETWEEN_RESOLUTIONS: Duration = Duration::from_secs(1);
+/// The timeout of a health check. A healthy endpoint responds within a millisecond.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Checks without an answer after which calls under way are given up too, if they have none either.
+/// The number of silent checks in a row after which calls in progress are given up, if they get no response either.
 const LOST: u32 = 3;
-/// How often those are let back whose time is over.
+/// How often ejections that have ended are lifted.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a balancer asks of its endpoints.
+/// The operations of an endpoint that the balancer needs.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Nobody answers there any more, though connections stand: they, and the calls on them, are to be given up.
+    /// Closes the connections to the endpoint and ends the calls on them: the endpoint no longer responds.
     fn give_up(&self) {}
 }
 
@@ -56,28 +56,28 @@ impl<E: Endpoint> Endpoint for Arc<E> {
     }
 }
 
-/// Endpoints that answer the same calls.
+/// Distributes calls over endpoints that serve the same methods.
 pub struct Balancer<E> {
     set: Arc<Set<E>>,
-    /// Of its calls together.
+    /// The retry policy and budget of all calls of this balancer.
     retries: Retries,
-    /// They end with the balancer.
+    /// Background tasks, aborted when the balancer is dropped.
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl<E: Endpoint> Balancer<E> {
-    /// The endpoints at `addresses`; `make` makes one when its place is found. `name` is what metrics call them. Must be
-    /// called within a runtime. The error is a sentence without its key.
+    /// Balances over the endpoints at `addresses`. `make` creates the endpoint of a resolved location. `name` is the
+    /// label of the metrics. Must be called within a runtime. The error is a sentence without the configuration key.
     pub fn new(
         name: &str,
         addresses: &[String],
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::by(resolve::system(), None, name, addresses, config, make)
+        Self::with_resolver(resolve::system(), None, name, addresses, config, make)
     }
 
-    /// The same, of endpoints that may be called over TLS and whose health may be asked there.
+    /// Like `new`, for endpoints that may be called over TLS. Their health checks use TLS too.
     pub fn trusting(
         trust: Option<&Trust>,
         name: &str,
@@ -85,10 +85,10 @@ impl<E: Endpoint> Balancer<E> {
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::by(resolve::system(), trust, name, addresses, config, make)
+        Self::with_resolver(resolve::system(), trust, name, addresses, config, make)
     }
 
-    fn by(
+    fn with_resolver(
         look_up: LookUp,
         trust: Option<&Trust>,
         name: &str,
@@ -97,29 +97,30 @@ impl<E: Endpoint> Balancer<E> {
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
         if addresses.is_empty() {
-            return Err("names no address such as http://host:port".to_owned());
+            return Err("is empty; name an address such as http://host:port".to_owned());
         }
         let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
         let set = Arc::new(Set::new(name, config.clone(), Chance::new(), trust.cloned(), Box::new(make)));
-        let mut tasks = vec![tokio::spawn(tend(Arc::clone(&set)))];
+        let mut tasks = vec![tokio::spawn(detect_outliers(Arc::clone(&set)))];
         if let Some(places) = Resolver::literal(&addresses) {
             set.replace(&places, Instant::now());
         } else {
-            tasks.push(tokio::spawn(follow(Arc::clone(&set), Resolver::new(addresses, look_up))));
+            tasks.push(tokio::spawn(follow_names(Arc::clone(&set), Resolver::new(addresses, look_up))));
         }
         if !config.health_interval.0.is_zero() {
-            tasks.push(tokio::spawn(check(Arc::clone(&set))));
+            tasks.push(tokio::spawn(check_health(Arc::clone(&set))));
         }
         let retries = Retries::new(name, &config.retry);
         Ok(Self { set, retries, _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() })
     }
 
-    /// Gives a call to an endpoint: to one of `tried` only when there is no other. `None`: none is known.
+    /// Chooses an endpoint for a call. An endpoint in `tried` is chosen only if there is no other. `None`: no endpoint
+    /// is known.
     pub async fn pick(&self, tried: &[Location]) -> Option<Pick<E>> {
         let mut members = self.set.members();
         if members.is_empty() {
-            // The first calls come before the first answer of DNS does.
-            timeout(FIRST_LOOK, self.set.looked.subscribe().wait_for(|looked| *looked)).await.ok();
+            // The first calls can arrive before the first DNS response.
+            timeout(FIRST_RESOLUTION, self.set.resolved.subscribe().wait_for(|resolved| *resolved)).await.ok();
             members = self.set.members();
         }
         let now = Instant::now();
@@ -127,48 +128,48 @@ impl<E: Endpoint> Balancer<E> {
         Some(Pick::new(member, Arc::clone(&self.set), now))
     }
 
-    /// What decides which calls are sent again.
+    /// Decides which calls are retried.
     pub fn retries(&self) -> &Retries {
         &self.retries
     }
 
-    /// The places of all endpoints.
+    /// The locations of all endpoints.
     pub fn locations(&self) -> Vec<Location> {
         self.set.members().iter().map(|member| member.location.clone()).collect()
     }
 }
 
-/// Follows names.
-async fn follow<E>(set: Arc<Set<E>>, mut resolver: Resolver) {
+/// Resolves names again at the interval, or earlier on request.
+async fn follow_names<E>(set: Arc<Set<E>>, mut resolver: Resolver) {
     loop {
-        let places = resolver.look().await;
+        let places = resolver.resolve().await;
         if !places.is_empty() {
             set.replace(&places, Instant::now());
         }
-        let asked = async {
-            sleep(LEAST_BETWEEN_LOOKS).await;
-            set.look.notified().await;
+        let requested = async {
+            sleep(LEAST_BETWEEN_RESOLUTIONS).await;
+            set.resolve_now.notified().await;
         };
-        timeout(set.config.resolve_interval.0, asked).await.ok();
+        timeout(set.config.resolve_interval.0, requested).await.ok();
     }
 }
 
-/// Judges the endpoints by their calls.
-async fn tend<E>(set: Arc<Set<E>>) {
+/// Compares the endpoints' failure rates (outlier detection) and lifts ejections that have ended.
+async fn detect_outliers<E>(set: Arc<Set<E>>) {
     let mut compared = Instant::now();
     loop {
         sleep(TICK.min(set.config.outlier_interval.0)).await;
         let now = Instant::now();
         if now.duration_since(compared) >= set.config.outlier_interval.0 {
             compared = now;
-            set.compare(now);
+            set.eject_outliers(now);
         }
         set.count(now);
     }
 }
 
-/// Asks the endpoints for their health. Where there is only one the answer would change nothing.
-async fn check<E: Endpoint>(set: Arc<Set<E>>) {
+/// Checks the endpoints' health. With a single endpoint the result would change nothing.
+async fn check_health<E: Endpoint>(set: Arc<Set<E>>) {
     let mut ticks = interval(set.config.health_interval.0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -177,9 +178,9 @@ async fn check<E: Endpoint>(set: Arc<Set<E>>) {
         if members.len() < 2 {
             continue;
         }
-        let asked = join_all(members.iter().map(|member| member.prober.ask(CHECK_TIMEOUT))).await;
+        let results = join_all(members.iter().map(|member| member.prober.check(CHECK_TIMEOUT))).await;
         let now = Instant::now();
-        for (member, health) in members.iter().zip(asked) {
+        for (member, health) in members.iter().zip(results) {
             let Some(health) = health else { continue };
             let (changed, is_lost) = {
                 let mut record = member.record();
@@ -188,7 +189,7 @@ async fn check<E: Endpoint>(set: Arc<Set<E>>) {
                 (changed, record.standing.silent_checks() >= LOST && is_silent)
             };
             if changed {
-                tracing::info!(endpoint = %member.location, ?health, "an endpoint's health has changed");
+                tracing::info!(endpoint = %member.location, ?health, "the health of an endpoint changed");
                 set.count(now);
             }
             if is_lost {

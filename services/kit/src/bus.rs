@@ -1,8 +1,8 @@
-//! Wake-ups between the parts of the mesh. The bus carries hints, never data: whoever hears one looks into
-//! the database, and whoever misses one is told so.
+//! Wake-ups between processes of the mesh. The bus carries hints, never data: a listener that receives a signal reads
+//! the database, and a listener that may have missed one is notified of that.
 //!
-//! One process needs no more than [`Local`]. Replicas share a Redis ([`open`]); each hears its own signals at
-//! once all the same, without a round trip.
+//! A single process needs only [`Local`]. Replicas share a Redis ([`open`]). Each replica still receives its own
+//! signals at once, without a round trip.
 
 mod channels;
 mod config;
@@ -24,44 +24,44 @@ pub use config::Config;
 pub(crate) use config::Server;
 pub use place::LookUp;
 
-/// "`subject` has reached `reached`."
+/// A wake-up: `subject` has reached `reached`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
-    /// What moved.
+    /// The subject that changed.
     pub subject: Uuid,
-    /// How far it got.
+    /// The position that it reached.
     pub reached: i64,
 }
 
-/// What a listener hears.
+/// An event of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// A signal.
     Signal(Signal),
-    /// Signals may have been lost since the last one: look at everything.
+    /// Signals may have been lost since the last event: check all subjects.
     Missed,
     /// The bus has ended.
     Closed,
 }
 
-/// Carries signals from who publishes to all who listen.
+/// Carries signals from publishers to all listeners.
 pub trait Bus: Send + Sync {
-    /// Tells all listeners of `channel`. Never waits, never fails: a lost signal costs time, not data.
+    /// Sends a signal to all listeners of `channel`. Never waits and never fails: a lost signal costs time, not data.
     fn publish(&self, channel: &'static str, signal: Signal);
 
     /// Listens to `channel` from now on.
     fn listen(&self, channel: &'static str) -> Listener;
 
-    /// Whether signals of other processes come through now. While they do not, listeners hear
-    /// [`Heard::Missed`] again and again.
+    /// Whether signals of other processes currently arrive. While they do not, listeners repeatedly receive
+    /// [`Heard::Missed`].
     fn is_connected(&self) -> bool;
 }
 
-/// One listener's end.
+/// The receiving end of a channel.
 pub struct Listener(broadcast::Receiver<Heard>);
 
 impl Listener {
-    /// The next thing heard.
+    /// The next event.
     pub async fn next(&mut self) -> Heard {
         match self.0.recv().await {
             Ok(heard) => heard,
@@ -71,12 +71,12 @@ impl Listener {
     }
 }
 
-/// The bus that `config` asks for. A Redis need not be there yet. To be called inside the runtime.
+/// Opens the configured bus. Redis may still be unreachable. Must be called within a runtime.
 pub fn open(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
     open_by(place::system(), config, ambient)
 }
 
-/// The same, by another resolver than the system's.
+/// Like `open`, with another resolver than the system's.
 pub fn open_by(look_up: LookUp, config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
     let server = config.server()?.map(|server| Server { look_up, ..server });
     Ok(match server {
@@ -85,13 +85,13 @@ pub fn open_by(look_up: LookUp, config: &Config, ambient: &Ambient) -> Result<Ar
     })
 }
 
-/// A bus inside one process.
+/// A bus within one process.
 #[derive(Default)]
 pub struct Local(Channels);
 
 impl Bus for Local {
     fn publish(&self, channel: &'static str, signal: Signal) {
-        self.0.tell(channel, Heard::Signal(signal));
+        self.0.send(channel, Heard::Signal(signal));
     }
 
     fn listen(&self, channel: &'static str) -> Listener {

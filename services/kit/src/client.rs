@@ -1,4 +1,4 @@
-//! The client stack: how one service calls another.
+//! The client stack: calls between services.
 
 use std::{
     future::Future,
@@ -27,13 +27,13 @@ use crate::{
     trace,
 };
 
-/// How often an idle connection is asked for a sign of life, so that a vanished peer is noticed.
+/// The interval of keepalive PINGs, also on idle connections. They detect a vanished peer.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// What is left of a call's time.
+/// The header with the remaining time of a call.
 pub const TIMEOUT: &str = "grpc-timeout";
 
-/// A service of the mesh, as a caller sees it: one or several endpoints, each with a channel that connects when it is
-/// first used and again whenever the connection was lost.
+/// A service of the mesh, as its client sees it: one or several endpoints. The channel of each endpoint connects at its
+/// first use and reconnects when the connection is lost.
 #[derive(Clone)]
 pub struct Peer {
     endpoints: Arc<Balancer<Channel>>,
@@ -43,8 +43,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The service `name` at `addresses` (`http://host:port` each, or `https://host:port` where `identity` has TLS). `policies` say which of its methods may be called
-    /// twice. Must be called within a runtime.
+    /// The service `name` at `addresses` (each `http://host:port`, or `https://host:port` if `identity` has TLS).
+    /// `policies` determine which methods are idempotent. Must be called within a runtime.
     pub fn new(
         name: &str,
         addresses: &[String],
@@ -61,7 +61,7 @@ impl Peer {
         Ok(Self { endpoints: Arc::new(endpoints), name: name.into(), identity, policies })
     }
 
-    /// Sends the request to an endpoint, and again where that is safe.
+    /// Sends the request to an endpoint, and retries it where that is safe.
     async fn send(self, request: Request<Body>, deadline: Option<Instant>) -> Result<http::Response<Body>, Status> {
         let is_idempotent = self.policies.get(request.uri().path()).is_some_and(|policy| policy.idempotent);
         let retries = self.endpoints.retries();
@@ -74,20 +74,20 @@ impl Peer {
             let endpoint = self.endpoints.pick(&tried).await.ok_or_else(|| error::unavailable("the service"))?;
             tried.push(endpoint.location().clone());
             let request = Request::from_parts(parts.clone(), Body::new(body));
-            let asked = Instant::now();
-            let answer = attempt(endpoint, request).await;
-            self.measure_clock(&tried, &answer, asked);
-            let Some(failed) = answer.failed else {
+            let started = Instant::now();
+            let response = attempt(endpoint, request).await;
+            self.measure_clock(&tried, &response, started);
+            let Some(failed) = response.failed else {
                 retries.answered(&trial);
-                return answer.result;
+                return response.result;
             };
             let mut rewound = None;
             let pause = retries.again(&mut trial, failed, || {
                 rewound = again.body();
                 rewound.is_some()
             });
-            let (Ok(pause), Some(next)) = (pause, rewound) else { return answer.result };
-            drop(answer);
+            let (Ok(pause), Some(next)) = (pause, rewound) else { return response.result };
+            drop(response);
             sleep(pause).await;
             body = next;
             parts.headers.insert(PREVIOUS_ATTEMPTS, trial.previous().into());
@@ -99,18 +99,18 @@ impl Peer {
 }
 
 impl Peer {
-    /// Takes note of the peer's clock, where a response tells the time.
-    fn measure_clock(&self, tried: &[Location], answer: &Answer, asked: Instant) {
+    /// Measures the peer's clock skew from a response that carries the time.
+    fn measure_clock(&self, tried: &[Location], answer: &Answer, started: Instant) {
         let Ok(response) = &answer.result else { return };
-        let Some((told, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
-        self.identity.skews().note(&self.name, endpoint.to_string(), told, asked, self.identity.now());
+        let Some((time, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
+        self.identity.skews().note(&self.name, endpoint.to_string(), time, started, self.identity.now());
     }
 }
 
-/// What came of sending a request once.
+/// The result of one attempt.
 struct Answer {
     result: Result<http::Response<Body>, Status>,
-    /// Why it is none.
+    /// Why the attempt failed; `None`: it brought a response.
     failed: Option<Attempt>,
 }
 
@@ -124,11 +124,11 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> Answer {
         Err(failure) => {
             let failed = attempt_of(&failure);
             match failed {
-                // It is not there, or is leaving.
+                // The endpoint is not there, or is draining.
                 Attempt::Unsent => endpoint.unreachable(),
                 Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(Outcome::Failed),
             }
-            tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call of a service failed");
+            tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call to another service failed");
             Answer { result: Err(error::unavailable("the service")), failed: Some(failed) }
         }
     }
@@ -136,7 +136,7 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> Answer {
 
 impl Endpoint for Channel {}
 
-/// An answer's body: its call counts until it has ended.
+/// A response body. Its call stays pending until the body ends.
 struct Held {
     body: Body,
     endpoint: Pick<Channel>,
@@ -185,8 +185,8 @@ impl Service<Request<Body>> for Peer {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds what the callee verifies: our own token always; the user's token, what is left of the deadline and
-    /// the trace where the request's [`Context`] has them.
+    /// Adds the headers that the callee verifies: always our own token; the user's token, the remaining time and the
+    /// trace, if the request's [`Context`] has them.
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = request.extensions_mut().remove::<Context>().unwrap_or_default();
         let headers = request.headers_mut();
@@ -204,9 +204,9 @@ impl Service<Request<Body>> for Peer {
     }
 }
 
-/// What is left until `deadline`, in gRPC's notation: at most eight digits, of the finest unit that they are enough for,
-/// from microseconds on. Rounded up: the callee's deadline must not be before the caller's own. It is never nothing: 0 is
-/// no time that gRPC knows.
+/// The time until `deadline` as a `grpc-timeout`: at most eight digits, in the finest unit for which they suffice, from
+/// microseconds up. It is rounded up, so that the callee's deadline is never before the caller's. It is never 0, which
+/// gRPC does not allow.
 pub fn timeout(deadline: Instant) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     const UNITS: [(u128, char); 4] = [(1, 'u'), (1_000, 'm'), (1_000_000, 'S'), (3_600_000_000, 'H')];
@@ -216,12 +216,12 @@ pub fn timeout(deadline: Instant) -> HeaderValue {
     fleeting(format!("{number}{unit}"))
 }
 
-/// A header's value of ours that is another with nearly every call. HPACK's table is not to remember it: it would push
-/// out what comes with every call, and cost a place each time. That can be said of a value only as if it were a secret
-/// (RFC 7541, section 6.2.3).
+/// A header value that differs in nearly every call. HPACK's dynamic table must not index it: it would evict headers
+/// that occur in each call. Only sensitive values are never indexed, so it is marked as sensitive (RFC 7541, section
+/// 6.2.3).
 ///
 /// # Panics
-/// When `text` has what no header may have.
+/// If `text` contains a character that a header value must not have.
 pub fn fleeting(text: String) -> HeaderValue {
     let mut value = HeaderValue::try_from(text).expect("ours are visible ASCII");
     value.set_sensitive(true);
@@ -235,9 +235,9 @@ mod tests {
     use super::*;
     use crate::server::parse_timeout;
 
-    /// The callee never gets less than what is left, and hardly more.
+    /// The callee never gets less than the remaining time, and hardly more.
     #[tokio::test(start_paused = true)]
-    async fn any_time_has_eight_digits() {
+    async fn timeout_has_at_most_eight_digits() {
         for (left, written) in [
             (Duration::ZERO, "1u"),
             (Duration::from_nanos(1), "1u"),

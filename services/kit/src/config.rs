@@ -1,7 +1,7 @@
 //! Typed configuration from, in rising order: defaults, a TOML file, `TRELLIS_…` variables, `--set` flags.
 //!
-//! The defaults, written out, are the schema: a key that they do not hold is unknown, and the type that they
-//! give a key tells how the text of a variable or flag is read. Errors name the key and where it came from.
+//! The serialized defaults are the schema: a key that they do not contain is unknown, and the type of its default
+//! determines how the text of a variable or flag is parsed. Errors name the key and its source.
 
 use std::{env, fmt, fs, path::Path, str::FromStr, time::Duration};
 
@@ -11,7 +11,7 @@ use toml::{Table, Value};
 /// The prefix of environment variables; `__` separates the parts of a key.
 pub const ENV_PREFIX: &str = "TRELLIS_";
 
-/// What is wrong with the configuration, for one line on the terminal.
+/// An error in the configuration, for one line on the terminal.
 #[derive(Debug)]
 pub struct Error(String);
 
@@ -23,7 +23,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads the effective configuration. `flags` are `key=value` texts.
+/// Reads the effective configuration. `flags` are `key=value` strings.
 pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, Error>
 where
     T: Default + Serialize + DeserializeOwned,
@@ -31,7 +31,7 @@ where
     #[expect(clippy::disallowed_methods, reason = "this is a config module")]
     let variables = env::vars().filter_map(|(name, value)| {
         let key = name.strip_prefix(ENV_PREFIX)?;
-        // TRELLIS_CONFIG names the file and TRELLIS_TEST_… belongs to the tests.
+        // TRELLIS_CONFIG names the file, and TRELLIS_TEST_… variables belong to the tests.
         if key == "CONFIG" || key.starts_with("TEST_") {
             return None;
         }
@@ -40,7 +40,7 @@ where
     from_sources(file, variables.collect(), flags)
 }
 
-/// As [`load`], with the variables given: `(name, key, value)`.
+/// Like [`load`], with the given variables: `(name, key, value)`.
 fn from_sources<T>(file: Option<&Path>, variables: Vec<(String, String, String)>, flags: &[String]) -> Result<T, Error>
 where
     T: Default + Serialize + DeserializeOwned,
@@ -60,7 +60,7 @@ where
     parse(table).map_err(Error)
 }
 
-/// Reads a TOML text alone.
+/// Parses a TOML text, without other sources.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     let table = text.parse().map_err(|e: toml::de::Error| Error(e.to_string()))?;
     parse(table).map_err(Error)
@@ -70,7 +70,7 @@ fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, Error> {
     let place = path.display();
     let text = fs::read_to_string(path).map_err(|e| Error(format!("{place}: {e}")))?;
     let table: Table = text.parse().map_err(|e| Error(format!("{place}: {e}")))?;
-    // Parsed once alone, so that an error in the file is blamed on the file.
+    // Parsed once on its own, so that an error in the file names the file.
     parse::<T>(table.clone()).map_err(|e| Error(format!("{place}: {e}")))?;
     Ok(table)
 }
@@ -84,13 +84,13 @@ fn parse<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     })
 }
 
-/// Sets `key` to `text`, read as the type that the default has.
+/// Sets `key` to `text`, parsed as the type of the default.
 fn set(table: &mut Table, defaults: &Table, key: &str, text: &str) -> Result<(), String> {
     let (parents, name) = key.rsplit_once('.').map_or((Vec::new(), key), |(p, n)| (p.split('.').collect(), n));
     let mut here = table;
     let mut schema = Some(defaults);
     for parent in parents {
-        // A table without defaults holds keys that the operator names (routes, trusted keys).
+        // A table without defaults has keys that the operator chooses (routes, trusted keys).
         schema = match schema {
             Some(known) if !known.is_empty() => {
                 Some(known.get(parent).and_then(Value::as_table).ok_or(format!("unknown key {key}"))?)
@@ -127,12 +127,12 @@ fn typed(default: &Value, text: &str) -> Result<Value, String> {
     })
 }
 
-/// The configuration as TOML, secrets masked.
+/// The configuration as TOML, with masked secrets.
 pub fn print<T: Serialize>(config: &T) -> Result<String, Error> {
     toml::to_string_pretty(config).map_err(|e| Error(e.to_string()))
 }
 
-/// The keys whose values differ; secrets are masked, and so compare as equal.
+/// The keys whose values differ. Secrets are masked, so they compare as equal.
 pub fn differences<T: Serialize>(one: &T, other: &T) -> Result<Vec<String>, Error> {
     let table = |config: &T| Table::try_from(config).map_err(|e| Error(e.to_string()));
     let mut keys = Vec::new();
@@ -152,7 +152,7 @@ fn compare(prefix: &str, one: &Table, other: &Table, keys: &mut Vec<String>) {
     }
 }
 
-/// A duration written as people do: `250ms`, `5s`, `15m`, `2h`, `30d`.
+/// A duration in text form: `250ms`, `5s`, `15m`, `2h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -199,13 +199,13 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// A text that is never printed: passwords, and addresses that hold one.
+/// A text that is never printed: a password, or an address that contains one.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the one call that needs it.
+    /// The text itself, for the call that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }

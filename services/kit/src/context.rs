@@ -1,4 +1,4 @@
-//! Who is calling, and until when: what the server stack learns of a call and the client stack hands on.
+//! The caller and the deadline of a call: set by the server stack, and passed on by the client stack.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -9,42 +9,42 @@ use uuid::Uuid;
 
 use crate::{Timestamp, error, trace::TraceContext};
 
-/// A user, as a verified access token names them.
+/// A user, from a verified access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The account's id.
     pub id: Uuid,
     /// The session that the token belongs to.
     pub session: Uuid,
-    /// What the account may do beyond every user.
+    /// Roles of the account beyond an ordinary user.
     pub roles: Vec<String>,
-    /// What the token may be used for.
+    /// The scopes of the token.
     pub scopes: Vec<String>,
-    /// When the token ends; a stream ends then too.
+    /// When the token expires. A stream ends then too.
     pub expires: Timestamp,
 }
 
-/// A verified identity: of the user on whose behalf the call is made, of the service that makes it, or both.
+/// A verified identity: the user on whose behalf the call is made, the calling service, or both.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
     /// The user.
     pub user: Option<User>,
     /// The name of the service.
     pub service: Option<String>,
-    /// The client's address, as the gateway saw it; believed from a service of the mesh only.
+    /// The client's address, as the gateway saw it. Accepted only from a service of the mesh.
     pub address: Option<IpAddr>,
-    /// The user's own token, handed on so that the next service can verify it again.
+    /// The user's own token, passed on so that the next service verifies it too.
     pub(crate) bearer: Option<HeaderValue>,
 }
 
-/// What a handler knows of the call besides its message. Found in the request's extensions.
+/// The context of a call besides its message. Stored in the request's extensions.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    /// Who is calling.
+    /// The caller.
     pub caller: Caller,
-    /// When the answer comes too late.
+    /// The deadline.
     pub deadline: Option<Instant>,
-    /// The call's place in its trace.
+    /// The trace context of the call.
     pub trace: Option<TraceContext>,
 }
 
@@ -54,8 +54,8 @@ impl Context {
         request.extensions().get().cloned().unwrap_or_default()
     }
 
-    /// The user. The contract's access rule has made sure that there is one before a handler asks; without
-    /// one the call is refused all the same.
+    /// The user. The contract's access rule guarantees one for methods that need it; without one the call is refused
+    /// here.
     pub fn user(&self) -> Result<&User, Status> {
         self.caller
             .user
@@ -63,8 +63,7 @@ impl Context {
             .ok_or_else(|| error::status(Code::Unauthenticated, "SIGN_IN_REQUIRED", "sign in and try again"))
     }
 
-    /// A request to another service on behalf of the same caller, with what is left of the time but at most
-    /// `most`.
+    /// A request to another service on behalf of the same caller, with the remaining time, but at most `most`.
     pub fn request<T>(&self, message: T, most: Duration) -> Request<T> {
         let mut request = Request::new(message);
         let latest = Instant::now() + most;

@@ -1,8 +1,8 @@
-//! The names of session cookies: auth sets them, and the gateway passes on no others.
+//! The names of session cookies. auth sets them, and the gateway passes on no other cookies.
 
-/// What the name of every session cookie begins with; the id of the instance follows.
+/// The prefix of all session cookies; the id of the instance follows.
 pub const NAME_PREFIX: &str = "trellis_session_";
-/// What stands before that of an https origin (RFC 6265bis, section 4.1.3.2).
+/// The additional prefix for https origins (RFC 6265bis, section 4.1.3.2).
 pub const HOST_PREFIX: &str = "__Host-";
 
 /// Whether a cookie of this name is the session cookie of an instance.

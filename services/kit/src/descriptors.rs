@@ -1,4 +1,4 @@
-//! What descriptor sets say, and what of it strangers may see.
+//! Methods and services of descriptor sets, and the part of them that is public.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use crate::policy::{Access, Table, is_idempotent};
 
-/// The descriptor set with only those methods (`/package.Service/Method`) for which `shows` holds. A service that has
-/// none of them is left out.
+/// The descriptor set reduced to the methods (`/package.Service/Method`) for which `shows` holds. Services without
+/// methods are left out.
 pub fn shown(encoded: &[u8], shows: impl Fn(&str) -> bool) -> io::Result<FileDescriptorSet> {
     let mut set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
     for file in &mut set.file {
@@ -22,7 +22,7 @@ pub fn shown(encoded: &[u8], shows: impl Fn(&str) -> bool) -> io::Result<FileDes
     Ok(set)
 }
 
-/// What strangers may see of `services`: all but internal methods. What they cannot call, they need not see.
+/// The public part of `services`: all methods except internal ones, which external clients cannot call.
 pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result<FileDescriptorSet> {
     shown(encoded, |path| {
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
@@ -35,9 +35,9 @@ pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result
 pub struct Declared {
     /// `/package.Service/Method`.
     pub path: String,
-    /// It answers with a stream, or takes one.
+    /// Whether the requests or responses are streams.
     pub streams: bool,
-    /// A repeat does no harm.
+    /// Whether a repeated call does no harm.
     pub idempotent: bool,
 }
 

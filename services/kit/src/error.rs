@@ -1,5 +1,5 @@
-//! Errors on the wire: a code, `google.rpc.ErrorInfo` with a reason that programs can act on, and a sentence
-//! for people. Nothing of the inside travels.
+//! Errors on the wire: a code, `google.rpc.ErrorInfo` with a reason for programs, and a message for people. They reveal
+//! no internals.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,10 +8,10 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::{balance::Chance, retry::PUSHBACK};
 
-/// The domain of every `ErrorInfo` of this project.
+/// The domain of all `ErrorInfo`s of this project.
 pub const DOMAIN: &str = "trellis";
 
-/// After how long about a call may be tried again that there was no room for.
+/// The approximate retry delay of a call that found no capacity.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A status with a reason in UPPER_SNAKE.
@@ -20,34 +20,34 @@ pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// INVALID_ARGUMENT that names one field and its fix; for rules that no contract can state.
+/// INVALID_ARGUMENT that names one field and its fix; for rules that the contract cannot express.
 pub fn invalid_field(field: &str, reason: &str, message: &str) -> Status {
     let mut details = ErrorDetails::with_bad_request(vec![FieldViolation::new(field, message)]);
     details.set_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {message}"), details)
 }
 
-/// RESOURCE_EXHAUSTED with the time after which a repeat is admitted: in the details, and as `retry-after` for
-/// clients that read headers.
+/// RESOURCE_EXHAUSTED with the time after which a retry is admitted: in the details, and as `retry-after` for clients
+/// that read headers.
 pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     details.set_error_info(reason, DOMAIN, HashMap::new());
     let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    // Whole seconds, rounded up: who waits them is admitted.
+    // Whole seconds, rounded up, so that a retry after them is admitted.
     let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
     status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     status
 }
 
-/// UNAVAILABLE because there is too much to do, with the time after which to try again.
+/// UNAVAILABLE because of overload, with a retry delay.
 pub fn overloaded(chance: &Chance) -> Status {
-    // Those who were refused together come back apart.
+    // Jitter spreads the retries of calls that were refused together.
     let retry_after = RETRY.mul_f64(0.5 + chance.share());
     later("OVERLOADED", "too many calls at once; try again later", retry_after)
 }
 
-/// UNAVAILABLE for a while, with the time after which to try again: in the details, and as `grpc-retry-pushback-ms` for
-/// clients that send calls again by themselves. Balancers read from it that the server is busy and not broken.
+/// UNAVAILABLE for a while, with a retry delay: in the details, and as `grpc-retry-pushback-ms` for clients that retry
+/// by themselves. Balancers conclude from it that the server is overloaded, not broken.
 pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(retry_after));
     details.set_error_info(reason, DOMAIN, HashMap::new());
@@ -57,27 +57,27 @@ pub fn later(reason: &str, message: &str, retry_after: Duration) -> Status {
     status
 }
 
-/// What is told of an error that is nobody's business outside: it is logged once, here.
+/// The bland INTERNAL status of an unexpected error. The error is logged once, here.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
     tracing::error!(error = %chain(error), "unexpected error");
-    status(Code::Internal, "INTERNAL", "something went wrong on our side; the log knows more")
+    status(Code::Internal, "INTERNAL", "internal error; the server's log has the details")
 }
 
-/// UNAVAILABLE: something that this process needs does not respond now. Another replica may reach it: a client that sends
-/// calls again by itself need not wait.
+/// UNAVAILABLE: a dependency of this process does not respond. Another replica may reach it, so a client that retries
+/// by itself need not wait.
 pub fn unavailable(what: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(RETRY));
     details.set_error_info("UNAVAILABLE", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unavailable, format!("{what} is not available now; try again"), details)
 }
 
-/// UNAVAILABLE, the end of a long stream when its server stops: another one goes on with it.
+/// UNAVAILABLE at the end of a long stream when its server stops. Another server continues the stream.
 pub fn stopping() -> Status {
-    let message = "the server stops; open the stream again, at once, from where it was";
+    let message = "the server is shutting down; reopen the stream at once and resume from its last position";
     status(Code::Unavailable, "SERVER_STOPPING", message)
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, in one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Service identity: an Ed25519 key a process, and the 60-second tokens that it signs for one callee each.
+//! Service identity: an Ed25519 key per process, and 60-second tokens that it signs for one callee each.
 
 mod caller;
 mod rejected;
@@ -35,18 +35,18 @@ use crate::{
     tls::MeshTls,
 };
 
-/// The header that carries a service token. Removed from whatever comes in from outside.
+/// The header that carries a service token. It is removed from requests of external clients.
 pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
-/// The header in which the gateway tells the client's address. Believed beside a service token only.
+/// The header in which the gateway passes the client's address. Trusted only next to a service token.
 pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
-/// The header in which the gateway tells that the client's origin is `http`. Believed beside a service token only.
+/// The header in which the gateway reports that the client's origin is `http`. Trusted only next to a service token.
 pub const CLIENT_SCHEME: &str = "x-trellis-client-scheme";
 
-/// How long a service token is good.
+/// The lifetime of a service token.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// How much of its life a token must have left to be used again.
+/// The remaining lifetime that a token needs to be reused.
 const REUSE_MARGIN: Duration = Duration::from_secs(20);
-/// A callee may be ahead or behind, and tokens are used until [`REUSE_MARGIN`] before their end.
+/// The callee's clock may differ, and tokens are reused until [`REUSE_MARGIN`] before they expire.
 const WINDOW: Window = Window { longest: LIFETIME, grace: CLOCK_SKEW };
 
 /// A private key, as PKCS#8.
@@ -55,7 +55,7 @@ pub struct Key {
     public: Vec<u8>,
 }
 
-/// A key file that cannot be used, for one line on the terminal.
+/// A key file that cannot be used. Displayed as one line on the terminal.
 #[derive(Debug)]
 pub struct KeyError(String);
 
@@ -79,42 +79,44 @@ impl Key {
         Some(Self { public: pair.public_key().as_ref().to_vec(), pkcs8 })
     }
 
-    /// Reads the file that [`Key::write`] wrote.
+    /// Reads a file that [`Key::write`] wrote.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let bad = |why: String| KeyError(format!("{}: {why}", path.display()));
         let text = secret_file::read(path).map_err(|e| bad(e.to_string()))?;
-        let pkcs8 = BASE64.decode(text.trim()).map_err(|_| bad("is no key file".to_owned()))?;
-        Self::parse(pkcs8).ok_or_else(|| bad("is no Ed25519 key; make one with `trellis keys new`".to_owned()))
+        let pkcs8 = BASE64
+            .decode(text.trim())
+            .map_err(|_| bad("is not a key file; make one with `trellis keys new`".to_owned()))?;
+        Self::parse(pkcs8).ok_or_else(|| bad("is not an Ed25519 key; make one with `trellis keys new`".to_owned()))
     }
 
-    /// Writes the key, readable by its owner only. An existing file is not touched.
+    /// Writes the key, readable only by its owner. Fails if the file exists.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{}", BASE64.encode(&self.pkcs8))?;
         file.sync_all()
     }
 
-    /// The public half, as the configuration of others names it.
+    /// The public key, in the form of the configuration of other services.
     pub fn public(&self) -> String {
         BASE64.encode(&self.public)
     }
 }
 
-/// What a process is, and whom it believes.
+/// The identity of a process, and the services that it trusts.
 pub struct Identity {
     name: String,
     key: EncodingKey,
     public: Vec<u8>,
-    /// The key's name where strangers verify by it.
+    /// The key id for external verifiers.
     key_id: String,
     /// Service name → public key.
     trusted: HashMap<String, DecodingKey>,
     ambient: Ambient,
-    /// Callee → the token in use: signing costs more than a look.
+    /// Callee → the current token, because signing is expensive.
     minted: Mutex<HashMap<String, Minted>>,
     refusals: Refusals,
     skews: Skews,
-    /// How connections to peers are kept from others; `None`: not at all.
+    /// TLS of connections to peers; `None`: none.
     tls: Option<Arc<MeshTls>>,
 }
 
@@ -125,7 +127,7 @@ struct Minted {
 }
 
 impl Identity {
-    /// The identity `name`, believing the services in `trusted` (name → public key in base64).
+    /// The identity `name`, which trusts the services in `trusted` (name → public key in base64).
     pub fn new<'a>(
         name: &str,
         key: &Key,
@@ -137,7 +139,7 @@ impl Identity {
             .into_iter()
             .map(|(name, public)| {
                 let bytes = BASE64.decode(public.trim()).ok().filter(|b| b.len() == 32);
-                let bytes = bytes.ok_or_else(|| KeyError(format!("the public key of {name} is no Ed25519 key")))?;
+                let bytes = bytes.ok_or_else(|| KeyError(format!("the public key of {name} is not an Ed25519 key")))?;
                 Ok((name.to_owned(), DecodingKey::from_ed_der(&bytes)))
             })
             .collect::<Result<_, KeyError>>()?;
@@ -157,7 +159,7 @@ impl Identity {
         })
     }
 
-    /// The same, with TLS between the processes.
+    /// Adds TLS between the processes.
     #[must_use]
     pub fn with_tls(self, tls: Arc<MeshTls>) -> Self {
         Self { tls: Some(tls), ..self }
@@ -173,7 +175,7 @@ impl Identity {
         &self.name
     }
 
-    /// The public key by which strangers verify [`CallerTokens`] (RFC 7517).
+    /// The public key with which external upstreams verify [`CallerTokens`] (RFC 7517).
     pub fn jwk(&self) -> serde_json::Value {
         caller::jwk(&self.public)
     }
@@ -182,7 +184,7 @@ impl Identity {
     pub fn token_for(&self, callee: &str) -> HeaderValue {
         let now = self.ambient.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
-        // After our clock was set back a token would come from the future.
+        // After our clock was set back, a cached token would come from the future.
         if let Some(Minted { token, issued, expires }) = minted.get(callee)
             && *issued <= now
             && now + REUSE_MARGIN < *expires
@@ -204,10 +206,10 @@ impl Identity {
         token
     }
 
-    /// The service that a token was signed by, if it was signed for this one and is good now.
+    /// Verifies a token for this service. Returns the service that signed it.
     pub fn verify(&self, token: &str) -> Result<String, Rejected> {
         let unknown = |why| {
-            self.refusals.refused_stranger(why);
+            self.refusals.refused_unknown(why);
             why
         };
         let name =
@@ -218,7 +220,7 @@ impl Identity {
                 self.refusals.accepted(&name);
                 Ok(name)
             }
-            // Anybody may have written the name: without the signature it says nothing of the peer.
+            // Any process can write the name: without a valid signature it identifies no peer.
             Err(why @ (Rejected::Signature | Rejected::Malformed)) => Err(unknown(why)),
             Err(why) => {
                 self.refusals.refused(&name, why);
@@ -240,7 +242,7 @@ impl Identity {
         })
     }
 
-    /// How far the clocks of peers are from ours.
+    /// The measured clock skews of peers.
     pub fn skews(&self) -> &Skews {
         &self.skews
     }
@@ -251,8 +253,8 @@ impl Identity {
     }
 }
 
-/// By how many seconds the clock that a token was made by is ahead of ours, at least. A token may be used until
-/// [`REUSE_MARGIN`] before its end: what is older than that comes from a clock behind ours.
+/// By how many seconds the clock of the token's issuer is ahead of ours, at least. Tokens are reused until
+/// [`REUSE_MARGIN`] before they expire, so an older token comes from a clock behind ours.
 fn ahead(times: Times, now: i64) -> i64 {
     let margin = i64::try_from(REUSE_MARGIN.as_secs()).unwrap_or(0);
     if times.issued > now { times.issued - now } else { (times.expires - margin - now).min(0) }
@@ -284,7 +286,7 @@ mod tests {
         (auth, users, clock)
     }
 
-    /// On a clock each.
+    /// A pair with a clock each.
     fn pair_on(clocks: [Arc<ManualClock>; 2]) -> (Identity, Identity) {
         let [auth_ambient, users_ambient] =
             clocks.map(|clock| Ambient { clock, entropy: Arc::new(SystemEntropy::default()) });
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_signer_to_its_callee_only() {
+    fn token_identifies_its_signer_only_to_its_callee() {
         let (auth, users, _) = pair();
         assert_eq!(users.verify(token(&auth, "users").as_str()).as_deref(), Ok("auth"));
         assert_eq!(users.verify(token(&auth, "messaging").as_str()), Err(Rejected::Audience));
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn token_ends_after_its_minute_and_the_skew_and_is_renewed_before() {
+    fn token_expires_after_lifetime_and_skew_and_is_renewed() {
         let (auth, users, clock) = pair();
         let first = token(&auth, "users");
         clock.advance(Duration::from_secs(39));
@@ -321,9 +323,9 @@ mod tests {
         assert_eq!(users.verify(&first), Err(Rejected::Clock { ahead: -80 }));
     }
 
-    /// The observed fault: 30 s apart, tokens proved nobody, and auth lost the client's address.
+    /// Regression: with clocks 30 s apart no token was valid, and auth lost the client's address.
     #[test]
-    fn clocks_may_be_a_minute_apart_and_not_more() {
+    fn clocks_may_differ_by_at_most_a_minute() {
         let start = Timestamp::from_micros(1_700_000_000_000_000);
         for (ahead, age, expected) in [
             (30, 0, Ok("auth".to_owned())),
@@ -351,21 +353,21 @@ mod tests {
     fn clock_set_back_brings_a_new_token() {
         let (clock, later) = (ManualClock::new(Timestamp::from_micros(0)), Duration::from_secs(3_600));
         clock.advance(later);
-        let moving = Arc::new(Swinging { clock, back: std::sync::atomic::AtomicBool::new(false) });
+        let moving = Arc::new(AdjustableClock { clock, back: std::sync::atomic::AtomicBool::new(false) });
         let ambient = Ambient { clock: moving.clone(), entropy: Arc::new(SystemEntropy::default()) };
         let auth = Identity::new("auth", &Key::generate(), [], ambient).unwrap();
         let before = token(&auth, "users");
         moving.back.store(true, std::sync::atomic::Ordering::SeqCst);
-        assert_ne!(token(&auth, "users"), before, "it would be from the future");
+        assert_ne!(token(&auth, "users"), before, "the old token would be from the future");
     }
 
     /// A clock that can be set back by half an hour.
-    struct Swinging {
+    struct AdjustableClock {
         clock: ManualClock,
         back: std::sync::atomic::AtomicBool,
     }
 
-    impl crate::time::Clock for Swinging {
+    impl crate::time::Clock for AdjustableClock {
         fn now(&self) -> Timestamp {
             let back = if self.back.load(std::sync::atomic::Ordering::SeqCst) { 1_800 } else { 0 };
             self.clock.now() - Duration::from_secs(back)
@@ -373,11 +375,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn untrusted_service_is_rejected() {
         let (_, users, _) = pair();
-        let (stranger, _, _) = pair();
-        assert_eq!(users.verify(token(&stranger, "users").as_str()), Err(Rejected::Signature));
-        let nobody = Identity::new("nobody", &Key::generate(), [], Ambient::system()).unwrap();
-        assert_eq!(users.verify(token(&nobody, "users").as_str()), Err(Rejected::Signer));
+        let (other, _, _) = pair();
+        assert_eq!(users.verify(token(&other, "users").as_str()), Err(Rejected::Signature));
+        let unknown = Identity::new("unknown", &Key::generate(), [], Ambient::system()).unwrap();
+        assert_eq!(users.verify(token(&unknown, "users").as_str()), Err(Rejected::Signer));
     }
 }

@@ -1,6 +1,6 @@
-//! JSON Web Tokens. `jsonwebtoken` parses them and checks their claims; ring, which TLS brings anyway, does
-//! the arithmetic. Two algorithms exist here, each for one kind of token: ES256 for access tokens (RFC 9068),
-//! EdDSA for service tokens. A token of one kind is never taken for the other.
+//! JSON Web Tokens. `jsonwebtoken` parses them and checks their claims. ring, which TLS needs anyway, does the
+//! cryptography. Each kind of token has its own algorithm: ES256 for access tokens (RFC 9068), EdDSA for service
+//! tokens. A token of one kind is never accepted as the other.
 
 mod access_key;
 mod times;
@@ -26,7 +26,7 @@ pub(crate) use times::{Timed, Times, Untimely, Window};
 
 /// The `iss` of access tokens.
 pub const ISSUER: &str = "trellis-auth";
-/// The `aud` of access tokens: the mesh.
+/// The `aud` of access tokens: all services of the mesh.
 pub const AUDIENCE: &str = "trellis";
 /// The `typ` of access tokens (RFC 9068, section 2.1).
 pub const ACCESS_TYPE: &str = "at+jwt";
@@ -46,9 +46,9 @@ pub struct AccessClaims {
     pub sid: Uuid,
     /// When it was issued: seconds since 1970.
     pub iat: i64,
-    /// When it ends: seconds since 1970.
+    /// When it expires: seconds since 1970.
     pub exp: i64,
-    /// Unique, so that two tokens of one second differ.
+    /// Unique, so that two tokens of the same second differ.
     pub jti: Uuid,
     /// The account's roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,13 +61,13 @@ pub struct AccessClaims {
 /// The claims of a service token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ServiceClaims {
-    /// The service that calls.
+    /// The calling service.
     pub sub: String,
-    /// The service that is called.
+    /// The called service.
     pub aud: String,
     /// When it was issued: seconds since 1970.
     pub iat: i64,
-    /// When it ends: seconds since 1970.
+    /// When it expires: seconds since 1970.
     pub exp: i64,
 }
 
@@ -83,10 +83,10 @@ impl Timed for ServiceClaims {
     }
 }
 
-/// Claims of ours, and what any issuer may add to them.
+/// Our claims, and `nbf`, which any issuer may add.
 #[derive(Deserialize)]
 struct Dated<T> {
-    /// Not to be accepted before (RFC 7519, section 4.1.5).
+    /// The token must not be accepted before this time (RFC 7519, section 4.1.5).
     #[serde(default)]
     nbf: Option<i64>,
     #[serde(flatten)]
@@ -108,16 +108,16 @@ pub(crate) fn sign<T: Serialize>(
     jsonwebtoken::encode(&header, claims, key)
 }
 
-/// The key id that a token names, if it is a token of this algorithm and type at all. A token with critical extensions is
-/// none: we know no extension (RFC 7515, section 4.1.11).
+/// The key id of a token, if the token has this algorithm and type. Tokens with critical extensions are refused: no
+/// extension is supported (RFC 7515, section 4.1.11).
 pub(crate) fn key_id(token: &str, algorithm: Algorithm, typ: &str) -> Option<String> {
     let header = jsonwebtoken::decode_header(token).ok()?;
     let is_ours = header.alg == algorithm && header.typ.as_deref() == Some(typ) && header.crit.is_none();
     is_ours.then_some(header.kid).flatten()
 }
 
-/// The claims and times of a token whose signature, audience and (where given) issuer are right. The caller checks the
-/// times by its own clock: [`Window`].
+/// The claims and times of a token, after checking its signature, audience and, if given, issuer. The caller checks the
+/// times with its own clock: [`Window`].
 pub(crate) fn verify<T: DeserializeOwned + Timed>(
     token: &str,
     algorithm: Algorithm,
@@ -140,12 +140,12 @@ pub(crate) fn verify<T: DeserializeOwned + Timed>(
     Ok((claims, Times { issued, expires, not_before }))
 }
 
-/// Makes ring the provider of this process, once.
+/// Makes ring the crypto provider of this process, once.
 pub(crate) fn install() {
     static PROVIDER: CryptoProvider =
         CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
     static ONCE: Once = Once::new();
-    // An Err says that somebody installed one before: a test in the same process, with this same provider.
+    // An error means that a test in the same process has installed this same provider.
     ONCE.call_once(|| PROVIDER.install_default().unwrap_or_default());
 }
 

@@ -1,7 +1,7 @@
-//! What every process of the mesh shares: configuration, the server and client stacks, identity, policy,
-//! errors, health, telemetry, the limiter, the bus, and the ground under the stores.
+//! The foundation of all processes of the mesh: configuration, the server and client stacks, identity, policy, errors,
+//! health, telemetry, the limiter, the bus, and the ground under the stores.
 //!
-//! `kit` knows gRPC; it does not know users, sessions or conversations.
+//! `kit` contains no knowledge of users, sessions or conversations.
 
 pub mod access;
 pub mod admin;

@@ -1,5 +1,5 @@
-//! Rate limiting: what may be asked, what is answered, and the two that answer: one inside a process, and one that
-//! several processes share through Redis. `docs/rate-limiting.md` says what each promises.
+//! Rate limiting: requests to a limiter, its decisions, and two limiters. One counts inside a process, the other counts
+//! for several processes through Redis. `docs/rate-limiting.md` describes the guarantees of each.
 
 mod config;
 mod key;
@@ -20,77 +20,77 @@ pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
 use crate::{Ambient, bus, time::SteadyClock};
 
-/// How many rules one call may have.
+/// The maximum number of rules of one call.
 pub const MOST_RULES: usize = 4;
-/// How many limits one call may have: a rule by address is a limit for each network of the address.
+/// The maximum number of limits of one call: a rule by address makes one limit for each network of the address.
 pub const MOST_LIMITS: usize = MOST_RULES * MOST_NETWORKS;
 
 /// One limit of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
-    /// Whose bucket of which rule, and of which scope: one key never comes with two.
+    /// The bucket: a principal or network, a rule and a scope. A key never occurs twice in one request.
     pub key: Key,
-    /// The rule. One key always comes with the same rule and cost, until the configuration changes.
+    /// The rule. A key always comes with the same rule and cost, until the configuration changes.
     pub quota: Quota,
-    /// What the call costs; at most the quota's burst.
+    /// The cost of the call; at most the quota's burst.
     pub cost: u32,
 }
 
 impl Limit {
-    /// What fills the places of an array behind a call's limits.
-    pub const NONE: Self = Self { key: Key::NOBODY, quota: Quota::ONE, cost: 1 };
+    /// Fills unused places of an array of limits.
+    pub const NONE: Self = Self { key: Key::UNUSED, quota: Quota::ONE, cost: 1 };
 }
 
-/// The question of one call: all limits take their cost, or none does.
+/// A request to the limiter: all limits take their cost, or none does.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// What the buckets belong to, such as a method: on a Cluster all buckets of a scope live on one node.
+    /// The owner of the buckets, such as a method. In a Redis Cluster all buckets of a scope live on one node.
     pub scope: &'a str,
     /// At most [`MOST_LIMITS`].
     pub limits: &'a [Limit],
-    /// What to do while the shared count cannot be asked.
+    /// The decision while Redis is unreachable.
     pub away: Away,
 }
 
-/// What becomes of calls while the limiter cannot be asked.
+/// Failure mode: the decision about calls while the limiter cannot reach Redis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Away {
-    /// Each process counts on its own, up to its configured share of each limit.
+    /// Each process counts for itself, up to its configured share of each limit.
     #[default]
     Local,
-    /// They are refused.
+    /// Calls are refused.
     Refuse,
 }
 
-/// What was decided, and what the caller has left of each limit, in the order of the limits.
+/// The decision about a call, and the remaining quota of each limit, in the order of the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the call may go on.
+    /// Whether the call is admitted.
     pub outcome: Outcome,
-    /// What is left.
+    /// The remaining quota of each limit.
     pub standings: [Standing; MOST_LIMITS],
 }
 
-/// Whether a call may go on.
+/// Whether a call is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It may.
+    /// The call is admitted.
     Admitted,
-    /// Not now; a repeat after this time is admitted if nothing else comes in between.
+    /// The call is refused. A retry after this time is admitted if no other call uses the quota before.
     Refused {
-        /// The time.
+        /// The time to wait.
         retry_after: Duration,
     },
-    /// The limiter is away, and the call's policy says to refuse then.
+    /// Redis is unreachable, and the failure mode refuses calls.
     Away,
 }
 
-/// What is left of one limit.
+/// The remaining quota of one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Cost that may still be taken. Where a part of it is on lease: as this process knows it.
+    /// The remaining cost. If part of the quota is leased, it is an estimate of this process.
     pub left: u32,
-    /// Until all of it is there again, if nothing else comes.
+    /// The time until the whole quota is available again, if no other call uses it.
     pub reset: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Decision {
         Self { outcome: Outcome::Refused { retry_after: micros(wait_micros) }, standings }
     }
 
-    /// Whether the call may go on.
+    /// Whether the call is admitted.
     pub fn is_admitted(&self) -> bool {
         self.outcome == Outcome::Admitted
     }
@@ -119,12 +119,12 @@ fn micros(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
-/// A decision, at once or after a round trip: a local one costs no allocation.
-#[expect(clippy::large_enum_variant, reason = "a decision that is made here costs no allocation")]
+/// A decision, immediate or after a round trip to Redis. An immediate decision needs no allocation.
+#[expect(clippy::large_enum_variant, reason = "an immediate decision needs no allocation")]
 pub enum Verdict<'a> {
-    /// Decided here.
+    /// Decided in this process.
     Now(Decision),
-    /// Decided elsewhere, within the configured time.
+    /// Decided in Redis, within the configured budget.
     Later(Pin<Box<dyn Future<Output = Decision> + Send + 'a>>),
 }
 
@@ -138,31 +138,31 @@ impl Verdict<'_> {
     }
 }
 
-/// Counts what callers do.
+/// Limits the rate of calls and the number of open streams.
 pub trait RateLimiter: Send + Sync {
-    /// Takes its cost from every bucket that `ask` names, if it is in all of them. A refusal takes nothing.
+    /// Takes the cost from all buckets of `ask`, or from none if one of them lacks it.
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a>;
 
-    /// Opens a stream, if its caller has not too many open. A round trip where processes count together: a stream lives
-    /// long.
+    /// Opens a stream, unless its client has too many open. The shared limiter makes a round trip for each stream, which
+    /// is cheap compared with a stream's lifetime.
     fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a>;
 
-    /// Whether all that are to count together do so now.
+    /// Whether the limiter currently shares its counts with all processes.
     fn is_shared(&self) -> bool;
 
-    /// Gives back what is held of buckets that others share; for the end of the process.
+    /// Returns leased cost to the shared buckets. For shutdown.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// The limiter that the configuration asks for: shared where `redis` names a server, which need not be there yet. To
-/// be called inside the runtime.
+/// The configured limiter: shared if `redis` names a server, which may still be unreachable. Must be called within a
+/// runtime.
 pub fn open(config: &Config, redis: &bus::Config, ambient: &Ambient) -> Result<Arc<dyn RateLimiter>, String> {
     open_by(bus::place::system(), config, redis, ambient)
 }
 
-/// The same, by another resolver than the system's.
+/// Like `open`, with another resolver than the system's.
 pub fn open_by(
     look_up: bus::LookUp,
     config: &Config,

@@ -1,4 +1,4 @@
-//! The one table of limits. `docs/configuration.md` shows it to operators; each row is tested at n and n + 1.
+//! The table of limits. `docs/configuration.md` documents it; each row is tested at n and n + 1.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::Span, limiter::Multiples};
 
-/// What one process accepts. All sizes are bytes.
+/// The limits of one process. All sizes are in bytes.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// One message, in or out.
+    /// The size of one message, in either direction.
     pub message_bytes: usize,
-    /// All headers of one request.
+    /// The size of all headers of one request.
     pub header_bytes: u32,
-    /// Open connections of one listener; one more is closed at once.
+    /// Open connections of one listener. One more is closed at once.
     pub connections: usize,
-    /// Calls at once on one connection; one more waits at the caller.
+    /// Concurrent calls on one connection. One more waits at the client.
     pub streams_per_connection: u32,
-    /// Calls that a process works on at once; one more is refused as UNAVAILABLE.
+    /// Concurrent calls of a process. One more is refused with UNAVAILABLE.
     pub calls_in_flight: usize,
-    /// The deadline of a method whose contract states none.
+    /// The deadline of methods whose contract states none.
     pub deadline: Span,
-    /// How long a connection may say nothing before it is asked for a sign of life.
+    /// The idle time of a connection after which a keepalive PING is sent.
     pub keepalive: Span,
-    /// How long a connection lives before its caller is asked to make another one, more or less a tenth: so load spreads
-    /// over what has come since. Calls under way finish on it. `0s`: for ever.
+    /// The maximum age of a connection, varied by a tenth. After that the client is asked to reconnect, so that load
+    /// spreads over new replicas. Calls in progress finish. `0s`: unlimited.
     pub connection_age: Span,
-    /// How long a connection may take to send a request's head (HTTP/1.1).
+    /// How long a client may take to send the head of a request (HTTP/1.1).
     pub request_head: Span,
-    /// What is limited by address is counted for wider networks too, each with a multiple of the limit.
+    /// Limits by address also count for wider networks, each with a multiple of the limit.
     pub networks: Multiples,
-    /// How much of a request's body is read and discarded after a response that did not wait for it (HTTP/1.1), and of
-    /// what a peer still sends on a connection that is being closed.
+    /// How much of a request body is read and discarded after an early response (HTTP/1.1), and of the data that a peer
+    /// still sends on a closing connection.
     pub discard_bytes: u64,
-    /// For how long that goes on at most.
+    /// The maximum duration of discarding.
     pub discard_time: Span,
     /// Whether reflection is served.
     pub reflection: bool,
-    /// Streams of `grpc.health.v1.Health/Watch` and of reflection that one address may have open; one more is refused.
+    /// Open streams of `grpc.health.v1.Health/Watch` and of reflection per address. One more is refused.
     pub introspection_streams: u32,
 }
 
 impl Limits {
-    /// How old a connection may become; by a `share` from 0 to 1 each another age, so that not all go at once.
+    /// The maximum age of a connection. A `share` from 0 to 1 varies it, so that not all connections close at once.
     pub fn age(&self, share: f64) -> Option<Duration> {
         let age = self.connection_age.0;
         (!age.is_zero()).then(|| age.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0)))

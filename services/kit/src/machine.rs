@@ -1,14 +1,14 @@
-//! What this process may use of its machine.
+//! The resources that this process may use.
 
 use std::{fs, path::Path};
 
-/// The memory that the control groups of this process allow it, in bytes: the least of its own and of those above.
-/// `None`: nothing bounds it, or nothing can be read of it.
+/// The memory limit of this process's control groups in bytes: the minimum of its own group and those above it. `None`:
+/// there is no limit, or it cannot be read.
 pub fn memory_limit() -> Option<u64> {
     limit_under(Path::new("/sys/fs/cgroup"), &fs::read_to_string("/proc/self/cgroup").ok()?)
 }
 
-/// As [`memory_limit`], with the mounted hierarchy at `root` and the text of proc_pid_cgroup(5).
+/// Like [`memory_limit`], with the hierarchy mounted at `root` and the text of proc_pid_cgroup(5).
 fn limit_under(root: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -25,8 +25,8 @@ fn limit_under(root: &Path, groups: &str) -> Option<u64> {
     limits.min()
 }
 
-/// The least limit that `file` states in a group and the groups above it. In a container the group's path may be the
-/// host's, which does not exist inside; the container's own limit then stands at the root.
+/// The minimum of `file` in a group and the groups above it. In a container the group's path may be that of the host,
+/// which does not exist inside; the container's own limit is then at the root.
 fn least(hierarchy: &Path, group: &str, file: &str) -> Option<u64> {
     /// Version 1 writes "no limit" as the largest multiple of a page.
     const UNBOUNDED: u64 = 1 << 60;
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn least_limit_of_all_groups_counts() {
+    fn smallest_limit_of_all_groups_applies() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "a/memory.max", "536870912\n");
         write(root.path(), "a/b/memory.max", "max\n");
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn limit_inside_a_container_stands_at_the_root() {
+    fn limit_inside_a_container_is_at_the_root() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "memory.max", "268435456\n");
         assert_eq!(limit_under(root.path(), "0::/\n"), Some(256 << 20));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn version_one_is_read_too() {
+    fn cgroup_version_one_is_supported() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "memory/pod/memory.limit_in_bytes", "536870912\n");
         write(root.path(), "memory/memory.limit_in_bytes", "9223372036854771712\n");

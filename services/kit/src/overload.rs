@@ -1,13 +1,13 @@
-//! Too much to do, noticed by its callers: how many calls an upstream is given at once follows from how long its answers
-//! take. What is above that is refused at once, the least important first, so that what is worked on is still wanted
-//! when it is done.
+//! Load shedding: an adaptive concurrency limit for each upstream, which follows the latency of its responses. Calls
+//! above the limit are refused at once, the least important first, so that the admitted calls finish while their
+//! clients still wait.
 //!
-//! An answer is slow when it takes more than twice what is usual for its method, and more than a time that is no
-//! trouble to anybody. While most answers are slow the limit falls to a part of what was really under way; while they
-//! are not it grows by a twentieth whenever it is nearly used. Pure: the time is an argument.
+//! A response is slow if it takes more than twice the baseline of its method, and longer than `patience`. While most
+//! responses are slow, the limit falls to a fraction of the calls actually in flight. While few are slow, it grows by a
+//! twentieth whenever it is nearly used. Pure: the time is an argument.
 //!
-//! The limit is shared fairly. A caller that has more calls in flight than its share is refused while a part of the limit
-//! is still free for others, and so are callers without a session before those with one.
+//! The limit is shared fairly. A caller with more calls in flight than its share is refused while part of the limit is
+//! still free for others. Callers without a session are refused before those with one.
 
 use std::{
     collections::HashMap,
@@ -26,27 +26,27 @@ use uuid::Uuid;
 
 use crate::{config::Span, policy::Priority};
 
-/// How many times the usual an answer takes when it is slow.
+/// A response is slow if it takes this many times the baseline.
 const SLOW: f64 = 2.0;
-/// How much one answer moves what is usual.
+/// The weight of one response in the baseline.
 const LEARNT: f64 = 0.05;
-/// Answers are judged together: at least so many, over at least this time.
-const LEAST_ANSWERS: u32 = 20;
+/// The limit is adjusted after at least this many responses over at least this time.
+const MIN_RESPONSES: u32 = 20;
 const LEAST_WINDOW: Duration = Duration::from_millis(100);
-/// After this time fewer will do.
+/// After this time fewer responses suffice.
 const LONG_WINDOW: Duration = Duration::from_secs(1);
-/// The limit falls when more than this share of the answers is slow, and grows when less than the other is.
+/// The limit falls if more than the first share of responses is slow, and grows if less than the second share is.
 const MANY_SLOW: f64 = 0.5;
 const FEW_SLOW: f64 = 0.1;
-/// What a fall takes away at most: when all are slow.
+/// The maximum reduction: when all responses are slow.
 const FALL: f64 = 0.25;
-/// What a rise adds.
+/// The relative increase.
 const RISE: f64 = 0.05;
-/// With at most so many calls under way an answer takes what it takes: nobody is in its way.
+/// With at most this many calls in flight, a response time counts as unaffected by load.
 const QUIET: usize = 10;
-/// The share of the limit that must be used before it rises.
+/// The share of the limit that must be used before it grows.
 const USED: f64 = 0.7;
-/// How many of a hundred places a caller may help to fill that has more calls in flight than its share.
+/// The percentage of the limit up to which a caller beyond its share is admitted.
 const BEYOND_SHARE: usize = 75;
 /// The same for callers without a session.
 const WITHOUT_SESSION: usize = 90;
@@ -55,13 +55,13 @@ const WITHOUT_SESSION: usize = 90;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Whether an upstream whose answers become slow is given fewer calls at once.
+    /// Whether an upstream whose responses become slow gets fewer concurrent calls.
     pub enabled: bool,
-    /// An answer within this time is never slow.
+    /// A response within this time is never slow.
     pub patience: Span,
-    /// How many calls at once an upstream is always given.
+    /// The minimum of the concurrency limit.
     pub least_calls: usize,
-    /// And at most.
+    /// The maximum of the concurrency limit.
     pub most_calls: usize,
 }
 
@@ -72,10 +72,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What types cannot say. The error names the key.
+    /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.least_calls == 0 {
-            return Err("balance.shed.least_calls: 0 is below the least, 1".to_owned());
+            return Err("balance.shed.least_calls: 0 is below the minimum of 1".to_owned());
         }
         if self.most_calls < self.least_calls {
             let Self { least_calls, most_calls, .. } = self;
@@ -87,13 +87,13 @@ impl Config {
     }
 }
 
-/// How long one method's answers usually take. It falls with every answer that is faster; it rises only with those that
-/// came while hardly anything was under way: what is slow because of the others is not usual.
+/// The latency baseline of one method. It falls with each faster response. It rises only with responses during low
+/// load, because slowness under load is not the baseline.
 #[derive(Debug, Default)]
 pub struct Usual(AtomicU64);
 
 impl Usual {
-    /// In seconds; `None`: nothing is known yet.
+    /// In seconds; `None` without a response yet.
     fn seconds(&self) -> Option<f64> {
         Some(f64::from_bits(self.0.load(Ordering::Relaxed))).filter(|seconds| *seconds > 0.0)
     }
@@ -104,30 +104,30 @@ impl Usual {
             Some(usual) if took < usual || is_quiet => usual + (took - usual) * LEARNT,
             Some(_) => return,
         };
-        // Of two at once one is lost, which changes little.
+        // Of two concurrent updates one is lost, which changes little.
         self.0.store(new.max(f64::MIN_POSITIVE).to_bits(), Ordering::Relaxed);
     }
 }
 
-/// Whose calls are counted together.
+/// The caller by which calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// A user with a valid session.
     User(Uuid),
-    /// Everybody else, by network (see [`crate::limiter::network`]).
+    /// All other callers, by network (see [`crate::limiter::network`]).
     Network(Ipv6Addr),
 }
 
-/// The calls that are under way.
+/// The calls in flight.
 #[derive(Default)]
 struct InFlight {
     all: usize,
-    /// Those that have any.
+    /// Only callers with calls in flight.
     by_caller: HashMap<Caller, usize>,
 }
 
 impl InFlight {
-    /// Whether one more call would be beyond the caller's share of `limit`. There is always a share for somebody new.
+    /// Whether one more call would exceed the caller's share of `limit`. One share is reserved for a new caller.
     fn is_beyond_share(&self, caller: Caller, limit: usize) -> bool {
         let own = self.by_caller.get(&caller).copied();
         let callers = self.by_caller.len() + usize::from(own.is_none());
@@ -139,7 +139,7 @@ impl InFlight {
         *self.by_caller.entry(caller).or_default() += 1;
     }
 
-    /// How many there were.
+    /// Returns the number of calls before this one left.
     fn leave(&mut self, caller: Caller) -> usize {
         match self.by_caller.get_mut(&caller) {
             Some(own) if *own > 1 => *own -= 1,
@@ -150,7 +150,7 @@ impl InFlight {
     }
 }
 
-/// The calls of one upstream, and how many there may be at once.
+/// The adaptive concurrency limit of one upstream.
 pub struct Shedder {
     config: Config,
     limit: AtomicUsize,
@@ -160,29 +160,29 @@ pub struct Shedder {
     shown: [Gauge; 2],
 }
 
-/// The answers since the limit was last looked at.
+/// The responses since the last adjustment of the limit.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     since: Instant,
-    answers: u32,
+    responses: u32,
     slow: u32,
-    /// The most that was under way.
+    /// The maximum number of calls in flight.
     peak: usize,
-    /// A call was refused.
+    /// Whether a call was refused.
     refused: bool,
 }
 
 impl Window {
     fn new(now: Instant) -> Self {
-        Self { since: now, answers: 0, slow: 0, peak: 0, refused: false }
+        Self { since: now, responses: 0, slow: 0, peak: 0, refused: false }
     }
 
     fn is_full(&self, now: Instant) -> bool {
         let time = now.saturating_duration_since(self.since);
-        time >= LEAST_WINDOW && (self.answers >= LEAST_ANSWERS || time >= LONG_WINDOW)
+        time >= LEAST_WINDOW && (self.responses >= MIN_RESPONSES || time >= LONG_WINDOW)
     }
 
-    /// What the limit should be after `limit`.
+    /// The limit that should follow `limit`.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -190,9 +190,9 @@ impl Window {
         reason = "calls at once are far below 2^52"
     )]
     fn judge(&self, limit: usize, config: &Config) -> usize {
-        let slow = f64::from(self.slow) / f64::from(self.answers.max(1));
+        let slow = f64::from(self.slow) / f64::from(self.responses.max(1));
         let new = if slow > MANY_SLOW {
-            // What was allowed but not there says nothing.
+            // The unused part of the limit gives no information.
             limit.min(self.peak) as f64 * (1.0 - FALL * slow)
         } else if slow < FEW_SLOW && (self.refused || self.peak as f64 >= limit as f64 * USED) {
             (limit as f64 * (1.0 + RISE)).max(limit as f64 + 1.0)
@@ -204,7 +204,7 @@ impl Window {
 }
 
 impl Shedder {
-    /// For the upstream that metrics call `name`. It begins without a limit below `most_calls`.
+    /// A limit for the upstream with the metrics label `name`. It starts at `most_calls`.
     pub fn new(name: &str, config: &Config, now: Instant) -> Self {
         let label = || [("upstream", name.to_owned())];
         let shown = [gauge!("overload_limit", &label()), gauge!("overload_in_flight", &label())];
@@ -219,7 +219,7 @@ impl Shedder {
         }
     }
 
-    /// A call's place, if there is one for calls of its priority and for its caller.
+    /// Admits a call, if the limit has room for its priority and its caller.
     pub fn admit(
         self: &Arc<Self>,
         priority: Priority,
@@ -232,7 +232,7 @@ impl Shedder {
                 .increment(1);
             return None;
         }
-        Some(Permit { shedder: Arc::clone(self), caller, usual: Arc::clone(usual), since: now, is_answered: false })
+        Some(Permit { shedder: Arc::clone(self), caller, usual: Arc::clone(usual), since: now, has_responded: false })
     }
 
     fn enter(&self, priority: Priority, caller: Caller) -> bool {
@@ -257,7 +257,8 @@ impl Shedder {
         true
     }
 
-    /// A call has ended. `took` is `None` when it tells nothing; `is_well`: it was an ordinary answer.
+    /// Records the end of a call. `took` is `None` if its duration gives no information; `is_well`: it got a regular
+    /// response.
     fn leave(&self, caller: Caller, took: Option<Duration>, is_well: bool, usual: &Usual, now: Instant) {
         if !self.config.enabled {
             return;
@@ -270,7 +271,7 @@ impl Shedder {
             usual.learn(seconds, in_flight <= QUIET);
         }
         let mut window = lock(&self.window);
-        window.answers += 1;
+        window.responses += 1;
         window.slow += u32::from(is_slow);
         window.peak = window.peak.max(in_flight);
         if window.is_full(now) {
@@ -283,19 +284,19 @@ impl Shedder {
     }
 }
 
-/// A call's place; given back when dropped.
+/// An admitted call, until it is dropped.
 pub struct Permit {
     shedder: Arc<Shedder>,
     caller: Caller,
     usual: Arc<Usual>,
     since: Instant,
-    is_answered: bool,
+    has_responded: bool,
 }
 
 impl Permit {
-    /// The answer has begun; `is_well`: it is an ordinary one, and so tells what is usual.
+    /// Records that the response began. `is_well`: a regular response, which updates the baseline.
     pub fn answered(mut self, is_well: bool, now: Instant) {
-        self.is_answered = true;
+        self.has_responded = true;
         let took = now.saturating_duration_since(self.since);
         self.shedder.leave(self.caller, Some(took), is_well, &self.usual, now);
     }
@@ -303,19 +304,19 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.is_answered {
+        if self.has_responded {
             return;
         }
         let now = Instant::now();
         let waited = now.saturating_duration_since(self.since);
-        // Given up: it tells something only if it had to wait long.
+        // Cancelled: the duration gives information only if the call waited long.
         let took = (waited > self.shedder.config.patience.0).then_some(waited);
         self.shedder.leave(self.caller, took, false, &self.usual, now);
     }
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panic left is still in order.
+    // The state stays consistent after a panic.
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,18 +1,17 @@
-//! Pages of lists are bounded in rows and in bytes.
+//! Bounds list pages in rows and in bytes.
 
 use prost::Message;
 
-/// What the tag and the length of an item in a repeated field take at most.
+/// The maximum size of the tag and the length of an item in a repeated field.
 const FRAME: usize = 1 + 5;
 
-/// How many bytes the items of a page may take, so that the response that holds them fits into a message of
-/// `message_bytes`: the other half is for what surrounds them.
+/// The number of bytes for the items of a page, so that its response fits into a message of `message_bytes`: the other
+/// half is for the rest of the response.
 pub fn budget(message_bytes: usize) -> usize {
     message_bytes / 2
 }
 
-/// How many of `items` fit into `bytes`, from the first on. The first always counts: a page that holds nothing would never
-/// end.
+/// How many of the first `items` fit into `bytes`. The first item always fits: an empty page would never end.
 pub fn fitting<T: Message>(items: &[T], bytes: usize) -> usize {
     let mut left = bytes;
     let mut fits = |item: &T| match left.checked_sub(item.encoded_len() + FRAME) {
@@ -30,14 +29,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn page_ends_where_its_bytes_do() {
+    fn page_ends_at_its_byte_limit() {
         let items: Vec<String> = ["a", "bc", "def"].map(str::to_owned).to_vec();
         let bytes = |some: &[String]| some.iter().map(|item| item.encoded_len() + FRAME).sum::<usize>();
         for n in 1..=3 {
             assert_eq!(fitting(&items, bytes(&items[..n])), n);
         }
         assert_eq!(fitting(&items, bytes(&items) - 1), 2);
-        assert_eq!(fitting(&items, 0), 1, "a page always holds something");
+        assert_eq!(fitting(&items, 0), 1, "a page contains at least one item");
         assert_eq!(fitting::<String>(&[], 100), 0);
     }
 }

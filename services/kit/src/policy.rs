@@ -1,4 +1,4 @@
-//! The contract's policies, read from a descriptor set: what the gateway and the services enforce.
+//! The contract's policies, read from a descriptor set. The gateway and the services enforce them.
 
 mod rate;
 
@@ -21,89 +21,89 @@ pub struct Table {
     methods: HashMap<String, Policy>,
 }
 
-/// What the mesh knows of a method.
+/// The policy of a method.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who may call.
+    /// Who may call the method.
     pub access: Access,
-    /// How often; none: the gateway's default.
+    /// The rate limits; if empty, the gateway's default applies.
     pub rate_limits: Vec<RateLimit>,
-    /// How many streams at once.
+    /// How many streams may be open at once.
     pub stream_limit: Option<StreamLimit>,
-    /// What becomes of calls while limits cannot be counted together.
+    /// The failure mode of the rate limiter.
     pub away: Away,
-    /// Default and ceiling of a call's time; `None` on a stream: until its token ends.
+    /// The default and maximum of a call's time; `None` for a stream: until its token expires.
     pub deadline: Option<Duration>,
-    /// The gateway hands the cookie up.
+    /// Whether the gateway passes the session cookie to the service.
     pub reads_session_cookie: bool,
-    /// What goes first when there is too much to do.
+    /// The priority during overload.
     pub priority: Priority,
-    /// The method answers with a stream, or takes one.
+    /// Whether the method's requests or responses are streams.
     pub streams: bool,
-    /// A repeat does no harm.
+    /// Whether a repeated call does no harm.
     pub idempotent: bool,
 }
 
 /// Who may call a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
+    /// All callers.
     Public,
     /// A user.
     SignedIn {
-        /// Whose things, by the service's own enforcement.
+        /// The objects that the user may access; the service enforces this.
         reach: Reach,
     },
     /// One of these services.
     Internal {
-        /// Their names.
+        /// The names of the services.
         callers: Vec<String>,
     },
 }
 
-/// Whose things a method reaches.
+/// The objects that a method accesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The caller's own by nature, or what every user may see.
+    /// The caller's own by definition, or visible to all users.
     Any,
-    /// What the request names, if it is the caller's own.
+    /// The object that the request names, if it belongs to the caller.
     Own,
-    /// A conversation, by its members.
+    /// A conversation; for its members.
     Member,
-    /// A conversation, by its owner.
+    /// A conversation; for its owner.
     Owner,
-    /// A message, by its author.
+    /// A message; for its author.
     Author,
-    /// A message, by its author and by the conversation's owner.
+    /// A message; for its author and the conversation's owner.
     AuthorOrOwner,
-    /// A conversation, by the users who are invited to it, and its members.
+    /// A conversation; for invited users and members.
     Invited,
 }
 
-/// How much a call matters when not all can be worked on.
+/// The importance of a call during overload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// It can wait.
+    /// The call can wait.
     Low,
-    /// As most.
+    /// Most calls.
     #[default]
     Normal,
-    /// It keeps people safe and signed in.
+    /// Calls that keep users safe and signed in.
     High,
 }
 
 impl Priority {
-    /// How many of a hundred places calls of this kind may take together with what matters more.
+    /// The percentage of the limit that calls of this priority may use, together with those of higher priority.
     pub(crate) fn percent(self) -> usize {
         match self {
             Self::Low => 70,
             Self::Normal => 90,
-            // A tenth is theirs alone.
+            // A tenth of the limit is reserved for this priority.
             Self::High => 100,
         }
     }
 
-    /// What people and metrics call it.
+    /// The name in texts and metrics labels.
     pub fn name(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -113,7 +113,7 @@ impl Priority {
     }
 }
 
-/// Why a descriptor set is no source of policies.
+/// Why a descriptor set could not be read.
 #[derive(Debug)]
 pub struct Unreadable(String);
 
@@ -126,8 +126,8 @@ impl std::fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Table {
-    /// Reads the policies of an encoded `google.protobuf.FileDescriptorSet`. Methods without one are left
-    /// out, and so are reachable by nobody.
+    /// Reads the policies of an encoded `google.protobuf.FileDescriptorSet`. A method without a policy is left out, so
+    /// no client can reach it.
     pub fn from_descriptors(encoded: &[u8]) -> Result<Self, Unreadable> {
         let pool = DescriptorPool::decode(encoded).map_err(|e| Unreadable(e.to_string()))?;
         let mut methods = HashMap::new();
@@ -144,13 +144,13 @@ impl Table {
         self.methods.get(path)
     }
 
-    /// The shortest deadline of a unary method; those that state none have `default`.
+    /// The shortest deadline of all unary methods. `default` applies to methods without one.
     pub fn shortest_deadline(&self, default: Duration) -> Duration {
         let unary = self.methods.values().filter(|policy| !policy.streams);
         unary.map(|policy| policy.deadline.unwrap_or(default)).min().unwrap_or(default)
     }
 
-    /// All paths with their policies, in no order.
+    /// All paths with their policies, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
         self.methods.iter().map(|(path, policy)| (path.as_str(), policy))
     }
@@ -164,7 +164,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
     }
     let bad = |what: &str| Unreadable(format!("{}: {what}", method.full_name()));
     let value = options.get_extension(&extension);
-    let dynamic: &DynamicMessage = value.as_message().ok_or_else(|| bad("the policy is no message"))?;
+    let dynamic: &DynamicMessage = value.as_message().ok_or_else(|| bad("the policy is not a message"))?;
     let policy = wire::Policy::decode(dynamic.encode_to_vec().as_slice()).map_err(|e| bad(&e.to_string()))?;
     let access = policy.access.as_ref().and_then(|a| a.rule.clone()).ok_or_else(|| bad("no access rule"))?;
     Ok(Some(Policy {
@@ -180,7 +180,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
     }))
 }
 
-/// Whether the contract says that a repeat does no harm (`idempotency_level`).
+/// Whether the contract declares the method idempotent (`idempotency_level`).
 pub(crate) fn is_idempotent(method: &MethodDescriptorProto) -> bool {
     let level = method.options.as_ref().map(MethodOptions::idempotency_level);
     matches!(level, Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent))

@@ -1,6 +1,6 @@
-//! What is kept of each call: one sample in the metrics (rate, errors, duration by method and status), and one
-//! line in the access log. Written when the call's answer has ended, so that a stream counts with its whole
-//! life and its last status.
+//! The record of each call: one sample in the metrics (rate, errors, duration by method and status), and one line in
+//! the access log. It is written at the end of the response, so that a stream counts with its whole duration and its
+//! final status.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tracing::Span;
 
 use crate::trace::TraceContext;
 
-/// The histogram of one method's calls: looked up once a status, and not once a call.
+/// The histogram of one method's calls, registered once per status instead of at each call.
 pub struct Meter {
     metric: &'static str,
     method: SharedString,
@@ -31,7 +31,7 @@ impl Meter {
         Arc::new(Self { metric, method: method.into(), by_status: std::array::from_fn(|_| OnceLock::new()) })
     }
 
-    /// What the calls are counted as.
+    /// The method label.
     pub fn method(&self) -> &str {
         &self.method
     }
@@ -48,27 +48,27 @@ impl Meter {
     }
 }
 
-/// The meters of a server's methods. Whatever else callers ask for is counted as one method, `unknown`: a made-up path
-/// must not make a time series of its own, whatever becomes of the call.
+/// The meters of a server's methods. All other paths count as one method, `unknown`: an invented path must not create a
+/// time series.
 pub struct Meters {
     known: HashMap<String, Arc<Meter>>,
     unknown: Arc<Meter>,
 }
 
 impl Meters {
-    /// Of the methods with these paths.
+    /// Meters of the methods with these paths.
     pub fn new<'a>(metric: &'static str, paths: impl IntoIterator<Item = &'a str>) -> Self {
         let known = paths.into_iter().map(|path| (path.to_owned(), Meter::new(metric, path.to_owned()))).collect();
         Self { known, unknown: Meter::new(metric, "unknown") }
     }
 
-    /// The one of this path.
+    /// The meter of a path.
     pub fn of(&self, path: &str) -> &Arc<Meter> {
         self.known.get(path).unwrap_or(&self.unknown)
     }
 }
 
-/// A call under way. Dropped without an end it was cancelled by its caller.
+/// A call in progress. If it is dropped without an end, the client cancelled it.
 pub struct Call {
     meter: Arc<Meter>,
     started: Instant,
@@ -76,20 +76,20 @@ pub struct Call {
     trace: TraceContext,
     /// The user on whose behalf the call is made.
     pub user: Option<uuid::Uuid>,
-    /// Where the client sits.
+    /// The client's address.
     pub address: Option<std::net::IpAddr>,
-    /// A probe, or a step of a call that the mesh has in an access log already: a line for debugging only.
+    /// Whether the call is logged only at debug level: a probe, or a call that another access log of the mesh contains.
     pub quiet: bool,
     ended: bool,
 }
 
 impl Call {
-    /// A call that begins now.
+    /// Starts the record of a call.
     pub fn begin(meter: Arc<Meter>, span: Span, trace: TraceContext) -> Self {
         Self { meter, started: Instant::now(), span, trace, user: None, address: None, quiet: false, ended: false }
     }
 
-    /// The answer has ended.
+    /// Records the end of the response.
     pub fn end(&mut self, code: Code) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -98,7 +98,7 @@ impl Call {
         self.meter.record(code, elapsed.as_secs_f64());
         let code = name(code);
         self.span.record("rpc.response.status_code", code);
-        // To the microsecond: more digits are noise.
+        // Microseconds are precise enough.
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let trace = self.trace.trace_id();
         let (user, address) = (self.user.map(tracing::field::display), self.address.map(tracing::field::display));
@@ -126,12 +126,12 @@ impl Drop for Call {
     }
 }
 
-/// The status that headers or trailers hold.
+/// The status in headers or trailers.
 pub fn code_of(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()))
 }
 
-/// A code as gRPC writes it.
+/// The name of a code in gRPC.
 fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

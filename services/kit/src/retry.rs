@@ -1,5 +1,5 @@
-//! Sending a call again: only what the contract calls safe or what nobody has looked at, only as long as all that was
-//! sent of it is kept and nothing of an answer was passed on, and only within a budget.
+//! Retries. A call is sent again only if the contract calls it safe or no server processed it, only while its whole
+//! request is buffered and no part of a response was passed on, and only within a budget.
 
 mod budget;
 mod replay;
@@ -22,18 +22,17 @@ use crate::config::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How often a call is sent at most. 1: never again.
+    /// The maximum number of attempts per call. 1 disables retries.
     pub attempts: u32,
-    /// How much of a request is kept so that it can be sent again, in bytes.
+    /// How much of a request is buffered for retries, in bytes.
     pub buffer_bytes: usize,
-    /// How many of a hundred calls of an upstream may be sent again.
+    /// The retries allowed, as a percentage of an upstream's calls.
     pub budget_percent: u32,
-    /// How many calls of an upstream may be sent again in a second besides.
+    /// The retries per second allowed in addition.
     pub budget_per_second: u32,
-    /// The longest pause before a call is sent for the second time; it doubles with each time. The pause is anything up
-    /// to that, by chance.
+    /// The maximum pause before the first retry. It doubles with each retry. The pause is random, up to the maximum.
     pub backoff: Span,
-    /// And at most.
+    /// The upper bound of the pause.
     pub most_backoff: Span,
 }
 
@@ -51,10 +50,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What types cannot say. The error names the key.
+    /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         match self {
-            Self { attempts: 0, .. } => Err("balance.retry.attempts: 0 is below the least, 1".to_owned()),
+            Self { attempts: 0, .. } => Err("balance.retry.attempts: 0 is below the minimum of 1".to_owned()),
             Self { budget_percent: 101.., .. } => {
                 Err(format!("balance.retry.budget_percent: {} is above 100", self.budget_percent))
             }
@@ -63,7 +62,7 @@ impl Config {
     }
 }
 
-/// Whether the request that met with `error` was provably never worked on.
+/// Whether the request that failed with `error` provably was not processed.
 pub fn attempt_of(error: &(dyn Error + 'static)) -> Attempt {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -71,12 +70,12 @@ pub fn attempt_of(error: &(dyn Error + 'static)) -> Attempt {
             if error.reason() == Some(Reason::REFUSED_STREAM) {
                 return Attempt::Refused;
             }
-            // Of the streams only those hear of a polite GOAWAY that it says nobody looked at.
+            // After a graceful GOAWAY only the streams that the server did not process get this error.
             if error.is_go_away() && error.reason() == Some(Reason::NO_ERROR) {
                 return Attempt::Unsent;
             }
         }
-        // No connection could be made, or it was gone before anything was sent.
+        // No connection could be made, or it was lost before anything was sent.
         if error.is::<tonic::ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
             return Attempt::Unsent;
         }

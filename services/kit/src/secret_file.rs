@@ -1,7 +1,8 @@
-//! Files that hold secrets: refused while others may read them, and written whole.
+//! Files that contain secrets. A file that other users may read is refused, and a file is written completely or not at
+//! all.
 //!
-//! The owner and the group may read a secret, and only the owner may write it: that is what `trellis keys` writes (0600)
-//! and what Kubernetes mounts with `fsGroup` (0440). A file that every user may read is refused.
+//! The owner and the group may read a secret, and only the owner may write it: `trellis keys` writes mode 0600, and
+//! Kubernetes mounts with `fsGroup` as 0440.
 
 use std::{
     fmt, fs, io,
@@ -14,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::Ambient;
 
-/// Permission bits that a secret must not have: any for other users, write for the group.
+/// Forbidden permission bits: any for other users, write for the group.
 const FORBIDDEN: u32 = 0o027;
 
-/// A secret that cannot be read, for one line on the terminal.
+/// A secret that cannot be read. Displayed as one line on the terminal.
 #[derive(Debug)]
 pub enum Error {
-    /// The file system says no.
+    /// The file cannot be read.
     Io(io::Error),
     /// Others may read or change the file.
     Exposed {
@@ -59,7 +60,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     Ok(text)
 }
 
-/// Whether a secret that another library reads is kept from others.
+/// Checks the permissions of a secret that another library reads.
 pub fn check(path: &Path) -> Result<(), Error> {
     refuse_exposed(&fs::metadata(path)?)
 }
@@ -69,8 +70,8 @@ fn refuse_exposed(metadata: &fs::Metadata) -> Result<(), Error> {
     if mode & FORBIDDEN == 0 { Ok(()) } else { Err(Error::Exposed { mode }) }
 }
 
-/// Writes a secret that is not there yet, readable by its owner only. A file that exists stays as it is, also one that
-/// another process makes meanwhile. A file is whole or absent: it gets its name once it is on disk.
+/// Writes a secret that does not exist yet, readable only by its owner. An existing file is kept, including one that
+/// another process creates meanwhile. The file is complete or absent: it gets its name when its content is on disk.
 pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
     if path.exists() {
         return Ok(());
@@ -81,10 +82,10 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
     linked.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
 }
 
-/// Replaces a secret. Readers see the old content or the new, never a part.
+/// Replaces a secret. Readers see either the old content or the new content.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(write_beside(path, text)?, path)?;
-    // The rename itself is on disk when the folder is.
+    // Syncing the folder makes the rename durable.
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secret_that_others_may_read_is_refused() {
+    fn secret_readable_by_others_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         write_new(&path, "x").unwrap();
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_secret_is_the_owners_only_and_leaves_nothing_behind() {
+    fn replaced_secret_is_private_and_leaves_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         write_new(&path, "first").unwrap();

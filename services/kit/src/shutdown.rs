@@ -1,5 +1,5 @@
-//! The way down, in order: readiness goes off; after the settle time listeners stop and connections are told
-//! to go away; long streams end one after another; calls finish within the grace period; what is left is cut.
+//! Graceful shutdown, in steps: readiness turns off; after the settle time listeners stop accepting and connections get
+//! a GOAWAY; long streams end one after another; calls finish within the grace period; the rest is cut.
 
 use std::{
     sync::{
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Span;
 
-/// How long the steps take.
+/// The durations of the steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Between "not ready" and the end of accepting, so that load balancers notice. On Kubernetes 5 s.
+    /// The time between "not ready" and the end of accepting, so that load balancers notice. On Kubernetes 5 s.
     pub settle: Span,
-    /// What calls in flight get to finish.
+    /// The time that calls in flight have to finish.
     pub grace: Span,
-    /// Between the ends of two long streams, so that their clients do not all come back in the same moment. All
-    /// streams together never take more than half of the grace.
+    /// The time between the ends of two long streams, so that their clients do not all reconnect at the same moment.
+    /// All streams together take at most half of the grace period.
     pub pace: Span,
 }
 
@@ -38,7 +38,7 @@ impl Default for Config {
     }
 }
 
-/// One shutdown, shared by everything in the process.
+/// The shutdown state, shared by all parts of the process.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     stopping: CancellationToken,
@@ -50,21 +50,21 @@ pub struct Shutdown {
 /// The order in which long streams end.
 #[derive(Debug, Default)]
 struct Turns {
-    /// Streams that are open.
+    /// The number of open streams.
     open: AtomicU32,
-    /// How many turns have been given out.
+    /// The number of turns assigned.
     given: AtomicU32,
-    /// Set when the drain begins: when the first turn is, and the time between two.
+    /// Set when the drain begins: the time of the first turn, and the time between two turns.
     plan: OnceLock<(Instant, Duration)>,
 }
 
 impl Shutdown {
-    /// Nothing has been asked yet.
+    /// A shutdown that has not begun.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Goes through all steps; ends when the grace period has. Whoever finishes earlier need not wait for it.
+    /// Performs all steps, until the end of the grace period. A process that finishes earlier need not wait for it.
     pub async fn run(&self, config: &Config) {
         self.stopping.cancel();
         sleep(config.settle.0).await;
@@ -76,49 +76,49 @@ impl Shutdown {
         self.cut.cancel();
     }
 
-    /// Ends at the first step: say "not ready".
+    /// Completes at the first step: report "not ready".
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
     }
 
-    /// Whether the first step was taken.
+    /// Whether the first step has begun.
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
     }
 
-    /// Ends at the second step: accept nothing more, send GOAWAY, begin to end long streams.
+    /// Completes at the second step: stop accepting, send GOAWAY, begin to end long streams.
     pub async fn draining(&self) {
         self.draining.cancelled().await;
     }
 
-    /// Ends at the last step: cut what is left.
+    /// Completes at the last step: cut what is left.
     pub async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// A stream that would go on for ever begins: it is to be held for as long as the stream lives.
+    /// Registers a stream without a natural end. Hold the result for as long as the stream lives.
     pub fn stay(&self) -> Stay {
         self.turns.open.fetch_add(1, Ordering::Relaxed);
         Stay { turns: Arc::clone(&self.turns), draining: self.draining.clone(), turn: OnceLock::new() }
     }
 }
 
-/// A long stream's part in the way down.
+/// The part of a long stream in the shutdown.
 #[derive(Debug)]
 pub struct Stay {
     turns: Arc<Turns>,
     draining: CancellationToken,
-    /// When it is to end, once that is known.
+    /// When the stream is to end, once that is known.
     turn: OnceLock<Instant>,
 }
 
 impl Stay {
-    /// Whether the stream is to end now, because the process stops.
+    /// Whether the stream must end now, because the process stops.
     pub fn is_over(&self) -> bool {
         self.turn().is_some_and(|turn| Instant::now() >= turn)
     }
 
-    /// Ends when the stream is to.
+    /// Completes when the stream must end.
     pub async fn over(&self) {
         self.draining.cancelled().await;
         if let Some(turn) = self.turn() {
@@ -145,7 +145,7 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(20);
 
-    /// When each of so many streams ends after the drain began.
+    /// How long after the start of the drain each stream ends.
     async fn ends(streams: usize) -> Vec<Duration> {
         let shutdown = Shutdown::new();
         let ending: Vec<_> = (0..streams)
@@ -175,17 +175,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn long_streams_end_one_after_another() {
         let ends = ends(100).await;
-        assert!(ends[0] <= Duration::from_millis(1), "the first waits for nobody: {ends:?}");
-        // The clock of tokio's timers has milliseconds.
+        assert!(ends[0] <= Duration::from_millis(1), "the first ends at once: {ends:?}");
+        // Tokio's timers have a resolution of one millisecond.
         assert!(ends.windows(2).all(|two| two[1] - two[0] >= Duration::from_millis(4)), "{ends:?}");
         assert!(ends[99] <= Duration::from_millis(500), "{ends:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn however_many_there_are_half_of_the_grace_is_enough() {
+    async fn all_streams_end_within_half_of_the_grace() {
         let ends = ends(10_000).await;
         assert!(ends[9_999] <= GRACE / 2 + Duration::from_millis(1), "{:?}", ends[9_999]);
         let early = ends.iter().filter(|end| **end < GRACE / 4).count();
-        assert!((4_900..5_100).contains(&early), "{early} of 10 000 in the first half of it");
+        assert!((4_900..5_100).contains(&early), "{early} of 10 000 in the first half of that time");
     }
 }

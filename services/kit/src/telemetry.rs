@@ -18,21 +18,21 @@ use tracing_subscriber::{
 use crate::{store::STATEMENTS, trace};
 use limited::Limited;
 
-/// What is logged and how.
+/// The configuration of logs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug,access=off`. Errors are always
-    /// logged, but for a target that is turned off by name.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug,access=off`. Errors are
+    /// always logged, unless a target is turned off by name.
     pub level: String,
-    /// `text` for people, `json` for machines.
+    /// `text` for people, `json` for programs.
     pub format: Format,
 }
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are self-explanatory")]
 pub enum Format {
     Text,
     Json,
@@ -45,19 +45,19 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with it: the key and the fix.
+    /// Checks the values. The error names the key and the fix.
     pub fn check(&self) -> Result<(), String> {
         filter(&self.level).map(drop)
     }
 }
 
-/// The level of the running process, to change it.
+/// Changes the level of the running process.
 static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Starts logging to standard error, and the export of traces; `service` is what they come from. To be called
-/// once, inside the runtime.
+/// Starts logging to standard error, and the export of traces. `service` is the service name of the traces. Must be
+/// called once, within a runtime.
 pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(), String> {
-    // First: what is counted before there is a recorder is lost.
+    // Metrics come first: values recorded before the recorder exists are lost.
     metrics();
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
@@ -65,7 +65,7 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
         Format::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
         Format::Json => lines.json().boxed(),
     };
-    // Each has its own filter: what is exported does not depend on what is logged.
+    // Each layer has its own filter: the export does not depend on the log level.
     let exported = trace::start(traces, service)?.map(|tracer| {
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(
             Targets::new()
@@ -79,11 +79,11 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
 
-/// The target of spans that are there to be exported, and to be logged only for debugging: of calls that pass through
-/// the gateway, where the span of every call would cost as much as the rest.
+/// The target of spans that are exported, and logged only at debug level: spans of calls through the gateway, where
+/// logging a span per call would cost as much as the rest.
 pub const PASSING: &str = "passing";
 
-/// Changes what is logged from now on.
+/// Changes the log level from now on.
 pub fn set_level(level: &str) -> Result<(), String> {
     let handle = LEVEL.get().ok_or("logging was not started")?;
     handle.reload(filter(level)?).map_err(|e| e.to_string())
@@ -96,15 +96,14 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 /// Seconds: from a cached unary call to a slow password hash.
 const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The metrics of this process, in Prometheus' text format once rendered. The recorder is installed at the
-/// first call.
+/// The metrics of this process; rendering them gives Prometheus' text format. The first call installs the recorder.
 pub fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
         let recorder =
             PrometheusBuilder::new().set_buckets(&BUCKETS).expect("the buckets are not empty").build_recorder();
         let handle = recorder.handle();
-        // An Err says that a test of the same process has installed one: its numbers are its own.
+        // An error means that a test in the same process has installed a recorder, which keeps its own values.
         metrics::set_global_recorder(recorder).ok();
         handle
     })

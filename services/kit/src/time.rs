@@ -1,5 +1,5 @@
-//! Time, randomness and the ids made of them. Both are passed in, so that tests decide them; `clippy.toml`
-//! bans the ambient ones.
+//! Time, randomness, and the ids made of them. Both are passed in, so that tests control them; `clippy.toml` bans the
+//! ambient ones.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use std::{
 use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
-/// An instant on the calendar: microseconds since 1970 in UTC. That is what both databases keep.
+/// A point in time: microseconds since 1970 in UTC, the precision of both databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -27,12 +27,12 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since 1970, as JWT claims count.
+    /// Whole seconds since 1970, as in JWT claims.
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long until `later`; zero when it has passed.
+    /// The time until `later`; zero if it has passed.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
@@ -54,7 +54,7 @@ impl std::ops::Sub<Duration> for Timestamp {
     }
 }
 
-/// What lies beyond the range is its end.
+/// Saturates beyond the range.
 impl From<prost_types::Timestamp> for Timestamp {
     fn from(wire: prost_types::Timestamp) -> Self {
         let micros = wire.seconds.saturating_mul(1_000_000).saturating_add(i64::from(wire.nanos) / 1_000);
@@ -69,32 +69,32 @@ impl From<Timestamp> for prost_types::Timestamp {
     }
 }
 
-/// Tells the time.
+/// A source of time.
 pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine for the time")]
+    #[expect(clippy::disallowed_methods, reason = "this is the only place that reads the system clock")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }
 
-/// A clock that is never set: it begins at the machine's time and goes on evenly. For periods and pauses, which must not
-/// last for an hour because the machine's clock was set back by one.
+/// A monotonic clock that starts at the system time. For periods and pauses, which must not last an hour longer because
+/// the system clock was set back.
 pub struct SteadyClock {
     began: Timestamp,
     since: tokio::time::Instant,
 }
 
 impl SteadyClock {
-    /// Begins now.
+    /// Starts at the current time.
     pub fn start() -> Self {
         Self { began: SystemClock.now(), since: tokio::time::Instant::now() }
     }
@@ -106,11 +106,11 @@ impl Clock for SteadyClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until a test moves it.
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `start`.
+    /// A clock at `start`.
     pub fn new(start: Timestamp) -> Self {
         Self(AtomicI64::new(start.0))
     }
@@ -127,13 +127,13 @@ impl Clock for ManualClock {
     }
 }
 
-/// Gives unpredictable bytes.
+/// A source of unpredictable bytes.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The operating system's generator.
+/// The operating system's random generator.
 pub struct SystemEntropy(SystemRandom);
 
 impl Default for SystemEntropy {
@@ -144,22 +144,22 @@ impl Default for SystemEntropy {
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        // getrandom(2) fails only on a system that cannot keep any secret: going on would be worse.
+        // getrandom(2) fails only on a system that cannot protect any secret, so stopping is right.
         self.0.fill(bytes).expect("the operating system gives randomness");
     }
 }
 
-/// What a service takes from its surroundings.
+/// The clock and randomness of a service.
 #[derive(Clone)]
 pub struct Ambient {
-    /// The time. Shared: tests move it for all parts at once.
+    /// The clock. Shared, so that tests move it for all parts at once.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
 impl Ambient {
-    /// The real clock and real randomness.
+    /// The system clock and real randomness.
     pub fn system() -> Self {
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()) }
     }
@@ -176,10 +176,10 @@ impl Ambient {
         bytes
     }
 
-    /// A time that chance picks: what many processes do for the same reason, they do not do at the same moment.
+    /// A random duration: jitter, so that many processes do not act at the same moment.
     pub fn between(&self, least: Duration, most: Duration) -> Duration {
-        let [chance] = self.random::<1>();
-        least + most.saturating_sub(least) * u32::from(chance) / u32::from(u8::MAX)
+        let [random] = self.random::<1>();
+        least + most.saturating_sub(least) * u32::from(random) / u32::from(u8::MAX)
     }
 
     /// A new UUIDv7: ordered by time to the millisecond, unpredictable beyond it.

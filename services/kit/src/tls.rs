@@ -1,5 +1,5 @@
-//! TLS: rustls with ring, TLS 1.2 and 1.3. Between the processes of the mesh ([`MeshTls`]), and toward whatever else
-//! ([`Trust`]). A renewed file is taken over for handshakes that begin from then on.
+//! TLS: rustls with ring, TLS 1.2 and 1.3. [`MeshTls`] is for connections between the processes of the mesh, [`Trust`]
+//! for connections to upstreams. Renewed files apply to handshakes that begin afterwards.
 
 mod channel;
 mod config;

@@ -1,5 +1,5 @@
-//! Traces: the W3C context (<https://www.w3.org/TR/trace-context/>) that a call comes with and goes on with, and
-//! their export by OTLP. The context is handed on even where nothing is exported: log lines name the trace.
+//! Traces: the W3C trace context (<https://www.w3.org/TR/trace-context/>) of incoming and outgoing calls, and the
+//! export by OTLP. The context is passed on even without export, because log lines contain the trace id.
 
 use std::{
     fmt,
@@ -30,25 +30,25 @@ use crate::client;
 /// The header that carries the context.
 pub const HEADER: &str = "traceparent";
 
-/// What is exported.
+/// The configuration of traces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// An OTLP collector that speaks gRPC: `http://host:4317`. Empty: nothing is exported.
+    /// An OTLP collector with gRPC: `http://host:4317`. Empty: no export.
     pub endpoint: String,
-    /// Which part of the traces that begin here, or come from outside, is exported: 0 to 1.
+    /// The share of traces to export, of those that begin here or come from outside: 0 to 1.
     pub ratio: f64,
-    /// Who decides about the traces that come from outside to the gateway.
+    /// Who decides about traces that reach the gateway from outside.
     pub outside: Outside,
 }
 
-/// Who decides whether a trace that a caller outside the mesh has begun is exported. Its id is taken over either way.
+/// Who decides whether a trace of a client outside the mesh is exported. Its id is kept in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outside {
-    /// We, by `trace.ratio`: no stranger can make the mesh export.
+    /// `trace.ratio` decides: no client can make the mesh export.
     Ratio,
-    /// The caller, by the flag `sampled`: for a gateway that only one's own pages and proxies reach.
+    /// The client decides, with the flag `sampled`: for a gateway that only own pages and proxies can reach.
     Caller,
 }
 
@@ -58,7 +58,7 @@ impl Default for Config {
     }
 }
 
-/// A place in a trace: ids are not secret and decide nothing, so they need no injected randomness.
+/// A trace context. Its ids are not secret and decide nothing, so they need no injected randomness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -66,29 +66,29 @@ pub struct TraceContext {
     sampled: bool,
 }
 
-/// What nobody guesses and no two processes share: a keyed hash of a count. The kernel's randomness would be a system
-/// call for each id.
+/// An unpredictable number: a hash of a counter, with a random key per process. The kernel's randomness would cost a
+/// system call per id.
 fn random() -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Set once export has begun.
+/// Set when the export has started.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
-/// What is in force of the configuration; unset, nothing from outside is exported.
+/// The configuration in force. While unset, no trace from outside is exported.
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
-/// How long the last spans get to be exported when the process ends.
+/// The time to export the last spans when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl TraceContext {
-    /// The context that a call came with; `None` when it has none, or one that is malformed.
+    /// The context of an incoming call; `None` if it has none, or a malformed one.
     fn read(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(HEADER)?.to_str().ok()?;
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        // Later versions may add parts; version 00 has exactly four, and ff is none.
+        // Later versions may add parts; version 00 has exactly four, and ff is invalid.
         let well_formed = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
         let lower_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !well_formed
@@ -109,17 +109,17 @@ impl TraceContext {
         Self { trace: trace.max(1), span: 0, sampled: false }.child()
     }
 
-    /// A new place in the same trace.
+    /// A new span in the same trace.
     fn child(self) -> Self {
         Self { span: random().max(1), ..self }
     }
 
-    /// As it travels.
+    /// The header value.
     pub fn header(&self) -> HeaderValue {
         client::fleeting(self.to_string())
     }
 
-    /// The trace, for log lines.
+    /// The trace id, for log lines.
     pub fn trace_id(&self) -> impl fmt::Display + use<> {
         TraceId::from(self.trace)
     }
@@ -145,19 +145,19 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Puts `span`, of a call that came with `headers`, into the caller's trace, or into a new one. What is answered
-/// is what the calls made on its behalf go on with.
+/// Puts `span`, of a call with `headers`, into the client's trace or into a new one. Returns the context for calls made
+/// on its behalf.
 pub fn begin(span: &Span, headers: &HeaderMap) -> TraceContext {
     begin_below(span, TraceContext::read(headers))
 }
 
-/// The same for a call from outside the mesh, whose word on what is exported may not count ([`Outside`]).
+/// Like `begin`, for a call from outside the mesh, whose sampling flag may not count ([`Outside`]).
 pub fn begin_from_outside(span: &Span, headers: &HeaderMap) -> TraceContext {
     let incoming = TraceContext::read(headers);
     begin_below(span, incoming.map(|context| TraceContext { sampled: is_sampled(CONFIG.get(), context), ..context }))
 }
 
-/// Decided by chance and not by the trace's id, which the caller has chosen.
+/// A random decision, independent of the trace's id, which the client has chosen.
 fn is_sampled(config: Option<&Config>, incoming: TraceContext) -> bool {
     match config {
         Some(config) if config.outside == Outside::Caller => incoming.sampled,
@@ -166,16 +166,16 @@ fn is_sampled(config: Option<&Config>, incoming: TraceContext) -> bool {
     }
 }
 
-/// From 0 up to, but not including, 1.
+/// A number from 0 up to, but not including, 1.
 fn chance() -> f64 {
-    // As many bits as the number holds exactly.
+    // An f64 holds 53 bits.
     (random() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     if PROVIDER.get().is_some() {
         if let Some(incoming) = incoming {
-            // An Err says that the span is filtered out: then it has no context below either.
+            // An error means that the span is filtered out, so it has no context below either.
             span.set_parent(incoming.to_otel()).ok();
         }
         let context = span.context();
@@ -187,7 +187,7 @@ fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     incoming.map_or_else(TraceContext::root, TraceContext::child)
 }
 
-/// Starts to export, from inside the runtime. `None` when nothing is to be.
+/// Starts the export, within a runtime. `None` if the export is off.
 pub(crate) fn start(config: &Config, service: &str) -> Result<Option<SdkTracer>, String> {
     if !(0.0..=1.0).contains(&config.ratio) {
         return Err(format!("trace.ratio: {} is not between 0 and 1", config.ratio));
@@ -212,7 +212,7 @@ pub(crate) fn start(config: &Config, service: &str) -> Result<Option<SdkTracer>,
     Ok(Some(tracer))
 }
 
-/// Exports what is left. Blocks for at most two seconds.
+/// Exports the remaining spans. Blocks for at most two seconds.
 pub fn flush() {
     if let Some(provider) = PROVIDER.get()
         && let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT)
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_comes_back_as_it_was() {
+    fn context_round_trips() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let context = read(text).unwrap();
         assert_eq!(context.to_string(), text);
@@ -241,25 +241,25 @@ mod tests {
     }
 
     #[test]
-    fn strangers_decide_what_is_exported_only_where_they_are_believed() {
+    fn clients_decide_about_export_only_if_configured() {
         let endpoint = "http://127.0.0.1:4317".to_owned();
         let config = |ratio, outside| Config { endpoint: endpoint.clone(), ratio, outside };
         let sampled = |flag: &str, config: Option<Config>| {
             let context = read(&format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flag}")).unwrap();
             (0..1_000).filter(|_| is_sampled(config.as_ref(), context)).count()
         };
-        for (flag, believed) in [("00", 0), ("01", 1_000)] {
+        for (flag, expected) in [("00", 0), ("01", 1_000)] {
             assert_eq!(sampled(flag, None), 0);
             assert_eq!(sampled(flag, Some(config(0.0, Outside::Ratio))), 0);
             assert_eq!(sampled(flag, Some(config(1.0, Outside::Ratio))), 1_000);
             assert!((200..800).contains(&sampled(flag, Some(config(0.5, Outside::Ratio)))));
-            assert_eq!(sampled(flag, Some(config(0.5, Outside::Caller))), believed);
+            assert_eq!(sampled(flag, Some(config(0.5, Outside::Caller))), expected);
             assert_eq!(sampled(flag, Some(Config { endpoint: String::new(), ..config(1.0, Outside::Ratio) })), 0);
         }
     }
 
     #[test]
-    fn a_later_version_is_read_and_a_malformed_context_is_not() {
+    fn later_version_is_read_and_malformed_context_is_not() {
         assert!(read("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more").is_some());
         for bad in [
             "",

@@ -81,15 +81,15 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("gateway.client_address_header=x-real-ip", "gateway.client_address_header"),
         ("auth.attempts=0", "auth.attempts: 0 is below the least"),
         ("auth.attempts_by_address=0", "auth.attempts_by_address: 0 is below the least"),
-        ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the least"),
+        ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the minimum"),
         ("users.database_url=mysql://x", "users.database_url"),
         ("users.database_url=postgres://u@127.0.0.1:1/none", "cannot be reached (users.database_url)"),
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),
-        ("log.level=waring", "log.level: \"waring\" is no level; expected error, warn, info, debug or trace"),
-        ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" names no level"),
+        ("log.level=waring", "log.level: \"waring\" is not a level; expected error, warn, info, debug or trace"),
+        ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" contains no valid level"),
         ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is no host name"),
         ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the least, 1"),
-        ("log.level=off", "log.level: \"off\" would hide errors too"),
+        ("log.level=off", "log.level: \"off\" would also hide errors"),
         ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),
         ("gateway.tls.key=key.pem", "gateway.tls.certificate and key have no effect without gateway.tls.listen"),
         ("gateway.proxy_protocol=true", "gateway.proxy_protocol has no effect without gateway.trusted_proxies"),
@@ -109,7 +109,7 @@ fn level_typo_in_the_environment_is_refused() {
     let mut mesh = Mesh::new(&[], Ports::free());
     mesh.set("LOG__LEVEL", "waring");
     let line = complaint(&run(&mesh, &["config"]));
-    assert!(line.contains("log.level: \"waring\" is no level; expected error, warn"), "{line}");
+    assert!(line.contains("log.level: \"waring\" is not a level; expected error, warn"), "{line}");
 }
 
 #[test]

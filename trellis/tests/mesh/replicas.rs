@@ -250,7 +250,7 @@ async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without
 fn is_said_once_a_change(log: &str) -> bool {
     let about = |line: &str| {
         let works = line.contains("wake-ups travel through Redis");
-        (works || line.contains("Redis brings no wake-ups")).then_some(works)
+        (works || line.contains("Redis delivers no wake-ups")).then_some(works)
     };
     let changes: Vec<bool> = log.lines().filter_map(about).collect();
     changes.contains(&false) && changes.windows(2).all(|pair| pair[0] != pair[1])

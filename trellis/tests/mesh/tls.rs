@@ -120,7 +120,7 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
         wrong.set("LOG__LEVEL", "info,kit=debug");
         wrong.launch();
         until("it listens", async || web::get(far.gateway, "/livez").await.is_ok()).await;
-        until("it says why", async || wrong.log().contains("a call of a service failed")).await;
+        until("it says why", async || wrong.log().contains("a call to another service failed")).await;
         let mut through = AuthServiceClient::new(wrong.channel(far.gateway).await);
         let refused = through.get_jwks(GetJwksRequest {}).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{what}: {refused:?}\n{}", wrong.log());
@@ -130,7 +130,10 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
     files.install("client");
     let services = [&users, &auth, &messaging];
     for service in services {
-        until("it is renewed", async || service.log().contains("services show a renewed certificate")).await;
+        until("it is renewed", async || {
+            service.log().contains("a renewed certificate is in use on the ports of services")
+        })
+        .await;
     }
     let far = Ports { gateway: Ports::free().gateway, ..ports };
     let mut late = process("gateway", far, keys.path(), &database, &files);

@@ -1,4 +1,4 @@
-//! Where upstreams are: what the configuration says, and the places that it leads to.
+//! The addresses of upstreams: as configured, and as resolved.
 
 use std::{fmt, net::SocketAddr, ops::Deref};
 
@@ -10,8 +10,8 @@ const HTTP: u16 = 80;
 /// The port of `https://host`.
 const HTTPS: u16 = 443;
 
-/// Addresses as the configuration has them: a list, or one text with commas. Each is `http://host:port` or
-/// `https://host:port`; a name stands for every address that DNS has for it.
+/// Addresses as configured: a list, or one string with commas. Each is `http://host:port` or `https://host:port`. A
+/// name stands for all addresses that DNS returns for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Addresses(Vec<String>);
@@ -19,12 +19,12 @@ pub struct Addresses(Vec<String>);
 impl<T: Into<String>> From<T> for Addresses {
     fn from(text: T) -> Self {
         let text: String = text.into();
-        Self(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(with_small_scheme).collect())
+        Self(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(with_lowercase_scheme).collect())
     }
 }
 
-/// The scheme in small letters (RFC 3986, section 3.1), as all who look at it expect it.
-fn with_small_scheme(address: &str) -> String {
+/// Converts the scheme to lower case (RFC 3986, section 3.1), as all readers of the address expect it.
+fn with_lowercase_scheme(address: &str) -> String {
     match address.split_once("://") {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
         None => address.to_owned(),
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Addresses {
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Addresses, A::Error> {
                 let mut list = Vec::new();
                 while let Some(address) = seq.next_element::<String>()? {
-                    list.push(with_small_scheme(&address));
+                    list.push(with_lowercase_scheme(&address));
                 }
                 Ok(Addresses(list))
             }
@@ -73,17 +73,17 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
-/// Whether all are to be called in the clear. The error is a sentence without its key.
+/// Checks that no address needs TLS. The error is a sentence without the configuration key.
 pub fn in_the_clear(addresses: &[String]) -> Result<(), String> {
     match addresses.iter().find(|address| address.starts_with("https:")) {
         None => Ok(()),
         Some(address) => Err(format!(
-            "{address:?}: no authorities are configured that could vouch for it; use http://, or configure TLS"
+            "{address:?}: TLS is not configured, so no authority can verify this endpoint; use http://, or configure TLS"
         )),
     }
 }
 
-/// One address, understood.
+/// One parsed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) is_secure: bool,
@@ -93,9 +93,9 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads `http://host:port`. The error is a sentence without its key.
+    /// Parses `http://host:port`. The error is a sentence without the configuration key.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no address such as http://host:port");
+        let bad = || format!("{text:?} is not an address such as http://host:port");
         let uri: Uri = text.parse().map_err(|_| bad())?;
         let is_secure = uri.scheme() == Some(&Scheme::HTTPS);
         let plain = (is_secure || uri.scheme() == Some(&Scheme::HTTP)) && uri.path() == "/" && uri.query().is_none();
@@ -105,31 +105,31 @@ impl Address {
         Ok(Self { is_secure, port, host, authority })
     }
 
-    /// One of the places that it leads to.
+    /// A location that the address resolves to.
     pub(super) fn at(&self, at: SocketAddr) -> Location {
         Location { is_secure: self.is_secure, authority: self.authority.clone(), at }
     }
 
-    /// The place itself, when the address is a number and no name.
+    /// The location of an address with an IP literal; `None` for a name.
     pub(super) fn literal(&self) -> Option<Location> {
         let ip = self.host.parse().ok()?;
         Some(self.at(SocketAddr::new(ip, self.port)))
     }
 }
 
-/// One place that an address leads to.
+/// One endpoint that an address resolves to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
-    /// It is called over TLS.
+    /// Whether it is called over TLS.
     pub is_secure: bool,
-    /// What requests name it: the address as it was configured.
+    /// The authority of requests: the address as configured.
     pub authority: Authority,
-    /// Where it listens.
+    /// The socket address to connect to.
     pub at: SocketAddr,
 }
 
 impl Location {
-    /// Where to connect to.
+    /// The URI to connect to.
     pub fn uri(&self) -> Uri {
         self.uri_of(self.at.to_string())
     }
@@ -148,7 +148,7 @@ impl Location {
     where
         Authority: TryFrom<A, Error: Into<http::Error>>,
     {
-        // Both kinds of authority have been parsed before.
+        // Both kinds of authority are already parsed.
         Uri::builder().scheme(self.scheme()).authority(authority).path_and_query("/").build().unwrap_or_default()
     }
 }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_text_and_a_list_are_the_same() {
+    fn string_and_list_are_equivalent() {
         #[derive(Deserialize)]
         struct Sample {
             to: Addresses,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_host_and_a_port() {
+    fn address_is_a_host_and_a_port() {
         let read = |text| Address::read(text).map(|a| (a.host, a.port));
         assert_eq!(read("http://users:7001"), Ok(("users".to_owned(), 7001)));
         assert_eq!(read("http://[::1]:7001/"), Ok(("::1".to_owned(), 7001)));

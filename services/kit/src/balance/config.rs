@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of load balancing.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::Span, overload, retry};
 
-/// The section `[balance]`: calls of the gateway and of services to what has several endpoints.
+/// The section `[balance]`: calls of the gateway and of services to upstreams with several endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How often names are looked up again.
+    /// How often names are resolved again.
     pub resolve_interval: Span,
-    /// How often endpoints are asked for their health (`grpc.health.v1`), where there are several. `0s`: never.
+    /// How often endpoints are health-checked (`grpc.health.v1`) if there are several. `0s` disables health checks.
     pub health_interval: Span,
-    /// How often the endpoints' shares of failures are compared.
+    /// How often outlier detection compares the endpoints' failure rates.
     pub outlier_interval: Span,
-    /// How many of a hundred endpoints may be out for their failures at once; of two, one. 0: none is ever taken out.
+    /// The maximum percentage of endpoints ejected at once; one of two at 50. 0 disables ejection.
     pub most_ejected_percent: u8,
-    /// How long an endpoint that has come, or has come back, is given less than its share. `0s`: no time at all.
+    /// How long a new or readmitted endpoint gets less than its full share of calls. `0s` disables slow start.
     pub slow_start: Span,
-    /// Sending calls again.
+    /// The retry policy.
     pub retry: retry::Config,
-    /// Giving upstreams of the gateway no more than they can do.
+    /// The adaptive concurrency limit of the gateway's upstreams.
     pub shed: overload::Config,
 }
 
@@ -41,15 +41,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What types cannot say. The error names the key.
+    /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         let least = Duration::from_millis(100);
         let spans = [("resolve_interval", self.resolve_interval), ("outlier_interval", self.outlier_interval)];
         if let Some((key, span)) = spans.into_iter().find(|(_, span)| span.0 < least) {
-            return Err(format!("balance.{key}: {span} is below the least, 100ms"));
+            return Err(format!("balance.{key}: {span} is below the minimum of 100ms"));
         }
         if !self.health_interval.0.is_zero() && self.health_interval.0 < least {
-            return Err(format!("balance.health_interval: {} is below the least, 100ms", self.health_interval));
+            return Err(format!("balance.health_interval: {} is below the minimum of 100ms", self.health_interval));
         }
         if self.most_ejected_percent > 100 {
             return Err(format!("balance.most_ejected_percent: {} is above 100", self.most_ejected_percent));

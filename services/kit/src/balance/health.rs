@@ -1,4 +1,4 @@
-//! Asking an endpoint how it is: `grpc.health.v1`, over a connection of its own, so that the answer does not wait behind
+//! Health checks of an endpoint (`grpc.health.v1`). They use a connection of their own, so that they do not wait behind
 //! calls.
 
 use std::{
@@ -13,50 +13,51 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{Location, standing::Health};
 use crate::tls::{self, Trust};
 
-/// How many checks an endpoint that does not know them is spared.
-const SPARED: u32 = 60;
+/// The number of checks skipped after an endpoint did not know the health service.
+const SKIPPED: u32 = 60;
 
-/// Asks one endpoint.
+/// Checks the health of one endpoint.
 pub(super) struct Prober {
-    /// `None` where it is called over TLS and nobody says whom to believe here: its calls are all there is to judge by.
+    /// `None` if the endpoint is called over TLS and no trust is configured: outlier detection alone judges it.
     channel: Option<Channel>,
-    spared: AtomicU32,
+    skipped: AtomicU32,
 }
 
 impl Prober {
-    /// Connects when it first asks. Must be called within a runtime.
+    /// Connects at the first check. Must be called within a runtime.
     pub(super) fn new(location: &Location, trust: Option<&Trust>) -> Self {
         let is_possible = !location.is_secure || trust.is_some();
         let channel = is_possible.then(|| tls::channel(location, trust, |endpoint| endpoint));
-        Self { channel, spared: AtomicU32::new(0) }
+        Self { channel, skipped: AtomicU32::new(0) }
     }
 
-    /// Asks once. `None`: not this time.
-    pub(super) async fn ask(&self, patience: Duration) -> Option<Health> {
+    /// Checks once. `None`: the check was skipped.
+    pub(super) async fn check(&self, limit: Duration) -> Option<Health> {
         let channel = self.channel.clone()?;
-        let spare = |left: u32| left.checked_sub(1);
-        if self.spared.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spare).is_ok() {
+        let skip = |left: u32| left.checked_sub(1);
+        if self.skipped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, skip).is_ok() {
             return None;
         }
         let mut client = HealthClient::new(channel);
-        // The empty name stands for the process as a whole.
-        let answer = timeout(patience, client.check(HealthCheckRequest { service: String::new() })).await;
-        let health = match answer {
-            Ok(Ok(answer)) => match answer.into_inner().status() {
+        // The empty name is the whole process.
+        let response = timeout(limit, client.check(HealthCheckRequest { service: String::new() })).await;
+        let health = match response {
+            Ok(Ok(response)) => match response.into_inner().status() {
                 ServingStatus::Serving => Health::Serving,
                 ServingStatus::NotServing => Health::NotServing,
                 ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::Unknown,
             },
-            // Nobody listens: it is gone, or stops and takes no more connections. That is no silence, for which the calls
-            // that it still works on would be given up: of a process that has ended their connections tell.
+            // No process listens, or it drains and accepts no new connections. This does not count as silence: silence
+            // would end the calls that a draining process still works on. When a process ends, its connections report
+            // that.
             Ok(Err(status)) if status.code() == Code::Unavailable => Health::NotServing,
             Ok(Err(status)) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => Health::Silent,
-            // It answers, but not this: it has no such service, or tells strangers nothing.
+            // The endpoint responds, but has no health service or refuses this client.
             Ok(Err(_)) => Health::Unknown,
             Err(_) => Health::Silent,
         };
         if health == Health::Unknown {
-            self.spared.store(SPARED, Ordering::Relaxed);
+            self.skipped.store(SKIPPED, Ordering::Relaxed);
         }
         Some(health)
     }

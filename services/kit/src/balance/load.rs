@@ -1,12 +1,12 @@
-//! How busy an endpoint is, as its caller sees it: peak EWMA, after Finagle. Pure: the time is an argument.
+//! The load of an endpoint as its client measures it: peak EWMA, after Finagle. Pure: the time is an argument.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How fast old samples lose their weight: after this time e⁻¹ of it is left.
+/// How fast old samples lose weight: after this time e⁻¹ of the weight is left.
 const DECAY: Duration = Duration::from_secs(10);
-/// A moving average of times to answer that follows a rise at once and a fall slowly.
+/// A moving average of response times. It follows a rise at once and a fall slowly.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeakEwma {
     seconds: f64,
@@ -14,12 +14,12 @@ pub(super) struct PeakEwma {
 }
 
 impl PeakEwma {
-    /// An endpoint that has not answered yet is taken to be as fast as `seconds`: what is known of the others.
+    /// An endpoint without a response yet starts at `seconds`, an estimate from the other endpoints.
     pub(super) fn new(seconds: f64, now: Instant) -> Self {
         Self { seconds, at: now }
     }
 
-    /// Takes an answer's time into account.
+    /// Adds a response time.
     pub(super) fn observe(&mut self, took: Duration, now: Instant) {
         let (took, weight) = (took.as_secs_f64(), self.weight(now));
         let average = self.seconds * weight + took * (1.0 - weight);
@@ -27,17 +27,17 @@ impl PeakEwma {
         self.at = self.at.max(now);
     }
 
-    /// What the next answer may take. Without answers it falls, so that an endpoint that was slow is tried again.
+    /// The expected response time. It falls without responses, so that a slow endpoint is tried again.
     pub(super) fn seconds(&self, now: Instant) -> f64 {
         self.seconds * self.weight(now)
     }
 
-    /// When the last answer came.
+    /// The time of the last response.
     pub(super) fn last(&self) -> Instant {
         self.at
     }
 
-    /// What is left of the last value.
+    /// The remaining weight of the last value.
     fn weight(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.at);
         (-elapsed.as_secs_f64() / DECAY.as_secs_f64()).exp()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rise_counts_at_once_and_a_fall_slowly() {
+    fn rise_counts_at_once_and_fall_slowly() {
         let start = Instant::now();
         let mut load = PeakEwma::new(0.0, start);
         load.observe(Duration::from_secs(1), start);
@@ -62,6 +62,6 @@ mod tests {
             assert!(load.seconds(now) > 0.001 && load.seconds(now) >= before);
         }
         assert!(load.seconds(now) < 0.4, "e⁻¹ after ten seconds: {}", load.seconds(now));
-        assert!(load.seconds(now + DECAY * 10) < 0.001, "silence is forgiven");
+        assert!(load.seconds(now + DECAY * 10) < 0.001, "the average decays without responses");
     }
 }

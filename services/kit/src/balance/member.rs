@@ -1,4 +1,4 @@
-//! One endpoint among others, and a call that it was given.
+//! One endpoint of a set, and a call assigned to it.
 
 use std::{
     ops::Deref,
@@ -20,12 +20,12 @@ use super::{
     standing::{Outcome, Standing},
 };
 
-/// How long after a failed attempt to connect other endpoints come first.
+/// How long other endpoints are preferred after a failed connection attempt.
 const REST: Duration = Duration::from_secs(1);
-/// A call that was given up after so long tells of its endpoint; one before, of its caller's haste.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A call cancelled after this time counts as a failure of the endpoint; an earlier cancellation does not.
+const CANCELLED_AFTER: Duration = Duration::from_secs(1);
 
-/// An endpoint and what is known of it.
+/// An endpoint with its load and health.
 pub(super) struct Member<E> {
     pub(super) endpoint: E,
     pub(super) location: Location,
@@ -34,7 +34,7 @@ pub(super) struct Member<E> {
     record: Mutex<Record>,
 }
 
-/// What calls and checks have shown.
+/// The results of calls and health checks.
 pub(super) struct Record {
     pub(super) load: PeakEwma,
     pub(super) standing: Standing,
@@ -53,26 +53,26 @@ impl<E> Member<E> {
     }
 
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
-        // Plain numbers are whole after every step.
+        // Plain numbers are consistent after every step.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a call may have to wait here, in seconds.
+    /// The expected wait of a call at this endpoint, in seconds.
     pub(super) fn score(&self, now: Instant) -> f64 {
         let pending = u32::try_from(self.pending.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        // The microsecond lets the calls count where all answers are equally fast.
+        // The microsecond makes pending calls count when all endpoints respond equally fast.
         (self.record().load.seconds(now) + 1e-6) * (f64::from(pending) + 1.0)
     }
 }
 
-/// An endpoint that has been given a call; the call counts until this is dropped.
+/// An endpoint chosen for a call. The call counts as pending until this is dropped.
 pub struct Pick<E> {
     member: Arc<Member<E>>,
     set: Arc<Set<E>>,
     since: Instant,
-    /// The time to the answer has been taken into account, or never is.
+    /// Whether the response time has been recorded, or is not to be recorded.
     is_timed: AtomicBool,
-    /// How it ended has.
+    /// Whether the outcome has been recorded, or is not to be recorded.
     is_judged: AtomicBool,
 }
 
@@ -82,12 +82,12 @@ impl<E> Pick<E> {
         Self { member, set, since: now, is_timed: AtomicBool::new(false), is_judged: AtomicBool::new(false) }
     }
 
-    /// Where it is.
+    /// The location of the endpoint.
     pub fn location(&self) -> &Location {
         &self.member.location
     }
 
-    /// The answer has begun; how it ends is not known yet.
+    /// Records the response time when the response begins. Its outcome is not known yet.
     pub fn begun(&self) {
         if self.is_timed.swap(true, Ordering::Relaxed) {
             return;
@@ -96,13 +96,13 @@ impl<E> Pick<E> {
         self.member.record().load.observe(now.saturating_duration_since(self.since), now);
     }
 
-    /// Tells how the call went; the first word counts.
+    /// Records the outcome of the call. Only the first report counts.
     pub fn report(&self, outcome: Outcome) {
         if self.is_judged.swap(true, Ordering::Relaxed) {
             return;
         }
         let now = Instant::now();
-        // Who fails at once must not look fast.
+        // A fast failure must not make the endpoint look fast.
         let slow = || now.saturating_duration_since(self.since).as_secs_f64() > self.member.record().load.seconds(now);
         if !matches!(outcome, Outcome::Failed | Outcome::Faulty) || slow() {
             self.begun();
@@ -113,7 +113,7 @@ impl<E> Pick<E> {
         }
     }
 
-    /// Takes an answer's first headers into account: they may be its last.
+    /// Records the response headers. They may also be the trailers (a response with trailers only).
     pub fn head(&self, headers: &HeaderMap) {
         if headers.contains_key("grpc-status") {
             self.report(Outcome::of(headers));
@@ -122,14 +122,14 @@ impl<E> Pick<E> {
         }
     }
 
-    /// Nobody listens there, or not in time: others come first for a while, and names are looked up again.
+    /// Records that no connection was made: other endpoints are preferred for a while, and names are resolved again.
     pub fn unreachable(&self) {
         self.unused();
         self.member.record().standing.rest(Instant::now() + REST);
-        self.set.look.notify_one();
+        self.set.resolve_now.notify_one();
     }
 
-    /// Nothing is told of it: the call never came so far, or the endpoint had no part in what became of it.
+    /// Records nothing: the call did not reach the endpoint, or the endpoint did not cause its outcome.
     pub fn unused(&self) {
         self.is_timed.store(true, Ordering::Relaxed);
         self.is_judged.store(true, Ordering::Relaxed);
@@ -146,8 +146,8 @@ impl<E> Deref for Pick<E> {
 
 impl<E> Drop for Pick<E> {
     fn drop(&mut self) {
-        if !self.is_timed.load(Ordering::Relaxed) && self.since.elapsed() >= PATIENCE {
-            // Given up: its time was over, or its caller has left.
+        if !self.is_timed.load(Ordering::Relaxed) && self.since.elapsed() >= CANCELLED_AFTER {
+            // Given up: the deadline passed, or the client cancelled.
             self.report(Outcome::Failed);
         }
         self.member.pending.fetch_sub(1, Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Keeps the places of addresses up to date: names are looked up again at an interval, by the system's resolver.
+//! Resolves the names in addresses again at an interval, with the system's resolver.
 //!
-//! The system's resolver and not one of our own: it reads the hosts file and the search path as every other program
-//! on the machine does, and costs no dependency. It does not tell how long an answer holds; the interval, 5 seconds
-//! by default, is what headless Services give theirs.
+//! The system's resolver reads the hosts file and the search path as all other programs on the machine do, and needs no
+//! dependency. It does not report the TTL of a response. The default interval is 5 seconds, the usual TTL of headless
+//! Services.
 
 use std::{collections::HashMap, io, net::SocketAddr, pin::Pin, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::address::{Address, Location};
 
-/// How long one look-up may take.
+/// The timeout of one lookup.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks for the addresses of a host and port.
+/// Looks up the addresses of a host and port.
 pub(super) type LookUp =
     Box<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
 
@@ -22,12 +22,12 @@ pub(super) fn system() -> LookUp {
     Box::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
 }
 
-/// What names were last found to mean. A look-up that fails changes nothing.
+/// The last results of name resolution. A failed lookup keeps the previous result.
 pub(super) struct Resolver {
     addresses: Vec<Address>,
     look_up: LookUp,
     found: HashMap<String, Vec<Location>>,
-    /// The names that cannot be looked up now: each is complained of once.
+    /// The names whose last lookup failed, with the error. Each error is logged once.
     failing: HashMap<String, String>,
 }
 
@@ -36,20 +36,20 @@ impl Resolver {
         Self { addresses, look_up, found: HashMap::new(), failing: HashMap::new() }
     }
 
-    /// All places, when no address is a name.
+    /// The locations of all addresses, if none is a name.
     pub(super) fn literal(addresses: &[Address]) -> Option<Vec<Location>> {
         addresses.iter().map(Address::literal).collect()
     }
 
-    /// Looks all names up. Places come in the order of their addresses, each once.
-    pub(super) async fn look(&mut self) -> Vec<Location> {
+    /// Resolves all names. Locations keep the order of their addresses, without duplicates.
+    pub(super) async fn resolve(&mut self) -> Vec<Location> {
         let mut places: Vec<Location> = Vec::new();
         for address in self.addresses.clone() {
             let authority = address.authority.as_str();
             match self.look_up(&address).await {
                 Ok(found) => {
                     if self.failing.remove(authority).is_some() {
-                        tracing::info!(upstream = authority, "its name can be looked up again");
+                        tracing::info!(upstream = authority, "the name of an upstream resolves again");
                     }
                     self.found.insert(authority.to_owned(), found);
                 }
@@ -59,7 +59,7 @@ impl Resolver {
                         tracing::warn!(
                             upstream = authority,
                             error,
-                            "its name cannot be looked up; what is known counts"
+                            "the name of an upstream cannot be resolved; its last known addresses stay in use"
                         );
                     }
                 }
@@ -77,13 +77,13 @@ impl Resolver {
         if let Some(place) = address.literal() {
             return Ok(vec![place]);
         }
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-        let asking = (self.look_up)(address.host.clone(), address.port);
-        let mut found = timeout(TIMEOUT, asking).await.map_err(late)??;
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name lookup timed out");
+        let lookup = (self.look_up)(address.host.clone(), address.port);
+        let mut found = timeout(TIMEOUT, lookup).await.map_err(late)??;
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
-        // Resolvers change the order from answer to answer; what is the same should look the same.
+        // Resolvers change the order between responses. Sorting makes equal results compare equal.
         found.sort_unstable();
         found.dedup();
         Ok(found.into_iter().map(|at| address.at(at)).collect())

@@ -1,4 +1,4 @@
-//! All endpoints of one upstream: which may be taken, and which of those is.
+//! All endpoints of one upstream, and the choice among them.
 
 use std::sync::{
     Arc, PoisonError, RwLock,
@@ -24,20 +24,20 @@ use crate::tls::Trust;
 type Make<E> = Box<dyn Fn(&Location) -> E + Send + Sync>;
 pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;
 
-/// See the module.
+/// The endpoints of one upstream.
 pub(super) struct Set<E> {
     name: Arc<str>,
     pub(super) config: Config,
     make: Make<E>,
-    /// Whom endpoints over TLS are believed by when they are asked for their health.
+    /// Verifies the certificates of endpoints during health checks over TLS.
     trust: Option<Trust>,
-    /// Swapped as a whole.
+    /// Replaced as a whole.
     members: RwLock<Members<E>>,
-    /// Whether names have been looked up once.
-    pub(super) looked: watch::Sender<bool>,
-    /// Asks for another look before its time.
-    pub(super) look: Notify,
-    /// So many are out that failures no longer count: what is left would break under the load of all.
+    /// Whether names have been resolved at least once.
+    pub(super) resolved: watch::Sender<bool>,
+    /// Requests another resolution before the interval ends.
+    pub(super) resolve_now: Notify,
+    /// Panic mode: so many endpoints are ejected that ejections are ignored. The rest could not carry the whole load.
     is_panicking: AtomicBool,
     chance: Chance,
 }
@@ -50,8 +50,8 @@ impl<E> Set<E> {
             make,
             trust,
             members: RwLock::new(Arc::new([])),
-            looked: watch::Sender::new(false),
-            look: Notify::new(),
+            resolved: watch::Sender::new(false),
+            resolve_now: Notify::new(),
             is_panicking: AtomicBool::new(false),
             chance,
         }
@@ -61,8 +61,8 @@ impl<E> Set<E> {
         Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over the places that there are now. Those that stay keep what is known of them, new ones are given their
-    /// share slowly, and calls on those that are gone go on.
+    /// Replaces the endpoints. Existing endpoints keep their state, new ones start slowly, and calls on removed ones
+    /// continue.
     pub(super) fn replace(&self, places: &[Location], now: Instant) {
         let old = self.members();
         let warms_since = (!old.is_empty()).then_some(now);
@@ -74,12 +74,12 @@ impl<E> Set<E> {
         };
         let members = places.iter().map(|place| kept(place).unwrap_or_else(|| made(place))).collect();
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
-        self.looked.send_replace(true);
+        self.resolved.send_replace(true);
         self.count(now);
     }
 
-    /// One endpoint for a call. None of `tried` if there is another; none that says it does not serve if there is
-    /// another; none that fails unless too many do.
+    /// Chooses an endpoint for a call. Avoids, in decreasing order of importance, endpoints in `tried`, endpoints that are
+    /// not serving, and ejected or resting ones. In panic mode ejected endpoints count as healthy.
     pub(super) fn choose(&self, members: &Members<E>, tried: &[Location], now: Instant) -> Option<Arc<Member<E>>> {
         if let [only] = &**members {
             return Some(Arc::clone(only));
@@ -99,7 +99,7 @@ impl<E> Set<E> {
             .map(Arc::clone)
     }
 
-    /// The less busy of two of those that may be taken, chosen at random.
+    /// Chooses two eligible endpoints at random and returns the less loaded one.
     fn less_busy<'a>(
         &self,
         members: &'a Members<E>,
@@ -113,7 +113,7 @@ impl<E> Set<E> {
         }
         let first = self.chance.below(count);
         let second = (first + 1 + self.chance.below(count - 1)) % count;
-        // Between the two looks one may have fallen out.
+        // An endpoint may have become ineligible between the two iterations.
         let (Some(one), Some(other)) = (eligible().nth(first), eligible().nth(second)) else {
             return eligible().next();
         };
@@ -125,13 +125,13 @@ impl<E> Set<E> {
         }
     }
 
-    /// Whether one that has just come is taken this time.
+    /// Whether an endpoint in slow start is eligible this time.
     fn passes(&self, member: &Member<E>, now: Instant) -> bool {
         let weight = member.record().standing.weight(now, self.config.slow_start.0);
         weight >= 1.0 || self.chance.share() < weight
     }
 
-    /// Takes an endpoint out for its failures, if not too many are out already.
+    /// Ejects an endpoint for its failures, unless too many are ejected already.
     pub(super) fn eject(&self, member: &Member<E>, reason: &'static str, now: Instant) {
         let members = self.members();
         let counts = |test: fn(&super::standing::Standing, Instant) -> bool| {
@@ -146,13 +146,13 @@ impl<E> Set<E> {
             }
             record.standing.eject(now)
         };
-        tracing::warn!(upstream = %self.name, endpoint = %member.location, reason, seconds = time.as_secs(), "an endpoint is out");
+        tracing::warn!(upstream = %self.name, endpoint = %member.location, reason, seconds = time.as_secs(), "an endpoint was ejected");
         counter!("balance_ejections_total", "upstream" => self.name.to_string(), "reason" => reason).increment(1);
         self.count(now);
     }
 
-    /// Compares what became of the endpoints' calls since the last time.
-    pub(super) fn compare(&self, now: Instant) {
+    /// Compares the endpoints' failure rates since the last time, and ejects outliers.
+    pub(super) fn eject_outliers(&self, now: Instant) {
         let members = self.members();
         let tallies: Vec<_> = members.iter().map(|member| member.record().standing.end_interval(now)).collect();
         for index in outliers(&tallies) {
@@ -162,7 +162,7 @@ impl<E> Set<E> {
         }
     }
 
-    /// Lets those back whose time is over, and tells how many are how.
+    /// Lifts ejections that have ended, and updates the gauges.
     pub(super) fn count(&self, now: Instant) {
         let (mut well, mut ejected, mut unwell) = (0, 0, 0);
         let members = self.members();
@@ -187,7 +187,7 @@ impl<E> Set<E> {
     }
 }
 
-/// What is assumed of an endpoint of which nothing is known: the middle of the others.
+/// The load assumed for an endpoint without history: the median of the others.
 fn usual_load<E>(members: &Members<E>, now: Instant) -> PeakEwma {
     let mut known: Vec<f64> = members.iter().map(|member| member.record().load.seconds(now)).collect();
     known.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What is thought of one endpoint. Pure: the time is an argument.
+//! The health of one endpoint from its calls and checks. Pure: the time is an argument.
 
 use std::time::Duration;
 
@@ -8,38 +8,38 @@ use tonic::Code;
 
 use crate::{record::code_of, retry::PUSHBACK};
 
-/// Failures in a row that take an endpoint out.
+/// Consecutive failures that eject an endpoint.
 pub(super) const CONSECUTIVE: u32 = 5;
-/// The least that the rate of an endpoint is judged by, in calls of one interval.
+/// The minimum number of calls in an interval for judging an endpoint's failure rate.
 const LEAST_CALLS: u32 = 20;
-/// How much worse than the others' an endpoint's share of failures must be: so many times, and so much more.
+/// How much an endpoint's failure rate must exceed that of the others: as a factor, and as a difference.
 const TIMES_WORSE: f64 = 2.0;
 const POINTS_WORSE: f64 = 0.1;
-/// How long an endpoint stays out for the first time; the n-th time in succession n times as long.
+/// The duration of the first ejection. The n-th ejection in succession lasts n times as long.
 pub(super) const FIRST_EJECTION: Duration = Duration::from_secs(10);
-/// And at most.
+/// The maximum duration of an ejection.
 pub(super) const LONGEST_EJECTION: Duration = Duration::from_secs(300);
-/// Checks without an answer that take an endpoint out.
-const UNANSWERED_CHECKS: u32 = 2;
-/// The part of its share that an endpoint begins with.
+/// Health checks in a row without a response after which an endpoint counts as not serving.
+const SILENT_CHECKS: u32 = 2;
+/// The initial fraction of its share in slow start.
 const FIRST_WEIGHT: f64 = 0.1;
 
-/// How a call ended, as far as it tells of the endpoint.
+/// The outcome of a call, as far as it concerns the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered; that the answer may be an error is the caller's affair.
+    /// The endpoint responded. An error status may still be correct for the request.
     Well,
-    /// It said that it has too much to do. It is alive: to take it out would burden the others.
+    /// The endpoint is overloaded but alive. Ejecting it would move its load to the others.
     Busy,
-    /// Something went wrong inside it. A caller may know how to bring that about, so it counts only where others do
-    /// better.
+    /// The endpoint failed internally. A client may be able to provoke this, so it counts only in comparison with other
+    /// endpoints.
     Faulty,
-    /// It did not answer, or said that it cannot.
+    /// The endpoint did not respond, or reported that it is unavailable.
     Failed,
 }
 
 impl Outcome {
-    /// What the last headers of an answer tell: its trailers, or its only ones.
+    /// The outcome from the trailers of a response, or from the headers of a response with trailers only.
     pub fn of(headers: &HeaderMap) -> Self {
         match code_of(headers) {
             Some(Code::Unavailable | Code::ResourceExhausted) if headers.contains_key(PUSHBACK) => Self::Busy,
@@ -50,39 +50,39 @@ impl Outcome {
     }
 }
 
-/// What a health check found.
+/// The result of a health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Serving,
-    /// It said so itself.
+    /// The endpoint reported NOT_SERVING or accepts no connections.
     NotServing,
-    /// No answer.
+    /// The check got no response.
     Silent,
-    /// It has no such service: its calls are all there is to judge by.
+    /// The endpoint has no health service: outlier detection alone judges it.
     Unknown,
 }
 
-/// See the module.
+/// The health of one endpoint.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// `grpc.health.v1` and its silence.
+    /// The result of the health checks.
     serving: bool,
     silent: u32,
-    /// Until when others come first: no connection could be made.
+    /// Until when other endpoints are preferred, because no connection could be made.
     rests_until: Option<Instant>,
-    /// Until when it is out for its failures.
+    /// Until when the endpoint is ejected for its failures.
     ejected_until: Option<Instant>,
-    /// How often in succession.
+    /// The number of ejections in succession.
     ejections: u32,
     consecutive: u32,
     calls: u32,
     failures: u32,
-    /// Since when it is slowly given more; `None`: long enough.
+    /// When slow start began; `None`: the endpoint is warm.
     warms_since: Option<Instant>,
 }
 
 impl Standing {
-    /// A new endpoint; `warms_since` unless it is there from the start.
+    /// A new endpoint. `warms_since` is `None` for the endpoints of the first resolution.
     pub(super) fn new(warms_since: Option<Instant>) -> Self {
         Self {
             serving: true,
@@ -113,7 +113,7 @@ impl Standing {
         self.rests_until = Some(until);
     }
 
-    /// Takes note of a call. True: by its failures in a row it should be taken out.
+    /// Records the outcome of a call. Returns true if the endpoint has enough consecutive failures to be ejected.
     pub(super) fn observe(&mut self, outcome: Outcome) -> bool {
         self.calls = self.calls.saturating_add(1);
         match outcome {
@@ -128,7 +128,7 @@ impl Standing {
         self.consecutive >= CONSECUTIVE
     }
 
-    /// Takes it out for a while, and longer each time in succession.
+    /// Ejects the endpoint, longer each time in succession.
     pub(super) fn eject(&mut self, now: Instant) -> Duration {
         self.ejections = self.ejections.saturating_add(1);
         let time = FIRST_EJECTION.saturating_mul(self.ejections).min(LONGEST_EJECTION);
@@ -137,7 +137,7 @@ impl Standing {
         time
     }
 
-    /// Ends an ejection whose time is over: it begins anew, slowly. True: it did.
+    /// Ends an ejection whose time is over and begins slow start. Returns true if one ended.
     pub(super) fn readmit(&mut self, now: Instant) -> bool {
         let over = self.ejected_until.is_some_and(|until| until <= now);
         if over {
@@ -147,13 +147,13 @@ impl Standing {
         over
     }
 
-    /// Takes note of a health check. True: whether it serves has changed.
+    /// Records a health check. Returns true if the serving state changed.
     pub(super) fn checked(&mut self, health: Health, now: Instant) -> bool {
         self.silent = if health == Health::Silent { self.silent.saturating_add(1) } else { 0 };
         let serving = match health {
             Health::Serving | Health::Unknown => true,
             Health::NotServing => false,
-            Health::Silent => self.serving && self.silent < UNANSWERED_CHECKS,
+            Health::Silent => self.serving && self.silent < SILENT_CHECKS,
         };
         if serving && !self.serving {
             self.warms_since = Some(now);
@@ -162,19 +162,20 @@ impl Standing {
         std::mem::replace(&mut self.serving, serving) != serving
     }
 
-    /// How many checks in a row had no answer.
+    /// The number of checks in a row without a response.
     pub(super) fn silent_checks(&self) -> u32 {
         self.silent
     }
 
-    /// The part of its full share that it is given.
+    /// The fraction of its full share during slow start.
     pub(super) fn weight(&self, now: Instant, slow_start: Duration) -> f64 {
         let Some(since) = self.warms_since else { return 1.0 };
         let warm = now.saturating_duration_since(since).as_secs_f64() / slow_start.as_secs_f64().max(f64::MIN_POSITIVE);
         FIRST_WEIGHT.max(warm).min(1.0)
     }
 
-    /// The calls and failures since the last time; an interval without an ejection forgives one.
+    /// Returns the calls and failures since the last interval. An interval with few failures reduces the ejection
+    /// count.
     pub(super) fn end_interval(&mut self, now: Instant) -> Tally {
         if !self.is_ejected(now) && self.failures * 10 <= self.calls {
             self.ejections = self.ejections.saturating_sub(1);
@@ -185,14 +186,14 @@ impl Standing {
     }
 }
 
-/// Calls of one endpoint in an interval.
+/// The calls of one endpoint in an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) calls: u32,
     pub(super) failures: u32,
 }
 
-/// Which endpoints fail so much more often than the others do together that they should be taken out; the worst first.
+/// The endpoints whose failure rate exceeds that of the others enough to be ejected, the worst first.
 pub(super) fn outliers(tallies: &[Tally]) -> Vec<usize> {
     let share = |calls: u64, failures: u64| if calls == 0 { 0.0 } else { failures as f64 / calls as f64 };
     let all = |of: fn(&Tally) -> u32| tallies.iter().map(|tally| u64::from(of(tally))).sum::<u64>();
@@ -200,7 +201,7 @@ pub(super) fn outliers(tallies: &[Tally]) -> Vec<usize> {
     let mut found: Vec<(usize, f64)> = Vec::new();
     for (index, tally) in tallies.iter().enumerate() {
         let (mine, bad) = (u64::from(tally.calls), u64::from(tally.failures));
-        // Without enough calls of the others there is nothing to compare with.
+        // Too few calls of the other endpoints allow no comparison.
         if tally.calls < LEAST_CALLS || calls - mine < u64::from(LEAST_CALLS) {
             continue;
         }
@@ -213,7 +214,7 @@ pub(super) fn outliers(tallies: &[Tally]) -> Vec<usize> {
     found.into_iter().map(|(index, _)| index).collect()
 }
 
-/// How many of so many endpoints that serve may be out for their failures at once: never all.
+/// The maximum number of endpoints ejected at once, of those that serve. Never all of them.
 pub(super) fn most_ejected(serving: usize, most_share: f64) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small whole number")]
     let most = (serving as f64 * most_share.clamp(0.0, 1.0)).floor() as usize;

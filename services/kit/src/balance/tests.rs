@@ -16,11 +16,11 @@ impl Endpoint for u16 {}
 
 type Records = Arc<Mutex<Vec<&'static str>>>;
 
-fn silent() -> Config {
+fn without_health_checks() -> Config {
     Config { health_interval: crate::config::Span(Duration::ZERO), ..Config::default() }
 }
 
-/// Endpoints behind one name, whose records the test decides.
+/// Endpoints behind one name. The test controls the DNS records.
 fn named(records: &Records) -> Balancer<SocketAddr> {
     let records = Arc::clone(records);
     let look_up: LookUp = Box::new(move |host, port| {
@@ -29,12 +29,20 @@ fn named(records: &Records) -> Balancer<SocketAddr> {
             records.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
         Box::pin(async move { if found.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(found) } })
     });
-    Balancer::by(look_up, None, "users", &["http://users:7001".to_owned()], &silent(), |place| place.at).unwrap()
+    Balancer::with_resolver(
+        look_up,
+        None,
+        "users",
+        &["http://users:7001".to_owned()],
+        &without_health_checks(),
+        |place| place.at,
+    )
+    .unwrap()
 }
 
 fn listed(n: u16) -> Balancer<u16> {
     let addresses: Vec<String> = (1..=n).map(|port| format!("http://127.0.0.1:{port}")).collect();
-    Balancer::new("some", &addresses, &silent(), |place| place.at.port()).unwrap()
+    Balancer::new("some", &addresses, &without_health_checks(), |place| place.at.port()).unwrap()
 }
 
 async fn picked<E: Endpoint + std::fmt::Display>(balancer: &Balancer<E>, calls: usize) -> HashMap<String, usize> {
@@ -47,14 +55,14 @@ async fn picked<E: Endpoint + std::fmt::Display>(balancer: &Balancer<E>, calls: 
     counts
 }
 
-/// Calls all of which fail at the endpoints in `bad`; how many failed.
-async fn failed(balancer: &Balancer<u16>, bad: &[u16], calls: usize) -> usize {
+/// Makes calls that all fail at the endpoints in `bad`. Returns the number of failures.
+async fn failed(balancer: &Balancer<u16>, faulty: &[u16], calls: usize) -> usize {
     let mut failed = 0;
     for _ in 0..calls {
         let pick = balancer.pick(&[]).await.unwrap();
-        let is_bad = bad.contains(&pick);
-        failed += usize::from(is_bad);
-        pick.report(if is_bad { Outcome::Failed } else { Outcome::Well });
+        let is_faulty = faulty.contains(&pick);
+        failed += usize::from(is_faulty);
+        pick.report(if is_faulty { Outcome::Failed } else { Outcome::Well });
         drop(pick);
         sleep(Duration::from_millis(1)).await;
     }
@@ -62,7 +70,7 @@ async fn failed(balancer: &Balancer<u16>, bad: &[u16], calls: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn endpoints_come_and_go_with_their_records() {
+async fn endpoints_follow_dns_records() {
     let records = Records::new(Mutex::new(vec!["10.0.0.1", "10.0.0.2"]));
     let balancer = named(&records);
     assert_eq!(picked(&balancer, 100).await.len(), 2);
@@ -71,12 +79,12 @@ async fn endpoints_come_and_go_with_their_records() {
     *records.lock().unwrap() = vec!["10.0.0.3"];
     sleep(Duration::from_secs(6)).await;
     assert_eq!(picked(&balancer, 100).await.into_keys().collect::<Vec<_>>(), ["10.0.0.3:7001"]);
-    // A call on an endpoint that has left goes on to its end.
+    // A call on a removed endpoint continues to its end.
     kept.report(Outcome::Well);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_look_up_changes_nothing() {
+async fn failed_lookup_keeps_known_endpoints() {
     let records = Records::new(Mutex::new(vec!["10.0.0.1"]));
     let balancer = named(&records);
     assert_eq!(picked(&balancer, 1).await.len(), 1);
@@ -86,25 +94,25 @@ async fn a_failed_look_up_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_call_waits_for_the_name_but_not_for_ever() {
+async fn first_call_waits_for_resolution_with_a_limit() {
     let balancer = named(&Records::default());
     assert!(balancer.pick(&[]).await.is_none());
 }
 
 #[tokio::test]
-async fn addresses_are_checked_at_the_start() {
+async fn invalid_addresses_fail_at_startup() {
     let bad = |addresses: &[&str]| {
         let addresses: Vec<String> = addresses.iter().map(|a| (*a).to_owned()).collect();
         Balancer::new("bad", &addresses, &Config::default(), |place| place.at).err().unwrap()
     };
-    assert_eq!(bad(&[]), "names no address such as http://host:port");
-    assert_eq!(bad(&["http://a:1", "b:2"]), "\"b:2\" is no address such as http://host:port");
+    assert_eq!(bad(&[]), "is empty; name an address such as http://host:port");
+    assert_eq!(bad(&["http://a:1", "b:2"]), "\"b:2\" is not an address such as http://host:port");
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_go_where_least_waits() {
+async fn calls_go_to_the_endpoint_with_fewest_pending() {
     let balancer = listed(2);
-    // Endpoint 1 keeps what it is given, endpoint 2 answers at once.
+    // Endpoint 1 keeps its calls pending, endpoint 2 responds at once.
     let mut kept = Vec::new();
     for _ in 0..100 {
         let pick = balancer.pick(&[]).await.unwrap();
@@ -114,7 +122,7 @@ async fn calls_go_where_least_waits() {
             pick.report(Outcome::Well);
         }
     }
-    assert!(kept.len() <= 2, "{} calls wait at an endpoint that does not answer", kept.len());
+    assert!(kept.len() <= 2, "{} calls wait at an endpoint that does not respond", kept.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +132,7 @@ async fn equal_endpoints_get_equal_shares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_tried_comes_last_and_what_is_unreachable_rests() {
+async fn tried_and_unreachable_endpoints_are_chosen_last() {
     let balancer = listed(2);
     let first = balancer.pick(&[]).await.unwrap();
     let tried = [first.location().clone()];
@@ -134,12 +142,12 @@ async fn what_was_tried_comes_last_and_what_is_unreachable_rests() {
     for _ in 0..10 {
         assert_eq!(*balancer.pick(&[]).await.unwrap(), *first);
     }
-    assert_eq!(*balancer.pick(&tried).await.unwrap(), *second, "where there is no other, one that rests");
-    assert!(balancer.pick(&balancer.locations()).await.is_some(), "where all were tried, any");
+    assert_eq!(*balancer.pick(&tried).await.unwrap(), *second, "a resting endpoint if there is no other");
+    assert!(balancer.pick(&balancer.locations()).await.is_some(), "any endpoint if all were tried");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_whose_calls_fail_is_out_after_five_and_longer_each_time() {
+async fn five_failures_eject_an_endpoint_longer_each_time() {
     let balancer = listed(3);
     assert_eq!(failed(&balancer, &[1], 1_000).await, 5);
     let mut times = Vec::new();
@@ -149,37 +157,37 @@ async fn an_endpoint_whose_calls_fail_is_out_after_five_and_longer_each_time() {
         times.push(out.elapsed().as_secs());
         assert!(failed(&balancer, &[1], 1_000).await < 5);
     }
-    // A thousand calls took a second each time.
+    // A thousand calls take one second each time.
     assert!(times[0] >= 8 && times[1] >= 18 && times[2] >= 28, "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_never_take_out_more_than_half() {
+async fn failures_eject_at_most_half_of_the_endpoints() {
     let balancer = listed(4);
     failed(&balancer, &[1, 2, 3, 4], 1_000).await;
     assert_eq!(picked(&balancer, 200).await.len(), 2);
     let alone = listed(1);
-    assert_eq!(failed(&alone, &[1], 100).await, 100, "where there is only one it gets all");
+    assert_eq!(failed(&alone, &[1], 100).await, 100, "a single endpoint gets all calls");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_fails_now_and_then_is_out_when_others_do_better() {
+async fn endpoint_with_higher_failure_rate_is_ejected() {
     let balancer = listed(3);
     let mut bad = 0;
     for n in 0..15_000 {
         let pick = balancer.pick(&[]).await.unwrap();
-        // Every third call, never five in a row; what is wrong inside counts as well.
+        // Every third call fails, never five in a row. Internal errors count as well.
         let is_bad = *pick == 1 && n % 3 == 0;
         bad += usize::from(is_bad);
         pick.report(if is_bad { Outcome::Faulty } else { Outcome::Well });
         drop(pick);
         sleep(Duration::from_millis(1)).await;
     }
-    assert!(bad < 1_700, "{bad} of about 5 000 calls: it was out from the tenth second on");
+    assert!(bad < 1_700, "{bad} of about 5 000 calls: the endpoint is ejected from the tenth second on");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_comes_late_is_given_its_share_slowly() {
+async fn new_endpoint_gets_its_share_slowly() {
     let records = Records::new(Mutex::new(vec!["10.0.0.1"]));
     let balancer = named(&records);
     picked(&balancer, 100).await;
@@ -193,36 +201,41 @@ async fn an_endpoint_that_comes_late_is_given_its_share_slowly() {
 }
 
 #[test]
-fn one_check_says_not_serving_and_two_without_an_answer_are_enough() {
+fn one_not_serving_or_two_silent_checks_stop_new_calls() {
     let now = Instant::now();
     let mut standing = Standing::new(None);
     assert!(!standing.checked(Health::Silent, now) && standing.is_serving());
     assert!(standing.checked(Health::Silent, now) && !standing.is_serving());
     assert!(standing.checked(Health::Serving, now) && standing.is_serving());
-    assert!(standing.weight(now, Duration::from_secs(10)) < 0.2, "back, it begins slowly");
+    assert!(standing.weight(now, Duration::from_secs(10)) < 0.2, "a returning endpoint starts slowly");
     assert!(standing.checked(Health::NotServing, now) && !standing.is_serving());
-    assert!(standing.checked(Health::Unknown, now), "one that knows no checks is judged by its calls");
+    assert!(standing.checked(Health::Unknown, now), "an endpoint without health service counts as serving");
 }
 
 #[test]
-fn who_fails_as_all_do_is_no_outlier() {
+fn endpoint_failing_like_the_others_is_no_outlier() {
     let tally = |calls, failures| Tally { calls, failures };
     assert_eq!(outliers(&[tally(100, 50), tally(100, 50)]), Vec::<usize>::new());
     assert_eq!(outliers(&[tally(100, 50), tally(100, 2)]), [0]);
-    assert_eq!(outliers(&[tally(100, 8), tally(100, 0)]), Vec::<usize>::new(), "a few points are chance");
+    assert_eq!(outliers(&[tally(100, 8), tally(100, 0)]), Vec::<usize>::new(), "a small difference is noise");
     assert_eq!(outliers(&[tally(19, 19), tally(100, 0)]), Vec::<usize>::new(), "too few to judge");
-    assert_eq!(outliers(&[tally(100, 100)]), Vec::<usize>::new(), "nobody to compare with");
+    assert_eq!(outliers(&[tally(100, 100)]), Vec::<usize>::new(), "no other endpoint to compare with");
     assert_eq!(outliers(&[tally(100, 40), tally(100, 60), tally(800, 0)]), [1, 0], "the worst first");
 }
 
-/// Whatever comes, in any order: an ejection is bounded, its end is found, and somebody is always taken.
+/// Under random events in any order, ejections are bounded and end, and an endpoint is always chosen.
 #[tokio::test(start_paused = true)]
-async fn somebody_is_taken_whatever_comes() {
+async fn random_events_always_leave_an_endpoint_to_choose() {
     for seed in 0..200 {
         let chance = Chance::seeded(seed);
         let n = 1 + chance.below(6);
-        let set: Arc<Set<u16>> =
-            Arc::new(Set::new("some", silent(), Chance::seeded(seed), None, Box::new(|place| place.at.port())));
+        let set: Arc<Set<u16>> = Arc::new(Set::new(
+            "some",
+            without_health_checks(),
+            Chance::seeded(seed),
+            None,
+            Box::new(|place| place.at.port()),
+        ));
         let places: Vec<Location> = (1..=n)
             .map(|port| Address::read(&format!("http://127.0.0.1:{port}")))
             .map(|address| address.unwrap().literal().unwrap())
@@ -238,20 +251,26 @@ async fn somebody_is_taken_whatever_comes() {
                 1 => drop(member.record().standing.checked(Health::Serving, now)),
                 2 => member.record().standing.rest(now + Duration::from_secs(1)),
                 3 => set.eject(member, "consecutive", now),
-                4 => set.compare(now),
+                4 => set.eject_outliers(now),
                 _ => set.count(now),
             }
             let of = |test: &dyn Fn(&Standing) -> bool| members.iter().filter(|m| test(&m.record().standing)).count();
             let serving = of(&|s| s.is_serving());
-            let taken = set.choose(&members, &[], now).expect("somebody is taken");
-            assert!(serving == 0 || taken.record().standing.is_serving(), "seed {seed}: one that does not serve");
+            let taken = set.choose(&members, &[], now).expect("an endpoint is chosen");
+            assert!(
+                serving == 0 || taken.record().standing.is_serving(),
+                "seed {seed}: the chosen endpoint does not serve"
+            );
             let well = of(&|s| s.is_serving() && !s.is_ejected(now) && !s.is_resting(now));
             let ejected = of(&|s| s.is_serving() && s.is_ejected(now));
             let is_calm = ejected <= most_ejected(serving, 0.5);
             set.count(now);
             if well > 0 && is_calm {
                 let taken = set.choose(&members, &[], now).unwrap();
-                assert!(!taken.record().standing.is_ejected(now), "seed {seed}: one that is out, and others are well");
+                assert!(
+                    !taken.record().standing.is_ejected(now),
+                    "seed {seed}: chose an ejected endpoint although others are healthy"
+                );
             }
         }
         let mut seen = HashSet::new();
@@ -264,12 +283,12 @@ async fn somebody_is_taken_whatever_comes() {
             now += Duration::from_millis(20);
             seen.insert(set.choose(&set.members(), &[], now).unwrap().endpoint);
         }
-        assert_eq!(seen.len(), n, "seed {seed}: all come back");
+        assert_eq!(seen.len(), n, "seed {seed}: all endpoints return");
     }
 }
 
 #[test]
-fn ejections_grow_to_a_bound_and_are_forgiven() {
+fn ejections_grow_to_a_maximum_and_decay() {
     let mut now = Instant::now();
     let mut standing = Standing::new(None);
     for times in 1..=40 {
@@ -287,19 +306,19 @@ fn ejections_grow_to_a_bound_and_are_forgiven() {
     }
     assert!(
         !standing.observe(Outcome::Busy) && standing.observe(Outcome::Failed),
-        "who is busy is neither well nor ill"
+        "Busy is neither success nor failure"
     );
 }
 
 #[tokio::test]
-async fn where_nobody_listens_nobody_serves_but_calls_under_way_are_not_given_up() {
+async fn refused_connection_is_not_serving_rather_than_silent() {
     let place = Address::read("http://127.0.0.1:1").unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place, None).ask(Duration::from_secs(5)).await, Some(Health::NotServing));
+    assert_eq!(Prober::new(&place, None).check(Duration::from_secs(5)).await, Some(Health::NotServing));
 }
 
 #[tokio::test]
-async fn an_endpoint_that_takes_a_connection_and_says_nothing_is_silent() {
+async fn endpoint_that_accepts_and_never_responds_is_silent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = Address::read(&format!("http://{}", listener.local_addr().unwrap())).unwrap().literal().unwrap();
-    assert_eq!(Prober::new(&place, None).ask(Duration::from_millis(100)).await, Some(Health::Silent));
+    assert_eq!(Prober::new(&place, None).check(Duration::from_millis(100)).await, Some(Health::Silent));
 }

@@ -9,10 +9,10 @@ use tokio::sync::broadcast;
 
 use super::{Heard, Listener};
 
-/// How many signals a listener may be behind before it hears [`Heard::Missed`].
+/// The number of signals that a listener may lag behind before it receives [`Heard::Missed`].
 const BACKLOG: usize = 4_096;
 
-/// The channels that somebody listens to, or did.
+/// The channels that have or had listeners.
 #[derive(Default)]
 pub(super) struct Channels(Mutex<HashMap<&'static str, broadcast::Sender<Heard>>>);
 
@@ -22,22 +22,22 @@ impl Channels {
         Listener(senders.entry(channel).or_insert_with(|| broadcast::Sender::new(BACKLOG)).subscribe())
     }
 
-    /// Tells who listens to `channel`.
-    pub(super) fn tell(&self, channel: &str, heard: Heard) {
+    /// Sends to the listeners of `channel`.
+    pub(super) fn send(&self, channel: &str, heard: Heard) {
         if let Some(sender) = self.lock().get(channel) {
-            // An Err says that nobody listens any longer, which is fine.
+            // An error means that no listener is left.
             sender.send(heard).ok();
         }
     }
 
-    /// Tells everybody to look at everything.
-    pub(super) fn tell_all_missed(&self) {
+    /// Sends [`Heard::Missed`] to all listeners.
+    pub(super) fn send_missed_to_all(&self) {
         for sender in self.lock().values() {
             sender.send(Heard::Missed).ok();
         }
     }
 
-    /// Their names.
+    /// The names of the channels.
     pub(super) fn names(&self) -> Vec<&'static str> {
         self.lock().keys().copied().collect()
     }
@@ -54,12 +54,12 @@ mod tests {
     use super::{super::Signal, *};
 
     #[tokio::test]
-    async fn who_is_too_slow_hears_that_it_missed_something() {
+    async fn slow_listener_receives_missed() {
         let channels = Channels::default();
         let mut listener = channels.listen("c");
         let signal = |reached| Heard::Signal(Signal { subject: Uuid::nil(), reached });
         for reached in 0..=i64::try_from(BACKLOG).unwrap() {
-            channels.tell("c", signal(reached));
+            channels.send("c", signal(reached));
         }
         assert_eq!(listener.next().await, Heard::Missed);
         assert_eq!(listener.next().await, signal(1));

@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of Redis.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::config::{Secret, Span};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `redis://…`, or `rediss://…` for TLS. Empty: wake-ups stay inside the process, for one replica of each
+    /// `redis://…`, or `rediss://…` for TLS. Empty: wake-ups stay inside the process, which suits one replica of each
     /// part.
     pub url: Secret,
-    /// The Redis is a Cluster: wake-ups travel by sharded pub/sub (Redis 7).
+    /// Whether Redis is a Cluster. Wake-ups then use sharded pub/sub (Redis 7).
     pub cluster: bool,
-    /// How often replicas look into the database while Redis brings nothing.
+    /// How often replicas poll the database while Redis is unreachable.
     pub poll_interval: Span,
 }
 
@@ -32,24 +32,24 @@ impl Default for Config {
 pub(crate) struct Server {
     pub(crate) address: ConnectionInfo,
     pub(crate) cluster: bool,
-    /// What looks its name up.
+    /// Resolves its name.
     pub(crate) look_up: LookUp,
 }
 
-/// Below this, polling would keep the database busy with nothing else.
+/// A shorter interval would keep the database busy with polling.
 const LEAST_POLL: Duration = Duration::from_millis(100);
 
 impl Config {
-    /// What types cannot say.
+    /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.poll_interval.0 < LEAST_POLL {
             let least = Span(LEAST_POLL);
-            return Err(format!("redis.poll_interval: {} is below the least, {least}", self.poll_interval));
+            return Err(format!("redis.poll_interval: {} is below the minimum of {least}", self.poll_interval));
         }
         self.server().map(drop)
     }
 
-    /// The host that would be reached in the clear.
+    /// The host to which the connection would be unencrypted.
     pub fn cleartext_host(&self) -> Option<String> {
         match self.server().ok()??.address.addr() {
             ConnectionAddr::Tcp(host, _) => Some(host.clone()),
@@ -57,18 +57,18 @@ impl Config {
         }
     }
 
-    /// The server, if there is one.
+    /// The server, if one is configured.
     pub(crate) fn server(&self) -> Result<Option<Server>, String> {
         let url = self.url.expose();
         if url.is_empty() {
             return Ok(None);
         }
-        // The text itself may hold a password: it is not repeated.
+        // The URL may contain a password, so the error does not repeat it.
         let tls = url.starts_with("rediss:");
         if !tls && !url.starts_with("redis:") {
             return Err("redis.url: expected redis://HOST:PORT/ or, for TLS, rediss://HOST:PORT/".to_owned());
         }
-        // RESP3 lets one connection both publish and listen.
+        // RESP3 lets one connection both publish and subscribe.
         let opened = url.into_connection_info().and_then(Client::open);
         let client = opened.map_err(|error| format!("redis.url: {error}"))?;
         let address = client.get_connection_info().clone();
@@ -88,17 +88,17 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_one_line_that_shows_no_password() {
+    fn errors_are_one_line_without_the_password() {
         for url in ["hunter2", "http://u:hunter2@host/", "redis://u:hunter2@host:port/", "redis://u:hunter2@/x/y"] {
             let line = refused(url);
             assert!(line.starts_with("redis.url: ") && !line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
         let config = Config { poll_interval: Span(Duration::from_millis(1)), ..Config::default() };
-        assert!(config.check().unwrap_err().contains("redis.poll_interval: 1ms is below the least, 100ms"));
+        assert!(config.check().unwrap_err().contains("redis.poll_interval: 1ms is below the minimum of 100ms"));
     }
 
     #[test]
-    fn both_schemes_are_understood() {
+    fn both_url_schemes_are_accepted() {
         for url in ["redis://127.0.0.1:6379/", "rediss://user:secret@cache.example.org:6380/1"] {
             let config = Config { url: Secret::from(url.to_owned()), ..Config::default() };
             assert!(config.server().unwrap().is_some(), "{url}");

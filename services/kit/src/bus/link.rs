@@ -1,4 +1,4 @@
-//! One connection to Redis, which publishes, listens, and sends the canary.
+//! One connection to Redis. It publishes, subscribes, and sends the canary.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,30 +26,30 @@ use super::{
     wire::Payload,
 };
 
-/// Before each name in Redis. The braces give all of them one slot: on a Cluster one node carries them, and one
-/// connection is enough. Wake-ups are small: that node does not notice.
+/// The prefix of all names in Redis. The braces put them into one slot: in a Cluster one node and one connection carry
+/// them all. Wake-ups are small enough for one node.
 const PREFIX: &str = "trellis:{bus}:";
 const CANARY: &str = "trellis:{bus}:canary:";
-/// Between two canaries.
+/// The interval of canaries.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long Redis may take to be reached, and to answer.
+/// The timeout of connecting and of a response.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How many signals one payload carries: about 3 KiB.
+/// The maximum number of signals in a payload: about 3 KiB.
 const AT_ONCE: usize = 128;
-/// How often a Cluster may send us on to another node.
+/// The maximum number of redirects by a Cluster.
 const REDIRECTS: usize = 3;
 
-/// A connection that hears its canary's channel.
+/// A connection that is subscribed to the canary's channel.
 pub(super) struct Link {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
     place: tokio::sync::Mutex<Place>,
-    /// The connection is gone, or the Cluster has taken our channels elsewhere.
+    /// Notified when the connection is lost, or when the Cluster moved our channels.
     broken: Arc<Notify>,
 }
 
 impl Link {
-    /// Connects to a master, on a Cluster to the one that carries our slot.
+    /// Connects to a master; in a Cluster, to the master of our slot.
     pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
         let mut address = shared.server.address.clone();
         let mut redirects = 0;
@@ -57,7 +57,7 @@ impl Link {
             let link = Self::connect(shared, address.clone()).await?;
             let (error, node) = match link.join().await {
                 Ok(None) => return Ok(link),
-                // A replica serves subscriptions too, but what is published at its master is what counts.
+                // A replica serves subscriptions too, but publishers use the master.
                 Ok(Some(master)) => (place::is_replica(), shared.server.cluster.then_some(master)),
                 Err(error) => {
                     let node = error.redirect_node().map(|(node, _)| node.to_owned());
@@ -70,7 +70,7 @@ impl Link {
         }
     }
 
-    /// Subscribes to the canary's channel, if the node is a master. Else the master's address.
+    /// Subscribes to the canary's channel if the node is a master. Otherwise returns the master's address.
     async fn join(&self) -> RedisResult<Option<String>> {
         if let Role::Replica(master) = place::role(&mut self.connection.clone()).await? {
             return Ok(Some(master));
@@ -80,53 +80,53 @@ impl Link {
 
     async fn connect(shared: &Arc<Shared>, address: ConnectionInfo) -> RedisResult<Self> {
         let broken = Arc::new(Notify::new());
-        let ear = Ear { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
+        let receiver = Receiver { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))
             .set_push_sender(move |push| {
-                ear.hear(&push);
+                receiver.receive(&push);
                 Ok::<_, Infallible>(())
             });
         let (connection, place) = place::connect(&shared.server.look_up, &address, &config).await?;
         Ok(Self { shared: Arc::clone(shared), connection, place: tokio::sync::Mutex::new(place), broken })
     }
 
-    /// Works until something fails, and says what.
+    /// Runs until a failure, and returns its description.
     pub(super) async fn run(&self) -> String {
         tokio::select! {
             Err(error) = self.follow_channels() => error.to_string(),
             Err(error) = self.publish() => error.to_string(),
             failure = self.send_canaries() => failure,
             failure = self.watch_place() => failure,
-            _ = self.repeat() => "the link has ended".to_owned(),
+            _ = self.repeat() => "the connection has ended".to_owned(),
             () = self.broken.notified() => "Redis closed the connection, or moved our channels".to_owned(),
-            else => "the link has ended".to_owned(),
+            else => "the connection has ended".to_owned(),
         }
     }
 
-    /// Subscribes to what this process listens to, also when it comes later.
+    /// Subscribes to the channels of this process, including later ones.
     async fn follow_channels(&self) -> RedisResult<Infallible> {
         let mut subscribed = HashSet::new();
         loop {
             for channel in self.shared.channels.names() {
                 if subscribed.insert(channel) {
                     self.subscribe(&format!("{PREFIX}{channel}")).await?;
-                    // Nothing is lost from here on; what came before may be.
-                    self.shared.channels.tell(channel, Heard::Missed);
+                    // From here on no signal is lost; earlier ones may be.
+                    self.shared.channels.send(channel, Heard::Missed);
                 }
             }
-            self.shared.listened.notified().await;
+            self.shared.channel_added.notified().await;
         }
     }
 
     async fn subscribe(&self, name: &str) -> RedisResult<()> {
         let command = if self.shared.server.cluster { "SSUBSCRIBE" } else { "SUBSCRIBE" };
-        // The answer is a push, which the connection counts as the answer to this command.
-        self.ask(cmd(command).arg(name)).await
+        // The response is a push, which the client library assigns to this command.
+        self.execute(cmd(command).arg(name)).await
     }
 
-    /// Publishes what is in the outbox; while Redis answers, more gathers there and goes out together.
+    /// Publishes the outbox. While Redis responds, more signals collect there and are sent together.
     async fn publish(&self) -> RedisResult<Infallible> {
         loop {
             let taken = self.shared.outbox.take().await;
@@ -155,7 +155,7 @@ impl Link {
         command
     }
 
-    /// Sends canaries until one is missed for too long: a connection can be dead without saying so.
+    /// Sends canaries until one is overdue: a dead connection may report no error.
     async fn send_canaries(&self) -> String {
         let opened = Instant::now();
         let name = canary_channel(self.shared.replica);
@@ -165,32 +165,33 @@ impl Link {
             ticks.tick().await;
             let reached = i64::try_from(self.shared.started.elapsed().as_micros()).unwrap_or(i64::MAX);
             let canary = Signal { subject: self.shared.replica, reached };
-            if let Err(error) = self.ask(&self.publication(&name, vec![canary])).await {
+            if let Err(error) = self.execute(&self.publication(&name, vec![canary])).await {
                 return error.to_string();
             }
             if self.shared.last_canary().unwrap_or(opened).elapsed() > SILENCE {
-                return "Redis answers, but what is published does not come back".to_owned();
+                return "Redis responds, but does not deliver published messages".to_owned();
             }
         }
     }
 
-    /// Looks until the node is a master no more, or its name leads elsewhere.
+    /// Checks the node until it is no longer a master, or its name resolves elsewhere.
     async fn watch_place(&self) -> String {
         let mut place = self.place.lock().await;
         loop {
-            sleep(place::LOOK).await;
+            sleep(place::CHECK_INTERVAL).await;
             match place::role(&mut self.connection.clone()).await {
                 Ok(Role::Master) => {}
                 Ok(Role::Replica(_)) => return place::is_replica().to_string(),
                 Err(error) => return error.to_string(),
             }
             if place.has_moved().await {
-                return "the name of Redis leads to another address now".to_owned();
+                return "the name of Redis now resolves to another address".to_owned();
             }
         }
     }
 
-    /// Publishes what the last link may have published in vain: at once, and when all others have noticed as well.
+    /// Publishes recent signals again, which the last connection may have lost: at once, and after all others have
+    /// noticed.
     async fn repeat(&self) -> Infallible {
         self.shared.recent.repeat(&self.shared.outbox);
         sleep(recent::NOTICED).await;
@@ -198,12 +199,12 @@ impl Link {
         std::future::pending().await
     }
 
-    async fn ask(&self, command: &Cmd) -> RedisResult<()> {
+    async fn execute(&self, command: &Cmd) -> RedisResult<()> {
         self.connection.clone().send_packed_command(command).await?.extract_error().map(drop)
     }
 }
 
-/// What was taken from the outbox: it goes back there unless it was sent, also when the link ends meanwhile.
+/// Signals taken from the outbox. They return to it unless they were sent, also when the connection ends meanwhile.
 struct Unsent<'a> {
     shared: &'a Shared,
     taken: Option<HashMap<&'static str, Batch>>,
@@ -240,7 +241,7 @@ fn canary_channel(replica: Uuid) -> String {
     format!("{CANARY}{replica}")
 }
 
-/// The same credentials at another node of the Cluster: `host:port`, with no host where it is the same.
+/// The same credentials at another node of the Cluster: `host:port`, with an empty host for the same host.
 fn at_node(address: &ConnectionInfo, node: &str) -> Option<ConnectionInfo> {
     let (host, port) = node.rsplit_once(':')?;
     let (host, port) = (host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?);
@@ -255,14 +256,14 @@ fn at_node(address: &ConnectionInfo, node: &str) -> Option<ConnectionInfo> {
     Some(address.clone().set_addr(moved))
 }
 
-/// What a connection calls with all that Redis says unasked. Never waits: listeners' backlogs are bounded.
-struct Ear {
+/// Receives all push messages of a connection. Never waits: the listeners' backlogs are bounded.
+struct Receiver {
     shared: Arc<Shared>,
     broken: Arc<Notify>,
 }
 
-impl Ear {
-    fn hear(&self, push: &PushInfo) {
+impl Receiver {
+    fn receive(&self, push: &PushInfo) {
         match (&push.kind, push.data.as_slice()) {
             (PushKind::Message | PushKind::SMessage, [Value::BulkString(name), Value::BulkString(bytes)]) => {
                 match Payload::decode(bytes) {
@@ -280,17 +281,17 @@ impl Ear {
         let is_own = payload.replica == self.shared.replica;
         if name.starts_with(CANARY) {
             if let (true, [canary]) = (is_own, payload.signals.as_slice()) {
-                self.shared.canary_came(canary.reached);
+                self.shared.canary_returned(canary.reached);
             }
             return;
         }
-        // Own signals were heard when they were published.
+        // The process received its own signals when it published them.
         let Some(channel) = name.strip_prefix(PREFIX).filter(|_| !is_own) else { return };
         if payload.signals.is_empty() {
-            self.shared.channels.tell(channel, Heard::Missed);
+            self.shared.channels.send(channel, Heard::Missed);
         }
         for signal in payload.signals {
-            self.shared.channels.tell(channel, Heard::Signal(signal));
+            self.shared.channels.send(channel, Heard::Signal(signal));
         }
     }
 }

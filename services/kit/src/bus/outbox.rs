@@ -1,4 +1,4 @@
-//! What is still to be published: bounded, and each subject once, with the furthest that it reached.
+//! Signals that wait for publication: bounded, each subject once, with its highest position.
 
 use std::{
     collections::HashMap,
@@ -10,27 +10,27 @@ use uuid::Uuid;
 
 use super::Signal;
 
-/// How many subjects wait in a channel before all of them become "look at everything".
+/// The maximum number of waiting subjects in a channel. Beyond it the batch becomes "check all subjects".
 const CAPACITY: usize = 4_096;
 
-/// What waits, by channel.
+/// The waiting signals, by channel.
 #[derive(Default)]
 pub(super) struct Outbox {
     waiting: Mutex<HashMap<&'static str, Batch>>,
     filled: Notify,
 }
 
-/// What waits in one channel.
+/// The waiting signals of one channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Batch {
-    /// These.
+    /// These subjects.
     Signals(HashMap<Uuid, i64>),
-    /// More than could be kept.
+    /// More subjects than fit.
     Everything,
 }
 
 impl Batch {
-    /// Adds a signal, unless there is no room: then the others say more than they know too.
+    /// Adds a signal. If there is no room, the batch becomes `Everything`.
     fn add(&mut self, signal: Signal) {
         if let Self::Signals(signals) = self {
             if signals.len() < CAPACITY || signals.contains_key(&signal.subject) {
@@ -44,7 +44,7 @@ impl Batch {
     }
 }
 
-/// Adds `more` to what is there.
+/// Adds `more` to `there`.
 pub(super) fn merge(there: &mut HashMap<&'static str, Batch>, more: HashMap<&'static str, Batch>) {
     for (channel, batch) in more {
         match batch {
@@ -64,7 +64,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes all that waits, as soon as something does.
+    /// Takes all waiting signals, as soon as there is one.
     pub(super) async fn take(&self) -> HashMap<&'static str, Batch> {
         loop {
             let taken = std::mem::take(&mut *self.lock());
@@ -75,7 +75,7 @@ impl Outbox {
         }
     }
 
-    /// Puts back what could not be published.
+    /// Returns signals that could not be published.
     pub(super) fn put_back(&self, taken: HashMap<&'static str, Batch>) {
         let mut waiting = self.lock();
         let is_empty = taken.is_empty();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subject_waits_once_with_the_furthest_it_reached() {
+    async fn subject_waits_once_with_its_highest_position() {
         let outbox = Outbox::default();
         for (subject, reached) in [(1, 1), (2, 5), (1, 3), (1, 2)] {
             outbox.add("c", signal(subject, reached));
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_becomes_look_at_everything() {
+    async fn full_outbox_becomes_everything() {
         let outbox = Outbox::default();
         for subject in 0..CAPACITY {
             outbox.add("c", signal(subject, 1));
         }
         outbox.add("c", signal(0, 2));
         outbox.add("d", signal(0, 1));
-        let Batch::Signals(full) = &outbox.take().await["c"] else { panic!("one that waits already needs no room") };
+        let Batch::Signals(full) = &outbox.take().await["c"] else { panic!("a waiting subject needs no more room") };
         assert_eq!((full.len(), full[&Uuid::nil()]), (CAPACITY, 2));
 
         (0..=CAPACITY + 1).for_each(|subject| outbox.add("c", signal(subject, 1)));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_put_back_goes_with_what_came_since() {
+    async fn returned_signals_merge_with_newer_ones() {
         let outbox = Outbox::default();
         outbox.add("c", signal(1, 3));
         let taken = outbox.take().await;

@@ -1,8 +1,9 @@
-//! Where a connection to Redis leads, and whether that is still the right place.
+//! The node that a connection to Redis leads to, and whether it is still the right one.
 //!
-//! After a failover connections may stay open: the old node goes on as a replica, or nobody has told it yet, while the
-//! name leads to another. What is published there reaches nobody on the new one. So each link asks two questions again
-//! and again: does the node still call itself a master, and is its address still among those of its name?
+//! After a failover connections may stay open: the old node continues as a replica, or does not know of the failover
+//! yet, while the name resolves to another node. A message published on the old node does not reach clients of the new
+//! one. So each connection checks repeatedly: is the node still a master, and does its name still resolve to its
+//! address?
 
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -12,14 +13,14 @@ use deadpool_redis::redis::{
 };
 use tokio::time::timeout;
 
-/// How often a link looks at its place.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
-/// How long a look-up may take.
+/// How often a connection checks its node.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The timeout of a lookup.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How many look-ups in a row must not name the address: names with many addresses may show some of them each time.
-const PATIENCE: u32 = 3;
+/// How many lookups in a row must omit the address: names with many addresses may return different ones each time.
+const MAX_MISSES: u32 = 3;
 
-/// Asks for the addresses of a host and port.
+/// Resolves a host and port to addresses.
 pub type LookUp =
     Arc<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
 
@@ -28,24 +29,24 @@ pub(crate) fn system() -> LookUp {
     Arc::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
 }
 
-/// The end of a connection.
+/// The remote end of a connection.
 pub(crate) struct Place {
     look_up: LookUp,
-    /// The name, the port, and where that led. `None`: a socket in the file system, which leads nowhere else.
+    /// The name, the port, and the resolved address. `None`: a Unix socket, which cannot move.
     target: Option<(String, u16, SocketAddr)>,
-    /// How many look-ups in a row did not name the address.
+    /// The number of lookups in a row that omitted the address.
     misses: u32,
 }
 
-/// What a node of Redis says that it is.
+/// The role that a Redis node reports.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Master,
-    /// Of the master at `host:port`.
+    /// Replicates the master at `host:port`.
     Replica(String),
 }
 
-/// Gives the one address that was chosen before.
+/// Resolves to one given address.
 struct Chosen(SocketAddr);
 
 impl AsyncDNSResolver for Chosen {
@@ -83,20 +84,20 @@ pub(crate) async fn connect(
 }
 
 impl Place {
-    /// Looks whether the name leads elsewhere now. A look-up that fails tells nothing.
+    /// Checks whether the name resolves elsewhere now. A failed lookup changes nothing.
     pub(crate) async fn has_moved(&mut self) -> bool {
         let Some((host, port, connected)) = &self.target else { return false };
         match resolve(&self.look_up, host, *port).await {
             Ok(found) if !found.is_empty() && !found.contains(connected) => self.misses += 1,
             Ok(_) => self.misses = 0,
-            Err(error) => tracing::debug!(%error, host, "the name of Redis cannot be looked up"),
+            Err(error) => tracing::debug!(%error, host, "the name of Redis cannot be resolved"),
         }
-        self.misses >= PATIENCE
+        self.misses >= MAX_MISSES
     }
 }
 
 async fn resolve(look_up: &LookUp, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name was not looked up in time");
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name lookup timed out");
     timeout(TIMEOUT, look_up(host.to_owned(), port)).await.map_err(late)?
 }
 
@@ -107,11 +108,11 @@ fn host_and_port(address: &ConnectionAddr) -> Option<(&str, u16)> {
     }
 }
 
-/// Asks a node what it is.
+/// Requests the role of a node.
 pub(crate) async fn role(connection: &mut MultiplexedConnection) -> RedisResult<Role> {
-    let told = connection.send_packed_command(&cmd("ROLE")).await?.extract_error()?;
-    let unknown = || RedisError::from((ErrorKind::UnexpectedReturnType, "ROLE says nothing that is known"));
-    let Value::Array(fields) = told else { return Err(unknown()) };
+    let response = connection.send_packed_command(&cmd("ROLE")).await?.extract_error()?;
+    let unknown = || RedisError::from((ErrorKind::UnexpectedReturnType, "ROLE returned an unknown role"));
+    let Value::Array(fields) = response else { return Err(unknown()) };
     let text = |at: usize| match fields.get(at) {
         Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok().map(str::to_owned),
         Some(Value::SimpleString(text)) => Some(text.clone()),
@@ -124,7 +125,7 @@ pub(crate) async fn role(connection: &mut MultiplexedConnection) -> RedisResult<
     }
 }
 
-/// What a link ends with whose node is a replica.
+/// The error of a connection whose node is a replica.
 pub(crate) fn is_replica() -> RedisError {
-    RedisError::from((ErrorKind::Io, "the node is a replica now: waiting until its name leads to the master"))
+    RedisError::from((ErrorKind::Io, "the node is a replica now; waiting until its name resolves to the master"))
 }

@@ -1,6 +1,6 @@
-//! What was published of late. A node that has been demoted takes what is published and tells nobody; until that is
-//! noticed, signals are lost. So what the last seconds brought is published once more on the next link, and a second time
-//! when everybody else has noticed too. Signals are hints: a repeat does no harm.
+//! Recently published signals. A demoted node accepts published messages but delivers them to no client of the new
+//! master. Until a client notices, its signals are lost. So the next connection publishes the signals of the last
+//! seconds again: at once, and after all other clients have noticed. Signals are hints: repeating them does no harm.
 
 use std::{
     collections::HashMap,
@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::outbox::{Batch, Outbox};
 
-/// Longer than a link takes to notice that its node was demoted or that its name leads elsewhere, look-ups included.
+/// Longer than a client takes to notice that its node was demoted or that its name resolves elsewhere, lookups
+/// included.
 pub(super) const NOTICED: Duration = Duration::from_secs(12);
 
 /// By channel: each subject once, and at most as many as an outbox holds.
 type Published = HashMap<&'static str, Batch>;
 
-/// Two generations: when the newer is [`NOTICED`] old it becomes the older.
+/// Two generations: when the newer one is [`NOTICED`] old, it becomes the older one.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Generations>);
 
@@ -30,13 +31,13 @@ struct Generations {
 }
 
 impl Recent {
-    /// Takes note of what was published.
+    /// Records published signals.
     pub(super) fn add(&self, published: Published) {
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *generations.since.get_or_insert_with(Instant::now);
         if since.elapsed() >= NOTICED {
             generations.older = std::mem::take(&mut generations.newer);
-            // Older than two generations: everybody has noticed.
+            // After two generations all clients have noticed.
             if since.elapsed() >= 2 * NOTICED {
                 generations.older.clear();
             }
@@ -45,7 +46,7 @@ impl Recent {
         super::outbox::merge(&mut generations.newer, published);
     }
 
-    /// Lets all of it be published again.
+    /// Puts all recent signals back into the outbox.
     pub(super) fn repeat(&self, outbox: &Outbox) {
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Generations { newer, older, .. } = std::mem::take(&mut *generations);

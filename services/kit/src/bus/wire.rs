@@ -1,24 +1,24 @@
-//! The payload of a wake-up: a version, who speaks, and 24 bytes a signal.
+//! The payload of a wake-up: a version, the sender, and 24 bytes per signal.
 //!
 //! ```text
 //! 1  version   16  replica   then, each: 16  subject   8  reached, big-endian
 //! ```
 //!
-//! A payload without signals says "I had more to tell than I could keep: look at everything".
+//! A payload without signals means: the sender had more signals than it could keep, so check all subjects.
 
 use uuid::Uuid;
 
 use super::Signal;
 
-/// Another version is another process's business: what is not understood is not heard.
+/// Payloads of another version are ignored.
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + 16;
 const SIGNAL: usize = 16 + 8;
 
-/// What one replica says at once.
+/// The signals that one replica sends together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Payload {
-    /// Who speaks: a random id, made anew at each start.
+    /// The sender: a random id, new at each start.
     pub(super) replica: Uuid,
     pub(super) signals: Vec<Signal>,
 }
@@ -35,7 +35,7 @@ impl Payload {
         bytes
     }
 
-    /// `None`: not ours, or of another version.
+    /// `None`: not a payload, or one of another version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, body) = bytes.split_first_chunk::<HEAD>()?;
         let (version, replica) = head.split_first()?;
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn encoded_payload_decodes_to_itself() {
         for signals in [0, 1, 2, 100] {
             let payload = payload(signals);
             assert_eq!(Payload::decode(&payload.encode()), Some(payload));
@@ -73,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_stay_what_they_are() {
+    fn encoding_is_stable() {
         let bytes = payload(1).encode();
         assert_eq!((bytes.len(), bytes[0], bytes[16]), (41, 1, 7));
     }
 
     #[test]
-    fn what_is_not_understood_is_not_heard() {
+    fn malformed_or_newer_payload_is_ignored() {
         let good = payload(2).encode();
         for cut in (0..good.len()).filter(|cut| *cut < HEAD || !(cut - HEAD).is_multiple_of(SIGNAL)) {
             assert_eq!(Payload::decode(&good[..cut]), None, "{cut} bytes");

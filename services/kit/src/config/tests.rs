@@ -41,7 +41,7 @@ fn refused(variables: Vec<(String, String, String)>, flags: &[&str]) -> String {
 }
 
 #[test]
-fn later_sources_win() {
+fn later_sources_override_earlier_ones() {
     let mut file = std::env::temp_dir();
     file.push(format!("trellis-config-{}.toml", std::process::id()));
     fs::File::create(&file).unwrap().write_all(b"[server]\nport = 2\nname = 'file'\n").unwrap();
@@ -65,7 +65,7 @@ fn errors_name_the_key() {
 }
 
 #[test]
-fn open_tables_take_any_name_and_lists_take_commas() {
+fn open_tables_accept_any_key_and_lists_accept_commas() {
     let flags = ["routes.acme=http://a".to_owned(), "server.hosts=a, b".to_owned()];
     let sample: Sample = from_sources(None, vec![], &flags).unwrap();
     assert_eq!(sample.routes["acme"], "http://a");
@@ -73,7 +73,7 @@ fn open_tables_take_any_name_and_lists_take_commas() {
 }
 
 #[test]
-fn secrets_are_masked_wherever_they_are_shown() {
+fn secrets_are_masked_in_all_output() {
     let sample: Sample = from_sources(None, vec![variable("SERVER__PASSWORD", "hunter2")], &[]).unwrap();
     let shown = format!("{}{sample:?}", print(&sample).unwrap());
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");

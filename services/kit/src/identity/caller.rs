@@ -1,5 +1,5 @@
-//! Caller tokens: what an upstream outside the mesh is told of a user. It never sees the user's own token, which
-//! would let it act as the user everywhere else.
+//! Caller tokens: they inform an external upstream about the user. The upstream never receives the user's own token,
+//! with which it could act as the user everywhere else.
 
 use std::{
     collections::HashMap,
@@ -22,10 +22,10 @@ pub const CALLER_ISSUER: &str = "trellis-gateway";
 /// The `typ` of caller tokens: neither an access token nor a service token.
 pub const CALLER_TYPE: &str = "trellis-caller+jwt";
 
-/// How many sessions' tokens are kept for one upstream: 16 384 × about 700 bytes.
-const KEPT: usize = 16_384;
+/// The number of tokens cached per upstream, one per session: 16 384 × about 700 bytes.
+const MAX_CACHED: usize = 16_384;
 
-/// The claims of a caller token: an upstream's view of a verified access token.
+/// The claims of a caller token, derived from a verified access token.
 #[derive(Serialize)]
 struct CallerClaims<'a> {
     iss: &'static str,
@@ -40,7 +40,7 @@ struct CallerClaims<'a> {
     scope: String,
 }
 
-/// The tokens for one upstream, kept for as long as they are good: signing costs more than a look.
+/// The tokens for one upstream, cached until they expire, because signing is expensive.
 pub struct CallerTokens {
     identity: Arc<Identity>,
     audience: String,
@@ -55,13 +55,13 @@ struct Minted {
 }
 
 impl CallerTokens {
-    /// Tokens made out to `audience`, signed by `identity`.
+    /// Tokens for `audience`, signed by `identity`.
     pub fn new(identity: Arc<Identity>, audience: &str) -> Self {
         Self { identity, audience: audience.to_owned(), minted: Mutex::default() }
     }
 
-    /// The `authorization` header that tells the upstream of `user`: good for 60 seconds, and never longer than the
-    /// user's own token.
+    /// The `authorization` header that identifies `user` to the upstream. It is valid for 60 seconds, and no longer
+    /// than the user's own token.
     pub fn header(&self, user: &User) -> HeaderValue {
         let now = self.identity.ambient.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,11 +75,11 @@ impl CallerTokens {
         }
         let expires = (now + LIFETIME).min(user.expires);
         let header = self.sign(user, now, expires);
-        if minted.len() >= KEPT {
+        if minted.len() >= MAX_CACHED {
             minted.retain(|_, kept| now < kept.expires);
         }
-        // All still good: more sessions in a minute than are kept. Then some are signed anew.
-        if minted.len() >= KEPT {
+        // All tokens are still valid: more sessions per minute than the cache holds. Drop all and sign again.
+        if minted.len() >= MAX_CACHED {
             minted.clear();
         }
         minted.insert(user.session, Minted { user: user.clone(), header: header.clone(), issued: now, expires });
@@ -105,7 +105,7 @@ impl CallerTokens {
     }
 }
 
-/// The public half of a key as RFC 8037 writes it, for upstreams that verify caller tokens.
+/// The public key as JWK (RFC 8037), for upstreams that verify caller tokens.
 pub(super) fn jwk(public: &[u8]) -> Value {
     let x = BASE64URL.encode(public);
     json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": thumbprint(&x), "x": x })

@@ -1,5 +1,5 @@
-//! Why a service token is refused. A refusal is an error of the call: what a service says of itself is never dropped, or
-//! the call would go on as an anonymous one, without its client's address.
+//! Reasons for refusing a service token. A refusal fails the call. Ignoring the token would make the call anonymous and
+//! lose its client address.
 
 use std::{
     collections::HashMap,
@@ -14,23 +14,23 @@ use tonic::{Code, Status};
 
 use crate::error;
 
-/// Between two lines about callers that are not known: any process on the network can cause them.
+/// The minimum time between two log lines about unknown callers: any process on the network can cause them.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a service token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
-    /// It is no service token, or made out for too long.
+    /// It is not a service token, or its lifetime is too long.
     Malformed,
-    /// It names no service that `identity.trusted_dir` or `identity.trusted` knows.
+    /// Its key id is in neither `identity.trusted_dir` nor `identity.trusted`.
     Signer,
-    /// It was signed by another key than the one that is trusted.
+    /// It was signed with another key than the trusted one.
     Signature,
-    /// It was made out to another service.
+    /// It was issued for another service.
     Audience,
-    /// It is good at another time: the clocks are too far apart, or it was kept for too long.
+    /// It is outside its validity: the clocks differ too much, or the token is too old.
     Clock {
-        /// The least number of seconds by which the caller's clock is ahead of ours; below zero: behind.
+        /// By how many seconds the caller's clock is ahead of ours, at least; negative: behind.
         ahead: i64,
     },
 }
@@ -54,7 +54,7 @@ impl Rejected {
         }
     }
 
-    /// What the caller is told. Clocks are nobody's credentials: that is a fault of ours.
+    /// The status for the caller. A clock error is no fault of a client's credentials, so it is INTERNAL.
     pub(crate) fn status(self) -> Status {
         match self {
             Self::Clock { .. } => error::status(
@@ -74,43 +74,43 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed => f.write_str("it is no service token"),
+            Self::Malformed => f.write_str("it is not a service token"),
             Self::Signer => f.write_str("its signer is not trusted: see identity.trusted_dir"),
             Self::Signature => f.write_str("it was signed by another key than the trusted one"),
-            Self::Audience => f.write_str("it was made out to another service"),
+            Self::Audience => f.write_str("it was issued for another service"),
             Self::Clock { ahead } if *ahead > 0 => write!(f, "the caller's clock is {ahead} s or more ahead of ours"),
             Self::Clock { ahead } => {
-                write!(f, "the caller's clock is {} s or more behind ours, or the token was kept", ahead.abs())
+                write!(f, "the caller's clock is {} s or more behind ours, or the token is too old", ahead.abs())
             }
         }
     }
 }
 
-/// Tells of refusals: once a change for each service that is trusted, and now and then for anybody else.
+/// Logs refusals: once per change for each trusted service, and at most once per `PAUSE` for unknown callers.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// Service → what its tokens are refused for now.
+    /// Service → why its tokens are currently refused.
     known: Mutex<HashMap<String, &'static str>>,
-    strangers: Mutex<Option<Instant>>,
+    unknown: Mutex<Option<Instant>>,
 }
 
 impl Refusals {
-    /// `caller` is trusted; its token is refused.
+    /// Records a refused token of the trusted service `caller`.
     pub(super) fn refused(&self, caller: &str, why: Rejected) {
         count(why);
         let before = self.lock().insert(caller.to_owned(), why.label());
         if before != Some(why.label()) {
-            tracing::error!(caller, %why, "the service tokens of a peer are refused, and its calls with them");
+            tracing::error!(caller, %why, "the service tokens of a peer are refused, so its calls fail");
         }
     }
 
-    /// A token of nobody who is trusted.
-    pub(super) fn refused_stranger(&self, why: Rejected) {
+    /// Records a refused token of an unknown caller.
+    pub(super) fn refused_unknown(&self, why: Rejected) {
         count(why);
-        let mut told = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= PAUSE) {
-            *told = Some(Instant::now());
-            tracing::warn!(%why, "a service token is refused; more of the kind may follow unsaid for a minute");
+        let mut logged = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|at| at.elapsed() >= PAUSE) {
+            *logged = Some(Instant::now());
+            tracing::warn!(%why, "a service token of an unknown caller was refused; further ones are not logged for a minute");
         }
     }
 

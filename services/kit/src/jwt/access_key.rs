@@ -1,4 +1,4 @@
-//! The private key that access tokens are signed with.
+//! The private key that signs access tokens.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use jsonwebtoken::{Algorithm, EncodingKey, errors::Result};
@@ -11,7 +11,7 @@ use ring::{
 use super::{ACCESS_TYPE, AccessClaims};
 use crate::keys::Jwk;
 
-/// An ES256 key with its public half.
+/// An ES256 key pair.
 pub struct AccessKey {
     key: EncodingKey,
     jwk: Jwk,
@@ -26,7 +26,7 @@ impl AccessKey {
             .to_vec()
     }
 
-    /// Reads PKCS#8; `None` when it is no P-256 key.
+    /// Parses PKCS#8; `None` if it is not a P-256 key.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new()).ok()?;
         // An uncompressed point: 0x04, then both coordinates of 32 bytes.
@@ -35,18 +35,18 @@ impl AccessKey {
         Some(Self { key: EncodingKey::from_ec_der(pkcs8), jwk: jwk(x, y) })
     }
 
-    /// The public half.
+    /// The public key.
     pub fn jwk(&self) -> &Jwk {
         &self.jwk
     }
 
-    /// An access token.
+    /// Signs an access token.
     pub fn sign(&self, claims: &AccessClaims) -> Result<String> {
         super::sign(Algorithm::ES256, ACCESS_TYPE, &self.jwk.kid, claims, &self.key)
     }
 }
 
-/// The key id is the key's thumbprint (RFC 7638): the required members in the order of their names.
+/// The JWK of a public key. Its id is the thumbprint (RFC 7638): the required members in the order of their names.
 fn jwk(x: String, y: String) -> Jwk {
     let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     let owned = str::to_owned;

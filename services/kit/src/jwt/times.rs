@@ -1,14 +1,15 @@
-//! What a token says about its own time, and how far that may differ from our clock.
+//! The validity period of a token, and its tolerance for clock skew.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 
-/// How far the clocks of two processes may be apart (`docs/keys.md`). Twice what NTP calls broken, and as long as
-/// a service token lives: with less, a token that is used again near its end would be refused by a callee that is ahead.
+/// The maximum clock skew between two processes (`docs/keys.md`). It equals the lifetime of a service token: with less,
+/// a callee whose clock is ahead would refuse a token that is reused near its end. It is twice what NTP considers
+/// broken.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// A token's own times, in seconds since 1970.
+/// The times in a token, in seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) issued: i64,
@@ -22,23 +23,23 @@ pub(crate) trait Timed {
     fn issued_and_expires(&self) -> (i64, i64);
 }
 
-/// Why a token with a good signature is not good now.
+/// Why a token with a valid signature is not valid now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untimely {
-    /// It was made out for longer than any token of its kind.
+    /// Its lifetime exceeds that of its kind.
     TooLong,
-    /// It becomes good later: its issuer's clock is ahead of ours.
+    /// It is not valid yet: the issuer's clock is ahead of ours.
     Early,
-    /// It has ended.
+    /// It has expired.
     Late,
 }
 
-/// When tokens of a kind are good.
+/// When tokens of a kind are valid.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
-    /// The longest `exp - iat`.
+    /// The maximum of `exp - iat`.
     pub(crate) longest: Duration,
-    /// How long a token is accepted after its end.
+    /// How long a token is accepted after it expires.
     pub(crate) grace: Duration,
 }
 
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn token_is_good_within_its_window_only() {
+    fn token_is_valid_only_within_its_window() {
         let window = Window { longest: Duration::from_secs(60), grace: Duration::from_secs(10) };
         let check = |issued: i64, expires: i64, not_before: Option<i64>| {
             let now = Timestamp::from_micros(1_000_000_000);

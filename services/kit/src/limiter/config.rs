@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of rate limiting.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Span;
 
-/// The section `[limiter]`. It counts where `[redis]` names a server; a lone process needs none of it.
+/// The section `[limiter]`. It applies if `[redis]` names a server; a single process does not need it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How long a call may wait for Redis to decide, 1ms to 1s; then it is decided without.
+    /// How long a call may wait for Redis to decide, 1ms to 1s. After that the failure mode decides.
     pub budget: Span,
-    /// The part of each limit that a process keeps on its own while Redis is away, above 0 and at most 1. One divided
-    /// by the number of gateways keeps the sum.
+    /// The part of each limit that a process grants on its own while Redis is unreachable, above 0 and at most 1. One
+    /// divided by the number of gateways keeps the sum.
     pub share: f64,
-    /// Limits of so many and more in their period are leased where they are hot; smaller ones are exact. At least
-    /// 1000: a lease of less would be a fraction of a call.
+    /// Limits of at least this many requests per period are leased while they are hot; smaller ones are exact. At least
+    /// 1000: a smaller limit would make a lease a fraction of a call.
     pub lease_from: u32,
 }
 
@@ -26,12 +26,12 @@ impl Default for Config {
     }
 }
 
-/// Below this, 1 % of a limit is less than ten calls: an error that small is not worth being allowed.
+/// Below this, 1 % of a limit is less than ten calls, and exact counting is worth a round trip.
 const LEAST_LEASED: u32 = 1_000;
 const BUDGETS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
 
 impl Config {
-    /// What types cannot say.
+    /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         let [least, most] = BUDGETS;
         if !(least..=most).contains(&self.budget.0) {
@@ -41,7 +41,7 @@ impl Config {
             return Err(format!("limiter.share: {} is not above 0 and at most 1", self.share));
         }
         if self.lease_from < LEAST_LEASED {
-            return Err(format!("limiter.lease_from: {} is below the least, {LEAST_LEASED}", self.lease_from));
+            return Err(format!("limiter.lease_from: {} is below the minimum of {LEAST_LEASED}", self.lease_from));
         }
         Ok(())
     }
@@ -52,8 +52,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_name_their_key() {
-        let wrong = [
+    fn errors_name_their_key() {
+        let invalid = [
             (Config { budget: Span(Duration::from_secs(2)), ..Config::default() }, "limiter.budget: 2s"),
             (Config { budget: Span(Duration::ZERO), ..Config::default() }, "limiter.budget: 0ms"),
             (Config { share: 0.0, ..Config::default() }, "limiter.share: 0"),
@@ -61,7 +61,7 @@ mod tests {
             (Config { share: 1.5, ..Config::default() }, "limiter.share: 1.5"),
             (Config { lease_from: 999, ..Config::default() }, "limiter.lease_from: 999"),
         ];
-        for (config, expected) in wrong {
+        for (config, expected) in invalid {
             let error = config.check().unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }

@@ -1,4 +1,4 @@
-//! What a bucket is counted by: a hash, so that nothing of a caller is kept, and nothing travels, in the clear.
+//! The key of a bucket: a hash, so that no client data is stored or sent in clear text.
 
 use std::{
     fmt,
@@ -9,18 +9,18 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// How many bytes of the hash are kept: two of 2^64 keys share a bucket.
+/// The number of bytes kept of the hash: of 2^64 keys about two share a bucket.
 const BYTES: usize = 16;
 
-/// The name of a bucket, of the same length whatever it was made from.
+/// The name of a bucket, of constant length.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; BYTES]);
 
 impl Key {
-    /// Of a bucket that nobody asks for.
-    pub(super) const NOBODY: Self = Self([0; BYTES]);
+    /// The key of unused places.
+    pub(super) const UNUSED: Self = Self([0; BYTES]);
 
-    /// From its parts. Each counts with its length, so that `a`, `bc` is another key than `ab`, `c`.
+    /// Hashes the parts with their lengths, so that (`a`, `bc`) and (`ab`, `c`) give different keys.
     pub fn new(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
@@ -32,12 +32,12 @@ impl Key {
         Self(bytes)
     }
 
-    /// As part of another key.
+    /// The bytes, as part of another key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// As text, for the name in Redis.
+    /// The text form, for the name in Redis.
     pub(super) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -49,23 +49,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The SHA-256 of a secret, by which it is known again.
+/// The SHA-256 of a secret, which identifies it.
 pub fn fingerprint(secret: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
     bytes
 }
 
-/// How much more than its narrowest network a wider one may do. One customer has a /64 or a /56 of IPv6, some have a
-/// /48; one who counted /64s only would give each of the latter 65 536 buckets.
+/// How much more a wider network may do than its narrowest one. One customer has a /64 or a /56 of IPv6, some have a
+/// /48. Counting only /64s would give a /48 65 536 buckets.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Multiples {
-    /// A /56 of IPv6, as a multiple of what a /64 may do.
+    /// The multiple for a /56 of IPv6, relative to a /64.
     pub ipv6_56: u32,
-    /// A /48 of IPv6, as a multiple of what a /64 may do.
+    /// The multiple for a /48 of IPv6, relative to a /64.
     pub ipv6_48: u32,
-    /// A /24 of IPv4, as a multiple of what one address may do.
+    /// The multiple for a /24 of IPv4, relative to one address.
     pub ipv4_24: u32,
 }
 
@@ -75,17 +75,17 @@ impl Default for Multiples {
     }
 }
 
-/// A network that an address is counted as.
+/// A network by which an address is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: Ipv6Addr,
-    /// How many bits of the address, in IPv6's form, count.
+    /// The prefix length, in the IPv6 form of the address.
     length: u8,
-    /// How much more than the narrowest it may do.
+    /// How much more it may do than the narrowest network.
     pub multiple: u32,
 }
 
-/// How many networks an address is counted as, at most.
+/// The maximum number of networks of one address.
 pub const MOST_NETWORKS: usize = 3;
 
 impl Network {
@@ -94,7 +94,7 @@ impl Network {
         Self { address: Ipv6Addr::from_bits(address.to_bits() & !dropped), length, multiple: multiple.max(1) }
     }
 
-    /// As part of a key. Of two lengths it is never the same.
+    /// The bytes, as part of a key. They include the prefix length.
     pub fn to_bytes(self) -> [u8; 17] {
         let mut bytes = [0; 17];
         bytes[..16].copy_from_slice(&self.address.octets());
@@ -103,8 +103,8 @@ impl Network {
     }
 }
 
-/// The networks that an address is counted as, the narrowest first: IPv6 by its /64, /56 and /48, IPv4 as it is and by
-/// its /24.
+/// The networks of an address, the narrowest first: the /64, /56 and /48 of IPv6, the address itself and the /24 of
+/// IPv4.
 pub fn networks(address: IpAddr, multiples: &Multiples) -> impl Iterator<Item = Network> + use<> {
     let lengths = match address.to_canonical() {
         IpAddr::V4(_) => [Some((128, 1)), Some((96 + 24, multiples.ipv4_24)), None],
@@ -114,7 +114,7 @@ pub fn networks(address: IpAddr, multiples: &Multiples) -> impl Iterator<Item = 
     lengths.into_iter().flatten().map(move |(length, multiple)| Network::new(address, length, multiple))
 }
 
-/// The narrowest network that an address is counted as: IPv6 by its /64; IPv4 as it is, in IPv6's form.
+/// The narrowest network of an address: the /64 of IPv6, or the IPv4 address in IPv6 form.
 pub fn network(address: IpAddr) -> Ipv6Addr {
     let length = if address.to_canonical().is_ipv4() { 128 } else { 64 };
     Network::new(in_ipv6(address), length, 1).address
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ipv6_is_counted_by_its_network() {
+    fn ipv6_is_counted_by_network() {
         let of = |text: &str| network(text.parse().unwrap());
         assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::1"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_counted_by_several_prefixes() {
+    fn address_is_counted_by_several_prefixes() {
         let of = |text: &str| -> Vec<_> {
             networks(text.parse().unwrap(), &Multiples::default())
                 .map(|network| (format!("{}/{}", network.address, network.length), network.multiple))
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_together_and_names_are_bounded() {
+    fn key_separates_parts_and_has_bounded_length() {
         assert_ne!(Key::new(&[b"a", b"bc"]), Key::new(&[b"ab", b"c"]));
         assert_eq!(Key::new(&[&[b'x'; 100_000]]).text().len(), 22);
     }

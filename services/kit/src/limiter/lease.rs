@@ -1,128 +1,129 @@
-//! What a process knows of one bucket in Redis: the slice of it that it holds on lease, and until when it is known to
-//! be empty. Pure: the clock is an argument, in microseconds of any origin.
+//! The state of one Redis bucket in this process: the leased slice, and until when the bucket is known to be empty.
+//! Pure: the clock is an argument, in microseconds of any origin.
 //!
-//! A slice is cost that was taken in Redis ahead of time. It is spent here within [`Lease::lifetime`] of being taken, or
-//! goes back. So what is admitted anywhere is what Redis gave out, later by at most that lifetime `T`, and the excess
-//! over an exact limiter in any span of time is at most what flows back in `T`: `requests × T / period`, however many
-//! processes hold slices and however large they are. `T` is a hundredth of the period, and at most a second: 1 %.
+//! A slice is cost taken from Redis in advance. It is spent within [`Lease::lifetime`] after it was taken, or returned.
+//! Thus all processes admit what Redis gave out, later by at most that lifetime `T`. The excess over an exact limiter
+//! in any span of time is at most what flows back in `T`: `requests × T / period`, for any number and size of slices.
+//! `T` is a hundredth of the period and at most one second: 1 %.
 //!
-//! The other error is that a caller is refused while another process holds what it wants. A slice is at most an eighth
-//! of what is left when it is taken (the script sees to that), so it shrinks to nothing as the bucket empties.
+//! The other error: a call is refused while another process holds the cost that it needs. The script limits a slice to
+//! an eighth of what is left, so slices shrink to nothing as the bucket empties.
 
 use super::{Quota, quota::Kind};
 
-/// The part of its period for which cost may be held: the error is the same part of the limit.
+/// The divisor of the period that gives the lifetime. The error is the same part of the limit.
 const PART: i64 = 100;
-/// A slice is never held for longer, in microseconds: what is held here cannot be had elsewhere.
+/// The maximum lifetime of a slice in microseconds: other processes cannot use leased cost.
 const LONGEST: i64 = 1_000_000;
-/// The longest that an empty bucket is not asked about, in microseconds: it may have been given back to, or Redis may
-/// have been emptied.
+/// The maximum time in microseconds for which a bucket counts as empty without a new request to Redis: a process may
+/// have returned cost, or Redis may have been cleared.
 const LONGEST_EMPTY: i64 = 1_000_000;
-/// The most cost that is asked for ahead of time. The script gives an eighth of what is left at most.
+/// The maximum cost taken in advance. The script grants at most an eighth of what is left.
 const LARGEST: u32 = 1 << 20;
 
-/// See the module.
+/// The state of one bucket in this process.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// Cost in hand.
+    /// The leased cost.
     held: u32,
     taken_at: i64,
-    /// Until when it may be spent.
+    /// When the slice expires.
     expires: i64,
-    /// How much was asked for ahead the last time.
+    /// The size of the last slice requested.
     slice: u32,
-    /// When the bucket was asked for last, if it was.
-    asked_at: Option<i64>,
-    /// The answer has not come yet.
-    is_asked: bool,
-    /// Nothing is to be had before this: no need to ask.
-    ask_again_at: i64,
-    /// What to tell callers until then: when the cost of one call will be there.
+    /// The time of the last request to Redis, if any.
+    requested_at: Option<i64>,
+    /// Whether a request to Redis is in progress.
+    is_requested: bool,
+    /// The bucket is known to be empty until this time.
+    empty_until: i64,
+    /// When the cost of one call will be available: the retry delay for clients.
     filled_at: i64,
-    /// What Redis had left when it was asked last, and when all of it will be there again.
+    /// The remaining cost at the last response of Redis, and when the bucket will be full.
     left: u32,
     full_at: i64,
 }
 
-/// What a lease has for a call.
+/// The result of checking a lease for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Enough.
+    /// The lease covers the cost.
     Enough,
-    /// Redis has to be asked.
+    /// A request to Redis is necessary.
     Lacking,
-    /// Nothing, nor has Redis, for so many microseconds.
+    /// The bucket is empty in Redis too, for this many microseconds.
     Empty(i64),
 }
 
-/// What goes back to Redis.
+/// Cost to return to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unused {
     pub(super) cost: u32,
-    /// When it was taken. A rate flows back meanwhile all the same: that much is not given back, for a bucket that was
-    /// full without it would have gained nothing in that time.
+    /// When it was taken. A rate keeps flowing back in the meantime. That amount is not returned: a bucket that would
+    /// have been full without the lease would not have gained it.
     pub(super) taken_at: i64,
-    /// When a count's period ends.
+    /// When the period of a count ends.
     pub(super) full_at: i64,
 }
 
-/// What Redis answered for one bucket.
+/// The result of the script for one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Cost that was taken; 0: refused.
+    /// The cost taken; 0 if refused.
     pub(super) taken: u32,
-    /// Cost that is left.
+    /// The remaining cost.
     pub(super) left: u32,
-    /// Microseconds until all of it is there again.
+    /// Microseconds until the bucket is full.
     pub(super) full_in: i64,
-    /// Microseconds until the cost of one more call is there; 0: it is.
+    /// Microseconds until the cost of one more call is available; 0 if it is available now.
     pub(super) wait: i64,
 }
 
 impl Lease {
-    /// For how long a slice of `quota` may be held, in microseconds.
+    /// The lifetime of a slice of `quota`, in microseconds.
     pub(super) fn lifetime(quota: &Quota) -> i64 {
         (quota.period_micros() / PART).min(LONGEST)
     }
 
-    /// What there is for a call of `cost`.
+    /// Checks the lease for a call of `cost`.
     pub(super) fn look(&self, now: i64, cost: u32) -> Held {
         if self.held >= cost && now < self.expires {
             Held::Enough
-        } else if now < self.ask_again_at {
+        } else if now < self.empty_until {
             Held::Empty((self.filled_at - now).max(1))
         } else {
             Held::Lacking
         }
     }
 
-    /// Spends what `look` has found. The answer names the slice.
+    /// Spends cost that `look` has found. Returns the id of the slice.
     pub(super) fn spend(&mut self, cost: u32) -> i64 {
         self.held = self.held.saturating_sub(cost);
         self.taken_at
     }
 
-    /// Takes back what a call did not need after all. When its slice has gone meanwhile it is lost, and flows back.
+    /// Returns cost that a call did not use. If its slice has gone meanwhile, the cost is lost and flows back over
+    /// time.
     pub(super) fn put_back(&mut self, cost: u32, slice: i64) {
         if slice == self.taken_at {
             self.held = self.held.saturating_add(cost);
         }
     }
 
-    /// Cost that may still be taken as far as is known, and microseconds until all of it is there again.
+    /// The known remaining cost, and the microseconds until the bucket is full.
     pub(super) fn standing(&self, now: i64) -> (u32, i64) {
         (self.left.saturating_add(self.held), (self.full_at - now).max(0))
     }
 
-    /// How much to ask for beyond what calls need now. A bucket that is asked for again within the lifetime of a slice
-    /// is hot: its slices double until one lasts for that long. What is not hot is asked for call by call, and so is
-    /// what is being asked for already: a crowd takes one slice, not one each.
-    pub(super) fn ask(&mut self, now: i64, lifetime: i64, cost: u32) -> u32 {
-        let since = self.asked_at.map_or(i64::MAX, |at| now - at);
-        if std::mem::replace(&mut self.is_asked, true) && since < lifetime {
+    /// How much to request in advance. A bucket that is requested again within the lifetime of a slice is hot: its
+    /// slices double until one lasts for a lifetime. A cold bucket requests nothing in advance. Neither does one with a
+    /// request in progress, so that concurrent calls take one slice together.
+    pub(super) fn request(&mut self, now: i64, lifetime: i64, cost: u32) -> u32 {
+        let since = self.requested_at.map_or(i64::MAX, |at| now - at);
+        if std::mem::replace(&mut self.is_requested, true) && since < lifetime {
             return 0;
         }
-        self.asked_at = Some(now);
+        self.requested_at = Some(now);
         self.slice = if lifetime == 0 {
             0
         } else if since < lifetime {
@@ -135,33 +136,33 @@ impl Lease {
         self.slice
     }
 
-    /// Keeps what came beyond what calls needed: it may be spent until a lifetime after it was asked for.
-    pub(super) fn hold(&mut self, asked_at: i64, lifetime: i64, quota: &Quota, cost: u32, answer: &Answer) {
-        let mut expires = asked_at + lifetime;
+    /// Keeps cost beyond the need of the calls. It expires one lifetime after the request.
+    pub(super) fn hold(&mut self, requested_at: i64, lifetime: i64, quota: &Quota, cost: u32, response: &Answer) {
+        let mut expires = requested_at + lifetime;
         if quota.kind() == Kind::Count {
-            // What is left of a period cannot be spent in the next.
-            expires = expires.min(asked_at + answer.full_in);
+            // The rest of a period cannot be spent in the next period.
+            expires = expires.min(requested_at + response.full_in);
         }
-        // Two slices at once, of two calls that asked side by side, end with the first.
+        // Two slices from concurrent requests expire with the first.
         let is_alone = self.held == 0;
-        self.taken_at = if is_alone { asked_at } else { self.taken_at.min(asked_at) };
+        self.taken_at = if is_alone { requested_at } else { self.taken_at.min(requested_at) };
         self.expires = if is_alone { expires } else { self.expires.min(expires) };
         self.held = self.held.saturating_add(cost);
     }
 
-    /// Takes note of an answer that was asked for at `asked_at` and has come `now`.
-    pub(super) fn learn(&mut self, asked_at: i64, now: i64, answer: &Answer) {
-        self.is_asked = false;
-        self.left = answer.left;
-        self.full_at = now + answer.full_in;
-        if answer.wait > 0 {
-            // Asked too early is asked once more; told too early would be a promise broken.
-            self.ask_again_at = asked_at + answer.wait.min(LONGEST_EMPTY);
-            self.filled_at = now + answer.wait;
+    /// Records a response of Redis to the request sent at `requested_at`.
+    pub(super) fn learn(&mut self, requested_at: i64, now: i64, response: &Answer) {
+        self.is_requested = false;
+        self.left = response.left;
+        self.full_at = now + response.full_in;
+        if response.wait > 0 {
+            // Asking Redis too early costs one more request; a retry delay that is too short misleads the client.
+            self.empty_until = requested_at + response.wait.min(LONGEST_EMPTY);
+            self.filled_at = now + response.wait;
         }
     }
 
-    /// Gives up what is held, when its time is over or `at_once`. A slice of which most was left was too large.
+    /// Takes the held cost out, if it has expired or `at_once`. A slice with most of its cost unused was too large.
     pub(super) fn give_up(&mut self, now: i64, at_once: bool) -> Option<Unused> {
         if self.held == 0 || (now < self.expires && !at_once) {
             return None;
@@ -178,9 +179,9 @@ impl Lease {
         self.held > 0
     }
 
-    /// Whether nothing is lost with it.
+    /// Whether the state can be dropped without loss.
     pub(super) fn is_idle(&self, now: i64) -> bool {
-        self.held == 0 && now >= self.ask_again_at
+        self.held == 0 && now >= self.empty_until
     }
 }
 

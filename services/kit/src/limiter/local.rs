@@ -1,4 +1,4 @@
-//! Buckets in this process.
+//! Rate limiting within one process.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::time::Clock;
 
-/// Counts in this process alone: everything for one process, its share where several would share a Redis that is
-/// away.
+/// Counts in this process alone: the whole quota for a single process, or its share while a shared Redis is
+/// unreachable.
 pub struct Local {
     clock: Arc<dyn Clock>,
     share: f64,
@@ -20,22 +20,22 @@ pub struct Local {
 }
 
 impl Local {
-    /// A limiter on `clock`.
+    /// A limiter that uses `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self::with_share(clock, 1.0)
     }
 
-    /// A limiter that keeps this part of each quota, 0 to 1.
+    /// A limiter that grants this part of each quota, 0 to 1.
     pub(super) fn with_share(clock: Arc<dyn Clock>, share: f64) -> Self {
         Self { clock, share, buckets: Shards::default(), streams: Arc::default() }
     }
 
-    /// Decides; a local decision never waits.
+    /// Decides immediately.
     pub(super) fn take(&self, ask: &Ask<'_>) -> Decision {
         let now = self.clock.now().as_micros();
         let whole = self.share >= 1.0;
         let quota = |at: usize| if whole { ask.limits[at].quota } else { ask.limits[at].quota.shared(self.share) };
-        // A share of the burst may be less than one call costs.
+        // The share of the burst may be less than the cost of one call.
         let cost = |at: usize| ask.limits[at].cost.min(quota(at).burst());
         let mut buckets = self.buckets.lock(ask.limits.iter().map(|limit| limit.key));
         let looks = |key: &Key, at: usize, buckets: &Locked<'_, Bucket>| {

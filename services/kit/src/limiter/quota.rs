@@ -1,4 +1,4 @@
-//! Rules: how much may be done in which time, and the arithmetic of one bucket.
+//! Quotas, and the arithmetic of one bucket.
 
 use std::{fmt, time::Duration};
 
@@ -7,11 +7,11 @@ use crate::config::Span;
 /// How a quota counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A rate, by GCRA (the generic cell rate algorithm): what was taken flows back evenly, so one instant says all:
+    /// A rate, by GCRA (the generic cell rate algorithm). Cost flows back evenly, so the state is a single instant:
     /// when the bucket will be full again.
     Rate,
-    /// A count in a period that begins with the caller's first call and has no other calendar. A rate would let
-    /// through almost twice as much in the first day as the day's quota says.
+    /// A count in a period that begins with the client's first call, independent of the calendar. A rate would admit
+    /// almost twice a day's quota in the first day.
     Count,
 }
 
@@ -22,29 +22,29 @@ pub struct Quota {
     requests: u32,
     period: Duration,
     burst: u32,
-    /// Microseconds that cost 1 takes to flow back. Whole ones, rounded up: never more than the rule says, and above
-    /// 10 000 a second up to 1 % less.
+    /// Microseconds in which cost 1 flows back. Rounded up, so never more than the rule allows; above 10 000 per second
+    /// up to 1 % less.
     interval: i64,
 }
 
 impl Quota {
-    /// One in a second.
+    /// One per second.
     pub(super) const ONE: Self =
         Self { kind: Kind::Rate, requests: 1, period: Duration::from_secs(1), burst: 1, interval: 1_000_000 };
 
-    /// A rate. `requests` and `burst` of 0 are read as 1.
+    /// A rate. A `requests` or `burst` of 0 counts as 1.
     pub fn new(requests: u32, period: Duration, burst: u32) -> Self {
         let (requests, burst) = (requests.max(1), burst.max(1));
         let interval = micros(period).max(1).unsigned_abs().div_ceil(u64::from(requests));
         Self { kind: Kind::Rate, requests, period, burst, interval: i64::try_from(interval).unwrap_or(i64::MAX) }
     }
 
-    /// At most `requests` in a period, whenever in it. 0 is read as 1.
+    /// At most `requests` in a period, at any time in it. 0 counts as 1.
     pub fn count(requests: u32, period: Duration) -> Self {
         Self { kind: Kind::Count, ..Self::new(requests, period, requests) }
     }
 
-    /// The rule with so many times the requests and the burst, in the same period.
+    /// The rule with a multiple of the requests and the burst, in the same period.
     #[must_use]
     pub fn times(&self, multiple: u32) -> Self {
         let (requests, burst) = (self.requests.saturating_mul(multiple), self.burst.saturating_mul(multiple));
@@ -54,12 +54,12 @@ impl Quota {
         }
     }
 
-    /// How it counts.
+    /// The kind of the quota.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// How much cost a period allows.
+    /// The cost that a period allows.
     pub fn requests(&self) -> u32 {
         self.requests
     }
@@ -69,12 +69,12 @@ impl Quota {
         self.period
     }
 
-    /// How much cost may come at once: what a full bucket holds.
+    /// The cost that a full bucket holds.
     pub fn burst(&self) -> u32 {
         self.burst
     }
 
-    /// Microseconds that cost 1 takes to flow back.
+    /// Microseconds in which cost 1 flows back.
     pub(super) fn interval(&self) -> i64 {
         self.interval
     }
@@ -84,12 +84,12 @@ impl Quota {
         micros(self.period)
     }
 
-    /// Microseconds that a full bucket takes to fill.
+    /// Microseconds in which an empty bucket fills.
     pub(super) fn depth(&self) -> i64 {
         self.interval.saturating_mul(i64::from(self.burst))
     }
 
-    /// The part of the rule that one of several gateways keeps on its own; at least 1 of everything.
+    /// The part of the rule that one of several gateways grants on its own; at least 1.
     #[must_use]
     pub(super) fn shared(&self, share: f64) -> Self {
         let part = |whole: u32| {
@@ -105,7 +105,7 @@ impl Quota {
     }
 }
 
-/// As people say it: `600 in 1m, 100 at once`.
+/// For people: `600 in 1m, 100 at once`.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let period = Span(self.period);
@@ -121,33 +121,33 @@ fn micros(period: Duration) -> i64 {
     i64::try_from(period.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The state of one bucket in this process: two numbers, whatever the kind.
+/// The state of one bucket in this process: two numbers for both kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Bucket {
-    /// When it is full again, in microseconds; of a count, when the period ends.
+    /// When the bucket is full again, in microseconds. For a count, when the period ends.
     full_at: i64,
-    /// Of a count: what was taken in the period.
+    /// For a count, the cost taken in the period.
     taken: u32,
 }
 
-/// What a bucket has for a call.
+/// The result of checking a bucket for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
-    /// Cost that could be taken now.
+    /// The cost available now.
     pub(super) free: u32,
-    /// Microseconds until it is full again.
+    /// Microseconds until the bucket is full.
     pub(super) full_in: i64,
-    /// Microseconds until the cost that was asked for is there; 0: it is.
+    /// Microseconds until the requested cost is available; 0 if it is available now.
     pub(super) wait: i64,
 }
 
 impl Bucket {
-    /// What the bucket has at `now` for a call of `cost`. Pure, so that every implementation agrees: the script in
-    /// Redis says the same in its own words.
+    /// Checks the bucket at `now` for a call of `cost`. Pure, so that all implementations agree. The Redis script
+    /// computes the same.
     pub(super) fn look(&self, now: i64, quota: &Quota, cost: u32) -> Look {
         match quota.kind {
             Kind::Rate => {
-                // A clock that was set back, or a rule that shrank, costs a caller at most one empty bucket.
+                // A clock set back, or a reduced rule, costs a client at most one empty bucket.
                 let full_in = (self.full_at - now).clamp(0, quota.depth());
                 let free = (quota.depth() - full_in) / quota.interval;
                 let wait = (full_in + i64::from(cost) * quota.interval - quota.depth()).max(0);
@@ -161,7 +161,7 @@ impl Bucket {
         }
     }
 
-    /// Takes what `look` has found to be there.
+    /// Takes cost that `look` has found to be available.
     pub(super) fn take(&mut self, now: i64, quota: &Quota, cost: u32) {
         let full_in = self.look(now, quota, 0).full_in;
         match quota.kind {
@@ -171,7 +171,7 @@ impl Bucket {
         }
     }
 
-    /// Whether it says no more than that it is full.
+    /// Whether the bucket is full, so that it can be dropped.
     pub(super) fn is_full(&self, now: i64) -> bool {
         self.full_at <= now
     }

@@ -1,12 +1,12 @@
-//! The limiter of several processes: buckets in Redis, slices of the hot ones on lease here.
+//! The limiter of several processes: buckets in Redis, slices of the hot ones leased to this process.
 //!
-//! A call whose limits are all on lease waits for nothing. Else one script decides about what is lacking. Calls that
-//! lack the same bucket wait for one another's answer rather than send one each. A call waits for its budget at most;
-//! whatever goes wrong with Redis, [`Local`] decides, by its share.
+//! A call whose limits are all covered by leases does not wait. Otherwise one script decides about the rest. Calls that
+//! need the same bucket share a request to Redis. A call waits for at most its budget. When Redis fails, [`Local`]
+//! decides, by its share.
 
-mod asking;
 mod counts;
 mod link;
+mod reserved;
 mod script;
 mod streams;
 
@@ -28,55 +28,55 @@ use super::{
     shards::{Locked, Shards},
 };
 use crate::{Ambient, bus::Server, time::SteadyClock};
-use asking::Reserved;
-use counts::{Counts, How};
+use counts::{Counts, Origin};
 use link::{Failed, Link};
+use reserved::Reserved;
 use script::{Call, DECIDE, RETURN};
 use streams::SharedStreams;
 
-/// How often slices whose time is over go back.
+/// How often expired slices are returned.
 const SWEEP: Duration = Duration::from_millis(100);
-/// How many calls one question is asked for: the others wait for the next.
-const AT_ONCE: usize = 4_096;
+/// The maximum number of calls in one request to Redis. Other calls wait for the next request.
+const MOST_CALLS: usize = 4_096;
 
-/// See the module.
+/// The shared limiter.
 pub(super) struct Redis {
     shared: Arc<Shared>,
     streams: Arc<SharedStreams>,
-    /// Ended with the limiter.
+    /// Aborted when the limiter is dropped.
     _tasks: JoinSet<()>,
 }
 
 struct Shared {
     link: Arc<Link>,
     buckets: Shards<Entry>,
-    /// The keys of buckets of which a slice is held.
+    /// The keys of buckets with a leased slice.
     held: Mutex<Vec<Key>>,
-    /// What goes back with the next sweep.
+    /// Cost to return at the next interval.
     unused: Mutex<Vec<(Home, Unused)>>,
     /// Decides without Redis.
     local: Local,
-    /// Of all instants here.
+    /// The origin of all instants here.
     started: Instant,
     budget: Duration,
     lease_from: u32,
     counts: Counts,
 }
 
-/// One bucket, as this process knows it.
+/// The state of one bucket in this process.
 #[derive(Default)]
 struct Entry {
     lease: Lease,
-    /// Calls that wait for the question after the one that is under way.
+    /// Calls that wait for the request after the one in progress.
     queue: Vec<Waiting>,
-    asking: bool,
-    /// Where a slice that is held goes back to.
+    is_requesting: bool,
+    /// The bucket to which the slice returns.
     home: Option<Home>,
 }
 
 struct Waiting {
     cost: u32,
-    tell: oneshot::Sender<bool>,
+    sender: oneshot::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -86,7 +86,7 @@ struct Home {
 }
 
 impl Redis {
-    /// To be called inside the runtime.
+    /// Must be called within a runtime.
     pub(super) fn start(server: Server, config: &Config, ambient: Ambient) -> Self {
         let link = Link::new(server, config.budget.0);
         let shared = Arc::new(Shared {
@@ -113,7 +113,7 @@ impl RateLimiter for Redis {
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
         match self.shared.look(ask) {
             Look::Decided(decision) => Verdict::Now(decision),
-            Look::Away => Verdict::Now(self.shared.without(ask)),
+            Look::Away => Verdict::Now(self.shared.decide_without_redis(ask)),
             Look::Lacking(reserved) => Verdict::Later(Box::pin(reserved.decide())),
         }
     }
@@ -142,7 +142,7 @@ impl Shared {
         i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// For how long a slice of this limit may be held, in microseconds. 0: it is exact, nothing is held.
+    /// The lifetime of a slice of this limit, in microseconds. 0: the limit is exact and not leased.
     fn lifetime(&self, quota: &Quota) -> i64 {
         if quota.requests() >= self.lease_from { Lease::lifetime(quota) } else { 0 }
     }
@@ -151,7 +151,7 @@ impl Shared {
         self.buckets.lock(limits.iter().map(|limit| limit.key))
     }
 
-    /// What can be decided here, in one hold of the locks.
+    /// Decides what can be decided without Redis, holding the locks once.
     fn look<'a>(self: &'a Arc<Self>, ask: &'a Ask<'a>) -> Look<'a> {
         let now = self.now();
         let mut buckets = self.lock(ask.limits);
@@ -162,7 +162,7 @@ impl Shared {
         let held = &held[..ask.limits.len()];
         let empty = held.iter().filter_map(|held| if let Held::Empty(wait) = held { Some(*wait) } else { None }).max();
         if let Some(wait) = empty {
-            self.counts.add(How::Known);
+            self.counts.add(Origin::Known);
             return Look::Decided(Decision::refused(wait, standings(&buckets, ask, now)));
         }
         let lacking = held.contains(&Held::Lacking);
@@ -178,86 +178,86 @@ impl Shared {
         if lacking {
             return Look::Lacking(Reserved { shared: self, ask, slices });
         }
-        self.counts.add(How::Leased);
+        self.counts.add(Origin::Leased);
         Look::Decided(Decision::admitted(standings(&buckets, ask, now)))
     }
 
     /// Decides without Redis.
-    fn without(&self, ask: &Ask<'_>) -> Decision {
-        self.counts.add(How::Away);
+    fn decide_without_redis(&self, ask: &Ask<'_>) -> Decision {
+        self.counts.add(Origin::Away);
         match ask.away {
             Away::Local => self.local.take(ask),
             Away::Refuse => Decision { outcome: Outcome::Away, standings: <_>::default() },
         }
     }
 
-    /// Answers what waits for one bucket, until nothing does.
-    async fn answer(self: Arc<Self>, key: Key, home: Home, cost: u32) {
+    /// Requests cost for the calls that wait for one bucket, until none waits.
+    async fn serve_waiting(self: Arc<Self>, key: Key, home: Home, cost: u32) {
         while let Some((waiting, ahead)) = self.next(&key, &home, cost) {
             let due = waiting.iter().fold(0_u32, |due, one| due.saturating_add(one.cost));
-            let asked_at = self.now();
+            let requested_at = self.now();
             let call = Call::default().take(home.name.to_string(), &home.quota, [cost, due, ahead]);
-            // Those who wait learn of a failure by its having told them nothing.
-            if let Ok([answer]) = self.ask(&call).await.as_deref() {
-                self.hand_out(&key, &home, asked_at, answer, waiting);
+            // Calls learn of a failure when their sender is dropped.
+            if let Ok([response]) = self.ask(&call).await.as_deref() {
+                self.distribute(&key, &home, requested_at, response, waiting);
             }
         }
     }
 
-    /// Who waits now, and what is to be asked for beyond.
+    /// Takes the waiting calls and the amount to request in advance.
     fn next(&self, key: &Key, home: &Home, cost: u32) -> Option<(Vec<Waiting>, u32)> {
         let now = self.now();
         let mut buckets = self.buckets.lock(std::iter::once(*key));
         let entry = buckets.entry(*key, Entry::is_in_use(now));
-        entry.queue.retain(|waiting| !waiting.tell.is_closed());
+        entry.queue.retain(|waiting| !waiting.sender.is_closed());
         if entry.queue.is_empty() {
-            entry.asking = false;
+            entry.is_requesting = false;
             return None;
         }
-        let most = entry.queue.len().min(AT_ONCE);
+        let most = entry.queue.len().min(MOST_CALLS);
         let waiting = entry.queue.drain(..most).collect();
         Some((waiting, self.ahead(entry, now, &home.quota, cost)))
     }
 
-    /// How much to ask for beyond what calls need. What is left of an earlier slice goes back.
+    /// How much to request in advance. The rest of an expired slice is returned.
     fn ahead(&self, entry: &mut Entry, now: i64, quota: &Quota, cost: u32) -> u32 {
         if let Some((home, unused)) = entry.home.clone().zip(entry.lease.give_up(now, false)) {
             self.unused.lock().unwrap_or_else(PoisonError::into_inner).push((home, unused));
         }
-        entry.lease.ask(now, self.lifetime(quota), cost)
+        entry.lease.request(now, self.lifetime(quota), cost)
     }
 
-    fn hand_out(&self, key: &Key, home: &Home, asked_at: i64, answer: &Answer, waiting: Vec<Waiting>) {
+    fn distribute(&self, key: &Key, home: &Home, requested_at: i64, response: &Answer, waiting: Vec<Waiting>) {
         let now = self.now();
-        let mut left = answer.taken;
+        let mut left = response.taken;
         let mut buckets = self.buckets.lock(std::iter::once(*key));
         let entry = buckets.entry(*key, Entry::is_in_use(now));
-        entry.lease.learn(asked_at, now, answer);
+        entry.lease.learn(requested_at, now, response);
         for waiting in waiting {
             let enough = left >= waiting.cost;
-            // Who has left takes nothing.
-            if waiting.tell.send(enough).is_ok() && enough {
+            // A cancelled call takes nothing.
+            if waiting.sender.send(enough).is_ok() && enough {
                 left -= waiting.cost;
             }
         }
         drop(buckets);
-        self.keep(key, home, asked_at, left, answer);
+        self.keep(key, home, requested_at, left, response);
     }
 
-    /// Holds what came beyond what calls took. Of an exact limit nothing can be spent later: it goes back.
-    fn keep(&self, key: &Key, home: &Home, asked_at: i64, cost: u32, answer: &Answer) {
+    /// Holds the cost that no call took. An exact limit has a lifetime of 0, so its cost is returned.
+    fn keep(&self, key: &Key, home: &Home, requested_at: i64, cost: u32, response: &Answer) {
         if cost == 0 {
             return;
         }
         let mut buckets = self.buckets.lock(std::iter::once(*key));
-        let entry = buckets.entry(*key, Entry::is_in_use(asked_at));
-        entry.lease.hold(asked_at, self.lifetime(&home.quota), &home.quota, cost, answer);
+        let entry = buckets.entry(*key, Entry::is_in_use(requested_at));
+        entry.lease.hold(requested_at, self.lifetime(&home.quota), &home.quota, cost, response);
         if entry.home.replace(home.clone()).is_none() {
             self.held.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
         }
     }
 
-    /// Gives back slices whose time is over, or all.
+    /// Returns expired slices, or all.
     async fn give_back(&self, all: bool) {
         let now = self.now();
         let keys = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
@@ -277,15 +277,15 @@ impl Shared {
         let then = self.now() + i64::try_from(self.budget.as_micros()).unwrap_or(0);
         let call = |(home, unused): &(Home, Unused)| Call::give_back(home.name.to_string(), &home.quota, unused, then);
         let calls: Vec<_> = unused.iter().filter_map(call).collect();
-        // Side by side, so that they travel together.
+        // Concurrently, so that the commands share a round trip.
         futures_util::future::join_all(calls.iter().map(|call| self.link.run(&RETURN, call))).await;
     }
 
     async fn ask(&self, call: &Call) -> Result<Vec<Answer>, Failed> {
-        let asked = Instant::now();
+        let started = Instant::now();
         let value = self.link.run(&DECIDE, call).await?;
-        metrics::histogram!("limiter_round_trip_seconds").record(asked.elapsed().as_secs_f64());
-        script::answers(value).ok_or_else(|| Failed::Broken("an answer of another script".to_owned()))
+        metrics::histogram!("limiter_round_trip_seconds").record(started.elapsed().as_secs_f64());
+        script::results(value).ok_or_else(|| Failed::Broken("the script returned an unexpected result".to_owned()))
     }
 }
 
@@ -301,11 +301,11 @@ fn standings(buckets: &Locked<'_, Entry>, ask: &Ask<'_>, now: i64) -> [Standing;
 
 impl Entry {
     fn is_in_use(now: i64) -> impl Fn(&Self) -> bool {
-        move |entry| entry.asking || !entry.lease.is_idle(now)
+        move |entry| entry.is_requesting || !entry.lease.is_idle(now)
     }
 }
 
-/// Gives back what was not used in its time.
+/// Returns slices that were not used within their lifetime.
 async fn sweep(shared: Arc<Shared>) {
     loop {
         sleep(SWEEP).await;

@@ -1,4 +1,4 @@
-//! A map spread over many locks, of which the keys of one call are held together.
+//! A map spread over many locks. A call holds the locks of all its keys together.
 
 use std::{
     collections::HashMap,
@@ -7,16 +7,16 @@ use std::{
 
 use super::{Key, MOST_LIMITS};
 
-/// How many maps the keys are spread over, so that threads seldom meet.
+/// The number of maps, so that threads rarely contend.
 const SHARDS: usize = 64;
-/// How many keys a shard holds before it drops what is idle, then, if that did not help, all: 64 × 16 384 keys bound
-/// the memory at about 100 MiB, and an attacker who can bring a million keys in one period gains no more than a fresh
-/// bucket.
+/// The maximum number of keys in a shard. When it is reached, idle keys are dropped, then all if that frees nothing. 64
+/// × 16 384 keys bound the memory at about 100 MiB. An attacker with a million keys in one period gains no more than a
+/// fresh bucket.
 const KEYS_PER_SHARD: usize = 16_384;
 
 type Map<V> = HashMap<Key, V>;
 
-/// See the module.
+/// A map of keys over several locks.
 pub(super) struct Shards<V>(Vec<Mutex<Map<V>>>);
 
 impl<V> Default for Shards<V> {
@@ -26,18 +26,18 @@ impl<V> Default for Shards<V> {
 }
 
 fn shard(key: &Key) -> usize {
-    // Keys are hashes: any byte of them is as good as a hash of the key.
+    // Keys are hashes: any of their bytes is evenly distributed.
     usize::from(key.as_bytes()[0]) % SHARDS
 }
 
 impl<V> Shards<V> {
-    /// The shards of `keys`, at most [`MOST_LIMITS`] of them, held until the answer is dropped.
+    /// Locks the shards of `keys`, at most [`MOST_LIMITS`] keys, until the guard is dropped.
     pub(super) fn lock(&self, keys: impl Iterator<Item = Key>) -> Locked<'_, V> {
         let mut wanted = [SHARDS; MOST_LIMITS];
         for (place, key) in wanted.iter_mut().zip(keys) {
             *place = shard(&key);
         }
-        // Everybody locks in the same order, so that none waits for one another.
+        // A fixed lock order prevents deadlocks.
         wanted.sort_unstable();
         let mut held = Locked(std::array::from_fn(|_| None));
         let mut last = SHARDS;
@@ -50,18 +50,18 @@ impl<V> Shards<V> {
         held
     }
 
-    /// Each shard in its turn.
+    /// Visits each shard in turn.
     pub(super) fn each(&self, mut with: impl FnMut(&mut Map<V>)) {
         (0..SHARDS).for_each(|at| with(&mut self.one(at)));
     }
 
     fn one(&self, at: usize) -> MutexGuard<'_, Map<V>> {
-        // A panic elsewhere leaves plain numbers behind: they stay usable.
+        // A panic elsewhere leaves plain numbers behind, which stay usable.
         self.0[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The shards that a call needs.
+/// The locked shards of a call.
 pub(super) struct Locked<'a, V>([Option<(usize, MutexGuard<'a, Map<V>>)>; MOST_LIMITS]);
 
 impl<V: Default> Locked<'_, V> {
@@ -82,7 +82,7 @@ impl<V: Default> Locked<'_, V> {
         }
     }
 
-    /// The value of a key whose shard is held. Where there is no room, values that are not `in_use` go first.
+    /// The value of a key whose shard is locked. A full shard first drops values that are not `in_use`.
     pub(super) fn entry(&mut self, key: Key, in_use: impl Fn(&V) -> bool) -> &mut V {
         let at = shard(&key);
         let held = self.0.iter_mut().flatten().find(|(held, _)| *held == at);

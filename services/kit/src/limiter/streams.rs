@@ -1,4 +1,4 @@
-//! How many streams of a caller are open at once.
+//! Limits how many streams of a client are open at once.
 
 use std::{
     pin::Pin,
@@ -9,32 +9,32 @@ use tokio::sync::Notify;
 
 use super::{Away, Key, shards::Shards};
 
-/// The question whether one stream more may be opened.
+/// A request to open one more stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamAsk<'a> {
-    /// What the streams belong to, such as a method.
+    /// The owner of the streams, such as a method.
     pub scope: &'a str,
-    /// Whose they are.
+    /// The client or principal.
     pub key: Key,
-    /// How many there may be.
+    /// The maximum number of open streams.
     pub most: u32,
-    /// What to do while the shared count cannot be asked.
+    /// The decision while Redis is unreachable.
     pub away: Away,
 }
 
-/// A stream may not be opened now.
+/// Why a stream was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooMany {
-    /// As many as may be are open.
+    /// The maximum is open.
     Open,
-    /// The limiter is away, and the policy says to refuse then.
+    /// Redis is unreachable, and the failure mode refuses streams.
     Away,
 }
 
-/// The answer, once it is there.
+/// The pending decision about a stream.
 pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Hold, TooMany>> + Send + 'a>>;
 
-/// A stream's place. Given back when dropped.
+/// An open stream. Dropping it closes the stream.
 pub struct Hold {
     streams: Arc<Streams>,
     key: Key,
@@ -50,24 +50,24 @@ impl Drop for Hold {
 #[derive(Default)]
 pub(super) struct Streams {
     open: Shards<Open>,
-    /// Keys whose number others have not been told.
-    untold: Mutex<Vec<Key>>,
+    /// Keys whose changed number has not been sent to Redis.
+    unsent: Mutex<Vec<Key>>,
     changed: Notify,
 }
 
-/// Of one caller.
+/// The streams of one client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Open {
     pub(super) count: u32,
-    /// What it is called where it is shared; empty: it is not.
+    /// The name in Redis; empty if the streams are not shared.
     pub(super) name: Arc<str>,
 }
 
 impl Streams {
-    /// Opens one more, if this process has fewer than `most`. The answer is how many there are then.
+    /// Opens one more stream if this process has fewer than `most`. Returns the new number.
     pub(super) fn open(self: &Arc<Self>, key: Key, most: u32, name: impl FnOnce() -> Arc<str>) -> Option<(u32, Hold)> {
         let mut all = self.open.lock(std::iter::once(key));
-        // Of what is in use nothing is forgotten, unless there is no room at all.
+        // Entries in use are dropped only if there is no other room.
         let open = all.entry(key, |open| open.count > 0);
         if open.count >= most {
             return None;
@@ -89,34 +89,34 @@ impl Streams {
         }
         drop(all);
         if is_shared {
-            self.untold.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
+            self.unsent.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
             self.changed.notify_one();
         }
     }
 
-    /// Ends when there is something to tell.
+    /// Completes when a number has changed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// What others have not been told yet: by name, how many there are.
-    pub(super) fn untold(&self) -> Vec<Open> {
-        let mut keys = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+    /// The changed numbers that have not been sent.
+    pub(super) fn unsent(&self) -> Vec<Open> {
+        let mut keys = std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
         keys.sort_unstable();
         keys.dedup();
-        let mut told = Vec::with_capacity(keys.len());
+        let mut changed = Vec::with_capacity(keys.len());
         for key in keys {
             let mut all = self.open.lock(std::iter::once(key));
             let Some(open) = all.get(&key).cloned() else { continue };
             if open.count == 0 {
                 all.remove(&key);
             }
-            told.push(open);
+            changed.push(open);
         }
-        told
+        changed
     }
 
-    /// All that are open.
+    /// All open streams.
     pub(super) fn all(&self) -> Vec<Open> {
         let mut all = Vec::new();
         self.open.each(|map| all.extend(map.values().filter(|open| open.count > 0).cloned()));

@@ -1,4 +1,4 @@
-//! How often a method may be called, and what is counted by.
+//! Rate limits of a method, and the keys by which they count.
 
 use std::{fmt, time::Duration};
 
@@ -6,30 +6,30 @@ use proto::policy::v1 as wire;
 
 use crate::limiter::{Away, Quota};
 
-/// A quota and what it is counted by.
+/// A quota and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The rule.
+    /// The quota.
     pub quota: Quota,
-    /// What one call costs.
+    /// The cost of one call.
     pub cost: u32,
-    /// Whose calls are counted together.
+    /// The key by which calls are counted.
     pub by: By,
 }
 
-/// How many streams of a method may be open at once.
+/// The maximum number of open streams of a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamLimit {
-    /// How many.
+    /// The maximum number.
     pub streams: u32,
-    /// Whose are counted together.
+    /// The key by which streams are counted.
     pub by: By,
 }
 
-/// What is counted by. Who has not got it is counted by address.
+/// The key of a limit. A caller without it is counted by address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
-    /// The user, else the address.
+    /// The user, or the address without one.
     Caller,
     /// The address, signed in or not.
     Address,
@@ -41,7 +41,7 @@ pub enum By {
     Header(String),
 }
 
-/// As a word: `caller`, `address`, `session`, `api-key`, or the header's name.
+/// The key as a word: `caller`, `address`, `session`, `api-key`, or the header's name.
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -65,7 +65,7 @@ impl By {
         }
     }
 
-    /// Whether it is nothing that a caller can make up anew for each call.
+    /// Whether a caller cannot invent a new value for each call.
     pub fn is_proved(&self) -> bool {
         matches!(self, Self::Caller | Self::Address | Self::Session)
     }
@@ -79,7 +79,7 @@ impl From<&wire::RateLimit> for RateLimit {
             wire::RateLimitKind::Unspecified => Quota::new(limit.requests, period, burst),
             wire::RateLimitKind::Count => Quota::count(limit.requests, period),
         };
-        // A stranger's contract was not seen by our build: a call that costs more than there ever is would lock all out.
+        // Our build does not validate an external contract: a cost above the burst would refuse all calls.
         let cost = limit.cost.clamp(1, quota.burst());
         Self { quota, cost, by: By::new(limit.key(), &limit.header) }
     }
@@ -87,7 +87,7 @@ impl From<&wire::RateLimit> for RateLimit {
 
 impl From<&wire::StreamLimit> for StreamLimit {
     fn from(limit: &wire::StreamLimit) -> Self {
-        // Our build refuses a key that a caller makes up; a stranger's contract was not seen by it.
+        // Our build refuses a key that a caller can invent, but it does not validate an external contract.
         let by = match limit.key() {
             wire::RateLimitKey::Header | wire::RateLimitKey::ApiKey => By::Caller,
             key => By::new(key, ""),

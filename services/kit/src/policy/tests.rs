@@ -1,4 +1,4 @@
-//! One test for each field of a rule or limit: setting it changes what is decided. `proto/build/enforced.rs` names them.
+//! One test for each field of a rule or limit: setting it changes the decision. `proto/build/enforced.rs` names them.
 
 use std::sync::Arc;
 
@@ -19,24 +19,24 @@ fn proof(user: bool, service: Option<&str>) -> Proof {
     Proof { caller, failure: None, rejected: None }
 }
 
-/// Whether a stranger, a user and a service may call.
+/// Whether a caller without credential, a user and a service may call.
 fn admits(rule: Rule) -> [bool; 3] {
     let access = Access::from(rule);
     [proof(false, None), proof(true, None), proof(false, Some("auth"))].map(|proof| authorise(&access, &proof).is_ok())
 }
 
 #[test]
-fn public_access_admits_everybody() {
+fn public_access_admits_all_callers() {
     assert_eq!(admits(Rule::Public(wire::Public {})), [true, true, true]);
 }
 
 #[test]
-fn signed_in_access_admits_users_alone() {
+fn signed_in_access_admits_only_users() {
     assert_eq!(admits(Rule::SignedIn(wire::SignedIn::default())), [false, true, false]);
 }
 
 #[test]
-fn internal_access_admits_services_alone() {
+fn internal_access_admits_only_services() {
     let callers = vec!["auth".to_owned()];
     assert_eq!(admits(Rule::Internal(wire::Internal { callers })), [false, false, true]);
 }
@@ -48,13 +48,13 @@ fn callers_of_an_internal_method_are_those_it_names() {
     assert!(authorise(&access("users"), &proof(false, Some("auth"))).is_err());
 }
 
-/// Six in a minute.
+/// Six per minute.
 fn six() -> wire::RateLimit {
     let period = Some(prost_types::Duration { seconds: 60, nanos: 0 });
     wire::RateLimit { requests: 6, period, ..wire::RateLimit::default() }
 }
 
-/// How many calls are admitted at once, and then after so many seconds.
+/// The number of calls admitted at once, and then after `seconds`.
 async fn admitted(limit: &wire::RateLimit, seconds: u64) -> [u32; 2] {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000_000)));
     let limiter = Local::new(clock.clone());
@@ -98,7 +98,7 @@ async fn cost_of_a_rate_limit_is_taken_by_each_call() {
 async fn kind_of_a_rate_limit_is_how_it_counts() {
     assert_eq!(admitted(&six(), 30).await, [6, 3]);
     let count = wire::RateLimit { kind: wire::RateLimitKind::Count.into(), ..six() };
-    assert_eq!(admitted(&count, 30).await, [6, 0], "a count ends as a whole");
+    assert_eq!(admitted(&count, 30).await, [6, 0], "the period of a count ends as a whole");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn header_of_a_rate_limit_is_what_is_counted_by() {
     );
 }
 
-/// How many streams may be open at once.
+/// The number of streams that may be open at once.
 async fn open(limit: &wire::StreamLimit) -> usize {
     let limiter = Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
     let most = StreamLimit::from(limit).streams;

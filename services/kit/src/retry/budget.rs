@@ -1,5 +1,5 @@
-//! How many calls may be sent again: a share of those that are sent, and a few a second besides, so that an upstream
-//! that fails is never hit harder than that. Pure: the time is an argument.
+//! The retry budget: a percentage of the calls plus a constant rate. It bounds the extra load on a failing upstream.
+//! Pure: the time is an argument.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,9 +8,9 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-/// What one call costs, so that shares of one are whole numbers.
+/// The cost of one retry, so that fractions are whole numbers.
 const ONE: i64 = 1_000;
-/// What was saved up counts for so many seconds of the constant rate: a quiet hour is no licence for a storm.
+/// Unused budget is capped at this many seconds of the constant rate: a quiet hour must not allow a retry storm.
 const SAVED_SECONDS: i64 = 10;
 
 /// A balance that calls pay into and retries take from.
@@ -24,7 +24,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `percent` of the calls may be sent again, and `per_second` besides.
+    /// Allows retries of `percent` of the calls, plus `per_second`.
     pub fn new(percent: u32, per_second: u32, now: Instant) -> Self {
         let per_second = i64::from(per_second) * ONE;
         let most = (per_second * SAVED_SECONDS).max(SAVED_SECONDS * ONE);
@@ -32,19 +32,19 @@ impl Budget {
         Self { balance: AtomicI64::new(per_second.min(most)), paid: Mutex::new(now), share, per_second, most }
     }
 
-    /// A call is sent for the first time.
+    /// Records the first attempt of a call.
     pub fn pay_in(&self) {
         self.add(self.share);
     }
 
-    /// Takes what one retry costs, if it is there.
+    /// Takes the cost of one retry, if it is available.
     pub fn take(&self, now: Instant) -> bool {
         self.refill(now);
         let enough = |balance: i64| balance.checked_sub(ONE).filter(|left| *left >= 0);
         self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
 
-    /// How many retries there is room for.
+    /// The number of retries available.
     pub fn left(&self) -> u32 {
         u32::try_from(self.balance.load(Ordering::Relaxed) / ONE).unwrap_or(0)
     }
@@ -60,7 +60,7 @@ impl Budget {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let millis = i64::try_from(now.saturating_duration_since(*paid).as_millis()).unwrap_or(i64::MAX);
         let due = self.per_second.saturating_mul(millis) / 1_000;
-        // What does not make a whole unit yet is paid in later.
+        // Fractions of a unit are paid in later.
         if due > 0 {
             *paid = now;
             self.add(due.min(self.most));
@@ -76,7 +76,7 @@ mod tests {
     use crate::balance::Chance;
 
     #[test]
-    fn retries_never_exceed_their_share_of_the_calls_and_the_constant_rate() {
+    fn retries_stay_within_share_and_constant_rate() {
         for seed in 0..200 {
             let chance = Chance::seeded(seed);
             let (percent, per_second) = (chance.below(60) as u32, chance.below(20) as u32);
@@ -87,7 +87,7 @@ mod tests {
                 now += Duration::from_micros(chance.next() % 20_000);
                 calls += 1;
                 budget.pay_in();
-                // Everything fails and wants to be sent again, several times.
+                // All calls fail and request several retries.
                 for _ in 0..chance.below(4) {
                     retries += u32::from(budget.take(now));
                 }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_hour_is_no_licence_for_a_storm() {
+    fn unused_budget_is_capped() {
         let start = Instant::now();
         let budget = Budget::new(20, 10, start);
         for _ in 0..1_000_000 {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn without_traffic_a_few_may_be_sent_again_each_second() {
+    fn constant_rate_allows_retries_without_traffic() {
         let start = Instant::now();
         let budget = Budget::new(0, 2, start);
         let taken = |millis| (0..10).filter(|_| budget.take(start + Duration::from_millis(millis))).count();

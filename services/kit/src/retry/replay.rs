@@ -1,4 +1,4 @@
-//! A request's body that can be sent again.
+//! A request body that can be sent again.
 
 use std::{
     pin::Pin,
@@ -9,43 +9,43 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body that keeps what was sent of it, as long as that fits into the buffer; keeping is counting references.
+/// A body that buffers what was sent of it, as long as it fits. Buffering counts references and copies nothing.
 pub struct Replay<B> {
     source: Arc<Mutex<Source<B>>>,
-    /// Which attempt this is the body of; an older one ends early.
+    /// The attempt that this body belongs to; bodies of older attempts end early.
     attempt: usize,
-    /// How many of the kept pieces it has sent.
+    /// The number of buffered pieces already sent.
     sent: usize,
 }
 
 struct Source<B> {
     body: B,
     attempt: usize,
-    /// `None`: too much was sent, or the caller's body broke.
+    /// `None`: more was sent than fits, or the client's body failed.
     kept: Option<Vec<Bytes>>,
-    /// What more may be kept.
+    /// The remaining room in bytes.
     room: usize,
     ended: bool,
 }
 
 impl<B> Replay<B> {
-    /// Keeps at most `most` bytes.
+    /// Buffers at most `most` bytes.
     pub fn new(body: B, most: usize) -> Self {
         let source = Source { body, attempt: 0, kept: Some(Vec::new()), room: most, ended: false };
         Self { source: Arc::new(Mutex::new(source)), attempt: 0, sent: 0 }
     }
 
-    /// What begins the body anew, while it can be.
+    /// A handle that restarts the body, while it is buffered.
     pub fn again(&self) -> Again<B> {
         Again(Arc::clone(&self.source))
     }
 }
 
-/// Where another body for the same request comes from.
+/// Creates further bodies of the same request.
 pub struct Again<B>(Arc<Mutex<Source<B>>>);
 
 impl<B> Again<B> {
-    /// The body from its beginning; the one before it ends. `None`: more was sent than is kept.
+    /// The body from its beginning; the previous one ends. `None`: more was sent than is buffered.
     pub fn body(&self) -> Option<Replay<B>> {
         let mut source = lock(&self.0);
         source.kept.as_ref()?;
@@ -61,7 +61,7 @@ impl<B> Clone for Again<B> {
 }
 
 fn lock<B>(source: &Mutex<Source<B>>) -> MutexGuard<'_, Source<B>> {
-    // A body that panicked is not asked again by anybody who could tell.
+    // A body that panicked is not polled again.
     source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,7 +76,7 @@ impl<B> Source<B> {
         }
     }
 
-    /// What attempt number `sent` pieces in still has to send of what is kept.
+    /// The buffered pieces after the first `sent`.
     fn left(&self, sent: usize) -> &[Bytes] {
         self.kept.as_deref().and_then(|kept| kept.get(sent..)).unwrap_or_default()
     }
@@ -99,7 +99,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
         while !source.ended {
             match ready!(Pin::new(&mut source.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    // A request's trailers mean nothing in gRPC.
+                    // gRPC requests have no trailers.
                     let Ok(piece) = frame.into_data() else { continue };
                     source.keep(&piece);
                     this.sent += 1;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_begins_anew_wherever_the_last_attempt_stopped() {
+    fn body_restarts_after_any_number_of_pieces() {
         for sent in 0..=3 {
             let mut once = Replay::new(body(&["one", "two", "three"]), 64);
             let again = once.again();
@@ -170,14 +170,14 @@ mod tests {
                 first(&mut once);
             }
             let twice = again.body().unwrap();
-            assert_eq!(rest(once), "", "the attempt before has ended");
+            assert_eq!(rest(once), "", "the previous attempt ends");
             assert_eq!(rest(twice), "onetwothree", "after {sent}");
-            assert_eq!(rest(again.body().unwrap()), "onetwothree", "and once more");
+            assert_eq!(rest(again.body().unwrap()), "onetwothree", "a second retry");
         }
     }
 
     #[test]
-    fn what_does_not_fit_passes_but_never_again() {
+    fn oversized_body_is_sent_but_not_replayed() {
         let mut exact = Replay::new(body(&["1234", "5678"]), 8);
         let again = exact.again();
         first(&mut exact);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_broke_is_not_sent_again() {
+    fn failed_body_is_not_replayed() {
         let pieces: Pieces = vec![Ok(Frame::data(Bytes::from_static(b"1"))), Err(std::io::Error::other("gone"))];
         let broken = Replay::new(StreamBody::new(stream::iter(pieces)), 64);
         let again = broken.again();

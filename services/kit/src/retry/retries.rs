@@ -1,4 +1,4 @@
-//! The retries of one upstream: what decides on them, and what is told of them.
+//! The retries of one upstream: decisions and metrics.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Attempt, Budget, Config, Trial, Withheld};
 use crate::balance::Chance;
 
-/// See the module.
+/// The retry policy and budget of one upstream.
 pub struct Retries {
     config: Config,
     budget: Budget,
@@ -20,7 +20,7 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Of the upstream that metrics call `name`.
+    /// For the upstream with the metrics label `name`.
     pub(crate) fn new(name: &str, config: &Config) -> Self {
         let label = || [("upstream", name.to_owned())];
         Self {
@@ -34,19 +34,19 @@ impl Retries {
         }
     }
 
-    /// How much of a request is kept, in bytes.
+    /// How much of a request is buffered, in bytes.
     pub fn buffer_bytes(&self) -> usize {
         self.config.buffer_bytes
     }
 
-    /// A call is about to be sent for the first time.
+    /// Records that a call is about to be sent for the first time.
     pub fn begin(&self, is_idempotent: bool, deadline: Option<Instant>) -> Trial {
         self.budget.pay_in();
         Trial::new(is_idempotent, deadline)
     }
 
-    /// How long to wait before the call is sent again. `rewind` brings what was sent back to its beginning, if that can
-    /// be; it is asked last.
+    /// Returns the pause before the next attempt, or why there is none. `rewind` restarts the request body and returns
+    /// false if it cannot; it is called last.
     pub fn again(
         &self,
         trial: &mut Trial,
@@ -63,7 +63,7 @@ impl Retries {
         pause
     }
 
-    /// An answer has begun.
+    /// Records that a response began.
     pub fn answered(&self, trial: &Trial) {
         if trial.previous() > 0 {
             self.recovered.increment(1);

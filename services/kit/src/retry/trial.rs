@@ -1,4 +1,4 @@
-//! Whether and when a call is sent again. Pure: time and chance are arguments.
+//! Decides whether and when a call is sent again. Pure: time and randomness are arguments.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use tonic::Code;
 use super::{Budget, Config};
 use crate::record::code_of;
 
-/// By which a server says when a call may be sent again; negative or unreadable: not at all.
+/// The header by which a server sets the retry delay; a negative or unreadable value forbids a retry.
 pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
-/// How often a call was sent before.
+/// The number of previous attempts of a call.
 pub const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
 
-/// What became of an attempt that brought no answer.
+/// The result of an attempt without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// The request never left, or was provably not looked at.
+    /// The request was not sent, or provably not processed.
     Unsent,
-    /// The server refused to look at it.
+    /// The server refused to process the request.
     Refused,
-    /// It may have been worked on: the connection broke, or the answer was UNAVAILABLE.
+    /// The request may have been processed: the connection broke, or the status was UNAVAILABLE.
     Unavailable(Pushback),
 }
 
-/// What a server says of sending again.
+/// A server's instruction about retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushback {
-    /// Nothing.
+    /// None given.
     None,
-    /// After this time.
+    /// Retry after this time.
     After(Duration),
-    /// Not at all.
+    /// Do not retry.
     Never,
 }
 
 impl Pushback {
-    /// What stands in an answer's headers.
+    /// The value in the headers of a response.
     pub fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(PUSHBACK) else { return Self::None };
         match value.to_str().ok().and_then(|text| text.parse().ok()) {
@@ -48,8 +48,8 @@ impl Pushback {
 }
 
 impl Attempt {
-    /// Whether the head of an answer says that there is none: UNAVAILABLE before anything else, or what a proxy says
-    /// when it means that (gRPC's own table for HTTP statuses).
+    /// The result of a response head without a usable response: the status UNAVAILABLE before any message, or an
+    /// equivalent HTTP status of a proxy (gRPC's mapping of HTTP statuses).
     pub fn of_head(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let unavailable = match code_of(headers) {
             Some(code) => code == Code::Unavailable,
@@ -62,22 +62,22 @@ impl Attempt {
 /// Why a call is not sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
-    /// The contract does not say that a repeat does no harm.
+    /// The contract does not declare the method idempotent.
     Unsafe,
-    /// It was sent as often as it may be.
+    /// The maximum number of attempts is reached.
     Attempts,
-    /// Too many are sent again already.
+    /// The retry budget is used up.
     Budget,
-    /// The server says so.
+    /// The server forbids a retry.
     Pushback,
-    /// It would come too late.
+    /// The deadline would pass before the retry.
     Deadline,
-    /// More was sent of the request than is kept.
+    /// More of the request was sent than is buffered.
     Buffer,
 }
 
 impl Withheld {
-    /// What metrics call it.
+    /// The metrics label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unsafe => "unsafe",
@@ -90,18 +90,18 @@ impl Withheld {
     }
 }
 
-/// One call and how often it was sent.
+/// The retry state of one call.
 pub struct Trial {
-    /// The contract says that a repeat does no harm.
+    /// Whether the contract declares the method idempotent.
     pub is_idempotent: bool,
-    /// When the answer comes too late.
+    /// The deadline of the call.
     pub deadline: Option<Instant>,
     attempts: u32,
-    /// How often nobody has looked at it.
+    /// The number of attempts that no server processed.
     unsent: u32,
 }
 
-/// How often a call may meet with nobody to look at it: each costs a look at a list or a connection attempt.
+/// The maximum number of unprocessed attempts. Each costs a choice of endpoint or a connection attempt.
 const MOST_UNSENT: u32 = 10;
 
 impl Trial {
@@ -110,12 +110,12 @@ impl Trial {
         Self { is_idempotent, deadline, attempts: 1, unsent: 0 }
     }
 
-    /// How often it was sent before.
+    /// The number of previous attempts.
     pub fn previous(&self) -> u32 {
         self.attempts - 1
     }
 
-    /// How long to wait before it is sent again. `roll` is evenly from 0 to 1.
+    /// The pause before the next attempt. `roll` is evenly distributed between 0 and 1.
     pub fn again(
         &mut self,
         attempt: Attempt,
@@ -147,13 +147,13 @@ impl Trial {
         Ok(pause)
     }
 
-    /// What nobody has looked at has burdened nobody: it is sent elsewhere at once.
+    /// An unprocessed attempt caused no load, so the call is sent elsewhere at once.
     fn unsent(&mut self) -> Result<Duration, Withheld> {
         self.unsent += 1;
         if self.unsent > MOST_UNSENT { Err(Withheld::Attempts) } else { Ok(Duration::ZERO) }
     }
 
-    /// Anything up to a bound that doubles: callers that failed together come back apart.
+    /// A random pause up to a maximum that doubles: clients that failed together retry at different times.
     fn backoff(&self, config: &Config, roll: f64) -> Duration {
         let doubled = config.backoff.0.saturating_mul(1 << (self.attempts - 1).min(16));
         doubled.min(config.most_backoff.0).mul_f64(roll.clamp(0.0, 1.0))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_worked_on_is_sent_again_only_where_the_contract_says_so() {
+    fn processed_call_is_retried_only_if_idempotent() {
         let (now, config) = (Instant::now(), Config::default());
         let again = |safe, attempt| Trial::new(safe, None).again(attempt, &config, &ample(), 0.5, now);
         assert_eq!(again(false, UNAVAILABLE), Err(Withheld::Unsafe));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_word_counts() {
+    fn server_pushback_is_obeyed() {
         let (now, config) = (Instant::now(), Config::default());
         let again = |p| Trial::new(true, None).again(Attempt::Unavailable(p), &config, &ample(), 0.0, now);
         assert_eq!(again(Pushback::Never), Err(Withheld::Pushback));
@@ -195,16 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_looked_at_needs_no_budget() {
+    fn unprocessed_call_needs_no_budget() {
         let (now, config, empty) = (Instant::now(), Config::default(), Budget::new(0, 0, Instant::now()));
         let again = |attempt| Trial::new(true, None).again(attempt, &config, &empty, 0.5, now);
         assert_eq!(again(Attempt::Unsent), Ok(Duration::ZERO));
         assert_eq!([again(UNAVAILABLE), again(Attempt::Refused)], [Err(Withheld::Budget); 2]);
     }
 
-    /// Whatever comes: never too often, never past the deadline, never longer than the bound.
+    /// Under random events: never too many attempts, no attempt past the deadline, no pause above the maximum.
     #[test]
-    fn a_call_is_bounded_in_number_and_time() {
+    fn attempts_are_bounded_in_number_and_time() {
         for seed in 0..500 {
             let chance = Chance::seeded(seed);
             let config = Config { attempts: 1 + chance.below(6) as u32, ..Config::default() };
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_says_unavailable_before_anything_else_is_none() {
+    fn unavailable_before_any_message_is_no_response() {
         let head = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
             pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
         };

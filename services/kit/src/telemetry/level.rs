@@ -1,41 +1,44 @@
-//! What is logged, as people write it: a level for everything, then other levels for single targets.
+//! Parses log directives: a default level, then levels of single targets.
 //!
-//! Stricter than `EnvFilter`, which takes a misspelt level for the name of a target and then logs nothing at all.
+//! This is stricter than `EnvFilter`, which reads a misspelt level as a target name and then logs nothing.
 
 use tracing_subscriber::EnvFilter;
 
-/// The level when directives name none for everything.
+/// The default level if the directives give none.
 const DEFAULT: &str = "info";
-/// Levels for everything. `off` is none of them: errors are always logged.
+/// The default levels. `off` is not one of them: errors are always logged.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const EXPECTED: &str = "expected error, warn, info, debug or trace, and TARGET=LEVEL for single targets, such as \
                         info,gateway=debug,access=off";
 
-/// The filter that `text` describes, or what is wrong with it.
+/// The filter for `text`, or a description of the error.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     let directives = normalize(text).map_err(|what| format!("{what}; {EXPECTED}"))?;
     EnvFilter::try_new(directives).map_err(|error| format!("{text:?}: {error}; {EXPECTED}"))
 }
 
-/// `text` with exactly one level for everything, in front.
+/// Puts exactly one default level in front of `text`.
 fn normalize(text: &str) -> Result<String, String> {
     let (mut everything, mut targets) = (None, Vec::new());
     for directive in text.split(',').map(str::trim) {
         match directive.split_once('=') {
             Some((target, level)) => {
                 if !is_target(target) {
-                    return Err(format!("{directive:?} names no target"));
+                    return Err(format!("{directive:?} contains no valid target"));
                 }
                 let level = level_of(level).or_else(|| level.eq_ignore_ascii_case("off").then_some("off"));
-                targets.push(format!("{target}={}", level.ok_or_else(|| format!("{directive:?} names no level"))?));
+                targets.push(format!(
+                    "{target}={}",
+                    level.ok_or_else(|| format!("{directive:?} contains no valid level"))?
+                ));
             }
             None if directive.eq_ignore_ascii_case("off") => {
-                return Err("\"off\" would hide errors too: the least is error".to_owned());
+                return Err("\"off\" would also hide errors: the minimum is error".to_owned());
             }
             None => {
-                let level = level_of(directive).ok_or_else(|| format!("{directive:?} is no level"))?;
+                let level = level_of(directive).ok_or_else(|| format!("{directive:?} is not a level"))?;
                 if everything.replace(level).is_some() {
-                    return Err(format!("{text:?} names two levels for everything"));
+                    return Err(format!("{text:?} contains two default levels"));
                 }
             }
         }
@@ -67,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_never_silence_the_rest() {
+    fn target_levels_keep_the_default_level() {
         let normal = |text| normalize(text).unwrap();
         assert_eq!(normal("gateway=debug"), "info,gateway=debug");
         assert_eq!(normal("access=off, warn"), "warn,access=off");

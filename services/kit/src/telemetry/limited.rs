@@ -1,4 +1,4 @@
-//! Lines that a peer can cause as often as it likes are logged a few times in each period, and counted beyond that.
+//! Limits log lines that a peer can cause at will: a few per period are logged, the others are counted.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// The libraries whose lines peers cause: h2 warns once for each connection that it ends for too many resets.
+/// The libraries whose lines peers cause. h2 warns once for each connection that it ends because of too many resets.
 const TARGETS: [&str; 1] = ["h2"];
-/// How many of their lines are logged in each period.
+/// The number of their lines logged per period.
 const LINES: u32 = 10;
-/// See `LINES`.
+/// The period of `LINES`.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Lets through a bounded number of lines of [`TARGETS`]. `log_lines_dropped_total` counts the others.
+/// Passes a limited number of lines of [`TARGETS`]. `log_lines_dropped_total` counts the others.
 #[derive(Default)]
 pub(super) struct Limited(Mutex<Option<Period>>);
 
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_that_peers_cause_are_bounded() {
+    async fn log_lines_caused_by_peers_are_limited() {
         let count = Count::default();
         let lines = Layer::<Registry>::with_filter(count.clone(), Limited::default());
         let _guard = tracing::subscriber::set_default(Registry::default().with(lines));

@@ -1,4 +1,4 @@
-//! Channels to endpoints, over TLS where their address says so.
+//! Channels to endpoints, with TLS for `https` addresses.
 
 use std::{io, time::Duration};
 
@@ -11,13 +11,13 @@ use tower::service_fn;
 use super::Trust;
 use crate::balance::Location;
 
-/// How long a connection attempt may take, with its handshakes.
+/// The timeout of a connection attempt, including handshakes.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A channel to `location`, which connects when it is first used. Over TLS the server must prove to be whom its address
-/// names, by whom `trust` believes; without `trust` no such connection succeeds.
+/// A channel to `location`, which connects at its first use. With TLS, the server's certificate must match its address
+/// and be issued by an authority of `trust`. Without `trust` such a connection fails.
 pub fn channel(location: &Location, trust: Option<&Trust>, adjust: impl Fn(Endpoint) -> Endpoint) -> Channel {
-    // The place is a number; what requests are addressed to is the name.
+    // The connection goes to the IP address, requests carry the name.
     let endpoint = Endpoint::from(location.uri()).origin(location.origin()).connect_timeout(TIMEOUT).tcp_nodelay(true);
     let endpoint = adjust(endpoint);
     if !location.is_secure {
@@ -27,7 +27,8 @@ pub fn channel(location: &Location, trust: Option<&Trust>, adjust: impl Fn(Endpo
     endpoint.connect_with_connector_lazy(service_fn(move |_| {
         let (location, trust) = (location.clone(), trust.clone());
         async move {
-            let trust = trust.ok_or_else(|| io::Error::other("no trusted authorities are configured for it"))?;
+            let trust =
+                trust.ok_or_else(|| io::Error::other("no trusted authorities are configured for this endpoint"))?;
             connect(&location, &trust).await.map(TokioIo::new)
         }
     }))
@@ -40,7 +41,7 @@ async fn connect(location: &Location, trust: &Trust) -> io::Result<TlsStream<Tcp
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TlsConnector::from(trust.config()).connect(name, stream).await?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(io::Error::other("it does not say that it speaks HTTP/2 (ALPN)"));
+        return Err(io::Error::other("the server did not negotiate HTTP/2 (ALPN)"));
     }
     Ok(stream)
 }

@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of TLS.
 
 use std::time::Duration;
 
@@ -6,23 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Span;
 
-/// The section `[tls]`: between the processes of the mesh.
+/// The section `[tls]`: TLS between the processes of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A PEM file with this process's certificate and those that lead to its issuer. With it the ports of services speak
-    /// TLS, and it is shown to peers that ask who calls. Empty: they speak in the clear.
+    /// A PEM file with this process's certificate and its chain to the issuer. With it, the ports of services use TLS,
+    /// and the process presents it to peers that require a client certificate. Empty: services do not use TLS.
     pub certificate: String,
     /// A PEM file with the certificate's private key.
     pub key: String,
-    /// The authorities that may vouch for peers at `https://` addresses, a PEM file. Empty: the system's.
+    /// A PEM file with the authorities that may issue the certificates of peers at `https://` addresses. Empty: the
+    /// system's.
     pub ca: String,
-    /// The authorities one of which must vouch for whoever calls a service, a PEM file. Empty: callers need no certificate.
+    /// A PEM file with the authorities that may issue client certificates for calls to a service. Empty: clients need
+    /// no certificate.
     pub client_ca: String,
     /// How often the files are read again.
     pub refresh: Span,
-    /// Allows links in the clear that leave the machine; each is a warning at the start. For networks that encrypt by
-    /// themselves.
+    /// Allows unencrypted connections that leave the machine; each causes a warning at startup. For networks that
+    /// encrypt by themselves.
     pub insecure: bool,
 }
 

@@ -10,16 +10,16 @@ use tokio_rustls::rustls::{
 
 use crate::secret_file;
 
-/// A file that cannot be used.
+/// A PEM file that cannot be used.
 #[derive(Debug)]
 pub struct Unfit {
-    /// The last part of the configuration's key that names it.
+    /// The last part of the configuration key of the file.
     pub key: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub why: String,
 }
 
-/// Reads a certificate's chain and its private key.
+/// Reads a certificate chain and its private key.
 pub fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Unfit> {
     let chain = certificates("certificate", certificate)?;
     let path = named("key", key)?;
@@ -30,15 +30,15 @@ pub fn pair(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Unfit> {
     CertifiedKey::from_der(chain, private, &ring::default_provider()).map(Arc::new).map_err(|e| bad(&e))
 }
 
-/// Reads the certificates of a file, of which there is at least one. `key` is the last part of the configuration's key.
+/// Reads the certificates of a file; at least one is required. `key` is the last part of the configuration key.
 pub fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, Unfit> {
     let path = named(key, path)?;
     let bad = |why: &dyn fmt::Display| Unfit { key, why: format!("{}: {why}", path.display()) };
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let found = read.map_err(|e| bad(&e))?;
-    if found.is_empty() { Err(bad(&"holds no certificate")) } else { Ok(found) }
+    if found.is_empty() { Err(bad(&"contains no certificate")) } else { Ok(found) }
 }
 
 fn named<'a>(key: &'static str, path: &'a str) -> Result<&'a Path, Unfit> {
-    if path.is_empty() { Err(Unfit { key, why: "names no PEM file".to_owned() }) } else { Ok(Path::new(path)) }
+    if path.is_empty() { Err(Unfit { key, why: "is empty; name a PEM file".to_owned() }) } else { Ok(Path::new(path)) }
 }

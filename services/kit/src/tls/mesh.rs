@@ -1,4 +1,4 @@
-//! TLS between the processes of the mesh: what a process shows, whom it believes, and both renewed in place.
+//! TLS between the processes of the mesh: the own certificate and the trusted authorities, both renewable in place.
 
 use std::{
     fmt,
@@ -20,15 +20,15 @@ use tokio_rustls::{
 use super::{Config, Trust, Unfit, certificates, pair, trust::roots};
 use crate::shutdown::Shutdown;
 
-/// See the module.
+/// The TLS of one process of the mesh.
 pub struct MeshTls {
     config: Config,
     trust: Trust,
-    /// `None`: the ports of services speak in the clear.
+    /// `None`: the ports of services do not use TLS.
     server: Option<RwLock<Server>>,
 }
 
-/// What a port is served with, and what it was made from.
+/// The TLS configuration of a port, and the files from which it was made.
 struct Server {
     config: Arc<ServerConfig>,
     shown: Arc<CertifiedKey>,
@@ -42,24 +42,24 @@ impl fmt::Debug for MeshTls {
 }
 
 impl MeshTls {
-    /// Reads the files that the section `[tls]` names. Errors name the key.
+    /// Reads the files of the section `[tls]`. Errors name the key.
     pub fn read(config: &Config) -> Result<Self, String> {
         let server = read_server(config)?.map(RwLock::new);
         Ok(Self { config: config.clone(), trust: read_trust(config)?, server })
     }
 
-    /// Whom peers are believed by. What is renewed counts there too.
+    /// The authorities that verify peers. Renewals apply to clones too.
     pub fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// What accepts connections on the ports of services now; `None`: they speak in the clear.
+    /// Accepts connections on the ports of services; `None`: they do not use TLS.
     pub fn acceptor(&self) -> Option<TlsAcceptor> {
         let server = self.server.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
         Some(TlsAcceptor::from(Arc::clone(&server.config)))
     }
 
-    /// Reads the files again on a timer until the process is cut. What cannot be read changes nothing.
+    /// Reads the files again at an interval until the process ends. A file that cannot be read changes nothing.
     pub async fn keep_fresh(self: Arc<Self>, shutdown: Shutdown) {
         let reading = async {
             let mut problem = None;
@@ -69,7 +69,7 @@ impl MeshTls {
                 if let Some(why) = &failed
                     && failed != problem
                 {
-                    tracing::error!(problem = why, "its last good content counts");
+                    tracing::error!(problem = why, "a TLS file cannot be read; its last good content stays in use");
                 }
                 problem = failed;
             }
@@ -83,14 +83,14 @@ impl MeshTls {
     fn refresh(&self) -> Result<(), String> {
         let (trust, server) = (read_trust(&self.config)?, read_server(&self.config)?);
         if trust != self.trust {
-            self.trust.become_like(&trust);
-            tracing::info!("peers are believed by renewed files");
+            self.trust.replace_with(&trust);
+            tracing::info!("renewed TLS files are in use for connections to peers");
         }
         if let (Some(current), Some(server)) = (&self.server, server) {
             let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
             if current.shown.cert != server.shown.cert || current.callers != server.callers {
                 *current = server;
-                tracing::info!("services show a renewed certificate");
+                tracing::info!("a renewed certificate is in use on the ports of services");
             }
         }
         Ok(())

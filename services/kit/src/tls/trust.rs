@@ -1,4 +1,4 @@
-//! TLS toward upstreams: whom we believe, and what we show of ourselves.
+//! TLS to upstreams: the trusted authorities and the own client certificate.
 
 use std::{
     fmt,
@@ -15,13 +15,13 @@ use tokio_rustls::rustls::{
 
 use super::files::{Unfit, certificates, pair};
 
-/// What makes a connection to an upstream a safe one. Clones share it.
+/// The TLS configuration of connections to upstreams. Clones share it.
 #[derive(Clone)]
 pub struct Trust(Arc<RwLock<Arc<Content>>>);
 
 struct Content {
     config: Arc<ClientConfig>,
-    /// What it was made from, to see whether that has changed.
+    /// The inputs, to detect changes.
     authorities: Vec<CertificateDer<'static>>,
     shown: Option<Arc<CertifiedKey>>,
 }
@@ -44,7 +44,7 @@ impl PartialEq for Trust {
 }
 
 impl Trust {
-    /// Reads the files: the authorities (`ca`; empty: the system's), and a certificate with its key to show (both empty:
+    /// Reads the files: the authorities (`ca`; empty: the system's), and a client certificate with its key (both empty:
     /// none).
     pub fn read(ca: &str, certificate: &str, key: &str) -> Result<Self, Unfit> {
         let authorities = if ca.is_empty() { Vec::new() } else { certificates("ca", ca)? };
@@ -72,13 +72,13 @@ impl Trust {
         Ok(Self(Arc::new(RwLock::new(Arc::new(content)))))
     }
 
-    /// What connections are made with.
+    /// The TLS configuration for new connections.
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.content().config)
     }
 
-    /// Takes over what `other` has, for connections that begin from now on.
-    pub(super) fn become_like(&self, other: &Self) {
+    /// Takes over the content of `other` for connections that begin from now on.
+    pub(super) fn replace_with(&self, other: &Self) {
         let content = other.content();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
     }
@@ -88,7 +88,7 @@ impl Trust {
     }
 }
 
-/// A store of `authorities`, or of the system's when there are none.
+/// A store of `authorities`, or of the system's authorities if there are none.
 pub(super) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
     if authorities.is_empty() {
         return Ok(system().clone());
@@ -100,8 +100,8 @@ pub(super) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertS
     Ok(roots)
 }
 
-/// The authorities that the system trusts, read once. What cannot be read is passed over, as everybody does: the others
-/// still count, and an upstream that none vouches for is not called.
+/// The authorities that the system trusts, read once. Unreadable certificates are skipped. The others stay trusted, and
+/// an upstream with a certificate of no trusted authority is not called.
 fn system() -> &'static RootCertStore {
     static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
     SYSTEM.get_or_init(|| {

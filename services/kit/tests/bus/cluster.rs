@@ -3,7 +3,7 @@
 use super::*;
 use redis::free_port;
 
-/// Of 16 384 slots, each node's last.
+/// The last of each node's share of the 16 384 slots.
 const LAST: [u16; 3] = [5_460, 10_922, 16_383];
 
 pub(super) fn start() -> [Redis; 3] {
@@ -30,7 +30,7 @@ pub(super) async fn until_whole(nodes: &[Redis]) {
     timeout(SOON * 2, waiting).await.expect("the nodes become a cluster");
 }
 
-/// The one node that carries our channels, for all three replicas.
+/// The node that carries our channels, for all three replicas.
 async fn carrier(nodes: &[Redis]) -> usize {
     let carries = |node: &Redis| node.ask(&["PUBSUB", "SHARDNUMSUB", "trellis:{bus}:c"]).contains(":3");
     let finding = async {
@@ -46,13 +46,13 @@ async fn carrier(nodes: &[Redis]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_travel_in_the_shard_of_their_slot_wherever_it_is() {
+async fn signals_follow_their_slot_between_shards() {
     let nodes = start();
     until_whole(&nodes).await;
-    // Each replica knows another node: at most one of them begins at the right one.
+    // Each replica knows another node: at most one of them starts at the right one.
     let replicas = [0, 1, 2].map(|at: usize| open(nodes[at].url(), true));
     let mut listeners = [0, 1, 2].map(|at: usize| replicas[at].listen("c"));
-    all_hear_all(&replicas, &mut listeners).await;
+    all_receive_all(&replicas, &mut listeners).await;
 
     let from = carrier(&nodes).await;
     let to = (from + 1) % nodes.len();
@@ -61,12 +61,12 @@ async fn signals_travel_in_the_shard_of_their_slot_wherever_it_is() {
     for node in [to, from] {
         nodes[node].ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
     }
-    // The old node ends the subscriptions when it learns of it; the replicas follow.
+    // The old node ends the subscriptions when it learns of the move; the replicas follow.
     assert_eq!(carrier(&nodes).await, to);
-    all_hear_all(&replicas, &mut listeners).await;
+    all_receive_all(&replicas, &mut listeners).await;
 }
 
-async fn all_hear_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3]) {
+async fn all_receive_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3]) {
     for replica in replicas {
         until_connected(&**replica, true).await;
     }
@@ -74,10 +74,10 @@ async fn all_hear_all(replicas: &[Arc<dyn Bus>; 3], listeners: &mut [Listener; 3
         settle(listener).await;
     }
     for (reached, replica) in (0..).zip(replicas) {
-        let said = signal(reached);
-        replica.publish("c", said);
+        let sent = signal(reached);
+        replica.publish("c", sent);
         for listener in listeners.iter_mut() {
-            hears(listener, said).await;
+            receives(listener, sent).await;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Failovers that leave connections open: the node becomes a replica, or goes on as if nothing had happened, and the name
-//! leads to another.
+//! Failovers that leave connections open: the node becomes a replica, or continues unchanged, and the name resolves to
+//! another node.
 
 use std::{
     net::SocketAddr,
@@ -13,10 +13,10 @@ use kit::{
 
 use super::*;
 
-/// What notices within this: a look a second, three look-ups in a row, a pause of 4 s at most.
+/// The time to notice a failover: a check per second, three lookups in a row, and a pause of at most 4 s.
 const MOVES: Duration = Duration::from_secs(30);
 
-/// A name that the test leads elsewhere.
+/// A name whose address the test controls.
 #[derive(Clone)]
 struct Name(Arc<Mutex<SocketAddr>>);
 
@@ -25,7 +25,7 @@ impl Name {
         Self(Arc::new(Mutex::new(at(redis))))
     }
 
-    fn leads_to(&self, redis: &Redis) {
+    fn resolve_to(&self, redis: &Redis) {
         *self.0.lock().unwrap() = at(redis);
     }
 
@@ -60,23 +60,23 @@ fn demote(old: &Redis, new: &Redis) {
     old.ask(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
 }
 
-/// Waits until `count` connections listen to the channel there.
-async fn until_heard_by(redis: &Redis, count: usize) {
+/// Waits until `count` connections are subscribed to the channel.
+async fn until_subscribed(redis: &Redis, count: usize) {
     let waiting = async {
         while !redis.ask(&["PUBSUB", "NUMSUB", "trellis:{bus}:c"]).contains(&format!(":{count}\r\n")) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(MOVES, waiting).await.expect("the links come");
+    timeout(MOVES, waiting).await.expect("the replicas connect");
 }
 
-/// Waits for `wanted` among signals that are said again.
-async fn hears_among(listener: &mut Listener, wanted: Signal) {
-    let hearing = async { while listener.next().await != Heard::Signal(wanted) {} };
-    timeout(MOVES, hearing).await.unwrap_or_else(|_| panic!("{wanted:?} never comes"));
+/// Waits for `wanted` among repeated signals.
+async fn receives_among(listener: &mut Listener, wanted: Signal) {
+    let receiving = async { while listener.next().await != Heard::Signal(wanted) {} };
+    timeout(MOVES, receiving).await.unwrap_or_else(|_| panic!("{wanted:?} never arrives"));
 }
 
-/// The observed fault: the canary came back through the demoted node, so that nobody left it.
+/// Regression: the canary returned through the demoted node, so no replica left it.
 #[tokio::test(flavor = "multi_thread")]
 async fn bus_leaves_a_node_that_became_a_replica() {
     let [old, new] = [Redis::start(&[]), Redis::start(&[])];
@@ -84,46 +84,46 @@ async fn bus_leaves_a_node_that_became_a_replica() {
     let (here, there) = (name.bus(), name.bus());
     let mut theirs = there.listen("c");
     let _ours = here.listen("c");
-    until_heard_by(&old, 2).await;
+    until_subscribed(&old, 2).await;
     settle(&mut theirs).await;
 
     demote(&old, &new);
-    // Nobody has noticed yet: the replica takes the signal, and it comes all the same.
-    let said = signal(1);
-    here.publish("c", said);
+    // No replica has noticed yet: the demoted node accepts the signal, which still arrives later.
+    let sent = signal(1);
+    here.publish("c", sent);
     for bus in [&here, &there] {
         until_connected(&**bus, false).await;
     }
-    name.leads_to(&new);
-    until_heard_by(&new, 2).await;
+    name.resolve_to(&new);
+    until_subscribed(&new, 2).await;
     for bus in [&here, &there] {
         until_connected(&**bus, true).await;
     }
-    hears_among(&mut theirs, said).await;
+    receives_among(&mut theirs, sent).await;
     let after = signal(2);
     here.publish("c", after);
-    hears_among(&mut theirs, after).await;
+    receives_among(&mut theirs, after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bus_follows_its_name_from_a_node_that_goes_on() {
+async fn bus_follows_its_name_away_from_a_running_node() {
     let [old, new] = [Redis::start(&[]), Redis::start(&[])];
     let (first, second) = (Name::of(&old), Name::of(&old));
     let (here, there) = (first.bus(), second.bus());
     let mut theirs = there.listen("c");
     let _ours = here.listen("c");
-    until_heard_by(&old, 2).await;
+    until_subscribed(&old, 2).await;
     settle(&mut theirs).await;
 
-    // One side notices earlier than the other. What it says meanwhile is said again.
-    first.leads_to(&new);
-    until_heard_by(&new, 1).await;
+    // One side notices earlier than the other. Its signals in between are repeated.
+    first.resolve_to(&new);
+    until_subscribed(&new, 1).await;
     let between = signal(1);
     here.publish("c", between);
     sleep(Duration::from_secs(2)).await;
-    second.leads_to(&new);
-    until_heard_by(&new, 2).await;
-    hears_among(&mut theirs, between).await;
+    second.resolve_to(&new);
+    until_subscribed(&new, 2).await;
+    receives_among(&mut theirs, between).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn limiter_follows_its_name_and_leaves_a_replica() {
         timeout(MOVES, waiting).await.expect("limits are shared there");
     };
     until_shared_through(&old).await;
-    name.leads_to(&new);
+    name.resolve_to(&new);
     until_shared_through(&new).await;
     demote(&new, &old);
     let noticed = async {
@@ -149,7 +149,7 @@ async fn limiter_follows_its_name_and_leaves_a_replica() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(MOVES, noticed).await.expect("the replica is left");
-    name.leads_to(&old);
+    timeout(MOVES, noticed).await.expect("the limiter leaves the replica");
+    name.resolve_to(&old);
     until_shared_through(&old).await;
 }

@@ -1,5 +1,5 @@
-//! The limiter that processes share, on real Redis servers that are killed, frozen, emptied, slowed and made read-only.
-//! Each limiter here is one process's: nothing is shared but the server.
+//! The shared limiter on real Redis servers that are killed, frozen, emptied, slowed and made read-only. Each limiter
+//! here stands for one process: only the server is shared.
 
 mod cluster;
 mod exact;
@@ -30,10 +30,10 @@ use super::{SOON, redis::Redis};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How many callers there are in all.
+/// The total number of concurrent callers.
 const CALLERS: usize = 64;
 
-/// A limiter with a budget that a busy machine keeps: what a short one does is asked apart.
+/// A limiter with a budget that a busy machine meets. Other tests cover short budgets.
 fn patient(url: &str) -> Arc<dyn RateLimiter> {
     with(url, &Config { budget: Span(Duration::from_secs(1)), ..Config::default() })
 }
@@ -68,24 +68,24 @@ fn wait(decision: &Decision) -> Option<Duration> {
     if let Outcome::Refused { retry_after } = decision.outcome { Some(retry_after) } else { None }
 }
 
-/// What many callers got in some time.
+/// The result of many callers in some time.
 #[derive(Debug, Clone, Copy)]
 struct Crowd {
     admitted: u32,
     refused: u32,
     took: Duration,
-    /// What the longest decision took beyond what the machine held tasks up meanwhile.
+    /// The longest decision, minus the scheduling delay of the machine meanwhile.
     longest: Duration,
 }
 
-/// How late the machine is with what is due, at worst, until it is asked. A busy one holds decisions up as well.
+/// Measures the worst scheduling delay of the machine. A busy machine delays decisions as well.
 struct Lag {
     worst: Arc<AtomicU64>,
     watches: JoinSet<()>,
 }
 
 impl Lag {
-    /// Watches with as many tasks as there are callers in most tests: one alone is seldom the one that waits.
+    /// Uses as many tasks as most tests have callers: a single task rarely observes the delay.
     fn watch() -> Self {
         const TICK: Duration = Duration::from_millis(2);
         let (worst, mut watches) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
@@ -109,7 +109,7 @@ impl Lag {
     }
 }
 
-/// Callers at all `limiters` side by side, each `calls` times.
+/// Runs concurrent callers at all `limiters`, each with `calls` calls.
 async fn crowd(limiters: &[Arc<dyn RateLimiter>], limits: &[Limit], callers: usize, calls: usize) -> Crowd {
     let (started, lag) = (Instant::now(), Lag::watch());
     let (admitted, refused) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -120,9 +120,9 @@ async fn crowd(limiters: &[Arc<dyn RateLimiter>], limits: &[Limit], callers: usi
             tokio::spawn(async move {
                 let mut longest = Duration::ZERO;
                 for _ in 0..calls {
-                    let asked = Instant::now();
+                    let started_call = Instant::now();
                     let decision = decide(&*limiter, &limits).await;
-                    longest = longest.max(asked.elapsed());
+                    longest = longest.max(started_call.elapsed());
                     let count = if decision.is_admitted() { &admitted } else { &refused };
                     count.fetch_add(1, Ordering::Relaxed);
                     tokio::task::yield_now().await;

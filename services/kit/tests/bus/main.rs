@@ -1,5 +1,4 @@
-//! What processes share, on real Redis servers, which are stopped, frozen and restarted in between, and on a Cluster:
-//! the bus, and the limiter.
+//! The bus and the limiter on real Redis servers, which are stopped, frozen and restarted meanwhile, and on a Cluster.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -21,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use redis::Redis;
 
 const POLL: Duration = Duration::from_millis(300);
-/// A round trip takes a millisecond; a start of Redis and the pause before a link is tried again, four seconds.
+/// A round trip takes a millisecond. A start of Redis and the pause before a reconnect take four seconds.
 const SOON: Duration = Duration::from_secs(20);
-/// Long enough for an echo to come, were there one.
+/// Long enough for an echo to arrive, if there were one.
 const QUIET: Duration = Duration::from_millis(200);
 
 fn open(url: String, cluster: bool) -> Arc<dyn Bus> {
@@ -44,9 +43,9 @@ async fn until_connected(bus: &dyn Bus, wanted: bool) {
     timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("never connected = {wanted}"));
 }
 
-/// Waits for `wanted`; the listener may be told before that to look at everything.
-async fn hears(listener: &mut Listener, wanted: Signal) {
-    let hearing = async {
+/// Waits for `wanted`. The listener may receive `Missed` before.
+async fn receives(listener: &mut Listener, wanted: Signal) {
+    let receiving = async {
         loop {
             match listener.next().await {
                 Heard::Missed => {}
@@ -54,16 +53,16 @@ async fn hears(listener: &mut Listener, wanted: Signal) {
             }
         }
     };
-    assert_eq!(timeout(SOON, hearing).await.expect("the signal comes"), Heard::Signal(wanted));
+    assert_eq!(timeout(SOON, receiving).await.expect("the signal arrives"), Heard::Signal(wanted));
 }
 
-/// Whatever is still on its way when a listener is new.
+/// Drains the events that a new listener still receives.
 async fn settle(listener: &mut Listener) {
     while timeout(QUIET, listener.next()).await.is_ok() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_is_heard_once_here_and_there() {
+async fn signal_is_received_once_locally_and_remotely() {
     let redis = Redis::start(&[]);
     let (here, there) = (open(redis.url(), false), open(redis.url(), false));
     let mut listeners = [here.listen("c"), there.listen("c"), there.listen("other")];
@@ -72,26 +71,26 @@ async fn a_signal_is_heard_once_here_and_there() {
     for listener in &mut listeners {
         settle(listener).await;
     }
-    // What others say on our channels is none of our business.
+    // Other messages on our channels are ignored.
     redis.ask(&["PUBLISH", "trellis:{bus}:c", "hello, is this a chat?"]);
-    let said = signal(7);
-    here.publish("c", said);
+    let sent = signal(7);
+    here.publish("c", sent);
     let [own, theirs, other] = &mut listeners;
-    // At once, and without Redis: nothing was awaited since.
-    assert_eq!(own.next().await, Heard::Signal(said));
-    assert_eq!(theirs.next().await, Heard::Signal(said));
+    // The local signal arrives at once and without Redis: nothing was awaited since.
+    assert_eq!(own.next().await, Heard::Signal(sent));
+    assert_eq!(theirs.next().await, Heard::Signal(sent));
     for listener in [own, theirs, other] {
         assert!(timeout(QUIET, listener.next()).await.is_err(), "no echo, nothing on another channel");
     }
-    // A channel that is listened to later, on an open link.
+    // A channel with a later listener, on an open connection.
     let mut late = there.listen("late");
     assert_eq!(timeout(SOON, late.next()).await.unwrap(), Heard::Missed);
-    here.publish("late", said);
-    hears(&mut late, said).await;
+    here.publish("late", sent);
+    receives(&mut late, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_everybody_is_told_to_look_until_it_is_back() {
+async fn listeners_receive_missed_until_redis_is_back() {
     let mut redis = Redis::start(&[]);
     let (here, there) = (open(redis.url(), false), open(redis.url(), false));
     let mut theirs = there.listen("c");
@@ -117,11 +116,11 @@ async fn without_redis_everybody_is_told_to_look_until_it_is_back() {
     settle(&mut theirs).await;
     let after = signal(2);
     here.publish("c", after);
-    hears(&mut theirs, after).await;
+    receives(&mut theirs, after).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_says_nothing_counts_as_gone() {
+async fn frozen_redis_counts_as_disconnected() {
     let redis = Redis::start(&[]);
     let bus = open(redis.url(), false);
     until_connected(&*bus, true).await;
@@ -132,21 +131,21 @@ async fn a_redis_that_says_nothing_counts_as_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_cut_connection_everybody_is_told_to_look() {
+async fn listeners_receive_missed_after_a_cut_connection() {
     let redis = Redis::start(&[]);
     let bus = open(redis.url(), false);
     let mut listener = bus.listen("c");
     until_connected(&*bus, true).await;
     settle(&mut listener).await;
     redis.ask(&["FLUSHALL"]);
-    assert!(timeout(QUIET, listener.next()).await.is_err(), "nothing of ours is stored there");
+    assert!(timeout(QUIET, listener.next()).await.is_err(), "the bus stores nothing in Redis");
     redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(timeout(SOON, listener.next()).await.unwrap(), Heard::Missed);
     until_connected(&*bus, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_late_is_found() {
+async fn bus_finds_a_redis_that_starts_later() {
     let mut redis = Redis::start(&["--requirepass", "secret"]);
     redis.kill();
     let bus = open(redis.url().replace("127.0.0.1", ":secret@127.0.0.1"), false);

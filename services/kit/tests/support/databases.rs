@@ -1,5 +1,5 @@
-//! A fresh database for each test, and one test on each kind of database for each contract. Included by the
-//! test binaries of the services, so that no crate is needed for it.
+//! A fresh database for each test, and one test per kind of database for each contract. Included by the test binaries
+//! of the services, so that no crate is needed for it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kit::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-/// A database that nobody else uses. One that a failed test leaves behind ends with the runner's server.
+/// A database that no other test uses. If a test fails, it stays until the runner's server ends.
 pub(crate) struct Database {
     pub(crate) location: Location,
     folder: Option<tempfile::TempDir>,
@@ -23,7 +23,7 @@ impl Database {
         Self { location: Location::Sqlite(folder.path().join("test.sqlite")), folder: Some(folder) }
     }
 
-    /// A database of its own on the runner's server.
+    /// A new database on the runner's server.
     pub(crate) async fn postgres() -> Self {
         let name = format!("t_{}", Ambient::system().new_id().simple());
         let server = server();
@@ -32,7 +32,7 @@ impl Database {
         Self { location: Location::Postgres(Secret::from(format!("{base}/{name}"))), folder: None }
     }
 
-    /// Removes it, whoever is still connected.
+    /// Removes the database, despite open connections.
     pub(crate) async fn remove(self) {
         match (&self.location, self.folder) {
             (Location::Postgres(url), _) => {
@@ -44,7 +44,7 @@ impl Database {
     }
 }
 
-/// For what a store does under load or behind a lock: no wait ends before the test's own.
+/// Settings for tests under load or behind a lock: no timeout ends before the test's own.
 pub(crate) fn patient(pool_size: u32) -> Settings {
     let mut settings = Settings::from(pool_size);
     let minute = Span(Duration::from_secs(60));
@@ -55,16 +55,17 @@ pub(crate) fn patient(pool_size: u32) -> Settings {
 }
 
 async fn run(url: &str, statement: String) {
-    let mut connection = PgConnection::connect(url).await.expect("TRELLIS_TEST_POSTGRES answers");
-    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the server obeys");
+    let mut connection =
+        PgConnection::connect(url).await.expect("the server of TRELLIS_TEST_POSTGRES accepts connections");
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement succeeds");
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test runner says where the server is")]
+#[expect(clippy::disallowed_methods, reason = "the test runner sets the server's address")]
 fn server() -> String {
     std::env::var("TRELLIS_TEST_POSTGRES").expect("TRELLIS_TEST_POSTGRES is not set: run cargo xtask test")
 }
 
-/// Makes each of the named functions two tests: `name::on_sqlite` and `name::on_postgres`.
+/// Makes two tests of each function: `name::on_sqlite` and `name::on_postgres`.
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {

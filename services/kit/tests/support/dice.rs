@@ -1,5 +1,4 @@
-//! Chance that can be repeated: what is thrown follows from a seed, and a test that fails says which.
-//! TRELLIS_TEST_SEED repeats it.
+//! Reproducible randomness: a failing test prints its seed, and TRELLIS_TEST_SEED repeats it.
 
 /// xorshift64: enough to vary a test.
 pub(crate) struct Dice {
@@ -11,7 +10,7 @@ impl Dice {
     pub(crate) fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
         let given = std::env::var("TRELLIS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        // Never 0, which has no successor.
+        // 0 has no successor, so the seed is odd.
         let seed = given.unwrap_or_else(|| u64::from_be_bytes(kit::Ambient::system().random())) | 1;
         Self { seed, state: seed }
     }
@@ -23,7 +22,7 @@ impl Dice {
         self.state
     }
 
-    /// From `low`, below `high`.
+    /// A number in `low..high`.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.any() % (high - low)
     }

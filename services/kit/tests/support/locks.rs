@@ -6,13 +6,13 @@ use kit::store::Location;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
-/// How long sessions get to reach the lock. Far above what they need on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time for sessions to reach the lock; a busy machine needs far less.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// A session with an open transaction, and another one that counts who waits for a lock.
+/// A session with an open transaction, and another one that counts sessions waiting for a lock.
 pub(crate) struct Holder {
     session: PgConnection,
-    /// Apart, because a transaction sees the activity of other sessions as of its first look.
+    /// Separate, because a transaction sees other sessions' activity as of its first query.
     observer: PgConnection,
 }
 
@@ -27,7 +27,7 @@ impl Holder {
         Self { session, observer }
     }
 
-    /// Keeps everybody else from reading and writing a table.
+    /// Blocks all other sessions from reading and writing a table.
     pub(crate) async fn lock_table(&mut self, table: &str) {
         self.session.execute(AssertSqlSafe(format!("LOCK TABLE {table}"))).await.unwrap();
     }
@@ -46,17 +46,17 @@ impl Holder {
         let all_wait = async {
             loop {
                 let waiting: i64 = sqlx::query_scalar(statement).fetch_one(&mut self.observer).await.unwrap();
-                assert!(waiting <= count, "{waiting} sessions wait, and not {count}");
+                assert!(waiting <= count, "{waiting} sessions wait instead of {count}");
                 if waiting == count {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, all_wait).await.expect("the sessions reach the lock");
+        tokio::time::timeout(LIMIT, all_wait).await.expect("the sessions reach the lock");
     }
 
-    /// Commits, which lets the waiting sessions go on in the order in which they came.
+    /// Commits, so that the waiting sessions continue in their order of arrival.
     pub(crate) async fn release(mut self) {
         self.session.execute("COMMIT").await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! The surroundings of a service under test: identities that know one another, access tokens as auth would
-//! sign them, and services that run beside the test on a free port.
+//! The environment of a service under test: identities that trust each other, access tokens as auth signs them, and
+//! services that run in the test process on a free port.
 
 #[path = "ports.rs"]
 mod ports;
@@ -21,14 +21,14 @@ use tonic::{Request, Status, async_trait, metadata::MetadataKey, transport::Chan
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-/// Everybody who may call somebody in a test.
+/// The identities of all services in a test.
 pub(crate) struct Mesh {
     pub(crate) ambient: Ambient,
     access: Arc<AccessKey>,
     keys: BTreeMap<&'static str, Key>,
 }
 
-/// The test stands in for auth: it holds the key that access tokens are signed with.
+/// Replaces auth: it holds the key that signs access tokens.
 struct Auth(Arc<AccessKey>);
 
 #[async_trait]
@@ -46,14 +46,14 @@ impl Mesh {
         Self { ambient: Ambient::system(), access: Arc::new(access), keys }
     }
 
-    /// Who the service `name` is, on the clock `ambient`.
+    /// The identity of the service `name`, with the clock of `ambient`.
     pub(crate) fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
         let public: Vec<(&str, String)> = self.keys.iter().map(|(name, key)| (*name, key.public())).collect();
         let trusted = public.iter().map(|(name, key)| (*name, key.as_str()));
         Arc::new(Identity::new(name, &self.keys[name], trusted, ambient).expect("the keys are fresh"))
     }
 
-    /// What the service `name` is served with.
+    /// The service context of `name`.
     pub(crate) fn surroundings(&self, name: &str, limits: Limits) -> Surroundings {
         Surroundings {
             limits,
@@ -65,12 +65,12 @@ impl Mesh {
         }
     }
 
-    /// The header of a service token that `caller` made for `callee` when its clock said `ambient`.
+    /// The header of a service token of `caller` for `callee`, issued at the time of `ambient`.
     pub(crate) fn service_token(&self, caller: &str, callee: &str, ambient: &Ambient) -> Header {
         (SERVICE_TOKEN, self.identity_on(caller, ambient.clone()).token_for(callee).to_str().unwrap().to_owned())
     }
 
-    /// The header of an access token of `user` in `session` that ends after `lifetime`, in whole seconds.
+    /// The header of an access token of `user` in `session` that expires after `lifetime`, in whole seconds.
     pub(crate) fn access_token(&self, user: Uuid, session: Uuid, lifetime: Duration) -> Header {
         let now = self.ambient.now();
         let claims = AccessClaims {
@@ -87,7 +87,7 @@ impl Mesh {
         ("authorization", format!("Bearer {}", self.access.sign(&claims).expect("the key is good")))
     }
 
-    /// The header of a good access token of `user`.
+    /// The header of a valid access token of `user`.
     pub(crate) fn signed_in(&self, user: Uuid) -> Header {
         self.access_token(user, self.ambient.new_id(), Duration::from_secs(600))
     }
@@ -105,14 +105,14 @@ pub(crate) fn request<T>(message: T, headers: &[Header]) -> Request<T> {
     request
 }
 
-/// Code and reason of a refusal, as text: `NotFound USER_NOT_FOUND`.
-pub(crate) fn refusal<T>(answer: Result<T, Status>) -> String {
-    let status = answer.err().expect("the call is refused");
+/// The code and reason of a refusal, as text: `NotFound USER_NOT_FOUND`.
+pub(crate) fn refusal<T>(result: Result<T, Status>) -> String {
+    let status = result.err().expect("the call is refused");
     let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
     format!("{:?} {}", status.code(), reason.unwrap_or_default())
 }
 
-/// A service that runs beside the test.
+/// A service that runs in the test process.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     shutdown: Shutdown,
@@ -120,7 +120,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Serves on `address`; port 0 is one that stays the caller's, so that the service can come back to it.
+    /// Serves on `address`. Port 0 reserves a port, so that the service can be restarted on it.
     pub(crate) async fn on<F>(address: SocketAddr, serve: impl FnOnce(TcpListener, Shutdown) -> F) -> Self
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -138,18 +138,18 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub(crate) async fn connect(&self) -> Channel {
         let endpoint = Channel::from_shared(self.url()).expect("an address");
         endpoint.connect().await.expect("the service accepts")
     }
 
-    /// Goes all the way down; ends when the service has, at once where nothing is in flight.
+    /// Shuts down completely. Returns when the service has ended, at once if no call is in flight.
     pub(crate) async fn stop(self) {
         let config = shutdown::Config::default();
         let Self { shutdown, serving, .. } = self;
         let down = tokio::spawn(async move { shutdown.run(&config).await });
-        serving.await.expect("serving does not panic").expect("serving ends well");
+        serving.await.expect("serving does not panic").expect("serving ends without an error");
         down.abort();
     }
 }

@@ -1,4 +1,4 @@
-//! How a database means to carry out a statement. Included by the test binaries of the services.
+//! The query plan of a statement. Included by the test binaries of the services.
 
 use kit::store::Location;
 use sqlx::{
@@ -6,8 +6,7 @@ use sqlx::{
     sqlite::SqliteConnectOptions,
 };
 
-/// The plan of `statement` in the schema of a service whose tables are there, after these have been filled by
-/// `postgres` or `sqlite`.
+/// The plan of `statement` in the migrated schema of a service, after `postgres` or `sqlite` has filled its tables.
 pub(crate) async fn plan(location: &Location, schema: &str, postgres: &str, sqlite: &str, statement: &str) -> String {
     let rows: Vec<String> = match location {
         Location::Postgres(url) => {
@@ -35,7 +34,7 @@ pub(crate) async fn plan(location: &Location, schema: &str, postgres: &str, sqli
     rows.join("\n")
 }
 
-/// The first text that stands between quotes in `source` after `mark`: what is explained is what runs.
+/// The first string literal in `source` after `mark`, so that the test explains the statement that the code runs.
 pub(crate) fn statement(source: &str, mark: &str) -> String {
     let (_, after) = source.split_once(mark).unwrap();
     let (_, literal) = after.split_once('"').unwrap();

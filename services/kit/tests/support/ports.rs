@@ -1,4 +1,4 @@
-//! Ports that stay one's own. Included by the test binaries of several crates.
+//! Reserved ports. Included by the test binaries of several crates.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -7,11 +7,11 @@ use std::{
 
 use tokio::net::TcpSocket;
 
-/// A port of 127.0.0.1 that the system gave to this process and gives to no other until the process ends.
+/// Reserves a port of 127.0.0.1 for this process until it ends.
 ///
-/// A socket stays bound to it without listening. It is bound without SO_REUSEADDR, so nothing that is in use is taken,
-/// and has it afterwards, so that the server which is told the port may bind beside, again and again. (Servers set
-/// SO_REUSEADDR; whoever asks for any free port gets another one.)
+/// A socket stays bound to the port without listening. It is bound without SO_REUSEADDR, so no port in use is taken.
+/// The option is set afterwards, so that a server can bind the same port, repeatedly. (Servers set SO_REUSEADDR; a
+/// process that requests any free port gets another one.)
 pub(crate) fn reserve() -> u16 {
     static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
     let socket = TcpSocket::new_v4().expect("a socket");

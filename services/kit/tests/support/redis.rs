@@ -1,5 +1,5 @@
-//! A Redis that belongs to one test, which may stop it, empty it and start it again. Included by the test
-//! binaries of several crates.
+//! A Redis for one test, which may stop it, empty it and start it again. Included by the test binaries of several
+//! crates.
 
 #[path = "ports.rs"]
 mod ports;
@@ -15,10 +15,10 @@ use std::{
 
 pub(crate) use ports::reserve as free_port;
 
-/// How long a start may take on a busy machine.
+/// The timeout of a start, with tolerance for a busy machine.
 const START: Duration = Duration::from_secs(30);
 
-/// One server. Ended when dropped.
+/// One server. It ends when dropped.
 pub(crate) struct Redis {
     program: PathBuf,
     folder: tempfile::TempDir,
@@ -28,9 +28,9 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Started and ready, with nothing in it.
+    /// Starts an empty server and waits until it is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the test runner says where the program is")]
+        #[expect(clippy::disallowed_methods, reason = "the test runner sets the program's path")]
         let program = std::env::var("TRELLIS_TEST_REDIS_SERVER")
             .expect("TRELLIS_TEST_REDIS_SERVER is not set: run cargo xtask test");
         let mut redis = Self {
@@ -49,7 +49,7 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Starts it again where it was. It keeps nothing on disk: it comes back empty.
+    /// Starts it again on the same port. It is empty, because it stores nothing on disk.
     pub(crate) fn launch(&mut self) {
         let mut command = Command::new(&self.program);
         command.current_dir(self.folder.path()).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -57,10 +57,10 @@ impl Redis {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("redis-server starts");
         self.child = Some(child);
         let started = Instant::now();
-        // One that wants a password first is up too.
-        let is_up = |answer: String| answer == "PONG" || answer.starts_with("-NOAUTH");
+        // A server that requires a password is ready too.
+        let is_up = |response: String| response == "PONG" || response.starts_with("-NOAUTH");
         while !self.try_ask(&["PING"]).is_some_and(is_up) {
-            assert!(started.elapsed() < START, "redis-server does not answer");
+            assert!(started.elapsed() < START, "redis-server does not respond");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -72,21 +72,21 @@ impl Redis {
         child.wait().expect("it ends");
     }
 
-    /// Sends a signal by name: STOP leaves its connections open and silent, CONT wakes it.
+    /// Sends a signal by name: STOP leaves its connections open and silent, CONT resumes it.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.as_ref().expect("the server runs").id();
         let status = Command::new("sh").args(["-c", &format!("kill -s {name} {id}")]).status().expect("sh runs");
         assert!(status.success());
     }
 
-    /// The answer to a command, which must not be an error.
+    /// The response to a command, which must not be an error.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
-        let answer = self.try_ask(words).expect("redis-server answers");
-        assert!(!answer.starts_with('-'), "{words:?}: {answer}");
-        answer
+        let response = self.try_ask(words).expect("redis-server responds");
+        assert!(!response.starts_with('-'), "{words:?}: {response}");
+        response
     }
 
-    /// A text as it is, anything longer line by line as it stands on the wire.
+    /// Simple values as text; other values line by line, as on the wire.
     fn try_ask(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -94,7 +94,7 @@ impl Redis {
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
-        // QUIT makes the server close the connection: all that came before is the answer.
+        // QUIT makes the server close the connection, so the response is all that was received before.
         request += "*1\r\n$4\r\nQUIT\r\n";
         stream.write_all(request.as_bytes()).ok()?;
         let mut reader = BufReader::new(stream);

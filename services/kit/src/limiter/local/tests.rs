@@ -30,7 +30,7 @@ fn wait(decision: Decision) -> Option<Duration> {
 }
 
 #[test]
-fn the_burst_is_admitted_and_one_more_is_refused() {
+fn burst_is_admitted_and_next_call_is_refused() {
     let (limiter, _clock) = limiter(1.0);
     let (one, other) = (limit("k", Quota::new(60, MINUTE, 5), 1), limit("other", Quota::new(60, MINUTE, 5), 1));
     for left in (0..5).rev() {
@@ -46,7 +46,7 @@ fn the_burst_is_admitted_and_one_more_is_refused() {
 }
 
 #[test]
-fn who_waits_as_told_is_admitted() {
+fn call_after_retry_delay_is_admitted() {
     let (limiter, clock) = limiter(1.0);
     for round in 0..50_u32 {
         let one = [limit("k", Quota::new(7, MINUTE, 3), 1 + round % 3)];
@@ -58,7 +58,7 @@ fn who_waits_as_told_is_admitted() {
 }
 
 #[test]
-fn all_limits_of_a_call_are_taken_or_none() {
+fn call_takes_all_of_its_limits_or_none() {
     let (limiter, clock) = limiter(1.0);
     let (wide, narrow) = (limit("wide", Quota::new(60, MINUTE, 5), 1), limit("narrow", Quota::new(1, MINUTE, 1), 1));
     assert!(take(&limiter, &[wide, narrow]).is_admitted());
@@ -66,7 +66,7 @@ fn all_limits_of_a_call_are_taken_or_none() {
         assert_eq!(wait(take(&limiter, &[wide, narrow])), Some(MINUTE));
     }
     for _ in 0..4 {
-        assert!(take(&limiter, &[wide]).is_admitted(), "refusals took nothing");
+        assert!(take(&limiter, &[wide]).is_admitted(), "refusals take nothing");
     }
     assert_eq!(wait(take(&limiter, &[wide, narrow])), Some(MINUTE), "the longer of two waits");
     clock.advance(MINUTE);
@@ -74,7 +74,7 @@ fn all_limits_of_a_call_are_taken_or_none() {
 }
 
 #[test]
-fn a_count_begins_with_the_first_call_and_ends_as_a_whole() {
+fn count_period_starts_with_the_first_call() {
     let (limiter, clock) = limiter(1.0);
     let day = Duration::from_secs(86_400);
     let one = [limit("k", Quota::count(3, day), 1)];
@@ -83,7 +83,7 @@ fn a_count_begins_with_the_first_call_and_ends_as_a_whole() {
     for _ in 0..2 {
         assert!(take(&limiter, &one).is_admitted());
     }
-    assert_eq!(wait(take(&limiter, &one)), Some(day / 2), "nothing flows back before");
+    assert_eq!(wait(take(&limiter, &one)), Some(day / 2), "nothing flows back within the period");
     clock.advance(day / 2);
     for left in (0..3).rev() {
         assert_eq!(take(&limiter, &one).standings[0].left, left);
@@ -92,11 +92,11 @@ fn a_count_begins_with_the_first_call_and_ends_as_a_whole() {
 }
 
 #[test]
-fn a_share_is_kept_of_everything_and_is_never_nothing() {
+fn share_applies_to_all_quotas_and_is_at_least_one() {
     let (limiter, _clock) = limiter(0.25);
     let admitted = |one: Limit| (0..1_000).filter(|_| take(&limiter, &[one]).is_admitted()).count();
     assert_eq!(admitted(limit("rate", Quota::new(400, MINUTE, 40), 1)), 10);
     assert_eq!(admitted(limit("count", Quota::count(400, MINUTE), 1)), 100);
     assert_eq!(admitted(limit("small", Quota::new(2, MINUTE, 2), 1)), 1);
-    assert_eq!(admitted(limit("dear", Quota::new(8, MINUTE, 8), 4)), 1, "a call that costs more than the share holds");
+    assert_eq!(admitted(limit("dear", Quota::new(8, MINUTE, 8), 4)), 1, "a call whose cost exceeds the share");
 }

@@ -1,33 +1,33 @@
-//! How decisions came about, for the metrics.
+//! Counts of decisions by their origin, for the metrics.
 
 use std::sync::OnceLock;
 
 use metrics::{Counter, counter};
 
-/// How a decision came about.
+/// The origin of a decision.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum How {
-    /// From leases alone.
+pub(super) enum Origin {
+    /// Admitted from leases alone.
     Leased,
     /// Refused, because a bucket was known to be empty.
     Known,
-    /// By Redis.
+    /// Decided by Redis.
     Asked,
-    /// Without Redis, which did not decide.
+    /// Decided without Redis, which was unreachable.
     Away,
 }
 
-/// Counters, each looked up once and not once a decision.
+/// Counters, each registered once instead of at each decision.
 #[derive(Default)]
 pub(super) struct Counts([OnceLock<Counter>; 4]);
 
 impl Counts {
-    pub(super) fn add(&self, how: How) {
-        let (at, name) = match how {
-            How::Leased => (0, "leased"),
-            How::Known => (1, "known"),
-            How::Asked => (2, "asked"),
-            How::Away => (3, "away"),
+    pub(super) fn add(&self, origin: Origin) {
+        let (at, name) = match origin {
+            Origin::Leased => (0, "leased"),
+            Origin::Known => (1, "known"),
+            Origin::Asked => (2, "asked"),
+            Origin::Away => (3, "away"),
         };
         self.0[at].get_or_init(|| counter!("limiter_decisions_total", "how" => name)).increment(1);
     }

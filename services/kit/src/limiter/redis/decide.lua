@@ -1,14 +1,14 @@
--- Takes cost from several buckets, from all or from none, on this server's own clock.
+-- Takes cost from several buckets, from all or from none, by this server's clock.
 --
--- KEYS: the buckets. ARGV, six numbers for each: kind (0 a rate, 1 a count), then
---   of a rate: microseconds that cost 1 takes to flow back, microseconds that a full bucket takes;
---   of a count: cost that a period allows, microseconds of a period;
--- then what one call costs, what calls cost that wait now, and what would be taken ahead of time.
--- A rate's value is the microsecond at which it is full again; a count's is what was taken since it began, and its
--- period ends with the key.
+-- KEYS: the buckets. ARGV, six numbers for each bucket: kind (0 rate, 1 count), then
+--   for a rate: microseconds in which cost 1 flows back, microseconds in which an empty bucket fills;
+--   for a count: cost that a period allows, microseconds of a period;
+-- then the cost of one call, the cost of all waiting calls, and the cost to take in advance.
+-- The value of a rate is the microsecond at which it is full again. The value of a count is the cost taken in the
+-- period, which ends when the key expires.
 --
--- Answers four numbers for each bucket: taken, left, microseconds until it is full, microseconds until there is room for
--- one more call.
+-- Returns four numbers for each bucket: taken, left, microseconds until it is full, microseconds until one more call is
+-- admitted.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local buckets, lacking = {}, false
@@ -22,7 +22,7 @@ for i, key in ipairs(KEYS) do
   }
   local value = tonumber(redis.call('GET', key) or 0)
   if bucket.is_rate then
-    -- Never more than empty, whatever a clock or a rule that was changed has left behind.
+    -- A changed clock or rule must not leave the bucket more than empty.
     bucket.full_in = math.min(math.max(value - now, 0), bucket.all)
     bucket.free = math.floor((bucket.all - bucket.full_in) / bucket.one)
   else
@@ -35,12 +35,12 @@ for i, key in ipairs(KEYS) do
   buckets[i] = bucket
 end
 
-local answer = {}
+local result = {}
 for i, key in ipairs(KEYS) do
   local bucket = buckets[i]
   if not lacking then
     local calls = math.floor(math.min(bucket.due, bucket.free) / bucket.cost)
-    -- Others want of it too: an eighth of what is left.
+    -- Other processes need cost too: take at most an eighth of what is left.
     local spare = (bucket.free - calls * bucket.cost) / 8
     bucket.taken = (calls + math.floor(math.min(bucket.ahead, spare) / bucket.cost)) * bucket.cost
     bucket.free = bucket.free - bucket.taken
@@ -62,7 +62,7 @@ for i, key in ipairs(KEYS) do
     end
   end
   for _, number in ipairs({bucket.taken, bucket.free, bucket.full_in, wait}) do
-    answer[#answer + 1] = number
+    result[#result + 1] = number
   end
 end
-return answer
+return result

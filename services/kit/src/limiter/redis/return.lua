@@ -1,7 +1,7 @@
--- Gives back to one bucket what was taken ahead of time and not used.
+-- Returns unused leased cost to one bucket.
 --
--- KEYS: the bucket. ARGV: kind (0 a rate, 1 a count); of a rate, microseconds; of a count, cost, and the longest that
--- its period may still last: a new period owes nothing.
+-- KEYS: the bucket. ARGV: kind (0 rate, 1 count); for a rate, microseconds; for a count, the cost, and the longest
+-- possible rest of its period: a new period gets nothing back.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local value = tonumber(redis.call('GET', KEYS[1]) or 0)

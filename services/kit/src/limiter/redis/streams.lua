@@ -1,10 +1,10 @@
--- How many streams one process has open, of those that all may have together.
+-- Records how many streams one process has open, if all processes together stay within the limit.
 --
--- KEYS: the streams of one caller. ARGV: who asks, how many it has (0: none any more), how many all may have (0: whatever
--- there are), milliseconds until what it says counts no longer. Each process's field holds its number and the
--- millisecond until which it counts, so that those of a process that died are free again.
+-- KEYS: the streams of one client. ARGV: the process, its number of streams (0: none any more), the maximum of all
+-- processes (0: no check), milliseconds until this record expires. The field of each process holds its number and the
+-- millisecond at which it expires, so that the streams of a dead process become free.
 --
--- Answers 1: noted; 0: there would be too many, and nothing is noted.
+-- Returns 1 if recorded, 0 if there would be too many and nothing was recorded.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local mine, most, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,5 +1,5 @@
-//! Streams that several processes count together: each says how many it has, again and again, so that what a process
-//! held that died is free after [`LEASE`], and a Redis that was emptied knows all again after [`RENEWAL`].
+//! Streams that several processes count together. Each process repeats its numbers, so that the streams of a dead
+//! process become free after [`LEASE`], and a cleared Redis is complete again after [`RENEWAL`].
 
 use std::{
     sync::{Arc, LazyLock},
@@ -19,20 +19,20 @@ use super::{
     script::{self, Call, Source},
 };
 
-/// For how long what a process says counts.
+/// How long the number of a process is valid.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often it is said again.
+/// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
-/// How many go out together.
+/// The maximum number of commands sent together.
 const AT_ONCE: usize = 256;
 
 static COUNT: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("streams.lua")));
 
-/// See the module.
+/// Counts open streams through Redis.
 pub(super) struct SharedStreams {
     link: Arc<Link>,
     streams: Arc<Streams>,
-    /// Tells this process's streams from those of others; made anew at each start.
+    /// Identifies this process; new at each start.
     me: String,
     share: f64,
 }
@@ -46,7 +46,7 @@ impl SharedStreams {
         let name = || script::name(&format!("streams {}", ask.scope), &ask.key).into();
         let (mine, hold) = self.streams.open(ask.key, ask.most, name).ok_or(TooMany::Open)?;
         let name: Arc<str> = script::name(&format!("streams {}", ask.scope), &ask.key).into();
-        match (self.link.run(&COUNT, &self.say(&name, mine, ask.most)).await, ask.away) {
+        match (self.link.run(&COUNT, &self.record(&name, mine, ask.most)).await, ask.away) {
             (Ok(Value::Int(1)), _) => Ok(hold),
             (Ok(_), _) => Err(TooMany::Open),
             (Err(_), Away::Refuse) => Err(TooMany::Away),
@@ -55,28 +55,28 @@ impl SharedStreams {
         }
     }
 
-    fn say(&self, name: &str, count: u32, most: u32) -> Call {
+    fn record(&self, name: &str, count: u32, most: u32) -> Call {
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
         Call::streams(name.to_owned(), &self.me, [count.into(), most.into(), lease])
     }
 
-    /// Tells what has changed at once, and everything now and then.
+    /// Sends changes at once, and all numbers at each renewal.
     pub(super) async fn keep(self: Arc<Self>) {
         let mut ticks = interval(RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let told = tokio::select! {
-                () = self.streams.changed() => self.streams.untold(),
+            let records = tokio::select! {
+                () = self.streams.changed() => self.streams.unsent(),
                 _ = ticks.tick() => self.streams.all(),
             };
-            self.tell(&told).await;
+            self.send(&records).await;
         }
     }
 
-    async fn tell(&self, told: &[Open]) {
-        for some in told.chunks(AT_ONCE) {
-            // What is lost here is said again, or ends by itself.
-            let calls: Vec<_> = some.iter().map(|open| self.say(&open.name, open.count, 0)).collect();
+    async fn send(&self, records: &[Open]) {
+        for some in records.chunks(AT_ONCE) {
+            // A lost number is renewed later, or expires.
+            let calls: Vec<_> = some.iter().map(|open| self.record(&open.name, open.count, 0)).collect();
             join_all(calls.iter().map(|call| self.link.run(&COUNT, call))).await;
         }
     }

@@ -1,18 +1,18 @@
-//! A Cluster of three nodes, of which one is lost.
+//! A Cluster of three nodes, of which one fails.
 
 use super::{super::cluster, *};
 
-/// Buckets of many scopes lie on all nodes.
+/// The buckets of many scopes are spread over all nodes.
 const SCOPES: usize = 30;
 
 async fn all_scopes(limiter: &dyn RateLimiter, quotas: &[Quota]) -> (usize, Duration) {
     let (mut admitted, mut longest, lag) = (0, Duration::ZERO, Lag::watch());
     for scope in 0..SCOPES {
-        let (scope, asked) = (format!("scope {scope}"), Instant::now());
+        let (scope, started) = (format!("scope {scope}"), Instant::now());
         let limits: Vec<_> = quotas.iter().map(|quota| limit(&format!("{scope} {quota}"), *quota)).collect();
         let ask = Ask { scope: &scope, limits: &limits, away: Away::Local };
         admitted += usize::from(limiter.decide(&ask).decision().await.is_admitted());
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(started.elapsed());
     }
     (admitted, longest.saturating_sub(lag.worst()))
 }
@@ -30,12 +30,16 @@ async fn decisions_go_to_the_node_of_their_scope_and_survive_its_loss() {
     let two = [Quota::new(4, HOUR, 4), Quota::count(2, HOUR)];
     assert_eq!(all_scopes(&*limiters[0], &two).await.0, SCOPES);
     assert_eq!(all_scopes(&*limiters[1], &two).await.0, SCOPES);
-    assert_eq!(all_scopes(&*limiters[0], &two).await.0, 0, "what the other took is gone, on every node");
+    assert_eq!(
+        all_scopes(&*limiters[0], &two).await.0,
+        0,
+        "the cost taken by the other limiter is gone, on every node"
+    );
     let sizes: Vec<usize> = nodes.iter().map(|node| node.ask(&["DBSIZE"]).parse().unwrap()).collect();
-    assert!(sizes.iter().all(|size| *size > 0), "all nodes have some: {sizes:?}");
+    assert!(sizes.iter().all(|size| *size > 0), "all nodes have keys: {sizes:?}");
 
     nodes[2].kill();
-    // Every call is answered, by a node that is left or by the limiter's own share.
+    // A remaining node, or the limiter's own share, decides each call.
     let fresh = [Quota::new(400, HOUR, 400)];
     for _ in 0..5 {
         let (admitted, longest) = all_scopes(&*limiters[0], &fresh).await;

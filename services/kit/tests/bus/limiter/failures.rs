@@ -1,13 +1,14 @@
-//! Redis killed, frozen, emptied, restarted, slow, full and read-only: no call fails because of it, none waits longer
-//! than its budget, each limiter keeps its share, and all share again by themselves.
+//! Redis killed, frozen, emptied, restarted, slow, full and read-only: no call fails because of it or waits longer than
+//! its budget, each limiter grants its share, and all share again after recovery.
 
 use super::{proxy::Proxy, *};
 
-/// What a call may wait for Redis here: four times the default, so that a busy machine keeps it when Redis is well.
+/// The time that a call may wait for Redis: four times the default, so that a busy machine meets it while Redis is
+/// healthy.
 const BUDGET: Duration = Duration::from_millis(20);
-/// What a busy machine may make of it.
+/// The tolerance for a busy machine.
 const TEN_BUDGETS: Duration = Duration::from_millis(200);
-/// What each of two limiters keeps alone of a limit of 400: half.
+/// The share of each of two limiters in a limit of 400: half.
 const SHARE: u32 = 200;
 
 fn limits(name: &str) -> [Limit; 1] {
@@ -25,7 +26,7 @@ fn pair(url: &str) -> [Arc<dyn RateLimiter>; 2] {
     [with(url, &config), with(url, &config)]
 }
 
-/// While Redis does not decide each limiter keeps its share, and nobody waits.
+/// While Redis does not decide, each limiter grants its share, and no call waits.
 async fn shares_are_kept(limiters: &[Arc<dyn RateLimiter>], name: &str) {
     both_shared(limiters, false).await;
     let got = crowd(limiters, &limits(name), 16, 100).await;
@@ -33,25 +34,25 @@ async fn shares_are_kept(limiters: &[Arc<dyn RateLimiter>], name: &str) {
     assert!(got.longest < TEN_BUDGETS, "{name}: {got:?}");
 }
 
-/// All share again: one may take it all, and the other does not find it any more.
+/// The limiters share again: one can take the whole limit, and the other finds nothing.
 async fn is_whole_again(limiters: &[Arc<dyn RateLimiter>], name: &str) {
     both_shared(limiters, true).await;
-    let patience = Instant::now();
+    let started = Instant::now();
     loop {
-        let name = format!("{name} {:?}", patience.elapsed());
+        let name = format!("{name} {:?}", started.elapsed());
         let got = crowd(&limiters[..1], &limits(&name), 4, 200).await;
         let other = crowd(&limiters[1..], &limits(&name), 4, 20).await;
-        // A busy machine lets a decision be late, which a share then decides.
+        // On a busy machine a decision may be late, and the share then decides.
         if (got.admitted, other.admitted) == (400, 0) {
             return;
         }
-        assert!(patience.elapsed() < SOON, "{name}: {got:?}, {other:?}");
+        assert!(started.elapsed() < SOON, "{name}: {got:?}, {other:?}");
         both_shared(limiters, true).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_and_restarted() {
+async fn limiter_survives_a_killed_and_restarted_redis() {
     let mut redis = Redis::start(&[]);
     let limiters = pair(&redis.url());
     is_whole_again(&limiters, "before").await;
@@ -62,7 +63,7 @@ async fn killed_and_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frozen_under_load() {
+async fn limiter_survives_a_redis_frozen_under_load() {
     let redis = Redis::start(&[]);
     let limiters = pair(&redis.url());
     is_whole_again(&limiters, "before").await;
@@ -72,8 +73,8 @@ async fn frozen_under_load() {
     };
     redis.signal("STOP");
     let got = under_load.await.unwrap();
-    assert_eq!(got.admitted + got.refused, 32_000, "everybody was answered");
-    // From Redis what there was, and once more from the shares: those do not know what was given out before.
+    assert_eq!(got.admitted + got.refused, 32_000, "each call was decided");
+    // At most the whole limit from Redis, plus the shares, which ignore what Redis granted before.
     assert!(got.admitted <= 400 + 2 * SHARE, "{got:?}");
     assert!(got.longest < TEN_BUDGETS, "{got:?}");
     shares_are_kept(&limiters, "frozen").await;
@@ -82,22 +83,22 @@ async fn frozen_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn emptied() {
+async fn limiter_survives_an_emptied_redis() {
     let redis = Redis::start(&[]);
     let limiters = [patient(&redis.url()), patient(&redis.url())];
     both_shared(&limiters, true).await;
     assert_eq!(crowd(&limiters, &limits("k"), 16, 100).await.admitted, 400);
     redis.ask(&["FLUSHALL"]);
     redis.ask(&["SCRIPT", "FLUSH"]);
-    // It is not asked about what it said is empty, for a second.
+    // For a second the limiter treats the bucket as known to be empty.
     sleep(Duration::from_millis(1_100)).await;
     let got = crowd(&limiters, &limits("k"), 16, 100).await;
-    assert_eq!(got.admitted, 400, "a fresh bucket, and no call failed for want of the script");
+    assert_eq!(got.admitted, 400, "a fresh bucket, and no call fails because the script is missing");
     assert!(limiters.iter().all(|limiter| limiter.is_shared()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow() {
+async fn limiter_survives_a_slow_redis() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.port).await;
     let limiters = pair(&proxy.url);
@@ -112,11 +113,11 @@ async fn slow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_only() {
+async fn limiter_survives_a_read_only_redis() {
     let redis = Redis::start(&[]);
     let limiters = pair(&redis.url());
     is_whole_again(&limiters, "before").await;
-    // A primary that has lost its replicas refuses to write, and so does one that became a replica.
+    // A primary without its replicas refuses writes, and so does a node that became a replica.
     redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     load(&limiters).await;
     shares_are_kept(&limiters, "no replicas").await;
@@ -130,7 +131,7 @@ async fn read_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full() {
+async fn limiter_survives_a_full_redis() {
     let redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let limiters = pair(&redis.url());
     is_whole_again(&limiters, "before").await;
@@ -141,20 +142,20 @@ async fn full() {
     is_whole_again(&limiters, "with room").await;
 }
 
-/// Calls that notice.
+/// Calls that make the limiters notice the failure.
 async fn load(limiters: &[Arc<dyn RateLimiter>]) {
     let got = crowd(limiters, &limits("load"), 16, 50).await;
-    assert_eq!(got.admitted + got.refused, 800, "everybody was answered: {got:?}");
+    assert_eq!(got.admitted + got.refused, 800, "each call was decided: {got:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn away_from_the_start_and_found_later() {
+async fn limiter_finds_a_redis_that_starts_later() {
     let mut redis = Redis::start(&["--requirepass", "secret"]);
     redis.kill();
     let limiters = pair(&redis.url().replace("127.0.0.1", ":secret@127.0.0.1"));
     shares_are_kept(&limiters, "never there").await;
     let ask = Ask { scope: "test", limits: &limits("refused"), away: Away::Refuse };
-    assert_eq!(limiters[0].decide(&ask).decision().await.outcome, Outcome::Away, "where the policy says so");
+    assert_eq!(limiters[0].decide(&ask).decision().await.outcome, Outcome::Away, "the failure mode refuses the call");
     redis.launch();
     is_whole_again(&limiters, "found").await;
 }

@@ -1,13 +1,13 @@
-//! Hot buckets on lease at four limiters.
+//! Hot buckets leased to four limiters.
 
 use super::*;
 
-/// Several flavours of hot: (in a period, at once), the period.
+/// Several hot limits: (per period, at once), the period.
 const HOT: [(u32, u32, Duration); 3] =
     [(1_000, 1_000, Duration::from_secs(5)), (20_000, 1_000, Duration::from_secs(10)), (60_000, 5_000, MINUTE)];
 
-/// The most that may be admitted in `took`: the bucket, what flows back meanwhile, and what was held when the time
-/// began: `requests × T / period`, where T is a hundredth of the period and at most a second.
+/// The maximum admitted in `took`: the bucket, what flows back meanwhile, and what was leased when the time began:
+/// `requests × T / period`, where T is a hundredth of the period and at most a second.
 fn most(quota: &Quota, took: Duration) -> f64 {
     let rate = f64::from(quota.requests()) / quota.period().as_secs_f64();
     let lifetime = (quota.period().as_secs_f64() / 100.0).min(1.0);
@@ -15,7 +15,7 @@ fn most(quota: &Quota, took: Duration) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_limiters_admit_a_hundredth_too_much_at_most() {
+async fn four_limiters_exceed_the_limit_by_at_most_one_percent() {
     let redis = Redis::start(&[]);
     let limiters: Vec<_> = (0..4).map(|_| patient(&redis.url())).collect();
     for limiter in &limiters {
@@ -27,17 +27,17 @@ async fn four_limiters_admit_a_hundredth_too_much_at_most() {
         let got = crowd(&limiters, &limits, CALLERS, 3_000).await;
         let most = most(&quota, got.took);
         assert!(f64::from(got.admitted) <= most, "{requests} in {period:?}: {got:?}, at most {most}");
-        // The other error: what is held elsewhere or was given back late. A tenth is far more than there is.
+        // The other error: cost that other limiters hold or return late. A tenth is a generous bound.
         let exact = most - f64::from(requests) / 100.0;
         assert!(f64::from(got.admitted) >= exact.min(f64::from(burst)) * 0.9, "{requests}: {got:?} of {exact}");
     }
     let of_count = Quota::count(20_000, HOUR);
     let got = crowd(&limiters, &[limit("count", of_count)], CALLERS, 1_000).await;
-    assert!(got.admitted <= 20_000 && got.admitted >= 18_000, "a count never gives out more than there is: {got:?}");
+    assert!(got.admitted <= 20_000 && got.admitted >= 18_000, "a count never exceeds its limit: {got:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hot_buckets_cost_few_commands_and_cold_ones_one_each() {
+async fn hot_buckets_need_few_commands() {
     let redis = Redis::start(&[]);
     let limiter = patient(&redis.url());
     until_shared(&*limiter, true).await;
@@ -50,12 +50,12 @@ async fn hot_buckets_cost_few_commands_and_cold_ones_one_each() {
     let hot = [limit("hot", Quota::new(1_000_000, HOUR, 1_000_000))];
     let got = crowd(std::slice::from_ref(&limiter), &hot, 1, 10_000).await;
     assert_eq!(got.admitted, 10_000);
-    let asked = scripts() - before;
-    assert!(asked <= 1_000, "{asked} scripts for 10 000 calls");
+    let run = scripts() - before;
+    assert!(run <= 1_000, "{run} scripts for 10 000 calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_used_goes_back() {
+async fn unused_lease_is_returned() {
     let redis = Redis::start(&[]);
     let limiters = [patient(&redis.url()), patient(&redis.url())];
     for limiter in &limiters {
@@ -65,13 +65,13 @@ async fn what_is_not_used_goes_back() {
     let count = [limit("count", Quota::count(5_000, HOUR))];
     for limits in [rate, count] {
         let began = Instant::now();
-        // One warms up, so that it holds a slice, and stops in the middle.
+        // The first limiter becomes hot, so that it holds a slice, and stops.
         let first = crowd(&limiters[..1], &limits, 1, 600).await;
         assert_eq!(first.admitted, 600);
-        // A lease is held for a second, and given back in the next sweep.
+        // A lease is held for a second, and returned at the next interval.
         sleep(Duration::from_secs(3)).await;
         let rest = crowd(&limiters[1..], &limits, CALLERS, 100).await;
-        // What flowed back in the meantime is not given back twice: 1.4 a second, however long the machine took.
+        // Cost that flowed back meanwhile is not returned twice: 1.4 per second.
         let flowed = began.elapsed().as_secs_f64() * 5_000.0 / HOUR.as_secs_f64();
         let most = 4_410.0 + flowed;
         assert!(rest.admitted >= 4_380 && f64::from(rest.admitted) <= most, "{rest:?}, at most {most}");

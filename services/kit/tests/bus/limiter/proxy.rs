@@ -1,4 +1,4 @@
-//! A TCP proxy in front of Redis that delays what Redis says.
+//! A TCP proxy in front of Redis that delays its responses.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-/// Runs as long as the test's runtime does.
+/// Runs until the test's runtime ends.
 pub(super) struct Proxy {
     pub(super) url: String,
     delay_ms: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl Proxy {
         Self { url, delay_ms }
     }
 
-    /// From now on each piece of an answer comes so much later.
+    /// Delays each piece of a response by `by` from now on.
     pub(super) fn delay(&self, by: Duration) {
         self.delay_ms.store(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }

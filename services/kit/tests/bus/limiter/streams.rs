@@ -1,17 +1,17 @@
-//! Streams counted together.
+//! Streams that several limiters count together.
 
 use kit::limiter::{Hold, StreamAsk, TooMany};
 
 use super::*;
 
-/// What is renewed every ten seconds, and counts for thirty, on a busy machine.
+/// Records are renewed every ten seconds and valid for thirty; with tolerance for a busy machine.
 const RENEWED: Duration = Duration::from_secs(90);
 
 async fn open(limiter: &dyn RateLimiter, most: u32) -> Result<Hold, TooMany> {
     limiter.open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, away: Away::Local }).await
 }
 
-/// Until one more may be opened.
+/// Waits until one more stream may be opened.
 async fn until_open(limiter: &dyn RateLimiter, most: u32) -> Hold {
     let trying = async {
         loop {
@@ -25,7 +25,7 @@ async fn until_open(limiter: &dyn RateLimiter, most: u32) -> Hold {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_are_counted_together_and_come_back() {
+async fn streams_are_counted_together_and_restored() {
     let redis = Redis::start(&[]);
     let [a, b] = [patient(&redis.url()), patient(&redis.url())];
     until_shared(&*a, true).await;
@@ -38,7 +38,7 @@ async fn streams_are_counted_together_and_come_back() {
     let another_of_b = until_open(&*b, 3).await;
     assert_eq!(open(&*a, 3).await.err(), Some(TooMany::Open));
 
-    // Redis is emptied: everybody says again what it has.
+    // Redis is emptied: each process records its streams again.
     redis.ask(&["FLUSHALL"]);
     let known = async {
         while !redis.ask(&["KEYS", "*streams*"]).contains("streams test") {
@@ -46,7 +46,7 @@ async fn streams_are_counted_together_and_come_back() {
         }
         sleep(Duration::from_secs(1)).await;
     };
-    timeout(RENEWED, known).await.expect("what is open is said again");
+    timeout(RENEWED, known).await.expect("open streams are recorded again");
     drop((of_b, another_of_b, of_a));
     until_gone(&redis).await;
 }
@@ -57,26 +57,26 @@ async fn until_gone(redis: &Redis) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(RENEWED, gone).await.expect("nothing is left of what was closed");
+    timeout(RENEWED, gone).await.expect("closed streams leave no record");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_a_process_that_died_are_free_again() {
+async fn streams_of_a_dead_process_become_free() {
     let redis = Redis::start(&[]);
     let [dying, other] = [patient(&redis.url()), patient(&redis.url())];
     until_shared(&*dying, true).await;
     until_shared(&*other, true).await;
     let _held = [open(&*dying, 2).await.unwrap(), open(&*dying, 2).await.unwrap()];
-    // Its tasks end with it; what it held is not given back.
+    // Its tasks end with it and return nothing.
     drop(dying);
     assert_eq!(open(&*other, 2).await.err(), Some(TooMany::Open));
     let since = Instant::now();
     until_open(&*other, 2).await;
-    assert!(since.elapsed() > Duration::from_secs(10), "not before it may have been a moment's silence");
+    assert!(since.elapsed() > Duration::from_secs(10), "not after a short interruption");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_each_keeps_its_share() {
+async fn without_redis_each_limiter_grants_its_share() {
     let mut redis = Redis::start(&[]);
     let limiter = with(&redis.url(), &Config::default());
     until_shared(&*limiter, true).await;

@@ -1,95 +1,94 @@
-//! A call that has to ask Redis, alone or with others.
+//! A call that needs a decision of Redis, alone or together with other calls.
 
 use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Ask, Decision, Entry, Held, Home, How, Limit, MOST_LIMITS, Shared, Waiting,
+    Ask, Decision, Entry, Held, Home, Limit, MOST_LIMITS, Origin, Shared, Waiting,
     link::Failed,
     script::{self, Call},
     standings,
 };
 
-/// What a call has from leases while it asks for the rest. Goes back when the call ends otherwise than admitted, also
-/// when its caller has left.
+/// Cost from leases, held while the call requests the rest. Dropping it returns the cost, unless the call was admitted.
 pub(super) struct Reserved<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) ask: &'a Ask<'a>,
-    /// By limit: the slice that its cost came from; `None`: it has to be asked for.
+    /// For each limit, the slice that covers its cost; `None`: it has to be requested.
     pub(super) slices: [Option<i64>; MOST_LIMITS],
 }
 
 impl Reserved<'_> {
-    /// Asks for what is lacking.
+    /// Requests the missing cost.
     pub(super) async fn decide(mut self) -> Decision {
         let lacking = (0..self.ask.limits.len()).filter(|at| self.slices[*at].is_none());
         let mut lacking = lacking.collect::<Vec<_>>();
-        let answered = match (lacking.pop(), lacking.as_slice()) {
-            (Some(only), []) => self.join(only).await,
-            (Some(last), others) => self.together(&[others, &[last]].concat()).await,
+        let result = match (lacking.pop(), lacking.as_slice()) {
+            (Some(only), []) => self.request_one(only).await,
+            (Some(last), others) => self.request_many(&[others, &[last]].concat()).await,
             (None, _) => Ok(true),
         };
-        let decision = match answered {
+        let decision = match result {
             Ok(admitted) => self.close(admitted),
-            Err(_) => self.shared.without(self.ask),
+            Err(_) => self.shared.decide_without_redis(self.ask),
         };
-        if decision.is_admitted() && answered.is_ok() {
+        if decision.is_admitted() && result.is_ok() {
             self.slices = [None; MOST_LIMITS];
         }
         decision
     }
 
-    /// Waits with others for the one bucket that is lacking.
-    async fn join(&self, at: usize) -> Result<bool, Failed> {
+    /// Waits, with other calls, for the only bucket that lacks cost.
+    async fn request_one(&self, at: usize) -> Result<bool, Failed> {
         let limit = &self.ask.limits[at];
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         {
             let mut buckets = self.shared.lock(std::slice::from_ref(limit));
             let entry = buckets.entry(limit.key, Entry::is_in_use(self.shared.now()));
-            entry.queue.push(Waiting { cost: limit.cost, tell });
-            if !std::mem::replace(&mut entry.asking, true) {
-                // Apart from the call: others wait for the answer too, when this caller has left.
-                tokio::spawn(Arc::clone(self.shared).answer(limit.key, self.home(limit), limit.cost));
+            entry.queue.push(Waiting { cost: limit.cost, sender });
+            if !std::mem::replace(&mut entry.is_requesting, true) {
+                // In a task of its own: other calls wait for the result even if this call is cancelled.
+                tokio::spawn(Arc::clone(self.shared).serve_waiting(limit.key, self.home(limit), limit.cost));
             }
         }
-        match timeout(self.shared.budget, told).await {
+        match timeout(self.shared.budget, receiver).await {
             Ok(Ok(admitted)) => Ok(admitted),
             Ok(Err(_)) | Err(_) => Err(Failed::Late),
         }
     }
 
-    /// Asks for several buckets in one round trip.
-    async fn together(&self, lacking: &[usize]) -> Result<bool, Failed> {
-        let asked_at = self.shared.now();
+    /// Requests cost from several buckets in one round trip.
+    async fn request_many(&self, lacking: &[usize]) -> Result<bool, Failed> {
+        let requested_at = self.shared.now();
         let mut call = Call::default();
         for limit in lacking.iter().map(|at| &self.ask.limits[*at]) {
             let ahead = {
                 let mut buckets = self.shared.lock(std::slice::from_ref(limit));
-                let entry = buckets.entry(limit.key, Entry::is_in_use(asked_at));
-                self.shared.ahead(entry, asked_at, &limit.quota, limit.cost)
+                let entry = buckets.entry(limit.key, Entry::is_in_use(requested_at));
+                self.shared.ahead(entry, requested_at, &limit.quota, limit.cost)
             };
             call = call.take(self.home(limit).name.to_string(), &limit.quota, [limit.cost, limit.cost, ahead]);
         }
-        let answers = self.shared.ask(&call).await?;
+        let responses = self.shared.ask(&call).await?;
         let now = self.shared.now();
-        let mut admitted = answers.len() == lacking.len();
-        for (at, answer) in lacking.iter().zip(&answers) {
+        let mut admitted = responses.len() == lacking.len();
+        for (at, response) in lacking.iter().zip(&responses) {
             let limit = &self.ask.limits[*at];
-            admitted &= answer.taken >= limit.cost;
+            admitted &= response.taken >= limit.cost;
             let mut buckets = self.shared.lock(std::slice::from_ref(limit));
-            buckets.entry(limit.key, Entry::is_in_use(now)).lease.learn(asked_at, now, answer);
+            buckets.entry(limit.key, Entry::is_in_use(now)).lease.learn(requested_at, now, response);
             drop(buckets);
-            let beyond = answer.taken.saturating_sub(limit.cost);
-            self.shared.keep(&limit.key, &self.home(limit), asked_at, beyond, answer);
+            let beyond = response.taken.saturating_sub(limit.cost);
+            self.shared.keep(&limit.key, &self.home(limit), requested_at, beyond, response);
         }
         Ok(admitted)
     }
 
-    /// What Redis has decided, with what is known of all limits since.
+    /// The decision of Redis, with the known state of all limits.
     fn close(&self, admitted: bool) -> Decision {
         let now = self.shared.now();
-        self.shared.counts.add(How::Asked);
+        self.shared.counts.add(Origin::Asked);
         let buckets = self.shared.lock(self.ask.limits);
         let standings = standings(&buckets, self.ask, now);
         if admitted {

@@ -64,7 +64,8 @@ impl Identities {
             return Ok(Arc::clone(identity));
         }
         let name = part.name();
-        let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("this process has no key of {name}"))?;
+        let (_, key) =
+            self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("this process has no key of {name}"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
         let identity = Identity::new(name, key, trusted, self.ambient.clone()).map_err(|e| format!("identity: {e}"))?;
         let identity = Arc::new(identity.with_tls(Arc::clone(&self.tls)));

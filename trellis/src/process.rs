@@ -295,15 +295,15 @@ impl<'a> Process<'a> {
 fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
     let has_files = [&config.tls.certificate, &config.tls.client_ca].iter().any(|path| !path.is_empty());
     if parts.len() > 1 && has_files {
-        let why =
-            "all parts run in this process and call one another on the loopback; remove it, or run one part per process";
+        let why = "all parts run in this process and call one another on the loopback; remove it, or run one part per process";
         return Err(format!("configuration: tls.certificate: {why}"));
     }
     // Auth fetches its own key set through peers.auth.
     let is_auth = parts == [Part::Service(Service::Auth)];
     if is_auth && !config.tls.certificate.is_empty() && balance::in_the_clear(&config.peers.auth).is_ok() {
-        return Err("configuration: peers.auth: auth listens with TLS; use https:// and the name in its certificate"
-            .to_owned());
+        return Err(
+            "configuration: peers.auth: auth listens with TLS; use https:// and the name in its certificate".to_owned()
+        );
     }
     cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
     MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))

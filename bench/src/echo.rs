@@ -1,5 +1,5 @@
-//! The service behind all contenders. It takes any path: a method called `Unary` answers a message with itself, one
-//! called `Stream` sends what an [`Order`] asks for. Messages are bytes to it, as they are to a proxy.
+//! The service behind all contenders. It accepts any path: a method `Unary` echoes its message, a method `Stream` sends the
+//! messages that an [`Order`] requests. It does not decode messages, like a proxy.
 
 mod raw;
 
@@ -27,7 +27,7 @@ use tonic::{
 
 use crate::clock;
 
-/// All calls of a connection at once: proxies that need only one connection are not held back.
+/// Allows all calls on one connection, so that it does not slow down proxies that use only one.
 const STREAMS: u32 = 1 << 20;
 
 /// Serves until it is killed.
@@ -49,17 +49,17 @@ pub(crate) fn run(port: u16, web: bool) -> Result<(), String> {
     })
 }
 
-/// What a stream should be, as the message that opens it says.
+/// The request of a stream: the size and the interval of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// Bytes of a message.
+    /// The size of a message, in bytes.
     pub(crate) size: u32,
-    /// Between two messages; zero: as fast as they are taken.
+    /// The time between two messages. Zero: as fast as the client reads.
     pub(crate) pause: Duration,
 }
 
 impl Order {
-    /// As it travels.
+    /// The encoded request message.
     pub(crate) fn encode(self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(12);
         bytes.put_u32(self.size);
@@ -113,7 +113,7 @@ impl ServerStreamingService<Bytes> for Echo {
     type Future = Ready<Result<Response<Messages>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let order = Order::decode(request.get_ref()).ok_or_else(|| Status::invalid_argument("this is no order"));
+        let order = Order::decode(request.get_ref()).ok_or_else(|| Status::invalid_argument("not a valid order"));
         ready(order.map(|order| Response::new(messages(order))))
     }
 }
@@ -123,7 +123,7 @@ fn messages(order: Order) -> Messages {
         let message = Bytes::from(vec![0; order.size as usize]);
         return stream::repeat_with(move || Ok(message.clone())).boxed();
     }
-    // The first goes out at once, so that whoever opened the stream knows that it stands.
+    // Sends the first message at once, so that the client knows that the stream is open.
     let rest = stream::unfold(interval_at(start(order.pause), order.pause), move |mut ticks| async move {
         ticks.tick().await;
         Some((Ok(stamped(order.size)), ticks))
@@ -131,13 +131,13 @@ fn messages(order: Order) -> Messages {
     stream::once(async move { Ok(stamped(order.size)) }).chain(rest).boxed()
 }
 
-/// Somewhere in the first interval: streams that were opened together should not send together for ever.
+/// A time in the first interval, so that streams opened together do not send together.
 fn start(pause: Duration) -> Instant {
     let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX).max(1);
     Instant::now() + Duration::from_nanos(clock::now().wrapping_mul(0x9E37_79B9_7F4A_7C15) % pause_ns)
 }
 
-/// A message that says when it was sent.
+/// A message that begins with its send time.
 fn stamped(size: u32) -> Bytes {
     let size = (size as usize).max(8);
     let mut message = BytesMut::zeroed(size);
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_comes_back_as_it_was() {
+    fn order_survives_encoding_and_decoding() {
         let order = Order { size: 100, pause: Duration::from_millis(50) };
         assert_eq!(Order::decode(&order.encode()), Some(order));
         assert_eq!(Order::decode(b"short"), None);

@@ -1,5 +1,5 @@
-//! The floor: what any hyper proxy must do, and nothing else. One connection to the service, no look at headers or
-//! bodies. It answers gRPC-Web because the service behind it does.
+//! A minimal hyper proxy: the lower bound of the cost of any hyper proxy. It forwards headers and bodies unread over one
+//! connection to a service that serves gRPC-Web itself.
 
 use std::{
     net::Ipv4Addr,
@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-/// Wide enough that one slow stream does not hold the others back.
+/// Wide enough that one slow stream does not block the others.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 
@@ -49,7 +49,7 @@ async fn serve(port: u16, to: u16) -> Result<(), Box<dyn std::error::Error>> {
 struct Upstream {
     authority: Authority,
     port: u16,
-    /// The one connection. Made anew when the service has closed it, as it does when too many streams are cut.
+    /// The only connection. Reopened after the service closes it, as it does after too many stream resets.
     sender: Mutex<Option<SendRequest<Incoming>>>,
 }
 
@@ -69,12 +69,12 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::spawn(connection);
-        // Several may have connected at once: the first stays.
+        // If several calls connected at once, the first connection stays.
         let mut known = self.lock();
         if known.as_ref().is_none_or(SendRequest::is_closed) {
             *known = Some(sender);
         }
-        known.clone().ok_or_else(|| "there is no connection".into())
+        known.clone().ok_or_else(|| "no connection".into())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<SendRequest<Incoming>>> {
@@ -87,7 +87,7 @@ async fn forward(upstream: Arc<Upstream>, mut request: Request<Incoming>) -> Res
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(upstream.authority.clone());
-    // All parts are there, so they make a URI.
+    // All parts are set, so the URI is valid.
     *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
     *request.version_mut() = Version::HTTP_2;
     let mut response = upstream.sender().await?.send_request(request).await?;

@@ -1,8 +1,8 @@
-//! `cargo xtask bench gateway`: the gateway beside other ways from a browser to a service, in one run.
+//! `cargo xtask bench gateway`: compares the gateway with other ways from a browser to a service, in one run.
 //!
-//! The process under test has one core, the load and the service behind it the other. The contenders take turns in
-//! every round, so that what else the machine does falls on all alike. The figure to trust is CPU time for each call:
-//! it holds on a busy machine, where throughput and latency do not.
+//! The process under test has one core; the load and the service behind it share the other. The contenders take turns in
+//! every round, so that other work on the machine affects all alike. CPU time per call is the most reliable figure: unlike
+//! throughput and latency, it holds on a busy machine.
 
 mod contenders;
 mod envoy;
@@ -28,34 +28,34 @@ const PROXY_CORE: usize = 0;
 /// The core of the load and of the service.
 const LOAD_CORE: usize = 1;
 
-/// How to run, and with what.
+/// The options of the command line.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The binary of the mesh.
+    /// The path of the trellis binary
     #[arg(long)]
     trellis: PathBuf,
-    /// The binary of Envoy.
+    /// The path of the Envoy binary
     #[arg(long)]
     envoy: PathBuf,
-    /// One short round of the scenarios that matter most.
+    /// Run one short round of the main scenarios
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// More and longer rounds, and the open loop everywhere.
+    /// Run more and longer rounds, and all scenarios in the open loop too
     #[arg(long)]
     full: bool,
-    /// Only scenarios whose name holds this text, such as "unary 100 B" or "paced". May be repeated.
+    /// Run only scenarios whose name contains this text, for example "unary 100 B" or "paced"; repeat it for more
     #[arg(long)]
     only: Vec<String>,
-    /// Only these contenders, such as gateway,envoy.
+    /// Run only these contenders, for example gateway,envoy
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<String>,
-    /// Seconds of a window.
+    /// The length of a window, in seconds
     #[arg(long)]
     seconds: Option<f64>,
-    /// How many rounds.
+    /// The number of rounds
     #[arg(long)]
     rounds: Option<usize>,
-    /// A file to write the report into, instead of standard output.
+    /// The file for the report [default: standard output]
     #[arg(long)]
     report: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ impl Options {
         let unknown = self.contenders.iter().find(|name| Contender::ALL.iter().all(|known| known.name() != *name));
         if let Some(name) = unknown {
             let known: Vec<_> = Contender::ALL.iter().map(|contender| contender.name()).collect();
-            return Err(format!("--contenders {name}: known are {}", known.join(", ")));
+            return Err(format!("--contenders {name}: expected one of {}", known.join(", ")));
         }
         let mut scenarios = scenarios::all(pace);
         let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|text| name.contains(text));
@@ -88,11 +88,11 @@ impl Options {
         for scenario in &mut scenarios {
             scenario.contenders.retain(|contender| self.wants(*contender));
         }
-        if scenarios.is_empty() { Err(format!("--only {:?} fits no scenario", self.only)) } else { Ok(scenarios) }
+        if scenarios.is_empty() { Err(format!("--only {:?} matches no scenario", self.only)) } else { Ok(scenarios) }
     }
 }
 
-/// Runs it all and prints the report.
+/// Runs the benchmark and prints the report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let pace = options.pace();
@@ -111,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// What the host has taken from both cores since they started: while it had others to serve, ours stood still.
+/// The steal time of both cores since boot: the time in which the host ran other guests.
 fn stolen_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let cores = [PROXY_CORE, LOAD_CORE].map(|core| format!("cpu{core}"));
@@ -123,7 +123,7 @@ fn stolen_seconds() -> f64 {
     text.lines().filter_map(of).sum::<f64>() / 100.0
 }
 
-/// Threads that are made from now on inherit it.
+/// Pins this process to the load's core. Later threads inherit the affinity.
 fn pin_myself() -> Result<(), String> {
     let me = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["--cpu-list", "--pid", &LOAD_CORE.to_string(), &me]).output();
@@ -154,7 +154,7 @@ async fn measure(options: &Options, pace: &Pace, scenarios: &[Scenario]) -> Resu
                 scenarios.len(),
                 scenario.name
             );
-            // Each round begins with another, so that none always follows the same neighbour.
+            // Each round starts with another contender, so that none always follows the same one.
             let turns = scenario.contenders.len();
             for turn in 0..turns {
                 let contender = scenario.contenders[(turn + round) % turns];
@@ -190,7 +190,7 @@ async fn step(
     Ok(())
 }
 
-/// Memory is measured on a fresh process: what a used one holds tells of what it did before.
+/// Measures memory on a fresh process, because a used one still holds memory of earlier scenarios.
 async fn hold(
     contenders: &mut Contenders,
     scenario: &Scenario,

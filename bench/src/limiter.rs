@@ -1,7 +1,7 @@
-//! `cargo xtask bench limiter`: what a decision costs the process that wants it, and Redis.
+//! `cargo xtask bench limiter`: the cost of a rate limit decision, for the process and for Redis.
 //!
-//! One limiter, as a gateway has it, decides for some callers as fast as they ask. The figures to trust are CPU time for
-//! each decision and commands for each thousand: they hold on a busy machine, where rates and latencies do not.
+//! One limiter, as in a gateway, serves several concurrent callers in a closed loop. CPU time per decision and commands per
+//! thousand decisions are the most reliable figures: unlike rates and latencies, they hold on a busy machine.
 
 mod redis;
 mod report;
@@ -26,40 +26,40 @@ use kit::{
 use crate::load::Histogram;
 use redis::Stats;
 
-/// How long a limiter may take to find Redis.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Before a window, so that what is hot is on lease.
+/// The timeout for the connection to Redis.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time before a window, so that frequent keys are leased.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// How to run, and with what.
+/// The options of the command line.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// `redis://host:port/` of a Redis that nobody else uses.
+    /// The URL of a private Redis: redis://host:port/
     #[arg(long)]
     redis: String,
-    /// Seconds of a window.
+    /// The length of a window, in seconds
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// How many rounds; of each figure the middle one counts.
+    /// The number of rounds; the report shows the median of each figure
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// A file to write the report into, instead of standard output.
+    /// The file for the report [default: standard output]
     #[arg(long)]
     report: Option<PathBuf>,
 }
 
-/// What is decided.
+/// The buckets of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
-    /// One bucket, on lease.
+    /// One leased bucket.
     Hot,
-    /// One bucket that may not be leased: calls that meet share an answer.
+    /// One bucket that cannot be leased: concurrent calls share a response.
     Exact,
-    /// A bucket for each caller, none leased: a round trip a call.
+    /// One bucket per caller, not leased: one round trip per call.
     RoundTrip,
-    /// A bucket for each call.
+    /// One bucket per call.
     Cold,
-    /// Without Redis: what the counting alone costs, and the loop around it.
+    /// Without Redis: the cost of counting and of the loop.
     Local,
 }
 
@@ -78,9 +78,9 @@ const SCENARIOS: [(Scenario, usize); 9] = [
 impl Scenario {
     fn title(self) -> &'static str {
         match self {
-            Self::Hot => "hot key, on lease",
-            Self::Exact => "hot key, exact: answers shared",
-            Self::RoundTrip => "a round trip each",
+            Self::Hot => "hot key, leased",
+            Self::Exact => "hot key, exact: shared responses",
+            Self::RoundTrip => "one round trip each",
             Self::Cold => "cold keys",
             Self::Local => "one process, no Redis",
         }
@@ -93,7 +93,7 @@ impl Scenario {
     }
 }
 
-/// What one window showed.
+/// The results of one window.
 #[derive(Debug, Clone, Default)]
 struct Sample {
     decisions: u64,
@@ -103,7 +103,7 @@ struct Sample {
     redis: Stats,
 }
 
-/// Runs it all and prints the report.
+/// Runs the benchmark and prints the report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -135,8 +135,8 @@ async fn measure(options: &Options, scenario: Scenario, callers: usize, round: u
     let limiter = limiter::open(&scenario.config(), &shared, &Ambient::system())?;
     let started = Instant::now();
     while !limiter.is_shared() {
-        if started.elapsed() > PATIENCE {
-            return Err(format!("the limiter does not find Redis at {}", options.redis));
+        if started.elapsed() > CONNECT_TIMEOUT {
+            return Err(format!("the limiter cannot connect to Redis at {}", options.redis));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -167,23 +167,23 @@ async fn measure(options: &Options, scenario: Scenario, callers: usize, round: u
     Ok(sample)
 }
 
-/// What the callers of one window share.
+/// The state that the callers of one window share.
 struct Load {
     open: AtomicBool,
     over: AtomicBool,
-    /// The next key of a call that has its own.
+    /// The next key in the scenario of one bucket per call.
     next: AtomicU64,
 }
 
 impl Load {
-    /// One caller: how many decisions fell into the window, and how long each took.
+    /// Runs one caller. Returns its decisions inside the window and their latencies.
     async fn call(
         &self,
         limiter: &dyn RateLimiter,
         scenario: Scenario,
         name: &str,
     ) -> Result<(u64, Histogram), String> {
-        // A hundred million in a minute, all at once: nobody is refused in a window.
+        // Large enough that no call of a window is refused.
         const MANY: u32 = 100_000_000;
         let quota = Quota::new(MANY, Duration::from_secs(100), MANY);
         let key = Key::new(&[name.as_bytes()]);

@@ -1,4 +1,4 @@
-//! The load: callers that check every answer, and what they saw in one window of time.
+//! The load generator: clients that check every response, and the results of one window of time.
 
 mod answer;
 mod callers;
@@ -28,42 +28,42 @@ use tally::Tally;
 
 use crate::gateway::Process;
 
-/// Who calls, and how.
+/// The load of one window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) connections: usize,
-    /// Calls at once on each connection; more than one needs HTTP/2.
+    /// Concurrent calls on each connection. More than one needs HTTP/2.
     pub(crate) calls_each: usize,
     pub(crate) drive: Drive,
-    /// Before the window opens: connections are made, caches are filled.
+    /// The time before the window, to open connections and fill caches.
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
 }
 
-/// What makes a caller call.
+/// When a client makes its next call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Drive {
-    /// The answer before.
+    /// After the previous response (closed loop).
     Closed,
-    /// The clock: so many calls a second, whoever is free takes the next, and a call that waits for somebody counts
-    /// from the moment that it should have begun.
+    /// At this rate per second (open loop). A free client takes the next call; the latency of a call that waits for a client
+    /// includes the wait.
     Open(f64),
-    /// Nothing: each call is a stream that outlives the window, and what counts are its messages.
+    /// Never: each call is a stream that outlives the window. The results count its messages.
     Streams,
 }
 
-/// What one window saw.
+/// The results of one window.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) elapsed: Duration,
-    /// Calls that were answered, or messages that came.
+    /// Completed calls, or received messages.
     pub(crate) done: u64,
     pub(crate) failed: u64,
-    /// Connections made inside the window, because one before was closed.
+    /// Connections reopened inside the window.
     pub(crate) reconnects: u64,
-    /// What the proxy's process spent.
+    /// The CPU time of the proxy's process.
     pub(crate) cpu: Duration,
-    /// The most memory that it held, in bytes.
+    /// The peak memory of the proxy's process, in bytes.
     pub(crate) memory: u64,
     pub(crate) latency: Histogram,
 }
@@ -73,22 +73,22 @@ impl Sample {
         self.done as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Microseconds of CPU for one call or message.
+    /// CPU time per call or message, in microseconds.
     pub(crate) fn cpu_each(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / (self.done.max(1) as f64)
     }
 }
 
-/// How often memory is looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long idle streams get until all stand.
-const STANDING: Duration = Duration::from_secs(60);
-/// How long the last calls of a window get to be answered.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Until the callers of one window are gone from the proxy, so that the next does not pay for them.
-const QUIET: Duration = Duration::from_millis(60);
+/// The interval of memory samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
+/// The timeout for opening all idle streams.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The timeout for the last responses of a window.
+const LAST_RESPONSES: Duration = Duration::from_millis(500);
+/// The time that the proxy gets to close the connections of a window, so that the next window does not pay for them.
+const SETTLE: Duration = Duration::from_millis(60);
 
-/// Runs the plan against one contender. To be called inside a `LocalSet`.
+/// Runs the plan against one contender. Must run inside a `LocalSet`.
 pub(crate) async fn run(plan: &Plan, request: Rc<Request>, process: &Process) -> Result<Sample, String> {
     let tally = Rc::new(Tally::default());
     let mut callers = JoinSet::new();
@@ -99,21 +99,21 @@ pub(crate) async fn run(plan: &Plan, request: Rc<Request>, process: &Process) ->
     let started = Instant::now();
     tally.open();
     while let Some(left) = plan.window.checked_sub(started.elapsed()) {
-        sleep(left.min(LOOK)).await;
+        sleep(left.min(SAMPLE_INTERVAL)).await;
         memory = memory.max(process.memory()?);
     }
     tally.close();
     let (elapsed, cpu) = (started.elapsed(), process.cpu()?.saturating_sub(cpu));
-    // Calls that are cut make servers close connections: those of one window would be missing in the next.
+    // Lets calls finish: servers close connections after many cancelled calls, which would slow down the next window.
     if !matches!(plan.drive, Drive::Streams) {
-        timeout(PATIENCE, async { while callers.join_next().await.is_some() {} }).await.ok();
+        timeout(LAST_RESPONSES, async { while callers.join_next().await.is_some() {} }).await.ok();
     }
     callers.shutdown().await;
-    sleep(QUIET).await;
+    sleep(SETTLE).await;
     tally.sample(elapsed, cpu, memory)
 }
 
-/// Opens streams that say one thing and are silent then, and tells what memory the process holds with them.
+/// Opens streams that carry one message each and are idle afterwards. Returns the memory of the process with them.
 pub(crate) async fn hold(plan: &Plan, request: Rc<Request>, process: &Process) -> Result<u64, String> {
     let tally = Rc::new(Tally::default());
     tally.open();
@@ -121,11 +121,11 @@ pub(crate) async fn hold(plan: &Plan, request: Rc<Request>, process: &Process) -
     callers::start(&mut callers, plan, &request, &tally).await?;
     let (started, wanted) = (Instant::now(), (plan.connections * plan.calls_each) as u64);
     while tally.done() < wanted {
-        if started.elapsed() > STANDING {
+        if started.elapsed() > OPEN_TIMEOUT {
             let why = tally.failure().unwrap_or_default();
-            return Err(format!("only {} of {wanted} streams came to stand: {why}", tally.done()));
+            return Err(format!("only {} of {wanted} streams opened: {why}", tally.done()));
         }
-        sleep(LOOK).await;
+        sleep(SAMPLE_INTERVAL).await;
     }
     sleep(plan.window).await;
     let held = process.memory()?;

@@ -1,4 +1,4 @@
-//! Benchmarks. `cargo xtask bench` builds this program and runs it; by hand it is needed only for profiles.
+//! The benchmarks. `cargo xtask bench` builds and runs this program. Run it directly only to profile.
 
 mod clock;
 mod echo;
@@ -12,30 +12,30 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// What to do.
+/// The benchmarks of Trellis, and the servers that they start
 #[derive(Debug, Parser)]
 enum Command {
-    /// Compares the gateway with other ways from a browser to a service.
+    /// Compare the gateway with other ways from a browser to a service
     Gateway(gateway::Options),
-    /// Measures what decisions of the limiter cost.
+    /// Measure the cost of rate limit decisions
     Limiter(limiter::Options),
-    /// Shows what is left of a service's work when too much is asked of it.
+    /// Measure how many calls of an overloaded service succeed
     Overload(overload::Options),
-    /// The service behind all contenders: answers a message with itself.
+    /// Run the service behind all contenders, which echoes each message
     Echo {
-        /// Where it listens, on 127.0.0.1.
+        /// The port to listen on, at 127.0.0.1
         #[arg(long)]
         port: u16,
-        /// Answers gRPC-Web too, by tonic-web.
+        /// Also serve gRPC-Web, with tonic-web
         #[arg(long)]
         web: bool,
     },
-    /// The least that a proxy can do: bytes from one connection to another.
+    /// Run a minimal proxy, which forwards requests without reading them
     Floor {
-        /// Where it listens, on 127.0.0.1.
+        /// The port to listen on, at 127.0.0.1
         #[arg(long)]
         port: u16,
-        /// The port of the service.
+        /// The port of the service
         #[arg(long)]
         to: u16,
     },

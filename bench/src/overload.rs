@@ -1,9 +1,9 @@
-//! What is left of a service's work when more is asked of it than it can do: the calls that are answered in time, from
-//! half its capacity to five times that, with and without the gateway's shedding.
+//! Measures how many calls an overloaded service completes in time, from half its capacity to five times its capacity, with
+//! and without the gateway's load shedding.
 //!
-//! The service, a part of this process, has a fixed number of workers and a queue without end, and does not notice that
-//! a caller has left: the kind that collapses. Calls come at their times whether or not earlier ones have been answered
-//! (open loop).
+//! The service runs in this process. It has a fixed number of workers and an unbounded queue, and does not notice when a
+//! client cancels: without shedding it collapses. Calls arrive on schedule, whether or not earlier ones are complete (open
+//! loop).
 
 mod report;
 mod service;
@@ -22,47 +22,47 @@ use tokio::{
 
 use crate::gateway::process::{Process, free_port};
 
-/// What one call takes, and how many are worked on at once: 400 calls a second.
+/// The time of one call, and the number of concurrent calls: a capacity of 400 calls/s.
 const WORK: Duration = Duration::from_millis(20);
 const WORKERS: usize = 8;
-/// How long callers wait.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Times the capacity.
+/// The deadline of a call.
+const DEADLINE: Duration = Duration::from_millis(500);
+/// The loads, as multiples of the capacity.
 const LOADS: [f64; 8] = [0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0];
-/// Before it counts, and while it does.
+/// The time before the measurement, and the time of the measurement.
 const SETTLING: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(5);
-/// The gateway lets 200 calls at once onto each.
+/// The gateway allows 200 concurrent calls on each.
 const CONNECTIONS: usize = 24;
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The binary.
+    /// The path of the trellis binary
     #[arg(long)]
     trellis: PathBuf,
-    /// Where the table goes.
+    /// The file for the table
     #[arg(long)]
     report: PathBuf,
-    /// Where the plot goes.
+    /// The file for the plot
     #[arg(long)]
     plot: PathBuf,
 }
 
-/// Calls of one load.
+/// The results of one load.
 #[derive(Debug, Clone, Copy, Default)]
 struct Point {
     load: f64,
-    /// A second: those that were answered in time, those that were refused at once, and the others.
+    /// Calls per second: completed in time, refused at once, and all others.
     good: f64,
     refused: f64,
     lost: f64,
-    /// Of the good ones, half of them and all but a hundredth.
+    /// Latencies of the calls completed in time.
     p50: Duration,
     p99: Duration,
 }
 
-/// Measures and writes.
+/// Runs the benchmark and writes the table and the plot.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     let [with, without] = runtime.block_on(async {
@@ -90,7 +90,7 @@ fn capacity() -> f64 {
     f64::from(u32::try_from(WORKERS).unwrap_or(u32::MAX)) / WORK.as_secs_f64()
 }
 
-/// One load on a fresh service behind a fresh gateway.
+/// Measures one load on a fresh service behind a fresh gateway.
 async fn measure(options: &Options, load: f64, shedding: bool) -> Result<Point, String> {
     let service = service::start(WORKERS, WORK).await.map_err(|e| e.to_string())?;
     let folder = TempDir::new().map_err(|e| e.to_string())?;
@@ -136,7 +136,7 @@ fn start(options: &Options, folder: &TempDir, port: u16, to: u16, shedding: bool
     Process::start(&command, 1, &folder.path().join("log"))
 }
 
-/// How a call ended, and after how long.
+/// The outcome of a call, with its latency.
 enum Ended {
     Good(Duration),
     Refused,
@@ -173,7 +173,7 @@ async fn connect(port: u16) -> Result<Sender, String> {
 }
 
 async fn call(sender: Sender, port: u16, due: Instant) -> Ended {
-    match timeout(PATIENCE, ask(sender, port)).await {
+    match timeout(DEADLINE, send(sender, port)).await {
         Ok(Some(Code::Ok)) => Ended::Good(due.elapsed()),
         Ok(Some(Code::Unavailable)) => Ended::Refused,
         _ => Ended::Lost,
@@ -187,17 +187,17 @@ enum Code {
     Other,
 }
 
-async fn ask(sender: Sender, port: u16) -> Option<Code> {
-    let millis = PATIENCE.as_millis();
+async fn send(sender: Sender, port: u16) -> Option<Code> {
+    let millis = DEADLINE.as_millis();
     let request = Request::post(format!("http://127.0.0.1:{port}{}", service::PATH))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("grpc-timeout", format!("{millis}m"))
         .body(())
         .ok()?;
-    let (answer, mut stream) = sender.ready().await.ok()?.send_request(request, false).ok()?;
+    let (response, mut stream) = sender.ready().await.ok()?.send_request(request, false).ok()?;
     stream.send_data(Bytes::from_static(&[0; 5]), true).ok()?;
-    let response = answer.await.ok()?;
+    let response = response.await.ok()?;
     let status = |headers: &http::HeaderMap| headers.get("grpc-status").map(|status| status.as_bytes().to_owned());
     let early = status(response.headers());
     let mut body = response.into_body();

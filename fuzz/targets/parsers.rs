@@ -1,4 +1,4 @@
-//! One target for all questions: the first byte chooses.
+//! One fuzz target for all parsers. The first byte of the input selects the parser.
 
 #![no_main]
 

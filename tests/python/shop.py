@@ -1,4 +1,4 @@
-"""A gRPC service in another language that knows nothing of Trellis, with reflection: a foreign upstream."""
+"""An external upstream: a gRPC service in another language, with reflection and without code of Trellis."""
 
 import concurrent.futures
 import threading
@@ -19,7 +19,7 @@ Note = message_class_of(POOL, f"{PACKAGE}.Note")
 
 
 class Shop:
-    """The service's behaviour, and what it has seen of its callers."""
+    """The behavior of the service, and what it has received from its callers."""
 
     def __init__(self):
         self.cancelled = threading.Event()
@@ -37,7 +37,7 @@ class Shop:
 
     def Repeat(self, note, context):
         told = []
-        # Called at every end, also at a good one.
+        # Called at every end, including a successful one.
         context.add_callback(lambda: None if len(told) == note.count else self.cancelled.set())
         for number in range(note.count):
             told.append(number)
@@ -66,7 +66,7 @@ class Shop:
 
 
 class Server:
-    """The service on a port of its own. `services` without a package are of the shop's; `pool` says what they are."""
+    """The service on its own port. `services` without a package are in the shop's package; `pool` defines the types."""
 
     def __init__(self, port=0, services=("Shop",), reflects="v1alpha", credentials=None, compression=None, pool=POOL):
         self.shop = Shop()
@@ -98,14 +98,14 @@ class Server:
                 f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
                 "_rpc_method_handler",
             )
-            # A method of another's contract is answered as well, so that a call that comes is counted.
-            answer = getattr(self.shop, method.name, self.shop.Echo)
-            handlers[method.name] = make(answer, Note.FromString, Note.SerializeToString)
+            # Methods of other contracts are served too, so that their calls are counted.
+            handler = getattr(self.shop, method.name, self.shop.Echo)
+            handlers[method.name] = make(handler, Note.FromString, Note.SerializeToString)
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _reflection_v1(names, pool):
-    """Reflection v1. grpcio only serves v1alpha, whose messages are the same."""
+    """Reflection v1. grpcio serves only v1alpha, which has the same messages."""
     name = "grpc.reflection.v1.ServerReflection"
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.ReflectionServicer([*names, name], pool=pool).ServerReflectionInfo,

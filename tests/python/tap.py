@@ -1,4 +1,4 @@
-"""A wire that somebody listens to: every byte is passed on as it comes, and is taken down before."""
+"""A TCP proxy that records every byte and forwards it unchanged."""
 
 import collections
 import contextlib
@@ -11,11 +11,11 @@ DATA = 0
 
 
 class Tap:
-    """A port of its own that leads to `target`, where HTTP/2 in the clear is spoken."""
+    """Listens on its own port and forwards to `target`, which serves HTTP/2 without TLS."""
 
     def __init__(self, target):
         self.host, self.port = target.split(":")
-        # Of each connection: what went to the target, and what came from it.
+        # Per connection: the bytes to the target, and the bytes from it.
         self.heard = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.at = f"127.0.0.1:{self.listener.getsockname()[1]}"
@@ -23,17 +23,17 @@ class Tap:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
-        """No more connections; those that are open end with their peers."""
-        # Closing alone would not wake the thread that waits.
+        """Accepts no more connections. Open ones end with their peers."""
+        # Closing the socket alone would not wake the waiting thread.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
     def calls(self):
-        """Of each call: the bytes of its request and of its answer, without HTTP/2's frames."""
+        """Per call: the bytes of its request and of its response, without HTTP/2 framing."""
         found = []
         for there, back in self.heard:
-            said, told = _data(bytes(there).removeprefix(PREFACE)), _data(bytes(back))
-            found += [(said[stream], told[stream]) for stream in sorted(said)]
+            sent, received = _data(bytes(there).removeprefix(PREFACE)), _data(bytes(back))
+            found += [(sent[stream], received[stream]) for stream in sorted(sent)]
         return found
 
     def _accept(self):
@@ -56,7 +56,7 @@ def _pass_on(source, sink, heard):
 
 
 def _data(heard):
-    """What the DATA frames of each stream hold."""
+    """The contents of the DATA frames of each stream."""
     streams = collections.defaultdict(bytes)
     at = 0
     while at + FRAME_HEAD <= len(heard):

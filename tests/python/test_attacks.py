@@ -1,5 +1,5 @@
-"""A live gateway under attack: the attacker's connections are closed or held, healthy clients beside it see no error,
-and memory stays bounded."""
+"""A live gateway under attack: it closes or holds back the attacker's connections, other clients see no error, and
+memory stays bounded."""
 
 import json
 import pathlib
@@ -16,11 +16,11 @@ from mesh import Mesh
 from shop import Note, Server
 from test_foreign import Channel, eventually, line
 
-#: Of each attack. All together about a minute.
+#: The duration of each attack. All together take about a minute.
 SECONDS = 4
-#: What may be held after all attacks together, over what was held before.
+#: The allowed growth of memory over all attacks.
 MEMORY_MIB = 96
-#: Attacks that are answered with the end of the connection; the others are held back, or cost the attacker as much.
+#: Attacks that make the gateway close the connection. The others are held back, or cost the attacker as much.
 CLOSED = {
     "rapid_reset",
     "made_you_reset_by_empty_window",
@@ -43,7 +43,7 @@ CLOSED = {
 
 
 class Healthy:
-    """A client that minds its own business, and remembers every error."""
+    """A well-behaved client that records every error."""
 
     def __init__(self, address):
         self.shop = Channel(address)
@@ -75,10 +75,10 @@ def resident_mib(pid):
 
 
 class Attacked(unittest.TestCase):
-    def test_a_minute_of_attacks_harms_nobody_else(self):
+    def test_attacks_do_not_affect_other_clients(self):
         server = Server()
         self.addCleanup(server.stop)
-        # No quota: what the limiter would take away must be borne here.
+        # No rate limit: the gateway must withstand the attacks without it.
         settings = '[gateway]\ndefault_rate_requests = 1000000000\nstall_timeout = "1s"\n[log]\nlevel = "info,access=off"\n'
         with Mesh(settings + line(server)) as mesh:
             host, port = mesh.address["gateway"].split(":")
@@ -110,7 +110,7 @@ class Attacked(unittest.TestCase):
                         self.assertGreater(outcome["closed"], 0, outcome)
             print(json.dumps(outcomes, indent=1), file=sys.stderr)
             self.assertLess(resident_mib(mesh.process.pid) - before, MEMORY_MIB)
-            self.assertNotIn("panicked", mesh.said())
+            self.assertNotIn("panicked", mesh.output())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an upstream declares counts for what was given to it, and for nothing else."""
+"""The declarations of an upstream apply only to the services that the configuration assigns to it."""
 
 import pathlib
 import tempfile
@@ -18,7 +18,7 @@ USERS = SERVICES["users"]
 
 
 class Declared(ForeignCase):
-    """The policies and types that an upstream declares are in force."""
+    """The policies and types that an upstream declares apply."""
 
     services = ("Shop", "Guarded")
 
@@ -26,20 +26,20 @@ class Declared(ForeignCase):
         self.guarded = Channel(self.gateway, "Guarded")
         self.addCleanup(self.guarded.channel.close)
 
-    def test_only_declared_methods_are_open(self):
-        # The configuration opens to everybody what says nothing of it.
+    def test_only_declared_methods_can_be_called(self):
+        # The configuration makes methods without a declared access public.
         self.assertEqual(self.shop.Echo(Note(text="open"), timeout=10).text, "open")
         nothing = self.shop.channel.unary_unary(f"{SHOP}/Nothing")
         self.assert_unknown(lambda: nothing(b"", timeout=10))
 
     def assert_unknown(self, call):
-        """The gateway refuses by itself, without details, as a server would. The upstream says it in other words."""
+        """Checks that the gateway itself refused the call, without details. The upstream uses another text."""
         with self.assertRaises(grpc.RpcError) as refused:
             call()
         error = refused.exception
         self.assertEqual((error.code(), error.details()), (grpc.StatusCode.UNIMPLEMENTED, "there is no such method"))
 
-    def test_who_may_call_is_what_the_method_says(self):
+    def test_declared_access_applies(self):
         calls = self.server.shop.calls
         self.assert_refused(
             grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: self.guarded.Echo(Note(), timeout=10)
@@ -50,16 +50,16 @@ class Declared(ForeignCase):
         metadata = [("authorization", f"Bearer {token}")]
         self.assertEqual(self.guarded.Echo(Note(text="known"), metadata=metadata, timeout=10).text, "known")
 
-    def test_how_long_and_how_often_is_what_the_method_says(self):
+    def test_declared_deadline_and_rate_limit_apply(self):
         for _ in range(2):
             seen = self.guarded.Show(Note(), timeout=60).text
-            # To the second: gRPC rounds it up on its way.
+            # In whole seconds, because gRPC rounds it up.
             self.assertLess(float(seen.split("time-remaining: ")[1]), 6)
         self.assert_refused(
             grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", lambda: self.guarded.Show(Note(), timeout=60)
         )
 
-    def test_types_are_shown_as_they_were_declared(self):
+    def test_reflection_shows_declared_types(self):
         pool = descriptor_pool.DescriptorPool(self.database())
         guarded = pool.FindServiceByName(GUARDED)
         self.assertEqual(sorted(guarded.methods_by_name), ["Echo", "Show"])
@@ -67,28 +67,28 @@ class Declared(ForeignCase):
         told = note.FromString(Note(text="learned", count=7).SerializeToString())
         self.assertEqual((told.text, told.count), ("learned", 7))
 
-    def test_one_pool_takes_what_the_mesh_and_an_upstream_declare(self):
-        # The upstream's `descriptor.proto` may well be of another version than the mesh's.
+    def test_one_pool_holds_types_of_mesh_and_upstream(self):
+        # The upstream's `descriptor.proto` may have another version than the mesh's.
         pool = descriptor_pool.DescriptorPool(self.database())
         for service in (GUARDED, USERS):
             self.assertTrue(pool.FindServiceByName(service).methods)
 
 
 class DeclaredOverV1(Declared):
-    """The same of an upstream that only knows reflection v1."""
+    """The same with an upstream that serves only reflection v1."""
 
     reflects = "v1"
 
 
-#: What the impostor declares as open to everybody, by service.
+#: The methods that the impostor declares as public, by service.
 CLAIMS = {
-    # The mesh's: a method for users, one for the mesh alone, and one that there is not.
+    # Services of the mesh: a method for users, an internal one, and a missing one.
     USERS: ("GetUser", "CreateUser", "Echo"),
-    # Nobody's, under a name that only the mesh may give.
+    # An unassigned service under the mesh's reserved prefix.
     "trellis.something.v1.Made": ("Echo",),
-    # Given to somebody else; the one for users, and one that there is not.
+    # Services assigned to another upstream: a method for users, and a missing one.
     GUARDED: ("Echo", "Chat"),
-    # Its own.
+    # The impostor's own services.
     "evil.Own": ("Echo",),
     "worse.Own": ("Echo",),
 }
@@ -108,7 +108,7 @@ def claims(folder):
 
 
 class Impostor(ForeignCase):
-    """Who declares what is somebody else's gains nothing by it."""
+    """An upstream gains nothing by declaring services of others."""
 
     @classmethod
     def setUpClass(cls):
@@ -125,7 +125,7 @@ class Impostor(ForeignCase):
         away = Server()
         away.stop()
         shop = 'access = "public", descriptors = "reflection"'
-        # By reflection the impostor is asked for what is its own; of a file, all is read.
+        # By reflection the gateway asks the impostor only for its own services; from a file it reads all of them.
         mesh.configure(
             line(cls.impostor, shop, prefix="acme")
             + line(cls.impostor, shop, prefix="evil", section="")
@@ -141,7 +141,7 @@ class Impostor(ForeignCase):
         cls.addClassCleanup(cls.guarded.channel.close)
 
     def setUp(self):
-        # All that is declared has been read when what is the impostor's own can be called.
+        # Once the impostor's own services can be called, the gateway has read all of its declarations.
         for path in (f"{SHOP}/Echo", "/evil.Own/Echo", "/worse.Own/Echo"):
             eventually(lambda path=path: self.call(path))
         self.calls = self.impostor.shop.calls
@@ -157,7 +157,7 @@ class Impostor(ForeignCase):
             self.call(path)
         self.assertEqual(refused.exception.code(), code, f"{path}: {refused.exception.details()}")
 
-    def test_what_is_the_meshs_stays_with_the_mesh(self):
+    def test_mesh_services_cannot_be_taken_over(self):
         for path in (f"/{USERS}/CreateUser", f"/{USERS}/Echo", "/trellis.something.v1.Made/Echo"):
             self.assert_code(grpc.StatusCode.UNIMPLEMENTED, path)
         client = Client(self.gateway)
@@ -169,7 +169,7 @@ class Impostor(ForeignCase):
         told = client.call("users", "GetUser", token=ada.access_token, user_id=ada.user_id)
         self.assertEqual((told.user.user_id, told.user.handle), (ada.user_id, "ada"))
 
-    def test_what_was_given_to_somebody_else_stays_with_them(self):
+    def test_services_of_other_upstreams_cannot_be_taken_over(self):
         self.assert_refused(
             grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: self.guarded.Echo(Note(), timeout=10)
         )
@@ -177,13 +177,13 @@ class Impostor(ForeignCase):
         metadata = [("authorization", f"Bearer {self.sign_up('bob').access_token}")]
         self.assertEqual(self.guarded.Echo(Note(text="bob's"), metadata=metadata, timeout=10).text, "bob's")
         self.assertEqual(self.owner.shop.calls, 1)
-        # What its owner does not declare there is not.
+        # A method that its owner does not declare does not exist.
         self.assert_code(grpc.StatusCode.UNIMPLEMENTED, f"/{GUARDED}/Chat")
 
-    def test_what_was_given_to_somebody_who_is_away_waits_for_them(self):
+    def test_services_of_unreachable_upstreams_are_unavailable(self):
         self.assert_code(grpc.StatusCode.UNAVAILABLE, f"/{PACKAGE}.Newcomer/Echo")
 
-    def test_reflection_tells_what_its_owners_declare(self):
+    def test_reflection_shows_declarations_of_owners(self):
         services = self.database().get_services()
         self.assertNotIn("trellis.something.v1.Made", services)
         self.assertNotIn(f"{PACKAGE}.Newcomer", services)

@@ -1,4 +1,4 @@
-"""A stranger's client: grpcio against the gateway and against each service, on the real binary."""
+"""An independent client: grpcio against the gateway and against each service of the real binary."""
 
 import itertools
 import queue
@@ -21,7 +21,7 @@ REFLECTION = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 
 
 class Person:
-    """Somebody signed up through the gateway."""
+    """A user who signed up through the gateway."""
 
     def __init__(self, client, name):
         self.client = client
@@ -46,7 +46,7 @@ class Person:
 
 
 class Events:
-    """A subscription, read in a thread of its own so that a test can wait with a limit."""
+    """A subscription that its own thread reads, so that a test can wait with a timeout."""
 
     def __init__(self, person, positions=()):
         self.stream = person.call("messaging", "Subscribe", positions=positions, timeout=60)
@@ -61,7 +61,7 @@ class Events:
             self.queue.put(error)
 
     def next(self, kind):
-        """The next event of `kind`; others are passed over."""
+        """Returns the next event of `kind`, and skips others."""
         while True:
             event = self.queue.get(timeout=20)
             if isinstance(event, grpc.RpcError):
@@ -74,7 +74,7 @@ class Events:
 
 
 class MeshTest(unittest.TestCase):
-    """All tests share one mesh and two people: sign-ups are rationed."""
+    """All tests share one mesh and two users, because sign-ups are rate limited."""
 
     @classmethod
     def setUpClass(cls):
@@ -88,9 +88,9 @@ class MeshTest(unittest.TestCase):
 
     def refused(self, code, call, *args, **fields):
         with self.assertRaises(grpc.RpcError) as caught:
-            answer = call(*args, **fields)
-            if hasattr(answer, "__next__"):
-                next(answer)
+            response = call(*args, **fields)
+            if hasattr(response, "__next__"):
+                next(response)
         self.assertEqual(caught.exception.code(), code, caught.exception.details())
         return caught.exception
 
@@ -102,7 +102,7 @@ class MeshTest(unittest.TestCase):
         self.assertNotEqual(tokens.session_id, self.ada.tokens.session_id)
         self.assertTrue(tokens.access_token and tokens.refresh_token)
 
-    def test_wrong_password_and_unknown_address_are_not_told_apart(self):
+    def test_wrong_password_looks_like_unknown_address(self):
         wrong = self.refused(
             grpc.StatusCode.UNAUTHENTICATED,
             self.gateway.call,
@@ -153,14 +153,14 @@ class MeshTest(unittest.TestCase):
             refresh_token=tokens.refresh_token,
         )
 
-    def test_public_keys_are_there_for_everybody(self):
+    def test_public_keys_are_public(self):
         keys = self.gateway.call("auth", "GetJwks").keys
         self.assertEqual([(key.kty, key.crv, key.alg) for key in keys], [("EC", "P-256", "ES256")] * len(keys))
         self.assertTrue(keys)
 
     # Profiles
 
-    def test_others_see_the_profile_and_never_the_address(self):
+    def test_other_users_see_the_profile_but_not_the_address(self):
         seen = self.bob.call("users", "GetUser", user_id=self.ada.user_id)
         self.assertEqual((seen.user.handle, seen.user.display_name), ("ada", "Ada"))
         for method, fields in (
@@ -168,11 +168,11 @@ class MeshTest(unittest.TestCase):
             ("ListUsers", {}),
             ("BatchGetUsers", {"user_ids": [self.ada.user_id, self.bob.user_id]}),
         ):
-            answer = self.bob.call("users", method, raw=True, **fields)
-            self.assertIn(b"ada", answer)
-            # Both halves of the address: a lone "@" may be a length.
-            self.assertNotIn(b"secret", answer)
-            self.assertNotIn(b"example.com", answer)
+            response = self.bob.call("users", method, raw=True, **fields)
+            self.assertIn(b"ada", response)
+            # Both parts of the address, because a lone "@" may be a length byte.
+            self.assertNotIn(b"secret", response)
+            self.assertNotIn(b"example.com", response)
 
     def test_directory_shows_strangers_by_their_exact_handle_only(self):
         def found(prefix):
@@ -180,13 +180,13 @@ class MeshTest(unittest.TestCase):
 
         self.assertEqual(found("ada"), ["ada"])
         conversation = self.ada.talk_to(self.bob)
-        # A stranger's request makes no contact; accepting it does.
+        # A request alone does not make a contact; accepting it does.
         self.bob.call("messaging", "AcceptInvitation", conversation_id=conversation.conversation_id)
         self.assertEqual(found("ad"), ["ada"])
 
     # Messages
 
-    def test_what_one_says_the_other_reads(self):
+    def test_sent_message_is_read_by_the_other_member(self):
         conversation = self.ada.talk_to(self.bob)
         self.assertEqual(sorted(member.user_id for member in conversation.members), sorted([self.ada.user_id, self.bob.user_id]))
         for text in ("one", "two", "three"):
@@ -195,14 +195,14 @@ class MeshTest(unittest.TestCase):
         self.assertEqual([entry.message.text for entry in listed.entries], ["three", "two", "one"])
         self.assertEqual([entry.message.message_no for entry in listed.entries], [3, 2, 1])
 
-    def test_a_message_sent_twice_is_there_once(self):
+    def test_message_sent_twice_is_stored_once(self):
         conversation = self.ada.talk_to(self.bob)
         once = str(uuid.uuid4())
         first = self.ada.say(conversation, "hello", once)
         second = self.ada.say(conversation, "hello", once)
         self.assertEqual(first, second)
 
-    def test_a_stream_carries_what_the_other_says(self):
+    def test_stream_delivers_messages_of_the_other_member(self):
         conversation = self.ada.talk_to(self.bob)
         events = Events(self.bob)
         self.addCleanup(events.close)
@@ -210,7 +210,7 @@ class MeshTest(unittest.TestCase):
         self.ada.say(conversation, "are you there?")
         self.assertEqual(events.next("entry").entry.message.text, "are you there?")
 
-    def test_a_stream_resumes_where_it_was_left(self):
+    def test_stream_resumes_at_its_cursor(self):
         conversation = self.ada.talk_to(self.bob)
         events = Events(self.bob)
         events.next("caught_up")
@@ -229,7 +229,7 @@ class MeshTest(unittest.TestCase):
         self.assertEqual([entry.message.text for entry in got], missed)
         self.assertEqual([entry.seq for entry in got], [seen.entry.seq + i for i in range(1, 6)])
 
-    def test_strangers_do_not_read_or_write(self):
+    def test_users_who_are_no_members_cannot_read_or_write(self):
         conversation = self.ada.talk_to(self.bob)
         eve = Person(self.gateway, "eve_outside")
         for attempt in (
@@ -242,7 +242,7 @@ class MeshTest(unittest.TestCase):
                 caught.exception.code(), (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
             )
 
-    def test_unknown_people_are_not_talked_to(self):
+    def test_conversation_with_an_unknown_user_is_refused(self):
         error = self.refused(
             grpc.StatusCode.FAILED_PRECONDITION,
             self.ada.call,
@@ -253,9 +253,9 @@ class MeshTest(unittest.TestCase):
         )
         self.assertEqual(reason(error), "MEMBER_UNKNOWN")
 
-    # Trust
+    # Authentication
 
-    def test_no_token_is_refused_by_the_gateway_and_by_each_service(self):
+    def test_call_without_token_is_refused_by_every_process(self):
         for service, method, fields in (
             ("users", "ListUsers", {}),
             ("users", "BatchGetUsers", {"user_ids": [self.ada.user_id]}),
@@ -268,12 +268,12 @@ class MeshTest(unittest.TestCase):
                     forged = {"token": self.ada.tokens.access_token[:-4] + "AAAA", **fields}
                     self.refused(grpc.StatusCode.UNAUTHENTICATED, client.call, service, method, **forged)
 
-    def test_services_verify_the_users_token_themselves(self):
+    def test_services_verify_the_token_of_the_user(self):
         direct = self.clients["users"]
         seen = direct.call("users", "GetUser", token=self.ada.tokens.access_token, user_id=self.bob.user_id)
         self.assertEqual(seen.user.handle, "bob")
 
-    def test_internal_methods_are_for_services_only(self):
+    def test_users_cannot_call_internal_methods(self):
         anybody = str(uuid.uuid4())
         fields = {
             "CreateUser": {"user_id": anybody, "handle": "mallory", "display_name": "Mallory"},
@@ -298,9 +298,9 @@ class MeshTest(unittest.TestCase):
                     )
                     self.refused(grpc.StatusCode.UNIMPLEMENTED, self.gateway.call, part, method.name, **call)
 
-    # The contract's rules
+    # Validation rules
 
-    def test_a_broken_rule_names_its_field(self):
+    def test_validation_error_names_the_field(self):
         for client in (self.gateway, self.clients["auth"]):
             error = self.refused(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -323,7 +323,7 @@ class MeshTest(unittest.TestCase):
         )
         self.assertEqual(bad_fields(error), ["member_ids[1]"])
 
-    def test_a_message_of_four_mebibytes_is_read_and_one_byte_more_is_not(self):
+    def test_request_above_four_mebibytes_is_refused(self):
         request = message_class("trellis.messaging.v1.SendMessageRequest")(
             conversation_id=str(uuid.uuid4()), client_message_id=str(uuid.uuid4())
         )
@@ -341,16 +341,16 @@ class MeshTest(unittest.TestCase):
                 client.call("messaging", "SendMessage", **fields)
             self.assertIn(caught.exception.code(), OVERSIZED)
 
-    # What tools ask
+    # Health and reflection
 
-    def test_health_answers_on_every_port(self):
+    def test_every_port_serves_health(self):
         for part, client in self.clients.items():
             with self.subTest(part=part):
                 health = health_pb2_grpc.HealthStub(client.channel)
-                answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
-                self.assertEqual(answer.status, health_pb2.HealthCheckResponse.SERVING)
+                response = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+                self.assertEqual(response.status, health_pb2.HealthCheckResponse.SERVING)
 
-    def test_reflection_answers_on_every_port_and_shows_no_internal_method(self):
+    def test_reflection_on_every_port_hides_internal_methods(self):
         internal = {method.full_name for method in methods() if is_internal(method)}
         for (part, client), version in itertools.product(self.clients.items(), REFLECTION):
             with self.subTest(part=part, version=version):
@@ -361,14 +361,14 @@ class MeshTest(unittest.TestCase):
                 self.assertTrue(shown)
                 self.assertFalse(shown & internal)
 
-    def test_an_unknown_method_is_unimplemented(self):
+    def test_unknown_method_is_unimplemented(self):
         for path in ("/trellis.users.v1.UsersService/Nothing", "/nobody.v1.Service/Nothing"):
             call = self.gateway.channel.unary_unary(path)
             self.refused(grpc.StatusCode.UNIMPLEMENTED, call, b"", timeout=10)
 
 
 def reflect(channel, version, request):
-    """One question to the reflection service; both versions have the same messages."""
+    """Sends one request to the reflection service. Both versions have the same messages."""
     ask = channel.stream_stream(
         f"/{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=lambda message: message.SerializeToString(),
@@ -378,15 +378,15 @@ def reflect(channel, version, request):
 
 
 def listed_services(channel, version):
-    answer = reflect(channel, version, reflection_pb2.ServerReflectionRequest(list_services=""))
-    return {service.name for service in answer.list_services_response.service}
+    response = reflect(channel, version, reflection_pb2.ServerReflectionRequest(list_services=""))
+    return {service.name for service in response.list_services_response.service}
 
 
 def shown_methods(channel, version, service):
     request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=service)
-    answer = reflect(channel, version, request)
+    response = reflect(channel, version, request)
     shown = set()
-    for encoded in answer.file_descriptor_response.file_descriptor_proto:
+    for encoded in response.file_descriptor_response.file_descriptor_proto:
         file = descriptor_pb2.FileDescriptorProto.FromString(encoded)
         for declared in file.service:
             shown |= {f"{file.package}.{declared.name}.{method.name}" for method in declared.method}

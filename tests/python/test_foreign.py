@@ -1,4 +1,4 @@
-"""Upstreams outside the mesh: a Python service behind the gateway, registered by one line."""
+"""External upstreams: a Python service behind the gateway, registered by one line."""
 
 import base64
 import gzip
@@ -44,7 +44,7 @@ def describe(path, pool, name):
 
 
 def eventually(check, seconds=20):
-    """Repeats a check until it holds, and fails as it failed last."""
+    """Repeats a check until it passes. Raises its last failure after a timeout."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -56,7 +56,7 @@ def eventually(check, seconds=20):
 
 
 class Channel:
-    """A service of the shop's, called over plain gRPC."""
+    """A client of a service of the shop, over plain gRPC."""
 
     def __init__(self, address, service="Shop"):
         self.service = f"{PACKAGE}.{service}"
@@ -93,7 +93,7 @@ class ForeignCase(unittest.TestCase):
         self.assertEqual((refused.exception.code(), reason(refused.exception)), (code, why))
 
     def database(self):
-        """What the gateway's reflection tells."""
+        """The services that the gateway's reflection lists."""
         channel = grpc.insecure_channel(self.gateway)
         self.addCleanup(channel.close)
         return ProtoReflectionDescriptorDatabase(channel)
@@ -108,23 +108,23 @@ class ForeignCase(unittest.TestCase):
 
 
 class Translation(ForeignCase):
-    """What goes through comes out as it went in."""
+    """The gateway forwards calls unchanged."""
 
-    def test_all_four_kinds_of_streams_pass_over_grpc(self):
+    def test_all_kinds_of_calls_work_over_grpc(self):
         notes = [Note(text=text) for text in ("one", "two", "three")]
         self.assertEqual(self.shop.Echo(Note(text="one"), timeout=10).text, "one")
         self.assertEqual([note.count for note in self.shop.Repeat(Note(text="r", count=3), timeout=10)], [0, 1, 2])
         self.assertEqual(self.shop.Collect(iter(notes), timeout=10).text, "one two three")
         self.assertEqual([note.text for note in self.shop.Chat(iter(notes), timeout=10)], ["one", "two", "three"])
 
-    def test_each_note_of_a_conversation_is_flushed_at_once(self):
+    def test_each_message_of_a_stream_is_flushed_at_once(self):
         sent = []
 
         def speak():
             for number in range(5):
                 sent.append(number)
                 yield Note(count=number)
-                # The next one only after the answer to this one.
+                # Sends the next note only after the response to this one.
                 while len(heard) <= number:
                     time.sleep(0.005)
 
@@ -133,7 +133,7 @@ class Translation(ForeignCase):
             heard.append(note.count)
         self.assertEqual((sent, heard), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]))
 
-    def test_unary_calls_and_server_streams_pass_over_grpc_web(self):
+    def test_unary_calls_and_server_streams_work_over_grpc_web(self):
         for text in (False, True):
             one = web.call(self.gateway, f"{SHOP}/Echo", Note(text="hällo").SerializeToString(), text=text)
             self.assertEqual([Note.FromString(m).text for m in one.messages], ["hällo"])
@@ -142,7 +142,7 @@ class Translation(ForeignCase):
             self.assertEqual([Note.FromString(m).count for m in many.messages], list(range(40)))
             self.assertEqual(many.trailers["grpc-status"], "0")
 
-    def test_metadata_passes_both_ways_binary_and_doubled(self):
+    def test_repeated_and_binary_metadata_is_forwarded(self):
         told = (
             ("x-initial-plain", "one"),
             ("x-initial-plain", "two"),
@@ -156,15 +156,15 @@ class Translation(ForeignCase):
         self.assertEqual(sorted(initial), sorted(told[:3]))
         self.assertEqual(sorted(trailing), sorted(told[3:]))
 
-    def test_metadata_passes_over_grpc_web_with_and_without_padding(self):
+    def test_padded_and_unpadded_metadata_passes_over_grpc_web(self):
         for value in ("/g==", "/g"):
             headers = [("x-initial-bytes-bin", value), ("x-trailing-plain", "last"), ("x-initial-plain", "a"), ("x-initial-plain", "b")]
-            answer = web.call(self.gateway, f"{SHOP}/Echo", b"", headers=headers)
-            self.assertEqual(answer.header("x-initial-bytes-bin").rstrip("="), "/g")
-            self.assertEqual(answer.header("x-initial-plain"), "a, b")
-            self.assertEqual(answer.trailers["x-trailing-plain"], "last")
+            response = web.call(self.gateway, f"{SHOP}/Echo", b"", headers=headers)
+            self.assertEqual(response.header("x-initial-bytes-bin").rstrip("="), "/g")
+            self.assertEqual(response.header("x-initial-plain"), "a, b")
+            self.assertEqual(response.trailers["x-trailing-plain"], "last")
 
-    def test_a_refusal_keeps_its_words_and_details(self):
+    def test_error_keeps_its_message_and_details(self):
         for count in (0, 2):
             with self.assertRaises(grpc.RpcError) as refused:
                 list(self.shop.Refuse(Note(count=count), timeout=10))
@@ -174,28 +174,28 @@ class Translation(ForeignCase):
             self.assertTrue(rpc_status.from_call(error).details[0].Unpack(detail))
             self.assertEqual(detail.value, "Häuser 100 %")
             for text in (False, True):
-                answer = web.call(self.gateway, f"{SHOP}/Refuse", Note(count=count).SerializeToString(), text=text)
-                self.assertEqual((len(answer.messages), answer.trailers["grpc-status"]), (count, "10"))
-                self.assertEqual(answer.trailers["grpc-message"], "nicht heute: 100 %25 %C3%84rger%0A")
-                packed = base64.b64decode(answer.trailers["grpc-status-details-bin"] + "==")
+                response = web.call(self.gateway, f"{SHOP}/Refuse", Note(count=count).SerializeToString(), text=text)
+                self.assertEqual((len(response.messages), response.trailers["grpc-status"]), (count, "10"))
+                self.assertEqual(response.trailers["grpc-message"], "nicht heute: 100 %25 %C3%84rger%0A")
+                packed = base64.b64decode(response.trailers["grpc-status-details-bin"] + "==")
                 self.assertEqual(status_pb2.Status.FromString(packed).message, "nicht heute: 100 % Ärger\n")
-                # An answer that is nothing but trailers stays so: they are its headers.
-                self.assertEqual(answer.body == b"", count == 0)
+                # A Trailers-Only response stays one: its trailers are its headers.
+                self.assertEqual(response.body == b"", count == 0)
 
-    def test_a_deadline_reaches_the_upstream_and_holds(self):
+    def test_deadline_reaches_the_upstream_and_is_enforced(self):
         seen = self.shop.Show(Note(), timeout=7).text
-        # To the second: gRPC rounds it up on its way.
+        # In whole seconds, because gRPC rounds it up.
         self.assertLess(float(seen.split("time-remaining: ")[1]), 8)
         with self.assertRaises(grpc.RpcError) as late:
             list(self.shop.Repeat(Note(text="slowly", count=1_000), timeout=0.5))
         self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        answer = web.call(
+        response = web.call(
             self.gateway, f"{SHOP}/Repeat", Note(text="slowly", count=1_000).SerializeToString(), headers=[("grpc-timeout", "300m")]
         )
-        self.assertEqual(answer.trailers["grpc-status"], str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
-        self.assertGreater(len(answer.messages), 0)
+        self.assertEqual(response.trailers["grpc-status"], str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0]))
+        self.assertGreater(len(response.messages), 0)
 
-    def test_a_caller_who_leaves_is_noticed_by_the_upstream(self):
+    def test_cancellation_reaches_the_upstream(self):
         self.server.shop.cancelled.clear()
         stream = self.shop.Repeat(Note(text="slowly", count=10_000), timeout=60)
         next(stream)
@@ -203,15 +203,15 @@ class Translation(ForeignCase):
         self.assertTrue(self.server.shop.cancelled.wait(10))
 
     def compressing(self):
-        """A gateway, and a tap on its wire to a shop that compresses what it answers."""
+        """A gateway, and a tap on its connection to a shop that compresses its responses."""
         server = Server(compression=grpc.Compression.Gzip)
         self.addCleanup(server.stop)
         inside = Tap(server.address.removeprefix("http://"))
         self.addCleanup(inside.stop)
-        # Without descriptors, so that all that is heard are the test's own calls.
+        # Without descriptors, so that the tap records only the test's own calls.
         return self.enterContext(Mesh(line(inside, 'access = "public"'))).address["gateway"], inside
 
-    def test_compressed_messages_pass_as_they_are(self):
+    def test_compressed_messages_are_forwarded_unchanged(self):
         gateway, inside = self.compressing()
         outside = Tap(gateway)
         self.addCleanup(outside.stop)
@@ -223,25 +223,25 @@ class Translation(ForeignCase):
         self.assertEqual(call[0].text, long)
         many = shop.Repeat(note, timeout=10, compression=grpc.Compression.Gzip)
         self.assertEqual([note.text for note in many], [long] * 3)
-        # What the caller has said is what the upstream has heard, byte for byte, and so is what it was told.
+        # Requests and responses are byte for byte the same on both sides of the gateway.
         calls = outside.calls()
         self.assertCountEqual(calls, inside.calls())
         self.assertEqual([(said[0], told[0]) for said, told in calls], [(1, 1), (1, 1)])
         self.assertEqual([gzip.decompress(message[5:]) for message in calls[0]], [note.SerializeToString()] * 2)
 
-    def test_compressed_messages_pass_as_they_are_over_grpc_web(self):
+    def test_compressed_grpc_web_messages_are_forwarded_unchanged(self):
         gateway, inside = self.compressing()
         headers = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")]
         for text in (False, True):
             note = Note(text="beans " * 10_000, count=int(text)).SerializeToString()
-            # Whoever packed it again would say another time.
+            # Compressing it again would write another timestamp.
             packed = gzip.compress(note, mtime=1)
-            answer = web.call(gateway, f"{SHOP}/Echo", packed, headers, text, flag=1)
-            self.assertEqual((answer.frames, answer.header("grpc-encoding")), ([1, 0x80], "gzip"))
-            self.assertEqual(gzip.decompress(answer.messages[0]), note)
-            self.assertIn((web.frame(packed, 1), web.frame(answer.messages[0], 1)), inside.calls())
+            response = web.call(gateway, f"{SHOP}/Echo", packed, headers, text, flag=1)
+            self.assertEqual((response.frames, response.header("grpc-encoding")), ([1, 0x80], "gzip"))
+            self.assertEqual(gzip.decompress(response.messages[0]), note)
+            self.assertIn((web.frame(packed, 1), web.frame(response.messages[0], 1)), inside.calls())
 
-    def test_a_method_that_is_not_declared_never_reaches_the_upstream(self):
+    def test_undeclared_method_never_reaches_the_upstream(self):
         calls = self.server.shop.calls
         channel = self.shop.channel
         for path in (f"{SHOP}/Nothing", f"/{PACKAGE}.Newcomer/Echo", f"/{PACKAGE}x.Shop/Echo"):
@@ -252,9 +252,9 @@ class Translation(ForeignCase):
 
 
 class Reflection(ForeignCase):
-    """Tools learn foreign services from the gateway as they learn the mesh's own."""
+    """The gateway's reflection lists external services like those of the mesh."""
 
-    def test_the_gateway_shows_what_callers_may_call(self):
+    def test_reflection_shows_callable_methods(self):
         services = self.database().get_services()
         self.assertIn(f"{PACKAGE}.Shop", services)
         self.assertIn("trellis.users.v1.UsersService", services)
@@ -267,7 +267,7 @@ class Reflection(ForeignCase):
         )
         self.assertEqual(echo(note(text="learned"), timeout=10).text, "learned")
 
-    def test_what_is_closed_is_not_shown(self):
+    def test_reflection_hides_closed_methods(self):
         self.addCleanup(lambda: self.mesh.configure(line(self.server, self.settings)))
         self.mesh.configure(line(self.server, 'access = "deny", descriptors = "reflection"'))
         eventually(lambda: self.assertNotIn(f"{PACKAGE}.Shop", self.database().get_services()))
@@ -275,13 +275,13 @@ class Reflection(ForeignCase):
 
 
 class Identity(ForeignCase):
-    """What an upstream is told of the caller, and what that is worth elsewhere."""
+    """The identity that an upstream receives about the caller, and its validity elsewhere."""
 
     def seen(self, **call):
         text = self.shop.Show(Note(), timeout=10, **call).text
         return [entry.split(": ", 1) for entry in text.split("\n")]
 
-    def test_the_upstream_gets_a_token_of_its_own_that_is_worth_nothing_elsewhere(self):
+    def test_upstream_token_is_valid_only_at_its_upstream(self):
         tokens = self.sign_up("ada")
         metadata = [
             ("authorization", f"Bearer {tokens.access_token}"),
@@ -304,7 +304,7 @@ class Identity(ForeignCase):
         self.assertLessEqual(claims["exp"] - claims["iat"], 60)
         keys = json.load(urllib.request.urlopen(f"http://{self.gateway}/.well-known/trellis-gateway/jwks.json"))["keys"]
         self.assertIn(header["kid"], [key["kid"] for key in keys])
-        # Replayed at the mesh, it opens nothing: neither through the gateway nor at a service itself.
+        # Replayed to the mesh, the token is rejected: by the gateway and by a service itself.
         replayed = bearer.removeprefix("Bearer ")
         for address in (self.gateway, self.mesh.address["messaging"]):
             stranger = Client(address)
@@ -322,14 +322,14 @@ class Identity(ForeignCase):
         self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
         self.assertEqual(reason(refused.exception), "SERVICE_TOKEN_INVALID")
 
-    def test_of_a_stranger_the_upstream_is_told_nothing(self):
+    def test_anonymous_call_carries_no_identity(self):
         self.assertNotIn("authorization", dict(self.seen()))
-        # Nor of somebody with a token that is none of ours.
+        # The same for a caller with a token of another issuer.
         self.assertNotIn("authorization", dict(self.seen(metadata=[("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")])))
 
 
 class Closed(ForeignCase):
-    """Without a word about access nobody may call."""
+    """Without a configured access, no client may call."""
 
     @classmethod
     def setUpClass(cls):
@@ -340,10 +340,10 @@ class Closed(ForeignCase):
         cls.shop = Channel(cls.gateway)
         cls.addClassCleanup(cls.shop.channel.close)
 
-    def test_nobody_may_call_unless_it_is_stated(self):
+    def test_calls_are_refused_without_configured_access(self):
         self.assert_refused(grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10))
 
-    def test_a_reload_opens_it_and_a_bad_one_changes_nothing(self):
+    def test_reload_opens_access_and_invalid_one_changes_nothing(self):
         self.mesh.configure(line(self.server, 'access = "signed_in"'))
         eventually(
             lambda: self.assert_refused(
@@ -360,8 +360,8 @@ class Closed(ForeignCase):
             ("[gateway]\nlisten = 5\n", "gateway.listen"),
         ):
             self.mesh.configure(bad)
-            eventually(lambda words=words: self.assertIn(words, self.mesh.said()))
-        # Nothing was lost: neither the stream that was open, nor the routes.
+            eventually(lambda words=words: self.assertIn(words, self.mesh.output()))
+        # The open stream and the routes are unchanged.
         self.assertEqual(len(list(stream)), 99)
         self.shop.Echo(Note(), timeout=10)
         self.mesh.configure(line(self.server, 'access = "deny"'))
@@ -370,7 +370,7 @@ class Closed(ForeignCase):
     def assert_closed(self):
         self.assert_refused(grpc.StatusCode.PERMISSION_DENIED, "METHOD_CLOSED", lambda: self.shop.Echo(Note(), timeout=10))
 
-    def test_descriptors_that_are_configured_away_open_nothing(self):
+    def test_upstream_without_descriptors_opens_no_methods(self):
         self.mesh.configure(line(self.server, 'access = "public", descriptors = "reflection"'))
         eventually(lambda: self.shop.Echo(Note(), timeout=10))
         self.mesh.configure(line(self.server, 'access = "deny"'))
@@ -378,7 +378,7 @@ class Closed(ForeignCase):
 
 
 class Descriptors(ForeignCase):
-    """A method never becomes more reachable by a failure."""
+    """A failure never makes a method more accessible."""
 
     more = 'descriptors_refresh = "200ms"'
     settings = 'access = "public", descriptors = "reflection"'
@@ -393,30 +393,30 @@ class Descriptors(ForeignCase):
             self.newcomer()
         self.assertEqual(refused.exception.code(), code, refused.exception.details())
 
-    def test_descriptors_follow_the_upstream_and_outlive_its_silence(self):
+    def test_last_good_descriptors_outlive_upstream_failures(self):
         self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
         port = self.server.port
         self.server.stop()
-        # The upstream is away: what is known stays, and nothing more is open.
+        # While the upstream is unreachable, its last good descriptors stay in force.
         time.sleep(0.6)
         self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
         self.assert_refused(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", lambda: self.shop.Echo(Note(), timeout=10))
-        # It comes back without reflection: the last good descriptors count.
+        # It returns without reflection: the last good descriptors stay in force.
         silent = Server(port, services=("Shop", "Newcomer"), reflects=False)
         eventually(lambda: self.shop.Echo(Note(), timeout=10))
         time.sleep(0.6)
         self.assert_newcomer(grpc.StatusCode.UNIMPLEMENTED)
         silent.stop()
-        # It comes back with another service, and says so.
+        # It returns with another service, which its reflection lists.
         back = Server(port, services=("Shop", "Newcomer"))
         self.addCleanup(back.stop)
         eventually(self.newcomer)
 
 
 class Unread(unittest.TestCase):
-    """An upstream whose descriptors were never read is closed, and opens by itself."""
+    """An upstream whose descriptors were never read is closed until they are read."""
 
-    def test_it_waits_for_its_upstream(self):
+    def test_upstream_opens_once_descriptors_are_read(self):
         server = Server()
         port = server.port
         server.stop()
@@ -434,7 +434,7 @@ class Unread(unittest.TestCase):
 class File(unittest.TestCase):
     """Descriptors from a file."""
 
-    def test_a_file_declares_the_methods(self):
+    def test_descriptor_file_declares_methods(self):
         server = Server(reflects=False)
         self.addCleanup(server.stop)
         mesh = Mesh()
@@ -448,16 +448,16 @@ class File(unittest.TestCase):
             with self.assertRaises(grpc.RpcError) as refused:
                 shop.channel.unary_unary(f"{SHOP}/Nothing")(b"", timeout=10)
             self.assertEqual(refused.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
-            # A file that is none is refused by name, and the one before stays.
+            # An invalid file is refused with its name, and the previous one stays in force.
             broken = pathlib.Path(mesh.folder / "broken.binpb")
             broken.write_bytes(b"no descriptors")
             mesh.configure(line(server, f'access = "public", descriptors = "{broken}"'))
-            eventually(lambda: self.assertIn("broken.binpb", mesh.said()))
+            eventually(lambda: self.assertIn("broken.binpb", mesh.output()))
             shop.Echo(Note(), timeout=10)
 
 
 class Secure(unittest.TestCase):
-    """An upstream over TLS, which must prove who it is, and may ask the gateway to do so too."""
+    """An upstream over TLS. The gateway verifies its certificate, and the upstream may request one from the gateway."""
 
     def shop(self, asks=False):
         pem = [(TLS / name).read_bytes() for name in ("server.key", "server.crt", "authority.crt")]
@@ -471,7 +471,7 @@ class Secure(unittest.TestCase):
         self.addCleanup(shop.channel.close)
         return shop
 
-    def test_an_upstream_that_is_vouched_for_is_called_and_described_over_tls(self):
+    def test_trusted_upstream_is_called_and_described_over_tls(self):
         server = self.shop()
         settings = f'access = "public", descriptors = "reflection", ca = "{TLS}/authority.crt"'
         with Mesh(line(server, settings)) as mesh:
@@ -479,27 +479,27 @@ class Secure(unittest.TestCase):
             eventually(lambda: self.assertEqual(shop.Echo(Note(text="sealed"), timeout=5).text, "sealed"))
             self.assertEqual(len(list(shop.Repeat(Note(text="r", count=50), timeout=10))), 50)
 
-    def test_an_upstream_that_nobody_vouches_for_gets_no_call(self):
+    def test_upstream_with_untrusted_certificate_gets_no_call(self):
         server = self.shop()
         for ca in (f', ca = "{TLS}/one.crt"', ""):
             with Mesh(line(server, f'access = "public"{ca}')) as mesh:
                 self.assert_unavailable(self.through(mesh))
         self.assertEqual(server.shop.calls, 0)
 
-    def test_an_upstream_that_asks_who_calls_is_shown_a_certificate(self):
+    def test_client_certificate_is_presented_on_request(self):
         server = self.shop(asks=True)
         trust = f'access = "public", ca = "{TLS}/authority.crt"'
         with Mesh(line(server, trust)) as mesh:
             shop = self.through(mesh)
             self.assert_unavailable(shop)
-            # The next configuration shows one, and old connections are not used for it.
+            # The next configuration presents one, on new connections.
             mesh.configure(line(server, f'{trust}, certificate = "{TLS}/client.crt", key = "{TLS}/client.key"'))
             eventually(lambda: shop.Echo(Note(), timeout=10))
 
-    def test_a_renewed_certificate_is_shown_without_a_reload(self):
+    def test_renewed_client_certificate_applies_without_reload(self):
         server = self.shop(asks=True)
         with Mesh() as mesh:
-            # At first the one that nobody of the upstream's knows, then the right one under the same name.
+            # First a certificate that the upstream does not trust, then a trusted one under the same name.
             shown = self.show(mesh, "one")
             refresh = '[gateway]\ndescriptors_refresh = "200ms"\n'
             mesh.configure(refresh + line(server, f'access = "public", ca = "{TLS}/authority.crt", {shown}'))
@@ -508,7 +508,7 @@ class Secure(unittest.TestCase):
             self.show(mesh, "client")
             eventually(lambda: shop.Echo(Note(), timeout=10))
 
-    def test_a_file_of_one_upstream_holds_up_no_renewal_of_others(self):
+    def test_bad_file_of_one_upstream_does_not_block_other_renewals(self):
         server = self.shop(asks=True)
         with Mesh() as mesh:
             ca = mesh.folder / "ca"
@@ -522,15 +522,15 @@ class Secure(unittest.TestCase):
             shop = self.through(mesh)
             eventually(lambda: self.assert_unavailable(shop))
             ca.write_bytes(b"no certificate")
-            eventually(lambda: self.assertIn('acme.other\\".ca', mesh.said()))
+            eventually(lambda: self.assertIn('acme.other\\".ca', mesh.output()))
             self.show(mesh, "client")
             eventually(lambda: shop.Echo(Note(), timeout=10))
 
     def show(self, mesh, name):
-        """Puts a certificate where the gateway looks for its own; the settings that name it."""
+        """Stores a certificate for the gateway, and returns the settings that name it."""
         for file, ending in (("key", "key"), ("certificate", "crt")):
             (mesh.folder / file).write_bytes((TLS / f"{name}.{ending}").read_bytes())
-            # A key that others may read is refused.
+            # The gateway refuses a key that other users may read.
             (mesh.folder / file).chmod(0o600)
         return f'certificate = "{mesh.folder}/certificate", key = "{mesh.folder}/key"'
 
@@ -539,7 +539,7 @@ class Secure(unittest.TestCase):
             shop.Echo(Note(), timeout=10)
         self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
 
-    def test_files_that_do_not_fit_are_refused_by_name(self):
+    def test_error_names_the_invalid_tls_file(self):
         server = self.shop()
         for settings, words in (
             (f'ca = "{TLS}/none.crt"', '"acme.shop.v1".ca: '),

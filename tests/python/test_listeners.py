@@ -1,4 +1,4 @@
-"""The gateway's listeners: TLS, the PROXY protocol, where a client sits, and who is shown the door."""
+"""The gateway's listeners: TLS, the PROXY protocol, client addresses, and closed connections."""
 
 import http.client
 import re
@@ -22,7 +22,7 @@ JWKS = "/trellis.auth.v1.AuthService/GetJwks"
 
 
 class Tls(unittest.TestCase):
-    """One listener in the clear, one with TLS, on one gateway."""
+    """One gateway with one listener without TLS and one with TLS."""
 
     @classmethod
     def setUpClass(cls):
@@ -52,7 +52,7 @@ class Tls(unittest.TestCase):
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         return context.wrap_socket(plain, server_hostname="localhost")
 
-    def test_grpc_and_browsers_come_in_over_tls(self):
+    def test_tls_serves_grpc_and_browsers(self):
         self.install("one")
         eventually(lambda: self.connect("one").close())
         roots = grpc.ssl_channel_credentials((FIXTURES / "one.crt").read_bytes())
@@ -68,11 +68,11 @@ class Tls(unittest.TestCase):
         self.assertEqual(page.getheader("strict-transport-security"), "max-age=31536000")
         page.read()
         browser.request("POST", JWKS, web.frame(b""), {"content-type": "application/grpc-web+proto"})
-        answer = browser.getresponse()
-        self.assertEqual(answer.getheader("strict-transport-security"), "max-age=31536000")
-        self.assertEqual(answer.getheader("x-content-type-options"), "nosniff")
-        self.assertEqual(answer.getheader("cache-control"), "no-store")
-        answer.read()
+        response = browser.getresponse()
+        self.assertEqual(response.getheader("strict-transport-security"), "max-age=31536000")
+        self.assertEqual(response.getheader("x-content-type-options"), "nosniff")
+        self.assertEqual(response.getheader("cache-control"), "no-store")
+        response.read()
         self.assertIn("default-src 'none'", page.getheader("content-security-policy"))
 
     def test_early_responses_are_not_lost_over_tls(self):
@@ -83,12 +83,12 @@ class Tls(unittest.TestCase):
         self.addCleanup(client.close)
         for size in [5] * 50 + [100_000] * 20:
             client.request("POST", f"{JWKS}Missing", b"x" * size, {"content-type": "application/grpc-web+proto"})
-            answer = client.getresponse()
-            self.assertEqual(answer.getheader("grpc-status"), "12")
-            self.assertIsNone(answer.getheader("connection"))
-            answer.read()
+            response = client.getresponse()
+            self.assertEqual(response.getheader("grpc-status"), "12")
+            self.assertIsNone(response.getheader("connection"))
+            response.read()
 
-    def test_both_versions_of_http_are_agreed_on(self):
+    def test_alpn_offers_both_versions_of_http(self):
         self.install("one")
         eventually(lambda: self.connect("one").close())
         for offered, agreed in ((["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1")):
@@ -97,7 +97,7 @@ class Tls(unittest.TestCase):
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             self.connect("one", version=version).close()
 
-    def test_a_renewed_certificate_is_taken_over_and_no_connection_dropped(self):
+    def test_renewed_certificate_applies_and_connections_stay(self):
         self.install("one")
         eventually(lambda: self.connect("one").close())
         old = self.connect("one", ["http/1.1"])
@@ -108,22 +108,22 @@ class Tls(unittest.TestCase):
             self.connect("one")
         old.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         self.assertIn(b"200 OK", old.recv(1_000))
-        # A key of another certificate is refused, and the last good pair stays.
+        # A key of another certificate is refused, and the last good pair stays in force.
         shutil.copy(FIXTURES / "one.key", self.files[1])
-        eventually(lambda: self.assertIn("tls.key", self.mesh.said()))
+        eventually(lambda: self.assertIn("tls.key", self.mesh.output()))
         self.connect("two").close()
 
-    def test_plain_text_on_the_listener_with_tls_gets_no_answer(self):
+    def test_plain_text_on_the_tls_listener_gets_no_response(self):
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             self.assertNotIn(b"HTTP", plain.recv(1_000))
 
 
 class Behind(unittest.TestCase):
-    """Behind proxies of one's own, and in front of strangers who pretend."""
+    """Behind trusted proxies, and with clients that forge their headers."""
 
     def client_address(self, mesh, headers=(), prefix=b""):
-        """Where the access log says that the caller sits."""
+        """The client address in the access log."""
         host, port = mesh.address["gateway"].split(":")
         marker = f"{time.monotonic_ns():032x}"
         body = web.frame(b"")
@@ -132,27 +132,27 @@ class Behind(unittest.TestCase):
         head += "".join(f"{name}: {value}\r\n" for name, value in headers) + "connection: close\r\n\r\n"
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(prefix + head.encode() + body)
-            answer = b""
+            response = b""
             while piece := connection.recv(65_536):
-                answer += piece
-        if b"200 OK" not in answer:
+                response += piece
+        if b"200 OK" not in response:
             return None
 
         def logged():
-            found = re.search(rf"trace.id={marker}.*?client.address=(\S+)", mesh.said())
-            self.assertTrue(found, mesh.said())
+            found = re.search(rf"trace.id={marker}.*?client.address=(\S+)", mesh.output())
+            self.assertTrue(found, mesh.output())
             return found[1]
 
         return eventually(logged)
 
-    def test_only_a_trusted_proxy_is_believed(self):
+    def test_only_trusted_proxies_set_the_client_address(self):
         x_forwarded_for = ("x-forwarded-for", "198.51.100.7, 192.0.2.9, 10.0.0.2")
         forwarded = ("forwarded", 'for="[2001:db8::9]:4711";proto=https')
         trusted = '[gateway]\ntrusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]\n'
         with Mesh(trusted) as mesh:
-            # The proxies write the one header; the other is the caller's.
+            # The proxies write one header; the other is from the client.
             told = {(x_forwarded_for, forwarded): "192.0.2.9", (forwarded,): "127.0.0.1", (): "127.0.0.1"}
-            # Bytes beyond ASCII before the proxy's entry mean nothing; as the proxy's entry they name an unknown client.
+            # Non-ASCII bytes before the proxy's entry have no effect; as the proxy's entry they make the client unknown.
             told |= {(("x-forwarded-for", "é, 192.0.2.9"),): "192.0.2.9", (("x-forwarded-for", "192.0.2.9, é"),): "::"}
             for headers, address in told.items():
                 self.assertEqual(self.client_address(mesh, headers), address)
@@ -163,7 +163,7 @@ class Behind(unittest.TestCase):
         with Mesh() as mesh:
             self.assertEqual(self.client_address(mesh, [("x-forwarded-for", "192.0.2.9")]), "127.0.0.1")
 
-    def test_the_proxy_protocol_tells_the_client(self):
+    def test_proxy_protocol_sets_the_client_address(self):
         signature = b"\r\n\r\n\0\r\nQUIT\n"
         addresses = socket.inet_aton("192.0.2.9") + socket.inet_aton("10.0.0.1") + struct.pack(">HH", 4711, 80)
         header = signature + bytes([0x21, 0x11]) + struct.pack(">H", len(addresses)) + addresses
@@ -183,7 +183,7 @@ class Behind(unittest.TestCase):
                         return b"closed"
 
             self.assertIn(b"200 OK", from_the_proxy(header))
-            # A probe of the same network comes without it, and asks for nothing else.
+            # A health probe from the same network works without it, but only for health.
             self.assertIn(b"200 OK", from_the_proxy(b""))
             self.assertIn(b"403 Forbidden", from_the_proxy(b"", path="/"))
             self.assertNotIn(b"200 OK", from_the_proxy(b"PROXY TCP4 192.0.2.9 10.0.0.1 4711 80\r\n"))
@@ -192,7 +192,7 @@ class Behind(unittest.TestCase):
 
 
 class Doors(unittest.TestCase):
-    """Who holds a connection without using it gives it back."""
+    """The gateway closes idle and stalled connections."""
 
     @classmethod
     def setUpClass(cls):
@@ -220,23 +220,23 @@ class Doors(unittest.TestCase):
             pass
         return time.monotonic() - begun
 
-    def test_an_idle_connection_is_closed_in_time(self):
+    def test_idle_connection_is_closed(self):
         connection = self.connect()
-        # HTTP/2, and not a call on it.
+        # HTTP/2 without a call.
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         self.assertLess(self.seconds_until_closed(connection), 20)
 
-    def test_a_connection_may_wait_between_two_requests(self):
+    def test_connection_may_be_idle_between_requests(self):
         connection = self.connect()
         get = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"
         connection.sendall(get)
         self.assertIn(b"200 OK", connection.recv(1_000))
-        # Longer than a head may take, and shorter than a connection may be idle.
+        # Longer than the timeout of a request head, and shorter than the idle timeout.
         time.sleep(1.6)
         connection.sendall(get)
         self.assertIn(b"200 OK", connection.recv(1_000))
 
-    def test_a_head_that_never_ends_is_cut(self):
+    def test_incomplete_request_head_is_closed(self):
         connection = self.connect()
         connection.sendall(b"POST / HTTP/1.1\r\n")
         begun = time.monotonic()
@@ -248,7 +248,7 @@ class Doors(unittest.TestCase):
             pass
         self.assertLess(time.monotonic() - begun, 10)
 
-    def test_who_asks_and_does_not_read_is_closed_and_others_are_not(self):
+    def test_client_that_does_not_read_is_closed_alone(self):
         connection = self.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         body = web.frame(Note(text="beans" * 1_000, count=1_000_000).SerializeToString())
@@ -259,10 +259,10 @@ class Doors(unittest.TestCase):
         self.assertTrue(self.server.shop.cancelled.wait(20), "the upstream goes on for a reader who is gone")
         self.assertEqual(len(list(others)), 80)
 
-    def test_a_request_has_so_many_headers_and_no_more(self):
+    def test_number_of_request_headers_is_limited(self):
         for count, status in ((19, 200), (20, 431)):
             connection = self.connect()
-            # `host` is one of them.
+            # `host` counts too.
             head = "GET /livez HTTP/1.1\r\nhost: a\r\n" + "".join(f"x-{n}: 1\r\n" for n in range(count))
             connection.sendall(head.encode() + b"\r\n")
             self.assertIn(str(status).encode(), connection.recv(100))

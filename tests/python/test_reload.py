@@ -1,4 +1,4 @@
-"""SIGHUP: what has changed is read at once, and nothing under way is lost."""
+"""SIGHUP: the gateway applies changes at once, and calls in progress continue."""
 
 import os
 import queue
@@ -14,12 +14,12 @@ from mesh import Mesh
 from shop import POOL, Note, Server
 from test_foreign import Channel, describe, eventually, line
 
-#: Longer than the pause between two looks at the file (`LOOK` in trellis/src/reload.rs).
+#: Longer than the interval at which the process checks the file (`POLL_INTERVAL` in trellis/src/reload.rs).
 LOOKED = 3
 
 
 class Hangup(unittest.TestCase):
-    """A shop whose descriptors are in a file that nobody looks at for an hour."""
+    """A shop whose descriptors are in a file that the gateway checks once per hour."""
 
     def setUp(self):
         self.server = Server(services=("Shop", "Guarded"), reflects=None)
@@ -37,7 +37,7 @@ class Hangup(unittest.TestCase):
         self.mesh.process.send_signal(signal.SIGHUP)
 
     def change_unseen(self, old, new):
-        """Changes the file in its place, and leaves it as long and as old as it was: no look at it sees that."""
+        """Changes the file in place and keeps its length and time, so that polling does not notice the change."""
         file = self.mesh.file
         before = file.stat()
         file.write_text(file.read_text().replace(old, new.ljust(len(old))))
@@ -51,7 +51,7 @@ class Hangup(unittest.TestCase):
             self.shop.Echo(Note(), timeout=10)
         self.assertEqual(reason(refused.exception), "METHOD_CLOSED")
 
-    def test_the_configuration_is_read_again_and_no_connection_dropped(self):
+    def test_sighup_applies_configuration_and_connections_stay(self):
         notes = queue.SimpleQueue()
         chat = self.shop.Chat(iter(notes.get, None), timeout=60)
         notes.put(Note(text="before"))
@@ -64,7 +64,7 @@ class Hangup(unittest.TestCase):
         self.shop.Echo(Note(), timeout=10)
         self.hang_up()
         eventually(self.assert_closed)
-        # The call that was open goes on as it began, to its good end.
+        # The open call continues to its successful end.
         notes.put(Note(text="after"))
         self.assertEqual(next(chat).text, "after")
         notes.put(None)
@@ -75,7 +75,7 @@ class Hangup(unittest.TestCase):
         browser.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         self.assertIn(b"200 OK", browser.recv(1_000))
 
-    def test_a_file_of_descriptors_is_read_again(self):
+    def test_sighup_rereads_descriptor_file(self):
         guarded = Channel(self.mesh.address["gateway"], "Guarded")
         self.addCleanup(guarded.channel.close)
 
@@ -89,15 +89,15 @@ class Hangup(unittest.TestCase):
         time.sleep(LOOKED)
         assert_guarded(grpc.StatusCode.UNIMPLEMENTED)
         self.hang_up()
-        # It is declared now, and for users.
+        # The method is declared now, with access for users.
         eventually(lambda: assert_guarded(grpc.StatusCode.UNAUTHENTICATED))
         self.shop.Echo(Note(), timeout=10)
 
 
 class Apart(unittest.TestCase):
-    """What is wrong with one upstream holds up no other."""
+    """A failure of one upstream does not delay others."""
 
-    #: Much less than an upstream is waited for that does not answer (`TIMEOUT` in gateway/src/foreign/reflection.rs).
+    #: Much less than the timeout of an unresponsive upstream (`TIMEOUT` in gateway/src/foreign/reflection.rs).
     SOON = 8
 
     def shop(self, mesh):
@@ -105,9 +105,9 @@ class Apart(unittest.TestCase):
         self.addCleanup(shop.channel.close)
         return shop
 
-    def test_one_that_never_answers_is_waited_for_alone(self):
+    def test_unresponsive_upstream_does_not_delay_others(self):
         silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
-        # In the order of prefixes it is the first.
+        # It is the first in the order of prefixes.
         silent = f'"aaa.silent" = {{ to = ["http://127.0.0.1:{silent.getsockname()[1]}"], descriptors = "reflection" }}\n'
         server = Server(services=("Shop", "Guarded"))
         self.addCleanup(server.stop)
@@ -125,7 +125,7 @@ class Apart(unittest.TestCase):
 
             eventually(assert_moved, self.SOON)
 
-    def test_descriptors_count_for_the_servers_that_told_them(self):
+    def test_descriptors_apply_to_their_endpoints(self):
         server = Server()
         self.addCleanup(server.stop)
         mute = Server(reflects=None)
@@ -145,7 +145,7 @@ class Apart(unittest.TestCase):
             mesh.configure(line(server))
             eventually(lambda: shop.Echo(Note(), timeout=10))
 
-    def test_a_file_that_cannot_be_read_any_more_holds_up_no_other(self):
+    def test_unreadable_descriptor_file_does_not_delay_others(self):
         server = Server(services=("Shop", "Guarded"), reflects=None)
         self.addCleanup(server.stop)
         mesh = Mesh()
@@ -162,7 +162,7 @@ class Apart(unittest.TestCase):
             self.addCleanup(guarded.channel.close)
             shop.Echo(Note(), timeout=10)
             theirs.write_bytes(b"no descriptors")
-            eventually(lambda: self.assertIn("theirs.binpb", mesh.said()))
+            eventually(lambda: self.assertIn("theirs.binpb", mesh.output()))
             describe(ours, POOL, "guarded.proto")
 
             def assert_guarded():
@@ -171,9 +171,9 @@ class Apart(unittest.TestCase):
                 self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
             eventually(assert_guarded)
-            # And the last good ones of the other count.
+            # The last good descriptors of the other upstream stay in force.
             shop.Echo(Note(), timeout=10)
-            # Nor does it hold up another configuration that names it as before.
+            # It does not delay another configuration that still names it, either.
             mesh.configure(mesh.file.read_text().replace('access = "public"', 'access = "deny"'))
 
             def assert_closed():

@@ -1,6 +1,6 @@
-"""grpcio runs the scenario that the browsers' clients run (web/e2e/clients/scenario.ts): the same people, the same
-steps, the same to be seen, all from scenario.json. What it knows of the services it has from the gateway's reflection:
-no file of proto/, and no generated code.
+"""grpcio runs the scenario of the browsers' clients (web/e2e/clients/scenario.ts): the same users, steps and expected
+results, all from scenario.json. It learns the services from the gateway's reflection, without files of proto/ and without
+generated code.
 """
 
 import json
@@ -16,14 +16,14 @@ from contracts import REPOSITORY, Client, bad_fields, reason
 from mesh import Mesh
 
 SCRIPT = json.loads((REPOSITORY / "web/e2e/clients/scenario.json").read_text(encoding="utf-8"))
-# So that a stream opens only when the server has noticed that the one before was cancelled.
+# A stream opens only after the server has noticed the cancellation of the previous one.
 CONFIGURATION = "[messaging]\nstreams_per_session = 1\n"
 LATE_STREAM_S = 1
 PATIENCE_S = 20
 
 
 class Notes:
-    """Calls, and takes down each one when it has ended."""
+    """Makes calls, and records each one when it has ended."""
 
     def __init__(self, client):
         self.client = client
@@ -32,15 +32,15 @@ class Notes:
 
     def call(self, service, method, token=None, **fields):
         try:
-            answer = self.client.call(service, method, token=token, timeout=None, **fields)
+            response = self.client.call(service, method, token=token, timeout=None, **fields)
         except grpc.RpcError as error:
             self.note(token, method, error.code().name)
             raise
         self.note(token, method, "OK")
-        return answer
+        return response
 
     def subscribe(self, token, positions, timeout=None):
-        """The stream's events. Left before its end, it is cancelled."""
+        """The events of the stream, which is cancelled if the caller leaves early."""
         stream = self.client.call("messaging", "Subscribe", token=token, timeout=timeout, positions=positions)
         status = "CANCELLED"
         try:
@@ -54,13 +54,13 @@ class Notes:
             self.note(token, "Subscribe", status)
 
     def note(self, token, method, status):
-        # A stream that was opened too early is opened again, as often as it takes: that is no step.
+        # A stream that was opened too early is reopened until it opens. This is not a step.
         if status != "RESOURCE_EXHAUSTED":
             self.steps.append(f"{self.names[token]}: {method}: {status}")
 
 
 class Scenario:
-    """Two people meet, talk, and are refused in each way that a client must be able to read."""
+    """Two users meet, talk, and receive each kind of error that a client must handle."""
 
     def __init__(self, client):
         self.notes = Notes(client)
@@ -91,14 +91,14 @@ class Scenario:
             "displayName": user.display_name,
             "withoutToken": brief(refused(lambda: call("users", "ListUsers"))),
             "streamWithoutToken": brief(refused(lambda: list(self.notes.subscribe(None, [])))),
-            # The header by hand: no client times this one itself, so that the server's word is read.
+            # Sets the header directly, without a timeout of the client, so that the server's status is received.
             "lateCall": brief(refused(lambda: call("auth", "SignIn", metadata=[("grpc-timeout", "1m")], **account))),
             **self.conversation(),
             "lateStream": self.late_stream().code().name,
         }
 
     def conversation(self):
-        """Ada talks to Bob, who listens."""
+        """Ada sends messages to Bob, who subscribes."""
         created = self.notes.call(
             "messaging",
             "CreateConversation",
@@ -119,7 +119,7 @@ class Scenario:
             "heard": [self.said(entry) for entry in heard],
             "repeated": [self.said(first), self.said(second)],
             "idReused": brief(refused(lambda: say("something else", once))),
-            # One byte longer than a text may be.
+            # One byte longer than the limit of a text.
             "violations": brief(refused(lambda: say(f"{list(self.texts)[-1]}!", "no id"))),
             "listed": [
                 self.said(entry)
@@ -128,7 +128,7 @@ class Scenario:
         }
 
     def listen(self, position, say):
-        """Hears on a stream what is said, at once, and then leaves it."""
+        """Receives messages on a stream as they are sent, and then cancels it."""
         heard = []
         events = self.notes.subscribe(self.bob.access_token, [position], timeout=PATIENCE_S)
         for event in events:
@@ -144,7 +144,7 @@ class Scenario:
         return heard
 
     def late_stream(self):
-        """The end of a stream that its deadline ends; it opens when the server has learnt of the end of the other."""
+        """Opens a stream that its deadline ends, after the server has noticed the end of the other one."""
         give_up = time.monotonic() + PATIENCE_S
         while True:
             stream = self.notes.subscribe(self.bob.access_token, [], timeout=LATE_STREAM_S)
@@ -166,12 +166,12 @@ def refused(call):
 
 
 def brief(error):
-    """Without the words, which may change."""
+    """The result without the message text, which may change."""
     return {"code": error.code().name, "reason": reason(error) or "", "fields": bad_fields(error)}
 
 
 class ScenarioTest(unittest.TestCase):
-    def test_grpcio_with_reflection_runs_the_scenario_of_the_browsers_clients(self):
+    def test_grpcio_with_reflection_runs_the_browser_scenario(self):
         mesh = self.enterContext(Mesh(CONFIGURATION))
         address = mesh.address["gateway"]
         channel = self.enterContext(grpc.insecure_channel(address))

@@ -1,4 +1,4 @@
-"""The manifests: each object against Kubernetes' own schemas, kustomizations complete, and the rules of the house."""
+"""Checks the manifests against the schemas of Kubernetes and the project's rules, and that kustomizations are complete."""
 
 import copy
 import pathlib
@@ -21,7 +21,7 @@ class Findings(list):
 
 
 def kustomization(path, findings):
-    """Everything that it names exists, and everything beside it is named."""
+    """Checks that every listed file exists, and that every file beside it is listed."""
     body = yaml.safe_load(path.read_text())
     findings.expect(body.get("kind") == "Kustomization", path, "kind is not Kustomization")
     generated = [file for part in body.get("configMapGenerator", []) for file in part.get("files", [])]
@@ -34,11 +34,11 @@ def kustomization(path, findings):
     beside = {file.name for file in path.parent.iterdir() if file.is_file()} - {KUSTOMIZATION}
     for name in sorted(beside - named):
         findings.append(f"{path}: does not name {name}")
-    findings.expect("secretGenerator" not in body, path, "secrets do not belong into the repository")
+    findings.expect("secretGenerator" not in body, path, "secrets do not belong in the repository")
 
 
 def objects(findings):
-    """All objects of the base, each by the schema of its kind. `strict`: an unknown key is a finding too."""
+    """All objects of the base, each checked against the schema of its kind. With `strict`, an unknown key is a finding."""
     found = []
     for path in sorted((FOLDER / "base").glob("*.yaml")):
         if path.name == KUSTOMIZATION:
@@ -54,14 +54,14 @@ def schema(where, body, findings):
     try:
         kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
     except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-        # The first line says what, the one that begins with "On instance" where; the schema between is a page.
+        # The first line is the error, the line "On instance" is its place; the schema in between is a page long.
         lines = str(error).splitlines()
         place = next((line for line in lines if line.startswith("On instance")), "")
         findings.append(f"{where}: {lines[0]} {place}".rstrip(" :"))
 
 
 def overlay(path, found, findings):
-    """The base as an overlay makes it, still valid. Understood: counts of replicas, and `add` to lists and objects."""
+    """Applies an overlay to the base. Supports replica counts, and `add` to lists and objects."""
     body = yaml.safe_load(path.read_text())
     made = copy.deepcopy(found)
     counts = {entry["name"]: entry["count"] for entry in body.get("replicas", [])}
@@ -112,17 +112,17 @@ def deployment(where, body, settle, grace, findings):
     labels = template["metadata"]["labels"]
     selector = body["spec"]["selector"]["matchLabels"]
     findings.expect(PART_OF.items() <= labels.items(), where, "pods are not part of trellis")
-    findings.expect(selector.items() <= labels.items(), where, "the selector does not fit the pods")
+    findings.expect(selector.items() <= labels.items(), where, "the selector does not match the pods")
     rolling = body["spec"]["strategy"]["rollingUpdate"]
-    findings.expect(rolling["maxUnavailable"] == 0 and rolling["maxSurge"] >= 1, where, "goes below its replicas")
+    findings.expect(rolling["maxUnavailable"] == 0 and rolling["maxSurge"] >= 1, where, "updates below its replicas")
     stopping = settle + grace
     findings.expect(
-        pod["terminationGracePeriodSeconds"] > stopping, where, f"killed before the {stopping} s of a shutdown are over"
+        pod["terminationGracePeriodSeconds"] > stopping, where, f"is killed before the {stopping} s of a shutdown are over"
     )
-    findings.expect(pod["automountServiceAccountToken"] is False, where, "carries a token of Kubernetes")
+    findings.expect(pod["automountServiceAccountToken"] is False, where, "mounts a service account token")
     findings.expect(pod["securityContext"]["runAsNonRoot"] is True, where, "may run as root")
     findings.expect(pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault", where, "has no seccomp profile")
-    findings.expect(pod.get("topologySpreadConstraints"), where, "is not spread")
+    findings.expect(pod.get("topologySpreadConstraints"), where, "has no topologySpreadConstraints")
     for volume in pod["volumes"]:
         if "secret" in volume:
             findings.expect(volume["secret"].get("defaultMode") == 0o400, where, f"{volume['name']} is not 0400")
@@ -131,29 +131,29 @@ def deployment(where, body, settle, grace, findings):
     for container in containers:
         context = container["securityContext"]
         inside = f"{where}: {container['name']}"
-        findings.expect(container["image"] == "trellis", inside, "is not our image")
-        findings.expect(context["readOnlyRootFilesystem"] is True, inside, "may write to its image")
+        findings.expect(container["image"] == "trellis", inside, "does not use the image trellis")
+        findings.expect(context["readOnlyRootFilesystem"] is True, inside, "has a writable root filesystem")
         findings.expect(context["allowPrivilegeEscalation"] is False, inside, "may gain privileges")
-        findings.expect(context["capabilities"]["drop"] == ["ALL"], inside, "keeps capabilities")
-        findings.expect({"requests", "limits"} <= container["resources"].keys(), inside, "states no resources")
+        findings.expect(context["capabilities"]["drop"] == ["ALL"], inside, "does not drop all capabilities")
+        findings.expect({"requests", "limits"} <= container["resources"].keys(), inside, "has no resource requests and limits")
         for mount in container["volumeMounts"]:
-            findings.expect(mount["name"] in mounted, inside, f"mounts {mount['name']}, which is no volume")
+            findings.expect(mount["name"] in mounted, inside, f"mounts {mount['name']}, which is not a volume")
         for variable in container["env"]:
             secret = any(word in variable["name"] for word in ("URL", "PASSWORD", "SECRET"))
-            findings.expect(not (secret and "value" in variable), inside, f"{variable['name']} stands in the open")
+            findings.expect(not (secret and "value" in variable), inside, f"{variable['name']} is a secret in plain text")
     main = pod["containers"][0]
     probe = main["readinessProbe"]
     noticed = probe["periodSeconds"] * probe["failureThreshold"]
-    findings.expect(settle > noticed, where, f"settles for {settle} s, and others notice after {noticed} s")
-    findings.expect("lifecycle" not in main, where, "has a hook, where settling is the process's own")
+    findings.expect(settle > noticed, where, f"settles for {settle} s, but others notice only after {noticed} s")
+    findings.expect("lifecycle" not in main, where, "has a lifecycle hook, although the process itself settles")
     findings.expect(main["args"] == [name], where, "does not run the part that it is named after")
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         findings.expect(probe in main, where, f"has no {probe}")
-    findings.expect(main["livenessProbe"]["httpGet"]["path"] == "/livez", where, "lives by more than itself")
+    findings.expect(main["livenessProbe"]["httpGet"]["path"] == "/livez", where, "has another liveness path than /livez")
 
 
 def listens(config):
-    """The port of each part, as config.toml says."""
+    """The port of each part in config.toml."""
     ports = {name: config[name]["listen"] for name in PARTS - {"gateway"}} | {"gateway": config["gateway"]["listen"][0]}
     return {name: int(listen.rsplit(":", 1)[1]) for name, listen in ports.items()}
 
@@ -163,12 +163,12 @@ def seconds(text):
 
 
 def wiring(found, config, findings):
-    """Services, budgets and policies meet pods and ports that exist, and the configuration agrees with both."""
+    """Checks that services, budgets, policies and the configuration match existing pods and ports."""
     pods = {body["metadata"]["name"]: body["spec"]["template"] for _, body in of_kind(found, "Deployment")}
     findings.expect(set(pods) == PARTS, "Deployments", f"are {sorted(pods)}, not {sorted(PARTS)}")
     for name, template in pods.items():
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-        findings.expect(listens(config)[name] in ports.values(), name, "does not listen where config.toml says")
+        findings.expect(listens(config)[name] in ports.values(), name, "does not listen on the port in config.toml")
         findings.expect(ports["admin"] == int(config["admin"]["listen"].rsplit(":", 1)[1]), name, "has another admin port")
     services = {}
     for where, body in of_kind(found, "Service"):
@@ -180,24 +180,24 @@ def wiring(found, config, findings):
         named = [port["name"] for port in template["spec"]["containers"][0]["ports"]] if template else []
         findings.expect(body["spec"]["ports"][0]["targetPort"] in named, where, "targets a port that pods do not have")
     is_allowed = config.get("tls", {}).get("insecure") is True
-    findings.expect(is_allowed, "config.toml: tls.insecure", "does not say that links in the clear are meant")
+    findings.expect(is_allowed, "config.toml: tls.insecure", "is not set, although the links have no TLS")
     for name, url in config["peers"].items():
-        findings.expect(url == f"http://{name}:{services.get(name)}", f"config.toml: peers.{name}", "is no Service")
+        findings.expect(url == f"http://{name}:{services.get(name)}", f"config.toml: peers.{name}", "is not a Service")
     budgets = {body["metadata"]["name"]: (where, body["spec"]) for where, body in of_kind(found, "PodDisruptionBudget")}
     findings.expect(set(budgets) == PARTS, "PodDisruptionBudgets", f"are {sorted(budgets)}, not {sorted(PARTS)}")
     for name, (where, budget) in budgets.items():
         wanted = budget["selector"]["matchLabels"].items()
         fits = name in pods and wanted <= pods[name]["metadata"]["labels"].items()
         findings.expect(fits, where, "does not protect the pods of its name")
-        findings.expect(budget.get("maxUnavailable") == 1, where, "does not let one pod go at a time")
+        findings.expect(budget.get("maxUnavailable") == 1, where, "does not allow one unavailable pod")
     policies = {body["metadata"]["name"]: body["spec"] for _, body in of_kind(found, "NetworkPolicy")}
     deny = policies.get("trellis-deny-all", {})
     closed = deny.get("podSelector") == {"matchLabels": PART_OF} and not {"ingress", "egress"} & deny.keys()
-    findings.expect(closed, "networkpolicy.yaml", "does not begin by denying everything")
+    findings.expect(closed, "networkpolicy.yaml", "does not deny all traffic by default")
 
 
 def environment(body):
-    """The variables of the main container; the last of a name counts."""
+    """The environment variables of the main container; the last value of a name applies."""
     return {each["name"]: each.get("value") for each in body["spec"]["template"]["spec"]["containers"][0]["env"]}
 
 
@@ -206,24 +206,24 @@ def mebibytes(text):
     return int(text[:-2]) * units[text[-2:]]
 
 
-# What one password hash takes (services/auth/src/password.rs), and what of the limit all of them may take.
+# The memory of one password hash (services/auth/src/password.rs), and the part of the limit for all of them.
 HASH_MIB = 19
 SHARE_FOR_HASHES = 0.5
-# Fewer at once would make sign-in slow.
+# Fewer concurrent hashes would make sign-in slow.
 LEAST_HASHES = 4
 
 
 def hashing(where, body, config, findings):
-    """auth derives its threads from the memory limit; what is configured instead must fit too."""
+    """auth derives its hashing threads from the memory limit. A configured number must fit into it too."""
     limit = mebibytes(body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
     fit = int(limit * SHARE_FOR_HASHES / HASH_MIB)
-    findings.expect(fit >= LEAST_HASHES, where, f"{limit} MiB have room for {fit} password hashes, not {LEAST_HASHES}")
+    findings.expect(fit >= LEAST_HASHES, where, f"{limit} MiB fit {fit} concurrent password hashes; at least {LEAST_HASHES} are needed")
     configured = environment(body).get("TRELLIS_AUTH__HASHING_THREADS") or config["auth"].get("hashing_threads", 0)
-    findings.expect(int(configured) <= fit, where, f"hashes {configured} passwords at once, and has memory for {fit}")
+    findings.expect(int(configured) <= fit, where, f"hashes {configured} passwords concurrently, but has memory for {fit}")
 
 
 def shares(name, found, config, findings):
-    """While Redis is away, all replicas together admit what a limit says: no more, and nearly as much."""
+    """Checks that, while Redis is unreachable, all replicas together admit no more than a limit, and nearly as much."""
     scaled = {
         body["spec"]["scaleTargetRef"]["name"]: body["spec"]["maxReplicas"]
         for _, body in of_kind(found, "HorizontalPodAutoscaler")
@@ -239,7 +239,7 @@ def shares(name, found, config, findings):
 
 
 def proxies(name, found, config, findings):
-    """The gateway believes what a peer says about client addresses only where nobody else can come to it."""
+    """Checks that the gateway trusts client addresses from a proxy only if no other client can reach the gateway."""
     for where, body in of_kind(found, "Deployment"):
         if body["metadata"]["name"] != "gateway":
             continue
@@ -248,14 +248,14 @@ def proxies(name, found, config, findings):
         policies = of_kind(found, "NetworkPolicy")
         rules = next(policy["spec"]["ingress"] for _, policy in policies if named("gateway-ingress", policy))
         is_open = any("from" not in rule for rule in rules)
-        findings.expect(not (trusted and is_open), f"{name}: {where}", "trusts proxies, and anybody can come as one")
+        findings.expect(not (trusted and is_open), f"{name}: {where}", "trusts proxies, but any client can connect as one")
         is_behind = any(rule.get("from") for rule in rules) or of_kind(found, "Ingress")
         one = "is behind an Ingress and trusts no proxy: all users share one address"
         findings.expect(trusted or not is_behind, f"{name}: {where}", one)
 
 
 def egress(name, found, config, findings):
-    """Every place that the configuration names can be reached through the network policies."""
+    """Checks that the network policies allow every connection in the configuration."""
     allowed = {part: [] for part in PARTS}
     for _, body in of_kind(found, "NetworkPolicy"):
         if "Egress" in body["spec"]["policyTypes"]:
@@ -284,7 +284,7 @@ def egress(name, found, config, findings):
 
 
 def selected(selector):
-    """The parts whose pods a policy's selector means."""
+    """The parts whose pods the selector of a policy matches."""
     names = selector.get("matchLabels", {}).get("app.kubernetes.io/name")
     wanted = {names} if names else set(PARTS)
     for expression in selector.get("matchExpressions", []):
@@ -294,7 +294,7 @@ def selected(selector):
 
 
 def rules(name, found, config, findings):
-    """What must hold of the base and of each overlay."""
+    """Checks the base and each overlay."""
     for where, body in of_kind(found, "Deployment"):
         if body["metadata"]["name"] == "auth":
             hashing(f"{name}: {where}", body, config, findings)
@@ -313,7 +313,7 @@ def main():
     for where, body in of_kind(found, "Deployment"):
         deployment(where, body, settle, grace, findings)
     for where, _ in of_kind(found, "Secret"):
-        findings.append(f"{where}: secrets do not belong into the repository")
+        findings.append(f"{where}: secrets do not belong in the repository")
     wiring(found, config, findings)
     rules("base", found, config, findings)
     for path in sorted((FOLDER / "overlays").rglob(KUSTOMIZATION)):

@@ -1,4 +1,4 @@
-"""gRPC-Web by hand, so that every byte is seen."""
+"""A minimal gRPC-Web client that gives access to every byte."""
 
 import base64
 import http.client
@@ -10,7 +10,7 @@ def frame(message, flag=0):
 
 
 class Answer:
-    """A whole answer: its messages, and the trailers wherever they stood."""
+    """A complete response: its messages, and the trailers from headers or body."""
 
     def __init__(self, status, headers, body, is_text):
         self.status = status
@@ -37,7 +37,7 @@ class Answer:
 
 
 def _segments(text):
-    """Each segment of base64 is padded on its own."""
+    """Decodes base64 whose segments are padded separately."""
     start = 0
     while start < len(text):
         end = text.find(b"=", start)
@@ -47,7 +47,7 @@ def _segments(text):
 
 
 def call(address, path, message, headers=(), text=False, flag=0):
-    """One call over HTTP/1.1; `flag` 1 says that `message` is compressed."""
+    """One call over HTTP/1.1; `flag` 1 marks `message` as compressed."""
     kind = "application/grpc-web-text+proto" if text else "application/grpc-web+proto"
     body = frame(message, flag)
     body = base64.b64encode(body) if text else body

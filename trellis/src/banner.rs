@@ -1,4 +1,4 @@
-//! What a newcomer needs to know once everything runs.
+//! The startup message with the addresses of the process.
 
 use std::{io::Write as _, net::SocketAddr, path::Path};
 
@@ -6,21 +6,21 @@ use kit::telemetry::Format;
 
 use crate::{listeners::Listeners, part::Part};
 
-/// Where the process listens.
+/// The addresses that the process listens on.
 pub(crate) struct Addresses {
     gateway: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// As they were bound.
+    /// The addresses that were bound.
     pub(crate) fn of(listeners: &Listeners) -> Self {
         let gateway = listeners.gateway.first().and_then(|listener| listener.socket.local_addr().ok());
         Self { gateway, admin: listeners.admin.local_addr().ok() }
     }
 }
 
-/// Tells it: people on standard output, machines by a log line.
+/// Prints the addresses on standard output, or logs them if the log format is JSON.
 pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folder: Option<&Path>) {
     let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
     if format == Format::Json {
@@ -36,7 +36,7 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
     }
     let mut lines = vec![format!("trellis is ready: {}", names.join(", "))];
     if let Some(at) = addresses.gateway {
-        // Secure cookies need this name: browsers trust it without TLS.
+        // Browsers accept Secure cookies from this name without TLS.
         let host = if at.ip().is_loopback() { format!("localhost:{}", at.port()) } else { at.to_string() };
         lines.push(format!("  page     http://{host}/"));
         lines.push(format!("  gRPC     grpcurl -plaintext {host} list"));
@@ -49,6 +49,6 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
         lines.push(format!("  data     {}", folder.display()));
     }
     lines.push("  stop     Ctrl-C".to_owned());
-    // A closed standard output is no reason to stop.
+    // A closed standard output does not stop the process.
     writeln!(std::io::stdout(), "{}", lines.join("\n")).ok();
 }

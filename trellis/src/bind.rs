@@ -4,10 +4,10 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, lookup_host};
 
-/// Binds `address` (`host:port`) on every address that the host has: `localhost` means both loopbacks. With
-/// port 0 all of them get the same free port. `key` is the configuration's, for the error.
+/// Binds `address` (`host:port`) on every address that the host resolves to: `localhost` means both loopbacks. With
+/// port 0 all of them get the same free port. `key` is the configuration key, for the error.
 pub(crate) async fn bind_all(key: &str, address: &str) -> Result<Vec<TcpListener>, String> {
-    let found = lookup_host(address).await.map_err(|e| format!("{key}: {address:?} is no host:port: {e}"))?;
+    let found = lookup_host(address).await.map_err(|e| format!("{key}: {address:?} is not a valid host:port: {e}"))?;
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut absent = None;
     for mut at in unique(found) {
@@ -31,7 +31,7 @@ pub(crate) async fn bind_all(key: &str, address: &str) -> Result<Vec<TcpListener
 pub(crate) async fn bind(key: &str, address: &str) -> Result<TcpListener, String> {
     let mut listeners = bind_all(key, address).await?;
     if listeners.is_empty() {
-        return Err(format!("{key}: {address:?} names no address"));
+        return Err(format!("{key}: {address:?} resolves to no address"));
     }
     Ok(listeners.swap_remove(0))
 }
@@ -47,7 +47,7 @@ fn unique(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    /// "Address family not supported", which Rust has no name for.
+    /// "Address family not supported", which has no `ErrorKind`.
     const EAFNOSUPPORT: i32 = 97;
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
@@ -55,10 +55,10 @@ fn is_absent(error: &io::Error) -> bool {
 fn explain(key: &str, at: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{key}: {at} is taken by another program; stop it, or choose another: --set {key}=HOST:PORT")
+            format!("{key}: another program listens on {at}; stop it, or use another address: --set {key}=HOST:PORT")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{key}: {at}: this user may not listen there; choose a port above 1023")
+            format!("{key}: {at}: this user may not listen on this port; choose a port above 1023")
         }
         _ => format!("{key}: {at}: {error}"),
     }

@@ -1,5 +1,5 @@
-//! Links that leave the machine in the clear. They are refused, or are a warning each where the operator has said that
-//! the network encrypts by itself.
+//! Unencrypted connections that leave the machine. They are configuration errors, or one warning each if `tls.insecure`
+//! states that the network encrypts.
 
 use std::{fmt, net::IpAddr};
 
@@ -11,11 +11,11 @@ use crate::{
     part::Part,
 };
 
-/// A link in the clear.
+/// An unencrypted connection.
 struct Link {
-    /// The key of the configuration that makes it one.
+    /// The configuration key that causes it.
     key: String,
-    /// Where it leads, without secrets.
+    /// The destination, without secrets.
     to: String,
     fix: &'static str,
 }
@@ -26,18 +26,18 @@ impl fmt::Display for Link {
     }
 }
 
-/// Refuses links in the clear that `parts` would have, unless `tls.insecure` allows them.
+/// Refuses the unencrypted connections of `parts`, unless `tls.insecure` allows them.
 pub(crate) fn check(config: &Config, parts: &[Part]) -> Result<(), String> {
     let links = links(config, parts);
     if config.tls.insecure || links.is_empty() {
         for Link { key, to, fix } in links {
-            tracing::warn!(key, to, fix, "a link leaves this machine in the clear, as tls.insecure allows");
+            tracing::warn!(key, to, fix, "a connection leaves this machine unencrypted, as tls.insecure allows");
         }
         return Ok(());
     }
     let links: Vec<_> = links.iter().map(Link::to_string).collect();
     Err(format!(
-        "links would leave this machine in the clear: {}; or set tls.insecure = true if the network encrypts by itself",
+        "connections would leave this machine unencrypted: {}; or set tls.insecure = true if the network encrypts them",
         links.join("; ")
     ))
 }
@@ -51,7 +51,7 @@ fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
             let listen = listen(config, service);
             if config.tls.certificate.is_empty() && !is_local(host_of(listen)) {
                 let fix = if parts.len() > 1 {
-                    "listen on 127.0.0.1, or run each part as a process of its own with TLS"
+                    "listen on 127.0.0.1, or run each part as its own process with TLS"
                 } else {
                     "set tls.certificate and tls.key, or listen on 127.0.0.1"
                 };
@@ -63,7 +63,7 @@ fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
                 links.push(Link {
                     key: format!("peers.{name}"),
                     to,
-                    fix: "use https://, and tls.ca for its authority",
+                    fix: "use https://, and set tls.ca to its certificate authority",
                 });
             }
         }
@@ -90,7 +90,7 @@ fn peers(peers: &Peers, service: Service) -> &Addresses {
     }
 }
 
-/// `host` of `host:port` or `host:port/`; a number of IPv6 stands in brackets.
+/// The `host` of `host:port` or `host:port/`. An IPv6 address is in brackets.
 fn host_of(address: &str) -> &str {
     let authority = address.split('/').next().unwrap_or_default();
     match authority.strip_prefix('[') {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn links_beyond_the_loopback_are_found() {
+    fn cleartext_links_beyond_the_loopback_are_found() {
         let (auth, all) = ([Part::Service(Service::Auth)], Part::ALL);
         assert!(refused(|_| {}, &all).is_empty() && refused(|_| {}, &auth).is_empty());
         let far = |config: &mut Config| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_names_each_key_and_its_fix_and_no_secret() {
+    fn refusal_names_keys_and_fixes_without_secrets() {
         let mut config = Config::default();
         config.redis.url = "redis://user:secret@cache:6379/".to_owned().into();
         config.users.listen = "192.0.2.1:7001".to_owned();

@@ -7,90 +7,92 @@ use clap_complete::Shell;
 
 /// Users, sign-in and messaging as gRPC services, and the gateway that browsers call them through.
 ///
-/// Without a command all four run in this process, on SQLite in the data folder unless databases are
-/// configured.
+/// Without a command, this process runs the three services and the gateway. They store their data in SQLite files in
+/// the data folder, unless the configuration names databases.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub(crate) struct Cli {
-    /// The configuration file (TOML). Default: $TRELLIS_CONFIG, if it is set.
+    /// Configuration file (TOML) [default: the file that $TRELLIS_CONFIG names, if it is set]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Sets one key of the configuration, such as gateway.listen=localhost:9000. May be repeated.
+    /// Set a configuration key, for example gateway.listen=localhost:9000. Repeat it to set several keys
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// What to do; nothing: run everything.
+    /// The command. `None` runs all parts.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the users service alone.
+    /// Run only the users service
     Users,
-    /// Runs the auth service alone.
+    /// Run only the auth service
     Auth,
-    /// Runs the messaging service alone.
+    /// Run only the messaging service
     Messaging,
-    /// Runs the gateway alone.
+    /// Run only the gateway
     Gateway,
-    /// Brings the databases up to date, and ends.
+    /// Migrate the databases to the schema of this version, then exit
     Migrate {
-        /// Whose. Default: all.
+        /// The services whose databases to migrate [default: all]
         services: Vec<Service>,
     },
-    /// Prints the effective configuration, secrets masked.
+    /// Print the effective configuration, with secrets masked
     Config,
-    /// Prints every method with the policy that is in force, and where it comes from.
+    /// Print the policy of every method, and the source of each value
     Policy,
-    /// Makes keys.
+    /// Create, rotate and list keys
     Keys {
         #[command(subcommand)]
         command: Keys,
     },
-    /// Prints a completion script for a shell.
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell.
+        /// The shell
         shell: Shell,
     },
 }
 
-/// Which keys to make.
+/// The commands of `trellis keys`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Makes a service's identity: NAME.key, its secret, and NAME.pub, which the others trust.
+    /// Create the identity of a service: NAME.key, its secret key, and NAME.pub, which the other services trust
     New {
-        /// The service: users, auth, messaging or gateway.
+        /// The service: users, auth, messaging or gateway
         #[arg(long)]
         name: String,
-        /// The folder to write into.
+        /// The folder for the key files
         #[arg(long)]
         out: PathBuf,
     },
-    /// Makes auth's secrets: the key that signs access tokens, and the one that seals refresh tokens.
+    /// Create the secrets of auth: the key that signs access tokens, and the key that encrypts refresh tokens
     Auth {
-        /// The folder to write into.
+        /// The folder for the key files
         #[arg(long)]
         out: PathBuf,
     },
-    /// Takes the next step in replacing the key that signs access tokens, and says what to do after it.
+    /// Take the next step of replacing the key that signs access tokens, and print what to do next
     ///
-    /// A rotation has three steps. Each run takes one: it adds a key that is published and signs nothing yet; it lets
-    /// that key sign, while the old one is still published; it removes the old key. Bring each step to every replica of
-    /// auth before the next. A running process takes the changed file over by itself. A step that would refuse tokens
-    /// which are still in use is not taken before its time.
+    /// A rotation has three steps, and each run takes one. The first publishes a new key, which does not sign yet. The
+    /// second makes the new key sign, while the old one is still published. The third removes the old key. Copy the
+    /// changed file to every replica of auth before the next step; running processes load it without a restart. If a
+    /// step would invalidate tokens that are in use, the command refuses it and prints how long to wait.
     Rotate {
-        /// The folder with auth's secrets. Default: auth.keys_dir, else the one in the data folder.
+        /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Waits for nothing. Three runs replace a stolen key at once: all access tokens are refused then, and clients
-        /// fetch new ones by their refresh tokens.
+        /// Do not wait between steps
+        ///
+        /// Use it to replace a stolen key: three runs remove it at once. The services then refuse all access tokens
+        /// that it signed, and clients obtain new ones with their refresh tokens.
         #[arg(long)]
         now: bool,
     },
-    /// Lists the keys that sign access tokens, with their states.
+    /// List the keys that sign access tokens, and their states
     List {
-        /// The folder with auth's secrets. Default: auth.keys_dir, else the one in the data folder.
+        /// The folder with the secrets of auth [default: auth.keys_dir, or "keys" in the data folder]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -108,10 +110,10 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    /// All of them.
+    /// All services.
     pub(crate) const ALL: [Self; 3] = [Self::Users, Self::Auth, Self::Messaging];
 
-    /// Its name in the configuration, in service tokens, and in the data folder.
+    /// The name in the configuration, in service tokens, and in the data folder.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Users => "users",

@@ -1,4 +1,4 @@
-//! The configuration of the whole binary: one section a part.
+//! The configuration of the whole binary: one section per part.
 
 use std::{
     collections::BTreeMap,
@@ -23,43 +23,43 @@ use crate::part::Part;
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
 
-/// What can be configured.
+/// The configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Where embedded databases and generated keys live. Empty: `$XDG_DATA_HOME/trellis`.
+    /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
     pub(crate) data_dir: String,
-    /// What is logged.
+    /// Logs.
     pub(crate) log: telemetry::Config,
-    /// Where traces go.
+    /// The export of traces.
     pub(crate) trace: trace::Config,
-    /// What a process accepts.
+    /// Limits on connections, calls and messages.
     pub(crate) limits: Limits,
-    /// The way down.
+    /// Graceful shutdown.
     pub(crate) shutdown: shutdown::Config,
-    /// Metrics, verbose health, log level.
+    /// The admin listener: metrics, verbose health, log level.
     pub(crate) admin: admin::Config,
-    /// Who this process is, when it runs one service.
+    /// The identity of this process when it runs one part.
     pub(crate) identity: Identity,
     /// TLS between the processes, when this one runs one part.
     pub(crate) tls: tls::Config,
-    /// Where the other services are, when this process runs one.
+    /// The addresses of the other services, when this process runs one part.
     pub(crate) peers: Peers,
-    /// How what has several endpoints is called.
+    /// Load balancing over several endpoints.
     pub(crate) balance: balance::Config,
-    /// What replicas share.
+    /// The Redis that replicas share.
     pub(crate) redis: bus::Config,
-    /// How limits are counted together.
+    /// The shared counting of rate limits.
     pub(crate) limiter: limiter::Config,
-    /// How long services wait for their databases.
+    /// Timeouts of the databases.
     pub(crate) database: store::Config,
-    /// Profiles.
+    /// The users service.
     pub(crate) users: users::Config,
-    /// Accounts and sessions.
+    /// The auth service.
     pub(crate) auth: auth::Config,
-    /// Conversations.
+    /// The messaging service.
     pub(crate) messaging: messaging::Config,
-    /// The way in.
+    /// The gateway.
     pub(crate) gateway: gateway::Config,
 }
 
@@ -67,13 +67,13 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Identity {
-    /// The private key, as `trellis keys new` writes it.
+    /// The file of the private key that `trellis keys new` wrote.
     pub(crate) key_file: String,
     /// A folder with the public key of each service: `<name>.pub`.
     pub(crate) trusted_dir: String,
-    /// Public keys by service, beside those of the folder.
+    /// Public keys by service, in addition to those of the folder.
     pub(crate) trusted: BTreeMap<String, String>,
-    /// How often the public keys of access tokens are fetched from auth.
+    /// The interval at which the process fetches the public keys of access tokens from auth.
     pub(crate) keys_refresh: config::Span,
 }
 
@@ -88,8 +88,8 @@ impl Default for Identity {
     }
 }
 
-/// The section `[peers]`: `https://host:port` or `http://host:port` each, one or
-/// several. A name stands for all addresses that DNS has for it.
+/// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands for all
+/// addresses that DNS returns for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
@@ -109,15 +109,15 @@ impl Default for Peers {
 }
 
 impl Config {
-    /// Reads it from the file, the environment and the flags.
+    /// Reads the file, the environment and the flags.
     pub(crate) fn load(file: Option<&Path>, flags: &[String]) -> Result<Self, String> {
         let config: Self = config::load(self::file(file).as_deref(), flags).map_err(|e| e.to_string())?;
         config.check()?;
         Ok(config)
     }
 
-    /// Whether a process of these parts has no mesh: a gateway to external upstreams, with no key of its own and no word
-    /// of where services are.
+    /// Whether a process of these parts has no mesh: a gateway to external upstreams, without a key of its own and without
+    /// addresses of services.
     pub(crate) fn is_external_only(&self, parts: &[Part]) -> bool {
         parts == [Part::Gateway]
             && !self.gateway.foreign.is_empty()
@@ -125,12 +125,12 @@ impl Config {
             && self.peers == Peers::default()
     }
 
-    /// What types cannot say.
+    /// Checks the rules that the types cannot express.
     fn check(&self) -> Result<(), String> {
         let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
             self.limits;
         let least = [
-            // What responses take that are no pages: the contacts of a user, 10 000 ids.
+            // The largest response without pages is the contacts of a user, 10 000 ids.
             ("limits.message_bytes", message_bytes, 512 * 1024),
             ("limits.header_bytes", header_bytes as usize, 8_192),
             ("limits.connections", connections, 1),
@@ -139,7 +139,7 @@ impl Config {
             ("limits.introspection_streams", self.limits.introspection_streams as usize, 1),
             ("users.pool_size", self.users.pool_size as usize, 1),
             ("auth.pool_size", self.auth.pool_size as usize, 1),
-            // 0 would be read as 1.
+            // The limiter would treat 0 as 1.
             ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
             ("auth.attempts", self.auth.attempts as usize, 1),
             ("auth.failures", self.auth.failures as usize, 1),
@@ -169,7 +169,7 @@ impl Config {
             ("tls.refresh", self.tls.refresh),
             ("messaging.invitation_lifetime", self.messaging.invitation_lifetime),
         ];
-        // Of no time at all nobody gets anything done; none of them is turned off by it.
+        // Zero does not turn these times off: nothing completes in no time.
         if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
             return Err(format!("configuration: {key}: 0s is too short; it cannot be turned off"));
         }
@@ -193,12 +193,12 @@ impl Config {
         }
     }
 
-    /// Where auth's secrets are made when no folder is configured.
+    /// The folder of auth's generated secrets, if `auth.keys_dir` is empty.
     pub(crate) fn generated_keys_dir(&self) -> Result<PathBuf, String> {
         Ok(self.data_dir()?.join("keys"))
     }
 
-    /// Settings that could never have an effect.
+    /// Rejects settings that have no effect.
     fn check_effects(&self) -> Result<(), String> {
         if let Some(name) = self.identity.trusted.keys().find(|name| !Part::ALL.iter().any(|part| part.name() == *name))
         {
@@ -227,12 +227,12 @@ impl Config {
         }
         let base = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let base = base.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")));
-        let base = base.ok_or("neither data_dir nor XDG_DATA_HOME nor HOME says where data may live")?;
+        let base = base.ok_or("no folder for data: set data_dir, XDG_DATA_HOME or HOME")?;
         Ok(base.join("trellis"))
     }
 }
 
-/// The file that holds the configuration: the one that the command line names, else the variable.
+/// The configuration file: the one on the command line, else the one in the environment variable.
 pub(crate) fn file(named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_owned).or_else(|| variable(FILE_VARIABLE).map(PathBuf::from))
 }

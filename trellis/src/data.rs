@@ -1,4 +1,4 @@
-//! The data folder: embedded databases and generated keys, the owner's only.
+//! The data folder: embedded databases and generated keys, accessible to the owner only.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -13,22 +13,21 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, and makes it when it is missing.
+    /// Opens the folder, and creates it if it is missing.
     pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
         let bad = |e: std::io::Error| format!("the data folder {} cannot be used: {e}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(bad)?;
-        // Also when it was there: what is in it is nobody else's to read.
+        // An existing folder may be readable by other users.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(bad)?;
         Ok(Self { path, locks: Vec::new() })
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the part `name` for this process alone: two processes on one SQLite file would each believe to be
-    /// the only writer.
+    /// Locks the part `name` for this process. Two processes on one SQLite file would each assume to be the only writer.
     pub(crate) fn lock(&mut self, name: &str) -> Result<(), String> {
         let path = self.path.join(format!("{name}.lock"));
         let bad = |e: std::io::Error| format!("{} cannot be written: {e}", path.display());

@@ -1,9 +1,9 @@
-//! Open files: each connection is one.
+//! The limit on open files. Each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as the process may. Shells and systemd begin with 1 024, for the sake of programs that use
-/// select(2); nothing here does. Says so where `connections` and their calls cannot all be served.
+/// Raises the soft limit to the hard limit. Shells and systemd set a soft limit of 1 024 for programs that use select(2);
+/// this process does not. Warns if the limit is below `connections`.
 pub(crate) fn raise(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
@@ -12,7 +12,7 @@ pub(crate) fn raise(connections: usize) {
         tracing::warn!(
             allowed,
             limits.connections = connections,
-            "fewer files may be open than connections are allowed"
+            "the limit on open files is below limits.connections; raise the hard limit (ulimit -Hn)"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Who the parts of this process are.
+//! The identities of the parts of this process.
 
 use std::{
     path::Path,
@@ -13,26 +13,26 @@ use kit::{
 
 use crate::{config, part::Part};
 
-/// The identities of this process and whom they believe.
+/// The keys of this process and the public keys that it trusts.
 pub(crate) struct Identities {
     keys: Vec<(Part, Key)>,
-    /// Service → public key.
+    /// Pairs of service and public key.
     trusted: Vec<(String, String)>,
     ambient: Ambient,
     tls: Arc<MeshTls>,
-    /// Each part has one: it keeps what is known of its peers.
+    /// One identity per part, because it holds state about the part's peers.
     made: Mutex<Vec<(Part, Arc<Identity>)>>,
 }
 
 impl Identities {
-    /// The whole mesh in one process: keys that nobody else ever sees, made anew at each start.
+    /// For all parts in one process: generates new keys at each start and never stores them.
     pub(crate) fn generated(ambient: Ambient, tls: Arc<MeshTls>) -> Self {
         let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
         Self { keys, trusted, ambient, tls, made: Mutex::default() }
     }
 
-    /// One part: its key and the others' public keys come from the configuration.
+    /// For one part: reads its key and the public keys of the others from the configuration.
     pub(crate) fn configured(
         part: Part,
         config: &config::Identity,
@@ -52,7 +52,7 @@ impl Identities {
             trusted.extend(read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?);
         }
         if trusted.is_empty() {
-            return Err("neither identity.trusted_dir nor identity.trusted names a service to believe".to_owned());
+            return Err("no service is trusted: set identity.trusted_dir or identity.trusted".to_owned());
         }
         Ok(Self { keys: vec![(part, key)], trusted, ambient, tls, made: Mutex::default() })
     }
@@ -64,7 +64,8 @@ impl Identities {
             return Ok(Arc::clone(identity));
         }
         let name = part.name();
-        let (_, key) = self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("{name} has no key here"))?;
+        let (_, key) =
+            self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("this process has no key of {name}"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
         let identity = Identity::new(name, key, trusted, self.ambient.clone()).map_err(|e| format!("identity: {e}"))?;
         let identity = Arc::new(identity.with_tls(Arc::clone(&self.tls)));

@@ -1,4 +1,4 @@
-//! Where the keys of access tokens come from: auth, over the wire, for every process alike.
+//! The source of the public keys that verify access tokens: every process fetches them from auth.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use proto::auth::v1::{
 };
 use tonic::{Request, async_trait};
 
-/// How long auth gets to answer.
+/// The deadline of each request to auth.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The auth service as a source of keys.
@@ -23,10 +23,10 @@ impl KeySource for FromAuth {
         let mut request = Request::new(GetJwksRequest {});
         request.set_timeout(TIMEOUT);
         let mut auth = AuthServiceClient::new(self.0.clone());
-        let answer = tokio::time::timeout(TIMEOUT, auth.get_jwks(request)).await;
-        let answer = answer.map_err(|_| Unavailable("auth did not answer in time".to_owned()))?;
-        let answer = answer.map_err(|status| Unavailable(status.message().to_owned()))?;
-        Ok(answer.into_inner().keys.into_iter().map(jwk).collect())
+        let response = tokio::time::timeout(TIMEOUT, auth.get_jwks(request)).await;
+        let response = response.map_err(|_| Unavailable("auth did not respond in time".to_owned()))?;
+        let response = response.map_err(|status| Unavailable(status.message().to_owned()))?;
+        Ok(response.into_inner().keys.into_iter().map(jwk).collect())
     }
 
     async fn list_ended(&self, page: &EndedPage) -> Result<EndedSessions, Unavailable> {
@@ -44,7 +44,7 @@ impl KeySource for FromAuth {
     }
 }
 
-/// No auth service: nothing can verify an access token.
+/// The source of a process without an auth service, which can verify no access token.
 pub(crate) struct NoAuth;
 
 #[async_trait]

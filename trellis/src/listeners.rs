@@ -1,5 +1,4 @@
-//! All listeners of a process, bound before anything else happens: a taken port is the commonest mistake, and
-//! it should cost no side effect.
+//! All listeners of a process. They are bound first, so that a port in use, the most common error, has no side effects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -13,18 +12,18 @@ use crate::{
     part::Part,
 };
 
-/// See the module.
+/// The bound listeners.
 pub(crate) struct Listeners {
-    /// Of the services that this process runs.
+    /// The services that this process runs.
     pub(crate) services: Vec<(Service, TcpListener)>,
-    /// Of the gateway; none when it does not run here.
+    /// The gateway; empty if it does not run in this process.
     pub(crate) gateway: Vec<gateway::Listener>,
-    /// Of the admin pages.
+    /// The admin listener.
     pub(crate) admin: TcpListener,
 }
 
 impl Listeners {
-    /// Binds what `parts` need.
+    /// Binds the listeners of `parts`.
     pub(crate) async fn bind(config: &Config, parts: &[Part]) -> Result<Self, String> {
         let (mut services, mut gateway) = (Vec::new(), Vec::new());
         for part in parts {
@@ -50,8 +49,8 @@ impl Listeners {
         Ok(Self { services, gateway, admin: bind("admin.listen", &config.admin.listen).await? })
     }
 
-    /// Where a service is reached from here: in this process if it runs here, else where the configuration
-    /// says. Over TLS only the configuration knows the name in the certificate.
+    /// The addresses of a service: its listener if it runs in this process without TLS, else `peers`. With TLS only
+    /// `peers` holds the name in the certificate.
     pub(crate) fn addresses(&self, service: Service, config: &Config) -> Addresses {
         let (peers, is_clear) = (&config.peers, config.tls.certificate.is_empty());
         let here = self.services.iter().find(|(running, _)| *running == service && is_clear);
@@ -66,7 +65,7 @@ impl Listeners {
     }
 }
 
-/// "All addresses" can be listened on, but not called.
+/// Replaces the unspecified address, which cannot be called, with the loopback.
 pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

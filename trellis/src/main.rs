@@ -1,5 +1,4 @@
-//! The binary: reads the command line and the configuration, runs what was asked for, and says in one line
-//! what went wrong.
+//! The binary: reads the command line and the configuration, runs the command, and reports an error in one line.
 
 mod banner;
 mod bind;
@@ -56,23 +55,23 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Messaging) => serve(&source, &[Part::Service(Service::Messaging)]),
         Some(Command::Gateway) => serve(&source, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
-        Some(Command::Config) => say(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
-        Some(Command::Policy) => say(&policy::print(&load()?)?),
+        Some(Command::Config) => print(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
+        Some(Command::Policy) => print(&policy::print(&load()?)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;
-            say(&format!("the keys are in {}", out.display()))
+            print(&format!("the keys are in {}", out.display()))
         }
         Some(Command::Keys { command: cli::Keys::Rotate { dir, now } }) => {
-            say(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
+            print(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
         }
         Some(Command::Keys { command: cli::Keys::List { dir } }) => {
-            say(&rotation::list(&rotation::folder(dir, load)?)?)
+            print(&rotation::list(&rotation::folder(dir, load)?)?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "trellis", &mut script);
-            say(&String::from_utf8_lossy(&script))
+            print(&String::from_utf8_lossy(&script))
         }
     }
 }
@@ -87,10 +86,10 @@ fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
             tracing::warn!(keys = idle.join(", "), "these settings have no effect in this process");
         }
         files::raise(config.limits.connections);
-        let ended = process::run(&config, source, parts).await;
-        // It waits for the exporter, which works on this runtime.
+        let outcome = process::run(&config, source, parts).await;
+        // The flush blocks until the exporter, which runs on this runtime, has finished.
         tokio::task::spawn_blocking(kit::trace::flush).await.ok();
-        ended
+        outcome
     })
 }
 
@@ -105,7 +104,7 @@ fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
                 Service::Auth => drop(stores.auth().await?),
                 Service::Messaging => drop(stores.messaging().await?),
             }
-            say(&format!("{}: {} is up to date", service.name(), stores.place(service)))?;
+            print(&format!("{}: {} is up to date", service.name(), stores.place(service)))?;
         }
         Ok(())
     })
@@ -121,11 +120,15 @@ fn new_identity(name: &str, out: &Path) -> Result<(), String> {
     let key = kit::identity::Key::generate();
     key.write(&secret).map_err(|e| bad(&secret, e))?;
     fs::write(&public, key.public() + "\n").map_err(|e| bad(&public, e))?;
-    say(&format!("{} is secret: give it to {name} alone\n{} goes to all", secret.display(), public.display()))
+    print(&format!(
+        "{} is secret: give it only to {name}\n{} is public: give it to every service",
+        secret.display(),
+        public.display()
+    ))
 }
 
-/// Prints a command's result. A reader that has seen enough (`trellis config | head -1`) is no error.
-fn say(text: &str) -> Result<(), String> {
+/// Prints a command's result. A closed pipe (`trellis config | head -1`) is not an error.
+fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),

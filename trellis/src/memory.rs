@@ -1,13 +1,13 @@
-//! How the process gets its memory.
+//! The memory allocator.
 
-/// What passes through the gateway is allocated on one thread and freed on another: glibc's allocator keeps many times
-/// of that in its arenas, and grows slower with it (docs/performance.md).
+/// The gateway allocates buffers on one thread and frees them on another. In this pattern glibc's allocator keeps a
+/// multiple of the memory in its arenas and becomes slower (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The allocator asks for pages of 2 MiB, which are all there as soon as one byte of each is used: half as much memory
-/// again for a few per cent of time (docs/performance.md). It is told so by the system, because it could be told itself
-/// only before it begins, by the environment. Where the system does not listen the process is larger, and works.
+/// Disables transparent huge pages. mimalloc requests pages of 2 MiB, each of which is resident as soon as one byte is
+/// used: 50 % more memory for a few per cent of CPU time (docs/performance.md). mimalloc itself reads this setting only
+/// from the environment, before `main`. If the system call fails, the process uses more memory.
 pub(crate) fn prefer_small_pages() {
     #[cfg(target_os = "linux")]
     rustix::thread::disable_transparent_huge_pages(true).ok();

@@ -1,5 +1,5 @@
-//! `trellis policy`: every method with the policy that is in force, and where it comes from; those of upstreams outside
-//! the mesh too.
+//! `trellis policy`: the effective policy of every method, including those of external upstreams, and the source of each
+//! value.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use kit::policy::{Access, Policy, Reach, Table};
 
 use crate::config::Config;
 
-/// The table, one block a method, in the order of paths.
+/// The policies, one block per method, in the order of paths.
 pub(crate) fn print(config: &Config) -> Result<String, String> {
     let table = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
     let mut methods: Vec<_> = table.iter().collect();
@@ -48,8 +48,8 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
 }
 
 fn external_rows(method: External, config: &Config) -> Vec<[String; 3]> {
-    let who = method.access.as_ref().map_or_else(|| "nobody".to_owned(), access);
-    let mut rows = vec![row("access", who, &method.source)];
+    let access = method.access.as_ref().map_or_else(|| "none".to_owned(), access);
+    let mut rows = vec![row("access", access, &method.source)];
     rows.extend(method.limits);
     rows.extend(method.policy.iter().flat_map(|policy| behavior(policy, config)));
     rows
@@ -59,7 +59,7 @@ fn row(what: &str, value: String, source: &str) -> [String; 3] {
     [what.to_owned(), value, source.to_owned()]
 }
 
-/// How calls of a method are treated once they are admitted.
+/// How the gateway and the services handle an admitted call.
 fn behavior(policy: &Policy, config: &Config) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     rows.push(match policy.deadline {
@@ -67,22 +67,22 @@ fn behavior(policy: &Policy, config: &Config) -> Vec<[String; 3]> {
         None if policy.streams => row("deadline", "until the token expires".to_owned(), CONTRACT),
         None => row("deadline", config.limits.deadline.to_string(), "limits.deadline"),
     });
-    rows.push(row("repeatable", if policy.idempotent { "yes" } else { "no" }.to_owned(), CONTRACT));
+    rows.push(row("idempotent", if policy.idempotent { "yes" } else { "no" }.to_owned(), CONTRACT));
     rows.push(row("priority", policy.priority.name().to_owned(), CONTRACT));
     rows
 }
 
 fn access(access: &Access) -> String {
     match access {
-        Access::Public => "anybody".to_owned(),
+        Access::Public => "public".to_owned(),
         Access::SignedIn { reach } => match reach {
             Reach::Any => "signed in",
-            Reach::Own => "signed in, one's own",
+            Reach::Own => "signed in, own data",
             Reach::Member => "members",
             Reach::Owner => "the owner",
             Reach::Author => "the author",
-            Reach::AuthorOrOwner => "the author, the owner",
-            Reach::Invited => "invited users, members",
+            Reach::AuthorOrOwner => "the author or the owner",
+            Reach::Invited => "members and invited users",
         }
         .to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),

@@ -1,4 +1,4 @@
-//! One process: binds, opens, wires the parts together, runs them, and takes them down in order.
+//! One process: binds the listeners, opens the stores, wires the parts together, runs them, and stops them in order.
 
 use std::{io, sync::Arc};
 
@@ -37,7 +37,7 @@ use crate::{
     stores::Stores,
 };
 
-/// Runs `parts` until they are told to stop.
+/// Runs `parts` until a signal or a failure stops them.
 pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Result<(), String> {
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
@@ -64,7 +64,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     }
 }
 
-/// What the parts share, and the running parts.
+/// The running parts, and the state that they share.
 struct Process<'a> {
     config: &'a Config,
     ambient: Ambient,
@@ -74,9 +74,9 @@ struct Process<'a> {
     keys: Arc<KeySet>,
     bus: Arc<dyn Bus>,
     limiter: Arc<dyn RateLimiter>,
-    /// Service → where it is.
+    /// The addresses of each service.
     addresses: [(Service, Addresses); 3],
-    /// There is no mesh: the process is a gateway to external upstreams.
+    /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
@@ -209,7 +209,7 @@ impl<'a> Process<'a> {
         let mesh = self.addresses.clone().into_iter().filter(|_| !self.external_only);
         for (service, addresses) in mesh {
             let peer = self.peer(service, Part::Gateway)?;
-            // Shown, and no more: without a service the gateway still has the others to call.
+            // An informational check: without one service the gateway can still call the others.
             needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
         }
@@ -224,19 +224,19 @@ impl<'a> Process<'a> {
 
     fn start_admin(&self, listener: TcpListener) {
         let serving = kit::admin::serve(self.config.admin.clone(), self.shown.clone(), listener, self.shutdown.clone());
-        // Apart from the others: it outlives their drain, and its end is nobody's reason to stop.
+        // Not in `running`: the admin listener outlives the drain of the parts, and its failure does not stop them.
         tokio::spawn(async move {
             if let Err(error) = serving.await {
-                tracing::error!(%error, "the admin listener ended");
+                tracing::error!(%error, "the admin listener failed; metrics and log levels are unavailable until a restart");
             }
         });
     }
 
     fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> Readiness {
-        // Without Redis delivery goes on by polling: an operator should see that, a load balancer need not.
+        // Informational: without Redis, delivery continues by polling.
         let bus = Arc::clone(&self.bus);
         let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
-        // Nor need it know that each process counts on its own for a while.
+        // Informational: without Redis, each process counts rate limits on its own.
         let limiter = Arc::clone(&self.limiter);
         let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
         let identity = Arc::clone(&surroundings.identity);
@@ -250,7 +250,7 @@ impl<'a> Process<'a> {
         readiness
     }
 
-    /// Ends when every part is ready.
+    /// Completes when every part is ready.
     fn ready(&self) -> impl Future<Output = ()> + use<> {
         let shown = self.shown.clone();
         async move {
@@ -260,50 +260,50 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// Runs until a signal or a failure, then until everything has come down.
+    /// Runs until a signal or a failure, then until all parts have stopped.
     async fn finish(mut self) -> Result<(), String> {
         let mut failure = None;
         let stopping = self.shutdown.clone();
         let config = self.config.shutdown.clone();
-        let mut way_down = tokio::spawn(async move {
-            signals::stop_asked().await;
+        let mut stop = tokio::spawn(async move {
+            signals::stop_requested().await;
             tracing::info!("stopping");
             stopping.run(&config).await;
         });
         while let Some(ended) = self.running.join_next().await {
-            let (name, result) = ended.map_err(|e| format!("a part of the process broke: {e}"))?;
+            let (name, result) = ended.map_err(|e| format!("a part of the process panicked: {e}"))?;
             if let Err(error) = result {
                 failure.get_or_insert(format!("{name}: {error}"));
             }
             if !self.shutdown.is_stopping() {
-                // One part is gone: the others have no use alone, and whoever watches should start us anew.
-                failure.get_or_insert(format!("{name} ended unasked"));
-                way_down.abort();
+                // The other parts are of no use alone. The process exits, so that its supervisor restarts it.
+                failure.get_or_insert(format!("{name} stopped unexpectedly"));
+                stop.abort();
                 let (shutdown, config) = (self.shutdown.clone(), self.config.shutdown.clone());
-                way_down = tokio::spawn(async move { shutdown.run(&config).await });
+                stop = tokio::spawn(async move { shutdown.run(&config).await });
                 self.shutdown.stopping().await;
             }
         }
-        way_down.abort();
-        // Others may have what this process took ahead of time and did not need.
+        stop.abort();
+        // Returns the unused leases, so that other processes can use them.
         self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }
 }
 
-/// TLS between this process and others. Errors name the key.
+/// Reads the TLS settings for connections between processes. Errors name the key.
 fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
     let has_files = [&config.tls.certificate, &config.tls.client_ca].iter().any(|path| !path.is_empty());
     if parts.len() > 1 && has_files {
-        let why =
-            "all parts run in this process and call one another on the loopback; leave it out, or run a part alone";
+        let why = "all parts run in this process and call one another on the loopback; remove it, or run one part per process";
         return Err(format!("configuration: tls.certificate: {why}"));
     }
-    // Auth fetches its own keys by the name that others know it by.
+    // Auth fetches its own key set through peers.auth.
     let is_auth = parts == [Part::Service(Service::Auth)];
     if is_auth && !config.tls.certificate.is_empty() && balance::in_the_clear(&config.peers.auth).is_ok() {
-        return Err("configuration: peers.auth: this port speaks TLS; name it by https:// and as its certificate does"
-            .to_owned());
+        return Err(
+            "configuration: peers.auth: auth listens with TLS; use https:// and the name in its certificate".to_owned()
+        );
     }
     cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
     MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))

@@ -1,5 +1,5 @@
-//! Taking over a changed configuration in the running process: on SIGHUP, or when the file has changed. No connection
-//! is dropped; a configuration with a mistake changes nothing.
+//! Applies a changed configuration to the running process, on SIGHUP or when the file changes. Connections stay open. An
+//! invalid configuration changes nothing.
 
 use std::{
     fs,
@@ -17,20 +17,20 @@ use crate::{
     part::Part,
 };
 
-/// How often the file is looked at. A mounted ConfigMap changes by a new link, of which no file system tells.
-const LOOK: Duration = Duration::from_secs(2);
+/// The interval at which the process checks the file. It polls, because a mounted ConfigMap changes by a new symbolic link.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What takes effect at once; everything else at the next start.
+/// The keys that take effect at once. All others take effect at the next start.
 const AT_ONCE: [&str; 2] = ["gateway.", "log.level"];
-/// What of the gateway's does not.
+/// The exceptions to [`AT_ONCE`].
 const AT_START: [&str; 4] = ["gateway.listen", "gateway.tls.listen", "gateway.upstream_connections", "gateway.console"];
 
-/// Where the configuration came from.
+/// The sources of the configuration.
 #[derive(Clone)]
 pub(crate) struct Source {
-    /// The file, if one was named.
+    /// The file on the command line, if any.
     pub(crate) file: Option<PathBuf>,
-    /// `key=value` texts of the command line.
+    /// The `key=value` arguments of the command line.
     pub(crate) flags: Vec<String>,
 }
 
@@ -39,8 +39,8 @@ impl Source {
         Config::load(self.file.as_deref(), &self.flags)
     }
 
-    /// The keys that were set for this process and that it does not read: sections of parts that do not run here, named
-    /// on its own command line (a file is shared by all parts), and keys that only a process of one part reads.
+    /// The keys that are set and have no effect in this process: command-line keys of parts that do not run here (a file
+    /// may serve all parts), and keys that only a process of one part reads.
     pub(crate) fn without_effect(&self, config: &Config, parts: &[Part]) -> Result<Vec<String>, String> {
         let runs = |section: &str| parts.iter().any(|part| part.name() == section);
         let is_part = |section: &str| Part::ALL.iter().any(|part| part.name() == section);
@@ -55,31 +55,31 @@ impl Source {
     }
 }
 
-/// Runs for ever.
+/// Reloads the configuration whenever it changes. Never returns.
 pub(crate) async fn watch(source: Source, mut running: Config, gateway: Arc<Gateway>) {
-    let mut asked = signal(SignalKind::hangup()).expect("a handler for SIGHUP can be installed");
+    let mut hangup = signal(SignalKind::hangup()).expect("a handler for SIGHUP can be installed");
     let file = config::file(source.file.as_deref());
-    let mut seen = file.as_deref().and_then(look);
+    let mut seen = file.as_deref().and_then(version);
     loop {
         tokio::select! {
-            _ = asked.recv() => {}
-            () = tokio::time::sleep(LOOK) => {
-                let now = file.as_deref().and_then(look);
-                // A file that is away for a moment is being replaced.
+            _ = hangup.recv() => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {
+                let now = file.as_deref().and_then(version);
+                // A missing file is being replaced.
                 if now.is_none() || now == seen {
                     continue;
                 }
             }
         }
-        seen = file.as_deref().and_then(look);
-        match take_over(&source, &running, &gateway) {
-            Ok(taken) => running = taken,
-            Err(error) => tracing::error!(error, "the configuration stays as it was"),
+        seen = file.as_deref().and_then(version);
+        match apply(&source, &running, &gateway) {
+            Ok(applied) => running = applied,
+            Err(error) => tracing::error!(error, "the configuration is invalid; the previous one stays in force"),
         }
     }
 }
 
-fn take_over(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config, String> {
+fn apply(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config, String> {
     let wanted = source.load()?;
     let changed = kit::config::differences(running, &wanted).map_err(|e| e.to_string())?;
     gateway.reload(&wanted.gateway).map_err(|error| format!("configuration: {error}"))?;
@@ -89,7 +89,7 @@ fn take_over(source: &Source, running: &Config, gateway: &Gateway) -> Result<Con
     let (at_once, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| takes_effect(key));
     tracing::info!(changed = at_once.join(", "), "the configuration was read again");
     if !later.is_empty() {
-        tracing::warn!(changed = later.join(", "), "these take effect at the next start");
+        tracing::warn!(changed = later.join(", "), "these changes take effect at the next start");
     }
     Ok(wanted)
 }
@@ -98,8 +98,8 @@ fn takes_effect(key: &str) -> bool {
     AT_ONCE.iter().any(|prefix| key.starts_with(prefix)) && !AT_START.contains(&key)
 }
 
-/// What tells one version of a file from the next.
-fn look(path: &Path) -> Option<(SystemTime, u64, u64)> {
+/// Distinguishes versions of a file: modification time, length and inode.
+fn version(path: &Path) -> Option<(SystemTime, u64, u64)> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

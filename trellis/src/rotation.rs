@@ -1,4 +1,4 @@
-//! Replacing the key that signs access tokens, step by step.
+//! The commands that rotate and list the keys of access tokens.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use kit::{Ambient, config::Span};
 
 use crate::config::Config;
 
-/// The folder with auth's secrets: the named one, else where the configuration has it.
+/// The folder with auth's secrets: `named`, else the configured one.
 pub(crate) fn folder(named: Option<PathBuf>, load: impl Fn() -> Result<Config, String>) -> Result<PathBuf, String> {
     if let Some(named) = named {
         return Ok(named);
@@ -22,7 +22,7 @@ pub(crate) fn folder(named: Option<PathBuf>, load: impl Fn() -> Result<Config, S
     if config.auth.keys_dir.is_empty() { config.generated_keys_dir() } else { Ok(config.auth.keys_dir.into()) }
 }
 
-/// Takes the next step in `folder`. What was done, and what to do next.
+/// Takes the next step in `folder`. Returns what changed and what to do next.
 pub(crate) fn rotate(folder: &Path, is_forced: bool) -> Result<String, String> {
     let step = Keys::rotate(folder, Ambient::system().now(), is_forced).map_err(|e| e.to_string())?;
     step.map(|step| done(&step)).map_err(|early| format!("{}: {}", folder.display(), refusal(early)))
@@ -32,18 +32,18 @@ fn done(step: &Step) -> String {
     let again = |after: Duration| format!("run `trellis keys rotate` again after {}", Span(after));
     match step {
         Step::Added(id) => format!(
-            "key {id} is next: it is published and signs nothing yet\n\
-             next: bring the file to every replica of auth, and {}",
+            "key {id} is next: it is published and does not sign yet\n\
+             next: copy the file to every replica of auth, and {}",
             again(PUBLISHED_BEFORE)
         ),
         Step::Promoted(id) => format!(
-            "key {id} signs; the one before is retiring: its tokens are good to their end\n\
-             next: bring the file to every replica of auth, and {}",
+            "key {id} signs; the previous key is retiring: its tokens are valid until they expire\n\
+             next: copy the file to every replica of auth, and {}",
             again(PUBLISHED_AFTER)
         ),
         Step::Removed(ids) => format!(
             "removed: {}; the rotation is complete\n\
-             next: bring the file to every replica of auth",
+             next: copy the file to every replica of auth",
             ids.join(", ")
         ),
     }
@@ -53,13 +53,13 @@ fn refusal(early: TooEarly) -> String {
     let TooEarly { state, wait } = early;
     let wait = Span(Duration::from_secs(wait.as_secs().saturating_add(1)));
     let why = match state {
-        State::Next => "the next key may not be known to everybody yet",
-        State::Signing | State::Retiring => "tokens of the retiring key may be in use",
+        State::Next => "some processes may not have fetched the next key yet",
+        State::Signing | State::Retiring => "tokens of the retiring key may still be in use",
     };
-    format!("{why}; run this again in {wait}, or with --now if tokens may be refused")
+    format!("{why}; run this again in {wait}, or with --now if the services may refuse valid tokens")
 }
 
-/// The keys in `folder`, one a line.
+/// The keys in `folder`, one per line.
 pub(crate) fn list(folder: &Path) -> Result<String, String> {
     let (ring, now) = (Keys::read(folder).map_err(|e| e.to_string())?, Ambient::system().now());
     let line = |(id, state, since): (&str, State, kit::Timestamp)| {

@@ -1,21 +1,21 @@
-//! What the terminal and the kernel ask of the process.
+//! Termination signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends when SIGTERM or Ctrl-C asks to stop. A second one, of either kind, waits for nothing.
-pub(crate) async fn stop_asked() {
+/// Completes on the first SIGTERM or SIGINT (Ctrl-C). A second one exits at once.
+pub(crate) async fn stop_requested() {
     let listen = |kind| signal(kind).expect("handlers for SIGTERM and SIGINT can be installed");
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    let mut asked = async move || {
+    let mut next = async move || {
         tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = interrupt.recv() => SignalKind::interrupt(),
         }
     };
-    asked().await;
+    next().await;
     tokio::spawn(async move {
-        let signal = asked().await;
-        // 128 and the signal's number, as shells expect.
+        let signal = next().await;
+        // The shell convention: 128 plus the number of the signal.
         std::process::exit(128 + signal.as_raw_value());
     });
 }

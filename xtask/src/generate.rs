@@ -1,4 +1,4 @@
-//! `cargo xtask gen`: rewrites what is generated and committed.
+//! `cargo xtask gen`: regenerates the committed files.
 
 use crate::{
     provision::{self, Need},
@@ -14,7 +14,7 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
     for script in ["gen", "build"] {
         session.must(&format!("web {script}"), &mut web.script(session, script))?;
     }
-    // The test that compares the table is also what writes it.
+    // The test that compares the table also writes it.
     let mut table = session.cargo();
     table.args(["test", "--quiet", "-p", "trellis", "--test", "mesh", "the_table_in_the_docs_is_current"]);
     session.must("docs/access.md", table.env("TRELLIS_TEST_REWRITE", "1"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the chores of this repository, each one command on a machine that has only Rust.
+//! `cargo xtask`: the development commands of this repository. They need only Rust.
 
 mod bench;
 mod checks;
@@ -22,36 +22,37 @@ use std::{env, process::ExitCode};
 use session::Session;
 
 const HELP: &str = "\
-Chores of this repository.
+Development commands of this repository.
 
 Usage: cargo xtask <COMMAND>
 
 Commands:
   test [--only rust|python|web]... [-- CARGO TEST ARGS]
-        Installs what is missing (as root or with sudo; else names the command), starts a private PostgreSQL
-        and Redis, and runs all tests: Rust, the Python client, the browser. --only may be repeated.
-  up    Keeps the PostgreSQL and Redis of the tests running until Ctrl-C. Meanwhile cargo xtask test -- -p CRATE NAME
-        uses them, builds nothing but that crate's tests, and starts within seconds.
-  ci    The cheap checks: formatting, clippy, contracts, import rules, migrations, manifests.
-  gen   Rewrites what is generated and committed: web/client/src/gen, web/e2e/clients/gen, web/console/dist,
-        docs/access.md.
+        Run all tests: Rust, the Python client and the browser, with a private PostgreSQL and Redis. Install missing
+        programs first, as root or with sudo; otherwise print the command that installs them. Repeat --only to
+        select several parts.
+  up    Keep the PostgreSQL and Redis of the tests running until Ctrl-C. Meanwhile cargo xtask test -- -p CRATE NAME
+        uses them and builds only that crate's tests.
+  ci    Run the fast checks: formatting, clippy, contracts, import rules, migrations and manifests.
+  gen   Regenerate the committed files: web/client/src/gen, web/e2e/clients/gen, web/console/dist and docs/access.md.
   soak fuzz [SECONDS]
-        Invents input for the gateway's parsers, for ten minutes when nothing is said.
+        Fuzz the gateway's parsers, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
-        Compares the gateway with Envoy (installed for this alone), tonic-web, direct gRPC and a bare forwarder:
-        throughput, latency, CPU of a call, memory. Needs two cores, and takes 6 minutes; --quick 90 seconds.
-        --write puts the numbers into docs/performance.md.
+        Compare the gateway with Envoy, tonic-web, direct gRPC and a bare forwarder: throughput, latency, CPU time per
+        call and memory. Needs two cores and 6 minutes; 90 seconds with --quick. Installs Envoy under target/.
+        --write updates docs/performance.md.
   bench limiter [--write] [--seconds N] [--rounds N]
-        What decisions of the limiter cost, on a private Redis; two minutes. --write: into docs/rate-limiting.md.
+        Measure the cost of rate limit decisions on a private Redis. Takes 2 minutes. --write updates
+        docs/rate-limiting.md.
   bench overload [--write]
-        What is left of a service's work when up to five times too much is asked of it, with shedding and without;
-        two minutes. --write: into docs/resilience.md.
-  help  This text.
+        Measure how many calls of an overloaded service succeed, with and without load shedding, at up to five times
+        its capacity. Takes 2 minutes. --write updates docs/resilience.md.
+  help  Print this text.
 
 Progress goes to stderr. Logs and screenshots of a run are in target/test-artifacts.
 
 Environment:
-  TRELLIS_TEST_CHROMIUM  The browser, where it is not found by itself.
+  TRELLIS_TEST_CHROMIUM  The path of Chromium, if it is not on PATH.
 ";
 
 fn main() -> ExitCode {
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
         "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "up" => none(rest).and_then(|()| up::run(&Session::start()?)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
-        other => Err(format!("unknown command {other:?}; see cargo xtask help")),
+        other => Err(format!("unknown command {other:?}; run `cargo xtask help` for the list")),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -81,10 +82,10 @@ fn main() -> ExitCode {
 }
 
 fn none(rest: &[String]) -> Result<(), String> {
-    rest.first().map_or(Ok(()), |extra| Err(format!("unexpected argument {extra:?}; see cargo xtask help")))
+    rest.first().map_or(Ok(()), |extra| Err(format!("unexpected argument {extra:?}; run `cargo xtask help` for usage")))
 }
 
-#[expect(clippy::print_stdout, reason = "asked for, so it belongs on stdout")]
+#[expect(clippy::print_stdout, reason = "the help is the result of the command")]
 fn help() -> ExitCode {
     print!("{HELP}");
     ExitCode::SUCCESS

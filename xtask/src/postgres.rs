@@ -1,4 +1,4 @@
-//! A private PostgreSQL: its own data folder, 127.0.0.1 on a free port, gone at the end.
+//! A private PostgreSQL with its own data folder, on a free port of 127.0.0.1. Stopped on drop.
 
 use std::{
     fs,
@@ -44,10 +44,10 @@ impl Postgres {
     fn start_on(port: u16, folder: &Path, session: &Session, bin: &Path, user: Option<User>) -> Result<Self, String> {
         let data = folder.join("data");
         let log = folder.join("log");
-        let said = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let output = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut server = session.command(bin.join("postgres"));
         server.current_dir(folder).arg("-D").arg(&data).args(settings(port));
-        server.stdout(said.try_clone().map_err(|e| e.to_string())?).stderr(said);
+        server.stdout(output.try_clone().map_err(|e| e.to_string())?).stderr(output);
         scratch::run_as(&mut server, user);
         let mut server = Group::start(&mut server, &session.guard)?;
         wait_until_ready(&mut server, &data, &log)?;
@@ -55,7 +55,7 @@ impl Postgres {
     }
 }
 
-/// Nothing survives this server, so it need not sync: our own processes are what tests kill.
+/// No fsync: the tests kill the services, not this server, and its data does not outlive it.
 fn settings(port: u16) -> Vec<String> {
     let settings = [
         "listen_addresses=127.0.0.1".to_owned(),
@@ -68,7 +68,7 @@ fn settings(port: u16) -> Vec<String> {
     settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
 }
 
-/// The eighth line of postmaster.pid is the server's state: where pg_ctl looks too.
+/// Waits for "ready" in line 8 of postmaster.pid, the server's state, as pg_ctl does.
 fn wait_until_ready(server: &mut Group, data: &Path, log: &PathBuf) -> Result<(), String> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -77,8 +77,8 @@ fn wait_until_ready(server: &mut Group, data: &Path, log: &PathBuf) -> Result<()
             return Ok(());
         }
         if server.ended()?.is_some() || Instant::now() > deadline {
-            let said = fs::read_to_string(log).unwrap_or_default();
-            return Err(format!("PostgreSQL did not start:\n{said}"));
+            let output = fs::read_to_string(log).unwrap_or_default();
+            return Err(format!("PostgreSQL did not start:\n{output}"));
         }
         thread::sleep(Duration::from_millis(10));
     }

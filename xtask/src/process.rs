@@ -1,8 +1,8 @@
-//! Child processes, each in a process group of its own, and the guard that ends them whatever happens to us.
+//! Child processes, each in its own process group, and the guard that stops them however xtask ends.
 //!
-//! The guard is this program again, waiting on a pipe. When the pipe closes, because we ended or were killed in
-//! any way, it ends every group and removes every folder that was named to it and not taken back. That needs no
-//! signal handler, and works for SIGKILL too.
+//! The guard is a second process of this program, which reads from a pipe. When xtask exits or is killed, the pipe closes.
+//! Then the guard stops every registered process group and removes every registered folder. This needs no signal handler,
+//! and covers SIGKILL.
 
 use std::{
     collections::BTreeSet,
@@ -16,23 +16,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a group gets to end by itself before SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The guard's pipe.
+/// A handle to the guard process.
 #[derive(Clone)]
 pub(crate) struct Guard(Arc<Mutex<GuardProcess>>);
 
 struct GuardProcess {
     child: Child,
-    /// Taken at the end: its closing is the signal.
+    /// `None` once closed. Closing it starts the cleanup.
     pipe: Option<ChildStdin>,
 }
 
 impl Guard {
     pub(crate) fn start() -> Result<Self, String> {
-        let this = env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+        let this = env::current_exe().map_err(|e| format!("cannot find the path of xtask: {e}"))?;
         let mut child = Command::new(this)
             .arg("guard")
             .stdin(Stdio::piped())
@@ -43,15 +43,15 @@ impl Guard {
         Ok(Self(Arc::new(Mutex::new(GuardProcess { child, pipe }))))
     }
 
-    /// Names a folder to remove.
+    /// Registers a folder for removal.
     pub(crate) fn folder(&self, path: &Path) {
-        self.tell(&format!("+folder {}", path.display()));
+        self.send(&format!("+folder {}", path.display()));
     }
 
-    fn tell(&self, line: &str) {
+    fn send(&self, line: &str) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = &mut guard.pipe {
-            // A guard that was killed can no longer be told; our own Drop still cleans up.
+            // Writing fails if the guard was killed. The destructors of this process still clean up.
             writeln!(pipe, "{line}").and_then(|()| pipe.flush()).ok();
         }
     }
@@ -64,7 +64,7 @@ impl Drop for GuardProcess {
     }
 }
 
-/// The guard's own main.
+/// The main function of the guard process.
 pub(crate) fn guard() -> Result<bool, String> {
     let mut groups = BTreeSet::new();
     let mut folders = BTreeSet::new();
@@ -77,30 +77,27 @@ pub(crate) fn guard() -> Result<bool, String> {
             _ => {}
         }
     }
-    groups.iter().for_each(|id| ask_to_end(id));
-    let deadline = Instant::now() + PATIENCE;
-    while groups.iter().any(|id| signals(id, "0")) && Instant::now() < deadline {
+    groups.iter().for_each(|id| terminate(id));
+    let deadline = Instant::now() + GRACE;
+    while groups.iter().any(|id| signal(id, "0")) && Instant::now() < deadline {
         thread::sleep(POLL);
     }
-    groups.iter().for_each(|id| signal(id, "KILL"));
+    for id in &groups {
+        signal(id, "KILL");
+    }
     folders.iter().for_each(|path| drop(fs::remove_dir_all(path)));
     Ok(true)
 }
 
-/// After SIGTERM alone PostgreSQL waits for its clients; after SIGINT it does not.
-fn ask_to_end(group: &str) {
+/// Sends SIGTERM and SIGINT: on SIGTERM alone, PostgreSQL waits for its clients.
+fn terminate(group: &str) {
     signal(group, "TERM");
     signal(group, "INT");
 }
 
-/// Sends `name` to a process group. There may be none left: that is fine.
-fn signal(group: &str, name: &str) {
-    signals(group, name);
-}
-
-/// As [`signal`]; whether there was somebody to receive it. The shell's own `kill`, because the program of that
-/// name is not part of a minimal system.
-fn signals(group: &str, name: &str) -> bool {
+/// Sends the signal `name` to a process group. Returns whether the group exists. Uses the shell's built-in `kill`, because
+/// a minimal system lacks the program.
+fn signal(group: &str, name: &str) -> bool {
     Command::new("sh")
         .args(["-c", "kill -s \"$1\" -- \"-$2\"", "sh", name, group])
         .stdin(Stdio::null())
@@ -110,7 +107,7 @@ fn signals(group: &str, name: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A running child with everything that it started. Ended when dropped.
+/// A running child and all its descendants. Stopped on drop.
 pub(crate) struct Group {
     child: Child,
     id: String,
@@ -124,11 +121,11 @@ impl Group {
         let child =
             command.stdin(Stdio::null()).process_group(0).spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
         let id = child.id().to_string();
-        guard.tell(&format!("+group {id}"));
+        guard.send(&format!("+group {id}"));
         Ok(Self { child, id, guard: guard.clone(), name })
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the child has exited.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
         self.child.try_wait().map_err(|e| format!("cannot wait for {}: {e}", self.name))
     }
@@ -137,40 +134,40 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            ask_to_end(&self.id);
-            let deadline = Instant::now() + PATIENCE;
+            terminate(&self.id);
+            let deadline = Instant::now() + GRACE;
             while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
                 thread::sleep(POLL);
             }
         }
-        // Whoever outlived its leader goes too.
+        // Descendants may outlive the leader of the group.
         signal(&self.id, "KILL");
         self.child.wait().ok();
-        self.guard.tell(&format!("-group {}", self.id));
+        self.guard.send(&format!("-group {}", self.id));
     }
 }
 
-/// What a finished command said.
+/// The output of a finished command.
 pub(crate) struct Output {
     pub(crate) success: bool,
     pub(crate) code: Option<i32>,
-    /// stdout and stderr as they came.
+    /// stdout and stderr, interleaved.
     pub(crate) text: String,
 }
 
-/// Runs a command to its end. Each line goes to `on_line` as it comes; `idle` is called now and then with the
-/// last line, so that somebody who waits sees that something happens.
+/// Runs a command to its end. Calls `on_line` with each line, and `idle` every 20 s with the last line, so that the user
+/// sees progress.
 pub(crate) fn run(
     command: &mut Command,
     guard: &Guard,
     mut on_line: impl FnMut(&str) + Send,
     idle: impl Fn(Duration, &str),
 ) -> Result<Output, String> {
-    let failed = |e: io::Error| format!("cannot read what a command says: {e}");
+    let failed = |e: io::Error| format!("cannot read the output of a command: {e}");
     let (reader, writer) = io::pipe().map_err(failed)?;
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     let mut group = Group::start(command, guard)?;
-    // Ours are the last writing ends but the child's: without this the reader would never see the end.
+    // Closes this process's copies of the writing end: the reader sees the end only when all of them are closed.
     command.stdout(Stdio::null()).stderr(Stdio::null());
 
     let last = Mutex::new(String::new());
@@ -198,13 +195,13 @@ pub(crate) fn run(
 
 fn wait(group: &mut Group, idle: impl Fn(Duration)) -> Result<ExitStatus, String> {
     let started = Instant::now();
-    let mut told = started;
+    let mut reported = started;
     loop {
         if let Some(status) = group.ended()? {
             return Ok(status);
         }
-        if told.elapsed() > Duration::from_secs(20) {
-            told = Instant::now();
+        if reported.elapsed() > Duration::from_secs(20) {
+            reported = Instant::now();
             idle(started.elapsed());
         }
         thread::sleep(POLL);

@@ -1,4 +1,4 @@
-//! Finds the programs that tests need, and installs what is missing from the system's own packages.
+//! Finds the programs that the tests need, and installs missing ones from the system's packages.
 
 use std::{
     env, fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{scratch, session::Session};
 
-/// A program that a part of the tests needs.
+/// A program that the tests need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Need {
     Postgres,
@@ -27,19 +27,19 @@ impl Need {
         }
     }
 
-    /// Debian's packages.
+    /// The Debian packages that provide the program.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Need::Postgres => &["postgresql"],
             Need::Redis => &["redis-server"],
-            // Ubuntu's Chromium comes through a package of another name.
+            // Ubuntu's package of Chromium has another name.
             Need::Chromium if is_ubuntu() => &["chromium-browser"],
             Need::Chromium => &["chromium"],
             Need::Python => &["python3", "python3-venv"],
         }
     }
 
-    /// The program; for PostgreSQL the folder of its programs.
+    /// The path of the program; for PostgreSQL, the folder of its programs.
     pub(crate) fn find(self) -> Option<PathBuf> {
         match self {
             Need::Postgres => find_postgres(),
@@ -49,13 +49,13 @@ impl Need {
         }
     }
 
-    /// The program, which [`provision`] has made sure of.
+    /// The path of a program that [`provision`] has installed.
     pub(crate) fn found(self) -> Result<PathBuf, String> {
         self.find().ok_or_else(|| format!("{} was not found", self.name()))
     }
 }
 
-/// Makes sure of all `needs`, in one installation.
+/// Installs all missing `needs` at once.
 pub(crate) fn provision(session: &Session, needs: &[Need]) -> Result<(), String> {
     let missing = absent(needs);
     if missing.is_empty() {
@@ -63,7 +63,7 @@ pub(crate) fn provision(session: &Session, needs: &[Need]) -> Result<(), String>
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages()).copied().collect();
     let names: Vec<&str> = missing.iter().map(|need| need.name()).collect();
-    eprintln!("xtask: missing: {}", names.join(", "));
+    eprintln!("xtask: installing missing programs: {}", names.join(", "));
     install(session, &packages)?;
     match absent(needs).first() {
         None => Ok(()),
@@ -79,13 +79,16 @@ fn install(session: &Session, packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     let rights: &[&str] = if scratch::is_root() {
         &[]
-    } else if sudo_asks_nothing() {
+    } else if sudo_needs_no_password() {
         &["sudo", "-n"]
     } else {
-        return Err(format!("cannot install without root. Run:\n    sudo sh -c '{by_hand}'"));
+        return Err(format!("installing packages needs root. Run:\n    sudo sh -c '{by_hand}'"));
     };
     if on_path("apt-get").is_none() {
-        return Err(format!("there is no apt-get here. Install what Debian calls: {}", packages.join(" ")));
+        return Err(format!(
+            "apt-get is missing. Install the equivalents of these Debian packages: {}",
+            packages.join(" ")
+        ));
     }
     session.must("apt-get update", &mut apt(session, rights, &["update"]))?;
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
@@ -94,8 +97,8 @@ fn install(session: &Session, packages: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits for another apt instead of failing, asks nothing, and starts no service of what it installs: ours are
-/// private (`RUNLEVEL` for classic init scripts, `SYSTEMD_OFFLINE` for systemd).
+/// Runs apt-get without questions. It waits for a running apt, and starts no installed service (`RUNLEVEL` for classic init
+/// scripts, `SYSTEMD_OFFLINE` for systemd), because the tests start private servers.
 fn apt(session: &Session, rights: &[&str], arguments: &[&str]) -> Command {
     let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "SYSTEMD_OFFLINE=1"];
     let mut words = rights.iter().chain(&quiet).chain(&["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]);
@@ -104,15 +107,15 @@ fn apt(session: &Session, rights: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-fn sudo_asks_nothing() -> bool {
-    says(Path::new("sudo"), &["-n", "true"]).is_some()
+fn sudo_needs_no_password() -> bool {
+    output_of(Path::new("sudo"), &["-n", "true"]).is_some()
 }
 
 fn is_ubuntu() -> bool {
     fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=ubuntu"))
 }
 
-/// An executable file of this name in `PATH`.
+/// The executable file `name` on `PATH`.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| is_program(path))
 }
@@ -122,13 +125,13 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
-/// What a program answers, if it succeeds.
-pub(crate) fn says(program: &Path, arguments: &[&str]) -> Option<String> {
+/// The standard output of a program, if it succeeds.
+pub(crate) fn output_of(program: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Debian keeps the server's programs out of `PATH`, one folder a version: the newest is taken.
+/// The newest PostgreSQL. Debian installs the server's programs outside `PATH`, in one folder per version.
 fn find_postgres() -> Option<PathBuf> {
     let complete = |folder: &PathBuf| is_program(&folder.join("postgres")) && is_program(&folder.join("initdb"));
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
@@ -138,7 +141,7 @@ fn find_postgres() -> Option<PathBuf> {
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort();
-    let configured = says(Path::new("pg_config"), &["--bindir"]).map(PathBuf::from);
+    let configured = output_of(Path::new("pg_config"), &["--bindir"]).map(PathBuf::from);
     let on_path = on_path("postgres").and_then(|path| path.parent().map(Path::to_path_buf));
     versions.into_iter().rev().map(|(_, folder)| folder).chain(configured).chain(on_path).find(complete)
 }
@@ -150,11 +153,11 @@ fn find_chromium() -> Option<PathBuf> {
     ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"].into_iter().find_map(on_path)
 }
 
-/// protovalidate, the oracle, needs Python 3.11. `ensurepip` is what Debian's python3 lacks without python3-venv.
+/// protovalidate, the oracle, needs Python 3.11. Debian's python3 lacks `ensurepip` without python3-venv.
 fn find_python() -> Option<PathBuf> {
     let test = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
     ["python3", "python3.14", "python3.13", "python3.12", "python3.11"]
         .into_iter()
         .filter_map(on_path)
-        .find(|python| says(python, &["-c", test]).is_some())
+        .find(|python| output_of(python, &["-c", test]).is_some())
 }

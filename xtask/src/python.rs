@@ -1,4 +1,4 @@
-//! Python environments in `target/`, each with exactly the packages of one file in it.
+//! Python environments in `target/`, each with the packages of one requirements file.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ impl Python {
         Self::with(session, "venv", "tests/requirements.txt")
     }
 
-    /// The environment `target/<name>`, built anew only when its requirements or the interpreter changed.
+    /// The environment `target/<name>`. It is rebuilt only if its requirements or the interpreter change.
     pub(crate) fn with(session: &Session, name: &str, requirements: &str) -> Result<Self, String> {
         let requirements = session.root.join(requirements);
         let wanted = fs::read_to_string(&requirements).map_err(|e| format!("{}: {e}", requirements.display()))?;
         let interpreter = Need::Python.found()?;
-        let version = provision::says(&interpreter, &["-VV"]).unwrap_or_default();
+        let version = provision::output_of(&interpreter, &["-VV"]).unwrap_or_default();
         let venv = session.target.join(name);
         let stamp = venv.join("built-from");
         let contents = format!("{}\n{version}\n{wanted}", venv.display());
@@ -48,7 +48,7 @@ impl Python {
         session.must("pip install", &mut pip).map(drop)
     }
 
-    /// Where the environment's programs are.
+    /// The folder of the environment's programs.
     pub(crate) fn bin(&self) -> PathBuf {
         self.venv.join("bin")
     }

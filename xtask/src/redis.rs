@@ -1,4 +1,4 @@
-//! A private Redis: no files, 127.0.0.1 on a free port, gone at the end.
+//! A private Redis without persistence, on a free port of 127.0.0.1. Stopped on drop.
 
 use std::{
     fs,
@@ -36,15 +36,15 @@ impl Redis {
 
     fn start_on(port: u16, folder: &Path, session: &Session, program: &Path) -> Result<Self, String> {
         let log = folder.join("log");
-        let said = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let output = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut server = session.command(program);
         server.current_dir(folder).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         server.arg("--port").arg(port.to_string());
-        server.stdout(said.try_clone().map_err(|e| e.to_string())?).stderr(said);
+        server.stdout(output.try_clone().map_err(|e| e.to_string())?).stderr(output);
         let mut server = Group::start(&mut server, &session.guard)?;
 
         let deadline = Instant::now() + START_TIMEOUT;
-        while !answers(port) {
+        while !responds(port) {
             if server.ended()?.is_some() || Instant::now() > deadline {
                 return Err(format!("Redis did not start:\n{}", fs::read_to_string(&log).unwrap_or_default()));
             }
@@ -54,14 +54,14 @@ impl Redis {
     }
 }
 
-fn answers(port: u16) -> bool {
+fn responds(port: u16) -> bool {
     let ping = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer)?;
-        Ok(&answer == b"+PONG\r\n")
+        let mut response = [0; 7];
+        stream.read_exact(&mut response)?;
+        Ok(&response == b"+PONG\r\n")
     };
     ping().unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! `cargo test`, quiet while all is well and complete where it is not.
+//! `cargo test`, with the full output of failed test binaries only.
 
 use crate::{
     session::Session,
@@ -6,7 +6,7 @@ use crate::{
     tally::{self, Tally},
 };
 
-/// Runs the workspace's tests with `arguments` for cargo test.
+/// Runs the tests of the workspace. `arguments` are arguments of cargo test.
 pub(crate) fn test(session: &Session, environment: &Environment, arguments: &[String]) -> Result<Tally, String> {
     let mut cargo = session.cargo();
     cargo.args(["test", "--no-fail-fast"]);
@@ -18,12 +18,12 @@ pub(crate) fn test(session: &Session, environment: &Environment, arguments: &[St
     let mut shown = Shown::default();
     let output = session.step_with("cargo test", &mut cargo, |line| shown.line(line))?;
     if !output.success {
-        shown.rest();
+        shown.print_rest();
     }
     Ok(shown.tally.with_exit(output.success))
 }
 
-/// What of cargo's output the terminal sees: one line a test binary, and all of a binary that failed.
+/// Filters cargo's output: one line per test binary, and the full output of a binary that failed.
 #[derive(Default)]
 struct Shown {
     tally: Tally,
@@ -40,7 +40,7 @@ impl Shown {
             self.tally.add(tally);
             if tally.failed > 0 {
                 eprintln!("    {}: {} FAILED, {} passed", self.binary, tally.failed, tally.passed);
-                self.rest();
+                self.print_rest();
             } else if tally.passed > 0 {
                 eprintln!("    {}: {} passed", self.binary, tally.passed);
             }
@@ -50,9 +50,9 @@ impl Shown {
         }
     }
 
-    /// Shows what was held back: a failed binary, or what the compiler said.
-    fn rest(&mut self) {
-        for line in self.block.drain(..).filter(|line| is_telling(line)) {
+    /// Prints the collected lines: the output of a failed binary or of the compiler.
+    fn print_rest(&mut self) {
+        for line in self.block.drain(..).filter(|line| is_relevant(line)) {
             eprintln!("      {line}");
         }
     }
@@ -70,7 +70,7 @@ fn binary_name(line: &str) -> Option<String> {
     Some(format!("{name} {}", source.trim_start_matches("unittests ")))
 }
 
-fn is_telling(line: &str) -> bool {
+fn is_relevant(line: &str) -> bool {
     let start = line.trim_start();
     let progress = ["Compiling ", "Downloaded ", "Downloading ", "Fresh ", "Checking ", "Updating ", "Blocking "];
     !(start.ends_with("... ok") || progress.iter().any(|word| start.starts_with(word)))
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn binaries_are_named_for_people() {
+    fn binary_name_has_no_hash() {
         let unit = "     Running unittests src/lib.rs (target/debug/deps/kit-0123456789abcdef)";
         assert_eq!(binary_name(unit).as_deref(), Some("kit src/lib.rs"));
         let test = "     Running tests/api.rs (target/debug/deps/api-0123456789abcdef)";
@@ -91,11 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_failed_run_is_kept() {
+    fn compiler_errors_are_kept() {
         let mut shown = Shown::default();
         for line in ["   Compiling kit v0.1.0", "error: expected `;`"] {
             shown.line(line);
         }
-        assert_eq!(shown.block.iter().filter(|line| is_telling(line)).count(), 1);
+        assert_eq!(shown.block.iter().filter(|line| is_relevant(line)).count(), 1);
     }
 }

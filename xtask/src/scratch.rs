@@ -1,4 +1,4 @@
-//! A temporary folder, free ports, and the unprivileged user that servers run as.
+//! The temporary folder of a run, free ports, and the unprivileged user of the servers.
 
 use std::{
     env, fs,
@@ -13,13 +13,13 @@ use std::{
 
 use crate::process::Guard;
 
-/// Removed when dropped.
+/// A temporary folder. Removed on drop.
 pub(crate) struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    /// A fresh folder that every user may enter, for PostgreSQL does not run as root.
+    /// Creates a folder that every user may enter, because PostgreSQL does not run as root.
     pub(crate) fn create(guard: &Guard) -> Result<Self, String> {
         let path = enterable_temp().join(format!("trellis-xtask-{}", process::id()));
         guard.folder(&path);
@@ -29,7 +29,7 @@ impl Scratch {
         Ok(Self { path })
     }
 
-    /// A new folder in it that belongs to `user`.
+    /// Creates a folder inside it that `user` owns.
     pub(crate) fn folder(&self, name: &str, user: Option<User>) -> Result<PathBuf, String> {
         let path = self.path.join(name);
         fs::create_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -48,14 +48,14 @@ impl Drop for Scratch {
     }
 }
 
-/// The system's temporary folder, if all users may go there.
+/// The system's temporary folder if all users may enter it, else `/tmp`.
 fn enterable_temp() -> PathBuf {
     let wanted = env::temp_dir();
     let open = |path: &Path| fs::metadata(path).is_ok_and(|m| m.mode() & 0o001 != 0);
     if wanted.ancestors().all(open) { wanted } else { PathBuf::from("/tmp") }
 }
 
-/// Somebody without rights.
+/// An unprivileged user.
 #[derive(Clone, Copy)]
 pub(crate) struct User {
     uid: u32,
@@ -63,7 +63,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Whom to run servers as when we are root; otherwise nobody but ourselves.
+    /// The user for the servers if xtask runs as root. `None` otherwise: they run as the current user.
     pub(crate) fn unprivileged() -> Result<Option<Self>, String> {
         if !is_root() {
             return Ok(None);
@@ -73,7 +73,7 @@ impl User {
             .iter()
             .find_map(|name| Self::named(&users, name))
             .map(Some)
-            .ok_or_else(|| "there is no user postgres or nobody to run PostgreSQL as".to_owned())
+            .ok_or_else(|| "PostgreSQL does not run as root, and there is no user `postgres` or `nobody`".to_owned())
     }
 
     fn named(users: &str, name: &str) -> Option<Self> {
@@ -93,8 +93,7 @@ pub(crate) fn run_as(command: &mut Command, user: Option<User>) {
     }
 }
 
-/// Starts a server on a free port of 127.0.0.1. Between the look and the server's own bind another program may take it:
-/// then on another one.
+/// Starts a server on a free port of 127.0.0.1. Retries on another port if a program takes it before the server binds.
 pub(crate) fn on_a_free_port<T>(start: impl Fn(u16) -> Result<T, String>) -> Result<T, String> {
     const ATTEMPTS: usize = 5;
     let mut ended = Err("no attempt was made".to_owned());
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_gets_another_port_when_its_own_is_taken() {
+    fn start_is_retried_when_the_port_is_in_use() {
         let attempts = std::cell::Cell::new(0);
         let start = |fails: &'static str| {
             attempts.set(0);
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_found_by_their_whole_name() {
+    fn users_are_matched_by_their_full_name() {
         let users = "postgresql:x:1:2::/:/bin/sh\npostgres:x:105:113::/var/lib/postgresql:/bin/bash\n";
         let user = User::named(users, "postgres").unwrap();
         assert_eq!((user.uid, user.gid), (105, 113));

@@ -1,4 +1,4 @@
-//! One run of xtask: where things are, how steps are announced, how commands are started.
+//! One run of xtask: its paths, its progress reports, and its child processes.
 
 use std::{
     env,
@@ -12,11 +12,11 @@ use std::{
 use crate::process::{self, Guard, Output};
 
 pub(crate) struct Session {
-    /// The repository.
+    /// The root of the repository.
     pub(crate) root: PathBuf,
-    /// `target/`: all that a run leaves behind is in it.
+    /// `target/`, which holds all output of a run.
     pub(crate) target: PathBuf,
-    /// Logs, screenshots and the oracle's cases.
+    /// The folder of logs, screenshots and oracle cases.
     pub(crate) artifacts: PathBuf,
     pub(crate) guard: Guard,
 }
@@ -30,8 +30,8 @@ impl Session {
         Ok(Self { root, target, artifacts, guard: Guard::start()? })
     }
 
-    /// A command in the repository. Our own settings in the caller's environment stay out: they would change
-    /// what is tested. Caches of the tools belong to `target/`.
+    /// A command in the root of the repository. Removes the `TRELLIS_*` variables, because they would change what is
+    /// tested, and places the caches of tools in `target/`.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
@@ -49,17 +49,17 @@ impl Session {
         command
     }
 
-    /// The cargo that started us.
+    /// The cargo that started xtask.
     pub(crate) fn cargo(&self) -> Command {
         self.command(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
     }
 
-    /// Runs one named step: announces it, keeps its log in `target/test-artifacts`, tells how long it took.
+    /// Runs a named step: prints its name and duration, and stores its log in `target/test-artifacts`.
     pub(crate) fn step(&self, name: &str, command: &mut Command) -> Result<Output, String> {
         self.step_with(name, command, |_| {})
     }
 
-    /// As [`Session::step`]; `on_line` sees each line as it comes.
+    /// Like [`Session::step`], and calls `on_line` with each line of output.
     pub(crate) fn step_with(
         &self,
         name: &str,
@@ -76,14 +76,14 @@ impl Session {
         Ok(output)
     }
 
-    /// A step whose failure ends the run: the error is all that it said.
+    /// Runs a step that must succeed. The error holds its output.
     pub(crate) fn must(&self, name: &str, command: &mut Command) -> Result<Output, String> {
         let output = self.step(name, command)?;
         if output.success { Ok(output) } else { Err(format!("{name} failed:\n{}", output.text.trim_end())) }
     }
 
-    /// What a quick question is answered; not a step of its own.
-    pub(crate) fn ask(&self, command: &mut Command) -> Result<String, String> {
+    /// Runs a quick command and returns its output, without a progress report.
+    pub(crate) fn output(&self, command: &mut Command) -> Result<String, String> {
         let output = process::run(command, &self.guard, |_| {}, |_, _| {})?;
         let name = command.get_program().to_string_lossy();
         if output.success { Ok(output.text) } else { Err(format!("{name} failed:\n{}", output.text.trim_end())) }

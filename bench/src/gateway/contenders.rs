@@ -1,4 +1,4 @@
-//! Who is compared, and how each is started and called.
+//! The contenders: how each is started and called.
 
 use std::{
     env, fs,
@@ -17,31 +17,31 @@ use super::{
 };
 use crate::load::{Dialect, Http, Request, Route};
 
-/// A way from the caller to the service.
+/// A way from the client to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Contender {
-    /// The gateway with everything that a call of a signed-in user costs, and no access log.
+    /// The gateway with the full cost of a signed-in user's call, without the access log.
     Gateway,
     Envoy,
-    /// gRPC-Web answered by the service itself.
+    /// The service itself, with gRPC-Web.
     TonicWeb,
-    /// Plain gRPC answered by the service itself: what there is without any gRPC-Web.
+    /// The service itself, with plain gRPC.
     Direct,
     Floor,
-    /// As `Gateway`, to a method open to all, and no token.
+    /// Like `Gateway`, with a public method and no token.
     NoToken,
-    /// As `Gateway`, to a method open to all, with a token.
+    /// Like `Gateway`, with a public method and a token.
     OpenWithToken,
-    /// As `Gateway`, with the access log.
+    /// Like `Gateway`, with the access log.
     Logged,
-    /// As `Gateway`, without the span of a call.
+    /// Like `Gateway`, without the span of a call.
     NoSpan,
 }
 
-/// The gateways: with everything but an access log, with it, without spans, and one that refuses.
+/// The gateways and their log levels: without the access log, with it, without spans, and one that refuses all calls.
 const GATEWAYS: [(&str, &str); 4] =
     [("gateway", "info,access=off"), ("logged", "info"), ("quiet", "warn"), ("refusing", "info,access=off")];
-/// More than any run makes.
+/// More calls than any run makes.
 const PLENTY: u32 = u32::MAX;
 
 impl Contender {
@@ -71,15 +71,15 @@ impl Contender {
         }
     }
 
-    /// Whether it is a thing of its own, and not the gateway with another setting.
+    /// Whether it is a separate contender, and not the gateway with another setting.
     pub(crate) fn is_way(self) -> bool {
         self <= Self::Floor
     }
 }
 
-/// All of them, running.
+/// The running contenders.
 pub(super) struct Contenders {
-    /// Keys, databases, logs, configurations. Kept to the end.
+    /// Keys, databases, logs and configurations. Removed on drop.
     folder: TempDir,
     envoy: PathBuf,
     ports: Ports,
@@ -90,14 +90,14 @@ pub(super) struct Contenders {
     token: String,
 }
 
-/// What is not the gateway.
+/// The proxies other than the gateway.
 struct Proxies {
     envoy: Process,
     floor: Process,
     floor_port: u16,
 }
 
-/// The service, four times: behind the proxies with and without gRPC-Web, and under test with and without.
+/// Four instances of the service: behind the proxies, with and without gRPC-Web, and under test, with and without.
 struct Echoes {
     plain: Echo,
     web: Echo,
@@ -142,7 +142,7 @@ impl Contenders {
         Ok(Self { envoy: envoy.to_owned(), folder, ports, echoes, mesh, gateways, proxies, token })
     }
 
-    /// For whoever wants to profile one.
+    /// The process ids, for a profiler.
     pub(super) fn pids(&self) -> Vec<(&'static str, u32)> {
         let gateways = self.gateways.iter().map(|(setup, process)| (setup.name, process.id()));
         let others = [("envoy", self.proxies.envoy.id()), ("floor", self.proxies.floor.id())];
@@ -159,7 +159,7 @@ impl Contenders {
         }
     }
 
-    /// As [`Self::process`]; the refusals of the gateway come from one that has nothing to give.
+    /// Like [`Self::process`], with the refusing gateway in the scenario of refusals.
     pub(super) fn process_for(&self, contender: Contender, scenario: &Scenario) -> &Process {
         match (contender, scenario.kind) {
             (Contender::Gateway, Kind::Refused) => &self.gateways[3].1,
@@ -197,7 +197,7 @@ impl Contenders {
         Request::new(&route, scenario.http, &scenario.message(), scenario.expected())
     }
 
-    /// All ways start a round alike: what a process has been through shows in what it costs later.
+    /// Restarts all contenders, so that they start each round alike: earlier work changes the cost of later calls.
     pub(super) async fn renew(&mut self) -> Result<(), String> {
         for contender in Contender::ALL {
             self.restart(contender).await?;
@@ -205,7 +205,7 @@ impl Contenders {
         Ok(())
     }
 
-    /// Ends it and starts it anew on the same port.
+    /// Restarts a contender on the same port.
     pub(super) async fn restart(&mut self, contender: Contender) -> Result<(), String> {
         let path = self.folder.path();
         match contender {
@@ -266,7 +266,7 @@ async fn start_floor(folder: &Path, port: u16, to: u16) -> Result<Process, Strin
 }
 
 async fn started(command: &Command, core: usize, log: &Path, port: u16) -> Result<Process, String> {
-    // What an earlier run of the same contender said would only mislead.
+    // The log of an earlier process of this contender would be misleading.
     fs::remove_file(log).ok();
     let mut process = Process::start(command, core, log)?;
     process.listens(port).await?;
@@ -274,5 +274,5 @@ async fn started(command: &Command, core: usize, log: &Path, port: u16) -> Resul
 }
 
 fn myself() -> Result<Command, String> {
-    env::current_exe().map(Command::new).map_err(|e| format!("cannot find myself: {e}"))
+    env::current_exe().map(Command::new).map_err(|e| format!("cannot find the path of bench: {e}"))
 }

@@ -8,16 +8,16 @@ use std::{
 
 const CONFIG: &str = include_str!("envoy.yaml");
 
-/// Where it listens, and what stands behind it.
+/// The ports of Envoy's listeners and of its upstream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ports {
     pub(super) plain: u16,
-    /// With a limiter that has nothing to give.
+    /// The listener whose rate limit refuses every call.
     pub(super) refusing: u16,
     pub(super) upstream: u16,
 }
 
-/// The command that starts it. Its configuration is written into `folder`.
+/// The command that starts Envoy. Writes its configuration into `folder`.
 pub(super) fn command(binary: &Path, folder: &Path, ports: Ports) -> Result<Command, String> {
     let file: PathBuf = folder.join("envoy.yaml");
     let mut config = CONFIG.to_owned();

@@ -1,4 +1,4 @@
-//! What the gateway is meant to reach, and whether it does.
+//! The goals of the gateway, and whether it meets them.
 
 use super::{
     contenders::Contender::{self, Envoy, Floor, Gateway},
@@ -7,55 +7,50 @@ use super::{
 };
 use crate::load::Sample;
 
-/// A goal: the gateway's number over somebody else's.
+/// A goal: a bound on the ratio of the gateway's figure to another contender's.
 struct Goal {
     name: &'static str,
     most: f64,
-    /// The scenarios that it is about.
+    /// Selects the scenarios of the goal.
     about: fn(&Scenario) -> bool,
     ratio: fn(&Results, &Scenario) -> Option<f64>,
 }
 
 const GOALS: [Goal; 9] = [
     Goal {
-        name: "unary: CPU of a call, to Envoy's",
+        name: "unary: CPU per call, to Envoy",
         most: 0.45,
         about: |scenario| scenario.kind == Kind::Unary,
         ratio: |results, scenario| cpu(results, scenario, Envoy),
     },
     Goal {
-        name: "unary: CPU of a call, to the floor's",
+        name: "unary: CPU per call, to floor",
         most: 1.3,
         about: |scenario| scenario.kind == Kind::Unary,
         ratio: |results, scenario| cpu(results, scenario, Floor),
     },
+    Goal { name: "closed loop: p99, to Envoy", most: 1.0, about: |scenario| scenario.kind == Kind::Unary, ratio: p99 },
+    Goal { name: "open loop: p99, to Envoy", most: 1.0, about: |scenario| scenario.kind == Kind::Open, ratio: p99 },
     Goal {
-        name: "closed loop: p99, to Envoy's",
-        most: 1.0,
-        about: |scenario| scenario.kind == Kind::Unary,
-        ratio: p99,
-    },
-    Goal { name: "open loop: p99, to Envoy's", most: 1.0, about: |scenario| scenario.kind == Kind::Open, ratio: p99 },
-    Goal {
-        name: "paced streams: CPU of a message, to Envoy's",
+        name: "paced streams: CPU per message, to Envoy",
         most: 0.7,
         about: |scenario| scenario.kind == Kind::Paced,
         ratio: |results, scenario| cpu(results, scenario, Envoy),
     },
     Goal {
-        name: "flood: CPU of a message, to Envoy's",
+        name: "flood: CPU per message, to Envoy",
         most: 1.0,
         about: |scenario| scenario.kind == Kind::Flood,
         ratio: |results, scenario| cpu(results, scenario, Envoy),
     },
     Goal {
-        name: "refusal: CPU of a call, to Envoy's",
+        name: "refusal: CPU per call, to Envoy",
         most: 0.3,
         about: |scenario| scenario.kind == Kind::Refused,
         ratio: |results, scenario| cpu(results, scenario, Envoy),
     },
     Goal {
-        name: "memory under load, to Envoy's",
+        name: "memory under load, to Envoy",
         most: 0.5,
         about: |scenario| matches!(scenario.kind, Kind::Unary | Kind::Flood | Kind::Paced),
         ratio: |results, scenario| {
@@ -63,18 +58,18 @@ const GOALS: [Goal; 9] = [
         },
     },
     Goal {
-        name: "idle streams: memory, to Envoy's",
+        name: "idle streams: memory, to Envoy",
         most: 1.0,
         about: |scenario| scenario.kind == Kind::Idle,
         ratio: |results, scenario| Some(results.held(&scenario.name, Gateway)? / results.held(&scenario.name, Envoy)?),
     },
 ];
 
-/// How far one goal is reached.
+/// The result of one goal.
 pub(super) struct Verdict {
     pub(super) name: &'static str,
     pub(super) most: f64,
-    /// Ratio and scenario, the best first.
+    /// Pairs of ratio and scenario, best first.
     pub(super) ratios: Vec<(f64, String)>,
 }
 
@@ -84,7 +79,7 @@ impl Verdict {
     }
 }
 
-/// Every goal that something was measured for.
+/// The results of all goals with measurements.
 pub(super) fn verdicts(scenarios: &[Scenario], results: &Results) -> Vec<Verdict> {
     let verdicts = GOALS.iter().map(|goal| {
         let about = scenarios.iter().filter(|scenario| (goal.about)(scenario));

@@ -1,5 +1,5 @@
-//! The mesh around the gateway under test: users and auth in processes of their own, on the load's core, so that a
-//! genuine token can be had and is verified as in production.
+//! The mesh around the gateway under test: separate processes of users and auth, on the load's core, so that the gateway
+//! verifies a genuine token as in production.
 
 use std::{
     fs,
@@ -13,13 +13,13 @@ use proto::auth::v1::{SignUpRequest, SignUpResponse, auth_service_client::AuthSe
 
 use super::process::{Process, free_port};
 
-/// The gateway answers before the services that it needs do.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of the sign-up. The gateway accepts calls before its services are ready.
+const SIGN_UP_TIMEOUT: Duration = Duration::from_secs(60);
 const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
 
 /// The prefix of services that only signed-in users may call.
 pub(super) const GUARDED: &str = "bench.guarded";
-/// The prefix of services that anybody may call.
+/// The prefix of public services.
 pub(super) const OPEN: &str = "bench.open";
 
 pub(super) struct Mesh {
@@ -32,13 +32,13 @@ pub(super) struct Mesh {
     _services: [Process; 2],
 }
 
-/// How a gateway is set up.
+/// The settings of a gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
     pub(super) name: &'static str,
     pub(super) port: u16,
     pub(super) log_level: &'static str,
-    /// Calls that a caller has in an hour.
+    /// The rate limit of a caller, in calls per hour.
     pub(super) quota: u32,
 }
 
@@ -67,7 +67,7 @@ impl Mesh {
         Ok(command)
     }
 
-    /// The only place that knows how foreign services are configured.
+    /// The configuration file, with the echo service as an external upstream.
     fn config(&self, setup: &Setup) -> String {
         let Setup { port, log_level, quota, .. } = setup;
         let upstream = self.upstream;
@@ -81,7 +81,7 @@ impl Mesh {
         )
     }
 
-    /// Signs somebody up and returns the access token.
+    /// Signs up a user and returns the access token.
     pub(super) async fn sign_up(&self, gateway: u16) -> Result<String, String> {
         let request = SignUpRequest {
             email: "bench@example.org".to_owned(),
@@ -95,22 +95,22 @@ impl Mesh {
         loop {
             let channel = tonic::transport::Endpoint::from_shared(address.clone()).map_err(|e| e.to_string())?;
             match AuthServiceClient::new(channel.connect_lazy()).sign_up(request.clone()).await {
-                Ok(answer) => return token(&answer.into_inner()),
-                Err(status) if status.code() == tonic::Code::Unavailable && started.elapsed() < PATIENCE => {
+                Ok(response) => return token(&response.into_inner()),
+                Err(status) if status.code() == tonic::Code::Unavailable && started.elapsed() < SIGN_UP_TIMEOUT => {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                Err(status) => return Err(format!("nobody can be signed up: {status}")),
+                Err(status) => return Err(format!("cannot sign up a user: {status}")),
             }
         }
     }
 }
 
-fn token(answer: &SignUpResponse) -> Result<String, String> {
-    let tokens = answer.tokens.as_ref().ok_or_else(|| format!("no tokens in {} bytes", answer.encoded_len()))?;
+fn token(response: &SignUpResponse) -> Result<String, String> {
+    let tokens = response.tokens.as_ref().ok_or_else(|| format!("no tokens in {} bytes", response.encoded_len()))?;
     Ok(tokens.access_token.clone())
 }
 
-/// An identity for each part, and auth's secrets.
+/// Creates an identity for each part, and auth's secrets.
 fn make_keys(binary: &Path, folder: &Path) -> Result<(), String> {
     let trusted = folder.join("trusted");
     fs::create_dir(&trusted).map_err(|e| format!("{}: {e}", trusted.display()))?;
@@ -134,7 +134,7 @@ fn command(binary: &Path, folder: &Path, part: &str, users: u16, auth: u16) -> R
     command.env("TRELLIS_IDENTITY__KEY_FILE", folder.join(format!("{part}.key")));
     command.env("TRELLIS_IDENTITY__TRUSTED_DIR", folder.join("trusted"));
     command.env("TRELLIS_AUTH__KEYS_DIR", folder.join("auth"));
-    // The longest that there is: a full run is longer than the default.
+    // The maximum, because a full run takes longer than the default.
     command.env("TRELLIS_AUTH__ACCESS_LIFETIME", "1h");
     for (name, port) in [("USERS", users), ("AUTH", auth)] {
         command.env(format!("TRELLIS_{name}__LISTEN"), format!("127.0.0.1:{port}"));

@@ -10,32 +10,32 @@ use super::{
 };
 use crate::load::Sample;
 
-/// A section: its title, its kinds, and a sentence that says what was done.
+/// The sections: title, kind of scenario, and description.
 const SECTIONS: [(&str, Kind, &str); 7] = [
-    ("Unary, closed loop", Kind::Unary, "Each connection makes its next call when the one before is answered."),
+    ("Unary, closed loop", Kind::Unary, "Each connection makes its next call after the previous response."),
     (
         "Unary, open loop",
         Kind::Open,
-        "Calls come by the clock, at half the rate that the slowest contender managed in the closed loop; a call \
-         counts from the moment that it was due, so that waiting counts.",
+        "Calls arrive on schedule, at half the rate of the slowest contender in the closed loop. The latency of a call \
+         starts at its scheduled time, so that it includes waiting.",
     ),
-    ("Streams, flood", Kind::Flood, "Messages as fast as they are taken."),
+    ("Streams, flood", Kind::Flood, "The service sends messages as fast as the client reads them."),
     (
         "Streams, paced",
         Kind::Paced,
-        "Each stream has a message every 50 ms. The times are from the service's send to the caller's receipt.",
+        "Each stream carries a message every 50 ms. Latency is the time from the service's send to the client's receipt.",
     ),
-    ("Refusals", Kind::Refused, "The limiter refuses every call; nothing reaches the service."),
+    ("Refusals", Kind::Refused, "The rate limit refuses every call; no call reaches the service."),
     (
-        "What the gateway's steps cost",
+        "Cost of the gateway's steps",
         Kind::Steps,
-        "The gateway beside itself with other settings. `gateway`: signed-in method, token, no access log.",
+        "The gateway with different settings. `gateway`: a method for signed-in users, a token, no access log.",
     ),
     (
         "Unary, after many streams",
         Kind::Afterwards,
-        "The processes have just held the idle streams below. What they keep of that time (connections to the service, \
-         memory) is what differs from the first row of this page.",
+        "The processes have just held the idle streams below. The difference to the first table is the cost of what they \
+         keep: connections to the service, and memory.",
     ),
 ];
 
@@ -46,8 +46,8 @@ pub(super) fn write(scenarios: &[Scenario], results: &Results, pace: &Pace, took
         text.push('\n');
     };
     out(&format!(
-        "{} round(s) with windows of {} s, {:.0} s in all. Load average at the end: {} (this run alone makes about 2). \
-         Time that the host took from the two cores meanwhile: {:.1} %.",
+        "{} round(s) with windows of {} s, {:.0} s in total. Load average at the end: {} (this run alone causes about 2). \
+         Steal time of the two cores: {:.1} %.",
         pace.rounds,
         pace.seconds,
         took.as_secs_f64(),
@@ -106,7 +106,7 @@ fn row(scenario: &Scenario, contender: Contender, results: &Results) -> Option<S
     let median = |of: fn(&Sample) -> f64| results.median(name, contender, of);
     let latency = results.latency(name, contender);
     let time = |share| latency.quantile(share).map_or_else(|| "–".to_owned(), shown);
-    // What is no way of its own is compared with the gateway as it is.
+    // Variants of the gateway are compared with the gateway itself.
     let ratio = |to| results.ratio(name, contender, to, Sample::cpu_each).map_or_else(|| "–".to_owned(), two);
     let (failed, reconnects) =
         (results.sum(name, contender, |s| s.failed), results.sum(name, contender, |s| s.reconnects));
@@ -136,7 +136,7 @@ fn row(scenario: &Scenario, contender: Contender, results: &Results) -> Option<S
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn memory(scenario: &Scenario, results: &Results) -> String {
-    let mut text = "| contender | MiB for all | KiB a stream |\n|---|--:|--:|\n".to_owned();
+    let mut text = "| contender | MiB in total | KiB per stream |\n|---|--:|--:|\n".to_owned();
     let streams = scenario.plan(|| None).map_or(1, |plan| plan.connections * plan.calls_each);
     for contender in &scenario.contenders {
         if let Some(held) = results.held(&scenario.name, *contender) {

@@ -1,4 +1,4 @@
-//! What was measured, by scenario and contender, and what becomes of several rounds.
+//! The measurements by scenario and contender, and their summary over several rounds.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use crate::load::{Histogram, Sample};
 
 #[derive(Default)]
 pub(crate) struct Results {
-    /// One sample a round.
+    /// One sample per round.
     samples: BTreeMap<(String, Contender), Vec<Sample>>,
-    /// Bytes that idle streams hold, one number a round.
+    /// The memory of idle streams in bytes, one number per round.
     held: BTreeMap<(String, Contender), Vec<f64>>,
 }
 
-/// An open loop makes this share of the calls that the slowest contender managed: all can keep up, none is idle.
+/// The rate of an open loop, as a share of the slowest contender's: every contender can keep up, and none is idle.
 const OPEN_SHARE: f64 = 0.5;
 
 impl Results {
@@ -34,7 +34,7 @@ impl Results {
         median(self.samples(scenario, contender).iter().map(of).collect())
     }
 
-    /// The median of the ratios of each round: what slowed the machine for a while slowed both.
+    /// The median of the ratios of each round. A slow phase of the machine affects both figures of a round.
     pub(super) fn ratio(
         &self,
         scenario: &str,
@@ -50,19 +50,19 @@ impl Results {
         self.samples(scenario, contender).iter().map(of).sum()
     }
 
-    /// All times of all rounds.
+    /// The latencies of all rounds.
     pub(super) fn latency(&self, scenario: &str, contender: Contender) -> Histogram {
         let mut all = Histogram::default();
         self.samples(scenario, contender).iter().for_each(|sample| all.add(&sample.latency));
         all
     }
 
-    /// Bytes that idle streams hold.
+    /// The memory of idle streams, in bytes.
     pub(super) fn held(&self, scenario: &str, contender: Contender) -> Option<f64> {
         median(self.held.get(&(scenario.to_owned(), contender))?.clone())
     }
 
-    /// Calls a second for an open loop, from the first round of the closed one.
+    /// The rate of an open loop in calls/s, from the first round of the closed loop.
     pub(super) fn open_rate(&self, scenario: &Scenario) -> Option<f64> {
         let closed = scenario.closed();
         let rates = scenario.contenders.iter().filter_map(|contender| self.samples(&closed, *contender).first());
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn median_of_an_even_count_is_the_midpoint() {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));

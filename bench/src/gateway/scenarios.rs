@@ -1,4 +1,4 @@
-//! What is measured.
+//! The scenarios.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::{
     load::{Drive, Expected, Http, Plan},
 };
 
-/// How long and how often.
+/// The length of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) rounds: usize,
-    /// Of a window.
+    /// The length of a window.
     pub(crate) seconds: f64,
-    /// Which scenarios.
+    /// The selection of scenarios.
     pub(super) breadth: Breadth,
 }
 
@@ -35,14 +35,14 @@ impl Pace {
     pub(crate) const FULL: Self = Self { rounds: 5, seconds: 3.0, breadth: Breadth::All };
 }
 
-/// One row of contenders.
+/// A load that each contender is measured with.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) http: Http,
     pub(crate) connections: usize,
-    /// Of a message.
+    /// The size of a message, in bytes.
     pub(crate) size: usize,
     pub(crate) contenders: Vec<Contender>,
     seconds: f64,
@@ -50,36 +50,36 @@ pub(crate) struct Scenario {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Each caller calls when it is answered.
+    /// Unary calls in a closed loop.
     Unary,
-    /// Calls come by the clock.
+    /// Unary calls in an open loop.
     Open,
-    /// Messages as fast as they are taken.
+    /// Streams of messages as fast as the client reads.
     Flood,
-    /// Each stream has a message now and then.
+    /// Streams with a message at each interval.
     Paced,
-    /// Nothing but the limiter's refusals.
+    /// Calls that the rate limit refuses.
     Refused,
-    /// Streams that say nothing: only memory counts.
+    /// Idle streams, for memory.
     Idle,
-    /// What the gateway's own steps cost.
+    /// Unary calls to the gateway with different settings.
     Steps,
-    /// Calls to processes that have just held the idle streams.
+    /// Unary calls to processes that have just held the idle streams.
     Afterwards,
 }
 
 const SMALL: usize = 100;
-/// Streams that are open at once for memory: 100 connections of 100 streams.
+/// The idle streams: 100 connections of 100 streams.
 const IDLE: usize = 100;
 const FLOODS: usize = 16;
 const PACED: usize = 256;
-/// Between two messages of a paced stream.
+/// The interval of messages of a paced stream.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// All scenarios of a pace, in the order of the report.
+/// All scenarios of a pace, in the order of the run.
 pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     let mut all = Vec::new();
-    // First in a round: the gateways that are compared here are then equally fresh.
+    // First in a round, while the compared gateways are equally fresh.
     all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
     all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
     for (size, connections, breadth) in [
@@ -88,7 +88,7 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
         (10_000, 16, Breadth::Main),
         (10_000, 512, Breadth::Usual),
         (1_000_000, 16, Breadth::Main),
-        // Takes seconds for an answer: short windows see little but calls that were begun.
+        // A response takes seconds, so that few calls complete in a short window.
         (1_000_000, 512, Breadth::All),
     ] {
         for http in [Http::One, Http::Two] {
@@ -129,7 +129,7 @@ fn scenario(kind: Kind, http: Http, connections: usize, size: usize, pace: &Pace
         _ => vec![Gateway, Envoy, TonicWeb, Direct, Floor],
     };
     contenders.retain(|contender| http == Http::Two || *contender != Direct);
-    // Few large messages fit into a window: a longer one tells more.
+    // Few large messages fit into a window, so it is longer.
     let seconds = match (size, connections) {
         (1_000_000.., 512..) => pace.seconds * 5.0,
         (1_000_000.., _) => pace.seconds * 1.5,
@@ -147,11 +147,11 @@ fn shown(size: usize) -> String {
 }
 
 impl Scenario {
-    /// The load. `rate` tells how many calls a second an open loop makes.
+    /// The load. `rate` returns the rate of an open loop, in calls/s.
     pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
         let drive = match self.kind {
             Kind::Unary | Kind::Refused | Kind::Steps | Kind::Afterwards => Drive::Closed,
-            Kind::Open => Drive::Open(rate().ok_or("the open loop needs the closed one of the same kind before it")?),
+            Kind::Open => Drive::Open(rate().ok_or("the open loop needs a run of its closed loop first")?),
             Kind::Flood | Kind::Paced | Kind::Idle => Drive::Streams,
         };
         let (connections, calls_each) = match (self.kind, self.http) {
@@ -186,12 +186,12 @@ impl Scenario {
         }
     }
 
-    /// The closed loop of the same kind.
+    /// The name of the closed loop of this open loop.
     pub(super) fn closed(&self) -> String {
         self.name.replace("open loop", "unary")
     }
 
-    /// What is counted.
+    /// The counted unit.
     pub(super) fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Flood | Kind::Paced => "message",
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_the_open_loop_follows_its_closed_one() {
+    fn names_are_unique_and_open_loops_follow_closed_ones() {
         for pace in [Pace::QUICK, Pace::USUAL, Pace::FULL] {
             let all = all(&pace);
             for (at, scenario) in all.iter().enumerate() {

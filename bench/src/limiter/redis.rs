@@ -1,4 +1,4 @@
-//! What Redis says of its own work.
+//! Redis' own counters.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-/// Counters of a Redis.
+/// The counters of a Redis server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stats {
-    /// Commands that clients sent: scripts.
+    /// Script calls from clients.
     pub(super) scripts: f64,
-    /// All commands, those that scripts ran among them.
+    /// All commands, including those inside scripts.
     pub(super) commands: f64,
-    /// Seconds on a core.
+    /// CPU time, in seconds.
     pub(super) cpu: f64,
 }
 
@@ -44,7 +44,7 @@ impl Stats {
     }
 }
 
-/// One section of INFO.
+/// Reads one section of INFO.
 fn info(address: &str, section: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;

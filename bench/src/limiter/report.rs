@@ -1,15 +1,15 @@
-//! The table, and whether the goals are met.
+//! The report: a table, and a verdict on the goals.
 
 use std::fmt::Write as _;
 
 use super::Sample;
 
-/// Microseconds of CPU that a decision on lease may cost.
+/// The goal for the CPU time of a decision on a lease, in microseconds.
 const GOAL_CPU: f64 = 2.0;
-/// How many times fewer commands a hot key must cost than a round trip each.
+/// The goal for the ratio of commands: one round trip each to a leased hot key.
 const GOAL_COMMANDS: f64 = 10.0;
 
-/// The figures of one scenario: of each the middle one of all rounds.
+/// The figures of one scenario: medians over all rounds.
 struct Figures {
     rate: f64,
     cpu: f64,
@@ -40,11 +40,11 @@ impl Figures {
     }
 }
 
-/// Markdown.
+/// Writes the report in Markdown.
 pub(super) fn write(scenarios: &[(&str, usize)], samples: &[Vec<Sample>]) -> String {
     let figures: Vec<_> = samples.iter().map(|samples| Figures::of(samples)).collect();
     let mut text = String::from(
-        "| | callers | decisions a second | CPU each | p50 | p99 | scripts for 1 000 | commands for 1 000 | Redis' CPU each |\n\
+        "| | callers | decisions/s | CPU each | p50 | p99 | scripts per 1 000 | commands per 1 000 | CPU of Redis each |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     let time = |micros: Option<f64>| micros.map_or("–".to_owned(), |micros| format!("{micros:.1} µs"));
@@ -67,14 +67,14 @@ pub(super) fn write(scenarios: &[(&str, usize)], samples: &[Vec<Sample>]) -> Str
     for (hot, round_trip) in [(0, 2), (1, 3)] {
         let (callers, hot, round_trip) = (scenarios[hot].1, &figures[hot], &figures[round_trip]);
         let fewer = round_trip.commands / hot.commands.max(f64::MIN_POSITIVE);
-        let said = |met: bool| if met { "met" } else { "MISSED" };
+        let verdict = |met: bool| if met { "met" } else { "MISSED" };
         writeln!(
             text,
-            "- {callers} callers, hot key: {:.2} µs of CPU a decision (goal: {GOAL_CPU} µs, {}), {fewer:.0} times fewer \
-             commands than a round trip each (goal: {GOAL_COMMANDS}, {}).",
+            "- {callers} callers, hot key: {:.2} µs of CPU per decision (goal: {GOAL_CPU} µs, {}), {fewer:.0} times fewer \
+             commands than with one round trip each (goal: {GOAL_COMMANDS}, {}).",
             hot.cpu,
-            said(hot.cpu <= GOAL_CPU),
-            said(fewer >= GOAL_COMMANDS)
+            verdict(hot.cpu <= GOAL_CPU),
+            verdict(fewer >= GOAL_COMMANDS)
         )
         .ok();
     }

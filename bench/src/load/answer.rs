@@ -1,26 +1,26 @@
-//! What came back, and whether it is what it should be.
+//! A response, and whether it is the expected one.
 
-/// An answer, as far as it tells success.
+/// The parts of a response that determine its success.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) http_status: u16,
-    /// From headers, trailers, or the frame that holds trailers.
+    /// From the headers, the trailers, or the trailer frame.
     pub(crate) grpc_status: Option<u32>,
     pub(crate) messages: u64,
-    /// Of all messages.
+    /// The size of all messages.
     pub(crate) bytes: u64,
-    /// The server ends the connection with this answer.
+    /// The server closes the connection after this response.
     pub(crate) closes: bool,
 }
 
-/// What an answer should be.
+/// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// One message of this size, and success.
     Echo(usize),
-    /// The limiter's refusal: RESOURCE_EXHAUSTED, or HTTP's own 429.
+    /// A refusal by the rate limit: RESOURCE_EXHAUSTED, or HTTP status 429.
     Refusal,
-    /// It never ends by itself.
+    /// A stream that does not end.
     Endless,
 }
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_an_answer_is_none() {
+    fn incomplete_response_is_not_the_expected_one() {
         let whole = Answer { http_status: 200, grpc_status: Some(0), messages: 1, bytes: 100, closes: false };
         assert!(whole.is(Expected::Echo(100)));
         assert!(!Answer { bytes: 99, ..whole }.is(Expected::Echo(100)));

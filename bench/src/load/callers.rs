@@ -1,4 +1,4 @@
-//! The callers: each has a connection, or a share of one, and makes one call at a time.
+//! The clients. Each has a connection, or shares one, and makes one call at a time.
 
 use std::{
     rc::Rc,
@@ -13,10 +13,10 @@ use tokio::{
 
 use super::{Connection, Drive, Plan, Request, tally::Tally};
 
-/// After a failure: a server that is gone should not make this process spin.
+/// The pause after a failure, so that this process does not spin while a server is down.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Connects and starts them all.
+/// Connects and starts all clients.
 pub(super) async fn start(
     callers: &mut JoinSet<()>,
     plan: &Plan,
@@ -39,16 +39,16 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// When calls are to be made.
+/// The scheduled times of calls.
 type Due = mpsc::UnboundedReceiver<Instant>;
 
-/// A thread that tells when each call is due: the runtime's own timers know only whole milliseconds.
+/// Starts a thread that sends the time of each call when it is due. The runtime's timers have a resolution of 1 ms only.
 fn due_calls(drive: Drive) -> Due {
     let (sender, receiver) = mpsc::unbounded_channel();
     if let Drive::Open(rate) = drive {
         std::thread::spawn(move || {
             let (mut next, mut pauses) = (Instant::now(), Pauses::new(rate));
-            // The channel closes with the window's callers.
+            // The channel closes when the clients of the window end.
             while sender.send(next).is_ok() {
                 next += pauses.next();
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -58,7 +58,7 @@ fn due_calls(drive: Drive) -> Due {
     receiver
 }
 
-/// The pauses between independent callers: exponentially distributed, and the same in each run.
+/// The pauses between calls of independent clients: exponentially distributed, and the same in each run.
 struct Pauses {
     rate: f64,
     state: u64,
@@ -70,7 +70,7 @@ impl Pauses {
     }
 
     fn next(&mut self) -> Duration {
-        // xorshift64: plain, quick, good enough for arrivals.
+        // xorshift64.
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -109,13 +109,13 @@ impl Caller {
             }
         };
         let outcome = match connection {
-            Ok(mut connection) => connection.call(&self.request, |_| {}).await.map(|answer| (connection, answer)),
+            Ok(mut connection) => connection.call(&self.request, |_| {}).await.map(|response| (connection, response)),
             Err(error) => Err(error),
         };
         match outcome {
-            Ok((connection, answer)) => {
-                self.tally.answered(due, &answer, self.request.expected);
-                self.connection = (!answer.closes).then_some(connection);
+            Ok((connection, response)) => {
+                self.tally.completed(due, &response, self.request.expected);
+                self.connection = (!response.closes).then_some(connection);
             }
             Err(error) => {
                 self.tally.failed(error);
@@ -124,12 +124,12 @@ impl Caller {
         }
     }
 
-    /// Hears a stream until the window's end. That it ends by itself is a failure.
+    /// Reads a stream until the end of the window. An earlier end is a failure.
     async fn listen(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        let heard = connection.call(&self.request, |stamp| self.tally.message(stamp)).await;
-        self.tally.failed(match heard {
-            Ok(answer) => format!("the stream ended: {answer:?}"),
+        let outcome = connection.call(&self.request, |stamp| self.tally.message(stamp)).await;
+        self.tally.failed(match outcome {
+            Ok(response) => format!("the stream ended: {response:?}"),
             Err(error) => error,
         });
     }

@@ -1,4 +1,4 @@
-//! A caller's connection, of either version.
+//! A client's connection over HTTP/1.1 or HTTP/2.
 
 use super::{Answer, Http, Request, frames::Stamp, http1::Http1, http2::Http2};
 
@@ -15,7 +15,7 @@ impl Connection {
         })
     }
 
-    /// Another user of the same connection; only HTTP/2 has such.
+    /// Another handle to the same connection. HTTP/1.1 has none.
     pub(crate) fn share(&self) -> Option<Self> {
         match self {
             Self::One(_) => None,
@@ -23,7 +23,7 @@ impl Connection {
         }
     }
 
-    /// One call. After an error the connection is of no more use.
+    /// Makes one call. After an error the connection is unusable.
     pub(crate) async fn call(&mut self, request: &Request, on_message: impl FnMut(Stamp)) -> Result<Answer, String> {
         match self {
             Self::One(connection) => connection.call(request, on_message).await,

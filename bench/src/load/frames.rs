@@ -1,14 +1,14 @@
-//! gRPC's framing, read as bytes come: messages are counted, trailers in the body are kept, nothing is gathered.
+//! An incremental parser of gRPC's framing. It counts messages and keeps trailer frames, but buffers no messages.
 
-/// The first bytes of a message: [`crate::echo`] writes there when it sent it.
+/// The first bytes of a message, into which [`crate::echo`] writes the send time.
 pub(super) type Stamp = [u8; 8];
 
-/// A body under way.
+/// The state of a body.
 #[derive(Default)]
 pub(super) struct Frames {
     head: [u8; 5],
     head_length: usize,
-    /// Of the frame under way.
+    /// The missing bytes of the current frame.
     left: usize,
     stamp: Stamp,
     stamped: usize,
@@ -18,7 +18,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes the next bytes; `on_message` hears of each message that they complete.
+    /// Parses the next bytes. Calls `on_message` for each message that they complete.
     pub(super) fn feed(&mut self, mut piece: &[u8], on_message: &mut impl FnMut(Stamp)) {
         while !piece.is_empty() {
             if self.head_length < self.head.len() {
@@ -79,7 +79,7 @@ impl Frames {
         self.head_length == 0
     }
 
-    /// The status that trailers in the body hold.
+    /// The status in the trailer frame.
     pub(super) fn status(&self) -> Option<u32> {
         let text = std::str::from_utf8(&self.trailers).ok()?;
         let value = |line: &str| {
@@ -97,7 +97,7 @@ mod tests {
     const BODY: &[u8] = b"\x00\x00\x00\x00\x0aABCDEFGHIJ\x00\x00\x00\x00\x00\x80\x00\x00\x00\x10grpc-status: 0\r\n";
 
     #[test]
-    fn bytes_may_come_in_any_pieces() {
+    fn frames_are_parsed_from_pieces_of_any_size() {
         for size in 1..=BODY.len() {
             let mut frames = Frames::default();
             let mut stamps = Vec::new();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_body_is_not_whole() {
+    fn truncated_body_is_not_whole() {
         for cut in [3, 8, BODY.len() - 1] {
             let mut frames = Frames::default();
             frames.feed(&BODY[..cut], &mut |_| {});

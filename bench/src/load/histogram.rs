@@ -1,4 +1,4 @@
-//! Times in buckets that grow with what they hold: each is within 1.6 % of its times.
+//! A histogram of durations with a relative error of at most 1.6 %.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const BITS: u32 = 6;
 const EACH: u64 = 1 << BITS;
 
-/// How often which time was seen.
+/// The counts per bucket.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -33,9 +33,9 @@ impl Histogram {
         self.total += other.total;
     }
 
-    /// The time that `share` of all times do not exceed; `None`: there are too few to tell.
+    /// The duration that `share` of all durations do not exceed. `None` if there are too few.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
-        // Ten must lie beyond it, or chance alone decides.
+        // With fewer than ten durations beyond it, the result is random.
         if (self.total as f64) * (1.0 - share) < 10.0 {
             return None;
         }
@@ -71,15 +71,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_close_to_what_is_in_it() {
+    fn bucket_is_close_to_its_durations() {
         for nanos in (0..100_000).chain([1_000_000, 123_456_789, 9_999_999_999]) {
-            let told = middle(bucket(nanos));
-            assert!(told.abs_diff(nanos) * 64 <= nanos, "{nanos} became {told}");
+            let recorded = middle(bucket(nanos));
+            assert!(recorded.abs_diff(nanos) * 64 <= nanos, "{nanos} became {recorded}");
         }
     }
 
     #[test]
-    fn quantiles_need_enough_times() {
+    fn quantile_needs_enough_durations() {
         let mut histogram = Histogram::default();
         (1..=2_000).for_each(|n| histogram.record(n * 1_000));
         let median = histogram.quantile(0.5).unwrap().as_micros();

@@ -1,5 +1,4 @@
-//! A caller's side of HTTP/1.1, as small as it can be: the load shares a core with the service, and what it spends
-//! is missing there.
+//! A minimal HTTP/1.1 client. The load shares a core with the service, so its own cost reduces the service's throughput.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +13,7 @@ use super::{
     frames::{Frames, Stamp},
 };
 
-/// What one read may bring.
+/// The size of the read buffer.
 const READ: usize = 64 * 1024;
 
 pub(crate) struct Http1 {
@@ -22,7 +21,7 @@ pub(crate) struct Http1 {
     buffer: BytesMut,
 }
 
-/// An answer's head.
+/// The head of a response.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -57,7 +56,7 @@ impl Http1 {
             Length::Known(length) => self.body(length, &mut frames, &mut on_message).await?,
             Length::Chunked => self.chunks(&mut frames, &mut on_message).await?,
         }
-        // A refusal by HTTP alone has a body of another kind.
+        // The body of another HTTP status has no frames.
         if !frames.is_whole() && head.status == 200 {
             return Err("the body ends in the middle of a frame".to_owned());
         }
@@ -106,7 +105,7 @@ impl Http1 {
         Ok(())
     }
 
-    /// Takes everything up to and with `end`.
+    /// Reads up to and including `end`.
     async fn line(&mut self, end: &[u8]) -> Result<BytesMut, String> {
         let mut seen: usize = 0;
         loop {
@@ -134,12 +133,12 @@ impl Head {
         let text = std::str::from_utf8(head).map_err(|e| e.to_string())?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let status = status.ok_or_else(|| format!("this is no HTTP/1.1: {text:?}"))?;
+        let status = status.ok_or_else(|| format!("not an HTTP/1.1 response: {text:?}"))?;
         let mut parsed = Self { status, grpc_status: None, length: Length::Known(0), closes: false };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
-                parsed.length = Length::Known(value.parse().map_err(|_| "content-length is no number")?);
+                parsed.length = Length::Known(value.parse().map_err(|_| "content-length is not a number")?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 parsed.length = Length::Chunked;
             } else if name.eq_ignore_ascii_case("grpc-status") {
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_tell_how_the_body_ends() {
+    fn head_determines_the_body_length() {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let parsed = Head { status: 200, grpc_status: None, length: Length::Chunked, closes: false };
         assert_eq!(Head::parse(chunked), Ok(parsed));

@@ -1,4 +1,4 @@
-//! A caller's side of HTTP/2, on h2 itself.
+//! An HTTP/2 client on h2.
 
 use std::net::Ipv4Addr;
 
@@ -11,7 +11,7 @@ use super::{
     frames::{Frames, Stamp},
 };
 
-/// A caller takes what it is sent: it must not be what holds a proxy back.
+/// Wide enough that the client's flow control does not slow down a proxy.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
@@ -30,7 +30,7 @@ impl Http2 {
             .handshake(stream)
             .await
             .map_err(|e| e.to_string())?;
-        // It ends with the last sender, and says why to whoever calls.
+        // The task ends with the last sender. Callers receive its error.
         tokio::task::spawn_local(connection);
         Ok(Self { sender })
     }
@@ -55,10 +55,10 @@ impl Http2 {
         if !frames.is_whole() {
             return Err("the body ends in the middle of a frame".to_owned());
         }
-        let told = |headers: &http::HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
+        let status = |headers: &http::HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
         Ok(Answer {
             http_status: head.status.as_u16(),
-            grpc_status: frames.status().or(trailers.as_ref().and_then(told)).or(told(&head.headers)),
+            grpc_status: frames.status().or(trailers.as_ref().and_then(status)).or(status(&head.headers)),
             messages: frames.messages,
             bytes: frames.bytes,
             closes: false,

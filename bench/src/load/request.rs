@@ -1,4 +1,4 @@
-//! A request, made once: sending it is all that callers do.
+//! A request that is encoded once, so that clients only send it.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ pub(crate) enum Http {
     Two,
 }
 
-/// What is spoken.
+/// The protocol of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// gRPC-Web with binary bodies.
@@ -22,7 +22,7 @@ pub(crate) enum Dialect {
     Grpc,
 }
 
-/// Where a request goes and who sends it.
+/// The target of a request, its protocol and its token.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) port: u16,
@@ -31,15 +31,15 @@ pub(crate) struct Route {
     pub(crate) token: Option<String>,
 }
 
-/// A request in all its forms.
+/// A request, encoded for both versions of HTTP.
 pub(crate) struct Request {
     pub(super) port: u16,
     pub(super) http: Http,
-    /// Head and body, as HTTP/1.1 writes them.
+    /// Head and body for HTTP/1.1.
     pub(super) text: Bytes,
-    /// The head, as HTTP/2 has it.
+    /// The head for HTTP/2.
     pub(super) head: http::Request<()>,
-    /// The message in its frame.
+    /// The framed message.
     pub(super) body: Bytes,
     pub(super) expected: Expected,
 }
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-/// About what a browser's client sends.
+/// Headers like those of a client in a browser.
 fn headers(route: &Route) -> Vec<(&'static str, String)> {
     let mut headers = match route.dialect {
         Dialect::Web => vec![

@@ -1,4 +1,4 @@
-//! What all callers of one window saw together. They share a thread, so cells do.
+//! The combined results of all clients of one window. Cells suffice, because the clients share a thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +16,7 @@ pub(super) struct Tally {
     failed: Cell<u64>,
     reconnects: Cell<u64>,
     latency: RefCell<Histogram>,
-    /// The first failure, inside the window or before it: what one looks at when nothing works.
+    /// The first failure, inside the window or before it.
     failure: RefCell<Option<String>>,
 }
 
@@ -30,22 +30,22 @@ impl Tally {
         self.is_over.set(true);
     }
 
-    /// Callers finish what they do and begin nothing new.
+    /// Whether clients must not make new calls.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.get()
     }
 
-    /// A call that should have begun at `due` was answered.
-    pub(super) fn answered(&self, due: Instant, answer: &Answer, expected: Expected) {
-        if !answer.is(expected) {
-            self.failed(format!("unexpected {answer:?}"));
+    /// Records the response of a call that was scheduled at `due`.
+    pub(super) fn completed(&self, due: Instant, response: &Answer, expected: Expected) {
+        if !response.is(expected) {
+            self.failed(format!("unexpected {response:?}"));
         } else if self.is_open.get() {
             count(&self.done);
             self.latency.borrow_mut().record(u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
-    /// A message of a stream came. Without a stamp nothing is known of its time.
+    /// Records a message of a stream, and its latency if it has a stamp.
     pub(super) fn message(&self, stamp: Stamp) {
         if !self.is_open.get() {
             return;
@@ -78,12 +78,12 @@ impl Tally {
         self.failure.borrow().clone()
     }
 
-    /// The sum. Nothing done is an error: numbers of a contender that does not work mislead.
+    /// The results. Returns an error if no call completed, because figures of a broken contender mislead.
     pub(super) fn sample(&self, elapsed: Duration, cpu: Duration, memory: u64) -> Result<Sample, String> {
         let (done, failed) = (self.done.get(), self.failed.get());
         if done == 0 {
-            let why = self.failure().unwrap_or_else(|| "no answer in time".to_owned());
-            return Err(format!("nothing succeeded, {failed} failed: {why}"));
+            let why = self.failure().unwrap_or_else(|| "no response in time".to_owned());
+            return Err(format!("no call succeeded, {failed} failed: {why}"));
         }
         let (latency, reconnects) = (self.latency.take(), self.reconnects.get());
         Ok(Sample { elapsed, done, failed, reconnects, cpu, memory, latency })

@@ -4,23 +4,23 @@ use std::fmt::Write as _;
 
 use super::{Point, capacity};
 
-/// The plot's field, in its own units.
+/// The size of the plot area, in SVG units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
 const MARGIN: f64 = 50.0;
 const MOST_LOAD: f64 = 5.0;
-/// Of the vertical axis, in capacities.
+/// The maximum of the vertical axis, in capacities.
 const MOST: f64 = 1.2;
 
 pub(super) fn table(with: &[Point], without: &[Point]) -> String {
     let mut text = String::from(
-        "| load | with shedding: in time | refused | lost | p50 | p99 | without: in time | lost |\n\
+        "| load | with shedding: in time | refused | lost | p50 | p99 | without shedding: in time | lost |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for (a, b) in with.iter().zip(without) {
         let part = |rate: f64| format!("{:.0}/s", rate);
         let share = |rate: f64| format!("{:.0} %", 100.0 * rate / capacity());
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "| {} × | {} ({}) | {} | {} | {} ms | {} ms | {} ({}) | {} |",
@@ -61,10 +61,12 @@ pub(super) fn plot(with: &[Point], without: &[Point]) -> String {
     let below = y(0.0) + 38.0;
     let _ = writeln!(
         svg,
-        "<text x=\"{middle:.0}\" y=\"{below:.0}\" text-anchor=\"middle\">calls asked for, in capacities</text>"
+        "<text x=\"{middle:.0}\" y=\"{below:.0}\" text-anchor=\"middle\">offered calls, in capacities</text>"
     );
-    let _ = writeln!(svg, "<text x=\"{MARGIN:.0}\" y=\"24\">calls answered in time, in capacities</text>");
-    for (points, colour, name, line) in [(with, "#0a7", "with shedding", 0.0), (without, "#c33", "without", 18.0)] {
+    let _ = writeln!(svg, "<text x=\"{MARGIN:.0}\" y=\"24\">calls completed in time, in capacities</text>");
+    for (points, colour, name, line) in
+        [(with, "#0a7", "with shedding", 0.0), (without, "#c33", "without shedding", 18.0)]
+    {
         let path: Vec<String> =
             points.iter().map(|p| format!("{:.1} {:.1}", x(p.load), y(p.good / capacity()))).collect();
         let _ =

@@ -1,4 +1,4 @@
-//! A service with so many workers and a queue without end. What was asked of it is done, wanted or not.
+//! A service with a fixed number of workers and an unbounded queue. It completes every call, even a cancelled one.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use tokio::{
     time::sleep,
 };
 
-/// Its only method.
+/// The only method of the service.
 pub(super) const PATH: &str = "/bench.v1.Work/Do";
 
-/// Ends when dropped.
+/// A running service. Stopped on drop.
 pub(super) struct Service {
     pub(super) port: u16,
     accepting: AbortHandle,
@@ -49,16 +49,16 @@ async fn serve(stream: TcpStream, workers: Arc<Semaphore>, work: Duration) {
     while let Some(Ok((_, respond))) = connection.accept().await {
         let workers = Arc::clone(&workers);
         tokio::spawn(async move {
-            // They are served in the order in which they came.
+            // The semaphore is fair: calls run in their order of arrival.
             let Ok(_worker) = workers.acquire().await else { return };
             sleep(work).await;
-            answer(respond);
+            send_response(respond);
         });
     }
 }
 
-/// An Err says that the caller has left.
-fn answer(mut respond: SendResponse<Bytes>) {
+/// Sends an empty message and status 0. Errors mean that the client has gone.
+fn send_response(mut respond: SendResponse<Bytes>) {
     let mut head = Response::new(());
     head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     let Ok(mut stream) = respond.send_response(head, false) else { return };
@@ -67,7 +67,7 @@ fn answer(mut respond: SendResponse<Bytes>) {
     stream.send_data(Bytes::from_static(&[0; 5]), false).and_then(|()| stream.send_trailers(trailers)).ok();
 }
 
-/// Its contract: what is unary can be shed.
+/// The descriptors of the service. The gateway sheds only unary calls.
 pub(super) fn descriptors() -> Vec<u8> {
     let nothing = || Some(".bench.v1.Nothing".to_owned());
     let method = MethodDescriptorProto {

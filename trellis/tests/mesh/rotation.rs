@@ -112,7 +112,7 @@ fn rotate(folder: &Path) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
     let output = command.args(["keys", "rotate", "--now", "--dir"]).arg(folder).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("next: bring the file to every replica of auth"), "{output:?}");
+    assert!(output.status.success() && said.contains("next: copy the file to every replica of auth"), "{output:?}");
 }
 
 /// As a Secret is replaced: the new file gets the name at once.

@@ -1,10 +1,10 @@
-//! buf, offline: the style of the contracts, and whether they still serve the clients of the newest release.
+//! Runs buf offline: lints the contracts, and checks that they are compatible with the newest release.
 
 use std::{fs, process::Command};
 
 use crate::{process::Output, session::Session, web::Web};
 
-/// What buf exits with when it has findings; 1 means that it could not work.
+/// The exit code of buf with findings. Exit code 1 means that buf itself failed.
 const FINDINGS: i32 = 100;
 
 pub(super) fn lint(session: &Session, web: &Web) -> Result<(), String> {
@@ -12,11 +12,11 @@ pub(super) fn lint(session: &Session, web: &Web) -> Result<(), String> {
     verdict("buf lint", &output)
 }
 
-/// Compares with a directory, not an image, and the module `proto` alone on both sides: third_party is not ours
-/// to keep stable.
+/// Compares the module `proto` with its directory in the newest release. Excludes third_party, whose stability is not up to
+/// this project.
 pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
     let Some(release) = newest_release(session)? else {
-        eprintln!("        there is no release yet, so there is nothing to break");
+        eprintln!("        skipped: there is no release yet");
         return Ok(());
     };
     let released = session.target.join("released");
@@ -27,8 +27,8 @@ pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
     let archive = session.target.join("released.tar");
     let mut git = git(session);
     git.args(["archive", "--output"]).arg(&archive).args([&release, "proto", "buf.yaml"]);
-    session.ask(&mut git)?;
-    session.ask(session.command("tar").arg("-xf").arg(&archive).arg("-C").arg(&released))?;
+    session.output(&mut git)?;
+    session.output(session.command("tar").arg("-xf").arg(&archive).arg("-C").arg(&released))?;
 
     let mut buf = web.buf(session);
     buf.args(["breaking", "proto", "--against"]).arg(released.join("proto"));
@@ -39,7 +39,7 @@ pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
 fn newest_release(session: &Session) -> Result<Option<String>, String> {
     let mut git = git(session);
     git.args(["tag", "--list", "v*", "--sort=-version:refname"]);
-    Ok(session.ask(&mut git)?.lines().next().map(str::to_owned))
+    Ok(session.output(&mut git)?.lines().next().map(str::to_owned))
 }
 
 fn git(session: &Session) -> Command {
@@ -51,7 +51,7 @@ fn verdict(name: &str, output: &Output) -> Result<(), String> {
         Some(0) => Ok(()),
         Some(FINDINGS) => Err(format!("{}\n{name} has findings", output.text.trim_end())),
         code => {
-            Err(format!("{}\n{name} itself failed ({code:?}): no verdict on the contracts", output.text.trim_end()))
+            Err(format!("{}\n{name} itself failed ({code:?}) and did not check the contracts", output.text.trim_end()))
         }
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_and_a_broken_buf_are_told_apart() {
+    fn verdict_distinguishes_findings_from_failures_of_buf() {
         assert!(verdict("buf lint", &ended(0)).is_ok());
         assert!(verdict("buf lint", &ended(100)).unwrap_err().contains("has findings"));
         assert!(verdict("buf lint", &ended(1)).unwrap_err().contains("itself failed"));

@@ -1,15 +1,15 @@
-//! Pages and lists that name tests: each test exists.
+//! Checks that the tests which documents and lists name exist.
 
 use std::collections::BTreeSet;
 
 use crate::session::Session;
 
-/// Where guarantees name their tests.
+/// The page that names a test for each guarantee.
 const SECURITY: &str = "docs/security.md";
-/// Where the policy's fields name their modules and tests.
+/// The list that names a module and a test for each policy field.
 const ENFORCED: &str = "proto/build/enforced.rs";
 
-/// Each test that `docs/security.md` and the list of policy fields name exists, and each module.
+/// Checks the tests of `docs/security.md`, and the tests and modules of the list of policy fields.
 pub(super) fn tests(session: &Session) -> Result<(), String> {
     let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", SECURITY])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
@@ -34,8 +34,8 @@ pub(super) fn tests(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
-/// Whether there is what a cell names: a folder or file, a crate, all tests of a module (`locks::*`), or a test, whose path
-/// may stand before it.
+/// Whether `name` exists: a folder or file, a crate, a module (`locks::*` for all its tests), or a test, with or without its
+/// path.
 fn exists<'a>(name: &str, mut paths: impl Iterator<Item = &'a str>, known: &BTreeSet<&str>) -> bool {
     if name.contains('/') {
         return paths.any(|path| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
@@ -52,7 +52,7 @@ fn is_in_crate(path: &str, name: &str) -> bool {
     path.split_once("/src/").is_some_and(|(home, _)| home.rsplit('/').next() == Some(name))
 }
 
-/// The names of the tests in a file: functions of Rust, functions and classes of Python, titles of Playwright.
+/// The names of the tests in a file: Rust functions, Python functions and classes, and Playwright titles.
 fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let function = |keyword: &str, line: &'a str| {
@@ -72,7 +72,7 @@ fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     text.lines().filter_map(of_line).collect()
 }
 
-/// The rows of the table of guarantees: what is promised, and the tests that the last cell names.
+/// The rows of the table of guarantees: each guarantee and the tests in its last cell.
 fn guarantees(text: &str) -> Vec<(&str, Vec<&str>)> {
     let table = text.split("## Guarantees").nth(1).unwrap_or_default();
     let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
@@ -84,7 +84,7 @@ fn guarantees(text: &str) -> Vec<(&str, Vec<&str>)> {
     .collect()
 }
 
-/// The lines of the list: field, module, test.
+/// The lines of the list: field, module and test.
 fn enforced(text: &str) -> Vec<[&str; 3]> {
     let lines = text.lines().filter(|line| line.trim_start().starts_with("(\""));
     lines.filter_map(|line| line.split('"').skip(1).step_by(2).collect::<Vec<_>>().try_into().ok()).collect()
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_from_the_last_cell() {
+    fn guarantees_take_test_names_from_the_last_cell() {
         let page = "| a | `no` |\n## Guarantees\n\n| guarantee | test |\n|---|---|\n| `x` holds | `one`, `a::two` |\n| y | |\n";
         assert_eq!(guarantees(page), [("`x` holds", vec!["one", "a::two"]), ("y", vec![])]);
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_folders_and_crates_may_be_named() {
+    fn name_may_be_a_module_folder_or_crate() {
         let exists = |name| {
             let paths = ["gateway/src/lib.rs", "services/auth/tests/auth/locks.rs", "tests/python/test_a.py"];
             exists(name, paths.into_iter(), &BTreeSet::from(["it_holds", "Closed"]))
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn list_of_fields_is_read() {
+    fn list_of_fields_is_parsed() {
         let list = "const A: [(&str, &str, &str); 1] = [\n    (\"P.a\", \"m.rs\", \"t\"),\n];";
         assert_eq!(enforced(list), [["P.a", "m.rs", "t"]]);
     }

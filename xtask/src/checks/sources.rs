@@ -1,23 +1,23 @@
-//! What may be written where: rules that no compiler knows, over the text of the files that git sees.
+//! Rules about the text of source files that the compiler does not check.
 
 use std::fs;
 
 use crate::session::Session;
 
-/// A name that only certain files may speak.
+/// A name that only some files may use.
 struct Place {
     name: &'static str,
-    /// Whether the file with this path may.
+    /// Whether the file with this path may use it.
     allowed: fn(&str) -> bool,
     why: &'static str,
 }
 
 const PLACES: [Place; 3] = [
-    Place { name: "sqlx", allowed: |path| path.contains("/store"), why: "only store modules speak SQL" },
+    Place { name: "sqlx", allowed: |path| path.contains("/store"), why: "only store modules use SQL" },
     Place {
         name: "deadpool_redis",
         allowed: |path| ["limiter", "bus"].iter().any(|m| path.starts_with(&format!("services/kit/src/{m}"))),
-        why: "only kit's limiter and bus speak to Redis",
+        why: "only kit's limiter and bus use Redis",
     },
     Place {
         name: "env::var",
@@ -26,7 +26,7 @@ const PLACES: [Place; 3] = [
     },
 ];
 
-/// Our own Rust files keep to their places. Tests, build scripts and xtask are outside the house.
+/// Checks [`PLACES`] in all Rust files except tests, build scripts and xtask.
 pub(super) fn places(session: &Session) -> Result<(), String> {
     let mut findings = Vec::new();
     for (path, text) in files(session, &["*.rs"])? {
@@ -47,21 +47,21 @@ fn misplaced(path: &str, text: &str) -> Vec<String> {
     let code = |line: &&str| !line.trim_start().starts_with("//");
     let mut found = Vec::new();
     for place in PLACES.iter().filter(|place| !(place.allowed)(path)) {
-        let speaks = |(_, line): &(usize, &str)| code(line) && names(line, place.name);
-        for (number, line) in text.lines().enumerate().filter(speaks) {
+        let uses = |(_, line): &(usize, &str)| code(line) && names(line, place.name);
+        for (number, line) in text.lines().enumerate().filter(uses) {
             found.push(format!("{path}:{}: {}: {}", number + 1, place.why, line.trim()));
         }
     }
     found
 }
 
-/// Whether `name` stands in `line` as a word of its own; it may go on at the end, as `env::vars` does.
+/// Whether a word of `line` begins with `name`: `env::vars` matches `env::var`.
 fn names(line: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| !line[..at].ends_with(is_word))
 }
 
-/// What belongs to one machine or one network. Put together here, so that this file does not hold them.
+/// Paths and hosts of one machine or network. `concat!` keeps them out of this file, which the check reads too.
 const LEAKS: [&str; 6] = [
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
@@ -71,7 +71,7 @@ const LEAKS: [&str; 6] = [
     concat!("static.", "crates.io"),
 ];
 
-/// No file names a path of somebody's machine or the host of a registry.
+/// Finds paths of one machine and hosts of registries in all files.
 pub(super) fn leaks(session: &Session) -> Result<(), String> {
     let mut findings = Vec::new();
     for (path, text) in files(session, &[])? {
@@ -84,23 +84,24 @@ pub(super) fn leaks(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
-/// Tests that release a port and hope to get it back: another program may have it by then.
+/// Finds tests that release a port and bind it again. Another program may take the port in between.
 pub(super) fn ports(session: &Session) -> Result<(), String> {
     let mut findings = Vec::new();
     for (path, text) in files(session, &["*.rs"])? {
         if path.split('/').any(|part| part == "tests") {
-            findings.extend(released(&text).into_iter().map(|line| format!("{path}:{line}: a port is released here")));
+            findings
+                .extend(released(&text).into_iter().map(|line| format!("{path}:{line}: this test releases a port")));
         }
     }
     super::none(&findings)
 }
 
-/// The lines in which a listener is bound, asked for its port, and dropped.
+/// The lines that bind a listener, read its port, and drop it.
 fn released(text: &str) -> Vec<usize> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let lines: Vec<&str> = text.lines().collect();
     let releases = |at: &usize| {
-        // A chain of calls may stand on several lines, up to the end of its statement.
+        // A chain of calls may span several lines.
         let rest =
             lines[*at..].iter().take_while(|line| !line.trim().is_empty()).copied().collect::<Vec<_>>().join(" ");
         let statement = rest.split(';').next().unwrap_or_default();
@@ -111,11 +112,11 @@ fn released(text: &str) -> Vec<usize> {
     (0..lines.len()).filter(binds).filter(releases).map(|at| at + 1).collect()
 }
 
-/// Path and text of each file that git knows or would add. What is not text is left out.
+/// Path and text of each text file that git tracks or would add.
 pub(super) fn files(session: &Session, patterns: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut git = session.command("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard", "--"]).args(patterns);
-    let listed = session.ask(&mut git)?;
+    let listed = session.output(&mut git)?;
     let read = |path: &str| Some((path.to_owned(), fs::read_to_string(session.root.join(path)).ok()?));
     let files: Vec<_> = listed.lines().filter_map(read).collect();
     if files.is_empty() { Err("git lists no files".to_owned()) } else { Ok(files) }
@@ -126,14 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sql_is_spoken_in_stores_only() {
+    fn sql_outside_a_store_is_found() {
         assert_eq!(misplaced("services/users/src/api.rs", "// no sqlx here\nuse sqlx::Row;").len(), 1);
         assert!(misplaced("services/users/src/store/sql.rs", "use sqlx::Row;").is_empty());
         assert!(misplaced("services/users/src/api.rs", "let my_sqlx = 1;").is_empty());
     }
 
     #[test]
-    fn the_environment_is_read_in_config_only() {
+    fn environment_outside_config_is_found() {
         assert_eq!(misplaced("trellis/src/main.rs", "std::env::var_os(\"HOME\")").len(), 1);
         assert!(misplaced("services/kit/src/config.rs", "env::vars()").is_empty());
         assert!(misplaced("trellis/src/main.rs", "env!(\"CARGO_PKG_VERSION\")").is_empty());
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_and_build_scripts_are_free() {
+    fn tests_and_build_scripts_are_exempt() {
         for path in ["trellis/tests/kill.rs", "proto/build.rs", "proto/build/checks.rs", "xtask/src/main.rs"] {
             assert!(is_exempt(path), "{path}");
         }

@@ -1,19 +1,17 @@
 //! No statement that may wait for a row lock depends on another table.
 //!
-//! A statement of PostgreSQL takes its snapshot before it waits for a row lock. After the wait it reads the locked row
-//! again, and nothing else: a condition on another table, or on another row, still holds as of before the wait. So a
-//! removed member's message would be accepted. Such a condition belongs in a statement that starts after the lock is
-//! held.
+//! A PostgreSQL statement takes its snapshot before it waits for a row lock. After the wait it rereads only the locked row:
+//! a condition on another table, or on another row, still uses the old snapshot. For example, the store would accept a
+//! message of a removed member. Such a condition belongs in a statement that starts after the lock is acquired.
 //!
-//! The check reads the string literals of the store modules. It does not see a statement that is put together from
-//! several literals as a whole. SQLite is left out: its only writer never waits inside a statement. There is no way to
-//! except a statement; one that passes over locked rows (`SKIP LOCKED`, `NOWAIT`) does not wait and is accepted.
+//! The check reads the string literals of the store modules. It does not see a statement that is built from several
+//! literals as a whole. It skips SQLite, whose only writer never waits inside a statement. A statement cannot be exempted,
+//! but one with `SKIP LOCKED` or `NOWAIT` does not wait and is accepted.
 
 use super::sources;
 use crate::session::Session;
 
-/// Sources of rows that are no tables: their rows are the statement's own parameters. `EACH` is a store's constant for one
-/// of them.
+/// Row sources that read the statement's parameters instead of a table. `EACH` is a store's constant for one of them.
 const PARAMETERS: [&str; 4] = ["unnest", "json_each", "generate_series", "{EACH}"];
 
 pub(super) fn check(session: &Session) -> Result<(), String> {
@@ -38,7 +36,7 @@ fn in_file(path: &str, text: &str) -> Vec<String> {
     literals(text).into_iter().filter_map(finding).collect()
 }
 
-/// Why a statement is refused.
+/// The reason to refuse a statement, if any.
 fn finding(statement: &str) -> Option<&'static str> {
     let words = words(statement);
     let rest = words.get(1..)?;
@@ -53,7 +51,7 @@ fn finding(statement: &str) -> Option<&'static str> {
     }
 }
 
-/// `UPDATE t` and `DELETE FROM t`: each subselect must be of `t` itself and pass over locked rows.
+/// `UPDATE t` and `DELETE FROM t`: each subselect must read `t` itself and skip locked rows.
 fn waits_with_another_table(words: &[String]) -> Option<&'static str> {
     let target = words.get(if words[0] == "UPDATE" { 1 } else { 2 })?;
     let mut outside = Vec::new();
@@ -76,7 +74,7 @@ fn waits_with_another_table(words: &[String]) -> Option<&'static str> {
         let at = find(outside, &[keyword])?;
         outside.get(at + 1).filter(|table| !PARAMETERS.contains(&table.as_str()))
     };
-    (joins("FROM").is_some() || joins("USING").is_some()).then_some("it joins another table, as of before the wait")
+    (joins("FROM").is_some() || joins("USING").is_some()).then_some("it reads a joined table as of before the wait")
 }
 
 /// `INSERT … ON CONFLICT … DO UPDATE` waits for the row that it conflicts with.
@@ -84,7 +82,7 @@ fn waits_on_a_conflict(words: &[String]) -> Option<&'static str> {
     let reads_a_table = words.iter().enumerate().any(|(at, word)| {
         word == "FROM" && words.get(at + 1).is_none_or(|table| !PARAMETERS.contains(&table.as_str()))
     });
-    reads_a_table.then_some("what it reads from a table is as of before the wait for the conflicting row")
+    reads_a_table.then_some("it reads a table as of before the wait for the conflicting row")
 }
 
 /// A statement with `FOR UPDATE` or `FOR SHARE` must read one table: the one that it locks.
@@ -96,7 +94,7 @@ fn locks_one_of_several(words: &[String]) -> Option<&'static str> {
     let list = words[first..].iter().take_while(|word| *word != "WHERE" && *word != "FOR");
     let several = words[first + 1..].iter().any(|word| word == "FROM" || word == "JOIN" || word == "SELECT");
     (several || list.into_iter().any(|word| word == ","))
-        .then_some("of several tables only the locked row is read again after the wait")
+        .then_some("it reads several tables, but rereads only the locked row after the wait")
 }
 
 fn is_locking(words: &[String]) -> bool {
@@ -111,7 +109,7 @@ fn find(words: &[String], wanted: &[&str]) -> Option<usize> {
     words.windows(wanted.len()).position(|window| window.iter().zip(wanted).all(|(word, wanted)| word == wanted))
 }
 
-/// How many of the words stand before the parenthesis that ends the subselect.
+/// The number of words before the parenthesis that ends the subselect.
 fn extent(words: &[String]) -> usize {
     let mut depth = 0_usize;
     for (at, word) in words.iter().enumerate() {
@@ -125,7 +123,7 @@ fn extent(words: &[String]) -> usize {
     words.len()
 }
 
-/// Words, parentheses and commas. Keywords are written in capitals.
+/// Splits a statement into words, parentheses and commas. Keywords are in capitals.
 fn words(statement: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut in_word = false;
@@ -142,7 +140,7 @@ fn words(statement: &str) -> Vec<String> {
     words
 }
 
-/// The string literals of a Rust source with the lines on which they begin, joined where they go on in the next line.
+/// The string literals of a Rust source, with the lines on which they begin. Continued lines are joined.
 fn literals(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -164,7 +162,7 @@ fn literals(source: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// A literal up to its closing quote, and what follows.
+/// A literal up to its closing quote, and the rest of the source.
 fn literal(inside: &str) -> (String, &str) {
     let mut text = String::new();
     let mut chars = inside.char_indices().peekable();
@@ -213,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn another_row_of_the_same_table_is_refused() {
+    fn condition_on_another_row_is_refused() {
         refused("UPDATE entries SET seq = 1 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE seq = 2)");
     }
 
@@ -264,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_of_this_repository_hold_no_such_statement() {
+    fn stores_of_this_repository_pass() {
         let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services");
         let mut statements = 0;
         for path in sources_under(&services).into_iter().filter(|path| is_checked(&path.to_string_lossy())) {

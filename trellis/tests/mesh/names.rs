@@ -74,9 +74,9 @@ async fn sign_up(through: &Person, handle: &str, display_name: &str) -> Result<(
 }
 
 async fn rename(who: &Person, handle: &str) -> Result<(), Status> {
-    let user = User { user_id: who.id().to_owned(), handle: handle.to_owned(), ..User::default() };
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["handle".to_owned()] });
-    let message = UpdateUserRequest { user: Some(user), update_mask };
+    let (user_id, display_name) = (who.id().to_owned(), "Ada".to_owned());
+    let user = User { user_id, display_name, handle: handle.to_owned(), ..User::default() };
+    let message = UpdateUserRequest { user: Some(user), update_mask: None };
     who.users().update_user(who.request(message)).await.map(drop)
 }
 

@@ -42,8 +42,8 @@ pub trait UserStore: Send + Sync {
     /// down as deleted too, so that an `insert` that comes late finds it gone.
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error>;
 
-    /// Deletes at most `limit` released handles that no longer wait for their owner, and returns how many.
-    async fn forget_released(&self, now: Timestamp, limit: u32) -> Result<u64, Error>;
+    /// Deletes the released handles that no longer wait for their owner, and returns how many.
+    async fn forget_released(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;

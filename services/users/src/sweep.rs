@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{Ambient, error::chain, shutdown::Shutdown, store::Error};
+use kit::{Ambient, error::chain, shutdown::Shutdown};
 
 use crate::store::UserStore;
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(600);
-/// Rows deleted in one statement: none holds its locks for long, however much there is to delete.
-const BATCH: u32 = 1_000;
 
 /// Sweeps until the process stops. Every replica may.
 pub(crate) async fn run(store: Arc<dyn UserStore>, ambient: Ambient, shutdown: Shutdown) {
@@ -18,13 +16,8 @@ pub(crate) async fn run(store: Arc<dyn UserStore>, ambient: Ambient, shutdown: S
             () = tokio::time::sleep(PERIOD) => {}
             () = shutdown.stopping() => return,
         }
-        if let Err(error) = round(&*store, &ambient).await {
+        if let Err(error) = store.forget_released(ambient.now()).await {
             tracing::warn!(error = %chain(&error), "a sweep failed; the next one comes in ten minutes");
         }
     }
-}
-
-async fn round(store: &dyn UserStore, ambient: &Ambient) -> Result<(), Error> {
-    while store.forget_released(ambient.now(), BATCH).await? > 0 {}
-    Ok(())
 }

@@ -151,15 +151,11 @@ impl UserStore for Sql {
         Ok(())
     }
 
-    async fn forget_released(&self, now: Timestamp, limit: u32) -> Result<u64, Error> {
-        let deleted = sqlx::query(
-            "DELETE FROM released_handles WHERE handle IN (SELECT handle FROM released_handles \
-             WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)",
-        )
-        .bind(Stamp(now))
-        .bind(i64::from(limit))
-        .execute(&self.write)
-        .await?;
+    async fn forget_released(&self, now: Timestamp) -> Result<u64, Error> {
+        let deleted = sqlx::query("DELETE FROM released_handles WHERE expire_time <= $1")
+            .bind(Stamp(now))
+            .execute(&self.write)
+            .await?;
         Ok(deleted.rows_affected())
     }
 

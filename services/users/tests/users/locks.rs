@@ -58,7 +58,8 @@ async fn repeated_insert_behind_a_deletion_is_refused() {
     assert!(matches!(inserted, Err(InsertError::NotActive)), "{inserted:?}");
 }
 
-/// Queues `taking` behind the change of Ada's handle, which is held up between its statements.
+/// Queues `taking` behind the change of Ada's handle, which waits at its last statement: another row for the handle is
+/// not committed.
 async fn behind_a_release<T, F>(taking: impl FnOnce(Arc<dyn UserStore>) -> F) -> T
 where
     T: Send + 'static,
@@ -68,8 +69,10 @@ where
     let (store, ada) = (open(&database.location).await, user("ada"));
     store.insert(&ada, 0).await.unwrap();
     store.insert(&user("bob"), 0).await.unwrap();
+    let eve = store.insert(&user("eve"), 0).await.unwrap();
     let mut holder = Holder::begin(&database.location, "users").await;
-    holder.lock_table("released_handles").await;
+    let blocking = "INSERT INTO released_handles (handle, user_id, expire_time) VALUES ('ada', $1, now())";
+    holder.run(blocking, &[eve.id.0]).await;
     let of = Arc::clone(&store);
     let releasing = tokio::spawn(async move { of.update(&renamed(&ada, "lovelace"), &COOLING).await });
     holder.waiters(1).await;

@@ -6,7 +6,7 @@ import { rmSync } from "node:fs";
 const contracts = process.env.TRELLIS_PROTO_DIR ?? "../proto";
 
 // What only the mesh reads stays out of the browser's bundle: policies, input rules and the HTTP form.
-const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1"];
+const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1", "trellis.text.v1"];
 
 const modules = (...paths) => JSON.stringify({ version: "v2", modules: paths });
 const buf = (...args) => execFileSync("node_modules/.bin/buf", args, { stdio: "inherit" });

@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt::Write};
 use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 const FIELD_RULES: &str = "buf.validate.field";
+/// The package of our own rules.
+const TEXT_RULES: &str = "trellis.text.v1.";
 
 /// The source of the checks. Output types get none: an answer is never validated by its reader.
 pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, String> {
@@ -164,6 +166,14 @@ fn scalar_rules(
             (kind, rule, _) => return Err(unknown(field, &format!("{kind}.{rule}"))),
         };
         lines.push(format!("{call}, {place}, report);"));
+    }
+    for (rule, argument) in rules.extensions() {
+        lines.push(match (rule.full_name().strip_prefix(TEXT_RULES), argument) {
+            (Some(rule @ ("single_line" | "multi_line")), Value::Bool(true)) => {
+                format!("text::string_{rule}({by_reference}, {place}, report);")
+            }
+            _ => return Err(unknown(field, rule.full_name())),
+        });
     }
     Ok(lines)
 }

@@ -2,6 +2,7 @@
 //! [`Check`] for each input message; Buf's own implementation is the oracle in the tests.
 
 mod rules;
+mod text;
 
 use std::fmt;
 

@@ -8,6 +8,8 @@
 mod build_rules;
 #[path = "oracle/redact.rs"]
 mod redacted;
+#[path = "oracle/text.rs"]
+mod text;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -11,6 +11,7 @@ import json
 import pathlib
 import random
 import sys
+import unicodedata
 
 import protovalidate
 from google.protobuf.descriptor import FieldDescriptor
@@ -88,6 +89,48 @@ WORDS = [
     "\u0000",
     "\u202eada",
 ]
+# For the rules of trellis.text.v1: what scripts and emoji need, and what hides or reorders text.
+TEXTS = [
+    "مى\u200cخواهم",
+    "\u200fשלום",
+    "יוסי (C++)\u200e",
+    "न\u094d\u200dय",
+    "ᠮᠣᠩᠭᠣᠯ\u180eᠠ",
+    "👩🏽\u200d🚀",
+    "🏳\ufe0f\u200d🌈",
+    "1\ufe0f\u20e3",
+    "🇩🇪",
+    "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    "🏴\U000e0067\U000e0062",
+    "🏴\U000e007f",
+    "🏴" + "\U000e0067" * 7 + "\U000e007f",
+    "a\U000e0067\U000e007f",
+    "葛\U000e0100城",
+    "葛\U000e0100\U000e0101城",
+    "a\u200d\u200cb",
+    "a\ufe0f\u200d",
+    "a\u200d\ufe0f",
+    "a \u200d",
+    "\u200e\u200fa",
+    "\u200e a",
+    " a",
+    "a ",
+    "a\u3000",
+    "\u0301a",
+    "a\r\n\tb",
+    "\r\n\t",
+    "a\u202ab\u202c",
+    "a\u2067b\u2069",
+    "\u0600\u0661",
+    "\ufffc",
+    "\U0001d159",
+    "\U0001fb00",
+]
+# Characters at which a rule may change: control, format, space, ignorable and blank characters, and their neighbors.
+EDGES = [0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180F, 0x2065, 0x2800, 0x3164, 0xE001, 0xFE00, 0xFE0F, 0xFFA0]
+EDGES += [0xFFF0, 0xFFF8, 0xFFFC, 0x1D159, 0xE0000, 0xE00FF, 0xE0100, 0xE01EF, 0xE01F0, 0xE0FFF]
+CHARACTERS = [chr(c) for c in range(0xE1000) if unicodedata.category(chr(c)) in ("Cc", "Cf", "Zl", "Zp", "Zs")]
+CHARACTERS += [chr(c + step) for c in EDGES for step in (-1, 0, 1)]
 # Characters of one, two, three and four bytes, one of two code points, and two joined emoji.
 ALPHABETS = ["x", "é", "€", "😀", "e\u0301", "👩\u200d🚀"]
 
@@ -97,9 +140,17 @@ def lengths(rules):
     return sorted({max(0, n + step) for n in rules for step in (-1, 0, 1)} | {0, 1})
 
 
-def texts(rules):
+# The field on which a rule of trellis.text.v1 is tried with every one of CHARACTERS, by the rule's name.
+SWEPT = {}
+
+
+def texts(field, rules):
     found = list(WORDS) + UUIDS + EMAILS
-    counts = [value for rule, value in rules.ListFields() if isinstance(value, int) and rule.name not in ("email", "uuid")]
+    for rule in (rule for rule, _ in rules.ListFields() if rule.is_extension):
+        found += TEXTS
+        if SWEPT.setdefault(rule.name, field.full_name) == field.full_name:
+            found += [text for c in CHARACTERS for text in (c, f"a{c}b", f"a{c}{c}b")]
+    counts = [value for _, value in rules.ListFields() if isinstance(value, int) and not isinstance(value, bool)]
     for n in lengths(counts):
         for alphabet in ALPHABETS:
             found.append((alphabet * n)[:n])
@@ -123,7 +174,7 @@ def enum_numbers(field):
 def scalars(field, rules):
     """Values of one element of `field`."""
     if field.type == FieldDescriptor.TYPE_STRING:
-        return texts(rules.string)
+        return texts(field, rules.string)
     if field.type == FieldDescriptor.TYPE_INT32:
         return numbers(rules.int32, 32)
     if field.type == FieldDescriptor.TYPE_INT64:

@@ -184,6 +184,7 @@ impl Config {
                     self.balance.check(),
                     self.redis.check(),
                     self.limiter.check(),
+                    self.users.check(),
                     self.auth.check(),
                     self.database.check(shortest),
                     self.check_effects(),

@@ -34,6 +34,7 @@ fn compile(folder: &tempfile::TempDir, answer: &str, options: &str, field: &str)
         import "buf/validate/validate.proto";
         import "google/api/annotations.proto";
         import "trellis/policy/v1/policy.proto";
+        import "trellis/text/v1/text.proto";
         service SampleService {{
           rpc Sample(SampleRequest) returns ({answer}) {{ {options} }}
         }}
@@ -113,11 +114,19 @@ fn a_known_rule_becomes_a_check() {
 }
 
 #[test]
+fn rule_for_text_becomes_a_check() {
+    let field = "string name = 1 [(buf.validate.field).string.(trellis.text.v1.single_line) = true];";
+    let source = checks::generate(&pool("", field)).unwrap();
+    assert!(source.contains("text::string_single_line(&self.name"), "{source}");
+}
+
+#[test]
 fn a_rule_without_a_generator_names_its_field() {
     for (field, rule) in [
         ("string name = 1 [(buf.validate.field).string.pattern = \"(a|b)\"];", "string.pattern"),
         ("string name = 1 [(buf.validate.field).string.pattern = \"^[a]{1,2}[b]{1,2}$\"];", "string.pattern"),
         ("string name = 1 [(buf.validate.field).string.prefix = \"a\"];", "string.prefix"),
+        ("string name = 1 [(buf.validate.field).string.(trellis.text.v1.multi_line) = false];", "multi_line"),
         ("string name = 1 [(buf.validate.field).ignore = IGNORE_ALWAYS];", "ignore"),
         ("oneof either { string name = 1 [(buf.validate.field).string.max_len = 9]; }", "member of a oneof"),
     ] {

@@ -20,6 +20,11 @@ pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// The reason in the `ErrorInfo` of a status, if it has one.
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_error_details().error_info().map(|info| info.reason.clone())
+}
+
 /// INVALID_ARGUMENT that names one field and its fix; for rules that the contract cannot express.
 pub fn invalid_field(field: &str, reason: &str, message: &str) -> Status {
     let mut details = ErrorDetails::with_bad_request(vec![FieldViolation::new(field, message)]);

@@ -19,19 +19,35 @@ use uuid::Uuid;
 use crate::{
     Users,
     config::Directory,
-    domain::{Page, Revision, State, User, UserId},
+    domain::{Change, Cooling, Page, Reserved, Revision, State, User, UserId},
     store::{InsertError, UpdateError},
 };
 
 pub(crate) struct Api {
     users: Users,
+    reserved: Reserved,
     /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
 
 impl Api {
     pub(crate) fn new(users: Users, message_bytes: usize) -> Self {
-        Self { users, page_bytes: page::budget(message_bytes) }
+        let reserved = users.config.reserved();
+        Self { users, reserved, page_bytes: page::budget(message_bytes) }
+    }
+
+    /// An owner may keep a handle that became reserved later.
+    async fn refuse_reserved(&self, change: &Change) -> Result<(), Status> {
+        let Some(handle) = change.handle.as_ref().filter(|handle| self.reserved.contains(handle)) else {
+            return Ok(());
+        };
+        let is_kept = self.users.store.find(change.id).await?.is_some_and(|user| user.handle == *handle);
+        if is_kept { Ok(()) } else { Err(handle_reserved("user.handle")) }
+    }
+
+    fn cooling(&self) -> Cooling {
+        let config = &self.users.config;
+        Cooling { now: self.users.ambient.now(), period: config.handle_cooling.0, limit: config.cooling_handles }
     }
 
     /// Whom the caller shares a conversation with.
@@ -91,6 +107,9 @@ impl UsersService for Api {
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         let CreateUserRequest { user_id: id, handle, display_name, attempt } = request.into_inner();
+        if self.reserved.contains(&handle) {
+            return Err(handle_reserved("handle"));
+        }
         let user = User {
             id: user_id("user_id", &id)?,
             handle,
@@ -106,9 +125,11 @@ impl UsersService for Api {
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
         let caller = UserId(Context::of(&request).user()?.id);
         let change = change::read(request.into_inner(), caller)?;
-        let user = match self.users.store.update(&change).await {
+        self.refuse_reserved(&change).await?;
+        let user = match self.users.store.update(&change, &self.cooling()).await {
             Ok(user) => user,
             Err(UpdateError::HandleTaken) => return Err(handle_taken()),
+            Err(UpdateError::TooManyHandles) => return Err(too_many_handles()),
             Err(UpdateError::Store(error)) => return Err(error.into()),
             Err(UpdateError::NotMatched) => {
                 let there = self.users.store.find(change.id).await?.is_some_and(|user| user.state == State::Active);
@@ -137,6 +158,15 @@ fn not_found() -> Status {
 
 fn handle_taken() -> Status {
     error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another")
+}
+
+fn handle_reserved(field: &str) -> Status {
+    error::invalid_field(field, "HANDLE_RESERVED", "is reserved or looks like a reserved name; choose another")
+}
+
+fn too_many_handles() -> Status {
+    let message = "the handle was changed too often; take a former one again, or wait until they are free for others";
+    error::status(Code::ResourceExhausted, "TOO_MANY_HANDLES", message)
 }
 
 fn messaging_failed(status: &Status) -> Status {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use kit::config::{Secret, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Reserved;
+
 /// The section `[users]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -17,6 +19,14 @@ pub struct Config {
     pub pool_size: u32,
     /// Whom the directory shows.
     pub directory: Directory,
+    /// Handles that no user may take, nor what looks like them.
+    pub reserved_handles: Vec<String>,
+    /// As `reserved_handles`: in addition to them.
+    pub more_reserved_handles: Vec<String>,
+    /// For how long a handle that a user changed for another one is free for that user only. Zero: for no time.
+    pub handle_cooling: Span,
+    /// How many handles may wait for one user at once.
+    pub cooling_handles: u32,
     /// How long the messaging service gets to tell a user's contacts, where the directory shows only those.
     pub messaging_timeout: Span,
 }
@@ -38,7 +48,106 @@ impl Default for Config {
             database_url: Secret::default(),
             pool_size: 10,
             directory: Directory::Contacts,
+            reserved_handles: RESERVED.map(str::to_owned).into(),
+            more_reserved_handles: Vec::new(),
+            handle_cooling: Span(Duration::from_secs(90 * 86_400)),
+            cooling_handles: 3,
             messaging_timeout: Span(Duration::from_secs(3)),
         }
+    }
+}
+
+impl Config {
+    /// What types cannot say.
+    pub fn check(&self) -> Result<(), String> {
+        let lists =
+            [("reserved_handles", &self.reserved_handles), ("more_reserved_handles", &self.more_reserved_handles)];
+        for (key, names) in lists {
+            if let Some(name) = names.iter().find(|name| !is_name(name)) {
+                return Err(format!("users.{key}: {name:?} is no handle: use small letters, digits and underscores"));
+            }
+        }
+        if self.cooling_handles == 0 {
+            return Err(
+                "users.cooling_handles: at least 1; `users.handle_cooling = \"0s\"` ends the waiting".to_owned()
+            );
+        }
+        Ok(())
+    }
+
+    /// The handles that no user may take.
+    pub(crate) fn reserved(&self) -> Reserved {
+        Reserved::new(self.reserved_handles.iter().chain(&self.more_reserved_handles))
+    }
+}
+
+/// Whether a handle could be spelled so.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// Names of the operator, of roles, and of addresses that RFC 2142 reserves.
+const RESERVED: [&str; 38] = [
+    "abuse",
+    "accounts",
+    "admin",
+    "administrator",
+    "admins",
+    "billing",
+    "everyone",
+    "help",
+    "helpdesk",
+    "hostmaster",
+    "info",
+    "legal",
+    "mailer_daemon",
+    "mod",
+    "moderation",
+    "moderator",
+    "moderators",
+    "mods",
+    "no_reply",
+    "official",
+    "operator",
+    "payments",
+    "postmaster",
+    "press",
+    "privacy",
+    "root",
+    "safety",
+    "security",
+    "service",
+    "staff",
+    "superuser",
+    "support",
+    "sysadmin",
+    "system",
+    "trellis",
+    "trust",
+    "verified",
+    "webmaster",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_that_is_no_handle_names_its_key() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let config = Config { more_reserved_handles: vec!["Acme".to_owned()], ..Config::default() };
+        let said = config.check().unwrap_err();
+        assert!(said.starts_with("users.more_reserved_handles: \"Acme\" is no handle"), "{said}");
+        let said = Config { cooling_handles: 0, ..Config::default() }.check().unwrap_err();
+        assert!(said.starts_with("users.cooling_handles: at least 1"), "{said}");
+    }
+
+    #[test]
+    fn operator_extends_or_replaces_the_reserved_handles() {
+        let acme = || vec!["acme".to_owned()];
+        let extended = Config { more_reserved_handles: acme(), ..Config::default() }.reserved();
+        assert!(extended.contains("acme") && extended.contains("admin"));
+        let replaced = Config { reserved_handles: acme(), ..Config::default() }.reserved();
+        assert!(replaced.contains("acme") && !replaced.contains("admin"));
     }
 }

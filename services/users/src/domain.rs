@@ -1,10 +1,14 @@
 //! Types and rules of profiles.
 
+mod handle;
+
 use std::{fmt, num::NonZeroU32};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
 use uuid::Uuid;
+
+pub use handle::{Cooling, Reserved};
 
 /// A profile.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! The users service: public profiles, and the directory of them.
 //!
 //! It owns what others see of a user and nothing else: e-mail, password and roles are auth's. An id that it
-//! answered stays that user's for good, and so does the handle of who was deleted.
+//! answered stays that user's for good, and so does the handle of who was deleted. A handle that a user changes for
+//! another one waits for that user before others can take it.
 
 mod api;
 pub mod config;
 pub mod domain;
 pub mod store;
+mod sweep;
 
 use std::{io, sync::Arc};
 
@@ -46,7 +48,7 @@ impl Users {
         })
     }
 
-    /// Serves on `listener` until the shutdown's drain is over.
+    /// Serves on `listener`, and sweeps, until the shutdown's drain is over.
     pub async fn serve(
         self,
         surroundings: Surroundings,
@@ -54,7 +56,9 @@ impl Users {
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
+        self.config.check().map_err(io::Error::other)?;
         let most = surroundings.limits.message_bytes;
+        tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), shutdown.clone()));
         let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);

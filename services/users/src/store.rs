@@ -11,7 +11,7 @@ use kit::{
     store::{Error, Location, Settings, Unopened},
 };
 
-use crate::domain::{Change, Page, User, UserId};
+use crate::domain::{Change, Cooling, Page, User, UserId};
 
 /// The statements of the service. Each is one round trip.
 #[async_trait]
@@ -30,16 +30,20 @@ pub trait UserStore: Send + Sync {
 
     /// Stores the profile. When the id is there already, a later attempt replaces its handle and name, and its state and
     /// time stay: a sign-up may be repeated, with other names too, until its account is active. The same attempt
-    /// changes nothing, and an earlier one is refused. That a handle is free is the unique constraint's rule.
+    /// changes nothing, and an earlier one is refused. A handle is free if the unique constraint says so, and if it does
+    /// not wait for its previous owner at the profile's create time.
     async fn insert(&self, user: &User, attempt: i64) -> Result<User, InsertError>;
 
     /// Changes an active profile, if it is still in the state that the change names: two owners' changes of one
-    /// state do not both happen.
-    async fn update(&self, change: &Change) -> Result<User, UpdateError>;
+    /// state do not both happen. A handle that it replaces waits for its owner as `cooling` says.
+    async fn update(&self, change: &Change, cooling: &Cooling) -> Result<User, UpdateError>;
 
     /// Deletes the profile: the name goes, the id stays taken, and so does the handle unless it is released. An id that was never seen is written
     /// down as deleted too, so that an `insert` that comes late finds it gone.
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error>;
+
+    /// Deletes the released handles that no longer wait for their owner, and returns how many.
+    async fn forget_released(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;
@@ -48,7 +52,7 @@ pub trait UserStore: Send + Sync {
 /// Why a profile was not stored.
 #[derive(Debug)]
 pub enum InsertError {
-    /// Somebody else has the handle.
+    /// Another user has the handle, or may take it back.
     HandleTaken,
     /// The id belongs to a profile that is suspended or deleted.
     NotActive,
@@ -61,12 +65,26 @@ pub enum InsertError {
 /// Why a profile was not changed.
 #[derive(Debug)]
 pub enum UpdateError {
-    /// Somebody else has the handle.
+    /// Another user has the handle, or may take it back.
     HandleTaken,
+    /// As many handles as the limit allows wait for the user already.
+    TooManyHandles,
     /// There is no active profile with this id in this state.
     NotMatched,
     /// The store failed.
     Store(Error),
+}
+
+impl<E: Into<Error>> From<E> for InsertError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl<E: Into<Error>> From<E> for UpdateError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// Opens the store and brings it up to date.

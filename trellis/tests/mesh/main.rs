@@ -28,6 +28,7 @@ mod limits;
 mod line;
 mod load;
 mod moody;
+mod names;
 mod observed;
 mod pressure;
 mod rates;

@@ -136,6 +136,9 @@ fn wrong_texts(rules: &Rules) -> Vec<String> {
     if rules.text("not_contains").is_some() {
         texts.push("zero \u{0} byte".to_owned());
     }
+    if rules.has_extension() {
+        texts.extend(["zero \u{0} byte", "\u{200b}", "\u{202e}txet"].map(str::to_owned));
+    }
     if rules.number("min_len").or(rules.number("min_bytes")).is_some() {
         texts.push(String::new());
     }
@@ -186,6 +189,11 @@ impl Rules {
 
     fn inner(&self, name: &str) -> Self {
         Self(self.get(name).and_then(|value| value.as_message().cloned()))
+    }
+
+    /// Whether one of the rules is our own, of trellis.text.v1.
+    fn has_extension(&self) -> bool {
+        self.0.as_ref().is_some_and(|rules| rules.extensions().next().is_some())
     }
 
     fn is_true(&self, name: &str) -> bool {

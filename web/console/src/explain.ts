@@ -8,6 +8,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address exists already. Sign in instead?",
   HANDLE_TAKEN: "This handle is taken. Choose another one.",
+  TOO_MANY_HANDLES: "You have changed your handle too often. Take a former one again, or try again later.",
   ETAG_MISMATCH: "It was changed elsewhere meanwhile. Look at it again, then try once more.",
   MESSAGE_DELETED: "This message was deleted meanwhile.",
   MESSAGE_NOT_FOUND: "This message is no longer here.",
@@ -47,6 +48,7 @@ const SHAPES: Readonly<Record<string, string>> = {
 
 /** What to do about a value that violates a rule of the contract. Never shows the rule itself. */
 export function explainViolation(field: string, description: string): string {
+  if (description.startsWith("is reserved")) return "This handle is reserved. Choose another one.";
   const shape = SHAPES[field.split(".").at(-1) ?? ""];
   if (shape) return shape;
   const [, bound, count, unit] = /^must have at (least|most) (\d+) (\w+)/.exec(description) ?? [];

@@ -9,6 +9,7 @@ test("a violation never shows the rule itself", () => {
   const rules: [field: string, description: string, shown: string][] = [
     ["handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 small letters, digits and underscores, with a letter first."],
     ["user.handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 small letters, digits and underscores, with a letter first."],
+    ["user.handle", "is reserved or looks like a reserved name; choose another", "This handle is reserved. Choose another one."],
     ["handle_prefix", "must match ^[a-z0-9_]{0,30}$", "This value cannot be used. Change it and try again."],
     ["password", "must have at least 8 characters", "Use at least 8 characters."],
     ["display_name", "must have at least 1 characters", "This is required."],

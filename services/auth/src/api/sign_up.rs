@@ -93,6 +93,7 @@ impl Api {
         let request = context.request(message, self.auth.config.users_timeout.0);
         match UsersServiceClient::new(self.auth.users.clone()).create_user(request).await {
             Ok(_) => Ok(()),
+            Err(status) if error::reason(&status).as_deref() == Some("HANDLE_RESERVED") => Err(handle_reserved()),
             // The caller's to mend: another handle, with the same address and password.
             Err(status) if status.code() == Code::AlreadyExists => {
                 Err(error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another"))
@@ -104,6 +105,11 @@ impl Api {
             }
         }
     }
+}
+
+/// As users says it; the field has the same name here.
+fn handle_reserved() -> Status {
+    error::invalid_field("handle", "HANDLE_RESERVED", "is reserved or looks like a reserved name; choose another")
 }
 
 fn concurrent_sign_up() -> Status {

@@ -85,6 +85,17 @@ async fn a_taken_handle_is_mended_with_the_same_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reserved_handle_is_mended_with_the_same_address() {
+    let mut mesh = Mesh::start().await;
+    let reserved = SignUpRequest { handle: "adm1n".to_owned(), ..sign_up("ada") };
+    let refused = mesh.auth.sign_up(reserved).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "HANDLE_RESERVED"));
+    let message = "handle: is reserved or looks like a reserved name; choose another";
+    assert_eq!(refused.message(), message);
+    mesh.auth.sign_up(sign_up("ada")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_taken_once() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();

@@ -1,15 +1,18 @@
 //! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
 
+#[path = "sql/handles.rs"]
+mod handles;
+
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Pool, Stamp, violated},
+    store::{Error, Pool, Stamp, Transaction, violated},
 };
 use sqlx::Row as _;
 
 use super::{Db, FIND_ALL, LIST_AMONG, bind_ids};
 use crate::{
-    domain::{Change, Page, Revision, State, User, UserId},
+    domain::{Change, Cooling, Page, Revision, State, User, UserId},
     store::{InsertError, UpdateError, UserStore},
 };
 
@@ -20,6 +23,7 @@ pub(in crate::store) struct Sql {
 }
 
 type Row = <Db as sqlx::Database>::Row;
+type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl UserStore for Sql {
@@ -64,7 +68,7 @@ impl UserStore for Sql {
     }
 
     async fn insert(&self, new: &User, attempt: i64) -> Result<User, InsertError> {
-        let _turn = self.write.turn(new.id.0).await.map_err(InsertError::Store)?;
+        let mut tx = self.write.begin_on(new.id.0).await?;
         let row = sqlx::query(
             "INSERT INTO users (user_id, handle, display_name, state, create_time, revision, sign_up_attempt) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) \
@@ -85,19 +89,25 @@ impl UserStore for Sql {
         .bind(Stamp(new.create_time))
         .bind(new.revision.0)
         .bind(attempt)
-        .fetch_optional(&self.write)
+        .fetch_optional(&mut *tx)
         .await
-        .map_err(|e| if is_handle_taken(&e) { InsertError::HandleTaken } else { InsertError::Store(e.into()) })?;
-        if let Some(row) = row {
-            return user(&row).map_err(InsertError::Store);
+        .map_err(|e| if is_handle_taken(&e) { InsertError::HandleTaken } else { e.into() })?;
+        let Some(row) = row else {
+            tx.rollback().await?;
+            let is_active = self.find(new.id).await?.is_some_and(|user| user.state == State::Active);
+            return Err(if is_active { InsertError::Superseded } else { InsertError::NotActive });
+        };
+        let stored = user(&row)?;
+        if !handles::take(&mut tx, &stored.handle, stored.id, new.create_time).await? {
+            return Err(InsertError::HandleTaken);
         }
-        let found = self.find(new.id).await.map_err(InsertError::Store)?;
-        let is_active = found.is_some_and(|user| user.state == State::Active);
-        Err(if is_active { InsertError::Superseded } else { InsertError::NotActive })
+        tx.commit().await?;
+        Ok(stored)
     }
 
-    async fn update(&self, change: &Change) -> Result<User, UpdateError> {
-        let _turn = self.write.turn(change.id.0).await.map_err(UpdateError::Store)?;
+    async fn update(&self, change: &Change, cooling: &Cooling) -> Result<User, UpdateError> {
+        let mut tx = self.write.begin_on(change.id.0).await?;
+        let former = if change.handle.is_some() { handles::lock(&mut tx, change.id).await? } else { None };
         let row = sqlx::query(
             "UPDATE users SET handle = COALESCE($2, handle), display_name = COALESCE($3, display_name), \
              revision = revision + 1 \
@@ -108,10 +118,18 @@ impl UserStore for Sql {
         .bind(&change.handle)
         .bind(&change.display_name)
         .bind(change.revision.map(|revision| revision.0))
-        .fetch_optional(&self.write)
+        .fetch_optional(&mut *tx)
         .await
-        .map_err(|e| if is_handle_taken(&e) { UpdateError::HandleTaken } else { UpdateError::Store(e.into()) })?;
-        user(&row.ok_or(UpdateError::NotMatched)?).map_err(UpdateError::Store)
+        .map_err(|e| if is_handle_taken(&e) { UpdateError::HandleTaken } else { e.into() })?;
+        let changed = user(&row.ok_or(UpdateError::NotMatched)?)?;
+        if let Some(former) = former.filter(|former| *former != changed.handle) {
+            if !handles::take(&mut tx, &changed.handle, changed.id, cooling.now).await? {
+                return Err(UpdateError::HandleTaken);
+            }
+            handles::release(&mut tx, &former, changed.id, cooling).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
     }
 
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error> {
@@ -131,6 +149,14 @@ impl UserStore for Sql {
         .execute(&self.write)
         .await?;
         Ok(())
+    }
+
+    async fn forget_released(&self, now: Timestamp) -> Result<u64, Error> {
+        let deleted = sqlx::query("DELETE FROM released_handles WHERE expire_time <= $1")
+            .bind(Stamp(now))
+            .execute(&self.write)
+            .await?;
+        Ok(deleted.rows_affected())
     }
 
     async fn answers(&self) -> bool {

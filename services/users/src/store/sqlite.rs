@@ -20,6 +20,9 @@ const LIST_AMONG: &str = "SELECT user_id, handle, display_name, state, create_ti
      WHERE (user_id IN (SELECT unhex(value) FROM json_each($4)) OR handle = $2) \
      AND handle > $1 AND handle >= $2 AND handle < $3 AND state = 'active' ORDER BY handle LIMIT $5";
 
+/// `$1`: whose. A transaction of SQLite is the only writer from its first statement.
+const OWN_HANDLE: &str = "SELECT handle FROM users WHERE user_id = $1 AND state = 'active'";
+
 type Ids = String;
 
 fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {

@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     service: Running,
     messaging: Option<Running>,
     contacts: Contacts,
-    database: Database,
+    pub(crate) database: Database,
 }
 
 impl Bench {

@@ -6,6 +6,7 @@ mod bench;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod directory;
+mod handles;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
 #[expect(dead_code, reason = "what the tests of other services use of it too")]

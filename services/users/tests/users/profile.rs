@@ -15,6 +15,7 @@ use users::{
 use crate::{
     bench::{Bench, named_fields, profile},
     databases::on_both,
+    handles::COOLING,
     mesh::{refusal, request},
     store::user,
 };
@@ -25,7 +26,7 @@ on_both!(
     a_deleted_profile_stays_deleted,
 );
 
-async fn update(bench: &Bench, caller: &User, user: User, paths: &[&str]) -> Result<User, Status> {
+pub(crate) async fn update(bench: &Bench, caller: &User, user: User, paths: &[&str]) -> Result<User, Status> {
     let paths = paths.iter().map(|path| (*path).to_owned()).collect();
     let message = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
     let answer = bench.client().update_user(request(message, &[bench.signed_in(caller)])).await?;
@@ -49,7 +50,6 @@ async fn the_owner_changes_what_the_mask_names() {
     assert_eq!(get(&bench, &ada).await.unwrap(), renamed);
     let whole = update(&bench, &ada, User { etag: String::new(), ..wanted.clone() }, &[]).await.unwrap();
     assert_eq!((whole.handle.as_str(), whole.display_name.as_str()), ("lovelace", "Ada"));
-    bench.create("ada").await;
     bench.end().await;
 }
 
@@ -136,13 +136,13 @@ async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &
     let (ada, bob) = (user("ada"), user("bob"));
     store.insert(&ada, 0).await.unwrap();
     store.insert(&bob, 0).await.unwrap();
-    let changed = store.update(&named(ada.id, "Ada", None)).await.unwrap();
+    let changed = store.update(&named(ada.id, "Ada", None), &COOLING).await.unwrap();
     assert_eq!((changed.revision, changed.display_name.as_str(), &changed.handle), (Revision(2), "Ada", &ada.handle));
     let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
-    assert!(matches!(store.update(&taken).await, Err(UpdateError::HandleTaken)));
+    assert!(matches!(store.update(&taken, &COOLING).await, Err(UpdateError::HandleTaken)));
     assert_eq!(store.find(ada.id).await.unwrap(), Some(changed));
     let nobody = UserId(kit::Ambient::system().new_id());
-    assert!(matches!(store.update(&named(nobody, "Nobody", None)).await, Err(UpdateError::NotMatched)));
+    assert!(matches!(store.update(&named(nobody, "Nobody", None), &COOLING).await, Err(UpdateError::NotMatched)));
 }
 
 async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Location) {
@@ -151,7 +151,7 @@ async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Loca
     let mut racers = JoinSet::new();
     for n in 0..16 {
         let (store, change) = (Arc::clone(&store), named(ada.id, &format!("Ada {n}"), Some(ada.revision)));
-        racers.spawn(async move { store.update(&change).await });
+        racers.spawn(async move { store.update(&change, &COOLING).await });
     }
     let outcomes = racers.join_all().await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
@@ -167,7 +167,7 @@ async fn a_deleted_profile_stays_deleted(location: &kit::store::Location) {
         store.delete(id, false, ada.create_time).await.unwrap();
         let gone = store.find(id).await.unwrap().unwrap();
         assert_eq!((gone.state, gone.display_name.as_str()), (State::Deleted, ""));
-        assert!(matches!(store.update(&named(id, "Back", None)).await, Err(UpdateError::NotMatched)));
+        assert!(matches!(store.update(&named(id, "Back", None), &COOLING).await, Err(UpdateError::NotMatched)));
     }
     for late in [&ada, &never] {
         assert!(matches!(store.insert(late, 0).await, Err(InsertError::NotActive)));

@@ -765,7 +765,7 @@ export const AuthService: GenService<{
    * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
    * resumed by the same call.
    *
-   * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN.
+   * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignUp
    */

@@ -406,7 +406,7 @@ export const UsersService: GenService<{
   /**
    * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
    * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-   * reason ATTEMPT_SUPERSEDED.
+   * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
    *
    * @generated from rpc trellis.users.v1.UsersService.CreateUser
    */
@@ -419,7 +419,11 @@ export const UsersService: GenService<{
    * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
    * can change: `handle`, `display_name`.
    *
-   * PERMISSION_DENIED with reason NOT_YOURS for somebody else's, ALREADY_EXISTS with reason HANDLE_TAKEN,
+   * A handle that is changed for another one can be taken by its previous owner only for a while
+   * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+   *
+   * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
+   * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
    * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
    *
    * @generated from rpc trellis.users.v1.UsersService.UpdateUser

@@ -55,7 +55,7 @@ export interface IAuthServiceClient {
      * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
      * resumed by the same call.
      *
-     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN.
+     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: SignUp
      */
@@ -168,7 +168,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
      * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
      * resumed by the same call.
      *
-     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN.
+     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: SignUp
      */

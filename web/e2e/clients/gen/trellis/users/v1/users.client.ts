@@ -49,7 +49,7 @@ export interface IUsersServiceClient {
     /**
      * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
      * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-     * reason ATTEMPT_SUPERSEDED.
+     * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: CreateUser
      */
@@ -58,7 +58,11 @@ export interface IUsersServiceClient {
      * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
      * can change: `handle`, `display_name`.
      *
-     * PERMISSION_DENIED with reason NOT_YOURS for somebody else's, ALREADY_EXISTS with reason HANDLE_TAKEN,
+     * A handle that is changed for another one can be taken by its previous owner only for a while
+     * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+     *
+     * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
+     * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
      * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
      *
      * @generated from protobuf rpc: UpdateUser
@@ -116,7 +120,7 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
     /**
      * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
      * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-     * reason ATTEMPT_SUPERSEDED.
+     * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: CreateUser
      */
@@ -128,7 +132,11 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
      * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
      * can change: `handle`, `display_name`.
      *
-     * PERMISSION_DENIED with reason NOT_YOURS for somebody else's, ALREADY_EXISTS with reason HANDLE_TAKEN,
+     * A handle that is changed for another one can be taken by its previous owner only for a while
+     * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+     *
+     * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
+     * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
      * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
      *
      * @generated from protobuf rpc: UpdateUser

@@ -1,0 +1,89 @@
+//! Which handles a user may take: reserved names, and how long a released handle waits for its owner.
+
+use std::{collections::HashSet, time::Duration};
+
+use kit::Timestamp;
+
+/// Handles that could be mistaken for the operator's.
+#[derive(Debug, Clone)]
+pub struct Reserved(HashSet<String>);
+
+impl Reserved {
+    /// Reserves `names`, and what looks like them.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
+        Self(names.into_iter().map(|name| skeleton(name)).collect())
+    }
+
+    /// Whether `handle` looks like a reserved name, with or without a number at its end: `admin`, `adm1n_`, `admin_2`.
+    pub fn contains(&self, handle: &str) -> bool {
+        let unnumbered = handle.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+        [handle, unnumbered].iter().any(|form| self.0.contains(&skeleton(form)))
+    }
+}
+
+/// The same for handles that look alike, as in UTS #39: without underscores, digits as the letters that they resemble,
+/// and letters that resemble each other as one of them.
+fn skeleton(handle: &str) -> String {
+    let letters = handle.chars().filter(|c| *c != '_').map(|c| match c {
+        '0' => 'o',
+        '1' | 'l' => 'i',
+        '3' => 'e',
+        '4' => 'a',
+        '5' => 's',
+        '7' => 't',
+        '8' => 'b',
+        other => other,
+    });
+    letters.collect::<String>().replace("rn", "m").replace("vv", "w")
+}
+
+/// What happens to a handle whose owner takes another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Cooling {
+    /// When the change is made.
+    pub now: Timestamp,
+    /// For how long only the previous owner may take the handle again. Zero: not at all.
+    pub period: Duration,
+    /// How many handles of one user may wait at once.
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reserved() -> Reserved {
+        Reserved::new(&["admin", "support", "help", "no_reply", "moderator"].map(str::to_owned))
+    }
+
+    #[test]
+    fn handle_that_looks_like_a_reserved_name_is_reserved() {
+        for handle in [
+            "admin",
+            "admin_",
+            "a_d_m_i_n",
+            "adm1n",
+            "adrnin",
+            "adm1n_2",
+            "admin007",
+            "supp0rt",
+            "support24",
+            "5upport",
+            "he1p",
+            "heip",
+            "noreply",
+            "no_reply",
+            "m0derat0r",
+            "moderator_1",
+        ] {
+            assert!(reserved().contains(handle), "{handle}");
+        }
+    }
+
+    #[test]
+    fn handle_that_contains_a_reserved_name_is_free() {
+        for handle in ["ada", "administer", "helpful", "supporter", "badmin", "modern", "ad_min_x", "x7", "replay"] {
+            assert!(!reserved().contains(handle), "{handle}");
+        }
+    }
+}

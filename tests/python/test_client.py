@@ -175,8 +175,8 @@ class MeshTest(unittest.TestCase):
             self.assertNotIn(b"example.com", answer)
 
     def test_directory_shows_strangers_by_their_exact_handle_only(self):
-        def found(prefix):
-            return [user.handle for user in self.bob.call("users", "ListUsers", handle_prefix=prefix).users]
+        def found(query):
+            return [user.handle for user in self.bob.call("users", "ListUsers", query=query).users]
 
         self.assertEqual(found("ada"), ["ada"])
         conversation = self.ada.talk_to(self.bob)

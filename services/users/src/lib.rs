@@ -6,6 +6,7 @@
 mod api;
 pub mod config;
 pub mod domain;
+mod indexing;
 pub mod store;
 
 use std::{io, sync::Arc};
@@ -46,7 +47,7 @@ impl Users {
         })
     }
 
-    /// Serves on `listener` until the shutdown's drain is over.
+    /// Serves on `listener`, and keeps the search terms complete, until the shutdown's drain is over.
     pub async fn serve(
         self,
         surroundings: Surroundings,
@@ -55,6 +56,7 @@ impl Users {
         shutdown: Shutdown,
     ) -> io::Result<()> {
         let most = surroundings.limits.message_bytes;
+        tokio::spawn(indexing::run(Arc::clone(&self.store), shutdown.clone()));
         let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);

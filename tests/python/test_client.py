@@ -78,7 +78,7 @@ class MeshTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.mesh = cls.enterClassContext(Mesh())
+        cls.mesh = cls.enterClassContext(Mesh('[users]\ndirectory = "contacts"\n'))
         cls.clients = {part: Client(address) for part, address in cls.mesh.address.items() if part != "admin"}
         for client in cls.clients.values():
             cls.addClassCleanup(client.close)

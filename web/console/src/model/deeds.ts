@@ -25,15 +25,21 @@ export class Deeds {
     this.#learn((await this.#messaging.updateConversation({ conversationId, title, etag })).conversation);
   }
 
-  /** Adds people one by one; who is in already stays. How many of them got an invitation instead. */
-  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<number> {
-    let count = 0;
+  /** Chooses which members may add others. */
+  async chooseAddPolicy({ id: conversationId, etag }: Thread, addPolicy: messaging.AddPolicy): Promise<void> {
+    const request = { conversationId, addPolicy, etag, updateMask: { paths: ["add_policy"] } };
+    this.#learn((await this.#messaging.updateConversation(request)).conversation);
+  }
+
+  /** Adds people one by one; members stay. Returns who got an invitation instead. */
+  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<string[]> {
+    const invitedIds: string[] = [];
     for (const userId of userIds) {
       const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
       this.#learn(conversation);
-      if (invited) count += 1;
+      if (invited) invitedIds.push(userId);
     }
-    return count;
+    return invitedIds;
   }
 
   async remove({ id: conversationId }: Thread, userId: string): Promise<void> {
@@ -57,7 +63,7 @@ export class Deeds {
 
   /** Blocks a user, whose requests and invitations end with it. */
   async block(userId: string): Promise<void> {
-    await this.#messaging.blockUser({ userId });
+    await this.#chats.blocks.block(userId);
     await this.#chats.readInvitations();
   }
 

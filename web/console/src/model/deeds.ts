@@ -31,15 +31,11 @@ export class Deeds {
     this.#learn((await this.#messaging.updateConversation(request)).conversation);
   }
 
-  /** Adds people one by one; members stay. Returns who got an invitation instead. */
-  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<string[]> {
-    const invitedIds: string[] = [];
-    for (const userId of userIds) {
-      const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
-      this.#learn(conversation);
-      if (invited) invitedIds.push(userId);
-    }
-    return invitedIds;
+  /** Adds somebody; a member stays. Whether they got an invitation instead. */
+  async add({ id: conversationId }: Thread, userId: string): Promise<boolean> {
+    const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
+    this.#learn(conversation);
+    return invited;
   }
 
   async remove({ id: conversationId }: Thread, userId: string): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { messaging, type Trellis } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { explain } from "../explain.js";
+import { Advice, explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
@@ -153,11 +153,12 @@ class Details {
   }
 
   #add(): void {
-    const { trellis, chats, deeds } = this.#parts;
+    const { trellis, chats } = this.#parts;
     showDialog("Add people", (dialog) => {
       const picker = new PeoplePicker(trellis.users, chats, this.#thread.memberIds, () => {});
       const add = async () => {
-        const invitedIds = await deeds.add(this.#thread, picker.required());
+        const invitedIds: string[] = [];
+        for (const id of picker.required()) if (await this.#addOne(id)) invitedIds.push(id);
         dialog.close();
         showInvited(chats, invitedIds);
       };
@@ -165,6 +166,16 @@ class Details {
       element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));
       return [element];
     });
+  }
+
+  /** Whether the person was invited only. A failure names the person: those before were added. */
+  async #addOne(id: string): Promise<boolean> {
+    const { chats, deeds } = this.#parts;
+    try {
+      return await deeds.add(this.#thread, id);
+    } catch (error) {
+      throw new Advice(`${isolate(chats.people.get(id).name)} was not added. ${explain(error)}`);
+    }
   }
 
   #askToRemove(id: string): void {

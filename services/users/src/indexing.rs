@@ -20,7 +20,9 @@ pub(crate) async fn run(store: Arc<dyn UserStore>, shutdown: Shutdown) {
                 continue;
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = %chain(&error), "search terms cannot be written; the next attempt is soon"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "search terms cannot be written; the next attempt is soon")
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}

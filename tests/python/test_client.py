@@ -78,7 +78,7 @@ class MeshTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.mesh = cls.enterClassContext(Mesh())
+        cls.mesh = cls.enterClassContext(Mesh('[users]\ndirectory = "contacts"\n'))
         cls.clients = {part: Client(address) for part, address in cls.mesh.address.items() if part != "admin"}
         for client in cls.clients.values():
             cls.addClassCleanup(client.close)
@@ -175,8 +175,8 @@ class MeshTest(unittest.TestCase):
             self.assertNotIn(b"example.com", response)
 
     def test_directory_shows_strangers_by_their_exact_handle_only(self):
-        def found(prefix):
-            return [user.handle for user in self.bob.call("users", "ListUsers", handle_prefix=prefix).users]
+        def found(query):
+            return [user.handle for user in self.bob.call("users", "ListUsers", query=query).users]
 
         self.assertEqual(found("ada"), ["ada"])
         conversation = self.ada.talk_to(self.bob)

@@ -81,7 +81,7 @@ class Scenario:
         wrong = refused(lambda: call("auth", "SignIn", **account | {"password": "wrong password"}))
         again = call("auth", "SignIn", **account).tokens
         handle = SCRIPT["people"]["bob"]["handle"]
-        found = call("users", "ListUsers", ada.access_token, handle_prefix=handle).users
+        found = call("users", "ListUsers", ada.access_token, query=handle).users
         user = call("users", "GetUser", ada.access_token, user_id=bob.user_id).user
         return {
             "wrongPassword": brief(wrong),

@@ -216,6 +216,14 @@ impl Config {
         Ok(())
     }
 
+    /// As `trellis config` prints it: secrets masked, and beside a choice that is left open what comes of it.
+    pub(crate) fn print(&self) -> Result<String, String> {
+        let text = config::print(self).map_err(|e| e.to_string())?;
+        let open = "\ndirectory = \"auto\"\n";
+        let why = "\n# \"everybody\" for `trellis` alone, which runs all parts; \"contacts\" for `trellis users`";
+        Ok(text.replace(open, &format!("{why}{open}")))
+    }
+
     /// The keys that differ from the defaults.
     pub(crate) fn set_keys(&self) -> Result<Vec<String>, String> {
         config::differences(&Self::default(), self).map_err(|e| e.to_string())

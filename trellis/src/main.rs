@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Messaging) => serve(&source, &[Part::Service(Service::Messaging)]),
         Some(Command::Gateway) => serve(&source, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
-        Some(Command::Config) => print(&kit::config::print(&load()?).map_err(|e| e.to_string())?),
+        Some(Command::Config) => print(&load()?.print()?),
         Some(Command::Policy) => print(&policy::print(&load()?)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {

@@ -76,6 +76,9 @@ struct Process<'a> {
     limiter: Arc<dyn RateLimiter>,
     /// The addresses of each service.
     addresses: [(Service, Addresses); 3],
+    /// All parts run in this process.
+    runs_all: bool,
+    /// There is no mesh: the process is a gateway to external upstreams.
     /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
     shown: kit::admin::Shown,
@@ -123,6 +126,7 @@ impl<'a> Process<'a> {
             limiter,
             identities,
             addresses,
+            runs_all: parts == Part::ALL,
             external_only,
             ambient,
             shown: kit::admin::Shown::new(),
@@ -161,8 +165,10 @@ impl<'a> Process<'a> {
         let name = service.name();
         match service {
             Service::Users => {
+                let mut config = self.config.users.clone();
+                config.directory = config.directory.in_force(self.runs_all);
                 let users = Users {
-                    config: self.config.users.clone(),
+                    config,
                     store: stores.users().await?,
                     messaging: self.peer(Service::Messaging, part)?,
                     ambient,

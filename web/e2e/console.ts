@@ -48,18 +48,26 @@ function connection(page: Page, state: string): Locator {
   return page.locator(`.connection[data-connection="${state}"]`);
 }
 
+/** The label of the search for people. */
+export const FIND_PEOPLE = "Find people by name or handle";
+
 /** Starts a conversation with people of the directory. */
 export async function startConversation(page: Page, people: readonly Account[], title = ""): Promise<void> {
   await page.getByRole("button", { name: "New conversation" }).click();
   const dialog = page.getByRole("dialog");
   for (const { handle, name } of people) {
-    await dialog.getByLabel("Find people by handle").fill(handle);
+    await dialog.getByLabel(FIND_PEOPLE).fill(`@${handle}`);
     await dialog.getByRole("checkbox", { name: `${name} @${handle}` }).check();
   }
   await dialog.getByLabel("Name (optional)").fill(title);
   await dialog.getByRole("button", { name: /^Start/ }).click();
-  await dialog.waitFor({ state: "hidden" });
   await composer(page).waitFor();
+  // Some of the people may have been invited only.
+  const told = page.getByRole("dialog", { name: /^Invitations? sent$/ });
+  await eventually(async () => {
+    if (await told.isVisible()) await told.getByRole("button", { name: "OK" }).click();
+    assert.equal(await page.getByRole("dialog").count(), 0);
+  });
 }
 
 export async function openConversation(page: Page, name: string): Promise<void> {
@@ -126,7 +134,7 @@ export async function openDetails(page: Page): Promise<Locator> {
 }
 
 /** The dialog of one's own account, on one of its tabs. */
-export async function openAccount(page: Page, tab: "Profile" | "Sessions" | "Security"): Promise<Locator> {
+export async function openAccount(page: Page, tab: "Profile" | "Privacy" | "Sessions" | "Security"): Promise<Locator> {
   await page.getByRole("button", { name: /^Your account:/ }).click();
   const dialog = page.getByRole("dialog", { name: "Your account" });
   await dialog.getByRole("tab", { name: tab }).click();

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     Users,
     config::Directory,
-    domain::{Change, Cooling, Page, Reserved, Revision, State, User, UserId},
+    domain::{Change, Cooling, Page, Query, Reserved, Revision, State, User, UserId},
     store::{InsertError, UpdateError},
 };
 
@@ -84,24 +84,31 @@ impl UsersService for Api {
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
         let context = Context::of(&request);
-        let ListUsersRequest { page_size, page_token, handle_prefix } = request.into_inner();
-        let page = Page::parse(page_size, &page_token, &handle_prefix).map_err(|_| {
+        let ListUsersRequest { page_size, page_token, query } = request.into_inner();
+        let query = Query::parse(&query);
+        let page = Page::parse(page_size, &page_token, query.as_ref()).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        let found = match self.users.config.directory {
-            Directory::Everybody => self.users.store.list(&page).await?,
-            Directory::Contacts => {
-                let people = self.contacts(&context, UserId(context.user()?.id)).await?;
-                self.users.store.list_among(&people, &page).await?
+        let store = &self.users.store;
+        let found = if self.users.config.directory == Directory::Everybody {
+            match &query {
+                None => store.list(&page).await?,
+                Some(query) => store.search(query, &page).await?,
+            }
+        } else {
+            let people = self.contacts(&context, UserId(context.user()?.id)).await?;
+            match &query {
+                None => store.list_among(&people, &page).await?,
+                Some(query) => store.search_among(&people, query, &page).await?,
             }
         };
         // The store was asked for one more than the page holds: it tells whether there is another page.
         let size = usize::try_from(page.size.get()).unwrap_or(usize::MAX);
-        let mut users: Vec<_> = found.iter().cloned().map(WireUser::from).collect();
+        let mut users: Vec<_> = found.iter().map(|listed| listed.user.clone().into()).collect();
         users.truncate(page::fitting(&users, self.page_bytes).min(size));
         let more = found.len() > users.len();
         let last = users.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
-        let next_page_token = last.map_or(String::new(), |last| page.token_after(last));
+        let next_page_token = last.map_or(String::new(), |last| last.cursor().token(query.as_ref()));
         Ok(Response::new(ListUsersResponse { users, next_page_token }))
     }
 

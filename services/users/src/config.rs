@@ -35,10 +35,25 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Directory {
+    /// Everybody where all parts run in one process, else contacts.
+    Auto,
     /// The people that one shares a conversation with, and whoever's exact handle one knows.
     Contacts,
     /// Everybody.
     Everybody,
+}
+
+impl Directory {
+    /// The choice that is in force, in a process that runs all parts or not. Without one, a newcomer who tries Trellis on
+    /// one machine finds the others; a service on its own shows strangers to nobody.
+    #[must_use]
+    pub fn in_force(self, all_parts: bool) -> Self {
+        match self {
+            Self::Auto if all_parts => Self::Everybody,
+            Self::Auto => Self::Contacts,
+            chosen => chosen,
+        }
+    }
 }
 
 impl Default for Config {
@@ -47,7 +62,7 @@ impl Default for Config {
             listen: "127.0.0.1:7001".to_owned(),
             database_url: Secret::default(),
             pool_size: 10,
-            directory: Directory::Contacts,
+            directory: Directory::Auto,
             reserved_handles: RESERVED.map(str::to_owned).into(),
             more_reserved_handles: Vec::new(),
             handle_cooling: Span(Duration::from_secs(90 * 86_400)),
@@ -140,6 +155,15 @@ mod tests {
         assert!(said.starts_with("users.more_reserved_handles: \"Acme\" is no handle"), "{said}");
         let said = Config { cooling_handles: 0, ..Config::default() }.check().unwrap_err();
         assert!(said.starts_with("users.cooling_handles: at least 1"), "{said}");
+    }
+
+    #[test]
+    fn directory_without_a_choice_depends_on_the_process() {
+        use Directory::{Auto, Contacts, Everybody};
+        assert_eq!((Auto.in_force(true), Auto.in_force(false)), (Everybody, Contacts));
+        for chosen in [Contacts, Everybody] {
+            assert_eq!((chosen.in_force(true), chosen.in_force(false)), (chosen, chosen));
+        }
     }
 
     #[test]

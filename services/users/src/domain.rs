@@ -1,14 +1,17 @@
 //! Types and rules of profiles.
 
+mod directory;
 mod handle;
+mod search;
 
 use std::{fmt, num::NonZeroU32};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
 use uuid::Uuid;
 
+pub use directory::{BadToken, Cursor, Listed, Page};
 pub use handle::{Cooling, Reserved};
+pub use search::{Query, terms};
 
 /// A profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,83 +98,5 @@ impl State {
     /// From what is stored.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Active, Self::Suspended, Self::Deleted].into_iter().find(|state| state.as_str() == text)
-    }
-}
-
-/// How many users a page holds when the caller does not say.
-const DEFAULT_PAGE: u32 = 100;
-
-/// One page of the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// Only handles that begin with this.
-    pub prefix: String,
-    /// Only handles past this one.
-    pub after: String,
-    /// How many at most.
-    pub size: NonZeroU32,
-}
-
-/// A page token that no page of this list ended with.
-#[derive(Debug, PartialEq, Eq)]
-pub struct BadToken;
-
-impl Page {
-    /// The page that `token` asks for; an empty token asks for the first.
-    pub fn parse(size: i32, token: &str, prefix: &str) -> Result<Self, BadToken> {
-        let size = u32::try_from(size).ok().and_then(NonZeroU32::new);
-        let size = size.unwrap_or(NonZeroU32::MIN.saturating_add(DEFAULT_PAGE - 1));
-        let after = if token.is_empty() { String::new() } else { Self::read_token(token, prefix)? };
-        Ok(Self { prefix: prefix.to_owned(), after, size })
-    }
-
-    fn read_token(token: &str, prefix: &str) -> Result<String, BadToken> {
-        let bytes = BASE64URL.decode(token).map_err(|_| BadToken)?;
-        let text = String::from_utf8(bytes).map_err(|_| BadToken)?;
-        // The token belongs to one list: another filter with it would skip users silently.
-        let of_handle = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        match text.split_once('/') {
-            Some((of, after)) if of == prefix && after.starts_with(prefix) && after.bytes().all(of_handle) => {
-                Ok(after.to_owned())
-            }
-            _ => Err(BadToken),
-        }
-    }
-
-    /// The token of the page after the one that ended with `last`.
-    pub fn token_after(&self, last: &User) -> String {
-        BASE64URL.encode(format!("{}/{}", self.prefix, last.handle))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(handle: &str) -> User {
-        User {
-            id: UserId(Uuid::nil()),
-            handle: handle.to_owned(),
-            display_name: handle.to_owned(),
-            state: State::Active,
-            create_time: Timestamp::from_micros(0),
-            revision: Revision::FIRST,
-        }
-    }
-
-    #[test]
-    fn a_token_leads_to_the_next_page_of_the_same_list() {
-        let page = Page::parse(0, "", "a").unwrap();
-        assert_eq!((page.size.get(), page.after.as_str()), (100, ""));
-        let token = page.token_after(&user("ada"));
-        assert_eq!(Page::parse(7, &token, "a").unwrap().after, "ada");
-        assert_eq!(Page::parse(7, &token, "b"), Err(BadToken));
-    }
-
-    #[test]
-    fn a_made_up_token_is_refused() {
-        for token in ["x", "////", "YWRh", "LwA", "\u{fffd}"] {
-            assert_eq!(Page::parse(0, token, ""), Err(BadToken), "{token}");
-        }
     }
 }

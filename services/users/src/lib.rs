@@ -7,6 +7,7 @@
 mod api;
 pub mod config;
 pub mod domain;
+mod indexing;
 pub mod store;
 mod sweep;
 
@@ -48,7 +49,7 @@ impl Users {
         })
     }
 
-    /// Serves on `listener`, and sweeps, until the shutdown's drain is over.
+    /// Serves on `listener` until the shutdown's drain is over. Keeps the search terms complete, and deletes expired rows.
     pub async fn serve(
         self,
         surroundings: Surroundings,
@@ -59,6 +60,7 @@ impl Users {
         self.config.check().map_err(io::Error::other)?;
         let most = surroundings.limits.message_bytes;
         tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), shutdown.clone()));
+        tokio::spawn(indexing::run(Arc::clone(&self.store), shutdown.clone()));
         let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);

@@ -11,9 +11,9 @@ use kit::{
     store::{Error, Location, Settings, Unopened},
 };
 
-use crate::domain::{Change, Cooling, Page, User, UserId};
+use crate::domain::{Change, Cooling, Listed, Page, Query, User, UserId};
 
-/// The statements of the service. Each is one round trip.
+/// The statements of the service. Reading is one round trip; a change is one transaction with the search terms.
 #[async_trait]
 pub trait UserStore: Send + Sync {
     /// The profile, in whatever state.
@@ -23,10 +23,16 @@ pub trait UserStore: Send + Sync {
     async fn find_all(&self, ids: &[UserId]) -> Result<Vec<User>, Error>;
 
     /// The active users of a page by handle, and one more when there are more.
-    async fn list(&self, page: &Page) -> Result<Vec<User>, Error>;
+    async fn list(&self, page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// Of such a page, those whose ids are in `people`, and whoever has the prefix itself as handle.
-    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<User>, Error>;
+    /// Of such a page, those whose ids are in `people`.
+    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<Listed>, Error>;
+
+    /// The active users that `query` finds, by the least of their terms that match, and one more when there are more.
+    async fn search(&self, query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
+
+    /// Of such a page, those whose ids are in `people`, and the user whose handle the query is.
+    async fn search_among(&self, people: &[UserId], query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
 
     /// Stores the profile. When the id is there already, a later attempt replaces its handle and name, and its state and
     /// time stay: a sign-up may be repeated, with other names too, until its account is active. The same attempt
@@ -44,6 +50,10 @@ pub trait UserStore: Send + Sync {
 
     /// Deletes the released handles that no longer wait for their owner, and returns how many.
     async fn forget_released(&self, now: Timestamp) -> Result<u64, Error>;
+
+    /// Writes the search terms of at most `most` profiles whose terms are missing or outdated. Returns how many profiles
+    /// it found. Others may do the same at once.
+    async fn index_stale(&self, most: u32) -> Result<usize, Error>;
 
     /// Whether the database answers.
     async fn answers(&self) -> bool;

@@ -257,6 +257,23 @@ fn secrets_are_masked() {
     assert!(output.status.success() && text.contains("[gateway]") && !text.contains("hunter2"), "{text}");
 }
 
+#[test]
+fn config_says_whom_the_directory_shows_and_why() {
+    let printed = |settings: &[(&str, &str)]| {
+        let mut mesh = Mesh::new(&["config"], Ports::free());
+        for (key, value) in settings {
+            mesh.set(key, value);
+        }
+        String::from_utf8(run(&mesh, &[]).stdout).unwrap()
+    };
+    let open = printed(&[]);
+    let why = open.lines().find(|line| line.starts_with('#')).unwrap_or_default();
+    assert!(why.contains("everybody") && why.contains("`trellis users`"), "{open}");
+    assert!(open.contains(&format!("{why}\ndirectory = \"auto\"\n")), "{open}");
+    let chosen = printed(&[("USERS__DIRECTORY", "contacts")]);
+    assert!(chosen.contains("\ndirectory = \"contacts\"\n") && !chosen.contains('#'), "{chosen}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;

@@ -6,7 +6,7 @@ trellis.session.onChange(async (state) => {
   if (state.kind !== "signedIn") return;
 
   // Who is there?
-  const { users } = await trellis.users.listUsers({ handlePrefix: "ada" });
+  const { users } = await trellis.users.listUsers({ query: "ada" });
   console.log(users.map((user) => `${user.displayName} @${user.handle}`));
 
   // What is written is sent until the server has it, through lost connections and reloads.

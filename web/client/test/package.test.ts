@@ -5,8 +5,30 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
+import { build } from "vite";
+
+/** A contract of the user's own. */
+const SHOP = `
+syntax = "proto3";
+package shop.v1;
+service ShopService {
+  rpc ListItems(ListItemsRequest) returns (ListItemsResponse);
+}
+message Item {
+  string name = 1;
+}
+message ListItemsRequest {
+  int32 page_size = 1;
+}
+message ListItemsResponse {
+  repeated Item items = 1;
+}
+`;
+
 const CONSUMER = `
-import { createTrellis, isSessionEnd, users, type Browser } from "trellis-client";
+import { createTrellis, isSessionEnd, type Browser } from "trellis-client";
+
+import { ShopService } from "./gen/shop_pb.js";
 
 const entries = new Map<string, string>();
 const browser: Browser = {
@@ -20,9 +42,11 @@ const browser: Browser = {
   channel: { post: () => {}, listen: () => {} },
 };
 const trellis = createTrellis({ baseUrl: "http://127.0.0.1:9", browser });
-const own = trellis.client(users.UsersService);
+const shop = trellis.client(ShopService);
 try {
-  await own.getUser({ userId: "0190b2c4-7d1e-7abc-8def-0123456789ab" });
+  const { items } = await shop.listItems({ pageSize: 20 });
+  const names: string[] = items.map((item) => item.name);
+  console.log(names.join());
 } catch (error) {
   if (isSessionEnd(error)) console.log("no session, as expected");
 }
@@ -46,11 +70,29 @@ function install(folder: string): void {
   }
 }
 
-test("the packed client compiles and runs outside the repository", () => {
+/** One file for a browser, by the bundler that this package has. */
+async function bundle(folder: string): Promise<void> {
+  const lib = { entry: join(folder, "consumer.ts"), formats: ["es" as const], fileName: "consumer" };
+  const output = { outDir: join(folder, "bundle"), minify: false, target: "es2022" };
+  await build({ root: folder, configFile: false, logLevel: "error", build: { ...output, lib } });
+}
+
+/** The types of the user's contract, as client/README.md says: by buf and protoc-gen-es. */
+function generate(folder: string): void {
+  mkdirSync(join(folder, "proto"));
+  writeFileSync(join(folder, "proto", "shop.proto"), SHOP);
+  const local = resolve("node_modules/.bin/protoc-gen-es");
+  const plugin = { local, out: join(folder, "gen"), opt: ["target=ts", "import_extension=js"] };
+  const template = JSON.stringify({ version: "v2", plugins: [plugin] });
+  execFileSync(resolve("node_modules/.bin/buf"), ["generate", join(folder, "proto"), "--template", template], { stdio: "pipe" });
+}
+
+test("the packed client, with a service of the user's own, compiles, bundles and runs outside the repository", async () => {
   const folder = mkdtempSync(join(tmpdir(), "trellis-client-"));
   try {
     install(folder);
     writeFileSync(join(folder, "package.json"), '{"type": "module"}');
+    generate(folder);
     writeFileSync(join(folder, "consumer.ts"), CONSUMER);
     for (const [module, moduleResolution] of [["NodeNext", "NodeNext"], ["ESNext", "bundler"]] as const) {
       const compilerOptions = {
@@ -65,8 +107,11 @@ test("the packed client compiles and runs outside the repository", () => {
       writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
       execFileSync(resolve("node_modules/.bin/tsc"), ["-p", folder], { stdio: "pipe", encoding: "utf8" });
     }
-    const output = execFileSync(process.execPath, [join(folder, "consumer.js")], { encoding: "utf8" });
-    assert.equal(output.trim(), "no session, as expected");
+    await bundle(folder);
+    for (const program of ["consumer.js", "bundle/consumer.js"]) {
+      const output = execFileSync(process.execPath, [join(folder, program)], { encoding: "utf8" });
+      assert.equal(output.trim(), "no session, as expected");
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

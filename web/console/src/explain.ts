@@ -4,40 +4,97 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 import { isTransient, OutboxFull, reasonOf, retryDelayOf, violationsOf } from "../../client/src/index.js";
 
+/** A message that was written for the user. */
+export class Advice extends Error {}
+
 const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address exists already. Sign in instead?",
+  HANDLE_RESERVED: "This handle is reserved. Choose another one.",
   HANDLE_TAKEN: "This handle is taken. Choose another one.",
   TOO_MANY_HANDLES: "You have changed your handle too often. Take a former one again, or try again later.",
   ETAG_MISMATCH: "It was changed elsewhere meanwhile. Look at it again, then try once more.",
+  CONCURRENT_SIGN_UP: "Somebody is signing up with this e-mail address at this moment. Try again in a minute.",
+  CONVERSATION_FULL: "This conversation is full. Start a new one to go on.",
+  CROSS_ORIGIN: "This page was opened from another site. Open it from its own address, then try again.",
   MESSAGE_DELETED: "This message was deleted meanwhile.",
+  MESSAGE_TOO_LARGE: "This is too long to send. Shorten it, or send it in parts.",
   MESSAGE_NOT_FOUND: "This message is no longer here.",
+  NOT_AUTHOR: "Only the author of a message can do that.",
+  NOT_YOURS: "You can change your own profile only.",
+  PASSWORD_UNCHANGED: "The new password is the same as the current one. Choose another one.",
+  SELF_BLOCKED: "You cannot block yourself.",
+  SIGN_IN_REQUIRED: "You are signed out. Sign in, then try again.",
+  TOO_MANY_CHANGES: "Many people are changing this at the same time. Try again in a moment.",
+  TOO_MANY_EDITS: "This message was changed too often. Delete it, and write a new one.",
   NOT_OWNER: "Only the conversation's owner can do that.",
   SESSION_NOT_FOUND: "That session has ended already.",
-  TOO_MANY_MEMBERS: "This conversation is full.",
+  TOO_MANY_MEMBERS: "This conversation has as many members as it can have. Start another one for the others.",
+  USER_NOT_FOUND: "This person is no longer here. Choose somebody else.",
   MEMBER_UNKNOWN: "One of these people is no longer here. Choose again.",
   CONVERSATION_NOT_FOUND: "This conversation does not exist, or you are not in it.",
-  TOO_MANY_CONVERSATIONS: "You, or one of these people, are in too many conversations.",
-  MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you.",
+  TOO_MANY_CONVERSATIONS: "You, or one of these people, are in too many conversations. Leave some that you no longer need, or choose somebody else.",
+  MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you. Choose somebody else.",
   MEMBER_FULL: "Too many requests wait for one of these people already. Try again later.",
-  TOO_MANY_INVITATIONS: "Too many of your invitations are not accepted yet. Wait for some of them.",
-  REQUEST_PENDING: "Accept this conversation first.",
+  TOO_MANY_INVITATIONS: "Too many of your invitations are not accepted yet. Try again when some of them are.",
+  REQUEST_PENDING: "Accept this conversation before you do that.",
   INVITATION_NOT_FOUND: "This invitation is no longer there.",
   TOO_MANY_BLOCKED: "You have blocked as many people as you can. Unblock somebody first.",
 };
 
 /** What went wrong, and what the user can do about it. */
 export function explain(error: unknown): string {
+  if (error instanceof Advice) return error.message;
   if (error instanceof OutboxFull) return "Too many messages are waiting to be sent. Wait for the connection.";
-  const known = BY_REASON[reasonOf(error)];
+  const reason = reasonOf(error);
+  const known = Object.hasOwn(BY_REASON, reason) ? BY_REASON[reason] : undefined;
   if (known) return known;
   const [violation] = violationsOf(error);
   if (violation) return explainViolation(...violation);
   const { code, rawMessage } = ConnectError.from(error);
-  if (code === Code.ResourceExhausted) return `That was too often. Try again ${inSeconds(retryDelayOf(error))}.`;
+  const delay = retryDelayOf(error);
+  if (code === Code.ResourceExhausted && (delay !== undefined || reason === "")) {
+    return `That was too often. Try again ${inSeconds(delay)}.`;
+  }
+  if (code === Code.Aborted && reason !== "") return "Somebody changed this at the same moment. Look at it again, then try once more.";
   if (isTransient(error)) return "The server cannot be reached just now. Try again in a moment.";
-  if (code === Code.Internal || code === Code.Unknown) return "Something went wrong on the server. Try again in a moment.";
-  return rawMessage ? sentence(rawMessage) : "This did not work. Try again in a moment.";
+  // Where a newer server has a reason that this page does not know, its own words may do.
+  if (reason !== "" && EXPLAINED.has(code) && isForPeople(rawMessage)) return sentence(rawMessage);
+  return BY_CODE[code] ?? "This did not work. Try again in a moment.";
+}
+
+/** Errors whose message says what is wrong with the request. Messages of others are for operators. */
+const EXPLAINED: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.AlreadyExists,
+  Code.PermissionDenied,
+  Code.ResourceExhausted,
+  Code.FailedPrecondition,
+  Code.OutOfRange,
+]);
+
+const BY_CODE: Readonly<Partial<Record<Code, string>>> = {
+  [Code.Internal]: "Something went wrong on the server. Try again in a moment.",
+  [Code.Unknown]: "Something went wrong on the server. Try again in a moment.",
+  [Code.InvalidArgument]: "The server did not accept this. Check what you entered, and try again.",
+  [Code.OutOfRange]: "The server did not accept this. Check what you entered, and try again.",
+  [Code.NotFound]: "This is no longer here. Reload the page to see what is.",
+  [Code.AlreadyExists]: "This exists already. Choose something else.",
+  [Code.PermissionDenied]: "You are not allowed to do this.",
+  [Code.Unauthenticated]: "You are signed out. Sign in, then try again.",
+  [Code.FailedPrecondition]: "This is not possible as things are now. Reload the page to see what has changed.",
+  [Code.ResourceExhausted]: "A limit is reached. Remove what you no longer need, or try again later.",
+  [Code.Unimplemented]: "This page and the server do not fit together. Reload the page.",
+};
+
+const LONGEST_SENTENCE = 160;
+
+/** Whether a message reads as a sentence: words and punctuation, and no names of fields, types or rules. */
+function isForPeople(message: string): boolean {
+  const isProse = /^[\p{L}\p{M}\p{N} ,.;:!?'\u2019()-]+$/u.test(message) && message.includes(" ");
+  const hasNames = /\p{L}\.\p{L}|\p{Ll}\p{Lu}|\p{Lu}{3}/u.test(message);
+  return isProse && !hasNames && message.length <= LONGEST_SENTENCE;
 }
 
 /** What a value must look like, by the last part of its field's path. */

@@ -8,7 +8,7 @@ export interface Client {
   readonly isLive: boolean;
   signUp(request: Account, metadata: Metadata): Promise<SignedIn>;
   signIn(request: { email: string; password: string }, metadata: Metadata): Promise<SignedIn>;
-  listUsers(request: { handlePrefix: string }, metadata: Metadata): Promise<{ users: User[] }>;
+  listUsers(request: { query: string }, metadata: Metadata): Promise<{ users: User[] }>;
   getUser(request: { userId: string }, metadata: Metadata): Promise<{ user?: User | undefined }>;
   createConversation(
     request: { requestId: string; memberIds: string[] },
@@ -103,7 +103,7 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
   const { email, password } = people.ada;
   const wrongPassword = await refused(client, client.signIn({ email, password: "wrong password" }, {}));
   const again = (await client.signIn({ email, password }, {})).tokens;
-  const { users } = await client.listUsers({ handlePrefix: people.bob.handle }, ada.metadata);
+  const { users } = await client.listUsers({ query: people.bob.handle }, ada.metadata);
   const { user } = await client.getUser({ userId: bob.id }, ada.metadata);
   return {
     wrongPassword: brief(wrongPassword),
@@ -112,7 +112,7 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
     isSameAccount: again?.userId === ada.id,
     found: users.map(({ handle }) => handle),
     displayName: user?.displayName,
-    withoutToken: brief(await refused(client, client.listUsers({ handlePrefix: "" }, {}))),
+    withoutToken: brief(await refused(client, client.listUsers({ query: "" }, {}))),
     streamWithoutToken: brief(await refused(client, drain(client.subscribe({ positions: [] }, {}, {})))),
     // The header by hand: no client times this one itself, so that the server's word is read.
     lateCall: brief(await refused(client, client.signIn({ email, password }, { "grpc-timeout": "1m" }))),

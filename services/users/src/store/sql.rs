@@ -10,9 +10,9 @@ use kit::{
 };
 use sqlx::Row as _;
 
-use super::{Db, FIND_ALL, LIST_AMONG, bind_ids};
+use super::{Db, FIND_ALL, INSERT_TERMS, LIST_AMONG, SEARCH_AMONG, STALE, bind_ids, bind_terms};
 use crate::{
-    domain::{Change, Cooling, Page, Revision, State, User, UserId},
+    domain::{Change, Cooling, Listed, Page, Query, Revision, State, User, UserId, terms},
     store::{InsertError, UpdateError, UserStore},
 };
 
@@ -41,30 +41,59 @@ impl UserStore for Sql {
         sqlx::query(FIND_ALL).bind(ids).fetch_all(&self.read).await?.iter().map(user).collect()
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<User>, Error> {
+    async fn list(&self, page: &Page) -> Result<Vec<Listed>, Error> {
         let rows = sqlx::query(
-            "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
-             WHERE handle > $1 AND handle >= $2 AND handle < $3 AND state = 'active' ORDER BY handle LIMIT $4",
+            "SELECT user_id, handle, display_name, state, create_time, revision, handle AS key FROM users \
+             WHERE handle > $1 AND state = 'active' ORDER BY handle LIMIT $2",
         )
-        .bind(&page.after)
-        .bind(&page.prefix)
-        .bind(past(&page.prefix))
+        .bind(&page.after.key)
         .bind(i64::from(page.size.get()) + 1)
         .fetch_all(&self.read)
         .await?;
-        rows.iter().map(user).collect()
+        rows.iter().map(listed).collect()
     }
 
-    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<User>, Error> {
+    async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<Listed>, Error> {
         let rows = sqlx::query(LIST_AMONG)
-            .bind(&page.after)
-            .bind(&page.prefix)
-            .bind(past(&page.prefix))
-            .bind(bind_ids(people.iter().map(|id| id.0)))
+            .bind(&page.after.key)
             .bind(i64::from(page.size.get()) + 1)
+            .bind(bind_ids(people.iter().map(|id| id.0)))
             .fetch_all(&self.read)
             .await?;
-        rows.iter().map(user).collect()
+        rows.iter().map(listed).collect()
+    }
+
+    // A user with several terms that match is listed for the least of them alone.
+    async fn search(&self, query: &Query, page: &Page) -> Result<Vec<Listed>, Error> {
+        let rows = sqlx::query(
+            "SELECT u.user_id, u.handle, u.display_name, u.state, u.create_time, u.revision, t.term AS key \
+             FROM search_terms t JOIN users u ON u.user_id = t.user_id \
+             WHERE (t.term, t.user_id) > ($3, $4) AND t.term < $2 AND u.state = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM search_terms s WHERE s.user_id = t.user_id AND s.term >= $1 AND s.term < t.term) \
+             ORDER BY t.term, t.user_id LIMIT $5",
+        )
+        .bind(query.prefix())
+        .bind(query.end())
+        .bind(&page.after.key)
+        .bind(page.after.id.0)
+        .bind(i64::from(page.size.get()) + 1)
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(listed).collect()
+    }
+
+    async fn search_among(&self, people: &[UserId], query: &Query, page: &Page) -> Result<Vec<Listed>, Error> {
+        let rows = sqlx::query(SEARCH_AMONG)
+            .bind(query.prefix())
+            .bind(query.end())
+            .bind(&page.after.key)
+            .bind(page.after.id.0)
+            .bind(i64::from(page.size.get()) + 1)
+            .bind(bind_ids(people.iter().map(|id| id.0)))
+            .bind(query.handle())
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(listed).collect()
     }
 
     async fn insert(&self, new: &User, attempt: i64) -> Result<User, InsertError> {
@@ -101,8 +130,7 @@ impl UserStore for Sql {
         if !handles::take(&mut tx, &stored.handle, stored.id, new.create_time).await? {
             return Err(InsertError::HandleTaken);
         }
-        tx.commit().await?;
-        Ok(stored)
+        Ok(indexed(tx, stored).await?)
     }
 
     async fn update(&self, change: &Change, cooling: &Cooling) -> Result<User, UpdateError> {
@@ -128,12 +156,11 @@ impl UserStore for Sql {
             }
             handles::release(&mut tx, &former, changed.id, cooling).await?;
         }
-        tx.commit().await?;
-        Ok(changed)
+        Ok(indexed(tx, changed).await?)
     }
 
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error> {
-        let _turn = self.write.turn(id.0).await?;
+        let mut tx = self.write.begin_on(id.0).await?;
         sqlx::query(
             "INSERT INTO users (user_id, handle, display_name, state, create_time, revision) \
              VALUES ($1, $2, '', 'deleted', $3, 1) \
@@ -146,8 +173,10 @@ impl UserStore for Sql {
         .bind(format!("deleted:{id}"))
         .bind(Stamp(now))
         .bind(releases_handle)
-        .execute(&self.write)
+        .execute(&mut *tx)
         .await?;
+        put_terms(&mut tx, id, Vec::new()).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -159,18 +188,51 @@ impl UserStore for Sql {
         Ok(deleted.rows_affected())
     }
 
+    async fn index_stale(&self, most: u32) -> Result<usize, Error> {
+        let mut tx = self.write.begin().await?;
+        let rows = sqlx::query(STALE).bind(i64::from(most)).fetch_all(&mut *tx).await?;
+        for row in &rows {
+            let user = user(row)?;
+            put_terms(&mut tx, user.id, terms_of(&user)).await?;
+        }
+        tx.commit().await?;
+        Ok(rows.len())
+    }
+
     async fn answers(&self) -> bool {
         self.read.answers()
     }
 }
 
-/// The first text past all handles with the prefix: they hold a-z, 0-9 and _ only, and '{' follows all of them.
-fn past(prefix: &str) -> String {
-    format!("{prefix}{{")
+/// Ends the change of a profile: with its search terms it becomes lasting.
+async fn indexed(mut tx: Transaction<'_, Db>, user: User) -> Result<User, Error> {
+    put_terms(&mut tx, user.id, terms_of(&user)).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// What a user is found by: nothing, unless the profile is active.
+fn terms_of(user: &User) -> Vec<String> {
+    if user.state == State::Active { terms(&user.handle, &user.display_name) } else { Vec::new() }
+}
+
+/// Replaces the search terms of a user. The transaction has locked the profile's row in a statement before, so that the
+/// terms of two changes do not mix.
+async fn put_terms(tx: &mut Transaction<'_, Db>, id: UserId, terms: Vec<String>) -> Result<(), Error> {
+    sqlx::query("DELETE FROM search_terms WHERE user_id = $1").bind(id.0).execute(&mut **tx).await?;
+    if !terms.is_empty() {
+        sqlx::query(INSERT_TERMS).bind(id.0).bind(bind_terms(terms)).execute(&mut **tx).await?;
+    }
+    sqlx::query("UPDATE users SET terms_revision = revision WHERE user_id = $1").bind(id.0).execute(&mut **tx).await?;
+    Ok(())
 }
 
 fn is_handle_taken(error: &sqlx::Error) -> bool {
     violated(error).as_deref() == Some("users_handle_key")
+}
+
+fn listed(row: &Row) -> Result<Listed, Error> {
+    Ok(Listed { user: user(row)?, key: row.try_get("key")? })
 }
 
 fn user(row: &Row) -> Result<User, Error> {

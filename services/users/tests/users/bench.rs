@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kit::{Ambient, balance, client::Peer, config::Span, health::Needs, limits::Limits, server};
+use kit::{Ambient, balance, client::Peer, config::Span, health::Needs, limits::Limits, server, store::Location};
 use proto::{
     messaging::v1::{ListContactsRequest, ListContactsResponse, messaging_service_server},
     users::v1::{CreateUserRequest, DeleteUserRequest, User, users_service_client::UsersServiceClient},
@@ -35,7 +35,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new(directory: Directory) -> Self {
+        Self::with(directory, |_| std::future::ready(())).await
+    }
+
+    /// With a database that `fill` has been at.
+    pub(crate) async fn with<F: Future<Output = ()>>(directory: Directory, fill: impl FnOnce(Location) -> F) -> Self {
         let (mesh, database, contacts) = (Mesh::new(), Database::sqlite(), Contacts::default());
+        fill(database.location.clone()).await;
         let messaging = messaging(&mesh, Arc::clone(&contacts)).await;
         let surroundings = mesh.surroundings("users", Limits::default());
         let users = Users {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto::users::v1::{ListUsersRequest, ListUsersResponse, User};
 use tonic::Status;
-use users::config::Directory;
+use users::{config::Directory, domain::Query};
 
 use crate::{
     bench::Bench,
@@ -14,13 +14,13 @@ use crate::{
 
 on_both!(only_the_named_people_and_the_exact_handle_are_listed);
 
-async fn list(bench: &Bench, caller: &User, message: ListUsersRequest) -> Result<ListUsersResponse, Status> {
+pub(crate) async fn list(bench: &Bench, caller: &User, message: ListUsersRequest) -> Result<ListUsersResponse, Status> {
     let request = request(message, &[bench.signed_in(caller)]);
     bench.client().list_users(request).await.map(tonic::Response::into_inner)
 }
 
-async fn handles(bench: &Bench, caller: &User, prefix: &str) -> Vec<String> {
-    let message = ListUsersRequest { handle_prefix: prefix.to_owned(), ..ListUsersRequest::default() };
+pub(crate) async fn handles(bench: &Bench, caller: &User, query: &str) -> Vec<String> {
+    let message = ListUsersRequest { query: query.to_owned(), ..ListUsersRequest::default() };
     let answer = list(bench, caller, message).await.unwrap();
     answer.users.into_iter().map(|user| user.handle).collect()
 }
@@ -34,6 +34,9 @@ async fn one_sees_the_people_one_talks_with_and_whose_handle_one_knows() {
     assert_eq!(handles(&bench, &ada, "").await, ["adam", "bob"], "not oneself, not strangers");
     assert_eq!(handles(&bench, &ada, "a").await, ["adam"]);
     assert_eq!(handles(&bench, &ada, "eve").await, ["eve"]);
+    assert_eq!(handles(&bench, &ada, "@Eve").await, ["eve"], "as people write it");
+    assert_eq!(handles(&bench, &ada, "eve the").await, Vec::<String>::new(), "names of strangers find nothing");
+    assert_eq!(handles(&bench, &ada, "great").await, ["adam", "bob"], "names of contacts do");
     assert_eq!(handles(&bench, &ada, "ev").await, Vec::<String>::new());
     assert_eq!(handles(&bench, &ada, "ada").await, ["ada", "adam"], "oneself only by the exact handle");
     assert_eq!(handles(&bench, &bob, "").await, Vec::<String>::new());
@@ -90,24 +93,30 @@ async fn without_messaging_the_directory_of_contacts_is_unavailable() {
 async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit::store::Location) {
     use crate::store::{page, user};
     let store = users::store::open(location, 4).await.unwrap();
-    let people = ["ab", "abc", "ac", "b"].map(user);
+    let people = ["abx", "abxc", "acx", "bxx"].map(user);
     for one in &people {
         store.insert(one, 0).await.unwrap();
     }
     let [ab, abc, ac, b] = &people;
-    let of = |people: &[&users::domain::User], prefix: &'static str, after: &'static str, size| {
+    let of = |people: &[&users::domain::User], query: &'static str, after: &'static str, size| {
         let (store, ids): (_, Vec<_>) = (Arc::clone(&store), people.iter().map(|one| one.id).collect());
         async move {
-            let found = store.list_among(&ids, &page(prefix, after, size)).await.unwrap();
-            found.into_iter().map(|user| user.handle).collect::<Vec<_>>()
+            let page = page(after, size);
+            let found = match Query::parse(query) {
+                None => store.list_among(&ids, &page).await.unwrap(),
+                Some(query) => store.search_among(&ids, &query, &page).await.unwrap(),
+            };
+            found.into_iter().map(|listed| listed.user.handle).collect::<Vec<_>>()
         }
     };
-    assert_eq!(of(&[ac, ab, b], "", "", 10).await, ["ab", "ac", "b"]);
-    assert_eq!(of(&[ac, ab, b], "a", "", 10).await, ["ab", "ac"]);
-    assert_eq!(of(&[abc, ac], "ab", "", 10).await, ["ab", "abc"]);
-    assert_eq!(of(&[ac, ab, b], "", "ab", 1).await, ["ac", "b"], "one more than asked for");
-    assert_eq!(of(&[], "b", "", 10).await, ["b"]);
+    assert_eq!(of(&[ac, ab, b], "", "", 10).await, ["abx", "acx", "bxx"]);
+    assert_eq!(of(&[ac, ab, b], "a", "a", 10).await, ["abx", "acx"]);
+    assert_eq!(of(&[abc, ac], "abx", "abx", 10).await, ["abx", "abxc"]);
+    assert_eq!(of(&[ac, ab, b], "", "abx", 1).await, ["acx", "bxx"], "one more than asked for");
+    assert_eq!(of(&[ac, ab, b], "a", "abx the great", 1).await, ["acx"]);
+    assert_eq!(of(&[], "bxx", "bxx", 10).await, ["bxx"]);
+    assert_eq!(of(&[], "bx", "bx", 10).await, Vec::<String>::new());
     assert_eq!(of(&[], "", "", 10).await, Vec::<String>::new());
     store.delete(b.id, false, b.create_time).await.unwrap();
-    assert_eq!(of(&[b], "b", "", 10).await, Vec::<String>::new());
+    assert_eq!(of(&[b], "bxx", "bxx", 10).await, Vec::<String>::new());
 }

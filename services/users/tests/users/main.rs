@@ -13,7 +13,10 @@ mod locks;
 mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
 mod mesh;
+#[path = "../../../kit/tests/support/plan.rs"]
+mod plan;
 mod profile;
+mod search;
 #[path = "../../../kit/tests/support/stand_in.rs"]
 mod stand_in;
 mod store;

@@ -1,6 +1,7 @@
 // Everything that a signed-in user's page shows, kept true by the feed.
 
 import { isUnauthenticated, type messaging, type Outbox, type Trellis } from "../../../client/src/index.js";
+import { Blocks } from "./blocks.js";
 import { People } from "./people.js";
 import { Thread } from "./thread.js";
 
@@ -11,11 +12,14 @@ const PAGE = 50;
 /** How many unread messages are loaded at once, at most, to open a conversation at the first of them. */
 const MOST_UNREAD = 500n;
 const MEMBERS_PAGE = 100;
+/** As many as wait for a user at most, by default. */
+const INVITATIONS = 100;
 
 export class Chats {
   readonly userId: string;
   readonly outbox: Outbox;
   readonly people: People;
+  readonly blocks: Blocks;
   connection: Connection = "connecting";
   /** Invitations that wait for the user, the newest first. */
   invitations: readonly messaging.Invitation[] = [];
@@ -34,6 +38,7 @@ export class Chats {
     this.userId = userId;
     this.#heard = heard;
     this.people = new People(trellis.users, () => this.changed());
+    this.blocks = new Blocks(trellis.messaging, () => this.changed());
     this.outbox = trellis.outbox(userId);
     this.outbox.onChange(() => this.changed());
     this.outbox.onSent((entry) => this.#threads.get(entry.conversationId)?.take(entry));
@@ -109,21 +114,21 @@ export class Chats {
   /** Reads the invitations again. What fails is read at the next sign of a connection. */
   async readInvitations(): Promise<void> {
     try {
-      this.invitations = (await this.#trellis.messaging.listInvitations({}, this.#options)).invitations;
+      this.invitations = (await this.#trellis.messaging.listInvitations({ pageSize: INVITATIONS }, this.#options)).invitations;
       this.changed();
     } catch {
       // Nobody waits for it.
     }
   }
 
-  /** Opens a conversation. `requestId` makes a repeat answer the same one. */
-  async create(requestId: string, memberIds: string[], title: string): Promise<Thread> {
+  /** Opens a conversation, and says who was invited only. `requestId` makes a repeat return the same one. */
+  async create(requestId: string, memberIds: string[], title: string): Promise<{ thread: Thread; invitedIds: string[] }> {
     const request = { requestId, memberIds, title };
-    const { conversation } = await this.#trellis.messaging.createConversation(request, this.#options);
-    if (!conversation) throw new Error("the answer holds no conversation");
+    const { conversation, invitedIds } = await this.#trellis.messaging.createConversation(request, this.#options);
+    if (!conversation) throw new Error("the response has no conversation");
     const thread = this.learn(conversation);
     this.changed();
-    return thread;
+    return { thread, invitedIds };
   }
 
   /** The conversation of just these two, if there is one without a name of its own. */

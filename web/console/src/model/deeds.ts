@@ -25,15 +25,17 @@ export class Deeds {
     this.#learn((await this.#messaging.updateConversation({ conversationId, title, etag })).conversation);
   }
 
-  /** Adds people one by one; who is in already stays. How many of them got an invitation instead. */
-  async add({ id: conversationId }: Thread, userIds: Iterable<string>): Promise<number> {
-    let count = 0;
-    for (const userId of userIds) {
-      const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
-      this.#learn(conversation);
-      if (invited) count += 1;
-    }
-    return count;
+  /** Chooses which members may add others. */
+  async chooseAddPolicy({ id: conversationId, etag }: Thread, addPolicy: messaging.AddPolicy): Promise<void> {
+    const request = { conversationId, addPolicy, etag, updateMask: { paths: ["add_policy"] } };
+    this.#learn((await this.#messaging.updateConversation(request)).conversation);
+  }
+
+  /** Adds somebody; a member stays. Whether they got an invitation instead. */
+  async add({ id: conversationId }: Thread, userId: string): Promise<boolean> {
+    const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
+    this.#learn(conversation);
+    return invited;
   }
 
   async remove({ id: conversationId }: Thread, userId: string): Promise<void> {
@@ -57,7 +59,7 @@ export class Deeds {
 
   /** Blocks a user, whose requests and invitations end with it. */
   async block(userId: string): Promise<void> {
-    await this.#messaging.blockUser({ userId });
+    await this.#chats.blocks.block(userId);
     await this.#chats.readInvitations();
   }
 

@@ -22,6 +22,8 @@ export class Thread {
   /** A stranger has opened it, and the user has not accepted it yet. */
   isRequest = false;
   etag = "";
+  /** Which members may add others. */
+  addPolicy = messaging.AddPolicy.ALL_MEMBERS;
   history: History = "unread";
   /** Where the next older page begins. */
   pageToken = "";
@@ -50,7 +52,7 @@ export class Thread {
 
   /** Takes what the server says of it, unless something newer is known. */
   learn(conversation: messaging.Conversation): void {
-    const { title, memberCount, members, ownerId, etag, messageCount, membership, lastMessage } = conversation;
+    const { title, memberCount, members, ownerId, etag, addPolicy, messageCount, membership, lastMessage } = conversation;
     const updateTime = dateOf(conversation.updateTime);
     if (updateTime >= this.#asOf) {
       this.#asOf = updateTime;
@@ -60,6 +62,7 @@ export class Thread {
       this.#learnFirst(members.map(({ userId }) => userId));
       this.ownerId = ownerId;
       this.etag = etag;
+      this.addPolicy = addPolicy;
     }
     this.isRequest = membership?.state === messaging.MembershipState.REQUESTED;
     this.messageCount = max(this.messageCount, messageCount);
@@ -125,6 +128,7 @@ export class Thread {
     } else if (body.case === "conversationUpdated") {
       this.title = body.value.title;
       this.etag = body.value.etag;
+      this.addPolicy = body.value.addPolicy;
     }
   }
 
@@ -211,6 +215,11 @@ export class Thread {
 
   get isOwn(): boolean {
     return this.ownerId === this.#userId;
+  }
+
+  /** Whether the user may add people. */
+  get mayAdd(): boolean {
+    return this.isOwn || this.addPolicy !== messaging.AddPolicy.OWNER_ONLY;
   }
 
   forget(): void {

@@ -27,7 +27,8 @@ export class ConversationView {
   readonly thread: Thread;
   readonly #chats: Chats;
   readonly #picture = h("span", { class: "conversation-picture" });
-  readonly #name = h("h2", { class: "conversation-title", tabindex: "-1" });
+  /** A phone shows no other heading while a conversation is open. */
+  readonly #name = h("h1", { class: "conversation-title", tabindex: "-1" });
   readonly #detail = h("p", { class: "conversation-detail" });
   /** A phone does not show the sidebar with the connection's state while a conversation is open. */
   readonly #offline = h("p", { class: "conversation-offline", role: "status" });

@@ -1,8 +1,8 @@
 // A conversation's name, its members, and the way out.
 
-import type { Trellis } from "../../../client/src/index.js";
+import { messaging, type Trellis } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { explain } from "../explain.js";
+import { Advice, explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
@@ -10,9 +10,12 @@ import type { Deeds } from "../model/deeds.js";
 import type { Thread } from "../model/thread.js";
 import { goTo, leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
+import { askToBlock } from "./blocking.js";
+import { Choices } from "./choices.js";
 import { confirmDialog, type Dialog, showDialog } from "./dialog.js";
 import { Field } from "./field.js";
 import { form } from "./form.js";
+import { showInvited } from "./invited.js";
 import { nameOf } from "./names.js";
 import { openWith, RequestIds } from "./new-conversation.js";
 import { PeoplePicker } from "./people-picker.js";
@@ -22,6 +25,11 @@ export interface DetailsParts {
   readonly chats: Chats;
   readonly deeds: Deeds;
 }
+
+const POLICIES = [
+  { value: messaging.AddPolicy.ALL_MEMBERS, label: "All members", hint: "Each member can add people." },
+  { value: messaging.AddPolicy.OWNER_ONLY, label: "Only you", hint: "Other members cannot add anybody." },
+] as const;
 
 export function detailsDialog(parts: DetailsParts, thread: Thread): void {
   showDialog("Conversation", (dialog) => new Details(parts, thread, dialog).content());
@@ -34,6 +42,10 @@ class Details {
   readonly #requests = new RequestIds();
   readonly #heading = h("h3", {});
   readonly #problem = h("p", { class: "problem", role: "alert" });
+  readonly #told = h("p", { class: "success", role: "status" });
+  readonly #addPeople: HTMLButtonElement;
+  readonly #ownerAdds = h("p", { class: "field-hint" }, "Only the owner of this conversation can add people.");
+  readonly #policy: Choices<messaging.AddPolicy>;
   readonly #members: KeyedList<string>;
   readonly #list = h("ul", { class: "people members" });
   readonly #more: HTMLButtonElement;
@@ -45,16 +57,24 @@ class Details {
     this.#members = new KeyedList(this.#list, (id) => id, (id) => this.#member(id));
     const more = { class: "link", type: "button", on: { click: () => void this.#readMembers() } };
     this.#more = h("button", more, "Show more members");
+    const add = { class: "button", type: "button", on: { click: () => this.#add() } };
+    this.#addPeople = h("button", add, "Add people");
+    this.#policy = new Choices<messaging.AddPolicy>({
+      legend: "Who may add people",
+      options: POLICIES,
+      chosen: thread.addPolicy,
+      save: (policy) => parts.deeds.chooseAddPolicy(thread, policy),
+    });
     void this.#readMembers();
+    void this.#try(() => parts.chats.blocks.read());
     dialog.onClose(parts.chats.onChange(() => this.#render()));
     this.#render();
   }
 
   content(): HTMLElement[] {
-    const add = { class: "button", type: "button", on: { click: () => this.#add() } };
     const leave = { class: "button danger", type: "button", on: { click: () => this.#askToLeave() } };
-    const actions = h("div", { class: "dialog-actions" }, h("button", add, "Add people"), h("button", leave, "Leave…"));
-    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#problem, actions];
+    const actions = h("div", { class: "dialog-actions" }, this.#addPeople, h("button", leave, "Leave…"));
+    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#policy.element, this.#ownerAdds, this.#problem, this.#told, actions];
   }
 
   #renaming(): HTMLElement {
@@ -74,6 +94,10 @@ class Details {
     setText(this.#heading, memberCount === 1 ? "1 member" : `${memberCount} members`);
     this.#members.render(memberIds);
     this.#more.hidden = knowsAllMembers;
+    this.#policy.element.hidden = !this.#thread.isOwn;
+    this.#policy.show(this.#thread.addPolicy);
+    this.#addPeople.hidden = !this.#thread.mayAdd;
+    this.#ownerAdds.hidden = this.#thread.mayAdd;
   }
 
   async #readMembers(): Promise<void> {
@@ -89,8 +113,9 @@ class Details {
     const role = h("span", { class: "tag" }, "Owner");
     const talk = h("button", { class: "link", type: "button", on: { click: () => void this.#talkTo(id) } }, "Message");
     const remove = h("button", { class: "link danger", type: "button", on: { click: () => this.#askToRemove(id) } }, "Remove");
+    const block = h("button", { class: "link", type: "button", on: { click: () => this.#toggleBlock(id) } });
     const names = h("span", { class: "person-names" }, name, handle);
-    const element = h("li", { class: "person" }, picture, names, role, !isMe && talk, remove);
+    const element = h("li", { class: "person" }, picture, names, role, !isMe && talk, !isMe && block, remove);
     const update = () => {
       const person = chats.people.get(id);
       if (name.textContent !== person.name) picture.replaceChildren(avatar(id, person.name));
@@ -98,6 +123,9 @@ class Details {
       setText(handle, person.handle && `@${person.handle}`);
       setAttribute(talk, "aria-label", `Message ${isolate(person.name)}`);
       setAttribute(remove, "aria-label", `Remove ${isolate(person.name)}`);
+      const action = chats.blocks.has(id) ? "Unblock" : "Block";
+      setText(block, action);
+      setAttribute(block, "aria-label", `${action} ${isolate(person.name)}`);
       role.hidden = id !== this.#thread.ownerId;
       remove.hidden = isMe || !this.#thread.isOwn;
       talk.hidden = this.#thread.isDirect;
@@ -105,27 +133,49 @@ class Details {
     return { element, update };
   }
 
+  #toggleBlock(id: string): void {
+    const { chats, deeds } = this.#parts;
+    const name = isolate(chats.people.get(id).name);
+    const tell = async (act: () => Promise<void>, words: string) => {
+      if (await this.#try(act)) setText(this.#told, words);
+    };
+    if (chats.blocks.has(id)) void tell(() => chats.blocks.unblock(id), `${name} is unblocked.`);
+    else askToBlock(chats, id, () => void tell(() => deeds.block(id), `${name} is blocked.`));
+  }
+
   async #talkTo(id: string): Promise<void> {
     await this.#try(async () => {
-      const thread = await openWith(this.#parts.chats, this.#requests, [id], "");
+      const { thread, invitedIds } = await openWith(this.#parts.chats, this.#requests, [id], "");
       this.#dialog.close();
       goTo(thread.id);
+      showInvited(this.#parts.chats, invitedIds);
     });
   }
 
   #add(): void {
-    const { trellis, chats, deeds } = this.#parts;
+    const { trellis, chats } = this.#parts;
     showDialog("Add people", (dialog) => {
       const picker = new PeoplePicker(trellis.users, chats, this.#thread.memberIds, () => {});
       const add = async () => {
-        const invited = await deeds.add(this.#thread, picker.chosen.keys());
+        const invitedIds: string[] = [];
+        for (const id of picker.required()) if (await this.#addOne(id)) invitedIds.push(id);
         dialog.close();
-        if (invited > 0) setText(this.#problem, invited === 1 ? "An invitation was sent." : `${invited} invitations were sent.`);
+        showInvited(chats, invitedIds);
       };
       const element = form({ fields: [], button: "Add", submit: add });
       element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));
       return [element];
     });
+  }
+
+  /** Whether the person was invited only. A failure names the person: those before were added. */
+  async #addOne(id: string): Promise<boolean> {
+    const { chats, deeds } = this.#parts;
+    try {
+      return await deeds.add(this.#thread, id);
+    } catch (error) {
+      throw new Advice(`${isolate(chats.people.get(id).name)} was not added. ${explain(error)}`);
+    }
   }
 
   #askToRemove(id: string): void {
@@ -145,12 +195,16 @@ class Details {
     confirmDialog(`Leave ${isolate(nameOf(this.#parts.chats, this.#thread))}?`, text, "Leave", leave);
   }
 
-  async #try(act: () => Promise<void>): Promise<void> {
+  /** Whether it worked; else the dialog says why not. */
+  async #try(act: () => Promise<void>): Promise<boolean> {
     setText(this.#problem, "");
+    setText(this.#told, "");
     try {
       await act();
+      return true;
     } catch (error) {
       setText(this.#problem, explain(error));
+      return false;
     }
   }
 }

@@ -2,11 +2,14 @@
 
 import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
+import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { messaging } from "../../../client/src/index.js";
 import type { Chats } from "../model/chats.js";
 import type { Deeds } from "../model/deeds.js";
 import type { Thread } from "../model/thread.js";
+import { leaveConversation } from "../route.js";
+import { askToBlock } from "./blocking.js";
 
 /** The invitations that wait for the user. */
 export class InvitationList {
@@ -26,16 +29,18 @@ export class InvitationList {
     this.#list.render(this.#chats.invitations);
   }
 
-  #item({ conversationId }: messaging.Invitation): ItemView<messaging.Invitation> {
+  #item({ conversationId, inviterId: inviter }: messaging.Invitation): ItemView<messaging.Invitation> {
     const text = h("p", {});
     const choice = new Choice({
       accept: () => this.#deeds.accept(conversationId),
       decline: () => this.#deeds.decline(conversationId),
+      block: (act) => askToBlock(this.#chats, inviter, act),
+      blockNow: () => this.#deeds.block(inviter),
     });
     const update = ({ inviterId, title, memberCount }: messaging.Invitation) => {
       const { name } = this.#chats.people.get(inviterId);
-      const what = title ? `\u201c${title}\u201d` : `a conversation of ${memberCount}`;
-      setText(text, `${name} invites you to ${what}.`);
+      const what = title ? `\u201c${title}\u201d` : `a conversation of ${memberCount} ${memberCount === 1 ? "person" : "people"}`;
+      setText(text, `${isolate(name)} invites you to ${what}.`);
     };
     return { element: h("li", { class: "invitation" }, text, choice.element), update };
   }
@@ -53,8 +58,9 @@ export class RequestBanner {
     this.#thread = thread;
     const choice = new Choice({
       accept: () => deeds.accept(thread.id),
-      decline: () => deeds.decline(thread.id),
-      block: () => deeds.block(thread.others[0] ?? ""),
+      decline: () => deeds.decline(thread.id).then(leaveConversation),
+      block: (act) => askToBlock(chats, thread.others[0] ?? "", act),
+      blockNow: () => deeds.block(thread.others[0] ?? "").then(leaveConversation),
     });
     this.element = h("div", { class: "request", role: "group", "aria-label": "Request" }, this.#text, choice.element);
   }
@@ -63,14 +69,16 @@ export class RequestBanner {
     this.element.hidden = !this.#thread.isRequest;
     const [first] = this.#thread.others;
     const name = first ? this.#chats.people.get(first).name : "Somebody";
-    setText(this.#text, `${name} is not one of your contacts. A reply accepts the conversation.`);
+    setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to go on talking; a reply accepts too. If you decline, the conversation goes away.`);
   }
 }
 
 interface Acts {
   readonly accept: () => Promise<void>;
   readonly decline: () => Promise<void>;
-  readonly block?: () => Promise<void>;
+  /** Asks first, and then calls back. */
+  readonly block: (act: () => void) => void;
+  readonly blockNow: () => Promise<void>;
 }
 
 /** The buttons, and what went wrong. */
@@ -78,14 +86,19 @@ class Choice {
   readonly element: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });
 
-  constructor({ accept, decline, block }: Acts) {
-    const buttons = h("div", { class: "choice" }, this.#button("Accept", accept), this.#button("Decline", decline));
-    if (block) buttons.append(this.#button("Block", block));
+  constructor({ accept, decline, block, blockNow }: Acts) {
+    const buttons = h(
+      "div",
+      { class: "choice" },
+      this.#button("Accept", "primary", () => void this.#try(accept)),
+      this.#button("Decline", "", () => void this.#try(decline)),
+      this.#button("Block…", "quiet", () => block(() => void this.#try(blockNow))),
+    );
     this.element = h("div", {}, buttons, this.#problem);
   }
 
-  #button(label: string, act: () => Promise<void>): HTMLElement {
-    return h("button", { class: "link", type: "button", on: { click: () => void this.#try(act) } }, label);
+  #button(label: string, look: string, click: () => void): HTMLElement {
+    return h("button", { class: `button small ${look}`, type: "button", on: { click } }, label);
   }
 
   async #try(act: () => Promise<void>): Promise<void> {

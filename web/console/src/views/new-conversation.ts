@@ -8,6 +8,7 @@ import { goTo } from "../route.js";
 import { showDialog } from "./dialog.js";
 import { Field } from "./field.js";
 import { form } from "./form.js";
+import { showInvited } from "./invited.js";
 import { PeoplePicker } from "./people-picker.js";
 
 export function newConversationDialog(trellis: Trellis, chats: Chats): void {
@@ -19,9 +20,11 @@ export function newConversationDialog(trellis: Trellis, chats: Chats): void {
     });
     const requests = new RequestIds();
     const start = async () => {
-      const thread = await openWith(chats, requests, [...picker.chosen.keys()], title.value.trim());
+      const people = picker.required();
+      const { thread, invitedIds } = await openWith(chats, requests, people, title.value.trim());
       dialog.close();
       goTo(thread.id);
+      showInvited(chats, invitedIds);
     };
     const element = form({ fields: [title], button: "Start conversation", submit: start });
     const button = () => element.querySelector("button[type=submit]") as HTMLButtonElement;
@@ -30,11 +33,17 @@ export function newConversationDialog(trellis: Trellis, chats: Chats): void {
   });
 }
 
+interface Opened {
+  readonly thread: Thread;
+  /** Who has an invitation instead of being a member. */
+  readonly invitedIds: string[];
+}
+
 /** The talk with one person if there is one already, else a new conversation. */
-export async function openWith(chats: Chats, requests: RequestIds, people: string[], title: string): Promise<Thread> {
+export async function openWith(chats: Chats, requests: RequestIds, people: string[], title: string): Promise<Opened> {
   const [first, ...more] = people.sort();
   const existing = first !== undefined && more.length === 0 && title === "" ? chats.direct(first) : undefined;
-  return existing ?? chats.create(requests.idFor(JSON.stringify([people, title])), people, title);
+  return existing ? { thread: existing, invitedIds: [] } : chats.create(requests.idFor(JSON.stringify([people, title])), people, title);
 }
 
 /** The same request keeps its id, so that a repeat after a lost answer opens no second conversation. */

@@ -2,7 +2,8 @@
 
 import type { Trellis, users } from "../../../client/src/index.js";
 import { h, newId, setText } from "../dom.js";
-import { explain } from "../explain.js";
+import { Advice, explain } from "../explain.js";
+import { isolate } from "../format.js";
 import type { Chats } from "../model/chats.js";
 import { avatar } from "./avatar.js";
 
@@ -22,7 +23,7 @@ export class PeoplePicker {
   readonly #note = h("p", { class: "people-note", role: "status" });
   readonly #more: HTMLButtonElement;
   #pageToken = "";
-  /** The newest search; answers to older ones are dropped. */
+  /** The newest search; responses to older ones are dropped. */
   #search = 0;
   #typing: ReturnType<typeof setTimeout> | undefined;
 
@@ -34,15 +35,51 @@ export class PeoplePicker {
     this.#changed = changed;
     const id = newId("search");
     const literal = { autocapitalize: "none", autocorrect: "off", spellcheck: "false", autocomplete: "off" };
-    const on = { input: () => this.#onInput() };
-    this.#input = h("input", { id, class: "input", type: "search", placeholder: "ada", ...literal, on });
+    const on = { input: () => this.#onInput(), keydown: (event: KeyboardEvent) => this.#onKey(event) };
+    this.#input = h("input", { id, class: "input", type: "search", placeholder: "Ada or @ada", ...literal, on });
     this.#more = h("button", { class: "link", type: "button", on: { click: () => void this.#read() } }, "Show more");
     this.#more.hidden = true;
-    const search = h("div", { class: "field" }, h("label", { for: id }, "Find people by handle"), this.#input);
-    const results = h("fieldset", { class: "people-scroll" }, h("legend", { class: "visually-hidden" }, "People"));
+    const search = h("div", { class: "field" }, h("label", { for: id }, "Find people by name or handle"), this.#input);
+    const arrows = { keydown: (event: KeyboardEvent) => this.#onArrow(event) };
+    const results = h("fieldset", { class: "people-scroll", on: arrows }, h("legend", { class: "visually-hidden" }, "People"));
     results.append(this.#list, this.#note, this.#more);
     this.element = h("div", { class: "picker" }, search, results);
     void this.#restart();
+  }
+
+  /** The people who are chosen, at least one. */
+  required(): string[] {
+    if (this.chosen.size > 0) return [...this.chosen.keys()];
+    this.#input.focus();
+    throw new Advice("Choose at least one person from the list first.");
+  }
+
+  /** Enter chooses the only person that was found, and never sends the form: the search may not be over. */
+  #onKey(event: KeyboardEvent): void {
+    if (event.key === "ArrowDown") {
+      event.preventDefault();
+      this.#boxes[0]?.focus();
+    } else if (event.key === "Enter" && !event.isComposing) {
+      event.preventDefault();
+      const [only, ...others] = this.#boxes.filter((box) => !box.checked);
+      if (only && others.length === 0 && this.#query !== "") only.click();
+    }
+  }
+
+  #onArrow(event: KeyboardEvent): void {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const at = this.#boxes.findIndex((box) => box === document.activeElement);
+    if (step === undefined || at < 0) return;
+    event.preventDefault();
+    (this.#boxes[at + step] ?? (step < 0 ? this.#input : undefined))?.focus();
+  }
+
+  get #boxes(): HTMLInputElement[] {
+    return [...this.#list.querySelectorAll<HTMLInputElement>("input")];
+  }
+
+  get #query(): string {
+    return this.#input.value.trim();
   }
 
   #onInput(): void {
@@ -58,14 +95,14 @@ export class PeoplePicker {
 
   async #read(): Promise<void> {
     const search = this.#search;
-    const handlePrefix = this.#input.value.trim().replace(/^@/, "").toLowerCase();
-    const request = { handlePrefix, pageSize: PAGE, pageToken: this.#pageToken };
+    const query = this.#query;
+    const request = { query, pageSize: PAGE, pageToken: this.#pageToken };
     const isFirst = this.#pageToken === "";
     try {
-      const answer = await this.#users.listUsers(request);
+      const { users: found, nextPageToken } = await this.#users.listUsers(request);
       if (search !== this.#search) return;
-      this.#pageToken = answer.nextPageToken;
-      this.#show(answer.users, isFirst);
+      this.#pageToken = nextPageToken;
+      this.#show(query, found, isFirst);
     } catch (error) {
       if (search !== this.#search) return;
       this.#list.replaceChildren();
@@ -74,7 +111,7 @@ export class PeoplePicker {
     }
   }
 
-  #show(found: users.User[], isFirst: boolean): void {
+  #show(query: string, found: users.User[], isFirst: boolean): void {
     this.#chats.people.learn(found);
     const others = found.filter(({ userId }) => !this.#left.has(userId));
     // Who is chosen stays in sight, whatever is searched for.
@@ -84,7 +121,8 @@ export class PeoplePicker {
     if (isFirst) this.#list.replaceChildren(...items);
     else this.#list.append(...items);
     this.#more.hidden = this.#pageToken === "";
-    setText(this.#note, rows.length === 0 && this.#pageToken === "" && isFirst ? "Nobody was found. People you have not talked to are found by their whole handle." : "");
+    const isEmpty = isFirst && others.length === 0 && this.#pageToken === "";
+    setText(this.#note, isEmpty ? nothingFound(query) : "");
   }
 
   #item(user: users.User): HTMLElement {
@@ -99,4 +137,10 @@ export class PeoplePicker {
     else this.chosen.delete(user.userId);
     this.#changed();
   }
+}
+
+/** What to do when the list is empty. */
+function nothingFound(query: string): string {
+  if (query === "") return "Nobody is listed here yet. Type the name or the handle of the person you look for.";
+  return `Nobody was found for \u201c${isolate(query)}\u201d. Check the spelling. Somebody you have not talked with yet may be found by the whole handle only, such as @ada_l: ask them for it.`;
 }

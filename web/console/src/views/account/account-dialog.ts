@@ -1,9 +1,10 @@
-// The account dialog: profile, sessions, password, deletion.
+// The account dialog: profile, privacy, sessions, password, deletion.
 
 import type { Trellis } from "../../../../client/src/index.js";
 import type { Chats } from "../../model/chats.js";
 import { showDialog } from "../dialog.js";
 import { tabs } from "../tabs.js";
+import { privacyPanel } from "./privacy.js";
 import { profilePanel } from "./profile.js";
 import { securityPanel } from "./security.js";
 import { sessionsPanel } from "./sessions.js";
@@ -19,6 +20,7 @@ export function accountDialog(account: Account): void {
   showDialog("Your account", () => [
     tabs("Your account", [
       { label: "Profile", content: () => profilePanel(account) },
+      { label: "Privacy", content: () => privacyPanel(account) },
       { label: "Sessions", content: () => sessionsPanel(account) },
       { label: "Security", content: () => securityPanel(account) },
     ]),

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file trellis/users/v1/users.proto.
  */
 export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
-  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIlAKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSFQoNaGFuZGxlX3ByZWZpeBgDIAEoCSJTChFMaXN0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWwoRQ3JlYXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg8KB2F0dGVtcHQYBCABKAMiOgoSQ3JlYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiagoRVXBkYXRlVXNlclJlcXVlc3QSJAoEdXNlchgBIAEoCzIWLnRyZWxsaXMudXNlcnMudjEuVXNlchIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siOgoSVXBkYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiPAoRRGVsZXRlVXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIWCg5yZWxlYXNlX2hhbmRsZRgCIAEoCCIUChJEZWxldGVVc2VyUmVzcG9uc2UyugQKDFVzZXJzU2VydmljZRJTCgdHZXRVc2VyEiAudHJlbGxpcy51c2Vycy52MS5HZXRVc2VyUmVxdWVzdBohLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlc3BvbnNlIgOQAgESZQoNQmF0Y2hHZXRVc2VycxImLnRyZWxsaXMudXNlcnMudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJy50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIDkAIBElkKCUxpc3RVc2VycxIiLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVxdWVzdBojLnRyZWxsaXMudXNlcnMudjEuTGlzdFVzZXJzUmVzcG9uc2UiA5ACARJcCgpDcmVhdGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5DcmVhdGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlc3BvbnNlIgOQAgISVwoKVXBkYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuVXBkYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXNwb25zZRJcCgpEZWxldGVVc2VyEiMudHJlbGxpcy51c2Vycy52MS5EZWxldGVVc2VyUmVxdWVzdBokLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Chx0cmVsbGlzL3VzZXJzL3YxL3VzZXJzLnByb3RvEhB0cmVsbGlzLnVzZXJzLnYxInwKBFVzZXISDwoHdXNlcl9pZBgBIAEoCRIOCgZoYW5kbGUYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJIiEKDkdldFVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXIiKAoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAkiPgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIl0KEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkSDQoFcXVlcnkYBCABKAlKBAgDEARSDWhhbmRsZV9wcmVmaXgiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlsKEUNyZWF0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSDgoGaGFuZGxlGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRIPCgdhdHRlbXB0GAQgASgDIjoKEkNyZWF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyImoKEVVwZGF0ZVVzZXJSZXF1ZXN0EiQKBHVzZXIYASABKAsyFi50cmVsbGlzLnVzZXJzLnYxLlVzZXISLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYudHJlbGxpcy51c2Vycy52MS5Vc2VyIjwKEURlbGV0ZVVzZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFgoOcmVsZWFzZV9oYW5kbGUYAiABKAgiFAoSRGVsZXRlVXNlclJlc3BvbnNlMroECgxVc2Vyc1NlcnZpY2USUwoHR2V0VXNlchIgLnRyZWxsaXMudXNlcnMudjEuR2V0VXNlclJlcXVlc3QaIS50cmVsbGlzLnVzZXJzLnYxLkdldFVzZXJSZXNwb25zZSIDkAIBEmUKDUJhdGNoR2V0VXNlcnMSJi50cmVsbGlzLnVzZXJzLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicudHJlbGxpcy51c2Vycy52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiA5ACARJZCglMaXN0VXNlcnMSIi50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy50cmVsbGlzLnVzZXJzLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIgOQAgESXAoKQ3JlYXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuQ3JlYXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIDkAICElcKClVwZGF0ZVVzZXISIy50cmVsbGlzLnVzZXJzLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQudHJlbGxpcy51c2Vycy52MS5VcGRhdGVVc2VyUmVzcG9uc2USXAoKRGVsZXRlVXNlchIjLnRyZWxsaXMudXNlcnMudjEuRGVsZXRlVXNlclJlcXVlc3QaJC50cmVsbGlzLnVzZXJzLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * The public profile of a user.
@@ -168,11 +168,13 @@ export type ListUsersRequest = Message<"trellis.users.v1.ListUsersRequest"> & {
   pageToken: string;
 
   /**
-   * Only users whose handle begins with this.
+   * Only users whose handle or display name contains words that begin like this, such as `ada`, `@ada_l`, `Love` or
+   * `ada love`. Letter case, forms of the same character (Unicode NFKC) and punctuation make no difference; accents do.
+   * White space alone is no query. 64 characters count.
    *
-   * @generated from field: string handle_prefix = 3;
+   * @generated from field: string query = 4;
    */
-  handlePrefix: string;
+  query: string;
 };
 
 /**
@@ -189,7 +191,7 @@ export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*
  */
 export type ListUsersResponse = Message<"trellis.users.v1.ListUsersResponse"> & {
   /**
-   * The users, by handle.
+   * The users: by handle, or with a `query` by what matches it.
    *
    * @generated from field: repeated trellis.users.v1.User users = 1;
    */
@@ -393,8 +395,8 @@ export const UsersService: GenService<{
     output: typeof BatchGetUsersResponseSchema;
   },
   /**
-   * The directory, by handle. What it shows is the operator's choice (`users.directory`): everybody, or the
-   * people that one shares a conversation with and whoever's exact handle `handle_prefix` is.
+   * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
+   * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
    *
    * @generated from rpc trellis.users.v1.UsersService.ListUsers
    */

@@ -40,8 +40,8 @@ export interface IUsersServiceClient {
      */
     batchGetUsers(input: BatchGetUsersRequest, options?: RpcOptions): UnaryCall<BatchGetUsersRequest, BatchGetUsersResponse>;
     /**
-     * The directory, by handle. What it shows is the operator's choice (`users.directory`): everybody, or the
-     * people that one shares a conversation with and whoever's exact handle `handle_prefix` is.
+     * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
+     * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
      *
      * @generated from protobuf rpc: ListUsers
      */
@@ -108,8 +108,8 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<BatchGetUsersRequest, BatchGetUsersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The directory, by handle. What it shows is the operator's choice (`users.directory`): everybody, or the
-     * people that one shares a conversation with and whoever's exact handle `handle_prefix` is.
+     * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
+     * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
      *
      * @generated from protobuf rpc: ListUsers
      */

@@ -114,11 +114,13 @@ export interface ListUsersRequest {
      */
     pageToken: string;
     /**
-     * Only users whose handle begins with this.
+     * Only users whose handle or display name contains words that begin like this, such as `ada`, `@ada_l`, `Love` or
+     * `ada love`. Letter case, forms of the same character (Unicode NFKC) and punctuation make no difference; accents do.
+     * White space alone is no query. 64 characters count.
      *
-     * @generated from protobuf field: string handle_prefix = 3
+     * @generated from protobuf field: string query = 4
      */
-    handlePrefix: string;
+    query: string;
 }
 /**
  * Response of ListUsers.
@@ -127,7 +129,7 @@ export interface ListUsersRequest {
  */
 export interface ListUsersResponse {
     /**
-     * The users, by handle.
+     * The users: by handle, or with a `query` by what matches it.
      *
      * @generated from protobuf field: repeated trellis.users.v1.User users = 1
      */
@@ -311,7 +313,7 @@ class ListUsersRequest$Type extends MessageType<ListUsersRequest> {
         super("trellis.users.v1.ListUsersRequest", [
             { no: 1, name: "page_size", kind: "scalar", T: 5 /*ScalarType.INT32*/ },
             { no: 2, name: "page_token", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "handle_prefix", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 4, name: "query", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
 }

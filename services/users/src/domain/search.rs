@@ -1,0 +1,124 @@
+//! What users are found by.
+
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
+
+/// Terms that are stored for one user. A handle has 15 words at most; the rest is the name's.
+const MOST_TERMS: usize = 32;
+/// Characters of a term, and of a query, that count.
+const TERM_CHARS: usize = 64;
+
+/// What a caller searches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    prefix: String,
+    handle: String,
+}
+
+impl Query {
+    /// From the text of a request; `None`: it asks for everyone.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
+        let words = words(text);
+        // A query without a letter or digit finds nothing: every term begins with one.
+        let prefix = if words.is_empty() { text.to_owned() } else { term(&words) };
+        Some(Self { prefix, handle: text.trim_start_matches('@').to_ascii_lowercase() })
+    }
+
+    /// What the terms that match begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Past all terms that begin with the prefix, in the order of their bytes: no term holds the last code point.
+    pub fn end(&self) -> String {
+        format!("{}{}", self.prefix, char::MAX)
+    }
+
+    /// The handle that the query is, if it is one.
+    pub fn handle(&self) -> &str {
+        &self.handle
+    }
+}
+
+/// The terms of a user: for each word of the handle and of the display name, the text from this word on. A query matches a
+/// user when a term begins with the query's prefix.
+pub fn terms(handle: &str, display_name: &str) -> Vec<String> {
+    let mut terms = Vec::new();
+    for text in [handle, display_name] {
+        let words = words(text);
+        terms.extend((0..words.len()).map(|from| term(&words[from..])));
+    }
+    terms.truncate(MOST_TERMS);
+    terms.sort();
+    terms.dedup();
+    terms
+}
+
+fn term(words: &[String]) -> String {
+    words.join(" ").chars().take(TERM_CHARS).collect()
+}
+
+/// The words of a text: letters, digits and their marks, in NFKC and in one letter case. Upper case comes first, because
+/// one lower-case letter may have several forms: both "ß" and "SS" become "ss".
+fn words(text: &str) -> Vec<String> {
+    let one_case = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    let folded: String = one_case.nfkc().collect();
+    let is_of_word = |c: char| c.is_alphanumeric() || is_combining_mark(c);
+    // A mark alone is no word: every term begins with a letter or digit.
+    let words = folded.split(|c| !is_of_word(c)).map(|word| word.trim_start_matches(is_combining_mark));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(query: &str, handle: &str, display_name: &str) -> bool {
+        let query = Query::parse(query).unwrap();
+        terms(handle, display_name).iter().any(|term| (query.prefix()..query.end().as_str()).contains(&term.as_str()))
+    }
+
+    #[test]
+    fn query_finds_the_beginnings_of_words() {
+        for query in ["a", "Ada", "ada love", "LOVE", "@ada_l", "count", "of lovelace", " ada ", "ada-l"] {
+            assert!(finds(query, "ada_l", "Ada Lovelace, Countess of Lovelace"), "{query}");
+        }
+        for query in ["b", "da", "ovelace", "lovelace ada", "adal", "🦊", "%", "_", "\u{301}"] {
+            assert!(!finds(query, "ada_l", "Ada Lovelace, Countess of Lovelace"), "{query}");
+        }
+    }
+
+    #[test]
+    fn case_and_forms_of_characters_make_no_difference() {
+        for (query, name) in [
+            ("JOSE\u{301}", "José"),
+            ("jos\u{e9}", "Jose\u{301}"),
+            ("ＡＤＡ", "Ada"),
+            ("ﬁ", "Fi"),
+            ("STRASSE", "Straße"),
+            ("ΓΙΏΡΓΟΣ", "Γιώργος"),
+            ("李", "李小龍"),
+            ("हिन्दी", "हिन्दी"),
+        ] {
+            assert!(finds(query, "someone", name), "{query} {name}");
+        }
+        assert!(!finds("jose", "someone", "José"), "an accent makes another letter");
+    }
+
+    #[test]
+    fn white_space_is_no_query() {
+        assert_eq!(Query::parse(""), None);
+        assert_eq!(Query::parse(" \u{3000}\n"), None);
+    }
+
+    #[test]
+    fn terms_are_bounded() {
+        let longest = terms("a_b_c_d_e_f_g_h_i_j_k_l_m_n_o", &"\u{fdfa}".repeat(64));
+        assert!(longest.len() <= MOST_TERMS);
+        assert!(longest.iter().all(|term| term.chars().count() <= TERM_CHARS));
+        assert!(longest.contains(&"o".to_owned()) && longest.len() > 15, "the name has its share: {longest:?}");
+    }
+}

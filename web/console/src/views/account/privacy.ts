@@ -1,0 +1,99 @@
+// Who may add the user to conversations, and whom the user has blocked.
+
+import { messaging } from "../../../../client/src/index.js";
+import { h, setText } from "../../dom.js";
+import { explain } from "../../explain.js";
+import { isolate } from "../../format.js";
+import { type ItemView, KeyedList } from "../../keyed-list.js";
+import type { Chats } from "../../model/chats.js";
+import { avatar } from "../avatar.js";
+import { Choices } from "../choices.js";
+import { loaded } from "../loaded.js";
+import type { Account } from "./account-dialog.js";
+
+const RULES = [
+  {
+    value: messaging.AddRule.EVERYBODY,
+    label: "Everybody",
+    hint: "Anyone on this server can add you at once.",
+  },
+  {
+    value: messaging.AddRule.CONTACTS,
+    label: "People you talk with",
+    hint: "Others send an invitation or a request, and you decide.",
+  },
+  {
+    value: messaging.AddRule.NOBODY,
+    label: "Nobody",
+    hint: "Nobody can add or ask you. You can still start conversations yourself.",
+  },
+] as const;
+
+export function privacyPanel(account: Account): HTMLElement {
+  const { messaging: client } = account.trellis;
+  const read = async () => (await client.getSettings({})).settings?.whoMayAdd ?? messaging.AddRule.UNSPECIFIED;
+  const rule = loaded("your settings", read, (chosen) => whoMayAdd(account, chosen));
+  const blocked = loaded("the people you blocked", () => account.chats.blocks.read(), () => new BlockedList(account).element);
+  const heading = h("h3", {}, "Blocked people");
+  return h("div", { class: "panel-parts" }, h("section", {}, rule), h("section", {}, heading, blocked));
+}
+
+function whoMayAdd({ trellis }: Account, chosen: messaging.AddRule): HTMLElement {
+  const save = async (whoMayAdd: messaging.AddRule) => {
+    await trellis.messaging.updateSettings({ settings: { whoMayAdd }, updateMask: { paths: ["who_may_add"] } });
+  };
+  return new Choices<messaging.AddRule>({ legend: "Who may add you to conversations", options: RULES, chosen, save }).element;
+}
+
+class BlockedList {
+  readonly element: HTMLElement;
+  readonly #chats: Chats;
+  readonly #list = h("ul", { class: "sessions", "aria-label": "Blocked people" });
+  readonly #items: KeyedList<string>;
+  readonly #empty = h("p", { class: "dialog-text" }, "You have blocked nobody. You can block a person in the details of a conversation.");
+  readonly #problem = h("p", { class: "problem", role: "alert" });
+  readonly #told = h("p", { class: "success", role: "status", tabindex: "-1" });
+
+  constructor({ chats }: Account) {
+    this.#chats = chats;
+    this.#items = new KeyedList(this.#list, (id) => id, (id) => this.#item(id));
+    this.element = h("div", { class: "form" }, this.#list, this.#empty, this.#problem, this.#told);
+    const stop = chats.onChange(() => (this.element.isConnected ? this.#render() : stop()));
+    this.#render();
+  }
+
+  #render(): void {
+    const { ids } = this.#chats.blocks;
+    this.#list.hidden = ids.length === 0;
+    this.#empty.hidden = ids.length > 0;
+    this.#items.render(ids);
+  }
+
+  #item(id: string): ItemView<string> {
+    const picture = h("span", {});
+    const name = h("span", {});
+    const handle = h("small", {});
+    const button = h("button", { class: "button small", type: "button", on: { click: () => void this.#unblock(id) } }, "Unblock");
+    const names = h("span", { class: "person-names" }, name, handle);
+    const update = () => {
+      const person = this.#chats.people.get(id);
+      if (name.textContent !== person.name) picture.replaceChildren(avatar(id, person.name));
+      setText(name, person.name);
+      setText(handle, person.handle && `@${person.handle}`);
+      button.setAttribute("aria-label", `Unblock ${isolate(person.name)}`);
+    };
+    return { element: h("li", { class: "session" }, picture, names, button), update };
+  }
+
+  async #unblock(id: string): Promise<void> {
+    setText(this.#problem, "");
+    try {
+      await this.#chats.blocks.unblock(id);
+      setText(this.#told, `${isolate(this.#chats.people.get(id).name)} is unblocked and may ask you again.`);
+      // The button that had the focus is gone.
+      this.#told.focus();
+    } catch (error) {
+      setText(this.#problem, explain(error));
+    }
+  }
+}

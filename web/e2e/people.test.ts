@@ -1,0 +1,233 @@
+// How people find one another, ask, invite, and keep others away.
+
+import assert from "node:assert/strict";
+
+import type { Locator, Page } from "playwright-core";
+
+import { accessibilityProblems } from "./accessibility.js";
+import {
+  account,
+  closeDialog,
+  composer,
+  confirm,
+  eventually,
+  FIND_PEOPLE,
+  message,
+  openAccount,
+  openConversation,
+  openDetails,
+  send,
+  shows,
+  signIn,
+  signUp,
+  startConversation,
+} from "./console.js";
+import { artifact } from "./environment.js";
+import { stage } from "./scenario.js";
+
+const ada = { ...account("Ada Lovelace"), handle: "countess" };
+const eve = { ...account("Évelyne Brown"), handle: "eve_b", email: "eve@example.com" };
+const mallory = account("Mallory Pike");
+
+const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
+
+const scenario = stage();
+
+async function search(page: Page): Promise<Locator> {
+  await page.getByRole("button", { name: "New conversation" }).click();
+  return page.getByRole("dialog", { name: "New conversation" });
+}
+
+/** Who is offered. */
+async function offers(dialog: Locator, query: string, expected: readonly string[]): Promise<void> {
+  await dialog.getByLabel(FIND_PEOPLE).fill(query);
+  await eventually(async () => assert.deepEqual(await dialog.getByRole("listitem").allTextContents(), expected));
+}
+
+async function fits(page: Page): Promise<void> {
+  const [page_, dialog] = await page.evaluate(() => {
+    const shown = document.querySelector("dialog");
+    return [document.documentElement.scrollWidth, shown ? shown.scrollWidth - shown.clientWidth : 0];
+  });
+  assert.deepEqual([page_, dialog], [360, 0], "nothing is wider than the phone");
+}
+
+scenario("a newcomer finds everybody by the beginning of a name, by the keyboard alone", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const eves = await (await arrive()).open();
+  await signUp(eves, eve);
+  await signUp(adas, ada);
+  const dialog = await search(adas);
+  const found = [`ÉB${eve.name}@${eve.handle}`];
+  await eventually(async () => assert.deepEqual(await dialog.getByRole("listitem").allTextContents(), found));
+  // In any case, by any word, by either form of the accent, and by the handle.
+  for (const query of ["BROWN", "E\u0301velyne b", "évelyne", "@Eve", "eve_b"]) await offers(dialog, query, found);
+  await offers(dialog, "nobody of this name", []);
+  await dialog.getByText(/^Nobody was found for .* Check the spelling/).waitFor();
+  assert.deepEqual(await accessibilityProblems(adas), []);
+
+  // Nothing is chosen: the form says what to do.
+  await dialog.getByRole("button", { name: "Start conversation" }).click();
+  await dialog.getByText("Choose at least one person from the list first.").waitFor();
+
+  await offers(dialog, "brown", found);
+  await dialog.getByLabel(FIND_PEOPLE).press("Enter");
+  await dialog.getByRole("checkbox", { name: eve.name, checked: true }).waitFor();
+  await adas.keyboard.press("ArrowDown");
+  await dialog.getByRole("checkbox", { name: eve.name }).and(adas.locator(":focus")).waitFor();
+  await adas.keyboard.press("ArrowUp");
+  await dialog.getByLabel(FIND_PEOPLE).and(adas.locator(":focus")).waitFor();
+  await dialog.getByRole("button", { name: "Start conversation" }).press("Enter");
+  await composer(adas).waitFor();
+});
+
+scenario("a stranger's request is accepted, declined or blocked, and a block is lifted in the account", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const mallorys = await (await arrive()).open();
+  const eves = await (await arrive(PHONE)).open();
+  await signIn(adas, ada);
+  await signIn(eves, eve);
+  await signUp(mallorys, mallory);
+
+  await openConversation(adas, eve.name);
+  await send(adas, "May I?");
+  await openConversation(eves, ada.name);
+  const request = eves.getByRole("group", { name: "Request" });
+  await request.getByText(`${ada.name} is not one of your contacts.`).waitFor();
+  await fits(eves);
+  assert.deepEqual(await accessibilityProblems(eves), []);
+  await eves.screenshot({ path: artifact("console-phone-request.png") });
+  await request.getByRole("button", { name: "Accept" }).click();
+  await request.waitFor({ state: "hidden" });
+
+  await startConversation(mallorys, [eve]);
+  await send(mallorys, "Buy beans!");
+  await eves.getByRole("button", { name: "Back to the conversations" }).click();
+  await openConversation(eves, mallory.name);
+  await request.getByRole("button", { name: "Block…" }).click();
+  await eves.getByText("They can no longer start a conversation with you").waitFor();
+  await confirm(eves, "Block");
+  await eves.getByRole("link", { name: new RegExp(mallory.name) }).waitFor({ state: "detached" });
+
+  const dialog = await search(mallorys);
+  await offers(dialog, "brown", [`ÉB${eve.name}@${eve.handle}`]);
+  await dialog.getByLabel(FIND_PEOPLE).press("Enter");
+  await dialog.getByRole("button", { name: "Start conversation" }).click();
+  await dialog.getByText("One of these people does not accept conversations from you.").waitFor();
+
+  const privacy = await openAccount(eves, "Privacy");
+  const blocked = privacy.getByRole("list", { name: "Blocked people" });
+  await blocked.getByText(mallory.name).waitFor();
+  await fits(eves);
+  assert.deepEqual(await accessibilityProblems(eves), []);
+  await eves.screenshot({ path: artifact("console-phone-privacy.png") });
+  await blocked.getByRole("button", { name: `Unblock ${mallory.name}` }).click();
+  await privacy.getByText("You have blocked nobody.").waitFor();
+  await dialog.getByRole("button", { name: "Start conversation" }).click();
+  await composer(mallorys).waitFor();
+});
+
+scenario("who may add one is chosen by the keyboard, and holds after a reload", async (arrive) => {
+  const eves = await (await arrive({ colorScheme: "dark" })).open();
+  await signIn(eves, eve);
+  let privacy = await openAccount(eves, "Privacy");
+  const group = privacy.getByRole("group", { name: "Who may add you to conversations" });
+  await group.getByRole("radio", { name: "People you talk with", checked: true }).focus();
+  await eves.keyboard.press("ArrowDown");
+  await group.getByText("Saved.").waitFor();
+  assert.deepEqual(await accessibilityProblems(eves), []);
+  await eves.screenshot({ path: artifact("console-privacy-dark.png") });
+  await eves.reload();
+  privacy = await openAccount(eves, "Privacy");
+  await privacy.getByRole("radio", { name: "Nobody", checked: true }).waitFor();
+  await privacy.getByRole("radio", { name: "People you talk with" }).check();
+  await privacy.getByText("Saved.").waitFor();
+});
+
+scenario("who was only invited is said, and the owner chooses who may add people", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const eves = await (await arrive(PHONE)).open();
+  await signIn(adas, ada);
+  await signIn(eves, eve);
+  const dialog = await search(adas);
+  for (const { name } of [eve, mallory]) {
+    await dialog.getByLabel(FIND_PEOPLE).fill(name);
+    await dialog.getByRole("checkbox", { name }).check();
+  }
+  await dialog.getByLabel("Name (optional)").fill("Rows of beans");
+  await dialog.getByRole("button", { name: "Start with 2 people" }).click();
+  // Eve and Ada talk with each other; Mallory is a stranger to Ada.
+  const told = adas.getByRole("dialog", { name: "Invitation sent" });
+  await told.waitFor();
+  assert.deepEqual(await told.getByRole("listitem").allTextContents(), [`${mallory.name} @${mallory.handle}`]);
+  assert.deepEqual(await accessibilityProblems(adas), []);
+  await adas.screenshot({ path: artifact("console-invited.png") });
+  await told.getByRole("button", { name: "OK" }).press("Enter");
+  await told.waitFor({ state: "hidden" });
+
+  await openConversation(eves, "Rows of beans");
+  let details = await openDetails(eves);
+  await details.getByRole("button", { name: "Add people" }).waitFor();
+  await fits(eves);
+  await eves.screenshot({ path: artifact("console-phone-details.png") });
+  const adasDetails = await openDetails(adas);
+  await adasDetails.getByRole("radio", { name: "Only you" }).check();
+  await adasDetails.getByText("Saved.").waitFor();
+  await details.getByText("Only the owner of this conversation can add people.").waitFor();
+  await details.getByRole("button", { name: "Add people" }).waitFor({ state: "hidden" });
+  assert.equal(await details.getByRole("radio").filter({ visible: true }).count(), 0, "the choice is the owner's");
+
+  // From the details one blocks and unblocks a member.
+  await details.getByRole("button", { name: `Block ${ada.name}` }).click();
+  await confirm(eves, "Block");
+  await details.getByText(`${ada.name} is blocked.`).waitFor();
+  await closeDialog(eves);
+  details = await openDetails(eves);
+  await details.getByRole("button", { name: `Unblock ${ada.name}` }).click();
+  await details.getByText(`${ada.name} is unblocked.`).waitFor();
+});
+
+scenario("messages in a hidden tab stay unread on both devices, also when some are erased", async (arrive) => {
+  const adas = await (await arrive()).open();
+  const person = await arrive();
+  const eves = await person.open();
+  const evesOther = await (await arrive()).open();
+  for (const [page, who] of [[adas, ada], [eves, eve], [evesOther, eve]] as const) await signIn(page, who);
+  await openConversation(adas, `^${eve.name}`);
+  await openConversation(eves, `^${ada.name}`);
+  await shows(eves, ["May I?"]);
+  await hide(eves, true);
+  for (const text of ["One", "Two", "Three"]) await send(adas, text);
+  await shows(eves, ["May I?", "One", "Two", "Three"]);
+  await evesOther.getByLabel("3 unread").waitFor();
+  assert.equal(await eves.title(), "(3) Trellis");
+
+  await message(adas, "Two").hover();
+  await message(adas, "Two").getByRole("button", { name: "Message actions" }).click();
+  await adas.getByRole("menuitem", { name: "Delete…" }).click();
+  await confirm(adas, "Delete");
+  await evesOther.getByLabel("2 unread").waitFor();
+  await eventually(async () => assert.equal(await eves.title(), "(2) Trellis"));
+  await message(adas, "Three").getByText("Sent").waitFor();
+
+  await hide(eves, false);
+  await message(adas, "Three").getByText("Read").waitFor();
+  await evesOther.getByLabel(/unread/).waitFor({ state: "detached" });
+  // What one writes oneself is never unread, on no device.
+  await send(eves, "Four");
+  await shows(adas, ["May I?", "One", "Message deleted", "Three", "Four"]);
+  await adas.reload();
+  await eventually(async () => assert.equal(await evesOther.title(), "Trellis"));
+  await evesOther.reload();
+  await evesOther.getByText("Four").first().waitFor();
+  assert.equal(await evesOther.getByLabel(/unread/).count(), 0);
+});
+
+/** The tab goes to the background, or comes back. Headless Chromium shows every tab. */
+async function hide(page: Page, hidden: boolean): Promise<void> {
+  await page.evaluate((isHidden) => {
+    Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (isHidden ? "hidden" : "visible") });
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}

@@ -4,7 +4,7 @@ mod directory;
 mod handle;
 mod search;
 
-use std::{fmt, num::NonZeroU32};
+use std::fmt;
 
 use kit::Timestamp;
 use uuid::Uuid;

@@ -89,7 +89,7 @@ where
 #[tokio::test(flavor = "multi_thread")]
 async fn change_to_a_handle_behind_its_release_is_refused() {
     let taken = behind_a_release(|store| async move {
-        let bob = store.list(&page("bob", "", 1)).await.unwrap().remove(0);
+        let bob = store.list(&page("bo", 1)).await.unwrap().remove(0).user;
         store.update(&renamed(&bob, "ada"), &COOLING).await
     })
     .await;

@@ -15,6 +15,7 @@ use crate::{
     bench::{Bench, named_fields, profile},
     databases::{Database, on_both},
     directory::{handles, list},
+    handles::COOLING,
     locks_support::Holder,
     mesh::{refusal, request},
     plan::{plan, statement},
@@ -67,7 +68,7 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     }
     store.insert(&User { display_name: "Augusta".to_owned(), ..ada.clone() }, 1).await.unwrap();
     assert_eq!(found(&store, "lovelace", 10).await, Vec::<String>::new(), "a later sign-up attempt replaces the name");
-    store.update(&rename(&ada, "Ada King")).await.unwrap();
+    store.update(&rename(&ada, "Ada King"), &COOLING).await.unwrap();
     assert_eq!(found(&store, "aug", 10).await, Vec::<String>::new());
     assert_eq!(found(&store, "king", 10).await, ["countess"]);
     assert_eq!(found(&store, "ada", 10).await, ["hidden", "countess"], "by the term that matches");
@@ -140,9 +141,9 @@ async fn indexing_beside_changes_keeps_the_newest_names(location: &Location) {
         let store = Arc::clone(&store);
         tasks.spawn(async move {
             for n in 0..10 {
-                store.update(&rename(&one, &format!("Name{n}"))).await.unwrap();
+                store.update(&rename(&one, &format!("Name{n}")), &COOLING).await.unwrap();
             }
-            store.update(&rename(&one, "Newest")).await.unwrap();
+            store.update(&rename(&one, "Newest"), &COOLING).await.unwrap();
         });
     }
     for _ in 0..3 {
@@ -172,7 +173,7 @@ async fn terms_are_of_the_last_of_two_changes_that_waited() {
     let mut changes = JoinSet::new();
     for (waiters, name) in [(1, "Second"), (2, "Third")] {
         let (store, change) = (Arc::clone(&store), rename(&ada, name));
-        changes.spawn(async move { store.update(&change).await.unwrap() });
+        changes.spawn(async move { store.update(&change, &COOLING).await.unwrap() });
         holder.waiters(waiters).await;
     }
     holder.release().await;

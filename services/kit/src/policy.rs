@@ -50,34 +50,12 @@ pub enum Access {
     /// Anybody.
     Public,
     /// A user.
-    SignedIn {
-        /// Whose things, by the service's own enforcement.
-        reach: Reach,
-    },
+    SignedIn,
     /// One of these services.
     Internal {
         /// Their names.
         callers: Vec<String>,
     },
-}
-
-/// Whose things a method reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The caller's own by nature, or what every user may see.
-    Any,
-    /// What the request names, if it is the caller's own.
-    Own,
-    /// A conversation, by its members.
-    Member,
-    /// A conversation, by its owner.
-    Owner,
-    /// A message, by its author.
-    Author,
-    /// A message, by its author and by the conversation's owner.
-    AuthorOrOwner,
-    /// A conversation, by the users who are invited to it, and its members.
-    Invited,
 }
 
 /// How much a call matters when not all can be worked on.
@@ -194,22 +172,8 @@ impl From<Rule> for Access {
     fn from(rule: Rule) -> Self {
         match rule {
             Rule::Public(_) => Self::Public,
-            Rule::SignedIn(s) => Self::SignedIn { reach: s.reach().into() },
+            Rule::SignedIn(_) => Self::SignedIn,
             Rule::Internal(i) => Self::Internal { callers: i.callers },
-        }
-    }
-}
-
-impl From<wire::Reach> for Reach {
-    fn from(reach: wire::Reach) -> Self {
-        match reach {
-            wire::Reach::Unspecified => Self::Any,
-            wire::Reach::Own => Self::Own,
-            wire::Reach::Member => Self::Member,
-            wire::Reach::Owner => Self::Owner,
-            wire::Reach::Author => Self::Author,
-            wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
-            wire::Reach::Invited => Self::Invited,
         }
     }
 }

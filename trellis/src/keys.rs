@@ -1,4 +1,4 @@
-//! Where the keys of access tokens come from: auth, over the wire, for every process alike.
+//! Where processes without auth take the keys of access tokens from: auth, over the network.
 
 use std::time::Duration;
 

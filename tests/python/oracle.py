@@ -59,6 +59,13 @@ EMAILS = [
     "ada@" + "x" * 64 + ".com",
     "adá@example.com",
     "ada@exämple.com",
+    "ada@exa\u0308mple.com",
+    "ada@xn--exmple-cua.com",
+    "@",
+    "a@",
+    "@" * 3,
+    "ädä@" + "ä" * 250,
+    "ädä@" + "ä" * 251,
     " ada@example.com",
     "ada@example.com\n",
     "ada@example.com\x00",
@@ -99,7 +106,7 @@ def lengths(rules):
 
 def texts(rules):
     found = list(WORDS) + UUIDS + EMAILS
-    counts = [value for rule, value in rules.ListFields() if isinstance(value, int) and rule.name not in ("email", "uuid")]
+    counts = [value for rule, value in rules.ListFields() if isinstance(value, int) and rule.name != "uuid"]
     for n in lengths(counts):
         for alphabet in ALPHABETS:
             found.append((alphabet * n)[:n])

@@ -13,7 +13,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use kit::{
     balance::Addresses,
     identity::{CallerTokens, Identity},
-    policy::{Access, Reach},
+    policy::Access,
 };
 
 pub(crate) use contract::Contract;
@@ -113,7 +113,7 @@ pub(crate) fn open_to(open: Open) -> Option<Access> {
     match open {
         Open::Deny => None,
         Open::Public => Some(Access::Public),
-        Open::SignedIn => Some(Access::SignedIn { reach: Reach::Any }),
+        Open::SignedIn => Some(Access::SignedIn),
     }
 }
 

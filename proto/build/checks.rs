@@ -147,12 +147,10 @@ fn scalar_rules(
             ("string", "pattern", Value::String(pattern)) => {
                 format!("rules::string_pattern({by_reference}, &{}", pattern_source(field, pattern)?)
             }
-            ("string", "not_contains", Value::String(part)) => {
-                format!("rules::string_not_contains({by_reference}, {part:?}")
+            ("string", rule @ ("contains" | "not_contains"), Value::String(part)) => {
+                format!("rules::string_{rule}({by_reference}, {part:?}")
             }
-            ("string", rule @ ("email" | "uuid"), Value::Bool(true)) => {
-                format!("rules::string_{rule}({by_reference}")
-            }
+            ("string", "uuid", Value::Bool(true)) => format!("rules::string_uuid({by_reference}"),
             ("int32" | "int64" | "uint32" | "uint64", rule @ ("lte" | "gte"), n) => {
                 format!(
                     "rules::{rule}(i128::from({by_value}), {}, \"{kind}.{rule}\"",

@@ -1,4 +1,4 @@
-//! The source of the public keys that verify access tokens: every process fetches them from auth.
+//! The source of the public keys that verify access tokens: processes without auth fetch them from auth.
 
 use std::time::Duration;
 

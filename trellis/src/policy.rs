@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use gateway::{External, ShownLimits};
-use kit::policy::{Access, Policy, Reach, Table};
+use kit::policy::{Access, Policy, Table};
 
 use crate::config::Config;
 
@@ -75,16 +75,7 @@ fn behavior(policy: &Policy, config: &Config) -> Vec<[String; 3]> {
 fn access(access: &Access) -> String {
     match access {
         Access::Public => "public".to_owned(),
-        Access::SignedIn { reach } => match reach {
-            Reach::Any => "signed in",
-            Reach::Own => "signed in, own data",
-            Reach::Member => "members",
-            Reach::Owner => "the owner",
-            Reach::Author => "the author",
-            Reach::AuthorOrOwner => "the author or the owner",
-            Reach::Invited => "members and invited users",
-        }
-        .to_owned(),
+        Access::SignedIn => "signed in".to_owned(),
         Access::Internal { callers } => format!("internal: {}", callers.join(", ")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use auth::Auth;
+use auth::{Auth, AuthStore, keys::OwnKeys};
 use gateway::{Gateway, Route};
 use kit::{
     Ambient,
@@ -41,7 +41,7 @@ use crate::{
 pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Result<(), String> {
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
-    let mut process = Process::new(config, parts, &listeners)?;
+    let mut process = Process::new(config, parts, &listeners, &mut stores).await?;
     let addresses = banner::Addresses::of(&listeners);
     let Listeners { services, gateway, admin } = listeners;
     for (service, listener) in services {
@@ -81,12 +81,19 @@ struct Process<'a> {
     /// There is no mesh: the process is a gateway to external upstreams.
     /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
+    /// Auth's database and secrets, if auth runs here.
+    auth: Option<(Arc<dyn AuthStore>, auth::Keys)>,
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
 }
 
 impl<'a> Process<'a> {
-    fn new(config: &'a Config, parts: &[Part], listeners: &Listeners) -> Result<Self, String> {
+    async fn new(
+        config: &'a Config,
+        parts: &[Part],
+        listeners: &Listeners,
+        stores: &mut Stores<'_>,
+    ) -> Result<Self, String> {
         let ambient = Ambient::system();
         let tls = Arc::new(mesh_tls(config, parts)?);
         let external_only = config.is_external_only(parts);
@@ -101,16 +108,24 @@ impl<'a> Process<'a> {
         let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, config)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
-        let auth = peer(&addresses, &config.balance, Service::Auth, identities.of(me)?, Arc::clone(&policies))?;
         let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
         let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
         tokio::spawn(tls.keep_fresh(shutdown.clone()));
-        let keys = if external_only {
+        let auth = match parts.contains(&Part::Service(Service::Auth)) {
+            true => Some((stores.auth().await?, stores.auth_keys()?)),
+            false => None,
+        };
+        let refresh = config.identity.keys_refresh.0;
+        let keys = if let Some((store, keys)) = auth.clone() {
+            KeySet::new(OwnKeys { keys, store, ambient: ambient.clone() }, ambient.clone()).refreshed_each(refresh)
+        } else if external_only {
             KeySet::new(NoAuth, ambient.clone())
         } else {
-            KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(config.identity.keys_refresh.0)
+            let identity = identities.of(me)?;
+            let auth = peer(&addresses, &config.balance, Service::Auth, identity, Arc::clone(&policies))?;
+            KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(refresh)
         };
         let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
@@ -128,6 +143,7 @@ impl<'a> Process<'a> {
             addresses,
             runs_all: parts == Part::ALL,
             external_only,
+            auth,
             ambient,
             shown: kit::admin::Shown::new(),
             running: JoinSet::new(),
@@ -178,10 +194,11 @@ impl<'a> Process<'a> {
                 self.running.spawn(async move { (name, serving.await) });
             }
             Service::Auth => {
+                let (store, keys) = self.auth.take().ok_or("auth is not a part of this process")?;
                 let auth = Auth {
                     config: self.config.auth.clone(),
-                    store: stores.auth().await?,
-                    keys: stores.auth_keys()?,
+                    store,
+                    keys,
                     users: self.peer(Service::Users, part)?,
                     messaging: self.peer(Service::Messaging, part)?,
                     bus: Arc::clone(&self.bus),
@@ -303,13 +320,6 @@ fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
     if parts.len() > 1 && has_files {
         let why = "all parts run in this process and call one another on the loopback; remove it, or run one part per process";
         return Err(format!("configuration: tls.certificate: {why}"));
-    }
-    // Auth fetches its own key set through peers.auth.
-    let is_auth = parts == [Part::Service(Service::Auth)];
-    if is_auth && !config.tls.certificate.is_empty() && balance::in_the_clear(&config.peers.auth).is_ok() {
-        return Err(
-            "configuration: peers.auth: auth listens with TLS; use https:// and the name in its certificate".to_owned()
-        );
     }
     cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
     MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))

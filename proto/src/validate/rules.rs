@@ -52,6 +52,12 @@ pub(super) fn is_set<T: Default + PartialEq>(value: &T) -> bool {
     *value != T::default()
 }
 
+pub(super) fn string_contains(value: &str, part: &str, path: &Path<'_>, report: &mut Report) {
+    if !value.contains(part) {
+        report.add(path, "string.contains", format!("must contain {part:?}"));
+    }
+}
+
 pub(super) fn string_not_contains(value: &str, part: &str, path: &Path<'_>, report: &mut Report) {
     if value.contains(part) {
         report.add(path, "string.not_contains", format!("must not contain {part:?}"));
@@ -67,27 +73,6 @@ pub(super) fn string_uuid(value: &str, path: &Path<'_>, report: &mut Report) {
     } else if !well_formed {
         report.add(path, "string.uuid", "must be a UUID such as 0190b2c4-7d1e-7abc-8def-0123456789ab".to_owned());
     }
-}
-
-/// The e-mail address of the HTML standard, which the rule is defined by.
-pub(super) fn string_email(value: &str, path: &Path<'_>, report: &mut Report) {
-    if value.is_empty() {
-        report.add(path, "string.email_empty", "must be an e-mail address, is empty".to_owned());
-    } else if !is_email(value) {
-        report.add(path, "string.email", "must be an e-mail address such as ada@example.com".to_owned());
-    }
-}
-
-fn is_email(value: &str) -> bool {
-    let local_char = |b: u8| b.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&b);
-    value.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && local.bytes().all(local_char) && domain.split('.').all(is_label)
-    })
-}
-
-fn is_label(label: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
 }
 
 /// A run of characters of one class.

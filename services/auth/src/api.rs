@@ -18,13 +18,12 @@ use proto::auth::v1::{
 };
 use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
-use zeroize::Zeroizing;
 
 use crate::{
     Auth, Config,
     cookie::Cookies,
-    domain::{Client, Email},
-    password::{Hasher, Queue},
+    domain::{Client, EmailAddress},
+    password::{Hasher, Password, Queue},
 };
 use attempts::Strict;
 use tokens::{Delivery, Ended, Presented};
@@ -71,10 +70,10 @@ impl AuthService for Api {
         let (context, client) = (Context::of(&request), client(&request));
         let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
-        let email = Email::new(&request.email);
+        let email = EmailAddress::lookup(&request.email);
         let queue = self.count_sign_in(&email, context.caller.address).await?;
         let account = self.auth.store.find_by_email(&email).await?;
-        let account = self.prove(account, Zeroizing::new(request.password), queue).await;
+        let account = self.prove(account, Password::new(request.password), queue).await;
         if queue == Queue::Unknown && account.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
             self.count_failure().await;
         }

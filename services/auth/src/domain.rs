@@ -1,6 +1,7 @@
 //! Types and rules of accounts and sessions.
 
 mod client;
+mod email;
 mod ended;
 pub mod outbox;
 mod page;
@@ -13,6 +14,7 @@ use kit::Timestamp;
 use uuid::Uuid;
 
 pub use client::Client;
+pub use email::{EmailAddress, InvalidEmail};
 pub use ended::{EndedPage, EndedSession};
 pub use page::{BadToken, Page};
 pub use token::{RefreshToken, Seal, TokenHash};
@@ -24,34 +26,6 @@ pub struct AccountId(pub Uuid);
 /// The id of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Uuid);
-
-/// An e-mail address in the one form in which it is compared.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Email(String);
-
-impl Email {
-    /// The contract has checked the form. Case is not told apart: nobody has two accounts for `Ada@` and `ada@`.
-    pub fn new(text: &str) -> Self {
-        Self(text.trim().to_lowercase())
-    }
-
-    /// What stands in the place of a deleted account's address, which is free again. No address looks like it.
-    pub fn deleted(account: AccountId) -> Self {
-        Self(format!("deleted:{}", account.0))
-    }
-
-    /// For the statement that needs it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Never logged.
-impl fmt::Debug for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Email(***)")
-    }
-}
 
 /// The state of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +64,7 @@ pub struct Account {
     /// The id.
     pub id: AccountId,
     /// Where the owner is reached.
-    pub email: Email,
+    pub email: EmailAddress,
     /// The password, hashed.
     pub password: PasswordHash,
     /// How often its owner has changed the password.

@@ -3,6 +3,7 @@
 //! The set is one file, so that readers see a rotation's steps one by one. A running process looks at the file every two
 //! seconds, and takes a new set over without a restart.
 
+mod own;
 mod set;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::domain::Seal;
+pub use own::OwnKeys;
 pub use set::{KeyRing, PUBLISHED_AFTER, PUBLISHED_BEFORE, State, Step, TooEarly};
 
 /// The set of keys that sign access tokens.

@@ -10,7 +10,6 @@ use tokio::{
     time::Instant,
 };
 use tonic::Status;
-use zeroize::Zeroizing;
 
 use crate::domain::PasswordHash;
 
@@ -38,8 +37,27 @@ fn threads_for(cores: usize, memory: Option<u64>) -> usize {
     cores.min(fit).max(1)
 }
 
-/// A password in the clear, erased when dropped.
-pub(crate) type Password = Zeroizing<String>;
+mod prepared;
+
+pub(crate) use prepared::Password;
+
+/// What a password turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verified {
+    /// Another one than was hashed.
+    Wrong,
+    /// The one that was hashed.
+    Right,
+    /// The one that was hashed, by an earlier version, as it was sent: a new hash is due.
+    RightAsSent,
+}
+
+impl Verified {
+    /// Whether it is the password.
+    pub(crate) fn is_right(self) -> bool {
+        self != Self::Wrong
+    }
+}
 
 /// Which queue a password waits in. Strangers who fill theirs keep no owner waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,21 +112,30 @@ impl Hasher {
     /// Hashes a new password.
     pub(crate) async fn hash(&self, password: Password, queue: Queue) -> Result<PasswordHash, Status> {
         let salt = self.ambient.random::<SALT_BYTES>();
-        self.work(queue, move || hash(password.as_bytes(), &salt)).await
+        self.work(queue, move || hash(password.prepared().as_bytes(), &salt)).await
     }
 
-    /// Whether `password` is the one that was hashed; without a hash it is not, and takes the same time.
+    /// Whether `password` is the one that was hashed; without a hash it is not, and takes the same time. A password that
+    /// was sent in another form than it is hashed in takes two hashes, whether there is an account or not, and one place
+    /// of the queue.
     pub(crate) async fn verify(
         &self,
         password: Password,
         hashed: Option<PasswordHash>,
         queue: Queue,
-    ) -> Result<bool, Status> {
+    ) -> Result<Verified, Status> {
         let is_somebody = hashed.is_some();
         let hashed = hashed.unwrap_or_else(|| self.nobody.clone());
-        let matches =
-            self.work(queue, move || argon2().verify_password(password.as_bytes(), &*hashed.0).is_ok()).await?;
-        Ok(matches && is_somebody)
+        let verify = move || {
+            let matches = |text: &str| argon2().verify_password(text.as_bytes(), &*hashed.0).is_ok();
+            match password.as_sent() {
+                _ if matches(password.prepared()) => Verified::Right,
+                Some(sent) if matches(sent) => Verified::RightAsSent,
+                _ => Verified::Wrong,
+            }
+        };
+        let verified = self.work(queue, verify).await?;
+        Ok(if is_somebody { verified } else { Verified::Wrong })
     }
 
     /// Whether a stored hash was made with other parameters than today's.
@@ -177,7 +204,7 @@ fn argon2() -> Argon2<'static> {
 
 fn hash(password: &[u8], salt: &[u8]) -> PasswordHash {
     let hashed = argon2().hash_password_with_salt(password, salt);
-    PasswordHash(hashed.expect("a password of at most 1 KiB can be hashed").to_string())
+    PasswordHash(hashed.expect("a password of any length that the contract admits can be hashed").to_string())
 }
 
 #[cfg(test)]
@@ -187,7 +214,7 @@ mod tests {
     use super::*;
 
     fn password(text: &str) -> Password {
-        Zeroizing::new(text.to_owned())
+        Password::new(text.to_owned())
     }
 
     #[test]
@@ -205,9 +232,26 @@ mod tests {
         let hashed = hasher.hash(password("correct horse"), Queue::Unknown).await.unwrap();
         assert!(hashed.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hashed.0);
         assert!(!Hasher::is_outdated(&hashed));
-        assert!(hasher.verify(password("correct horse"), Some(hashed.clone()), Queue::Unknown).await.unwrap());
-        assert!(!hasher.verify(password("wrong"), Some(hashed), Queue::Unknown).await.unwrap());
-        assert!(!hasher.verify(password("wrong"), None, Queue::Unknown).await.unwrap());
+        let verify = async |text, hashed| hasher.verify(password(text), hashed, Queue::Unknown).await.unwrap();
+        assert_eq!(verify("correct horse", Some(hashed.clone())).await, Verified::Right);
+        assert_eq!(verify("wrong", Some(hashed)).await, Verified::Wrong);
+        assert_eq!(verify("wrong", None).await, Verified::Wrong);
+    }
+
+    #[tokio::test]
+    async fn password_is_the_same_in_every_normalization_form() {
+        let hasher = Hasher::new(1, 4, 4, Ambient::system());
+        let (composed, decomposed) = ("Gr\u{fc}\u{df}e aus K\u{f6}ln", "Gru\u{308}\u{df}e\u{a0}aus Ko\u{308}ln");
+        for (one, other) in [(composed, decomposed), (decomposed, composed)] {
+            let hashed = hasher.hash(password(one), Queue::Unknown).await.unwrap();
+            let verified = hasher.verify(password(other), Some(hashed), Queue::Unknown).await.unwrap();
+            assert_eq!(verified, Verified::Right);
+        }
+        let before = hash(decomposed.as_bytes(), &[7; SALT_BYTES]);
+        let verify = async |text, hashed| hasher.verify(password(text), hashed, Queue::Unknown).await.unwrap();
+        assert_eq!(verify(decomposed, Some(before.clone())).await, Verified::RightAsSent);
+        assert_eq!(verify(composed, Some(before)).await, Verified::Wrong);
+        assert_eq!(verify(decomposed, None).await, Verified::Wrong);
     }
 
     /// Waits for a line of the metrics: the other tests of this process hash passwords too.

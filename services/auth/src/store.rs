@@ -13,8 +13,8 @@ use kit::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
-    SessionId, TokenHash,
+    Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
+    Session, SessionId, TokenHash,
     outbox::{Backlog, Event},
 };
 
@@ -29,11 +29,11 @@ pub trait AuthStore: Outbox {
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error>;
 
     /// The account with this address, in whatever state.
-    async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error>;
+    async fn find_by_email(&self, email: &EmailAddress) -> Result<Option<Account>, Error>;
 
     /// The client addresses of the newest sessions, at most `limit`, of the account with this address, ended ones that
     /// are still kept among them. None where there is no account that may sign in.
-    async fn list_addresses(&self, email: &Email, limit: u32) -> Result<Vec<String>, Error>;
+    async fn list_addresses(&self, email: &EmailAddress, limit: u32) -> Result<Vec<String>, Error>;
 
     /// The account's roles, in order.
     async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error>;

@@ -56,7 +56,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::domain::{Account, AccountId, Client, Email, NewSession, PasswordHash, RefreshToken, SessionId, State};
+    use crate::domain::{
+        Account, AccountId, Client, EmailAddress, NewSession, PasswordHash, RefreshToken, SessionId, State,
+    };
 
     const RULES: Lifetimes = Lifetimes {
         idle: Duration::from_secs(30 * 86_400),
@@ -83,7 +85,7 @@ mod tests {
         async fn sign_up(&self, email: &str) -> Account {
             let account = Account {
                 id: AccountId(self.ambient.new_id()),
-                email: Email::new(email),
+                email: EmailAddress::parse(email).unwrap(),
                 password: PasswordHash("hash".to_owned()),
                 password_no: 0,
                 state: State::Pending,

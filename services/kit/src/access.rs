@@ -91,8 +91,8 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
     }
     match access {
         Access::Public => Ok(()),
-        Access::SignedIn { .. } if proof.caller.user.is_some() => Ok(()),
-        Access::SignedIn { .. } => Err(not_signed_in(proof.failure)),
+        Access::SignedIn if proof.caller.user.is_some() => Ok(()),
+        Access::SignedIn => Err(not_signed_in(proof.failure)),
         Access::Internal { callers } => match &proof.caller.service {
             Some(service) if callers.contains(service) => Ok(()),
             Some(_) => Err(denied("SERVICE_NOT_ALLOWED", "this service may not call the method")),

@@ -50,34 +50,12 @@ pub enum Access {
     /// All callers.
     Public,
     /// A user.
-    SignedIn {
-        /// The objects that the user may access; the service enforces this.
-        reach: Reach,
-    },
+    SignedIn,
     /// One of these services.
     Internal {
         /// The names of the services.
         callers: Vec<String>,
     },
-}
-
-/// The objects that a method accesses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The caller's own by definition, or visible to all users.
-    Any,
-    /// The object that the request names, if it belongs to the caller.
-    Own,
-    /// A conversation; for its members.
-    Member,
-    /// A conversation; for its owner.
-    Owner,
-    /// A message; for its author.
-    Author,
-    /// A message; for its author and the conversation's owner.
-    AuthorOrOwner,
-    /// A conversation; for invited users and members.
-    Invited,
 }
 
 /// The importance of a call during overload.
@@ -194,22 +172,8 @@ impl From<Rule> for Access {
     fn from(rule: Rule) -> Self {
         match rule {
             Rule::Public(_) => Self::Public,
-            Rule::SignedIn(s) => Self::SignedIn { reach: s.reach().into() },
+            Rule::SignedIn(_) => Self::SignedIn,
             Rule::Internal(i) => Self::Internal { callers: i.callers },
-        }
-    }
-}
-
-impl From<wire::Reach> for Reach {
-    fn from(reach: wire::Reach) -> Self {
-        match reach {
-            wire::Reach::Unspecified => Self::Any,
-            wire::Reach::Own => Self::Own,
-            wire::Reach::Member => Self::Member,
-            wire::Reach::Owner => Self::Owner,
-            wire::Reach::Author => Self::Author,
-            wire::Reach::AuthorOrOwner => Self::AuthorOrOwner,
-            wire::Reach::Invited => Self::Invited,
         }
     }
 }

@@ -237,3 +237,20 @@ async fn a_newer_servers_answer_is_readable() {
     let read = client.get_user(GetUserRequest::default()).await.unwrap().into_inner();
     assert_eq!(read.user, Some(user));
 }
+
+/// The name of an authentication scheme has no case (RFC 9110, section 11.1), at the gateway and at a service.
+#[tokio::test(flavor = "multi_thread")]
+async fn scheme_of_a_token_has_no_case() {
+    let target = Target::start(Store::Sqlite).await;
+    let path = "/trellis.auth.v1.AuthService/ListSessions";
+    let gateway = Raw::connect(target.mesh.ports.gateway).await;
+    for connection in [target.service(path), &gateway] {
+        for (scheme, expected) in
+            [("Bearer", Code::Ok), ("bearer", Code::Ok), ("BEARER", Code::Ok), ("basic", Code::Unauthenticated)]
+        {
+            let header = format!("{scheme} {}", target.ada.tokens.access_token);
+            let status = connection.send(path, &[("authorization", &header)], web::frame(&[]).to_vec()).await;
+            assert_eq!(status.code(), expected, "{scheme}: {status:?}");
+        }
+    }
+}

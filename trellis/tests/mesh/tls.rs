@@ -144,3 +144,15 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
     }
 }
+
+/// As a pod starts, before its Service leads to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_is_ready_alone_whatever_its_address_and_certificate() {
+    let (keys, database, ports, files) = (make_keys(), fresh_database().await, Ports::free(), Files::new());
+    let mut auth = process("auth", ports, keys.path(), &database, &files);
+    // The certificate names localhost; the name leads nowhere (RFC 6761), and no other process runs.
+    auth.set("PEERS__AUTH", "https://auth.invalid:7002");
+    auth.launch();
+    auth.ready(auth.ports.admin).await;
+    assert_eq!(auth.terminate().code(), Some(0), "{}", auth.log());
+}

@@ -24,7 +24,7 @@ use tonic::Status;
 
 use super::Api;
 use crate::{
-    domain::{Email, RefreshToken},
+    domain::{EmailAddress, RefreshToken},
     password::Queue,
 };
 
@@ -53,7 +53,7 @@ impl Strict {
 
 impl Api {
     /// Counts an attempt to sign in. Returns the queue in which its password waits.
-    pub(super) async fn count_sign_in(&self, email: &Email, address: Option<IpAddr>) -> Result<Queue, Status> {
+    pub(super) async fn count_sign_in(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<Queue, Status> {
         let config = &self.auth.config;
         let queue = if self.is_known(email, address).await? { Queue::Known } else { Queue::Unknown };
         let pseudonym = self.pseudonym(email);
@@ -88,7 +88,7 @@ impl Api {
 
     /// Counts an attempt to sign up: a password may be guessed by it too, of a sign-up that was not finished. Attempts
     /// of others do not count, or an address could be kept from its owner.
-    pub(super) async fn count_sign_up(&self, email: &Email, address: Option<IpAddr>) -> Result<(), Status> {
+    pub(super) async fn count_sign_up(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<(), Status> {
         let (pseudonym, quota) = (self.pseudonym(email), self.auth.config.attempts_by_address());
         let mut limits = self.by_networks(&[b"sign-up", &pseudonym], quota, address, Queue::Unknown);
         limits.extend(self.at_any(address, Queue::Unknown));
@@ -103,7 +103,7 @@ impl Api {
     }
 
     /// A wrong one is a guess as any other.
-    pub(super) async fn count_wrong_proof(&self, email: &Email, address: Option<IpAddr>) {
+    pub(super) async fn count_wrong_proof(&self, email: &EmailAddress, address: Option<IpAddr>) {
         // A refusal says that there are too many already.
         self.take(&self.at_account(&self.pseudonym(email), address, Queue::Known), "").await.ok();
     }
@@ -144,7 +144,7 @@ impl Api {
 
     /// Whether somebody has signed in to the account from this network lately. One statement, which takes the same time
     /// whether there is an account.
-    async fn is_known(&self, email: &Email, address: Option<IpAddr>) -> Result<bool, Status> {
+    async fn is_known(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<bool, Status> {
         // Unspecified: the gateway could not read it. So every client behind that proxy would be known.
         let Some(here) = address.filter(|address| !address.is_unspecified()).map(network) else { return Ok(false) };
         let known = self.auth.store.list_addresses(email, SESSIONS).await?;
@@ -152,7 +152,7 @@ impl Api {
     }
 
     /// What stands for an e-mail address where others may look: without auth's secrets nobody can tell whose it is.
-    fn pseudonym(&self, email: &Email) -> [u8; 32] {
+    fn pseudonym(&self, email: &EmailAddress) -> [u8; 32] {
         self.auth.keys.pseudonym(email.as_str())
     }
 

@@ -3,12 +3,11 @@
 use kit::{Context, error};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
 use tonic::{Code, Status};
-use zeroize::Zeroizing;
 
 use super::{Api, bad_credentials};
 use crate::{
     domain::{Account, AccountId, SessionId, State},
-    password::{Hasher, Password, Queue},
+    password::{Hasher, Password, Queue, Verified},
 };
 
 impl Api {
@@ -21,9 +20,9 @@ impl Api {
     ) -> Result<Account, Status> {
         let account = account.filter(|account| account.state == State::Active);
         let hashed = account.as_ref().map(|account| account.password.clone());
-        let proved = self.hasher.verify(password.clone(), hashed, queue).await?;
-        let account = account.filter(|_| proved).ok_or_else(bad_credentials)?;
-        if Hasher::is_outdated(&account.password) {
+        let verified = self.hasher.verify(password.clone(), hashed, queue).await?;
+        let account = account.filter(|_| verified.is_right()).ok_or_else(bad_credentials)?;
+        if verified == Verified::RightAsSent || Hasher::is_outdated(&account.password) {
             // The password is right. A new hash can wait for the next sign-in.
             if let Ok(renewed) = self.hasher.hash(password, queue).await
                 && let Err(error) = self.auth.store.rehash(account.id, &account.password, &renewed).await
@@ -56,7 +55,8 @@ impl Api {
         request: ChangePasswordRequest,
     ) -> Result<(), Status> {
         let ChangePasswordRequest { current_password, new_password } = request;
-        let (current, new) = (Zeroizing::new(current_password), Zeroizing::new(new_password));
+        let (current, new) = (Password::new(current_password), Password::new(new_password));
+        new.check_length("new_password")?;
         if current == new {
             let message = "must be another than the current password";
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
@@ -70,7 +70,7 @@ impl Api {
 
     /// Deletes the account. What follows elsewhere, follows from the outbox.
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
-        let account = self.prove_caller(context, Zeroizing::new(request.password)).await?;
+        let account = self.prove_caller(context, Password::new(request.password)).await?;
         let (now, outbox_id) = (self.auth.ambient.now(), self.auth.ambient.new_id());
         let session = SessionId(context.user()?.session);
         let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;

@@ -93,9 +93,7 @@ impl Api {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
         let mut ended = self.auth.store.list_ended(&page).await?;
-        let more = ended.len() > page.size;
-        ended.truncate(page.size);
-        let next_page_token = ended.last().filter(|_| more).map_or(String::new(), EndedPage::token_after);
+        let next_page_token = page.cut(&mut ended);
         let session_ids = ended.iter().map(|session| session.id.0.to_string()).collect();
         Ok(ListEndedSessionsResponse { session_ids, next_page_token, list_time: Some(now.into()) })
     }

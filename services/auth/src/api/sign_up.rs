@@ -9,11 +9,10 @@ use proto::{
     users::v1::{CreateUserRequest, users_service_client::UsersServiceClient},
 };
 use tonic::{Code, Status};
-use zeroize::Zeroizing;
 
 use super::Api;
 use crate::{
-    domain::{Account, AccountId, Client, Email, PasswordHash, RefreshToken, State},
+    domain::{Account, AccountId, Client, EmailAddress, PasswordHash, RefreshToken, State},
     password::{Password, Queue},
     store::{Continued, InsertError},
 };
@@ -32,11 +31,14 @@ impl Api {
         request: SignUpRequest,
     ) -> Result<(Continued, RefreshToken), Status> {
         let SignUpRequest { email, password, handle, display_name, .. } = request;
-        let password = Zeroizing::new(password);
-        self.count_sign_up(&Email::new(&email), context.caller.address).await?;
+        let password = Password::new(password);
+        password.check_length("password")?;
+        let email = EmailAddress::parse(&email)
+            .map_err(|why| error::invalid_field("email", "EMAIL_INVALID", &why.to_string()))?;
+        self.count_sign_up(&email, context.caller.address).await?;
         // First, so that the time of an answer tells nothing that its words do not.
         let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
-        let (account, attempt) = self.pending_account(&Email::new(&email), &password, hashed).await?;
+        let (account, attempt) = self.pending_account(&email, &password, hashed).await?;
         let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
         self.create_profile(context, profile).await?;
         let (session, token) = self.new_session(&account, client);
@@ -54,7 +56,7 @@ impl Api {
     /// then on, and only the later one activates the account.
     async fn pending_account(
         &self,
-        email: &Email,
+        email: &EmailAddress,
         password: &Password,
         hashed: PasswordHash,
     ) -> Result<(Account, i64), Status> {
@@ -75,7 +77,7 @@ impl Api {
             if found.state != State::Pending {
                 return Err(email_taken());
             }
-            if hasher.verify(password.clone(), Some(found.password.clone()), Queue::Unknown).await? {
+            if hasher.verify(password.clone(), Some(found.password.clone()), Queue::Unknown).await?.is_right() {
                 match auth.store.resume(found.id).await? {
                     Some(attempt) => return Ok((found, attempt)),
                     // It was activated or swept away meanwhile.

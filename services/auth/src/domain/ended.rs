@@ -49,8 +49,16 @@ impl EndedPage {
         Ok(Self { after, size })
     }
 
+    /// Cuts what the store has found, one more than the page holds where there are more, to the page. Returns the token of
+    /// the next one, which is empty on the last.
+    pub fn cut(&self, ended: &mut Vec<EndedSession>) -> String {
+        let more = ended.len() > self.size;
+        ended.truncate(self.size);
+        ended.last().filter(|_| more).map_or(String::new(), Self::token_after)
+    }
+
     /// The token of the page after the one that ended with `last`.
-    pub fn token_after(last: &EndedSession) -> String {
+    fn token_after(last: &EndedSession) -> String {
         BASE64URL.encode(format!("{}/{}", last.revoke_time.as_micros(), last.id.0))
     }
 }

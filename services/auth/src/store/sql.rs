@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::{Db, delete_some};
 use crate::{
     domain::{
-        Account, AccountId, Client, Email, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash, Session,
-        SessionId, State, TokenHash,
+        Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
+        Session, SessionId, State, TokenHash,
         outbox::Kind,
         refresh::{Decision, decide},
     },
@@ -59,7 +59,7 @@ impl AuthStore for Sql {
         found.map(|row| account(&row)).transpose()
     }
 
-    async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, Error> {
+    async fn find_by_email(&self, email: &EmailAddress) -> Result<Option<Account>, Error> {
         let found = sqlx::query(
             "SELECT account_id, email, password_hash, password_no, state, create_time FROM accounts WHERE email = $1",
         )
@@ -69,7 +69,7 @@ impl AuthStore for Sql {
         found.map(|row| account(&row)).transpose()
     }
 
-    async fn list_addresses(&self, email: &Email, limit: u32) -> Result<Vec<String>, Error> {
+    async fn list_addresses(&self, email: &EmailAddress, limit: u32) -> Result<Vec<String>, Error> {
         let rows = sqlx::query(
             "SELECT address FROM sessions WHERE account_id = \
              (SELECT account_id FROM accounts WHERE email = $1 AND state = 'active') \
@@ -224,7 +224,7 @@ impl AuthStore for Sql {
         )
         .bind(account.id.0)
         .bind(account.password_no)
-        .bind(Email::deleted(account.id).as_str())
+        .bind(EmailAddress::deleted(account.id).as_str())
         .execute(&mut *tx)
         .await?;
         if deleted.rows_affected() == 0 || !hold_session(&mut tx, account.id, session, now).await? {
@@ -391,7 +391,7 @@ fn account(row: &Row) -> Result<Account, Error> {
     let (email, create_time): (String, Stamp) = (row.try_get("email")?, row.try_get("create_time")?);
     Ok(Account {
         id: AccountId(row.try_get("account_id")?),
-        email: Email::new(&email),
+        email: EmailAddress::stored(email),
         password: PasswordHash(row.try_get("password_hash")?),
         password_no: row.try_get("password_no")?,
         state: state(row)?,

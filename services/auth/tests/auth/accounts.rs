@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::{
-    domain::{Email, State},
+    domain::{EmailAddress, State},
     store::Refreshed,
 };
 use kit::store::Location;
@@ -81,5 +81,8 @@ async fn a_suspended_account_gets_nothing_and_loses_nothing(location: &Location)
         store.refresh(&first, &successor(), &client("later"), at(2), RULES).await.unwrap(),
         Refreshed::Rotated(_)
     ));
-    assert_eq!(store.find_by_email(&Email::new("ada@example.org")).await.unwrap().unwrap().id, account.id);
+    assert_eq!(
+        store.find_by_email(&EmailAddress::parse("ada@example.org").unwrap()).await.unwrap().unwrap().id,
+        account.id
+    );
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     AuthStore,
-    domain::{Email, Page, State, outbox::Kind},
+    domain::{EmailAddress, Page, State, outbox::Kind},
     store::Refreshed,
 };
 use kit::store::Location;
@@ -193,7 +193,7 @@ async fn a_deleted_account_keeps_nothing_and_frees_its_address(location: &Locati
     assert_eq!(store.find_by_email(&ada.email).await.unwrap(), None);
     let left = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((left.state, left.password.0.as_str()), (State::Deleted, ""));
-    assert_eq!(left.email, Email::deleted(ada.id));
+    assert_eq!(left.email, EmailAddress::deleted(ada.id));
     for token in [&first, &second.token] {
         assert_eq!(refresh(&*store, token, &successor(), 2).await, Refreshed::Refused);
     }

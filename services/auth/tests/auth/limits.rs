@@ -276,3 +276,63 @@ async fn guesses_from_one_48_leave_the_owner_at_home_served() {
     assert_eq!(served, 7);
     assert!(refused > 0, "the strangers' queue was full");
 }
+
+/// A response that says nothing of the password is no guess: a full queue does not begin the strict regime.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_wrong_passwords_are_failures() {
+    const FAILURES: u32 = 60;
+    let config = auth::Config {
+        hashing_threads: 1,
+        hashing_queue: 0,
+        failures: FAILURES,
+        strict_attempts: 1,
+        ..auth::Config::default()
+    };
+    let mut mesh = Mesh::with(config).await;
+    let (mut wrong, mut overloaded) = (0, 0);
+    let mut strangers = 0_u32..;
+    while overloaded <= FAILURES {
+        let calls: Vec<_> = strangers.by_ref().take(32).collect();
+        let calls = calls.into_iter().map(|n| {
+            let request =
+                mesh.on_behalf_of(&format!("2001:db8:{n:x}::1"), sign_in(&format!("nobody{n}"), "wrong password"));
+            let mut auth = mesh.auth.clone();
+            tokio::spawn(async move { reason(&auth.sign_in(request).await.unwrap_err()) })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            match call.await.unwrap().as_str() {
+                "BAD_CREDENTIALS" => wrong += 1,
+                "OVERLOADED" => overloaded += 1,
+                other => panic!("{other}"),
+            }
+        }
+        assert!(wrong < FAILURES, "{wrong} guesses, {overloaded} refused by the queue: too few at once");
+    }
+    for _ in 0..2 {
+        assert_eq!(guess(&mut mesh, "2001:db8:ffff::1").await, "BAD_CREDENTIALS", "it is not strict");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_proofs_of_a_session_are_guesses_and_right_ones_are_not() {
+    let mut mesh = Mesh::with(auth::Config { attempts_by_address: 5, ..auth::Config::default() }).await;
+    let tokens = mesh.signed_up("ada").await;
+    let mut current = PASSWORD.to_owned();
+    let (right, wrong) = ("192.0.2.1", "198.51.100.1");
+    for n in 0..2 {
+        let new = format!("another password {n}");
+        let change = ChangePasswordRequest { current_password: current, new_password: new.clone() };
+        mesh.auth.change_password(mesh.through_gateway(by(&tokens, change), right)).await.unwrap();
+        current = new;
+        let change =
+            ChangePasswordRequest { current_password: "wrong password".to_owned(), new_password: current.clone() };
+        let refused = mesh.auth.change_password(mesh.through_gateway(by(&tokens, change), wrong)).await.unwrap_err();
+        assert_eq!(reason(&refused), "BAD_CREDENTIALS");
+    }
+    for (address, left) in [(right, 5), (wrong, 3)] {
+        for _ in 0..left {
+            assert_eq!(guess(&mut mesh, address).await, "BAD_CREDENTIALS", "{address}");
+        }
+        assert_eq!(guess(&mut mesh, address).await, "RATE_LIMITED", "{address}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::{
-    domain::{Account, Email, PasswordHash, SessionId, State, TokenHash},
+    domain::{Account, EmailAddress, PasswordHash, SessionId, State, TokenHash},
     store::{AuthStore, Refreshed},
 };
 
@@ -64,7 +64,7 @@ where
     let left = scene.store.find(scene.account.id).await.unwrap().unwrap();
     assert_eq!(
         (left.state, left.email, left.password.0.as_str()),
-        (State::Deleted, Email::deleted(scene.account.id), "")
+        (State::Deleted, EmailAddress::deleted(scene.account.id), "")
     );
     let page = auth::domain::Page::parse(0, "", scene.account.id).unwrap();
     assert_eq!(scene.store.list_sessions(scene.account.id, &page, at(6)).await.unwrap().len(), 0);

@@ -28,3 +28,4 @@ mod sign_up;
 #[path = "../../../kit/tests/support/stand_in.rs"]
 mod stand_in;
 mod store;
+mod unicode;

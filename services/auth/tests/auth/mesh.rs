@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use auth::{Auth, AuthStore, Keys};
+use auth::{Auth, AuthStore, Keys, keys::OwnKeys};
 use kit::{
     Ambient, Timestamp, balance,
     bus::Local,
@@ -239,6 +239,13 @@ impl Mesh {
     /// A request that the gateway hands on for a client at `address`.
     pub(crate) fn on_behalf_of<T>(&self, address: &str, message: T) -> Request<T> {
         self.through_gateway(Request::new(message), address)
+    }
+
+    /// What auth's own process verifies access tokens by.
+    pub(crate) fn own_keys(&self) -> KeySet {
+        let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
+        let (store, ambient) = (Arc::clone(&self.store), self.ambient.clone());
+        KeySet::new(OwnKeys { keys, store, ambient }, self.ambient.clone())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

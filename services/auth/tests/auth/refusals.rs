@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
-use auth::domain::{Email, PasswordHash};
+use auth::domain::{EmailAddress, PasswordHash};
 use proto::auth::v1::{RefreshTokenRequest, SignOutRequest, Tokens};
 use tonic::{Code, Status};
 
@@ -89,7 +89,7 @@ async fn a_session_in_use_ends_after_its_longest_life() {
 async fn a_hash_of_older_parameters_is_renewed_by_signing_in() {
     let mut mesh = Mesh::start().await;
     signed_up(&mut mesh, "ada").await;
-    let email = Email::new("ada@example.org");
+    let email = EmailAddress::parse("ada@example.org").unwrap();
     let today = mesh.store.find_by_email(&email).await.unwrap().unwrap();
     let older = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8_192, 1, 1, None).unwrap());
     let older = older.hash_password_with_salt(PASSWORD.as_bytes(), &[7; 16]).unwrap().to_string();

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use auth::domain::{AccountId, BadToken, EndedPage, Page, Session, SessionId};
-use kit::store::Location;
+use kit::{Timestamp, config::Span, keys::Verdict, store::Location};
 use proto::auth::v1::{
-    ChangePasswordRequest, DeleteAccountRequest, ListSessionsRequest, ListSessionsResponse, RefreshTokenRequest,
-    RevokeAllSessionsRequest, RevokeSessionRequest, SignOutRequest, Tokens,
+    ChangePasswordRequest, DeleteAccountRequest, ListEndedSessionsRequest, ListSessionsRequest, ListSessionsResponse,
+    RefreshTokenRequest, RevokeAllSessionsRequest, RevokeSessionRequest, SignOutRequest, Tokens,
 };
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
@@ -315,4 +315,55 @@ async fn auth_asks_its_own_table_whether_a_session_is_in_force() {
         assert_eq!((refusal.code(), reason(&refusal).as_str()), (Code::Unauthenticated, "SESSION_REVOKED"));
     }
     mesh.signed_in("ada", PASSWORD).await.unwrap();
+}
+
+/// What another process reads of the ended sessions at its start, or where its last list was of the time `since`.
+async fn ended(mesh: &mut Mesh, since: Option<Timestamp>) -> Vec<String> {
+    let message = ListEndedSessionsRequest { since_time: since.map(Into::into), ..Default::default() };
+    let request = mesh.on_behalf_of("192.0.2.1", message);
+    mesh.auth.list_ended_sessions(request).await.unwrap().into_inner().session_ids
+}
+
+/// The lifetime in force may be shorter than the one that tokens were made with.
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_sessions_are_listed_for_the_longest_life_of_a_token() {
+    let access_lifetime = Span(Duration::from_secs(60));
+    let mut mesh = Mesh::with(auth::Config { access_lifetime, ..auth::Config::default() }).await;
+    let tokens = mesh.signed_up("ada").await;
+    mesh.auth.sign_out(SignOutRequest { refresh_token: tokens.refresh_token.clone() }).await.unwrap();
+    // An hour, and two minutes for clocks that differ.
+    mesh.clock.advance(Duration::from_secs(3_600 + 119));
+    assert_eq!(ended(&mut mesh, None).await, [tokens.session_id.clone()]);
+    let own = mesh.own_keys();
+    assert!(own.ready().await && own.is_revoked(tokens.session_id.parse().unwrap()));
+    mesh.clock.advance(Duration::from_secs(2));
+    assert!(ended(&mut mesh, None).await.is_empty());
+    let own = mesh.own_keys();
+    assert!(own.ready().await && !own.is_revoked(tokens.session_id.parse().unwrap()));
+}
+
+/// A session may be seen after its end: replicas' clocks differ, and a transaction takes time.
+#[tokio::test(flavor = "multi_thread")]
+async fn list_of_ended_sessions_overlaps_the_one_before() {
+    let mut mesh = Mesh::start().await;
+    let tokens = mesh.signed_up("ada").await;
+    mesh.auth.sign_out(SignOutRequest { refresh_token: tokens.refresh_token }).await.unwrap();
+    mesh.clock.advance(Duration::from_secs(119));
+    let since = mesh.now();
+    mesh.clock.advance(Duration::from_secs(300));
+    assert_eq!(ended(&mut mesh, Some(since)).await, [tokens.session_id]);
+    assert!(ended(&mut mesh, Some(since + Duration::from_secs(2))).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_verifies_by_its_own_keys_without_a_call() {
+    let mut mesh = Mesh::start().await;
+    let (ended, tokens) = (mesh.signed_up("ada").await, mesh.signed_in("ada", PASSWORD).await.unwrap());
+    mesh.auth.sign_out(SignOutRequest { refresh_token: ended.refresh_token }).await.unwrap();
+    // Nobody could be asked.
+    mesh.kill_auth();
+    let own = mesh.own_keys();
+    assert!(own.ready().await);
+    assert!(matches!(own.verify(&tokens.access_token).await, Verdict::Genuine(_)));
+    assert_eq!(own.verify(&ended.access_token).await, Verdict::Revoked);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use auth::domain::{AccountId, Email, State};
+use auth::domain::{AccountId, EmailAddress, State};
 use kit::config::Span;
 use proto::auth::v1::SignUpRequest;
 use tonic::Code;
@@ -21,7 +21,7 @@ async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
     mesh.stop_users().await;
     let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-    let email = Email::new("ada@example.org");
+    let email = EmailAddress::parse("ada@example.org").unwrap();
     let half = mesh.store.find_by_email(&email).await.unwrap().unwrap();
     assert_eq!(half.state, State::Pending);
     // Half an account is no account.
@@ -42,7 +42,7 @@ async fn users_that_say_nothing_are_not_waited_for() {
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     // What is half is the caller's to go on with, and good for nothing else.
-    let half = mesh.store.find_by_email(&Email::new("ada@example.org")).await.unwrap().unwrap();
+    let half = mesh.store.find_by_email(&EmailAddress::parse("ada@example.org").unwrap()).await.unwrap().unwrap();
     assert_eq!(half.state, State::Pending);
     assert_eq!(reason(&mesh.signed_in("ada", PASSWORD).await.unwrap_err()), "BAD_CREDENTIALS");
     drop(silent);

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     domain::{
-        Account, AccountId, Client, Email, Lifetimes, NewSession, Page, PasswordHash, RefreshToken, SessionId, State,
-        TokenHash,
+        Account, AccountId, Client, EmailAddress, Lifetimes, NewSession, Page, PasswordHash, RefreshToken, SessionId,
+        State, TokenHash,
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
@@ -50,7 +50,7 @@ pub(crate) async fn open(location: &Location) -> Arc<dyn AuthStore> {
 pub(crate) fn pending(email: &str) -> Account {
     Account {
         id: AccountId(id()),
-        email: Email::new(email),
+        email: EmailAddress::parse(email).unwrap(),
         password: PasswordHash("hash".to_owned()),
         password_no: 0,
         state: State::Pending,
@@ -106,8 +106,8 @@ async fn an_address_has_one_account(location: &Location) {
     store.insert(&ada).await.unwrap();
     let again = store.insert(&pending(" ada@example.ORG")).await;
     assert!(matches!(again, Err(InsertError::EmailTaken)), "{again:?}");
-    assert_eq!(store.find_by_email(&Email::new("ADA@example.org")).await.unwrap(), Some(ada));
-    assert_eq!(store.find_by_email(&Email::new("bob@example.org")).await.unwrap(), None);
+    assert_eq!(store.find_by_email(&EmailAddress::parse("ADA@example.org").unwrap()).await.unwrap(), Some(ada));
+    assert_eq!(store.find_by_email(&EmailAddress::parse("bob@example.org").unwrap()).await.unwrap(), None);
 }
 
 async fn activation_is_all_or_nothing(location: &Location) {

@@ -60,6 +60,21 @@ fn claims(ambient: &Ambient, session: Uuid) -> AccessClaims {
     }
 }
 
+#[test]
+fn bearer_scheme_has_no_case() {
+    for (header, token) in [
+        ("Bearer x.y.z", Some("x.y.z")),
+        ("bearer x.y.z", Some("x.y.z")),
+        ("BEARER  x.y.z", Some("x.y.z")),
+        ("Basic x.y.z", None),
+        ("basic x.y.z", None),
+        ("Bearerx.y.z", None),
+        ("x.y.z", None),
+    ] {
+        assert_eq!(bearer(&HeaderValue::from_static(header)), token, "{header}");
+    }
+}
+
 #[tokio::test]
 async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
     let (ambient, key) = (Ambient::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());

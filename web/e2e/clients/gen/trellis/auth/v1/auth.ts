@@ -55,13 +55,16 @@ export interface Tokens {
  */
 export interface SignUpRequest {
     /**
-     * Where the account's owner is reached; never shown to others.
+     * Where the account's owner is reached; never shown to others. Letters of any language may stand before and after the
+     * @ (RFC 6531). Upper and lower case, the Unicode and the punycode form of a domain, and NFC and NFD are one address.
+     * At most 254 bytes with the domain in punycode. What is no address is INVALID_ARGUMENT with reason EMAIL_INVALID.
      *
      * @generated from protobuf field: string email = 1
      */
     email: string;
     /**
-     * 8 to 256 characters of any kind (NIST SP 800-63B).
+     * 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC, where NFD may need four times as many. NFC and
+     * NFD are one password. PASSWORD_TOO_SHORT and PASSWORD_TOO_LONG are reasons of INVALID_ARGUMENT.
      *
      * @generated from protobuf field: string password = 2
      */
@@ -441,7 +444,7 @@ export interface ChangePasswordRequest {
      */
     currentPassword: string;
     /**
-     * The password from now on. 8 to 256 characters of any kind (NIST SP 800-63B).
+     * The password from now on, by the rules of SignUpRequest.password.
      *
      * @generated from protobuf field: string new_password = 2
      */

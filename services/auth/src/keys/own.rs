@@ -1,0 +1,40 @@
+//! Where the process that auth runs in takes the keys of access tokens from: its own memory and its own database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kit::{
+    Ambient,
+    keys::{EndedSessions, Jwk, KeySource, LONGEST_ACCESS, Unavailable},
+};
+
+use super::Keys;
+use crate::{AuthStore, domain::EndedPage};
+
+/// Auth's own keys and its own list of ended sessions. Other processes ask for the same over the network; auth does not
+/// call itself, so it becomes ready before its name resolves and whatever its certificate is made out to.
+pub struct OwnKeys {
+    /// The secrets, whose public keys are the set.
+    pub keys: Keys,
+    /// Where the ended sessions are.
+    pub store: Arc<dyn AuthStore>,
+    /// The clock.
+    pub ambient: Ambient,
+}
+
+#[async_trait]
+impl KeySource for OwnKeys {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Ok(self.keys.jwks())
+    }
+
+    async fn list_ended(&self, page: &kit::keys::EndedPage) -> Result<EndedSessions, Unavailable> {
+        let now = self.ambient.now();
+        let page = EndedPage::parse(0, &page.token, page.since, LONGEST_ACCESS, now)
+            .map_err(|_| Unavailable("the page token of ended sessions is invalid".to_owned()))?;
+        let mut ended = self.store.list_ended(&page).await.map_err(|error| Unavailable(error.to_string()))?;
+        let next_token = page.cut(&mut ended);
+        let sessions = ended.iter().map(|session| session.id.0).collect();
+        Ok(EndedSessions { sessions, next_token, list_time: Some(now) })
+    }
+}

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status, metadata::MetadataValue};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use crate::{balance::Chance, retry::PUSHBACK};
 
@@ -37,6 +37,14 @@ pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
     status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     status
+}
+
+/// RESOURCE_EXHAUSTED because what is stored has reached its bound. It carries QuotaFailure and no RetryInfo: a repeat fails
+/// until something was deleted. `subject` names the quota.
+pub fn quota(reason: &str, subject: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_quota_failure(vec![QuotaViolation::new(subject, message)]);
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// UNAVAILABLE because there is too much to do, with the time after which to try again.

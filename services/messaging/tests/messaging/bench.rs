@@ -98,7 +98,7 @@ impl Bench {
         let surroundings = mesh.surroundings("messaging", limits);
         let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let (after_page, bus) = (Arc::default(), Arc::<Lossy>::default());
-        let store = messaging::store::open(&databases[1].location, 4).await.unwrap();
+        let store = messaging::store::open(&databases[1].location, 4, config.quotas()).await.unwrap();
         let messaging = Messaging {
             config,
             store: Arc::new(Counting {
@@ -214,16 +214,23 @@ struct Counting {
 pub(crate) struct Lossy {
     bus: bus::Local,
     lost: Mutex<HashSet<Uuid>>,
+    published: AtomicUsize,
 }
 
 impl Lossy {
     pub(crate) fn lose(&self, subject: Uuid) {
         self.lost.lock().unwrap().insert(subject);
     }
+
+    /// How many signals were published.
+    pub(crate) fn published(&self) -> usize {
+        self.published.load(Ordering::SeqCst)
+    }
 }
 
 impl Bus for Lossy {
     fn publish(&self, channel: &'static str, signal: Signal) {
+        self.published.fetch_add(1, Ordering::SeqCst);
         if !self.lost.lock().unwrap().contains(&signal.subject) {
             self.bus.publish(channel, signal);
         }

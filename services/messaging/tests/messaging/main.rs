@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod admission;
+mod admission_locks;
 mod api;
 mod bench;
+mod blocks;
 mod changes;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
@@ -26,6 +28,7 @@ mod pages;
 #[path = "../../../kit/tests/support/plan.rs"]
 mod plan;
 mod plans;
+mod quotas;
 mod rules;
 mod sizes;
 mod stalled;

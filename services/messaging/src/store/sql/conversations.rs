@@ -35,7 +35,8 @@ impl Sql {
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
              c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, \
-             m.user_id, m.join_seq, m.read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
+             m.user_id, m.join_seq, \
+             CASE WHEN m.standing = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
              ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
         let mut rows = sqlx::query(statement).bind(among(ids.iter().map(|id| id.0))).bind(member.0).fetch(&self.read);

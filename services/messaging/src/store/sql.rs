@@ -25,13 +25,15 @@ use uuid::Uuid;
 use super::Db;
 use crate::{
     domain::{
-        AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, FIRST_MEMBERS,
-        Fingerprint, Member, Membership, Message, NewConversation, NewMessage, Quotas, Recent, Standing, UserId,
+        AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, Fingerprint,
+        NewConversation, NewMessage, Quotas, Recent, Standing, UserId,
     },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore, body::stored_size},
 };
 use admission::{Adding, Joining};
+use conversations::{count, created_entry, opened};
 use log::{change_entry, entry, insert_entry, lock};
+use messages::message_entry;
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -351,60 +353,4 @@ async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendE
         return Err(AppendError::RequestIdReused);
     }
     Ok(entry(&row)?)
-}
-
-fn count(members: &[UserId]) -> i64 {
-    i64::try_from(members.len()).unwrap_or(i64::MAX)
-}
-
-fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
-    Entry {
-        conversation: new.id,
-        seq: 1,
-        author: new.creator,
-        create_time: new.create_time,
-        body: Body::Created {
-            members: members.iter().copied().take(FIRST_MEMBERS).collect(),
-            member_count: count(members),
-            title: new.title.clone(),
-        },
-    }
-}
-
-fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
-    let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
-    Conversation {
-        id: new.id,
-        title: new.title.clone(),
-        member_count: count(members),
-        members: members.iter().take(FIRST_MEMBERS).map(shown).collect(),
-        owner: new.creator,
-        add_policy: AddPolicy::AllMembers,
-        revision: 1,
-        create_time: new.create_time,
-        update_time: new.create_time,
-        last_seq: 1,
-        message_count: 0,
-        own: Membership::OPENER,
-        last_message: None,
-    }
-}
-
-fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
-    let message = Message {
-        id: new.id,
-        client_id: new.client_id,
-        number,
-        text: new.text.clone(),
-        edit_time: None,
-        delete_time: None,
-        revision: 1,
-    };
-    Entry {
-        conversation: new.conversation,
-        seq,
-        author: new.author,
-        create_time: new.create_time,
-        body: Body::Message(message),
-    }
 }

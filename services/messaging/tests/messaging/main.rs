@@ -13,6 +13,7 @@ mod databases;
 mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
 mod dice;
+mod doubles;
 mod erased;
 mod invitations;
 mod limits;

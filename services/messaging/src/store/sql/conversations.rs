@@ -12,7 +12,9 @@ use super::{
     Row, Sql,
     log::entry,
 };
-use crate::domain::{AddPolicy, Conversation, ConversationId, Member, Membership, Standing, UserId};
+use crate::domain::{
+    self, AddPolicy, Body, Conversation, ConversationId, Entry, Member, Membership, NewConversation, Standing, UserId,
+};
 
 impl Sql {
     /// Those of `ids` that `member` is in, in the order of `ids`: two statements, however many they are.
@@ -130,4 +132,44 @@ pub(super) fn shown_member(row: &Row) -> Result<Member, Error> {
         join_seq: row.try_get("join_seq")?,
         read_no: row.try_get("read_no")?,
     })
+}
+
+/// How many they are.
+pub(super) fn count(members: &[UserId]) -> i64 {
+    i64::try_from(members.len()).unwrap_or(i64::MAX)
+}
+
+/// The first entry of a conversation, whose members these are.
+pub(super) fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
+    Entry {
+        conversation: new.id,
+        seq: 1,
+        author: new.creator,
+        create_time: new.create_time,
+        body: Body::Created {
+            members: members.iter().copied().take(domain::FIRST_MEMBERS).collect(),
+            member_count: count(members),
+            title: new.title.clone(),
+        },
+    }
+}
+
+/// A conversation that was just opened, as its creator sees it.
+pub(super) fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
+    let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
+    Conversation {
+        id: new.id,
+        title: new.title.clone(),
+        member_count: count(members),
+        members: members.iter().take(domain::FIRST_MEMBERS).map(shown).collect(),
+        owner: new.creator,
+        add_policy: AddPolicy::AllMembers,
+        revision: 1,
+        create_time: new.create_time,
+        update_time: new.create_time,
+        last_seq: 1,
+        message_count: 0,
+        own: Membership::OPENER,
+        last_message: None,
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     members::is_blocked,
 };
 use crate::{
-    domain::{Body, Change, ConversationId, Entry, Message, UserId},
+    domain::{Body, Change, ConversationId, Entry, Message, NewMessage, UserId},
     store::{
         ChangeError, Changed, Messages,
         body::{self, stored_size},
@@ -132,4 +132,24 @@ async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i
         .execute(&mut **tx)
         .await?;
     Ok(row.try_get("more")?)
+}
+
+/// The entry that a new message becomes.
+pub(super) fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
+    let message = Message {
+        id: new.id,
+        client_id: new.client_id,
+        number,
+        text: new.text.clone(),
+        edit_time: None,
+        delete_time: None,
+        revision: 1,
+    };
+    Entry {
+        conversation: new.conversation,
+        seq,
+        author: new.author,
+        create_time: new.create_time,
+        body: Body::Message(message),
+    }
 }

@@ -1,7 +1,7 @@
 //! How people are added: who lets whom, and within which bounds.
 //!
-//! The order of locks is the conversation's row, then people's rows in the order of their ids. Rows of other conversations'
-//! invitations are locked by nobody who would wait for them: their holders may wait for people's rows. A user's rule, blocks and
+//! The order of locks is the conversation's row, then people's rows in the order of their ids. A change
+//! never waits for the invitations of other conversations: their holders may wait for people's rows. A user's rule, blocks and
 //! bounds change only under the row of that user, and are read by statements that start after it is locked.
 
 use std::collections::{HashMap, HashSet};

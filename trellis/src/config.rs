@@ -149,6 +149,13 @@ impl Config {
             ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
             ("messaging.pool_size", self.messaging.pool_size as usize, 1),
             ("messaging.conversations_per_user", self.messaging.conversations_per_user as usize, 1),
+            // What a few of the longest texts take.
+            (
+                "messaging.conversation_bytes",
+                usize::try_from(self.messaging.conversation_bytes).unwrap_or(usize::MAX),
+                65_536,
+            ),
+            ("messaging.contact_rows", self.messaging.contact_rows as usize, 1),
             ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
             ("gateway.stalled_response_bytes", self.gateway.stalled_response_bytes, 1024 * 1024),

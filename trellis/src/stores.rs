@@ -44,7 +44,10 @@ impl<'a> Stores<'a> {
     /// Opens the store of messaging.
     pub(crate) async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
         let location = self.location(Service::Messaging, &self.config.messaging.database_url)?;
-        messaging::store::open(&location, self.settings(self.config.messaging.pool_size)).await.map_err(one_line)
+        let messaging = &self.config.messaging;
+        messaging::store::open(&location, self.settings(messaging.pool_size), messaging.quotas())
+            .await
+            .map_err(one_line)
     }
 
     /// The database of a service, for messages to the operator.

@@ -64,12 +64,31 @@ impl<K: Eq + Hash + Clone> Bulkhead<K> {
 
     /// Waits for a place among the work on `key`, first come, first served.
     pub async fn enter(&self, key: K) -> Result<Place<K>, Refused> {
+        self.within_patience(self.wait(key)).await
+    }
+
+    /// Waits for a place with each of `keys`, in their order and together no longer than for one. Callers name keys
+    /// that they have in common in the same order: they hold places while they wait for others.
+    pub async fn enter_all(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Place<K>>, Refused> {
+        self.within_patience(async {
+            let mut places = Vec::new();
+            for key in keys {
+                places.push(self.wait(key).await?);
+            }
+            Ok(places)
+        })
+        .await
+    }
+
+    async fn within_patience<T>(&self, wait: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+        tokio::time::timeout(self.bounds.patience, wait).await.unwrap_or(Err(Refused::Elapsed))
+    }
+
+    async fn wait(&self, key: K) -> Result<Place<K>, Refused> {
         let (places, member) = self.join(key)?;
-        match tokio::time::timeout(self.bounds.patience, places.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit, _member: member }),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(Refused::Elapsed),
-        }
+        // The semaphore is never closed.
+        let permit = places.acquire_owned().await.map_err(|_| Refused::Elapsed)?;
+        Ok(Place { _permit: permit, _member: member })
     }
 
     fn join(&self, key: K) -> Result<(Arc<Semaphore>, Member<K>), Refused> {
@@ -144,6 +163,23 @@ mod tests {
         }
         drop(running);
         assert!(lock(&bulkhead.slots).is_empty(), "a key that is not in use takes no memory");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_keys_share_the_patience_of_one() {
+        let bulkhead = Bulkhead::new(Bounds { running: 1, ..BOUNDS });
+        let held = [bulkhead.enter(1).await.unwrap(), bulkhead.enter(2).await.unwrap()];
+        let (waiting, started) = (bulkhead.clone(), tokio::time::Instant::now());
+        let waiting = tokio::spawn(async move { waiting.enter_all([1, 2]).await.map(drop) });
+        tokio::time::sleep(BOUNDS.patience / 2).await;
+        let [first, second] = held;
+        drop(first);
+        assert_eq!(waiting.await.unwrap(), Err(Refused::Elapsed));
+        assert_eq!(started.elapsed(), BOUNDS.patience);
+        assert!(bulkhead.enter(1).await.is_ok(), "the place that it had got is free again");
+        drop(second);
+        assert_eq!(bulkhead.enter_all([1, 2]).await.unwrap().len(), 2);
+        assert!(lock(&bulkhead.slots).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

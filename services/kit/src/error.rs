@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status, metadata::MetadataValue};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use crate::{balance::Chance, retry::PUSHBACK};
 
@@ -42,6 +42,14 @@ pub fn exhausted(reason: &str, message: &str, retry_after: Duration) -> Status {
     let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
     status.metadata_mut().insert("retry-after", MetadataValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     status
+}
+
+/// RESOURCE_EXHAUSTED because a storage quota is used up. It carries QuotaFailure and no RetryInfo: a retry fails until data is
+/// deleted. `subject` names the quota.
+pub fn quota(reason: &str, subject: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_quota_failure(vec![QuotaViolation::new(subject, message)]);
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// UNAVAILABLE because of overload, with a retry delay.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kit::config::{Secret, Span};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AddRule, Admission};
+use crate::domain::{AddRule, Admission, Quotas};
 
 /// The section `[messaging]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ pub struct Config {
     pub invitation_lifetime: Span,
     /// Users whom one user may block.
     pub blocked_per_user: u32,
+    /// Bytes that the log of one conversation may take.
+    pub conversation_bytes: u64,
+    /// Edits of one message.
+    pub edits_per_message: u32,
+    /// Memberships that are read to find the contacts of a user.
+    pub contact_rows: u32,
     /// Rows that the list calls of one user may read at once.
     pub listed_rows_per_user: u32,
     /// Subscribe streams that one session may hold at once.
@@ -51,6 +57,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let Quotas { conversation_bytes, edits_per_message, contact_rows } = Quotas::default();
         Self {
             listen: "127.0.0.1:7003".to_owned(),
             database_url: Secret::default(),
@@ -63,6 +70,9 @@ impl Default for Config {
             sent_invitations_per_user: 100,
             invitation_lifetime: Span(Duration::from_secs(30 * 24 * 60 * 60)),
             blocked_per_user: 1_000,
+            conversation_bytes,
+            edits_per_message,
+            contact_rows,
             listed_rows_per_user: 200,
             streams_per_session: 8,
             streams_per_user: 32,
@@ -85,6 +95,15 @@ impl Config {
             invitations: self.invitations_per_user,
             sent: self.sent_invitations_per_user,
             lifetime: self.invitation_lifetime.0,
+        }
+    }
+
+    /// The bounds of what the store keeps and reads.
+    pub fn quotas(&self) -> Quotas {
+        Quotas {
+            conversation_bytes: self.conversation_bytes,
+            edits_per_message: self.edits_per_message,
+            contact_rows: self.contact_rows,
         }
     }
 }

@@ -133,12 +133,25 @@ pub const FIRST_MEMBERS: usize = 8;
 pub const MARKED_MEMBERS: usize = 100;
 /// How many may be in one conversation; the contract says so of those who open one.
 pub const MOST_MEMBERS: i64 = 1_000;
-/// How often one message may be edited: an erasure rewrites all of its edits under the conversation's lock.
-pub const MOST_EDITS: i64 = 500;
 /// How many contacts a directory is shown.
 pub const MOST_CONTACTS: u32 = 10_000;
-/// How many memberships are read to find them.
-pub const MOST_CONTACT_ROWS: u32 = 100_000;
+
+/// Bounds of what the store keeps and reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Stored bytes of one conversation.
+    pub conversation_bytes: u64,
+    /// Edits of one message. An erasure rewrites all of them under the conversation's lock.
+    pub edits_per_message: u32,
+    /// Memberships that are read to find the contacts of a user.
+    pub contact_rows: u32,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { conversation_bytes: 1 << 30, edits_per_message: 500, contact_rows: 100_000 }
+    }
+}
 
 /// One entry of a conversation's log.
 #[derive(Debug, Clone, PartialEq, Eq)]

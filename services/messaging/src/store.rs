@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     Admission, Change, Conversation, ConversationId, Details, Entry, Epoch, Member, MembersPage, NewConversation,
-    NewMessage, ReadPosition, Recent, UserId,
+    NewMessage, Quotas, ReadPosition, Recent, UserId,
 };
 pub use people::{AdmitError, BlockError, Invitations, People};
 
@@ -112,11 +112,11 @@ pub trait Members: Send + Sync {
     /// a member.
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error>;
 
-    /// How far everybody in it has read, if `member` is in it and not too many are.
+    /// How far everybody in it has read, if `member` is in it and not too many are. Without those who have not accepted it.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
 
     /// The people whom `member` shares a conversation with, from the oldest conversations first: at most `limit`, among
-    /// at most [`MOST_CONTACT_ROWS`](crate::domain::MOST_CONTACT_ROWS) memberships.
+    /// at most [`Quotas::contact_rows`] memberships.
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
 
     /// Keeps the account of `person`, which is deleted, out of all conversations from now on. Additions that hold the
@@ -170,6 +170,10 @@ pub enum ChangeError {
     Erased,
     /// The message was edited too often.
     TooManyEdits,
+    /// The conversation's log takes as many bytes as it may.
+    StorageFull,
+    /// The other of two members has blocked the actor.
+    NotAccepted,
     /// The conversation is full.
     TooManyMembers,
     /// A user cannot be added.
@@ -231,6 +235,10 @@ pub enum AppendError {
     NotFound,
     /// The client's id was used for another message.
     RequestIdReused,
+    /// The conversation's log takes as many bytes as it may.
+    StorageFull,
+    /// The other of two members has blocked the author.
+    NotAccepted,
     /// The store failed.
     Store(Error),
 }
@@ -248,10 +256,14 @@ impl<E: Into<Error>> From<E> for AppendError {
 }
 
 /// Opens the store and brings it up to date.
-pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn MessagingStore>, Unopened> {
+pub async fn open(
+    location: &Location,
+    settings: impl Into<Settings>,
+    quotas: Quotas,
+) -> Result<Arc<dyn MessagingStore>, Unopened> {
     let settings = settings.into();
     Ok(match location {
-        Location::Postgres(url) => Arc::new(postgres::open(url, &settings).await?),
-        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings).await?),
+        Location::Postgres(url) => Arc::new(postgres::open(url, &settings, quotas).await?),
+        Location::Sqlite(path) => Arc::new(sqlite::open(path, &settings, quotas).await?),
     })
 }

@@ -1,6 +1,6 @@
 //! Changes that wait for the row of an account or a session, on PostgreSQL: they find it as it is after the wait.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use auth::{
     domain::{Account, EmailAddress, PasswordHash, SessionId, State, TokenHash},
@@ -8,7 +8,7 @@ use auth::{
 };
 
 use crate::{
-    databases::Database,
+    databases::{Database, patient},
     locks_support::Holder,
     store::{RULES, active, at, client, id, open, pending, session, successor, token},
 };
@@ -160,6 +160,40 @@ async fn sign_up_ends_once_activated_or_abandoned() {
         assert_eq!((activated, abandoned), (!abandoned_first, abandoned_first));
         assert_eq!(store.find(account.id).await.unwrap().is_some(), !abandoned_first);
     }
+    drop(store);
+    database.remove().await;
+}
+
+/// Twelve repeats of a sign-up whose account's row a transaction elsewhere holds: two of them hold a connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_sign_ups_of_a_locked_account_leave_others_theirs() {
+    let database = Database::postgres().await;
+    // Four connections.
+    let store = auth::store::open(&database.location, patient(4)).await.unwrap();
+    let (ada, bob) = (pending("ada@example.org"), pending("bob@example.org"));
+    for account in [&ada, &bob] {
+        store.insert(account).await.unwrap();
+    }
+    let mut holder = Holder::begin(&database.location, "auth").await;
+    holder.run(LOCK_ACCOUNT, &[ada.id.0]).await;
+    let resume = |_| {
+        let (store, account) = (Arc::clone(&store), ada.id);
+        tokio::spawn(async move { store.resume(account).await.unwrap() })
+    };
+    let resuming: Vec<_> = (0..12).map(resume).collect();
+    holder.waiters(2).await;
+    for attempt in 1..=20 {
+        let resumed = tokio::time::timeout(Duration::from_secs(2), store.resume(bob.id)).await;
+        assert_eq!(resumed.expect("others' calls go on").unwrap(), Some(attempt));
+    }
+    holder.waiters(2).await;
+    holder.release().await;
+    let mut attempts = Vec::new();
+    for resumed in resuming {
+        attempts.push(resumed.await.unwrap().unwrap());
+    }
+    attempts.sort_unstable();
+    assert!(attempts.into_iter().eq(1..=12));
     drop(store);
     database.remove().await;
 }

@@ -12,7 +12,7 @@ use crate::{bulkhead::Bounds, config::Span};
 pub struct Config {
     /// How long a call waits for a free connection.
     pub acquire_timeout: Span,
-    /// How long a statement waits for a lock, and a change for others of the same thing.
+    /// How long a statement waits for a lock, and a change for others of the same thing. A change may wait for both.
     pub lock_timeout: Span,
     /// How long a statement may take.
     pub statement_timeout: Span,
@@ -39,8 +39,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            acquire_timeout: Span(Duration::from_secs(2)),
-            lock_timeout: Span(Duration::from_secs(2)),
+            acquire_timeout: Span(Duration::from_secs(1)),
+            lock_timeout: Span(Duration::from_millis(1_500)),
             statement_timeout: Span(Duration::from_secs(4)),
             idle_transaction_timeout: Span(Duration::from_secs(3)),
             client_check: Span(Duration::from_secs(1)),
@@ -74,6 +74,18 @@ impl Config {
                     "database.{key}: {wait} is not below the shortest deadline of a method, {shortest}"
                 ));
             }
+        }
+        // A change waits for its turn, for a connection, and for the lock. Beyond the deadline its caller would see
+        // DEADLINE_EXCEEDED instead of LOCKED.
+        let sum = Span(self.acquire_timeout.0 + 2 * self.lock_timeout.0);
+        if sum.0 >= shortest {
+            return Err(format!(
+                "database.acquire_timeout and database.lock_timeout: {} + 2 × {} = {sum} is not below the shortest deadline \
+                 of a method, {}; lower one of them",
+                self.acquire_timeout,
+                self.lock_timeout,
+                Span(shortest)
+            ));
         }
         if self.lock_timeout.0 >= self.statement_timeout.0 {
             let (lock, statement) = (self.lock_timeout, self.statement_timeout);
@@ -139,8 +151,22 @@ mod tests {
             let wanted = format!("database.{key}_timeout: 5s is not below the shortest deadline of a method, 5s");
             assert_eq!(line, wanted);
         }
-        assert!(refused(|c| c.lock_timeout = c.statement_timeout).contains("database.statement_timeout, 4s"));
+        let line = refused(|c| c.statement_timeout = c.lock_timeout);
+        assert_eq!(line, "database.lock_timeout: 1500ms is not below database.statement_timeout, 1500ms");
         assert!(refused(|c| c.acquire_timeout = Span(Duration::ZERO)).contains("cannot be turned off"));
         assert!(refused(|c| c.row_writers = 0).contains("database.row_writers"));
+    }
+
+    #[test]
+    fn waits_of_a_change_are_together_shorter_than_the_shortest_deadline() {
+        let two = Span(Duration::from_secs(2));
+        let line = refused(|c| c.lock_timeout = two);
+        let wanted = "database.acquire_timeout and database.lock_timeout: 1s + 2 × 2s = 5s is not below the shortest \
+                      deadline of a method, 5s; lower one of them";
+        assert_eq!(line, wanted);
+        // One key alone would be accepted.
+        let one = Span(Duration::from_secs(1));
+        let config = Config { acquire_timeout: two, lock_timeout: one, ..Config::default() };
+        assert_eq!(config.check(Duration::from_secs(5)), Ok(()));
     }
 }

@@ -66,14 +66,20 @@ impl<D: Database> Pool<D> {
 
     /// Begins a transaction that locks no row for which others may wait.
     pub async fn begin(&self) -> Result<Transaction<'_, D>, Error> {
-        self.begin_in(None).await
+        self.begin_in(Vec::new()).await
     }
 
     /// Begins a transaction that locks the row (of a conversation, an account) that `row` names. Of those of one row only
     /// a few hold a connection at once; the others wait before they take one.
     pub async fn begin_on(&self, row: Uuid) -> Result<Transaction<'_, D>, Error> {
-        let place = self.0.writers.enter(row).await?;
-        self.begin_in(Some(place)).await
+        self.begin_on_all([row]).await
+    }
+
+    /// Begins a transaction that locks several rows, and waits for its turn with each of them, together no longer than for
+    /// one. All callers name the rows in one order.
+    pub async fn begin_on_all(&self, rows: impl IntoIterator<Item = Uuid>) -> Result<Transaction<'_, D>, Error> {
+        let places = self.0.writers.enter_all(rows).await?;
+        self.begin_in(places).await
     }
 
     /// Waits for the turn of one statement that locks the row. It is to be held until the statement has ended.
@@ -81,9 +87,9 @@ impl<D: Database> Pool<D> {
         Ok(self.0.writers.enter(row).await?)
     }
 
-    async fn begin_in(&self, place: Option<Place<Uuid>>) -> Result<Transaction<'_, D>, Error> {
+    async fn begin_in(&self, places: Vec<Place<Uuid>>) -> Result<Transaction<'_, D>, Error> {
         let lease = self.lease(true).await?;
-        Ok(Transaction { lease, _place: place, _pool: self })
+        Ok(Transaction { lease, _places: places, _pool: self })
     }
 
     /// A connection for one statement.
@@ -178,9 +184,9 @@ impl<D: Database> Drop for Lease<D> {
 
 /// A transaction. Dropped without [`commit`](Self::commit) it is rolled back.
 pub struct Transaction<'p, D: Database> {
-    // In this order: the row's next writer starts after the connection was given back.
+    // In this order: the next writer of a row starts after the connection was given back.
     lease: Lease<D>,
-    _place: Option<Place<Uuid>>,
+    _places: Vec<Place<Uuid>>,
     _pool: &'p Pool<D>,
 }
 

@@ -284,6 +284,21 @@ async fn silent_network_costs_no_connection_for_good() {
     .await;
 }
 
+/// The connection works when it is taken from the pool, and the network goes away with the BEGIN.
+#[tokio::test(flavor = "multi_thread")]
+async fn begin_has_a_time_limit() {
+    let database = Database::postgres().await;
+    let link = Link::to(url(&database)).await;
+    let pool = open(&link.url, |config| config.acquire_timeout = millis(300)).await;
+    pool.execute("SELECT 1").await.unwrap();
+    link.silence_at(b"BEGIN");
+    let begun = timeout(MOMENT, pool.begin()).await.expect("the wait is bounded");
+    let error = begun.err().expect("the database did not begin");
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    link.silence(false);
+    eventually("its place is free again", async || pool.begin().await.is_ok()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migration_may_take_longer_than_a_statement() {
     let database = Database::postgres().await;

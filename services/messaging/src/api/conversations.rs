@@ -50,8 +50,11 @@ impl Api {
             return Ok(Vec::new());
         }
         let invited = self.service.store.invited(conversation.id, new.creator, new.create_time).await?;
-        for user in &invited {
-            self.hub.invited(*user);
+        // A repeat of the request has invited nobody.
+        if conversation.id == new.id {
+            for user in &invited {
+                self.hub.invited(*user);
+            }
         }
         Ok(invited)
     }

@@ -203,6 +203,8 @@ impl From<AppendError> for Status {
         match error {
             AppendError::NotFound => no_conversation(),
             AppendError::RequestIdReused => reused("client_message_id"),
+            AppendError::StorageFull => storage_full(),
+            AppendError::NotAccepted => not_accepted(),
             AppendError::Store(error) => error.into(),
         }
     }
@@ -222,6 +224,8 @@ impl From<ChangeError> for Status {
             }
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
             ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message was edited too often; send a new one"),
+            ChangeError::StorageFull => storage_full(),
+            ChangeError::NotAccepted => not_accepted(),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
             ChangeError::Admit(error) => not_admitted(error, "user_id"),
             ChangeError::NoInvitation => {
@@ -234,6 +238,17 @@ impl From<ChangeError> for Status {
             ChangeError::Store(error) => error.into(),
         }
     }
+}
+
+/// Of a block in a conversation of two.
+fn not_accepted() -> Status {
+    let message = "the other member does not accept messages from you";
+    error::status(Code::PermissionDenied, "NOT_ACCEPTED", message)
+}
+
+fn storage_full() -> Status {
+    let message = "the conversation takes as much storage as it may; delete messages, or start another conversation";
+    error::quota("CONVERSATION_STORAGE_FULL", "messaging.conversation_bytes", message)
 }
 
 pub(super) fn member_unknown(field: &str) -> Status {

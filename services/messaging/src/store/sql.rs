@@ -15,6 +15,8 @@ mod messages;
 #[path = "sql/people.rs"]
 mod people;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use kit::store::{Error, Pool, Stamp, Transaction, Unopened};
 use sqlx::Row as _;
@@ -23,31 +25,47 @@ use uuid::Uuid;
 use super::Db;
 use crate::{
     domain::{
-        AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, FIRST_MEMBERS,
-        Fingerprint, Member, Membership, Message, NewConversation, NewMessage, Recent, Standing, UserId,
+        AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, Fingerprint,
+        NewConversation, NewMessage, Quotas, Recent, Standing, UserId,
     },
-    store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore},
+    store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore, body::stored_size},
 };
 use admission::{Adding, Joining};
+use conversations::{count, created_entry, opened};
 use log::{change_entry, entry, insert_entry, lock};
+use messages::message_entry;
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
     read: Pool<Db>,
     write: Pool<Db>,
     epoch: Epoch,
+    quotas: Quotas,
 }
 
 type Row = <Db as sqlx::Database>::Row;
 type Tx<'a> = Transaction<'a, Db>;
 
 impl Sql {
-    pub(super) async fn new(read: Pool<Db>, write: Pool<Db>) -> Result<Self, Unopened> {
+    pub(super) async fn new(read: Pool<Db>, write: Pool<Db>, quotas: Quotas) -> Result<Self, Unopened> {
         let unread = |e: sqlx::Error| Unopened(format!("messaging's epoch cannot be read: {e}"));
         let row = sqlx::query("SELECT epoch FROM epoch").fetch_one(&read).await.map_err(unread)?;
         let epoch: i64 = row.try_get("epoch").map_err(unread)?;
         let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
-        Ok(Self { read, write, epoch: Epoch(epoch) })
+        Ok(Self { read, write, epoch: Epoch(epoch), quotas })
+    }
+
+    /// Whether a log of so many bytes is within the quota.
+    fn has_room(&self, bytes: i64) -> bool {
+        u64::try_from(bytes).is_ok_and(|bytes| bytes <= self.quotas.conversation_bytes)
+    }
+
+    /// Begins a change that locks the rows of `people`, and that of a conversation unless it is new. Waits for its turn with
+    /// each of them before it takes a connection: people in the order of their ids, the conversation last, so that a change
+    /// that waits for people holds up no other change of the conversation.
+    async fn begin_with(&self, people: &[UserId], id: Option<ConversationId>) -> Result<Tx<'_>, Error> {
+        let people: BTreeSet<Uuid> = people.iter().map(|person| person.0).collect();
+        self.write.begin_on_all(people.into_iter().chain(id.map(|id| id.0))).await
     }
 
     /// The conversation that the same request opened first, if it asked for the same.
@@ -89,7 +107,8 @@ impl MessagingStore for Sql {
     }
 
     async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError> {
-        let mut tx = self.write.begin_on(new.creator.0).await?;
+        // Nobody waits for the row of a new conversation.
+        let mut tx = self.begin_with(&new.members, None).await?;
         let inserted = sqlx::query(
             "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
              add_policy, revision, create_time, update_time, last_seq, message_count, member_count) \
@@ -118,12 +137,14 @@ impl MessagingStore for Sql {
         };
         let mut members = adding.open(&mut tx, &new.others(), Joining { seq: 1, read_no: 0 }).await?;
         members.sort();
-        sqlx::query("UPDATE conversations SET member_count = $2 WHERE conversation_id = $1")
+        let entry = created_entry(new, &members);
+        sqlx::query("UPDATE conversations SET member_count = $2, stored_bytes = $3 WHERE conversation_id = $1")
             .bind(new.id.0)
             .bind(count(&members))
+            .bind(stored_size(&entry.body))
             .execute(&mut *tx)
             .await?;
-        insert_entry(&mut tx, &created_entry(new, &members)).await?;
+        insert_entry(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(opened(new, &members))
     }
@@ -180,15 +201,26 @@ impl MessagingStore for Sql {
         if change.revision.is_some_and(|revision| revision != locked.revision) {
             return Err(ChangeError::OtherRevision);
         }
+        if members::is_blocked(&mut tx, change.conversation, change.actor, locked.member_count).await? {
+            return Err(ChangeError::NotAccepted);
+        }
         let revision = locked.revision + 1;
-        sqlx::query("UPDATE conversations SET title = $2, add_policy = $3, revision = $4 WHERE conversation_id = $1")
-            .bind(change.conversation.0)
-            .bind(title)
-            .bind(add_policy.as_str())
-            .bind(revision)
-            .execute(&mut *tx)
-            .await?;
         let body = Body::Updated { title: title.clone(), add_policy, revision };
+        let stored_bytes = locked.stored_bytes + stored_size(&body);
+        if !self.has_room(stored_bytes) {
+            return Err(ChangeError::StorageFull);
+        }
+        sqlx::query(
+            "UPDATE conversations SET title = $2, add_policy = $3, revision = $4, stored_bytes = $5 \
+             WHERE conversation_id = $1",
+        )
+        .bind(change.conversation.0)
+        .bind(title)
+        .bind(add_policy.as_str())
+        .bind(revision)
+        .bind(stored_bytes)
+        .execute(&mut *tx)
+        .await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
@@ -196,13 +228,16 @@ impl MessagingStore for Sql {
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
         let mut tx = self.write.begin_on(new.conversation.0).await?;
-        // Locks the conversation's row and assigns both numbers. A repeat rolls them back.
+        // Locks the conversation's row, assigns both numbers and counts the bytes. A repeat rolls them back.
         let numbers = sqlx::query(
-            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2 \
-             WHERE conversation_id = $1 RETURNING last_seq, message_count",
+            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2, \
+             stored_bytes = stored_bytes + $3 WHERE conversation_id = $1 \
+             RETURNING last_seq, message_count, stored_bytes, member_count",
         )
         .bind(new.conversation.0)
         .bind(Stamp(new.create_time))
+        // The numbers are columns of their own: the body has the same size with all of them.
+        .bind(stored_size(&message_entry(new, 0, 0).body))
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(AppendError::NotFound)?;
@@ -228,6 +263,12 @@ impl MessagingStore for Sql {
             let entry = first_entry(&mut tx, new).await?;
             tx.rollback().await?;
             return Ok(Appended { entry, is_new: false });
+        }
+        if members::is_blocked(&mut tx, new.conversation, new.author, numbers.try_get("member_count")?).await? {
+            return Err(AppendError::NotAccepted);
+        }
+        if !self.has_room(numbers.try_get("stored_bytes")?) {
+            return Err(AppendError::StorageFull);
         }
         insert_entry(&mut tx, &entry).await?;
         tx.commit().await?;
@@ -312,60 +353,4 @@ async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendE
         return Err(AppendError::RequestIdReused);
     }
     Ok(entry(&row)?)
-}
-
-fn count(members: &[UserId]) -> i64 {
-    i64::try_from(members.len()).unwrap_or(i64::MAX)
-}
-
-fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
-    Entry {
-        conversation: new.id,
-        seq: 1,
-        author: new.creator,
-        create_time: new.create_time,
-        body: Body::Created {
-            members: members.iter().copied().take(FIRST_MEMBERS).collect(),
-            member_count: count(members),
-            title: new.title.clone(),
-        },
-    }
-}
-
-fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
-    let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
-    Conversation {
-        id: new.id,
-        title: new.title.clone(),
-        member_count: count(members),
-        members: members.iter().take(FIRST_MEMBERS).map(shown).collect(),
-        owner: new.creator,
-        add_policy: AddPolicy::AllMembers,
-        revision: 1,
-        create_time: new.create_time,
-        update_time: new.create_time,
-        last_seq: 1,
-        message_count: 0,
-        own: Membership::OPENER,
-        last_message: None,
-    }
-}
-
-fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
-    let message = Message {
-        id: new.id,
-        client_id: new.client_id,
-        number,
-        text: new.text.clone(),
-        edit_time: None,
-        delete_time: None,
-        revision: 1,
-    };
-    Entry {
-        conversation: new.conversation,
-        seq,
-        author: new.author,
-        create_time: new.create_time,
-        body: Body::Message(message),
-    }
 }

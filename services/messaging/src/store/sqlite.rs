@@ -8,6 +8,8 @@ use std::path::Path;
 use kit::store::{Settings, Unopened, sqlite};
 use uuid::Uuid;
 
+use crate::domain::Quotas;
+
 pub(super) type Db = sqlx::Sqlite;
 
 /// "is one of `among`", which is bound as `$1`: one statement for any number of ids. SQLite has no arrays, but reads
@@ -16,6 +18,10 @@ const AMONG: &str = "IN (SELECT unhex(value) FROM json_each($1))";
 
 /// The ids `e.id` of `among`, which is bound as `$1`.
 const EACH: &str = "(SELECT unhex(value) AS id FROM json_each($1)) AS e";
+
+/// Deletes the invitations of the users `among`, bound as `$1`, that have expired at `$2`.
+const DELETE_EXPIRED: &str =
+    "DELETE FROM invitations WHERE invitee_id IN (SELECT unhex(value) FROM json_each($1)) AND expire_time <= $2";
 
 /// As `among` is bound.
 type Ids = String;
@@ -32,7 +38,7 @@ fn among(ids: impl Iterator<Item = Uuid>) -> Ids {
     format!("[{}]", quoted.join(","))
 }
 
-pub(super) async fn open(path: &Path, settings: &Settings) -> Result<sql::Sql, Unopened> {
+pub(super) async fn open(path: &Path, settings: &Settings, quotas: Quotas) -> Result<sql::Sql, Unopened> {
     let pools = sqlite::open(path, settings, &sqlx::migrate!("migrations/sqlite")).await?;
-    sql::Sql::new(pools.read, pools.write).await
+    sql::Sql::new(pools.read, pools.write, quotas).await
 }

@@ -14,8 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     changes::{bounds, by, new_id, new_message, open, people, room},
-    databases::{Database, on_both},
-    locks_support::Holder,
+    databases::on_both,
 };
 
 on_both! {
@@ -36,11 +35,11 @@ on_both! {
 }
 
 /// Strangers ask.
-fn contacts(limit: u32) -> Admission {
+pub(crate) fn contacts(limit: u32) -> Admission {
     Admission { rule: AddRule::Contacts, ..bounds(limit) }
 }
 
-fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
+pub(crate) fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
     NewConversation {
         id: ConversationId(new_id()),
         creator,
@@ -51,31 +50,36 @@ fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
     }
 }
 
-type Store = Arc<dyn MessagingStore>;
+pub(crate) type Store = Arc<dyn MessagingStore>;
 
-async fn create(store: &Store, creator: UserId, others: &[UserId]) -> Result<ConversationId, InsertError> {
+pub(crate) async fn create(store: &Store, creator: UserId, others: &[UserId]) -> Result<ConversationId, InsertError> {
     store.insert(&opening(creator, others), &contacts(100)).await.map(|stored| stored.id)
 }
 
-async fn add(store: &Store, id: ConversationId, actor: UserId, user: UserId) -> Result<Changed, ChangeError> {
+pub(crate) async fn add(
+    store: &Store,
+    id: ConversationId,
+    actor: UserId,
+    user: UserId,
+) -> Result<Changed, ChangeError> {
     store.add(by(actor, id), user, &contacts(100)).await
 }
 
-async fn accept(store: &Store, id: ConversationId, actor: UserId) -> Result<Changed, ChangeError> {
+pub(crate) async fn accept(store: &Store, id: ConversationId, actor: UserId) -> Result<Changed, ChangeError> {
     store.accept(by(actor, id), &contacts(100)).await
 }
 
-async fn standing(store: &Store, id: ConversationId, user: UserId) -> Option<Standing> {
+pub(crate) async fn standing(store: &Store, id: ConversationId, user: UserId) -> Option<Standing> {
     store.find(id, user).await.unwrap().map(|found| found.own.standing)
 }
 
-async fn invitations(store: &Store, user: UserId) -> Vec<ConversationId> {
+pub(crate) async fn invitations(store: &Store, user: UserId) -> Vec<ConversationId> {
     let page = Recent::parse(100, "").unwrap();
     let found = store.list_invitations(user, page, Ambient::system().now()).await.unwrap();
     found.into_iter().map(|invitation| invitation.conversation).collect()
 }
 
-fn is_not_allowed(outcome: &Result<Changed, ChangeError>) -> bool {
+pub(crate) fn is_not_allowed(outcome: &Result<Changed, ChangeError>) -> bool {
     matches!(outcome, Err(ChangeError::Admit(AdmitError::NotAllowed)))
 }
 
@@ -267,9 +271,6 @@ async fn refused_conversation_leaves_nothing(location: &Location) {
     store.insert(&opening(ada, &[bob]), &one).await.unwrap();
 }
 
-const LOCK_PERSON: &str = "SELECT 1 FROM people WHERE user_id = $1 FOR UPDATE";
-const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
-
 async fn deleted_account_is_not_invited_and_accepts_nothing(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let (group, request) =
@@ -292,112 +293,4 @@ async fn deleted_account_is_not_invited_and_accepts_nothing(location: &Location)
     let refused = create(&store, bob, &[ada]).await;
     assert!(matches!(refused, Err(InsertError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
     assert_eq!(invitations(&store, bob).await, [group]);
-}
-
-/// Holds the row elsewhere while `first` and `behind` queue for it, in this order; what came of both.
-async fn in_turn<A: Send + 'static, B: Send + 'static>(
-    location: &Location,
-    (lock, row): (&'static str, uuid::Uuid),
-    first: impl Future<Output = A> + Send + 'static,
-    behind: impl Future<Output = B> + Send + 'static,
-) -> (A, B) {
-    let mut holder = Holder::begin(location, "messaging").await;
-    holder.run(lock, &[row]).await;
-    let first = tokio::spawn(first);
-    holder.waiters(1).await;
-    let behind = tokio::spawn(behind);
-    holder.waiters(2).await;
-    holder.release().await;
-    (first.await.unwrap(), behind.await.unwrap())
-}
-
-/// What comes first in the queue for a row decides about what comes second.
-#[tokio::test(flavor = "multi_thread")]
-async fn block_and_rule_hold_for_whoever_waits_behind_them() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    for blocks in [true, false] {
-        let [ada, bob] = people();
-        let group = room(&store, ada, &[]).await;
-        room(&store, bob, &[ada]).await;
-        let (deciding, adding) = (Arc::clone(&store), Arc::clone(&store));
-        let first = async move {
-            if blocks {
-                deciding.block(bob, ada, Ambient::system().now(), 10).await.unwrap();
-            } else {
-                deciding.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
-            }
-        };
-        let behind = async move { add(&adding, group, ada, bob).await };
-        let ((), refused) = in_turn(&database.location, (LOCK_PERSON, bob.0), first, behind).await;
-        assert!(is_not_allowed(&refused), "{refused:?}");
-        assert_eq!(standing(&store, group, bob).await, None);
-    }
-    database.remove().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn removed_member_adds_and_invites_nobody() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    let [ada, bob, eve] = people();
-    let id = room(&store, ada, &[bob]).await;
-    for (person, admission) in [(eve, bounds(100)), (eve, contacts(100)), (bob, bounds(100))] {
-        let (removing, adding) = (Arc::clone(&store), Arc::clone(&store));
-        let first = async move { removing.remove(by(ada, id), bob).await.unwrap() };
-        let behind = async move { adding.add(by(bob, id), person, &admission).await };
-        let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
-        assert!(matches!(refused, Err(ChangeError::NotFound)), "{refused:?}");
-        assert_eq!(store.find(id, ada).await.unwrap().unwrap().member_count, 1);
-        assert_eq!(invitations(&store, person).await, []);
-        store.add(by(ada, id), bob, &bounds(100)).await.unwrap();
-    }
-    database.remove().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn invitation_that_was_taken_back_is_not_accepted() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    let [ada, bob] = people();
-    let id = room(&store, ada, &[]).await;
-    assert_eq!(add(&store, id, ada, bob).await.unwrap(), Changed::Invited);
-    let (taking, accepting) = (Arc::clone(&store), Arc::clone(&store));
-    let first = async move { taking.remove(by(ada, id), bob).await.unwrap() };
-    let behind = async move { accept(&accepting, id, bob).await };
-    let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
-    assert!(matches!(refused, Err(ChangeError::NoInvitation)), "{refused:?}");
-    database.remove().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn policy_holds_for_whoever_waits_behind_it() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    let [ada, bob, eve] = people();
-    let id = room(&store, ada, &[bob]).await;
-    let (deciding, adding) = (Arc::clone(&store), Arc::clone(&store));
-    let owners = Details { title: None, add_policy: Some(AddPolicy::OwnerOnly) };
-    let first = async move { deciding.update(by(ada, id), &owners).await.unwrap() };
-    let behind = async move { adding.add(by(bob, id), eve, &bounds(100)).await };
-    let (_, refused) = in_turn(&database.location, (LOCK_CONVERSATION, id.0), first, behind).await;
-    assert!(matches!(refused, Err(ChangeError::NotOwner)), "{refused:?}");
-    database.remove().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn last_place_goes_to_the_first_in_the_queue() {
-    let database = Database::postgres().await;
-    let store = open(&database.location).await;
-    let [ada, bob] = people();
-    let rooms = [room(&store, ada, &[]).await, room(&store, ada, &[]).await];
-    room(&store, bob, &[]).await;
-    let [adding, behind] = rooms.map(|id| {
-        let store = Arc::clone(&store);
-        async move { store.add(by(ada, id), bob, &bounds(1)).await }
-    });
-    let (added, refused) = in_turn(&database.location, (LOCK_PERSON, bob.0), adding, behind).await;
-    assert_eq!(added.unwrap(), Changed::Now(2));
-    assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::TooManyConversations))), "{refused:?}");
-    database.remove().await;
 }

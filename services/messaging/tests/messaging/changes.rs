@@ -6,8 +6,8 @@ use kit::{Ambient, store::Location};
 use messaging::{
     MessagingStore,
     domain::{
-        AddRule, Admission, Body, Change, ConversationId, Details, Entry, MOST_EDITS, Message, NewConversation,
-        NewMessage, ReadPosition, Recent, UserId,
+        AddRule, Admission, Body, Change, ConversationId, Details, Entry, Message, NewConversation, NewMessage, Quotas,
+        ReadPosition, Recent, UserId,
     },
     store::{AdmitError, ChangeError, Changed, InsertError},
 };
@@ -38,7 +38,11 @@ on_both! {
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, patient(8)).await.unwrap()
+    with_quotas(location, Quotas::default()).await
+}
+
+pub(crate) async fn with_quotas(location: &Location, quotas: Quotas) -> Arc<dyn MessagingStore> {
+    messaging::store::open(location, patient(8), quotas).await.unwrap()
 }
 
 /// Every user may add every other, and each bound is `limit`.
@@ -310,7 +314,7 @@ async fn a_message_is_edited_so_often_and_no_more(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let sent = say(&store, id, ada, "secret").await;
-    for n in 0..MOST_EDITS {
+    for n in 0..Quotas::default().edits_per_message {
         store.edit(by(ada, id), sent.id, &format!("secret {n}")).await.unwrap();
     }
     assert!(matches!(store.edit(by(ada, id), sent.id, "more").await, Err(ChangeError::TooManyEdits)));

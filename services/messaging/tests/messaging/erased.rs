@@ -6,7 +6,7 @@ use kit::{
     config::Span,
     store::{Location, Settings},
 };
-use messaging::domain::{Change, ConversationId, NewConversation, NewMessage, UserId};
+use messaging::domain::{Change, ConversationId, NewConversation, NewMessage, Quotas, UserId};
 
 use crate::{bench::MOMENT, changes::bounds, databases::Database};
 
@@ -35,7 +35,7 @@ async fn erased_text_leaves_sqlite_files() {
     let Location::Sqlite(path) = &database.location else { panic!("a file") };
     let mut settings = Settings::from(1);
     settings.database.purge_interval = Span(Duration::from_secs(1));
-    let store = messaging::store::open(&database.location, settings).await.unwrap();
+    let store = messaging::store::open(&database.location, settings, Quotas::default()).await.unwrap();
     let author = UserId(ambient.new_id());
     let room = NewConversation {
         id: ConversationId(ambient.new_id()),

@@ -3,8 +3,8 @@
 use proto::messaging::v1::{
     AcceptInvitationRequest, AddMemberRequest, AddPolicy, AddRule, BlockUserRequest, Conversation,
     CreateConversationResponse, DeclineInvitationRequest, DeleteMemberRequest, GetConversationRequest,
-    GetSettingsRequest, Invitation, ListBlockedUsersRequest, ListInvitationsRequest, MembershipState,
-    RemoveMemberRequest, Settings, SubscribeRequest, UnblockUserRequest, UpdateConversationRequest,
+    GetSettingsRequest, Invitation, LeaveConversationRequest, ListBlockedUsersRequest, ListInvitationsRequest,
+    MembershipState, RemoveMemberRequest, Settings, SubscribeRequest, UnblockUserRequest, UpdateConversationRequest,
     UpdateSettingsRequest, entry::Body, subscribe_response::Event,
 };
 use tonic::Status;
@@ -132,6 +132,26 @@ async fn invitation_reaches_the_invited_user_and_tells_nothing_of_members() {
     }
     decline(&bob, &id).await;
     assert_eq!(refusal(accept(&bob, &id).await), "NotFound INVITATION_NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_request_opens_nothing_and_wakes_no_stream() {
+    let bench = bench().await;
+    let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
+    let opening = ada.opening(&bench.mesh.ambient, &[bob.id, eve.id]);
+    let create = async || ada.client.clone().create_conversation(ada.request(opening.clone())).await;
+    let first = create().await.unwrap().into_inner();
+    let published = bench.bus.published();
+    assert!(published > 0, "members and invited users are told");
+    let repeated = create().await.unwrap().into_inner();
+    assert_eq!(repeated, first);
+    assert_eq!(bench.bus.published(), published);
+    // After its creator has left, the request has no conversation.
+    let leave = LeaveConversationRequest { conversation_id: first.conversation.unwrap().conversation_id };
+    ada.client.clone().leave_conversation(ada.request(leave)).await.unwrap();
+    let published = bench.bus.published();
+    assert_eq!(refusal(create().await), "NotFound CONVERSATION_NOT_FOUND");
+    assert_eq!(bench.bus.published(), published);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use messaging::{
     domain::{Body, ConversationId, Details, Entry, Message, UserId},
     store::{AdmitError, AppendError, ChangeError, Changed},
 };
+use uuid::Uuid;
 
 use crate::{
     changes::{bounds, by, new_message, open, people, room, say},
@@ -16,7 +17,7 @@ use crate::{
     locks_support::Holder,
 };
 
-const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
+pub(crate) const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
 const LOCK_MEMBER: &str = "SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 FOR UPDATE";
 
 /// A conversation of three: Ada owns it, and Bob has sent a message. Kim is not in it.
@@ -45,6 +46,23 @@ impl Scene {
     }
 }
 
+/// Holds the row elsewhere while `first` and `behind` queue for it, in this order; what came of both.
+pub(crate) async fn in_turn<A: Send + 'static, B: Send + 'static>(
+    location: &Location,
+    (lock, row): (&'static str, &[Uuid]),
+    first: impl Future<Output = A> + Send + 'static,
+    behind: impl Future<Output = B> + Send + 'static,
+) -> (A, B) {
+    let mut holder = Holder::begin(location, "messaging").await;
+    holder.run(lock, row).await;
+    let first = tokio::spawn(first);
+    holder.waiters(1).await;
+    let behind = tokio::spawn(behind);
+    holder.waiters(2).await;
+    holder.release().await;
+    (first.await.unwrap(), behind.await.unwrap())
+}
+
 /// Queues the removal of `actor` by `remover`, and `change` behind it: the removal is the only thing that happens.
 async fn refused_behind_a_removal<F>(
     remover: fn(&Scene) -> UserId,
@@ -57,16 +75,11 @@ async fn refused_behind_a_removal<F>(
     let scene = Scene::new(&database.location).await;
     let (remover, actor) = (remover(&scene), actor(&scene));
     let before = scene.log().await;
-    let mut holder = Holder::begin(&database.location, "messaging").await;
-    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
     let (store, removal) = (Arc::clone(&scene.store), by(remover, scene.id));
-    let removing = tokio::spawn(async move { store.remove(removal, actor).await });
-    holder.waiters(1).await;
-    let changing = tokio::spawn(change(scene.clone()));
-    holder.waiters(2).await;
-    holder.release().await;
-    assert_eq!(removing.await.unwrap().unwrap(), Changed::Now(3));
-    let refused = changing.await.unwrap();
+    let removing = async move { store.remove(removal, actor).await };
+    let row = (LOCK_CONVERSATION, &[scene.id.0][..]);
+    let (removed, refused) = in_turn(&database.location, row, removing, change(scene.clone())).await;
+    assert_eq!(removed.unwrap(), Changed::Now(3));
     assert!(matches!(refused, Err(ChangeError::NotFound)), "{refused:?}");
 
     let after = scene.log().await;
@@ -172,18 +185,12 @@ async fn owner_who_left_erases_nothing() {
 async fn read_mark_behind_a_removal_is_refused() {
     let database = Database::postgres().await;
     let scene = Scene::new(&database.location).await;
-    let mut holder = Holder::begin(&database.location, "messaging").await;
-    holder.run(LOCK_MEMBER, &[scene.id.0, scene.eve.0]).await;
-    let removing = scene.clone();
-    let removing =
-        tokio::spawn(async move { removing.store.remove(by(removing.ada, removing.id), removing.eve).await });
-    holder.waiters(1).await;
-    let marking = scene.clone();
-    let marking = tokio::spawn(async move { marking.store.mark_read(marking.id, marking.eve, 1).await });
-    holder.waiters(2).await;
-    holder.release().await;
-    assert_eq!(removing.await.unwrap().unwrap(), Changed::Now(3));
-    assert_eq!(marking.await.unwrap().unwrap(), None);
+    let (one, two) = (scene.clone(), scene.clone());
+    let removing = async move { one.store.remove(by(one.ada, one.id), one.eve).await };
+    let marking = async move { two.store.mark_read(two.id, two.eve, 1).await };
+    let row = (LOCK_MEMBER, &[scene.id.0, scene.eve.0][..]);
+    let (removed, marked) = in_turn(&database.location, row, removing, marking).await;
+    assert_eq!((removed.unwrap(), marked.unwrap()), (Changed::Now(3), None));
     let marks = scene.store.read_marks(scene.id, scene.ada).await.unwrap();
     assert!(marks.iter().all(|(member, _)| *member != scene.eve), "{marks:?}");
     drop(scene);
@@ -195,19 +202,12 @@ async fn read_mark_behind_a_removal_is_refused() {
 async fn send_behind_an_addition_is_accepted() {
     let database = Database::postgres().await;
     let scene = Scene::new(&database.location).await;
-    let mut holder = Holder::begin(&database.location, "messaging").await;
-    holder.run(LOCK_CONVERSATION, &[scene.id.0]).await;
-    let adding = scene.clone();
-    let adding =
-        tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
-    holder.waiters(1).await;
-    let sending = scene.clone();
-    let message = new_message(scene.id, scene.kim, "thanks");
-    let sending = tokio::spawn(async move { sending.store.append(&message).await });
-    holder.waiters(2).await;
-    holder.release().await;
-    assert_eq!(adding.await.unwrap().unwrap(), Changed::Now(3));
-    assert_eq!(sending.await.unwrap().unwrap().entry.seq, 4);
+    let (one, two) = (scene.clone(), scene.clone());
+    let adding = async move { one.store.add(by(one.ada, one.id), one.kim, &bounds(100)).await };
+    let sending = async move { two.store.append(&new_message(two.id, two.kim, "thanks")).await };
+    let row = (LOCK_CONVERSATION, &[scene.id.0][..]);
+    let (added, sent) = in_turn(&database.location, row, adding, sending).await;
+    assert_eq!((added.unwrap(), sent.unwrap().entry.seq), (Changed::Now(3), 4));
     drop(scene);
     database.remove().await;
 }

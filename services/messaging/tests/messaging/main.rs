@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod admission;
+mod admission_locks;
 mod api;
 mod bench;
+mod blocks;
 mod changes;
 #[path = "../../../kit/tests/support/databases.rs"]
 mod databases;
 mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
 mod dice;
+mod doubles;
 mod erased;
 mod invitations;
 mod limits;
@@ -26,6 +29,7 @@ mod pages;
 #[path = "../../../kit/tests/support/plan.rs"]
 mod plan;
 mod plans;
+mod quotas;
 mod rules;
 mod sizes;
 mod stalled;

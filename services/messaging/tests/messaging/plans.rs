@@ -16,7 +16,7 @@ on_both! {
 
 /// 20 000 conversations of six, half of which somebody is in; ten messages in each of a thousand.
 const POSTGRES: &str = "INSERT INTO conversations SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'f', \
-     't', gen_random_uuid(), 'all_members', 1, now(), now(), 11, 10, 6 FROM generate_series(1, 20000); \
+     't', gen_random_uuid(), 'all_members', 1, now(), now(), 11, 10, 6, 0 FROM generate_series(1, 20000); \
      INSERT INTO members SELECT conversation_id, gen_random_uuid(), 1, 0, 'own', NULL FROM conversations, generate_series(1, 5); \
      INSERT INTO members SELECT conversation_id, '00000000-0000-0000-0000-000000000001', 1, 0, 'own', NULL \
      FROM (SELECT conversation_id FROM conversations LIMIT 10000) AS c; \
@@ -25,7 +25,7 @@ const POSTGRES: &str = "INSERT INTO conversations SELECT gen_random_uuid(), gen_
      FROM (SELECT conversation_id FROM conversations LIMIT 1000) AS c, generate_series(1, 10) AS n; ANALYZE";
 const SQLITE: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
      INSERT INTO conversations SELECT randomblob(16), randomblob(16), randomblob(16), x'66', 't', randomblob(16), 'all_members', 1, \
-     0, 0, 11, 10, 6 FROM n; \
+     0, 0, 11, 10, 6, 0 FROM n; \
      WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5) \
      INSERT INTO members SELECT conversation_id, randomblob(16), 1, 0, 'own', NULL FROM conversations, n; \
      INSERT INTO members SELECT conversation_id, x'00000000000000000000000000000001', 1, 0, 'own', NULL \

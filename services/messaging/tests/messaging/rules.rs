@@ -16,6 +16,7 @@ use crate::{
     databases::on_both,
     dice::Dice,
     model::Model,
+    quotas::sizes,
     tokens::id,
 };
 
@@ -48,6 +49,8 @@ async fn any_sequence_of_operations_ends_as_the_model_says(location: &Location) 
             room.step(&store, &mut dice).await;
             if step % LOOK == 0 {
                 room.look(&store).await;
+                let (stored, taken) = sizes(location, room.id).await;
+                assert_eq!(stored, taken, "bytes are counted exactly");
             }
         }
         room.look(&store).await;
@@ -130,7 +133,7 @@ impl Room {
             Ok(appended) => Ok((appended.entry, appended.is_new)),
             Err(AppendError::NotFound) => Err("NotFound"),
             Err(AppendError::RequestIdReused) => Err("RequestIdReused"),
-            Err(AppendError::Store(error)) => panic!("{error:?}"),
+            Err(error) => panic!("{error:?}"),
         };
         assert_eq!(stored, self.model.send(&new), "{new:?}");
         self.sent.push(new);

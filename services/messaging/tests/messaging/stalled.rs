@@ -1,8 +1,13 @@
-//! A transaction elsewhere that holds a conversation's row and does not end.
+//! A transaction elsewhere that holds the row of a conversation or of a user, and does not end.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::BoxFuture;
 use kit::store::Location;
+use messaging::domain::{ConversationId, Quotas, UserId};
 use proto::messaging::v1::SendMessageRequest;
 use sqlx::{Connection as _, PgConnection};
 use tonic::Code;
@@ -10,8 +15,12 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{
+    admission::{Store, contacts},
+    admission_locks::LOCK_PERSON,
     bench::{Bench, MOMENT},
-    databases::Database,
+    changes::{bounds, by, new_message, people, room},
+    databases::{Database, patient},
+    locks_support::Holder,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,4 +69,109 @@ fn message(bench: &Bench, room: &str) -> SendMessageRequest {
         client_message_id: bench.mesh.ambient.new_id().to_string(),
         text: "hello".to_owned(),
     }
+}
+
+/// What a user does in a conversation of their own that locks Bob's row.
+type Work = fn(Store, Scene) -> BoxFuture<'static, ()>;
+
+#[derive(Clone, Copy)]
+struct Scene {
+    id: ConversationId,
+    owner: UserId,
+    bob: UserId,
+}
+
+/// Twelve users do `change` at once while a transaction elsewhere holds Bob's row: two of the changes hold a connection.
+async fn locked_user_leaves_others_theirs(prepare: Work, change: Work) {
+    let database = Database::postgres().await;
+    // Four connections.
+    let store = messaging::store::open(&database.location, patient(4), Quotas::default()).await.unwrap();
+    let [bob, kim] = people();
+    let other = room(&store, kim, &[]).await;
+    room(&store, bob, &[]).await;
+    let mut scenes = Vec::new();
+    for [owner] in std::iter::repeat_with(people).take(12) {
+        let scene = Scene { id: room(&store, owner, &[]).await, owner, bob };
+        prepare(Arc::clone(&store), scene).await;
+        scenes.push(scene);
+    }
+    let mut holder = Holder::begin(&database.location, "messaging").await;
+    holder.run(LOCK_PERSON, &[bob.0]).await;
+    let changes: Vec<_> = scenes.into_iter().map(|scene| tokio::spawn(change(Arc::clone(&store), scene))).collect();
+    holder.waiters(2).await;
+    let started = Instant::now();
+    for _ in 0..20 {
+        store.append(&new_message(other, kim, "hello")).await.expect("others' calls go on");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    holder.waiters(2).await;
+    holder.release().await;
+    for change in changes {
+        tokio::time::timeout(MOMENT, change).await.unwrap().unwrap();
+    }
+    drop(store);
+    database.remove().await;
+}
+
+fn nothing(_: Store, _: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async {})
+}
+
+fn add(store: Store, Scene { id, owner, bob }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        store.add(by(owner, id), bob, &bounds(100)).await.unwrap();
+    })
+}
+
+fn invite(store: Store, Scene { id, owner, bob }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        store.add(by(owner, id), bob, &contacts(100)).await.unwrap();
+    })
+}
+
+fn create(store: Store, Scene { owner, bob, .. }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        room(&store, owner, &[bob]).await;
+    })
+}
+
+fn accept(store: Store, Scene { id, bob, .. }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        store.accept(by(bob, id), &bounds(100)).await.unwrap();
+    })
+}
+
+fn remove(store: Store, Scene { id, owner, bob }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        store.remove(by(owner, id), bob).await.unwrap();
+    })
+}
+
+fn bar(store: Store, Scene { bob, .. }: Scene) -> BoxFuture<'static, ()> {
+    Box::pin(async move { store.bar(bob).await.unwrap() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn additions_of_a_locked_user_leave_others_theirs() {
+    locked_user_leaves_others_theirs(nothing, add).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_with_a_locked_user_leave_others_theirs() {
+    locked_user_leaves_others_theirs(nothing, create).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acceptances_of_a_locked_user_leave_others_theirs() {
+    locked_user_leaves_others_theirs(invite, accept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_of_a_locked_user_leave_others_theirs() {
+    locked_user_leaves_others_theirs(add, remove).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_of_a_locked_user_leave_others_theirs() {
+    locked_user_leaves_others_theirs(nothing, bar).await;
 }

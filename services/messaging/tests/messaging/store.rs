@@ -9,11 +9,10 @@ use messaging::{
     store::{AdmitError, AppendError, InsertError},
 };
 use tokio::{task::JoinSet, time::timeout};
-use uuid::Uuid;
 
 use crate::{
-    changes::bounds,
-    databases::{on_both, patient},
+    changes::{bounds, new_id, new_message as message, open, people},
+    databases::on_both,
 };
 
 on_both! {
@@ -37,18 +36,6 @@ on_both! {
 
 const MANY: u32 = 10_000;
 
-async fn open(location: &Location) -> Arc<dyn MessagingStore> {
-    messaging::store::open(location, patient(8)).await.unwrap()
-}
-
-fn new_id() -> Uuid {
-    Ambient::system().new_id()
-}
-
-fn people<const N: usize>() -> [UserId; N] {
-    std::array::from_fn(|_| UserId(new_id()))
-}
-
 fn conversation(creator: UserId, others: &[UserId]) -> NewConversation {
     NewConversation {
         id: ConversationId(new_id()),
@@ -56,17 +43,6 @@ fn conversation(creator: UserId, others: &[UserId]) -> NewConversation {
         request_id: new_id(),
         members: NewConversation::everybody(creator, others.iter().copied()),
         title: "plans".to_owned(),
-        create_time: Ambient::system().now(),
-    }
-}
-
-fn message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
-    NewMessage {
-        conversation,
-        author,
-        id: new_id(),
-        client_id: new_id(),
-        text: text.to_owned(),
         create_time: Ambient::system().now(),
     }
 }

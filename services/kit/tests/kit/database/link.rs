@@ -1,6 +1,9 @@
 //! The network between a process and its database, which a test may cut or silence.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex as StdMutex},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,7 +18,9 @@ pub(super) struct Link {
     pub(super) url: String,
     address: SocketAddr,
     server: String,
-    silent: watch::Sender<bool>,
+    silent: Arc<watch::Sender<bool>>,
+    /// Silence the link once, when the process sends them.
+    last_words: Arc<StdMutex<Option<&'static [u8]>>>,
     carrying: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -30,7 +35,8 @@ impl Link {
             url: format!("{scheme}://{user}@{address}/{path}?sslmode=disable"),
             address,
             server: server.to_owned(),
-            silent: watch::channel(false).0,
+            silent: Arc::new(watch::channel(false).0),
+            last_words: Arc::default(),
             carrying: Mutex::default(),
         };
         link.carry(listener).await;
@@ -53,19 +59,26 @@ impl Link {
         self.silent.send_replace(silent);
     }
 
+    /// Nothing arrives any more from the moment on that the process sends `words`, which do not arrive either.
+    pub(super) fn silence_at(&self, words: &'static [u8]) {
+        *self.last_words.lock().unwrap() = Some(words);
+    }
+
     async fn carry(&self, listener: TcpListener) {
-        let (server, silent) = (self.server.clone(), Arc::new(self.silent.subscribe()));
+        let (server, silent, last_words) =
+            (self.server.clone(), Arc::clone(&self.silent), Arc::clone(&self.last_words));
         let carrying = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let (server, silent) = (server.clone(), Arc::clone(&silent));
+                let (server, silent, last_words) = (server.clone(), Arc::clone(&silent), Arc::clone(&last_words));
                 connections.spawn(async move {
                     let server = TcpStream::connect(server).await.unwrap();
+                    let never = StdMutex::default();
                     let ((from, to), (back_from, back_to)) = (client.into_split(), server.into_split());
                     tokio::select! {
-                        () = copy(from, back_to, &silent) => {}
-                        () = copy(back_from, to, &silent) => {}
+                        () = copy(from, back_to, &silent, &last_words) => {}
+                        () = copy(back_from, to, &silent, &never) => {}
                     }
                 });
             }
@@ -74,10 +87,19 @@ impl Link {
     }
 }
 
-async fn copy(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, silent: &watch::Receiver<bool>) {
+async fn copy(
+    mut from: tcp::OwnedReadHalf,
+    mut to: tcp::OwnedWriteHalf,
+    silent: &watch::Sender<bool>,
+    last_words: &StdMutex<Option<&'static [u8]>>,
+) {
     let mut buffer = [0; 8_192];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        silent.clone().wait_for(|silent| !*silent).await.ok();
+        let is_last = |words: &mut &[u8]| buffer[..read].windows(words.len()).any(|window| window == *words);
+        if last_words.lock().unwrap().take_if(is_last).is_some() {
+            silent.send_replace(true);
+        }
+        silent.subscribe().wait_for(|silent| !*silent).await.ok();
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

@@ -1,6 +1,7 @@
 //! How people are added: who lets whom, and within which bounds.
 //!
-//! The order of locks is the conversation's row, then people's rows in the order of their ids. A user's rule, blocks and
+//! The order of locks is the conversation's row, then people's rows in the order of their ids. A change
+//! never waits for the invitations of other conversations: their holders may wait for people's rows. A user's rule, blocks and
 //! bounds change only under the row of that user, and are read by statements that start after it is locked.
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use kit::{
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    super::{AMONG, EACH, Ids, among},
+    super::{AMONG, DELETE_EXPIRED, EACH, Ids, among},
     Row, Tx,
 };
 use crate::{
@@ -193,9 +194,7 @@ impl Adding<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        let expired = format!("DELETE FROM invitations WHERE invitee_id {AMONG} AND expire_time <= $2");
-        let expired = sqlx::query(AssertSqlSafe(expired)).bind(ids(users)).bind(Stamp(self.now));
-        expired.execute(&mut **tx).await?;
+        sqlx::query(DELETE_EXPIRED).bind(ids(users)).bind(Stamp(self.now)).execute(&mut **tx).await?;
         let statement = AssertSqlSafe(format!(
             "INSERT INTO invitations (conversation_id, invitee_id, inviter_id, create_time, expire_time) \
              SELECT $2, e.id, $3, $4, $5 FROM {EACH} WHERE true ON CONFLICT (conversation_id, invitee_id) DO NOTHING"

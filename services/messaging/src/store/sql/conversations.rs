@@ -12,7 +12,9 @@ use super::{
     Row, Sql,
     log::entry,
 };
-use crate::domain::{AddPolicy, Conversation, ConversationId, Member, Membership, Standing, UserId};
+use crate::domain::{
+    self, AddPolicy, Body, Conversation, ConversationId, Entry, Member, Membership, NewConversation, Standing, UserId,
+};
 
 impl Sql {
     /// Those of `ids` that `member` is in, in the order of `ids`: two statements, however many they are.
@@ -35,7 +37,8 @@ impl Sql {
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
              c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, \
-             m.user_id, m.join_seq, m.read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
+             m.user_id, m.join_seq, \
+             CASE WHEN m.standing = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
              ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
         let mut rows = sqlx::query(statement).bind(among(ids.iter().map(|id| id.0))).bind(member.0).fetch(&self.read);
@@ -129,4 +132,44 @@ pub(super) fn shown_member(row: &Row) -> Result<Member, Error> {
         join_seq: row.try_get("join_seq")?,
         read_no: row.try_get("read_no")?,
     })
+}
+
+/// How many they are.
+pub(super) fn count(members: &[UserId]) -> i64 {
+    i64::try_from(members.len()).unwrap_or(i64::MAX)
+}
+
+/// The first entry of a conversation, whose members these are.
+pub(super) fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
+    Entry {
+        conversation: new.id,
+        seq: 1,
+        author: new.creator,
+        create_time: new.create_time,
+        body: Body::Created {
+            members: members.iter().copied().take(domain::FIRST_MEMBERS).collect(),
+            member_count: count(members),
+            title: new.title.clone(),
+        },
+    }
+}
+
+/// A conversation that was just opened, as its creator sees it.
+pub(super) fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
+    let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
+    Conversation {
+        id: new.id,
+        title: new.title.clone(),
+        member_count: count(members),
+        members: members.iter().take(domain::FIRST_MEMBERS).map(shown).collect(),
+        owner: new.creator,
+        add_policy: AddPolicy::AllMembers,
+        revision: 1,
+        create_time: new.create_time,
+        update_time: new.create_time,
+        last_seq: 1,
+        message_count: 0,
+        own: Membership::OPENER,
+        last_message: None,
+    }
 }

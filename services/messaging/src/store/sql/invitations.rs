@@ -10,7 +10,6 @@ use sqlx::Row as _;
 use super::{
     Row, Sql, Tx,
     admission::{self, count_membership},
-    log::{change_entry, insert_entry},
     members::{self, count_member},
 };
 use crate::{
@@ -53,7 +52,7 @@ impl Invitations for Sql {
     }
 
     async fn accept(&self, change: Change, admission: &Admission) -> Result<Changed, ChangeError> {
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let mut tx = self.begin_with(&[change.actor], Some(change.conversation)).await?;
         let held = members::hold(&mut tx, change.conversation).await?;
         if take_request(&mut tx, &change).await? {
             admission::accept(&mut tx, change.actor, admission).await?;
@@ -68,9 +67,8 @@ impl Invitations for Sql {
         }
         count_member(&mut tx, &change).await?;
         admission::accept(&mut tx, change.actor, admission).await?;
-        let seq = members::advance(&mut tx, &change, &held).await?;
+        let seq = members::advance(&mut tx, &change, &held, Body::Added { person: change.actor }).await?;
         join(&mut tx, &change, seq, held.message_count).await?;
-        insert_entry(&mut tx, &change_entry(&change, seq, Body::Added { person: change.actor })).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }

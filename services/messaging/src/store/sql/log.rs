@@ -15,6 +15,8 @@ pub(super) struct Locked {
     pub(super) owner: UserId,
     pub(super) revision: i64,
     pub(super) title: String,
+    pub(super) stored_bytes: i64,
+    pub(super) member_count: i64,
 }
 
 /// Locks the conversation's row, assigns the number of the next entry, then checks that the actor is a member. A
@@ -26,7 +28,7 @@ pub(super) struct Locked {
 pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq + 1, update_time = $2 WHERE conversation_id = $1 \
-         RETURNING last_seq, owner_id, revision, title",
+         RETURNING last_seq, owner_id, revision, title, stored_bytes, member_count",
     )
     .bind(change.conversation.0)
     .bind(Stamp(change.now))
@@ -44,6 +46,8 @@ pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, Cha
         owner: UserId(row.try_get("owner_id")?),
         revision: row.try_get("revision")?,
         title: row.try_get("title")?,
+        stored_bytes: row.try_get("stored_bytes")?,
+        member_count: row.try_get("member_count")?,
     })
 }
 
@@ -77,6 +81,16 @@ pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), s
     .bind(body::encode(&entry.body))
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Adds to the bytes of a conversation whose row is locked.
+pub(super) async fn count_bytes(tx: &mut Tx<'_>, id: ConversationId, bytes: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE conversations SET stored_bytes = stored_bytes + $2 WHERE conversation_id = $1")
+        .bind(id.0)
+        .bind(bytes)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

@@ -5,25 +5,23 @@ use kit::store::{Error, Stamp};
 use sqlx::Row as _;
 
 use super::{
-    Row, Sql, Tx,
+    Sql, Tx,
     admission::{Adding, Joining, count_membership},
     conversations::{shown_member, shown_policy, shown_standing},
     log::{change_entry, insert_entry},
 };
 use crate::{
     domain::{
-        AddPolicy, Admission, Body, Change, ConversationId, MARKED_MEMBERS, MOST_CONTACT_ROWS, MOST_MEMBERS, Member,
-        MembersPage, NewMessage, ReadPosition, Standing, UserId,
+        AddPolicy, Admission, Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, Member, MembersPage,
+        NewMessage, ReadPosition, Standing, UserId,
     },
-    store::{ChangeError, Changed, Members},
+    store::{ChangeError, Changed, Members, body::stored_size},
 };
 
 #[async_trait]
 impl Members for Sql {
     async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError> {
-        // The row of `person` is locked too.
-        let _turn = self.write.turn(person.0).await?;
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let mut tx = self.begin_with(&[change.actor, person], Some(change.conversation)).await?;
         let held = hold(&mut tx, change.conversation).await?;
         let own = standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
         if standing(&mut tx, &change, person).await?.is_some() {
@@ -36,21 +34,27 @@ impl Members for Sql {
             return Err(ChangeError::Pending);
         }
         let Change { conversation, actor, now, .. } = change;
+        if is_blocked(&mut tx, conversation, actor, held.member_count).await? {
+            return Err(ChangeError::NotAccepted);
+        }
         let adding = Adding { conversation, actor, now, direct: false, admission };
         let joining = Joining { seq: held.last_seq + 1, read_no: held.message_count };
+        let body = Body::Added { person };
+        if !self.has_room(held.stored_bytes + stored_size(&body)) {
+            return Err(ChangeError::StorageFull);
+        }
         if adding.admit(&mut tx, &[person], joining).await?.is_empty() {
             tx.commit().await?;
             return Ok(Changed::Invited);
         }
         count_member(&mut tx, &change).await?;
-        let seq = advance(&mut tx, &change, &held).await?;
-        insert_entry(&mut tx, &change_entry(&change, seq, Body::Added { person })).await?;
+        let seq = advance(&mut tx, &change, &held, body).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError> {
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let mut tx = self.begin_with(&[person], Some(change.conversation)).await?;
         let held = hold(&mut tx, change.conversation).await?;
         standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
         let is_owner = held.owner == change.actor;
@@ -66,8 +70,7 @@ impl Members for Sql {
             .execute(&mut *tx)
             .await?;
         let owner = if person == held.owner { succeed(&mut tx, &change, person).await? } else { held.owner };
-        let seq = advance(&mut tx, &change, &held).await?;
-        insert_entry(&mut tx, &change_entry(&change, seq, Body::Removed { person, owner })).await?;
+        let seq = advance(&mut tx, &change, &held, Body::Removed { person, owner }).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
     }
@@ -100,8 +103,9 @@ impl Members for Sql {
 
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {
         let rows = sqlx::query(
-            "SELECT user_id, join_seq, read_no FROM members WHERE conversation_id = $1 \
-             AND (join_seq, user_id) > ($3, $4) AND EXISTS \
+            "SELECT user_id, join_seq, \
+             CASE WHEN standing = 'requested' AND user_id <> $2 THEN 0 ELSE read_no END AS read_no \
+             FROM members WHERE conversation_id = $1 AND (join_seq, user_id) > ($3, $4) AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
              ORDER BY join_seq, user_id LIMIT $5",
         )
@@ -117,7 +121,7 @@ impl Members for Sql {
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
         let rows = sqlx::query(
-            "SELECT user_id, read_no FROM members WHERE conversation_id = $1 AND EXISTS \
+            "SELECT user_id, read_no, standing FROM members WHERE conversation_id = $1 AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY user_id LIMIT $3",
         )
         .bind(id.0)
@@ -128,9 +132,18 @@ impl Members for Sql {
         if rows.len() > MARKED_MEMBERS {
             return Ok(Vec::new());
         }
-        let mark =
-            |row: &Row| -> Result<_, sqlx::Error> { Ok((UserId(row.try_get("user_id")?), row.try_get("read_no")?)) };
-        Ok(rows.iter().map(mark).collect::<Result<_, _>>()?)
+        let mut marks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let user = UserId(row.try_get("user_id")?);
+            if user == member || shown_standing(row)? != Standing::Requested {
+                marks.push((user, row.try_get("read_no")?));
+            }
+        }
+        // One's own mark alone would tell when the other member, who has not accepted, reads.
+        if marks.len() < rows.len() && marks.len() == 1 {
+            marks.clear();
+        }
+        Ok(marks)
     }
 
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error> {
@@ -143,7 +156,7 @@ impl Members for Sql {
         )
         .bind(member.0)
         .bind(i64::from(limit))
-        .bind(i64::from(MOST_CONTACT_ROWS))
+        .bind(i64::from(self.quotas.contact_rows))
         .fetch_all(&self.read)
         .await?;
         Ok(rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect::<Result<_, _>>()?)
@@ -193,6 +206,8 @@ impl Sql {
 pub(super) struct Held {
     last_seq: i64,
     pub(super) message_count: i64,
+    stored_bytes: i64,
+    member_count: i64,
     owner: UserId,
     add_policy: AddPolicy,
 }
@@ -201,7 +216,7 @@ pub(super) struct Held {
 pub(super) async fn hold(tx: &mut Tx<'_>, id: ConversationId) -> Result<Held, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq WHERE conversation_id = $1 \
-         RETURNING last_seq, message_count, owner_id, add_policy",
+         RETURNING last_seq, message_count, stored_bytes, member_count, owner_id, add_policy",
     )
     .bind(id.0)
     .fetch_optional(&mut **tx)
@@ -210,20 +225,26 @@ pub(super) async fn hold(tx: &mut Tx<'_>, id: ConversationId) -> Result<Held, Ch
     Ok(Held {
         last_seq: row.try_get("last_seq")?,
         message_count: row.try_get("message_count")?,
+        stored_bytes: row.try_get("stored_bytes")?,
+        member_count: row.try_get("member_count")?,
         owner: UserId(row.try_get("owner_id")?),
         add_policy: shown_policy(&row)?,
     })
 }
 
-/// Gives out the number of the entry that the change becomes.
-pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held) -> Result<i64, sqlx::Error> {
+/// Appends the entry that the change becomes. Its number.
+pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held, body: Body) -> Result<i64, sqlx::Error> {
     let seq = held.last_seq + 1;
-    sqlx::query("UPDATE conversations SET last_seq = $2, update_time = $3 WHERE conversation_id = $1")
-        .bind(change.conversation.0)
-        .bind(seq)
-        .bind(Stamp(change.now))
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE conversations SET last_seq = $2, update_time = $3, stored_bytes = $4 WHERE conversation_id = $1",
+    )
+    .bind(change.conversation.0)
+    .bind(seq)
+    .bind(Stamp(change.now))
+    .bind(held.stored_bytes + stored_size(&body))
+    .execute(&mut **tx)
+    .await?;
+    insert_entry(tx, &change_entry(change, seq, body)).await?;
     Ok(seq)
 }
 
@@ -277,6 +298,28 @@ async fn take_back(tx: &mut Tx<'_>, change: &Change, person: UserId, is_owner: b
     .execute(&mut **tx)
     .await?;
     Ok(taken.rows_affected() > 0)
+}
+
+/// Whether the conversation is one of two, and the other member has blocked `actor`. The conversation's row must be locked:
+/// whoever waited for it finds the blocks of after the wait.
+pub(super) async fn is_blocked(
+    tx: &mut Tx<'_>,
+    id: ConversationId,
+    actor: UserId,
+    member_count: i64,
+) -> Result<bool, sqlx::Error> {
+    if member_count != 2 {
+        return Ok(false);
+    }
+    let row = sqlx::query(
+        "SELECT 1 FROM members m JOIN blocks b ON b.user_id = m.user_id AND b.blocked_id = $2 \
+         WHERE m.conversation_id = $1 AND m.user_id <> $2",
+    )
+    .bind(id.0)
+    .bind(actor.0)
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// Counts one more member, if there is room.

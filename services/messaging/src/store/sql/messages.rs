@@ -2,15 +2,20 @@
 
 use async_trait::async_trait;
 use kit::store::Error;
+use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{
     Sql, Tx,
-    log::{change_entry, entry, insert_entry, lock, rewrite_entry},
+    log::{change_entry, count_bytes, entry, insert_entry, lock, rewrite_entry},
+    members::is_blocked,
 };
 use crate::{
-    domain::{Body, Change, ConversationId, Entry, MOST_EDITS, Message, UserId},
-    store::{ChangeError, Changed, Messages, body},
+    domain::{Body, Change, ConversationId, Entry, Message, NewMessage, UserId},
+    store::{
+        ChangeError, Changed, Messages,
+        body::{self, stored_size},
+    },
 };
 
 #[async_trait]
@@ -45,13 +50,22 @@ impl Messages for Sql {
         if change.revision.is_some_and(|revision| revision != current.revision) {
             return Err(ChangeError::OtherRevision);
         }
-        if current.revision > MOST_EDITS {
+        if current.revision > i64::from(self.quotas.edits_per_message) {
             return Err(ChangeError::TooManyEdits);
+        }
+        if is_blocked(&mut tx, change.conversation, change.actor, locked.member_count).await? {
+            return Err(ChangeError::NotAccepted);
         }
         let (number, revision) = (current.number, current.revision + 1);
         let edited = Message { text: text.to_owned(), edit_time: Some(change.now), revision, ..current };
-        rewrite_entry(&mut tx, &Entry { body: Body::Message(edited), ..stored }).await?;
+        let edited = Body::Message(edited);
         let body = Body::Edited { message, number, text: text.to_owned(), revision };
+        let more = stored_size(&edited) - stored_size(&stored.body) + stored_size(&body);
+        if more > 0 && !self.has_room(locked.stored_bytes + more) {
+            return Err(ChangeError::StorageFull);
+        }
+        count_bytes(&mut tx, change.conversation, more).await?;
+        rewrite_entry(&mut tx, &Entry { body: edited, ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
@@ -68,10 +82,13 @@ impl Messages for Sql {
             return Ok(Changed::Already);
         }
         let (number, revision) = (current.number, current.revision + 1);
-        erase_edits(&mut tx, &change, &current, revision).await?;
+        let edits = erase_edits(&mut tx, &change, &current, revision).await?;
         let erased = Message { text: String::new(), delete_time: Some(change.now), revision, ..current };
-        rewrite_entry(&mut tx, &Entry { body: Body::Message(erased), ..stored }).await?;
-        insert_entry(&mut tx, &change_entry(&change, locked.seq, Body::Deleted { message, number })).await?;
+        let (erased, body) = (Body::Message(erased), Body::Deleted { message, number });
+        let more = edits + stored_size(&erased) - stored_size(&stored.body) + stored_size(&body);
+        count_bytes(&mut tx, change.conversation, more).await?;
+        rewrite_entry(&mut tx, &Entry { body: erased, ..stored }).await?;
+        insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
     }
@@ -96,14 +113,43 @@ async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry,
 }
 
 /// Takes the texts out of the entries that edited the message, in one statement: all of them become the same edit, to
-/// no text at all.
-async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<(), ChangeError> {
-    let erased = Body::Edited { message: of.id, number: of.number, text: String::new(), revision };
+/// no text at all. The bytes that this adds, which is a negative number.
+async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<i64, ChangeError> {
+    let erased = body::encode(&Body::Edited { message: of.id, number: of.number, text: String::new(), revision });
+    let row = sqlx::query(
+        "SELECT CAST(coalesce(sum($3 - length(body)), 0) AS BIGINT) AS more FROM entries \
+         WHERE conversation_id = $1 AND target_no = $2",
+    )
+    .bind(change.conversation.0)
+    .bind(of.number)
+    .bind(i64::try_from(erased.len()).unwrap_or(i64::MAX))
+    .fetch_one(&mut **tx)
+    .await?;
     sqlx::query("UPDATE entries SET body = $3 WHERE conversation_id = $1 AND target_no = $2")
         .bind(change.conversation.0)
         .bind(of.number)
-        .bind(body::encode(&erased))
+        .bind(erased)
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(row.try_get("more")?)
+}
+
+/// The entry that a new message becomes.
+pub(super) fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
+    let message = Message {
+        id: new.id,
+        client_id: new.client_id,
+        number,
+        text: new.text.clone(),
+        edit_time: None,
+        delete_time: None,
+        revision: 1,
+    };
+    Entry {
+        conversation: new.conversation,
+        seq,
+        author: new.author,
+        create_time: new.create_time,
+        body: Body::Message(message),
+    }
 }

@@ -1,0 +1,143 @@
+//! What a block, and a request that was not accepted, keep from the other user in a conversation of two.
+
+use kit::{Ambient, store::Location};
+use messaging::{
+    domain::Details,
+    store::{AppendError, ChangeError, Changed},
+};
+use proto::messaging::v1::{
+    GetConversationRequest, ListMembersRequest, MarkReadRequest, SubscribeRequest, subscribe_response::Event,
+};
+
+use crate::{
+    admission::create,
+    bench::{Bench, Person, catch_up, next},
+    changes::{bounds, by, new_message, open, people, room, say},
+    databases::on_both,
+    mesh::refusal,
+};
+
+on_both! {
+    blocked_user_adds_nothing_to_a_conversation_of_two,
+    block_hides_nothing_in_a_group,
+    stranger_is_not_told_what_was_read_before_the_request_is_accepted,
+}
+
+async fn blocked_user_adds_nothing_to_a_conversation_of_two(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let first = new_message(id, bob, "hello");
+    store.append(&first).await.unwrap();
+    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    let refused = store.append(&new_message(id, bob, "hello?")).await;
+    assert!(matches!(refused, Err(AppendError::NotAccepted)), "{refused:?}");
+    for refused in [
+        store.edit(by(bob, id), first.id, "hello?").await,
+        store.update(by(bob, id), &Details::titled("hello?")).await,
+        store.add(by(bob, id), eve, &bounds(100)).await,
+    ] {
+        assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
+    }
+    assert_eq!(store.head(id, ada).await.unwrap(), Some(2), "nothing was written");
+    // A repeat returns what was stored before; the one who blocks goes on writing; what is one's own may be taken back.
+    assert!(!store.append(&first).await.unwrap().is_new);
+    say(&store, id, ada, "do not write to me").await;
+    assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));
+    store.unblock(ada, bob).await.unwrap();
+    say(&store, id, bob, "thanks").await;
+    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    store.remove(by(bob, id), bob).await.unwrap();
+}
+
+async fn block_hides_nothing_in_a_group(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob, eve]).await;
+    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    say(&store, id, bob, "hello, both").await;
+    assert_eq!(store.list_messages(id, ada, i64::MAX, 10).await.unwrap().len(), 1);
+    // Once Eve has left, it is a conversation of two.
+    store.remove(by(eve, id), eve).await.unwrap();
+    let refused = store.append(&new_message(id, bob, "only us")).await;
+    assert!(matches!(refused, Err(AppendError::NotAccepted)), "{refused:?}");
+}
+
+async fn stranger_is_not_told_what_was_read_before_the_request_is_accepted(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = create(&store, ada, &[bob]).await.unwrap();
+    say(&store, id, ada, "hello").await;
+    store.mark_read(id, bob, 1).await.unwrap();
+    let shown = async |reader| {
+        let found = store.find(id, reader).await.unwrap().unwrap();
+        let page = messaging::domain::MembersPage::parse(100, "", id).unwrap();
+        let listed = store.list_members(id, reader, page).await.unwrap();
+        assert_eq!(found.members, listed);
+        listed.into_iter().find(|member| member.user == bob).unwrap().read_no
+    };
+    assert_eq!((shown(ada).await, shown(bob).await), (0, 1), "his own mark is his own");
+    assert_eq!(store.read_marks(id, ada).await.unwrap(), []);
+    assert!(store.read_marks(id, bob).await.unwrap().contains(&(bob, 1)));
+    say(&store, id, bob, "hello").await;
+    assert_eq!(shown(ada).await, 2);
+    assert!(store.read_marks(id, ada).await.unwrap().contains(&(bob, 2)));
+}
+
+async fn mark(reader: &Person, room: &str, message_no: i64) {
+    let mark = MarkReadRequest { conversation_id: room.to_owned(), message_no };
+    reader.client.clone().mark_read(reader.request(mark)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
+    let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let ambient = &bench.mesh.ambient;
+    let id = ada.create(ada.opening(ambient, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(ambient, &id, "hello").await;
+    let (mut hers, mut his) = (
+        ada.subscribe(SubscribeRequest::default()).await.unwrap(),
+        bob.subscribe(SubscribeRequest::default()).await.unwrap(),
+    );
+    catch_up(&mut hers).await;
+    catch_up(&mut his).await;
+    mark(&bob, &id, 1).await;
+    // His other devices are told.
+    assert!(matches!(next(&mut his).await, Event::ReadMarks(_)));
+    let get = GetConversationRequest { conversation_id: id.clone() };
+    let seen = ada.client.clone().get_conversation(ada.request(get)).await.unwrap().into_inner().conversation.unwrap();
+    let list = ListMembersRequest { conversation_id: id.clone(), ..Default::default() };
+    let listed = ada.client.clone().list_members(ada.request(list)).await.unwrap().into_inner().members;
+    assert!(
+        seen.members
+            .iter()
+            .chain(&listed)
+            .filter(|m| m.user_id == bob.id.to_string())
+            .all(|m| m.last_read_message_no == 0)
+    );
+    // The next thing that she hears is another message.
+    ada.say(ambient, &id, "are you there?").await;
+    loop {
+        match next(&mut hers).await {
+            Event::ReadMarks(marks) => panic!("{marks:?}"),
+            Event::Entry(_) => break,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocked_user_is_refused_with_a_reason() {
+    let bench = Bench::new(|_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let id = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    bench.store().block(user(&ada), user(&bob), bench.mesh.ambient.now(), 10).await.unwrap();
+    let send = proto::messaging::v1::SendMessageRequest {
+        conversation_id: id,
+        client_message_id: bench.mesh.ambient.new_id().to_string(),
+        text: "hello?".to_owned(),
+    };
+    assert_eq!(refusal(bob.send(send).await), "PermissionDenied NOT_ACCEPTED");
+}
+
+fn user(of: &Person) -> messaging::domain::UserId {
+    messaging::domain::UserId(of.id)
+}

@@ -15,10 +15,7 @@ use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
-use super::{
-    Failure, Place,
-    cancel::Cancelled,
-};
+use super::{Failure, Place, cancel::Cancelled};
 use crate::{
     body::{Pipe, Request},
     intake::Intake,

@@ -14,6 +14,7 @@ mod session;
 mod soak;
 mod suite;
 mod tally;
+mod upstreams;
 mod web;
 
 use std::{env, process::ExitCode};

@@ -23,7 +23,11 @@ pub(crate) fn prepare(session: &Session, python: &Python, environment: &mut Envi
 fn go(session: &Session) -> Result<String, String> {
     let program = session.target.join("upstream-go");
     let mut build = session.command(Need::Go.found()?);
-    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(session.root.join(FOLDER).join("go"));
+    build
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(session.root.join(FOLDER).join("go"));
     session.must("go build", &mut build)?;
     Ok(quoted(&program))
 }

@@ -353,6 +353,7 @@ fn failed(failure: &Failure, fault: &Fault, deadline: Option<Instant>, chance: &
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
         Failure::Full | Failure::Overloaded => error::overloaded(chance),
+        Failure::Cut => cut(Code::Cancelled),
         Failure::Broken(error) if error.is_reset() => match upstream::code_of_break(error) {
             code if is_over_time(code, deadline) => too_late(),
             code => cut(code),

@@ -142,6 +142,8 @@ pub(crate) enum Failure {
     Refused(h2::Error),
     /// The connection or the stream broke; the call may have been worked on.
     Broken(h2::Error),
+    /// The caller's request was cut, and the gateway cancels the call.
+    Cut,
 }
 
 impl Failure {
@@ -159,11 +161,6 @@ impl Failure {
             _ if error.is_go_away() && error.is_remote() => Self::Gone(error),
             _ => Self::Broken(error),
         }
-    }
-
-    /// The gateway took the call back, because of what its caller sent.
-    fn is_ours(&self) -> bool {
-        matches!(self, Self::Broken(error) if is_ours(error))
     }
 }
 
@@ -206,6 +203,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
             Self::Full => f.write_str("all connections are full"),
+            Self::Cut => f.write_str("its request was cut"),
             Self::Overloaded => f.write_str("it has enough to do"),
             Self::Gone(error) => write!(f, "the connection was closing: {}", chain(error)),
             Self::Refused(error) | Self::Broken(error) => f.write_str(&chain(error)),

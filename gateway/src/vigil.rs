@@ -550,6 +550,36 @@ mod tests {
         assert!(lock(&stalls.holders).is_empty());
     }
 
+    /// The one that has waited longest ends, whichever connection was looked at first.
+    #[tokio::test(start_paused = true)]
+    async fn of_connections_that_hold_alike_the_longest_wait_ends_first() {
+        let stalls = Stalls::new(8 * TOWARDS_CALLER);
+        let vigils: Vec<_> = (0..8).map(|_| Vigil::new(&stalls, true)).collect();
+        let calls: Vec<_> = vigils.iter().map(Vigil::begin).collect();
+        let order = [5, 2, 7, 0, 3, 6, 1, 4];
+        for at in order {
+            calls[at].handed_out(1);
+            end_turn(&vigils[at]);
+        }
+        for ended in 1..=order.len() {
+            stalls.evict(1);
+            let evicted: Vec<_> = order.iter().map(|at| is_evicted(&calls[*at])).collect();
+            assert!(evicted[..ended].iter().all(|is| *is), "{ended}: {evicted:?}");
+            assert!(!evicted[ended..].iter().any(|is| *is), "{ended}: {evicted:?}");
+        }
+    }
+
+    /// Two threads may change the list of holders in another order than the counts: the entry goes with the connection.
+    #[tokio::test(start_paused = true)]
+    async fn closed_connection_that_holds_nothing_is_no_holder() {
+        let stalls = Stalls::new(1 << 30);
+        let vigil = Vigil::new(&stalls, true);
+        lock(&stalls.holders).insert(Arc::as_ptr(&vigil).addr(), Arc::downgrade(&vigil));
+        drop(vigil);
+        assert!(lock(&stalls.holders).is_empty());
+        assert_eq!(stalls.held.load(Ordering::Relaxed), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_head_must_end_and_what_comes_before_it_does_not_count() {
         let vigil = vigil();

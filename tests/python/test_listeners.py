@@ -1,5 +1,6 @@
 """The gateway's listeners: TLS, the PROXY protocol, client addresses, and closed connections."""
 
+import contextlib
 import http.client
 import re
 import shutil
@@ -32,7 +33,7 @@ class Tls(unittest.TestCase):
         cls.files = [mesh.folder / name for name in ("tls.crt", "tls.key")]
         cls.install("one")
         mesh.configure(
-            f'[gateway]\ndescriptors_refresh = "200ms"\n[gateway.tls]\nlisten = ["localhost:{port}"]\n'
+            f'[limits]\nrequest_head = "1s"\n[gateway]\nidle_timeout = "2s"\ndescriptors_refresh = "200ms"\n[gateway.tls]\nlisten = ["localhost:{port}"]\n'
             f'certificate = "{cls.files[0]}"\nkey = "{cls.files[1]}"\n'
         )
         cls.mesh = cls.enterClassContext(mesh)
@@ -87,6 +88,18 @@ class Tls(unittest.TestCase):
             self.assertEqual(response.getheader("grpc-status"), "12")
             self.assertIsNone(response.getheader("connection"))
             response.read()
+
+    def test_silent_clients_are_closed_in_time(self):
+        self.install("one")
+        eventually(lambda: self.connect("one").close())
+        # Whichever protocol is agreed on, and also where only a part of the preface follows.
+        for offered, begun in ((["h2"], b""), (["h2"], b"PRI * HTTP/2.0\r\n"), (["http/1.1"], b"")):
+            with self.connect("one", offered) as connection:
+                connection.settimeout(20)
+                connection.sendall(begun)
+                with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+                    while connection.recv(65_536):
+                        pass
 
     def test_alpn_offers_both_versions_of_http(self):
         self.install("one")

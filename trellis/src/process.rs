@@ -269,6 +269,8 @@ impl<'a> Process<'a> {
         } else {
             server::readiness(surroundings, needs, &self.shutdown)
         };
+        let identity = Arc::clone(&surroundings.identity);
+        let readiness = readiness.with_skews(move || identity.skews().millis());
         self.shown.insert(name, readiness.clone());
         readiness
     }

@@ -15,6 +15,7 @@ mod soak;
 mod suite;
 mod tally;
 mod up;
+mod upstreams;
 mod web;
 
 use std::{env, process::ExitCode};

@@ -15,6 +15,7 @@ pub(crate) enum Need {
     Redis,
     Chromium,
     Python,
+    Go,
 }
 
 impl Need {
@@ -24,6 +25,7 @@ impl Need {
             Need::Redis => "redis-server",
             Need::Chromium => "Chromium (or its path in TRELLIS_TEST_CHROMIUM)",
             Need::Python => "Python 3.11 or newer with venv",
+            Need::Go => "Go 1.19 or newer",
         }
     }
 
@@ -36,6 +38,7 @@ impl Need {
             Need::Chromium if is_ubuntu() => &["chromium-browser"],
             Need::Chromium => &["chromium"],
             Need::Python => &["python3", "python3-venv"],
+            Need::Go => &["golang-go"],
         }
     }
 
@@ -46,6 +49,7 @@ impl Need {
             Need::Redis => on_path("redis-server"),
             Need::Chromium => find_chromium(),
             Need::Python => find_python(),
+            Need::Go => find_go(),
         }
     }
 
@@ -160,4 +164,10 @@ fn find_python() -> Option<PathBuf> {
         .into_iter()
         .filter_map(on_path)
         .find(|python| output_of(python, &["-c", test]).is_some())
+}
+
+/// Where Go's own archive is unpacked, no `PATH` needs to name it.
+fn find_go() -> Option<PathBuf> {
+    let own = PathBuf::from("/usr/local/go/bin/go");
+    on_path("go").or_else(|| Some(own).filter(|path| is_program(path)))
 }

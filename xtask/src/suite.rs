@@ -15,7 +15,7 @@ use crate::{
     scratch::Scratch,
     session::{Session, seconds},
     tally::{self, Tally},
-    up, web,
+    up, upstreams, web,
 };
 
 /// The options of the command line.
@@ -87,6 +87,9 @@ impl Options {
         if self.wants(Part::Rust) {
             needs.extend([Need::Postgres, Need::Redis]);
         }
+        if self.wants(Part::Python) {
+            needs.push(Need::Go);
+        }
         if self.wants(Part::Web) {
             needs.push(Need::Chromium);
         }
@@ -99,7 +102,7 @@ impl Options {
 pub(crate) struct Environment(Vec<(&'static str, String)>);
 
 impl Environment {
-    fn set(&mut self, name: &'static str, value: impl Into<String>) {
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.0.push((name, value.into()));
     }
 
@@ -147,7 +150,7 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
         results.push(finish("rust", || with_servers(session, options, &python, &scratch, &mut environment)));
     }
     if options.wants(Part::Python) {
-        results.push(finish("python", || test_python(session, &python, &environment)));
+        results.push(finish("python", || test_python(session, &python, &mut environment)));
     }
     if options.wants(Part::Web) {
         results.push(finish("web", || web::test(session, &python, &environment)));
@@ -184,7 +187,8 @@ fn with_servers(
     rust::test(session, environment, &options.cargo)
 }
 
-fn test_python(session: &Session, python: &Python, environment: &Environment) -> Result<Tally, String> {
+fn test_python(session: &Session, python: &Python, environment: &mut Environment) -> Result<Tally, String> {
+    upstreams::prepare(session, python, environment)?;
     let mut command = python.unittest(session);
     environment.apply(&mut command);
     let output = session.step("python tests", &mut command)?;

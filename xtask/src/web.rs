@@ -43,7 +43,8 @@ impl Web {
         Self::install(session, python, session.root.join("web"))
     }
 
-    fn install(session: &Session, python: &Python, folder: PathBuf) -> Result<Self, String> {
+    /// A folder with a `package.json`, and its packages.
+    pub(crate) fn install(session: &Session, python: &Python, folder: PathBuf) -> Result<Self, String> {
         let web = Self { node: find_node(session, python)?, folder };
         let lock = read(&web.folder.join("package-lock.json"))?;
         let stamp = web.folder.join(INSTALLED).join(".installed-from");
@@ -62,6 +63,11 @@ impl Web {
         let mut npm = self.program(session, &self.node.join("npm"));
         npm.args(["run", "--silent", script]).env("TRELLIS_PROTO_DIR", session.root.join("proto"));
         npm
+    }
+
+    /// Node itself.
+    pub(crate) fn node_program(&self) -> PathBuf {
+        self.node.join("node")
     }
 
     /// buf, with the repository as its working directory.
@@ -163,7 +169,7 @@ fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, String> {
 }
 
 /// Makes `to` a copy of `from`, except the packages that npm installed in either.
-fn mirror(from: &Path, to: &Path) -> Result<(), String> {
+pub(crate) fn mirror(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |e: std::io::Error| format!("{path}: {e}")

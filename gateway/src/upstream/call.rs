@@ -15,10 +15,7 @@ use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
-use super::{
-    Failure, Place,
-    cancel::{Cancelled, Sent},
-};
+use super::{Failure, Place, cancel::Cancelled};
 use crate::{
     body::{Pipe, Request},
     intake::Intake,
@@ -43,7 +40,7 @@ impl Answered {
     /// The answer counts: there will be no other try.
     pub(super) fn accept(self) -> http::Response<Reply> {
         let Self { response, pipe, place } = self;
-        let upload = go_on(pipe);
+        let upload = go_on(pipe, &place, response.body().stream_id().as_u32());
         let reply =
             |body| Reply { intake: Arc::new(Intake::new(body)), data_ended: false, has_failed: false, upload, place };
         response.map(reply)
@@ -64,26 +61,24 @@ impl Answered {
 struct Waiting<'a> {
     /// `None`: it has come.
     response: Option<ResponseFuture>,
-    sent: Sent,
     place: &'a Place,
 }
 
 impl Waiting<'_> {
-    /// Sends the request until the answer's head has come.
-    async fn head(mut self, pipe: &mut Pipe<Request>) -> Result<http::Response<RecvStream>, h2::Error> {
-        let head = poll_fn(|cx| {
-            // Whether it waits is its own affair.
+    /// Sends the request until the response's head has come, or the request was cut.
+    async fn head(mut self, pipe: &mut Pipe<Request>) -> Result<http::Response<RecvStream>, Failure> {
+        poll_fn(|cx| {
+            // The response decides when to stop.
             let _ = pipe.poll(cx);
-            if pipe.has_ended() {
-                self.sent = Sent::Whole;
+            if pipe.is_cut() {
+                return Poll::Ready(Err(Failure::Cut));
             }
-            if pipe.is_cut() { Poll::Ready(None) } else { self.poll(cx).map(Some) }
-        });
-        if let Some(head) = head.await {
-            return head;
-        }
-        pipe.reset();
-        poll_fn(|cx| self.poll(cx)).await
+            self.poll(cx).map_err(|error| {
+                self.place.broke(&error);
+                Failure::sent(error)
+            })
+        })
+        .await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, h2::Error>> {
@@ -97,7 +92,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(response) = self.response.take() {
-            self.place.cancel(Cancelled::Waiting(response), self.sent);
+            self.place.cancel(Cancelled::Waiting(response));
         }
     }
 }
@@ -112,28 +107,25 @@ pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -
     };
     let id = response.stream_id().as_u32();
     let mut pipe = Pipe::with_head(body, stream);
-    let sent = if is_whole { Sent::Whole } else { Sent::InPart };
-    let waiting = Waiting { response: Some(response), sent, place: &place };
+    let waiting = Waiting { response: Some(response), place: &place };
     match waiting.head(&mut pipe).await {
         Ok(response) => {
             place.accepted(id);
             place.head(response.headers());
             Ok(Answered { response, pipe, place })
         }
-        Err(error) => {
-            place.broke(&error);
-            Err(Box::new(Unanswered { failure: Failure::sent(error), body: pipe.into_body(), place }))
-        }
+        Err(failure) => Err(Box::new(Unanswered { failure, body: pipe.into_body(), place })),
     }
 }
 
-/// Sends what is left of a request while its answer comes.
-fn go_on(mut pipe: Pipe<Request>) -> Option<AbortHandle> {
+/// Sends what is left of a request while the response comes on stream `id`.
+fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle> {
     pipe.body_mut().keep_no_more();
     if pipe.has_ended() {
         return None;
     }
     let intake = pipe.body_mut().intake();
+    let cancellations = place.cancellations();
     let sending = async move {
         poll_fn(|cx| {
             let polled = pipe.poll(cx);
@@ -147,6 +139,7 @@ fn go_on(mut pipe: Pipe<Request>) -> Option<AbortHandle> {
         })
         .await;
         if pipe.is_cut() {
+            cancellations.turn(id).await;
             pipe.reset();
         }
     };
@@ -209,13 +202,11 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let is_uploading = self.upload.as_ref().is_some_and(|upload| !upload.is_finished());
         if let Some(upload) = &self.upload {
             upload.abort();
         }
         if !self.has_failed && !self.intake.is_end_stream() {
-            let sent = if is_uploading { Sent::InPart } else { Sent::Whole };
-            self.place.cancel(Cancelled::Reading(Arc::clone(&self.intake)), sent);
+            self.place.cancel(Cancelled::Reading(Arc::clone(&self.intake)));
         }
     }
 }

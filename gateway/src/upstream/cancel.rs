@@ -2,13 +2,14 @@
 //!
 //! Servers take many RST_STREAMs for an attack (rapid reset, CVE-2023-44487) and close the connection, with the calls of
 //! everybody else on it: h2 and hyper after 20 streams that are reset before they are accepted, Node after a burst of
-//! 1 000 and 33 a second, Envoy by the share of early resets. The clients of the gateway may disconnect as often as they
-//! like, so the gateway resets streams of external upstreams at a bounded rate. A cancelled call whose turn has not come
-//! keeps its stream and its place on the connection; its response is discarded until it ends or the turn comes.
+//! 1 000 and 33 a second, Envoy by the share of early resets. grpc-go and grpcio do not count them. The clients of the
+//! gateway may disconnect as often as they like, so the gateway resets streams of external upstreams at a bounded rate.
+//! A cancelled call whose turn has not come keeps its stream; its response is discarded until it ends or the turn comes.
+//! Calls whose requests are unfinished wait for their turn, too.
 //!
-//! A call whose request has not ended, or was cut, is reset at once. Its server may hold a worker until the rest comes;
-//! when all workers wait, no response begins and no turn comes. So clients that disconnect in the middle of their
-//! requests can still make a server close the connection.
+//! A waiting call may hold a worker of its server, so that no response begins: turns come with time as well. New calls go
+//! to another connection while many wait, and a connection on which only cancelled calls are left is closed, which
+//! cancels them all ([`super::server`]).
 //!
 //! A service of the mesh does not limit the gateway, which proves its identity: its calls are cancelled at once.
 
@@ -30,7 +31,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::server::Place;
+use super::server::{CancelledPlace, Place};
 use crate::intake::Intake;
 
 /// Streams that may be reset at once, and how often one more: below Node's limit.
@@ -38,6 +39,9 @@ const BURST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(40);
 /// Resets that may be on their way for streams that the server has perhaps not accepted yet: half of h2's limit.
 const UNPROVEN: usize = 10;
+/// When a server that runs has accepted a stream, whether or not its response has begun. With [`UNPROVEN`], h2's limit
+/// allows it to stand still for twice this.
+const ACCEPTED: Duration = Duration::from_millis(500);
 
 /// Whether the server limits resets by its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +67,8 @@ pub(super) struct Cancellations {
 struct Turns {
     /// When all resets so far are forgotten.
     forgotten: Option<Instant>,
-    /// Streams that were reset and may not have been accepted.
-    unproven: Vec<u32>,
-}
-
-/// Whether the server still waits for the rest of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    Whole,
-    InPart,
+    /// Streams that were reset and may not have been accepted, and when. The oldest is first.
+    unproven: Vec<(u32, Instant)>,
 }
 
 /// A call that its caller no longer waits for.
@@ -107,10 +104,11 @@ impl Cancellations {
         }
         loop {
             let accepting = self.accepting.notified();
-            if self.may_reset(id) {
-                break;
+            let Err(at) = self.may_reset(id, Instant::now()) else { break };
+            tokio::select! {
+                () = accepting => {}
+                () = sleep_until(at) => {}
             }
-            accepting.await;
         }
         let _first = self.queue.lock().await;
         while let Err(at) = self.take_turn(Instant::now()) {
@@ -120,24 +118,28 @@ impl Cancellations {
 
     /// The same without waiting. False: the turn has not come.
     fn try_turn(&self, id: u32) -> bool {
+        let now = Instant::now();
         self.tolerance == Tolerance::Mesh
-            || self.queue.try_lock().is_ok_and(|_first| self.may_reset(id) && self.take_turn(Instant::now()).is_ok())
+            || self.queue.try_lock().is_ok_and(|_first| self.may_reset(id, now).is_ok() && self.take_turn(now).is_ok())
     }
 
-    /// Whether a reset of the stream cannot be one of too many that come before the server accepts their streams.
-    fn may_reset(&self, id: u32) -> bool {
+    /// Whether a reset of the stream cannot be one of too many that come before the server accepts their streams. An Err
+    /// tells when to ask again.
+    fn may_reset(&self, id: u32, now: Instant) -> Result<(), Instant> {
         let accepted = self.accepted.load(Ordering::Relaxed);
         if id <= accepted {
-            return true;
+            return Ok(());
         }
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.unproven.retain(|reset| *reset > accepted);
-        let is_known = turns.unproven.contains(&id);
-        let may = is_known || turns.unproven.len() < UNPROVEN;
-        if may && !is_known {
-            turns.unproven.push(id);
+        turns.unproven.retain(|(reset, at)| *reset > accepted && now < *at + ACCEPTED);
+        if turns.unproven.iter().any(|(reset, _)| *reset == id) {
+            return Ok(());
         }
-        may
+        if let Some((_, oldest)) = turns.unproven.first().filter(|_| turns.unproven.len() >= UNPROVEN) {
+            return Err(*oldest + ACCEPTED);
+        }
+        turns.unproven.push((id, now));
+        Ok(())
     }
 
     /// Takes a token; an Err tells when there is one.
@@ -155,15 +157,16 @@ impl Cancellations {
 }
 
 /// Cancels a call: its stream is reset, at once if that may be.
-pub(super) fn cancel(call: Cancelled, sent: Sent, place: Place) {
-    let id = call.id();
-    if place.cancellations().try_turn(id) || sent == Sent::InPart {
+pub(super) fn cancel(call: Cancelled, place: &Place) {
+    if place.cancellations().try_turn(call.id()) {
         return;
     }
     // Without a runtime the process is stopping, and the connection ends.
     if let Ok(runtime) = Handle::try_current() {
+        let place = place.cancelled();
         runtime.spawn(async move {
             let mut call = call;
+            let id = call.id();
             tokio::select! {
                 () = poll_fn(|cx| call.poll_discard(&place, cx)) => {}
                 () = place.cancellations().turn(id) => {}
@@ -184,7 +187,7 @@ impl Cancelled {
     }
 
     /// Discards the response. Ends with the stream.
-    fn poll_discard(&mut self, place: &Place, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_discard(&mut self, place: &CancelledPlace, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self {
                 Self::Waiting(response) => {
@@ -222,12 +225,26 @@ mod tests {
     async fn few_streams_are_reset_before_the_server_accepts_them() {
         let cancellations = Cancellations::new(Tolerance::External);
         assert_eq!((1..100).filter(|id| cancellations.try_turn(*id)).count(), UNPROVEN);
+        let began = Instant::now();
         let waiting = cancellations.turn(99);
         tokio::pin!(waiting);
-        assert!(tokio::time::timeout(Duration::from_secs(9), &mut waiting).await.is_err());
+        assert!(tokio::time::timeout(ACCEPTED / 2, &mut waiting).await.is_err());
         cancellations.accepted(5);
         waiting.await;
         assert!(cancellations.try_turn(3), "it was accepted");
+        assert!(began.elapsed() < ACCEPTED);
+    }
+
+    /// All workers of a server may be held by calls that wait for their reset, so that no response begins.
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_without_any_response() {
+        let cancellations = Cancellations::new(Tolerance::External);
+        let began = Instant::now();
+        for id in 0..100 {
+            cancellations.turn(id + 1).await;
+        }
+        let most = ACCEPTED * (100 / u32::try_from(UNPROVEN).unwrap());
+        assert!((most - ACCEPTED..=most).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
     /// The burst used up, each of the first ten waits for a token only.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Failure, Reply, call,
-    cancel::{self, Cancelled, Sent},
+    cancel::{self, Cancellations, Cancelled},
     server::{self, Server},
 };
 use crate::body::Request;
@@ -70,8 +70,13 @@ impl Place {
     }
 
     /// Cancels a call on the connection.
-    pub(super) fn cancel(&self, call: Cancelled, sent: Sent) {
-        cancel::cancel(call, sent, self.connection.share());
+    pub(super) fn cancel(&self, call: Cancelled) {
+        cancel::cancel(call, &self.connection);
+    }
+
+    /// The cancellations of the connection.
+    pub(super) fn cancellations(&self) -> Arc<Cancellations> {
+        Arc::clone(self.connection.cancellations())
     }
 
     /// The response on stream `id` has begun.
@@ -105,7 +110,7 @@ impl Place {
                 self.server.forget(&self.connection);
                 Attempt::Unsent
             }
-            Failure::Unreachable(_) | Failure::Full | Failure::Overloaded => {
+            Failure::Unreachable(_) | Failure::Full | Failure::Overloaded | Failure::Cut => {
                 self.server.unused();
                 Attempt::Unsent
             }
@@ -198,7 +203,7 @@ impl Cluster {
                 }
                 Err(unanswered) => {
                     let call::Unanswered { failure, body: mut returned, place } = *unanswered;
-                    if failure.is_ours() {
+                    if matches!(failure, Failure::Cut) {
                         place.server.unused();
                         return Err(failure);
                     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use kit::balance::Location;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -46,6 +47,23 @@ async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> 
         return Err(io::Error::other("it does not say that it speaks HTTP/2 (ALPN)"));
     }
     Ok(Stream::Sealed(Box::new(stream)))
+}
+
+impl Stream {
+    /// Lets the kernel look after the peer: the connection breaks when the peer's host has not responded for twice
+    /// `interval`. HTTP/2 knows nothing of it.
+    pub(super) fn probe(&self, interval: Duration) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Sealed(stream) => stream.get_ref().0,
+        };
+        let socket = SockRef::from(stream);
+        let probes = TcpKeepalive::new().with_time(interval).with_interval(interval / 2).with_retries(2);
+        // An Err says that the connection is broken already, which shows when it is used.
+        socket.set_tcp_keepalive(&probes).ok();
+        // For what was sent and is not acknowledged.
+        socket.set_tcp_user_timeout(Some(interval * 2)).ok();
+    }
 }
 
 impl AsyncRead for Stream {

@@ -43,13 +43,19 @@ const RESETS_TIME: Duration = Duration::from_secs(30);
 /// more ends it.
 pub(super) const ERROR_RESETS: usize = 1_024;
 
+/// How often an external upstream is sent a PING at most. gRPC servers close a connection after three PINGs that came
+/// sooner after one another, when they had nothing to send meanwhile ("too many pings"): grpc-go and grpcio after
+/// 5 minutes by default. TCP probes at `limits.keepalive` notice a dead peer sooner ([`super::dial`]).
+const EXTERNAL_PINGS: Duration = Duration::from_secs(5 * 60 + 10);
+
 /// Begins to speak HTTP/2, and waits for what the upstream has to say of itself. The connection ends with its last
-/// sender, when the upstream closes it, and when no sign of life comes in `limits.keepalive`.
+/// sender, when the upstream closes it, and when its peer shows no sign of life.
 pub(super) async fn start(
     stream: Stream,
     limits: &Limits,
     tolerance: Tolerance,
 ) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
+    stream.probe(limits.keepalive.0);
     let stream = Gathering::new(stream);
     let window = STREAM_WINDOW.saturating_mul(limits.streams_per_connection);
     let handshake = client::Builder::new()
@@ -70,7 +76,11 @@ pub(super) async fn start(
     let (greeted, greeting) = oneshot::channel();
     let driving = tokio::spawn(Driver { connection, stream, greeted: Some(greeted), has_yielded: false });
     let driver = driving.abort_handle();
-    tokio::spawn(watch(driving, pings, limits.keepalive.0));
+    let interval = match tolerance {
+        Tolerance::Mesh => limits.keepalive.0,
+        Tolerance::External => limits.keepalive.0.max(EXTERNAL_PINGS),
+    };
+    tokio::spawn(watch(driving, pings, interval));
     greeting.await.map_err(|_| io::Error::other("closed before the upstream said anything"))?;
     Ok((sender, driver))
 }

@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -36,6 +36,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How many streams h2 may reset for the mistakes of a server before the connection takes no more calls. Those on it
 /// finish: at twice this h2 would end it with all of them ([`driver::ERROR_RESETS`]).
 const FAULTS: usize = driver::ERROR_RESETS / 2;
+/// How many cancelled calls may wait for their reset before new calls go to another connection.
+const CROWD: usize = 10;
 
 /// A server behind the gateway.
 pub(crate) struct Server {
@@ -56,19 +58,55 @@ struct Connection {
     sender: SendRequest<Bytes>,
     /// The task that reads and writes.
     driver: AbortHandle,
-    calls: AtomicUsize,
-    /// When its last call ended.
-    left: Mutex<Instant>,
-    cancellations: Cancellations,
+    load: Mutex<Load>,
+    cancellations: Arc<Cancellations>,
     /// Streams that h2 has reset for the server's mistakes.
     faults: AtomicUsize,
 }
 
+/// The calls of a connection.
+struct Load {
+    /// All that have a stream, cancelled ones included.
+    calls: usize,
+    /// Cancelled calls that wait until their streams may be reset.
+    cancelled: usize,
+    /// When the last call ended.
+    left: Instant,
+    /// The connection is closed, or about to be.
+    is_closed: bool,
+}
+
+impl Load {
+    /// Many cancelled calls wait: what comes now would wait behind them on a server with few workers.
+    fn is_crowded(&self) -> bool {
+        self.cancelled >= CROWD
+    }
+}
+
 impl Connection {
-    /// Whether it takes another call: `most` is ours, and the upstream has said how many it takes.
-    fn has_room(&self, most: usize) -> bool {
-        let calls = self.calls.load(Ordering::Relaxed);
-        calls < most && calls < self.sender.current_max_send_streams()
+    /// Takes room for another call, if there is any: `most` is the gateway's own limit, and the upstream has said how
+    /// many calls it takes.
+    fn enter(&self, most: usize, into_crowd: bool) -> bool {
+        let mut load = self.load();
+        let has_room = load.calls < most && load.calls < self.sender.current_max_send_streams();
+        let may = has_room && !load.is_closed && (into_crowd || !load.is_crowded());
+        load.calls += usize::from(may);
+        may
+    }
+
+    /// A call has ended. A connection that carries only cancelled calls, and many, is closed: that cancels them all at
+    /// once, and cuts no other call.
+    fn leave(&self, was_cancelled: bool) {
+        let mut load = self.load();
+        load.calls -= 1;
+        load.cancelled -= usize::from(was_cancelled);
+        if load.calls == 0 {
+            load.left = Instant::now();
+        }
+        if load.is_crowded() && load.calls == load.cancelled {
+            load.is_closed = true;
+            self.driver.abort();
+        }
     }
 
     /// Whether the server has said that it takes no more calls here (GOAWAY), or the connection is broken.
@@ -77,9 +115,18 @@ impl Connection {
         matches!(self.sender.clone().poll_ready(&mut nobody), Poll::Ready(Err(_)))
     }
 
+    fn is_closed(&self) -> bool {
+        self.driver.is_finished() || self.load().is_closed
+    }
+
     fn is_idle(&self) -> bool {
-        let left = || self.left.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        self.calls.load(Ordering::Relaxed) == 0 && left() > IDLE
+        let load = self.load();
+        load.calls == 0 && load.left.elapsed() > IDLE
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        // The numbers are right after every step.
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,13 +139,15 @@ impl Place {
         self.0.sender.clone()
     }
 
-    /// Another hold of the same place, for what outlasts the call.
-    pub(super) fn share(&self) -> Self {
-        self.0.calls.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
+    /// The place of the same call once it is cancelled.
+    pub(super) fn cancelled(&self) -> CancelledPlace {
+        let mut load = self.0.load();
+        load.calls += 1;
+        load.cancelled += 1;
+        CancelledPlace(Arc::clone(&self.0))
     }
 
-    pub(super) fn cancellations(&self) -> &Cancellations {
+    pub(super) fn cancellations(&self) -> &Arc<Cancellations> {
         &self.0.cancellations
     }
 
@@ -110,9 +159,22 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        }
+        self.0.leave(false);
+    }
+}
+
+/// A cancelled call's place on a connection; given back when dropped.
+pub(super) struct CancelledPlace(Arc<Connection>);
+
+impl CancelledPlace {
+    pub(super) fn cancellations(&self) -> &Arc<Cancellations> {
+        &self.0.cancellations
+    }
+}
+
+impl Drop for CancelledPlace {
+    fn drop(&mut self) {
+        self.0.leave(true);
     }
 }
 
@@ -177,8 +239,8 @@ impl Server {
         if failed.is_some_and(|at| at >= asked) {
             return Err(Failure::Unreachable("the attempt before failed".to_owned()));
         }
-        if self.lock().len() >= self.most_connections {
-            return Err(Failure::Full);
+        if self.is_full() {
+            return self.pick_in(&mut self.lock(), true).ok_or(Failure::Full);
         }
         match self.connect().await {
             Ok(connection) => {
@@ -192,16 +254,23 @@ impl Server {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.lock().len() >= self.most_connections
+    }
+
     /// A place on the first connection that has one: calls that share a connection share reads and writes, which cost
     /// more than anything else. What was opened for a crowd is closed when it has gone.
     fn pick(&self) -> Option<Place> {
         let mut connections = self.lock();
         let is_worn = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
-        connections.retain(|connection| !connection.driver.is_finished() && !is_worn(connection));
+        connections.retain(|connection| !connection.is_closed() && !is_worn(connection));
+        self.pick_in(&mut connections, false)
+    }
+
+    /// `into_crowd`: also on a connection where many cancelled calls wait.
+    fn pick_in(&self, connections: &mut Vec<Arc<Connection>>, into_crowd: bool) -> Option<Place> {
         let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
-        let at = connections.iter().position(|connection| connection.has_room(most))?;
-        // Under the lock nobody else adds; a place given back meanwhile only makes more room.
-        connections[at].calls.fetch_add(1, Ordering::Relaxed);
+        let at = connections.iter().position(|connection| connection.enter(most, into_crowd))?;
         let place = Place(Arc::clone(&connections[at]));
         if connections.len() > at + 1 {
             let mut place_in_list = 0;
@@ -229,9 +298,8 @@ impl Server {
         Ok(Arc::new(Connection {
             sender,
             driver,
-            calls: AtomicUsize::new(0),
-            left: Mutex::new(Instant::now()),
-            cancellations: Cancellations::new(self.tolerance),
+            load: Mutex::new(Load { calls: 0, cancelled: 0, left: Instant::now(), is_closed: false }),
+            cancellations: Arc::new(Cancellations::new(self.tolerance)),
             faults: AtomicUsize::new(0),
         }))
     }

@@ -121,10 +121,27 @@ async fn read_first(request: Request, next: Next) -> Response {
     (refused, [(CONNECTION, "close")]).into_response()
 }
 
+/// What `/readyz` says of one part of the process.
+#[derive(Serialize)]
+struct Verbose {
+    /// Each need and whether it is met.
+    #[serde(flatten)]
+    needs: BTreeMap<&'static str, bool>,
+    /// How many milliseconds the clock of each peer is ahead of this process's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_skew_ms: Option<BTreeMap<String, i64>>,
+}
+
+impl Verbose {
+    fn of(readiness: &Readiness) -> Self {
+        Self { needs: readiness.needs(), clock_skew_ms: readiness.skews() }
+    }
+}
+
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
     let ready = shown.values().all(Readiness::is_ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let verbose: BTreeMap<_, _> = shown.iter().map(|(name, readiness)| (*name, readiness.needs())).collect();
+    let verbose: BTreeMap<_, _> = shown.iter().map(|(name, readiness)| (*name, Verbose::of(readiness))).collect();
     (status, Json(verbose)).into_response()
 }
 

@@ -1,7 +1,7 @@
 //! Readiness: what a service needs, asked once a second, with hysteresis: one good answer makes it ready,
 //! three bad ones in a row make it not ready. Liveness is not here: it depends on nothing.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -72,7 +72,11 @@ impl Needs {
 pub struct Readiness {
     state: watch::Receiver<State>,
     shutdown: Shutdown,
+    /// Measures the skew of each peer's clock.
+    skews: Option<Measure>,
 }
+
+type Measure = Arc<dyn Fn() -> BTreeMap<String, i64> + Send + Sync>;
 
 /// What the last round has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +99,18 @@ impl Readiness {
         let unmet = needs.0.iter().map(|need| (need.name, false)).collect();
         let (sender, state) = watch::channel(State { is_ready: false, needs: unmet });
         tokio::spawn(watch_needs(needs, sender, shutdown.clone()));
-        Self { state, shutdown }
+        Self { state, shutdown, skews: None }
+    }
+
+    /// Adds how many milliseconds the clock of each peer is ahead, for the admin listener to show.
+    #[must_use]
+    pub fn with_skews(self, measure: impl Fn() -> BTreeMap<String, i64> + Send + Sync + 'static) -> Self {
+        Self { skews: Some(Arc::new(measure)), ..self }
+    }
+
+    /// Peer → how many milliseconds its clock is ahead. `None`: the process measures none.
+    pub fn skews(&self) -> Option<BTreeMap<String, i64>> {
+        self.skews.as_ref().map(|measure| measure())
     }
 
     /// Whether calls may come.

@@ -31,13 +31,24 @@ const CALLS: usize = 100;
 const CLIENTS: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Opens calls on one connection, and closes it: at once, or once `answered` of them have a response.
-async fn disconnect(port: u16, path: &str, token: Option<&str>, answered: usize) {
+/// When a client disconnects.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    /// Its requests have just left.
+    Sent,
+    /// Its requests have begun and not ended.
+    Unfinished,
+    /// All its calls have a response.
+    Responded,
+}
+
+/// Opens calls on one connection, and closes it.
+async fn disconnect(port: u16, path: &str, token: Option<&str>, when: When) {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(connection);
     let mut sender = sender.ready().await.unwrap();
-    let mut responses = Vec::new();
+    let (mut bodies, mut responses) = (Vec::new(), Vec::new());
     for _ in 0..CALLS {
         let request =
             Request::post(format!("http://127.0.0.1:{port}{path}")).header("content-type", "application/grpc");
@@ -46,16 +57,18 @@ async fn disconnect(port: u16, path: &str, token: Option<&str>, answered: usize)
             None => request,
         };
         let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
-        body.send_data(web::frame(&[]), true).unwrap();
+        body.send_data(web::frame(&[]), when != When::Unfinished).unwrap();
+        bodies.push(body);
         responses.push(response);
     }
-    if answered == 0 {
+    match when {
         // Long enough for the calls to leave, and no longer.
-        sleep(Duration::from_millis(3)).await;
-    } else {
-        let mut answers = responses.into_iter().map(tokio::spawn).collect::<stream::FuturesUnordered<_>>();
-        for _ in 0..answered {
-            timeout(PATIENCE, answers.next()).await.expect("the calls are answered");
+        When::Sent | When::Unfinished => sleep(Duration::from_millis(3)).await,
+        When::Responded => {
+            let mut responses = responses.into_iter().map(tokio::spawn).collect::<stream::FuturesUnordered<_>>();
+            while let Some(response) = timeout(PATIENCE, responses.next()).await.expect("the upstream responds") {
+                response.unwrap().unwrap();
+            }
         }
     }
     driver.abort();
@@ -85,7 +98,7 @@ async fn disconnecting_clients_do_not_cut_streams_of_a_service() {
     }
     let path = "/trellis.messaging.v1.MessagingService/ListConversations";
     for _ in 0..CLIENTS {
-        disconnect(mesh.ports.gateway, path, Some(&eve.tokens.access_token), 0).await;
+        disconnect(mesh.ports.gateway, path, Some(&eve.tokens.access_token), When::Sent).await;
     }
     let create = CreateConversationRequest {
         request_id: new_id(),
@@ -168,8 +181,9 @@ async fn disconnecting_clients_do_not_cut_streams_of_external_upstreams() {
         ticking.push(web::begin(port, Http::Two, call).await.unwrap());
     }
     for _ in 0..CLIENTS {
-        disconnect(port, "/acme.v1.Shop/Hang", None, 0).await;
-        disconnect(port, "/acme.v1.Shop/Flow", None, CALLS).await;
+        disconnect(port, "/acme.v1.Shop/Hang", None, When::Sent).await;
+        disconnect(port, "/acme.v1.Shop/Hang", None, When::Unfinished).await;
+        disconnect(port, "/acme.v1.Shop/Flow", None, When::Responded).await;
     }
     for ticks in &mut ticking {
         // More than what was sent meanwhile: the stream goes on now.

@@ -172,3 +172,25 @@ async fn calls_are_counted_by_method_and_status() {
         assert!(metrics.lines().any(|shown| shown == line), "{line}: {metrics}");
     }
 }
+
+/// Parts of one process share a clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_shows_the_skew_of_each_peer() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let shown = async || {
+        let response = web::get(mesh.ports.admin, "/readyz").await.unwrap();
+        let parts: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(parts["auth"]["clocks"], true, "{parts}");
+        parts["auth"]["clock_skew_ms"]["users"].as_i64()
+    };
+    let mut skew = shown().await;
+    for _ in 0..200 {
+        if skew.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        skew = shown().await;
+    }
+    let skew = skew.expect("auth measures the clock of users");
+    assert!(skew.abs() < 5_000, "{skew} ms");
+}

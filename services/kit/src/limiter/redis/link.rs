@@ -122,7 +122,7 @@ impl Link {
         let had = self.connection.write().unwrap_or_else(PoisonError::into_inner).take();
         if had.is_some() {
             metrics::gauge!("limiter_connected").set(0.0);
-            tracing::warn!(error = %failed, "Redis is unreachable; each process limits on its own until it is back");
+            tracing::warn!(error = %failed, "Redis is not usable for rate limits; each process limits on its own until it is");
             self.broken.notify_one();
         }
     }

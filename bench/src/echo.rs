@@ -1,5 +1,5 @@
-//! The service behind all contenders. It accepts any path: a method `Unary` echoes its message, a method `Stream` sends the
-//! messages that an [`Order`] requests. It does not decode messages, like a proxy.
+//! The service behind all contenders. It accepts any path: a method `Unary` echoes its message, a method `Stream` sends
+//! the messages that an [`Order`] requests. It does not decode messages, like a proxy.
 
 mod raw;
 

@@ -1,8 +1,8 @@
 //! `cargo xtask bench gateway`: compares the gateway with other ways from a browser to a service, in one run.
 //!
-//! The process under test has one core; the load and the service behind it share the other. The contenders take turns in
-//! every round, so that other work on the machine affects all alike. CPU time per call is the most reliable figure: unlike
-//! throughput and latency, it holds on a busy machine.
+//! The process under test has one core; the load and the service behind it share the other. The contenders take turns
+//! in every round, so that other work on the machine affects all alike. CPU time per call is the most reliable figure:
+//! unlike throughput and latency, it holds on a busy machine.
 
 mod contenders;
 mod envoy;

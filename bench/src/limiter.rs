@@ -1,7 +1,7 @@
 //! `cargo xtask bench limiter`: the cost of a rate limit decision, for the process and for Redis.
 //!
-//! One limiter, as in a gateway, serves several concurrent callers in a closed loop. CPU time per decision and commands per
-//! thousand decisions are the most reliable figures: unlike rates and latencies, they hold on a busy machine.
+//! One limiter, as in a gateway, serves several concurrent callers in a closed loop. CPU time per decision and commands
+//! per thousand decisions are the most reliable figures: unlike rates and latencies, they hold on a busy machine.
 
 mod redis;
 mod report;
@@ -193,13 +193,13 @@ impl Load {
                 Scenario::Cold => {
                     Key::new(&[name.as_bytes(), &self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes()])
                 }
-                // Made anew, as for a call.
+                // Computed for each call, as in a gateway.
                 _ => Key::new(&[key.as_bytes(), b"user", &[0; 16]]),
             };
             let limits = [Limit { key, quota, cost: 1 }];
-            let asked = Instant::now();
+            let started = Instant::now();
             let decision = limiter.decide(&Ask { scope: "bench", limits: &limits, away: Away::Local }).decision().await;
-            let took = asked.elapsed();
+            let took = started.elapsed();
             if !decision.is_admitted() {
                 return Err(format!("{name}: {:?}", decision.outcome));
             }
@@ -207,14 +207,14 @@ impl Load {
                 decisions += 1;
                 latency.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
             }
-            // A call that waits for nothing lets others come now and then, as a connection's next read would.
+            // Yields from time to time, as the next read of a connection would.
             tokio::task::coop::consume_budget().await;
         }
         Ok((decisions, latency))
     }
 }
 
-/// Nanoseconds that all threads of this process have been on a core.
+/// The CPU time of all threads of this process, in nanoseconds.
 fn cpu() -> Result<u64, String> {
     let threads = fs::read_dir("/proc/self/task").map_err(|e| format!("/proc/self/task: {e}"))?;
     let of = |path: PathBuf| fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok();

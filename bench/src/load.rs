@@ -45,8 +45,8 @@ pub(crate) struct Plan {
 pub(crate) enum Drive {
     /// After the previous response (closed loop).
     Closed,
-    /// At this rate per second (open loop). A free client takes the next call; the latency of a call that waits for a client
-    /// includes the wait.
+    /// At this rate per second (open loop). A free client takes the next call; the latency of a call that waits for a
+    /// client includes the wait.
     Open(f64),
     /// Never: each call is a stream that outlives the window. The results count its messages.
     Streams,

@@ -1,9 +1,9 @@
-//! Measures how many calls an overloaded service completes in time, from half its capacity to five times its capacity, with
-//! and without the gateway's load shedding.
+//! Measures how many calls an overloaded service completes in time, from half its capacity to five times its capacity,
+//! with and without the gateway's load shedding.
 //!
-//! The service runs in this process. It has a fixed number of workers and an unbounded queue, and does not notice when a
-//! client cancels: without shedding it collapses. Calls arrive on schedule, whether or not earlier ones are complete (open
-//! loop).
+//! The service runs in this process. It has a fixed number of workers and an unbounded queue, and does not notice when
+//! a client cancels: without shedding it collapses. Calls arrive on schedule, whether or not earlier ones are complete
+//! (open loop).
 
 mod report;
 mod service;

@@ -88,8 +88,8 @@ impl Default for Identity {
     }
 }
 
-/// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands for all
-/// addresses that DNS returns for it.
+/// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands for
+/// all addresses that DNS returns for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Peers {
@@ -116,8 +116,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether a process of these parts has no mesh: a gateway to external upstreams, without a key of its own and without
-    /// addresses of services.
+    /// Whether a process of these parts has no mesh: a gateway to external upstreams, without a key of its own and
+    /// without addresses of services.
     pub(crate) fn is_external_only(&self, parts: &[Part]) -> bool {
         parts == [Part::Gateway]
             && !self.gateway.foreign.is_empty()

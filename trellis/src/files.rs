@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard limit. Shells and systemd set a soft limit of 1 024 for programs that use select(2);
-/// this process does not. Warns if the limit is below `connections`.
+/// Raises the soft limit to the hard limit. Shells and systemd set a soft limit of 1 024 for programs that use
+/// select(2); this process does not. Warns if the limit is below `connections`.
 pub(crate) fn raise(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

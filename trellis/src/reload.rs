@@ -1,5 +1,5 @@
-//! Applies a changed configuration to the running process, on SIGHUP or when the file changes. Connections stay open. An
-//! invalid configuration changes nothing.
+//! Applies a changed configuration to the running process, on SIGHUP or when the file changes. Connections stay open.
+//! An invalid configuration changes nothing.
 
 use std::{
     fs,
@@ -17,7 +17,8 @@ use crate::{
     part::Part,
 };
 
-/// The interval at which the process checks the file. It polls, because a mounted ConfigMap changes by a new symbolic link.
+/// The interval at which the process checks the file. It polls, because a mounted ConfigMap changes by a new symbolic
+/// link.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The keys that take effect at once. All others take effect at the next start.
@@ -39,8 +40,8 @@ impl Source {
         Config::load(self.file.as_deref(), &self.flags)
     }
 
-    /// The keys that are set and have no effect in this process: command-line keys of parts that do not run here (a file
-    /// may serve all parts), and keys that only a process of one part reads.
+    /// The keys that are set and have no effect in this process: command-line keys of parts that do not run here (a
+    /// file may serve all parts), and keys that only a process of one part reads.
     pub(crate) fn without_effect(&self, config: &Config, parts: &[Part]) -> Result<Vec<String>, String> {
         let runs = |section: &str| parts.iter().any(|part| part.name() == section);
         let is_part = |section: &str| Part::ALL.iter().any(|part| part.name() == section);

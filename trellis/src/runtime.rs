@@ -4,13 +4,13 @@ use std::{num::NonZero, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A worker polls the shared queue after this many tasks of its own local queue. A local queue holds 256 tasks; the shared
-/// queue holds the rest, and tasks woken from other threads. tokio's default is up to 127: with 512 busy connections, some
-/// waited ten times as long as others (docs/performance.md).
+/// A worker polls the shared queue after this many tasks of its own local queue. A local queue holds 256 tasks; the
+/// shared queue holds the rest, and tasks woken from other threads. tokio's default is up to 127: with 512 busy
+/// connections, some waited ten times as long as others (docs/performance.md).
 const SHARED_QUEUE_INTERVAL: u32 = 4;
 
-/// Starts one worker per core that the affinity mask and the cgroup quota of the process allow. With one core, the runtime
-/// runs on the calling thread, without cross-thread wake-ups.
+/// Starts one worker per core that the affinity mask and the cgroup quota of the process allow. With one core, the
+/// runtime runs on the calling thread, without cross-thread wake-ups.
 pub(crate) fn start() -> Result<Runtime, String> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = if cores == 1 {

@@ -1,8 +1,8 @@
 //! Child processes, each in its own process group, and the guard that stops them however xtask ends.
 //!
-//! The guard is a second process of this program, which reads from a pipe. When xtask exits or is killed, the pipe closes.
-//! Then the guard stops every registered process group and removes every registered folder. This needs no signal handler,
-//! and covers SIGKILL.
+//! The guard is a second process of this program, which reads from a pipe. When xtask exits or is killed, the pipe
+//! closes. Then the guard stops every registered process group and removes every registered folder. This needs no
+//! signal handler, and covers SIGKILL.
 
 use std::{
     collections::BTreeSet,
@@ -95,8 +95,8 @@ fn terminate(group: &str) {
     signal(group, "INT");
 }
 
-/// Sends the signal `name` to a process group. Returns whether the group exists. Uses the shell's built-in `kill`, because
-/// a minimal system lacks the program.
+/// Sends the signal `name` to a process group. Returns whether the group exists. Uses the shell's built-in `kill`,
+/// because a minimal system lacks the program.
 fn signal(group: &str, name: &str) -> bool {
     Command::new("sh")
         .args(["-c", "kill -s \"$1\" -- \"-$2\"", "sh", name, group])
@@ -155,8 +155,8 @@ pub(crate) struct Output {
     pub(crate) text: String,
 }
 
-/// Runs a command to its end. Calls `on_line` with each line, and `idle` every 20 s with the last line, so that the user
-/// sees progress.
+/// Runs a command to its end. Calls `on_line` with each line, and `idle` every 20 s with the last line, so that the
+/// user sees progress.
 pub(crate) fn run(
     command: &mut Command,
     guard: &Guard,

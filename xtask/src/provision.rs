@@ -101,8 +101,8 @@ fn install(session: &Session, packages: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs apt-get without questions. It waits for a running apt, and starts no installed service (`RUNLEVEL` for classic init
-/// scripts, `SYSTEMD_OFFLINE` for systemd), because the tests start private servers.
+/// Runs apt-get without questions. It waits for a running apt, and starts no installed service (`RUNLEVEL` for classic
+/// init scripts, `SYSTEMD_OFFLINE` for systemd), because the tests start private servers.
 fn apt(session: &Session, rights: &[&str], arguments: &[&str]) -> Command {
     let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "SYSTEMD_OFFLINE=1"];
     let mut words = rights.iter().chain(&quiet).chain(&["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]);

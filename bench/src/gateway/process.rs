@@ -64,7 +64,7 @@ impl Process {
         let folder = format!("/proc/{}/task", self.id());
         let threads = fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?;
         let nanos = threads.flatten().filter_map(|thread| {
-            // Three numbers: nanoseconds on a core, nanoseconds of waiting, time slices. `stat` has a resolution of 10 ms.
+            // Nanoseconds on a core, nanoseconds of waiting, time slices. `stat` has a resolution of 10 ms.
             fs::read_to_string(thread.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
         });
         Ok(Duration::from_nanos(nanos.sum()))

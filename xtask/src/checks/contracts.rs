@@ -12,8 +12,8 @@ pub(super) fn lint(session: &Session, web: &Web) -> Result<(), String> {
     verdict("buf lint", &output)
 }
 
-/// Compares the module `proto` with its directory in the newest release. Excludes third_party, whose stability is not up to
-/// this project.
+/// Compares the module `proto` with its directory in the newest release. Excludes third_party, whose stability is not
+/// up to this project.
 pub(super) fn breaking(session: &Session, web: &Web) -> Result<(), String> {
     let Some(release) = newest_release(session)? else {
         eprintln!("        skipped: there is no release yet");

@@ -34,8 +34,8 @@ pub(super) fn tests(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
-/// Whether `name` exists: a folder or file, a crate, a module (`locks::*` for all its tests), or a test, with or without its
-/// path.
+/// Whether `name` exists: a folder or file, a crate, a module (`locks::*` for all its tests), or a test, with or
+/// without its path.
 fn exists<'a>(name: &str, mut paths: impl Iterator<Item = &'a str>, known: &BTreeSet<&str>) -> bool {
     if name.contains('/') {
         return paths.any(|path| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));

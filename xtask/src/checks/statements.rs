@@ -1,12 +1,13 @@
 //! No statement that may wait for a row lock depends on another table.
 //!
-//! A PostgreSQL statement takes its snapshot before it waits for a row lock. After the wait it rereads only the locked row:
-//! a condition on another table, or on another row, still uses the old snapshot. For example, the store would accept a
-//! message of a removed member. Such a condition belongs in a statement that starts after the lock is acquired.
+//! A PostgreSQL statement takes its snapshot before it waits for a row lock. After the wait it rereads only the locked
+//! row: a condition on another table, or on another row, still uses the old snapshot. For example, the store would
+//! accept a message of a removed member. Such a condition belongs in a statement that starts after the lock is
+//! acquired.
 //!
 //! The check reads the string literals of the store modules. It does not see a statement that is built from several
-//! literals as a whole. It skips SQLite, whose only writer never waits inside a statement. A statement cannot be exempted,
-//! but one with `SKIP LOCKED` or `NOWAIT` does not wait and is accepted.
+//! literals as a whole. It skips SQLite, whose only writer never waits inside a statement. A statement cannot be
+//! exempted, but one with `SKIP LOCKED` or `NOWAIT` does not wait and is accepted.
 
 use super::sources;
 use crate::session::Session;

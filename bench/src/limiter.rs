@@ -18,9 +18,9 @@ use std::{
 
 use clap::Args;
 use kit::{
-    Ambient, bus,
+    ClockAndRng, bus,
     config::{Secret, Span},
-    limiter::{self, Ask, Away, Config, Key, Limit, Quota, RateLimiter},
+    limiter::{self, Ask, Config, FailureMode, Key, Limit, Quota, RateLimiter},
 };
 
 use crate::load::Histogram;
@@ -132,7 +132,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 async fn measure(options: &Options, scenario: Scenario, callers: usize, round: usize) -> Result<Sample, String> {
     let url = if scenario == Scenario::Local { String::new() } else { options.redis.clone() };
     let shared = bus::Config { url: Secret::from(url), ..bus::Config::default() };
-    let limiter = limiter::open(&scenario.config(), &shared, &Ambient::system())?;
+    let limiter = limiter::open(&scenario.config(), &shared, &ClockAndRng::system())?;
     let started = Instant::now();
     while !limiter.is_shared() {
         if started.elapsed() > CONNECT_TIMEOUT {
@@ -198,7 +198,10 @@ impl Load {
             };
             let limits = [Limit { key, quota, cost: 1 }];
             let started = Instant::now();
-            let decision = limiter.decide(&Ask { scope: "bench", limits: &limits, away: Away::Local }).decision().await;
+            let decision = limiter
+                .decide(&Ask { scope: "bench", limits: &limits, failure_mode: FailureMode::Local })
+                .decision()
+                .await;
             let took = started.elapsed();
             if !decision.is_admitted() {
                 return Err(format!("{name}: {:?}", decision.outcome));

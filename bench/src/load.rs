@@ -1,12 +1,12 @@
 //! The load generator: clients that check every response, and the results of one window of time.
 
-mod answer;
 mod callers;
 mod connection;
 mod frames;
 mod histogram;
 mod http1;
 mod http2;
+mod received;
 mod request;
 mod tally;
 
@@ -20,9 +20,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub(crate) use answer::{Answer, Expected};
 pub(crate) use connection::Connection;
 pub(crate) use histogram::Histogram;
+pub(crate) use received::{Expected, Received};
 pub(crate) use request::{Dialect, Http, Request, Route};
 use tally::Tally;
 

@@ -125,7 +125,7 @@ fn start(options: &Options, folder: &TempDir, port: u16, to: u16, shedding: bool
     std::fs::write(&set, service::descriptors()).map_err(|e| e.to_string())?;
     let text = format!(
         "[gateway]\nlisten = [\"127.0.0.1:{port}\"]\ndefault_rate_requests = 100_000_000\n\
-         [gateway.foreign]\n\"bench.v1\" = {{ to = \"http://127.0.0.1:{to}\", access = \"public\", descriptors = {set:?} }}\n\
+         [gateway.external]\n\"bench.v1\" = {{ to = \"http://127.0.0.1:{to}\", access = \"public\", descriptors = {set:?} }}\n\
          [balance.shed]\nenabled = {shedding}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [users]\nlisten = \"127.0.0.1:0\"\n[auth]\nlisten = \"127.0.0.1:0\"\n[messaging]\nlisten = \"127.0.0.1:0\"\n"
     );

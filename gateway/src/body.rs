@@ -1,9 +1,9 @@
 //! The bodies that go through the gateway. Frames are handed on as they come; nothing is gathered whole.
 
-mod answer;
 mod inbound;
 pub(crate) mod meter;
 mod pipe;
+mod response;
 pub(crate) mod text;
 
 use std::{
@@ -19,14 +19,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use answer::trailer_frame;
-pub(crate) use answer::{Answer, Source, Terms, Torn};
 pub(crate) use inbound::{Inbound, Lost};
 use meter::{Meter, Refused, Why};
 pub(crate) use pipe::Pipe;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use response::trailer_frame;
+pub(crate) use response::{ResponseBody, Source, Terms, TruncatedMessage};
 
-use crate::{intake::Intake, vigil::Wait};
+use crate::{receive_buffer::ReceiveBuffer, watchdog::Wait};
 
 /// What is sent to a caller. A failure becomes the caller's own kind of trailers, where these can be said.
 #[expect(clippy::large_enum_variant, reason = "nearly all are answers, and a box would be an allocation for each")]
@@ -34,7 +34,7 @@ pub(crate) enum Outgoing {
     /// Known as a whole.
     Full(Full<Bytes>),
     /// From an upstream.
-    Answer(Answer),
+    Response(ResponseBody),
 }
 
 impl Outgoing {
@@ -46,7 +46,7 @@ impl Outgoing {
     pub(crate) fn wait(&self) -> Option<Arc<Wait>> {
         match self {
             Self::Full(_) => None,
-            Self::Answer(answer) => Some(answer.wait()),
+            Self::Response(answer) => Some(answer.wait()),
         }
     }
 
@@ -57,26 +57,26 @@ impl Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = Torn;
+    type Error = TruncatedMessage;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Torn>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         match self.get_mut() {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Answer(answer) => answer.poll(cx),
+            Self::Response(answer) => answer.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(full) => full.is_end_stream(),
-            Self::Answer(answer) => answer.is_end(),
+            Self::Response(answer) => answer.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(full) => full.size_hint(),
-            Self::Answer(_) => SizeHint::default(),
+            Self::Response(_) => SizeHint::default(),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) struct Request {
     /// Where the caller's bytes are base64.
     decoder: Option<text::Decoder>,
     meter: Meter,
-    fault: Fault,
+    fault: RequestBodyError,
     replay: Replay,
 }
 
@@ -99,7 +99,7 @@ struct Replay {
     room: usize,
     /// How many of `pieces` have been passed on since the last rewind.
     at: usize,
-    /// The answer has begun, or there is too much.
+    /// The response has begun, or there is too much.
     is_over: bool,
 }
 
@@ -135,11 +135,11 @@ impl Replay {
 
 /// Tells, once a call has failed, that the caller's own body was the reason.
 #[derive(Clone, Default)]
-pub(crate) struct Fault(Arc<AtomicU8>);
+pub(crate) struct RequestBodyError(Arc<AtomicU8>);
 
 /// What is wrong with a caller's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub(crate) enum RequestBodyErrorKind {
     /// It should be base64.
     Text = 1,
     /// A message is larger than the limit.
@@ -150,22 +150,27 @@ pub(crate) enum Wrong {
     Cut,
 }
 
-impl Fault {
-    pub(crate) fn get(&self) -> Option<Wrong> {
-        [Wrong::Text, Wrong::TooLarge, Wrong::Flags, Wrong::Cut]
-            .into_iter()
-            .find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
+impl RequestBodyError {
+    pub(crate) fn get(&self) -> Option<RequestBodyErrorKind> {
+        [
+            RequestBodyErrorKind::Text,
+            RequestBodyErrorKind::TooLarge,
+            RequestBodyErrorKind::Flags,
+            RequestBodyErrorKind::Cut,
+        ]
+        .into_iter()
+        .find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
     }
 
-    fn set(&self, wrong: Wrong) -> Cut {
+    fn set(&self, wrong: RequestBodyErrorKind) -> Cut {
         self.0.store(wrong as u8, Ordering::Relaxed);
-        Cut::Wrong(wrong)
+        Cut::RequestBodyErrorKind(wrong)
     }
 }
 
 impl Request {
     /// Refuses messages of more than `limit` bytes, and keeps `room` bytes of them all for another try.
-    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, room: usize, fault: Fault) -> Self {
+    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, room: usize, fault: RequestBodyError) -> Self {
         let decoder = is_text.then(text::Decoder::default);
         Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay { room, ..Replay::default() } }
     }
@@ -181,8 +186,8 @@ impl Request {
     }
 
     /// What reads ahead of the request while the upstream takes nothing.
-    pub(crate) fn intake(&self) -> Weak<Intake> {
-        self.inner.intake()
+    pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
+        self.inner.receive_buffer()
     }
 
     /// The next piece, never an empty one.
@@ -194,7 +199,7 @@ impl Request {
             let passed = match ready!(self.inner.poll_piece(cx)) {
                 Some(Ok(piece)) => self.pass(piece),
                 Some(Err(error)) => {
-                    self.fault.set(Wrong::Cut);
+                    self.fault.set(RequestBodyErrorKind::Cut);
                     Err(Cut::Caller(error))
                 }
                 None => match self.finish() {
@@ -216,20 +221,22 @@ impl Request {
 
     fn pass(&mut self, piece: Bytes) -> Result<Bytes, Cut> {
         let piece = match &mut self.decoder {
-            Some(decoder) => decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(Wrong::Text))?,
+            Some(decoder) => {
+                decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(RequestBodyErrorKind::Text))?
+            }
             None => piece,
         };
         self.meter.pass(&piece).map_err(|Refused { why, .. }| {
             self.fault.set(match why {
-                Why::TooLarge => Wrong::TooLarge,
-                Why::Flags => Wrong::Flags,
+                Why::TooLarge => RequestBodyErrorKind::TooLarge,
+                Why::Flags => RequestBodyErrorKind::Flags,
             })
         })?;
         Ok(piece)
     }
 
     fn finish(&self) -> Result<(), Cut> {
-        if self.is_whole() { Ok(()) } else { Err(self.fault.set(Wrong::Text)) }
+        if self.is_whole() { Ok(()) } else { Err(self.fault.set(RequestBodyErrorKind::Text)) }
     }
 
     /// A text may end here.
@@ -244,17 +251,21 @@ pub(crate) enum Cut {
     /// The caller went away.
     Caller(Lost),
     /// The caller sent what is wrong.
-    Wrong(Wrong),
+    RequestBodyErrorKind(RequestBodyErrorKind),
 }
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Caller(Lost(why)) => write!(f, "the caller's body was cut: {why}"),
-            Self::Wrong(Wrong::Text) => f.write_str("the caller's body is no base64"),
-            Self::Wrong(Wrong::TooLarge) => f.write_str("the caller's message is too large"),
-            Self::Wrong(Wrong::Flags) => f.write_str("the caller's message has flags that mean nothing"),
-            Self::Wrong(Wrong::Cut) => f.write_str("the caller's body was cut"),
+            Self::RequestBodyErrorKind(RequestBodyErrorKind::Text) => f.write_str("the caller's body is no base64"),
+            Self::RequestBodyErrorKind(RequestBodyErrorKind::TooLarge) => {
+                f.write_str("the caller's message is too large")
+            }
+            Self::RequestBodyErrorKind(RequestBodyErrorKind::Flags) => {
+                f.write_str("the caller's message has flags that mean nothing")
+            }
+            Self::RequestBodyErrorKind(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut"),
         }
     }
 }

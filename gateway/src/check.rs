@@ -42,7 +42,7 @@ impl Gateway {
         let size = || headers::bytes(headers) + request.uri().path().len();
         let is_http2 = request.version() == Version::HTTP_2;
         if headers.len() > current.config.header_count
-            || !is_http2 && size() > self.surroundings.limits.header_bytes as usize
+            || !is_http2 && size() > self.context.limits.header_bytes as usize
         {
             let text = "too many header fields, or too large\n";
             return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));

@@ -52,7 +52,7 @@ pub struct Config {
     /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed. A request that
     /// comes meanwhile is answered, with `connection: close`.
     pub drain_idle: Span,
-    /// How long a caller may leave an answer untaken before its connection is closed.
+    /// How long a caller may leave a response untaken before its connection is closed.
     pub stall_timeout: Span,
     /// Bytes of responses that callers do not take, of all connections together. From half of it on `stall_timeout` is the
     /// shorter the more there are, down to a sixth; beyond it responses end at once, the oldest of the connection that
@@ -60,13 +60,13 @@ pub struct Config {
     pub stalled_response_bytes: usize,
     /// Whether the page is served at `/`.
     pub console: bool,
-    /// How often the descriptors of foreign upstreams are read again.
+    /// How often the descriptors of external upstreams are read again.
     pub descriptors_refresh: Span,
     /// The listener with TLS.
     pub tls: Tls,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
     /// prefix counts. They get neither the caller's token nor cookie.
-    pub foreign: BTreeMap<String, Foreign>,
+    pub external: BTreeMap<String, ExternalConfig>,
 }
 
 /// The section `[gateway.tls]`.
@@ -94,10 +94,10 @@ impl Default for Tls {
     }
 }
 
-/// A service outside the mesh: `[gateway.foreign."acme.shop"]`.
+/// A service outside the mesh: `[gateway.external."acme.shop"]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Foreign {
+pub struct ExternalConfig {
     /// Where it is: `http://host:port` or, over TLS, `https://host:port`; one or several. A name stands for all
     /// addresses that DNS has for it.
     pub to: Addresses,
@@ -117,7 +117,7 @@ pub struct Foreign {
     pub key: String,
 }
 
-impl Foreign {
+impl ExternalConfig {
     /// Whether it is called over TLS, at one of its addresses at least.
     pub(crate) fn is_over_tls(&self) -> bool {
         let names_files = [&self.ca, &self.certificate, &self.key].iter().any(|path| !path.is_empty());
@@ -170,7 +170,7 @@ impl Default for Config {
             console: true,
             descriptors_refresh: Span(Duration::from_secs(30)),
             tls: Tls::default(),
-            foreign: BTreeMap::new(),
+            external: BTreeMap::new(),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The callers' connections: accepted, bounded, watched, drained.
 
-mod bell;
 mod date;
-mod guests;
+mod deferred_waker;
 mod http1;
 mod http2;
+mod per_address;
 mod shared;
 mod unread;
 
@@ -20,7 +20,7 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use kit::{
-    balance::Chance,
+    balance::Rng,
     error::chain,
     server::{Accepted, Connections, Discard},
     shutdown::Shutdown,
@@ -37,12 +37,12 @@ use tokio_util::task::TaskTracker;
 use crate::{
     Gateway, Peer,
     body::{Inbound, Outgoing},
-    overheard::Overheard,
+    event_set::EventSet,
+    monitored_io::MonitoredIo,
     proxy_protocol,
-    seldom::Seldom,
-    vigil::{End, Patience, Vigil},
+    watchdog::{End, Patience, Watchdog},
 };
-use guests::{Guest, Guests};
+use per_address::{ConnectionCounts, CountedConnection};
 use shared::Line;
 pub(crate) use unread::Reading;
 
@@ -59,19 +59,19 @@ struct House {
     gateway: Arc<Gateway>,
     tls: TlsAcceptor,
     places: Connections,
-    guests: Arc<Guests>,
+    connection_counts: Arc<ConnectionCounts>,
     tracker: TaskTracker,
-    chance: Chance,
+    chance: Rng,
     shutdown: Shutdown,
 }
 
 /// Serves on all listeners until the drain is over.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
     let tls = gateway.certificate.acceptor().map_err(io::Error::other)?;
-    let limits = &gateway.surroundings.limits;
+    let limits = &gateway.context.limits;
     let places = Connections::new(limits.connections, Discard::of(limits));
-    let (guests, tracker, chance) = (Arc::default(), TaskTracker::new(), Chance::new());
-    let house = Arc::new(House { gateway, tls, places, guests, tracker, chance, shutdown });
+    let (connection_counts, tracker, chance) = (Arc::default(), TaskTracker::new(), Rng::new());
+    let house = Arc::new(House { gateway, tls, places, connection_counts, tracker, chance, shutdown });
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(accept(Arc::clone(&house), listener));
@@ -100,7 +100,7 @@ async fn accept(house: Arc<House>, listener: Listener) {
                 if let Some(stream) = house.places.admit(stream) {
                     let welcome = Box::pin(welcome(Arc::clone(&house), stream, peer, listener.tls));
                     house.tracker.spawn(async {
-                        // With the answer the welcome's memory is given back.
+                        // With the response the welcome's memory is given back.
                         let conversation = welcome.await;
                         if let Some(conversation) = conversation {
                             conversation.await;
@@ -120,7 +120,7 @@ async fn accept(house: Arc<House>, listener: Listener) {
 /// Everything before the first request: who connects and says nothing gives the place back. What comes after it is
 /// answered in a box of its own, so that a connection holds the memory that its kind needs and no more.
 async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<Conversation> {
-    let patience = house.gateway.surroundings.limits.request_head.0;
+    let patience = house.gateway.context.limits.request_head.0;
     stream.hold(enter(&house, peer.ip())?);
     let introduced = tokio::select! {
         introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
@@ -152,21 +152,21 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
 
 /// Counts a connection where it comes from, unless that is a proxy of ours, from which everybody comes. `None`: too many
 /// do.
-fn enter(house: &House, address: IpAddr) -> Option<Guest> {
+fn enter(house: &House, address: IpAddr) -> Option<CountedConnection> {
     let current = house.gateway.current();
     if current.proxies.contain(address) {
-        return Some(Guest::uncounted());
+        return Some(CountedConnection::uncounted());
     }
-    let guest = house.guests.enter(
+    let counted = house.connection_counts.enter(
         address,
         current.config.connections_per_address,
-        &house.gateway.surroundings.limits.networks,
+        &house.gateway.context.limits.networks,
     );
-    if guest.is_none() {
+    if counted.is_none() {
         metrics::counter!("gateway_connections_refused_total", "reason" => "address").increment(1);
         tracing::debug!(%address, "more connections than gateway.connections_per_address");
     }
-    guest
+    counted
 }
 
 /// Where the client is, as far as the connection itself tells, and whether it has said HTTP/2's hello. Ends when the
@@ -195,12 +195,12 @@ where
     if is_http2 {
         Box::pin(async move {
             let talk = Talk::new(&house, peer, true);
-            let stream = Overheard::new(stream, true, &talk.vigil);
-            let answer = |request| talk.answer(request);
-            let limits = &house.gateway.surroundings.limits;
+            let stream = MonitoredIo::new(stream, true, &talk.watchdog);
+            let response = |request| talk.answer(request);
+            let limits = &house.gateway.context.limits;
             // h2 reads on whatever goes on, and hears of an end itself.
             let words = talk.words(|| false).and(talk.leave().map(|()| Word::Leave));
-            note(http2::serve(stream, limits, answer, words, &talk.vigil).await);
+            note(http2::serve(stream, limits, response, words, &talk.watchdog).await);
         })
     } else {
         Box::pin(async move {
@@ -229,22 +229,22 @@ enum Word {
 struct Talk<'a> {
     house: &'a House,
     peer: Peer,
-    vigil: Arc<Vigil>,
+    watchdog: Arc<Watchdog>,
 }
 
 impl<'a> Talk<'a> {
     fn new(house: &'a House, peer: Peer, is_http2: bool) -> Self {
-        Self { house, peer, vigil: Vigil::new(&house.gateway.stalls, is_http2) }
+        Self { house, peer, watchdog: Watchdog::new(&house.gateway.stalls, is_http2) }
     }
 
     /// In a box: what is made of it here and there would copy it each time, and it is large.
     fn answer(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<Outgoing>> + use<'_>>> {
-        Box::pin(self.house.gateway.answer(self.peer, self.vigil.begin(), request))
+        Box::pin(self.house.gateway.answer(self.peer, self.watchdog.begin(), request))
     }
 
     /// What every connection is told. `has_left` tells whether the caller has, where nobody would notice.
-    fn words<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> Seldom<'b, Word> {
-        Seldom::new().and(self.house.shutdown.cut().map(|()| Word::Close)).and(self.deserved(has_left))
+    fn words<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> EventSet<'b, Word> {
+        EventSet::new().and(self.house.shutdown.cut().map(|()| Word::Close)).and(self.deserved(has_left))
     }
 
     /// What the connection has deserved.
@@ -255,10 +255,10 @@ impl<'a> Talk<'a> {
         let patience = Patience {
             idle: config.idle_timeout.0,
             stalled: config.stall_timeout.0,
-            head: gateway.surroundings.limits.request_head.0,
+            head: gateway.context.limits.request_head.0,
         };
         async move {
-            let end = self.vigil.keep(patience, has_left).await;
+            let end = self.watchdog.keep(patience, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
             if end == End::Idle { Word::Idle } else { Word::Close }
         }
@@ -266,7 +266,7 @@ impl<'a> Talk<'a> {
 
     /// How old the connection may become.
     fn age(&self) -> Option<Duration> {
-        self.house.gateway.surroundings.limits.age(self.house.chance.share())
+        self.house.gateway.context.limits.age(self.house.chance.share())
     }
 
     /// Ends when callers are to go: with the shutdown, or because their connection is old.

@@ -16,7 +16,7 @@ use crate::{
     client::{Client, Proxies},
     config::{ClientAddressHeader, Config},
     headers,
-    protocol::Spoken,
+    protocol::ClientProtocol,
     proxy_protocol,
 };
 
@@ -100,8 +100,9 @@ fn header_translation(data: &[u8]) {
     let mut map = header_map(data);
     let frame = trailer_frame(&map);
     assert_eq!(frame[5..].split(|byte| *byte == b'\n').count(), map.len() + 1);
-    let spoken = Spoken::of(&map);
-    let kind = spoken.map_or(HeaderValue::from_static("application/grpc"), |spoken| spoken.upstream_type());
+    let client_protocol = ClientProtocol::of(&map);
+    let kind = client_protocol
+        .map_or(HeaderValue::from_static("application/grpc"), |client_protocol| client_protocol.upstream_type());
     headers::enter(&mut map, kind.clone());
     assert!(!map.keys().any(|name| name.as_str().starts_with("x-trellis-")));
     assert!(!map.contains_key(CONNECTION));

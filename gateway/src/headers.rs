@@ -83,7 +83,7 @@ pub(crate) fn tell_client(headers: &mut HeaderMap, client: HeaderValue) {
     headers.insert("x-forwarded-for", client);
 }
 
-/// Takes from an answer what belongs to the upstream's connection.
+/// Takes from a response what belongs to the upstream's connection.
 pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
     drop_named_by_connection(headers);
     for name in LOCAL {
@@ -95,11 +95,11 @@ pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
 }
 
 /// Takes from trailers what has no place there (RFC 9110, section 6.5.1), and from a stranger's what it may not say.
-pub(crate) fn leave_behind(trailers: &mut HeaderMap, is_foreign: bool) {
+pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
     let is_out_of_place = |name: &HeaderName| {
         LOCAL.contains(name)
             || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
-            || is_foreign && (OF_ORIGIN.contains(name) || name.as_str().starts_with(CORS))
+            || is_external && (OF_ORIGIN.contains(name) || name.as_str().starts_with(CORS))
     };
     // Nearly all have a status and nothing else.
     let found: Vec<HeaderName> = trailers.keys().filter(|name| is_out_of_place(name)).cloned().collect();
@@ -169,7 +169,7 @@ const OF_ORIGIN: [HeaderName; 7] = [
     HeaderName::from_static("reporting-endpoints"),
 ];
 
-/// Takes it from the answer, and what it says of other origins' pages: that is the configuration's to say.
+/// Takes it from the response, and what it says of other origins' pages: that is the configuration's to say.
 pub(crate) fn keep_origin(headers: &mut HeaderMap) {
     for name in OF_ORIGIN {
         headers.remove(name);
@@ -275,9 +275,9 @@ mod tests {
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
         };
         let all = ["grpc-status", "x-kept", "content-length", "te", "set-cookie", "access-control-allow-origin"];
-        let left = |is_foreign| {
+        let left = |is_external| {
             let mut trailers = of(&all);
-            leave_behind(&mut trailers, is_foreign);
+            sanitize_trailers(&mut trailers, is_external);
             trailers
         };
         assert_eq!(left(true), of(&["grpc-status", "x-kept"]));
@@ -305,8 +305,8 @@ mod tests {
             of(&["x-forwarded-email", "x-forwarded-client-cert", "x-auth-request-user", "forwarded", "x-kept"]);
         tell_client(&mut asked, HeaderValue::from_static("192.0.2.9"));
         assert_eq!((asked.len(), &asked["x-forwarded-for"]), (2, &HeaderValue::from_static("192.0.2.9")));
-        let mut answer = of(&["set-cookie", "clear-site-data", "access-control-allow-origin", "alt-svc", "x-kept"]);
-        keep_origin(&mut answer);
-        assert_eq!(answer, of(&["x-kept"]));
+        let mut response = of(&["set-cookie", "clear-site-data", "access-control-allow-origin", "alt-svc", "x-kept"]);
+        keep_origin(&mut response);
+        assert_eq!(response, of(&["x-kept"]));
     }
 }

@@ -3,35 +3,35 @@
 //!
 //! It is not trusted with identities: the user's own token travels on, and every service verifies it again.
 
-mod allowance;
 mod body;
 mod check;
 mod client;
+mod coalescing;
 pub mod config;
 mod connection;
 #[cfg(test)]
 #[path = "../../services/kit/tests/support/dice.rs"]
 mod dice;
-mod foreign;
+mod event_set;
+mod external;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
-mod gather;
 mod headers;
-mod intake;
 mod keepalive;
-mod known;
+mod last_good;
+mod monitored_io;
 mod network;
 mod origin;
-mod overheard;
 mod page;
 mod protocol;
 mod proxy_protocol;
+mod rate_limit;
+mod receive_buffer;
 mod routes;
 mod rpc;
-mod seldom;
 mod tls;
 mod upstream;
-mod vigil;
+mod watchdog;
 
 use std::{
     io,
@@ -45,29 +45,29 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
 };
 use kit::{
-    balance::{Addresses, Chance},
+    balance::{Addresses, Rng},
     config::Span,
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
-    server::{self, Surroundings},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
 use prost_types::FileDescriptorSet;
 use tokio::sync::Notify;
 use tonic::service::Routes as Here;
 
-use allowance::Overrides;
-pub use allowance::{External, Shown as ShownLimits};
 use body::{Inbound, Outgoing};
 pub use config::Config;
 pub use connection::Listener;
-use foreign::{Contract, Foreign};
-use known::{Before, Known};
-use protocol::{Protocol, Spoken};
+use external::{Contract, ExternalUpstream};
+use last_good::{Before, LastGood};
+use protocol::{ClientProtocol, Protocol};
+use rate_limit::Overrides;
+pub use rate_limit::{ExternalMethod, Shown as ShownLimits};
 use routes::{Contracts, Found, Routes, Sources};
 use upstream::Upstreams;
-use vigil::{Stalls, Watched};
+use watchdog::{Stalls, Watched};
 
 /// The services that the gateway serves itself: health, then reflection.
 const INTROSPECTION: [&str; 3] =
@@ -86,17 +86,17 @@ pub struct Route {
 
 /// A gateway.
 pub struct Gateway {
-    surroundings: Surroundings,
+    context: ServiceContext,
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
-    chance: Chance,
+    chance: Rng,
     stalls: Arc<Stalls>,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
     upstreams: Upstreams,
     /// What `current` was made with. Held while another is made, so that nothing is lost.
-    known: Mutex<Known>,
+    known: Mutex<LastGood>,
     current: RwLock<Arc<Current>>,
     certificate: Arc<tls::Certificate>,
     /// Told after a reload.
@@ -120,7 +120,7 @@ struct Current {
     routes: Routes,
     origins: origin::Origins,
     proxies: client::Proxies,
-    foreign: Vec<Foreign>,
+    external: Vec<ExternalUpstream>,
     refresh: Duration,
     /// `strict-transport-security`, if it is sent.
     hsts: Option<HeaderValue>,
@@ -132,16 +132,16 @@ impl Gateway {
     /// A gateway to `mesh`. Errors name the key of the configuration that is wrong.
     pub fn new(
         config: &Config,
-        surroundings: Surroundings,
+        context: ServiceContext,
         mesh: Vec<Route>,
         limiter: Arc<dyn RateLimiter>,
         readiness: Readiness,
     ) -> Result<Self, String> {
         let served: Vec<_> = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str()))).collect();
         let health = server::health(&served, &readiness);
-        let upstreams = Upstreams::new(config.upstream_connections, &surroundings);
-        let (known, _) = Known::read(config, None)?;
-        let current = Current::new(config, &surroundings, &mesh, &health, &upstreams, &known)?;
+        let upstreams = Upstreams::new(config.upstream_connections, &context);
+        let (known, _) = LastGood::read(config, None)?;
+        let current = Current::new(config, &context, &mesh, &health, &upstreams, &known)?;
         if let Some(mistake) = current.undeclared.first() {
             return Err(mistake.clone());
         }
@@ -151,10 +151,10 @@ impl Gateway {
             limiter,
             certificate,
             readiness,
-            chance: Chance::new(),
+            chance: Rng::new(),
             stalls: Stalls::new(config.stalled_response_bytes),
             console: config.console,
-            surroundings,
+            context,
             mesh,
             health,
             upstreams,
@@ -166,7 +166,7 @@ impl Gateway {
 
     /// Serves on `listeners` until the shutdown's drain is over.
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
-        let watching = tokio::spawn(foreign::watch(Arc::clone(&self), shutdown.clone()));
+        let watching = tokio::spawn(external::watch(Arc::clone(&self), shutdown.clone()));
         let served = connection::serve(self, listeners, shutdown).await;
         watching.abort();
         served
@@ -178,7 +178,7 @@ impl Gateway {
         let mut known = self.lock_known();
         let current = self.current();
         let config = current.config.taking_over(config);
-        let (wanted, problems) = Known::read(&config, Some(Before { config: &current.config, known: &known }))?;
+        let (wanted, problems) = LastGood::read(&config, Some(Before { config: &current.config, known: &known }))?;
         let next = self.build(&config, &wanted)?;
         if let Some(mistake) = self.new_mistakes(&next).first() {
             return Err(mistake.clone());
@@ -198,7 +198,7 @@ impl Gateway {
             return;
         }
         let current = self.current();
-        if !current.foreign.iter().any(|foreign| foreign.prefix == *prefix && contract.counts_for(foreign)) {
+        if !current.external.iter().any(|external| external.prefix == *prefix && contract.counts_for(external)) {
             // A reload has come between: it was read from somebody else.
             return;
         }
@@ -214,7 +214,7 @@ impl Gateway {
     fn look_at_files(&self) -> Vec<String> {
         let current = self.current();
         let before = self.lock_known().clone();
-        let read = Known::read(&current.config, Some(Before { config: &current.config, known: &before }));
+        let read = LastGood::read(&current.config, Some(Before { config: &current.config, known: &before }));
         let (wanted, mut problems) = match read {
             Ok(read) => read,
             Err(problem) => return vec![problem],
@@ -233,7 +233,7 @@ impl Gateway {
         problems
     }
 
-    fn rebuild(&self, config: &Config, known: &mut Known, wanted: Known) -> Result<(), String> {
+    fn rebuild(&self, config: &Config, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
         let next = self.build(config, &wanted)?;
         // Upstreams change what they declare while the configuration stays: that must not stop the update.
         for mistake in self.new_mistakes(&next) {
@@ -243,11 +243,11 @@ impl Gateway {
         Ok(())
     }
 
-    fn build(&self, config: &Config, known: &Known) -> Result<Current, String> {
-        Current::new(config, &self.surroundings, &self.mesh, &self.health, &self.upstreams, known)
+    fn build(&self, config: &Config, known: &LastGood) -> Result<Current, String> {
+        Current::new(config, &self.context, &self.mesh, &self.health, &self.upstreams, known)
     }
 
-    fn take(&self, next: Current, known: &mut Known, wanted: Known) {
+    fn take(&self, next: Current, known: &mut LastGood, wanted: LastGood) {
         self.certificate.replace(wanted.certified.clone());
         self.stalls.bound(next.config.stalled_response_bytes);
         *known = wanted;
@@ -260,7 +260,7 @@ impl Gateway {
         next.undeclared.iter().filter(|mistake| !current.undeclared.contains(mistake)).cloned().collect()
     }
 
-    fn lock_known(&self) -> MutexGuard<'_, Known> {
+    fn lock_known(&self) -> MutexGuard<'_, LastGood> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -288,11 +288,11 @@ impl Gateway {
             return current.origins.preflight(request.headers());
         }
         let mut is_browsers = true;
-        let mut response = match Spoken::of(request.headers()) {
-            Some(spoken) if request.method() == Method::POST => {
-                is_browsers = spoken.protocol != Protocol::Grpc;
+        let mut response = match ClientProtocol::of(request.headers()) {
+            Some(client_protocol) if request.method() == Method::POST => {
+                is_browsers = client_protocol.protocol != Protocol::Grpc;
                 let client = current.proxies.client(peer.address, request.headers());
-                let visit = rpc::Visit { gateway: self, current: &current, client, spoken };
+                let visit = rpc::RpcCall { gateway: self, current: &current, client, client_protocol };
                 let mut response = visit.answer(watched, request).await;
                 current.origins.mark(origin, &mut response);
                 response
@@ -322,7 +322,7 @@ impl Gateway {
             true => (StatusCode::OK, "ready\n"),
             false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         };
-        let needs = self.readiness.needs().into_iter().filter(|_| verbose);
+        let needs = self.readiness.health_checks().into_iter().filter(|_| verbose);
         let lines =
             needs.map(|(name, met)| if met { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
         page::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
@@ -334,8 +334,8 @@ impl Gateway {
         match path {
             "/livez" => page::plain(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
-            "/.well-known/jwks.json" => key_set(&self.surroundings.keys.jwks()),
-            "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.surroundings.identity.jwk()]),
+            "/.well-known/jwks.json" => key_set(&self.context.keys.jwks()),
+            "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.context.identity.jwk()]),
             _ if !matches!(current.routes.find(path), Found::Undeclared | Found::Nothing) => {
                 if request.method() == Method::POST {
                     let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
@@ -362,26 +362,26 @@ impl Current {
     /// Everything that a configuration says, with what was read of its files and upstreams, or which key of it is wrong.
     fn new(
         config: &Config,
-        surroundings: &Surroundings,
+        context: &ServiceContext,
         mesh: &[Route],
         health: &Here,
         upstreams: &Upstreams,
-        known: &Known,
+        known: &LastGood,
     ) -> Result<Self, String> {
-        let limits = &surroundings.limits;
-        let foreign = config.foreign.iter().map(|(prefix, of)| {
-            Foreign::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &surroundings.identity)
+        let limits = &context.limits;
+        let external = config.external.iter().map(|(prefix, of)| {
+            ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
         });
-        let foreign = foreign.collect::<Result<Vec<_>, _>>()?;
+        let external = external.collect::<Result<Vec<_>, _>>()?;
         let contracts = &known.contracts;
-        let policies = &surroundings.policies;
-        let there = allowance::Known { policies, foreign: &config.foreign };
+        let policies = &context.policies;
+        let there = rate_limit::KnownMethods { policies, external: &config.external };
         let overrides = Overrides::new(&config.rate_limits, there)?;
         let undeclared = overrides.undeclared(contracts);
         let overrides = &overrides;
-        let sources = Sources { limits, policies, mesh, upstreams, foreign: &foreign, contracts, overrides };
+        let sources = Sources { limits, policies, mesh, upstreams, external: &external, contracts, overrides };
         let mut routes = Routes::new(config, &sources)?;
-        let shown = shown(surroundings, mesh, contracts, &routes).map_err(|e| e.to_string())?;
+        let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
         let mut here = health.clone().into_axum_router();
         let mut services = &INTROSPECTION[..1];
         if limits.reflection {
@@ -396,7 +396,7 @@ impl Current {
             proxies: client::Proxies::new(&config.trusted_proxies, config.client_address_header)?,
             refresh: config.descriptors_refresh.0,
             config: config.clone(),
-            foreign,
+            external,
             hsts: hsts(config.tls.hsts),
             undeclared,
         })
@@ -421,18 +421,18 @@ fn hsts(time: Span) -> Option<HeaderValue> {
 
 /// What reflection shows: what callers may call, wherever it is answered.
 fn shown(
-    surroundings: &Surroundings,
+    context: &ServiceContext,
     mesh: &[Route],
     contracts: &Contracts,
     routes: &Routes,
 ) -> io::Result<FileDescriptorSet> {
-    let ours = descriptors::public(surroundings.descriptors, &surroundings.policies, &names(mesh))?;
+    let ours = descriptors::public(context.descriptors, &context.policies, &names(mesh))?;
     let mut prefixes: Vec<_> = contracts.iter().collect();
     // In one order, so that files keep their names.
     prefixes.sort_by_key(|(prefix, _)| Arc::clone(prefix));
     let upstreams =
         prefixes.into_iter().map(|(prefix, contract)| (&**prefix, contract.shown(|path| routes.opens(path, prefix))));
-    Ok(foreign::together(upstreams, ours))
+    Ok(external::together(upstreams, ours))
 }
 
 fn names(mesh: &[Route]) -> Vec<&str> {

@@ -12,7 +12,7 @@ use http::{
 
 use crate::body::Outgoing;
 
-/// What a page may read of an answer besides the body.
+/// What a page may read of a response besides the body.
 const EXPOSED: &str =
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after, ratelimit, ratelimit-policy";
 /// What a page may read anyway (Fetch, "CORS-safelisted response-header name"), and what means nothing to it.
@@ -55,9 +55,9 @@ impl Origins {
         response
     }
 
-    /// What the answer to a call from `origin` must say.
+    /// What the response to a call from `origin` must say.
     pub(crate) fn mark(&self, origin: Option<HeaderValue>, response: &mut Response<Outgoing>) {
-        // Caches keep one answer for each origin.
+        // Caches keep one response for each origin.
         response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = origin.filter(|origin| self.0.contains(origin)) {
             let exposed = exposed(response.headers());

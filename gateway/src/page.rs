@@ -61,14 +61,14 @@ pub(crate) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Outgoi
     response
 }
 
-/// The answer to another way than `allowed` of asking for what is there.
+/// The response to another way than `allowed` of asking for what is there.
 pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response<Outgoing> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-/// Makes it the answer to HEAD: what it would be, without what it would hold (RFC 9110, section 9.3.2).
+/// Makes it the response to HEAD: what it would be, without what it would hold (RFC 9110, section 9.3.2).
 pub(crate) fn only_head(response: &mut Response<Outgoing>) {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -82,7 +82,7 @@ fn status(code: StatusCode) -> Response<Outgoing> {
     response
 }
 
-/// What every answer to a browser says (OWASP Secure Headers Project).
+/// What every response to a browser says (OWASP Secure Headers Project).
 fn protect(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

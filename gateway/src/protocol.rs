@@ -18,10 +18,10 @@ pub(crate) enum Protocol {
     WebText,
 }
 
-/// A caller's protocol, and how its messages are encoded (`proto`, `json`, or what a foreign upstream knows).
+/// A caller's protocol, and how its messages are encoded (`proto`, `json`, or what an external upstream knows).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spoken {
-    /// What the answer is to be in.
+pub(crate) struct ClientProtocol {
+    /// What the response is to be in.
     pub(crate) protocol: Protocol,
     /// The request's body is base64.
     pub(crate) is_text: bool,
@@ -36,7 +36,7 @@ const NAMES: [(&str, Protocol); 3] = [
     ("application/grpc", Protocol::Grpc),
 ];
 
-impl Spoken {
+impl ClientProtocol {
     /// What the content type says; `None`: no gRPC.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
@@ -67,7 +67,7 @@ impl Spoken {
         self.content_type("application/grpc")
     }
 
-    /// The content type of the answer to the caller. gRPC-Web answers always name the encoding.
+    /// The content type of the response to the caller. gRPC-Web answers always name the encoding.
     pub(crate) fn answer_type(&self) -> HeaderValue {
         let name = NAMES.iter().find(|(_, protocol)| *protocol == self.protocol).map_or("", |(name, _)| name);
         match (self.protocol, &*self.suffix) {
@@ -92,7 +92,7 @@ impl Spoken {
     }
 }
 
-/// Whether a caller of gRPC-Web asks for an answer in base64, whatever its request is in.
+/// Whether a caller of gRPC-Web asks for a response in base64, whatever its request is in.
 fn accepts_text(headers: &HeaderMap) -> bool {
     const TEXT: &[u8] = b"application/grpc-web-text";
     let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
@@ -114,8 +114,8 @@ fn known(suffix: &str) -> Cow<'static, str> {
 mod tests {
     use super::*;
 
-    fn spoken(content_type: &'static str) -> Option<Spoken> {
-        Spoken::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]))
+    fn client_protocol(content_type: &'static str) -> Option<ClientProtocol> {
+        ClientProtocol::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]))
     }
 
     #[test]
@@ -128,20 +128,20 @@ mod tests {
             ("application/grpc-web-text", Protocol::WebText, "application/grpc", "application/grpc-web-text+proto"),
             ("application/grpc-web+json; x=y", Protocol::Web, "application/grpc+json", "application/grpc-web+json"),
         ];
-        for (name, protocol, upstream, answer) in cases {
-            let spoken = spoken(name).unwrap();
-            assert_eq!(spoken.protocol, protocol, "{name}");
-            assert_eq!(spoken.upstream_type(), upstream, "{name}");
-            assert_eq!(spoken.answer_type(), answer, "{name}");
+        for (name, protocol, upstream, response) in cases {
+            let client_protocol = client_protocol(name).unwrap();
+            assert_eq!(client_protocol.protocol, protocol, "{name}");
+            assert_eq!(client_protocol.upstream_type(), upstream, "{name}");
+            assert_eq!(client_protocol.answer_type(), response, "{name}");
         }
     }
 
     #[test]
-    fn an_answer_may_be_asked_for_in_text() {
+    fn a_response_may_be_asked_for_in_text() {
         let headers = |content_type, accept| {
             [(CONTENT_TYPE, content_type), (ACCEPT, accept)].map(|(n, v)| (n, HeaderValue::from_static(v))).into_iter()
         };
-        let of = |content_type, accept| Spoken::of(&headers(content_type, accept).collect()).unwrap();
+        let of = |content_type, accept| ClientProtocol::of(&headers(content_type, accept).collect()).unwrap();
         let binary = "application/grpc-web+proto";
         let asked = of(binary, "application/grpc-web-text");
         assert_eq!((asked.protocol, asked.is_text), (Protocol::WebText, false));
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn other_content_types_are_no_grpc() {
         for name in ["application/json", "application/grpcx", "application/grpc-webby", "text/html", ""] {
-            assert_eq!(spoken(name), None, "{name}");
+            assert_eq!(client_protocol(name), None, "{name}");
         }
     }
 }

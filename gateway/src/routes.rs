@@ -13,8 +13,8 @@ use tonic::service::Routes as Here;
 
 use crate::{
     Config, Route,
-    allowance::{Allowance, Overrides},
-    foreign::{Contract, Foreign, Source},
+    external::{Contract, ExternalUpstream, Source},
+    rate_limit::{MethodLimits, Overrides},
     upstream::{Cluster, Upstreams, Weight},
 };
 
@@ -32,7 +32,7 @@ pub(crate) enum Target {
         callee: Arc<str>,
     },
     /// By a stranger.
-    Foreign {
+    ExternalUpstream {
         /// Where.
         cluster: Arc<Cluster>,
         /// What it is told of the caller.
@@ -50,7 +50,7 @@ pub(crate) struct Method {
     pub(crate) target: Target,
     pub(crate) access: Access,
     /// How often.
-    pub(crate) allowance: Allowance,
+    pub(crate) method_limits: MethodLimits,
     /// Default and ceiling; `None`: the stream runs until its token ends.
     pub(crate) deadline: Option<Duration>,
     /// A stream without an end that does no harm when it is opened again.
@@ -78,7 +78,7 @@ impl Found<'_> {
     /// Whether it belongs to an upstream outside the mesh.
     pub(crate) fn is_external(&self) -> bool {
         match self {
-            Self::Method(method) => matches!(method.target, Target::Foreign { .. }),
+            Self::Method(method) => matches!(method.target, Target::ExternalUpstream { .. }),
             Self::Closed | Self::Unread | Self::Undeclared => true,
             Self::Nothing => false,
         }
@@ -113,25 +113,25 @@ pub(crate) struct Sources<'a> {
     pub(crate) policies: &'a Table,
     pub(crate) mesh: &'a [Route],
     pub(crate) upstreams: &'a Upstreams,
-    pub(crate) foreign: &'a [Foreign],
+    pub(crate) external: &'a [ExternalUpstream],
     pub(crate) contracts: &'a Contracts,
     pub(crate) overrides: &'a Overrides,
 }
 
 impl Routes {
-    /// The routes to the mesh and to foreign upstreams.
+    /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
         let mut routes =
             Self { methods: HashMap::new(), rest: HashMap::new(), nowhere: Meter::new(SECONDS, "unknown") };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }
-        for foreign in sources.foreign {
-            routes.rest.insert(foreign.prefix.to_string(), rest(foreign, config, sources));
+        for external in sources.external {
+            routes.rest.insert(external.prefix.to_string(), rest(external, config, sources));
         }
-        for foreign in sources.foreign {
-            if let Some(contract) = sources.contracts.get(&foreign.prefix) {
-                routes.add_declared(foreign, contract, config, sources);
+        for external in sources.external {
+            if let Some(contract) = sources.contracts.get(&external.prefix) {
+                routes.add_declared(external, contract, config, sources);
             }
         }
         Ok(routes)
@@ -143,7 +143,7 @@ impl Routes {
             let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
             // Their streams never end by themselves.
             let streams = StreamLimit { streams: sources.limits.introspection_streams, by: By::Address };
-            let limited = Method { allowance: method.allowance.with_streams(service, &streams), ..method };
+            let limited = Method { method_limits: method.method_limits.with_streams(service, &streams), ..method };
             self.rest.insert((*service).to_owned(), Rest::Open(Box::new(limited)));
         }
         // Probes come often and are no streams.
@@ -173,14 +173,20 @@ impl Routes {
     }
 
     /// The methods that an upstream's descriptors name, each under its own policy or the configured default.
-    fn add_declared(&mut self, foreign: &Foreign, contract: &Contract, config: &Config, sources: &Sources<'_>) {
+    fn add_declared(
+        &mut self,
+        external: &ExternalUpstream,
+        contract: &Contract,
+        config: &Config,
+        sources: &Sources<'_>,
+    ) {
         for method in &contract.methods {
             // A longer prefix may have given the service to somebody else.
-            if self.owner(&method.path) != Some(&*foreign.prefix) {
+            if self.owner(&method.path) != Some(&*external.prefix) {
                 continue;
             }
-            let target = foreign_target(foreign);
-            let known = match (&method.policy, &foreign.open) {
+            let target = external_target(external);
+            let known = match (&method.policy, &external.open) {
                 (Some(Policy { access: Access::Internal { .. }, .. }), _) | (None, None) => continue,
                 (Some(policy), _) => {
                     let known = declared(&method.path, policy, target, config, sources);
@@ -236,11 +242,11 @@ fn service_of(path: &str) -> Option<&str> {
 }
 
 /// What becomes of paths that no descriptor names.
-fn rest(foreign: &Foreign, config: &Config, sources: &Sources<'_>) -> Rest {
-    match (&foreign.source, sources.contracts.contains_key(&foreign.prefix), &foreign.open) {
+fn rest(external: &ExternalUpstream, config: &Config, sources: &Sources<'_>) -> Rest {
+    match (&external.source, sources.contracts.contains_key(&external.prefix), &external.open) {
         (Source::None, _, Some(access)) => Rest::Open(Box::new(undeclared(
-            &foreign.prefix,
-            foreign_target(foreign),
+            &external.prefix,
+            external_target(external),
             access.clone(),
             config,
             sources.overrides,
@@ -252,8 +258,8 @@ fn rest(foreign: &Foreign, config: &Config, sources: &Sources<'_>) -> Rest {
     }
 }
 
-fn foreign_target(foreign: &Foreign) -> Target {
-    Target::Foreign { cluster: Arc::clone(&foreign.cluster), tokens: foreign.tokens.clone() }
+fn external_target(external: &ExternalUpstream) -> Target {
+    Target::ExternalUpstream { cluster: Arc::clone(&external.cluster), tokens: external.tokens.clone() }
 }
 
 /// A method without a policy of its own.
@@ -262,7 +268,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
     Method {
         meter: Meter::new(SECONDS, label.to_owned()),
         target,
-        allowance: Allowance::new(label, None, by, config, overrides),
+        method_limits: MethodLimits::new(label, None, by, config, overrides),
         access,
         deadline: None,
         resumable: false,
@@ -277,7 +283,7 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         meter: Meter::new(SECONDS, path.to_owned()),
         target,
         access: policy.access.clone(),
-        allowance: Allowance::new(path, Some(policy), By::Caller, config, sources.overrides),
+        method_limits: MethodLimits::new(path, Some(policy), By::Caller, config, sources.overrides),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),
         resumable: policy.streams && policy.idempotent && policy.deadline.is_none(),
         reads_session_cookie: policy.reads_session_cookie,

@@ -8,14 +8,14 @@ use http::{
 };
 use kit::{
     access::{self, Proof},
-    balance::Chance,
+    balance::Rng,
     client, error,
     identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany, network},
     overload,
     record::{Call, code_of},
     server::{PROBE, parse_timeout},
-    shutdown::Stay,
+    shutdown::DrainGuard,
     telemetry,
     trace::{self, TraceContext},
 };
@@ -26,26 +26,26 @@ use tracing::Instrument as _;
 
 use crate::{
     Current, Gateway,
-    allowance::{Caller, Told},
-    body::{Answer, Fault, Inbound, Outgoing, Request as Body, Source, Terms, Wrong},
+    body::{Inbound, Outgoing, Request as Body, RequestBodyError, RequestBodyErrorKind, ResponseBody, Source, Terms},
     client::Client,
     headers,
-    protocol::Spoken,
+    protocol::ClientProtocol,
+    rate_limit::{Caller, RateLimitHeaders},
     routes::{Found, Method, Target},
     upstream::{self, Conditions, Failure},
-    vigil::Watched,
+    watchdog::Watched,
 };
 
 /// A call that has come in, and what is in force for it.
-pub(crate) struct Visit<'a> {
+pub(crate) struct RpcCall<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) current: &'a Current,
     /// Where the caller is.
     pub(crate) client: Client,
-    pub(crate) spoken: Spoken,
+    pub(crate) client_protocol: ClientProtocol,
 }
 
-impl Visit<'_> {
+impl RpcCall<'_> {
     /// Answers in the caller's protocol, whatever comes of it.
     pub(crate) async fn answer(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let found = self.current.routes.find(request.uri().path());
@@ -84,14 +84,14 @@ impl Visit<'_> {
     ) -> Result<Head, Status> {
         // What is it? A protocol that cannot answer properly is refused before anything is done.
         let method = known(found)?;
-        if !self.spoken.fits(request.version()) {
+        if !self.client_protocol.fits(request.version()) {
             let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
             return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
         }
         // The cookie goes to methods that read it, and never on behalf of a stranger's page.
         self.keep_cookie(method, &mut request)?;
         // Who is calling, and may they? The service asks again.
-        let proof = access::authenticate(request.headers(), &self.gateway.surroundings.keys, None).await;
+        let proof = access::authenticate(request.headers(), &self.gateway.context.keys, None).await;
         call.user = proof.caller.user.as_ref().map(|user| user.id);
         access::authorise(&method.access, &proof)?;
         // How often? Before anything is sent, after the identity that is counted by.
@@ -100,7 +100,7 @@ impl Visit<'_> {
         let deadline = deadline(method, &request)?;
         // Only what belongs to the call travels on.
         let is_plain = headers::is_of_plain_origin(request.headers());
-        headers::enter(request.headers_mut(), self.spoken.upstream_type());
+        headers::enter(request.headers_mut(), self.client_protocol.upstream_type());
         if is_plain && matches!(method.target, Target::Mesh { .. }) {
             request.headers_mut().insert(CLIENT_SCHEME, HeaderValue::from_static("http"));
         }
@@ -133,26 +133,27 @@ impl Visit<'_> {
     /// Takes the call from its caller's limits, all of them in one decision.
     async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
         let caller = Caller { user: proof.caller.user.as_ref(), client: self.client, headers };
-        let (allowance, limiter) = (&method.allowance, &self.gateway.limiter);
-        let terms = allowance.terms(&caller);
+        let (method_limits, limiter) = (&method.method_limits, &self.gateway.limiter);
+        let terms = method_limits.terms(&caller);
         let mut admitted = Admitted::default();
         if !terms.rules.is_empty() {
-            let buckets = allowance.limits(terms, &caller, &self.gateway.surroundings.limits.networks);
-            let ask = Ask { scope: &terms.scope, limits: buckets.limits(), away: terms.away };
+            let buckets = method_limits.limits(terms, &caller, &self.gateway.context.limits.networks);
+            let ask = Ask { scope: &terms.scope, limits: buckets.limits(), failure_mode: terms.failure_mode };
             let decision = limiter.decide(&ask).decision().await;
             admitted.told = terms.told(&decision, &buckets);
             let refusal = match decision.outcome {
                 Outcome::Admitted => None,
                 Outcome::Refused { retry_after } => Some(too_often(retry_after)),
-                Outcome::Away => Some(error::unavailable("the count of calls")),
+                Outcome::Unavailable => Some(error::unavailable("the count of calls")),
             };
             if let Some(refusal) = refusal {
                 return Err(limited(method, refusal, admitted.told));
             }
         }
         if let Some((most, rule)) = &terms.streams {
-            let (scope, key) = (terms.scope.as_str(), allowance.key(rule, &caller));
-            let opened = limiter.open_stream(StreamAsk { scope, key, most: *most, away: terms.away }).await;
+            let (scope, key) = (terms.scope.as_str(), method_limits.key(rule, &caller));
+            let opened =
+                limiter.open_stream(StreamAsk { scope, key, most: *most, failure_mode: terms.failure_mode }).await;
             admitted.hold = Some(opened.map_err(|why| limited(method, no_stream(why, *most), None))?);
         }
         Ok(admitted)
@@ -166,15 +167,15 @@ impl Visit<'_> {
         mut request: Request<Inbound>,
         admitted: Admitted,
     ) -> Result<Head, Status> {
-        let fault = Fault::default();
-        let kept = self.gateway.surroundings.balance.retry.buffer_bytes;
-        let incoming = |body| Body::new(body, self.spoken.is_text, self.message_bytes(), kept, fault.clone());
+        let fault = RequestBodyError::default();
+        let kept = self.gateway.context.balance.retry.buffer_bytes;
+        let incoming = |body| Body::new(body, self.client_protocol.is_text, self.message_bytes(), kept, fault.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
                 self.introduce(callee, request.headers_mut());
                 cluster
             }
-            Target::Foreign { cluster, tokens } => {
+            Target::ExternalUpstream { cluster, tokens } => {
                 headers::hide_identity(request.headers_mut(), self.current.config.rate_limits.api_key_header.as_str());
                 headers::tell_client(request.headers_mut(), self.client.header());
                 if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
@@ -191,7 +192,7 @@ impl Visit<'_> {
                     deadline,
                     fault,
                     stay: None,
-                    is_foreign: false,
+                    is_external: false,
                     admitted,
                 });
             }
@@ -205,23 +206,23 @@ impl Visit<'_> {
         let sent = cluster.send(request.map(incoming), conditions).await;
         let (parts, reply) =
             sent.map_err(|failure| failed(&failure, &fault, deadline, &self.gateway.chance))?.into_parts();
-        let is_foreign = matches!(method.target, Target::Foreign { .. });
+        let is_external = matches!(method.target, Target::ExternalUpstream { .. });
         let stay = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
-        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_foreign, admitted })
+        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_external, admitted })
     }
 
     /// Tells a service of the mesh who we are and where the caller sits.
     fn introduce(&self, callee: &str, headers: &mut HeaderMap) {
-        headers.insert(SERVICE_TOKEN, self.gateway.surroundings.identity.token_for(callee));
+        headers.insert(SERVICE_TOKEN, self.gateway.context.identity.token_for(callee));
         headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.address().to_string()));
     }
 
-    /// The upstream's answer in the caller's protocol.
+    /// The upstream's response in the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, deadline, fault, stay, is_foreign, admitted } = head;
+        let Head { mut parts, source, deadline, fault, stay, is_external, admitted } = head;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
-        headers::leave(&mut parts.headers, self.spoken.answer_type());
-        if is_foreign {
+        headers::leave(&mut parts.headers, self.client_protocol.answer_type());
+        if is_external {
             headers::keep_origin(&mut parts.headers);
         }
         if headers::bytes(&parts.headers) > self.header_bytes() {
@@ -230,26 +231,26 @@ impl Visit<'_> {
         if parts.status != StatusCode::OK || !is_grpc {
             // A status that gRPC has given itself counts more than one of HTTP's.
             let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            return self.refuse(&told.unwrap_or_else(|| bare(not_grpc(parts.status), is_foreign)), &mut call);
+            return self.refuse(&told.unwrap_or_else(|| bare(not_grpc(parts.status), is_external)), &mut call);
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
-            return self.refuse(&bare(too_late(), is_foreign), &mut call);
+            return self.refuse(&bare(too_late(), is_external), &mut call);
         }
         if let Some(told) = admitted.told {
             told.put(&mut parts.headers);
         }
         let terms = Terms {
-            protocol: self.spoken.protocol,
+            protocol: self.client_protocol.protocol,
             deadline,
             limit: self.message_bytes(),
             header_bytes: self.header_bytes(),
-            is_foreign,
+            is_external,
             fault,
             hold: admitted.hold,
             stay,
         };
-        let answer = Answer::new(source, &mut parts.headers, terms, call, watched);
-        let mut response = Response::new(Outgoing::Answer(answer));
+        let answer = ResponseBody::new(source, &mut parts.headers, terms, call, watched);
+        let mut response = Response::new(Outgoing::Response(answer));
         *response.headers_mut() = parts.headers;
         response
     }
@@ -260,27 +261,27 @@ impl Visit<'_> {
         let headers = response.headers_mut();
         // An Err would say that the message does not fit into a header; ours do.
         status.add_header(headers).ok();
-        headers.insert(http::header::CONTENT_TYPE, self.spoken.answer_type());
+        headers.insert(http::header::CONTENT_TYPE, self.client_protocol.answer_type());
         response
     }
 
     fn message_bytes(&self) -> usize {
-        self.gateway.surroundings.limits.message_bytes
+        self.gateway.context.limits.message_bytes
     }
 
     fn header_bytes(&self) -> usize {
-        self.gateway.surroundings.limits.header_bytes as usize
+        self.gateway.context.limits.header_bytes as usize
     }
 }
 
-/// An answer's head, and where the rest comes from.
+/// A response's head, and where the rest comes from.
 struct Head {
     parts: http::response::Parts,
     source: Source,
     deadline: Option<Instant>,
-    fault: Fault,
-    stay: Option<Stay>,
-    is_foreign: bool,
+    fault: RequestBodyError,
+    stay: Option<DrainGuard>,
+    is_external: bool,
     admitted: Admitted,
 }
 
@@ -288,7 +289,7 @@ struct Head {
 #[derive(Default)]
 struct Admitted {
     /// What its caller is told of them.
-    told: Option<Told>,
+    told: Option<RateLimitHeaders>,
     /// A stream's place among its caller's.
     hold: Option<Hold>,
 }
@@ -303,12 +304,12 @@ fn no_stream(why: TooMany, most: u32) -> Status {
             let message = format!("{most} streams of this method are open, as many as may be; close one");
             error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
         }
-        TooMany::Away => error::unavailable("the count of streams"),
+        TooMany::Unavailable => error::unavailable("the count of streams"),
     }
 }
 
 /// Counts a refusal, and lets its caller know of the limits.
-fn limited(method: &Method, mut refusal: Status, told: Option<Told>) -> Status {
+fn limited(method: &Method, mut refusal: Status, told: Option<RateLimitHeaders>) -> Status {
     metrics::counter!("gateway_calls_limited_total", "rpc_method" => method.meter.method().to_owned()).increment(1);
     if let Some(told) = told {
         let mut headers = std::mem::take(refusal.metadata_mut()).into_headers();
@@ -322,7 +323,7 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
     match found {
         Found::Method(method) => Ok(method),
         Found::Closed => {
-            let message = "the gateway's configuration does not open this method (gateway.foreign)";
+            let message = "the gateway's configuration does not open this method (gateway.external)";
             Err(error::status(Code::PermissionDenied, "METHOD_CLOSED", message))
         }
         Found::Unread => Err(error::unavailable("the description of the service")),
@@ -346,7 +347,7 @@ fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instan
     Ok([method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most))
 }
 
-fn failed(failure: &Failure, fault: &Fault, deadline: Option<Instant>, chance: &Chance) -> Status {
+fn failed(failure: &Failure, fault: &RequestBodyError, deadline: Option<Instant>, chance: &Rng) -> Status {
     if let Some(wrong) = fault.get() {
         return wrong.into();
     }
@@ -364,16 +365,20 @@ fn failed(failure: &Failure, fault: &Fault, deadline: Option<Instant>, chance: &
     }
 }
 
-impl From<Wrong> for Status {
-    fn from(wrong: Wrong) -> Self {
+impl From<RequestBodyErrorKind> for Status {
+    fn from(wrong: RequestBodyErrorKind) -> Self {
         match wrong {
-            Wrong::Text => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64"),
-            Wrong::Flags => {
+            RequestBodyErrorKind::Text => {
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64")
+            }
+            RequestBodyErrorKind::Flags => {
                 let message = "a message has flags that gRPC does not know";
                 error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
             }
-            Wrong::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body ended before its end"),
-            Wrong::TooLarge => {
+            RequestBodyErrorKind::Cut => {
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body ended before its end")
+            }
+            RequestBodyErrorKind::TooLarge => {
                 let message = "a message is larger than the gateway lets through (limits.message_bytes)";
                 error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
             }
@@ -393,7 +398,7 @@ pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
 
 /// The service, or what is between, broke the call off.
 pub(crate) fn cut(code: Code) -> Status {
-    error::status(code, "ANSWER_CUT", "the answer was cut off; what came before this is incomplete")
+    error::status(code, "RESPONSE_CUT", "the response was cut off; what came before this is incomplete")
 }
 
 pub(crate) fn too_late() -> Status {
@@ -410,7 +415,7 @@ pub(crate) fn bare(status: Status, is_external: bool) -> Status {
 }
 
 fn head_too_large() -> Status {
-    let message = "the headers of the answer are larger than the gateway lets through (limits.header_bytes)";
+    let message = "the headers of the response are larger than the gateway lets through (limits.header_bytes)";
     error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 
@@ -419,7 +424,7 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// What an answer that is no gRPC means (gRPC's own table for HTTP statuses).
+/// What a response that is no gRPC means (gRPC's own table for HTTP statuses).
 fn not_grpc(status: StatusCode) -> Status {
     let code = match status.as_u16() {
         400 | 431 => Code::Internal,
@@ -429,5 +434,5 @@ fn not_grpc(status: StatusCode) -> Status {
         429 | 502..=504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    error::status(code, "NOT_GRPC", "the service's answer was no gRPC")
+    error::status(code, "NOT_GRPC", "the service's response was no gRPC")
 }

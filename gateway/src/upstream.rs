@@ -18,7 +18,7 @@ use kit::{
     balance::{self, Balancer, Location, Outcome},
     error::chain,
     limits::Limits,
-    server::Surroundings,
+    server::ServiceContext,
 };
 
 pub(crate) use call::Reply;
@@ -37,11 +37,11 @@ pub(crate) struct Upstreams {
     balance: balance::Config,
     /// Whom services of the mesh are believed by.
     mesh: Option<Trust>,
-    clusters: Mutex<Vec<Known>>,
+    clusters: Mutex<Vec<KnownCluster>>,
 }
 
 /// A cluster, and what it was made from.
-struct Known {
+struct KnownCluster {
     addresses: Vec<String>,
     trust: Option<Trust>,
     tolerance: Tolerance,
@@ -50,10 +50,10 @@ struct Known {
 
 impl Upstreams {
     /// Each server has at most so many connections.
-    pub(crate) fn new(most_connections: usize, surroundings: &Surroundings) -> Self {
-        let servers = Servers { most_connections, limits: surroundings.limits.clone(), known: Mutex::default() };
-        let mesh = surroundings.identity.tls().map(|tls| tls.trust().clone());
-        Self { servers: Arc::new(servers), balance: surroundings.balance.clone(), mesh, clusters: Mutex::default() }
+    pub(crate) fn new(most_connections: usize, context: &ServiceContext) -> Self {
+        let servers = Servers { most_connections, limits: context.limits.clone(), known: Mutex::default() };
+        let mesh = context.identity.tls().map(|tls| tls.trust().clone());
+        Self { servers: Arc::new(servers), balance: context.balance.clone(), mesh, clusters: Mutex::default() }
     }
 
     /// The servers of a service of the mesh: over TLS where their addresses say so, and asked for their health there too.
@@ -85,7 +85,7 @@ impl Upstreams {
         tolerance: Tolerance,
     ) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |known: &&Known| {
+        let is_same = |known: &&KnownCluster| {
             known.addresses == addresses && known.trust.as_ref() == trust && known.tolerance == tolerance
         };
         let mut same = clusters.iter().filter(is_same);
@@ -98,7 +98,7 @@ impl Upstreams {
         let cluster = Arc::new(Cluster::new(name, &self.balance.shed, balancer));
         clusters.retain(|known| known.cluster.strong_count() > 0);
         let (addresses, trust) = (addresses.to_vec(), trust.cloned());
-        clusters.push(Known { addresses, trust, tolerance, cluster: Arc::downgrade(&cluster) });
+        clusters.push(KnownCluster { addresses, trust, tolerance, cluster: Arc::downgrade(&cluster) });
         Ok(cluster)
     }
 }
@@ -127,7 +127,7 @@ impl Servers {
     }
 }
 
-/// Why a call did not come back with an answer.
+/// Why a call did not come back with a response.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Nobody listens there, or not in time.
@@ -153,7 +153,7 @@ impl Failure {
         if error.is_go_away() || error.is_io() { Self::Gone(error) } else { Self::Broken(error) }
     }
 
-    /// A stream that had been opened ended before its answer began.
+    /// A stream that had been opened ended before its response began.
     fn sent(error: h2::Error) -> Self {
         match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused(error),

@@ -9,7 +9,7 @@ const FIELD_RULES: &str = "buf.validate.field";
 /// The package of our own rules.
 const TEXT_RULES: &str = "trellis.text.v1.";
 
-/// The source of the checks. Output types get none: an answer is never validated by its reader.
+/// The source of the checks. Output types get none: a response is never validated by its reader.
 pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, String> {
     let inputs = inputs(pool);
     let mut source = String::new();

@@ -13,12 +13,12 @@ const PACKAGE: &str = "trellis.policy.v1.";
 /// that fails when setting the field changes nothing.
 pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
     ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_table_is_so"),
-    ("Policy.rate_limit", "gateway/src/allowance.rs", "too_many_calls_are_told_when_to_come_back"),
+    ("Policy.rate_limit", "gateway/src/rate_limit.rs", "too_many_calls_are_told_when_to_come_back"),
     ("Policy.deadline", "services/kit/src/server/stack.rs", "the_contract_s_deadline_is_the_ceiling"),
     ("Policy.reads_session_cookie", "gateway/src/rpc.rs", "the_refresh_cookie_is_for_our_own_page_only"),
-    ("Policy.stream_limit", "gateway/src/allowance.rs", "contract_of_a_method_limits_its_streams"),
+    ("Policy.stream_limit", "gateway/src/rate_limit.rs", "contract_of_a_method_limits_its_streams"),
     (
-        "Policy.limiter_away",
+        "Policy.limiter_failure_mode",
         "services/kit/src/limiter/redis.rs",
         "contract_of_a_method_says_what_happens_without_redis",
     ),
@@ -30,12 +30,12 @@ pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
     ("RateLimit.requests", "services/kit/src/limiter.rs", "requests_of_a_rate_limit_are_counted"),
     ("RateLimit.period", "services/kit/src/limiter.rs", "period_of_a_rate_limit_is_how_long_it_takes_to_refill"),
     ("RateLimit.burst", "services/kit/src/limiter.rs", "burst_of_a_rate_limit_bounds_what_comes_at_once"),
-    ("RateLimit.cost", "gateway/src/allowance.rs", "cost_of_a_rate_limit_is_taken_by_each_call"),
-    ("RateLimit.key", "gateway/src/allowance.rs", "callers_are_counted_by_what_the_rule_says_and_else_by_address"),
+    ("RateLimit.cost", "gateway/src/rate_limit.rs", "cost_of_a_rate_limit_is_taken_by_each_call"),
+    ("RateLimit.key", "gateway/src/rate_limit.rs", "callers_are_counted_by_what_the_rule_says_and_else_by_address"),
     ("RateLimit.kind", "services/kit/src/limiter.rs", "kind_of_a_rate_limit_is_how_it_counts"),
-    ("RateLimit.header", "gateway/src/allowance.rs", "header_of_a_rate_limit_is_what_is_counted_by"),
-    ("StreamLimit.streams", "gateway/src/allowance.rs", "streams_of_a_stream_limit_are_counted"),
-    ("StreamLimit.key", "gateway/src/allowance.rs", "key_of_a_stream_limit_is_proved"),
+    ("RateLimit.header", "gateway/src/rate_limit.rs", "header_of_a_rate_limit_is_what_is_counted_by"),
+    ("StreamLimit.streams", "gateway/src/rate_limit.rs", "streams_of_a_stream_limit_are_counted"),
+    ("StreamLimit.key", "gateway/src/rate_limit.rs", "key_of_a_stream_limit_is_proved"),
 ];
 
 /// What is wrong between the list and the policy's messages.

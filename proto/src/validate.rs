@@ -35,7 +35,7 @@ pub fn violations(message: &impl Check) -> Vec<Violation> {
     report.0
 }
 
-/// At most this many violations travel in one answer: trailers are bounded, and nobody reads more.
+/// At most this many violations travel in one response: trailers are bounded, and nobody reads more.
 const MOST_REPORTED: usize = 20;
 
 /// INVALID_ARGUMENT with `google.rpc.BadRequest`: each field and its fix.

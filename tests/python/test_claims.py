@@ -11,7 +11,7 @@ from contracts import POOL as CONTRACTS
 from contracts import SERVICES, Client, compile_files, is_internal, message_class_of
 from mesh import Mesh
 from shop import PACKAGE, POOL, ROOTS, Note, Server
-from test_foreign import SHOP, Channel, ForeignCase, describe, eventually, line
+from test_external import SHOP, Channel, ForeignCase, describe, eventually, line
 
 GUARDED = f"{PACKAGE}.Guarded"
 USERS = SERVICES["users"]

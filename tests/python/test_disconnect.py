@@ -14,7 +14,7 @@ import grpc
 
 from attacks import DATA, END_HEADERS, END_STREAM, HEADERS, Connection, _text, frame
 from mesh import Mesh
-from test_foreign import eventually
+from test_external import eventually
 
 SHOP = "/acme.v1.Shop"
 STREAMS = 20
@@ -144,7 +144,7 @@ class Case:
         cls.upstream = cls.start()
         cls.addClassCleanup(cls.upstream.stop)
         configuration = (
-            '[limits]\nkeepalive = "500ms"\n[gateway]\ndefault_rate_requests = 1000000\n[gateway.foreign]\n'
+            '[limits]\nkeepalive = "500ms"\n[gateway]\ndefault_rate_requests = 1000000\n[gateway.external]\n'
             f'"acme.v1" = {{ to = ["http://127.0.0.1:{cls.upstream.port}"], access = "public" }}\n'
         )
         cls.mesh = cls.enterClassContext(Mesh(configuration))

@@ -15,7 +15,7 @@ import grpc
 import web
 from contracts import REPOSITORY, message_class
 from mesh import Mesh, free_ports
-from test_foreign import SHOP, Channel, eventually, line
+from test_external import SHOP, Channel, eventually, line
 from shop import Note, Server
 
 FIXTURES = REPOSITORY / "tests" / "tls"

@@ -12,7 +12,7 @@ import grpc
 from contracts import reason
 from mesh import Mesh
 from shop import POOL, Note, Server
-from test_foreign import Channel, describe, eventually, line
+from test_external import Channel, describe, eventually, line
 
 #: Longer than the interval at which the process checks the file (`POLL_INTERVAL` in trellis/src/reload.rs).
 LOOKED = 3
@@ -97,7 +97,7 @@ class Hangup(unittest.TestCase):
 class Apart(unittest.TestCase):
     """A failure of one upstream does not delay others."""
 
-    #: Much less than the timeout of an unresponsive upstream (`TIMEOUT` in gateway/src/foreign/reflection.rs).
+    #: Much less than the timeout of an unresponsive upstream (`TIMEOUT` in gateway/src/external/reflection.rs).
     SOON = 8
 
     def shop(self, mesh):
@@ -111,13 +111,13 @@ class Apart(unittest.TestCase):
         silent = f'"aaa.silent" = {{ to = ["http://127.0.0.1:{silent.getsockname()[1]}"], descriptors = "reflection" }}\n'
         server = Server(services=("Shop", "Guarded"))
         self.addCleanup(server.stop)
-        with Mesh(f"[gateway.foreign]\n{silent}{line(server, section='')}") as mesh:
+        with Mesh(f"[gateway.external]\n{silent}{line(server, section='')}") as mesh:
             shop = self.shop(mesh)
             eventually(lambda: shop.Echo(Note(), timeout=10), self.SOON)
             # The next configuration does not wait for it either.
             other = Server()
             self.addCleanup(other.stop)
-            mesh.configure(f"[gateway.foreign]\n{silent}{line(other, section='')}")
+            mesh.configure(f"[gateway.external]\n{silent}{line(other, section='')}")
 
             def assert_moved():
                 shop.Echo(Note(), timeout=10)

@@ -120,7 +120,7 @@ impl Config {
     /// without addresses of services.
     pub(crate) fn is_external_only(&self, parts: &[Part]) -> bool {
         parts == [Part::Gateway]
-            && !self.gateway.foreign.is_empty()
+            && !self.gateway.external.is_empty()
             && self.identity == Identity::default()
             && self.peers == Peers::default()
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     identity::{Identity, Key, read_trusted},
     tls::MeshTls,
 };
@@ -18,7 +18,7 @@ pub(crate) struct Identities {
     keys: Vec<(Part, Key)>,
     /// Pairs of service and public key.
     trusted: Vec<(String, String)>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     tls: Arc<MeshTls>,
     /// One identity per part, because it holds state about the part's peers.
     made: Mutex<Vec<(Part, Arc<Identity>)>>,
@@ -26,17 +26,17 @@ pub(crate) struct Identities {
 
 impl Identities {
     /// For all parts in one process: generates new keys at each start and never stores them.
-    pub(crate) fn generated(ambient: Ambient, tls: Arc<MeshTls>) -> Self {
+    pub(crate) fn generated(clock_rng: ClockAndRng, tls: Arc<MeshTls>) -> Self {
         let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
-        Self { keys, trusted, ambient, tls, made: Mutex::default() }
+        Self { keys, trusted, clock_rng, tls, made: Mutex::default() }
     }
 
     /// For one part: reads its key and the public keys of the others from the configuration.
     pub(crate) fn configured(
         part: Part,
         config: &config::Identity,
-        ambient: Ambient,
+        clock_rng: ClockAndRng,
         tls: Arc<MeshTls>,
     ) -> Result<Self, String> {
         let name = part.name();
@@ -54,7 +54,7 @@ impl Identities {
         if trusted.is_empty() {
             return Err("no service is trusted: set identity.trusted_dir or identity.trusted".to_owned());
         }
-        Ok(Self { keys: vec![(part, key)], trusted, ambient, tls, made: Mutex::default() })
+        Ok(Self { keys: vec![(part, key)], trusted, clock_rng, tls, made: Mutex::default() })
     }
 
     /// The identity of `part`.
@@ -67,7 +67,8 @@ impl Identities {
         let (_, key) =
             self.keys.iter().find(|(of, _)| *of == part).ok_or(format!("this process has no key of {name}"))?;
         let trusted = self.trusted.iter().map(|(name, public)| (name.as_str(), public.as_str()));
-        let identity = Identity::new(name, key, trusted, self.ambient.clone()).map_err(|e| format!("identity: {e}"))?;
+        let identity =
+            Identity::new(name, key, trusted, self.clock_rng.clone()).map_err(|e| format!("identity: {e}"))?;
         let identity = Arc::new(identity.with_tls(Arc::clone(&self.tls)));
         made.push((part, Arc::clone(&identity)));
         Ok(identity)

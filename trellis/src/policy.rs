@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use gateway::{External, ShownLimits};
+use gateway::{ExternalMethod, ShownLimits};
 use kit::policy::{Access, Policy, Table};
 
 use crate::config::Config;
@@ -47,7 +47,7 @@ fn rows(path: &str, policy: &Policy, config: &Config, limits: &ShownLimits<'_>) 
     rows
 }
 
-fn external_rows(method: External, config: &Config) -> Vec<[String; 3]> {
+fn external_rows(method: ExternalMethod, config: &Config) -> Vec<[String; 3]> {
     let access = method.access.as_ref().map_or_else(|| "none".to_owned(), access);
     let mut rows = vec![row("access", access, &method.source)];
     rows.extend(method.limits);

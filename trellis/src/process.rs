@@ -5,16 +5,16 @@ use std::{io, sync::Arc};
 use auth::{Auth, AuthStore, keys::OwnKeys};
 use gateway::{Gateway, Route};
 use kit::{
-    Ambient,
+    ClockAndRng,
     balance::{self, Addresses},
     bus::{self, Bus},
     client::Peer,
-    health::{Needs, Readiness, peer_is_serving},
+    health::{HealthChecks, Readiness, peer_is_serving},
     identity::Identity,
     keys::KeySet,
     limiter::{self, RateLimiter},
     policy::Table,
-    server::{self, Surroundings},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
     skew,
     tls::MeshTls,
@@ -67,7 +67,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
 /// The running parts, and the state that they share.
 struct Process<'a> {
     config: &'a Config,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     shutdown: Shutdown,
     identities: Identities,
     policies: Arc<Table>,
@@ -94,22 +94,22 @@ impl<'a> Process<'a> {
         listeners: &Listeners,
         stores: &mut Stores<'_>,
     ) -> Result<Self, String> {
-        let ambient = Ambient::system();
+        let clock_rng = ClockAndRng::system();
         let tls = Arc::new(mesh_tls(config, parts)?);
         let external_only = config.is_external_only(parts);
         if external_only {
             tracing::info!("neither identity nor peers are configured: the gateway serves external upstreams only");
         }
         let identities = match parts {
-            _ if external_only => Identities::generated(ambient.clone(), Arc::clone(&tls)),
-            [part] => Identities::configured(*part, &config.identity, ambient.clone(), Arc::clone(&tls))?,
-            _ => Identities::generated(ambient.clone(), Arc::clone(&tls)),
+            _ if external_only => Identities::generated(clock_rng.clone(), Arc::clone(&tls)),
+            [part] => Identities::configured(*part, &config.identity, clock_rng.clone(), Arc::clone(&tls))?,
+            _ => Identities::generated(clock_rng.clone(), Arc::clone(&tls)),
         };
         let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, config)));
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
-        let bus = bus::open(&config.redis, &ambient).map_err(|error| format!("configuration: {error}"))?;
-        let limiter = limiter::open(&config.limiter, &config.redis, &ambient);
+        let bus = bus::open(&config.redis, &clock_rng).map_err(|error| format!("configuration: {error}"))?;
+        let limiter = limiter::open(&config.limiter, &config.redis, &clock_rng);
         let limiter = limiter.map_err(|error| format!("configuration: {error}"))?;
         let shutdown = Shutdown::new();
         tokio::spawn(tls.keep_fresh(shutdown.clone()));
@@ -119,13 +119,14 @@ impl<'a> Process<'a> {
         };
         let refresh = config.identity.keys_refresh.0;
         let keys = if let Some((store, keys)) = auth.clone() {
-            KeySet::new(OwnKeys { keys, store, ambient: ambient.clone() }, ambient.clone()).refreshed_each(refresh)
+            KeySet::new(OwnKeys { keys, store, clock_rng: clock_rng.clone() }, clock_rng.clone())
+                .refreshed_each(refresh)
         } else if external_only {
-            KeySet::new(NoAuth, ambient.clone())
+            KeySet::new(NoAuth, clock_rng.clone())
         } else {
             let identity = identities.of(me)?;
             let auth = peer(&addresses, &config.balance, Service::Auth, identity, Arc::clone(&policies))?;
-            KeySet::new(FromAuth(auth), ambient.clone()).refreshed_each(refresh)
+            KeySet::new(FromAuth(auth), clock_rng.clone()).refreshed_each(refresh)
         };
         let keys = Arc::new(keys);
         tokio::spawn(keys.follow(&*bus, shutdown.clone()));
@@ -144,14 +145,14 @@ impl<'a> Process<'a> {
             runs_all: parts == Part::ALL,
             external_only,
             auth,
-            ambient,
+            clock_rng,
             shown: kit::admin::Shown::new(),
             running: JoinSet::new(),
         })
     }
 
-    fn surroundings(&self, part: Part) -> Result<Surroundings, String> {
-        Ok(Surroundings {
+    fn context(&self, part: Part) -> Result<ServiceContext, String> {
+        Ok(ServiceContext {
             limits: self.config.limits.clone(),
             balance: self.config.balance.clone(),
             identity: self.identities.of(part)?,
@@ -176,8 +177,8 @@ impl<'a> Process<'a> {
         listener: TcpListener,
     ) -> Result<(), String> {
         let part = Part::Service(service);
-        let surroundings = self.surroundings(part)?;
-        let (ambient, shutdown) = (self.ambient.clone(), self.shutdown.clone());
+        let context = self.context(part)?;
+        let (clock_rng, shutdown) = (self.clock_rng.clone(), self.shutdown.clone());
         let name = service.name();
         match service {
             Service::Users => {
@@ -187,10 +188,10 @@ impl<'a> Process<'a> {
                     config,
                     store: stores.users().await?,
                     messaging: self.peer(Service::Messaging, part)?,
-                    ambient,
+                    clock_rng,
                 };
-                let readiness = self.watch(name, &surroundings, users.needs());
-                let serving = users.serve(surroundings, readiness, listener, shutdown);
+                let readiness = self.watch(name, &context, users.health_checks());
+                let serving = users.serve(context, readiness, listener, shutdown);
                 self.running.spawn(async move { (name, serving.await) });
             }
             Service::Auth => {
@@ -203,10 +204,10 @@ impl<'a> Process<'a> {
                     messaging: self.peer(Service::Messaging, part)?,
                     bus: Arc::clone(&self.bus),
                     limiter: Arc::clone(&self.limiter),
-                    ambient,
+                    clock_rng,
                 };
-                let readiness = self.watch(name, &surroundings, auth.needs());
-                let serving = auth.serve(surroundings, readiness, listener, shutdown);
+                let readiness = self.watch(name, &context, auth.health_checks());
+                let serving = auth.serve(context, readiness, listener, shutdown);
                 self.running.spawn(async move { (name, serving.await) });
             }
             Service::Messaging => {
@@ -215,10 +216,10 @@ impl<'a> Process<'a> {
                     store: stores.messaging().await?,
                     bus: Arc::clone(&self.bus),
                     users: self.peer(Service::Users, part)?,
-                    ambient,
+                    clock_rng,
                 };
-                let readiness = self.watch(name, &surroundings, messaging.needs());
-                let serving = messaging.serve(surroundings, readiness, listener, shutdown);
+                let readiness = self.watch(name, &context, messaging.health_checks());
+                let serving = messaging.serve(context, readiness, listener, shutdown);
                 self.running.spawn(async move { (name, serving.await) });
             }
         }
@@ -226,8 +227,8 @@ impl<'a> Process<'a> {
     }
 
     fn start_gateway(&mut self, listeners: Vec<gateway::Listener>, source: &Source) -> Result<(), String> {
-        let surroundings = self.surroundings(Part::Gateway)?;
-        let mut needs = Needs::new();
+        let context = self.context(Part::Gateway)?;
+        let mut needs = HealthChecks::new();
         let mut routes = Vec::new();
         let mesh = self.addresses.clone().into_iter().filter(|_| !self.external_only);
         for (service, addresses) in mesh {
@@ -236,9 +237,9 @@ impl<'a> Process<'a> {
             needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
             routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
         }
-        let readiness = self.watch("gateway", &surroundings, needs);
+        let readiness = self.watch("gateway", &context, needs);
         let limiter = Arc::clone(&self.limiter);
-        let gateway = Arc::new(Gateway::new(&self.config.gateway, surroundings, routes, limiter, readiness)?);
+        let gateway = Arc::new(Gateway::new(&self.config.gateway, context, routes, limiter, readiness)?);
         tokio::spawn(reload::watch(source.clone(), self.config.clone(), Arc::clone(&gateway)));
         let serving = gateway.serve(listeners, self.shutdown.clone());
         self.running.spawn(async move { ("gateway", serving.await) });
@@ -255,21 +256,21 @@ impl<'a> Process<'a> {
         });
     }
 
-    fn watch(&mut self, name: &'static str, surroundings: &Surroundings, needs: Needs) -> Readiness {
+    fn watch(&mut self, name: &'static str, context: &ServiceContext, needs: HealthChecks) -> Readiness {
         // Informational: without Redis, delivery continues by polling.
         let bus = Arc::clone(&self.bus);
         let needs = needs.and_shown("bus", move || std::future::ready(bus.is_connected()));
         // Informational: without Redis, each process counts rate limits on its own.
         let limiter = Arc::clone(&self.limiter);
         let needs = needs.and_shown("limiter", move || std::future::ready(limiter.is_shared()));
-        let identity = Arc::clone(&surroundings.identity);
+        let identity = Arc::clone(&context.identity);
         let needs = needs.and_shown("clocks", move || std::future::ready(identity.skews().are_bounded()));
         let readiness = if self.external_only {
             Readiness::watch(needs, self.shutdown.clone())
         } else {
-            server::readiness(surroundings, needs, &self.shutdown)
+            server::readiness(context, needs, &self.shutdown)
         };
-        let identity = Arc::clone(&surroundings.identity);
+        let identity = Arc::clone(&context.identity);
         let readiness = readiness.with_skews(move || identity.skews().millis());
         self.shown.insert(name, readiness.clone());
         readiness

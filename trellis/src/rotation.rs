@@ -9,7 +9,7 @@ use auth::{
     Keys,
     keys::{PUBLISHED_AFTER, PUBLISHED_BEFORE, State, Step, TooEarly},
 };
-use kit::{Ambient, config::Span};
+use kit::{ClockAndRng, config::Span};
 
 use crate::config::Config;
 
@@ -24,7 +24,7 @@ pub(crate) fn folder(named: Option<PathBuf>, load: impl Fn() -> Result<Config, S
 
 /// Takes the next step in `folder`. Returns what changed and what to do next.
 pub(crate) fn rotate(folder: &Path, is_forced: bool) -> Result<String, String> {
-    let step = Keys::rotate(folder, Ambient::system().now(), is_forced).map_err(|e| e.to_string())?;
+    let step = Keys::rotate(folder, ClockAndRng::system().now(), is_forced).map_err(|e| e.to_string())?;
     step.map(|step| done(&step)).map_err(|early| format!("{}: {}", folder.display(), refusal(early)))
 }
 
@@ -61,7 +61,7 @@ fn refusal(early: TooEarly) -> String {
 
 /// The keys in `folder`, one per line.
 pub(crate) fn list(folder: &Path) -> Result<String, String> {
-    let (ring, now) = (Keys::read(folder).map_err(|e| e.to_string())?, Ambient::system().now());
+    let (ring, now) = (Keys::read(folder).map_err(|e| e.to_string())?, ClockAndRng::system().now());
     let line = |(id, state, since): (&str, State, kit::Timestamp)| {
         let age = Span(Duration::from_secs(since.until(now).as_secs()));
         format!("{:<8}  {id}  for {age}", state.name())

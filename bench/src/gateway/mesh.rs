@@ -76,8 +76,8 @@ impl Mesh {
              [limits]\ncalls_in_flight = 100000\n\
              [gateway]\nlisten = [\"127.0.0.1:{port}\"]\n\
              default_rate_requests = {quota}\ndefault_rate_period = \"1h\"\n\
-             [gateway.foreign.\"{GUARDED}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
-             [gateway.foreign.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n"
+             [gateway.external.\"{GUARDED}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"signed_in\"\n\
+             [gateway.external.\"{OPEN}\"]\nto = [\"http://127.0.0.1:{upstream}\"]\naccess = \"public\"\n"
         )
     }
 

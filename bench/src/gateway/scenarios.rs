@@ -25,13 +25,13 @@ pub(crate) struct Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Breadth {
     Main,
-    Usual,
+    LatencyBaseline,
     All,
 }
 
 impl Pace {
     pub(crate) const QUICK: Self = Self { rounds: 1, seconds: 0.7, breadth: Breadth::Main };
-    pub(crate) const USUAL: Self = Self { rounds: 3, seconds: 0.7, breadth: Breadth::Usual };
+    pub(crate) const USUAL: Self = Self { rounds: 3, seconds: 0.7, breadth: Breadth::LatencyBaseline };
     pub(crate) const FULL: Self = Self { rounds: 5, seconds: 3.0, breadth: Breadth::All };
 }
 
@@ -81,12 +81,12 @@ pub(crate) fn all(pace: &Pace) -> Vec<Scenario> {
     let mut all = Vec::new();
     // First in a round, while the compared gateways are equally fresh.
     all.push((Breadth::Main, scenario(Kind::Steps, Http::One, 16, SMALL, pace)));
-    all.push((Breadth::Usual, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
+    all.push((Breadth::LatencyBaseline, scenario(Kind::Steps, Http::Two, 16, SMALL, pace)));
     for (size, connections, breadth) in [
         (SMALL, 16, Breadth::Main),
         (SMALL, 512, Breadth::Main),
         (10_000, 16, Breadth::Main),
-        (10_000, 512, Breadth::Usual),
+        (10_000, 512, Breadth::LatencyBaseline),
         (1_000_000, 16, Breadth::Main),
         // A response takes seconds, so that few calls complete in a short window.
         (1_000_000, 512, Breadth::All),

@@ -1,6 +1,6 @@
 //! A client's connection over HTTP/1.1 or HTTP/2.
 
-use super::{Answer, Http, Request, frames::Stamp, http1::Http1, http2::Http2};
+use super::{Http, Received, Request, frames::Stamp, http1::Http1, http2::Http2};
 
 pub(crate) enum Connection {
     One(Box<Http1>),
@@ -24,7 +24,7 @@ impl Connection {
     }
 
     /// Makes one call. After an error the connection is unusable.
-    pub(crate) async fn call(&mut self, request: &Request, on_message: impl FnMut(Stamp)) -> Result<Answer, String> {
+    pub(crate) async fn call(&mut self, request: &Request, on_message: impl FnMut(Stamp)) -> Result<Received, String> {
         match self {
             Self::One(connection) => connection.call(request, on_message).await,
             Self::Two(connection) => connection.call(request, on_message).await,

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, Request,
+    Received, Request,
     frames::{Frames, Stamp},
 };
 
@@ -47,7 +47,7 @@ impl Http1 {
         &mut self,
         request: &Request,
         mut on_message: impl FnMut(Stamp),
-    ) -> Result<Answer, String> {
+    ) -> Result<Received, String> {
         self.stream.write_all(&request.text).await.map_err(|e| e.to_string())?;
         let head = self.line(b"\r\n\r\n").await?;
         let head = Head::parse(&head)?;
@@ -60,7 +60,7 @@ impl Http1 {
         if !frames.is_whole() && head.status == 200 {
             return Err("the body ends in the middle of a frame".to_owned());
         }
-        Ok(Answer {
+        Ok(Received {
             http_status: head.status,
             grpc_status: frames.status().or(head.grpc_status),
             messages: frames.messages,

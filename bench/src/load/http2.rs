@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use tokio::net::TcpStream;
 
 use super::{
-    Answer, Request,
+    Received, Request,
     frames::{Frames, Stamp},
 };
 
@@ -39,7 +39,7 @@ impl Http2 {
         &mut self,
         request: &Request,
         mut on_message: impl FnMut(Stamp),
-    ) -> Result<Answer, String> {
+    ) -> Result<Received, String> {
         let failed = |e: h2::Error| e.to_string();
         let mut sender = self.sender.clone().ready().await.map_err(failed)?;
         let (response, mut sending) = sender.send_request(request.head.clone(), false).map_err(failed)?;
@@ -56,7 +56,7 @@ impl Http2 {
             return Err("the body ends in the middle of a frame".to_owned());
         }
         let status = |headers: &http::HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
-        Ok(Answer {
+        Ok(Received {
             http_status: head.status.as_u16(),
             grpc_status: frames.status().or(trailers.as_ref().and_then(status)).or(status(&head.headers)),
             messages: frames.messages,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Answer, Expected, Histogram, Sample, frames::Stamp};
+use super::{Expected, Histogram, Received, Sample, frames::Stamp};
 use crate::clock;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Tally {
     }
 
     /// Records the response of a call that was scheduled at `due`.
-    pub(super) fn completed(&self, due: Instant, response: &Answer, expected: Expected) {
+    pub(super) fn completed(&self, due: Instant, response: &Received, expected: Expected) {
         if !response.is(expected) {
             self.failed(format!("unexpected {response:?}"));
         } else if self.is_open.get() {

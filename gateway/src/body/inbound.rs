@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use kit::error::chain;
 
-use crate::{connection::Reading, intake::Intake};
+use crate::{connection::Reading, receive_buffer::ReceiveBuffer};
 
 /// The rest of a request.
 pub(crate) struct Inbound {
@@ -19,7 +19,7 @@ pub(crate) struct Inbound {
 
 enum From {
     Http1(Reading),
-    Http2(Arc<Intake>),
+    Http2(Arc<ReceiveBuffer>),
 }
 
 /// The caller went away in the middle, and why as far as that is known.
@@ -32,14 +32,14 @@ impl Inbound {
     }
 
     pub(crate) fn http2(body: RecvStream) -> Self {
-        Self { from: From::Http2(Arc::new(Intake::new(body))), ended: false }
+        Self { from: From::Http2(Arc::new(ReceiveBuffer::new(body))), ended: false }
     }
 
     /// What reads ahead while the upstream takes nothing.
-    pub(crate) fn intake(&self) -> Weak<Intake> {
+    pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
         match &self.from {
             From::Http1(_) => Weak::new(),
-            From::Http2(intake) => Arc::downgrade(intake),
+            From::Http2(receive_buffer) => Arc::downgrade(receive_buffer),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/2: a request to an upstream, or an answer to a caller.
+//! A body on its way out over HTTP/2: a request to an upstream, or a response to a caller.
 
 use std::{
     error::Error,
@@ -30,7 +30,7 @@ impl<B> Pipe<B>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin,
 {
-    /// For a stream that is open: an answer's.
+    /// For a stream that is open: a response's.
     pub(crate) fn new(body: B, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
         let when_cut = Some(Reason::INTERNAL_ERROR);
@@ -43,7 +43,7 @@ where
         Self { ahead: true, when_cut: None, ..Self::new(body, stream) }
     }
 
-    /// Sends what there is. Ends with the body, or when the other side wants no more of it; whoever waits for an answer
+    /// Sends what there is. Ends with the body, or when the other side wants no more of it; whoever waits for a response
     /// hears of that there.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kit::{config::Span, limiter::Away};
+use kit::{config::Span, limiter::FailureMode};
 use serde::{Deserialize, Serialize};
 
 /// How often callers may call, where it differs from the contract.
@@ -55,9 +55,9 @@ pub struct Override {
     pub unlimited: bool,
     /// How many streams of a streaming method one caller may have open, in place of what the contract says. 0: as there.
     pub streams: u32,
-    /// What becomes of calls while Redis is away, in place of what the contract says: `local` or `refuse`. Empty: as
+    /// What becomes of calls while Redis is failure_mode, in place of what the contract says: `local` or `refuse`. Empty: as
     /// there.
-    pub away: String,
+    pub failure_mode: String,
 }
 
 /// One limit.
@@ -119,12 +119,12 @@ impl Limit {
 
 impl Override {
     /// What `away` says.
-    pub(crate) fn away(&self) -> Result<Option<Away>, String> {
-        match self.away.as_str() {
+    pub(crate) fn failure_mode(&self) -> Result<Option<FailureMode>, String> {
+        match self.failure_mode.as_str() {
             "" => Ok(None),
-            "local" => Ok(Some(Away::Local)),
-            "refuse" => Ok(Some(Away::Refuse)),
-            other => Err(format!("away: expected local or refuse, got {other:?}")),
+            "local" => Ok(Some(FailureMode::Local)),
+            "refuse" => Ok(Some(FailureMode::Refuse)),
+            other => Err(format!("failure_mode: expected local or refuse, got {other:?}")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The header that tells when an answer was made (RFC 9110, section 6.6.1).
+//! The header that tells when a response was made (RFC 9110, section 6.6.1).
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,7 +13,7 @@ use kit::time::{Clock as _, SystemClock};
 pub(super) struct Date(Mutex<Option<(u64, HeaderValue)>>);
 
 impl Date {
-    /// Dates an answer, unless whoever made it has.
+    /// Dates a response, unless whoever made it has.
     pub(super) fn mark(&self, headers: &mut HeaderMap) {
         headers.entry(DATE).or_insert_with(|| self.at(SystemClock.now().as_secs().unsigned_abs()));
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_dated_once() {
+    fn a_response_is_dated_once() {
         let date = Date::default();
         assert_eq!(date.at(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");
         assert_eq!(date.at(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");

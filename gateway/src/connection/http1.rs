@@ -33,7 +33,7 @@ use super::{
     shared::{Line, Shared},
     unread::{Discarding, Reading, Unread},
 };
-use crate::{body::Inbound, overheard::Overheard};
+use crate::{body::Inbound, monitored_io::MonitoredIo};
 
 /// What is read and written at once, at most. hyper reads a request's head into the same buffer: what a head may hold is
 /// looked at afterwards.
@@ -46,7 +46,7 @@ pub(super) async fn serve<S>(talk: &Talk<'_>, stream: S) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
 {
-    let (limits, header_count) = (&talk.house.gateway.surroundings.limits, talk.header_count());
+    let (limits, header_count) = (&talk.house.gateway.context.limits, talk.header_count());
     let (discard, unread) = (Discard::of(limits), Arc::new(Unread::default()));
     let end = End { is_leaving: AtomicBool::new(false), old: talk.age().map(|age| Instant::now() + age) };
     let service = service_fn(|request: Request<Incoming>| {
@@ -70,7 +70,7 @@ where
     let stream = Shared::new(stream);
     // hyper reads nothing while something waits to be read out of its own buffer.
     let (line, has_left) = (stream.clone(), |line: &Shared<S>| line.has_ended());
-    let stream = TokioIo::new(Overheard::new(stream, false, &talk.vigil));
+    let stream = TokioIo::new(MonitoredIo::new(stream, false, &talk.watchdog));
     let mut connection = pin!(builder(limits, header_count).serve_connection(stream, service));
     let mut discarding = Discarding::new(Arc::clone(&unread), discard);
     let mut words = talk.words(|| has_left(&line)).and(talk.drained().map(|()| Word::Leave));
@@ -91,11 +91,11 @@ where
             return polled;
         }
         if discarding.poll(cx) {
-            talk.vigil.was_no_head();
+            talk.watchdog.was_no_head();
         }
-        talk.vigil.end_turn(cx);
+        talk.watchdog.end_turn(cx);
         // Only now: a request that has come in the meantime is answered first.
-        if is_quitting && talk.vigil.is_quiet() {
+        if is_quitting && talk.watchdog.is_quiet() {
             connection.as_mut().graceful_shutdown();
             return connection.as_mut().poll(cx);
         }
@@ -125,7 +125,7 @@ impl Talk<'_> {
     async fn drained(&self) {
         self.house.shutdown.draining().await;
         let idle = self.house.gateway.current().config.drain_idle.0;
-        self.vigil.quiet(idle).await;
+        self.watchdog.quiet(idle).await;
     }
 }
 

@@ -23,17 +23,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Word, bell::Bell, date::Date};
+use super::{Word, date::Date, deferred_waker::DeferredWaker};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
-    gather::Gathering,
-    intake::frame_budget,
+    coalescing::Coalescing,
+    event_set::EventSet,
     keepalive,
-    seldom::Seldom,
-    vigil::Vigil,
+    receive_buffer::frame_budget,
+    watchdog::Watchdog,
 };
 
-/// What of one answer may be on its way to its caller, and what of one request on its way in.
+/// What of one response may be on its way to its caller, and what of one request on its way in.
 const STREAM_BYTES: u32 = 64 * 1024;
 /// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
 /// does not read must not stop the others.
@@ -51,21 +51,21 @@ pub(super) async fn serve<S, A, F>(
     stream: S,
     limits: &Limits,
     answer: A,
-    words: Seldom<'_, Word>,
-    vigil: &Arc<Vigil>,
+    words: EventSet<'_, Word>,
+    watchdog: &Arc<Watchdog>,
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Inbound>) -> F,
     F: Future<Output = Response<Outgoing>>,
 {
-    let stream = Gathering::new(stream);
+    let stream = Coalescing::new(stream);
     // Over TLS nothing of the preface has been seen yet, and until it has come no other time limit applies.
     let handshake = timeout(limits.request_head.0, builder(limits).handshake(stream.clone()));
     let Ok(connection) = handshake.await else { return Ok(()) };
     let mut connection = connection?;
     let mut words = words.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Word::Close));
-    let (bell, date) = (Bell::new(), Date::default());
+    let (deferred_waker, date) = (DeferredWaker::new(), Date::default());
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
         while let Poll::Ready(word) = words.poll(cx) {
@@ -76,15 +76,15 @@ where
                 Word::Close => return Poll::Ready(Ok(())),
             }
         }
-        bell.begin(cx);
+        deferred_waker.begin(cx);
         let ended = loop {
             // The hook has logged a panic where it happened; it costs its own call only, whose stream is reset.
             while let Poll::Ready(Some(_)) = Pin::new(&mut calls).poll_next(cx) {}
             // Writes what the calls have left, reads what has come, and takes all requests in it before the first is
-            // worked on: their answers may then leave together.
+            // worked on: their responses may then leave together.
             let known = calls.len();
             let ended = loop {
-                match connection.poll_accept(&mut bell.answer()) {
+                match connection.poll_accept(&mut deferred_waker.answer()) {
                     Poll::Ready(Some(Ok((request, reply)))) => {
                         calls.push(AssertUnwindSafe(call(&answer, &date, request, reply)).catch_unwind());
                     }
@@ -98,10 +98,10 @@ where
             }
         };
         if ended.is_pending() {
-            vigil.end_turn(cx);
+            watchdog.end_turn(cx);
         }
         stream.end_turn(cx);
-        bell.end();
+        deferred_waker.end();
         ended
     })
     .await
@@ -115,10 +115,10 @@ where
 {
     let request = request.map(Inbound::http2);
     // Holds of a request no more than its bytes, whatever the frames, until the upstream takes them.
-    let intake = request.body().intake();
+    let receive_buffer = request.body().receive_buffer();
     let read_ahead = |cx: &mut Context<'_>| {
-        if let Some(intake) = intake.upgrade() {
-            intake.read_ahead(cx);
+        if let Some(receive_buffer) = receive_buffer.upgrade() {
+            receive_buffer.read_ahead(cx);
         }
     };
     let answered = {
@@ -179,7 +179,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::vigil::Stalls;
+    use crate::watchdog::Stalls;
 
     async fn asked(sender: &mut h2::client::SendRequest<Bytes>, path: &str) -> Result<u16, h2::Error> {
         let request = Request::builder().uri(format!("http://localhost{path}")).body(()).unwrap();
@@ -205,8 +205,8 @@ mod tests {
             Response::new(Outgoing::full("fine"))
         };
         let limits = Limits::default();
-        let vigil = Vigil::new(&Stalls::new(1), true);
-        let served = serve(stream, &limits, answer, Seldom::new(), &vigil);
+        let watchdog = Watchdog::new(&Stalls::new(1), true);
+        let served = serve(stream, &limits, answer, EventSet::new(), &watchdog);
         let (called, _) = tokio::join!(calling, served);
         called.unwrap();
     }

@@ -1,4 +1,4 @@
-//! One call on a connection to an upstream: the request goes up, the answer comes down. It speaks to h2 itself, so that
+//! One call on a connection to an upstream: the request goes up, the response comes down. It speaks to h2 itself, so that
 //! the request's head and what of its body is there leave in one write, and a unary call needs no task of its own.
 
 use std::{
@@ -18,35 +18,40 @@ use tokio::task::AbortHandle;
 use super::{Failure, Place, cancel::Cancelled};
 use crate::{
     body::{Pipe, Request},
-    intake::Intake,
+    receive_buffer::ReceiveBuffer,
 };
 
-/// A call that came back without an answer.
-pub(super) struct Unanswered {
+/// A call that came back without a response.
+pub(super) struct Pending {
     pub(super) failure: Failure,
     /// For another try: see [`Request::rewind`].
     pub(super) body: Request,
     pub(super) place: Place,
 }
 
-/// A call whose answer has begun.
-pub(super) struct Answered {
+/// A call whose response has begun.
+pub(super) struct Responded {
     pub(super) response: http::Response<RecvStream>,
     pipe: Pipe<Request>,
     pub(super) place: Place,
 }
 
-impl Answered {
-    /// The answer counts: there will be no other try.
+impl Responded {
+    /// The response counts: there will be no other try.
     pub(super) fn accept(self) -> http::Response<Reply> {
         let Self { response, pipe, place } = self;
         let upload = go_on(pipe, &place, response.body().stream_id().as_u32());
-        let reply =
-            |body| Reply { intake: Arc::new(Intake::new(body)), data_ended: false, has_failed: false, upload, place };
+        let reply = |body| Reply {
+            receive_buffer: Arc::new(ReceiveBuffer::new(body)),
+            data_ended: false,
+            has_failed: false,
+            upload,
+            place,
+        };
         response.map(reply)
     }
 
-    /// The answer is none: see [`Request::rewind`].
+    /// The response is none: see [`Request::rewind`].
     pub(super) fn body(&mut self) -> &mut Request {
         self.pipe.body_mut()
     }
@@ -57,7 +62,7 @@ impl Answered {
     }
 }
 
-/// A call that waits for its answer. Dropped before, it is cancelled.
+/// A call that waits for its response. Dropped before, it is cancelled.
 struct Waiting<'a> {
     /// `None`: it has come.
     response: Option<ResponseFuture>,
@@ -97,13 +102,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Sends a request and waits for the answer's head. Dropping the future, or the answer before its end, cancels the call.
-pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Answered, Box<Unanswered>> {
+/// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the call.
+pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Responded, Box<Pending>> {
     let mut sender = place.sender();
     let is_whole = body.is_end_stream();
     let (response, stream) = match sender.send_request(head, is_whole) {
         Ok(sent) => sent,
-        Err(error) => return Err(Box::new(Unanswered { failure: Failure::unsent(error), body, place })),
+        Err(error) => return Err(Box::new(Pending { failure: Failure::unsent(error), body, place })),
     };
     let id = response.stream_id().as_u32();
     let mut pipe = Pipe::with_head(body, stream);
@@ -112,9 +117,9 @@ pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -
         Ok(response) => {
             place.accepted(id);
             place.head(response.headers());
-            Ok(Answered { response, pipe, place })
+            Ok(Responded { response, pipe, place })
         }
-        Err(failure) => Err(Box::new(Unanswered { failure, body: pipe.into_body(), place })),
+        Err(failure) => Err(Box::new(Pending { failure, body: pipe.into_body(), place })),
     }
 }
 
@@ -124,16 +129,16 @@ fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle>
     if pipe.has_ended() {
         return None;
     }
-    let intake = pipe.body_mut().intake();
+    let receive_buffer = pipe.body_mut().receive_buffer();
     let cancellations = place.cancellations();
     let sending = async move {
         poll_fn(|cx| {
             let polled = pipe.poll(cx);
             // While the upstream takes nothing, small frames of the client are still joined.
             if polled.is_pending()
-                && let Some(intake) = intake.upgrade()
+                && let Some(receive_buffer) = receive_buffer.upgrade()
             {
-                intake.read_ahead(cx);
+                receive_buffer.read_ahead(cx);
             }
             polled
         })
@@ -146,15 +151,15 @@ fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle>
     Some(tokio::spawn(sending).abort_handle())
 }
 
-/// An answer's body.
+/// A response's body.
 pub(crate) struct Reply {
-    intake: Arc<Intake>,
+    receive_buffer: Arc<ReceiveBuffer>,
     data_ended: bool,
     /// There is nothing left to cancel.
     has_failed: bool,
-    /// The rest of a request that was not at its end when its answer began.
+    /// The rest of a request that was not at its end when its response began.
     upload: Option<AbortHandle>,
-    /// Held until the answer has ended.
+    /// Held until the response has ended.
     place: Place,
 }
 
@@ -162,13 +167,13 @@ impl Reply {
     /// The next frame. What is handed out makes room for as much from the upstream.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_ended {
-            match ready!(self.intake.poll_data(cx)) {
+            match ready!(self.receive_buffer.poll_data(cx)) {
                 Some(Ok(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(self.broken(error)))),
                 None => self.data_ended = true,
             }
         }
-        match ready!(self.intake.poll_trailers(cx)) {
+        match ready!(self.receive_buffer.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| {
                 self.place.report(Outcome::of(&trailers));
                 Ok(Frame::trailers(trailers))
@@ -178,8 +183,8 @@ impl Reply {
     }
 
     /// What reads ahead while nobody asks for frames.
-    pub(crate) fn intake(&self) -> Arc<Intake> {
-        Arc::clone(&self.intake)
+    pub(crate) fn receive_buffer(&self) -> Arc<ReceiveBuffer> {
+        Arc::clone(&self.receive_buffer)
     }
 
     /// What the break of a stream tells of the server, unless it was the gateway that broke it off.
@@ -196,7 +201,7 @@ impl Reply {
 
     /// Nothing more will come, not even trailers.
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.intake.is_end_stream()
+        self.receive_buffer.is_end_stream()
     }
 }
 
@@ -205,8 +210,8 @@ impl Drop for Reply {
         if let Some(upload) = &self.upload {
             upload.abort();
         }
-        if !self.has_failed && !self.intake.is_end_stream() {
-            self.place.cancel(Cancelled::Reading(Arc::clone(&self.intake)));
+        if !self.has_failed && !self.receive_buffer.is_end_stream() {
+            self.place.cancel(Cancelled::Reading(Arc::clone(&self.receive_buffer)));
         }
     }
 }

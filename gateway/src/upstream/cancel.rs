@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use super::server::{CancelledPlace, Place};
-use crate::intake::Intake;
+use crate::receive_buffer::ReceiveBuffer;
 
 /// Streams that may be reset at once, and how often one more: below Node's limit.
 const BURST: u32 = 100;
@@ -76,7 +76,7 @@ pub(super) enum Cancelled {
     /// Its response has not begun.
     Waiting(ResponseFuture),
     /// Its response has.
-    Reading(Arc<Intake>),
+    Reading(Arc<ReceiveBuffer>),
 }
 
 impl Cancellations {
@@ -182,7 +182,7 @@ impl Cancelled {
     fn id(&self) -> u32 {
         match self {
             Self::Waiting(response) => response.stream_id().as_u32(),
-            Self::Reading(intake) => intake.stream_id(),
+            Self::Reading(receive_buffer) => receive_buffer.stream_id(),
         }
     }
 
@@ -194,9 +194,9 @@ impl Cancelled {
                     let id = response.stream_id().as_u32();
                     let Ok(response) = ready!(Pin::new(response).poll(cx)) else { return Poll::Ready(()) };
                     place.cancellations().accepted(id);
-                    *self = Self::Reading(Arc::new(Intake::new(response.into_body())));
+                    *self = Self::Reading(Arc::new(ReceiveBuffer::new(response.into_body())));
                 }
-                Self::Reading(intake) => return intake.poll_discard(cx),
+                Self::Reading(receive_buffer) => return receive_buffer.poll_discard(cx),
             }
         }
     }

@@ -11,7 +11,7 @@ use http::{
 use kit::{
     balance::{Balancer, Location, Outcome, Pick},
     client,
-    overload::{self, Shedder, Usual},
+    overload::{self, LatencyBaseline, Shedder},
     policy::Priority,
     retry::{Attempt, PREVIOUS_ATTEMPTS, Pushback},
 };
@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Conditions<'a> {
     /// The contract says that a repeat does no harm.
     pub(crate) is_idempotent: bool,
-    /// When the answer comes too late.
+    /// When the response comes too late.
     pub(crate) deadline: Option<Instant>,
     /// What it is to an upstream that has too much to do; `None`: it is not counted.
     pub(crate) weight: Option<&'a Weight>,
@@ -48,7 +48,7 @@ pub(crate) struct Conditions<'a> {
 /// What a method's calls are to an upstream that has too much to do.
 pub(crate) struct Weight {
     priority: Priority,
-    usual: Arc<Usual>,
+    usual: Arc<LatencyBaseline>,
 }
 
 impl Weight {
@@ -91,7 +91,7 @@ impl Place {
         }
     }
 
-    /// The call came back without an answer: what that means for another try.
+    /// The call came back without a response: what that means for another try.
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
             Failure::Broken(error) => {
@@ -122,7 +122,7 @@ impl Place {
         self.server.unused();
     }
 
-    /// The answer has begun.
+    /// The response has begun.
     pub(super) fn head(&self, headers: &HeaderMap) {
         self.server.head(headers);
     }
@@ -202,7 +202,7 @@ impl Cluster {
                     pause
                 }
                 Err(unanswered) => {
-                    let call::Unanswered { failure, body: mut returned, place } = *unanswered;
+                    let call::Pending { failure, body: mut returned, place } = *unanswered;
                     if matches!(failure, Failure::Cut) {
                         place.server.unused();
                         return Err(failure);

@@ -19,14 +19,14 @@ use tokio::{
 };
 
 use super::{Tolerance, dial::Stream};
-use crate::{gather::Gathering, intake::frame_budget, keepalive};
+use crate::{coalescing::Coalescing, keepalive, receive_buffer::frame_budget};
 
-/// What may be on its way in one answer before its reader takes it. A connection's window is this times its
+/// What may be on its way in one response before its reader takes it. A connection's window is this times its
 /// streams, so that a reader who stops cannot stop the others.
 pub(crate) const STREAM_WINDOW: u32 = 64 * 1024;
 /// How large a frame may be: larger ones cost less each, and are never gathered.
 const FRAME_BYTES: u32 = 32 * 1024;
-/// What h2 reads of an answer's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this
+/// What h2 reads of a response's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this
 /// h2 drops fields without a word, or ends the connection and every call on it.
 const HEADER_BYTES: u32 = 256 * 1024;
 /// What of one request may wait for the connection to be written to.
@@ -56,7 +56,7 @@ pub(super) async fn start(
     tolerance: Tolerance,
 ) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
     stream.probe(limits.keepalive.0);
-    let stream = Gathering::new(stream);
+    let stream = Coalescing::new(stream);
     let window = STREAM_WINDOW.saturating_mul(limits.streams_per_connection);
     let handshake = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
@@ -88,8 +88,8 @@ pub(super) async fn start(
 /// Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write with what woke it,
 /// and a write costs more than all else.
 struct Driver {
-    connection: client::Connection<Gathering<Stream>, Bytes>,
-    stream: Gathering<Stream>,
+    connection: client::Connection<Coalescing<Stream>, Bytes>,
+    stream: Coalescing<Stream>,
     /// Told once the upstream has said how many calls it takes.
     greeted: Option<oneshot::Sender<()>>,
     has_yielded: bool,

@@ -21,12 +21,12 @@ fn streaming_pool(options: &str) -> DescriptorPool {
     pool_of("stream SampleResponse", options, "")
 }
 
-fn pool_of(answer: &str, options: &str, field: &str) -> DescriptorPool {
-    compile(&tempfile::tempdir().unwrap(), answer, options, field)
+fn pool_of(response: &str, options: &str, field: &str) -> DescriptorPool {
+    compile(&tempfile::tempdir().unwrap(), response, options, field)
 }
 
 /// Compiles the sample; files in `folder` take the place of ours.
-fn compile(folder: &tempfile::TempDir, answer: &str, options: &str, field: &str) -> DescriptorPool {
+fn compile(folder: &tempfile::TempDir, response: &str, options: &str, field: &str) -> DescriptorPool {
     let source = format!(
         r#"
         syntax = "proto3";
@@ -36,7 +36,7 @@ fn compile(folder: &tempfile::TempDir, answer: &str, options: &str, field: &str)
         import "trellis/policy/v1/policy.proto";
         import "trellis/text/v1/text.proto";
         service SampleService {{
-          rpc Sample(SampleRequest) returns ({answer}) {{ {options} }}
+          rpc Sample(SampleRequest) returns ({response}) {{ {options} }}
         }}
         message SampleRequest {{ {field} }}
         message SampleResponse {{}}

@@ -50,7 +50,7 @@ impl Api {
         message_bytes: usize,
     ) -> Arc<Self> {
         let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
-        let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.ambient.clone());
+        let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.clock_rng.clone());
         let page_bytes = page::budget(message_bytes);
         Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), told, page_bytes })
     }
@@ -109,7 +109,7 @@ impl AuthService for Api {
             Presented::Several(tokens, delivery) => (tokens, delivery),
         };
         for token in tokens {
-            self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.ambient.now()).await?);
+            self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);
         }
         let mut metadata = MetadataMap::new();
         // A cookie beside a token in the body may be another session's, which goes on.

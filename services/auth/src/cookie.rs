@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use kit::{
-    Ambient, Context,
+    ClockAndRng, Context,
     cookie::{HOST_PREFIX, NAME_PREFIX},
     identity::CLIENT_SCHEME,
 };
@@ -59,8 +59,8 @@ pub(crate) struct Cookies {
 }
 
 /// A new id of an instance.
-pub(crate) fn new_instance(ambient: &Ambient) -> String {
-    format!("{:016x}", u64::from_be_bytes(ambient.random()))
+pub(crate) fn new_instance(clock_rng: &ClockAndRng) -> String {
+    format!("{:016x}", u64::from_be_bytes(clock_rng.random()))
 }
 
 impl Cookies {

@@ -16,7 +16,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kit::{
-    Ambient, Timestamp,
+    ClockAndRng, Timestamp,
     jwt::{AccessClaims, AccessKey},
     keys::Jwk,
     secret_file,
@@ -75,10 +75,10 @@ impl std::error::Error for KeysError {}
 impl Keys {
     /// Makes what is missing in `folder`, readable by its owner only. What is there stays.
     pub fn create(folder: &Path) -> Result<(), KeysError> {
-        let (ambient, bad) = (Ambient::system(), |e| unwritable(folder, &e));
+        let (clock_rng, bad) = (ClockAndRng::system(), |e| unwritable(folder, &e));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(bad)?;
-        secret_file::write_new(&folder.join(ACCESS), &KeyRing::generate(ambient.now()).to_text()).map_err(bad)?;
-        let refresh = Zeroizing::new(BASE64.encode(ambient.random::<32>()) + "\n");
+        secret_file::write_new(&folder.join(ACCESS), &KeyRing::generate(clock_rng.now()).to_text()).map_err(bad)?;
+        let refresh = Zeroizing::new(BASE64.encode(clock_rng.random::<32>()) + "\n");
         secret_file::write_new(&folder.join(REFRESH), &refresh).map_err(bad)
     }
 
@@ -311,7 +311,7 @@ mod tests {
         let (first, publication) = (kid(&keys), Duration::from_secs(30));
         tokio::spawn(keys.clone().follow(publication, Shutdown::new()));
         // In steps: the next key is known, and signs as soon as it is promoted.
-        let rotate = || Keys::rotate(folder, Ambient::system().now(), true).unwrap().unwrap();
+        let rotate = || Keys::rotate(folder, ClockAndRng::system().now(), true).unwrap().unwrap();
         let Step::Added(second) = rotate() else { panic!("a key is added") };
         sleep(2 * LOOK).await;
         assert_eq!((kid(&keys), keys.jwks().len()), (first.clone(), 2));

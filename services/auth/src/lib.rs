@@ -5,28 +5,28 @@
 //! account is written to the outbox in the transaction that makes it true.
 
 mod api;
+mod cleanup;
 pub mod config;
 mod cookie;
 pub mod domain;
 pub mod keys;
+mod outbox_worker;
 mod password;
-mod relay;
 pub mod store;
-mod sweep;
 
 use std::{io, sync::Arc};
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     bus::Bus,
     client::Peer,
-    health::{Needs, Readiness},
+    health::{HealthChecks, Readiness},
     limiter::RateLimiter,
-    server::{self, Surroundings},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
+use outbox_worker::OutboxWorker;
 use proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use relay::Relay;
 use tokio::{net::TcpListener, sync::Notify};
 use tonic::service::Routes;
 
@@ -52,49 +52,49 @@ pub struct Auth {
     /// Counts attempts to sign in.
     pub limiter: Arc<dyn RateLimiter>,
     /// Time and randomness.
-    pub ambient: Ambient,
+    pub clock_rng: ClockAndRng,
 }
 
 impl Auth {
     /// What the service needs to be ready.
-    pub fn needs(&self) -> Needs {
+    pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
-        Needs::new().and("database", move || {
+        HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
             async move { store.answers().await }
         })
     }
 
-    /// Serves on `listener`, sweeps, and carries out what the outbox says, until the shutdown's drain is over.
+    /// Serves on `listener`, cleanups, and carries out what the outbox says, until the shutdown's drain is over.
     pub async fn serve(
         self,
-        surroundings: Surroundings,
+        context: ServiceContext,
         readiness: Readiness,
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
-        let most = surroundings.limits.message_bytes;
+        let most = context.limits.message_bytes;
         let told = Arc::new(Notify::new());
-        let relay = tokio::spawn(Relay::new(&self).run(Arc::clone(&told), shutdown.clone()));
+        let outbox_worker = tokio::spawn(OutboxWorker::new(&self).run(Arc::clone(&told), shutdown.clone()));
         // Until every verifier has fetched the set, whenever its timer began.
-        let publication = 2 * surroundings.keys.refresh_interval();
+        let publication = 2 * context.keys.refresh_interval();
         tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
-        tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), self.lifetimes(), shutdown.clone()));
-        let instance = self.store.instance(&cookie::new_instance(&self.ambient)).await.map_err(io::Error::other)?;
+        tokio::spawn(cleanup::run(Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes(), shutdown.clone()));
+        let instance = self.store.instance(&cookie::new_instance(&self.clock_rng)).await.map_err(io::Error::other)?;
         let api = kit::compressing!(AuthServiceServer::from_arc(api::Api::new(
             self,
             Cookies::new(&instance),
-            surroundings.limits.networks,
+            context.limits.networks,
             told,
             most,
         )))
         .max_decoding_message_size(most)
         .max_encoding_message_size(most);
-        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
+        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
         // The event that is taken comes to its end, or another replica waits until it may take it.
         tokio::select! {
-            _ = relay => {}
+            _ = outbox_worker => {}
             () = shutdown.cut() => {}
         }
         Ok(())

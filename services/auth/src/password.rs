@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use kit::{Ambient, error};
+use kit::{ClockAndRng, error};
 use metrics::{Gauge, gauge, histogram};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -89,29 +89,29 @@ pub(crate) struct Hasher {
     known: Arc<Semaphore>,
     /// The same of the unknown queue.
     unknown: Arc<Semaphore>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     /// The hash of nobody's password: verified against when there is no account, so that time tells nothing.
     nobody: PasswordHash,
 }
 
 impl Hasher {
     /// `threads` at once (0: as many as cores and memory allow), and so many more waiting in each queue.
-    pub(crate) fn new(threads: usize, known: usize, unknown: usize, ambient: Ambient) -> Self {
+    pub(crate) fn new(threads: usize, known: usize, unknown: usize, clock_rng: ClockAndRng) -> Self {
         let threads = if threads == 0 { threads_here() } else { threads };
-        let nobody = hash(&ambient.random::<SALT_BYTES>(), &ambient.random::<SALT_BYTES>());
+        let nobody = hash(&clock_rng.random::<SALT_BYTES>(), &clock_rng.random::<SALT_BYTES>());
         Self {
             working: Arc::new(Semaphore::new(threads)),
             unknown_working: Arc::new(Semaphore::new((threads - 1).max(1))),
             known: Arc::new(Semaphore::new(threads + known)),
             unknown: Arc::new(Semaphore::new(threads + unknown)),
-            ambient,
+            clock_rng,
             nobody,
         }
     }
 
     /// Hashes a new password.
     pub(crate) async fn hash(&self, password: Password, queue: Queue) -> Result<PasswordHash, Status> {
-        let salt = self.ambient.random::<SALT_BYTES>();
+        let salt = self.clock_rng.random::<SALT_BYTES>();
         self.work(queue, move || hash(password.prepared().as_bytes(), &salt)).await
     }
 
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_is_verified() {
-        let hasher = Hasher::new(1, 4, 4, Ambient::system());
+        let hasher = Hasher::new(1, 4, 4, ClockAndRng::system());
         let hashed = hasher.hash(password("correct horse"), Queue::Unknown).await.unwrap();
         assert!(hashed.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hashed.0);
         assert!(!Hasher::is_outdated(&hashed));
@@ -240,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn password_is_the_same_in_every_normalization_form() {
-        let hasher = Hasher::new(1, 4, 4, Ambient::system());
+        let hasher = Hasher::new(1, 4, 4, ClockAndRng::system());
         let (composed, decomposed) = ("Gr\u{fc}\u{df}e aus K\u{f6}ln", "Gru\u{308}\u{df}e\u{a0}aus Ko\u{308}ln");
         for (one, other) in [(composed, decomposed), (decomposed, composed)] {
             let hashed = hasher.hash(password(one), Queue::Unknown).await.unwrap();
@@ -270,7 +270,7 @@ mod tests {
     async fn one_more_than_the_queue_holds_is_refused() {
         // First: what is counted before there is a recorder is lost.
         telemetry::metrics();
-        let hasher = Arc::new(Hasher::new(1, 1, 1, Ambient::system()));
+        let hasher = Arc::new(Hasher::new(1, 1, 1, ClockAndRng::system()));
         let held = Arc::clone(&hasher.working).acquire_owned().await.unwrap();
         let one = |hasher: Arc<Hasher>| {
             tokio::spawn(async move { hasher.hash(password("correct horse"), Queue::Unknown).await })
@@ -292,7 +292,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn unknown_networks_leave_a_thread_to_known_ones() {
-        let hasher = Arc::new(Hasher::new(2, 1, 8, Ambient::system()));
+        let hasher = Arc::new(Hasher::new(2, 1, 8, ClockAndRng::system()));
         // As many strangers as may wait, none of whom comes to an end.
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));

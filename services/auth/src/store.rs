@@ -128,7 +128,7 @@ pub trait AuthStore: Outbox {
     async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error>;
 
     /// Deletes at most `limit` rows, in one statement: of sessions that ended before `before`, their tokens first, and
-    /// of used tokens of others that were used before `used_before`. The answer is how many; 0: nothing is left but
+    /// of used tokens of others that were used before `used_before`. The response is how many; 0: nothing is left but
     /// what somebody else is deleting.
     async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error>;
 

@@ -134,7 +134,7 @@ struct Verbose {
 
 impl Verbose {
     fn of(readiness: &Readiness) -> Self {
-        Self { needs: readiness.needs(), clock_skew_ms: readiness.skews() }
+        Self { needs: readiness.health_checks(), clock_skew_ms: readiness.skews() }
     }
 }
 

@@ -7,14 +7,14 @@
 //! reports NOT_SERVING or times out. Outlier detection ejects an endpoint for a time when its calls fail.
 
 mod address;
-mod chance;
 mod config;
+mod endpoint_health;
 mod health;
 mod load;
 mod member;
 mod resolve;
+mod rng;
 mod set;
-mod standing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,12 +24,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use address::Address;
 pub use address::{Addresses, Location, in_the_clear};
-pub use chance::Chance;
 pub use config::Config;
+pub use endpoint_health::Outcome;
 pub use member::Pick;
 use resolve::{LookUp, Resolver};
+pub use rng::Rng;
 use set::Set;
-pub use standing::Outcome;
 
 use crate::{retry::Retries, tls::Trust};
 
@@ -100,7 +100,7 @@ impl<E: Endpoint> Balancer<E> {
             return Err("is empty; name an address such as http://host:port".to_owned());
         }
         let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
-        let set = Arc::new(Set::new(name, config.clone(), Chance::new(), trust.cloned(), Box::new(make)));
+        let set = Arc::new(Set::new(name, config.clone(), Rng::new(), trust.cloned(), Box::new(make)));
         let mut tasks = vec![tokio::spawn(detect_outliers(Arc::clone(&set)))];
         if let Some(places) = Resolver::literal(&addresses) {
             set.replace(&places, Instant::now());
@@ -184,9 +184,9 @@ async fn check_health<E: Endpoint>(set: Arc<Set<E>>) {
             let Some(health) = health else { continue };
             let (changed, is_lost) = {
                 let mut record = member.record();
-                let changed = record.standing.checked(health, now);
+                let changed = record.endpoint_health.checked(health, now);
                 let is_silent = now.saturating_duration_since(record.load.last()) >= CHECK_TIMEOUT * 2;
-                (changed, record.standing.silent_checks() >= LOST && is_silent)
+                (changed, record.endpoint_health.silent_checks() >= LOST && is_silent)
             };
             if changed {
                 tracing::info!(endpoint = %member.location, ?health, "the health of an endpoint changed");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::Ambient;
+use crate::ClockAndRng;
 use channels::Channels;
 pub use config::Config;
 pub(crate) use config::Server;
@@ -72,15 +72,15 @@ impl Listener {
 }
 
 /// Opens the configured bus. Redis may still be unreachable. Must be called within a runtime.
-pub fn open(config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
-    open_by(place::system(), config, ambient)
+pub fn open(config: &Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
+    open_by(place::system(), config, clock_rng)
 }
 
 /// Like `open`, with another resolver than the system's.
-pub fn open_by(look_up: LookUp, config: &Config, ambient: &Ambient) -> Result<Arc<dyn Bus>, String> {
+pub fn open_by(look_up: LookUp, config: &Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
     let server = config.server()?.map(|server| Server { look_up, ..server });
     Ok(match server {
-        Some(server) => Arc::new(redis::Redis::start(server, config.poll_interval.0, ambient.clone())),
+        Some(server) => Arc::new(redis::Redis::start(server, config.poll_interval.0, clock_rng.clone())),
         None => Arc::new(Local::default()),
     })
 }

@@ -100,7 +100,7 @@ impl Peer {
 
 impl Peer {
     /// Measures the peer's clock skew from a response that carries the time.
-    fn measure_clock(&self, tried: &[Location], answer: &Answer, started: Instant) {
+    fn measure_clock(&self, tried: &[Location], answer: &AttemptOutcome, started: Instant) {
         let Ok(response) = &answer.result else { return };
         let Some((time, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
         self.identity.skews().note(&self.name, endpoint.to_string(), time, started, self.identity.now());
@@ -108,18 +108,18 @@ impl Peer {
 }
 
 /// The result of one attempt.
-struct Answer {
+struct AttemptOutcome {
     result: Result<http::Response<Body>, Status>,
     /// Why the attempt failed; `None`: it brought a response.
     failed: Option<Attempt>,
 }
 
-async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> Answer {
+async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> AttemptOutcome {
     match endpoint.clone().oneshot(request).await {
         Ok(response) => {
             endpoint.head(response.headers());
             let failed = Attempt::of_head(response.status(), response.headers());
-            Answer { result: Ok(response.map(|body| Body::new(Held { body, endpoint }))), failed }
+            AttemptOutcome { result: Ok(response.map(|body| Body::new(Held { body, endpoint }))), failed }
         }
         Err(failure) => {
             let failed = attempt_of(&failure);
@@ -129,7 +129,7 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> Answer {
                 Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(Outcome::Failed),
             }
             tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call to another service failed");
-            Answer { result: Err(error::unavailable("the service")), failed: Some(failed) }
+            AttemptOutcome { result: Err(error::unavailable("the service")), failed: Some(failed) }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
-use crate::{balance::Chance, retry::PUSHBACK};
+use crate::{balance::Rng, retry::PUSHBACK};
 
 /// The domain of all `ErrorInfo`s of this project.
 pub const DOMAIN: &str = "trellis";
@@ -53,7 +53,7 @@ pub fn quota(reason: &str, subject: &str, message: &str) -> Status {
 }
 
 /// UNAVAILABLE because of overload, with a retry delay.
-pub fn overloaded(chance: &Chance) -> Status {
+pub fn overloaded(chance: &Rng) -> Status {
     // Jitter spreads the retries of calls that were refused together.
     let retry_after = RETRY.mul_f64(0.5 + chance.share());
     later("OVERLOADED", "too many calls at once; try again later", retry_after)

@@ -1,4 +1,4 @@
-//! Readiness: what a service needs, asked once a second, with hysteresis: one good answer makes it ready,
+//! Readiness: what a service needs, asked once a second, with hysteresis: one good response makes it ready,
 //! three bad ones in a row make it not ready. Liveness is not here: it depends on nothing.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -24,7 +24,7 @@ type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send +
 
 /// What a process needs to be ready, and what it only shows.
 #[derive(Default)]
-pub struct Needs(Vec<Need>);
+pub struct HealthChecks(Vec<Need>);
 
 struct Need {
     /// What the admin listener calls it.
@@ -34,8 +34,8 @@ struct Need {
     is_required: bool,
 }
 
-impl Needs {
-    /// Needs nothing yet.
+impl HealthChecks {
+    /// HealthChecks nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -95,7 +95,7 @@ impl State {
 
 impl Readiness {
     /// Starts watching. The task ends, not ready, when the shutdown begins.
-    pub fn watch(needs: Needs, shutdown: Shutdown) -> Self {
+    pub fn watch(needs: HealthChecks, shutdown: Shutdown) -> Self {
         let unmet = needs.0.iter().map(|need| (need.name, false)).collect();
         let (sender, state) = watch::channel(State { is_ready: false, needs: unmet });
         tokio::spawn(watch_needs(needs, sender, shutdown.clone()));
@@ -130,7 +130,7 @@ impl Readiness {
     }
 
     /// Each need and whether it is met.
-    pub fn needs(&self) -> BTreeMap<&'static str, bool> {
+    pub fn health_checks(&self) -> BTreeMap<&'static str, bool> {
         self.state.borrow().needs.clone()
     }
 
@@ -161,7 +161,7 @@ impl Readiness {
     }
 }
 
-async fn watch_needs(needs: Needs, sender: watch::Sender<State>, shutdown: Shutdown) {
+async fn watch_needs(needs: HealthChecks, sender: watch::Sender<State>, shutdown: Shutdown) {
     let mut failures = vec![PATIENCE; needs.0.len()];
     let watching = async {
         loop {
@@ -194,8 +194,8 @@ async fn watch_needs(needs: Needs, sender: watch::Sender<State>, shutdown: Shutd
 /// Whether a service of the mesh says that it is serving.
 pub async fn peer_is_serving(peer: Peer) -> bool {
     let request = HealthCheckRequest { service: String::new() };
-    let answer = HealthClient::new(peer).check(request).await;
-    answer.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
+    let response = HealthClient::new(peer).check(request).await;
+    response.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
 }
 
 #[cfg(test)]
@@ -204,19 +204,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_only_shown_keeps_nobody_from_being_ready() {
-        let needs = Needs::new().and("database", async || true).and_shown("bus", async || false);
+        let needs = HealthChecks::new().and("database", async || true).and_shown("bus", async || false);
         let readiness = Readiness::watch(needs, Shutdown::new());
         readiness.ready().await;
-        assert_eq!(readiness.needs(), BTreeMap::from([("bus", false), ("database", true)]));
+        assert_eq!(readiness.health_checks(), BTreeMap::from([("bus", false), ("database", true)]));
 
-        let readiness = Readiness::watch(Needs::new().and("database", async || false), Shutdown::new());
+        let readiness = Readiness::watch(HealthChecks::new().and("database", async || false), Shutdown::new());
         assert!(tokio::time::timeout(PERIOD * 2, readiness.ready()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn silent_need_holds_up_no_other() {
         let silent = || std::future::pending::<bool>();
-        let needs = Needs::new().and_shown("users", silent).and_shown("auth", silent).and("keys", async || true);
+        let needs = HealthChecks::new().and_shown("users", silent).and_shown("auth", silent).and("keys", async || true);
         let started = tokio::time::Instant::now();
         Readiness::watch(needs, Shutdown::new()).ready().await;
         assert!(started.elapsed() <= TIMEOUT, "{:?}", started.elapsed());

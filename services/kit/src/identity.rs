@@ -28,7 +28,7 @@ use ring::{
 };
 
 use crate::{
-    Ambient, Timestamp,
+    ClockAndRng, Timestamp,
     jwt::{self, CLOCK_SKEW, ServiceClaims, Times, Untimely, Window},
     secret_file,
     skew::Skews,
@@ -111,7 +111,7 @@ pub struct Identity {
     key_id: String,
     /// Service name → public key.
     trusted: HashMap<String, DecodingKey>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     /// Callee → the current token, because signing is expensive.
     minted: Mutex<HashMap<String, Minted>>,
     refusals: Refusals,
@@ -132,7 +132,7 @@ impl Identity {
         name: &str,
         key: &Key,
         trusted: impl IntoIterator<Item = (&'a str, &'a str)>,
-        ambient: Ambient,
+        clock_rng: ClockAndRng,
     ) -> Result<Self, KeyError> {
         jwt::install();
         let trusted = trusted
@@ -151,7 +151,7 @@ impl Identity {
             public,
             key_id,
             trusted,
-            ambient,
+            clock_rng,
             minted: Mutex::default(),
             refusals: Refusals::default(),
             skews: Skews::default(),
@@ -182,7 +182,7 @@ impl Identity {
 
     /// A token for a call to `callee`, as the value of [`SERVICE_TOKEN`].
     pub fn token_for(&self, callee: &str) -> HeaderValue {
-        let now = self.ambient.now();
+        let now = self.clock_rng.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
         // After our clock was set back, a cached token would come from the future.
         if let Some(Minted { token, issued, expires }) = minted.get(callee)
@@ -235,7 +235,7 @@ impl Identity {
         if claims.sub != name {
             return Err(Rejected::Malformed);
         }
-        let now = self.ambient.now();
+        let now = self.clock_rng.now();
         WINDOW.check(times, now).map_err(|why| match why {
             Untimely::TooLong => Rejected::Malformed,
             Untimely::Early | Untimely::Late => Rejected::Clock { ahead: ahead(times, now.as_secs()) },
@@ -249,7 +249,7 @@ impl Identity {
 
     /// The time by our clock.
     pub fn now(&self) -> Timestamp {
-        self.ambient.now()
+        self.clock_rng.now()
     }
 }
 
@@ -289,11 +289,11 @@ mod tests {
     /// A pair with a clock each.
     fn pair_on(clocks: [Arc<ManualClock>; 2]) -> (Identity, Identity) {
         let [auth_ambient, users_ambient] =
-            clocks.map(|clock| Ambient { clock, entropy: Arc::new(SystemEntropy::default()) });
+            clocks.map(|clock| ClockAndRng { clock, entropy: Arc::new(SystemEntropy::default()) });
         let (auth, users) = (Key::generate(), Key::generate());
         let (auth_public, users_public) = (auth.public(), users.public());
         let trusted = [("auth", auth_public.as_str()), ("users", users_public.as_str())];
-        let make = |name, key, ambient| Identity::new(name, key, trusted, ambient).unwrap();
+        let make = |name, key, clock_rng| Identity::new(name, key, trusted, clock_rng).unwrap();
         (make("auth", &auth, auth_ambient), make("users", &users, users_ambient))
     }
 
@@ -354,8 +354,8 @@ mod tests {
         let (clock, later) = (ManualClock::new(Timestamp::from_micros(0)), Duration::from_secs(3_600));
         clock.advance(later);
         let moving = Arc::new(AdjustableClock { clock, back: std::sync::atomic::AtomicBool::new(false) });
-        let ambient = Ambient { clock: moving.clone(), entropy: Arc::new(SystemEntropy::default()) };
-        let auth = Identity::new("auth", &Key::generate(), [], ambient).unwrap();
+        let clock_rng = ClockAndRng { clock: moving.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let auth = Identity::new("auth", &Key::generate(), [], clock_rng).unwrap();
         let before = token(&auth, "users");
         moving.back.store(true, std::sync::atomic::Ordering::SeqCst);
         assert_ne!(token(&auth, "users"), before, "the old token would be from the future");
@@ -379,7 +379,7 @@ mod tests {
         let (_, users, _) = pair();
         let (other, _, _) = pair();
         assert_eq!(users.verify(token(&other, "users").as_str()), Err(Rejected::Signature));
-        let unknown = Identity::new("unknown", &Key::generate(), [], Ambient::system()).unwrap();
+        let unknown = Identity::new("unknown", &Key::generate(), [], ClockAndRng::system()).unwrap();
         assert_eq!(users.verify(token(&unknown, "users").as_str()), Err(Rejected::Signer));
     }
 }

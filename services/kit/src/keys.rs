@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    Ambient, Timestamp,
+    ClockAndRng, Timestamp,
     bus::{Bus, Heard},
     context::User,
     jwt::{self, AccessClaims, Untimely, Window},
@@ -106,7 +106,7 @@ const WINDOW: Window = Window { longest: LONGEST_ACCESS, grace: Duration::ZERO }
 /// The key set of a process.
 pub struct KeySet {
     source: Box<dyn KeySource>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     refresh_interval: Duration,
     published: RwLock<Arc<Published>>,
     /// Async, so that callers who wait for a fetch share it.
@@ -127,10 +127,10 @@ struct Fetches {
 
 impl KeySet {
     /// A key set that fills itself from `source`.
-    pub fn new(source: impl KeySource + 'static, ambient: Ambient) -> Self {
+    pub fn new(source: impl KeySource + 'static, clock_rng: ClockAndRng) -> Self {
         Self {
             source: Box::new(source),
-            ambient,
+            clock_rng,
             refresh_interval: REFRESH_INTERVAL,
             published: RwLock::default(),
             fetches: tokio::sync::Mutex::default(),
@@ -156,7 +156,7 @@ impl KeySet {
         let fetching = async {
             loop {
                 // By chance, so that the processes of a mesh do not all ask at once.
-                sleep(self.ambient.between(self.refresh_interval / 2, self.refresh_interval)).await;
+                sleep(self.clock_rng.between(self.refresh_interval / 2, self.refresh_interval)).await;
                 self.fetch(&mut *self.fetches.lock().await).await;
             }
         };
@@ -168,7 +168,7 @@ impl KeySet {
 
     /// Refuses the session's access tokens from now on, and wakes who waits for its end.
     pub fn revoke(&self, session: Uuid) {
-        self.revoked.insert([session], self.ambient.now());
+        self.revoked.insert([session], self.clock_rng.now());
     }
 
     /// Whether the session is known to have been ended.
@@ -181,7 +181,7 @@ impl KeySet {
         self.revoked.wait_for(session).await;
     }
 
-    /// Takes in what auth tells on `bus`, from this call on and until the process is cut: run the answer beside
+    /// Takes in what auth tells on `bus`, from this call on and until the process is cut: run the response beside
     /// everything else, once a process.
     pub fn follow(self: &Arc<Self>, bus: &dyn Bus, shutdown: Shutdown) -> impl Future<Output = ()> + Send + use<> {
         let (keys, mut listener) = (Arc::clone(self), bus.listen(REVOKED));
@@ -251,7 +251,7 @@ impl KeySet {
     fn check(&self, token: &str, key: Arc<PublicKey>) -> Verdict {
         let verified = jwt::verify::<AccessClaims>(token, Algorithm::ES256, &key.key, jwt::AUDIENCE, Some(jwt::ISSUER));
         let Ok((claims, times)) = verified else { return Verdict::Invalid };
-        match WINDOW.check(times, self.ambient.now()) {
+        match WINDOW.check(times, self.clock_rng.now()) {
             Ok(()) | Err(Untimely::Late) => {}
             Err(why @ (Untimely::TooLong | Untimely::Early)) => {
                 tracing::debug!(?why, "an access token with a good signature is refused");
@@ -270,7 +270,7 @@ impl KeySet {
     fn in_force(&self, user: User) -> Verdict {
         if self.is_revoked(user.session) {
             Verdict::Revoked
-        } else if self.ambient.now() < user.expires {
+        } else if self.clock_rng.now() < user.expires {
             Verdict::Genuine(user)
         } else {
             Verdict::Expired

@@ -37,4 +37,4 @@ pub mod tls;
 pub mod trace;
 
 pub use context::{Caller, Context};
-pub use time::{Ambient, Timestamp};
+pub use time::{ClockAndRng, Timestamp};

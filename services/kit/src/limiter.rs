@@ -18,7 +18,7 @@ pub use local::Local;
 pub use quota::{Kind, Quota};
 pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
-use crate::{Ambient, bus, time::SteadyClock};
+use crate::{ClockAndRng, bus, time::SteadyClock};
 
 /// The maximum number of rules of one call.
 pub const MOST_RULES: usize = 4;
@@ -49,12 +49,12 @@ pub struct Ask<'a> {
     /// At most [`MOST_LIMITS`].
     pub limits: &'a [Limit],
     /// The decision while Redis is unreachable.
-    pub away: Away,
+    pub failure_mode: FailureMode,
 }
 
 /// Failure mode: the decision about calls while the limiter cannot reach Redis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Away {
+pub enum FailureMode {
     /// Each process counts for itself, up to its configured share of each limit.
     #[default]
     Local,
@@ -68,7 +68,7 @@ pub struct Decision {
     /// Whether the call is admitted.
     pub outcome: Outcome,
     /// The remaining quota of each limit.
-    pub standings: [Standing; MOST_LIMITS],
+    pub limit_states: [LimitState; MOST_LIMITS],
 }
 
 /// Whether a call is admitted.
@@ -82,31 +82,31 @@ pub enum Outcome {
         retry_after: Duration,
     },
     /// Redis is unreachable, and the failure mode refuses calls.
-    Away,
+    Unavailable,
 }
 
 /// The remaining quota of one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitState {
     /// The remaining cost. If part of the quota is leased, it is an estimate of this process.
     pub left: u32,
     /// The time until the whole quota is available again, if no other call uses it.
     pub reset: Duration,
 }
 
-impl Standing {
+impl LimitState {
     fn new(left: u32, reset_micros: i64) -> Self {
         Self { left, reset: micros(reset_micros) }
     }
 }
 
 impl Decision {
-    fn admitted(standings: [Standing; MOST_LIMITS]) -> Self {
-        Self { outcome: Outcome::Admitted, standings }
+    fn admitted(limit_states: [LimitState; MOST_LIMITS]) -> Self {
+        Self { outcome: Outcome::Admitted, limit_states }
     }
 
-    fn refused(wait_micros: i64, standings: [Standing; MOST_LIMITS]) -> Self {
-        Self { outcome: Outcome::Refused { retry_after: micros(wait_micros) }, standings }
+    fn refused(wait_micros: i64, limit_states: [LimitState; MOST_LIMITS]) -> Self {
+        Self { outcome: Outcome::Refused { retry_after: micros(wait_micros) }, limit_states }
     }
 
     /// Whether the call is admitted.
@@ -158,8 +158,8 @@ pub trait RateLimiter: Send + Sync {
 
 /// The configured limiter: shared if `redis` names a server, which may still be unreachable. Must be called within a
 /// runtime.
-pub fn open(config: &Config, redis: &bus::Config, ambient: &Ambient) -> Result<Arc<dyn RateLimiter>, String> {
-    open_by(bus::place::system(), config, redis, ambient)
+pub fn open(config: &Config, redis: &bus::Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn RateLimiter>, String> {
+    open_by(bus::place::system(), config, redis, clock_rng)
 }
 
 /// Like `open`, with another resolver than the system's.
@@ -167,11 +167,11 @@ pub fn open_by(
     look_up: bus::LookUp,
     config: &Config,
     redis: &bus::Config,
-    ambient: &Ambient,
+    clock_rng: &ClockAndRng,
 ) -> Result<Arc<dyn RateLimiter>, String> {
     let server = redis.server()?.map(|server| bus::Server { look_up, ..server });
     Ok(match server {
-        Some(server) => Arc::new(redis::Redis::start(server, config, ambient.clone())),
+        Some(server) => Arc::new(redis::Redis::start(server, config, clock_rng.clone())),
         None => Arc::new(Local::new(Arc::new(SteadyClock::start()))),
     })
 }

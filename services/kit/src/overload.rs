@@ -90,9 +90,9 @@ impl Config {
 /// The latency baseline of one method. It falls with each faster response. It rises only with responses during low
 /// load, because slowness under load is not the baseline.
 #[derive(Debug, Default)]
-pub struct Usual(AtomicU64);
+pub struct LatencyBaseline(AtomicU64);
 
-impl Usual {
+impl LatencyBaseline {
     /// In seconds; `None` without a response yet.
     fn seconds(&self) -> Option<f64> {
         Some(f64::from_bits(self.0.load(Ordering::Relaxed))).filter(|seconds| *seconds > 0.0)
@@ -224,7 +224,7 @@ impl Shedder {
         self: &Arc<Self>,
         priority: Priority,
         caller: Caller,
-        usual: &Arc<Usual>,
+        usual: &Arc<LatencyBaseline>,
         now: Instant,
     ) -> Option<Permit> {
         if !self.enter(priority, caller) {
@@ -259,7 +259,7 @@ impl Shedder {
 
     /// Records the end of a call. `took` is `None` if its duration gives no information; `is_well`: it got a regular
     /// response.
-    fn leave(&self, caller: Caller, took: Option<Duration>, is_well: bool, usual: &Usual, now: Instant) {
+    fn leave(&self, caller: Caller, took: Option<Duration>, is_well: bool, usual: &LatencyBaseline, now: Instant) {
         if !self.config.enabled {
             return;
         }
@@ -288,7 +288,7 @@ impl Shedder {
 pub struct Permit {
     shedder: Arc<Shedder>,
     caller: Caller,
-    usual: Arc<Usual>,
+    usual: Arc<LatencyBaseline>,
     since: Instant,
     has_responded: bool,
 }

@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Mes
 use prost_types::{MethodDescriptorProto, MethodOptions, method_options::IdempotencyLevel};
 use proto::policy::v1::{self as wire, access::Rule};
 
-use crate::limiter::Away;
+use crate::limiter::FailureMode;
 
 pub use rate::{By, RateLimit, StreamLimit};
 
@@ -31,7 +31,7 @@ pub struct Policy {
     /// How many streams may be open at once.
     pub stream_limit: Option<StreamLimit>,
     /// The failure mode of the rate limiter.
-    pub away: Away,
+    pub failure_mode: FailureMode,
     /// The default and maximum of a call's time; `None` for a stream: until its token expires.
     pub deadline: Option<Duration>,
     /// Whether the gateway passes the session cookie to the service.
@@ -149,7 +149,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         access: access.into(),
         rate_limits: policy.rate_limit.iter().map(RateLimit::from).collect(),
         stream_limit: policy.stream_limit.as_ref().map(StreamLimit::from),
-        away: policy.limiter_away().into(),
+        failure_mode: policy.limiter_failure_mode().into(),
         deadline: policy.deadline.as_ref().map(span),
         reads_session_cookie: policy.reads_session_cookie,
         priority: policy.priority().into(),

@@ -4,7 +4,7 @@
 mod budget;
 mod replay;
 mod retries;
-mod trial;
+mod state;
 
 use std::{error::Error, time::Duration};
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use budget::Budget;
 pub use replay::{Again, Replay};
 pub use retries::Retries;
-pub use trial::{Attempt, PREVIOUS_ATTEMPTS, PUSHBACK, Pushback, Trial, Withheld};
+pub use state::{Attempt, NotRetried, PREVIOUS_ATTEMPTS, PUSHBACK, Pushback, RetryState};
 
 use crate::config::Span;
 

@@ -13,7 +13,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::Ambient;
+use crate::ClockAndRng;
 
 /// Forbidden permission bits: any for other users, write for the group.
 const FORBIDDEN: u32 = 0o027;
@@ -90,7 +90,7 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
-    let unfinished = path.with_extension(format!("{}.new", Ambient::system().new_id().simple()));
+    let unfinished = path.with_extension(format!("{}.new", ClockAndRng::system().new_id().simple()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -28,9 +28,9 @@ use stack::Gate;
 pub use stack::parse_timeout;
 
 use crate::{
-    balance::{self, Chance},
+    balance::{self, Rng},
     descriptors,
-    health::{Needs, Readiness},
+    health::{HealthChecks, Readiness},
     identity::Identity,
     keys::KeySet,
     limits::Limits,
@@ -58,7 +58,7 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 2 * 255;
 
 /// What every service is given to be served with.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct ServiceContext {
     /// What this process accepts.
     pub limits: Limits,
     /// Who it is and whom it believes.
@@ -76,20 +76,20 @@ pub struct Surroundings {
 /// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC
 /// service whose health is told beside the whole process's.
 pub async fn serve(
-    surroundings: &Surroundings,
+    context: &ServiceContext,
     service: &'static str,
     routes: Routes,
     readiness: &Readiness,
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let limits = &surroundings.limits;
-    let gate = Arc::new(Gate::new(surroundings));
+    let limits = &context.limits;
+    let gate = Arc::new(Gate::new(context));
     let meters = gate.meters();
     let gated = stack::guard(routes, gate);
     // Health and reflection stand outside authentication: probes and tools have no token.
-    let shown = descriptors::public(surroundings.descriptors, &surroundings.policies, &[service])?;
-    let health = stack::telling_time(health(&[(service, None)], readiness), Arc::clone(&surroundings.identity));
+    let shown = descriptors::public(context.descriptors, &context.policies, &[service])?;
+    let health = stack::telling_time(health(&[(service, None)], readiness), Arc::clone(&context.identity));
     let mut open = vec![health];
     if limits.reflection {
         open.push(reflection(&shown)?);
@@ -101,10 +101,10 @@ pub async fn serve(
 
     let connections = Connections::new(limits.connections, Discard::of(limits));
     let admitted = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections.clone());
-    let tls = surroundings.identity.tls().cloned();
+    let tls = context.identity.tls().cloned();
     let incoming = sealed::shake_hands(admitted, tls, limits.connections, limits.request_head.0);
     let server = Server::builder();
-    let server = match limits.age(Chance::new().share()) {
+    let server = match limits.age(Rng::new().share()) {
         Some(age) => server.max_connection_age(age),
         None => server,
     };
@@ -161,8 +161,8 @@ pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
 }
 
 /// Starts watching `needs` together with what every service needs: the keys of access tokens.
-pub fn readiness(surroundings: &Surroundings, needs: Needs, shutdown: &Shutdown) -> Readiness {
-    let keys = Arc::clone(&surroundings.keys);
+pub fn readiness(context: &ServiceContext, needs: HealthChecks, shutdown: &Shutdown) -> Readiness {
+    let keys = Arc::clone(&context.keys);
     let needs = needs.and("keys", move || {
         let keys = Arc::clone(&keys);
         async move { keys.ready().await }

@@ -97,22 +97,22 @@ impl Shutdown {
     }
 
     /// Registers a stream without a natural end. Hold the result for as long as the stream lives.
-    pub fn stay(&self) -> Stay {
+    pub fn stay(&self) -> DrainGuard {
         self.turns.open.fetch_add(1, Ordering::Relaxed);
-        Stay { turns: Arc::clone(&self.turns), draining: self.draining.clone(), turn: OnceLock::new() }
+        DrainGuard { turns: Arc::clone(&self.turns), draining: self.draining.clone(), turn: OnceLock::new() }
     }
 }
 
 /// The part of a long stream in the shutdown.
 #[derive(Debug)]
-pub struct Stay {
+pub struct DrainGuard {
     turns: Arc<Turns>,
     draining: CancellationToken,
     /// When the stream is to end, once that is known.
     turn: OnceLock<Instant>,
 }
 
-impl Stay {
+impl DrainGuard {
     /// Whether the stream must end now, because the process stops.
     pub fn is_over(&self) -> bool {
         self.turn().is_some_and(|turn| Instant::now() >= turn)
@@ -133,7 +133,7 @@ impl Stay {
     }
 }
 
-impl Drop for Stay {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         self.turns.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ mod outage;
 mod pool;
 pub mod postgres;
 pub mod sqlite;
-mod stamp;
+mod timestamp;
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use config::{Config, Settings};
 pub use error::{Error, violated};
 pub use pool::{Pool, Transaction};
-pub use stamp::Stamp;
+pub use timestamp::DbTimestamp;
 
 use crate::{config::Secret, error::chain};
 

@@ -1,5 +1,5 @@
 //! Time, randomness, and the ids made of them. Both are passed in, so that tests control them; `clippy.toml` bans the
-//! ambient ones.
+//! clock_rng ones.
 
 use std::{
     sync::{
@@ -151,14 +151,14 @@ impl Entropy for SystemEntropy {
 
 /// The clock and randomness of a service.
 #[derive(Clone)]
-pub struct Ambient {
+pub struct ClockAndRng {
     /// The clock. Shared, so that tests move it for all parts at once.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl Ambient {
+impl ClockAndRng {
     /// The system clock and real randomness.
     pub fn system() -> Self {
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()) }

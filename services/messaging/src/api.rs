@@ -54,7 +54,7 @@ impl Api {
 
     fn change(&self, conversation: &str, actor: UserId, revision: Option<i64>) -> Result<Change, Status> {
         let conversation = conversation_id(conversation)?;
-        Ok(Change { conversation, actor, revision, now: self.service.ambient.now() })
+        Ok(Change { conversation, actor, revision, now: self.service.clock_rng.now() })
     }
 
     /// Wakes the streams of a conversation that has changed.

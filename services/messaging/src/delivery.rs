@@ -23,7 +23,7 @@ use kit::{
     context::User,
     error,
     keys::KeySet,
-    shutdown::{Shutdown, Stay},
+    shutdown::{DrainGuard, Shutdown},
 };
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified},
@@ -293,7 +293,7 @@ fn too_many(whose: &str, limit: usize) -> Status {
 pub(crate) struct Mailbox {
     hub: Arc<Hub>,
     slot: Arc<Slot>,
-    stay: Stay,
+    stay: DrainGuard,
     conversations: HashSet<ConversationId>,
 }
 
@@ -355,7 +355,7 @@ impl Mailbox {
     }
 
     /// Says when the stream is to end because the process stops.
-    pub(crate) fn stay(&self) -> &Stay {
+    pub(crate) fn stay(&self) -> &DrainGuard {
         &self.stay
     }
 }

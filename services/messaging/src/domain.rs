@@ -13,7 +13,7 @@ use kit::Timestamp;
 use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
-pub use admission::{Acquaintance, AddPolicy, AddRule, Admission, Invitation, Standing, Way};
+pub use admission::{Acquaintance, AddPolicy, AddRule, Admission, Invitation, MembershipKind, Way};
 pub use blocked_page::BlockedPage;
 pub use cursor::{BadCursor, Cursor, Epoch};
 pub use members_page::MembersPage;
@@ -92,14 +92,15 @@ pub struct Membership {
     /// Whether the conversation is theirs.
     pub is_owner: bool,
     /// How they came to be a member.
-    pub standing: Standing,
+    pub membership_kind: MembershipKind,
     /// The member who added or asked them.
     pub added_by: Option<UserId>,
 }
 
 impl Membership {
     /// Of the user who opens a conversation.
-    pub const OPENER: Self = Self { read_no: 0, unread: 0, is_owner: true, standing: Standing::Own, added_by: None };
+    pub const OPENER: Self =
+        Self { read_no: 0, unread: 0, is_owner: true, membership_kind: MembershipKind::Own, added_by: None };
 }
 
 /// What can be changed of a conversation. `None`: it stays.

@@ -12,11 +12,11 @@ pub mod store;
 use std::{io, sync::Arc};
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     bus::Bus,
     client::Peer,
-    health::{Needs, Readiness},
-    server::{self, Surroundings},
+    health::{HealthChecks, Readiness},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
 use proto::messaging::v1::messaging_service_server::{MessagingServiceServer, SERVICE_NAME};
@@ -38,14 +38,14 @@ pub struct Messaging {
     /// Says who exists.
     pub users: Peer,
     /// Time and randomness.
-    pub ambient: Ambient,
+    pub clock_rng: ClockAndRng,
 }
 
 impl Messaging {
     /// What the service needs to be ready.
-    pub fn needs(&self) -> Needs {
+    pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
-        Needs::new().and("database", move || {
+        HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
             async move { store.answers().await }
         })
@@ -54,17 +54,17 @@ impl Messaging {
     /// Serves on `listener` until the shutdown's drain is over.
     pub async fn serve(
         self,
-        surroundings: Surroundings,
+        context: ServiceContext,
         readiness: Readiness,
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
-        let most = surroundings.limits.message_bytes;
-        let keys = Arc::clone(&surroundings.keys);
+        let most = context.limits.message_bytes;
+        let keys = Arc::clone(&context.keys);
         let hub = Hub::start(&self, keys, shutdown.clone());
         let api = kit::compressing!(MessagingServiceServer::new(api::Api::new(self, hub, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
-        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
     }
 }

@@ -47,15 +47,15 @@ impl Api {
 
     fn cooling(&self) -> Cooling {
         let config = &self.users.config;
-        Cooling { now: self.users.ambient.now(), period: config.handle_cooling.0, limit: config.cooling_handles }
+        Cooling { now: self.users.clock_rng.now(), period: config.handle_cooling.0, limit: config.cooling_handles }
     }
 
     /// Whom the caller shares a conversation with.
     async fn contacts(&self, context: &Context, caller: UserId) -> Result<Vec<UserId>, Status> {
         let message = ListContactsRequest { user_id: caller.to_string() };
         let request = context.request(message, self.users.config.messaging_timeout.0);
-        let answer = MessagingServiceClient::new(self.users.messaging.clone()).list_contacts(request).await;
-        let ids = answer.map_err(|status| messaging_failed(&status))?.into_inner().user_ids;
+        let response = MessagingServiceClient::new(self.users.messaging.clone()).list_contacts(request).await;
+        let ids = response.map_err(|status| messaging_failed(&status))?.into_inner().user_ids;
         let parsed = ids.iter().map(|id| Uuid::try_parse(id).map(UserId).map_err(|e| error::internal(&e)));
         Ok(parsed.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|id| *id != caller).collect())
     }
@@ -122,7 +122,7 @@ impl UsersService for Api {
             handle,
             display_name,
             state: State::Active,
-            create_time: self.users.ambient.now(),
+            create_time: self.users.clock_rng.now(),
             revision: Revision::FIRST,
         };
         let user = self.users.store.insert(&user, attempt).await?;
@@ -148,7 +148,7 @@ impl UsersService for Api {
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         let id = user_id("user_id", &request.get_ref().user_id)?;
-        self.users.store.delete(id, request.get_ref().release_handle, self.users.ambient.now()).await?;
+        self.users.store.delete(id, request.get_ref().release_handle, self.users.clock_rng.now()).await?;
         Ok(Response::new(DeleteUserResponse {}))
     }
 }

@@ -5,19 +5,19 @@
 //! another one waits for that user before others can take it.
 
 mod api;
+mod cleanup;
 pub mod config;
 pub mod domain;
 mod indexing;
 pub mod store;
-mod sweep;
 
 use std::{io, sync::Arc};
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     client::Peer,
-    health::{Needs, Readiness},
-    server::{self, Surroundings},
+    health::{HealthChecks, Readiness},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
 use proto::users::v1::users_service_server::{SERVICE_NAME, UsersServiceServer};
@@ -36,14 +36,14 @@ pub struct Users {
     /// Knows who talks with whom.
     pub messaging: Peer,
     /// Time and randomness.
-    pub ambient: Ambient,
+    pub clock_rng: ClockAndRng,
 }
 
 impl Users {
     /// What the service needs to be ready.
-    pub fn needs(&self) -> Needs {
+    pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
-        Needs::new().and("database", move || {
+        HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
             async move { store.answers().await }
         })
@@ -52,18 +52,18 @@ impl Users {
     /// Serves on `listener` until the shutdown's drain is over. Keeps the search terms complete, and deletes expired rows.
     pub async fn serve(
         self,
-        surroundings: Surroundings,
+        context: ServiceContext,
         readiness: Readiness,
         listener: TcpListener,
         shutdown: Shutdown,
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
-        let most = surroundings.limits.message_bytes;
-        tokio::spawn(sweep::run(Arc::clone(&self.store), self.ambient.clone(), shutdown.clone()));
+        let most = context.limits.message_bytes;
+        tokio::spawn(cleanup::run(Arc::clone(&self.store), self.clock_rng.clone(), shutdown.clone()));
         tokio::spawn(indexing::run(Arc::clone(&self.store), shutdown.clone()));
         let api = kit::compressing!(UsersServiceServer::new(api::Api::new(self, most)))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most);
-        server::serve(&surroundings, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
+        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await
     }
 }

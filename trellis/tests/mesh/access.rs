@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     identity::{Identity, Key, SERVICE_TOKEN},
     policy::{Access, Policy, Table},
 };
@@ -212,8 +212,8 @@ impl World {
             refresh_delivery: 0,
         };
         let channel = self._processes[0].channel(self.ports.auth).await;
-        let answer = AuthServiceClient::new(channel).sign_up(request).await.unwrap();
-        (email, answer.into_inner().tokens.unwrap())
+        let response = AuthServiceClient::new(channel).sign_up(request).await.unwrap();
+        (email, response.into_inner().tokens.unwrap())
     }
 
     async fn scene(&self) -> Scene {
@@ -256,7 +256,7 @@ impl World {
             Caller::Admin => bearer(&self.admin(&scene.stranger)),
             Caller::Service(name) => {
                 let key = Key::read(&self.keys.path().join(format!("{name}.key"))).unwrap();
-                let identity = Identity::new(name, &key, [], Ambient::system()).unwrap();
+                let identity = Identity::new(name, &key, [], ClockAndRng::system()).unwrap();
                 Some((SERVICE_TOKEN, identity.token_for(callee).to_str().unwrap().to_owned()))
             }
         }
@@ -266,7 +266,7 @@ impl World {
     fn admin(&self, user: &Tokens) -> String {
         let key = super::split::signing_key(&self.keys.path().join("auth"));
         let key = kit::jwt::AccessKey::from_pkcs8(&key).unwrap();
-        let now = Ambient::system().now().as_secs();
+        let now = ClockAndRng::system().now().as_secs();
         let claims = kit::jwt::AccessClaims {
             iss: kit::jwt::ISSUER.to_owned(),
             aud: kit::jwt::AUDIENCE.to_owned(),

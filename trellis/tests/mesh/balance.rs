@@ -50,8 +50,8 @@ impl Fleet {
 
 /// How many calls of a method a process has answered.
 async fn answered(process: &Mesh, method: &str) -> u64 {
-    let answer = web::get(process.ports.admin, "/metrics").await.unwrap();
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let response = web::get(process.ports.admin, "/metrics").await.unwrap();
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     let wanted = format!("rpc_server_call_duration_seconds_count{{rpc_method=\"{method}\"");
     text.lines()
         .filter(|line| line.starts_with(&wanted))
@@ -77,7 +77,7 @@ async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
     let (ada, bob) = (fleet.gateway().sign_up("ada").await, fleet.gateway().sign_up("bob").await);
     let (reads, checks) = ("/trellis.users.v1.UsersService/GetUser", "/trellis.users.v1.UsersService/BatchGetUsers");
     // Whoever was looked for before it listened begins with a tenth of its share, and has all of it after ten seconds.
-    let both_answer = async {
+    let both_respond = async {
         for (process, method) in fleet.users.iter().flat_map(|process| [(process, reads), (process, checks)]) {
             while answered(process, method).await == 0 {
                 read(&ada).await;
@@ -87,8 +87,8 @@ async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
             }
         }
     };
-    let both_answer = tokio::time::timeout(Duration::from_secs(60), both_answer);
-    both_answer.await.expect("the gateway and messaging call both");
+    let both_respond = tokio::time::timeout(Duration::from_secs(60), both_respond);
+    both_respond.await.expect("the gateway and messaging call both");
 
     fleet.users[0].kill();
     for _ in 0..25 {

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    foreign::mesh_with_all,
+    external_upstream::mesh_with_all,
     harness::{Mesh, Ports, new_id},
     web::{self, BINARY, Http},
 };

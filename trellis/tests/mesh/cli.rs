@@ -118,7 +118,7 @@ fn override_of_a_missing_method_is_refused_at_start() {
     let file = mesh.folder().join("trellis.toml");
     let with = |upstream: &str, method: &str| {
         let text = format!(
-            "[gateway.foreign.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n{upstream}\n\
+            "[gateway.external.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n{upstream}\n\
              [gateway.rate_limits.overrides.mine]\nmethods = [\"{method}\"]\n\
              limits = [{{ requests = 1, period = \"1s\" }}]\n"
         );
@@ -131,7 +131,7 @@ fn override_of_a_missing_method_is_refused_at_start() {
     let line = with("", "acme.bank");
     assert!(line.contains(key) && line.contains("is no method or service that clients may call"), "{line}");
     let set = mesh.folder().join("shop.binpb");
-    std::fs::write(&set, super::moody::descriptors()).unwrap();
+    std::fs::write(&set, super::faulty_upstream::descriptors()).unwrap();
     let line = with(&format!("descriptors = {set:?}"), "acme.v1.Shop/Remove");
     assert!(line.contains(key) && line.contains("declare no \"acme.v1.Shop/Remove\""), "{line}");
 }
@@ -156,10 +156,10 @@ fn migrate_refuses_a_part_without_a_database() {
 fn policy_shows_external_methods() {
     let mesh = Mesh::new(&[], Ports::free());
     let (file, set) = (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.binpb"));
-    std::fs::write(&set, super::moody::descriptors()).unwrap();
+    std::fs::write(&set, super::faulty_upstream::descriptors()).unwrap();
     let text = format!(
-        "[gateway.foreign.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"signed_in\"\ndescriptors = {set:?}\n\
-         [gateway.foreign.\"acme.bank\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n"
+        "[gateway.external.\"acme.v1.Shop\"]\nto = \"http://127.0.0.1:1\"\naccess = \"signed_in\"\ndescriptors = {set:?}\n\
+         [gateway.external.\"acme.bank\"]\nto = \"http://127.0.0.1:1\"\naccess = \"public\"\n"
     );
     std::fs::write(&file, text).unwrap();
     let output = run(&mesh, &["--config", file.to_str().unwrap(), "policy"]);
@@ -169,7 +169,7 @@ fn policy_shows_external_methods() {
         rest.lines().take_while(|line| line.starts_with(' ')).collect::<Vec<_>>().join("\n")
     };
     let shop = block("/acme.v1.Shop/Read");
-    assert!(shop.contains("signed in") && shop.contains("gateway.foreign.\"acme.v1.Shop\".access"), "{shop}");
+    assert!(shop.contains("signed in") && shop.contains("gateway.external.\"acme.v1.Shop\".access"), "{shop}");
     assert!(shop.contains("rate limit") && shop.contains("gateway.default_rate_requests"), "{shop}");
     assert!(block("/acme.bank.*").contains("public"));
 }
@@ -215,8 +215,8 @@ async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], 
         request = request.header(*name, *value);
     }
     let request = request.body(http_body_util::Full::from(body.to_owned())).unwrap();
-    let answer = web::send(mesh.ports.admin, web::Http::One, request).await.unwrap();
-    (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
+    let response = web::send(mesh.ports.admin, web::Http::One, request).await.unwrap();
+    (response.status, String::from_utf8_lossy(&response.body).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]

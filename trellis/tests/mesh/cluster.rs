@@ -108,8 +108,8 @@ impl Cluster {
         });
         let address = format!("10.0.0.{number}").parse().unwrap();
         request.metadata_mut().insert("x-forwarded-for", address);
-        let answer = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
-        Person::new(channel, answer.into_inner().tokens.unwrap())
+        let response = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
+        Person::new(channel, response.into_inner().tokens.unwrap())
     }
 }
 

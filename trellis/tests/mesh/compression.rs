@@ -16,12 +16,12 @@ async fn compressed_requests_are_taken_and_responses_negotiated() {
         for (encoding, name) in ENCODINGS {
             let channel = mesh.channel(port).await;
             let client = || AuthServiceClient::new(channel.clone()).send_compressed(encoding);
-            let answer = client().accept_compressed(encoding).get_jwks(GetJwksRequest {}).await.unwrap();
-            assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), name);
-            assert!(!answer.into_inner().keys.is_empty());
+            let response = client().accept_compressed(encoding).get_jwks(GetJwksRequest {}).await.unwrap();
+            assert_eq!(response.metadata().get("grpc-encoding").unwrap(), name);
+            assert!(!response.into_inner().keys.is_empty());
             // Who cannot read it is sent none.
-            let answer = client().get_jwks(GetJwksRequest {}).await.unwrap();
-            assert!(answer.metadata().get("grpc-encoding").is_none());
+            let response = client().get_jwks(GetJwksRequest {}).await.unwrap();
+            assert!(response.metadata().get("grpc-encoding").is_none());
         }
     }
 }

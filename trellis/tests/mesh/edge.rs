@@ -276,7 +276,7 @@ async fn too_many_calls_are_told_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn browsers_get_the_page_and_probes_their_answers() {
+async fn browsers_get_the_page_and_probes_their_responses() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     let page = web::get(port, "/").await.unwrap();
@@ -303,7 +303,7 @@ async fn browsers_get_the_page_and_probes_their_answers() {
 
 /// hyper leaves the body away over HTTP/1.1, and h2 sends what it is given.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_to_head_is_a_head() {
+async fn the_response_to_head_is_a_head() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     for (http, path) in

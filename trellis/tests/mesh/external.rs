@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     cancel,
-    foreign::{mesh_with_all, serve_message},
+    external_upstream::{mesh_with_all, serve_message},
+    faulty_upstream::{self, Behavior, Upstream},
     harness::{Mesh, Ports},
-    moody::{self, Mood, Upstream},
-    web::{self, Answer, BINARY, Http},
+    web::{self, BINARY, Http, Received},
 };
 
 /// An upstream that never answers in time. At the end of the time that it was given it cancels the stream, as gRPC's
@@ -47,11 +47,11 @@ async fn punctual() -> String {
     address
 }
 
-async fn call(port: u16, path: &str, headers: &[(&str, &str)]) -> Answer {
+async fn call(port: u16, path: &str, headers: &[(&str, &str)]) -> Received {
     web::send(port, Http::One, web::call(port, path, BINARY, headers, &GetJwksRequest {})).await.unwrap()
 }
 
-fn assert_bare(answer: &Answer, status: &str) {
+fn assert_bare(answer: &Received, status: &str) {
     let (_, trailers) = answer.frames();
     assert_eq!(answer.grpc_status(), status, "{answer:?}");
     assert!(!answer.headers.contains_key("grpc-status-details-bin"), "{answer:?}");
@@ -116,7 +116,7 @@ async fn small_messages_may_fill_both_windows() {
 async fn alone(prefix: &str, address: &str) -> Mesh {
     let mut mesh = Mesh::new(&["gateway"], Ports::free());
     let file = mesh.folder().join("trellis.toml");
-    let config = format!("[gateway.foreign]\n\"{prefix}\" = {{ to = \"{address}\", access = \"public\" }}\n");
+    let config = format!("[gateway.external]\n\"{prefix}\" = {{ to = \"{address}\", access = \"public\" }}\n");
     std::fs::write(&file, config).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.launch();
@@ -143,12 +143,12 @@ async fn a_gateway_before_external_upstreams_needs_no_keys() {
 /// The gateway's own statuses in place of an external upstream are a code and a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_in_place_of_external_upstreams_have_no_details() {
-    let upstream = Upstream::start(Mood::Slow).await;
-    let mesh = moody::mesh(&[upstream], &[]).await;
+    let upstream = Upstream::start(Behavior::Slow).await;
+    let mesh = faulty_upstream::mesh(&[upstream], &[]).await;
     let port = mesh.ports.gateway;
     assert_bare(&call(port, "/acme.v1.Shop/Undeclared", &[]).await, "12");
-    assert_bare(&call(port, moody::WRITE, &[("grpc-timeout", "20m")]).await, "4");
-    assert_bare(&call(port, moody::WRITE, &[("grpc-timeout", "0m")]).await, "4");
+    assert_bare(&call(port, faulty_upstream::WRITE, &[("grpc-timeout", "20m")]).await, "4");
+    assert_bare(&call(port, faulty_upstream::WRITE, &[("grpc-timeout", "0m")]).await, "4");
     // Of the mesh's own methods the reason is told.
     let own = call(port, "/trellis.auth.v1.AuthService/Nothing", &[]).await;
     assert_eq!(own.grpc_status(), "12");

@@ -66,7 +66,7 @@ impl Front {
 async fn look(replicas: Arc<Vec<Replica>>, at: usize) {
     let Replica { target, ready } = &replicas[at];
     loop {
-        let is_ready = web::get(target.readiness, "/readyz").await.is_ok_and(|answer| answer.status == 200);
+        let is_ready = web::get(target.readiness, "/readyz").await.is_ok_and(|response| response.status == 200);
         ready.store(is_ready, Ordering::SeqCst);
         sleep(LOOK).await;
     }

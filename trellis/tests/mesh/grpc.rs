@@ -22,7 +22,7 @@ impl Raw {
         Self { sender, port }
     }
 
-    /// Sends a body; the status of the answer, wherever it stands. A stream is followed to its first message.
+    /// Sends a body; the status of the response, wherever it stands. A stream is followed to its first message.
     pub(crate) async fn send(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Status {
         let mut request = Request::post(format!("http://127.0.0.1:{}{path}", self.port))
             .header("content-type", "application/grpc")
@@ -43,7 +43,7 @@ impl Raw {
                 status.unwrap_or_else(|| Status::unknown("the trailers hold no status"))
             }
             Some(Err(error)) => Status::unknown(error.to_string()),
-            None => Status::unknown("the answer has no status"),
+            None => Status::unknown("the response has no status"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Ambient, Context};
+use kit::{ClockAndRng, Context};
 use proto::{
     auth::v1::{SignUpRequest, Tokens, auth_service_client::AuthServiceClient},
     messaging::v1::messaging_service_client::MessagingServiceClient,
@@ -260,8 +260,8 @@ impl Mesh {
             display_name: handle.to_uppercase(),
             ..SignUpRequest::default()
         };
-        let answer = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
-        Person::new(channel, answer.into_inner().tokens.unwrap())
+        let response = AuthServiceClient::new(channel.clone()).sign_up(request).await.unwrap();
+        Person::new(channel, response.into_inner().tokens.unwrap())
     }
 }
 
@@ -336,7 +336,7 @@ pub(crate) fn bearing<T>(message: T, token: &str) -> Request<T> {
 
 /// A new id, as clients make them.
 pub(crate) fn new_id() -> String {
-    Ambient::system().new_id().to_string()
+    ClockAndRng::system().new_id().to_string()
 }
 
 /// The reason that a status gives.
@@ -347,9 +347,9 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
 
 /// Whether the process is ready, and reaches all services when it is a gateway.
 async fn is_ready(port: u16) -> bool {
-    let Ok(answer) = super::web::get(port, "/readyz?verbose").await else { return false };
-    let text = String::from_utf8_lossy(&answer.body);
-    answer.status == 200 && !["users", "auth", "messaging"].iter().any(|name| text.contains(&format!("[-]{name} ")))
+    let Ok(response) = super::web::get(port, "/readyz?verbose").await else { return false };
+    let text = String::from_utf8_lossy(&response.body);
+    response.status == 200 && !["users", "auth", "messaging"].iter().any(|name| text.contains(&format!("[-]{name} ")))
 }
 
 /// The URL of a new, empty database on the tests' server.

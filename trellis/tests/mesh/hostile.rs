@@ -182,7 +182,7 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
     let genuine = &target.ada.tokens.access_token;
     let [header, claims, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("{genuine}") };
     let own_key = super::split::signing_key(&target.mesh.folder().join("trellis/keys"));
-    let now = kit::Ambient::system().now().as_secs();
+    let now = kit::ClockAndRng::system().now().as_secs();
     let signed = |pkcs8: &[u8], change: fn(&mut AccessClaims, i64)| {
         let mut claims = AccessClaims {
             iss: kit::jwt::ISSUER.to_owned(),
@@ -225,13 +225,13 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
 /// A newer server may answer what today's rules forbid, with fields that today's contract does not know: only
 /// inputs are checked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_servers_answer_is_readable() {
+async fn a_newer_servers_response_is_readable() {
     use proto::users::v1::{GetUserRequest, GetUserResponse, User, users_service_client::UsersServiceClient};
     let user = User { handle: "NOT a handle ".repeat(9), display_name: "x".repeat(999), ..User::default() };
-    let mut answer = prost::Message::encode_to_vec(&GetUserResponse { user: Some(user.clone()) });
+    let mut response = prost::Message::encode_to_vec(&GetUserResponse { user: Some(user.clone()) });
     // Field 900, a text.
-    answer.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
-    let address = super::foreign::serve_message(answer).await;
+    response.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
+    let address = super::external_upstream::serve_message(response).await;
     let channel = tonic::transport::Channel::from_shared(address).unwrap().connect_lazy();
     let mut client = UsersServiceClient::new(channel);
     let read = client.get_user(GetUserRequest::default()).await.unwrap().into_inner();

@@ -43,7 +43,7 @@ async fn headers_may_be_sixteen_kibibytes() {
     let send = async |http, size: usize| {
         let padding = "x".repeat(size);
         let call = web::call(port, JWKS, BINARY, &[("x-padding", &padding)], &GetJwksRequest {});
-        web::send(port, http, call).await.map(|answer| answer.status)
+        web::send(port, http, call).await.map(|response| response.status)
     };
     for http in [Http::One, Http::Two] {
         // The rest of the head takes some of it, and HTTP/2 counts 32 bytes for each header.
@@ -127,14 +127,14 @@ async fn idle_http2_connection_ends_with_goaway() {
     assert_eq!(kinds.last(), Some(&GOAWAY), "{kinds:?}");
 }
 
-/// The status that a call of health or reflection begins with; empty: it goes on for as long as the answer is held.
+/// The status that a call of health or reflection begins with; empty: it goes on for as long as the response is held.
 async fn introspect(mesh: &Mesh, path: &str) -> (String, hyper::Response<hyper::body::Incoming>) {
     let port = mesh.ports.gateway;
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     let request = web::request("POST", port, path, &headers, web::frame(&[]));
-    let answer = web::begin(port, Http::Two, request).await.unwrap();
-    let status = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
-    (status.unwrap_or_default(), answer)
+    let response = web::begin(port, Http::Two, request).await.unwrap();
+    let status = response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    (status.unwrap_or_default(), response)
 }
 
 #[tokio::test(flavor = "multi_thread")]

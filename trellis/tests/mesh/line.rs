@@ -21,12 +21,12 @@ use super::{
     web::{self, Http},
 };
 
-/// How long an answer may let wait on a busy machine.
+/// How long a response may let wait on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many connections in a row may turn out to be closing.
 const TRIES: usize = 5;
 
-/// Why no answer came, or what it said.
+/// Why no response came, or what it said.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The connection failed in a way that a caller notices.
@@ -61,7 +61,7 @@ impl Line {
         Self { port, http, current: Mutex::new((0, None)) }
     }
 
-    /// A gRPC-Web or gRPC call; the answer is still to come.
+    /// A gRPC-Web or gRPC call; the response is still to come.
     pub(crate) async fn begin(
         &self,
         path: &str,
@@ -72,7 +72,7 @@ impl Line {
         for _ in 0..TRIES {
             let request = web::call(self.port, path, content_type, headers, message);
             let sent = timeout(PATIENCE, self.send(request)).await;
-            match sent.map_err(|_| Failure::Broken("no answer in time".to_owned()))? {
+            match sent.map_err(|_| Failure::Broken("no response in time".to_owned()))? {
                 Ok(response) => return Ok(response),
                 Err(Unsent::Again) => {}
                 Err(Unsent::Lost(why)) => return Err(Failure::Broken(why)),
@@ -81,7 +81,7 @@ impl Line {
         Err(Failure::Broken("connections close as soon as they are made".to_owned()))
     }
 
-    /// The messages of an answer that ends well.
+    /// The messages of a response that ends well.
     pub(crate) async fn call(
         &self,
         path: &str,
@@ -139,7 +139,7 @@ impl Line {
     }
 }
 
-/// A request without an answer.
+/// A request without a response.
 enum Unsent {
     /// It never left, or nobody has looked at it.
     Again,
@@ -173,7 +173,7 @@ async fn connect(port: u16, http: Http) -> Result<Sender, web::Error> {
     })
 }
 
-/// An answer's messages as they come, in gRPC-Web or in gRPC.
+/// A response's messages as they come, in gRPC-Web or in gRPC.
 pub(crate) struct Frames {
     /// A status that came at once.
     early: Option<Status>,
@@ -192,7 +192,7 @@ impl Frames {
         Self { early, body, unread: BytesMut::new() }
     }
 
-    /// The next message; `None`: the answer has ended well.
+    /// The next message; `None`: the response has ended well.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(status) = self.early.take() {
             return ended(status);
@@ -212,7 +212,7 @@ impl Frames {
                     }
                 },
                 Some(Err(error)) => return Err(Failure::Broken(format!("{error:?}"))),
-                None => return Err(Failure::Broken("the answer ended without a status".to_owned())),
+                None => return Err(Failure::Broken("the response ended without a status".to_owned())),
             }
         }
     }

@@ -172,8 +172,8 @@ async fn open(people: &[Person; 2]) -> String {
     let [a, b] = people;
     let new =
         CreateConversationRequest { request_id: new_id(), member_ids: vec![b.id().to_owned()], title: String::new() };
-    let answer = a.messaging().create_conversation(a.request(new)).await.unwrap();
-    answer.into_inner().conversation.unwrap().conversation_id
+    let response = a.messaging().create_conversation(a.request(new)).await.unwrap();
+    response.into_inner().conversation.unwrap().conversation_id
 }
 
 /// Says something now and then, by one of the two and the other in turn. The last `seq`.
@@ -191,7 +191,7 @@ async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) ->
         let path = "/trellis.messaging.v1.MessagingService/SendMessage";
         tally.calls.fetch_add(1, Ordering::Relaxed);
         match line.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
-            Ok(answer) => last = SendMessageResponse::decode(answer[0].clone()).unwrap().entry.unwrap().seq,
+            Ok(response) => last = SendMessageResponse::decode(response[0].clone()).unwrap().entry.unwrap().seq,
             Err(why) => tally.fail(path, why),
         }
         sleep(SAID_EVERY).await;
@@ -211,7 +211,7 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
         if !on.load(Ordering::SeqCst) {
             return;
         }
-        let (path, answer) = match round % 32 {
+        let (path, response) = match round % 32 {
             31 => {
                 let email = format!("person_{}@example.org", 2 * number % 20);
                 let request = SignInRequest { email, password: PASSWORD.to_owned(), ..SignInRequest::default() };
@@ -241,7 +241,7 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
             }
         };
         tally.calls.fetch_add(1, Ordering::Relaxed);
-        if let Err(why) = answer {
+        if let Err(why) = response {
             tally.fail(path, why);
         }
         sleep(PACE).await;

@@ -21,7 +21,7 @@ use proto::auth::v1::GetJwksRequest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
-    foreign::mesh_with_all,
+    external_upstream::mesh_with_all,
     harness::{Mesh, Ports, Store},
     web::{self, BINARY, Http},
 };
@@ -163,7 +163,7 @@ impl Reader {
         match self {
             Self::One(answer) => {
                 let frame = http_body_util::BodyExt::frame(answer.body_mut()).await.unwrap().unwrap();
-                frame.into_data().expect("the answer goes on")
+                frame.into_data().expect("the response goes on")
             }
             Self::Two(answer) => {
                 let piece = answer.data().await.unwrap().unwrap();
@@ -254,7 +254,7 @@ async fn a_crowd_of_unread_responses_fits_into_a_pod() {
     let file = mesh.folder().join("trellis.toml");
     let toml = format!(
         "[gateway]\nstall_timeout = \"10m\"\nstalled_response_bytes = 33_554_432\ndefault_rate_requests = 1_000_000\n\
-         [gateway.foreign]\n\"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\" }}\n"
+         [gateway.external]\n\"acme.v1.Shop\" = {{ to = {address:?}, access = \"public\" }}\n"
     );
     std::fs::write(&file, toml).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());

@@ -9,18 +9,18 @@ use proto::{auth::v1::GetJwksRequest, messaging::v1::SubscribeRequest};
 use tonic::Code;
 
 use super::{
-    foreign::serve_message,
+    external_upstream::serve_message,
     harness::{Mesh, Ports, Store, free_port, reason},
     redis::Redis,
     split::{make_keys, prepared},
-    web::{self, Answer, BINARY, Http},
+    web::{self, BINARY, Http, Received},
 };
 
 const PATH: &str = "/acme.v1.Shop/Good";
 const PAGE: &str = "https://app.example.org";
 const NOTICED: Duration = Duration::from_secs(60);
 
-/// A gateway to a foreign service alone, with this in its configuration.
+/// A gateway to an external service alone, with this in its configuration.
 async fn gateway(redis: &Redis, keys: &std::path::Path, upstream: &str, limits: &str) -> Mesh {
     gateway_by(&redis.url(), keys, upstream, limits, |_| {}).await
 }
@@ -47,7 +47,7 @@ async fn gateway_by(
 }
 
 fn settings(upstream: &str, limits: &str) -> String {
-    format!("[gateway]\n{limits}\n[gateway.foreign.\"acme.v1.Shop\"]\nto = [\"{upstream}\"]\naccess = \"public\"\n")
+    format!("[gateway]\n{limits}\n[gateway.external.\"acme.v1.Shop\"]\nto = [\"{upstream}\"]\naccess = \"public\"\n")
 }
 
 async fn until(check: impl AsyncFn() -> bool) {
@@ -60,20 +60,20 @@ async fn until(check: impl AsyncFn() -> bool) {
 
 /// What the admin listener shows of a need, of the first part that has it.
 async fn shows(process: &Mesh, need: &str) -> Option<bool> {
-    let answer = web::get(process.ports.admin, "/readyz").await.ok()?;
-    let shown: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let response = web::get(process.ports.admin, "/readyz").await.ok()?;
+    let shown: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
     shown.as_object()?.values().find_map(|needs| needs[need].as_bool())
 }
 
-async fn call(process: &Mesh, headers: &[(&str, &str)]) -> Answer {
+async fn call(process: &Mesh, headers: &[(&str, &str)]) -> Received {
     let port = process.ports.gateway;
     web::send(port, Http::One, web::call(port, PATH, BINARY, headers, &GetJwksRequest {})).await.unwrap()
 }
 
 /// Whether the call was admitted; whatever else is wrong fails the test.
-fn is_admitted(answer: &Answer) -> bool {
-    let status = answer.headers.get("grpc-status").map_or("0", |status| status.to_str().unwrap());
-    assert!(answer.status == 200 && ["0", "8"].contains(&status), "{answer:?}");
+fn is_admitted(response: &Received) -> bool {
+    let status = response.headers.get("grpc-status").map_or("0", |status| status.to_str().unwrap());
+    assert!(response.status == 200 && ["0", "8"].contains(&status), "{response:?}");
     status == "0"
 }
 
@@ -170,9 +170,9 @@ async fn callers_are_told_and_who_obeys_is_admitted() {
     assert_eq!(first.header("ratelimit-policy"), "\"address-1m\";q=30;w=60");
     assert_eq!(first.header("ratelimit"), "\"address-1m\";r=1;t=2");
     let refused = loop {
-        let answer = call(&gateway, &[("origin", PAGE)]).await;
-        if !is_admitted(&answer) {
-            break answer;
+        let response = call(&gateway, &[("origin", PAGE)]).await;
+        if !is_admitted(&response) {
+            break response;
         }
     };
     assert!(refused.header("ratelimit").starts_with("\"address-1m\";r=0;t="), "{refused:?}");

@@ -99,19 +99,19 @@ async fn while_it_settles_calls_are_served_and_http1_connections_are_left() {
     let before_ends = tokio::spawn(connection);
     let path = "/trellis.auth.v1.AuthService/GetJwks";
     let call = || -> Request<Full<Bytes>> { web::call(port, path, BINARY, &[], &GetJwksRequest {}) };
-    let answer = before.send_request(call()).await.unwrap();
-    assert!(!answer.headers().contains_key("connection"), "{answer:?}");
-    answer.into_body().collect().await.unwrap();
+    let response = before.send_request(call()).await.unwrap();
+    assert!(!response.headers().contains_key("connection"), "{response:?}");
+    response.into_body().collect().await.unwrap();
     begin_to_stop(&mesh).await;
     before.ready().await.expect("nothing was closed");
-    let answer = before.send_request(call()).await.unwrap();
-    assert_eq!(answer.headers()["connection"], "close");
-    answer.into_body().collect().await.unwrap();
+    let response = before.send_request(call()).await.unwrap();
+    assert_eq!(response.headers()["connection"], "close");
+    response.into_body().collect().await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), before_ends).await.expect("it is left").unwrap().unwrap();
     for http in [Http::One, Http::Two] {
-        let answer = web::send(port, http, call()).await.unwrap();
-        assert_eq!(answer.grpc_status(), "0", "{http:?}");
-        assert_eq!(answer.header("connection"), if http == Http::One { "close" } else { "" });
+        let response = web::send(port, http, call()).await.unwrap();
+        assert_eq!(response.grpc_status(), "0", "{http:?}");
+        assert_eq!(response.header("connection"), if http == Http::One { "close" } else { "" });
     }
 }
 

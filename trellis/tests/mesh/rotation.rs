@@ -93,8 +93,8 @@ impl Bench {
         let wanted = states(&self.folders[replica]);
         let asked = Instant::now();
         loop {
-            let answer = web::get(self.auths[replica].ports.admin, "/metrics").await.unwrap();
-            let text = String::from_utf8(answer.body.to_vec()).unwrap();
+            let response = web::get(self.auths[replica].ports.admin, "/metrics").await.unwrap();
+            let text = String::from_utf8(response.body.to_vec()).unwrap();
             let count = |state: &str| {
                 let line = format!("auth_access_keys{{state=\"{state}\"}} ");
                 text.lines().find_map(|found| found.strip_prefix(&line)).map(|count| count.parse().unwrap())
@@ -153,7 +153,7 @@ async fn use_tokens(
         request.metadata_mut().insert("x-forwarded-for", address.parse().unwrap());
         let refreshed = person.auth().refresh_token(request).await;
         let next = match refreshed {
-            Ok(answer) => person.signed_in_as(answer.into_inner().tokens.unwrap()),
+            Ok(response) => person.signed_in_as(response.into_inner().tokens.unwrap()),
             Err(status) => return failures.lock().unwrap().push(format!("RefreshToken: {status:?}")),
         };
         for with in [&person, &next] {

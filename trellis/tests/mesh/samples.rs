@@ -66,7 +66,7 @@ fn right_text(field: &FieldDescriptor, known: &[(&str, &str)]) -> Option<String>
     Some("x".repeat(usize::try_from(least.max(8)).unwrap()))
 }
 
-/// Requests that each break one rule, with the field that an answer must name.
+/// Requests that each break one rule, with the field that a response must name.
 pub(crate) fn wrong(message: &MessageDescriptor) -> Vec<(String, DynamicMessage)> {
     let mut made = Vec::new();
     for field in message.fields() {

@@ -66,8 +66,8 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
 
 /// The gateway's status, and what its verbose form says of users.
 async fn gateway_says(ports: Ports) -> (u16, bool) {
-    let Ok(answer) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
-    (answer.status, String::from_utf8_lossy(&answer.body).contains("[+]users ok"))
+    let Ok(response) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
+    (response.status, String::from_utf8_lossy(&response.body).contains("[+]users ok"))
 }
 
 /// Waits until the gateway reaches users, or does not. It is ready all the time.

@@ -7,8 +7,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::{
+    faulty_upstream::{Behavior, READ, Upstream, WRITE, call, load, mesh},
     harness::{Mesh, reason},
-    moody::{Mood, READ, Upstream, WRITE, call, load, mesh},
     replicas::sample,
 };
 
@@ -20,10 +20,10 @@ const SAVED: f64 = 10.0;
 /// Failures in a row that take an endpoint out.
 const CONSECUTIVE: usize = 5;
 
-async fn upstreams<const N: usize>(moods: [Mood; N]) -> Vec<Upstream> {
+async fn upstreams<const N: usize>(moods: [Behavior; N]) -> Vec<Upstream> {
     let mut upstreams = Vec::new();
-    for mood in moods {
-        upstreams.push(Upstream::start(mood).await);
+    for behavior in moods {
+        upstreams.push(Upstream::start(behavior).await);
     }
     upstreams
 }
@@ -37,7 +37,7 @@ const NOBODY_OUT: (&str, &str) = ("BALANCE__MOST_EJECTED_PERCENT", "0");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_cannot_storm_while_half_of_the_upstreams_fail() {
-    let upstreams = upstreams([Mood::Unavailable, Mood::Unavailable, Mood::Good, Mood::Good]).await;
+    let upstreams = upstreams([Behavior::Unavailable, Behavior::Unavailable, Behavior::Good, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
     let count = load(&mesh, READ, 16, 250).await;
     let sent = attempts(&upstreams);
@@ -59,7 +59,7 @@ async fn retries_cannot_storm_while_half_of_the_upstreams_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_away_is_hardly_asked_more_than_once_a_call() {
-    let upstreams = upstreams([Mood::Unavailable; 2]).await;
+    let upstreams = upstreams([Behavior::Unavailable; 2]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 16, 100).await;
     let bound = count.calls() as f64 * (1.0 + SHARE) + PER_SECOND * (count.took.as_secs_f64() + SAVED);
@@ -69,7 +69,7 @@ async fn a_service_that_is_away_is_hardly_asked_more_than_once_a_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_contract_does_not_call_safe_is_sent_once() {
-    let upstreams = upstreams([Mood::Unavailable, Mood::Good]).await;
+    let upstreams = upstreams([Behavior::Unavailable, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
     let count = load(&mesh, WRITE, 4, 50).await;
     assert_eq!(attempts(&upstreams), count.calls());
@@ -78,7 +78,7 @@ async fn what_the_contract_does_not_call_safe_is_sent_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_does_not_want_again_is_not_sent_again() {
-    let upstreams = upstreams([Mood::PushedBack, Mood::PushedBack]).await;
+    let upstreams = upstreams([Behavior::PushedBack, Behavior::PushedBack]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 4, 50).await;
     assert_eq!((attempts(&upstreams), count.well), (count.calls(), 0));
@@ -87,31 +87,31 @@ async fn what_the_server_does_not_want_again_is_not_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_has_looked_at_is_sent_again_whatever_it_does() {
     // Streams above the last one that a GOAWAY names, and streams that are refused.
-    let upstreams = upstreams([Mood::Leaving, Mood::Leaving]).await;
+    let upstreams = upstreams([Behavior::Leaving, Behavior::Leaving]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, WRITE, 8, 50).await;
     assert_eq!(count.failed, 0, "{count:?}");
     for upstream in &upstreams {
-        upstream.set(Mood::Good);
+        upstream.set(Behavior::Good);
     }
-    upstreams[0].set(Mood::Refusing);
+    upstreams[0].set(Behavior::Refusing);
     let count = load(&mesh, WRITE, 2, 25).await;
     assert_eq!(count.failed, 0, "{count:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_fails_costs_a_few_calls_until_it_is_out() {
-    for mood in [Mood::Unavailable, Mood::Cut] {
-        let upstreams = upstreams([mood, Mood::Good, Mood::Good]).await;
+    for behavior in [Behavior::Unavailable, Behavior::Cut] {
+        let upstreams = upstreams([behavior, Behavior::Good, Behavior::Good]).await;
         let mesh = mesh(&upstreams, &[]).await;
         let callers = 8;
         let count = load(&mesh, WRITE, callers, 200).await;
         // Those that were under way when it was taken out fail as well.
         let bound = CONSECUTIVE + callers;
-        assert!((1..=bound).contains(&count.failed), "{mood:?}: {count:?}, {bound} are allowed");
+        assert!((1..=bound).contains(&count.failed), "{behavior:?}: {count:?}, {bound} are allowed");
         assert!(ejections(&mesh).await > 0.5);
         let again = load(&mesh, WRITE, callers, 100).await;
-        assert!(again.failed <= bound, "{mood:?}: {again:?}");
+        assert!(again.failed <= bound, "{behavior:?}: {again:?}");
     }
 }
 
@@ -121,17 +121,17 @@ async fn ejections(mesh: &Mesh) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_do_not_fail_for_one_upstream_that_does() {
-    for mood in [Mood::Unavailable, Mood::Refusing] {
-        let upstreams = upstreams([mood, Mood::Good, Mood::Good]).await;
+    for behavior in [Behavior::Unavailable, Behavior::Refusing] {
+        let upstreams = upstreams([behavior, Behavior::Good, Behavior::Good]).await;
         let mesh = mesh(&upstreams, &[]).await;
         let count = load(&mesh, READ, 4, 200).await;
-        assert_eq!(count.failed, 0, "{mood:?}: {count:?}");
+        assert_eq!(count.failed, 0, "{behavior:?}: {count:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upstream_gets_few_calls() {
-    let upstreams = upstreams([Mood::Slow, Mood::Good]).await;
+    let upstreams = upstreams([Behavior::Slow, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 8, 200).await;
     assert_eq!(count.failed, 0);
@@ -141,7 +141,7 @@ async fn a_slow_upstream_gets_few_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
-    let upstreams = upstreams([Mood::NotServing, Mood::Good]).await;
+    let upstreams = upstreams([Behavior::NotServing, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[]).await;
     // One check a second; ten times that.
     tokio::time::timeout(Duration::from_secs(10), async {
@@ -155,7 +155,7 @@ async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
     let count = load(&mesh, WRITE, 8, 50).await;
     assert_eq!((count.failed, upstreams[0].attempts()), (0, before));
 
-    upstreams[0].set(Mood::Good);
+    upstreams[0].set(Behavior::Good);
     tokio::time::timeout(Duration::from_secs(60), async {
         while upstreams[0].attempts() == before {
             load(&mesh, WRITE, 2, 10).await;
@@ -168,7 +168,7 @@ async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_there_is_no_room_for_never_leaves_and_is_told_when_to_come_back() {
-    let upstreams = upstreams([Mood::Slow]).await;
+    let upstreams = upstreams([Behavior::Slow]).await;
     let limits = [("BALANCE__SHED__LEAST_CALLS", "10"), ("BALANCE__SHED__MOST_CALLS", "10")];
     let mesh = mesh(&upstreams, &limits).await;
     let channel = mesh.channel(mesh.ports.gateway).await;

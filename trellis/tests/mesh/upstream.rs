@@ -27,8 +27,8 @@ use tokio::{
 use tonic::Code;
 
 use super::{
-    foreign::{mesh_with, mesh_with_all},
-    web::{self, Answer, BINARY, Http, TEXT},
+    external_upstream::{mesh_with, mesh_with_all},
+    web::{self, BINARY, Http, Received, TEXT},
 };
 
 const PREFACE_BYTES: usize = 24;
@@ -40,9 +40,9 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const REFUSAL: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 /// Ends stream 1, over HTTP and over gRPC: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
 const FINE: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
-/// HEADERS of an answer whose `:status` comes last, where it may not be.
+/// HEADERS of a response whose `:status` comes last, where it may not be.
 const NONSENSE: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x0f\x10\x10application/grpc\x88";
-/// Begins an answer, brings one message of nothing, and breaks the stream off.
+/// Begins a response, brings one message of nothing, and breaks the stream off.
 const BEGUN: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc";
 const MESSAGE: &[u8] = &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
 const BREAK: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
@@ -75,7 +75,7 @@ async fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
-async fn say(port: u16, method: &str, words: &str) -> Answer {
+async fn say(port: u16, method: &str, words: &str) -> Received {
     let call = web::call(port, &format!("/acme.v1.Shop/{method}"), BINARY, &[], &words.to_owned());
     web::send(port, Http::One, call).await.unwrap()
 }
@@ -132,7 +132,7 @@ async fn a_call_that_nobody_has_looked_at_is_sent_again() {
     upstream.await.unwrap();
 }
 
-/// Breaks each call off for the given reason, after its answer has begun or before.
+/// Breaks each call off for the given reason, after its response has begun or before.
 async fn break_off(mut stream: TcpStream, how: watch::Receiver<(When, Reason)>) {
     greet(&mut stream).await;
     while let Some(said) = next(&mut stream).await {
@@ -141,14 +141,14 @@ async fn break_off(mut stream: TcpStream, how: watch::Receiver<(When, Reason)>) 
         }
         let (when, reason) = *how.borrow();
         let begun = [BEGUN, MESSAGE].into_iter().filter(|_| when == When::After);
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         for frame in begun.chain([BREAK]) {
-            let start = answer.len();
-            answer.extend_from_slice(frame);
-            answer[start + 5..start + 9].copy_from_slice(&said.stream);
+            let start = response.len();
+            response.extend_from_slice(frame);
+            response[start + 5..start + 9].copy_from_slice(&said.stream);
         }
-        *answer.last_mut().unwrap() = reason;
-        stream.write_all(&answer).await.unwrap();
+        *response.last_mut().unwrap() = reason;
+        stream.write_all(&response).await.unwrap();
     }
 }
 
@@ -186,11 +186,11 @@ async fn what_an_upstream_breaks_off_is_told_by_its_code() {
         {
             how.send((when, reason)).unwrap();
             let call = web::call(mesh.ports.gateway, "/acme.v1.Shop/Once", content_type, &[], &String::new());
-            let answer = web::send(mesh.ports.gateway, http, call).await.unwrap();
-            let context = format!("{reason} {when:?} {http:?} {content_type}: {answer:?}");
-            assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{context}");
+            let response = web::send(mesh.ports.gateway, http, call).await.unwrap();
+            let context = format!("{reason} {when:?} {http:?} {content_type}: {response:?}");
+            assert_eq!(response.grpc_status(), (code as i32).to_string(), "{context}");
             let whole = usize::from(when == When::After);
-            assert_eq!(answer.frames().0.len(), whole, "what was whole has come: {context}");
+            assert_eq!(response.frames().0.len(), whole, "what was whole has come: {context}");
         }
     }
 }
@@ -200,14 +200,14 @@ async fn babble(mut stream: TcpStream) {
     greet(&mut stream).await;
     while let Some(said) = next(&mut stream).await {
         if said.kind == HEADERS {
-            let mut answer = NONSENSE.to_vec();
-            answer[5..9].copy_from_slice(&said.stream);
-            stream.write_all(&answer).await.unwrap();
+            let mut response = NONSENSE.to_vec();
+            response[5..9].copy_from_slice(&said.stream);
+            stream.write_all(&response).await.unwrap();
         }
     }
 }
 
-/// What h2 finds wrong with an answer is the server's mistake and no whim of the caller's.
+/// What h2 finds wrong with a response is the server's mistake and no whim of the caller's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_breaks_the_protocol_is_taken_out() {
     let ((bad, bad_address), (good, good_address)) = (listen().await, listen().await);
@@ -287,10 +287,10 @@ async fn an_upstream_says_how_many_calls_a_connection_takes() {
             echo(stream, 1, Arc::clone(&together));
         }
     });
-    // From the first answer on the gateway knows.
+    // From the first response on the gateway knows.
     say(mesh.ports.gateway, "Alone", "hello").await;
     let answers = join_all((0..CALLS).map(|_| say(mesh.ports.gateway, "Together", "hello"))).await;
-    assert!(answers.iter().all(|answer| answer.frames().0.len() == 1), "{answers:?}");
+    assert!(answers.iter().all(|response| response.frames().0.len() == 1), "{answers:?}");
     assert_eq!(connections.load(Ordering::Relaxed), CALLS);
 }
 
@@ -300,9 +300,9 @@ async fn overhear(mut stream: TcpStream, heads: mpsc::Sender<Vec<u8>>) {
     while let Some(said) = next(&mut stream).await {
         if said.kind == HEADERS {
             heads.send(said.payload).await.unwrap();
-            let mut answer = FINE.to_vec();
-            answer[5..9].copy_from_slice(&said.stream);
-            stream.write_all(&answer).await.unwrap();
+            let mut response = FINE.to_vec();
+            response[5..9].copy_from_slice(&said.stream);
+            stream.write_all(&response).await.unwrap();
         }
     }
 }
@@ -371,8 +371,8 @@ async fn what_changes_with_each_call_stays_out_of_the_table_of_headers() {
     });
     let mut fields = Vec::new();
     for _ in 0..3 {
-        let answer = say(mesh.ports.gateway, "Same", "hello").await;
-        assert_eq!(answer.grpc_status(), "0");
+        let response = say(mesh.ports.gateway, "Same", "hello").await;
+        assert_eq!(response.grpc_status(), "0");
         fields.push(Fields::of(&heard.recv().await.unwrap()));
     }
     assert!(fields[0].remembered > 0, "{fields:?}");

@@ -26,9 +26,9 @@ pub(crate) enum Http {
     Two,
 }
 
-/// An answer that has come to its end.
+/// A response that has come to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Received {
     pub(crate) status: u16,
     /// With HTTP's trailers, which gRPC has and gRPC-Web has not.
     pub(crate) headers: HeaderMap,
@@ -36,14 +36,14 @@ pub(crate) struct Answer {
 }
 
 /// Sends a request on a connection of its own.
-pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Received, Error> {
     let (parts, body) = begin(port, http, request).await?.into_parts();
     let (mut headers, body) = (parts.headers, body.collect().await?);
     headers.extend(body.trailers().cloned().unwrap_or_default());
-    Ok(Answer { status: parts.status.as_u16(), headers, body: body.to_bytes() })
+    Ok(Received { status: parts.status.as_u16(), headers, body: body.to_bytes() })
 }
 
-/// As [`send`], with the answer's body still to come.
+/// As [`send`], with the response's body still to come.
 pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
     begin_on(TcpStream::connect(("127.0.0.1", port)).await?, http, request).await
 }
@@ -69,7 +69,7 @@ pub(crate) async fn begin_on(
     }
 }
 
-pub(crate) async fn get(port: u16, path: &str) -> Result<Answer, Error> {
+pub(crate) async fn get(port: u16, path: &str) -> Result<Received, Error> {
     send(port, Http::One, request("GET", port, path, &[], Bytes::new())).await
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn frame(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-impl Answer {
+impl Received {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

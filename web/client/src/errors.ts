@@ -81,7 +81,7 @@ export function isTokenRefused(error: unknown): boolean {
 export function isTransient(error: unknown): boolean {
   const { code } = ConnectError.from(error);
   // A response ended early. The status code depends on where the connection broke.
-  if (reasonOf(error) === "ANSWER_CUT") return true;
+  if (reasonOf(error) === "RESPONSE_CUT") return true;
   switch (code) {
     case Code.Unavailable:
     case Code.DeadlineExceeded:

@@ -12,7 +12,7 @@ test("a lost connection is worth a repeat, an error of the server's own is not",
   assert.ok(isTransient(new ConnectError("missing trailer", Code.Unknown)));
   assert.ok(isTransient(refusal(Code.Unavailable, "SERVER_STOPPING")));
   for (const code of [Code.Canceled, Code.Internal, Code.Unavailable]) {
-    assert.ok(isTransient(refusal(code, "ANSWER_CUT")));
+    assert.ok(isTransient(refusal(code, "RESPONSE_CUT")));
   }
   assert.ok(!isTransient(refusal(Code.Internal, "INTERNAL")));
   assert.ok(!isTransient(refusal(Code.Canceled, "")));

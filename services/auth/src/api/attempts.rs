@@ -1,5 +1,5 @@
 //! How often somebody may try. All limits of one attempt are decided at once, before anything is looked up that only
-//! accounts have, so that the answer is the same whether there is one.
+//! accounts have, so that the response is the same whether there is one.
 //!
 //! Nobody can lock somebody else out. A network has its own attempts at an account. Attempts from anywhere together are
 //! limited too, or a crowd of addresses could guess for ever; but that limit counts only for networks from which nobody
@@ -18,7 +18,7 @@ use kit::{
     Timestamp,
     context::User,
     error,
-    limiter::{Ask, Away, Key, Limit, MOST_NETWORKS, Network, Outcome, Quota, network, networks},
+    limiter::{Ask, FailureMode, Key, Limit, MOST_NETWORKS, Network, Outcome, Quota, network, networks},
 };
 use tonic::Status;
 
@@ -61,7 +61,7 @@ impl Api {
         limits.extend(self.at_any(address, queue));
         if queue == Queue::Unknown {
             limits.push(limit(&[b"account", &pseudonym], config.attempts()));
-            if self.strict.is_on(self.auth.ambient.now()) {
+            if self.strict.is_on(self.auth.clock_rng.now()) {
                 limits.extend(self.by_networks(&[b"strict"], config.strict_attempts(), address, queue));
             }
         }
@@ -75,7 +75,7 @@ impl Api {
         let config = &self.auth.config;
         let failures = [limit(&[b"failures"], config.failures())];
         if self.take(&failures, "").await.is_err() {
-            let now = self.auth.ambient.now();
+            let now = self.auth.clock_rng.now();
             if self.strict.extend(now + config.failures_period.0, now) {
                 tracing::warn!(
                     auth.failures = config.failures,
@@ -157,10 +157,10 @@ impl Api {
     }
 
     async fn take(&self, limits: &[Limit], message: &str) -> Result<(), Status> {
-        let ask = Ask { scope: SCOPE, limits, away: Away::Local };
+        let ask = Ask { scope: SCOPE, limits, failure_mode: FailureMode::Local };
         match self.auth.limiter.decide(&ask).decision().await.outcome {
             Outcome::Refused { retry_after } => Err(error::exhausted("RATE_LIMITED", message, retry_after)),
-            Outcome::Admitted | Outcome::Away => Ok(()),
+            Outcome::Admitted | Outcome::Unavailable => Ok(()),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Api {
         }
         let account = self.prove_caller(context, current).await?;
         let (hashed, session) = (self.hasher.hash(new, Queue::Known).await?, SessionId(context.user()?.session));
-        let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.ambient.now()).await?;
+        let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.clock_rng.now()).await?;
         self.tell_ended(self.or_refused(ended, context).await?);
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Api {
     /// Deletes the account. What follows elsewhere, follows from the outbox.
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
         let account = self.prove_caller(context, Password::new(request.password)).await?;
-        let (now, outbox_id) = (self.auth.ambient.now(), self.auth.ambient.new_id());
+        let (now, outbox_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
         let session = SessionId(context.user()?.session);
         let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;
         self.tell_ended(self.or_refused(ended, context).await?);

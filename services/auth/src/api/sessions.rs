@@ -25,10 +25,10 @@ use crate::{
 impl Api {
     /// A session that begins now, and its first token.
     pub(super) fn new_session(&self, account: &Account, client: Client) -> (NewSession, RefreshToken) {
-        let now = self.auth.ambient.now();
-        let token = RefreshToken::generate(&self.auth.ambient);
+        let now = self.auth.clock_rng.now();
+        let token = RefreshToken::generate(&self.auth.clock_rng);
         let session = NewSession {
-            id: SessionId(self.auth.ambient.new_id()),
+            id: SessionId(self.auth.clock_rng.new_id()),
             account: account.id,
             password_no: account.password_no,
             client,
@@ -45,11 +45,11 @@ impl Api {
         token: &RefreshToken,
         client: &Client,
     ) -> Result<Result<(Continued, RefreshToken), Ended>, Status> {
-        let Auth { store, keys, ambient, .. } = &self.auth;
-        let (presented, successor) = (token.hash(), RefreshToken::generate(ambient));
-        let sealed = keys.seal().seal(&successor, &presented, ambient);
+        let Auth { store, keys, clock_rng, .. } = &self.auth;
+        let (presented, successor) = (token.hash(), RefreshToken::generate(clock_rng));
+        let sealed = keys.seal().seal(&successor, &presented, clock_rng);
         let offered = Successor { hash: successor.hash(), sealed };
-        match store.refresh(&presented, &offered, client, ambient.now(), self.auth.lifetimes()).await? {
+        match store.refresh(&presented, &offered, client, clock_rng.now(), self.auth.lifetimes()).await? {
             Refreshed::Rotated(session) => Ok(Ok((session, successor))),
             Refreshed::Repeated(session, sealed) => {
                 // Another replica has sealed it by another key, or the key was replaced meanwhile.
@@ -73,7 +73,7 @@ impl Api {
     pub(super) async fn caller<'a>(&self, context: &'a Context) -> Result<&'a User, Status> {
         let user = context.user()?;
         let (account, session) = (AccountId(user.id), SessionId(user.session));
-        if self.auth.store.is_in_force(account, session, self.auth.ambient.now()).await? {
+        if self.auth.store.is_in_force(account, session, self.auth.clock_rng.now()).await? {
             return Ok(user);
         }
         let message = "the session was ended; sign in again";
@@ -86,7 +86,7 @@ impl Api {
         request: &ListEndedSessionsRequest,
     ) -> Result<ListEndedSessionsResponse, Status> {
         let ListEndedSessionsRequest { page_size, page_token, since_time } = request;
-        let now = self.auth.ambient.now();
+        let now = self.auth.clock_rng.now();
         // Tokens from before `access_lifetime` was lowered are in force too.
         let (since, lifetime) = (since_time.map(Timestamp::from), LONGEST_ACCESS);
         let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| {
@@ -109,7 +109,7 @@ impl Api {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
         // The store is asked for one more than the page holds: it tells whether there is another page.
-        let found = self.auth.store.list_sessions(account, &page, self.auth.ambient.now()).await?;
+        let found = self.auth.store.list_sessions(account, &page, self.auth.clock_rng.now()).await?;
         let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.session)).collect();
         sessions.truncate(page::fitting(&sessions, self.page_bytes).min(page.size));
         let more = found.len() > sessions.len();
@@ -123,7 +123,7 @@ impl Api {
         let id = Uuid::try_parse(id)
             .map_err(|_| error::invalid_field("session_id", "UUID_INVALID", "must be a UUID"))
             .map(SessionId)?;
-        if !self.auth.store.revoke_session(AccountId(caller.id), id, self.auth.ambient.now()).await? {
+        if !self.auth.store.revoke_session(AccountId(caller.id), id, self.auth.clock_rng.now()).await? {
             return Err(error::status(Code::NotFound, "SESSION_NOT_FOUND", "you have no such session"));
         }
         self.tell_ended([id]);
@@ -133,7 +133,7 @@ impl Api {
     /// Ends all of the caller's sessions, or all others.
     pub(super) async fn end_sessions(&self, caller: &User, keep_current: bool) -> Result<(), Status> {
         let keep = keep_current.then_some(SessionId(caller.session));
-        let ended = self.auth.store.revoke_all(AccountId(caller.id), keep, self.auth.ambient.now()).await?;
+        let ended = self.auth.store.revoke_all(AccountId(caller.id), keep, self.auth.clock_rng.now()).await?;
         self.tell_ended(ended);
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Api {
         let email = EmailAddress::parse(&email)
             .map_err(|why| error::invalid_field("email", "EMAIL_INVALID", &why.to_string()))?;
         self.count_sign_up(&email, context.caller.address).await?;
-        // First, so that the time of an answer tells nothing that its words do not.
+        // First, so that the time of a response tells nothing that its words do not.
         let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
         let (account, attempt) = self.pending_account(&email, &password, hashed).await?;
         let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
@@ -62,9 +62,9 @@ impl Api {
     ) -> Result<(Account, i64), Status> {
         let Self { auth, hasher, .. } = self;
         for _ in 0..TRIES {
-            let now = auth.ambient.now();
+            let now = auth.clock_rng.now();
             let Some(found) = auth.store.find_by_email(email).await? else {
-                let id = AccountId(auth.ambient.new_id());
+                let id = AccountId(auth.clock_rng.new_id());
                 let (email, password) = (email.clone(), hashed.clone());
                 let state = State::Pending;
                 let new = Account { id, email, password, password_no: 0, state, create_time: now };
@@ -84,7 +84,7 @@ impl Api {
                     None => continue,
                 }
             }
-            if !auth.store.abandon(found.id, now - RESUMABLE, now, auth.ambient.new_id()).await? {
+            if !auth.store.abandon(found.id, now - RESUMABLE, now, auth.clock_rng.new_id()).await? {
                 return Err(email_taken());
             }
         }

@@ -111,7 +111,7 @@ impl Api {
         refresh: RefreshToken,
         delivery: Delivery,
     ) -> Result<(Tokens, MetadataMap), Status> {
-        let now = self.auth.ambient.now();
+        let now = self.auth.clock_rng.now();
         // No token outlives its session. Whole seconds, as the claim counts: the response promises no more.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let claims = AccessClaims {
@@ -121,7 +121,7 @@ impl Api {
             sid: session.session.0,
             iat: now.as_secs(),
             exp: access_end,
-            jti: self.auth.ambient.new_id(),
+            jti: self.auth.clock_rng.new_id(),
             roles: self.auth.store.list_roles(session.account).await?,
             scope: String::new(),
         };

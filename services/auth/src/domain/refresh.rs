@@ -142,7 +142,7 @@ mod tests {
                 let (decision, next) = family.present(held[tab], now);
                 assert!(matches!(decision, Decision::Rotate | Decision::Repeat), "{order:b} at {step}: {decision:?}");
                 let next = next.unwrap();
-                // The cookie is shared: once an answer came, both read what it set.
+                // The cookie is shared: once a response came, both read what it set.
                 held = if next > held[1 - tab] { [next, next] } else { held };
                 now = now + Duration::from_secs(1);
             }

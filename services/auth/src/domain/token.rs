@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use kit::Ambient;
+use kit::ClockAndRng;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{SHA256, digest},
@@ -22,11 +22,11 @@ pub struct RefreshToken(Zeroizing<String>);
 
 impl RefreshToken {
     /// A new token.
-    pub fn generate(ambient: &Ambient) -> Self {
-        Self::from(format!("{PREFIX}{}", BASE64URL.encode(ambient.random::<BYTES>())))
+    pub fn generate(clock_rng: &ClockAndRng) -> Self {
+        Self::from(format!("{PREFIX}{}", BASE64URL.encode(clock_rng.random::<BYTES>())))
     }
 
-    /// For the answer that hands it out.
+    /// For the response that hands it out.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -72,8 +72,8 @@ impl Seal {
     }
 
     /// Seals `successor`, for whoever presents the token with the hash `of`.
-    pub fn seal(&self, successor: &RefreshToken, of: &TokenHash, ambient: &Ambient) -> Vec<u8> {
-        let nonce = ambient.random::<NONCE_LEN>();
+    pub fn seal(&self, successor: &RefreshToken, of: &TokenHash, clock_rng: &ClockAndRng) -> Vec<u8> {
+        let nonce = clock_rng.random::<NONCE_LEN>();
         let mut sealed = successor.expose().as_bytes().to_vec();
         self.0
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&of.0), &mut sealed)
@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn a_sealed_token_opens_for_its_predecessor_only() {
-        let ambient = Ambient::system();
+        let clock_rng = ClockAndRng::system();
         let seal = Seal::new(&[7; 32]).unwrap();
-        let (old, successor) = (RefreshToken::generate(&ambient), RefreshToken::generate(&ambient));
-        let sealed = seal.seal(&successor, &old.hash(), &ambient);
+        let (old, successor) = (RefreshToken::generate(&clock_rng), RefreshToken::generate(&clock_rng));
+        let sealed = seal.seal(&successor, &old.hash(), &clock_rng);
         assert!(!sealed.windows(8).any(|part| part == &successor.expose().as_bytes()[4..12]));
         assert_eq!(seal.open(&sealed, &old.hash()), Some(successor.clone()));
         assert_eq!(seal.open(&sealed, &successor.hash()), None);
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn tokens_and_hashes_do_not_show_themselves() {
-        let token = RefreshToken::generate(&Ambient::system());
+        let token = RefreshToken::generate(&ClockAndRng::system());
         assert!(token.expose().starts_with("trr_") && token.expose().len() == 47);
         assert_eq!(format!("{token:?}"), "RefreshToken(***)");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kit::{
-    Ambient,
+    ClockAndRng,
     keys::{EndedSessions, Jwk, KeySource, LONGEST_ACCESS, Unavailable},
 };
 
@@ -19,7 +19,7 @@ pub struct OwnKeys {
     /// Where the ended sessions are.
     pub store: Arc<dyn AuthStore>,
     /// The clock.
-    pub ambient: Ambient,
+    pub clock_rng: ClockAndRng,
 }
 
 #[async_trait]
@@ -29,7 +29,7 @@ impl KeySource for OwnKeys {
     }
 
     async fn list_ended(&self, page: &kit::keys::EndedPage) -> Result<EndedSessions, Unavailable> {
-        let now = self.ambient.now();
+        let now = self.clock_rng.now();
         let page = EndedPage::parse(0, &page.token, page.since, LONGEST_ACCESS, now)
             .map_err(|_| Unavailable("the page token of ended sessions is invalid".to_owned()))?;
         let mut ended = self.store.list_ended(&page).await.map_err(|error| Unavailable(error.to_string()))?;

@@ -8,7 +8,7 @@ pub(super) mod session;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Pool, Stamp, Transaction, violated},
+    store::{DbTimestamp, Error, Pool, Transaction, violated},
 };
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
@@ -100,7 +100,7 @@ impl AuthStore for Sql {
         .bind(&account.password.0)
         .bind(account.password_no)
         .bind(account.state.as_str())
-        .bind(Stamp(account.create_time))
+        .bind(DbTimestamp(account.create_time))
         .execute(&self.write)
         .await;
         match inserted {
@@ -149,7 +149,7 @@ impl AuthStore for Sql {
         let deleted =
             sqlx::query("DELETE FROM accounts WHERE account_id = $1 AND state = 'pending' AND create_time < $2")
                 .bind(account.0)
-                .bind(Stamp(before))
+                .bind(DbTimestamp(before))
                 .execute(&mut *tx)
                 .await?;
         if deleted.rows_affected() == 0 {
@@ -164,7 +164,7 @@ impl AuthStore for Sql {
         let rows = sqlx::query(
             "SELECT account_id FROM accounts WHERE state = 'pending' AND create_time < $1 ORDER BY create_time LIMIT $2",
         )
-        .bind(Stamp(before))
+        .bind(DbTimestamp(before))
         .bind(i64::from(limit))
         .fetch_all(&self.read)
         .await?;
@@ -282,9 +282,9 @@ impl AuthStore for Sql {
              AND revoke_time IS NULL AND expire_time > $4 ORDER BY last_use_time DESC, session_id DESC LIMIT $5",
         )
         .bind(account.0)
-        .bind(Stamp(page.after.0))
+        .bind(DbTimestamp(page.after.0))
         .bind(page.after.1.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
         .await?;
@@ -292,7 +292,7 @@ impl AuthStore for Sql {
     }
 
     async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error> {
-        let found = sqlx::query(IN_FORCE).bind(session.0).bind(account.0).bind(Stamp(now));
+        let found = sqlx::query(IN_FORCE).bind(session.0).bind(account.0).bind(DbTimestamp(now));
         Ok(found.fetch_optional(&self.read).await?.is_some())
     }
 
@@ -301,7 +301,7 @@ impl AuthStore for Sql {
             "SELECT session_id, revoke_time FROM sessions WHERE revoke_time IS NOT NULL \
              AND (revoke_time, session_id) > ($1, $2) ORDER BY revoke_time, session_id LIMIT $3",
         )
-        .bind(Stamp(page.after.0))
+        .bind(DbTimestamp(page.after.0))
         .bind(page.after.1.0)
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
@@ -320,7 +320,7 @@ impl AuthStore for Sql {
         let _turn = self.write.turn(session).await?;
         let ended = sqlx::query("UPDATE sessions SET revoke_time = COALESCE(revoke_time, $2) WHERE session_id = $1")
             .bind(session)
-            .bind(Stamp(now))
+            .bind(DbTimestamp(now))
             .execute(&self.write)
             .await?;
         Ok((ended.rows_affected() > 0).then_some(SessionId(session)))
@@ -333,7 +333,7 @@ impl AuthStore for Sql {
         )
         .bind(session.0)
         .bind(account.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .execute(&self.write)
         .await?;
         Ok(ended.rows_affected() > 0)
@@ -356,7 +356,7 @@ impl AuthStore for Sql {
         let erased = sqlx::query(
             "UPDATE refresh_tokens SET sealed_successor = NULL WHERE sealed_successor IS NOT NULL AND use_time < $1",
         )
-        .bind(Stamp(before))
+        .bind(DbTimestamp(before))
         .execute(&self.write)
         .await?;
         Ok(erased.rows_affected())
@@ -373,7 +373,7 @@ impl AuthStore for Sql {
         ];
         for (statement, before) in steps {
             // Made of this program's own texts.
-            let delete = sqlx::query(AssertSqlSafe(statement)).bind(Stamp(before)).bind(i64::from(limit));
+            let delete = sqlx::query(AssertSqlSafe(statement)).bind(DbTimestamp(before)).bind(i64::from(limit));
             let deleted = delete.execute(&self.write).await?.rows_affected();
             if deleted > 0 {
                 return Ok(deleted);
@@ -388,7 +388,7 @@ impl AuthStore for Sql {
 }
 
 fn account(row: &Row) -> Result<Account, Error> {
-    let (email, create_time): (String, Stamp) = (row.try_get("email")?, row.try_get("create_time")?);
+    let (email, create_time): (String, DbTimestamp) = (row.try_get("email")?, row.try_get("create_time")?);
     Ok(Account {
         id: AccountId(row.try_get("account_id")?),
         email: EmailAddress::stored(email),

@@ -33,7 +33,7 @@ async fn change(mesh: &mut Mesh, tokens: &Tokens, current: &str, new: &str) -> R
 
 async fn is_refreshed(mesh: &mut Mesh, tokens: &Tokens) -> Result<Tokens, Status> {
     let request = RefreshTokenRequest { refresh_token: tokens.refresh_token.clone() };
-    mesh.auth.refresh_token(request).await.map(|answer| answer.into_inner().tokens.unwrap())
+    mesh.auth.refresh_token(request).await.map(|response| response.into_inner().tokens.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,8 +101,8 @@ async fn of_two_changes_at_once_one_happens_and_its_session_is_the_one_that_is_l
     });
     let (mut won, mut lost) = (Vec::new(), Vec::new());
     for call in calls {
-        let (answer, tokens, new) = call.await.unwrap();
-        match answer {
+        let (response, tokens, new) = call.await.unwrap();
+        match response {
             Ok(_) => won.push((tokens, new)),
             Err(status) => lost.push((tokens, new, reason(&status))),
         }

@@ -37,7 +37,7 @@ async fn a_session_is_refreshed_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_given_again_and_an_old_token_ends_the_session() {
+async fn a_lost_response_is_given_again_and_an_old_token_ends_the_session() {
     let mut mesh = Mesh::start().await;
     let first = signed_up(&mut mesh).await;
     let second = refresh(&mut mesh, &first.refresh_token).await.unwrap();

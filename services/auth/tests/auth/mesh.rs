@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use auth::{Auth, AuthStore, Keys, keys::OwnKeys};
 use kit::{
-    Ambient, Timestamp, balance,
+    ClockAndRng, Timestamp, balance,
     bus::Local,
     client::Peer,
     config::Span,
@@ -20,7 +20,7 @@ use kit::{
     limiter,
     limits::Limits,
     policy::Table,
-    server::{self, Surroundings},
+    server::{self, ServiceContext},
     shutdown::Shutdown,
     store::Location,
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
@@ -48,12 +48,12 @@ pub(crate) struct Mesh {
     config: auth::Config,
     location: Location,
     ports: [u16; 3],
-    surroundings: Surroundings,
+    context: ServiceContext,
     identities: [Arc<Identity>; 4],
     users_shutdown: Shutdown,
     running: Option<Runtime>,
     bus: Arc<Local>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
 }
 
 const AUTH: usize = 0;
@@ -90,14 +90,14 @@ impl Mesh {
 
     async fn assemble(folder: TempDir, location: Location, messaging: Messaging, config: auth::Config) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
-        let ambient = Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+        let clock_rng = ClockAndRng { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
         Keys::create(&keys_folder(folder.path())).unwrap();
         let jwks = Keys::open(&keys_folder(folder.path())).unwrap().jwks();
-        let identities = identities(&ambient);
-        let keys = Arc::new(KeySet::new(Fixed(jwks), ambient.clone()));
+        let identities = identities(&clock_rng);
+        let keys = Arc::new(KeySet::new(Fixed(jwks), clock_rng.clone()));
         let bus = Arc::new(Local::default());
         tokio::spawn(keys.follow(&*bus, Shutdown::new()));
-        let surroundings = Surroundings {
+        let context = ServiceContext {
             limits: Limits::default(),
             balance: balance::Config::default(),
             identity: Arc::clone(&identities[AUTH]),
@@ -119,10 +119,10 @@ impl Mesh {
             config,
             location,
             ports,
-            surroundings,
+            context,
             identities,
             bus,
-            ambient,
+            clock_rng,
         };
         mesh.start_users().await;
         mesh.start_messaging().await;
@@ -139,14 +139,14 @@ impl Mesh {
                 &[format!("http://127.0.0.1:{port}")],
                 &balance::Config::default(),
                 Arc::clone(&self.identities[AUTH]),
-                Arc::clone(&self.surroundings.policies),
+                Arc::clone(&self.context.policies),
             )
         };
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
         let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..self.config.clone() };
-        let (location, port, surroundings) = (self.location.clone(), self.ports[AUTH], self.surroundings.clone());
+        let (location, port, context) = (self.location.clone(), self.ports[AUTH], self.context.clone());
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
-        let (bus, ambient, clock) = (self.bus.clone(), self.ambient.clone(), self.clock.clone());
+        let (bus, clock_rng, clock) = (self.bus.clone(), self.clock_rng.clone(), self.clock.clone());
         let runtime = Runtime::new().unwrap();
         let started = runtime.spawn(async move {
             // Made here, so that their connections end with this runtime.
@@ -158,12 +158,12 @@ impl Mesh {
                 messaging: messaging.unwrap(),
                 bus,
                 limiter: Arc::new(limiter::Local::new(clock)),
-                ambient,
+                clock_rng,
             };
             let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
             let shutdown = Shutdown::new();
-            let readiness = server::readiness(&surroundings, service.needs(), &shutdown);
-            tokio::spawn(service.serve(surroundings, readiness, listener, shutdown));
+            let readiness = server::readiness(&context, service.health_checks(), &shutdown);
+            tokio::spawn(service.serve(context, readiness, listener, shutdown));
         });
         started.await.unwrap();
         self.running = Some(runtime);
@@ -184,23 +184,23 @@ impl Mesh {
                 &[messaging],
                 &balance::Config::default(),
                 Arc::clone(&self.identities[USERS]),
-                Arc::clone(&self.surroundings.policies),
+                Arc::clone(&self.context.policies),
             )
             .unwrap(),
-            ambient: self.ambient.clone(),
+            clock_rng: self.clock_rng.clone(),
         };
-        let surroundings = Surroundings { identity: Arc::clone(&self.identities[USERS]), ..self.surroundings.clone() };
+        let context = ServiceContext { identity: Arc::clone(&self.identities[USERS]), ..self.context.clone() };
         let shutdown = self.users_shutdown.clone();
-        let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
+        let readiness = server::readiness(&context, users.health_checks(), &shutdown);
         let listener = TcpListener::bind(("127.0.0.1", self.ports[USERS])).await.unwrap();
-        tokio::spawn(users.serve(surroundings, readiness, listener, shutdown));
+        tokio::spawn(users.serve(context, readiness, listener, shutdown));
     }
 
     async fn start_messaging(&self) {
         let identity = Arc::clone(&self.identities[MESSAGING]);
-        let surroundings = Surroundings { identity, ..self.surroundings.clone() };
+        let context = ServiceContext { identity, ..self.context.clone() };
         let listener = TcpListener::bind(("127.0.0.1", self.ports[MESSAGING])).await.unwrap();
-        tokio::spawn(self.messaging.clone().serve(surroundings, listener, Shutdown::new()));
+        tokio::spawn(self.messaging.clone().serve(context, listener, Shutdown::new()));
     }
 
     /// Takes the users service away.
@@ -244,12 +244,12 @@ impl Mesh {
     /// What auth's own process verifies access tokens by.
     pub(crate) fn own_keys(&self) -> KeySet {
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
-        let (store, ambient) = (Arc::clone(&self.store), self.ambient.clone());
-        KeySet::new(OwnKeys { keys, store, ambient }, self.ambient.clone())
+        let (store, clock_rng) = (Arc::clone(&self.store), self.clock_rng.clone());
+        KeySet::new(OwnKeys { keys, store, clock_rng }, self.clock_rng.clone())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.ambient.now()
+        self.clock_rng.now()
     }
 
     pub(crate) async fn signed_up(&mut self, handle: &str) -> Tokens {
@@ -257,7 +257,7 @@ impl Mesh {
     }
 
     pub(crate) async fn signed_in(&mut self, handle: &str, password: &str) -> Result<Tokens, Status> {
-        self.auth.sign_in(sign_in(handle, password)).await.map(|answer| answer.into_inner().tokens.unwrap())
+        self.auth.sign_in(sign_in(handle, password)).await.map(|response| response.into_inner().tokens.unwrap())
     }
 
     /// The request as it comes through the gateway from a client at `address`.
@@ -289,12 +289,12 @@ async fn wait_until_free(port: u16) {
 }
 
 /// Of all services, who believe each other.
-fn identities(ambient: &Ambient) -> [Arc<Identity>; 4] {
+fn identities(clock_rng: &ClockAndRng) -> [Arc<Identity>; 4] {
     let keys = ["auth", "users", "messaging", "gateway"].map(|name| (name, Key::generate()));
     let publics: Vec<_> = keys.iter().map(|(name, key)| (*name, key.public())).collect();
     keys.map(|(name, key)| {
         let trusted = publics.iter().map(|(name, public)| (*name, public.as_str()));
-        Arc::new(Identity::new(name, &key, trusted, ambient.clone()).unwrap())
+        Arc::new(Identity::new(name, &key, trusted, clock_rng.clone()).unwrap())
     })
 }
 

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use kit::{
-    health::Needs,
-    server::{self, Surroundings},
+    health::HealthChecks,
+    server::{self, ServiceContext},
     shutdown::Shutdown,
 };
 use proto::messaging::v1::{DeleteMemberRequest, DeleteMemberResponse, messaging_service_server::SERVICE_NAME};
@@ -41,12 +41,12 @@ impl Messaging {
         Self { left: Arc::new(Mutex::new((conversations, None))), fault: Arc::default(), calls: watch::Sender::new(0) }
     }
 
-    pub(crate) async fn serve(self, surroundings: Surroundings, listener: TcpListener, shutdown: Shutdown) {
+    pub(crate) async fn serve(self, context: ServiceContext, listener: TcpListener, shutdown: Shutdown) {
         let path = format!("/{SERVICE_NAME}/DeleteMember");
         let routes = stand_in::unary(&path, move |request: DeleteMemberRequest| self.clone().delete_member(request));
-        let readiness = server::readiness(&surroundings, Needs::new(), &shutdown);
+        let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
         let routes = Routes::from(routes);
-        server::serve(&surroundings, SERVICE_NAME, routes, &readiness, listener, shutdown).await.unwrap();
+        server::serve(&context, SERVICE_NAME, routes, &readiness, listener, shutdown).await.unwrap();
     }
 
     /// From now on something goes wrong in the given call, and in no other.

@@ -30,13 +30,13 @@ async fn list(mesh: &mut Mesh, tokens: &Tokens, message: ListSessionsRequest) ->
 }
 
 async fn ids(mesh: &mut Mesh, tokens: &Tokens) -> Vec<String> {
-    let answer = list(mesh, tokens, ListSessionsRequest::default()).await.unwrap();
-    answer.sessions.into_iter().map(|session| session.session_id).collect()
+    let response = list(mesh, tokens, ListSessionsRequest::default()).await.unwrap();
+    response.sessions.into_iter().map(|session| session.session_id).collect()
 }
 
 async fn refreshed(mesh: &mut Mesh, tokens: &Tokens) -> Result<Tokens, Status> {
     let request = RefreshTokenRequest { refresh_token: tokens.refresh_token.clone() };
-    mesh.auth.refresh_token(request).await.map(|answer| answer.into_inner().tokens.unwrap())
+    mesh.auth.refresh_token(request).await.map(|response| response.into_inner().tokens.unwrap())
 }
 
 /// Ends once the session's end was heard.

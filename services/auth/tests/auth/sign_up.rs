@@ -173,7 +173,7 @@ async fn the_handle_of_an_abandoned_sign_up_is_free_again() {
     execute(&mesh.location(), "DELETE FROM sessions").await;
     execute(&mesh.location(), "UPDATE accounts SET state = 'pending'").await;
     let id = AccountId(left.user_id.parse().unwrap());
-    let (now, event) = (mesh.now() + Duration::from_secs(1), kit::Ambient::system().new_id());
+    let (now, event) = (mesh.now() + Duration::from_secs(1), kit::ClockAndRng::system().new_id());
     assert!(mesh.store.abandon(id, now, now, event).await.unwrap());
     let other = SignUpRequest { email: "other@example.org".to_owned(), ..sign_up("ada") };
     for _ in 0..500 {

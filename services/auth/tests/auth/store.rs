@@ -9,7 +9,7 @@ use auth::{
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
-use kit::{Ambient, Timestamp, store::Location};
+use kit::{ClockAndRng, Timestamp, store::Location};
 
 use crate::databases::{on_both, patient};
 
@@ -40,7 +40,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn id() -> uuid::Uuid {
-    Ambient::system().new_id()
+    ClockAndRng::system().new_id()
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn AuthStore> {
@@ -75,7 +75,7 @@ pub(crate) fn client(name: &str) -> Client {
 }
 
 pub(crate) fn token() -> TokenHash {
-    RefreshToken::generate(&Ambient::system()).hash()
+    RefreshToken::generate(&ClockAndRng::system()).hash()
 }
 
 pub(crate) fn successor() -> Successor {
@@ -250,8 +250,8 @@ async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
     let (ada, _) = active(&*store, "ada@example.org").await;
     let kept = NewSession { expire_time: at(9_000), ..session(&ada, &token()) };
     assert!(store.open_session(&kept).await.unwrap());
-    // Two sweeps at once, as two replicas do.
-    let sweeps: Vec<_> = (0..2)
+    // Two cleanups at once, as two replicas do.
+    let cleanups: Vec<_> = (0..2)
         .map(|_| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
@@ -264,8 +264,8 @@ async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
         })
         .collect();
     let mut deleted = Vec::new();
-    for sweep in sweeps {
-        deleted.extend(sweep.await.unwrap());
+    for cleanup in cleanups {
+        deleted.extend(cleanup.await.unwrap());
     }
     assert!(deleted.iter().all(|rows| *rows <= 5), "{deleted:?}");
     // Three tokens and a session each, and the first session of Ada with its token.

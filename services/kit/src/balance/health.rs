@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Location, standing::Health};
+use super::{Location, endpoint_health::Health};
 use crate::tls::{self, Trust};
 
 /// The number of checks skipped after an endpoint did not know the health service.

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::{
     Location,
+    endpoint_health::{EndpointHealth, Outcome},
     health::Prober,
     load::PeakEwma,
     set::Set,
-    standing::{Outcome, Standing},
 };
 
 /// How long other endpoints are preferred after a failed connection attempt.
@@ -37,7 +37,7 @@ pub(super) struct Member<E> {
 /// The results of calls and health checks.
 pub(super) struct Record {
     pub(super) load: PeakEwma,
-    pub(super) standing: Standing,
+    pub(super) endpoint_health: EndpointHealth,
 }
 
 impl<E> Member<E> {
@@ -48,7 +48,7 @@ impl<E> Member<E> {
         load: PeakEwma,
         warms_since: Option<Instant>,
     ) -> Self {
-        let record = Record { load, standing: Standing::new(warms_since) };
+        let record = Record { load, endpoint_health: EndpointHealth::new(warms_since) };
         Self { endpoint, location, prober, pending: AtomicUsize::new(0), record: Mutex::new(record) }
     }
 
@@ -107,7 +107,7 @@ impl<E> Pick<E> {
         if !matches!(outcome, Outcome::Failed | Outcome::Faulty) || slow() {
             self.begun();
         }
-        let is_failing = self.member.record().standing.observe(outcome);
+        let is_failing = self.member.record().endpoint_health.observe(outcome);
         if is_failing {
             self.set.eject(&self.member, "consecutive", now);
         }
@@ -125,7 +125,7 @@ impl<E> Pick<E> {
     /// Records that no connection was made: other endpoints are preferred for a while, and names are resolved again.
     pub fn unreachable(&self) {
         self.unused();
-        self.member.record().standing.rest(Instant::now() + REST);
+        self.member.record().endpoint_health.rest(Instant::now() + REST);
         self.set.resolve_now.notify_one();
     }
 

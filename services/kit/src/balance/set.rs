@@ -12,11 +12,11 @@ use tokio::{
 };
 
 use super::{
-    Chance, Config, Location,
+    Config, Location, Rng,
+    endpoint_health::{most_ejected, outliers},
     health::Prober,
     load::PeakEwma,
     member::Member,
-    standing::{most_ejected, outliers},
 };
 
 use crate::tls::Trust;
@@ -39,11 +39,11 @@ pub(super) struct Set<E> {
     pub(super) resolve_now: Notify,
     /// Panic mode: so many endpoints are ejected that ejections are ignored. The rest could not carry the whole load.
     is_panicking: AtomicBool,
-    chance: Chance,
+    chance: Rng,
 }
 
 impl<E> Set<E> {
-    pub(super) fn new(name: &str, config: Config, chance: Chance, trust: Option<Trust>, make: Make<E>) -> Self {
+    pub(super) fn new(name: &str, config: Config, chance: Rng, trust: Option<Trust>, make: Make<E>) -> Self {
         Self {
             name: name.into(),
             config,
@@ -88,10 +88,12 @@ impl<E> Set<E> {
         let is_fresh = |member: &Member<E>| tried.is_empty() || !tried.contains(&member.location);
         let is_well = |member: &Member<E>| {
             let record = member.record();
-            let standing = &record.standing;
-            standing.is_serving() && !standing.is_resting(now) && (panicking || !standing.is_ejected(now))
+            let endpoint_health = &record.endpoint_health;
+            endpoint_health.is_serving()
+                && !endpoint_health.is_resting(now)
+                && (panicking || !endpoint_health.is_ejected(now))
         };
-        let serves = |member: &Member<E>| member.record().standing.is_serving();
+        let serves = |member: &Member<E>| member.record().endpoint_health.is_serving();
         self.less_busy(members, now, |member| is_fresh(member) && is_well(member))
             .or_else(|| self.less_busy(members, now, |member| is_fresh(member) && serves(member)))
             .or_else(|| self.less_busy(members, now, is_fresh))
@@ -127,24 +129,26 @@ impl<E> Set<E> {
 
     /// Whether an endpoint in slow start is eligible this time.
     fn passes(&self, member: &Member<E>, now: Instant) -> bool {
-        let weight = member.record().standing.weight(now, self.config.slow_start.0);
+        let weight = member.record().endpoint_health.weight(now, self.config.slow_start.0);
         weight >= 1.0 || self.chance.share() < weight
     }
 
     /// Ejects an endpoint for its failures, unless too many are ejected already.
     pub(super) fn eject(&self, member: &Member<E>, reason: &'static str, now: Instant) {
         let members = self.members();
-        let counts = |test: fn(&super::standing::Standing, Instant) -> bool| {
-            members.iter().filter(|m| test(&m.record().standing, now)).count()
+        let counts = |test: fn(&super::endpoint_health::EndpointHealth, Instant) -> bool| {
+            members.iter().filter(|m| test(&m.record().endpoint_health, now)).count()
         };
-        let serving = counts(|standing, _| standing.is_serving());
-        let ejected = counts(|standing, now| standing.is_serving() && standing.is_ejected(now));
+        let serving = counts(|endpoint_health, _| endpoint_health.is_serving());
+        let ejected = counts(|endpoint_health, now| endpoint_health.is_serving() && endpoint_health.is_ejected(now));
         let time = {
             let mut record = member.record();
-            if record.standing.is_ejected(now) || ejected >= most_ejected(serving, self.config.most_ejected_share()) {
+            if record.endpoint_health.is_ejected(now)
+                || ejected >= most_ejected(serving, self.config.most_ejected_share())
+            {
                 return;
             }
-            record.standing.eject(now)
+            record.endpoint_health.eject(now)
         };
         tracing::warn!(upstream = %self.name, endpoint = %member.location, reason, seconds = time.as_secs(), "an endpoint was ejected");
         counter!("balance_ejections_total", "upstream" => self.name.to_string(), "reason" => reason).increment(1);
@@ -154,7 +158,7 @@ impl<E> Set<E> {
     /// Compares the endpoints' failure rates since the last time, and ejects outliers.
     pub(super) fn eject_outliers(&self, now: Instant) {
         let members = self.members();
-        let tallies: Vec<_> = members.iter().map(|member| member.record().standing.end_interval(now)).collect();
+        let tallies: Vec<_> = members.iter().map(|member| member.record().endpoint_health.end_interval(now)).collect();
         for index in outliers(&tallies) {
             if let Some(member) = members.get(index) {
                 self.eject(member, "failure_rate", now);
@@ -167,12 +171,12 @@ impl<E> Set<E> {
         let (mut well, mut ejected, mut unwell) = (0, 0, 0);
         let members = self.members();
         for member in &*members {
-            if member.record().standing.readmit(now) {
+            if member.record().endpoint_health.readmit(now) {
                 let load = usual_load(&members, now);
                 member.record().load = load;
             }
             let record = member.record();
-            match (record.standing.is_serving(), record.standing.is_ejected(now)) {
+            match (record.endpoint_health.is_serving(), record.endpoint_health.is_ejected(now)) {
                 (false, _) => unwell += 1,
                 (true, true) => ejected += 1,
                 (true, false) => well += 1,

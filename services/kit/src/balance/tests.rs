@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
+    endpoint_health::{
+        CONSECUTIVE, EndpointHealth, FIRST_EJECTION, Health, LONGEST_EJECTION, Tally, most_ejected, outliers,
+    },
     health::Prober,
-    standing::{CONSECUTIVE, FIRST_EJECTION, Health, LONGEST_EJECTION, Standing, Tally, most_ejected, outliers},
     *,
 };
 
@@ -203,13 +205,13 @@ async fn new_endpoint_gets_its_share_slowly() {
 #[test]
 fn one_not_serving_or_two_silent_checks_stop_new_calls() {
     let now = Instant::now();
-    let mut standing = Standing::new(None);
-    assert!(!standing.checked(Health::Silent, now) && standing.is_serving());
-    assert!(standing.checked(Health::Silent, now) && !standing.is_serving());
-    assert!(standing.checked(Health::Serving, now) && standing.is_serving());
-    assert!(standing.weight(now, Duration::from_secs(10)) < 0.2, "a returning endpoint starts slowly");
-    assert!(standing.checked(Health::NotServing, now) && !standing.is_serving());
-    assert!(standing.checked(Health::Unknown, now), "an endpoint without health service counts as serving");
+    let mut endpoint_health = EndpointHealth::new(None);
+    assert!(!endpoint_health.checked(Health::Silent, now) && endpoint_health.is_serving());
+    assert!(endpoint_health.checked(Health::Silent, now) && !endpoint_health.is_serving());
+    assert!(endpoint_health.checked(Health::Serving, now) && endpoint_health.is_serving());
+    assert!(endpoint_health.weight(now, Duration::from_secs(10)) < 0.2, "a returning endpoint starts slowly");
+    assert!(endpoint_health.checked(Health::NotServing, now) && !endpoint_health.is_serving());
+    assert!(endpoint_health.checked(Health::Unknown, now), "an endpoint without health service counts as serving");
 }
 
 #[test]
@@ -227,12 +229,12 @@ fn endpoint_failing_like_the_others_is_no_outlier() {
 #[tokio::test(start_paused = true)]
 async fn random_events_always_leave_an_endpoint_to_choose() {
     for seed in 0..200 {
-        let chance = Chance::seeded(seed);
+        let chance = Rng::seeded(seed);
         let n = 1 + chance.below(6);
         let set: Arc<Set<u16>> = Arc::new(Set::new(
             "some",
             without_health_checks(),
-            Chance::seeded(seed),
+            Rng::seeded(seed),
             None,
             Box::new(|place| place.at.port()),
         ));
@@ -247,18 +249,20 @@ async fn random_events_always_leave_an_endpoint_to_choose() {
             let member = &members[chance.below(members.len())];
             now += Duration::from_millis(chance.next() % 3_000);
             match chance.below(6) {
-                0 => drop(member.record().standing.checked(Health::NotServing, now)),
-                1 => drop(member.record().standing.checked(Health::Serving, now)),
-                2 => member.record().standing.rest(now + Duration::from_secs(1)),
+                0 => drop(member.record().endpoint_health.checked(Health::NotServing, now)),
+                1 => drop(member.record().endpoint_health.checked(Health::Serving, now)),
+                2 => member.record().endpoint_health.rest(now + Duration::from_secs(1)),
                 3 => set.eject(member, "consecutive", now),
                 4 => set.eject_outliers(now),
                 _ => set.count(now),
             }
-            let of = |test: &dyn Fn(&Standing) -> bool| members.iter().filter(|m| test(&m.record().standing)).count();
+            let of = |test: &dyn Fn(&EndpointHealth) -> bool| {
+                members.iter().filter(|m| test(&m.record().endpoint_health)).count()
+            };
             let serving = of(&|s| s.is_serving());
             let taken = set.choose(&members, &[], now).expect("an endpoint is chosen");
             assert!(
-                serving == 0 || taken.record().standing.is_serving(),
+                serving == 0 || taken.record().endpoint_health.is_serving(),
                 "seed {seed}: the chosen endpoint does not serve"
             );
             let well = of(&|s| s.is_serving() && !s.is_ejected(now) && !s.is_resting(now));
@@ -268,7 +272,7 @@ async fn random_events_always_leave_an_endpoint_to_choose() {
             if well > 0 && is_calm {
                 let taken = set.choose(&members, &[], now).unwrap();
                 assert!(
-                    !taken.record().standing.is_ejected(now),
+                    !taken.record().endpoint_health.is_ejected(now),
                     "seed {seed}: chose an ejected endpoint although others are healthy"
                 );
             }
@@ -276,7 +280,7 @@ async fn random_events_always_leave_an_endpoint_to_choose() {
         let mut seen = HashSet::new();
         now += LONGEST_EJECTION + Duration::from_secs(60);
         for member in &*set.members() {
-            member.record().standing.checked(Health::Serving, now);
+            member.record().endpoint_health.checked(Health::Serving, now);
         }
         set.count(now);
         for _ in 0..2_000 {
@@ -290,22 +294,22 @@ async fn random_events_always_leave_an_endpoint_to_choose() {
 #[test]
 fn ejections_grow_to_a_maximum_and_decay() {
     let mut now = Instant::now();
-    let mut standing = Standing::new(None);
+    let mut endpoint_health = EndpointHealth::new(None);
     for times in 1..=40 {
-        let time = standing.eject(now);
+        let time = endpoint_health.eject(now);
         assert_eq!(time, (FIRST_EJECTION * times).min(LONGEST_EJECTION));
         now += time;
-        assert!(standing.readmit(now));
+        assert!(endpoint_health.readmit(now));
     }
     for _ in 0..40 {
-        standing.end_interval(now);
+        endpoint_health.end_interval(now);
     }
-    assert_eq!(standing.eject(now), FIRST_EJECTION);
+    assert_eq!(endpoint_health.eject(now), FIRST_EJECTION);
     for _ in 1..CONSECUTIVE {
-        assert!(!standing.observe(Outcome::Failed));
+        assert!(!endpoint_health.observe(Outcome::Failed));
     }
     assert!(
-        !standing.observe(Outcome::Busy) && standing.observe(Outcome::Failed),
+        !endpoint_health.observe(Outcome::Busy) && endpoint_health.observe(Outcome::Failed),
         "Busy is neither success nor failure"
     );
 }

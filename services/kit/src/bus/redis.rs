@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::{
     Bus, Heard, Listener, Signal, channels::Channels, config::Server, link::Link, outbox::Outbox, recent::Recent,
 };
-use crate::Ambient;
+use crate::ClockAndRng;
 
 /// How long the canary may be missing before signals count as lost.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
@@ -59,10 +59,10 @@ pub(super) struct Shared {
 }
 
 impl Redis {
-    pub(super) fn start(server: Server, poll_interval: Duration, ambient: Ambient) -> Self {
+    pub(super) fn start(server: Server, poll_interval: Duration, clock_rng: ClockAndRng) -> Self {
         let shared = Arc::new(Shared {
             server,
-            replica: ambient.new_id(),
+            replica: clock_rng.new_id(),
             channels: Channels::default(),
             channel_added: Notify::new(),
             outbox: Outbox::default(),
@@ -72,8 +72,8 @@ impl Redis {
             failure: Mutex::new("no connection attempt has completed".to_owned()),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(stay_connected(Arc::clone(&shared), ambient.clone()));
-        tasks.spawn(follow_canary(Arc::clone(&shared), poll_interval, ambient));
+        tasks.spawn(stay_connected(Arc::clone(&shared), clock_rng.clone()));
+        tasks.spawn(follow_canary(Arc::clone(&shared), poll_interval, clock_rng));
         Self { shared, _tasks: tasks }
     }
 }
@@ -132,7 +132,7 @@ impl Shared {
     }
 }
 
-async fn stay_connected(shared: Arc<Shared>, ambient: Ambient) {
+async fn stay_connected(shared: Arc<Shared>, clock_rng: ClockAndRng) {
     let [first, most] = PAUSES;
     let mut pause = first;
     loop {
@@ -145,7 +145,7 @@ async fn stay_connected(shared: Arc<Shared>, ambient: Ambient) {
             pause = first;
         }
         shared.disconnected(failure);
-        sleep(ambient.between(pause / 2, pause)).await;
+        sleep(clock_rng.between(pause / 2, pause)).await;
         pause = most.min(pause * 2);
     }
 }
@@ -156,7 +156,7 @@ async fn stay_connected(shared: Arc<Shared>, ambient: Ambient) {
 /// This costs one query per stream and interval, whether there is news or not (two, if its hub listens to its two
 /// channels separately). 5 000 streams of a replica at 2 s make at least 2 500 small index reads per second. This is
 /// meant for a Redis outage, not for regular operation.
-async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, ambient: Ambient) {
+async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, clock_rng: ClockAndRng) {
     let mut canary = shared.canary.subscribe();
     // The first connection takes a moment, which is not worth a log line.
     tokio::time::timeout(poll_interval, canary.wait_for(Option::is_some)).await.ok();
@@ -170,7 +170,7 @@ async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, ambient: Am
         let Some(returned) = fresh else {
             metrics::counter!("bus_polls_total").increment(1);
             shared.channels.send_missed_to_all();
-            let pause = ambient.between(poll_interval * 3 / 4, poll_interval);
+            let pause = clock_rng.between(poll_interval * 3 / 4, poll_interval);
             tokio::time::timeout(pause, canary.wait_for(|returned| returned.is_some_and(is_fresh))).await.ok();
             continue;
         };

@@ -63,7 +63,7 @@ impl CallerTokens {
     /// The `authorization` header that identifies `user` to the upstream. It is valid for 60 seconds, and no longer
     /// than the user's own token.
     pub fn header(&self, user: &User) -> HeaderValue {
-        let now = self.identity.ambient.now();
+        let now = self.identity.clock_rng.now();
         let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
         // Another access token of the session may carry other roles.
         if let Some(kept) = minted.get(&user.session)

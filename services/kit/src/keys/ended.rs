@@ -95,7 +95,7 @@ impl KeySet {
                 }
             };
             progress.failing_since = None;
-            self.revoked.insert(sessions, self.ambient.now());
+            self.revoked.insert(sessions, self.clock_rng.now());
             let of_list = progress.list_time.or(list_time);
             if next_token.is_empty() {
                 let page = EndedPage { token: String::new(), since: of_list };

@@ -41,20 +41,20 @@ fn new_key() -> AccessKey {
     AccessKey::from_pkcs8(&AccessKey::generate()).unwrap()
 }
 
-fn token(key: &AccessKey, ambient: &Ambient, session: Uuid) -> String {
-    key.sign(&claims(ambient, session)).unwrap()
+fn token(key: &AccessKey, clock_rng: &ClockAndRng, session: Uuid) -> String {
+    key.sign(&claims(clock_rng, session)).unwrap()
 }
 
-fn claims(ambient: &Ambient, session: Uuid) -> AccessClaims {
-    let now = ambient.now().as_secs();
+fn claims(clock_rng: &ClockAndRng, session: Uuid) -> AccessClaims {
+    let now = clock_rng.now().as_secs();
     AccessClaims {
         iss: ISSUER.to_owned(),
         aud: AUDIENCE.to_owned(),
-        sub: ambient.new_id(),
+        sub: clock_rng.new_id(),
         sid: session,
         iat: now,
         exp: now + 60,
-        jti: ambient.new_id(),
+        jti: clock_rng.new_id(),
         roles: Vec::new(),
         scope: String::new(),
     }
@@ -77,13 +77,13 @@ fn bearer_scheme_has_no_case() {
 
 #[tokio::test]
 async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
-    let (ambient, key) = (Ambient::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());
-    let keys = Arc::new(KeySet::new(Fixed(vec![key.jwk().clone()]), ambient.clone()));
+    let (clock_rng, key) = (ClockAndRng::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());
+    let keys = Arc::new(KeySet::new(Fixed(vec![key.jwk().clone()]), clock_rng.clone()));
     let (bus, shutdown) = (Local::default(), Shutdown::new());
     tokio::spawn(keys.follow(&bus, shutdown));
-    let (ended, other) = (ambient.new_id(), ambient.new_id());
-    let [known, unknown] = [0, 1].map(|_| token(&key, &ambient, ended));
-    let goes_on = token(&key, &ambient, other);
+    let (ended, other) = (clock_rng.new_id(), clock_rng.new_id());
+    let [known, unknown] = [0, 1].map(|_| token(&key, &clock_rng, ended));
+    let goes_on = token(&key, &clock_rng, other);
     assert!(matches!(keys.verify(&known).await, Verdict::Genuine(_)));
     assert!(matches!(keys.recall(&known), Some(Verdict::Genuine(_))));
 
@@ -99,12 +99,12 @@ async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
 /// The observed fault: a token that was used once went on after its key was removed.
 #[tokio::test(start_paused = true)]
 async fn cached_verdict_ends_with_its_key() {
-    let (ambient, source) = (Ambient::system(), Changing::default());
+    let (clock_rng, source) = (ClockAndRng::system(), Changing::default());
     let [old, new] = [new_key(), new_key()];
     source.publish(&[&old, &new]);
-    let keys = Arc::new(KeySet::new(source.clone(), ambient.clone()).refreshed_each(Duration::from_secs(10)));
+    let keys = Arc::new(KeySet::new(source.clone(), clock_rng.clone()).refreshed_each(Duration::from_secs(10)));
     tokio::spawn(Arc::clone(&keys).keep_fresh(Shutdown::new()));
-    let [by_old, by_new] = [&old, &new].map(|key| token(key, &ambient, ambient.new_id()));
+    let [by_old, by_new] = [&old, &new].map(|key| token(key, &clock_rng, clock_rng.new_id()));
     for token in [&by_old, &by_new] {
         assert!(matches!(keys.verify(token).await, Verdict::Genuine(_)));
     }
@@ -122,11 +122,11 @@ async fn cached_verdict_ends_with_its_key() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_key_is_fetched_at_most_once_a_second() {
-    let (ambient, source) = (Ambient::system(), Changing::default());
+    let (clock_rng, source) = (ClockAndRng::system(), Changing::default());
     let [known, unknown] = [new_key(), new_key()];
     source.publish(&[&known]);
-    let keys = KeySet::new(source.clone(), ambient.clone());
-    let tokens: Vec<_> = (0..100).map(|_| token(&unknown, &ambient, ambient.new_id())).collect();
+    let keys = KeySet::new(source.clone(), clock_rng.clone());
+    let tokens: Vec<_> = (0..100).map(|_| token(&unknown, &clock_rng, clock_rng.new_id())).collect();
     for token in &tokens {
         assert_eq!(keys.verify(token).await, Verdict::Invalid);
     }
@@ -140,14 +140,14 @@ async fn unknown_key_is_fetched_at_most_once_a_second() {
     // While auth is away nobody can tell whether it has published another.
     source.publish(&[]);
     sleep(FETCH_PAUSE).await;
-    assert_eq!(keys.verify(&token(&new_key(), &ambient, ambient.new_id())).await, Verdict::Undecided);
+    assert_eq!(keys.verify(&token(&new_key(), &clock_rng, clock_rng.new_id())).await, Verdict::Undecided);
     assert!(matches!(keys.verify(&tokens[0]).await, Verdict::Genuine(_)), "the last set stays");
 }
 
 #[tokio::test]
 async fn token_with_impossible_times_is_refused() {
-    let (ambient, key) = (Ambient::system(), new_key());
-    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), ambient.clone());
+    let (clock_rng, key) = (ClockAndRng::system(), new_key());
+    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), clock_rng.clone());
     let skew = i64::try_from(CLOCK_SKEW.as_secs()).unwrap();
     let longest = i64::try_from(LONGEST_ACCESS.as_secs()).unwrap();
     type Change = fn(&mut AccessClaims, i64, i64);
@@ -163,7 +163,7 @@ async fn token_with_impossible_times_is_refused() {
         ),
     ];
     for (what, change, is_good) in changes {
-        let mut claims = claims(&ambient, ambient.new_id());
+        let mut claims = claims(&clock_rng, clock_rng.new_id());
         change(&mut claims, longest, skew);
         let verdict = keys.verify(&key.sign(&claims).unwrap()).await;
         assert_eq!(matches!(verdict, Verdict::Genuine(_)), is_good, "{what}: {verdict:?}");
@@ -179,11 +179,11 @@ async fn nbf_counts_and_crit_is_refused() {
         rand::SystemRandom,
         signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
     };
-    let (ambient, pkcs8) = (Ambient::system(), AccessKey::generate());
+    let (clock_rng, pkcs8) = (ClockAndRng::system(), AccessKey::generate());
     let key = AccessKey::from_pkcs8(&pkcs8).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &SystemRandom::new()).unwrap();
-    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), ambient.clone());
-    let now = ambient.now().as_secs();
+    let keys = KeySet::new(Fixed(vec![key.jwk().clone()]), clock_rng.clone());
+    let now = clock_rng.now().as_secs();
     let none = serde_json::Value::Null;
     for (header, value, nbf, is_good) in [
         ("typ", serde_json::json!("at+jwt"), none.clone(), true),
@@ -196,7 +196,7 @@ async fn nbf_counts_and_crit_is_refused() {
     ] {
         let mut head = serde_json::json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.jwk().kid });
         head[header] = value.clone();
-        let mut body = serde_json::to_value(claims(&ambient, ambient.new_id())).unwrap();
+        let mut body = serde_json::to_value(claims(&clock_rng, clock_rng.new_id())).unwrap();
         if !nbf.is_null() {
             body["nbf"] = nbf.clone();
         }
@@ -243,10 +243,10 @@ fn page(session: Uuid, next_token: &str, seconds: i64) -> Result<EndedSessions, 
 async fn a_process_is_ready_when_it_knows_the_ended_sessions() {
     let [first, second] = [1, 2].map(Uuid::from_u128);
     let away = Err(Unavailable("auth is away".to_owned()));
-    let (key, ambient) = (AccessKey::from_pkcs8(&AccessKey::generate()).unwrap(), Ambient::system());
+    let (key, clock_rng) = (AccessKey::from_pkcs8(&AccessKey::generate()).unwrap(), ClockAndRng::system());
     let source = listed(&key, vec![page(first, "2", 10), away, page(second, "", 20)]);
-    let keys = KeySet::new(source.clone(), ambient.clone());
-    let token = token(&key, &ambient, first);
+    let keys = KeySet::new(source.clone(), clock_rng.clone());
+    let token = token(&key, &clock_rng, first);
     assert_eq!(keys.verify(&token).await, Verdict::Undecided, "the second page is missing");
     assert!(!keys.ready().await);
     assert!(keys.is_revoked(first) && !keys.is_revoked(second));
@@ -266,7 +266,7 @@ async fn lost_signals_are_made_up_for_by_the_list() {
     let key = AccessKey::from_pkcs8(&AccessKey::generate()).unwrap();
     let source =
         listed(&key, vec![page(Uuid::from_u128(1), "2", 10), page(Uuid::from_u128(2), "", 20), page(ended, "", 30)]);
-    let keys = Arc::new(KeySet::new(source.clone(), Ambient::system()));
+    let keys = Arc::new(KeySet::new(source.clone(), ClockAndRng::system()));
     let bus = Local::default();
     tokio::spawn(keys.follow(&bus, Shutdown::new()));
     keys.revoked(Uuid::from_u128(2)).await;

@@ -68,7 +68,7 @@ pub(super) struct Unused {
 
 /// The result of the script for one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct BucketResponse {
     /// The cost taken; 0 if refused.
     pub(super) taken: u32,
     /// The remaining cost.
@@ -111,7 +111,7 @@ impl Lease {
     }
 
     /// The known remaining cost, and the microseconds until the bucket is full.
-    pub(super) fn standing(&self, now: i64) -> (u32, i64) {
+    pub(super) fn limit_state(&self, now: i64) -> (u32, i64) {
         (self.left.saturating_add(self.held), (self.full_at - now).max(0))
     }
 
@@ -137,7 +137,14 @@ impl Lease {
     }
 
     /// Keeps cost beyond the need of the calls. It expires one lifetime after the request.
-    pub(super) fn hold(&mut self, requested_at: i64, lifetime: i64, quota: &Quota, cost: u32, response: &Answer) {
+    pub(super) fn hold(
+        &mut self,
+        requested_at: i64,
+        lifetime: i64,
+        quota: &Quota,
+        cost: u32,
+        response: &BucketResponse,
+    ) {
         let mut expires = requested_at + lifetime;
         if quota.kind() == Kind::Count {
             // The rest of a period cannot be spent in the next period.
@@ -151,7 +158,7 @@ impl Lease {
     }
 
     /// Records a response of Redis to the request sent at `requested_at`.
-    pub(super) fn learn(&mut self, requested_at: i64, now: i64, response: &Answer) {
+    pub(super) fn learn(&mut self, requested_at: i64, now: i64, response: &BucketResponse) {
         self.is_requested = false;
         self.left = response.left;
         self.full_at = now + response.full_in;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Ask, Decision, Key, Opening, RateLimiter, Standing, StreamAsk, TooMany, Verdict,
+    Ask, Decision, Key, LimitState, Opening, RateLimiter, StreamAsk, TooMany, Verdict,
     quota::Bucket,
     shards::{Locked, Shards},
     streams::Streams,
@@ -41,23 +41,23 @@ impl Local {
         let looks = |key: &Key, at: usize, buckets: &Locked<'_, Bucket>| {
             buckets.get(key).copied().unwrap_or_default().look(now, &quota(at), cost(at))
         };
-        let mut standings = [Standing::default(); super::MOST_LIMITS];
+        let mut limit_states = [LimitState::default(); super::MOST_LIMITS];
         let mut wait = 0;
         for (at, limit) in ask.limits.iter().enumerate() {
             let look = looks(&limit.key, at, &buckets);
             wait = look.wait.max(wait);
-            standings[at] = Standing::new(look.free, look.full_in);
+            limit_states[at] = LimitState::new(look.free, look.full_in);
         }
         if wait > 0 {
-            return Decision::refused(wait, standings);
+            return Decision::refused(wait, limit_states);
         }
         for (at, limit) in ask.limits.iter().enumerate() {
             let bucket = buckets.entry(limit.key, |bucket| !bucket.is_full(now));
             bucket.take(now, &quota(at), cost(at));
             let look = bucket.look(now, &quota(at), 0);
-            standings[at] = Standing::new(look.free, look.full_in);
+            limit_states[at] = LimitState::new(look.free, look.full_in);
         }
-        Decision::admitted(standings)
+        Decision::admitted(limit_states)
     }
 }
 

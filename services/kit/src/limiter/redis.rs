@@ -22,12 +22,12 @@ use tokio::{
 };
 
 use super::{
-    Ask, Away, Config, Decision, Key, Limit, Local, MOST_LIMITS, Opening, Outcome, Quota, RateLimiter, Standing,
-    StreamAsk, Verdict,
-    lease::{Answer, Held, Lease, Unused},
+    Ask, Config, Decision, FailureMode, Key, Limit, LimitState, Local, MOST_LIMITS, Opening, Outcome, Quota,
+    RateLimiter, StreamAsk, Verdict,
+    lease::{BucketResponse, Held, Lease, Unused},
     shards::{Locked, Shards},
 };
-use crate::{Ambient, bus::Server, time::SteadyClock};
+use crate::{ClockAndRng, bus::Server, time::SteadyClock};
 use counts::{Counts, Origin};
 use link::{Failed, Link};
 use reserved::Reserved;
@@ -87,7 +87,7 @@ struct Home {
 
 impl Redis {
     /// Must be called within a runtime.
-    pub(super) fn start(server: Server, config: &Config, ambient: Ambient) -> Self {
+    pub(super) fn start(server: Server, config: &Config, clock_rng: ClockAndRng) -> Self {
         let link = Link::new(server, config.budget.0);
         let shared = Arc::new(Shared {
             link: Arc::clone(&link),
@@ -100,10 +100,10 @@ impl Redis {
             lease_from: config.lease_from,
             counts: Counts::default(),
         });
-        let streams = SharedStreams::new(Arc::clone(&link), ambient.new_id().to_string(), config.share);
+        let streams = SharedStreams::new(Arc::clone(&link), clock_rng.new_id().to_string(), config.share);
         let mut tasks = JoinSet::new();
-        tasks.spawn(link.keep(ambient));
-        tasks.spawn(sweep(Arc::clone(&shared)));
+        tasks.spawn(link.keep(clock_rng));
+        tasks.spawn(cleanup(Arc::clone(&shared)));
         tasks.spawn(Arc::clone(&streams).keep());
         Self { shared, streams, _tasks: tasks }
     }
@@ -113,7 +113,7 @@ impl RateLimiter for Redis {
     fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
         match self.shared.look(ask) {
             Look::Decided(decision) => Verdict::Now(decision),
-            Look::Away => Verdict::Now(self.shared.decide_without_redis(ask)),
+            Look::Unavailable => Verdict::Now(self.shared.decide_without_redis(ask)),
             Look::Lacking(reserved) => Verdict::Later(Box::pin(reserved.decide())),
         }
     }
@@ -133,7 +133,7 @@ impl RateLimiter for Redis {
 
 enum Look<'a> {
     Decided(Decision),
-    Away,
+    Unavailable,
     Lacking(Reserved<'a>),
 }
 
@@ -163,11 +163,11 @@ impl Shared {
         let empty = held.iter().filter_map(|held| if let Held::Empty(wait) = held { Some(*wait) } else { None }).max();
         if let Some(wait) = empty {
             self.counts.add(Origin::Known);
-            return Look::Decided(Decision::refused(wait, standings(&buckets, ask, now)));
+            return Look::Decided(Decision::refused(wait, limit_states(&buckets, ask, now)));
         }
         let lacking = held.contains(&Held::Lacking);
         if lacking && !self.link.is_up() {
-            return Look::Away;
+            return Look::Unavailable;
         }
         let mut slices = [None; MOST_LIMITS];
         for ((slice, held), limit) in slices.iter_mut().zip(held).zip(ask.limits) {
@@ -179,15 +179,15 @@ impl Shared {
             return Look::Lacking(Reserved { shared: self, ask, slices });
         }
         self.counts.add(Origin::Leased);
-        Look::Decided(Decision::admitted(standings(&buckets, ask, now)))
+        Look::Decided(Decision::admitted(limit_states(&buckets, ask, now)))
     }
 
     /// Decides without Redis.
     fn decide_without_redis(&self, ask: &Ask<'_>) -> Decision {
-        self.counts.add(Origin::Away);
-        match ask.away {
-            Away::Local => self.local.take(ask),
-            Away::Refuse => Decision { outcome: Outcome::Away, standings: <_>::default() },
+        self.counts.add(Origin::Unavailable);
+        match ask.failure_mode {
+            FailureMode::Local => self.local.take(ask),
+            FailureMode::Refuse => Decision { outcome: Outcome::Unavailable, limit_states: <_>::default() },
         }
     }
 
@@ -227,7 +227,7 @@ impl Shared {
         entry.lease.request(now, self.lifetime(quota), cost)
     }
 
-    fn distribute(&self, key: &Key, home: &Home, requested_at: i64, response: &Answer, waiting: Vec<Waiting>) {
+    fn distribute(&self, key: &Key, home: &Home, requested_at: i64, response: &BucketResponse, waiting: Vec<Waiting>) {
         let now = self.now();
         let mut left = response.taken;
         let mut buckets = self.buckets.lock(std::iter::once(*key));
@@ -245,7 +245,7 @@ impl Shared {
     }
 
     /// Holds the cost that no call took. An exact limit has a lifetime of 0, so its cost is returned.
-    fn keep(&self, key: &Key, home: &Home, requested_at: i64, cost: u32, response: &Answer) {
+    fn keep(&self, key: &Key, home: &Home, requested_at: i64, cost: u32, response: &BucketResponse) {
         if cost == 0 {
             return;
         }
@@ -281,7 +281,7 @@ impl Shared {
         futures_util::future::join_all(calls.iter().map(|call| self.link.run(&RETURN, call))).await;
     }
 
-    async fn ask(&self, call: &Call) -> Result<Vec<Answer>, Failed> {
+    async fn ask(&self, call: &Call) -> Result<Vec<BucketResponse>, Failed> {
         let started = Instant::now();
         let value = self.link.run(&DECIDE, call).await?;
         metrics::histogram!("limiter_round_trip_seconds").record(started.elapsed().as_secs_f64());
@@ -289,14 +289,14 @@ impl Shared {
     }
 }
 
-fn standings(buckets: &Locked<'_, Entry>, ask: &Ask<'_>, now: i64) -> [Standing; MOST_LIMITS] {
-    let mut standings = [Standing::default(); MOST_LIMITS];
-    for (standing, limit) in standings.iter_mut().zip(ask.limits) {
-        let known = buckets.get(&limit.key).map(|entry| entry.lease.standing(now));
+fn limit_states(buckets: &Locked<'_, Entry>, ask: &Ask<'_>, now: i64) -> [LimitState; MOST_LIMITS] {
+    let mut limit_states = [LimitState::default(); MOST_LIMITS];
+    for (limit_state, limit) in limit_states.iter_mut().zip(ask.limits) {
+        let known = buckets.get(&limit.key).map(|entry| entry.lease.limit_state(now));
         let (left, full_in) = known.unwrap_or((limit.quota.burst(), 0));
-        *standing = Standing::new(left, full_in);
+        *limit_state = LimitState::new(left, full_in);
     }
-    standings
+    limit_states
 }
 
 impl Entry {
@@ -306,7 +306,7 @@ impl Entry {
 }
 
 /// Returns slices that were not used within their lifetime.
-async fn sweep(shared: Arc<Shared>) {
+async fn cleanup(shared: Arc<Shared>) {
     loop {
         sleep(SWEEP).await;
         shared.give_back(false).await;

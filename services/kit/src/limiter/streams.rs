@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Away, Key, shards::Shards};
+use super::{FailureMode, Key, shards::Shards};
 
 /// A request to open one more stream.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub struct StreamAsk<'a> {
     /// The maximum number of open streams.
     pub most: u32,
     /// The decision while Redis is unreachable.
-    pub away: Away,
+    pub failure_mode: FailureMode,
 }
 
 /// Why a stream was not opened.
@@ -28,7 +28,7 @@ pub enum TooMany {
     /// The maximum is open.
     Open,
     /// Redis is unreachable, and the failure mode refuses streams.
-    Away,
+    Unavailable,
 }
 
 /// The pending decision about a stream.

@@ -1,7 +1,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
-use crate::balance::Chance;
+use crate::balance::Rng;
 
 /// A server with workers and an unbounded queue, in simulated time. Calls arrive independently of earlier ones. A
 /// client that waits too long cancels, but the server still does the work.
@@ -35,8 +35,8 @@ impl Simulation {
 
     /// Runs at `load` times the capacity.
     fn run(&self, load: f64, config: &Config, seed: u64) -> Outcome {
-        let (chance, start) = (Chance::seeded(seed), Instant::now());
-        let (shedder, usual) = (Shedder::new("simulated", config, start), Usual::default());
+        let (chance, start) = (Rng::seeded(seed), Instant::now());
+        let (shedder, usual) = (Shedder::new("simulated", config, start), LatencyBaseline::default());
         let mut free: BinaryHeap<Reverse<Instant>> = (0..self.workers).map(|_| Reverse(start)).collect();
         let mut ends: BinaryHeap<Reverse<(Instant, Instant, u128)>> = BinaryHeap::new();
         let (mut now, mut outcome) = (start, Outcome::default());
@@ -111,7 +111,7 @@ fn low_priority_is_refused_first() {
 #[test]
 fn upstream_that_stays_slower_is_not_starved() {
     let (config, start) = (Config::default(), Instant::now());
-    let (shedder, usual) = (Shedder::new("slower", &config, start), Usual::default());
+    let (shedder, usual) = (Shedder::new("slower", &config, start), LatencyBaseline::default());
     let mut now = start;
     let mut respond = |took: u64, times: u32| {
         for _ in 0..times {
@@ -133,11 +133,11 @@ fn upstream_that_stays_slower_is_not_starved() {
 #[test]
 fn the_limit_stays_within_its_bounds() {
     for seed in 0..200 {
-        let chance = Chance::seeded(seed);
+        let chance = Rng::seeded(seed);
         let config =
             Config { least_calls: 1 + chance.below(20), most_calls: 30 + chance.below(500), ..Config::default() };
         let shedder = Shedder::new("any", &config, Instant::now());
-        let (usual, mut now, mut inside) = (Usual::default(), Instant::now(), Vec::new());
+        let (usual, mut now, mut inside) = (LatencyBaseline::default(), Instant::now(), Vec::new());
         for _ in 0..2_000 {
             now += Duration::from_micros(chance.next() % 50_000);
             if chance.below(2) == 0 {
@@ -168,7 +168,7 @@ fn admitted(shedder: &Shedder, caller: Caller, calls: usize) -> usize {
 
 #[test]
 fn burst_of_one_caller_leaves_room_for_others() {
-    let (shedder, usual) = (limited(100), Usual::default());
+    let (shedder, usual) = (limited(100), LatencyBaseline::default());
     assert_eq!(admitted(&shedder, user(1), 1_000), 75);
     assert_eq!(admitted(&shedder, user(2), 10), 10);
     // The limit is full in the end. The caller with the most calls gets none of the places that become free.
@@ -194,7 +194,8 @@ fn callers_without_a_session_are_shed_first() {
 #[test]
 fn limit_grows_with_calls_without_session() {
     let config = Config { least_calls: 10, most_calls: 1_000, ..Config::default() };
-    let (shedder, usual, start) = (Shedder::new("grows", &config, Instant::now()), Usual::default(), Instant::now());
+    let (shedder, usual, start) =
+        (Shedder::new("grows", &config, Instant::now()), LatencyBaseline::default(), Instant::now());
     shedder.limit.store(10, Ordering::Relaxed);
     let caller = Caller::Network(Ipv6Addr::LOCALHOST);
     for round in 1..=50 {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use proto::policy::v1 as wire;
 
-use crate::limiter::{Away, Quota};
+use crate::limiter::{FailureMode, Quota};
 
 /// A quota and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +96,11 @@ impl From<&wire::StreamLimit> for StreamLimit {
     }
 }
 
-impl From<wire::LimiterAway> for Away {
-    fn from(away: wire::LimiterAway) -> Self {
-        match away {
-            wire::LimiterAway::Unspecified => Self::Local,
-            wire::LimiterAway::Refuse => Self::Refuse,
+impl From<wire::LimiterFailureMode> for FailureMode {
+    fn from(failure_mode: wire::LimiterFailureMode) -> Self {
+        match failure_mode {
+            wire::LimiterFailureMode::Unspecified => Self::Local,
+            wire::LimiterFailureMode::Refuse => Self::Refuse,
         }
     }
 }

@@ -60,7 +60,7 @@ async fn admitted(limit: &wire::RateLimit, seconds: u64) -> [u32; 2] {
     let limiter = Local::new(clock.clone());
     let RateLimit { quota, cost, .. } = RateLimit::from(limit);
     let limits = [Limit { key: Key::new(&[b"k"]), quota, cost }];
-    let ask = Ask { scope: "test", limits: &limits, away: Away::Local };
+    let ask = Ask { scope: "test", limits: &limits, failure_mode: FailureMode::Local };
     let mut counts = [0; 2];
     for count in &mut counts {
         while limiter.decide(&ask).decision().await.is_admitted() {
@@ -118,8 +118,9 @@ async fn open(limit: &wire::StreamLimit) -> usize {
     let limiter = Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
     let most = StreamLimit::from(limit).streams;
     let mut held = Vec::new();
-    while let Ok(hold) =
-        limiter.open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, away: Away::Local }).await
+    while let Ok(hold) = limiter
+        .open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, failure_mode: FailureMode::Local })
+        .await
     {
         held.push(hold);
     }

@@ -73,12 +73,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balance::Chance;
+    use crate::balance::Rng;
 
     #[test]
     fn retries_stay_within_share_and_constant_rate() {
         for seed in 0..200 {
-            let chance = Chance::seeded(seed);
+            let chance = Rng::seeded(seed);
             let (percent, per_second) = (chance.below(60) as u32, chance.below(20) as u32);
             let start = Instant::now();
             let budget = Budget::new(percent, per_second, start);

@@ -5,14 +5,14 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::time::Instant;
 
-use super::{Attempt, Budget, Config, Trial, Withheld};
-use crate::balance::Chance;
+use super::{Attempt, Budget, Config, NotRetried, RetryState};
+use crate::balance::Rng;
 
 /// The retry policy and budget of one upstream.
 pub struct Retries {
     config: Config,
     budget: Budget,
-    chance: Chance,
+    chance: Rng,
     name: String,
     sent: Counter,
     recovered: Counter,
@@ -26,7 +26,7 @@ impl Retries {
         Self {
             budget: Budget::new(config.budget_percent, config.budget_per_second, Instant::now()),
             config: config.clone(),
-            chance: Chance::new(),
+            chance: Rng::new(),
             name: name.to_owned(),
             sent: counter!("retries_total", &label()),
             recovered: counter!("retries_recovered_total", &label()),
@@ -40,22 +40,22 @@ impl Retries {
     }
 
     /// Records that a call is about to be sent for the first time.
-    pub fn begin(&self, is_idempotent: bool, deadline: Option<Instant>) -> Trial {
+    pub fn begin(&self, is_idempotent: bool, deadline: Option<Instant>) -> RetryState {
         self.budget.pay_in();
-        Trial::new(is_idempotent, deadline)
+        RetryState::new(is_idempotent, deadline)
     }
 
     /// Returns the pause before the next attempt, or why there is none. `rewind` restarts the request body and returns
     /// false if it cannot; it is called last.
     pub fn again(
         &self,
-        trial: &mut Trial,
+        trial: &mut RetryState,
         attempt: Attempt,
         rewind: impl FnOnce() -> bool,
-    ) -> Result<Duration, Withheld> {
+    ) -> Result<Duration, NotRetried> {
         let pause = trial.again(attempt, &self.config, &self.budget, self.chance.share(), Instant::now());
         self.left.set(f64::from(self.budget.left()));
-        let pause = pause.and_then(|pause| if rewind() { Ok(pause) } else { Err(Withheld::Buffer) });
+        let pause = pause.and_then(|pause| if rewind() { Ok(pause) } else { Err(NotRetried::Buffer) });
         match pause {
             Ok(_) => self.sent.increment(1),
             Err(reason) => self.withheld(reason),
@@ -64,13 +64,13 @@ impl Retries {
     }
 
     /// Records that a response began.
-    pub fn answered(&self, trial: &Trial) {
+    pub fn answered(&self, trial: &RetryState) {
         if trial.previous() > 0 {
             self.recovered.increment(1);
         }
     }
 
-    fn withheld(&self, reason: Withheld) {
+    fn withheld(&self, reason: NotRetried) {
         counter!("retries_withheld_total", "upstream" => self.name.clone(), "reason" => reason.name()).increment(1);
     }
 }

@@ -26,7 +26,7 @@ use super::{
     closing::{Closing, Discard},
 };
 
-/// What the kernel takes of an answer before it can be sent.
+/// What the kernel takes of a response before it can be sent.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// The places for connections of one listener.

@@ -31,11 +31,11 @@ const WINDOW_UPDATE: u8 = 8;
 /// The last type that RFC 9113 knows.
 const CONTINUATION: u8 = 9;
 
-/// How many idle frames may come at once: the number of answers that nghttp2 and Envoy let wait before they give up
+/// How many idle frames may come at once: the number of responses that nghttp2 and Envoy let wait before they give up
 /// (`NGHTTP2_DEFAULT_MAX_OBQ_FLOOD_ITEM`, `max_outbound_control_frames`).
 const BURST: u32 = 1_000;
 /// How long one takes to be forgotten: 100 a second. Beyond that a peer may send a PING for each HEADERS or DATA that it was
-/// sent: gRPC's client in Go measures its bandwidth so, once a round trip as long as answers come.
+/// sent: gRPC's client in Go measures its bandwidth so, once a round trip as long as responses come.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How many WINDOW_UPDATEs a peer may send for a DATA frame that it was sent, of the stream and of the connection, and for
 /// a stream that it opens: more than it needs, and a number that costs as little as the frames themselves.
@@ -250,15 +250,15 @@ mod tests {
 
     /// A client that measures is none that floods, as long as it is sent something to measure by.
     #[test]
-    fn a_ping_for_each_frame_of_an_answer_is_no_flood() {
+    fn a_ping_for_each_frame_of_a_response_is_no_flood() {
         for cut in [1, 4, 9, 12, 100] {
             let (mut frames, now) = (Frames::default(), Instant::now());
             assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
-            let (answer, ping) = ([frame(DATA, 3), frame(WINDOW_UPDATE, 4)].concat(), frame(PING, 8));
+            let (response, ping) = ([frame(DATA, 3), frame(WINDOW_UPDATE, 4)].concat(), frame(PING, 8));
             for _ in 0..5_000 {
-                for piece in answer.chunks(cut) {
+                for piece in response.chunks(cut) {
                     // The rest of the buffer was not written yet.
-                    let bufs = [&[][..], &[piece, &answer].concat()];
+                    let bufs = [&[][..], &[piece, &response].concat()];
                     assert_eq!(frames.sent(&bufs.map(IoSlice::new), piece.len(), || now), Ok(()));
                 }
                 assert_eq!(frames.pass(&ping, || now), Ok(()), "by {cut}");
@@ -276,8 +276,8 @@ mod tests {
         for _ in 0..5_000 {
             // A call, and its response, which the peer reads in pieces of a kibibyte.
             assert_eq!(frames.pass(&[frame(HEADERS, 30), update.clone()].concat(), || now), Ok(()));
-            let answer = frame(DATA, 16_384);
-            assert_eq!(frames.sent(&[IoSlice::new(&answer)], answer.len(), || now), Ok(()));
+            let response = frame(DATA, 16_384);
+            assert_eq!(frames.sent(&[IoSlice::new(&response)], response.len(), || now), Ok(()));
             for _ in 0..18 {
                 assert_eq!(frames.pass(&update, || now), Ok(()));
             }

@@ -17,13 +17,13 @@ use tonic::{Code, Status, service::Routes};
 use tracing::{Instrument as _, Span};
 
 use super::{
-    ConnectedPeer, Surroundings,
+    ConnectedPeer, ServiceContext,
     introspection::{self, PROBE, Streams},
     measured::Measured,
 };
 use crate::{
     access::{self, Proof},
-    balance::Chance,
+    balance::Rng,
     context::{Caller, Context},
     error,
     identity::Identity,
@@ -35,25 +35,25 @@ use crate::{
 
 /// What the layers ask.
 pub(super) struct Gate {
-    surroundings: Surroundings,
+    context: ServiceContext,
     in_flight: Arc<Semaphore>,
-    chance: Chance,
+    chance: Rng,
 }
 
 impl Gate {
-    pub(super) fn new(surroundings: &Surroundings) -> Self {
-        let in_flight = Arc::new(Semaphore::new(surroundings.limits.calls_in_flight));
-        Self { surroundings: surroundings.clone(), in_flight, chance: Chance::new() }
+    pub(super) fn new(context: &ServiceContext) -> Self {
+        let in_flight = Arc::new(Semaphore::new(context.limits.calls_in_flight));
+        Self { context: context.clone(), in_flight, chance: Rng::new() }
     }
 
     /// The meters of all methods that the server may have.
     pub(super) fn meters(&self) -> Arc<Meters> {
-        let methods = self.surroundings.policies.iter().map(|(path, _)| path);
+        let methods = self.context.policies.iter().map(|(path, _)| path);
         Arc::new(Meters::new(SECONDS, methods.chain(OPEN)))
     }
 
     fn policy(&self, request: &Request) -> Option<&Policy> {
-        self.surroundings.policies.get(request.uri().path())
+        self.context.policies.get(request.uri().path())
     }
 }
 
@@ -160,7 +160,7 @@ async fn catch_panic(request: Request, next: Next) -> Response {
 async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let ceiling = match gate.policy(&request) {
         Some(policy) if policy.streams && policy.deadline.is_none() => None,
-        policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.surroundings.limits.deadline.0)),
+        policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.context.limits.deadline.0)),
     };
     let asked = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
         Some(None) => {
@@ -209,7 +209,7 @@ async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
 /// deadline is met by the layer around, and does not cut the work either.
 async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
-    let end = Instant::now() + policy.deadline.unwrap_or(gate.surroundings.limits.deadline.0);
+    let end = Instant::now() + policy.deadline.unwrap_or(gate.context.limits.deadline.0);
     let place = request.extensions_mut().remove::<InFlight>();
     let work = async move {
         let response = timeout_at(end, next.run(request)).await;
@@ -228,7 +228,7 @@ async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
 }
 
 async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
-    let Surroundings { keys, identity, .. } = &gate.surroundings;
+    let ServiceContext { keys, identity, .. } = &gate.context;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
     let caller = proof.caller.clone();
     if let (Some(_), Some(peer)) = (&caller.service, request.extensions().get::<ConnectedPeer>()) {

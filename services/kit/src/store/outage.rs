@@ -45,7 +45,7 @@ pub(super) enum Problem {
     /// It takes no changes: a replica, or a primary that was told so.
     ReadOnly,
     /// There is no server, or it says that it takes no calls.
-    Away(sqlx::Error),
+    Unavailable(sqlx::Error),
     /// No reply in time.
     Silent,
     /// The probe was refused. Connections that are open may work.
@@ -56,7 +56,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadOnly => f.write_str("it is read-only"),
-            Self::Away(error) => write!(f, "it is away: {error}"),
+            Self::Unavailable(error) => write!(f, "it is away: {error}"),
             Self::Silent => f.write_str("it does not reply"),
             Self::Refused(error) => write!(f, "it refuses connections: {error}"),
         }
@@ -70,7 +70,7 @@ impl From<sqlx::Error> for Problem {
             sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P0")),
             _ => false,
         };
-        if is_away { Self::Away(error) } else { Self::Refused(error) }
+        if is_away { Self::Unavailable(error) } else { Self::Refused(error) }
     }
 }
 
@@ -103,7 +103,7 @@ impl Outage {
     fn record(&self, name: &str, reply: &Result<(), Problem>, silent: u32) {
         let is_away = match reply {
             Ok(()) => false,
-            Err(Problem::ReadOnly | Problem::Away(_)) => true,
+            Err(Problem::ReadOnly | Problem::Unavailable(_)) => true,
             Err(Problem::Silent) => silent >= PATIENCE || self.is_open(),
             Err(Problem::Refused(_)) => self.is_open(),
         };

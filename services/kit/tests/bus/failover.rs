@@ -43,12 +43,12 @@ impl Name {
     }
 
     fn bus(&self) -> Arc<dyn Bus> {
-        bus::open_by(self.look_up(), &Self::config(), &Ambient::system()).unwrap()
+        bus::open_by(self.look_up(), &Self::config(), &ClockAndRng::system()).unwrap()
     }
 
     fn limiter(&self) -> Arc<dyn RateLimiter> {
         let patient = limiter::Config { budget: Span(Duration::from_secs(1)), ..limiter::Config::default() };
-        limiter::open_by(self.look_up(), &patient, &Self::config(), &Ambient::system()).unwrap()
+        limiter::open_by(self.look_up(), &patient, &Self::config(), &ClockAndRng::system()).unwrap()
     }
 }
 

@@ -17,9 +17,9 @@ use std::{
 };
 
 use kit::{
-    Ambient, bus,
+    ClockAndRng, bus,
     config::{Secret, Span},
-    limiter::{self, Ask, Away, Config, Decision, Key, Limit, Outcome, Quota, RateLimiter},
+    limiter::{self, Ask, Config, Decision, FailureMode, Key, Limit, Outcome, Quota, RateLimiter},
 };
 use tokio::{
     task::JoinSet,
@@ -44,7 +44,7 @@ fn with(url: &str, config: &Config) -> Arc<dyn RateLimiter> {
 
 fn open(url: &str, cluster: bool, config: &Config) -> Arc<dyn RateLimiter> {
     let redis = bus::Config { url: Secret::from(url.to_owned()), cluster, ..bus::Config::default() };
-    limiter::open(config, &redis, &Ambient::system()).unwrap()
+    limiter::open(config, &redis, &ClockAndRng::system()).unwrap()
 }
 
 async fn until_shared(limiter: &dyn RateLimiter, wanted: bool) {
@@ -61,7 +61,7 @@ fn limit(key: &str, quota: Quota) -> Limit {
 }
 
 async fn decide(limiter: &dyn RateLimiter, limits: &[Limit]) -> Decision {
-    limiter.decide(&Ask { scope: "test", limits, away: Away::Local }).decision().await
+    limiter.decide(&Ask { scope: "test", limits, failure_mode: FailureMode::Local }).decision().await
 }
 
 fn wait(decision: &Decision) -> Option<Duration> {

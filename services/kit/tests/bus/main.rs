@@ -11,7 +11,7 @@ mod redis;
 use std::{sync::Arc, time::Duration};
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     bus::{self, Bus, Config, Heard, Listener, Signal},
     config::{Secret, Span},
 };
@@ -27,11 +27,11 @@ const QUIET: Duration = Duration::from_millis(200);
 
 fn open(url: String, cluster: bool) -> Arc<dyn Bus> {
     let config = Config { url: Secret::from(url), cluster, poll_interval: Span(POLL) };
-    bus::open(&config, &Ambient::system()).unwrap()
+    bus::open(&config, &ClockAndRng::system()).unwrap()
 }
 
 fn signal(reached: i64) -> Signal {
-    Signal { subject: Ambient::system().new_id(), reached }
+    Signal { subject: ClockAndRng::system().new_id(), reached }
 }
 
 async fn until_connected(bus: &dyn Bus, wanted: bool) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kit::{
-    health::{Needs, Readiness},
+    health::{HealthChecks, Readiness},
     limits::Limits,
     server,
     shutdown::Shutdown,
@@ -62,7 +62,7 @@ impl Handlers {
     }
 }
 
-/// Asks until the answer is yes.
+/// Asks until the response is yes.
 pub(crate) async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
     let asking = async {
         while !ask().await {
@@ -135,8 +135,8 @@ impl Bench {
     pub(crate) async fn new(limits: Limits) -> Self {
         let (mesh, handlers, shutdown) = (Mesh::new(), Handlers::new(), Shutdown::new());
         let message_bytes = limits.message_bytes;
-        let surroundings = mesh.surroundings("users", limits);
-        let readiness = server::readiness(&surroundings, Needs::new(), &shutdown);
+        let context = mesh.context("users", limits);
+        let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
         let service = UsersServiceServer::new(handlers.clone())
             .max_decoding_message_size(message_bytes)
             .max_encoding_message_size(message_bytes);
@@ -146,7 +146,7 @@ impl Bench {
             let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
             async move {
                 let routes = Routes::new(service);
-                server::serve(&surroundings, SERVICE_NAME, routes, &readiness, listener, shutdown).await
+                server::serve(&context, SERVICE_NAME, routes, &readiness, listener, shutdown).await
             }
         });
         timeout(MOMENT, readiness.ready()).await.unwrap();

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use crate::{
     bench::{Bench, GET_USER},
-    wire::{Answer, Wire},
+    wire::{Received, Wire},
 };
 
 const DEADLINE_EXCEEDED: &str = "4";
 
 /// A call that its handler never answers, with this `grpc-timeout`.
-async fn call(bench: &Bench, wire: &Wire, asked: &str) -> Answer {
+async fn call(bench: &Bench, wire: &Wire, asked: &str) -> Received {
     let (head, _) = wire.head(GET_USER, &[bench.token.clone(), ("grpc-timeout", asked.to_owned())]);
     let message = GetUserRequest { user_id: Uuid::nil().to_string() }.encode_to_vec();
     Wire::answer(wire.send(head, &message).await).await.unwrap()
@@ -38,8 +38,8 @@ async fn a_caller_s_deadline_is_kept_and_named() {
     let mut quickest = Duration::MAX;
     for _ in 0..50 {
         let started = Instant::now();
-        let answer = call(&bench, &wire, "50m").await;
-        assert_eq!(answer.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
+        let response = call(&bench, &wire, "50m").await;
+        assert_eq!(response.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
         // A busy machine is late now and then, but never as late as the contract's own 5 s would be.
         assert!(started.elapsed() < Duration::from_secs(4));
         quickest = quickest.min(started.elapsed());
@@ -54,7 +54,7 @@ async fn the_contract_s_deadline_is_the_ceiling() {
     let wire = Wire::connect(bench.address).await;
     // The contract gives GetUser 5 s.
     let started = Instant::now();
-    let answer = timeout(Duration::from_secs(50), call(&bench, &wire, "1H")).await.expect("ten times the ceiling");
-    assert_eq!(answer.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
+    let response = timeout(Duration::from_secs(50), call(&bench, &wire, "1H")).await.expect("ten times the ceiling");
+    assert_eq!(response.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
     assert!(started.elapsed() > Duration::from_millis(4_900));
 }

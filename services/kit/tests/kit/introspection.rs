@@ -54,8 +54,8 @@ async fn reflection_can_be_turned_off() {
 async fn reflection_knows_the_details_of_errors() {
     let bench = Bench::new(Limits::default()).await;
     for name in ["google.rpc.ErrorInfo", "google.rpc.BadRequest", "google.rpc.RetryInfo"] {
-        let answer = reflect(&bench, MessageRequest::FileContainingSymbol(name.to_owned())).await.unwrap();
-        let found = answer.message_response;
+        let response = reflect(&bench, MessageRequest::FileContainingSymbol(name.to_owned())).await.unwrap();
+        let found = response.message_response;
         assert!(matches!(found, Some(MessageResponse::FileDescriptorResponse(_))), "{name}: {found:?}");
     }
 }

@@ -33,12 +33,12 @@ async fn headers_take_16_kib_and_no_byte_more() {
     let (_, least) = head(0);
     let (at_the_limit, size) = head(16_384 - least);
     assert_eq!(size, 16_384);
-    let answer = Wire::answer(wire.send(at_the_limit, &message).await).await.unwrap();
-    assert_eq!((answer.http, answer.grpc.as_deref()), (200, Some("0")), "{answer:?}");
+    let response = Wire::answer(wire.send(at_the_limit, &message).await).await.unwrap();
+    assert_eq!((response.http, response.grpc.as_deref()), (200, Some("0")), "{response:?}");
 
     let (beyond, _) = head(16_385 - least);
     let refused = Wire::answer(wire.send(beyond, &message).await).await;
-    assert!(refused.as_ref().map_or(true, |answer| answer.http == TOO_LARGE), "{refused:?}");
+    assert!(refused.as_ref().map_or(true, |response| response.http == TOO_LARGE), "{refused:?}");
     // The connection goes on.
     let (again, _) = head(0);
     assert_eq!(Wire::answer(wire.send(again, &message).await).await.unwrap().http, 200);
@@ -48,7 +48,7 @@ async fn headers_take_16_kib_and_no_byte_more() {
 async fn a_message_in_takes_as_many_bytes_as_configured() {
     let bench = Bench::new(Limits { message_bytes: 2_000, ..Limits::default() }).await;
     let mut client = UsersServiceClient::new(bench.channel().await);
-    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.ambient)];
+    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.clock_rng)];
     // The bytes are filled with a name of too many characters: that is a different refusal, after reading.
     let message = |bytes: usize| {
         let mut message = CreateUserRequest { user_id: Uuid::nil().to_string(), ..CreateUserRequest::default() };
@@ -68,8 +68,8 @@ async fn a_message_in_takes_as_many_bytes_as_configured() {
 async fn a_message_out_takes_as_many_bytes_as_configured() {
     let bench = Bench::new(Limits { message_bytes: 500, ..Limits::default() }).await;
     let channel = bench.channel().await;
-    let answer = bench.list(&channel, 500).await.unwrap();
-    assert_eq!(answer.encoded_len(), 500);
+    let response = bench.list(&channel, 500).await.unwrap();
+    assert_eq!(response.encoded_len(), 500);
     assert_eq!(bench.list(&channel, 501).await.unwrap_err().code(), Code::OutOfRange);
 }
 
@@ -142,7 +142,7 @@ async fn call_without_its_client_ends_and_counts_until_then() {
 async fn one_call_too_many_on_a_connection_waits() {
     let bench = Bench::new(Limits { streams_per_connection: 4, ..Limits::default() }).await;
     let channel = bench.channel().await;
-    // The server's settings arrive before its first answer.
+    // The server's settings arrive before its first response.
     bench.ask(&channel).await.unwrap();
     let calls: Vec<_> = (0..5).map(|_| bench.call(&channel)).collect();
     bench.handlers.wait_for(4).await;
@@ -184,8 +184,8 @@ async fn a_panic_costs_its_own_call_only() {
     bench.handlers.wait_for(1).await;
     let message = BatchGetUsersRequest { user_ids: vec![Uuid::nil().to_string()] };
     let mut client = UsersServiceClient::new(channel);
-    let answer = client.batch_get_users(request(message, std::slice::from_ref(&bench.token))).await;
-    assert_eq!(refusal(answer), "Internal INTERNAL");
+    let response = client.batch_get_users(request(message, std::slice::from_ref(&bench.token))).await;
+    assert_eq!(refusal(response), "Internal INTERNAL");
     bench.handlers.release(1);
     other.await.unwrap().unwrap();
 }

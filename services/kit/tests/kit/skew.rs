@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kit::{
-    Ambient, balance,
+    ClockAndRng, balance,
     client::Peer,
     health::peer_is_serving,
     limits::Limits,
@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// A clock that shows `seconds` more than the bench's, and stands there.
-fn ahead(bench: &Bench, seconds: i64) -> Ambient {
-    let now = bench.mesh.ambient.now();
+fn ahead(bench: &Bench, seconds: i64) -> ClockAndRng {
+    let now = bench.mesh.clock_rng.now();
     let offset = Duration::from_secs(seconds.unsigned_abs());
     let shown = if seconds < 0 { now - offset } else { now + offset };
-    Ambient { clock: Arc::new(ManualClock::new(shown)), entropy: Arc::new(SystemEntropy::default()) }
+    ClockAndRng { clock: Arc::new(ManualClock::new(shown)), entropy: Arc::new(SystemEntropy::default()) }
 }
 
 /// The observed fault: 30 s apart, the call went on as an anonymous one, and internal calls were refused.
@@ -58,7 +58,7 @@ async fn calls_pass_between_clocks_within_the_bound_only() {
 async fn rejected_service_token_is_never_an_anonymous_call() {
     let bench = Bench::new(Limits::default()).await;
     let mut client = UsersServiceClient::new(bench.channel().await);
-    let (name, for_another) = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let (name, for_another) = bench.mesh.service_token("auth", "messaging", &bench.mesh.clock_rng);
     for token in [for_another, "garbage".to_owned(), String::new()] {
         let message = ListUsersRequest { page_token: "500".to_owned(), ..ListUsersRequest::default() };
         let said = client.list_users(request(message, &[bench.token.clone(), (name, token.clone())])).await;

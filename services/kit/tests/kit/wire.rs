@@ -20,7 +20,7 @@ pub(crate) struct Wire {
 
 /// What came back of one call.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Received {
     /// The HTTP status.
     pub(crate) http: u16,
     /// `grpc-status`, from the trailers or from where they are alone.
@@ -62,8 +62,8 @@ impl Wire {
         response
     }
 
-    /// What a call answers; an error is the stream's end without an answer.
-    pub(crate) async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
+    /// What a call answers; an error is the stream's end without a response.
+    pub(crate) async fn answer(response: ResponseFuture) -> Result<Received, h2::Error> {
         let response = response.await?;
         let http = response.status().as_u16();
         let status = |headers: &HeaderMap| headers.get("grpc-status").map(|s| s.to_str().unwrap().to_owned());
@@ -75,7 +75,7 @@ impl Wire {
         if let Some(trailers) = body.trailers().await? {
             grpc = grpc.or(status(&trailers));
         }
-        Ok(Answer { http, grpc })
+        Ok(Received { http, grpc })
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn flood_with_pings(address: SocketAddr, count: usize) -> bool 
     hung_up
 }
 
-/// Opens `streams` streams and breaks the protocol on each, so that the server must reset it; the answer is
+/// Opens `streams` streams and breaks the protocol on each, so that the server must reset it; the response is
 /// the error code with which the server said goodbye, if it did.
 pub(crate) async fn provoke_resets(address: SocketAddr, streams: u32) -> Option<u32> {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();

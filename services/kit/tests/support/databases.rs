@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kit::{
-    Ambient,
+    ClockAndRng,
     config::{Secret, Span},
     store::{Location, Settings},
 };
@@ -25,7 +25,7 @@ impl Database {
 
     /// A new database on the runner's server.
     pub(crate) async fn postgres() -> Self {
-        let name = format!("t_{}", Ambient::system().new_id().simple());
+        let name = format!("t_{}", ClockAndRng::system().new_id().simple());
         let server = server();
         run(&server, format!("CREATE DATABASE {name}")).await;
         let (base, _) = server.rsplit_once('/').expect("postgres://user@host:port/database");

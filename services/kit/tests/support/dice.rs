@@ -11,7 +11,7 @@ impl Dice {
         #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
         let given = std::env::var("TRELLIS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         // 0 has no successor, so the seed is odd.
-        let seed = given.unwrap_or_else(|| u64::from_be_bytes(kit::Ambient::system().random())) | 1;
+        let seed = given.unwrap_or_else(|| u64::from_be_bytes(kit::ClockAndRng::system().random())) | 1;
         Self { seed, state: seed }
     }
 

@@ -7,13 +7,13 @@ mod ports;
 use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kit::{
-    Ambient, balance,
+    ClockAndRng, balance,
     identity::{Identity, Key, SERVICE_TOKEN},
     jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER},
     keys::{Jwk, KeySet, KeySource, Unavailable},
     limits::Limits,
     policy::Table,
-    server::Surroundings,
+    server::ServiceContext,
     shutdown::{self, Shutdown},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// The identities of all services in a test.
 pub(crate) struct Mesh {
-    pub(crate) ambient: Ambient,
+    pub(crate) clock_rng: ClockAndRng,
     access: Arc<AccessKey>,
     keys: BTreeMap<&'static str, Key>,
 }
@@ -43,36 +43,36 @@ impl Mesh {
         let access = AccessKey::from_pkcs8(&AccessKey::generate()).expect("a fresh key");
         let names = ["auth", "users", "messaging", "gateway"];
         let keys = names.into_iter().map(|name| (name, Key::generate())).collect();
-        Self { ambient: Ambient::system(), access: Arc::new(access), keys }
+        Self { clock_rng: ClockAndRng::system(), access: Arc::new(access), keys }
     }
 
-    /// The identity of the service `name`, with the clock of `ambient`.
-    pub(crate) fn identity_on(&self, name: &str, ambient: Ambient) -> Arc<Identity> {
+    /// The identity of the service `name`, with the clock of `clock_rng`.
+    pub(crate) fn identity_on(&self, name: &str, clock_rng: ClockAndRng) -> Arc<Identity> {
         let public: Vec<(&str, String)> = self.keys.iter().map(|(name, key)| (*name, key.public())).collect();
         let trusted = public.iter().map(|(name, key)| (*name, key.as_str()));
-        Arc::new(Identity::new(name, &self.keys[name], trusted, ambient).expect("the keys are fresh"))
+        Arc::new(Identity::new(name, &self.keys[name], trusted, clock_rng).expect("the keys are fresh"))
     }
 
     /// The service context of `name`.
-    pub(crate) fn surroundings(&self, name: &str, limits: Limits) -> Surroundings {
-        Surroundings {
+    pub(crate) fn context(&self, name: &str, limits: Limits) -> ServiceContext {
+        ServiceContext {
             limits,
             balance: balance::Config::default(),
-            identity: self.identity_on(name, self.ambient.clone()),
-            keys: Arc::new(KeySet::new(Auth(Arc::clone(&self.access)), self.ambient.clone())),
+            identity: self.identity_on(name, self.clock_rng.clone()),
+            keys: Arc::new(KeySet::new(Auth(Arc::clone(&self.access)), self.clock_rng.clone())),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).expect("our own contracts")),
             descriptors: proto::DESCRIPTORS,
         }
     }
 
-    /// The header of a service token of `caller` for `callee`, issued at the time of `ambient`.
-    pub(crate) fn service_token(&self, caller: &str, callee: &str, ambient: &Ambient) -> Header {
-        (SERVICE_TOKEN, self.identity_on(caller, ambient.clone()).token_for(callee).to_str().unwrap().to_owned())
+    /// The header of a service token of `caller` for `callee`, issued at the time of `clock_rng`.
+    pub(crate) fn service_token(&self, caller: &str, callee: &str, clock_rng: &ClockAndRng) -> Header {
+        (SERVICE_TOKEN, self.identity_on(caller, clock_rng.clone()).token_for(callee).to_str().unwrap().to_owned())
     }
 
     /// The header of an access token of `user` in `session` that expires after `lifetime`, in whole seconds.
     pub(crate) fn access_token(&self, user: Uuid, session: Uuid, lifetime: Duration) -> Header {
-        let now = self.ambient.now();
+        let now = self.clock_rng.now();
         let claims = AccessClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -80,7 +80,7 @@ impl Mesh {
             sid: session,
             iat: now.as_secs(),
             exp: (now + lifetime).as_secs(),
-            jti: self.ambient.new_id(),
+            jti: self.clock_rng.new_id(),
             roles: Vec::new(),
             scope: String::new(),
         };
@@ -89,7 +89,7 @@ impl Mesh {
 
     /// The header of a valid access token of `user`.
     pub(crate) fn signed_in(&self, user: Uuid) -> Header {
-        self.access_token(user, self.ambient.new_id(), Duration::from_secs(600))
+        self.access_token(user, self.clock_rng.new_id(), Duration::from_secs(600))
     }
 }
 

@@ -20,12 +20,12 @@ impl Api {
         let others = asked.member_ids.iter().map(|id| uuid("member_ids", id).map(UserId));
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let new = NewConversation {
-            id: ConversationId(self.service.ambient.new_id()),
+            id: ConversationId(self.service.clock_rng.new_id()),
             creator,
             request_id: uuid("request_id", &asked.request_id)?,
             members: NewConversation::everybody(creator, others),
             title: asked.title,
-            create_time: self.service.ambient.now(),
+            create_time: self.service.clock_rng.now(),
         };
         // A repeat is answered without asking users: they may be down, or somebody gone since.
         let store = &self.service.store;

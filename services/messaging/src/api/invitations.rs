@@ -18,7 +18,7 @@ impl Api {
     ) -> Result<ListInvitationsResponse, Status> {
         let page = Recent::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
-        let found = self.service.store.list_invitations(reader, page, self.service.ambient.now()).await?;
+        let found = self.service.store.list_invitations(reader, page, self.service.clock_rng.now()).await?;
         let mut invitations: Vec<_> = found.iter().map(wire::invitation).collect();
         invitations.truncate(page::fitting(&invitations, self.page_bytes).min(page.size));
         let more = found.len() > invitations.len();

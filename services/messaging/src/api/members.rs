@@ -91,7 +91,7 @@ impl Api {
         self.service.store.bar(person).await?;
         let rooms = self.service.store.heads(person).await?;
         for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
-            let now = self.service.ambient.now();
+            let now = self.service.clock_rng.now();
             self.leave(Change { conversation: *conversation, actor: person, revision: None, now }).await?;
         }
         let done = rooms.len() <= LEFT_AT_ONCE;
@@ -122,8 +122,8 @@ impl Api {
     /// How many of the people exist and are active.
     async fn count_active(&self, context: &Context, user_ids: Vec<String>) -> Result<usize, Status> {
         let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
-        let answer = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
-        Ok(answer.map_err(|status| users_failed(&status))?.into_inner().users.len())
+        let response = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
+        Ok(response.map_err(|status| users_failed(&status))?.into_inner().users.len())
     }
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {

@@ -16,10 +16,10 @@ impl Api {
         let new = NewMessage {
             conversation: conversation_id(&asked.conversation_id)?,
             author,
-            id: self.service.ambient.new_id(),
+            id: self.service.clock_rng.new_id(),
             client_id: uuid("client_message_id", &asked.client_message_id)?,
             text: asked.text,
-            create_time: self.service.ambient.now(),
+            create_time: self.service.clock_rng.now(),
         };
         let appended = self.service.store.append(&new).await?;
         if appended.is_new {

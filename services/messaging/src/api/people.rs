@@ -42,7 +42,7 @@ impl Api {
             return Err(error::status(Code::FailedPrecondition, "SELF_BLOCKED", message));
         }
         let store = &self.service.store;
-        let (now, limit) = (self.service.ambient.now(), self.service.config.blocked_per_user);
+        let (now, limit) = (self.service.clock_rng.now(), self.service.config.blocked_per_user);
         store.block(user, other, now, limit).await?;
         for id in store.pending_from(user, other).await? {
             self.refuse(user, id).await?;

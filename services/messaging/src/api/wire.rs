@@ -11,7 +11,8 @@ use tonic::{Code, Status};
 
 use crate::{
     domain::{
-        AddPolicy, AddRule, BadCursor, Body, Conversation, ConversationId, Entry, Invitation, Member, Standing, UserId,
+        AddPolicy, AddRule, BadCursor, Body, Conversation, ConversationId, Entry, Invitation, Member, MembershipKind,
+        UserId,
     },
     store::{AdmitError, AppendError, ChangeError, InsertError},
 };
@@ -41,9 +42,9 @@ pub(super) fn member(member: &Member) -> WireMember {
 
 fn membership(of: &Conversation) -> WireMembership {
     let role = if of.own.is_owner { Role::Owner } else { Role::Member };
-    let state = match of.own.standing {
-        Standing::Own | Standing::Added => MembershipState::Active,
-        Standing::Requested => MembershipState::Requested,
+    let state = match of.own.membership_kind {
+        MembershipKind::Own | MembershipKind::Added => MembershipState::Active,
+        MembershipKind::Requested => MembershipState::Requested,
     };
     WireMembership {
         unread_count: of.own.unread,
@@ -154,7 +155,7 @@ impl From<Body> for entry::Body {
     }
 }
 
-/// The same answer for a conversation that is not there and for one that the caller is not in.
+/// The same response for a conversation that is not there and for one that the caller is not in.
 pub(super) fn no_conversation() -> Status {
     error::status(Code::NotFound, "CONVERSATION_NOT_FOUND", "there is no such conversation of yours")
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use kit::{Ambient, Context, Timestamp, error};
+use kit::{ClockAndRng, Context, Timestamp, error};
 use proto::messaging::v1::{
     CaughtUp, ConversationLeft, InvitationsChanged, NewEntry, SubscribeResponse, subscribe_response::Event,
 };
@@ -30,7 +30,7 @@ const CONVERSATION_BYTES: usize = 20 * 1024;
 /// The state of one stream.
 pub(crate) struct Subscription {
     store: Arc<dyn MessagingStore>,
-    ambient: Ambient,
+    clock_rng: ClockAndRng,
     mailbox: Mailbox,
     heartbeat: Duration,
     /// When to compare all conversations with what was sent, whatever else happens: one heartbeat after the last time.
@@ -74,7 +74,7 @@ impl Subscription {
         let first_due = Instant::now() + service.config.heartbeat.0;
         Ok(Self {
             store: Arc::clone(&service.store),
-            ambient: service.ambient.clone(),
+            clock_rng: service.clock_rng.clone(),
             mailbox,
             heartbeat: service.config.heartbeat.0,
             look_due: first_due,
@@ -170,7 +170,7 @@ impl Subscription {
             let message = "the session was ended; sign in again";
             return Some(error::status(Code::Unauthenticated, "SESSION_REVOKED", message));
         }
-        if self.ambient.now() >= self.expires {
+        if self.clock_rng.now() >= self.expires {
             let message = "the access token has expired; refresh it and subscribe again";
             return Some(error::status(Code::Unauthenticated, "TOKEN_EXPIRED", message));
         }
@@ -282,7 +282,7 @@ impl Subscription {
 
     /// Until something is marked, or the stream ends, or it is time for a sign of life.
     async fn wait(&mut self) {
-        let left = self.ambient.now().until(self.expires);
+        let left = self.clock_rng.now().until(self.expires);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + left);
         tokio::select! {
             () = self.mailbox.marked() => {}

@@ -61,7 +61,7 @@ impl AddPolicy {
 
 /// How a user came to be a member: what the membership counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum MembershipKind {
     /// The user opened the conversation, or accepted it. Counts among the user's own conversations.
     Own,
     /// Another user added them. Counts apart, so that others cannot use up the user's own.
@@ -70,7 +70,7 @@ pub enum Standing {
     Requested,
 }
 
-impl Standing {
+impl MembershipKind {
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl Standing {
 
     /// From what is stored.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Own, Self::Added, Self::Requested].into_iter().find(|standing| standing.as_str() == text)
+        [Self::Own, Self::Added, Self::Requested].into_iter().find(|membership_kind| membership_kind.as_str() == text)
     }
 }
 
@@ -120,7 +120,7 @@ pub struct Acquaintance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The user becomes a member.
-    Member(Standing),
+    Member(MembershipKind),
     /// The user gets an invitation.
     Invited,
 }
@@ -132,9 +132,9 @@ impl Admission {
         match user.rule.unwrap_or(self.rule) {
             _ if user.is_blocked => None,
             AddRule::Nobody => None,
-            AddRule::Everybody => Some(Way::Member(Standing::Added)),
-            AddRule::Contacts if user.is_shared => Some(Way::Member(Standing::Added)),
-            AddRule::Contacts if direct => Some(Way::Member(Standing::Requested)),
+            AddRule::Everybody => Some(Way::Member(MembershipKind::Added)),
+            AddRule::Contacts if user.is_shared => Some(Way::Member(MembershipKind::Added)),
+            AddRule::Contacts if direct => Some(Way::Member(MembershipKind::Requested)),
             AddRule::Contacts => Some(Way::Invited),
         }
     }
@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn rule_and_acquaintance_decide_how_a_user_is_added() {
-        let (added, requested) = (Some(Way::Member(Standing::Added)), Some(Way::Member(Standing::Requested)));
+        let (added, requested) =
+            (Some(Way::Member(MembershipKind::Added)), Some(Way::Member(MembershipKind::Requested)));
         // The rule, whether a conversation is shared, and what becomes of a talk of two and of a group.
         let cases = [
             (Some(AddRule::Everybody), false, added, added),

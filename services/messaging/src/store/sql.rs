@@ -18,7 +18,7 @@ mod people;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kit::store::{Error, Pool, Stamp, Transaction, Unopened};
+use kit::store::{DbTimestamp, Error, Pool, Transaction, Unopened};
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ use super::Db;
 use crate::{
     domain::{
         AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, Fingerprint,
-        NewConversation, NewMessage, Quotas, Recent, Standing, UserId,
+        MembershipKind, NewConversation, NewMessage, Quotas, Recent, UserId,
     },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore, body::stored_size},
 };
@@ -120,7 +120,7 @@ impl MessagingStore for Sql {
         .bind(new.request_id)
         .bind(new.fingerprint().0)
         .bind(&new.title)
-        .bind(Stamp(new.create_time))
+        .bind(DbTimestamp(new.create_time))
         .bind(AddPolicy::AllMembers.as_str())
         .execute(&mut *tx)
         .await?;
@@ -177,7 +177,7 @@ impl MessagingStore for Sql {
              ORDER BY c.update_time DESC, c.conversation_id DESC LIMIT $4",
         )
         .bind(member.0)
-        .bind(Stamp(time))
+        .bind(DbTimestamp(time))
         .bind(id.0)
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
@@ -235,7 +235,7 @@ impl MessagingStore for Sql {
              RETURNING last_seq, message_count, stored_bytes, member_count",
         )
         .bind(new.conversation.0)
-        .bind(Stamp(new.create_time))
+        .bind(DbTimestamp(new.create_time))
         // The numbers are columns of their own: the body has the same size with all of them.
         .bind(stored_size(&message_entry(new, 0, 0).body))
         .fetch_optional(&mut *tx)
@@ -243,8 +243,8 @@ impl MessagingStore for Sql {
         .ok_or(AppendError::NotFound)?;
         let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
         // Starts after the lock is held, and so sees whether the author is still a member: see `log::lock`.
-        let standing = members::read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
-        if standing.ok_or(AppendError::NotFound)? == Standing::Requested {
+        let membership_kind = members::read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
+        if membership_kind.ok_or(AppendError::NotFound)? == MembershipKind::Requested {
             invitations::accept_by_reply(&mut tx, new.conversation, new.author).await?;
         }
         let claimed = sqlx::query(

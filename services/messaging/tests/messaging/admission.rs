@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{Ambient, store::Location};
+use kit::{ClockAndRng, store::Location};
 use messaging::{
     MessagingStore,
     domain::{
-        AddPolicy, AddRule, Admission, Change, ConversationId, Details, NewConversation, Recent, Standing, UserId,
+        AddPolicy, AddRule, Admission, Change, ConversationId, Details, MembershipKind, NewConversation, Recent, UserId,
     },
     store::{AdmitError, ChangeError, Changed, InsertError},
 };
@@ -46,7 +46,7 @@ pub(crate) fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
         request_id: new_id(),
         members: NewConversation::everybody(creator, others.iter().copied()),
         title: "Tea".to_owned(),
-        create_time: Ambient::system().now(),
+        create_time: ClockAndRng::system().now(),
     }
 }
 
@@ -69,13 +69,13 @@ pub(crate) async fn accept(store: &Store, id: ConversationId, actor: UserId) -> 
     store.accept(by(actor, id), &contacts(100)).await
 }
 
-pub(crate) async fn standing(store: &Store, id: ConversationId, user: UserId) -> Option<Standing> {
-    store.find(id, user).await.unwrap().map(|found| found.own.standing)
+pub(crate) async fn membership_kind(store: &Store, id: ConversationId, user: UserId) -> Option<MembershipKind> {
+    store.find(id, user).await.unwrap().map(|found| found.own.membership_kind)
 }
 
 pub(crate) async fn invitations(store: &Store, user: UserId) -> Vec<ConversationId> {
     let page = Recent::parse(100, "").unwrap();
-    let found = store.list_invitations(user, page, Ambient::system().now()).await.unwrap();
+    let found = store.list_invitations(user, page, ClockAndRng::system().now()).await.unwrap();
     found.into_iter().map(|invitation| invitation.conversation).collect()
 }
 
@@ -86,17 +86,17 @@ pub(crate) fn is_not_allowed(outcome: &Result<Changed, ChangeError>) -> bool {
 async fn stranger_opens_a_request_and_sends_an_invitation(location: &Location) {
     let (store, [ada, bob, eve, kim]) = (open(location).await, people());
     let direct = create(&store, ada, &[bob]).await.unwrap();
-    assert_eq!(standing(&store, direct, ada).await, Some(Standing::Own));
-    assert_eq!(standing(&store, direct, bob).await, Some(Standing::Requested));
+    assert_eq!(membership_kind(&store, direct, ada).await, Some(MembershipKind::Own));
+    assert_eq!(membership_kind(&store, direct, bob).await, Some(MembershipKind::Requested));
     let found = store.find(direct, bob).await.unwrap().unwrap();
     assert_eq!((found.member_count, found.own.added_by), (2, Some(ada)));
     let group = create(&store, ada, &[bob, eve]).await.unwrap();
     assert_eq!(store.find(group, ada).await.unwrap().unwrap().member_count, 1);
-    assert_eq!((standing(&store, group, bob).await, standing(&store, group, eve).await), (None, None));
+    assert_eq!((membership_kind(&store, group, bob).await, membership_kind(&store, group, eve).await), (None, None));
     assert_eq!(invitations(&store, bob).await, [group]);
     let mut invited = [bob, eve];
     invited.sort();
-    assert_eq!(store.invited(group, ada, Ambient::system().now()).await.unwrap(), invited);
+    assert_eq!(store.invited(group, ada, ClockAndRng::system().now()).await.unwrap(), invited);
     assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited);
     assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited, "once");
     assert_eq!(invitations(&store, kim).await, [group]);
@@ -109,9 +109,9 @@ async fn reply_accepts_a_request(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = create(&store, ada, &[bob]).await.unwrap();
     store.append(&new_message(id, ada, "hello")).await.unwrap();
-    assert_eq!(standing(&store, id, bob).await, Some(Standing::Requested));
+    assert_eq!(membership_kind(&store, id, bob).await, Some(MembershipKind::Requested));
     store.append(&new_message(id, bob, "hello")).await.unwrap();
-    assert_eq!(standing(&store, id, bob).await, Some(Standing::Own));
+    assert_eq!(membership_kind(&store, id, bob).await, Some(MembershipKind::Own));
     // It counts among Bob's own now, until he leaves.
     let one = Admission { own: 1, ..contacts(100) };
     let refused = store.insert(&opening(bob, &[ada]), &one).await;
@@ -130,7 +130,7 @@ async fn accepted_conversation_makes_contacts_and_a_request_does_not(location: &
     assert_eq!(store.contacts(bob, 10).await.unwrap(), [ada]);
     let other = create(&store, ada, &[]).await.unwrap();
     assert!(matches!(add(&store, other, ada, bob).await.unwrap(), Changed::Now(2)));
-    assert_eq!(standing(&store, other, bob).await, Some(Standing::Added));
+    assert_eq!(membership_kind(&store, other, bob).await, Some(MembershipKind::Added));
 }
 
 async fn invitation_is_accepted_once_and_expires(location: &Location) {
@@ -140,8 +140,8 @@ async fn invitation_is_accepted_once_and_expires(location: &Location) {
     assert_eq!(accept(&store, id, bob).await.unwrap(), Changed::Already);
     assert_eq!(invitations(&store, bob).await, []);
     let found = store.find(id, bob).await.unwrap().unwrap();
-    assert_eq!((found.member_count, found.own.standing), (2, Standing::Own));
-    let late = Change { now: Ambient::system().now() + Duration::from_secs(2 * 60 * 60), ..by(eve, id) };
+    assert_eq!((found.member_count, found.own.membership_kind), (2, MembershipKind::Own));
+    let late = Change { now: ClockAndRng::system().now() + Duration::from_secs(2 * 60 * 60), ..by(eve, id) };
     let refused = store.accept(late, &contacts(100)).await;
     assert!(matches!(refused, Err(ChangeError::NoInvitation)), "{refused:?}");
     let page = Recent::parse(10, "").unwrap();
@@ -173,19 +173,19 @@ async fn owner_and_sender_take_an_invitation_back(location: &Location) {
 async fn blocked_user_adds_and_invites_no_more(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let (shared, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
-    store.block(bob, ada, Ambient::system().now(), 10).await.unwrap();
+    store.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
     assert!(is_not_allowed(&add(&store, group, ada, bob).await));
     for others in [vec![bob], vec![bob, UserId(new_id())]] {
         let refused = create(&store, ada, &others).await;
         assert!(matches!(refused, Err(InsertError::Admit(AdmitError::NotAllowed))), "{refused:?}");
     }
     // What both are in stays, and Bob may still add Ada.
-    assert!(standing(&store, shared, bob).await.is_some());
+    assert!(membership_kind(&store, shared, bob).await.is_some());
     create(&store, bob, &[ada]).await.unwrap();
     assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), [ada]);
     store.unblock(bob, ada).await.unwrap();
     assert!(matches!(add(&store, group, ada, bob).await.unwrap(), Changed::Now(_)));
-    let refused = store.block(bob, ada, Ambient::system().now(), 0).await;
+    let refused = store.block(bob, ada, ClockAndRng::system().now(), 0).await;
     assert!(refused.is_err(), "the bound");
     assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), []);
 }
@@ -281,8 +281,8 @@ async fn deleted_account_is_not_invited_and_accepts_nothing(location: &Location)
         let refused = accept(&store, id, bob).await;
         assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");
     }
-    assert_eq!(standing(&store, group, bob).await, None);
-    assert_eq!(standing(&store, request, bob).await, Some(Standing::Requested));
+    assert_eq!(membership_kind(&store, group, bob).await, None);
+    assert_eq!(membership_kind(&store, request, bob).await, Some(MembershipKind::Requested));
     let other = create(&store, ada, &[]).await.unwrap();
     let refused = add(&store, other, ada, bob).await;
     assert!(matches!(refused, Err(ChangeError::Admit(AdmitError::MemberUnknown))), "{refused:?}");

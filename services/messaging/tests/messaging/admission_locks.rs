@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::Ambient;
+use kit::ClockAndRng;
 use messaging::{
     domain::{AddPolicy, AddRule, Change, Details},
     store::{AdmitError, AppendError, ChangeError, Changed},
 };
 
 use crate::{
-    admission::{Store, accept, add, contacts, invitations, is_not_allowed, standing},
+    admission::{Store, accept, add, contacts, invitations, is_not_allowed, membership_kind},
     changes::{bounds, by, new_message, open, people, room, say},
     databases::Database,
     locks::{LOCK_CONVERSATION, in_turn},
@@ -30,7 +30,7 @@ async fn block_and_rule_hold_for_whoever_waits_behind_them() {
         let (deciding, adding) = (Arc::clone(&store), Arc::clone(&store));
         let first = async move {
             if blocks {
-                deciding.block(bob, ada, Ambient::system().now(), 10).await.unwrap();
+                deciding.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
             } else {
                 deciding.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
             }
@@ -38,7 +38,7 @@ async fn block_and_rule_hold_for_whoever_waits_behind_them() {
         let behind = async move { add(&adding, group, ada, bob).await };
         let ((), refused) = in_turn(&database.location, (LOCK_PERSON, &[bob.0]), first, behind).await;
         assert!(is_not_allowed(&refused), "{refused:?}");
-        assert_eq!(standing(&store, group, bob).await, None);
+        assert_eq!(membership_kind(&store, group, bob).await, None);
     }
     database.remove().await;
 }
@@ -134,7 +134,7 @@ async fn blocked_user_who_waits_behind_the_block_writes_nothing() {
         holder.run(LOCK_CONVERSATION, &[id.0]).await;
         let changing = tokio::spawn(change(Arc::clone(&store), id, bob, (said.id, eve)));
         holder.waiters(1).await;
-        store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+        store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
         holder.release().await;
         assert!(changing.await.unwrap());
         store.unblock(ada, bob).await.unwrap();
@@ -162,7 +162,7 @@ async fn invitation_and_acceptance_do_not_wait_for_each_other() {
     let (invited, joined) = in_turn(&database.location, (LOCK_PERSON, &[bob.0]), first, behind).await;
     assert_eq!((invited.unwrap(), joined.unwrap()), (Changed::Invited, Changed::Now(2)));
     assert_eq!(invitations(&store, bob).await, [group]);
-    assert!(standing(&store, accepted, bob).await.is_some());
+    assert!(membership_kind(&store, accepted, bob).await.is_some());
     database.remove().await;
 }
 

@@ -22,9 +22,9 @@ async fn people_who_are_not_there_are_not_added() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let bob = bench.person().await;
-    let absent = [bench.mesh.ambient.new_id(), bench.user(State::Suspended).await, bench.user(State::Deleted).await];
+    let absent = [bench.mesh.clock_rng.new_id(), bench.user(State::Suspended).await, bench.user(State::Deleted).await];
     for somebody in absent {
-        let refused = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id, somebody])).await;
+        let refused = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id, somebody])).await;
         assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
     }
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -35,7 +35,7 @@ async fn people_who_are_not_there_are_not_added() {
 async fn without_users_nothing_is_opened_and_a_repeat_works() {
     let mut bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
     bench.stop_users().await;
     let refused = ada.create(opening.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
@@ -50,7 +50,7 @@ async fn without_users_nothing_is_opened_and_a_repeat_works() {
 async fn users_that_says_nothing_is_not_waited_for() {
     let mut bench = Bench::new(|config| config.users_timeout = Span(Duration::from_millis(500))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
     let _silent = bench.silence_users().await;
     let started = Instant::now();
     assert_eq!(refusal(ada.create(opening).await), "Unavailable UNAVAILABLE");
@@ -70,7 +70,7 @@ async fn without_a_token_nobody_gets_in() {
         refusal(bench.client().subscribe(SubscribeRequest::default()).await),
         "Unauthenticated SIGN_IN_REQUIRED"
     );
-    let opening = ended.opening(&bench.mesh.ambient, &[ada.id]);
+    let opening = ended.opening(&bench.mesh.clock_rng, &[ada.id]);
     assert_eq!(refusal(ended.create(opening).await), "Unauthenticated TOKEN_EXPIRED");
 }
 
@@ -78,14 +78,14 @@ async fn without_a_token_nobody_gets_in() {
 async fn an_id_means_one_request() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
     let opened = ada.create(opening.clone()).await.unwrap();
     let mut other = opening;
     other.title = "Coffee".to_owned();
     assert_eq!(refusal(ada.create(other).await), "AlreadyExists REQUEST_ID_REUSED");
     let mut message = SendMessageRequest {
         conversation_id: opened.conversation_id,
-        client_message_id: bench.mesh.ambient.new_id().to_string(),
+        client_message_id: bench.mesh.clock_rng.new_id().to_string(),
         text: "hello".to_owned(),
     };
     let first = ada.send(message.clone()).await.unwrap();
@@ -98,14 +98,14 @@ async fn an_id_means_one_request() {
 async fn strangers_see_nothing() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.ambient, &room, "secret").await;
-    let nowhere = bench.mesh.ambient.new_id().to_string();
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.clock_rng, &room, "secret").await;
+    let nowhere = bench.mesh.clock_rng.new_id().to_string();
     for conversation_id in [room, nowhere] {
         let list = ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() };
         let refused = eve.client.clone().list_messages(eve.request(list)).await;
         assert_eq!(refusal(refused), "NotFound CONVERSATION_NOT_FOUND");
-        let client_message_id = bench.mesh.ambient.new_id().to_string();
+        let client_message_id = bench.mesh.clock_rng.new_id().to_string();
         let message = SendMessageRequest { conversation_id, client_message_id, text: "hi".to_owned() };
         assert_eq!(refusal(eve.send(message).await), "NotFound CONVERSATION_NOT_FOUND");
     }
@@ -115,9 +115,9 @@ async fn strangers_see_nothing() {
 async fn pages_lead_through_the_whole_history() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..7 {
-        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 3, ..Default::default() };
     let mut texts = Vec::new();
@@ -142,7 +142,7 @@ async fn pages_lead_through_the_whole_history() {
 async fn a_cursor_leads_where_it_was_given_out_for() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let [one, two] = [&ada, &ada].map(|_| ada.opening(&bench.mesh.ambient, &[bob.id]));
+    let [one, two] = [&ada, &ada].map(|_| ada.opening(&bench.mesh.clock_rng, &[bob.id]));
     let (one, two) = (ada.create(one).await.unwrap(), ada.create(two).await.unwrap());
     let position = |cursor: &str| SubscribeRequest {
         positions: vec![Position { conversation_id: one.conversation_id.clone(), cursor: cursor.to_owned() }],
@@ -160,9 +160,9 @@ async fn a_cursor_leads_where_it_was_given_out_for() {
 async fn page_is_refused_once_its_reader_is_removed() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..200 {
-        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let list = |page_size| ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
     let read = async |page_size| bob.client.clone().list_messages(bob.request(list(page_size))).await;
@@ -179,9 +179,9 @@ async fn page_is_refused_once_its_reader_is_removed() {
 }
 
 /// Sends until the conversation refuses the sender.
-async fn talk(sender: Person, ambient: kit::Ambient, room: String) {
+async fn talk(sender: Person, clock_rng: kit::ClockAndRng, room: String) {
     for n in 0.. {
-        let client_message_id = ambient.new_id().to_string();
+        let client_message_id = clock_rng.new_id().to_string();
         let message = SendMessageRequest { conversation_id: room.clone(), client_message_id, text: n.to_string() };
         if sender.send(message).await.is_err() {
             return;
@@ -194,11 +194,11 @@ async fn stream_carries_nothing_from_beyond_the_removal() {
     let bench = Bench::new(|config| config.streams_per_user = 100).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     for _ in 0..10 {
-        let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+        let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
         let listener = bench.signed_in(bob.id, Duration::from_secs(600));
         let mut stream = listener.subscribe(SubscribeRequest::default()).await.unwrap();
         let talking = bench.signed_in(ada.id, Duration::from_secs(600));
-        let talking = tokio::spawn(talk(talking, bench.mesh.ambient.clone(), room.clone()));
+        let talking = tokio::spawn(talk(talking, bench.mesh.clock_rng.clone(), room.clone()));
         let mut entries_before = 0;
         while entries_before < 5 {
             entries_before += usize::from(matches!(next(&mut stream).await, Event::Entry(_)));

@@ -10,7 +10,7 @@ use kit::{
     balance,
     client::Peer,
     limits::Limits,
-    server::{self, Surroundings},
+    server::{self, ServiceContext},
 };
 use messaging::{Messaging, MessagingStore, domain::AddRule};
 use proto::messaging::v1::{
@@ -80,7 +80,7 @@ impl Bench {
         // Most tests are about something else than who may add whom.
         let mut config = messaging::Config { who_may_add: AddRule::Everybody, ..messaging::Config::default() };
         change(&mut config);
-        let surroundings = mesh.surroundings("messaging", limits);
+        let context = mesh.context("messaging", limits);
         let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let (after_page, bus) = (Arc::default(), Arc::<Lossy>::default());
         let store = messaging::store::open(&databases[1].location, 4, config.quotas()).await.unwrap();
@@ -97,13 +97,13 @@ impl Bench {
                 "users",
                 &[users.url()],
                 &balance::Config::default(),
-                Arc::clone(&surroundings.identity),
-                Arc::clone(&surroundings.policies),
+                Arc::clone(&context.identity),
+                Arc::clone(&context.policies),
             )
             .unwrap(),
-            ambient: mesh.ambient.clone(),
+            clock_rng: mesh.clock_rng.clone(),
         };
-        let messaging = serve_messaging(surroundings, messaging).await;
+        let messaging = serve_messaging(context, messaging).await;
         let channel = messaging.connect().await;
         let users_address = users.address;
         let users = Some(users);
@@ -144,7 +144,7 @@ impl Bench {
 
     /// A session of a user, with a token of this lifetime.
     pub(crate) fn signed_in(&self, id: Uuid, lifetime: Duration) -> Person {
-        let session = self.mesh.ambient.new_id();
+        let session = self.mesh.clock_rng.new_id();
         let token = self.mesh.access_token(id, session, lifetime);
         Person { id, token, client: self.client() }
     }
@@ -155,13 +155,13 @@ impl Bench {
 
     /// A profile in this state.
     pub(crate) async fn user(&self, state: State) -> Uuid {
-        let id = self.mesh.ambient.new_id();
+        let id = self.mesh.clock_rng.new_id();
         let user = User {
             id: UserId(id),
             handle: format!("u{}", &id.simple().to_string()[4..]),
             display_name: "Somebody".to_owned(),
             state,
-            create_time: self.mesh.ambient.now(),
+            create_time: self.mesh.clock_rng.now(),
             revision: users::domain::Revision::FIRST,
         };
         self.people.insert(&user, 0).await.unwrap();
@@ -184,7 +184,7 @@ impl Bench {
 }
 
 async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAddr) -> Running {
-    let surroundings = mesh.surroundings("users", Limits::default());
+    let context = mesh.context("users", Limits::default());
     let users = Users {
         config: users::Config::default(),
         store: Arc::clone(store),
@@ -193,23 +193,23 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
             "messaging",
             &["http://127.0.0.1:1".to_owned()],
             &balance::Config::default(),
-            Arc::clone(&surroundings.identity),
-            Arc::clone(&surroundings.policies),
+            Arc::clone(&context.identity),
+            Arc::clone(&context.policies),
         )
         .unwrap(),
-        ambient: mesh.ambient.clone(),
+        clock_rng: mesh.clock_rng.clone(),
     };
     Running::on(address, |listener, shutdown| {
-        let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
-        users.serve(surroundings, readiness, listener, shutdown)
+        let readiness = server::readiness(&context, users.health_checks(), &shutdown);
+        users.serve(context, readiness, listener, shutdown)
     })
     .await
 }
 
-async fn serve_messaging(surroundings: Surroundings, messaging: Messaging) -> Running {
+async fn serve_messaging(context: ServiceContext, messaging: Messaging) -> Running {
     Running::on(ANYWHERE, |listener, shutdown| {
-        let readiness = server::readiness(&surroundings, messaging.needs(), &shutdown);
-        messaging.serve(surroundings, readiness, listener, shutdown)
+        let readiness = server::readiness(&context, messaging.health_checks(), &shutdown);
+        messaging.serve(context, readiness, listener, shutdown)
     })
     .await
 }
@@ -219,27 +219,27 @@ impl Person {
         request(message, std::slice::from_ref(&self.token))
     }
 
-    pub(crate) fn opening(&self, ambient: &kit::Ambient, others: &[Uuid]) -> CreateConversationRequest {
+    pub(crate) fn opening(&self, clock_rng: &kit::ClockAndRng, others: &[Uuid]) -> CreateConversationRequest {
         CreateConversationRequest {
-            request_id: ambient.new_id().to_string(),
+            request_id: clock_rng.new_id().to_string(),
             member_ids: others.iter().map(Uuid::to_string).collect(),
             title: "Tea".to_owned(),
         }
     }
 
     pub(crate) async fn create(&self, message: CreateConversationRequest) -> Result<Conversation, Status> {
-        let answer = self.client.clone().create_conversation(self.request(message)).await?;
-        Ok(answer.into_inner().conversation.unwrap())
+        let response = self.client.clone().create_conversation(self.request(message)).await?;
+        Ok(response.into_inner().conversation.unwrap())
     }
 
     pub(crate) async fn send(&self, message: SendMessageRequest) -> Result<Entry, Status> {
         Ok(self.client.clone().send_message(self.request(message)).await?.into_inner().entry.unwrap())
     }
 
-    pub(crate) async fn say(&self, ambient: &kit::Ambient, room: &str, text: &str) -> Entry {
+    pub(crate) async fn say(&self, clock_rng: &kit::ClockAndRng, room: &str, text: &str) -> Entry {
         let message = SendMessageRequest {
             conversation_id: room.to_owned(),
-            client_message_id: ambient.new_id().to_string(),
+            client_message_id: clock_rng.new_id().to_string(),
             text: text.to_owned(),
         };
         self.send(message).await.unwrap()

@@ -1,6 +1,6 @@
 //! What a block, and a request that was not accepted, keep from the other user in a conversation of two.
 
-use kit::{Ambient, store::Location};
+use kit::{ClockAndRng, store::Location};
 use messaging::{
     domain::Details,
     store::{AppendError, ChangeError, Changed},
@@ -28,7 +28,7 @@ async fn blocked_user_adds_nothing_to_a_conversation_of_two(location: &Location)
     let id = room(&store, ada, &[bob]).await;
     let first = new_message(id, bob, "hello");
     store.append(&first).await.unwrap();
-    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     let refused = store.append(&new_message(id, bob, "hello?")).await;
     assert!(matches!(refused, Err(AppendError::NotAccepted)), "{refused:?}");
     for refused in [
@@ -45,14 +45,14 @@ async fn blocked_user_adds_nothing_to_a_conversation_of_two(location: &Location)
     assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));
     store.unblock(ada, bob).await.unwrap();
     say(&store, id, bob, "thanks").await;
-    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     store.remove(by(bob, id), bob).await.unwrap();
 }
 
 async fn block_hides_nothing_in_a_group(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, eve]).await;
-    store.block(ada, bob, Ambient::system().now(), 10).await.unwrap();
+    store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     say(&store, id, bob, "hello, both").await;
     assert_eq!(store.list_messages(id, ada, i64::MAX, 10).await.unwrap().len(), 1);
     // Once Eve has left, it is a conversation of two.
@@ -90,9 +90,9 @@ async fn mark(reader: &Person, room: &str, message_no: i64) {
 async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
     let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let ambient = &bench.mesh.ambient;
-    let id = ada.create(ada.opening(ambient, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(ambient, &id, "hello").await;
+    let clock_rng = &bench.mesh.clock_rng;
+    let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(clock_rng, &id, "hello").await;
     let (mut hers, mut his) = (
         ada.subscribe(SubscribeRequest::default()).await.unwrap(),
         bob.subscribe(SubscribeRequest::default()).await.unwrap(),
@@ -114,7 +114,7 @@ async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
             .all(|m| m.last_read_message_no == 0)
     );
     // The next thing that she hears is another message.
-    ada.say(ambient, &id, "are you there?").await;
+    ada.say(clock_rng, &id, "are you there?").await;
     loop {
         match next(&mut hers).await {
             Event::ReadMarks(marks) => panic!("{marks:?}"),
@@ -128,11 +128,11 @@ async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
 async fn blocked_user_is_refused_with_a_reason() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let id = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    bench.store().block(user(&ada), user(&bob), bench.mesh.ambient.now(), 10).await.unwrap();
+    let id = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    bench.store().block(user(&ada), user(&bob), bench.mesh.clock_rng.now(), 10).await.unwrap();
     let send = proto::messaging::v1::SendMessageRequest {
         conversation_id: id,
-        client_message_id: bench.mesh.ambient.new_id().to_string(),
+        client_message_id: bench.mesh.clock_rng.new_id().to_string(),
         text: "hello?".to_owned(),
     };
     assert_eq!(refusal(bob.send(send).await), "PermissionDenied NOT_ACCEPTED");

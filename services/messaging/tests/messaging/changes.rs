@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{Ambient, store::Location};
+use kit::{ClockAndRng, store::Location};
 use messaging::{
     MessagingStore,
     domain::{
@@ -59,7 +59,7 @@ pub(crate) fn bounds(limit: u32) -> Admission {
 }
 
 pub(crate) fn new_id() -> Uuid {
-    Ambient::system().new_id()
+    ClockAndRng::system().new_id()
 }
 
 pub(crate) fn people<const N: usize>() -> [UserId; N] {
@@ -73,17 +73,17 @@ pub(crate) async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, other
         request_id: new_id(),
         members: NewConversation::everybody(creator, others.iter().copied()),
         title: "Tea".to_owned(),
-        create_time: Ambient::system().now(),
+        create_time: ClockAndRng::system().now(),
     };
     store.insert(&new, &bounds(100)).await.unwrap().id
 }
 
 pub(crate) fn by(actor: UserId, conversation: ConversationId) -> Change {
-    Change { conversation, actor, revision: None, now: Ambient::system().now() }
+    Change { conversation, actor, revision: None, now: ClockAndRng::system().now() }
 }
 
 pub(crate) fn new_message(conversation: ConversationId, author: UserId, text: &str) -> NewMessage {
-    let create_time = Ambient::system().now();
+    let create_time = ClockAndRng::system().now();
     NewMessage { conversation, author, id: new_id(), client_id: new_id(), text: text.to_owned(), create_time }
 }
 
@@ -347,7 +347,7 @@ async fn a_request_whose_conversation_was_left_is_refused(location: &Location) {
         request_id: new_id(),
         members: NewConversation::everybody(ada, [bob]),
         title: "Tea".to_owned(),
-        create_time: Ambient::system().now(),
+        create_time: ClockAndRng::system().now(),
     };
     store.insert(&new, &bounds(100)).await.unwrap();
     store.remove(by(ada, new.id), ada).await.unwrap();
@@ -374,7 +374,7 @@ async fn a_deleted_person_is_never_added_again(location: &Location) {
             request_id: new_id(),
             members: NewConversation::everybody(ada, [person]),
             title: String::new(),
-            create_time: Ambient::system().now(),
+            create_time: ClockAndRng::system().now(),
         };
         assert!(matches!(store.insert(&new, &bounds(100)).await, Err(InsertError::Admit(AdmitError::MemberUnknown))));
     }

@@ -34,13 +34,13 @@ fn text(event: Event) -> String {
 async fn a_stream_announces_then_follows() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.ambient, &room, "before").await;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.clock_rng, &room, "before").await;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     let announced = catch_up(&mut stream).await;
     let [Event::Conversation(found)] = &announced[..] else { panic!("{announced:?}") };
     assert_eq!((&found.conversation_id, found.message_count), (&room, 1));
-    ada.say(&bench.mesh.ambient, &room, "after").await;
+    ada.say(&bench.mesh.clock_rng, &room, "after").await;
     assert_eq!(text(next(&mut stream).await), "after");
 }
 
@@ -50,10 +50,10 @@ async fn a_new_conversation_comes_with_its_whole_log() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     assert!(catch_up(&mut stream).await.is_empty());
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     assert!(matches!(next(&mut stream).await, Event::Conversation(found) if found.conversation_id == room));
     assert!(text(next(&mut stream).await).starts_with("ConversationCreated"));
-    ada.say(&bench.mesh.ambient, &room, "first").await;
+    ada.say(&bench.mesh.clock_rng, &room, "first").await;
     assert_eq!(text(next(&mut stream).await), "first");
 }
 
@@ -61,15 +61,15 @@ async fn a_new_conversation_comes_with_its_whole_log() {
 async fn a_resumed_stream_has_no_gap_and_no_double() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let room = opened.conversation_id.clone();
     let senders: Vec<_> = (0..4)
         .map(|at| {
             let sender = bench.signed_in(ada.id, Duration::from_secs(600));
-            let (ambient, room) = (bench.mesh.ambient.clone(), room.clone());
+            let (clock_rng, room) = (bench.mesh.clock_rng.clone(), room.clone());
             tokio::spawn(async move {
                 for n in 0..50 {
-                    sender.say(&ambient, &room, &format!("{at}: {n}")).await;
+                    sender.say(&clock_rng, &room, &format!("{at}: {n}")).await;
                 }
             })
         })
@@ -126,13 +126,13 @@ async fn a_reader_who_stops_reading_costs_little_and_loses_nothing() {
     const MESSAGES: usize = 2_000;
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     // 32 MiB: far beyond what a stream reads ahead and what HTTP/2 takes from it.
     let long = "x".repeat(16 * 1024 - 8);
     for n in 0..MESSAGES {
-        ada.say(&bench.mesh.ambient, &room, &format!("{n:08}{long}")).await;
+        ada.say(&bench.mesh.clock_rng, &room, &format!("{n:08}{long}")).await;
     }
     // What is read ahead (`undelivered_bytes`), tonic's window of a stream, and what hyper keeps to be sent when the
     // window is full (`max_send_buf_size`).
@@ -173,9 +173,9 @@ async fn streams_leave_calls_a_way_to_the_store() {
     let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
     let bench = Bench::on(database, |config| config.streams_per_session = 100).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let room = opened.conversation_id;
-    ada.say(&bench.mesh.ambient, &room, "missed").await;
+    ada.say(&bench.mesh.clock_rng, &room, "missed").await;
     // As if the database were busy: whoever reads entries waits, and has a connection for as long.
     let mut busy = PgConnection::connect(url.expose()).await.unwrap();
     let mut lock = busy.begin().await.unwrap();
@@ -187,7 +187,7 @@ async fn streams_leave_calls_a_way_to_the_store() {
     }
     for _ in 0..20 {
         // A call that reads no entries.
-        let leave = LeaveConversationRequest { conversation_id: bench.mesh.ambient.new_id().to_string() };
+        let leave = LeaveConversationRequest { conversation_id: bench.mesh.clock_rng.new_id().to_string() };
         let mut client = bob.client.clone();
         let leaving = client.leave_conversation(bob.request(leave));
         tokio::time::timeout(Duration::from_secs(4), leaving).await.expect("it need not wait").unwrap();
@@ -215,20 +215,20 @@ async fn next_of(stream: &mut Streaming<SubscribeResponse>, quiet: &str) -> NewE
 async fn lost_wake_up_is_found_while_others_wake_the_stream() {
     let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(500))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let noisy = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    let quiet = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let noisy = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    let quiet = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     bench.bus.lose(quiet.parse().unwrap());
-    let (talker, ambient) = (bench.signed_in(ada.id, Duration::from_secs(600)), bench.mesh.ambient.clone());
+    let (talker, clock_rng) = (bench.signed_in(ada.id, Duration::from_secs(600)), bench.mesh.clock_rng.clone());
     let talking = tokio::spawn(async move {
         loop {
-            talker.say(&ambient, &noisy, "noise").await;
+            talker.say(&clock_rng, &noisy, "noise").await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     for n in 0..3 {
-        let sent = ada.say(&bench.mesh.ambient, &quiet, &n.to_string()).await;
+        let sent = ada.say(&bench.mesh.clock_rng, &quiet, &n.to_string()).await;
         assert_eq!(next_of(&mut stream, &quiet).await.entry, Some(sent));
     }
     talking.abort();
@@ -238,7 +238,7 @@ async fn lost_wake_up_is_found_while_others_wake_the_stream() {
 async fn cursor_beyond_the_newest_entry_is_refused() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let id = ConversationId(opened.conversation_id.parse().unwrap());
     let position = |seq| Position {
         conversation_id: opened.conversation_id.clone(),
@@ -260,10 +260,10 @@ async fn stream_ends_when_the_store_has_lost_what_it_sent() {
     let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
     let bench = Bench::on(database, |config| config.heartbeat = Span(Duration::from_millis(200))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    ada.say(&bench.mesh.ambient, &room, "lost soon").await;
+    ada.say(&bench.mesh.clock_rng, &room, "lost soon").await;
     assert_eq!(text(next(&mut stream).await), "lost soon");
     // As after a failover to a standby that had not received the entry.
     let mut session = PgConnection::connect(url.expose()).await.unwrap();
@@ -302,15 +302,15 @@ async fn up_to(stream: &mut Streaming<SubscribeResponse>, last: &str) -> Vec<Eve
 async fn read_mark_that_does_not_move_wakes_no_stream() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.ambient, &room, "hello").await;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    ada.say(&bench.mesh.clock_rng, &room, "hello").await;
     bench.store().mark_read(ConversationId(room.parse().unwrap()), UserId(bob.id), 1).await.unwrap();
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     for message_no in [1, 1, 1, 99, 1] {
         mark(&bob, &room, message_no).await;
     }
-    ada.say(&bench.mesh.ambient, &room, "the end").await;
+    ada.say(&bench.mesh.clock_rng, &room, "the end").await;
     assert_eq!(up_to(&mut stream, "the end").await, []);
     assert_eq!(bench.marks_read.load(Ordering::SeqCst), 0);
 }
@@ -320,9 +320,9 @@ async fn read_marks_are_published_together() {
     const STREAMS: usize = 3;
     let bench = Bench::new(|config| config.read_marks_interval = Span(Duration::from_secs(1))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..50 {
-        ada.say(&bench.mesh.ambient, &room, &n.to_string()).await;
+        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut streams = Vec::new();
     for _ in 0..STREAMS {

@@ -30,20 +30,20 @@ async fn eventually_gone(path: &Path, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn erased_text_leaves_sqlite_files() {
-    let ambient = kit::Ambient::system();
+    let clock_rng = kit::ClockAndRng::system();
     let database = Database::sqlite();
     let Location::Sqlite(path) = &database.location else { panic!("a file") };
     let mut settings = Settings::from(1);
     settings.database.purge_interval = Span(Duration::from_secs(1));
     let store = messaging::store::open(&database.location, settings, Quotas::default()).await.unwrap();
-    let author = UserId(ambient.new_id());
+    let author = UserId(clock_rng.new_id());
     let room = NewConversation {
-        id: ConversationId(ambient.new_id()),
+        id: ConversationId(clock_rng.new_id()),
         creator: author,
-        request_id: ambient.new_id(),
+        request_id: clock_rng.new_id(),
         members: vec![author],
         title: String::new(),
-        create_time: ambient.now(),
+        create_time: clock_rng.now(),
     };
     store.insert(&room, &bounds(10)).await.unwrap();
     // One that fits into its row's page, and one that overflows into pages of its own.
@@ -52,13 +52,13 @@ async fn erased_text_leaves_sqlite_files() {
         let message = NewMessage {
             conversation: room.id,
             author,
-            id: ambient.new_id(),
-            client_id: ambient.new_id(),
+            id: clock_rng.new_id(),
+            client_id: clock_rng.new_id(),
             text: text.clone(),
-            create_time: ambient.now(),
+            create_time: clock_rng.now(),
         };
         store.append(&message).await.unwrap();
-        let change = Change { conversation: room.id, actor: author, revision: None, now: ambient.now() };
+        let change = Change { conversation: room.id, actor: author, revision: None, now: clock_rng.now() };
         store.edit(change, message.id, &format!("{text}!")).await.unwrap();
         assert!(is_in_files(path, &text[..24]), "it is stored as it is");
         store.erase(change, message.id).await.unwrap();

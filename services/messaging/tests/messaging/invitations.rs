@@ -21,7 +21,7 @@ async fn bench() -> Bench {
 }
 
 async fn create(bench: &Bench, creator: &Person, others: &[Uuid]) -> Result<CreateConversationResponse, Status> {
-    let opening = creator.opening(&bench.mesh.ambient, others);
+    let opening = creator.opening(&bench.mesh.clock_rng, others);
     Ok(creator.client.clone().create_conversation(creator.request(opening)).await?.into_inner())
 }
 
@@ -71,12 +71,12 @@ async fn stranger_talks_in_a_request_that_a_reply_accepts() {
     assert_eq!(state(&announced), MembershipState::Requested);
     assert_eq!(announced.membership.unwrap().added_by, ada.id.to_string());
     // Bob may read, and adds nobody before he has accepted.
-    ada.say(&bench.mesh.ambient, &id, "hello").await;
+    ada.say(&bench.mesh.clock_rng, &id, "hello").await;
     let add = AddMemberRequest { conversation_id: id.clone(), user_id: bench.person().await.id.to_string() };
     let refused = bob.client.clone().add_member(bob.request(add)).await;
     assert_eq!(refusal(refused), "FailedPrecondition REQUEST_PENDING");
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Requested);
-    bob.say(&bench.mesh.ambient, &id, "hello").await;
+    bob.say(&bench.mesh.clock_rng, &id, "hello").await;
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Active);
 }
 
@@ -138,7 +138,7 @@ async fn invitation_reaches_the_invited_user_and_tells_nothing_of_members() {
 async fn repeated_request_opens_nothing_and_wakes_no_stream() {
     let bench = bench().await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
-    let opening = ada.opening(&bench.mesh.ambient, &[bob.id, eve.id]);
+    let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id, eve.id]);
     let create = async || ada.client.clone().create_conversation(ada.request(opening.clone())).await;
     let first = create().await.unwrap().into_inner();
     let published = bench.bus.published();
@@ -205,7 +205,8 @@ async fn block_is_not_told_and_ends_what_waits() {
 async fn blocks_are_bounded() {
     let bench = Bench::new(|config| config.blocked_per_user = 2).await;
     let ada = bench.person().await;
-    let (one, two, three) = (bench.mesh.ambient.new_id(), bench.mesh.ambient.new_id(), bench.mesh.ambient.new_id());
+    let (one, two, three) =
+        (bench.mesh.clock_rng.new_id(), bench.mesh.clock_rng.new_id(), bench.mesh.clock_rng.new_id());
     for user in [one, two, one] {
         block(&ada, user).await.unwrap();
     }
@@ -282,7 +283,7 @@ async fn deleted_account_leaves_no_invitation_and_no_block() {
     room(&bench, &ada, &[bob.id, eve.id]).await;
     room(&bench, &bob, &[ada.id, eve.id]).await;
     block(&ada, eve.id).await.unwrap();
-    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.clock_rng);
     let message = DeleteMemberRequest { user_id: ada.id.to_string() };
     let delete = request(message, std::slice::from_ref(&token));
     assert!(bench.client().delete_member(delete).await.unwrap().into_inner().done);

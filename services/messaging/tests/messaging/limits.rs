@@ -16,9 +16,9 @@ use crate::{
 async fn a_text_is_one_byte_to_sixteen_kibibytes() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let send = async |text: String| {
-        let client_message_id = bench.mesh.ambient.new_id().to_string();
+        let client_message_id = bench.mesh.clock_rng.new_id().to_string();
         ada.send(SendMessageRequest { conversation_id: room.clone(), client_message_id, text }).await
     };
     send("x".to_owned()).await.unwrap();
@@ -39,9 +39,9 @@ async fn a_thousand_people_fit_into_a_conversation() {
     for _ in 0..1_000 {
         others.push(bench.user(State::Active).await);
     }
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &others[..999])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &others[..999])).await.unwrap();
     assert_eq!((opened.member_count, opened.members.len()), (1_000, 8));
-    let refused = ada.create(ada.opening(&bench.mesh.ambient, &others)).await.unwrap_err();
+    let refused = ada.create(ada.opening(&bench.mesh.clock_rng, &others)).await.unwrap_err();
     assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "member_ids");
 }
 
@@ -54,7 +54,7 @@ async fn conversations_of_others_do_not_use_up_ones_own() {
     .await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let create = async |creator: &Person, other: &Person| {
-        creator.create(creator.opening(&bench.mesh.ambient, &[other.id])).await
+        creator.create(creator.opening(&bench.mesh.clock_rng, &[other.id])).await
     };
     for _ in 0..3 {
         create(&ada, &bob).await.unwrap();
@@ -72,7 +72,7 @@ async fn conversations_of_others_do_not_use_up_ones_own() {
 async fn page_holds_a_hundred_rows_at_most() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let list = async |page_size| {
         let message = ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
         ada.client.clone().list_messages(ada.request(message)).await
@@ -109,11 +109,11 @@ async fn a_session_holds_eight_streams_and_a_user_thirty_two() {
 async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     // In 2.3 MiB: more than half of a message, which a page may fill.
     let long = "x".repeat(16 * 1024);
     for _ in 0..300 {
-        ada.say(&bench.mesh.ambient, &room, &long).await;
+        ada.say(&bench.mesh.clock_rng, &room, &long).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 100, ..Default::default() };
     let (mut seqs, mut pages) = (Vec::new(), 0);
@@ -134,7 +134,7 @@ async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
 async fn a_subscription_names_ten_thousand_positions_at_most() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let position = Position { conversation_id: opened.conversation_id, cursor: opened.cursor };
     let subscribe = |n| ada.subscribe(SubscribeRequest { positions: vec![position.clone(); n] });
     subscribe(10_000).await.unwrap();

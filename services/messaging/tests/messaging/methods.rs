@@ -22,11 +22,11 @@ fn body(event: Event) -> Body {
 async fn changes_reach_open_streams() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
 
-    let sent = ada.say(&bench.mesh.ambient, &room, "helo").await;
+    let sent = ada.say(&bench.mesh.clock_rng, &room, "helo").await;
     let Body::Message(message) = body(next(&mut stream).await) else { panic!("a message came") };
     let edit = EditMessageRequest {
         conversation_id: room.clone(),
@@ -72,7 +72,7 @@ async fn changes_reach_open_streams() {
 async fn a_position_in_what_one_has_left_is_answered() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opened = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+    let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let leave = LeaveConversationRequest { conversation_id: opened.conversation_id.clone() };
     for _ in 0..2 {
         bob.client.clone().leave_conversation(bob.request(leave.clone())).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     for _ in 0..150 {
-        ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap();
+        ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     }
     let listed = async || {
         let mut list = ListConversationsRequest { page_size: 100, ..Default::default() };
@@ -105,7 +105,7 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
             list.page_token = page.next_page_token;
         }
     };
-    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.clock_rng);
     let delete = async || {
         let message = DeleteMemberRequest { user_id: bob.id.to_string() };
         let request = request(message, std::slice::from_ref(&token));
@@ -124,13 +124,13 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
 async fn deleted_account_is_not_added_though_users_still_shows_it() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.ambient);
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    let token = bench.mesh.service_token("auth", "messaging", &bench.mesh.clock_rng);
     let delete = DeleteMemberRequest { user_id: eve.id.to_string() };
     bench.client().delete_member(request(delete, std::slice::from_ref(&token))).await.unwrap();
     let add = AddMemberRequest { conversation_id: room, user_id: eve.id.to_string() };
     assert_eq!(refusal(ada.client.clone().add_member(ada.request(add)).await), "FailedPrecondition MEMBER_UNKNOWN");
-    let refused = ada.create(ada.opening(&bench.mesh.ambient, &[eve.id])).await;
+    let refused = ada.create(ada.opening(&bench.mesh.clock_rng, &[eve.id])).await;
     assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
 }
 
@@ -138,7 +138,7 @@ async fn deleted_account_is_not_added_though_users_still_shows_it() {
 async fn repeated_request_of_a_left_conversation_is_refused() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let opening = ada.opening(&bench.mesh.ambient, &[bob.id]);
+    let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
     let room = ada.create(opening.clone()).await.unwrap().conversation_id;
     let leave = LeaveConversationRequest { conversation_id: room };
     ada.client.clone().leave_conversation(ada.request(leave)).await.unwrap();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use kit::Timestamp;
 use messaging::{
     domain::{
-        Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, Message, NewConversation,
-        NewMessage, ReadPosition, Standing, UserId,
+        Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, MembershipKind, Message,
+        NewConversation, NewMessage, ReadPosition, UserId,
     },
     store::Changed,
 };
@@ -57,7 +57,7 @@ impl Model {
                 read_no: own.read,
                 unread: self.unread(own.read),
                 is_owner: self.shared.owner == reader,
-                standing: if own.added_by.is_some() { Standing::Added } else { Standing::Own },
+                membership_kind: if own.added_by.is_some() { MembershipKind::Added } else { MembershipKind::Own },
                 added_by: own.added_by,
             },
             last_message: self.log.iter().rfind(is_message).cloned(),

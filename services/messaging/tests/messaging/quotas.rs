@@ -103,7 +103,7 @@ async fn bytes_of_older_rows_are_counted_by_the_migration(location: &Location) {
         migrations: Cow::Owned(vec![all.iter().next().unwrap().clone()]),
         ..Migrator::DEFAULT
     };
-    let time = kit::store::Stamp(kit::Timestamp::from_micros(1));
+    let time = kit::store::DbTimestamp(kit::Timestamp::from_micros(1));
     macro_rules! fill {
         ($pool:expr) => {
             for statement in OLD_ROWS {
@@ -180,9 +180,9 @@ async fn bytes_are_exact_when_edits_and_erasures_wait_for_each_other() {
 async fn full_conversation_is_told_with_its_quota_and_without_a_time() {
     let bench = Bench::new(|config| config.conversation_bytes = 2_000).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let send = async || {
-        let client_message_id = bench.mesh.ambient.new_id().to_string();
+        let client_message_id = bench.mesh.clock_rng.new_id().to_string();
         ada.send(SendMessageRequest { conversation_id: room.clone(), client_message_id, text: "x".repeat(1_000) }).await
     };
     send().await.unwrap();

@@ -76,7 +76,7 @@ impl Scene {
         for _ in 1..others {
             members.push(self.bench.user(State::Active).await);
         }
-        let mut message = self.ada.opening(&self.bench.mesh.ambient, &members);
+        let mut message = self.ada.opening(&self.bench.mesh.clock_rng, &members);
         message.title = wide(128);
         let response =
             self.ada.client.clone().create_conversation(self.ada.request(message)).await.unwrap().into_inner();
@@ -85,7 +85,7 @@ impl Scene {
     }
 
     async fn say(&mut self, room: &str) -> String {
-        let entry = self.ada.say(&self.bench.mesh.ambient, room, &wide(4_096)).await;
+        let entry = self.ada.say(&self.bench.mesh.clock_rng, room, &wide(4_096)).await;
         self.sizes.of("SendMessage", &entry);
         let Some(Body::Message(message)) = entry.body else { panic!("a message was sent") };
         message.message_id
@@ -182,7 +182,7 @@ impl Scene {
         self.sizes.of("GetSettings", &settings);
         let mut invited = Vec::new();
         for _ in 0..100 {
-            let mut opening = self.ada.opening(&self.bench.mesh.ambient, &[self.bob.id, cleo.id]);
+            let mut opening = self.ada.opening(&self.bench.mesh.clock_rng, &[self.bob.id, cleo.id]);
             opening.title = wide(128);
             let created = client.create_conversation(self.ada.request(opening)).await.unwrap().into_inner();
             assert_eq!(created.invited_ids, [cleo.id.to_string()]);
@@ -202,7 +202,7 @@ impl Scene {
         let declined = client.decline_invitation(cleo.request(decline)).await.unwrap().into_inner();
         self.sizes.of("DeclineInvitation", &declined);
         for _ in 0..100 {
-            let block = BlockUserRequest { user_id: self.bench.mesh.ambient.new_id().to_string() };
+            let block = BlockUserRequest { user_id: self.bench.mesh.clock_rng.new_id().to_string() };
             self.sizes.of("BlockUser", &client.block_user(cleo.request(block)).await.unwrap().into_inner());
         }
         let list = ListBlockedUsersRequest { page_size: 100, ..Default::default() };
@@ -215,7 +215,7 @@ impl Scene {
 
     async fn internal(&mut self) {
         let user_id = self.ada.id.to_string();
-        let token = [self.bench.mesh.service_token("users", "messaging", &self.bench.mesh.ambient)];
+        let token = [self.bench.mesh.service_token("users", "messaging", &self.bench.mesh.clock_rng)];
         let contacts = request(ListContactsRequest { user_id: user_id.clone() }, &token);
         let contacts = self.bench.client().list_contacts(contacts).await.unwrap().into_inner();
         // The 998 others of the crowded conversation, and Cleo, who has accepted an invitation.
@@ -224,7 +224,7 @@ impl Scene {
         // As many as there may be.
         let most = proto::messaging::v1::ListContactsResponse { user_ids: vec![user_id.clone(); 10_000] };
         self.sizes.of("ListContacts", &most);
-        let token = [self.bench.mesh.service_token("auth", "messaging", &self.bench.mesh.ambient)];
+        let token = [self.bench.mesh.service_token("auth", "messaging", &self.bench.mesh.clock_rng)];
         let delete = request(DeleteMemberRequest { user_id }, &token);
         self.sizes.of("DeleteMember", &self.bench.client().delete_member(delete).await.unwrap().into_inner());
         let leave = LeaveConversationRequest { conversation_id: self.crowded.clone() };

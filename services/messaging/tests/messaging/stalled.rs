@@ -30,8 +30,8 @@ async fn locked_conversation_does_not_stop_other_conversations() {
     // Four connections.
     let bench = Bench::on(database, |_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
-    let room = ada.create(ada.opening(&bench.mesh.ambient, &[bob.id])).await.unwrap().conversation_id;
-    let other = bob.create(bob.opening(&bench.mesh.ambient, &[ada.id])).await.unwrap().conversation_id;
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    let other = bob.create(bob.opening(&bench.mesh.clock_rng, &[ada.id])).await.unwrap().conversation_id;
 
     let mut stranger = PgConnection::connect(url.expose()).await.unwrap();
     let mut holding = stranger.begin().await.unwrap();
@@ -66,7 +66,7 @@ async fn locked_conversation_does_not_stop_other_conversations() {
 fn message(bench: &Bench, room: &str) -> SendMessageRequest {
     SendMessageRequest {
         conversation_id: room.to_owned(),
-        client_message_id: bench.mesh.ambient.new_id().to_string(),
+        client_message_id: bench.mesh.clock_rng.new_id().to_string(),
         text: "hello".to_owned(),
     }
 }

@@ -55,8 +55,8 @@ impl Visit for Statement {
 pub(crate) async fn heard<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
     LazyLock::force(&HEARD);
     let span = tracing::info_span!("heard");
-    let answer = work.instrument(span.clone()).await;
+    let response = work.instrument(span.clone()).await;
     let mut heard = span.id().and_then(|id| HEARD.lock().unwrap().remove(&id)).unwrap_or_default();
     heard.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
-    (answer, heard)
+    (response, heard)
 }

@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kit::{Ambient, store::Location};
+use kit::{ClockAndRng, store::Location};
 use messaging::{
     MessagingStore,
-    domain::{Body, Conversation, ConversationId, Entry, Membership, NewConversation, NewMessage, Standing, UserId},
+    domain::{
+        Body, Conversation, ConversationId, Entry, Membership, MembershipKind, NewConversation, NewMessage, UserId,
+    },
     store::{AdmitError, AppendError, InsertError},
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -43,7 +45,7 @@ fn conversation(creator: UserId, others: &[UserId]) -> NewConversation {
         request_id: new_id(),
         members: NewConversation::everybody(creator, others.iter().copied()),
         title: "plans".to_owned(),
-        create_time: Ambient::system().now(),
+        create_time: ClockAndRng::system().now(),
     }
 }
 
@@ -84,8 +86,12 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
     for member in [ada, bob] {
         let found = store.find(new.id, member).await.unwrap().unwrap();
         assert_eq!(found, Conversation { own: found.own, ..stored.clone() });
-        let added =
-            Membership { is_owner: false, standing: Standing::Added, added_by: Some(ada), ..Membership::OPENER };
+        let added = Membership {
+            is_owner: false,
+            membership_kind: MembershipKind::Added,
+            added_by: Some(ada),
+            ..Membership::OPENER
+        };
         assert_eq!(found.own, if member == ada { Membership::OPENER } else { added });
     }
     assert_eq!(store.find(new.id, eve).await.unwrap(), None);
@@ -247,8 +253,8 @@ async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
         repeats.spawn(async move { store.append(&again).await.unwrap() });
     }
     let answers = repeats.join_all().await;
-    assert_eq!(answers.iter().filter(|answer| answer.is_new).count(), 1);
-    assert!(answers.iter().all(|answer| answer.entry == answers[0].entry), "{answers:?}");
+    assert_eq!(answers.iter().filter(|response| response.is_new).count(), 1);
+    assert!(answers.iter().all(|response| response.entry == answers[0].entry), "{answers:?}");
     assert_eq!(log(&store, ada, id).await.len(), 2);
 }
 
@@ -357,7 +363,7 @@ async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
             let mut acknowledged = Vec::new();
             for n in 0..60 {
                 let new = message(id, author, &n.to_string());
-                let [dice] = Ambient::system().random::<1>();
+                let [dice] = ClockAndRng::system().random::<1>();
                 // Up to 5 ms: before, within and after the few statements of an append.
                 let patience = Duration::from_micros(u64::from(dice) * 20);
                 if let Ok(appended) = timeout(patience, store.append(&new)).await {

@@ -6,7 +6,7 @@ mod handles;
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Pool, Stamp, Transaction, violated},
+    store::{DbTimestamp, Error, Pool, Transaction, violated},
 };
 use sqlx::Row as _;
 
@@ -115,7 +115,7 @@ impl UserStore for Sql {
         .bind(&new.handle)
         .bind(&new.display_name)
         .bind(new.state.as_str())
-        .bind(Stamp(new.create_time))
+        .bind(DbTimestamp(new.create_time))
         .bind(new.revision.0)
         .bind(attempt)
         .fetch_optional(&mut *tx)
@@ -171,7 +171,7 @@ impl UserStore for Sql {
         .bind(id.0)
         // Of an id that was never seen: no handle holds a ':', so nobody has it and nobody can ask for it.
         .bind(format!("deleted:{id}"))
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .bind(releases_handle)
         .execute(&mut *tx)
         .await?;
@@ -182,7 +182,7 @@ impl UserStore for Sql {
 
     async fn forget_released(&self, now: Timestamp) -> Result<u64, Error> {
         let deleted = sqlx::query("DELETE FROM released_handles WHERE expire_time <= $1")
-            .bind(Stamp(now))
+            .bind(DbTimestamp(now))
             .execute(&self.write)
             .await?;
         Ok(deleted.rows_affected())
@@ -237,7 +237,7 @@ fn listed(row: &Row) -> Result<Listed, Error> {
 
 fn user(row: &Row) -> Result<User, Error> {
     let state: String = row.try_get("state")?;
-    let create_time: Stamp = row.try_get("create_time")?;
+    let create_time: DbTimestamp = row.try_get("create_time")?;
     Ok(User {
         id: UserId(row.try_get("user_id")?),
         handle: row.try_get("handle")?,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::stream;
 use kit::{
-    Ambient,
+    ClockAndRng,
     time::{ManualClock, SystemEntropy},
 };
 use prost::{
@@ -31,34 +31,34 @@ use crate::{
 #[tokio::test]
 async fn only_auth_creates_users() {
     let bench = Bench::new(Directory::Everybody).await;
-    let Mesh { ambient, .. } = &bench.mesh;
+    let Mesh { clock_rng, .. } = &bench.mesh;
     // Beyond a token's minute and the minute that clocks may differ by.
-    let minutes_ago = Ambient {
-        clock: Arc::new(ManualClock::new(ambient.now() - Duration::from_secs(180))),
+    let minutes_ago = ClockAndRng {
+        clock: Arc::new(ManualClock::new(clock_rng.now() - Duration::from_secs(180))),
         entropy: Arc::new(SystemEntropy::default()),
     };
-    let in_an_hour = Ambient {
-        clock: Arc::new(ManualClock::new(ambient.now() + Duration::from_secs(3_600))),
+    let in_an_hour = ClockAndRng {
+        clock: Arc::new(ManualClock::new(clock_rng.now() + Duration::from_secs(3_600))),
         entropy: Arc::new(SystemEntropy::default()),
     };
-    let user = bench.mesh.signed_in(ambient.new_id());
-    let stranger = Mesh::new().service_token("auth", "users", ambient);
+    let user = bench.mesh.signed_in(clock_rng.new_id());
+    let stranger = Mesh::new().service_token("auth", "users", clock_rng);
     let refused: [(&str, Vec<Header>, &str); 8] = [
         ("no token", vec![], "PermissionDenied INTERNAL_METHOD"),
         ("a user's token", vec![user.clone()], "PermissionDenied INTERNAL_METHOD"),
         (
             "another service's token",
-            vec![bench.mesh.service_token("messaging", "users", ambient)],
+            vec![bench.mesh.service_token("messaging", "users", clock_rng)],
             "PermissionDenied SERVICE_NOT_ALLOWED",
         ),
         (
             "the gateway's token beside a user's",
-            vec![bench.mesh.service_token("gateway", "users", ambient), user],
+            vec![bench.mesh.service_token("gateway", "users", clock_rng), user],
             "PermissionDenied SERVICE_NOT_ALLOWED",
         ),
         (
             "a token for another callee",
-            vec![bench.mesh.service_token("auth", "messaging", ambient)],
+            vec![bench.mesh.service_token("auth", "messaging", clock_rng)],
             "Unauthenticated SERVICE_TOKEN_INVALID",
         ),
         (
@@ -74,12 +74,12 @@ async fn only_auth_creates_users() {
         ("a stranger's token", vec![stranger], "Unauthenticated SERVICE_TOKEN_INVALID"),
     ];
     for (what, headers, expected) in refused {
-        let answer = bench.client().create_user(request(profile("mallory"), &headers)).await;
-        assert_eq!(refusal(answer), expected, "{what}");
+        let response = bench.client().create_user(request(profile("mallory"), &headers)).await;
+        assert_eq!(refusal(response), expected, "{what}");
     }
     let ada = bench.create("ada").await;
     assert_eq!(ada.handle, "ada");
-    let token = bench.mesh.signed_in(ambient.new_id());
+    let token = bench.mesh.signed_in(clock_rng.new_id());
     let all = bench.client().list_users(request(ListUsersRequest::default(), &[token])).await.unwrap();
     assert_eq!(all.into_inner().users, [ada], "nothing of the refused calls was stored");
     bench.end().await;
@@ -97,7 +97,10 @@ async fn reading_needs_sign_in() {
     let refused: [(Vec<Header>, &str); 5] = [
         (vec![], "Unauthenticated SIGN_IN_REQUIRED"),
         // A service acts on behalf of somebody, or not at all.
-        (vec![bench.mesh.service_token("messaging", "users", &bench.mesh.ambient)], "Unauthenticated SIGN_IN_REQUIRED"),
+        (
+            vec![bench.mesh.service_token("messaging", "users", &bench.mesh.clock_rng)],
+            "Unauthenticated SIGN_IN_REQUIRED",
+        ),
         (vec![ended], "Unauthenticated TOKEN_EXPIRED"),
         (vec![foreign], "Unauthenticated TOKEN_INVALID"),
         (vec![("authorization", "Basic YTpi".to_owned())], "Unauthenticated TOKEN_INVALID"),
@@ -120,25 +123,25 @@ async fn a_batch_answers_in_order_and_leaves_out_nobody() {
     let bench = Bench::new(Directory::Everybody).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     let token = [bench.mesh.signed_in(Uuid::nil())];
-    let nobody = bench.mesh.ambient.new_id().to_string();
+    let nobody = bench.mesh.clock_rng.new_id().to_string();
     let user_ids = vec![bob.user_id.clone(), nobody.clone(), ada.user_id.clone()];
-    let answer = bench.client().batch_get_users(request(BatchGetUsersRequest { user_ids }, &token)).await.unwrap();
-    assert_eq!(answer.into_inner().users, [bob, ada]);
-    let answer = bench.client().get_user(request(GetUserRequest { user_id: nobody }, &token)).await;
-    assert_eq!(refusal(answer), "NotFound USER_NOT_FOUND");
+    let response = bench.client().batch_get_users(request(BatchGetUsersRequest { user_ids }, &token)).await.unwrap();
+    assert_eq!(response.into_inner().users, [bob, ada]);
+    let response = bench.client().get_user(request(GetUserRequest { user_id: nobody }, &token)).await;
+    assert_eq!(refusal(response), "NotFound USER_NOT_FOUND");
     bench.end().await;
 }
 
 #[tokio::test]
 async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
     let bench = Bench::new(Directory::Everybody).await;
-    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.ambient)];
+    let token = [bench.mesh.service_token("auth", "users", &bench.mesh.clock_rng)];
     let first = profile("ada");
     let created = bench.client().create_user(request(first.clone(), &token)).await.unwrap().into_inner();
     let again = bench.client().create_user(request(first, &token)).await.unwrap().into_inner();
     assert_eq!(again, created);
-    let answer = bench.client().create_user(request(profile("ada"), &token)).await;
-    assert_eq!(refusal(answer), "AlreadyExists HANDLE_TAKEN");
+    let response = bench.client().create_user(request(profile("ada"), &token)).await;
+    assert_eq!(refusal(response), "AlreadyExists HANDLE_TAKEN");
     bench.end().await;
 }
 
@@ -162,9 +165,9 @@ async fn pages_lead_through_the_directory() {
     }
     assert_eq!(seen, ["ada", "bob", "cid", "dan", "eve"]);
     let message = ListUsersRequest { page_token: "made up".to_owned(), ..ListUsersRequest::default() };
-    let answer = bench.client().list_users(request(message, &token)).await;
-    assert_eq!(named_fields(answer.as_ref().unwrap_err()), ["page_token"]);
-    assert_eq!(refusal(answer), "InvalidArgument PAGE_TOKEN_INVALID");
+    let response = bench.client().list_users(request(message, &token)).await;
+    assert_eq!(named_fields(response.as_ref().unwrap_err()), ["page_token"]);
+    assert_eq!(refusal(response), "InvalidArgument PAGE_TOKEN_INVALID");
     bench.end().await;
 }
 
@@ -191,7 +194,7 @@ async fn batch_of_100_is_accepted_and_101_is_refused() {
     let bench = Bench::new(Directory::Everybody).await;
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let batch = |n| {
-        let user_ids = (0..n).map(|_| bench.mesh.ambient.new_id().to_string()).collect();
+        let user_ids = (0..n).map(|_| bench.mesh.clock_rng.new_id().to_string()).collect();
         let (mut client, request) = (bench.client(), request(BatchGetUsersRequest { user_ids }, &token));
         async move { client.batch_get_users(request).await }
     };
@@ -258,13 +261,13 @@ async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
     let message = GetUserRequest { user_id: ada.user_id }.encode_to_vec();
     let headers = [bench.mesh.signed_in(Uuid::nil())];
     let path = "/trellis.users.v1.UsersService/GetUser".parse().unwrap();
-    let answer = client.unary(request(message, &headers), path, Raw).await.unwrap().into_inner();
-    assert_eq!(fields(answer.clone()), BTreeSet::from([1]), "GetUserResponse.user");
+    let response = client.unary(request(message, &headers), path, Raw).await.unwrap().into_inner();
+    assert_eq!(fields(response.clone()), BTreeSet::from([1]), "GetUserResponse.user");
     // One key and one length of one byte each stand before the profile.
-    let profile = answer.slice(2..);
-    assert_eq!(usize::from(answer[1]), profile.len());
+    let profile = response.slice(2..);
+    assert_eq!(usize::from(response[1]), profile.len());
     assert_eq!(fields(profile), BTreeSet::from([1, 2, 3, 4, 5]), "user_id, handle, display_name, create_time, etag");
-    assert!(!answer.contains(&b'@'), "no e-mail address in any form");
+    assert!(!response.contains(&b'@'), "no e-mail address in any form");
     bench.end().await;
 }
 
@@ -273,8 +276,8 @@ async fn health_answers_without_a_token() {
     let bench = Bench::new(Directory::Everybody).await;
     let mut client = HealthClient::new(bench.channel.clone());
     for service in ["", "trellis.users.v1.UsersService"] {
-        let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
-        assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service:?}");
+        let response = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+        assert_eq!(response.into_inner().status(), ServingStatus::Serving, "{service:?}");
     }
     let unknown = HealthCheckRequest { service: "trellis.auth.v1.AuthService".to_owned() };
     assert_eq!(client.check(unknown).await.unwrap_err().code(), Code::NotFound);

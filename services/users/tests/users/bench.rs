@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kit::{Ambient, balance, client::Peer, config::Span, health::Needs, limits::Limits, server, store::Location};
+use kit::{
+    ClockAndRng, balance, client::Peer, config::Span, health::HealthChecks, limits::Limits, server, store::Location,
+};
 use proto::{
     messaging::v1::{ListContactsRequest, ListContactsResponse, messaging_service_server},
     users::v1::{CreateUserRequest, DeleteUserRequest, User, users_service_client::UsersServiceClient},
@@ -43,7 +45,7 @@ impl Bench {
         let (mesh, database, contacts) = (Mesh::new(), Database::sqlite(), Contacts::default());
         fill(database.location.clone()).await;
         let messaging = messaging(&mesh, Arc::clone(&contacts)).await;
-        let surroundings = mesh.surroundings("users", Limits::default());
+        let context = mesh.context("users", Limits::default());
         let users = Users {
             config: Config {
                 directory,
@@ -55,17 +57,17 @@ impl Bench {
                 "messaging",
                 &[messaging.url()],
                 &balance::Config::default(),
-                Arc::clone(&surroundings.identity),
-                Arc::clone(&surroundings.policies),
+                Arc::clone(&context.identity),
+                Arc::clone(&context.policies),
             )
             .unwrap(),
-            ambient: mesh.ambient.clone(),
+            clock_rng: mesh.clock_rng.clone(),
         };
         let mut ready = None;
         let service = Running::on(ANYWHERE, |listener, shutdown| {
-            let readiness = server::readiness(&surroundings, users.needs(), &shutdown);
+            let readiness = server::readiness(&context, users.health_checks(), &shutdown);
             ready = Some(readiness.clone());
-            users.serve(surroundings, readiness, listener, shutdown)
+            users.serve(context, readiness, listener, shutdown)
         })
         .await;
         ready.unwrap().ready().await;
@@ -78,8 +80,8 @@ impl Bench {
     }
 
     pub(crate) async fn create(&self, handle: &str) -> User {
-        let answer = self.client().create_user(request(profile(handle), &[self.auth()])).await.unwrap();
-        answer.into_inner().user.unwrap()
+        let response = self.client().create_user(request(profile(handle), &[self.auth()])).await.unwrap();
+        response.into_inner().user.unwrap()
     }
 
     pub(crate) async fn delete(&self, user_id: &str) {
@@ -89,7 +91,7 @@ impl Bench {
 
     /// The header that auth calls with.
     pub(crate) fn auth(&self) -> Header {
-        self.mesh.service_token("auth", "users", &self.mesh.ambient)
+        self.mesh.service_token("auth", "users", &self.mesh.clock_rng)
     }
 
     /// The header that `user` calls with.
@@ -118,22 +120,22 @@ impl Bench {
 }
 
 async fn messaging(mesh: &Mesh, contacts: Contacts) -> Running {
-    let surroundings = mesh.surroundings("messaging", Limits::default());
+    let context = mesh.context("messaging", Limits::default());
     let path = format!("/{}/ListContacts", messaging_service_server::SERVICE_NAME);
     let routes = stand_in::unary(&path, move |request: ListContactsRequest| {
         let user_ids = contacts.lock().unwrap().get(&request.user_id).cloned().unwrap_or_default();
         async move { Ok(ListContactsResponse { user_ids }) }
     });
     Running::on(ANYWHERE, |listener, shutdown| async move {
-        let readiness = server::readiness(&surroundings, Needs::new(), &shutdown);
+        let readiness = server::readiness(&context, HealthChecks::new(), &shutdown);
         let name = messaging_service_server::SERVICE_NAME;
-        server::serve(&surroundings, name, Routes::from(routes), &readiness, listener, shutdown).await
+        server::serve(&context, name, Routes::from(routes), &readiness, listener, shutdown).await
     })
     .await
 }
 
 pub(crate) fn profile(handle: &str) -> CreateUserRequest {
-    let user_id = Ambient::system().new_id().to_string();
+    let user_id = ClockAndRng::system().new_id().to_string();
     CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great"), attempt: 0 }
 }
 

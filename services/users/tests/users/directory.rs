@@ -21,8 +21,8 @@ pub(crate) async fn list(bench: &Bench, caller: &User, message: ListUsersRequest
 
 pub(crate) async fn handles(bench: &Bench, caller: &User, query: &str) -> Vec<String> {
     let message = ListUsersRequest { query: query.to_owned(), ..ListUsersRequest::default() };
-    let answer = list(bench, caller, message).await.unwrap();
-    answer.users.into_iter().map(|user| user.handle).collect()
+    let response = list(bench, caller, message).await.unwrap();
+    response.users.into_iter().map(|user| user.handle).collect()
 }
 
 #[tokio::test]

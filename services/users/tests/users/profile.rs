@@ -29,14 +29,14 @@ on_both!(
 pub(crate) async fn update(bench: &Bench, caller: &User, user: User, paths: &[&str]) -> Result<User, Status> {
     let paths = paths.iter().map(|path| (*path).to_owned()).collect();
     let message = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
-    let answer = bench.client().update_user(request(message, &[bench.signed_in(caller)])).await?;
-    Ok(answer.into_inner().user.unwrap())
+    let response = bench.client().update_user(request(message, &[bench.signed_in(caller)])).await?;
+    Ok(response.into_inner().user.unwrap())
 }
 
 async fn get(bench: &Bench, user: &User) -> Result<User, Status> {
     let message = GetUserRequest { user_id: user.user_id.clone() };
-    let answer = bench.client().get_user(request(message, &[bench.signed_in(user)])).await?;
-    Ok(answer.into_inner().user.unwrap())
+    let response = bench.client().get_user(request(message, &[bench.signed_in(user)])).await?;
+    Ok(response.into_inner().user.unwrap())
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn the_owner_changes_what_the_mask_names() {
 async fn what_is_not_the_callers_or_not_a_field_is_refused_and_nothing_changes() {
     let bench = Bench::new(Directory::Contacts).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
-    let stranger = User { user_id: kit::Ambient::system().new_id().to_string(), ..bob.clone() };
+    let stranger = User { user_id: kit::ClockAndRng::system().new_id().to_string(), ..bob.clone() };
     for other in [bob.clone(), stranger] {
         assert_eq!(refusal(update(&bench, &ada, other, &[]).await), "PermissionDenied NOT_YOURS");
     }
@@ -102,7 +102,7 @@ async fn a_deleted_profile_is_gone_for_good_and_a_repeat_answers_the_same() {
     let message = DeleteUserRequest { user_id: ada.user_id.clone(), release_handle: false };
     let refused = bench.client().delete_user(request(message.clone(), &[bench.signed_in(&ada)])).await;
     assert_eq!(refusal(refused), "PermissionDenied INTERNAL_METHOD");
-    let messaging = bench.mesh.service_token("messaging", "users", &bench.mesh.ambient);
+    let messaging = bench.mesh.service_token("messaging", "users", &bench.mesh.clock_rng);
     let refused = bench.client().delete_user(request(message, &[messaging])).await;
     assert_eq!(refusal(refused), "PermissionDenied SERVICE_NOT_ALLOWED");
 
@@ -121,8 +121,8 @@ async fn a_sign_up_that_comes_after_the_deletion_makes_no_profile() {
     let bench = Bench::new(Directory::Contacts).await;
     let late = profile("ada");
     bench.delete(&late.user_id).await;
-    let answer = bench.client().create_user(request(late, &[bench.auth()])).await;
-    assert_eq!(refusal(answer), "FailedPrecondition USER_NOT_ACTIVE");
+    let response = bench.client().create_user(request(late, &[bench.auth()])).await;
+    assert_eq!(refusal(response), "FailedPrecondition USER_NOT_ACTIVE");
     bench.create("ada").await;
     bench.end().await;
 }
@@ -141,7 +141,7 @@ async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &
     let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
     assert!(matches!(store.update(&taken, &COOLING).await, Err(UpdateError::HandleTaken)));
     assert_eq!(store.find(ada.id).await.unwrap(), Some(changed));
-    let nobody = UserId(kit::Ambient::system().new_id());
+    let nobody = UserId(kit::ClockAndRng::system().new_id());
     assert!(matches!(store.update(&named(nobody, "Nobody", None), &COOLING).await, Err(UpdateError::NotMatched)));
 }
 

@@ -62,7 +62,7 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     let store = open(location).await;
     let ada = store.insert(&named("countess", "Ada Lovelace"), 0).await.unwrap();
     store.insert(&named("hidden", "Ada Hidden"), 0).await.unwrap();
-    store.insert(&User { state: State::Suspended, ..named("away", "Ada Away") }, 0).await.unwrap();
+    store.insert(&User { state: State::Suspended, ..named("away", "Ada FailureMode") }, 0).await.unwrap();
     for query in ["count", "ada l", "LOVE"] {
         assert_eq!(found(&store, query, 10).await, ["countess"], "{query}");
     }

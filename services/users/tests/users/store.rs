@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use kit::{
-    Ambient, Timestamp,
+    ClockAndRng, Timestamp,
     store::{Location, Unopened},
 };
 use sqlx::{
@@ -56,7 +56,7 @@ pub(crate) async fn open(location: &Location) -> Arc<dyn UserStore> {
 
 pub(crate) fn user(handle: &str) -> User {
     User {
-        id: UserId(Ambient::system().new_id()),
+        id: UserId(ClockAndRng::system().new_id()),
         handle: handle.to_owned(),
         display_name: format!("{handle} the Great"),
         state: State::Active,
@@ -93,7 +93,7 @@ async fn a_stored_user_is_found(location: &Location) {
     assert_eq!(store.insert(&ada, 0).await.unwrap(), ada);
     assert_eq!(store.insert(&bob, 0).await.unwrap(), bob);
     assert_eq!(store.find(ada.id).await.unwrap(), Some(ada.clone()));
-    let nobody = UserId(Ambient::system().new_id());
+    let nobody = UserId(ClockAndRng::system().new_id());
     assert_eq!(store.find(nobody).await.unwrap(), None);
 
     let mut found = store.find_all(&[bob.id, nobody, ada.id, bob.id]).await.unwrap();

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp},
+    store::{DbTimestamp, Error},
 };
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -21,8 +21,8 @@ use crate::{
 impl Outbox for Sql {
     async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Event>, Error> {
         sqlx::query(TAKE)
-            .bind(Stamp(now))
-            .bind(Stamp(until))
+            .bind(DbTimestamp(now))
+            .bind(DbTimestamp(until))
             .fetch_optional(&self.write)
             .await?
             .map(|row| event(&row))
@@ -36,7 +36,7 @@ impl Outbox for Sql {
         .bind(event.id)
         .bind(event.attempts)
         .bind(attempts)
-        .bind(Stamp(due))
+        .bind(DbTimestamp(due))
         .execute(&self.write)
         .await?;
         Ok(())
@@ -51,7 +51,7 @@ impl Outbox for Sql {
         let row = sqlx::query("SELECT count(*) AS events, min(create_time) AS oldest FROM outbox")
             .fetch_one(&self.read)
             .await?;
-        let oldest: Option<Stamp> = row.try_get("oldest")?;
+        let oldest: Option<DbTimestamp> = row.try_get("oldest")?;
         Ok(Backlog { events: row.try_get("events")?, oldest: oldest.map(|at| at.0) })
     }
 }
@@ -70,14 +70,14 @@ pub(super) async fn tell(
     .bind(id)
     .bind(kind.as_str())
     .bind(subject.0)
-    .bind(Stamp(now))
+    .bind(DbTimestamp(now))
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 fn event(row: &Row) -> Result<Event, Error> {
-    let (kind, create_time): (String, Stamp) = (row.try_get("kind")?, row.try_get("create_time")?);
+    let (kind, create_time): (String, DbTimestamp) = (row.try_get("kind")?, row.try_get("create_time")?);
     Ok(Event {
         id: row.try_get("outbox_id")?,
         kind: Kind::parse(&kind).ok_or(Error::Corrupt(format!("outbox.kind {kind:?}")))?,

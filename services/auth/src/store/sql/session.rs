@@ -2,7 +2,7 @@
 
 use kit::{
     Timestamp,
-    store::{Error, Stamp},
+    store::{DbTimestamp, Error},
 };
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -61,10 +61,11 @@ pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Opt
     .fetch_one(&mut **tx)
     .await?;
     let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
-    let use_time: Option<Stamp> = row.try_get("use_time")?;
-    let successor_use_time: Option<Stamp> = row.try_get("successor_use_time")?;
-    let (create_time, expire_time): (Stamp, Stamp) = (locked.try_get("create_time")?, locked.try_get("expire_time")?);
-    let revoke_time: Option<Stamp> = locked.try_get("revoke_time")?;
+    let use_time: Option<DbTimestamp> = row.try_get("use_time")?;
+    let successor_use_time: Option<DbTimestamp> = row.try_get("successor_use_time")?;
+    let (create_time, expire_time): (DbTimestamp, DbTimestamp) =
+        (locked.try_get("create_time")?, locked.try_get("expire_time")?);
+    let revoke_time: Option<DbTimestamp> = locked.try_get("revoke_time")?;
     Ok(Some(Found {
         session: SessionId(session),
         account: AccountId(account),
@@ -92,7 +93,7 @@ pub(super) async fn rotate(
         "UPDATE refresh_tokens SET use_time = $2, successor_hash = $3, sealed_successor = $4 WHERE token_hash = $1",
     )
     .bind(&presented.0)
-    .bind(Stamp(now))
+    .bind(DbTimestamp(now))
     .bind(&successor.hash.0)
     .bind(&successor.sealed)
     .execute(&mut **tx)
@@ -107,8 +108,8 @@ pub(super) async fn rotate(
         "UPDATE sessions SET last_use_time = $2, expire_time = $3, user_agent = $4, address = $5 WHERE session_id = $1",
     )
     .bind(continued.session.0)
-    .bind(Stamp(now))
-    .bind(Stamp(continued.expire_time))
+    .bind(DbTimestamp(now))
+    .bind(DbTimestamp(continued.expire_time))
     .bind(&client.user_agent)
     .bind(&client.address)
     .execute(&mut **tx)
@@ -122,8 +123,8 @@ pub(super) async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Res
         .bind(session.id.0)
         .bind(session.account.0)
         .bind(session.password_no)
-        .bind(Stamp(session.create_time))
-        .bind(Stamp(session.expire_time))
+        .bind(DbTimestamp(session.create_time))
+        .bind(DbTimestamp(session.expire_time))
         .bind(&session.client.user_agent)
         .bind(&session.client.address)
         .execute(&mut **tx)
@@ -139,7 +140,7 @@ async fn insert_token(tx: &mut Tx<'_>, token: &TokenHash, session: SessionId, no
     sqlx::query("INSERT INTO refresh_tokens (token_hash, session_id, issue_time) VALUES ($1, $2, $3)")
         .bind(&token.0)
         .bind(session.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -148,7 +149,7 @@ async fn insert_token(tx: &mut Tx<'_>, token: &TokenHash, session: SessionId, no
 pub(super) async fn end_session(tx: &mut Tx<'_>, session: SessionId, now: Timestamp) -> Result<(), Error> {
     sqlx::query("UPDATE sessions SET revoke_time = $2 WHERE session_id = $1")
         .bind(session.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -168,7 +169,7 @@ pub(super) async fn end_all(
     .bind(account.0)
     // No session has the nil id.
     .bind(keep.map_or(Uuid::nil(), |session| session.0))
-    .bind(Stamp(now))
+    .bind(DbTimestamp(now))
     .fetch_all(&mut **tx)
     .await?;
     Ok(ended.iter().map(|row| row.try_get("session_id").map(SessionId)).collect::<Result<_, _>>()?)
@@ -187,17 +188,17 @@ pub(super) async fn hold_session(
     session: SessionId,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let held = sqlx::query(HOLD_SESSION).bind(session.0).bind(account.0).bind(Stamp(now));
+    let held = sqlx::query(HOLD_SESSION).bind(session.0).bind(account.0).bind(DbTimestamp(now));
     Ok(held.fetch_optional(&mut **tx).await?.is_some())
 }
 
 pub(super) fn ended(row: &Row) -> Result<EndedSession, Error> {
-    let revoke_time: Stamp = row.try_get("revoke_time")?;
+    let revoke_time: DbTimestamp = row.try_get("revoke_time")?;
     Ok(EndedSession { id: SessionId(row.try_get("session_id")?), revoke_time: revoke_time.0 })
 }
 
 pub(super) fn session(row: &Row) -> Result<Session, Error> {
-    let time = |column: &str| row.try_get(column).map(|Stamp(at)| at);
+    let time = |column: &str| row.try_get(column).map(|DbTimestamp(at)| at);
     Ok(Session {
         id: SessionId(row.try_get("session_id")?),
         create_time: time("create_time")?,

@@ -8,8 +8,8 @@ fn quota() -> Quota {
     Quota::new(6_000, MINUTE, 6_000)
 }
 
-fn response(taken: u32, left: u32) -> Answer {
-    Answer { taken, left, full_in: 1_000, wait: 0 }
+fn response(taken: u32, left: u32) -> BucketResponse {
+    BucketResponse { taken, left, full_in: 1_000, wait: 0 }
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn rest_of_a_period_is_not_spent_in_the_next() {
 #[test]
 fn empty_bucket_is_not_requested_until_it_refills() {
     let mut lease = Lease::default();
-    lease.learn(100, 300, &Answer { taken: 0, left: 0, full_in: 60_000, wait: 10_000 });
+    lease.learn(100, 300, &BucketResponse { taken: 0, left: 0, full_in: 60_000, wait: 10_000 });
     assert_eq!(lease.look(300, 1), Held::Empty(10_000), "the retry delay counts from the response");
     assert_eq!(lease.look(10_099, 1), Held::Empty(201));
     assert_eq!(lease.look(10_100, 1), Held::Lacking, "the next request counts from the last request");
     // A bucket that takes long to fill is still requested every second.
-    lease.learn(0, 0, &Answer { taken: 0, left: 0, full_in: 1 << 40, wait: 1 << 39 });
+    lease.learn(0, 0, &BucketResponse { taken: 0, left: 0, full_in: 1 << 40, wait: 1 << 39 });
     assert_eq!(lease.look(LONGEST_EMPTY - 1, 1), Held::Empty((1 << 39) - LONGEST_EMPTY + 1));
     assert_eq!(lease.look(LONGEST_EMPTY, 1), Held::Lacking);
 }

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::{Ask, Away, Decision, Key, Limit, Outcome, Quota},
+    super::{Ask, Decision, FailureMode, Key, Limit, Outcome, Quota},
     Local,
 };
 use crate::time::{ManualClock, Timestamp};
@@ -18,14 +18,14 @@ fn limit(key: &str, quota: Quota, cost: u32) -> Limit {
 }
 
 fn take(limiter: &Local, limits: &[Limit]) -> Decision {
-    limiter.take(&Ask { scope: "test", limits, away: Away::Local })
+    limiter.take(&Ask { scope: "test", limits, failure_mode: FailureMode::Local })
 }
 
 fn wait(decision: Decision) -> Option<Duration> {
     match decision.outcome {
         Outcome::Admitted => None,
         Outcome::Refused { retry_after } => Some(retry_after),
-        Outcome::Away => panic!("a local limiter is never away"),
+        Outcome::Unavailable => panic!("a local limiter is never away"),
     }
 }
 
@@ -37,7 +37,7 @@ fn burst_is_admitted_and_next_call_is_refused() {
         let decision = take(&limiter, &[one]);
         assert!(decision.is_admitted());
         assert_eq!(
-            (decision.standings[0].left, decision.standings[0].reset),
+            (decision.limit_states[0].left, decision.limit_states[0].reset),
             (left, Duration::from_secs(5 - u64::from(left)))
         );
     }
@@ -86,7 +86,7 @@ fn count_period_starts_with_the_first_call() {
     assert_eq!(wait(take(&limiter, &one)), Some(day / 2), "nothing flows back within the period");
     clock.advance(day / 2);
     for left in (0..3).rev() {
-        assert_eq!(take(&limiter, &one).standings[0].left, left);
+        assert_eq!(take(&limiter, &one).limit_states[0].left, left);
     }
     assert_eq!(wait(take(&limiter, &one)), Some(day));
 }

@@ -14,7 +14,7 @@ pub(super) enum Origin {
     /// Decided by Redis.
     Asked,
     /// Decided without Redis, which was unreachable.
-    Away,
+    Unavailable,
 }
 
 /// Counters, each registered once instead of at each decision.
@@ -27,7 +27,7 @@ impl Counts {
             Origin::Leased => (0, "leased"),
             Origin::Known => (1, "known"),
             Origin::Asked => (2, "asked"),
-            Origin::Away => (3, "away"),
+            Origin::Unavailable => (3, "unavailable"),
         };
         self.0[at].get_or_init(|| counter!("limiter_decisions_total", "how" => name)).increment(1);
     }

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::script::{self, Call, DECIDE, Source};
 use crate::{
-    Ambient,
+    ClockAndRng,
     bus::{
         Server,
         place::{self, Place, Role},
@@ -63,7 +63,7 @@ enum Connection {
 #[derive(Debug)]
 pub(super) enum Failed {
     /// There is no connection.
-    Away,
+    Unavailable,
     /// No response within the budget.
     Late,
     /// Redis returned an error, or the connection broke.
@@ -73,7 +73,7 @@ pub(super) enum Failed {
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Away => f.write_str("there is no connection"),
+            Self::Unavailable => f.write_str("there is no connection"),
             Self::Late => f.write_str("no response within limiter.budget"),
             Self::Broken(error) => f.write_str(error),
         }
@@ -94,7 +94,7 @@ impl Link {
     /// Runs a script within the budget.
     pub(super) async fn run(&self, source: &Source, call: &Call) -> Result<Value, Failed> {
         let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let connection = connection.ok_or(Failed::Away)?;
+        let connection = connection.ok_or(Failed::Unavailable)?;
         let outcome = match timeout(self.budget, connection.run(source, call)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Failed::Broken(error.to_string())),
@@ -128,36 +128,36 @@ impl Link {
     }
 
     /// Keeps a connection open: connects, and reconnects when the connection is given up.
-    pub(super) async fn keep(self: Arc<Self>, ambient: Ambient) {
+    pub(super) async fn keep(self: Arc<Self>, clock_rng: ClockAndRng) {
         metrics::gauge!("limiter_connected").set(0.0);
         let [first, most] = PAUSES;
         let mut pause = first;
         loop {
-            match self.open(&ambient).await {
+            match self.open(&clock_rng).await {
                 Ok((connection, place)) => {
                     self.failures.store(0, Ordering::Relaxed);
                     *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
                     metrics::gauge!("limiter_connected").set(1.0);
                     tracing::info!("limits are shared through Redis");
                     pause = first;
-                    self.watch(&ambient, connection, place).await;
+                    self.watch(&clock_rng, connection, place).await;
                 }
                 Err(failed) => tracing::debug!(error = %failed, "no connection to Redis"),
             }
-            sleep(ambient.between(pause / 2, pause)).await;
+            sleep(clock_rng.between(pause / 2, pause)).await;
             pause = most.min(pause * 2);
         }
     }
 
     /// Probes the connection until it is given up. An idle connection fails unnoticed, and a working one may lead to
     /// the wrong node.
-    async fn watch(&self, ambient: &Ambient, connection: Connection, place: Option<Place>) {
+    async fn watch(&self, clock_rng: &ClockAndRng, connection: Connection, place: Option<Place>) {
         let probing = async {
             let mut ticks = interval(PROBE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                self.run(&DECIDE, &probe(ambient)).await.ok();
+                self.run(&DECIDE, &probe(clock_rng)).await.ok();
             }
         };
         tokio::select! {
@@ -172,13 +172,13 @@ impl Link {
     }
 
     /// Connects and runs the script twice: the first run loads it, the second must stay within the budget.
-    async fn open(&self, ambient: &Ambient) -> Result<(Connection, Option<Place>), Failed> {
+    async fn open(&self, clock_rng: &ClockAndRng) -> Result<(Connection, Option<Place>), Failed> {
         let broken = |error: RedisError| Failed::Broken(error.to_string());
         let opening = async {
             let (connection, place) = Connection::open(&self.server).await.map_err(broken)?;
-            connection.run(&DECIDE, &probe(ambient)).await.map_err(broken)?;
+            connection.run(&DECIDE, &probe(clock_rng)).await.map_err(broken)?;
             let started = Instant::now();
-            connection.run(&DECIDE, &probe(ambient)).await.map_err(broken)?;
+            connection.run(&DECIDE, &probe(clock_rng)).await.map_err(broken)?;
             if started.elapsed() <= self.budget { Ok((connection, place)) } else { Err(Failed::Late) }
         };
         timeout(2 * TIMEOUT, opening).await.unwrap_or(Err(Failed::Late))
@@ -203,8 +203,8 @@ async fn moved(connection: Connection, place: Option<Place>) -> Failed {
 }
 
 /// A request for a random key, in a random slot of a Cluster.
-fn probe(ambient: &Ambient) -> Call {
-    let key = Key::new(&[&ambient.random::<16>()]);
+fn probe(clock_rng: &ClockAndRng) -> Call {
+    let key = Key::new(&[&clock_rng.random::<16>()]);
     let scope = format!("probe {}", key.text());
     Call::default().take(script::name(&scope, &key), &Quota::new(1, Duration::from_millis(1), 1), [1, 1, 0])
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Ask, Decision, Entry, Held, Home, Limit, MOST_LIMITS, Origin, Shared, Waiting,
+    Ask, Decision, Entry, Held, Home, Limit, MOST_LIMITS, Origin, Shared, Waiting, limit_states,
     link::Failed,
     script::{self, Call},
-    standings,
 };
 
 /// Cost from leases, held while the call requests the rest. Dropping it returns the cost, unless the call was admitted.
@@ -90,15 +89,15 @@ impl Reserved<'_> {
         let now = self.shared.now();
         self.shared.counts.add(Origin::Asked);
         let buckets = self.shared.lock(self.ask.limits);
-        let standings = standings(&buckets, self.ask, now);
+        let limit_states = limit_states(&buckets, self.ask, now);
         if admitted {
-            return Decision::admitted(standings);
+            return Decision::admitted(limit_states);
         }
         let waits = self.ask.limits.iter().filter_map(|limit| {
             let entry = buckets.get(&limit.key)?;
             if let Held::Empty(wait) = entry.lease.look(now, limit.cost) { Some(wait) } else { None }
         });
-        Decision::refused(waits.max().unwrap_or(1), standings)
+        Decision::refused(waits.max().unwrap_or(1), limit_states)
     }
 
     fn home(&self, limit: &Limit) -> Home {

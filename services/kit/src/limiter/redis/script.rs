@@ -6,7 +6,7 @@ use deadpool_redis::redis::{Cmd, FromRedisValue, Script, Value, cmd};
 
 use super::super::{
     Key, Quota,
-    lease::{Answer, Unused},
+    lease::{BucketResponse, Unused},
     quota::Kind,
 };
 
@@ -86,11 +86,11 @@ pub(super) fn name(scope: &str, key: &Key) -> String {
 }
 
 /// The results of the script, one for each bucket.
-pub(super) fn results(value: Value) -> Option<Vec<Answer>> {
+pub(super) fn results(value: Value) -> Option<Vec<BucketResponse>> {
     let numbers = Vec::<i64>::from_redis_value(value).ok()?;
     let (buckets, rest) = numbers.as_chunks::<4>();
     let cost = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-    let result = |[taken, left, full_in, wait]: &[i64; 4]| Answer {
+    let result = |[taken, left, full_in, wait]: &[i64; 4]| BucketResponse {
         taken: cost(*taken),
         left: cost(*left),
         full_in: *full_in,

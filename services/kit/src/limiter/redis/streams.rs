@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     super::{
-        Away,
+        FailureMode,
         streams::{Hold, Open, StreamAsk, Streams, TooMany},
     },
     link::Link,
@@ -46,12 +46,12 @@ impl SharedStreams {
         let name = || script::name(&format!("streams {}", ask.scope), &ask.key).into();
         let (mine, hold) = self.streams.open(ask.key, ask.most, name).ok_or(TooMany::Open)?;
         let name: Arc<str> = script::name(&format!("streams {}", ask.scope), &ask.key).into();
-        match (self.link.run(&COUNT, &self.record(&name, mine, ask.most)).await, ask.away) {
+        match (self.link.run(&COUNT, &self.record(&name, mine, ask.most)).await, ask.failure_mode) {
             (Ok(Value::Int(1)), _) => Ok(hold),
             (Ok(_), _) => Err(TooMany::Open),
-            (Err(_), Away::Refuse) => Err(TooMany::Away),
-            (Err(_), Away::Local) if f64::from(mine) <= (f64::from(ask.most) * self.share).max(1.0) => Ok(hold),
-            (Err(_), Away::Local) => Err(TooMany::Open),
+            (Err(_), FailureMode::Refuse) => Err(TooMany::Unavailable),
+            (Err(_), FailureMode::Local) if f64::from(mine) <= (f64::from(ask.most) * self.share).max(1.0) => Ok(hold),
+            (Err(_), FailureMode::Local) => Err(TooMany::Open),
         }
     }
 

@@ -10,7 +10,7 @@ async fn all_scopes(limiter: &dyn RateLimiter, quotas: &[Quota]) -> (usize, Dura
     for scope in 0..SCOPES {
         let (scope, started) = (format!("scope {scope}"), Instant::now());
         let limits: Vec<_> = quotas.iter().map(|quota| limit(&format!("{scope} {quota}"), *quota)).collect();
-        let ask = Ask { scope: &scope, limits: &limits, away: Away::Local };
+        let ask = Ask { scope: &scope, limits: &limits, failure_mode: FailureMode::Local };
         admitted += usize::from(limiter.decide(&ask).decision().await.is_admitted());
         longest = longest.max(started.elapsed());
     }

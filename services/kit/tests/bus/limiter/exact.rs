@@ -75,7 +75,7 @@ async fn decision_reports_the_remaining_quota() {
     until_shared(&*limiter, true).await;
     let both = [limit("rate", Quota::new(60, HOUR, 60)), limit("count", Quota::count(9, HOUR))];
     let decision = decide(&*limiter, &both).await;
-    let [rate, count, ..] = decision.standings;
+    let [rate, count, ..] = decision.limit_states;
     assert_eq!((rate.left, count.left), (59, 8));
     assert!(rate.reset > MINUTE - Duration::from_secs(10) && rate.reset <= MINUTE, "{rate:?}");
     assert!(count.reset > HOUR - Duration::from_secs(10) && count.reset <= HOUR, "{count:?}");

@@ -154,8 +154,12 @@ async fn limiter_finds_a_redis_that_starts_later() {
     redis.kill();
     let limiters = pair(&redis.url().replace("127.0.0.1", ":secret@127.0.0.1"));
     shares_are_kept(&limiters, "never there").await;
-    let ask = Ask { scope: "test", limits: &limits("refused"), away: Away::Refuse };
-    assert_eq!(limiters[0].decide(&ask).decision().await.outcome, Outcome::Away, "the failure mode refuses the call");
+    let ask = Ask { scope: "test", limits: &limits("refused"), failure_mode: FailureMode::Refuse };
+    assert_eq!(
+        limiters[0].decide(&ask).decision().await.outcome,
+        Outcome::Unavailable,
+        "the failure mode refuses the call"
+    );
     redis.launch();
     is_whole_again(&limiters, "found").await;
 }

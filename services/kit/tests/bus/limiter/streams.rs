@@ -8,7 +8,9 @@ use super::*;
 const RENEWED: Duration = Duration::from_secs(90);
 
 async fn open(limiter: &dyn RateLimiter, most: u32) -> Result<Hold, TooMany> {
-    limiter.open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, away: Away::Local }).await
+    limiter
+        .open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, failure_mode: FailureMode::Local })
+        .await
 }
 
 /// Waits until one more stream may be opened.
@@ -84,8 +86,8 @@ async fn without_redis_each_limiter_grants_its_share() {
     until_shared(&*limiter, false).await;
     let held = [open(&*limiter, 4).await.unwrap(), open(&*limiter, 4).await.unwrap()];
     assert_eq!(open(&*limiter, 4).await.err(), Some(TooMany::Open), "half of four");
-    let refuse = StreamAsk { scope: "test", key: Key::new(&[b"other"]), most: 4, away: Away::Refuse };
-    assert_eq!(limiter.open_stream(refuse).await.err(), Some(TooMany::Away));
+    let refuse = StreamAsk { scope: "test", key: Key::new(&[b"other"]), most: 4, failure_mode: FailureMode::Refuse };
+    assert_eq!(limiter.open_stream(refuse).await.err(), Some(TooMany::Unavailable));
     redis.launch();
     until_shared(&*limiter, true).await;
     let _two_more = [until_open(&*limiter, 4).await, until_open(&*limiter, 4).await];

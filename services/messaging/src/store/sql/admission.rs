@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use kit::{
     Timestamp,
-    store::{Error, Stamp},
+    store::{DbTimestamp, Error},
 };
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -17,7 +17,7 @@ use super::{
     Row, Tx,
 };
 use crate::{
-    domain::{Acquaintance, AddRule, Admission, ConversationId, Standing, UserId, Way},
+    domain::{Acquaintance, AddRule, Admission, ConversationId, MembershipKind, UserId, Way},
     store::AdmitError,
 };
 
@@ -59,7 +59,7 @@ impl Adding<'_> {
         if count(&locked, self.actor, |person| person.conversation_count) >= i64::from(self.admission.own) {
             return Err(AdmitError::TooManyConversations);
         }
-        self.insert_members(tx, &[self.actor], Standing::Own, joining).await?;
+        self.insert_members(tx, &[self.actor], MembershipKind::Own, joining).await?;
         let mut members = self.admit_locked(tx, &locked, others, joining).await?;
         members.push(self.actor);
         Ok(members)
@@ -98,7 +98,7 @@ impl Adding<'_> {
             let rule = locked.get(user).and_then(|person| person.rule);
             let known = Acquaintance { rule, is_blocked: blocked.contains(user), is_shared: shared.contains(user) };
             match self.admission.way(known, self.direct).ok_or(AdmitError::NotAllowed)? {
-                Way::Member(Standing::Requested) => requested.push(*user),
+                Way::Member(MembershipKind::Requested) => requested.push(*user),
                 Way::Member(_) => added.push(*user),
                 Way::Invited => invited.push(*user),
             }
@@ -107,8 +107,8 @@ impl Adding<'_> {
             return Err(AdmitError::TooManyConversations);
         }
         self.require_room(tx, &requested, &invited).await?;
-        self.insert_members(tx, &added, Standing::Added, joining).await?;
-        self.insert_members(tx, &requested, Standing::Requested, joining).await?;
+        self.insert_members(tx, &added, MembershipKind::Added, joining).await?;
+        self.insert_members(tx, &requested, MembershipKind::Requested, joining).await?;
         self.invite(tx, &invited).await?;
         Ok(added.into_iter().chain(requested).collect())
     }
@@ -125,7 +125,7 @@ impl Adding<'_> {
         let statement = AssertSqlSafe(format!(
             "SELECT DISTINCT theirs.user_id FROM members theirs \
              JOIN members mine ON mine.conversation_id = theirs.conversation_id AND mine.user_id = $2 \
-             WHERE theirs.user_id {AMONG} AND theirs.standing <> 'requested' AND mine.standing <> 'requested'"
+             WHERE theirs.user_id {AMONG} AND theirs.membership_kind <> 'requested' AND mine.membership_kind <> 'requested'"
         ));
         let rows = sqlx::query(statement).bind(ids(others)).bind(self.actor.0).fetch_all(&mut **tx).await?;
         rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect()
@@ -138,11 +138,11 @@ impl Adding<'_> {
             return Ok(());
         }
         let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM members WHERE added_by = $1 AND standing = 'requested') \
+            "SELECT (SELECT count(*) FROM members WHERE added_by = $1 AND membership_kind = 'requested') \
              + (SELECT count(*) FROM invitations WHERE inviter_id = $1 AND expire_time > $2) AS sent",
         )
         .bind(self.actor.0)
-        .bind(Stamp(self.now))
+        .bind(DbTimestamp(self.now))
         .fetch_one(&mut **tx)
         .await?;
         let sent: i64 = row.try_get("sent")?;
@@ -151,7 +151,7 @@ impl Adding<'_> {
         }
         let requests = format!(
             "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM members WHERE user_id {AMONG} \
-             AND standing = 'requested' GROUP BY user_id) AS waiting"
+             AND membership_kind = 'requested' GROUP BY user_id) AS waiting"
         );
         let invitations = format!(
             "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM invitations WHERE invitee_id {AMONG} \
@@ -159,7 +159,7 @@ impl Adding<'_> {
         );
         let most = sqlx::query(AssertSqlSafe(requests)).bind(ids(requested)).fetch_one(&mut **tx).await?;
         require_below(&most, self.admission.requests)?;
-        let query = sqlx::query(AssertSqlSafe(invitations)).bind(ids(invited)).bind(Stamp(self.now));
+        let query = sqlx::query(AssertSqlSafe(invitations)).bind(ids(invited)).bind(DbTimestamp(self.now));
         require_below(&query.fetch_one(&mut **tx).await?, self.admission.invitations)
     }
 
@@ -167,14 +167,14 @@ impl Adding<'_> {
         &self,
         tx: &mut Tx<'_>,
         users: &[UserId],
-        standing: Standing,
+        membership_kind: MembershipKind,
         joining: Joining,
     ) -> Result<(), sqlx::Error> {
         if users.is_empty() {
             return Ok(());
         }
         let statement = AssertSqlSafe(format!(
-            "INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) \
+            "INSERT INTO members (conversation_id, user_id, join_seq, read_no, membership_kind, added_by) \
              SELECT $2, e.id, $3, $4, $5, $6 FROM {EACH}"
         ));
         sqlx::query(statement)
@@ -182,11 +182,11 @@ impl Adding<'_> {
             .bind(self.conversation.0)
             .bind(joining.seq)
             .bind(joining.read_no)
-            .bind(standing.as_str())
-            .bind((standing != Standing::Own).then_some(self.actor.0))
+            .bind(membership_kind.as_str())
+            .bind((membership_kind != MembershipKind::Own).then_some(self.actor.0))
             .execute(&mut **tx)
             .await?;
-        count_membership(tx, users, standing, 1).await
+        count_membership(tx, users, membership_kind, 1).await
     }
 
     /// Stores the invitations. One that waits already stays as it is.
@@ -194,7 +194,7 @@ impl Adding<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        sqlx::query(DELETE_EXPIRED).bind(ids(users)).bind(Stamp(self.now)).execute(&mut **tx).await?;
+        sqlx::query(DELETE_EXPIRED).bind(ids(users)).bind(DbTimestamp(self.now)).execute(&mut **tx).await?;
         let statement = AssertSqlSafe(format!(
             "INSERT INTO invitations (conversation_id, invitee_id, inviter_id, create_time, expire_time) \
              SELECT $2, e.id, $3, $4, $5 FROM {EACH} WHERE true ON CONFLICT (conversation_id, invitee_id) DO NOTHING"
@@ -203,8 +203,8 @@ impl Adding<'_> {
             .bind(ids(users))
             .bind(self.conversation.0)
             .bind(self.actor.0)
-            .bind(Stamp(self.now))
-            .bind(Stamp(self.now + self.admission.lifetime))
+            .bind(DbTimestamp(self.now))
+            .bind(DbTimestamp(self.now + self.admission.lifetime))
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -220,21 +220,21 @@ pub(super) async fn accept(tx: &mut Tx<'_>, user: UserId, admission: &Admission)
     if count(&locked, user, |person| person.conversation_count) >= i64::from(admission.own) {
         return Err(AdmitError::TooManyConversations);
     }
-    Ok(count_membership(tx, &[user], Standing::Own, 1).await?)
+    Ok(count_membership(tx, &[user], MembershipKind::Own, 1).await?)
 }
 
-/// Counts memberships of this standing more, or less.
+/// Counts memberships of this membership_kind more, or less.
 pub(super) async fn count_membership(
     tx: &mut Tx<'_>,
     users: &[UserId],
-    standing: Standing,
+    membership_kind: MembershipKind,
     change: i64,
 ) -> Result<(), sqlx::Error> {
-    let counter = match standing {
-        Standing::Own => "conversation_count",
-        Standing::Added => "added_count",
+    let counter = match membership_kind {
+        MembershipKind::Own => "conversation_count",
+        MembershipKind::Added => "added_count",
         // Counted by the memberships themselves: there are few.
-        Standing::Requested => return Ok(()),
+        MembershipKind::Requested => return Ok(()),
     };
     let statement = AssertSqlSafe(format!("UPDATE people SET {counter} = {counter} + $2 WHERE user_id {AMONG}"));
     sqlx::query(statement).bind(ids(users)).bind(change).execute(&mut **tx).await?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map};
 
 use futures_util::TryStreamExt as _;
-use kit::store::{Error, Stamp};
+use kit::store::{DbTimestamp, Error};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
@@ -13,7 +13,8 @@ use super::{
     log::entry,
 };
 use crate::domain::{
-    self, AddPolicy, Body, Conversation, ConversationId, Entry, Member, Membership, NewConversation, Standing, UserId,
+    self, AddPolicy, Body, Conversation, ConversationId, Entry, Member, Membership, MembershipKind, NewConversation,
+    UserId,
 };
 
 impl Sql {
@@ -36,9 +37,9 @@ impl Sql {
         // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are texts of this program.
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
-             c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, \
+             c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.membership_kind, own.added_by, \
              m.user_id, m.join_seq, \
-             CASE WHEN m.standing = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
+             CASE WHEN m.membership_kind = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
              ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
         let mut rows = sqlx::query(statement).bind(among(ids.iter().map(|id| id.0))).bind(member.0).fetch(&self.read);
@@ -88,7 +89,8 @@ impl Sql {
 
 /// The conversation's own row, and the membership of the user who asks.
 fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Conversation, Error> {
-    let (create_time, update_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("update_time")?);
+    let (create_time, update_time): (DbTimestamp, DbTimestamp) =
+        (row.try_get("create_time")?, row.try_get("update_time")?);
     let owner = UserId(row.try_get("owner_id")?);
     Ok(Conversation {
         id,
@@ -109,14 +111,14 @@ fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Convers
 
 fn membership(row: &Row, is_owner: bool) -> Result<Membership, Error> {
     let added_by: Option<Uuid> = row.try_get("added_by")?;
-    let (read_no, standing) = (row.try_get("own_read_no")?, shown_standing(row)?);
-    Ok(Membership { read_no, unread: 0, is_owner, standing, added_by: added_by.map(UserId) })
+    let (read_no, membership_kind) = (row.try_get("own_read_no")?, shown_standing(row)?);
+    Ok(Membership { read_no, unread: 0, is_owner, membership_kind, added_by: added_by.map(UserId) })
 }
 
-/// The standing of a membership.
-pub(super) fn shown_standing(row: &Row) -> Result<Standing, Error> {
-    let text: String = row.try_get("standing")?;
-    Standing::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.standing {text:?}")))
+/// The membership_kind of a membership.
+pub(super) fn shown_standing(row: &Row) -> Result<MembershipKind, Error> {
+    let text: String = row.try_get("membership_kind")?;
+    MembershipKind::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.membership_kind {text:?}")))
 }
 
 /// Which members may add others.

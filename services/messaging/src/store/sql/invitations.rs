@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp},
+    store::{DbTimestamp, Error},
 };
 use sqlx::Row as _;
 
@@ -13,7 +13,7 @@ use super::{
     members::{self, count_member},
 };
 use crate::{
-    domain::{Admission, Body, Change, ConversationId, Invitation, Recent, Standing, UserId},
+    domain::{Admission, Body, Change, ConversationId, Invitation, MembershipKind, Recent, UserId},
     store::{ChangeError, Changed, Invitations},
 };
 
@@ -29,8 +29,8 @@ impl Invitations for Sql {
              ORDER BY i.create_time DESC, i.conversation_id DESC LIMIT $5",
         )
         .bind(invitee.0)
-        .bind(Stamp(now))
-        .bind(Stamp(time))
+        .bind(DbTimestamp(now))
+        .bind(DbTimestamp(time))
         .bind(id.0)
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
@@ -45,7 +45,7 @@ impl Invitations for Sql {
         )
         .bind(id.0)
         .bind(inviter.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .fetch_all(&self.read)
         .await?;
         Ok(rows.iter().map(|row| row.try_get("invitee_id").map(UserId)).collect::<Result<_, _>>()?)
@@ -59,7 +59,7 @@ impl Invitations for Sql {
             tx.commit().await?;
             return Ok(Changed::Already);
         }
-        if members::standing(&mut tx, &change, change.actor).await?.is_some() {
+        if members::membership_kind(&mut tx, &change, change.actor).await?.is_some() {
             return Ok(Changed::Already);
         }
         if !take_invitation(&mut tx, &change).await? {
@@ -85,18 +85,19 @@ impl Invitations for Sql {
     }
 
     async fn is_request(&self, id: ConversationId, user: UserId) -> Result<bool, Error> {
-        let row =
-            sqlx::query("SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'")
-                .bind(id.0)
-                .bind(user.0)
-                .fetch_optional(&self.read)
-                .await?;
+        let row = sqlx::query(
+            "SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
+        )
+        .bind(id.0)
+        .bind(user.0)
+        .fetch_optional(&self.read)
+        .await?;
         Ok(row.is_some())
     }
 
     async fn pending_from(&self, user: UserId, other: UserId) -> Result<Vec<ConversationId>, Error> {
         let rows = sqlx::query(
-            "SELECT conversation_id FROM members WHERE user_id = $1 AND added_by = $2 AND standing = 'requested' \
+            "SELECT conversation_id FROM members WHERE user_id = $1 AND added_by = $2 AND membership_kind = 'requested' \
              UNION SELECT conversation_id FROM invitations WHERE invitee_id = $1 AND inviter_id = $2",
         )
         .bind(user.0)
@@ -122,7 +123,7 @@ impl Invitations for Sql {
 /// Makes a request the actor's own conversation. Whether it was one.
 async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(
-        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
+        "UPDATE members SET membership_kind = 'own' WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
     )
     .bind(change.conversation.0)
     .bind(change.actor.0)
@@ -137,7 +138,7 @@ async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx:
         sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND expire_time > $3")
             .bind(change.conversation.0)
             .bind(change.actor.0)
-            .bind(Stamp(change.now))
+            .bind(DbTimestamp(change.now))
             .execute(&mut **tx)
             .await?;
     Ok(taken.rows_affected() > 0)
@@ -145,7 +146,7 @@ async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx:
 
 async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing) VALUES ($1, $2, $3, $4, 'own')",
+        "INSERT INTO members (conversation_id, user_id, join_seq, read_no, membership_kind) VALUES ($1, $2, $3, $4, 'own')",
     )
     .bind(change.conversation.0)
     .bind(change.actor.0)
@@ -163,20 +164,21 @@ pub(super) async fn accept_by_reply(
     author: UserId,
 ) -> Result<(), sqlx::Error> {
     let taken = sqlx::query(
-        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
+        "UPDATE members SET membership_kind = 'own' WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
     )
     .bind(conversation.0)
     .bind(author.0)
     .execute(&mut **tx)
     .await?;
     if taken.rows_affected() > 0 {
-        count_membership(tx, &[author], Standing::Own, 1).await?;
+        count_membership(tx, &[author], MembershipKind::Own, 1).await?;
     }
     Ok(())
 }
 
 fn invitation(row: &Row) -> Result<Invitation, Error> {
-    let (create_time, expire_time): (Stamp, Stamp) = (row.try_get("create_time")?, row.try_get("expire_time")?);
+    let (create_time, expire_time): (DbTimestamp, DbTimestamp) =
+        (row.try_get("create_time")?, row.try_get("expire_time")?);
     Ok(Invitation {
         conversation: ConversationId(row.try_get("conversation_id")?),
         title: row.try_get("title")?,

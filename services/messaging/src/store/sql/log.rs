@@ -1,6 +1,6 @@
 //! The log: how entries are stored, and what a change of a conversation begins with.
 
-use kit::store::{Error, Stamp};
+use kit::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
 use super::{Row, Tx};
@@ -31,7 +31,7 @@ pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, Cha
          RETURNING last_seq, owner_id, revision, title, stored_bytes, member_count",
     )
     .bind(change.conversation.0)
-    .bind(Stamp(change.now))
+    .bind(DbTimestamp(change.now))
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(ChangeError::NotFound)?;
@@ -77,7 +77,7 @@ pub(super) async fn insert_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), s
     .bind(target_no)
     .bind(erased_no)
     .bind(entry.author.0)
-    .bind(Stamp(entry.create_time))
+    .bind(DbTimestamp(entry.create_time))
     .bind(body::encode(&entry.body))
     .execute(&mut **tx)
     .await?;
@@ -106,7 +106,7 @@ pub(super) async fn rewrite_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), 
 }
 
 pub(super) fn entry(row: &Row) -> Result<Entry, Error> {
-    let create_time: Stamp = row.try_get("create_time")?;
+    let create_time: DbTimestamp = row.try_get("create_time")?;
     let stored: Vec<u8> = row.try_get("body")?;
     Ok(Entry {
         conversation: ConversationId(row.try_get("conversation_id")?),

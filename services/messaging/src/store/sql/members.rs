@@ -1,7 +1,7 @@
 //! Who is in a conversation, and how far they have read.
 
 use async_trait::async_trait;
-use kit::store::{Error, Stamp};
+use kit::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         AddPolicy, Admission, Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, Member, MembersPage,
-        NewMessage, ReadPosition, Standing, UserId,
+        MembershipKind, NewMessage, ReadPosition, UserId,
     },
     store::{ChangeError, Changed, Members, body::stored_size},
 };
@@ -23,14 +23,14 @@ impl Members for Sql {
     async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError> {
         let mut tx = self.begin_with(&[change.actor, person], Some(change.conversation)).await?;
         let held = hold(&mut tx, change.conversation).await?;
-        let own = standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
-        if standing(&mut tx, &change, person).await?.is_some() {
+        let own = membership_kind(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
+        if membership_kind(&mut tx, &change, person).await?.is_some() {
             return Ok(Changed::Already);
         }
         if held.add_policy == AddPolicy::OwnerOnly && held.owner != change.actor {
             return Err(ChangeError::NotOwner);
         }
-        if own == Standing::Requested {
+        if own == MembershipKind::Requested {
             return Err(ChangeError::Pending);
         }
         let Change { conversation, actor, now, .. } = change;
@@ -56,7 +56,7 @@ impl Members for Sql {
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError> {
         let mut tx = self.begin_with(&[person], Some(change.conversation)).await?;
         let held = hold(&mut tx, change.conversation).await?;
-        standing(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
+        membership_kind(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
         let is_owner = held.owner == change.actor;
         let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
         let Some(was) = removed else {
@@ -104,7 +104,7 @@ impl Members for Sql {
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {
         let rows = sqlx::query(
             "SELECT user_id, join_seq, \
-             CASE WHEN standing = 'requested' AND user_id <> $2 THEN 0 ELSE read_no END AS read_no \
+             CASE WHEN membership_kind = 'requested' AND user_id <> $2 THEN 0 ELSE read_no END AS read_no \
              FROM members WHERE conversation_id = $1 AND (join_seq, user_id) > ($3, $4) AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
              ORDER BY join_seq, user_id LIMIT $5",
@@ -121,7 +121,7 @@ impl Members for Sql {
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
         let rows = sqlx::query(
-            "SELECT user_id, read_no, standing FROM members WHERE conversation_id = $1 AND EXISTS \
+            "SELECT user_id, read_no, membership_kind FROM members WHERE conversation_id = $1 AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY user_id LIMIT $3",
         )
         .bind(id.0)
@@ -135,7 +135,7 @@ impl Members for Sql {
         let mut marks = Vec::with_capacity(rows.len());
         for row in &rows {
             let user = UserId(row.try_get("user_id")?);
-            if user == member || shown_standing(row)? != Standing::Requested {
+            if user == member || shown_standing(row)? != MembershipKind::Requested {
                 marks.push((user, row.try_get("read_no")?));
             }
         }
@@ -151,7 +151,7 @@ impl Members for Sql {
             "SELECT DISTINCT user_id FROM (SELECT other.user_id FROM members mine \
              JOIN members other ON other.conversation_id = mine.conversation_id \
              WHERE mine.user_id = $1 AND other.user_id <> $1 \
-             AND mine.standing <> 'requested' AND other.standing <> 'requested' \
+             AND mine.membership_kind <> 'requested' AND other.membership_kind <> 'requested' \
              ORDER BY mine.conversation_id LIMIT $3) AS seen LIMIT $2",
         )
         .bind(member.0)
@@ -240,7 +240,7 @@ pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held, body:
     )
     .bind(change.conversation.0)
     .bind(seq)
-    .bind(Stamp(change.now))
+    .bind(DbTimestamp(change.now))
     .bind(held.stored_bytes + stored_size(&body))
     .execute(&mut **tx)
     .await?;
@@ -257,13 +257,13 @@ pub(super) async fn add_policy(tx: &mut Tx<'_>, id: ConversationId) -> Result<Ad
     shown_policy(&row)
 }
 
-/// The standing of `person`, if they are in it, under the conversation's lock.
-pub(super) async fn standing(
+/// The membership_kind of `person`, if they are in it, under the conversation's lock.
+pub(super) async fn membership_kind(
     tx: &mut Tx<'_>,
     change: &Change,
     person: UserId,
-) -> Result<Option<Standing>, ChangeError> {
-    let row = sqlx::query("SELECT standing FROM members WHERE conversation_id = $1 AND user_id = $2")
+) -> Result<Option<MembershipKind>, ChangeError> {
+    let row = sqlx::query("SELECT membership_kind FROM members WHERE conversation_id = $1 AND user_id = $2")
         .bind(change.conversation.0)
         .bind(person.0)
         .fetch_optional(&mut **tx)
@@ -272,8 +272,8 @@ pub(super) async fn standing(
 }
 
 /// Takes `person` out, and the invitations that they have sent. What their membership was.
-async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<Standing>, ChangeError> {
-    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<MembershipKind>, ChangeError> {
+    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING membership_kind")
         .bind(change.conversation.0)
         .bind(person.0)
         .fetch_optional(&mut **tx)
@@ -353,13 +353,14 @@ async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<Use
 
 /// Marks everything up to the author's own message, numbered `number`, as read by the author. `None`: the author is not
 /// a member; else what the membership counts as. The conversation's row must be locked.
-pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<Standing>, Error> {
-    let row =
-        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
-            .bind(new.conversation.0)
-            .bind(new.author.0)
-            .bind(number)
-            .fetch_optional(&mut **tx)
-            .await?;
+pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<MembershipKind>, Error> {
+    let row = sqlx::query(
+        "UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING membership_kind",
+    )
+    .bind(new.conversation.0)
+    .bind(new.author.0)
+    .bind(number)
+    .fetch_optional(&mut **tx)
+    .await?;
     row.as_ref().map(shown_standing).transpose()
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kit::{
     Timestamp,
-    store::{Error, Stamp},
+    store::{DbTimestamp, Error},
 };
 use sqlx::Row as _;
 
@@ -48,7 +48,7 @@ impl People for Sql {
         )
         .bind(user.0)
         .bind(other.0)
-        .bind(Stamp(now))
+        .bind(DbTimestamp(now))
         .execute(&mut *tx)
         .await?;
         let row =

@@ -1,6 +1,6 @@
 //! Handles between two owners.
 
-use kit::{Timestamp, store::Stamp};
+use kit::{Timestamp, store::DbTimestamp};
 use sqlx::Row as _;
 
 use super::{super::OWN_HANDLE, Tx};
@@ -25,7 +25,7 @@ pub(super) async fn take(tx: &mut Tx<'_>, handle: &str, id: UserId, now: Timesta
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else { return Ok(true) };
-    let (owner, until): (uuid::Uuid, Stamp) = (row.try_get("user_id")?, row.try_get("expire_time")?);
+    let (owner, until): (uuid::Uuid, DbTimestamp) = (row.try_get("user_id")?, row.try_get("expire_time")?);
     if owner != id.0 && until.0 > now {
         return Ok(false);
     }
@@ -40,7 +40,7 @@ pub(super) async fn release(tx: &mut Tx<'_>, handle: &str, id: UserId, cooling: 
     }
     let row = sqlx::query("SELECT count(*) AS cooling FROM released_handles WHERE user_id = $1 AND expire_time > $2")
         .bind(id.0)
-        .bind(Stamp(cooling.now))
+        .bind(DbTimestamp(cooling.now))
         .fetch_one(&mut **tx)
         .await?;
     if row.try_get::<i64, _>("cooling")? >= i64::from(cooling.limit) {
@@ -52,7 +52,7 @@ pub(super) async fn release(tx: &mut Tx<'_>, handle: &str, id: UserId, cooling: 
     )
     .bind(handle)
     .bind(id.0)
-    .bind(Stamp(cooling.now + cooling.period))
+    .bind(DbTimestamp(cooling.now + cooling.period))
     .execute(&mut **tx)
     .await?;
     Ok(())

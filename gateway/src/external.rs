@@ -1,0 +1,173 @@
+//! Upstreams outside the mesh: any gRPC service, in any language, under a prefix of service names.
+//!
+//! What such an upstream declares can only take away: a method that its descriptors do not name is closed, and while
+//! they cannot be had the last good ones count. Where there never were any, nothing is open.
+
+mod contract;
+mod reflection;
+mod shown;
+mod watch;
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use kit::{
+    balance::Addresses,
+    identity::{CallerTokens, Identity},
+    policy::Access,
+};
+
+pub(crate) use contract::Contract;
+pub(crate) use shown::together;
+pub(crate) use watch::watch;
+
+use crate::{
+    config::{self, Open},
+    tls::Trust,
+    upstream::{Cluster, Tolerance, Upstreams},
+};
+
+/// Packages that belong to the mesh and to the gateway itself.
+const RESERVED: [&str; 3] = ["trellis", "grpc.health", "grpc.reflection"];
+
+/// An upstream as the configuration has it.
+pub(crate) struct ExternalUpstream {
+    /// The prefix of service names that it answers.
+    pub(crate) prefix: Arc<str>,
+    pub(crate) cluster: Arc<Cluster>,
+    /// Whom to believe that it is the one; `None`: it is called in the clear.
+    pub(crate) trust: Option<Trust>,
+    /// Who may call what its descriptors say nothing of; `None`: nobody.
+    pub(crate) open: Option<Access>,
+    pub(crate) source: Source,
+    /// What it is told of the caller; `None`: nothing.
+    pub(crate) tokens: Option<Arc<CallerTokens>>,
+}
+
+/// Where descriptors come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// There are none: whatever has the prefix passes.
+    None,
+    /// A file with an encoded `google.protobuf.FileDescriptorSet`.
+    File(PathBuf),
+    /// The upstream itself (`grpc.reflection.v1`, else `v1alpha`), which is there.
+    Reflection(Addresses),
+}
+
+impl Source {
+    /// What a configuration says.
+    pub(crate) fn of(config: &config::ExternalConfig) -> Self {
+        match config.descriptors.as_str() {
+            "" => Self::None,
+            "reflection" => Self::Reflection(config.to.clone()),
+            path => Self::File(PathBuf::from(path)),
+        }
+    }
+
+    /// Whether what was read from `other` still counts: the same file, or one of the same servers. Others may mean
+    /// something else by the same names.
+    pub(crate) fn knows(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reflection(now), Self::Reflection(then)) => now.iter().any(|address| then.contains(address)),
+            _ => self == other,
+        }
+    }
+}
+
+impl ExternalUpstream {
+    /// The upstream of `gateway.external.<prefix>`, with what was read of its files about TLS. Errors name the key.
+    pub(crate) fn new(
+        prefix: &str,
+        config: &config::ExternalConfig,
+        trust: Option<&Trust>,
+        upstreams: &Upstreams,
+        identity: &Arc<Identity>,
+    ) -> Result<Self, String> {
+        let bad = |key: &str, why: String| format!("gateway.external.{prefix:?}{key}: {why}");
+        check_prefix(prefix).map_err(|why| bad("", why))?;
+        let audience = config.token_audience.as_str();
+        // A token for this upstream must be worth nothing inside the mesh.
+        if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
+            return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
+        }
+        Ok(Self {
+            prefix: prefix.into(),
+            cluster: upstreams
+                .cluster(prefix, &config.to, trust, Tolerance::External)
+                .map_err(|why| bad(".to", why))?,
+            trust: trust.cloned(),
+            open: open_to(config.access),
+            source: Source::of(config),
+            tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
+        })
+    }
+
+    /// Whether a service is this upstream's to answer.
+    pub(crate) fn answers(&self, service: &str) -> bool {
+        is_under(&self.prefix, service)
+    }
+}
+
+/// Who may call a method without a policy; `None`: it is closed.
+pub(crate) fn open_to(open: Open) -> Option<Access> {
+    match open {
+        Open::Deny => None,
+        Open::Public => Some(Access::Public),
+        Open::SignedIn => Some(Access::SignedIn),
+    }
+}
+
+/// Whether a service's name begins with a prefix that was given to an upstream.
+pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
+    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Reads the descriptors of the upstream under `prefix`, where they stand in a file. Errors name the key.
+pub(crate) fn read_file(prefix: &str, source: &Source) -> Option<Result<Contract, String>> {
+    let Source::File(path) = source else { return None };
+    let encoded = fs::read(path).map_err(|e| e.to_string());
+    let contract = encoded.and_then(|encoded| Contract::read(&encoded, prefix, source, |_| true));
+    Some(contract.map_err(|why| format!("gateway.external.{prefix:?}.descriptors: {}: {why}", path.display())))
+}
+
+fn check_prefix(prefix: &str) -> Result<(), String> {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    if !prefix.split('.').all(is_name) {
+        return Err("is no name of a package or service, such as acme.shop.v1".to_owned());
+    }
+    if let Some(reserved) = RESERVED.iter().find(|reserved| is_under(reserved, prefix) || is_under(prefix, reserved)) {
+        return Err(format!("{reserved}.* is served by Trellis itself"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_names_and_not_ours() {
+        for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises", "grpc.testing", "grpc.healthy.v1"] {
+            assert_eq!(check_prefix(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "acme.",
+            "acme..shop",
+            "acme/shop",
+            "1acme",
+            "trellis",
+            "trellis.users.v1",
+            "grpc",
+            "grpc.health.v1",
+            "grpc.reflection.v1alpha.X",
+        ] {
+            assert!(check_prefix(bad).is_err(), "{bad}");
+        }
+    }
+}

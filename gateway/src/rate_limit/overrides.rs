@@ -1,0 +1,226 @@
+//! `[gateway.rate_limits.overrides]`: read, checked, and found for a method.
+
+use std::fmt;
+
+use http::HeaderName;
+use kit::{
+    limiter::{FailureMode, MOST_RULES, Quota},
+    policy::{By, RateLimit, StreamLimit},
+};
+
+use super::{
+    Caller, Terms,
+    reach::{self, KnownMethods},
+};
+use crate::{
+    client::Client,
+    config::{Fields, Override, RateLimits},
+    network::Networks,
+    routes::Contracts,
+};
+
+const KEY: &str = "gateway.rate_limits.overrides";
+/// Bytes of a SHA-256.
+const HASH: usize = 32;
+
+/// All of them, checked.
+#[derive(Default)]
+pub(crate) struct Overrides {
+    all: Vec<One>,
+    fields: Fields,
+}
+
+struct One {
+    name: String,
+    methods: Vec<String>,
+    whom: Whom,
+    limits: Vec<RateLimit>,
+    streams: u32,
+    failure_mode: Option<FailureMode>,
+}
+
+/// For whom: what all parts that are not empty say.
+#[derive(Clone, Default)]
+pub(super) struct Whom {
+    api_keys: Vec<[u8; HASH]>,
+    roles: Vec<String>,
+    networks: Networks,
+    addresses: Vec<String>,
+}
+
+impl Overrides {
+    /// Reads the section. A method that is not `known` is a mistake.
+    pub(crate) fn new(config: &RateLimits, known: KnownMethods<'_>) -> Result<Self, String> {
+        if HeaderName::try_from(&config.api_key_header).is_err() {
+            let name = &config.api_key_header;
+            return Err(format!("gateway.rate_limits.api_key_header: {name:?} is no header such as x-api-key"));
+        }
+        let one = |(name, of): (&String, &Override)| {
+            One::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
+        };
+        Ok(Self { all: config.overrides.iter().map(one).collect::<Result<_, _>>()?, fields: config.fields })
+    }
+
+    /// What the descriptors of upstreams do not declare of it. Each names the key.
+    pub(crate) fn undeclared(&self, contracts: &Contracts) -> Vec<String> {
+        let of = |one: &One| {
+            let tell = |(method, prefix): (&str, &str)| {
+                let key = format!("{KEY}.{}.methods", one.name);
+                format!("{key}: the descriptors of gateway.external.{prefix:?} declare no {method:?}")
+            };
+            reach::undeclared(&one.methods, contracts).into_iter().map(tell).collect::<Vec<_>>()
+        };
+        self.all.iter().flat_map(of).collect()
+    }
+
+    /// Those that a method has, the best first.
+    pub(super) fn of(&self, scope: &str, usual: &Terms) -> Vec<(Whom, Terms)> {
+        let mut found: Vec<_> = self.all.iter().filter_map(|one| Some((one.rank(scope)?, one))).collect();
+        // Stable: what is equally good stays in the order of names.
+        found.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        found.into_iter().map(|(_, one)| (one.whom.clone(), one.terms(scope, usual, self.fields))).collect()
+    }
+}
+
+impl One {
+    fn new(name: &str, of: &Override, known: KnownMethods<'_>) -> Result<Self, String> {
+        if of.limits.is_empty() != of.unlimited {
+            return Err("limits: state one or more, or unlimited = true, and not both".to_owned());
+        }
+        if of.limits.len() > MOST_RULES {
+            return Err(format!("limits: {} are more than the {MOST_RULES} of one call", of.limits.len()));
+        }
+        known.check(&of.methods, of.streams)?;
+        let whom = Whom::new(of)?;
+        let limits = of.limits.iter().map(limit).collect::<Result<Vec<_>, _>>()?;
+        // Keys that are named here are proved by being known.
+        let is_proved = |limit: &RateLimit| limit.by.is_proved() || limit.by == By::ApiKey && !whom.api_keys.is_empty();
+        if !limits.is_empty() && !limits.iter().any(is_proved) {
+            let error = "limits: count by headers alone, which callers make up; add one by caller or address";
+            return Err(error.to_owned());
+        }
+        let (methods, streams, failure_mode) = (of.methods.clone(), of.streams, of.failure_mode()?);
+        Ok(Self { name: name.to_owned(), methods, whom, limits, streams, failure_mode })
+    }
+
+    /// How well it fits a method: whom it names, then how much of the method. `None`: not at all.
+    fn rank(&self, scope: &str) -> Option<(u8, usize)> {
+        let methods = self.methods.iter().filter(|method| covers(method, scope)).map(String::len).max();
+        let methods = if self.methods.is_empty() { Some(0) } else { methods };
+        Some((self.whom.rank(), methods?))
+    }
+
+    fn terms(&self, scope: &str, usual: &Terms, fields: Fields) -> Terms {
+        let by_caller = |streams| StreamLimit { streams, by: By::Caller };
+        let streams = (usual.streams.is_some() && self.streams > 0).then(|| by_caller(self.streams));
+        let source = format!("{KEY}.{}", self.name);
+        let mut terms = Terms::new(
+            scope,
+            &self.limits,
+            streams.as_ref(),
+            self.failure_mode.unwrap_or(usual.failure_mode),
+            source,
+            fields,
+        );
+        if terms.streams.is_none() {
+            terms.streams = usual.streams.as_ref().map(|(most, rule)| (*most, rule.clone()));
+        }
+        terms
+    }
+}
+
+/// Whether `method` is the path `/package.Service/Method`, or a prefix of it that ends where a name does.
+pub(super) fn covers(method: &str, path: &str) -> bool {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let rest = path.strip_prefix(method.trim_end_matches(['.', '/']));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+}
+
+fn limit(config: &crate::config::Limit) -> Result<RateLimit, String> {
+    config.check().map_err(|error| format!("limits.{error}"))?;
+    let by = match config.by.as_str() {
+        "caller" => By::Caller,
+        "address" => By::Address,
+        "session" => By::Session,
+        "api_key" => By::ApiKey,
+        other => match other.strip_prefix("header:").map(HeaderName::try_from) {
+            Some(Ok(name)) => By::Header(name.as_str().to_owned()),
+            _ => {
+                let expected = "expected caller, address, session, api_key, or header:NAME";
+                return Err(format!("limits.by: {expected}, got {other:?}"));
+            }
+        },
+    };
+    let burst = if config.burst == 0 { config.requests } else { config.burst };
+    let quota = match config.count {
+        true => Quota::count(config.requests, config.period.0),
+        false => Quota::new(config.requests, config.period.0, burst),
+    };
+    Ok(RateLimit { quota, cost: config.cost, by })
+}
+
+impl Whom {
+    fn new(of: &Override) -> Result<Self, String> {
+        let hash = |text: &String| {
+            // Not repeated: it may be the key itself, put here by mistake.
+            hash(text).ok_or("api_keys: expected the SHA-256 of each key, 64 hexadecimal digits".to_owned())
+        };
+        Ok(Self {
+            api_keys: of.api_keys.iter().map(hash).collect::<Result<_, _>>()?,
+            roles: of.roles.clone(),
+            networks: Networks::new(&of.addresses).map_err(|error| format!("addresses: {error}"))?,
+            addresses: of.addresses.clone(),
+        })
+    }
+
+    /// The more of a caller's own it asks for, the better.
+    fn rank(&self) -> u8 {
+        if !self.api_keys.is_empty() {
+            3
+        } else if !self.roles.is_empty() {
+            2
+        } else {
+            u8::from(!self.addresses.is_empty())
+        }
+    }
+
+    /// Whether the caller, with this hash of an API key, is meant.
+    pub(super) fn fits(&self, caller: &Caller<'_>, api_key: Option<&[u8; HASH]>) -> bool {
+        let has_role = || caller.user.is_some_and(|user| user.roles.iter().any(|role| self.roles.contains(role)));
+        let has_key = || api_key.is_some_and(|hash| self.api_keys.contains(hash));
+        // A client whose address is unknown is in no network.
+        let is_within = || matches!(caller.client, Client::Known(address) if self.networks.contain(address));
+        (self.api_keys.is_empty() || has_key())
+            && (self.roles.is_empty() || has_role())
+            && (self.addresses.is_empty() || is_within())
+    }
+}
+
+/// For `trellis policy`.
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.api_keys.is_empty() {
+            parts.push(format!("{} API keys", self.api_keys.len()));
+        }
+        if !self.roles.is_empty() {
+            parts.push(format!("role {}", self.roles.join(" or ")));
+        }
+        if !self.addresses.is_empty() {
+            parts.push(format!("from {}", self.addresses.join(" or ")));
+        }
+        f.write_str(if parts.is_empty() { "everybody" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+fn hash(text: &str) -> Option<[u8; HASH]> {
+    let mut bytes = [0; HASH];
+    if text.len() != 2 * HASH || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

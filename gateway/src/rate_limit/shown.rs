@@ -1,0 +1,105 @@
+//! What is in force, for people: `trellis policy`.
+
+use kit::policy::{Access, By, Policy, Table};
+
+use super::{KnownMethods, MethodLimits, Overrides};
+use crate::{
+    Config,
+    config::ExternalConfig,
+    external::{self, Source, open_to},
+};
+
+/// What is in force of the limits of all methods.
+pub struct Shown<'a> {
+    config: &'a Config,
+    overrides: Overrides,
+}
+
+/// A method of an upstream outside the mesh, or all that it has.
+pub struct ExternalMethod {
+    /// The path, or `/prefix.*` where nothing is declared.
+    pub path: String,
+    /// Who may call; `None`: it is closed.
+    pub access: Option<Access>,
+    /// What its contract says of it.
+    pub policy: Option<Policy>,
+    /// The key of the configuration, or the contract, that says who may call.
+    pub source: String,
+    /// Rows of what it is, what it says, and where that comes from.
+    pub limits: Vec<[String; 3]>,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads the configuration, or says which key of it is wrong.
+    pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
+        let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
+        Ok(Self { config, overrides })
+    }
+
+    /// The limits of one method.
+    pub fn rows(&self, path: &str, policy: &Policy) -> Vec<[String; 3]> {
+        MethodLimits::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
+    }
+
+    /// The methods of the upstreams outside the mesh, as far as files declare them. Errors name the key.
+    pub fn external(&self) -> Result<Vec<ExternalMethod>, String> {
+        let mut all = Vec::new();
+        for (prefix, of) in &self.config.external {
+            match external::read_file(prefix, &Source::of(of)) {
+                Some(contract) => {
+                    let contract = contract?;
+                    let owned = contract.methods.iter().filter(|method| self.owner(&method.path) == Some(prefix));
+                    all.extend(owned.map(|method| self.declared(prefix, of, &method.path, method.policy.as_ref())));
+                }
+                None => all.push(self.undeclared(prefix, of)),
+            }
+        }
+        all.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(all)
+    }
+
+    /// The prefix that a path belongs to: the longest.
+    fn owner(&self, path: &str) -> Option<&String> {
+        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        self.config
+            .external
+            .keys()
+            .filter(|prefix| external::is_under(prefix, service))
+            .max_by_key(|prefix| prefix.len())
+    }
+
+    fn declared(&self, prefix: &str, of: &ExternalConfig, path: &str, policy: Option<&Policy>) -> ExternalMethod {
+        let (access, source) = match policy {
+            // What is internal there has no way in from outside.
+            Some(Policy { access: Access::Internal { .. }, .. }) => (None, "contract".to_owned()),
+            Some(policy) => (Some(policy.access.clone()), "contract".to_owned()),
+            None => (open_to(of.access), access_key(prefix)),
+        };
+        self.one(path.to_owned(), path, access, policy, source)
+    }
+
+    fn undeclared(&self, prefix: &str, of: &ExternalConfig) -> ExternalMethod {
+        let what = if of.descriptors.is_empty() { "" } else { " (its methods are known once it is asked)" };
+        self.one(format!("/{prefix}.*{what}"), prefix, open_to(of.access), None, access_key(prefix))
+    }
+
+    fn one(
+        &self,
+        path: String,
+        scope: &str,
+        access: Option<Access>,
+        policy: Option<&Policy>,
+        source: String,
+    ) -> ExternalMethod {
+        let by = if access == Some(Access::Public) && policy.is_none() { By::Address } else { By::Caller };
+        let limits = match &access {
+            Some(_) => MethodLimits::new(scope, policy, by, self.config, &self.overrides).rows(),
+            None => Vec::new(),
+        };
+        ExternalMethod { path, access, policy: policy.cloned(), source, limits }
+    }
+}
+
+fn access_key(prefix: &str) -> String {
+    format!("gateway.external.{prefix:?}.access")
+}

@@ -1,0 +1,156 @@
+//! What time leaves behind, taken away once a minute: sign-ups that nobody finished, sealed successors past the
+//! grace, sessions that ended.
+
+use std::{sync::Arc, time::Duration};
+
+use kit::{ClockAndRng, error::chain, shutdown::Shutdown, store::Error};
+
+use crate::{domain::Lifetimes, store::AuthStore};
+
+/// Between two rounds.
+const PERIOD: Duration = Duration::from_secs(60);
+/// How long a sign-up may take to be resumed.
+const PENDING: Duration = Duration::from_secs(3_600);
+/// How long an ended session is kept, for whoever looks into what happened.
+const ENDED: Duration = Duration::from_secs(24 * 3_600);
+/// How long a used token is remembered: presenting it ends its session. Later it is unknown, and merely refused.
+const USED: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Sign-ups in one round.
+const BATCH: u32 = 500;
+
+/// Rows deleted in one statement: none holds its locks for long, however much there is to delete.
+const PRUNED: u32 = 1_000;
+
+/// Sweeps until the process stops. Every replica may: each statement says itself what is due.
+pub(crate) async fn run(store: Arc<dyn AuthStore>, clock_rng: ClockAndRng, lifetimes: Lifetimes, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = shutdown.stopping() => return,
+        }
+        if let Err(error) = round(&*store, &clock_rng, lifetimes).await {
+            tracing::warn!(error = %chain(&error), "a cleanup failed; the next one comes in a minute");
+        }
+    }
+}
+
+/// One round.
+pub(crate) async fn round(store: &dyn AuthStore, clock_rng: &ClockAndRng, lifetimes: Lifetimes) -> Result<(), Error> {
+    let now = clock_rng.now();
+    store.erase_sealed(now - lifetimes.grace).await?;
+    for account in store.list_pending(now - PENDING, BATCH).await? {
+        store.abandon(account, now - PENDING, now, clock_rng.new_id()).await?;
+    }
+    while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::{
+        Timestamp,
+        config::Span,
+        shutdown,
+        store::Location,
+        time::{ManualClock, SystemEntropy},
+    };
+
+    use super::*;
+    use crate::domain::{
+        Account, AccountId, Client, EmailAddress, NewSession, PasswordHash, RefreshToken, SessionId, State,
+    };
+
+    const RULES: Lifetimes = Lifetimes {
+        idle: Duration::from_secs(30 * 86_400),
+        absolute: Duration::from_secs(180 * 86_400),
+        grace: Duration::from_secs(10),
+    };
+
+    struct Bench {
+        store: Arc<dyn AuthStore>,
+        clock: Arc<ManualClock>,
+        clock_rng: ClockAndRng,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = crate::store::open(&Location::Sqlite(folder.path().join("auth.db")), 1).await.unwrap();
+            let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
+            let clock_rng = ClockAndRng { clock: clock.clone(), entropy: Arc::new(SystemEntropy::default()) };
+            Self { store, clock, clock_rng, _folder: folder }
+        }
+
+        async fn sign_up(&self, email: &str) -> Account {
+            let account = Account {
+                id: AccountId(self.clock_rng.new_id()),
+                email: EmailAddress::parse(email).unwrap(),
+                password: PasswordHash("hash".to_owned()),
+                password_no: 0,
+                state: State::Pending,
+                create_time: self.clock_rng.now(),
+            };
+            self.store.insert(&account).await.unwrap();
+            account
+        }
+
+        fn session(&self, account: &Account) -> NewSession {
+            let now = self.clock_rng.now();
+            NewSession {
+                id: SessionId(self.clock_rng.new_id()),
+                account: account.id,
+                password_no: account.password_no,
+                client: Client { user_agent: String::new(), address: String::new() },
+                token: RefreshToken::generate(&self.clock_rng).hash(),
+                create_time: now,
+                expire_time: RULES.end(now, now),
+            }
+        }
+
+        async fn is_there(&self, account: &Account) -> bool {
+            self.store.find_by_email(&account.email).await.unwrap().is_some()
+        }
+
+        async fn cleanup(&self) {
+            round(&*self.store, &self.clock_rng, RULES).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_ups_that_nobody_finished_go_after_an_hour() {
+        let bench = Bench::new().await;
+        let (left, finished) = (bench.sign_up("left@example.org").await, bench.sign_up("ada@example.org").await);
+        let session = bench.session(&finished);
+        assert!(bench.store.activate(&session, 0).await.unwrap());
+        bench.clock.advance(PENDING);
+        let young = bench.sign_up("young@example.org").await;
+        bench.cleanup().await;
+        assert!(bench.is_there(&left).await, "an hour is not over");
+        bench.clock.advance(Duration::from_micros(1));
+        bench.cleanup().await;
+        assert!(!bench.is_there(&left).await);
+        assert!(bench.is_there(&young).await && bench.is_there(&finished).await);
+    }
+
+    #[tokio::test]
+    async fn ended_sessions_go_with_their_tokens_after_a_day() {
+        let bench = Bench::new().await;
+        let session = bench.session(&bench.sign_up("ada@example.org").await);
+        assert!(bench.store.activate(&session, 0).await.unwrap());
+        bench.store.revoke(&session.token, bench.clock_rng.now()).await.unwrap();
+        bench.clock.advance(ENDED + Duration::from_micros(1));
+        bench.cleanup().await;
+        let now = bench.clock_rng.now();
+        assert_eq!(bench.store.prune(now, now, PRUNED).await.unwrap(), 0, "nothing is left of it");
+    }
+
+    #[tokio::test]
+    async fn sweeping_ends_with_the_process() {
+        let bench = Bench::new().await;
+        let stopping = Shutdown::new();
+        let sweeping = tokio::spawn(run(Arc::clone(&bench.store), bench.clock_rng.clone(), RULES, stopping.clone()));
+        stopping.run(&shutdown::Config { grace: Span(Duration::ZERO), ..shutdown::Config::default() }).await;
+        tokio::time::timeout(Duration::from_secs(5), sweeping).await.unwrap().unwrap();
+    }
+}

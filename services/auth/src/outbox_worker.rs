@@ -1,0 +1,145 @@
+//! Carries out what the outbox says: when an account is gone, its profile and its memberships go too.
+//!
+//! An event is forgotten only after its last step, and each step may be repeated: whatever ends in between, somebody
+//! begins again from the first step. A replica takes an event for a time in which it surely comes to an end; when the
+//! replica is gone instead, another one takes the event after that time.
+
+use std::{sync::Arc, time::Duration};
+
+use kit::{ClockAndRng, Context, client::Peer, error::chain, shutdown::Shutdown, store::Error};
+use proto::{
+    messaging::v1::{DeleteMemberRequest, messaging_service_client::MessagingServiceClient},
+    users::v1::{DeleteUserRequest, users_service_client::UsersServiceClient},
+};
+use tokio::{sync::Notify, time::Instant};
+use tonic::Status;
+
+use crate::{
+    Auth,
+    domain::{
+        AccountId,
+        outbox::{Event, Kind, backoff},
+    },
+    store::AuthStore,
+};
+
+/// What one call gets.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// When no further call is begun for an event that is taken; it goes on when it is taken again.
+const WORKING: Duration = Duration::from_secs(15);
+/// For how long an event is taken: longer than the last call that is begun can last.
+const TAKEN: Duration = Duration::from_secs(30);
+
+pub(crate) struct OutboxWorker {
+    store: Arc<dyn AuthStore>,
+    users: Peer,
+    messaging: Peer,
+    clock_rng: ClockAndRng,
+    interval: Duration,
+}
+
+/// How far an event came.
+enum Progress {
+    Done,
+    /// Nothing failed, but there is more to do than fits into one turn.
+    More,
+}
+
+impl OutboxWorker {
+    pub(crate) fn new(auth: &Auth) -> Self {
+        Self {
+            store: Arc::clone(&auth.store),
+            users: auth.users.clone(),
+            messaging: auth.messaging.clone(),
+            clock_rng: auth.clock_rng.clone(),
+            interval: auth.config.outbox_interval.0,
+        }
+    }
+
+    /// Works until the process stops: at once when `told` says so, and every few seconds.
+    pub(crate) async fn run(self, told: Arc<Notify>, shutdown: Shutdown) {
+        loop {
+            if let Err(error) = self.round(&shutdown).await {
+                tracing::warn!(error = %chain(&error), "the outbox cannot be read; the next look comes soon");
+            }
+            tokio::select! {
+                () = told.notified() => {}
+                () = tokio::time::sleep(self.interval) => {}
+                () = shutdown.stopping() => return,
+            }
+        }
+    }
+
+    /// Takes what is due, one event after the other.
+    async fn round(&self, shutdown: &Shutdown) -> Result<(), Error> {
+        while !shutdown.is_stopping() {
+            let now = self.clock_rng.now();
+            let Some(event) = self.store.take(now, now + TAKEN).await? else { break };
+            self.settle(&event).await?;
+        }
+        let (backlog, now) = (self.store.backlog().await?, self.clock_rng.now());
+        let age = backlog.oldest.map_or(Duration::ZERO, |oldest| oldest.until(now));
+        metrics::gauge!("auth_outbox_events").set(backlog.events as f64);
+        metrics::gauge!("auth_outbox_oldest_age_seconds").set(age.as_secs_f64());
+        Ok(())
+    }
+
+    async fn settle(&self, event: &Event) -> Result<(), Error> {
+        match self.carry_out(event).await {
+            Ok(Progress::Done) => self.store.remove(event).await,
+            Ok(Progress::More) => self.store.put_back(event, 0, self.clock_rng.now()).await,
+            Err(status) => {
+                let wait = backoff(event.attempts, u32::from_be_bytes(self.clock_rng.random()));
+                tracing::warn!(
+                    event.id = %event.id,
+                    event.kind = event.kind.as_str(),
+                    event.attempts = event.attempts,
+                    rpc.code = ?status.code(),
+                    error = status.message(),
+                    wait_ms = wait.as_millis(),
+                    "an event of the outbox could not be carried out; it will be tried again"
+                );
+                self.store.put_back(event, event.attempts, self.clock_rng.now() + wait).await
+            }
+        }
+    }
+
+    async fn carry_out(&self, event: &Event) -> Result<Progress, Status> {
+        match event.kind {
+            Kind::Abandoned => {
+                self.delete_profile(event.subject, true).await?;
+                Ok(Progress::Done)
+            }
+            Kind::Deleted => {
+                let begun = Instant::now();
+                self.delete_profile(event.subject, false).await?;
+                while !self.delete_memberships(event.subject).await? {
+                    if begun.elapsed() > WORKING {
+                        return Ok(Progress::More);
+                    }
+                }
+                Ok(Progress::Done)
+            }
+        }
+    }
+
+    async fn delete_profile(&self, account: AccountId, release_handle: bool) -> Result<(), Status> {
+        let message = DeleteUserRequest { user_id: account.0.to_string(), release_handle };
+        let request = Context::default().request(message, CALL_TIMEOUT);
+        in_time(UsersServiceClient::new(self.users.clone()).delete_user(request)).await?;
+        Ok(())
+    }
+
+    /// Some of them. Whether none is left.
+    async fn delete_memberships(&self, account: AccountId) -> Result<bool, Status> {
+        let request = Context::default().request(DeleteMemberRequest { user_id: account.0.to_string() }, CALL_TIMEOUT);
+        let response = in_time(MessagingServiceClient::new(self.messaging.clone()).delete_member(request)).await?;
+        Ok(response.into_inner().done)
+    }
+}
+
+/// The callee knows the deadline too, but may have vanished.
+async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let response = tokio::time::timeout(CALL_TIMEOUT, call).await;
+    response.unwrap_or_else(|_| Err(Status::deadline_exceeded("there was no response in time")))
+}

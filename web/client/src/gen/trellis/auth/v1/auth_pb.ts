@@ -723,7 +723,7 @@ export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*
  */
 export enum RefreshDelivery {
   /**
-   * In the answer's body; for clients that keep it themselves.
+   * In the response's body; for clients that keep it themselves.
    *
    * @generated from enum value: REFRESH_DELIVERY_UNSPECIFIED = 0;
    */

@@ -134,7 +134,7 @@ export type Member = Message$1<"trellis.messaging.v1.Member"> & {
   userId: string;
 
   /**
-   * The number of the last message that the member has read.
+   * The number of the last message that the member has read. 0 to others before the member has accepted the conversation.
    *
    * @generated from field: int64 last_read_message_no = 2;
    */
@@ -936,7 +936,7 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "caughtUp";
   } | {
     /**
-     * A conversation that the caller is not in (any more): forget it. Also the answer to a position that names
+     * A conversation that the caller is not in (any more): forget it. Also the response to a position that names
      * such a one.
      *
      * @generated from field: trellis.messaging.v1.ConversationLeft conversation_left = 4;
@@ -1048,7 +1048,7 @@ export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
   conversationId: string;
 
   /**
-   * All of its members.
+   * All of its members but those who have not accepted the conversation; the caller always.
    *
    * @generated from field: repeated trellis.messaging.v1.ReadMark marks = 2;
    */
@@ -2267,9 +2267,12 @@ export const MessagingService: GenService<{
     output: typeof CreateConversationResponseSchema;
   },
   /**
-   * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
+   * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
    * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
    * moves the own read mark, without MarkRead and without a ReadMarks event.
+   *
+   * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
+   * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.SendMessage
    */
@@ -2376,7 +2379,7 @@ export const MessagingService: GenService<{
   },
   /**
    * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-   * The same answer for who is not in it (any more).
+   * The same response for who is not in it (any more).
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.LeaveConversation
    */
@@ -2422,8 +2425,9 @@ export const MessagingService: GenService<{
   },
   /**
    * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-   * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
-   * is not told.
+   * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
+   * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
+   * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
    *
    * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
    *
@@ -2489,7 +2493,7 @@ export const MessagingService: GenService<{
    *
    * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
    * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-   * edits.
+   * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.EditMessage
    */
@@ -2500,7 +2504,7 @@ export const MessagingService: GenService<{
   },
   /**
    * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-   * conversation's owner may. A message that is erased already: the answer is the same.
+   * conversation's owner may. A message that is erased already: the response is the same.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMessage
    */

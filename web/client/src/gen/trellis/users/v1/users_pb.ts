@@ -385,7 +385,7 @@ export const UsersService: GenService<{
   },
   /**
    * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-   * the answer.
+   * the response.
    *
    * @generated from rpc trellis.users.v1.UsersService.BatchGetUsers
    */
@@ -438,7 +438,7 @@ export const UsersService: GenService<{
   /**
    * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
    * `release_handle` is set.
-   * The same answer for a profile that is gone, or never was.
+   * The same response for a profile that is gone, or never was.
    *
    * @generated from rpc trellis.users.v1.UsersService.DeleteUser
    */

@@ -484,7 +484,7 @@ export interface DeleteAccountResponse {
  */
 export enum RefreshDelivery {
     /**
-     * In the answer's body; for clients that keep it themselves.
+     * In the response's body; for clients that keep it themselves.
      *
      * @generated from protobuf enum value: REFRESH_DELIVERY_UNSPECIFIED = 0;
      */

@@ -81,9 +81,12 @@ export interface IMessagingServiceClient {
      */
     createConversation(input: CreateConversationRequest, options?: RpcOptions): UnaryCall<CreateConversationRequest, CreateConversationResponse>;
     /**
-     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
+     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
      * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
      * moves the own read mark, without MarkRead and without a ReadMarks event.
+     *
+     * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
+     * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -154,7 +157,7 @@ export interface IMessagingServiceClient {
     removeMember(input: RemoveMemberRequest, options?: RpcOptions): UnaryCall<RemoveMemberRequest, RemoveMemberResponse>;
     /**
      * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-     * The same answer for who is not in it (any more).
+     * The same response for who is not in it (any more).
      *
      * @generated from protobuf rpc: LeaveConversation
      */
@@ -184,8 +187,9 @@ export interface IMessagingServiceClient {
     declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse>;
     /**
      * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
-     * is not told.
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
+     * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
+     * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
      *
      * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
@@ -227,14 +231,14 @@ export interface IMessagingServiceClient {
      *
      * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
      * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-     * edits.
+     * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse>;
     /**
      * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-     * conversation's owner may. A message that is erased already: the answer is the same.
+     * conversation's owner may. A message that is erased already: the response is the same.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
@@ -290,9 +294,12 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<CreateConversationRequest, CreateConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the answer is the
+     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
      * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
      * moves the own read mark, without MarkRead and without a ReadMarks event.
+     *
+     * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
+     * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -390,7 +397,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-     * The same answer for who is not in it (any more).
+     * The same response for who is not in it (any more).
      *
      * @generated from protobuf rpc: LeaveConversation
      */
@@ -432,8 +439,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-     * requests and invitations that wait for the caller are declined. Conversations that both are in stay. The blocked user
-     * is not told.
+     * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
+     * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
+     * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
      *
      * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
@@ -493,7 +501,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      *
      * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
      * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-     * edits.
+     * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
@@ -503,7 +511,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-     * conversation's owner may. A message that is erased already: the answer is the same.
+     * conversation's owner may. A message that is erased already: the response is the same.
      *
      * @generated from protobuf rpc: DeleteMessage
      */

@@ -105,7 +105,7 @@ export interface Member {
      */
     userId: string;
     /**
-     * The number of the last message that the member has read.
+     * The number of the last message that the member has read. 0 to others before the member has accepted the conversation.
      *
      * @generated from protobuf field: int64 last_read_message_no = 2
      */
@@ -703,7 +703,7 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "conversationLeft";
         /**
-         * A conversation that the caller is not in (any more): forget it. Also the answer to a position that names
+         * A conversation that the caller is not in (any more): forget it. Also the response to a position that names
          * such a one.
          *
          * @generated from protobuf field: trellis.messaging.v1.ConversationLeft conversation_left = 4
@@ -782,7 +782,7 @@ export interface ReadMarks {
      */
     conversationId: string;
     /**
-     * All of its members.
+     * All of its members but those who have not accepted the conversation; the caller always.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.ReadMark marks = 2
      */

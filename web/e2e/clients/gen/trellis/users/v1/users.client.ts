@@ -34,7 +34,7 @@ export interface IUsersServiceClient {
     getUser(input: GetUserRequest, options?: RpcOptions): UnaryCall<GetUserRequest, GetUserResponse>;
     /**
      * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-     * the answer.
+     * the response.
      *
      * @generated from protobuf rpc: BatchGetUsers
      */
@@ -71,7 +71,7 @@ export interface IUsersServiceClient {
     /**
      * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
      * `release_handle` is set.
-     * The same answer for a profile that is gone, or never was.
+     * The same response for a profile that is gone, or never was.
      *
      * @generated from protobuf rpc: DeleteUser
      */
@@ -99,7 +99,7 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
     }
     /**
      * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-     * the answer.
+     * the response.
      *
      * @generated from protobuf rpc: BatchGetUsers
      */
@@ -148,7 +148,7 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
     /**
      * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
      * `release_handle` is set.
-     * The same answer for a profile that is gone, or never was.
+     * The same response for a profile that is gone, or never was.
      *
      * @generated from protobuf rpc: DeleteUser
      */

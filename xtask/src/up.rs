@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpStream},
     path::PathBuf,
+    process::{self, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -39,7 +40,7 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
     let mut redis = Redis::start(session, &scratch, &Need::Redis.found()?)?;
     let servers = Servers { postgres: postgres.url.clone(), redis: redis.url.clone() };
     let path = path(session);
-    fs::write(&path, servers.to_lines()).map_err(|e| format!("{}: {e}", path.display()))?;
+    fs::write(&path, servers.to_lines(process::id())).map_err(|e| format!("{}: {e}", path.display()))?;
     eprintln!("PostgreSQL  {}\nRedis       {}", servers.postgres, servers.redis);
     eprintln!("In another terminal: cargo xtask test -- -p messaging NAME. Ctrl-C stops the servers.");
     loop {
@@ -54,8 +55,10 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
 
 /// The servers that `cargo xtask up` keeps, if both accept connections.
 pub(crate) fn running(session: &Session) -> Option<Servers> {
-    let servers = Servers::from_lines(&fs::read_to_string(path(session)).ok()?)?;
-    let is_up = accepts(&servers.postgres) && accepts(&servers.redis);
+    let (servers, keeper) = Servers::from_lines(&fs::read_to_string(path(session)).ok()?)?;
+    // Another program may have the ports of servers that have ended.
+    let is_kept = Command::new("kill").args(["-0", &keeper]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    let is_up = is_kept && accepts(&servers.postgres) && accepts(&servers.redis);
     is_up.then_some(servers)
 }
 
@@ -64,13 +67,14 @@ fn path(session: &Session) -> PathBuf {
 }
 
 impl Servers {
-    fn to_lines(&self) -> String {
-        format!("{}\n{}\n", self.postgres, self.redis)
+    /// The addresses, and the process that keeps the servers.
+    fn to_lines(&self, keeper: u32) -> String {
+        format!("{}\n{}\n{keeper}\n", self.postgres, self.redis)
     }
 
-    fn from_lines(text: &str) -> Option<Self> {
-        let (postgres, redis) = text.trim_end().split_once('\n')?;
-        Some(Self { postgres: postgres.to_owned(), redis: redis.to_owned() })
+    fn from_lines(text: &str) -> Option<(Self, String)> {
+        let [postgres, redis, keeper] = text.lines().map(str::to_owned).collect::<Vec<_>>().try_into().ok()?;
+        Some((Self { postgres, redis }, keeper))
     }
 }
 
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn file_is_read_as_it_was_written() {
         let servers = Servers { postgres: "postgres://a".to_owned(), redis: "redis://b".to_owned() };
-        assert_eq!(Servers::from_lines(&servers.to_lines()), Some(servers));
+        assert_eq!(Servers::from_lines(&servers.to_lines(7)), Some((servers, "7".to_owned())));
         assert_eq!(Servers::from_lines(""), None);
     }
 }

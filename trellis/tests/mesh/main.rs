@@ -18,6 +18,7 @@ mod edge;
 mod external;
 mod external_upstream;
 mod failover;
+mod fairness;
 mod faulty_upstream;
 mod front;
 mod grpc;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::session::Session;
 
 const GLOSSARY: &str = "docs/GLOSSARY.md";
-/// Counts that are left, by folder. Lower a number when the check reports that it can be lowered; never raise one.
+/// Counts that are left, by folder. A count above or below its line fails: lower the line with the count, never raise it.
 const BUDGET: &str = "xtask/language-budget.txt";
 
 /// Files that quote the words, and files that are generated.
@@ -123,6 +123,9 @@ fn over(counts: &BTreeMap<&str, usize>, budget: &str) -> Result<Vec<String>, Str
         if *count > most {
             findings.push(format!("{folder}: {count} words that {GLOSSARY} replaces, {most} before; see `git diff`"));
         }
+        if *count < most {
+            findings.push(format!("{BUDGET}: {folder}: {most}, but {count} words are left; lower the number"));
+        }
     }
     Ok(findings)
 }
@@ -159,8 +162,9 @@ mod tests {
     #[test]
     fn counts_may_only_fall() {
         let counts = BTreeMap::from([("a", 2), ("b", 1)]);
-        assert!(over(&counts, "# text\na 2\nb 3\n").unwrap().is_empty());
+        assert!(over(&counts, "# text\na 2\nb 1\n").unwrap().is_empty());
         assert_eq!(over(&counts, "a 1\n").unwrap().len(), 2);
+        assert!(over(&counts, "a 3\nb 1\n").unwrap()[0].contains("lower the number"));
     }
 
     #[test]

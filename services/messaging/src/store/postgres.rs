@@ -30,11 +30,11 @@ type Ids = Vec<Uuid>;
 
 /// Joins the membership `own` of the user `$2`. With the limit it is looked up conversation by conversation; PostgreSQL would
 /// begin with all conversations of the user.
-const MEMBERSHIP: &str = "CROSS JOIN LATERAL (SELECT read_no, membership_kind, added_by FROM members \
+const MEMBERSHIP: &str = "CROSS JOIN LATERAL (SELECT read_no, standing, added_by FROM members \
      WHERE conversation_id = c.conversation_id AND user_id = $2 LIMIT 1) own";
 
 /// Joins the first members `m` of each conversation `c`: as many as [`crate::domain::FIRST_MEMBERS`].
-const FIRST_MEMBERS: &str = "CROSS JOIN LATERAL (SELECT user_id, join_seq, read_no, membership_kind FROM members \
+const FIRST_MEMBERS: &str = "CROSS JOIN LATERAL (SELECT user_id, join_seq, read_no, standing FROM members \
      WHERE conversation_id = c.conversation_id ORDER BY join_seq, user_id LIMIT 8) m";
 
 fn among(ids: impl Iterator<Item = Uuid>) -> Ids {

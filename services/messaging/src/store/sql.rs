@@ -55,9 +55,10 @@ impl Sql {
         Ok(Self { read, write, epoch: Epoch(epoch), quotas })
     }
 
-    /// Whether a log of so many bytes is within the quota.
+    /// Whether a log of so many bytes is within the quota. The count may be too low, even negative, where a process of an
+    /// older release wrote entries without counting them.
     fn has_room(&self, bytes: i64) -> bool {
-        u64::try_from(bytes).is_ok_and(|bytes| bytes <= self.quotas.conversation_bytes)
+        bytes <= i64::try_from(self.quotas.conversation_bytes).unwrap_or(i64::MAX)
     }
 
     /// Begins a change that locks the rows of `people`, and that of a conversation unless it is new. Waits for its turn with

@@ -125,7 +125,7 @@ impl Adding<'_> {
         let statement = AssertSqlSafe(format!(
             "SELECT DISTINCT theirs.user_id FROM members theirs \
              JOIN members mine ON mine.conversation_id = theirs.conversation_id AND mine.user_id = $2 \
-             WHERE theirs.user_id {AMONG} AND theirs.membership_kind <> 'requested' AND mine.membership_kind <> 'requested'"
+             WHERE theirs.user_id {AMONG} AND theirs.standing <> 'requested' AND mine.standing <> 'requested'"
         ));
         let rows = sqlx::query(statement).bind(ids(others)).bind(self.actor.0).fetch_all(&mut **tx).await?;
         rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect()
@@ -138,7 +138,7 @@ impl Adding<'_> {
             return Ok(());
         }
         let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM members WHERE added_by = $1 AND membership_kind = 'requested') \
+            "SELECT (SELECT count(*) FROM members WHERE added_by = $1 AND standing = 'requested') \
              + (SELECT count(*) FROM invitations WHERE inviter_id = $1 AND expire_time > $2) AS sent",
         )
         .bind(self.actor.0)
@@ -151,7 +151,7 @@ impl Adding<'_> {
         }
         let requests = format!(
             "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM members WHERE user_id {AMONG} \
-             AND membership_kind = 'requested' GROUP BY user_id) AS waiting"
+             AND standing = 'requested' GROUP BY user_id) AS waiting"
         );
         let invitations = format!(
             "SELECT max(n) AS most FROM (SELECT count(*) AS n FROM invitations WHERE invitee_id {AMONG} \
@@ -174,7 +174,7 @@ impl Adding<'_> {
             return Ok(());
         }
         let statement = AssertSqlSafe(format!(
-            "INSERT INTO members (conversation_id, user_id, join_seq, read_no, membership_kind, added_by) \
+            "INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing, added_by) \
              SELECT $2, e.id, $3, $4, $5, $6 FROM {EACH}"
         ));
         sqlx::query(statement)
@@ -223,7 +223,7 @@ pub(super) async fn accept(tx: &mut Tx<'_>, user: UserId, admission: &Admission)
     Ok(count_membership(tx, &[user], MembershipKind::Own, 1).await?)
 }
 
-/// Counts memberships of this membership_kind more, or less.
+/// Adds `change` to the number of memberships of this kind.
 pub(super) async fn count_membership(
     tx: &mut Tx<'_>,
     users: &[UserId],

@@ -37,9 +37,9 @@ impl Sql {
         // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are texts of this program.
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
-             c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.membership_kind, own.added_by, \
+             c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, \
              m.user_id, m.join_seq, \
-             CASE WHEN m.membership_kind = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
+             CASE WHEN m.standing = 'requested' AND m.user_id <> $2 THEN 0 ELSE m.read_no END AS read_no FROM conversations c {MEMBERSHIP} {FIRST_MEMBERS} WHERE c.conversation_id {AMONG} \
              ORDER BY c.conversation_id, m.join_seq, m.user_id"
         ));
         let mut rows = sqlx::query(statement).bind(among(ids.iter().map(|id| id.0))).bind(member.0).fetch(&self.read);
@@ -111,14 +111,14 @@ fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Convers
 
 fn membership(row: &Row, is_owner: bool) -> Result<Membership, Error> {
     let added_by: Option<Uuid> = row.try_get("added_by")?;
-    let (read_no, membership_kind) = (row.try_get("own_read_no")?, shown_standing(row)?);
+    let (read_no, membership_kind) = (row.try_get("own_read_no")?, membership_kind_of(row)?);
     Ok(Membership { read_no, unread: 0, is_owner, membership_kind, added_by: added_by.map(UserId) })
 }
 
-/// The membership_kind of a membership.
-pub(super) fn shown_standing(row: &Row) -> Result<MembershipKind, Error> {
-    let text: String = row.try_get("membership_kind")?;
-    MembershipKind::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.membership_kind {text:?}")))
+/// The kind of a membership.
+pub(super) fn membership_kind_of(row: &Row) -> Result<MembershipKind, Error> {
+    let text: String = row.try_get("standing")?;
+    MembershipKind::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.standing {text:?}")))
 }
 
 /// Which members may add others.

@@ -85,19 +85,18 @@ impl Invitations for Sql {
     }
 
     async fn is_request(&self, id: ConversationId, user: UserId) -> Result<bool, Error> {
-        let row = sqlx::query(
-            "SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
-        )
-        .bind(id.0)
-        .bind(user.0)
-        .fetch_optional(&self.read)
-        .await?;
+        let row =
+            sqlx::query("SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'")
+                .bind(id.0)
+                .bind(user.0)
+                .fetch_optional(&self.read)
+                .await?;
         Ok(row.is_some())
     }
 
     async fn pending_from(&self, user: UserId, other: UserId) -> Result<Vec<ConversationId>, Error> {
         let rows = sqlx::query(
-            "SELECT conversation_id FROM members WHERE user_id = $1 AND added_by = $2 AND membership_kind = 'requested' \
+            "SELECT conversation_id FROM members WHERE user_id = $1 AND added_by = $2 AND standing = 'requested' \
              UNION SELECT conversation_id FROM invitations WHERE invitee_id = $1 AND inviter_id = $2",
         )
         .bind(user.0)
@@ -123,7 +122,7 @@ impl Invitations for Sql {
 /// Makes a request the actor's own conversation. Whether it was one.
 async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(
-        "UPDATE members SET membership_kind = 'own' WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
+        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
     )
     .bind(change.conversation.0)
     .bind(change.actor.0)
@@ -146,7 +145,7 @@ async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx:
 
 async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO members (conversation_id, user_id, join_seq, read_no, membership_kind) VALUES ($1, $2, $3, $4, 'own')",
+        "INSERT INTO members (conversation_id, user_id, join_seq, read_no, standing) VALUES ($1, $2, $3, $4, 'own')",
     )
     .bind(change.conversation.0)
     .bind(change.actor.0)
@@ -164,7 +163,7 @@ pub(super) async fn accept_by_reply(
     author: UserId,
 ) -> Result<(), sqlx::Error> {
     let taken = sqlx::query(
-        "UPDATE members SET membership_kind = 'own' WHERE conversation_id = $1 AND user_id = $2 AND membership_kind = 'requested'",
+        "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
     )
     .bind(conversation.0)
     .bind(author.0)

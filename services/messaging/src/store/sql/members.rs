@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use super::{
     Sql, Tx,
     admission::{Adding, Joining, count_membership},
-    conversations::{shown_member, shown_policy, shown_standing},
+    conversations::{membership_kind_of, shown_member, shown_policy},
     log::{change_entry, insert_entry},
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Members for Sql {
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {
         let rows = sqlx::query(
             "SELECT user_id, join_seq, \
-             CASE WHEN membership_kind = 'requested' AND user_id <> $2 THEN 0 ELSE read_no END AS read_no \
+             CASE WHEN standing = 'requested' AND user_id <> $2 THEN 0 ELSE read_no END AS read_no \
              FROM members WHERE conversation_id = $1 AND (join_seq, user_id) > ($3, $4) AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) \
              ORDER BY join_seq, user_id LIMIT $5",
@@ -121,7 +121,7 @@ impl Members for Sql {
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
         let rows = sqlx::query(
-            "SELECT user_id, read_no, membership_kind FROM members WHERE conversation_id = $1 AND EXISTS \
+            "SELECT user_id, read_no, standing FROM members WHERE conversation_id = $1 AND EXISTS \
              (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2) ORDER BY user_id LIMIT $3",
         )
         .bind(id.0)
@@ -135,7 +135,7 @@ impl Members for Sql {
         let mut marks = Vec::with_capacity(rows.len());
         for row in &rows {
             let user = UserId(row.try_get("user_id")?);
-            if user == member || shown_standing(row)? != MembershipKind::Requested {
+            if user == member || membership_kind_of(row)? != MembershipKind::Requested {
                 marks.push((user, row.try_get("read_no")?));
             }
         }
@@ -151,7 +151,7 @@ impl Members for Sql {
             "SELECT DISTINCT user_id FROM (SELECT other.user_id FROM members mine \
              JOIN members other ON other.conversation_id = mine.conversation_id \
              WHERE mine.user_id = $1 AND other.user_id <> $1 \
-             AND mine.membership_kind <> 'requested' AND other.membership_kind <> 'requested' \
+             AND mine.standing <> 'requested' AND other.standing <> 'requested' \
              ORDER BY mine.conversation_id LIMIT $3) AS seen LIMIT $2",
         )
         .bind(member.0)
@@ -257,23 +257,23 @@ pub(super) async fn add_policy(tx: &mut Tx<'_>, id: ConversationId) -> Result<Ad
     shown_policy(&row)
 }
 
-/// The membership_kind of `person`, if they are in it, under the conversation's lock.
+/// The kind of `person`'s membership, if they are in it, under the conversation's lock.
 pub(super) async fn membership_kind(
     tx: &mut Tx<'_>,
     change: &Change,
     person: UserId,
 ) -> Result<Option<MembershipKind>, ChangeError> {
-    let row = sqlx::query("SELECT membership_kind FROM members WHERE conversation_id = $1 AND user_id = $2")
+    let row = sqlx::query("SELECT standing FROM members WHERE conversation_id = $1 AND user_id = $2")
         .bind(change.conversation.0)
         .bind(person.0)
         .fetch_optional(&mut **tx)
         .await?;
-    Ok(row.as_ref().map(shown_standing).transpose()?)
+    Ok(row.as_ref().map(membership_kind_of).transpose()?)
 }
 
 /// Takes `person` out, and the invitations that they have sent. What their membership was.
 async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<MembershipKind>, ChangeError> {
-    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING membership_kind")
+    let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
         .bind(change.conversation.0)
         .bind(person.0)
         .fetch_optional(&mut **tx)
@@ -283,7 +283,7 @@ async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Opti
         .bind(person.0)
         .execute(&mut **tx)
         .await?;
-    Ok(row.as_ref().map(shown_standing).transpose()?)
+    Ok(row.as_ref().map(membership_kind_of).transpose()?)
 }
 
 /// Takes back the invitation of `person`: the actor's own, or of whoever invited when the actor is the owner.
@@ -354,13 +354,12 @@ async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<Use
 /// Marks everything up to the author's own message, numbered `number`, as read by the author. `None`: the author is not
 /// a member; else what the membership counts as. The conversation's row must be locked.
 pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<MembershipKind>, Error> {
-    let row = sqlx::query(
-        "UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING membership_kind",
-    )
-    .bind(new.conversation.0)
-    .bind(new.author.0)
-    .bind(number)
-    .fetch_optional(&mut **tx)
-    .await?;
-    row.as_ref().map(shown_standing).transpose()
+    let row =
+        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+            .bind(new.conversation.0)
+            .bind(new.author.0)
+            .bind(number)
+            .fetch_optional(&mut **tx)
+            .await?;
+    row.as_ref().map(membership_kind_of).transpose()
 }

@@ -46,8 +46,9 @@ def tick(request, context):
 
 def hang(request, context):
     ended = threading.Event()
-    context.add_callback(ended.set)
-    ended.wait()
+    # False: the call has ended already, and nothing would set the event.
+    if context.add_callback(ended.set):
+        ended.wait()
     return b""
 
 

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_that_is_no_handle_names_its_key() {
+    fn invalid_reserved_handle_is_refused_with_its_key() {
         assert_eq!(Config::default().check(), Ok(()));
         let config = Config { more_reserved_handles: vec!["Acme".to_owned()], ..Config::default() };
         let said = config.check().unwrap_err();

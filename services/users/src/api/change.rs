@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_mask_names_changes() {
+    fn only_the_fields_of_the_mask_change() {
         let text = |text: &str| Some(text.to_owned());
         let both = change("ada", "Ada", "3", &[]).unwrap();
         assert_eq!((both.handle, both.display_name, both.revision), (text("ada"), text("Ada"), Some(Revision(3))));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_update_is_refused() {
         assert_eq!(change("", "Ada", "", &[]), Err(Code::InvalidArgument));
         assert_eq!(change("ada", "Ada", "", &["create_time"]), Err(Code::InvalidArgument));
         assert_eq!(change("ada", "Ada", "made up", &[]), Err(Code::Aborted));

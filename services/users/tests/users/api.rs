@@ -119,7 +119,7 @@ async fn reading_needs_sign_in() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_in_order_and_leaves_out_nobody() {
+async fn batch_returns_users_in_order_without_unknown_ids() {
     let bench = Bench::new(Directory::Everybody).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     let token = [bench.mesh.signed_in(Uuid::nil())];
@@ -146,7 +146,7 @@ async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
 }
 
 #[tokio::test]
-async fn pages_lead_through_the_directory() {
+async fn pages_list_the_whole_directory() {
     let bench = Bench::new(Directory::Everybody).await;
     for handle in ["eve", "ada", "dan", "bob", "cid"] {
         bench.create(handle).await;
@@ -253,7 +253,7 @@ fn fields(mut bytes: Bytes) -> BTreeSet<u32> {
 }
 
 #[tokio::test]
-async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
+async fn response_contains_only_the_public_profile_fields() {
     let bench = Bench::new(Directory::Everybody).await;
     let ada = bench.create("ada").await;
     let mut client = Grpc::new(bench.channel.clone());
@@ -272,7 +272,7 @@ async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
 }
 
 #[tokio::test]
-async fn health_answers_without_a_token() {
+async fn health_needs_no_token() {
     let bench = Bench::new(Directory::Everybody).await;
     let mut client = HealthClient::new(bench.channel.clone());
     for service in ["", "trellis.users.v1.UsersService"] {
@@ -317,7 +317,7 @@ macro_rules! reflect {
 }
 
 #[tokio::test]
-async fn reflection_answers_without_a_token_and_shows_no_internal_method() {
+async fn reflection_needs_no_token_and_hides_internal_methods() {
     let bench = Bench::new(Directory::Everybody).await;
     let answers = [reflect!(bench.channel, v1), reflect!(bench.channel, v1alpha)];
     for (names, files) in answers {

@@ -26,7 +26,7 @@ pub(crate) async fn handles(bench: &Bench, caller: &User, query: &str) -> Vec<St
 }
 
 #[tokio::test]
-async fn one_sees_the_people_one_talks_with_and_whose_handle_one_knows() {
+async fn directory_shows_only_contacts_and_exact_handles() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let (adam, bob, _eve) = (bench.create("adam").await, bench.create("bob").await, bench.create("eve").await);
@@ -47,7 +47,7 @@ async fn one_sees_the_people_one_talks_with_and_whose_handle_one_knows() {
 }
 
 #[tokio::test]
-async fn pages_lead_through_the_contacts() {
+async fn pages_list_all_contacts() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let mut met = Vec::new();
@@ -72,7 +72,7 @@ async fn pages_lead_through_the_contacts() {
 }
 
 #[tokio::test]
-async fn everybody_is_shown_where_the_operator_says_so() {
+async fn open_directory_shows_all_users() {
     let mut bench = Bench::new(Directory::Everybody).await;
     let ada = bench.create("ada").await;
     bench.create("bob").await;

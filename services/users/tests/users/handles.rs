@@ -26,7 +26,7 @@ on_both! {
     user_does_not_hold_more_handles_than_the_limit,
     without_a_cooling_period_a_handle_is_free_at_once,
     handle_of_a_deleted_owner_still_waits,
-    only_what_waits_no_longer_is_forgotten,
+    only_expired_released_handles_are_deleted,
 }
 
 /// A day, from shortly after the profiles of the tests were created.
@@ -122,7 +122,7 @@ async fn handle_of_a_deleted_owner_still_waits(location: &Location) {
     assert!(matches!(late, Err(InsertError::HandleTaken)), "the last handle stays taken: {late:?}");
 }
 
-async fn only_what_waits_no_longer_is_forgotten(location: &Location) {
+async fn only_expired_released_handles_are_deleted(location: &Location) {
     let store = open(location).await;
     for handle in ["ada", "bob", "eve"] {
         let owner = store.insert(&user(handle), 0).await.unwrap();

@@ -24,10 +24,10 @@ use crate::{
 
 on_both! {
     search_finds_names_and_handles_as_they_are_now,
-    pages_of_a_search_give_every_match_once,
+    pages_of_a_search_list_each_match_once,
     profiles_older_than_the_search_are_found_once_indexed,
     profile_changed_by_an_older_program_is_indexed_again,
-    indexing_beside_changes_keeps_the_newest_names,
+    indexing_during_changes_keeps_the_newest_names,
     search_reads_an_index,
     indexing_reads_an_index,
 }
@@ -79,7 +79,7 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     assert_eq!(store.index_stale(10).await.unwrap(), 0, "each change leaves current terms");
 }
 
-async fn pages_of_a_search_give_every_match_once(location: &Location) {
+async fn pages_of_a_search_list_each_match_once(location: &Location) {
     let store = open(location).await;
     let mut expected = Vec::new();
     for n in 0..23 {
@@ -129,7 +129,7 @@ async fn profile_changed_by_an_older_program_is_indexed_again(location: &Locatio
     assert_eq!(found(&store, "countess", 10).await, ["ada"]);
 }
 
-async fn indexing_beside_changes_keeps_the_newest_names(location: &Location) {
+async fn indexing_during_changes_keeps_the_newest_names(location: &Location) {
     let store = open(location).await;
     let mut people = Vec::new();
     for n in 0..8 {
@@ -164,7 +164,7 @@ async fn indexing_beside_changes_keeps_the_newest_names(location: &Location) {
 
 /// Of two changes of one profile that wait for its row, the terms are those of the later one.
 #[tokio::test(flavor = "multi_thread")]
-async fn terms_are_of_the_last_of_two_changes_that_waited() {
+async fn terms_match_the_last_of_two_waiting_changes() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let ada = store.insert(&named("ada", "First"), 0).await.unwrap();
@@ -187,7 +187,7 @@ async fn terms_are_of_the_last_of_two_changes_that_waited() {
 }
 
 #[tokio::test]
-async fn everybody_is_found_by_name() {
+async fn open_directory_finds_all_users_by_name() {
     let bench = Bench::new(Directory::Everybody).await;
     let ada = bench.create("ada").await;
     let mut eve = bench.create("eve").await;

@@ -28,16 +28,16 @@ on_both! {
     a_later_attempt_replaces_handle_and_name_only,
     a_user_who_is_not_active_is_not_replaced,
     a_taken_handle_is_refused,
-    one_of_sixteen_racers_gets_the_handle,
-    pages_give_every_active_user_once_and_in_order,
-    pages_keep_their_promise_while_users_are_added,
+    one_of_sixteen_concurrent_inserts_gets_the_handle,
+    pages_list_each_active_user_once_in_order,
+    pages_are_complete_while_users_are_added,
     sixty_four_writers_at_once_all_succeed,
     an_older_program_refuses_a_newer_schema_in_one_line,
     the_directory_reads_an_index,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_start_at_once_all_find_the_schema() {
+async fn concurrently_started_replicas_all_find_the_schema() {
     let database = Database::postgres().await;
     let mut starting = JoinSet::new();
     for _ in 0..8 {
@@ -143,7 +143,7 @@ async fn a_taken_handle_is_refused(location: &Location) {
     assert_eq!(store.find(bob.id).await.unwrap(), Some(bob));
 }
 
-async fn one_of_sixteen_racers_gets_the_handle(location: &Location) {
+async fn one_of_sixteen_concurrent_inserts_gets_the_handle(location: &Location) {
     let store = open(location).await;
     for handle in ["first", "second", "third"] {
         let mut racers = JoinSet::new();
@@ -173,7 +173,7 @@ async fn walk(store: &Arc<dyn UserStore>, size: u32) -> Vec<String> {
     }
 }
 
-async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
+async fn pages_list_each_active_user_once_in_order(location: &Location) {
     let store = open(location).await;
     // '_' stands between the digits and the letters: where a locale would put it elsewhere, pages would lose users.
     let mut handles: Vec<String> = ["a_1", "a_z", "a1", "aa", "ab_", "ab0", "z", "zz_9"].map(str::to_owned).into();
@@ -187,7 +187,7 @@ async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
     }
 }
 
-async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
+async fn pages_are_complete_while_users_are_added(location: &Location) {
     let store = open(location).await;
     let before: Vec<String> = (0..60).map(|n| format!("u{n:03}")).collect();
     for handle in &before {

@@ -111,7 +111,9 @@ impl Config {
     /// Checks the rules that types cannot express.
     pub fn check(&self) -> Result<(), String> {
         if self.access_lifetime.0 > LONGEST_ACCESS {
-            return Err("auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned());
+            return Err(
+                "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
+            );
         }
         let [least, most] = GRACES;
         if !(least..=most).contains(&self.refresh_grace.0) {

@@ -152,7 +152,9 @@ impl Keys {
                 seen = now;
                 match read_ring(&self.0.folder) {
                     Ok(ring) => self.take_over(ring, publication),
-                    Err(error) => tracing::error!(%error, "the changed access token keys cannot be loaded; the previous keys stay in use"),
+                    Err(error) => {
+                        tracing::error!(%error, "the changed access token keys cannot be loaded; the previous keys stay in use")
+                    }
                 }
             }
         };

@@ -65,7 +65,8 @@ impl Api {
                 limits.extend(self.by_networks(&[b"strict"], config.strict_attempts(), address, queue));
             }
         }
-        self.take(&limits, "too many sign-in attempts for this account; try again after the time in retry-after").await?;
+        self.take(&limits, "too many sign-in attempts for this account; try again after the time in retry-after")
+            .await?;
         Ok(queue)
     }
 

@@ -55,7 +55,9 @@ impl Api {
             Refreshed::Repeated(session, sealed) => {
                 // Another replica has encrypted it with another key, or the key was replaced meanwhile.
                 let again = keys.seal().open(&sealed, &presented).ok_or_else(|| {
-                    tracing::error!("a refresh token was encrypted with another refresh.key; give all replicas the same file");
+                    tracing::error!(
+                        "a refresh token was encrypted with another refresh.key; give all replicas the same file"
+                    );
                     error::unavailable("the session's next token")
                 })?;
                 Ok(Ok((session, again)))

@@ -186,7 +186,10 @@ async fn database_contains_no_secret_in_the_clear() {
             stored.extend(std::fs::read(path).unwrap());
         }
     }
-    assert!(stored.windows(15).any(|part| part == b"ada@example.org"), "the search finds a text that is stored in the clear");
+    assert!(
+        stored.windows(15).any(|part| part == b"ada@example.org"),
+        "the search finds a text that is stored in the clear"
+    );
     for secret in [PASSWORD, &first.refresh_token, &second.refresh_token, &second.access_token] {
         assert!(!stored.windows(secret.len()).any(|part| part == secret.as_bytes()));
     }

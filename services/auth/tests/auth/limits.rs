@@ -13,7 +13,7 @@ use proto::auth::v1::{ChangePasswordRequest, RefreshTokenRequest};
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
-use crate::mesh::{Mesh, PASSWORD, by, reason, status_fields, sign_in, sign_up};
+use crate::mesh::{Mesh, PASSWORD, by, reason, sign_in, sign_up, status_fields};
 
 /// Signs in with a wrong password. Returns the reason of the refusal.
 async fn guess(mesh: &mut Mesh, address: &str) -> String {

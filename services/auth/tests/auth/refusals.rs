@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::{
     database::execute,
-    mesh::{Mesh, PASSWORD, reason, status_fields, sign_in, sign_up},
+    mesh::{Mesh, PASSWORD, reason, sign_in, sign_up, status_fields},
 };
 
 async fn signed_up(mesh: &mut Mesh, handle: &str) -> Tokens {

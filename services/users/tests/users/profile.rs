@@ -1,4 +1,4 @@
-//! A profile is its owner's to change, and auth's to delete.
+//! Updates by the owner, and deletion by auth.
 
 use std::sync::Arc;
 
@@ -141,8 +141,8 @@ async fn change_increments_the_revision_unless_it_is_refused(location: &kit::sto
     let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
     assert!(matches!(store.update(&taken, &COOLING).await, Err(UpdateError::HandleTaken)));
     assert_eq!(store.find(ada.id).await.unwrap(), Some(changed));
-    let nobody = UserId(kit::ClockAndRng::system().new_id());
-    assert!(matches!(store.update(&named(nobody, "Nobody", None), &COOLING).await, Err(UpdateError::NotMatched)));
+    let unknown = UserId(kit::ClockAndRng::system().new_id());
+    assert!(matches!(store.update(&named(unknown, "Unknown", None), &COOLING).await, Err(UpdateError::NotMatched)));
 }
 
 async fn one_of_sixteen_concurrent_changes_succeeds(location: &kit::store::Location) {

@@ -60,7 +60,7 @@ impl Api {
 impl AuthService for Api {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<SignUpResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
         let (session, token) = self.open_account(&context, client, request.into_inner()).await?;
         let (tokens, metadata) = self.tokens(session, token, delivery).await?;
         Ok(respond(SignUpResponse { tokens: Some(tokens) }, metadata))
@@ -68,7 +68,7 @@ impl AuthService for Api {
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
         let email = EmailAddress::lookup(&request.email);
         let queue = self.count_sign_in(&email, context.caller.address).await?;
@@ -113,7 +113,7 @@ impl AuthService for Api {
         }
         let mut metadata = MetadataMap::new();
         // With a token in the body, the cookie stays: it may belong to another session, which continues.
-        self.forget(delivery, &mut metadata);
+        self.clear_cookie(delivery, &mut metadata);
         Ok(respond(SignOutResponse {}, metadata))
     }
 

@@ -1,5 +1,5 @@
-//! Deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace period, ended sessions, and
-//! old used tokens.
+//! Deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace period, ended sessions,
+//! and old used tokens.
 
 use std::{sync::Arc, time::Duration};
 

@@ -21,48 +21,50 @@ pub struct Config {
     pub pool_size: u32,
     /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: auth creates them in the data folder.
     pub keys_dir: String,
-    /// How long an access token is valid. A revocation whose signal is lost takes effect after this time. At most an hour.
+    /// How long an access token is valid. A revocation whose signal is lost takes effect after this time. At most an
+    /// hour.
     pub access_lifetime: Span,
     /// How long a session lives without a refresh.
     pub refresh_lifetime: Span,
     /// How long a session lives at most.
     pub session_lifetime: Span,
-    /// How long a used refresh token still returns its unused successor, 30s to 1h. It must be longer than the timeout of
-    /// every client, so that a lost response does not end a session. [`crate::domain::refresh`] explains why this is safe.
+    /// How long a used refresh token still returns its unused successor, 30s to 1h. It must be longer than the timeout
+    /// of every client, so that a lost response does not end a session. [`crate::domain::refresh`] explains why this is
+    /// safe.
     pub refresh_grace: Span,
     /// The timeout of calls to the users service during a sign-up.
     pub users_timeout: Span,
     /// How often the worker polls the outbox, in addition to wake-ups: the shortest delay of a retry after a failure in
     /// another service.
     pub outbox_interval: Span,
-    /// Passwords that are hashed at once; each uses 19 MiB meanwhile. 0: one per core of the CPU quota, but together no more
-    /// than half of the memory limit.
+    /// Passwords that are hashed at once; each uses 19 MiB meanwhile. 0: one per core of the CPU quota, but together no
+    /// more than half of the memory limit.
     pub hashing_threads: usize,
     /// The most passwords from unknown networks in the queue. Further ones are refused with RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,
-    /// The most passwords of sessions and of networks from which the account was used before, in a separate queue. If there
-    /// are several threads, one is reserved for it.
+    /// The most passwords of sessions and of networks from which the account was used before, in a separate queue. If
+    /// there are several threads, one is reserved for it.
     pub hashing_queue_known: usize,
     /// Attempts to sign in to one account from one address (and `limits.networks` as many from wider networks), in each
     /// `attempts_by_address_period`: enough for typing errors, too few for guessing (OWASP ASVS 5, 6.3.1).
     pub attempts_by_address: u32,
     /// See `attempts_by_address`.
     pub attempts_by_address_period: Span,
-    /// Attempts to sign in to one account from all unknown networks together, in each `attempts_period`. Known networks and
-    /// sessions keep their own limits, so that an attacker cannot lock the owner out.
+    /// Attempts to sign in to one account from all unknown networks together, in each `attempts_period`. Known networks
+    /// and sessions keep their own limits, so that an attacker cannot lock the owner out.
     pub attempts: u32,
     /// See `attempts`.
     pub attempts_period: Span,
     /// Attempts from one address at all accounts together (and `limits.networks` as many from wider networks), in each
     /// `attempts_by_address_period`.
     pub attempts_from_address: u32,
-    /// Failed attempts of all unknown networks together in each `failures_period`. One more starts the strict regime for
-    /// unknown networks, which lasts for `failures_period` after the last such failure.
+    /// Failed attempts of all unknown networks together in each `failures_period`. One more starts the strict regime
+    /// for unknown networks, which lasts for `failures_period` after the last such failure.
     pub failures: u32,
     /// See `failures`.
     pub failures_period: Span,
-    /// In the strict regime: attempts from one unknown address at all accounts together (and `limits.networks` as many from
-    /// wider networks), in each `attempts_by_address_period`.
+    /// In the strict regime: attempts from one unknown address at all accounts together (and `limits.networks` as many
+    /// from wider networks), in each `attempts_by_address_period`.
     pub strict_attempts: u32,
     /// How often one refresh token may be presented, in each `refreshes_period`.
     pub refreshes: u32,

@@ -1,11 +1,11 @@
 //! The session cookie, which carries the refresh token of browsers.
 //!
 //! Its name contains the id of this instance, which is stored in the database, so that two instances on one host do not
-//! overwrite each other's cookie: cookies do not distinguish ports. For an https origin it has the prefix `__Host-`: then
-//! no other host of the site, no page over http and no other path can set a cookie of the same name, and a browser never
-//! sends two. For plain http, which is for localhost, the prefix would require the path `/`, and so send the token to the
-//! programs on all other ports (Chromium accepts the prefix there, other browsers do not). There the cookie has another
-//! name, which is never read from a request of an https origin.
+//! overwrite each other's cookie: cookies do not distinguish ports. For an https origin it has the prefix `__Host-`:
+//! then no other host of the site, no page over http and no other path can set a cookie of the same name, and a browser
+//! never sends two. For plain http, which is for localhost, the prefix would require the path `/`, and so send the
+//! token to the programs on all other ports (Chromium accepts the prefix there, other browsers do not). There the
+//! cookie has another name, which is never read from a request of an https origin.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Auth's secrets: the set of keys that sign access tokens, and the key that encrypts refresh tokens.
 //!
-//! The set is one file, so that each step of a rotation is atomic. A running process checks the file every two seconds and
-//! loads a new set without a restart.
+//! The set is one file, so that each step of a rotation is atomic. A running process checks the file every two seconds
+//! and loads a new set without a restart.
 
 mod own;
 mod set;
@@ -134,8 +134,8 @@ impl Keys {
         self.access().ring.jwks()
     }
 
-    /// Loads changes of the file until the process ends. A key that was not published before signs only after `publication`,
-    /// in which every verifier fetches the set, provided that the previous key may sign meanwhile.
+    /// Loads changes of the file until the process ends. A key that was not published before signs only after
+    /// `publication`, in which every verifier fetches the set, provided that the previous key may sign meanwhile.
     pub(crate) async fn follow(self, publication: Duration, shutdown: Shutdown) {
         let following = async {
             let path = self.0.folder.join(ACCESS);
@@ -153,7 +153,7 @@ impl Keys {
                 match read_ring(&self.0.folder) {
                     Ok(ring) => self.take_over(ring, publication),
                     Err(error) => {
-                        tracing::error!(%error, "the changed access token keys cannot be loaded; the previous keys stay in use")
+                        tracing::error!(%error, "the access token keys cannot be reloaded; the old ones stay in use")
                     }
                 }
             }

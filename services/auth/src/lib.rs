@@ -1,8 +1,8 @@
 //! The auth service: accounts and sessions.
 //!
 //! It owns the accounts and their credentials. A session is a family of refresh tokens that rotate. Access tokens are
-//! short-lived and signed; every service verifies them without a call to auth. Changes of an account that other services
-//! must apply are written to the outbox in the transaction that makes them.
+//! short-lived and signed; every service verifies them without a call to auth. Changes of an account that other
+//! services must apply are written to the outbox in the transaction that makes them.
 
 mod api;
 mod cleanup;

@@ -60,7 +60,7 @@ impl OutboxWorker {
     pub(crate) async fn run(self, wake: Arc<Notify>, shutdown: Shutdown) {
         loop {
             if let Err(error) = self.round(&shutdown).await {
-                tracing::warn!(error = %chain(&error), "the outbox cannot be read; the worker retries after auth.outbox_interval");
+                tracing::warn!(error = %chain(&error), "the outbox cannot be read; the next attempt follows soon");
             }
             tokio::select! {
                 () = wake.notified() => {}

@@ -19,7 +19,7 @@ use crate::domain::PasswordHash;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// RFC 9106, section 3.1 asks for 16.
+/// RFC 9106, section 3.1 recommends 16.
 const SALT_BYTES: usize = 16;
 /// `retry-after` of a full queue, which shrinks by about 50 passwords per second and core.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -83,8 +83,9 @@ impl Queue {
 pub(crate) struct Hasher {
     /// Permits of running hashes; each uses 19 MiB.
     working: Arc<Semaphore>,
-    /// Permits of running hashes of the unknown queue: one fewer than threads, and at least one. So one of several threads is
-    /// reserved for the known queue; with a single thread a known password waits for at most two unknown ones.
+    /// Permits of running hashes of the unknown queue: one fewer than threads, and at least one. So one of several
+    /// threads is reserved for the known queue; with a single thread a known password waits for at most two unknown
+    /// ones.
     unknown_working: Arc<Semaphore>,
     /// Permits of running and waiting hashes of the known queue.
     known: Arc<Semaphore>,
@@ -116,8 +117,9 @@ impl Hasher {
         self.work(queue, move || hash(password.prepared().as_bytes(), &salt)).await
     }
 
-    /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the same time. A password whose sent
-    /// form differs from its prepared form takes two hashes, whether there is an account or not, in one place of the queue.
+    /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the same time. A password
+    /// whose sent form differs from its prepared form takes two hashes, whether there is an account or not, in one
+    /// place of the queue.
     pub(crate) async fn verify(
         &self,
         password: Password,

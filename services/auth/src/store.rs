@@ -41,17 +41,17 @@ pub trait AuthStore: Outbox {
     /// Stores a pending account. The unique constraint refuses an address that another account has.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
-    /// Resumes the sign-up of a pending account. Returns the number of the attempt, which is larger than all before; a new
-    /// account has attempt 0. `None`: it is not pending (any more).
+    /// Resumes the sign-up of a pending account. Returns the number of the attempt, which is larger than all before; a
+    /// new account has attempt 0. `None`: it is not pending (any more).
     async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error>;
 
-    /// Activates a pending account and opens its first session in one transaction. `false`: it is not pending (any more), or
-    /// a later attempt has resumed it, and nothing was changed.
+    /// Activates a pending account and opens its first session in one transaction. `false`: it is not pending (any
+    /// more), or a later attempt has resumed it, and nothing was changed.
     async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error>;
 
-    /// Deletes the account if it is pending and was created before `before`, and adds an event to the outbox, because users
-    /// may have its profile. Returns whether it was deleted. Of an activation at the same time exactly one succeeds: both
-    /// check the state in the statement that changes it.
+    /// Deletes the account if it is pending and was created before `before`, and adds an event to the outbox, because
+    /// users may have its profile. Returns whether it was deleted. Of an activation at the same time exactly one
+    /// succeeds: both check the state in the statement that changes it.
     async fn abandon(
         &self,
         account: AccountId,
@@ -67,7 +67,8 @@ pub trait AuthStore: Outbox {
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
     /// Replaces the password's hash and ends all sessions except `keep`, the caller's, in one transaction. Returns the
-    /// ended sessions. `None`: the account is not active (any more), its password has changed since `account` was read, or
+    /// ended sessions. `None`: the account is not active (any more), its password has changed since `account` was read,
+    /// or
     /// `keep` has ended, and nothing was changed.
     async fn change_password(
         &self,
@@ -77,8 +78,8 @@ pub trait AuthStore: Outbox {
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
-    /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and adds an event
-    /// to the outbox. `session` is the caller's. Returns the same as `change_password`.
+    /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and adds an
+    /// event to the outbox. `session` is the caller's. Returns the same as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
@@ -87,8 +88,9 @@ pub trait AuthStore: Outbox {
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
-    /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was verified. A
-    /// session that opens during a deletion or a change of the password is either refused here or ended by that change.
+    /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was
+    /// verified. A session that opens during a deletion or a change of the password is either refused here or ended by
+    /// that change.
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error>;
 
     /// Presents a refresh token: decides under the session's row lock, and stores the result.
@@ -127,9 +129,9 @@ pub trait AuthStore: Outbox {
     /// Erases sealed successors of tokens that were used before `before`.
     async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error>;
 
-    /// Deletes at most `limit` rows in one statement: tokens of sessions that ended before `before`, then these sessions, then
-    /// tokens that were used before `used_before`. Returns the number of rows; 0: nothing is left except rows that another
-    /// replica is deleting.
+    /// Deletes at most `limit` rows in one statement: tokens of sessions that ended before `before`, then these
+    /// sessions, then tokens that were used before `used_before`. Returns the number of rows; 0: nothing is left except
+    /// rows that another replica is deleting.
     async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error>;
 
     /// Whether the database is reachable.
@@ -143,7 +145,8 @@ pub trait Outbox: Send + Sync {
     /// Takes the event with the earliest due time, with a lease until `until`.
     async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Event>, Error>;
 
-    /// Returns the event to the queue, due at `due` and with this count of attempts, unless another worker has taken it since.
+    /// Returns the event to the queue, due at `due` and with this count of attempts, unless another worker has taken it
+    /// since.
     async fn put_back(&self, event: &Event, attempts: i64, due: Timestamp) -> Result<(), Error>;
 
     /// Removes a processed event.

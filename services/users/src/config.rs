@@ -45,8 +45,8 @@ pub enum Directory {
 }
 
 impl Directory {
-    /// Resolves `Auto` for a process that runs all services or not. In one process, users who try Trellis on one machine find
-    /// each other; a service on its own shows no users to strangers.
+    /// Resolves `Auto` for a process that runs all services or not. In one process, users who try Trellis on one
+    /// machine find each other; a service on its own shows no users to strangers.
     #[must_use]
     pub fn in_force(self, all_parts: bool) -> Self {
         match self {
@@ -86,9 +86,8 @@ impl Config {
             }
         }
         if self.cooling_handles == 0 {
-            return Err(
-                "users.cooling_handles: at least 1; to turn the cooling period off, set `users.handle_cooling = \"0s\"`".to_owned()
-            );
+            return Err("users.cooling_handles: at least 1; to turn cooling off, set `users.handle_cooling = \"0s\"`"
+                .to_owned());
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Keeps the search terms complete: for profiles from before the search existed, and for changes by processes of an older
-//! release without the search. It may stop at any time and continues from there.
+//! Keeps the search terms complete: for profiles from before the search existed, and for changes by processes of an
+//! older release without the search. It may stop at any time and continues from there.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! The users service: public profiles, and the directory of them.
 //!
-//! It owns the public data of users only: e-mail addresses, passwords and roles belong to auth. The id of a user and the
-//! handle of a deleted user are never assigned again. A handle that a user has changed stays reserved for that user during
-//! a cooling period.
+//! It owns the public data of users only: e-mail addresses, passwords and roles belong to auth. The id of a user and
+//! the handle of a deleted user are never assigned again. A handle that a user has changed stays reserved for that user
+//! during a cooling period.
 
 mod api;
 mod cleanup;

@@ -28,31 +28,32 @@ pub trait UserStore: Send + Sync {
     /// Like `list`, but only users in `people`.
     async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// The active users that match `query`, in the order of their first matching term, and one more if there is another page.
+    /// The active users that match `query`, in the order of their first matching term, and one more if there is another
+    /// page.
     async fn search(&self, query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
 
     /// Like `search`, but only users in `people` and the user whose handle equals the query.
     async fn search_among(&self, people: &[UserId], query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// Stores the profile. If the id exists, a later attempt replaces the handle and the display name, but not the state and
-    /// the create time: a sign-up may be repeated with other names until its account is active. The same attempt changes
-    /// nothing, and an earlier one is refused. A handle is free if the unique constraint accepts it and it is not reserved
-    /// for a previous owner at the profile's create time.
+    /// Stores the profile. If the id exists, a later attempt replaces the handle and the display name, but not the
+    /// state and the create time: a sign-up may be repeated with other names until its account is active. The same
+    /// attempt changes nothing, and an earlier one is refused. A handle is free if the unique constraint accepts it and
+    /// it is not reserved for a previous owner at the profile's create time.
     async fn insert(&self, user: &User, attempt: i64) -> Result<User, InsertError>;
 
     /// Changes an active profile if it still has the revision in `change`, so that of two concurrent changes only one
     /// succeeds. A replaced handle is reserved for its owner by the rules of `cooling`.
     async fn update(&self, change: &Change, cooling: &Cooling) -> Result<User, UpdateError>;
 
-    /// Deletes the profile: erases the display name, and keeps the id and, unless `releases_handle`, the handle. An unknown
-    /// id is stored as a tombstone too, so that a late `insert` is refused.
+    /// Deletes the profile: erases the display name, and keeps the id and, unless `releases_handle`, the handle. An
+    /// unknown id is stored as a tombstone too, so that a late `insert` is refused.
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error>;
 
     /// Deletes the released handles whose cooling period is over, and returns their number.
     async fn forget_released(&self, now: Timestamp) -> Result<u64, Error>;
 
-    /// Writes the search terms of at most `most` profiles whose terms are missing or outdated. Returns the number of these
-    /// profiles. Several replicas may do this at once.
+    /// Writes the search terms of at most `most` profiles whose terms are missing or outdated. Returns the number of
+    /// these profiles. Several replicas may do this at once.
     async fn index_stale(&self, most: u32) -> Result<usize, Error>;
 
     /// Whether the database is reachable.

@@ -1,13 +1,14 @@
-//! Rate limits of sign-in attempts. All limits of one attempt are decided at once, before the account is loaded, so that
-//! the response is the same whether the account exists or not.
+//! Rate limits of sign-in attempts. All limits of one attempt are decided at once, before the account is loaded, so
+//! that the response is the same whether the account exists or not.
 //!
 //! An attacker cannot lock an owner out. Each network has its own limit for each account. A limit for all networks
-//! together stops guessing from many addresses; it counts only networks from which no session of the account was opened.
-//! Known networks and sessions keep their own limits: their passwords wait in a separate queue, and neither wider
-//! networks nor failures of other clients count against them.
+//! together stops guessing from many addresses; it counts only networks from which no session of the account was
+//! opened. Known networks and sessions keep their own limits: their passwords wait in a separate queue, and neither
+//! wider networks nor failures of other clients count against them.
 //!
-//! A network is counted by several prefix lengths: a /48 of IPv6 contains 65 536 networks of a /64. After too many failed
-//! attempts of all unknown networks together, the strict regime lowers the limit of each unknown network for a while.
+//! A network is counted by several prefix lengths: a /48 of IPv6 contains 65 536 networks of a /64. After too many
+//! failed attempts of all unknown networks together, the strict regime lowers the limit of each unknown network for a
+//! while.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -130,8 +131,8 @@ impl Api {
         if address.is_some() { self.by_networks(&[b"address"], quota, address, queue) } else { Vec::new() }
     }
 
-    /// One limit for each network that contains the address. A known network has only the narrowest limit: its neighbors
-    /// in wider networks do not count against it.
+    /// One limit for each network that contains the address. A known network has only the narrowest limit: its
+    /// neighbors in wider networks do not count against it.
     fn by_networks(&self, key: &[&[u8]], quota: Quota, address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
         let address = address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let most = if queue == Queue::Known { 1 } else { MOST_NETWORKS };

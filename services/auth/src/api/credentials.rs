@@ -79,8 +79,8 @@ impl Api {
         Ok(())
     }
 
-    /// Returns the sessions that a change has ended. Without a change, returns the reason: the caller's session ended while
-    /// the password was verified, or another change came first.
+    /// Returns the sessions that a change has ended. Without a change, returns the reason: the caller's session ended
+    /// while the password was verified, or another change came first.
     async fn or_refused(&self, ended: Option<Vec<SessionId>>, context: &Context) -> Result<Vec<SessionId>, Status> {
         if let Some(ended) = ended {
             return Ok(ended);

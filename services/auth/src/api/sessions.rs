@@ -39,8 +39,8 @@ impl Api {
         (session, token)
     }
 
-    /// Presents a refresh token: returns the session and the next token, or why the session is over. An outer error reveals
-    /// nothing about the session.
+    /// Presents a refresh token: returns the session and the next token, or why the session is over. An outer error
+    /// reveals nothing about the session.
     pub(super) async fn present(
         &self,
         token: &RefreshToken,
@@ -142,7 +142,8 @@ impl Api {
         Ok(())
     }
 
-    /// Signals all processes to refuse the sessions' access tokens. A signal may get lost; the tokens expire soon anyway.
+    /// Signals all processes to refuse the sessions' access tokens. A signal may get lost; the tokens expire soon
+    /// anyway.
     pub(super) fn publish_ended(&self, sessions: impl IntoIterator<Item = SessionId>) {
         for session in sessions {
             self.auth.bus.publish(REVOKED, Signal { subject: session.0, reached: 0 });

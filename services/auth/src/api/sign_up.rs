@@ -1,5 +1,5 @@
-//! Sign-up across two services: store the account as `pending`, create the profile in users, activate the account. After
-//! a failure in between, a repeat of the call continues where it stopped.
+//! Sign-up across two services: store the account as `pending`, create the profile in users, activate the account.
+//! After a failure in between, a repeat of the call continues where it stopped.
 
 use std::time::Duration;
 
@@ -51,9 +51,9 @@ impl Api {
         Err(if is_pending { concurrent_sign_up() } else { email_taken() })
     }
 
-    /// Returns the pending account to continue with, new or from the caller's earlier attempt, and the attempt's number. Of
-    /// two concurrent attempts the later one decides the handle: users refuses the profile of the earlier one from then
-    /// on, and only the later one activates the account.
+    /// Returns the pending account to continue with, new or from the caller's earlier attempt, and the attempt's
+    /// number. Of two concurrent attempts the later one decides the handle: users refuses the profile of the earlier
+    /// one from then on, and only the later one activates the account.
     async fn pending_account(
         &self,
         email: &EmailAddress,

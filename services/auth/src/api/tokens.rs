@@ -23,7 +23,7 @@ pub(super) enum Delivery {
 
 impl Delivery {
     /// The delivery that the request asks for.
-    pub(super) fn asked<T>(request: &Request<T>, delivery: RefreshDelivery) -> Self {
+    pub(super) fn requested<T>(request: &Request<T>, delivery: RefreshDelivery) -> Self {
         match delivery {
             RefreshDelivery::Unspecified => Self::Body,
             RefreshDelivery::Cookie => Self::Cookie(Scheme::of(request)),
@@ -92,12 +92,12 @@ impl Api {
     /// The status for a token whose session is over. It removes the cookie.
     pub(super) fn ended(&self, ended: Ended, delivery: Delivery) -> Status {
         let mut status = Status::from(ended);
-        self.forget(delivery, status.metadata_mut());
+        self.clear_cookie(delivery, status.metadata_mut());
         status
     }
 
     /// Removes the cookie if the token came from it.
-    pub(super) fn forget(&self, delivery: Delivery, metadata: &mut MetadataMap) {
+    pub(super) fn clear_cookie(&self, delivery: Delivery, metadata: &mut MetadataMap) {
         if let Delivery::Cookie(scheme) = delivery {
             self.cookies.clear(metadata, scheme);
         }

@@ -60,8 +60,8 @@ impl EmailAddress {
         Ok(Self(address))
     }
 
-    /// The address to look up an account by. An invalid address is looked up like any other: an earlier version may have
-    /// accepted it, and otherwise the response is the same as for an unknown address.
+    /// The address to look up an account by. An invalid address is looked up like any other: an earlier version may
+    /// have accepted it, and otherwise the response is the same as for an unknown address.
     pub fn lookup(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(|_| Self(text.trim().to_lowercase()))
     }
@@ -106,7 +106,8 @@ fn may_stand_before_at(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_alphanumeric() || LOCAL_SIGNS.contains(c) } else { !c.is_whitespace() }
 }
 
-/// Joiners in a domain are left to IDNA, which allows them where they are visible (RFC 5892, appendix A), as in Persian.
+/// Joiners in a domain are left to IDNA, which allows them where they are visible (RFC 5892, appendix A), as in
+/// Persian.
 fn has_hidden(local: &str, domain: &str) -> bool {
     let is_joiner = |c| CodePointSetData::new::<JoinControl>().contains(c);
     local.chars().any(is_hidden) || domain.chars().any(|c| is_hidden(c) && !is_joiner(c))

@@ -33,8 +33,8 @@ pub struct EndedSession {
 }
 
 impl EndedPage {
-    /// The page that `token` points to. An empty token means the first page. It starts with the oldest session whose access
-    /// tokens, which live for `lifetime`, may still be in force `now`, or where a list made at `since` ended.
+    /// The page that `token` points to. An empty token means the first page. It starts with the oldest session whose
+    /// access tokens, which live for `lifetime`, may still be in force `now`, or where a list made at `since` ended.
     pub fn parse(
         size: i32,
         token: &str,
@@ -49,8 +49,8 @@ impl EndedPage {
         Ok(Self { after, size })
     }
 
-    /// Cuts the store's result, which has one more session than the page if there is another page. Returns the token of the
-    /// next page; empty on the last page.
+    /// Cuts the store's result, which has one more session than the page if there is another page. Returns the token of
+    /// the next page; empty on the last page.
     pub fn cut(&self, ended: &mut Vec<EndedSession>) -> String {
         let more = ended.len() > self.size;
         ended.truncate(self.size);

@@ -58,8 +58,8 @@ pub struct Backlog {
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The wait after the given number of attempts. It doubles up to five minutes. `random` takes off up to half of it (jitter),
-/// so that events that failed together are not retried together.
+/// The wait after the given number of attempts. It doubles up to five minutes. `random` takes off up to half of it
+/// (jitter), so that events that failed together are not retried together.
 pub fn backoff(attempts: i64, random: u32) -> Duration {
     let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
     let full = SHORTEST.saturating_mul(1 << doublings).min(LONGEST);

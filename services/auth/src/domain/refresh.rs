@@ -128,8 +128,8 @@ mod tests {
         }
     }
 
-    /// Two tabs share a cookie and refresh in every order: within the grace period no tab is signed out, and there is one
-    /// sequence of tokens.
+    /// Two tabs share a cookie and refresh in every order: within the grace period no tab is signed out, and there is
+    /// one sequence of tokens.
     #[test]
     fn two_tabs_stay_signed_in_in_every_order() {
         for order in 0..1_u32 << 8 {

@@ -11,8 +11,8 @@ use kit::{
 use super::Keys;
 use crate::{AuthStore, domain::EndedPage};
 
-/// Auth's own keys and list of ended sessions. Other processes fetch the same over the network. Auth does not call itself,
-/// so it becomes ready before its name resolves, whatever the names in its certificate.
+/// Auth's own keys and list of ended sessions. Other processes fetch the same over the network. Auth does not call
+/// itself, so it becomes ready before its name resolves, whatever the names in its certificate.
 pub struct OwnKeys {
     /// The keys, whose public parts are the set.
     pub keys: Keys,

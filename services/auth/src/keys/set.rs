@@ -1,8 +1,8 @@
 //! The set of keys that sign access tokens, and how it is rotated. Pure: no files, no clock.
 //!
-//! A key is first *next*, then *signing*, then *retiring*. It is published in all three states, so that verifiers know it
-//! before it signs, and as long as its tokens live. Each step of a rotation changes one state, and replicas may take it at
-//! different times.
+//! A key is first *next*, then *signing*, then *retiring*. It is published in all three states, so that verifiers know
+//! it before it signs, and as long as its tokens live. Each step of a rotation changes one state, and replicas may take
+//! it at different times.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -92,8 +92,8 @@ impl KeyRing {
         Self(vec![Entry::generate(State::Signing, now)])
     }
 
-    /// Takes the next step of a rotation: removes retiring keys, else promotes the next key, else adds a key. `is_forced`
-    /// ignores the waiting times.
+    /// Takes the next step of a rotation: removes retiring keys, else promotes the next key, else adds a key.
+    /// `is_forced` ignores the waiting times.
     pub fn rotate(&mut self, now: Timestamp, is_forced: bool) -> Result<Step, TooEarly> {
         let due = |entry: &Entry, after: Duration| {
             let wait = now.until(entry.since + after);
@@ -167,7 +167,7 @@ impl KeyRing {
         match (ring.count(State::Signing), ring.count(State::Next)) {
             (1, 0 | 1) => Ok(ring),
             (signing, next) => Err(format!(
-                "{signing} keys are signing and {next} are next; a set has exactly one signing key and at most one next key"
+                "{signing} keys sign and {next} are next; a set needs one signing key and at most one next key"
             )),
         }
     }

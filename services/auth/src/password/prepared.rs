@@ -15,9 +15,9 @@ const MOST_GROWTH: usize = 3;
 /// A password in the clear, erased when dropped.
 ///
 /// Devices send the same password in different code points: macOS decomposes, a keyboard layout types U+00A0. NIST SP
-/// 800-63B (section 5.1.1.2 of revision 3) requires normalization before hashing and names NFKC and NFKD. This type uses the
-/// OpaqueString profile of RFC 8265 (section 4.2.2), which is made for passwords: spaces become U+0020, then NFC. NFKC
-/// would also make different passwords equal, such as `2` and `²`.
+/// 800-63B (section 5.1.1.2 of revision 3) requires normalization before hashing and names NFKC and NFKD. This type
+/// uses the OpaqueString profile of RFC 8265 (section 4.2.2), which is made for passwords: spaces become U+0020, then
+/// NFC. NFKC would also make different passwords equal, such as `2` and `²`.
 #[derive(Clone)]
 pub(crate) struct Password {
     prepared: Zeroizing<String>,
@@ -46,8 +46,8 @@ impl Password {
         self.sent.as_ref().map(|sent| sent.as_str())
     }
 
-    /// Refuses a new password in `field` that is too short or too long. The contract limits the sent form; preparation may
-    /// make it shorter.
+    /// Refuses a new password in `field` that is too short or too long. The contract limits the sent form; preparation
+    /// may make it shorter.
     pub(crate) fn check_length(&self, field: &str) -> Result<(), Status> {
         let ([least, most], characters) = (CHARACTERS, self.prepared.chars().count());
         let invalid = |reason, message: String| Err(error::invalid_field(field, reason, &message));

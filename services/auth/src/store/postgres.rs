@@ -31,8 +31,8 @@ const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_at
      (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED) \
      RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
-/// Deletes at most `$2` of the due rows and skips those that another replica is deleting. The array is evaluated once; a
-/// join with the limited subquery could evaluate it again and delete more.
+/// Deletes at most `$2` of the due rows and skips those that another replica is deleting. The array is evaluated once;
+/// a join with the limited subquery could evaluate it again and delete more.
 fn delete_some(table: &str, key: &str, due: &str) -> String {
     format!(
         "DELETE FROM {table} WHERE {key} = \

@@ -21,7 +21,7 @@ fn is_in_files(path: &Path, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_address_leaves_sqlite_files() {
+async fn deleted_address_is_erased_from_sqlite_files() {
     let database = Database::sqlite();
     let Location::Sqlite(path) = &database.location else { panic!("a file") };
     let mut settings = Settings::from(1);

@@ -1,4 +1,5 @@
-//! Changes that wait for the row lock of an account or a session, on PostgreSQL: they see the row as it is after the wait.
+//! Changes that wait for the row lock of an account or a session, on PostgreSQL: they see the row as it is after the
+//! wait.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Auth, users, and a stand-in for messaging, served in this process on free ports with a manual clock. Auth has its own
-//! runtime: shutting that down ends auth immediately, as if its process were killed.
+//! Auth, users, and a stand-in for messaging, served in this process on free ports with a manual clock. Auth has its
+//! own runtime: shutting that down ends auth immediately, as if its process were killed.
 
 use std::{
     path::{Path, PathBuf},

@@ -19,11 +19,11 @@ on_both!(
     an_abandoned_sign_up_frees_the_address,
     a_token_is_used_once_and_repeated_within_the_grace,
     sixteen_refreshes_at_once_give_one_successor,
-    reuse_ends_the_session_for_good,
+    reused_token_ends_the_session,
     a_revoked_session_refuses_its_tokens,
     session_ends_after_its_idle_and_maximum_lifetimes,
     only_active_accounts_get_sessions,
-    the_password_is_replaced_only_if_it_did_not_change,
+    rehash_replaces_only_an_unchanged_hash,
     ended_sessions_and_used_tokens_are_pruned,
     backlog_is_pruned_in_batches,
     sixty_four_writers_at_once_all_succeed,
@@ -170,7 +170,7 @@ async fn sixteen_refreshes_at_once_give_one_successor(location: &Location) {
     assert_eq!(given.len(), 1);
 }
 
-async fn reuse_ends_the_session_for_good(location: &Location) {
+async fn reused_token_ends_the_session(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
@@ -213,7 +213,7 @@ async fn only_active_accounts_get_sessions(location: &Location) {
     assert!(!store.open_session(&session(&account, &token())).await.unwrap());
 }
 
-async fn the_password_is_replaced_only_if_it_did_not_change(location: &Location) {
+async fn rehash_replaces_only_an_unchanged_hash(location: &Location) {
     let store = open(location).await;
     let (account, _) = active(&*store, "ada@example.org").await;
     let [one, two, three] = ["hash", "two", "three"].map(|text| PasswordHash(text.to_owned()));

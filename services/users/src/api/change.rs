@@ -10,8 +10,8 @@ use crate::domain::{Change, Revision, UserId};
 const HANDLE: &str = "handle";
 const DISPLAY_NAME: &str = "display_name";
 
-/// Returns the change that `caller` may make, or the reason of the refusal. The owner is checked first, so that a request
-/// for another user's profile reveals nothing about it.
+/// Returns the change that `caller` may make, or the reason of the refusal. The owner is checked first, so that a
+/// request for another user's profile reveals nothing about it.
 pub(super) fn read(request: UpdateUserRequest, caller: UserId) -> Result<Change, Status> {
     let UpdateUserRequest { user, update_mask } = request;
     let user = user.ok_or_else(|| error::invalid_field("user", "USER_REQUIRED", "must be set"))?;

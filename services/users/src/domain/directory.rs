@@ -74,8 +74,8 @@ impl Cursor {
         Ok(Self { key: key.to_owned(), id: UserId(id) })
     }
 
-    /// The token of the page after this position. The key starts with the query's prefix, so the token contains only the
-    /// prefix's length.
+    /// The token of the page after this position. The key starts with the query's prefix, so the token contains only
+    /// the prefix's length.
     pub fn token(&self, query: Option<&Query>) -> String {
         let Self { key, id } = self;
         BASE64URL.encode(format!("{}/{}/{key}", prefix(query).len(), id.0.simple()))

@@ -61,8 +61,8 @@ fn term(words: &[String]) -> String {
     words.join(" ").chars().take(TERM_CHARS).collect()
 }
 
-/// The words of a text: letters, digits and their marks, in NFKC and in one letter case. Upper case comes first, because
-/// one lower-case letter may have several forms: both "ß" and "SS" become "ss".
+/// The words of a text: letters, digits and their marks, in NFKC and in one letter case. Upper case comes first,
+/// because one lower-case letter may have several forms: both "ß" and "SS" become "ss".
 fn words(text: &str) -> Vec<String> {
     let one_case = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     let folded: String = one_case.nfkc().collect();

@@ -217,8 +217,8 @@ fn terms_of(user: &User) -> Vec<String> {
     if user.state == State::Active { terms(&user.handle, &user.display_name) } else { Vec::new() }
 }
 
-/// Replaces the search terms of a user. An earlier statement of the transaction has locked the profile's row, so that the
-/// terms of two changes do not mix.
+/// Replaces the search terms of a user. An earlier statement of the transaction has locked the profile's row, so that
+/// the terms of two changes do not mix.
 async fn put_terms(tx: &mut Transaction<'_, Db>, id: UserId, terms: Vec<String>) -> Result<(), Error> {
     sqlx::query("DELETE FROM search_terms WHERE user_id = $1").bind(id.0).execute(&mut **tx).await?;
     if !terms.is_empty() {

@@ -1,5 +1,5 @@
-//! The service on a new SQLite file, with a stand-in for messaging whose contacts the test sets. The store's contract is
-//! tested on both databases, so one is enough here.
+//! The service on a new SQLite file, with a stand-in for messaging whose contacts the test sets. The store's contract
+//! is tested on both databases, so one is enough here.
 
 use std::{
     collections::HashMap,

@@ -21,11 +21,11 @@ use crate::{
 };
 
 on_both! {
-    released_handle_waits_for_its_owner,
+    released_handle_is_reserved_for_its_owner,
     released_handle_is_free_after_the_cooling_period,
     user_does_not_hold_more_handles_than_the_limit,
     without_a_cooling_period_a_handle_is_free_at_once,
-    handle_of_a_deleted_owner_still_waits,
+    handle_of_a_deleted_owner_stays_reserved,
     only_expired_released_handles_are_deleted,
 }
 
@@ -48,7 +48,7 @@ async fn sign_up(store: &dyn UserStore, handle: &str, now: Timestamp) -> Result<
     store.insert(&User { create_time: now, ..user(handle) }, 0).await
 }
 
-async fn released_handle_waits_for_its_owner(location: &Location) {
+async fn released_handle_is_reserved_for_its_owner(location: &Location) {
     let store = open(location).await;
     let (ada, bob) = (user("ada"), user("bob"));
     store.insert(&ada, 0).await.unwrap();
@@ -111,7 +111,7 @@ async fn without_a_cooling_period_a_handle_is_free_at_once(location: &Location) 
     sign_up(&*store, "ada", COOLING.now).await.unwrap();
 }
 
-async fn handle_of_a_deleted_owner_still_waits(location: &Location) {
+async fn handle_of_a_deleted_owner_stays_reserved(location: &Location) {
     let store = open(location).await;
     let ada = store.insert(&user("ada"), 0).await.unwrap();
     store.update(&renamed(&ada, "lovelace"), &COOLING).await.unwrap();
@@ -176,7 +176,7 @@ async fn owner_keeps_a_handle_that_became_reserved() {
 }
 
 #[tokio::test]
-async fn changed_handle_waits_for_its_owner_and_changes_are_bounded() {
+async fn former_handle_is_reserved_and_handle_changes_are_limited() {
     let bench = Bench::new(Directory::Contacts).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     for handle in ["ada1", "ada2", "ada3"] {

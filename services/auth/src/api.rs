@@ -1,4 +1,4 @@
-//! The gRPC face: messages to domain types, the steps of each method, domain types to messages.
+//! The gRPC API: converts messages to domain types, runs the steps of each method, and converts the results back.
 
 mod attempts;
 mod credentials;
@@ -32,11 +32,11 @@ pub(crate) struct Api {
     auth: Auth,
     hasher: Hasher,
     cookies: Cookies,
-    /// What wider networks may do, as multiples of what an address may.
+    /// Limits of wider networks, as multiples of the limit of one address.
     networks: Multiples,
     strict: Strict,
-    /// Wakes who carries out what the outbox says.
-    told: Arc<Notify>,
+    /// Wakes the outbox worker.
+    outbox_wake: Arc<Notify>,
     /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
@@ -46,13 +46,13 @@ impl Api {
         auth: Auth,
         cookies: Cookies,
         networks: Multiples,
-        told: Arc<Notify>,
+        outbox_wake: Arc<Notify>,
         message_bytes: usize,
     ) -> Arc<Self> {
         let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
         let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.clock_rng.clone());
         let page_bytes = page::budget(message_bytes);
-        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), told, page_bytes })
+        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), outbox_wake, page_bytes })
     }
 }
 
@@ -60,7 +60,7 @@ impl Api {
 impl AuthService for Api {
     async fn sign_up(&self, request: Request<SignUpRequest>) -> Result<Response<SignUpResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
         let (session, token) = self.open_account(&context, client, request.into_inner()).await?;
         let (tokens, metadata) = self.tokens(session, token, delivery).await?;
         Ok(respond(SignUpResponse { tokens: Some(tokens) }, metadata))
@@ -68,7 +68,7 @@ impl AuthService for Api {
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let (context, client) = (Context::of(&request), client(&request));
-        let delivery = Delivery::asked(&request, request.get_ref().refresh_delivery());
+        let delivery = Delivery::requested(&request, request.get_ref().refresh_delivery());
         let request = request.into_inner();
         let email = EmailAddress::lookup(&request.email);
         let queue = self.count_sign_in(&email, context.caller.address).await?;
@@ -109,11 +109,11 @@ impl AuthService for Api {
             Presented::Several(tokens, delivery) => (tokens, delivery),
         };
         for token in tokens {
-            self.tell_ended(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);
+            self.publish_ended(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);
         }
         let mut metadata = MetadataMap::new();
-        // A cookie beside a token in the body may be another session's, which goes on.
-        self.forget(delivery, &mut metadata);
+        // With a token in the body, the cookie stays: it may belong to another session, which continues.
+        self.clear_cookie(delivery, &mut metadata);
         Ok(respond(SignOutResponse {}, metadata))
     }
 
@@ -183,13 +183,13 @@ fn respond<T>(message: T, metadata: MetadataMap) -> Response<T> {
     response
 }
 
-/// What calls, as its owner will know it again.
+/// The client, as its user sees it in the list of sessions.
 fn client<T>(request: &Request<T>) -> Client {
     let name = request.metadata().get("user-agent").map(|name| String::from_utf8_lossy(name.as_bytes()));
     Client::new(&name.unwrap_or_default(), Context::of(request).caller.address)
 }
 
-/// One answer for everything that can be wrong.
+/// The same status for every reason, so that it does not reveal which part is wrong.
 fn bad_credentials() -> Status {
     error::status(Code::Unauthenticated, "BAD_CREDENTIALS", "the e-mail address or the password is wrong")
 }

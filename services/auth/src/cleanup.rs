@@ -1,5 +1,5 @@
-//! What time leaves behind, taken away once a minute: sign-ups that nobody finished, sealed successors past the
-//! grace, sessions that ended.
+//! Deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace period, ended sessions,
+//! and old used tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,21 +7,21 @@ use kit::{ClockAndRng, error::chain, shutdown::Shutdown, store::Error};
 
 use crate::{domain::Lifetimes, store::AuthStore};
 
-/// Between two rounds.
+/// The time between two rounds.
 const PERIOD: Duration = Duration::from_secs(60);
-/// How long a sign-up may take to be resumed.
+/// How long an unfinished sign-up is kept.
 const PENDING: Duration = Duration::from_secs(3_600);
-/// How long an ended session is kept, for whoever looks into what happened.
+/// How long an ended session is kept for investigations.
 const ENDED: Duration = Duration::from_secs(24 * 3_600);
-/// How long a used token is remembered: presenting it ends its session. Later it is unknown, and merely refused.
+/// How long a used token is kept. Presenting it ends its session; after this time it is unknown and only refused.
 const USED: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// Sign-ups in one round.
+/// The most sign-ups of one round.
 const BATCH: u32 = 500;
 
-/// Rows deleted in one statement: none holds its locks for long, however much there is to delete.
+/// The most rows that one statement deletes, so that it holds its locks only for a short time.
 const PRUNED: u32 = 1_000;
 
-/// Sweeps until the process stops. Every replica may: each statement says itself what is due.
+/// Runs until the process stops. Several replicas may run it at once: each statement selects the expired rows itself.
 pub(crate) async fn run(store: Arc<dyn AuthStore>, clock_rng: ClockAndRng, lifetimes: Lifetimes, shutdown: Shutdown) {
     loop {
         tokio::select! {
@@ -29,12 +29,12 @@ pub(crate) async fn run(store: Arc<dyn AuthStore>, clock_rng: ClockAndRng, lifet
             () = shutdown.stopping() => return,
         }
         if let Err(error) = round(&*store, &clock_rng, lifetimes).await {
-            tracing::warn!(error = %chain(&error), "a cleanup failed; the next one comes in a minute");
+            tracing::warn!(error = %chain(&error), "the cleanup failed; it runs again in one minute");
         }
     }
 }
 
-/// One round.
+/// Runs one round.
 pub(crate) async fn round(store: &dyn AuthStore, clock_rng: &ClockAndRng, lifetimes: Lifetimes) -> Result<(), Error> {
     let now = clock_rng.now();
     store.erase_sealed(now - lifetimes.grace).await?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sign_ups_that_nobody_finished_go_after_an_hour() {
+    async fn unfinished_sign_up_is_deleted_after_an_hour() {
         let bench = Bench::new().await;
         let (left, finished) = (bench.sign_up("left@example.org").await, bench.sign_up("ada@example.org").await);
         let session = bench.session(&finished);
@@ -126,7 +126,7 @@ mod tests {
         bench.clock.advance(PENDING);
         let young = bench.sign_up("young@example.org").await;
         bench.cleanup().await;
-        assert!(bench.is_there(&left).await, "an hour is not over");
+        assert!(bench.is_there(&left).await, "it is kept for an hour");
         bench.clock.advance(Duration::from_micros(1));
         bench.cleanup().await;
         assert!(!bench.is_there(&left).await);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ended_sessions_go_with_their_tokens_after_a_day() {
+    async fn ended_session_is_deleted_with_its_tokens_after_a_day() {
         let bench = Bench::new().await;
         let session = bench.session(&bench.sign_up("ada@example.org").await);
         assert!(bench.store.activate(&session, 0).await.unwrap());
@@ -146,11 +146,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sweeping_ends_with_the_process() {
+    async fn cleanup_stops_with_the_process() {
         let bench = Bench::new().await;
         let stopping = Shutdown::new();
-        let sweeping = tokio::spawn(run(Arc::clone(&bench.store), bench.clock_rng.clone(), RULES, stopping.clone()));
+        let running = tokio::spawn(run(Arc::clone(&bench.store), bench.clock_rng.clone(), RULES, stopping.clone()));
         stopping.run(&shutdown::Config { grace: Span(Duration::ZERO), ..shutdown::Config::default() }).await;
-        tokio::time::timeout(Duration::from_secs(5), sweeping).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     }
 }

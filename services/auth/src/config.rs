@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of auth.
 
 use std::time::Duration;
 
@@ -13,57 +13,58 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address on which gRPC is served.
     pub listen: String,
     /// `postgres://…`. Empty: SQLite in the data folder.
     pub database_url: Secret,
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: they are made in the data folder.
+    /// The folder with auth's secrets, as `trellis keys auth` writes it. Empty: auth creates them in the data folder.
     pub keys_dir: String,
-    /// How long an access token is good: what a revocation may take to be felt where the hint of it is lost. At most
-    /// an hour.
+    /// How long an access token is valid. A revocation whose signal is lost takes effect after this time. At most an
+    /// hour.
     pub access_lifetime: Span,
-    /// How long a session lives without being used.
+    /// How long a session lives without a refresh.
     pub refresh_lifetime: Span,
-    /// How long a session lives at all.
+    /// How long a session lives at most.
     pub session_lifetime: Span,
-    /// How long a used refresh token still returns its unused successor, 30s to 1h: longer than the timeout of every
-    /// client, so that a lost response ends no session. See [`crate::domain::refresh`] for why this is safe.
+    /// How long a used refresh token still returns its unused successor, 30s to 1h. It must be longer than the timeout
+    /// of every client, so that a lost response does not end a session. [`crate::domain::refresh`] explains why this is
+    /// safe.
     pub refresh_grace: Span,
-    /// How long the users service gets during a sign-up.
+    /// The timeout of calls to the users service during a sign-up.
     pub users_timeout: Span,
-    /// How often the outbox is looked into without being told to: what a deletion may take to go on after a failure
-    /// elsewhere, at least.
+    /// How often the worker polls the outbox, in addition to wake-ups: the shortest delay of a retry after a failure in
+    /// another service.
     pub outbox_interval: Span,
-    /// Passwords that are hashed at once; each takes 19 MiB meanwhile. 0: one a core of the CPU quota, and
-    /// no more than take half of the memory limit together.
+    /// Passwords that are hashed at once; each uses 19 MiB meanwhile. 0: one per core of the CPU quota, but together no
+    /// more than half of the memory limit.
     pub hashing_threads: usize,
-    /// Passwords from unknown networks that wait for their turn; one more is refused as RESOURCE_EXHAUSTED.
+    /// The most passwords from unknown networks in the queue. Further ones are refused with RESOURCE_EXHAUSTED.
     pub hashing_queue: usize,
-    /// Passwords from networks from which the account was used before, and of sessions, that wait for their turn. They
-    /// have a queue of their own, and of several threads one.
+    /// The most passwords of sessions and of networks from which the account was used before, in a separate queue. If
+    /// there are several threads, one is reserved for it.
     pub hashing_queue_known: usize,
-    /// Attempts to sign in to one account from one address (and `limits.networks` as many from wider networks), in each `attempts_by_address_period`: room for mistakes,
-    /// none for guessing (OWASP ASVS 5, 6.3.1).
+    /// Attempts to sign in to one account from one address (and `limits.networks` as many from wider networks), in each
+    /// `attempts_by_address_period`: enough for typing errors, too few for guessing (OWASP ASVS 5, 6.3.1).
     pub attempts_by_address: u32,
     /// See `attempts_by_address`.
     pub attempts_by_address_period: Span,
-    /// Attempts to sign in to one account from all networks together from which nobody has signed in to it, in each
-    /// `attempts_period`. Networks and sessions that have keep their own, so that strangers lock nobody out.
+    /// Attempts to sign in to one account from all unknown networks together, in each `attempts_period`. Known networks
+    /// and sessions keep their own limits, so that an attacker cannot lock the owner out.
     pub attempts: u32,
     /// See `attempts`.
     pub attempts_period: Span,
-    /// Attempts from one address at whatever account (and `limits.networks` as many from wider networks), in each
+    /// Attempts from one address at all accounts together (and `limits.networks` as many from wider networks), in each
     /// `attempts_by_address_period`.
     pub attempts_from_address: u32,
-    /// Failed attempts of all unknown networks together in each `failures_period`. One more begins a strict regime for
-    /// unknown networks, which lasts for `failures_period` after the last such failure.
+    /// Failed attempts of all unknown networks together in each `failures_period`. One more starts the strict regime
+    /// for unknown networks, which lasts for `failures_period` after the last such failure.
     pub failures: u32,
     /// See `failures`.
     pub failures_period: Span,
-    /// In the strict regime: attempts from one unknown address at whatever account (and `limits.networks` as many from
-    /// wider networks), in each `attempts_by_address_period`.
+    /// In the strict regime: attempts from one unknown address at all accounts together (and `limits.networks` as many
+    /// from wider networks), in each `attempts_by_address_period`.
     pub strict_attempts: u32,
     /// How often one refresh token may be presented, in each `refreshes_period`.
     pub refreshes: u32,
@@ -105,14 +106,16 @@ impl Default for Config {
     }
 }
 
-/// RefreshToken's deadline is 10 s, the timeout of the SDK 20 s.
+/// The shortest and the longest grace period. The deadline of RefreshToken is 10 s, the timeout of the SDK 20 s.
 const GRACES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(3_600)];
 
 impl Config {
-    /// What types cannot say.
+    /// Checks the rules that types cannot express.
     pub fn check(&self) -> Result<(), String> {
         if self.access_lifetime.0 > LONGEST_ACCESS {
-            return Err("auth.access_lifetime: at most 1h, so that ended sessions can be remembered".to_owned());
+            return Err(
+                "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
+            );
         }
         let [least, most] = GRACES;
         if !(least..=most).contains(&self.refresh_grace.0) {
@@ -122,37 +125,37 @@ impl Config {
         Ok(())
     }
 
-    /// How often one account may be tried from one address.
+    /// Attempts at one account from one address.
     pub(crate) fn attempts_by_address(&self) -> Quota {
         Quota::new(self.attempts_by_address, self.attempts_by_address_period.0, self.attempts_by_address)
     }
 
-    /// How often one account may be tried by strangers.
+    /// Attempts at one account from all unknown networks.
     pub(crate) fn attempts(&self) -> Quota {
         Quota::new(self.attempts, self.attempts_period.0, self.attempts)
     }
 
-    /// How often one address may try.
+    /// Attempts from one address at all accounts.
     pub(crate) fn attempts_from_address(&self) -> Quota {
         Quota::new(self.attempts_from_address, self.attempts_by_address_period.0, self.attempts_from_address)
     }
 
-    /// How often all unknown networks together may fail.
+    /// Failed attempts of all unknown networks.
     pub(crate) fn failures(&self) -> Quota {
         Quota::new(self.failures, self.failures_period.0, self.failures)
     }
 
-    /// How often one unknown address may try in the strict regime.
+    /// Attempts from one unknown address in the strict regime.
     pub(crate) fn strict_attempts(&self) -> Quota {
         Quota::new(self.strict_attempts, self.attempts_by_address_period.0, self.strict_attempts)
     }
 
-    /// How often one refresh token may be presented.
+    /// Uses of one refresh token.
     pub(crate) fn refreshes(&self) -> Quota {
         Quota::new(self.refreshes, self.refreshes_period.0, self.refreshes)
     }
 
-    /// How often one address may present any.
+    /// Uses of refresh tokens from one address.
     pub(crate) fn refreshes_from_address(&self) -> Quota {
         Quota::new(self.refreshes_from_address, self.refreshes_period.0, self.refreshes_from_address)
     }

@@ -1,11 +1,11 @@
-//! The session cookie: the refresh token of browsers.
+//! The session cookie, which carries the refresh token of browsers.
 //!
-//! Its name holds the id of this instance, which is kept in the database, so that two instances on one host do not
-//! overwrite each other's: cookies know no port. Of an https origin it has the prefix `__Host-`: then no other host of
-//! the site, no page over http and no other path can set one of the same name, and a browser never sends two. Over
-//! plain http, which is for localhost, the prefix would need the path `/`, and so hand the token to the programs on all
-//! other ports (Chromium accepts the prefix there, other browsers do not). There the cookie has a name of its own, which
-//! is never read of an https origin.
+//! Its name contains the id of this instance, which is stored in the database, so that two instances on one host do not
+//! overwrite each other's cookie: cookies do not distinguish ports. For an https origin it has the prefix `__Host-`:
+//! then no other host of the site, no page over http and no other path can set a cookie of the same name, and a browser
+//! never sends two. For plain http, which is for localhost, the prefix would require the path `/`, and so send the
+//! token to the programs on all other ports (Chromium accepts the prefix there, other browsers do not). There the
+//! cookie has another name, which is never read from a request of an https origin.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use tonic::{
 
 use crate::domain::RefreshToken;
 
-/// Sent over TLS only, or to localhost; never to scripts, never on behalf of another site.
+/// Sent over TLS or to localhost only, hidden from scripts, and not sent with requests from other sites.
 const ATTRIBUTES: &str = "HttpOnly; Secure; SameSite=Strict";
-/// What the prefix asks for. The gateway passes the cookie on to methods that read it only.
+/// Required by the prefix. The gateway forwards the cookie only to methods that read it.
 const HOST_PATH: &str = "/";
-/// Other programs on other ports of a localhost get what is sent to all paths.
+/// Not `/`: programs on other ports of localhost would receive the cookie.
 const PLAIN_PATH: &str = "/trellis.auth.v1.AuthService/";
-/// Where a duplicate may come from: a cookie is removed by its own path only.
+/// Paths of possible duplicates: a cookie is removed only by its own path.
 const OTHER_PATHS: [&str; 4] = [
     "/",
     "/trellis.auth.v1.AuthService",
@@ -38,17 +38,17 @@ const OTHER_PATHS: [&str; 4] = [
 /// The scheme of the client's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// Also where none is known: programs send no origin.
+    /// Also the default if the scheme is unknown: programs send no origin.
     Https,
     Http,
 }
 
 impl Scheme {
-    /// As the gateway tells.
+    /// The scheme that the gateway states.
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let is_told = Context::of(request).caller.service.is_some();
+        let is_from_service = Context::of(request).caller.service.is_some();
         let http = request.metadata().get(CLIENT_SCHEME).is_some_and(|scheme| scheme == "http");
-        if is_told && http { Self::Http } else { Self::Https }
+        if is_from_service && http { Self::Http } else { Self::Https }
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Cookies {
     plain: String,
 }
 
-/// A new id of an instance.
+/// A new id for an instance.
 pub(crate) fn new_instance(clock_rng: &ClockAndRng) -> String {
     format!("{:016x}", u64::from_be_bytes(clock_rng.random()))
 }
@@ -77,7 +77,7 @@ impl Cookies {
         }
     }
 
-    /// The tokens in a call's cookies, every one that has the name.
+    /// The tokens of all cookies in the request that have this name.
     pub(crate) fn read(&self, metadata: &MetadataMap, scheme: Scheme) -> Vec<RefreshToken> {
         let cookies = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok());
         let pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -85,7 +85,7 @@ impl Cookies {
         ours.map(|(_, value)| RefreshToken::from(value.to_owned())).collect()
     }
 
-    /// Hands the token to the browser, for as long as it is good.
+    /// Sets the cookie with the token, for the token's lifetime.
     pub(crate) fn set(&self, metadata: &mut MetadataMap, scheme: Scheme, token: &RefreshToken, lifetime: Duration) {
         let (name, path) = (self.name(scheme), path(scheme));
         append(
@@ -94,7 +94,7 @@ impl Cookies {
         );
     }
 
-    /// Removes it, and whatever else has its name.
+    /// Removes the cookie, and duplicates of it on other paths.
     pub(crate) fn clear(&self, metadata: &mut MetadataMap, scheme: Scheme) {
         let others = match scheme {
             Scheme::Https => &[][..],
@@ -114,7 +114,7 @@ fn path(scheme: Scheme) -> &'static str {
 }
 
 fn append(metadata: &mut MetadataMap, text: &str) {
-    // Tokens are base64url, the rest is ours: it fits into a header.
+    // Tokens are base64url and the rest is constant, so the text is a valid header value.
     let Ok(mut value) = MetadataValue::<Ascii>::try_from(text) else { return };
     value.set_sensitive(true);
     metadata.append("set-cookie", value);
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_is_found_among_other_cookies() {
+    fn token_is_found_among_other_cookies() {
         let cookies = Cookies::new("a1");
         let mut metadata = MetadataMap::new();
         let read = |metadata: &MetadataMap, scheme| -> Vec<_> {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn host_prefix_has_what_browsers_ask_for() {
+    fn host_prefix_has_the_attributes_that_browsers_require() {
         let mut metadata = MetadataMap::new();
         let token = RefreshToken::from("trr_x".to_owned());
         Cookies::new("a1").set(&mut metadata, Scheme::Https, &token, Duration::from_secs(5));

@@ -30,18 +30,18 @@ pub struct SessionId(pub Uuid);
 /// The state of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The profile is not known to be there yet.
+    /// The sign-up is not finished; the profile may not exist.
     Pending,
     /// May sign in.
     Active,
     /// May not sign in now.
     Suspended,
-    /// Gone.
+    /// Deleted by its owner.
     Deleted,
 }
 
 impl State {
-    /// As it is stored.
+    /// The name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    /// From what is stored.
+    /// Reads the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         let all = [Self::Pending, Self::Active, Self::Suspended, Self::Deleted];
         all.into_iter().find(|state| state.as_str() == text)
@@ -63,13 +63,13 @@ impl State {
 pub struct Account {
     /// The id.
     pub id: AccountId,
-    /// Where the owner is reached.
+    /// The e-mail address, by which the owner signs in.
     pub email: EmailAddress,
-    /// The password, hashed.
+    /// The hash of the password.
     pub password: PasswordHash,
-    /// How often its owner has changed the password.
+    /// Counts the changes of the password by its owner.
     pub password_no: i64,
-    /// Whether it may sign in.
+    /// The state.
     pub state: State,
     /// When it was created.
     pub create_time: Timestamp,
@@ -85,53 +85,53 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// A session that is about to be opened, with its first refresh token.
+/// A session before it is stored, with its first refresh token.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// The id.
     pub id: SessionId,
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// Which of the account's passwords opened it.
+    /// The account's `password_no` when the password was verified.
     pub password_no: i64,
-    /// What opened it.
+    /// The client that opened it.
     pub client: Client,
-    /// The hash of its first token.
+    /// The hash of its first refresh token.
     pub token: TokenHash,
-    /// When.
+    /// When it is opened.
     pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
 }
 
-/// A session, as its owner sees it.
+/// A session in its owner's list of sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// The id.
     pub id: SessionId,
     /// When it was opened.
     pub create_time: Timestamp,
-    /// When it was refreshed last.
+    /// When it was last refreshed.
     pub last_use_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
-    /// What used it last.
+    /// The client that used it last.
     pub client: Client,
 }
 
 /// How long sessions live.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// Without being used.
+    /// How long a session lives without a refresh.
     pub idle: Duration,
-    /// At all.
+    /// How long a session lives at most.
     pub absolute: Duration,
     /// How long a used token still returns its unused successor.
     pub grace: Duration,
 }
 
 impl Lifetimes {
-    /// When a session ends that was opened at `create_time` and is used `now`.
+    /// The end of a session that was opened at `create_time` and is refreshed `now`.
     pub fn end(&self, create_time: Timestamp, now: Timestamp) -> Timestamp {
         (now + self.idle).min(create_time + self.absolute)
     }

@@ -1,7 +1,7 @@
-//! Auth's secrets: the set of keys that sign access tokens, and the one that seals refresh tokens.
+//! Auth's secrets: the set of keys that sign access tokens, and the key that encrypts refresh tokens.
 //!
-//! The set is one file, so that readers see a rotation's steps one by one. A running process looks at the file every two
-//! seconds, and takes a new set over without a restart.
+//! The set is one file, so that each step of a rotation is atomic. A running process checks the file every two seconds
+//! and loads a new set without a restart.
 
 mod own;
 mod set;
@@ -35,32 +35,32 @@ const ACCESS: &str = "access.keys";
 /// 32 bytes, in base64.
 const REFRESH: &str = "refresh.key";
 
-/// How often a running process looks at the file. A mounted Secret changes by a new link, of which no file system tells.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often a running process checks the file. File system notifications miss the changed link of a mounted Secret.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The secrets, in use. Clones share them.
+/// The loaded secrets. Clones share them.
 #[derive(Clone)]
 pub struct Keys(Arc<Shared>);
 
 struct Shared {
     folder: PathBuf,
-    /// Which version of the file was opened.
+    /// The version of the file at opening.
     opened: Option<Version>,
     access: RwLock<Access>,
     seal: Seal,
-    /// Made from the key that seals: what it is used for begins with other words than anything sealed.
+    /// Derived from the same key as `seal`, with a different algorithm and a prefix for its purpose.
     pseudonyms: hmac::Key,
 }
 
-/// The set, and what signs now.
+/// The set, and the key that signs now.
 struct Access {
     ring: KeyRing,
     signer: Arc<AccessKey>,
-    /// When the set's own key takes over, where it is not the one that signs.
+    /// When the set's signing key takes over, if `signer` is another one.
     changes: Option<Instant>,
 }
 
-/// Keys that cannot be used, for one line on the terminal.
+/// Why keys cannot be used; one line for the terminal.
 #[derive(Debug)]
 pub struct KeysError(String);
 
@@ -73,7 +73,7 @@ impl fmt::Display for KeysError {
 impl std::error::Error for KeysError {}
 
 impl Keys {
-    /// Makes what is missing in `folder`, readable by its owner only. What is there stays.
+    /// Creates the missing key files in `folder`, readable by their owner only. Existing files stay.
     pub fn create(folder: &Path) -> Result<(), KeysError> {
         let (clock_rng, bad) = (ClockAndRng::system(), |e| unwritable(folder, &e));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(bad)?;
@@ -82,19 +82,19 @@ impl Keys {
         secret_file::write_new(&folder.join(REFRESH), &refresh).map_err(bad)
     }
 
-    /// Reads them.
+    /// Loads the keys in `folder`.
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
-        let opened = look(&folder.join(ACCESS));
+        let opened = version(&folder.join(ACCESS));
         let ring = read_ring(folder)?;
         let (seal, pseudonyms) = read_refresh(&folder.join(REFRESH))?;
         let access = RwLock::new(Access { signer: Arc::clone(ring.signing()), ring, changes: None });
         Ok(Self(Arc::new(Shared { folder: folder.to_owned(), opened, access, seal, pseudonyms })))
     }
 
-    /// Takes the next step of a rotation in `folder`, under a lock: of two that rotate at once, one is refused.
+    /// Takes the next step of a rotation in `folder`, under a lock: of two concurrent rotations, one is refused.
     pub fn rotate(folder: &Path, now: Timestamp, is_forced: bool) -> Result<Result<Step, TooEarly>, KeysError> {
         let lock = fs::File::open(folder).map_err(|e| KeysError(format!("{}: {e}", folder.display())))?;
-        let taken = |_| KeysError(format!("{}: another process changes these keys now", folder.display()));
+        let taken = |_| KeysError(format!("{}: another process is changing these keys; try again", folder.display()));
         lock.try_lock().map_err(taken)?;
         let mut ring = read_ring(folder)?;
         let step = ring.rotate(now, is_forced);
@@ -104,12 +104,12 @@ impl Keys {
         Ok(step)
     }
 
-    /// Reads the set of keys in `folder`, to show it.
+    /// Reads the set of keys in `folder` for display.
     pub fn read(folder: &Path) -> Result<KeyRing, KeysError> {
         read_ring(folder)
     }
 
-    /// An access token.
+    /// Signs an access token.
     pub(crate) fn sign(&self, claims: &AccessClaims) -> Result<String, impl std::error::Error + use<>> {
         let signer = Arc::clone(&self.access().signer);
         signer.sign(claims)
@@ -119,7 +119,7 @@ impl Keys {
         &self.0.seal
     }
 
-    /// The same for the same text, for who has these secrets; to others it tells nothing of it.
+    /// A keyed hash of `text`: equal for equal texts, and of no use without these secrets.
     pub(crate) fn pseudonym(&self, text: &str) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.0.pseudonyms);
         context.update(b"trellis pseudonym ");
@@ -134,25 +134,27 @@ impl Keys {
         self.access().ring.jwks()
     }
 
-    /// Takes over changes of the file until the process is cut. A key that was not published before signs only after
-    /// `publication`, in which every verifier fetches the set, as long as there is another that may sign meanwhile.
+    /// Loads changes of the file until the process ends. A key that was not published before signs only after
+    /// `publication`, in which every verifier fetches the set, provided that the previous key may sign meanwhile.
     pub(crate) async fn follow(self, publication: Duration, shutdown: Shutdown) {
         let following = async {
             let path = self.0.folder.join(ACCESS);
             let mut seen = self.0.opened;
             self.count();
             loop {
-                sleep(LOOK).await;
+                sleep(CHECK_INTERVAL).await;
                 self.promote();
-                let now = look(&path);
-                // A file that is away for a moment is being replaced.
+                let now = version(&path);
+                // A missing file is being replaced.
                 if now.is_none() || now == seen {
                     continue;
                 }
                 seen = now;
                 match read_ring(&self.0.folder) {
                     Ok(ring) => self.take_over(ring, publication),
-                    Err(error) => tracing::error!(%error, "the keys of access tokens stay as they were"),
+                    Err(error) => {
+                        tracing::error!(%error, "the access token keys cannot be reloaded; the old ones stay in use")
+                    }
                 }
             }
         };
@@ -176,17 +178,17 @@ impl Keys {
         let signing = access.signer.jwk().kid.clone();
         drop(access);
         self.count();
-        tracing::info!(signing, "the keys of access tokens were read again");
+        tracing::info!(signing, "the access token keys were reloaded");
     }
 
-    /// The set's own key signs as soon as it was published for long enough.
+    /// Switches to the set's signing key after it was published for long enough.
     fn promote(&self) {
         if self.access().changes.is_none_or(|at| Instant::now() < at) {
             return;
         }
         let mut access = self.0.access.write().unwrap_or_else(PoisonError::into_inner);
         (access.signer, access.changes) = (Arc::clone(access.ring.signing()), None);
-        tracing::info!(signing = access.signer.jwk().kid, "another key signs access tokens");
+        tracing::info!(signing = access.signer.jwk().kid, "a new key signs access tokens");
     }
 
     fn count(&self) {
@@ -202,10 +204,10 @@ impl Keys {
     }
 }
 
-/// What tells one version of a file from the next.
+/// Identifies a version of a file: modification time, length, and inode.
 type Version = (SystemTime, u64, u64);
 
-fn look(path: &Path) -> Option<Version> {
+fn version(path: &Path) -> Option<Version> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
@@ -221,8 +223,8 @@ fn read_ring(folder: &Path) -> Result<KeyRing, KeysError> {
 
 fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
     read(path, |text| {
-        let key = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is no key file")?;
-        let seal = Seal::new(&key).ok_or("holds no key of the right kind")?;
+        let key = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is not a key file")?;
+        let seal = Seal::new(&key).ok_or("does not contain a 32-byte key in base64")?;
         Ok((seal, hmac::Key::new(hmac::HMAC_SHA256, &key)))
     })
 }
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_made_once_and_for_their_owner_only() {
+    fn keys_are_created_once_and_readable_by_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("keys");
         let together: Vec<_> = (0..8)
@@ -262,16 +264,16 @@ mod tests {
         let mut jwks: Vec<_> = together.into_iter().map(|one| one.join().unwrap()).collect();
         Keys::create(&folder).unwrap();
         jwks.push(Keys::open(&folder).unwrap().jwks());
-        assert!(jwks.windows(2).all(|pair| pair[0] == pair[1]), "all see the key that was first");
+        assert!(jwks.windows(2).all(|pair| pair[0] == pair[1]), "all load the key that was created first");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700);
         let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 2, "nothing unfinished is left: {files:?}");
+        assert_eq!(files.len(), 2, "no temporary file is left: {files:?}");
         assert!(files.iter().all(|file| mode(file) == 0o600));
     }
 
     #[test]
-    fn an_unusable_file_is_named_with_its_fix_on_one_line() {
+    fn error_names_the_unusable_file_and_its_fix_on_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let missing = refusal(folder);
@@ -310,30 +312,30 @@ mod tests {
         let keys = Keys::open(folder).unwrap();
         let (first, publication) = (kid(&keys), Duration::from_secs(30));
         tokio::spawn(keys.clone().follow(publication, Shutdown::new()));
-        // In steps: the next key is known, and signs as soon as it is promoted.
+        // Step by step: the next key is published already, and signs as soon as it is promoted.
         let rotate = || Keys::rotate(folder, ClockAndRng::system().now(), true).unwrap().unwrap();
         let Step::Added(second) = rotate() else { panic!("a key is added") };
-        sleep(2 * LOOK).await;
+        sleep(2 * CHECK_INTERVAL).await;
         assert_eq!((kid(&keys), keys.jwks().len()), (first.clone(), 2));
         rotate();
-        sleep(2 * LOOK).await;
+        sleep(2 * CHECK_INTERVAL).await;
         assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
         rotate();
-        sleep(2 * LOOK).await;
+        sleep(2 * CHECK_INTERVAL).await;
         assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 1));
         // Two steps at once: the new key is published first, while the old one signs.
         rotate();
         rotate();
-        sleep(2 * LOOK).await;
+        sleep(2 * CHECK_INTERVAL).await;
         assert_eq!((kid(&keys), keys.jwks().len()), (second.clone(), 2));
         sleep(publication).await;
         assert_ne!(kid(&keys), second);
-        // All three at once: nothing else may sign.
+        // All steps of a rotation at once: no other key may sign.
         let third = kid(&keys);
         for _ in 0..4 {
             rotate();
         }
-        sleep(2 * LOOK).await;
+        sleep(2 * CHECK_INTERVAL).await;
         assert!(kid(&keys) != third && keys.jwks().len() == 1);
     }
 }

@@ -1,8 +1,8 @@
 //! The auth service: accounts and sessions.
 //!
-//! It owns who may sign in and how they prove it. A session is a family of refresh tokens that rotate; access
-//! tokens are short, signed, and verified by everybody without asking. What others must come to know of an
-//! account is written to the outbox in the transaction that makes it true.
+//! It owns the accounts and their credentials. A session is a family of refresh tokens that rotate. Access tokens are
+//! short-lived and signed; every service verifies them without a call to auth. Changes of an account that other
+//! services must apply are written to the outbox in the transaction that makes them.
 
 mod api;
 mod cleanup;
@@ -35,37 +35,37 @@ use cookie::Cookies;
 pub use keys::Keys;
 pub use store::AuthStore;
 
-/// The service, before it is served.
+/// The service before it starts to serve.
 pub struct Auth {
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
-    /// Where accounts and sessions live.
+    /// Stores accounts and sessions.
     pub store: Arc<dyn AuthStore>,
-    /// What tokens are signed and sealed by.
+    /// Sign access tokens and encrypt refresh tokens.
     pub keys: Keys,
-    /// Keeps the profiles.
+    /// The users service, which owns the profiles.
     pub users: Peer,
-    /// Keeps the memberships.
+    /// The messaging service, which owns the memberships.
     pub messaging: Peer,
-    /// Carries the news of ended sessions.
+    /// Publishes the ids of ended sessions.
     pub bus: Arc<dyn Bus>,
-    /// Counts attempts to sign in.
+    /// Limits attempts to sign in.
     pub limiter: Arc<dyn RateLimiter>,
     /// Time and randomness.
     pub clock_rng: ClockAndRng,
 }
 
 impl Auth {
-    /// What the service needs to be ready.
+    /// The checks that readiness depends on.
     pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
         HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
-            async move { store.answers().await }
+            async move { store.is_reachable().await }
         })
     }
 
-    /// Serves on `listener`, cleanups, and carries out what the outbox says, until the shutdown's drain is over.
+    /// Serves on `listener`, runs the cleanup and the outbox worker, until the shutdown's drain is over.
     pub async fn serve(
         self,
         context: ServiceContext,
@@ -75,9 +75,9 @@ impl Auth {
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
         let most = context.limits.message_bytes;
-        let told = Arc::new(Notify::new());
-        let outbox_worker = tokio::spawn(OutboxWorker::new(&self).run(Arc::clone(&told), shutdown.clone()));
-        // Until every verifier has fetched the set, whenever its timer began.
+        let outbox_wake = Arc::new(Notify::new());
+        let outbox_worker = tokio::spawn(OutboxWorker::new(&self).run(Arc::clone(&outbox_wake), shutdown.clone()));
+        // Two intervals: by then every verifier has fetched the set, whatever the phase of its timer.
         let publication = 2 * context.keys.refresh_interval();
         tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
         tokio::spawn(cleanup::run(Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes(), shutdown.clone()));
@@ -86,13 +86,13 @@ impl Auth {
             self,
             Cookies::new(&instance),
             context.limits.networks,
-            told,
+            outbox_wake,
             most,
         )))
         .max_decoding_message_size(most)
         .max_encoding_message_size(most);
         server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
-        // The event that is taken comes to its end, or another replica waits until it may take it.
+        // Finish the event in progress; otherwise another replica can take it only after its lease.
         tokio::select! {
             _ = outbox_worker => {}
             () = shutdown.cut() => {}

@@ -1,8 +1,8 @@
-//! Carries out what the outbox says: when an account is gone, its profile and its memberships go too.
+//! Processes the events of the outbox: deletes the profile and the memberships of a deleted account.
 //!
-//! An event is forgotten only after its last step, and each step may be repeated: whatever ends in between, somebody
-//! begins again from the first step. A replica takes an event for a time in which it surely comes to an end; when the
-//! replica is gone instead, another one takes the event after that time.
+//! An event is removed only after its last step, and every step is idempotent: after a failure in between, processing
+//! starts again with the first step. A replica takes an event with a lease that is longer than its processing. If the
+//! replica ends meanwhile, another one takes the event when the lease has expired.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
     store::AuthStore,
 };
 
-/// What one call gets.
+/// The deadline of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// When no further call is begun for an event that is taken; it goes on when it is taken again.
+/// After this time no further call is started for a taken event; it continues when the event is taken again.
 const WORKING: Duration = Duration::from_secs(15);
-/// For how long an event is taken: longer than the last call that is begun can last.
+/// The lease of an event: longer than `WORKING` and a last call together.
 const TAKEN: Duration = Duration::from_secs(30);
 
 pub(crate) struct OutboxWorker {
@@ -38,10 +38,10 @@ pub(crate) struct OutboxWorker {
     interval: Duration,
 }
 
-/// How far an event came.
+/// The progress of an event.
 enum Progress {
     Done,
-    /// Nothing failed, but there is more to do than fits into one turn.
+    /// No step failed, but memberships remain.
     More,
 }
 
@@ -56,26 +56,26 @@ impl OutboxWorker {
         }
     }
 
-    /// Works until the process stops: at once when `told` says so, and every few seconds.
-    pub(crate) async fn run(self, told: Arc<Notify>, shutdown: Shutdown) {
+    /// Runs until the process stops: one round at each notification of `wake` and at each interval.
+    pub(crate) async fn run(self, wake: Arc<Notify>, shutdown: Shutdown) {
         loop {
             if let Err(error) = self.round(&shutdown).await {
-                tracing::warn!(error = %chain(&error), "the outbox cannot be read; the next look comes soon");
+                tracing::warn!(error = %chain(&error), "the outbox cannot be read; the next attempt follows soon");
             }
             tokio::select! {
-                () = told.notified() => {}
+                () = wake.notified() => {}
                 () = tokio::time::sleep(self.interval) => {}
                 () = shutdown.stopping() => return,
             }
         }
     }
 
-    /// Takes what is due, one event after the other.
+    /// Processes the due events one after the other.
     async fn round(&self, shutdown: &Shutdown) -> Result<(), Error> {
         while !shutdown.is_stopping() {
             let now = self.clock_rng.now();
             let Some(event) = self.store.take(now, now + TAKEN).await? else { break };
-            self.settle(&event).await?;
+            self.process(&event).await?;
         }
         let (backlog, now) = (self.store.backlog().await?, self.clock_rng.now());
         let age = backlog.oldest.map_or(Duration::ZERO, |oldest| oldest.until(now));
@@ -84,8 +84,8 @@ impl OutboxWorker {
         Ok(())
     }
 
-    async fn settle(&self, event: &Event) -> Result<(), Error> {
-        match self.carry_out(event).await {
+    async fn process(&self, event: &Event) -> Result<(), Error> {
+        match self.run_steps(event).await {
             Ok(Progress::Done) => self.store.remove(event).await,
             Ok(Progress::More) => self.store.put_back(event, 0, self.clock_rng.now()).await,
             Err(status) => {
@@ -97,14 +97,14 @@ impl OutboxWorker {
                     rpc.code = ?status.code(),
                     error = status.message(),
                     wait_ms = wait.as_millis(),
-                    "an event of the outbox could not be carried out; it will be tried again"
+                    "an outbox event failed; it is retried after wait_ms"
                 );
                 self.store.put_back(event, event.attempts, self.clock_rng.now() + wait).await
             }
         }
     }
 
-    async fn carry_out(&self, event: &Event) -> Result<Progress, Status> {
+    async fn run_steps(&self, event: &Event) -> Result<Progress, Status> {
         match event.kind {
             Kind::Abandoned => {
                 self.delete_profile(event.subject, true).await?;
@@ -130,7 +130,7 @@ impl OutboxWorker {
         Ok(())
     }
 
-    /// Some of them. Whether none is left.
+    /// Deletes some memberships. Returns whether none is left.
     async fn delete_memberships(&self, account: AccountId) -> Result<bool, Status> {
         let request = Context::default().request(DeleteMemberRequest { user_id: account.0.to_string() }, CALL_TIMEOUT);
         let response = in_time(MessagingServiceClient::new(self.messaging.clone()).delete_member(request)).await?;
@@ -138,8 +138,8 @@ impl OutboxWorker {
     }
 }
 
-/// The callee knows the deadline too, but may have vanished.
+/// Bounds the call here too: the callee knows the deadline, but may be unreachable.
 async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let response = tokio::time::timeout(CALL_TIMEOUT, call).await;
-    response.unwrap_or_else(|_| Err(Status::deadline_exceeded("there was no response in time")))
+    response.unwrap_or_else(|_| Err(Status::deadline_exceeded("the call exceeded its deadline")))
 }

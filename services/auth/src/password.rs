@@ -1,4 +1,5 @@
-//! Hashing passwords: slow and big on purpose, so off the async threads and never too many at once.
+//! Password hashing. It needs much time and memory on purpose, so it runs off the async threads, with a bound on the
+//! hashes at once.
 
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
@@ -18,15 +19,15 @@ use crate::domain::PasswordHash;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// RFC 9106, section 3.1 asks for 16.
+/// RFC 9106, section 3.1 recommends 16.
 const SALT_BYTES: usize = 16;
-/// When to come back while the queue is full: it moves by about 50 a second and core.
+/// `retry-after` of a full queue, which shrinks by about 50 passwords per second and core.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Of the memory that a process may use, hashes take half at most.
+/// Hashes use at most this fraction (one half) of the memory limit.
 const SHARE_OF_MEMORY: u64 = 2;
 
-/// One thread a core (of the CPU quota, where there is one), as far as their hashes fit into the memory limit.
+/// One thread per core (of the CPU quota, if there is one), as far as their hashes fit into the memory limit.
 fn threads_here() -> usize {
     threads_for(available_parallelism().map_or(1, usize::from), kit::machine::memory_limit())
 }
@@ -41,25 +42,25 @@ mod prepared;
 
 pub(crate) use prepared::Password;
 
-/// What a password turned out to be.
+/// The result of verifying a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verified {
-    /// Another one than was hashed.
+    /// The password is wrong.
     Wrong,
-    /// The one that was hashed.
+    /// The password is right.
     Right,
-    /// The one that was hashed, by an earlier version, as it was sent: a new hash is due.
+    /// The password is right, but an earlier version hashed it without preparation: it needs a new hash.
     RightAsSent,
 }
 
 impl Verified {
-    /// Whether it is the password.
+    /// Whether the password is right.
     pub(crate) fn is_right(self) -> bool {
         self != Self::Wrong
     }
 }
 
-/// Which queue a password waits in. Strangers who fill theirs keep no owner waiting.
+/// The queue of a password. Unknown clients that fill their queue do not delay owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// From a network from which the account was used before, or in a session.
@@ -69,7 +70,7 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    /// As it is called in metrics.
+    /// The label value in metrics.
     fn name(self) -> &'static str {
         match self {
             Self::Known => "known",
@@ -80,32 +81,33 @@ impl Queue {
 
 /// Hashes and verifies passwords.
 pub(crate) struct Hasher {
-    /// Those at work: bounds memory to 19 MiB each.
+    /// Permits of running hashes; each uses 19 MiB.
     working: Arc<Semaphore>,
-    /// Those of the unknown queue among them: one thread fewer than there are, and at least one. So of several threads
-    /// one is for the known queue; on a single thread a known password waits for two unknown ones at most.
+    /// Permits of running hashes of the unknown queue: one fewer than threads, and at least one. So one of several
+    /// threads is reserved for the known queue; with a single thread a known password waits for at most two unknown
+    /// ones.
     unknown_working: Arc<Semaphore>,
-    /// Those at work or waiting, of the known queue.
+    /// Permits of running and waiting hashes of the known queue.
     known: Arc<Semaphore>,
-    /// The same of the unknown queue.
+    /// Permits of running and waiting hashes of the unknown queue.
     unknown: Arc<Semaphore>,
     clock_rng: ClockAndRng,
-    /// The hash of nobody's password: verified against when there is no account, so that time tells nothing.
-    nobody: PasswordHash,
+    /// The hash of a random password. It is verified if there is no account, so that the time reveals nothing.
+    dummy: PasswordHash,
 }
 
 impl Hasher {
-    /// `threads` at once (0: as many as cores and memory allow), and so many more waiting in each queue.
+    /// Runs `threads` hashes at once (0: as many as cores and memory allow), with this many more waiting in each queue.
     pub(crate) fn new(threads: usize, known: usize, unknown: usize, clock_rng: ClockAndRng) -> Self {
         let threads = if threads == 0 { threads_here() } else { threads };
-        let nobody = hash(&clock_rng.random::<SALT_BYTES>(), &clock_rng.random::<SALT_BYTES>());
+        let dummy = hash(&clock_rng.random::<SALT_BYTES>(), &clock_rng.random::<SALT_BYTES>());
         Self {
             working: Arc::new(Semaphore::new(threads)),
             unknown_working: Arc::new(Semaphore::new((threads - 1).max(1))),
             known: Arc::new(Semaphore::new(threads + known)),
             unknown: Arc::new(Semaphore::new(threads + unknown)),
             clock_rng,
-            nobody,
+            dummy,
         }
     }
 
@@ -115,17 +117,17 @@ impl Hasher {
         self.work(queue, move || hash(password.prepared().as_bytes(), &salt)).await
     }
 
-    /// Whether `password` is the one that was hashed; without a hash it is not, and takes the same time. A password that
-    /// was sent in another form than it is hashed in takes two hashes, whether there is an account or not, and one place
-    /// of the queue.
+    /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the same time. A password
+    /// whose sent form differs from its prepared form takes two hashes, whether there is an account or not, in one
+    /// place of the queue.
     pub(crate) async fn verify(
         &self,
         password: Password,
         hashed: Option<PasswordHash>,
         queue: Queue,
     ) -> Result<Verified, Status> {
-        let is_somebody = hashed.is_some();
-        let hashed = hashed.unwrap_or_else(|| self.nobody.clone());
+        let has_account = hashed.is_some();
+        let hashed = hashed.unwrap_or_else(|| self.dummy.clone());
         let verify = move || {
             let matches = |text: &str| argon2().verify_password(text.as_bytes(), &*hashed.0).is_ok();
             match password.as_sent() {
@@ -135,7 +137,7 @@ impl Hasher {
             }
         };
         let verified = self.work(queue, verify).await?;
-        Ok(if is_somebody { verified } else { Verified::Wrong })
+        Ok(if has_account { verified } else { Verified::Wrong })
     }
 
     /// Whether a stored hash was made with other parameters than today's.
@@ -158,7 +160,7 @@ impl Hasher {
             error::exhausted("OVERLOADED", "too many sign-ins at once; try again", RETRY_AFTER)
         })?;
         let (waiting, since) = (Shown::new("waiting", queue), Instant::now());
-        // The places go with the thread: a caller who gives up does not make room for more than may work at once.
+        // The permits move into the blocking task: a cancelled call does not free them while its hash still runs.
         let of_unknown = match queue {
             Queue::Known => None,
             Queue::Unknown => Some(place(&self.unknown_working).await?),
@@ -175,12 +177,12 @@ impl Hasher {
     }
 }
 
-/// A place among those that work. No semaphore is ever closed.
+/// Acquires a permit. The semaphores are never closed.
 async fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
     Arc::clone(of).acquire_owned().await.map_err(|e| error::internal(&e))
 }
 
-/// One hash more in the metrics, under this state, until it is dropped.
+/// Counts one hash under this state in the metrics until it is dropped.
 struct Shown(Gauge);
 
 impl Shown {
@@ -204,7 +206,7 @@ fn argon2() -> Argon2<'static> {
 
 fn hash(password: &[u8], salt: &[u8]) -> PasswordHash {
     let hashed = argon2().hash_password_with_salt(password, salt);
-    PasswordHash(hashed.expect("a password of any length that the contract admits can be hashed").to_string())
+    PasswordHash(hashed.expect("Argon2 hashes a password of any length that the contract allows").to_string())
 }
 
 #[cfg(test)]
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(verify(decomposed, None).await, Verified::Wrong);
     }
 
-    /// Waits for a line of the metrics: the other tests of this process hash passwords too.
+    /// Waits for a line of the metrics, because other tests of this process hash passwords too.
     async fn is_shown(line: &str) {
         let metrics = telemetry::metrics();
         for _ in 0..500 {
@@ -263,12 +265,12 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{line} never came: {}", metrics.render());
+        panic!("{line} is not in the metrics: {}", metrics.render());
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn one_more_than_the_queue_holds_is_refused() {
-        // First: what is counted before there is a recorder is lost.
+    async fn password_beyond_the_queue_limit_is_refused() {
+        // Install the recorder first: counts without a recorder are lost.
         telemetry::metrics();
         let hasher = Arc::new(Hasher::new(1, 1, 1, ClockAndRng::system()));
         let held = Arc::clone(&hasher.working).acquire_owned().await.unwrap();
@@ -291,9 +293,9 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn unknown_networks_leave_a_thread_to_known_ones() {
+    async fn one_thread_is_reserved_for_known_networks() {
         let hasher = Arc::new(Hasher::new(2, 1, 8, ClockAndRng::system()));
-        // As many strangers as may wait, none of whom comes to an end.
+        // Fills the unknown queue with tasks that do not end.
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
         let strangers: Vec<_> = (0..10)
@@ -310,7 +312,7 @@ mod tests {
         hasher.hash(password("correct horse"), Queue::Known).await.unwrap();
         drop(release);
         for stranger in strangers {
-            assert!(stranger.await.unwrap().unwrap().is_err(), "it ended when it was let go");
+            assert!(stranger.await.unwrap().unwrap().is_err(), "it ends when it is released");
         }
     }
 }

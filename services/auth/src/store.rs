@@ -1,4 +1,4 @@
-//! Where accounts and sessions live.
+//! The store of accounts and sessions.
 
 mod postgres;
 mod sqlite;
@@ -18,40 +18,40 @@ use crate::domain::{
     outbox::{Backlog, Event},
 };
 
-/// The statements of the service. Whatever touches several sessions of an account takes the account's row first, so
-/// that none opens or ends unseen meanwhile.
+/// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
+/// session opens or ends meanwhile.
 #[async_trait]
 pub trait AuthStore: Outbox {
-    /// The id of this instance: `new`, unless it has one already.
+    /// Returns the id of this instance, and stores `new` as the id if there is none.
     async fn instance(&self, new: &str) -> Result<String, Error>;
 
-    /// The account, in whatever state.
+    /// The account, in any state.
     async fn find(&self, id: AccountId) -> Result<Option<Account>, Error>;
 
-    /// The account with this address, in whatever state.
+    /// The account with this address, in any state.
     async fn find_by_email(&self, email: &EmailAddress) -> Result<Option<Account>, Error>;
 
-    /// The client addresses of the newest sessions, at most `limit`, of the account with this address, ended ones that
-    /// are still kept among them. None where there is no account that may sign in.
+    /// The client addresses of at most `limit` newest sessions of the active account with this address, including ended
+    /// sessions that are still stored.
     async fn list_addresses(&self, email: &EmailAddress, limit: u32) -> Result<Vec<String>, Error>;
 
     /// The account's roles, in order.
     async fn list_roles(&self, account: AccountId) -> Result<Vec<String>, Error>;
 
-    /// Stores a pending account. That nobody else has the address is the unique constraint's rule.
+    /// Stores a pending account. The unique constraint refuses an address that another account has.
     async fn insert(&self, account: &Account) -> Result<(), InsertError>;
 
-    /// Goes on with a pending account: the number of the attempt, which is larger than all before. `None`: it is not
-    /// pending (any more). A new account has attempt 0.
+    /// Resumes the sign-up of a pending account. Returns the number of the attempt, which is larger than all before; a
+    /// new account has attempt 0. `None`: it is not pending (any more).
     async fn resume(&self, account: AccountId) -> Result<Option<i64>, Error>;
 
-    /// Activates a pending account and opens its first session, all or nothing. `false`: it is not pending (any
-    /// more), or another attempt has resumed it since, and nothing was done.
+    /// Activates a pending account and opens its first session in one transaction. `false`: it is not pending (any
+    /// more), or a later attempt has resumed it, and nothing was changed.
     async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error>;
 
-    /// Deletes the account if it is pending and was created before `before`, and tells the outbox, because users
-    /// may have its profile. Whether it was. An activation at the same time wins or loses as a whole: both ask
-    /// for the state in the statement that changes it.
+    /// Deletes the account if it is pending and was created before `before`, and adds an event to the outbox, because
+    /// users may have its profile. Returns whether it was deleted. Of an activation at the same time exactly one
+    /// succeeds: both check the state in the statement that changes it.
     async fn abandon(
         &self,
         account: AccountId,
@@ -63,12 +63,13 @@ pub trait AuthStore: Outbox {
     /// Pending accounts that were created before `before`, the oldest first.
     async fn list_pending(&self, before: Timestamp, limit: u32) -> Result<Vec<AccountId>, Error>;
 
-    /// Replaces the password's hash, unless it was changed meanwhile.
+    /// Replaces the hash of the unchanged password, unless the hash has changed meanwhile.
     async fn rehash(&self, account: AccountId, old: &PasswordHash, new: &PasswordHash) -> Result<(), Error>;
 
-    /// Replaces the password's hash and ends all sessions but `keep`, which calls, all or nothing. Returns those that
-    /// were ended; `None`: the account is not active (any more), `account` knows an older password, or `keep` has ended,
-    /// and nothing was done.
+    /// Replaces the password's hash and ends all sessions except `keep`, the caller's, in one transaction. Returns the
+    /// ended sessions. `None`: the account is not active (any more), its password has changed since `account` was read,
+    /// or
+    /// `keep` has ended, and nothing was changed.
     async fn change_password(
         &self,
         account: &Account,
@@ -77,8 +78,8 @@ pub trait AuthStore: Outbox {
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
-    /// Deletes the account: its address, its password and its roles go, its sessions end, and the outbox is told,
-    /// all or nothing. `session` calls. Returns the same as `change_password`.
+    /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and adds an
+    /// event to the outbox. `session` is the caller's. Returns the same as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
@@ -87,11 +88,12 @@ pub trait AuthStore: Outbox {
         outbox_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
-    /// Opens a session. `false`: the account is not active (any more), or was proved by an older password. A session
-    /// that opens while its account is deleted or gets another password is either refused here or ended there.
+    /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was
+    /// verified. A session that opens during a deletion or a change of the password is either refused here or ended by
+    /// that change.
     async fn open_session(&self, session: &NewSession) -> Result<bool, Error>;
 
-    /// Presents a refresh token: decides under the session's row lock, and stores what was decided.
+    /// Presents a refresh token: decides under the session's row lock, and stores the result.
     async fn refresh(
         &self,
         presented: &TokenHash,
@@ -101,22 +103,22 @@ pub trait AuthStore: Outbox {
         lifetimes: Lifetimes,
     ) -> Result<Refreshed, Error>;
 
-    /// The account's sessions of a page that are in force `now`, and one more when there are more.
+    /// The account's sessions of a page that are in force `now`, and one more if there is another page.
     async fn list_sessions(&self, account: AccountId, page: &Page, now: Timestamp) -> Result<Vec<Session>, Error>;
 
     /// Whether the account has this session and it is in force `now`.
     async fn is_in_force(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error>;
 
-    /// The sessions of a page that were ended, and one more when there are more.
+    /// The ended sessions of a page, and one more if there is another page.
     async fn list_ended(&self, page: &EndedPage) -> Result<Vec<EndedSession>, Error>;
 
-    /// Ends the session that the token belongs to, used or not, and answers it. Nothing happens for an unknown one.
+    /// Ends the session of the token, used or not, and returns its id. `None`: the token is unknown.
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error>;
 
-    /// Ends the session of the account, which may have ended before. `false`: the account has none such.
+    /// Ends the account's session, which may have ended before. `false`: the account has no such session.
     async fn revoke_session(&self, account: AccountId, session: SessionId, now: Timestamp) -> Result<bool, Error>;
 
-    /// Ends all of the account's sessions but `keep`, and answers those that were in force.
+    /// Ends all of the account's sessions except `keep`, and returns those that were in force.
     async fn revoke_all(
         &self,
         account: AccountId,
@@ -127,60 +129,61 @@ pub trait AuthStore: Outbox {
     /// Erases sealed successors of tokens that were used before `before`.
     async fn erase_sealed(&self, before: Timestamp) -> Result<u64, Error>;
 
-    /// Deletes at most `limit` rows, in one statement: of sessions that ended before `before`, their tokens first, and
-    /// of used tokens of others that were used before `used_before`. The response is how many; 0: nothing is left but
-    /// what somebody else is deleting.
+    /// Deletes at most `limit` rows in one statement: tokens of sessions that ended before `before`, then these
+    /// sessions, then tokens that were used before `used_before`. Returns the number of rows; 0: nothing is left except
+    /// rows that another replica is deleting.
     async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error>;
 
-    /// Whether the database answers.
-    async fn answers(&self) -> bool;
+    /// Whether the database is reachable.
+    async fn is_reachable(&self) -> bool;
 }
 
-/// What others must come to know, row by row. Several may take rows at once: no row is taken by two, unless the time
-/// that the first one took it for is over.
+/// Events that other services must apply. Several workers may take events at once: each event has one holder until its
+/// lease expires.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Takes the event that is due longest, so that nobody else gets it before `until`.
+    /// Takes the event with the earliest due time, with a lease until `until`.
     async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Event>, Error>;
 
-    /// Puts the event back until `due`, counted as taken `attempts` times; unless somebody else has taken it since.
+    /// Returns the event to the queue, due at `due` and with this count of attempts, unless another worker has taken it
+    /// since.
     async fn put_back(&self, event: &Event, attempts: i64, due: Timestamp) -> Result<(), Error>;
 
-    /// Forgets the event: it was carried out.
+    /// Removes a processed event.
     async fn remove(&self, event: &Event) -> Result<(), Error>;
 
-    /// How much is waiting, taken or not.
+    /// The number and the age of all events, taken or not.
     async fn backlog(&self) -> Result<Backlog, Error>;
 }
 
-/// The token that takes the presented one's place, should it be rotated.
+/// The token that replaces the presented one if it rotates.
 #[derive(Debug)]
 pub struct Successor {
     /// Its hash.
     pub hash: TokenHash,
-    /// It, sealed for whoever presents its predecessor again.
+    /// The token, encrypted, for a repeat of its predecessor.
     pub sealed: Vec<u8>,
 }
 
-/// What became of a presented token.
+/// The result of presenting a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// The successor is in force.
     Rotated(Continued),
-    /// An earlier successor is: sealed.
+    /// An earlier successor, encrypted, is in force.
     Repeated(Continued, Vec<u8>),
-    /// An old token: its session was ended now.
+    /// The token was old; its session has been ended.
     Revoked(SessionId),
-    /// Nothing is in force.
+    /// The token is unknown, or its session is not in force.
     Refused,
 }
 
-/// The session that goes on.
+/// The session that continues.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Continued {
     /// Its id.
     pub session: SessionId,
-    /// Whose.
+    /// The account.
     pub account: AccountId,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
@@ -195,7 +198,7 @@ pub enum InsertError {
     Store(Error),
 }
 
-/// Opens the store and brings it up to date.
+/// Opens the store and runs its migrations.
 pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn AuthStore>, Unopened> {
     let settings = settings.into();
     Ok(match location {

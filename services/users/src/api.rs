@@ -1,4 +1,4 @@
-//! The gRPC face: messages to domain types, one question to the store, domain types to messages.
+//! The gRPC API: converts messages to domain types, calls the store, and converts the results back.
 
 mod change;
 
@@ -36,7 +36,7 @@ impl Api {
         Self { users, reserved, page_bytes: page::budget(message_bytes) }
     }
 
-    /// An owner may keep a handle that became reserved later.
+    /// Refuses a reserved handle, unless it is the user's current one, which became reserved later.
     async fn refuse_reserved(&self, change: &Change) -> Result<(), Status> {
         let Some(handle) = change.handle.as_ref().filter(|handle| self.reserved.contains(handle)) else {
             return Ok(());
@@ -50,7 +50,7 @@ impl Api {
         Cooling { now: self.users.clock_rng.now(), period: config.handle_cooling.0, limit: config.cooling_handles }
     }
 
-    /// Whom the caller shares a conversation with.
+    /// The users who share a conversation with the caller.
     async fn contacts(&self, context: &Context, caller: UserId) -> Result<Vec<UserId>, Status> {
         let message = ListContactsRequest { user_id: caller.to_string() };
         let request = context.request(message, self.users.config.messaging_timeout.0);
@@ -90,7 +90,7 @@ impl UsersService for Api {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
         let store = &self.users.store;
-        let found = if self.users.config.directory == Directory::Everybody {
+        let found = if self.users.config.directory == Directory::All {
             match &query {
                 None => store.list(&page).await?,
                 Some(query) => store.search(query, &page).await?,
@@ -102,7 +102,7 @@ impl UsersService for Api {
                 Some(query) => store.search_among(&people, query, &page).await?,
             }
         };
-        // The store was asked for one more than the page holds: it tells whether there is another page.
+        // The store returns one more than the page holds if there is another page.
         let size = usize::try_from(page.size.get()).unwrap_or(usize::MAX);
         let mut users: Vec<_> = found.iter().map(|listed| listed.user.clone().into()).collect();
         users.truncate(page::fitting(&users, self.page_bytes).min(size));
@@ -153,7 +153,7 @@ impl UsersService for Api {
     }
 }
 
-/// The contract has checked the form; this makes the type.
+/// Parses a user id. The contract has validated its form already.
 fn user_id(field: &str, text: &str) -> Result<UserId, Status> {
     let id = Uuid::try_parse(text).map_err(|_| error::invalid_field(field, "UUID_INVALID", "must be a UUID"))?;
     Ok(UserId(id))
@@ -172,12 +172,13 @@ fn handle_reserved(field: &str) -> Status {
 }
 
 fn too_many_handles() -> Status {
-    let message = "the handle was changed too often; take a former one again, or wait until they are free for others";
+    let message =
+        "too many former handles are reserved for you; take one of them again, or wait until their cooling period ends";
     error::status(Code::ResourceExhausted, "TOO_MANY_HANDLES", message)
 }
 
 fn messaging_failed(status: &Status) -> Status {
-    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "messaging did not tell a user's contacts");
+    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "messaging did not return a user's contacts");
     error::unavailable("the messaging service")
 }
 

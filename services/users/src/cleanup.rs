@@ -1,4 +1,5 @@
-//! Deletes released handles whose cooling period is over. They are free before that: each statement looks at the time.
+//! Deletes released handles whose cooling period is over. Correctness does not depend on it: each statement checks the
+//! time itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,10 +7,10 @@ use kit::{ClockAndRng, error::chain, shutdown::Shutdown};
 
 use crate::store::UserStore;
 
-/// Between two rounds.
+/// The time between two rounds.
 const PERIOD: Duration = Duration::from_secs(600);
 
-/// Sweeps until the process stops. Every replica may.
+/// Runs until the process stops. Several replicas may run it at once.
 pub(crate) async fn run(store: Arc<dyn UserStore>, clock_rng: ClockAndRng, shutdown: Shutdown) {
     loop {
         tokio::select! {
@@ -17,7 +18,7 @@ pub(crate) async fn run(store: Arc<dyn UserStore>, clock_rng: ClockAndRng, shutd
             () = shutdown.stopping() => return,
         }
         if let Err(error) = store.forget_released(clock_rng.now()).await {
-            tracing::warn!(error = %chain(&error), "a cleanup failed; the next one comes in ten minutes");
+            tracing::warn!(error = %chain(&error), "the cleanup failed; it runs again in ten minutes");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of users.
 
 use std::time::Duration;
 
@@ -11,45 +11,46 @@ use crate::domain::Reserved;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address on which gRPC is served.
     pub listen: String,
     /// `postgres://…`. Empty: SQLite in the data folder.
     pub database_url: Secret,
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// Whom the directory shows.
+    /// Which users the directory shows.
     pub directory: Directory,
-    /// Handles that no user may take, nor what looks like them.
+    /// Handles that no user may take. Handles that look like them are reserved too.
     pub reserved_handles: Vec<String>,
-    /// As `reserved_handles`: in addition to them.
+    /// More of them, in addition to `reserved_handles`.
     pub more_reserved_handles: Vec<String>,
-    /// For how long a handle that a user changed for another one is free for that user only. Zero: for no time.
+    /// How long a former handle stays reserved for the user who has changed it. Zero: not at all.
     pub handle_cooling: Span,
-    /// How many handles may wait for one user at once.
+    /// The most former handles that are reserved for one user at once.
     pub cooling_handles: u32,
-    /// How long the messaging service gets to tell a user's contacts, where the directory shows only those.
+    /// The timeout of calls to the messaging service for a user's contacts, if the directory shows contacts only.
     pub messaging_timeout: Span,
 }
 
-/// Whom the directory shows to a user.
+/// Which users the directory shows to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Directory {
-    /// Everybody where all parts run in one process, else contacts.
+    /// All users if all services run in one process, else contacts.
     Auto,
-    /// The people that one shares a conversation with, and whoever's exact handle one knows.
+    /// The users who share a conversation with the caller, and the user whose exact handle the caller searches for.
     Contacts,
-    /// Everybody.
-    Everybody,
+    /// All users.
+    #[serde(rename = "everybody")]
+    All,
 }
 
 impl Directory {
-    /// The choice that is in force, in a process that runs all parts or not. Without one, a newcomer who tries Trellis on
-    /// one machine finds the others; a service on its own shows strangers to nobody.
+    /// Resolves `Auto` for a process that runs all services or not. In one process, users who try Trellis on one
+    /// machine find each other; a service on its own shows no users to strangers.
     #[must_use]
     pub fn in_force(self, all_parts: bool) -> Self {
         match self {
-            Self::Auto if all_parts => Self::Everybody,
+            Self::Auto if all_parts => Self::All,
             Self::Auto => Self::Contacts,
             chosen => chosen,
         }
@@ -73,19 +74,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What types cannot say.
+    /// Checks the rules that types cannot express.
     pub fn check(&self) -> Result<(), String> {
         let lists =
             [("reserved_handles", &self.reserved_handles), ("more_reserved_handles", &self.more_reserved_handles)];
         for (key, names) in lists {
             if let Some(name) = names.iter().find(|name| !is_name(name)) {
-                return Err(format!("users.{key}: {name:?} is no handle: use small letters, digits and underscores"));
+                return Err(format!(
+                    "users.{key}: {name:?} is not a handle: use lowercase letters, digits and underscores"
+                ));
             }
         }
         if self.cooling_handles == 0 {
-            return Err(
-                "users.cooling_handles: at least 1; `users.handle_cooling = \"0s\"` ends the waiting".to_owned()
-            );
+            return Err("users.cooling_handles: at least 1; to turn cooling off, set `users.handle_cooling = \"0s\"`"
+                .to_owned());
         }
         Ok(())
     }
@@ -96,7 +98,7 @@ impl Config {
     }
 }
 
-/// Whether a handle could be spelled so.
+/// Whether the text has only characters of handles.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
@@ -148,20 +150,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_that_is_no_handle_names_its_key() {
+    fn invalid_reserved_handle_is_refused_with_its_key() {
         assert_eq!(Config::default().check(), Ok(()));
         let config = Config { more_reserved_handles: vec!["Acme".to_owned()], ..Config::default() };
-        let said = config.check().unwrap_err();
-        assert!(said.starts_with("users.more_reserved_handles: \"Acme\" is no handle"), "{said}");
-        let said = Config { cooling_handles: 0, ..Config::default() }.check().unwrap_err();
-        assert!(said.starts_with("users.cooling_handles: at least 1"), "{said}");
+        let error = config.check().unwrap_err();
+        assert!(error.starts_with("users.more_reserved_handles: \"Acme\" is not a handle"), "{error}");
+        let error = Config { cooling_handles: 0, ..Config::default() }.check().unwrap_err();
+        assert!(error.starts_with("users.cooling_handles: at least 1"), "{error}");
     }
 
     #[test]
-    fn directory_without_a_choice_depends_on_the_process() {
-        use Directory::{Auto, Contacts, Everybody};
-        assert_eq!((Auto.in_force(true), Auto.in_force(false)), (Everybody, Contacts));
-        for chosen in [Contacts, Everybody] {
+    fn automatic_directory_depends_on_the_process() {
+        use Directory::{All, Auto, Contacts};
+        assert_eq!((Auto.in_force(true), Auto.in_force(false)), (All, Contacts));
+        for chosen in [Contacts, All] {
             assert_eq!((chosen.in_force(true), chosen.in_force(false)), (chosen, chosen));
         }
     }

@@ -20,47 +20,47 @@ pub struct User {
     pub id: UserId,
     /// The unique public name; the contract states its form.
     pub handle: String,
-    /// The name that others see.
+    /// The public display name.
     pub display_name: String,
-    /// Whether others see the profile at all.
+    /// The state, which decides whether others see the profile.
     pub state: State,
     /// When it was created.
     pub create_time: Timestamp,
-    /// Counted up by each change.
+    /// Incremented by each change.
     pub revision: Revision,
 }
 
-/// Which of its states a profile is in, counted from 1. Its owner sees it as the profile's etag.
+/// The number of a profile's version, counted from 1. Clients see it as the profile's etag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision(pub i64);
 
 impl Revision {
-    /// Of a new profile.
+    /// The revision of a new profile.
     pub const FIRST: Self = Self(1);
 
-    /// From an etag that was handed out; `None`: no profile ever had it.
+    /// Parses an etag; `None`: it was never issued.
     pub fn parse(etag: &str) -> Option<Self> {
         etag.parse().ok().map(Self)
     }
 }
 
-/// The etag.
+/// Formats the etag.
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// What its owner changes of a profile.
+/// A change of a profile by its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Whose profile.
+    /// The user.
     pub id: UserId,
-    /// The new handle; `None`: it stays.
+    /// The new handle; `None`: unchanged.
     pub handle: Option<String>,
-    /// The new name; `None`: it stays.
+    /// The new display name; `None`: unchanged.
     pub display_name: Option<String>,
-    /// Only while the profile is in this state; `None`: whatever it is.
+    /// The expected current revision; `None`: any.
     pub revision: Option<Revision>,
 }
 
@@ -77,16 +77,16 @@ impl fmt::Display for UserId {
 /// The state of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Seen by everybody.
+    /// Visible to other users.
     Active,
-    /// Kept, but shown to nobody.
+    /// Kept, but visible to no user.
     Suspended,
-    /// Gone; the row keeps the id and the handle from being given away again.
+    /// Deleted; the row keeps the id and the handle from being assigned again.
     Deleted,
 }
 
 impl State {
-    /// As it is stored.
+    /// The name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// From what is stored.
+    /// Reads the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Active, Self::Suspended, Self::Deleted].into_iter().find(|state| state.as_str() == text)
     }

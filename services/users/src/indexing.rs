@@ -1,5 +1,5 @@
-//! Keeps the search terms complete: for profiles that are older than the search, and for changes by processes that do not
-//! know it (an older release beside this one). It may stop anywhere and goes on from there.
+//! Keeps the search terms complete: for profiles from before the search existed, and for changes by processes of an
+//! older release without the search. It may stop at any time and continues from there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,21 +7,21 @@ use kit::{error::chain, shutdown::Shutdown};
 
 use crate::UserStore;
 
-/// Profiles of one transaction.
+/// The most profiles of one transaction.
 const BATCH: u32 = 100;
-/// Between two looks, when there was nothing more to do.
+/// The time between two checks if no profile is left to index.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(store: Arc<dyn UserStore>, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.index_stale(BATCH).await {
             Ok(found) if found > 0 => {
-                tracing::info!(profiles = found, "search terms were written for profiles without current ones");
+                tracing::info!(profiles = found, "wrote search terms of profiles whose terms were missing or outdated");
                 continue;
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "search terms cannot be written; the next attempt is soon")
+                tracing::warn!(error = %chain(&error), "search terms cannot be written; indexing retries in one minute")
             }
         }
         tokio::select! {

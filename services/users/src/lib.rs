@@ -1,8 +1,8 @@
 //! The users service: public profiles, and the directory of them.
 //!
-//! It owns what others see of a user and nothing else: e-mail, password and roles are auth's. An id that it
-//! answered stays that user's for good, and so does the handle of who was deleted. A handle that a user changes for
-//! another one waits for that user before others can take it.
+//! It owns the public data of users only: e-mail addresses, passwords and roles belong to auth. The id of a user and
+//! the handle of a deleted user are never assigned again. A handle that a user has changed stays reserved for that user
+//! during a cooling period.
 
 mod api;
 mod cleanup;
@@ -27,29 +27,29 @@ use tonic::service::Routes;
 pub use config::Config;
 pub use store::UserStore;
 
-/// The service, before it is served.
+/// The service before it starts to serve.
 pub struct Users {
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
-    /// Where profiles live.
+    /// Stores the profiles.
     pub store: Arc<dyn UserStore>,
-    /// Knows who talks with whom.
+    /// The messaging service, which lists a user's contacts.
     pub messaging: Peer,
     /// Time and randomness.
     pub clock_rng: ClockAndRng,
 }
 
 impl Users {
-    /// What the service needs to be ready.
+    /// The checks that readiness depends on.
     pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
         HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
-            async move { store.answers().await }
+            async move { store.is_reachable().await }
         })
     }
 
-    /// Serves on `listener` until the shutdown's drain is over. Keeps the search terms complete, and deletes expired rows.
+    /// Serves on `listener` until the shutdown's drain is over. Also runs the indexing of search terms and the cleanup.
     pub async fn serve(
         self,
         context: ServiceContext,

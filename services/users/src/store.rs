@@ -1,4 +1,4 @@
-//! Where profiles live.
+//! The store of profiles.
 
 mod postgres;
 mod sqlite;
@@ -13,50 +13,51 @@ use kit::{
 
 use crate::domain::{Change, Cooling, Listed, Page, Query, User, UserId};
 
-/// The statements of the service. Reading is one round trip; a change is one transaction with the search terms.
+/// The statements of the service. A read is one round trip. A change is one transaction that includes the search terms.
 #[async_trait]
 pub trait UserStore: Send + Sync {
-    /// The profile, in whatever state.
+    /// The profile, in any state.
     async fn find(&self, id: UserId) -> Result<Option<User>, Error>;
 
-    /// The profiles of those of `ids` that exist, in whatever state and order.
+    /// The existing profiles of `ids`, in any state and order.
     async fn find_all(&self, ids: &[UserId]) -> Result<Vec<User>, Error>;
 
-    /// The active users of a page by handle, and one more when there are more.
+    /// The active users of a page in the order of handles, and one more if there is another page.
     async fn list(&self, page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// Of such a page, those whose ids are in `people`.
+    /// Like `list`, but only users in `people`.
     async fn list_among(&self, people: &[UserId], page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// The active users that `query` finds, by the least of their terms that match, and one more when there are more.
+    /// The active users that match `query`, in the order of their first matching term, and one more if there is another
+    /// page.
     async fn search(&self, query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// Of such a page, those whose ids are in `people`, and the user whose handle the query is.
+    /// Like `search`, but only users in `people` and the user whose handle equals the query.
     async fn search_among(&self, people: &[UserId], query: &Query, page: &Page) -> Result<Vec<Listed>, Error>;
 
-    /// Stores the profile. When the id is there already, a later attempt replaces its handle and name, and its state and
-    /// time stay: a sign-up may be repeated, with other names too, until its account is active. The same attempt
-    /// changes nothing, and an earlier one is refused. A handle is free if the unique constraint says so, and if it does
-    /// not wait for its previous owner at the profile's create time.
+    /// Stores the profile. If the id exists, a later attempt replaces the handle and the display name, but not the
+    /// state and the create time: a sign-up may be repeated with other names until its account is active. The same
+    /// attempt changes nothing, and an earlier one is refused. A handle is free if the unique constraint accepts it and
+    /// it is not reserved for a previous owner at the profile's create time.
     async fn insert(&self, user: &User, attempt: i64) -> Result<User, InsertError>;
 
-    /// Changes an active profile, if it is still in the state that the change names: two owners' changes of one
-    /// state do not both happen. A handle that it replaces waits for its owner as `cooling` says.
+    /// Changes an active profile if it still has the revision in `change`, so that of two concurrent changes only one
+    /// succeeds. A replaced handle is reserved for its owner by the rules of `cooling`.
     async fn update(&self, change: &Change, cooling: &Cooling) -> Result<User, UpdateError>;
 
-    /// Deletes the profile: the name goes, the id stays taken, and so does the handle unless it is released. An id that was never seen is written
-    /// down as deleted too, so that an `insert` that comes late finds it gone.
+    /// Deletes the profile: erases the display name, and keeps the id and, unless `releases_handle`, the handle. An
+    /// unknown id is stored as a tombstone too, so that a late `insert` is refused.
     async fn delete(&self, id: UserId, releases_handle: bool, now: Timestamp) -> Result<(), Error>;
 
-    /// Deletes the released handles that no longer wait for their owner, and returns how many.
+    /// Deletes the released handles whose cooling period is over, and returns their number.
     async fn forget_released(&self, now: Timestamp) -> Result<u64, Error>;
 
-    /// Writes the search terms of at most `most` profiles whose terms are missing or outdated. Returns how many profiles
-    /// it found. Others may do the same at once.
+    /// Writes the search terms of at most `most` profiles whose terms are missing or outdated. Returns the number of
+    /// these profiles. Several replicas may do this at once.
     async fn index_stale(&self, most: u32) -> Result<usize, Error>;
 
-    /// Whether the database answers.
-    async fn answers(&self) -> bool;
+    /// Whether the database is reachable.
+    async fn is_reachable(&self) -> bool;
 }
 
 /// Why a profile was not stored.
@@ -77,9 +78,9 @@ pub enum InsertError {
 pub enum UpdateError {
     /// Another user has the handle, or may take it back.
     HandleTaken,
-    /// As many handles as the limit allows wait for the user already.
+    /// The user has reached the limit of reserved former handles.
     TooManyHandles,
-    /// There is no active profile with this id in this state.
+    /// There is no active profile with this id and revision.
     NotMatched,
     /// The store failed.
     Store(Error),
@@ -97,7 +98,7 @@ impl<E: Into<Error>> From<E> for UpdateError {
     }
 }
 
-/// Opens the store and brings it up to date.
+/// Opens the store and runs its migrations.
 pub async fn open(location: &Location, settings: impl Into<Settings>) -> Result<Arc<dyn UserStore>, Unopened> {
     let settings = settings.into();
     Ok(match location {

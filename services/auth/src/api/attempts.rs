@@ -1,13 +1,14 @@
-//! How often somebody may try. All limits of one attempt are decided at once, before anything is looked up that only
-//! accounts have, so that the response is the same whether there is one.
+//! Rate limits of sign-in attempts. All limits of one attempt are decided at once, before the account is loaded, so
+//! that the response is the same whether the account exists or not.
 //!
-//! Nobody can lock somebody else out. A network has its own attempts at an account. Attempts from anywhere together are
-//! limited too, or a crowd of addresses could guess for ever; but that limit counts only for networks from which nobody
-//! has signed in to the account. Who has, and who holds a session, keeps what is theirs, whatever strangers do: their
-//! passwords wait in a queue of their own, and neither wider networks nor the failures of others count against them.
+//! An attacker cannot lock an owner out. Each network has its own limit for each account. A limit for all networks
+//! together stops guessing from many addresses; it counts only networks from which no session of the account was
+//! opened. Known networks and sessions keep their own limits: their passwords wait in a separate queue, and neither
+//! wider networks nor failures of other clients count against them.
 //!
-//! A network is counted by several prefix lengths: who has a /48 of IPv6 has 65 536 networks of a /64. And where too many
-//! attempts of unknown networks have failed, everywhere together, each of them gets less for a while.
+//! A network is counted by several prefix lengths: a /48 of IPv6 contains 65 536 networks of a /64. After too many
+//! failed attempts of all unknown networks together, the strict regime lowers the limit of each unknown network for a
+//! while.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -28,15 +29,15 @@ use crate::{
     password::Queue,
 };
 
-/// On a Cluster all of them are on one node, for accounts and addresses cross.
+/// One scope for all keys: on a Redis Cluster they share a node, because one decision combines accounts and addresses.
 const SCOPE: &str = "auth";
-/// How many of an account's newest sessions tell from where it is used.
+/// How many of an account's newest sessions define its known networks.
 const SESSIONS: u32 = 32;
 
-/// Whether so many attempts of unknown networks have failed that each of them gets less.
+/// The strict regime: lower limits for unknown networks after too many failed attempts.
 #[derive(Default)]
 pub(super) struct Strict {
-    /// Until when, in microseconds.
+    /// When it ends, in microseconds since 1970.
     until: AtomicI64,
 }
 
@@ -45,7 +46,7 @@ impl Strict {
         now.as_micros() < self.until.load(Ordering::Relaxed)
     }
 
-    /// Goes on until then. Whether it was off.
+    /// Extends the regime to `until`. Returns whether it was off.
     fn extend(&self, until: Timestamp, now: Timestamp) -> bool {
         self.until.fetch_max(until.as_micros(), Ordering::Relaxed) <= now.as_micros()
     }
@@ -65,12 +66,13 @@ impl Api {
                 limits.extend(self.by_networks(&[b"strict"], config.strict_attempts(), address, queue));
             }
         }
-        self.take(&limits, "too many attempts to sign in to this account; wait as retry-after says").await?;
+        self.take(&limits, "too many sign-in attempts for this account; try again after the time in retry-after")
+            .await?;
         Ok(queue)
     }
 
-    /// Counts an attempt of an unknown network that has failed. One too many begins the strict regime. Known networks
-    /// and sessions are not counted here, and not affected.
+    /// Counts a failed attempt of an unknown network. The first one beyond the limit starts the strict regime. Known
+    /// networks and sessions are neither counted here nor affected.
     pub(super) async fn count_failure(&self) {
         let config = &self.auth.config;
         let failures = [limit(&[b"failures"], config.failures())];
@@ -80,57 +82,57 @@ impl Api {
                 tracing::warn!(
                     auth.failures = config.failures,
                     auth.strict_attempts = config.strict_attempts,
-                    "too many attempts to sign in have failed: unknown networks get less"
+                    "too many sign-in attempts failed; the limits of unknown networks are lowered"
                 );
             }
         }
     }
 
-    /// Counts an attempt to sign up: a password may be guessed by it too, of a sign-up that was not finished. Attempts
-    /// of others do not count, or an address could be kept from its owner.
+    /// Counts an attempt to sign up, which can also guess the password of an unfinished sign-up. Attempts from other
+    /// networks do not count: they must not keep an owner from signing up.
     pub(super) async fn count_sign_up(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<(), Status> {
         let (pseudonym, quota) = (self.pseudonym(email), self.auth.config.attempts_by_address());
         let mut limits = self.by_networks(&[b"sign-up", &pseudonym], quota, address, Queue::Unknown);
         limits.extend(self.at_any(address, Queue::Unknown));
-        self.take(&limits, "too many attempts to sign up with this address; wait as retry-after says").await
+        self.take(&limits, "too many sign-up attempts for this address; try again after the time in retry-after").await
     }
 
-    /// Counts a proof that a signed-in user gives once more: by the session, which strangers have not got.
+    /// Counts a password that a signed-in user enters again, by session: only the user has the session.
     pub(super) async fn count_proof(&self, user: &User, address: Option<IpAddr>) -> Result<(), Status> {
         let mut limits = vec![limit(&[b"session", user.session.as_bytes()], self.auth.config.attempts_by_address())];
         limits.extend(self.at_any(address, Queue::Known));
-        self.take(&limits, "too many attempts to prove the password; wait as retry-after says").await
+        self.take(&limits, "too many password attempts in this session; try again after the time in retry-after").await
     }
 
-    /// A wrong one is a guess as any other.
+    /// Counts a wrong password of a signed-in user like a failed sign-in from the same network.
     pub(super) async fn count_wrong_proof(&self, email: &EmailAddress, address: Option<IpAddr>) {
-        // A refusal says that there are too many already.
+        // If the limit is reached already, there is nothing more to do.
         self.take(&self.at_account(&self.pseudonym(email), address, Queue::Known), "").await.ok();
     }
 
-    /// Counts a refresh token that is presented. Its owner presents it once, or a few times when responses get lost.
+    /// Counts a presented refresh token. Its owner presents it once, or a few times when responses are lost.
     pub(super) async fn count_refresh(&self, token: &RefreshToken, address: Option<IpAddr>) -> Result<(), Status> {
         let config = &self.auth.config;
         let mut limits = vec![limit(&[b"refresh", &token.hash().0], config.refreshes())];
         if address.is_some() {
             limits.extend(self.by_networks(&[b"refreshes"], config.refreshes_from_address(), address, Queue::Unknown));
         }
-        self.take(&limits, "too many refreshes; wait as retry-after says").await
+        self.take(&limits, "too many refreshes; try again after the time in retry-after").await
     }
 
-    /// Attempts at an account from one network.
+    /// Limits of the attempts from one network at one account.
     fn at_account(&self, pseudonym: &[u8], address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
         self.by_networks(&[b"from", pseudonym], self.auth.config.attempts_by_address(), address, queue)
     }
 
-    /// Attempts of a network at whatever account. Without an address the call did not come in from outside.
+    /// Limits of the attempts from one network at all accounts. A call without an address comes from inside the mesh.
     fn at_any(&self, address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
         let quota = self.auth.config.attempts_from_address();
         if address.is_some() { self.by_networks(&[b"address"], quota, address, queue) } else { Vec::new() }
     }
 
-    /// A limit for each network of the address. Of a known one the narrowest only: its neighbors in a wider network do
-    /// not count against it.
+    /// One limit for each network that contains the address. A known network has only the narrowest limit: its
+    /// neighbors in wider networks do not count against it.
     fn by_networks(&self, key: &[&[u8]], quota: Quota, address: Option<IpAddr>, queue: Queue) -> Vec<Limit> {
         let address = address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let most = if queue == Queue::Known { 1 } else { MOST_NETWORKS };
@@ -142,16 +144,16 @@ impl Api {
         networks(address, &self.networks).take(most).map(one).collect()
     }
 
-    /// Whether somebody has signed in to the account from this network lately. One statement, which takes the same time
-    /// whether there is an account.
+    /// Whether one of the account's newest sessions comes from this network. One statement, which takes the same time
+    /// whether the account exists or not.
     async fn is_known(&self, email: &EmailAddress, address: Option<IpAddr>) -> Result<bool, Status> {
-        // Unspecified: the gateway could not read it. So every client behind that proxy would be known.
+        // Unspecified: the gateway could not determine it. All clients behind that proxy would count as known.
         let Some(here) = address.filter(|address| !address.is_unspecified()).map(network) else { return Ok(false) };
         let known = self.auth.store.list_addresses(email, SESSIONS).await?;
         Ok(known.iter().filter_map(|address| address.parse().ok()).any(|address: IpAddr| network(address) == here))
     }
 
-    /// What stands for an e-mail address where others may look: without auth's secrets nobody can tell whose it is.
+    /// Replaces an e-mail address in rate limit keys. It cannot be traced back without auth's secrets.
     fn pseudonym(&self, email: &EmailAddress) -> [u8; 32] {
         self.auth.keys.pseudonym(email.as_str())
     }

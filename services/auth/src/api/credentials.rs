@@ -1,4 +1,4 @@
-//! Passwords: proved, changed, and proved a last time.
+//! Verifies passwords, changes them, and deletes accounts.
 
 use kit::{Context, error};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Api {
-    /// The account, if the password is right and it may sign in. Takes the same time whatever is wrong.
+    /// Returns the account if the password is right and the account may sign in. Takes the same time whatever is wrong.
     pub(super) async fn prove(
         &self,
         account: Option<Account>,
@@ -27,13 +27,13 @@ impl Api {
             if let Ok(renewed) = self.hasher.hash(password, queue).await
                 && let Err(error) = self.auth.store.rehash(account.id, &account.password, &renewed).await
             {
-                tracing::debug!(%error, "the password was not hashed anew");
+                tracing::debug!(%error, "the password could not be hashed again; the next sign-in tries again");
             }
         }
         Ok(account)
     }
 
-    /// The caller's own account, if the password is right.
+    /// Returns the caller's account if the password is right.
     async fn prove_caller(&self, context: &Context, password: Password) -> Result<Account, Status> {
         let (user, address) = (self.caller(context).await?, context.caller.address);
         let account = self.auth.store.find(AccountId(user.id)).await?;
@@ -47,8 +47,8 @@ impl Api {
         proved
     }
 
-    /// Changes the password and ends all sessions but the one that calls. Of two changes at once one finds that the
-    /// password, which it has proved, is no longer that.
+    /// Changes the password and ends all sessions except the caller's. Of two concurrent changes, the second one is
+    /// refused: the password that it has verified is no longer the current one.
     pub(super) async fn replace_password(
         &self,
         context: &Context,
@@ -58,29 +58,29 @@ impl Api {
         let (current, new) = (Password::new(current_password), Password::new(new_password));
         new.check_length("new_password")?;
         if current == new {
-            let message = "must be another than the current password";
+            let message = "must differ from the current password";
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
         let account = self.prove_caller(context, current).await?;
         let (hashed, session) = (self.hasher.hash(new, Queue::Known).await?, SessionId(context.user()?.session));
         let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.clock_rng.now()).await?;
-        self.tell_ended(self.or_refused(ended, context).await?);
+        self.publish_ended(self.or_refused(ended, context).await?);
         Ok(())
     }
 
-    /// Deletes the account. What follows elsewhere, follows from the outbox.
+    /// Deletes the account. The outbox worker deletes its data in other services.
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
         let account = self.prove_caller(context, Password::new(request.password)).await?;
         let (now, outbox_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
         let session = SessionId(context.user()?.session);
         let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;
-        self.tell_ended(self.or_refused(ended, context).await?);
-        self.told.notify_one();
+        self.publish_ended(self.or_refused(ended, context).await?);
+        self.outbox_wake.notify_one();
         Ok(())
     }
 
-    /// The sessions that a change has ended; or why there was none: the caller's session ended while the password was
-    /// proved, or another change came first.
+    /// Returns the sessions that a change has ended. Without a change, returns the reason: the caller's session ended
+    /// while the password was verified, or another change came first.
     async fn or_refused(&self, ended: Option<Vec<SessionId>>, context: &Context) -> Result<Vec<SessionId>, Status> {
         if let Some(ended) = ended {
             return Ok(ended);

@@ -1,4 +1,4 @@
-//! Sessions: opened, used, listed, ended.
+//! Opens, refreshes, lists and ends sessions.
 
 use kit::{
     Context, Timestamp,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Api {
-    /// A session that begins now, and its first token.
+    /// A new session with its first refresh token.
     pub(super) fn new_session(&self, account: &Account, client: Client) -> (NewSession, RefreshToken) {
         let now = self.auth.clock_rng.now();
         let token = RefreshToken::generate(&self.auth.clock_rng);
@@ -39,7 +39,8 @@ impl Api {
         (session, token)
     }
 
-    /// What becomes of a refresh token that is presented. An error says nothing of its session.
+    /// Presents a refresh token: returns the session and the next token, or why the session is over. An outer error
+    /// reveals nothing about the session.
     pub(super) async fn present(
         &self,
         token: &RefreshToken,
@@ -52,15 +53,17 @@ impl Api {
         match store.refresh(&presented, &offered, client, clock_rng.now(), self.auth.lifetimes()).await? {
             Refreshed::Rotated(session) => Ok(Ok((session, successor))),
             Refreshed::Repeated(session, sealed) => {
-                // Another replica has sealed it by another key, or the key was replaced meanwhile.
+                // Another replica has encrypted it with another key, or the key was replaced meanwhile.
                 let again = keys.seal().open(&sealed, &presented).ok_or_else(|| {
-                    tracing::error!("a successor was sealed by another refresh.key than this process has");
+                    tracing::error!(
+                        "a refresh token was encrypted with another refresh.key; give all replicas the same file"
+                    );
                     error::unavailable("the session's next token")
                 })?;
                 Ok(Ok((session, again)))
             }
             Refreshed::Revoked(session) => {
-                self.tell_ended([session]);
+                self.publish_ended([session]);
                 tracing::warn!("an old refresh token was presented; its session was ended");
                 metrics::counter!("auth_refresh_tokens_reused_total").increment(1);
                 Ok(Err(Ended::Reused))
@@ -69,7 +72,8 @@ impl Api {
         }
     }
 
-    /// The caller, whose session is in force by auth's own table: the news of its end may not have come to this process.
+    /// Returns the caller if the session is in force in auth's table. The signal of its end may not have reached this
+    /// process.
     pub(super) async fn caller<'a>(&self, context: &'a Context) -> Result<&'a User, Status> {
         let user = context.user()?;
         let (account, session) = (AccountId(user.id), SessionId(user.session));
@@ -80,14 +84,14 @@ impl Api {
         Err(error::status(Code::Unauthenticated, "SESSION_REVOKED", message))
     }
 
-    /// The sessions whose access tokens other processes must refuse.
+    /// Lists the sessions whose access tokens other processes must refuse.
     pub(super) async fn ended_sessions(
         &self,
         request: &ListEndedSessionsRequest,
     ) -> Result<ListEndedSessionsResponse, Status> {
         let ListEndedSessionsRequest { page_size, page_token, since_time } = request;
         let now = self.auth.clock_rng.now();
-        // Tokens from before `access_lifetime` was lowered are in force too.
+        // Not `access_lifetime`: tokens issued before it was lowered are still in force.
         let (since, lifetime) = (since_time.map(Timestamp::from), LONGEST_ACCESS);
         let page = EndedPage::parse(*page_size, page_token, since, lifetime, now).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
@@ -98,7 +102,7 @@ impl Api {
         Ok(ListEndedSessionsResponse { session_ids, next_page_token, list_time: Some(now.into()) })
     }
 
-    /// The caller's sessions, page by page.
+    /// Lists one page of the caller's sessions.
     pub(super) async fn sessions(
         &self,
         caller: &User,
@@ -108,7 +112,7 @@ impl Api {
         let page = Page::parse(request.page_size, &request.page_token, account).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
-        // The store is asked for one more than the page holds: it tells whether there is another page.
+        // The store returns one more than the page holds if there is another page.
         let found = self.auth.store.list_sessions(account, &page, self.auth.clock_rng.now()).await?;
         let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.session)).collect();
         sessions.truncate(page::fitting(&sessions, self.page_bytes).min(page.size));
@@ -118,7 +122,7 @@ impl Api {
         Ok(ListSessionsResponse { sessions, next_page_token })
     }
 
-    /// Ends one of the caller's sessions. A repeat answers the same, until the session is forgotten.
+    /// Ends one of the caller's sessions. A repeat returns the same until the cleanup deletes the session.
     pub(super) async fn end_session(&self, caller: &User, id: &str) -> Result<(), Status> {
         let id = Uuid::try_parse(id)
             .map_err(|_| error::invalid_field("session_id", "UUID_INVALID", "must be a UUID"))
@@ -126,20 +130,21 @@ impl Api {
         if !self.auth.store.revoke_session(AccountId(caller.id), id, self.auth.clock_rng.now()).await? {
             return Err(error::status(Code::NotFound, "SESSION_NOT_FOUND", "you have no such session"));
         }
-        self.tell_ended([id]);
+        self.publish_ended([id]);
         Ok(())
     }
 
-    /// Ends all of the caller's sessions, or all others.
+    /// Ends all of the caller's sessions, or all except the current one.
     pub(super) async fn end_sessions(&self, caller: &User, keep_current: bool) -> Result<(), Status> {
         let keep = keep_current.then_some(SessionId(caller.session));
         let ended = self.auth.store.revoke_all(AccountId(caller.id), keep, self.auth.clock_rng.now()).await?;
-        self.tell_ended(ended);
+        self.publish_ended(ended);
         Ok(())
     }
 
-    /// Tells all processes to refuse the sessions' access tokens. They may not hear it: the tokens end by themselves.
-    pub(super) fn tell_ended(&self, sessions: impl IntoIterator<Item = SessionId>) {
+    /// Signals all processes to refuse the sessions' access tokens. A signal may get lost; the tokens expire soon
+    /// anyway.
+    pub(super) fn publish_ended(&self, sessions: impl IntoIterator<Item = SessionId>) {
         for session in sessions {
             self.auth.bus.publish(REVOKED, Signal { subject: session.0, reached: 0 });
         }

@@ -1,5 +1,5 @@
-//! Sign-up across two services: the account is stored `pending`, users gets the profile, the account is
-//! activated. Whatever fails in between, a repeat of the call goes on where it stopped.
+//! Sign-up across two services: store the account as `pending`, create the profile in users, activate the account.
+//! After a failure in between, a repeat of the call continues where it stopped.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::{
     store::{Continued, InsertError},
 };
 
-/// How long a pending account is its creator's to resume, before the address is free for somebody else's try.
+/// How long only its creator can resume a pending account. After that the address is free for another sign-up.
 const RESUMABLE: Duration = Duration::from_secs(600);
-/// How often two sign-ups for one address may come between each other.
+/// How often a sign-up starts again after a conflict with another one for the same address.
 const TRIES: u32 = 3;
 
 impl Api {
@@ -36,7 +36,7 @@ impl Api {
         let email = EmailAddress::parse(&email)
             .map_err(|why| error::invalid_field("email", "EMAIL_INVALID", &why.to_string()))?;
         self.count_sign_up(&email, context.caller.address).await?;
-        // First, so that the time of a response tells nothing that its words do not.
+        // Before the lookup, so that the response time does not reveal whether the account exists.
         let hashed = self.hasher.hash(password.clone(), Queue::Unknown).await?;
         let (account, attempt) = self.pending_account(&email, &password, hashed).await?;
         let profile = CreateUserRequest { user_id: account.id.0.to_string(), handle, display_name, attempt };
@@ -45,15 +45,15 @@ impl Api {
         if self.auth.store.activate(&session, attempt).await? {
             return Ok((session.into(), token));
         }
-        // Another sign-up for this address goes on with the account, and its handle counts; or it was faster.
+        // Another sign-up for this address has resumed the account, and its handle counts; or it has finished first.
         let found = self.auth.store.find(account.id).await?;
         let is_pending = found.is_some_and(|account| account.state == State::Pending);
         Err(if is_pending { concurrent_sign_up() } else { email_taken() })
     }
 
-    /// The pending account to go on with, and the number of the attempt: a new one, or the caller's own from an earlier
-    /// try. Of two attempts at once the later one decides the handle: users refuses the profile of the earlier one from
-    /// then on, and only the later one activates the account.
+    /// Returns the pending account to continue with, new or from the caller's earlier attempt, and the attempt's
+    /// number. Of two concurrent attempts the later one decides the handle: users refuses the profile of the earlier
+    /// one from then on, and only the later one activates the account.
     async fn pending_account(
         &self,
         email: &EmailAddress,
@@ -80,7 +80,7 @@ impl Api {
             if hasher.verify(password.clone(), Some(found.password.clone()), Queue::Unknown).await?.is_right() {
                 match auth.store.resume(found.id).await? {
                     Some(attempt) => return Ok((found, attempt)),
-                    // It was activated or swept away meanwhile.
+                    // It was activated or deleted meanwhile.
                     None => continue,
                 }
             }
@@ -96,7 +96,7 @@ impl Api {
         match UsersServiceClient::new(self.auth.users.clone()).create_user(request).await {
             Ok(_) => Ok(()),
             Err(status) if error::reason(&status).as_deref() == Some("HANDLE_RESERVED") => Err(handle_reserved()),
-            // The caller's to mend: another handle, with the same address and password.
+            // The caller can repeat the call with another handle and the same address and password.
             Err(status) if status.code() == Code::AlreadyExists => {
                 Err(error::status(Code::AlreadyExists, "HANDLE_TAKEN", "the handle is taken; choose another"))
             }
@@ -109,16 +109,16 @@ impl Api {
     }
 }
 
-/// As users says it; the field has the same name here.
+/// The same status as from users: the field has the same name here.
 fn handle_reserved() -> Status {
     error::invalid_field("handle", "HANDLE_RESERVED", "is reserved or looks like a reserved name; choose another")
 }
 
 fn concurrent_sign_up() -> Status {
-    let message = "another sign-up for this address is under way; try again";
+    let message = "another sign-up for this address is in progress; try again";
     error::status(Code::Aborted, "CONCURRENT_SIGN_UP", message)
 }
 
 fn email_taken() -> Status {
-    error::status(Code::AlreadyExists, "EMAIL_TAKEN", "there is an account with this address; sign in instead")
+    error::status(Code::AlreadyExists, "EMAIL_TAKEN", "an account with this address exists; sign in instead")
 }

@@ -1,4 +1,4 @@
-//! The tokens of a session, on their way to its owner.
+//! Issues the tokens of a session, and reads refresh tokens from requests.
 
 use kit::{
     Timestamp, error,
@@ -14,7 +14,7 @@ use crate::{
     store::Continued,
 };
 
-/// How the refresh token reaches its owner.
+/// How the refresh token is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     Body,
@@ -22,8 +22,8 @@ pub(super) enum Delivery {
 }
 
 impl Delivery {
-    /// As the request asks for.
-    pub(super) fn asked<T>(request: &Request<T>, delivery: RefreshDelivery) -> Self {
+    /// The delivery that the request asks for.
+    pub(super) fn requested<T>(request: &Request<T>, delivery: RefreshDelivery) -> Self {
         match delivery {
             RefreshDelivery::Unspecified => Self::Body,
             RefreshDelivery::Cookie => Self::Cookie(Scheme::of(request)),
@@ -31,23 +31,22 @@ impl Delivery {
     }
 }
 
-/// The refresh token that a call presents, in its body or else as a cookie; its successor goes the same way.
+/// The refresh token of a request, from the body or else from the cookie. Its successor is delivered the same way.
 pub(super) enum Presented {
     None(Delivery),
     Token(RefreshToken, Delivery),
-    /// More session cookies than one. Which of them is the user's own cannot be told.
+    /// Several session cookies. It is unknown which of them is the user's own.
     Several(Vec<RefreshToken>, Delivery),
 }
 
-/// Why a session is over. These reasons, and no other error, make a client discard its session: the contract lists
-/// them.
+/// Why a session is over. Only these reasons make a client discard its session; the contract lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The token is unknown, or its session has ended or expired.
     NotInForce,
-    /// The token was used before. Its session was ended now.
+    /// The token was used before. Its session has been ended.
     Reused,
-    /// The session cookie comes more than once.
+    /// The request has several session cookies.
     Duplicated,
 }
 
@@ -90,21 +89,21 @@ impl Api {
         }
     }
 
-    /// The refusal of a token whose session is over. The cookie goes with it.
+    /// The status for a token whose session is over. It removes the cookie.
     pub(super) fn ended(&self, ended: Ended, delivery: Delivery) -> Status {
         let mut status = Status::from(ended);
-        self.forget(delivery, status.metadata_mut());
+        self.clear_cookie(delivery, status.metadata_mut());
         status
     }
 
-    /// Removes the cookie, if the token came as one.
-    pub(super) fn forget(&self, delivery: Delivery, metadata: &mut MetadataMap) {
+    /// Removes the cookie if the token came from it.
+    pub(super) fn clear_cookie(&self, delivery: Delivery, metadata: &mut MetadataMap) {
         if let Delivery::Cookie(scheme) = delivery {
             self.cookies.clear(metadata, scheme);
         }
     }
 
-    /// What a session's owner gets: the message, and the metadata beside it.
+    /// Issues the tokens of a session: the message, and the metadata with the cookie.
     pub(super) async fn tokens(
         &self,
         session: Continued,
@@ -112,7 +111,7 @@ impl Api {
         delivery: Delivery,
     ) -> Result<(Tokens, MetadataMap), Status> {
         let now = self.auth.clock_rng.now();
-        // No token outlives its session. Whole seconds, as the claim counts: the response promises no more.
+        // No token outlives its session. Whole seconds, because the `exp` claim has no fractions.
         let access_end = (now + self.auth.config.access_lifetime.0).min(session.expire_time).as_secs();
         let claims = AccessClaims {
             iss: ISSUER.to_owned(),

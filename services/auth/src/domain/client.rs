@@ -1,19 +1,19 @@
-//! What a session is used by, so that its owner knows it again.
+//! The client of a session, so that its owner can recognize it.
 
-/// How many characters of a name are kept.
+/// The most characters of a user agent that are stored.
 const NAME_CHARACTERS: usize = 256;
 
-/// A program and where it is, as far as they are known.
+/// A client program and its address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
-    /// As it calls itself. Empty: it does not.
+    /// Its `user-agent` header. Empty: it sent none.
     pub user_agent: String,
     /// Its address. Empty: unknown.
     pub address: String,
 }
 
 impl Client {
-    /// A client that calls itself `user_agent`, of which the first 256 characters are kept.
+    /// A client with this user agent, cut to 256 characters, and this address.
     pub fn new(user_agent: &str, address: Option<std::net::IpAddr>) -> Self {
         Self {
             user_agent: user_agent.chars().take(NAME_CHARACTERS).collect(),
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_name_is_cut_at_a_character() {
+    fn long_user_agent_is_cut_at_a_character() {
         let client = Client::new(&"ä".repeat(300), "::ffff:10.0.0.1".parse().ok());
         assert_eq!(client.user_agent, "ä".repeat(256));
         assert_eq!(client.address, "10.0.0.1");

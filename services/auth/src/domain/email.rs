@@ -13,7 +13,7 @@ use super::AccountId;
 
 /// RFC 5321, section 4.5.3.1.3: a path has at most 256 bytes, two of which are its brackets.
 const MOST_BYTES: usize = 254;
-/// What may stand before the @ besides letters and digits (RFC 5322, `atext`) and dots.
+/// Characters allowed before the @ besides letters and digits: those of `atext` (RFC 5322), and dots.
 const LOCAL_SIGNS: &str = ".!#$%&'*+/=?^_`{|}~-";
 
 /// An e-mail address in the one form in which it is stored and compared: the part before the @ in lower case and NFC
@@ -25,10 +25,10 @@ const LOCAL_SIGNS: &str = ".!#$%&'*+/=?^_`{|}~-";
 #[derive(Clone, PartialEq, Eq)]
 pub struct EmailAddress(String);
 
-/// Why a text is no e-mail address.
+/// Why a text is not an e-mail address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidEmail {
-    /// It has not the form `name@domain`.
+    /// It does not have the form `name@domain`.
     Form,
     /// It has characters that are invisible, reorder text, or have no meaning in Unicode.
     Hidden,
@@ -39,7 +39,7 @@ pub enum InvalidEmail {
 }
 
 impl EmailAddress {
-    /// Reads an address as a person types it; blanks around it do not count.
+    /// Parses an address as typed by a person; surrounding white space is ignored.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
         let (local, domain) = text.trim().rsplit_once('@').ok_or(InvalidEmail::Form)?;
         if has_hidden(local, domain) {
@@ -51,7 +51,7 @@ impl EmailAddress {
         let domain = Uts46::new()
             .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
             .map_err(|_| InvalidEmail::Domain)?;
-        // Lower case of a composed letter may be decomposed.
+        // The lower case of a composed letter may be decomposed, so normalize again.
         let local: String = local.nfc().collect::<String>().to_lowercase().nfc().collect();
         let address = format!("{local}@{domain}");
         if address.len() > MOST_BYTES {
@@ -60,29 +60,29 @@ impl EmailAddress {
         Ok(Self(address))
     }
 
-    /// The address to look an account up by. What is no address belongs to no account, unless an earlier version
-    /// accepted it; it is looked up like any other, so that the response is the same.
+    /// The address to look up an account by. An invalid address is looked up like any other: an earlier version may
+    /// have accepted it, and otherwise the response is the same as for an unknown address.
     pub fn lookup(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(|_| Self(text.trim().to_lowercase()))
     }
 
-    /// The address of a row.
+    /// The address from a database row.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }
 
-    /// What stands in the place of a deleted account's address, which is free again. No address looks like it.
+    /// Replaces a deleted account's address, which becomes free again. It has no @, so it equals no real address.
     pub fn deleted(account: AccountId) -> Self {
         Self(format!("deleted:{}", account.0))
     }
 
-    /// For the statement that needs it.
+    /// The text of the address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Never logged.
+/// Hides the address from logs.
 impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EmailAddress(***)")
@@ -106,7 +106,8 @@ fn may_stand_before_at(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_alphanumeric() || LOCAL_SIGNS.contains(c) } else { !c.is_whitespace() }
 }
 
-/// In a domain IDNA decides where joiners are visible (RFC 5892, appendix A), as Persian needs them.
+/// Joiners in a domain are left to IDNA, which allows them where they are visible (RFC 5892, appendix A), as in
+/// Persian.
 fn has_hidden(local: &str, domain: &str) -> bool {
     let is_joiner = |c| CodePointSetData::new::<JoinControl>().contains(c);
     local.chars().any(is_hidden) || domain.chars().any(|c| is_hidden(c) && !is_joiner(c))
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_one_form() {
+    fn equal_addresses_have_one_stored_form() {
         for (text, expected) in [
             ("ada@example.com", "ada@example.com"),
             (" Ada.Lovelace+News@Example.COM ", "ada.lovelace+news@example.com"),
@@ -148,11 +149,11 @@ mod tests {
             ("ada@B\u{dc}CHER.example", "ada@xn--bcher-kva.example"),
             ("ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
             ("ada@XN--BCHER-KVA.EXAMPLE", "ada@xn--bcher-kva.example"),
-            // The sharp s is a letter of its own.
+            // The sharp s is a separate letter (UTS #46, nontransitional).
             ("ada@fa\u{df}.de", "ada@xn--fa-hia.de"),
             ("ada@\u{4f8b}\u{5b50}\u{3002}\u{6d4b}\u{8bd5}", "ada@xn--fsqu00a.xn--0zwm56d"),
             ("ada@\u{1f4a9}.la", "ada@xn--ls8h.la"),
-            // A joiner where Persian needs it.
+            // A joiner that Persian needs.
             ("ada@\u{646}\u{627}\u{645}\u{647}\u{200c}\u{627}\u{6cc}.com", "ada@xn--mgba3gch31f060k.com"),
             // Before the @.
             ("J\u{f6}rg@example.com", "j\u{f6}rg@example.com"),
@@ -161,12 +162,12 @@ mod tests {
             ("\u{39f}\u{394}\u{39f}\u{3a3}@example.com", "\u{3bf}\u{3b4}\u{3bf}\u{3c2}@example.com"),
         ] {
             assert_eq!(parsed(text).as_deref(), Ok(expected), "{text}");
-            assert_eq!(parsed(expected).as_deref(), Ok(expected), "a form of its own");
+            assert_eq!(parsed(expected).as_deref(), Ok(expected), "the stored form is stable");
         }
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_address_is_refused() {
         use InvalidEmail::{Domain, Form, Hidden, TooLong};
         for (text, expected) in [
             ("", Form),
@@ -197,7 +198,7 @@ mod tests {
             ("ada@exam\u{200b}ple.com", Hidden),
             ("ada@exam\u{ad}ple.com", Hidden),
             ("ada@exam\u{202e}ple.com", Hidden),
-            // A joiner where IDNA sees no use for it.
+            // A joiner that IDNA does not allow here.
             ("ada@exam\u{200c}ple.com", Domain),
         ] {
             assert_eq!(parsed(text), Err(expected), "{text:?}");

@@ -1,4 +1,4 @@
-//! Pages of the sessions that were ended of late, the one that ended first first.
+//! Pages of the recently ended sessions, in the order of their end.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use uuid::Uuid;
 
 use super::{BadToken, SessionId};
 
-/// How many sessions a page holds when the caller does not say.
+/// The page size if the request states none.
 const DEFAULT_PAGE: usize = 1_000;
-/// How far a session's end may lie before the moment in which it can be read: the clocks of auth's replicas differ, and
-/// a transaction takes time.
+/// How late an ended session may become visible after its `revoke_time`: the clocks of auth's replicas differ, and a
+/// transaction takes time.
 const OVERLAP: Duration = Duration::from_secs(120);
 
-/// One page.
+/// A page of ended sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedPage {
     /// Only sessions that ended after this one, or at the same time and with a larger id.
     pub after: (Timestamp, SessionId),
-    /// How many at most.
+    /// The most sessions on the page.
     pub size: usize,
 }
 
@@ -33,8 +33,8 @@ pub struct EndedSession {
 }
 
 impl EndedPage {
-    /// The page that `token` asks for. An empty one asks for the first, which begins where access tokens that live for
-    /// `lifetime` may still be in force `now`, or where a list of the time `since` has ended.
+    /// The page that `token` points to. An empty token means the first page. It starts with the oldest session whose
+    /// access tokens, which live for `lifetime`, may still be in force `now`, or where a list made at `since` ended.
     pub fn parse(
         size: i32,
         token: &str,
@@ -49,21 +49,21 @@ impl EndedPage {
         Ok(Self { after, size })
     }
 
-    /// Cuts what the store has found, one more than the page holds where there are more, to the page. Returns the token of
-    /// the next one, which is empty on the last.
+    /// Cuts the store's result, which has one more session than the page if there is another page. Returns the token of
+    /// the next page; empty on the last page.
     pub fn cut(&self, ended: &mut Vec<EndedSession>) -> String {
         let more = ended.len() > self.size;
         ended.truncate(self.size);
         ended.last().filter(|_| more).map_or(String::new(), Self::token_after)
     }
 
-    /// The token of the page after the one that ended with `last`.
+    /// The token of the page that follows `last`.
     fn token_after(last: &EndedSession) -> String {
         BASE64URL.encode(format!("{}/{}", last.revoke_time.as_micros(), last.id.0))
     }
 }
 
-/// The year 9999, which both databases can say.
+/// A time in the year 9999, which both databases can store.
 const LAST_MICROS: i64 = 253_370_764_800_000_000;
 
 fn read(token: &str) -> Option<(Timestamp, SessionId)> {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_begins_where_tokens_may_be_in_force() {
+    fn list_starts_where_tokens_may_still_be_in_force() {
         let first = |since| {
             let page = EndedPage::parse(0, "", since, Duration::from_secs(900), at(10_000)).unwrap();
             assert_eq!((page.size, page.after.1), (1_000, SessionId(Uuid::nil())));
@@ -90,11 +90,11 @@ mod tests {
         };
         assert_eq!(first(None), at(8_980));
         assert_eq!(first(Some(at(9_990))), at(9_870));
-        assert_eq!(first(Some(at(5))), at(8_980), "an old list is no reason to read more");
+        assert_eq!(first(Some(at(5))), at(8_980), "an older list does not extend the range");
     }
 
     #[test]
-    fn a_token_leads_on_and_a_made_up_one_is_refused() {
+    fn token_leads_to_the_next_page_and_invalid_ones_are_refused() {
         let parse = |token: &str| EndedPage::parse(7, token, None, Duration::from_secs(900), at(10_000));
         let last = EndedSession { id: SessionId(Uuid::from_u128(7)), revoke_time: at(9_500) };
         assert_eq!(parse(&EndedPage::token_after(&last)), Ok(EndedPage { after: (at(9_500), last.id), size: 7 }));

@@ -1,4 +1,4 @@
-//! What others must come to know of an account, and when to try again.
+//! Events of accounts that other services must apply, and the backoff between attempts.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use uuid::Uuid;
 
 use super::AccountId;
 
-/// Something that became true of an account, taken to be carried out.
+/// An event of the outbox, taken by a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The row's id.
+    /// The id of the row.
     pub id: Uuid,
-    /// What became true.
+    /// The kind of event.
     pub kind: Kind,
-    /// Of whom.
+    /// The account.
     pub subject: AccountId,
-    /// When.
+    /// When the event was stored.
     pub create_time: Timestamp,
-    /// How often it was taken, this time included.
+    /// How often it was taken, including this time.
     pub attempts: i64,
 }
 
-/// What became true.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A sign-up was given up; users may have its profile.
+    /// A sign-up was abandoned; users may have its profile.
     Abandoned,
-    /// The owner is gone; users has the profile, messaging the memberships.
+    /// The account was deleted; users has its profile, messaging its memberships.
     Deleted,
 }
 
 impl Kind {
-    /// As it is stored.
+    /// The name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Abandoned => "account.abandoned",
@@ -40,26 +40,26 @@ impl Kind {
         }
     }
 
-    /// From what is stored.
+    /// Reads the name in the database.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Abandoned, Self::Deleted].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
-/// How much is waiting.
+/// The events in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many events.
+    /// The number of events.
     pub events: i64,
-    /// When the oldest became true.
+    /// When the oldest one was stored.
     pub oldest: Option<Timestamp>,
 }
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// How long to wait after the given number of attempts: twice as long each time, up to five minutes, of which up to
-/// half is taken off by chance (`random`), so that events that failed together do not come back together.
+/// The wait after the given number of attempts. It doubles up to five minutes. `random` takes off up to half of it
+/// (jitter), so that events that failed together are not retried together.
 pub fn backoff(attempts: i64, random: u32) -> Duration {
     let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
     let full = SHORTEST.saturating_mul(1 << doublings).min(LONGEST);
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_its_end_and_chance_takes_off_half_at_most() {
+    fn backoff_doubles_to_its_limit_and_jitter_takes_at_most_half() {
         let seconds = |attempts, random| backoff(attempts, random).as_secs_f64();
         let full: Vec<f64> = (1..=10).map(|attempts| seconds(attempts, 0)).collect();
         assert_eq!(full, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0]);

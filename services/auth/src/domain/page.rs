@@ -1,4 +1,4 @@
-//! Pages of an account's sessions, the one used last first.
+//! Pages of an account's sessions, the last used first.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
@@ -6,24 +6,24 @@ use uuid::Uuid;
 
 use super::{AccountId, Session, SessionId};
 
-/// How many sessions a page holds when the caller does not say.
+/// The page size if the request states none.
 const DEFAULT_PAGE: usize = 100;
 
-/// One page.
+/// A page of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Only sessions that come after one that was used then.
+    /// Only sessions after this position: last use and id.
     pub after: (Timestamp, SessionId),
-    /// How many at most.
+    /// The most sessions on the page.
     pub size: usize,
 }
 
-/// A page token that no page of this account's sessions ended with.
+/// A page token that was not issued for this list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadToken;
 
 impl Page {
-    /// The page of `account`'s sessions that `token` asks for; an empty token asks for the first.
+    /// The page of `account`'s sessions that `token` points to; an empty token means the first page.
     pub fn parse(size: i32, token: &str, account: AccountId) -> Result<Self, BadToken> {
         let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let first = (LAST_TIME, SessionId(Uuid::max()));
@@ -31,13 +31,13 @@ impl Page {
         Ok(Self { after, size })
     }
 
-    /// The token of the page after the one that ended with `last`.
+    /// The token of the page that follows `last`.
     pub fn token_after(account: AccountId, last: &Session) -> String {
         BASE64URL.encode(format!("{}/{}/{}", account.0, last.last_use_time.as_micros(), last.id.0))
     }
 }
 
-/// Beyond every session: in the year 9999, which both databases can say.
+/// After every session: a time in the year 9999, which both databases can store.
 const LAST_TIME: Timestamp = Timestamp::from_micros(253_370_764_800_000_000);
 
 fn read_token(token: &str, account: AccountId) -> Option<(Timestamp, SessionId)> {
@@ -55,7 +55,7 @@ mod tests {
     use crate::domain::Client;
 
     #[test]
-    fn a_token_leads_on_in_its_own_account_only() {
+    fn page_token_is_valid_for_its_own_account_only() {
         let [mine, other] = [1, 2].map(|n| AccountId(Uuid::from_u128(n)));
         let at = Timestamp::from_micros(1_700_000_000_123_456);
         let id = SessionId(Uuid::from_u128(7));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_token_is_refused() {
+    fn invalid_page_token_is_refused() {
         let account = AccountId(Uuid::from_u128(1));
         let made = |tail: &str| BASE64URL.encode(format!("{}/{tail}", account.0));
         let id = Uuid::from_u128(7);

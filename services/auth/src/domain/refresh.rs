@@ -1,4 +1,4 @@
-//! What becomes of a refresh token that is presented: one pure decision, taken under the session's row lock.
+//! Decides about a presented refresh token: a pure function, called under the session's row lock.
 //!
 //! # Why a repeat within the grace period is safe
 //! A client whose response was lost still has the predecessor, and must be able to repeat it after its own timeout.
@@ -15,42 +15,42 @@ use kit::Timestamp;
 
 use super::{Lifetimes, State};
 
-/// What is known of the presented token and its session.
+/// A presented token and the state of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presented {
     /// The state of the account.
     pub account: State,
     /// When the session ends.
     pub expire_time: Timestamp,
-    /// Whether the session was ended.
+    /// Whether the session was ended early.
     pub revoked: bool,
-    /// What happened when the token was presented first.
+    /// The first use of the token; `None`: it is unused.
     pub used: Option<Used>,
 }
 
-/// A token that was used before.
+/// The first use of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
-    /// When.
+    /// When it was used.
     pub at: Timestamp,
-    /// Whether its successor waits for its first use, and can still be unsealed.
+    /// Whether its successor is unused and can still be decrypted.
     pub successor_waits: bool,
 }
 
-/// What becomes of it.
+/// The decision about a presented token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The first use: give out a successor.
+    /// The first use: issue a successor.
     Rotate,
-    /// A second tab, or a response that was lost: return the same successor again.
+    /// A second tab or a lost response: return the same successor again.
     Repeat,
-    /// Somebody has an old token: the owner or a thief. End the session (RFC 9700, section 4.14.2).
+    /// The owner or a thief has presented an old token: end the session (RFC 9700, section 4.14.2).
     Revoke,
-    /// No use: ended, expired, or the account may not sign in.
+    /// The session has ended or expired, or the account may not sign in.
     Refuse,
 }
 
-/// Decides.
+/// Decides what to do with the presented token.
 pub fn decide(presented: Presented, now: Timestamp, lifetimes: Lifetimes) -> Decision {
     if presented.revoked || presented.account != State::Active || now >= presented.expire_time {
         return Decision::Refuse;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_works_once_and_repeats_within_the_grace() {
+    fn token_rotates_once_and_repeats_within_the_grace_period() {
         let waits = |successor_waits| Some(Used { at: at(100), successor_waits });
         let decide = |used, now| decide(presented(used), at(now), RULES);
         assert_eq!(decide(None, 100), Decision::Rotate);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_session_answers_nothing_and_is_not_ended_twice() {
+    fn ended_session_refuses_its_tokens_and_is_not_ended_twice() {
         let used = Some(Used { at: at(1), successor_waits: false });
         for used in [None, used] {
             for account in [State::Pending, State::Suspended, State::Deleted] {
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// A session as the store keeps it, to try orders of events on.
+    /// A model of a stored session, to test orders of events.
     #[derive(Clone, Default)]
     struct Family {
         used_at: Vec<Option<Timestamp>>,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     impl Family {
-        /// Presents token number `n`; the number of the token that the caller gets.
+        /// Presents token number `n`. Returns the decision and the number of the token that the caller receives.
         fn present(&mut self, n: usize, now: Timestamp) -> (Decision, Option<usize>) {
             let successor_waits = self.used_at.get(n + 1) == Some(&None);
             let used = self.used_at[n].map(|at| Used { at, successor_waits });
@@ -128,21 +128,21 @@ mod tests {
         }
     }
 
-    /// Two tabs that share a cookie, each presenting what it has, in every order and with every pause: as long as
-    /// nobody waits past the grace, nobody is signed out and there is one line of tokens.
+    /// Two tabs share a cookie and refresh in every order: within the grace period no tab is signed out, and there is
+    /// one sequence of tokens.
     #[test]
     fn two_tabs_stay_signed_in_in_every_order() {
         for order in 0..1_u32 << 8 {
             let mut family = Family { used_at: vec![None], revoked: false };
             let mut now = at(10);
-            // The token that each tab reads, before the other's answer has set the cookie.
+            // The token that each tab has read, before the other tab's response sets the cookie.
             let mut held = [0, 0];
             for step in 0..8 {
                 let tab = usize::from(order >> step & 1 == 1);
                 let (decision, next) = family.present(held[tab], now);
                 assert!(matches!(decision, Decision::Rotate | Decision::Repeat), "{order:b} at {step}: {decision:?}");
                 let next = next.unwrap();
-                // The cookie is shared: once a response came, both read what it set.
+                // The cookie is shared: after a response, both tabs read the new token.
                 held = if next > held[1 - tab] { [next, next] } else { held };
                 now = now + Duration::from_secs(1);
             }
@@ -150,9 +150,9 @@ mod tests {
         }
     }
 
-    /// A thief with any token that was already followed by a used one ends the session for both.
+    /// A token whose successor was used ends the session for the owner and the thief.
     #[test]
-    fn a_stolen_old_token_ends_the_session() {
+    fn stolen_old_token_ends_the_session() {
         for stolen in 0..3 {
             let mut family = Family { used_at: vec![None], revoked: false };
             for n in 0..5 {

@@ -1,4 +1,4 @@
-//! Refresh tokens: opaque to everybody, known here by their hash.
+//! Refresh tokens: opaque to clients, stored by their hash.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use ring::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// What tells scanners of leaked secrets, and people, what they have found.
+/// Identifies the token for secret scanners and people.
 const PREFIX: &str = "trr_";
-/// 256 bits: beyond guessing (RFC 6749, section 10.10 asks for 128).
+/// 256 bits; RFC 6749, section 10.10 requires 128.
 const BYTES: usize = 32;
 
 /// A refresh token in the clear.
@@ -26,12 +26,12 @@ impl RefreshToken {
         Self::from(format!("{PREFIX}{}", BASE64URL.encode(clock_rng.random::<BYTES>())))
     }
 
-    /// For the response that hands it out.
+    /// The token in the clear, for the response.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it. A plain hash is enough: the token has nothing to guess.
+    /// The hash that is stored. A plain hash is enough, because the token is random.
     pub fn hash(&self) -> TokenHash {
         TokenHash(digest(&SHA256, self.0.as_bytes()).as_ref().to_vec())
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for RefreshToken {
 pub struct TokenHash(pub Vec<u8>);
 
 impl TokenHash {
-    /// A name for the row that the token leads to, for those who queue for it: the session is not known before.
+    /// A key to queue calls that present this token: its session is not known before the lookup.
     pub fn row(&self) -> Uuid {
         let mut name = [0; 16];
         name.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from);
@@ -62,16 +62,16 @@ impl TokenHash {
     }
 }
 
-/// Seals successors for the grace period, so that whoever reads the database cannot use them.
+/// Encrypts successors for the grace period, so that a reader of the database cannot use them.
 pub struct Seal(LessSafeKey);
 
 impl Seal {
-    /// A seal by a key of 32 bytes; `None` when it has another length.
+    /// A seal with a key of 32 bytes; `None` for another length.
     pub fn new(key: &[u8]) -> Option<Self> {
         UnboundKey::new(&AES_256_GCM, key).ok().map(|key| Self(LessSafeKey::new(key)))
     }
 
-    /// Seals `successor`, for whoever presents the token with the hash `of`.
+    /// Encrypts `successor`, bound to its predecessor with the hash `of`.
     pub fn seal(&self, successor: &RefreshToken, of: &TokenHash, clock_rng: &ClockAndRng) -> Vec<u8> {
         let nonce = clock_rng.random::<NONCE_LEN>();
         let mut sealed = successor.expose().as_bytes().to_vec();
@@ -81,7 +81,7 @@ impl Seal {
         [&nonce[..], &sealed].concat()
     }
 
-    /// The successor that was sealed for `of`; `None` when it was sealed by another key, or for another token.
+    /// Decrypts the successor of the token `of`; `None` if it was encrypted with another key or for another token.
     pub fn open(&self, sealed: &[u8], of: &TokenHash) -> Option<RefreshToken> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_token_opens_for_its_predecessor_only() {
+    fn sealed_token_opens_for_its_predecessor_only() {
         let clock_rng = ClockAndRng::system();
         let seal = Seal::new(&[7; 32]).unwrap();
         let (old, successor) = (RefreshToken::generate(&clock_rng), RefreshToken::generate(&clock_rng));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_hashes_do_not_show_themselves() {
+    fn debug_output_hides_the_token() {
         let token = RefreshToken::generate(&ClockAndRng::system());
         assert!(token.expose().starts_with("trr_") && token.expose().len() == 47);
         assert_eq!(format!("{token:?}"), "RefreshToken(***)");

@@ -1,4 +1,4 @@
-//! Where the process that auth runs in takes the keys of access tokens from: its own memory and its own database.
+//! The key source of the process that runs auth: its own memory and database.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use kit::{
 use super::Keys;
 use crate::{AuthStore, domain::EndedPage};
 
-/// Auth's own keys and its own list of ended sessions. Other processes ask for the same over the network; auth does not
-/// call itself, so it becomes ready before its name resolves and whatever its certificate is made out to.
+/// Auth's own keys and list of ended sessions. Other processes fetch the same over the network. Auth does not call
+/// itself, so it becomes ready before its name resolves, whatever the names in its certificate.
 pub struct OwnKeys {
-    /// The secrets, whose public keys are the set.
+    /// The keys, whose public parts are the set.
     pub keys: Keys,
-    /// Where the ended sessions are.
+    /// Lists the ended sessions.
     pub store: Arc<dyn AuthStore>,
     /// The clock.
     pub clock_rng: ClockAndRng,

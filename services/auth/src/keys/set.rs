@@ -1,8 +1,8 @@
 //! The set of keys that sign access tokens, and how it is rotated. Pure: no files, no clock.
 //!
-//! A key is *next* first, then it *signs*, then it *retires*. All of them are published, so that whoever verifies knows a
-//! key before it signs, and for as long as its tokens live. One step of a rotation changes one state; each step may be
-//! taken by one replica earlier than by another.
+//! A key is first *next*, then *signing*, then *retiring*. It is published in all three states, so that verifiers know
+//! it before it signs, and as long as its tokens live. Each step of a rotation changes one state, and replicas may take
+//! it at different times.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -17,17 +17,17 @@ use zeroize::Zeroizing;
 /// How long a key is published before it signs: verifiers outside the mesh may keep the set for five minutes, and a
 /// mounted Secret takes a minute or two to reach every pod.
 pub const PUBLISHED_BEFORE: Duration = Duration::from_secs(10 * 60);
-/// How long a key is published after it signed: as long as any token of its lives, and as long as replicas may differ.
+/// How long a key is published after it has signed: the longest life of a token, and the time that replicas may differ.
 pub const PUBLISHED_AFTER: Duration = LONGEST_ACCESS.saturating_add(PUBLISHED_BEFORE);
 
-/// What a key does now.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It is published and signs nothing yet.
+    /// It is published and does not sign yet.
     Next,
     /// It signs.
     Signing,
-    /// It is published, so that the tokens that it signed are good to their end.
+    /// It is published, so that the tokens that it signed stay valid until they expire.
     Retiring,
 }
 
@@ -48,7 +48,7 @@ impl FromStr for State {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = [Self::Next, Self::Signing, Self::Retiring];
         let found = known.into_iter().find(|state| state.name() == text);
-        found.ok_or_else(|| format!("{text:?} is no state of a key: next, signing or retiring"))
+        found.ok_or_else(|| format!("{text:?} is not a state of a key: use next, signing or retiring"))
     }
 }
 
@@ -56,44 +56,44 @@ impl FromStr for State {
 #[derive(Clone)]
 struct Entry {
     state: State,
-    /// When it came into this state.
+    /// When it entered this state.
     since: Timestamp,
     pkcs8: Zeroizing<Vec<u8>>,
     key: Arc<AccessKey>,
 }
 
-/// The set. Exactly one key signs, at most one is next.
+/// The set. Exactly one key is signing, and at most one is next.
 #[derive(Clone)]
 pub struct KeyRing(Vec<Entry>);
 
-/// What one step of a rotation did; each names the key by its id.
+/// The result of one step of a rotation, with the ids of the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A new key is published.
     Added(String),
     /// The next key signs, and the one that signed retires.
     Promoted(String),
-    /// These keys are published no more.
+    /// These keys are no longer published.
     Removed(Vec<String>),
 }
 
-/// A step that would refuse tokens if it were taken now.
+/// A step that would invalidate tokens if it were taken now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooEarly {
-    /// What waits.
+    /// The state of the key that has to wait.
     pub state: State,
     /// How long the step has to wait.
     pub wait: Duration,
 }
 
 impl KeyRing {
-    /// A set of one new key, which signs.
+    /// A set of one new signing key.
     pub fn generate(now: Timestamp) -> Self {
         Self(vec![Entry::generate(State::Signing, now)])
     }
 
-    /// Takes the next step of a rotation: removes what has retired, else promotes what is next, else adds a key. With
-    /// `is_forced` no waiting time counts.
+    /// Takes the next step of a rotation: removes retiring keys, else promotes the next key, else adds a key.
+    /// `is_forced` ignores the waiting times.
     pub fn rotate(&mut self, now: Timestamp, is_forced: bool) -> Result<Step, TooEarly> {
         let due = |entry: &Entry, after: Duration| {
             let wait = now.until(entry.since + after);
@@ -122,7 +122,7 @@ impl KeyRing {
 
     /// The key that signs.
     pub(crate) fn signing(&self) -> &Arc<AccessKey> {
-        &self.of(State::Signing).next().expect("every way to make a set checks that one key signs").key
+        &self.of(State::Signing).next().expect("every constructor checks that one key is signing").key
     }
 
     /// The key with this id.
@@ -136,7 +136,7 @@ impl KeyRing {
         states.into_iter().flat_map(|state| self.of(state)).map(|entry| entry.key.jwk().clone()).collect()
     }
 
-    /// Id, state, and since when, of each key.
+    /// The id, the state, and the time of the last change of each key.
     pub fn list(&self) -> impl Iterator<Item = (&str, State, Timestamp)> {
         self.0.iter().map(|entry| (entry.id(), entry.state, entry.since))
     }
@@ -160,14 +160,14 @@ impl KeyRing {
         text
     }
 
-    /// Reads the text of a key file. The error is a sentence that tells no secret.
+    /// Parses the text of a key file. The error contains no secret.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let ring = Self(lines.map(Entry::parse).collect::<Result<_, _>>()?);
         match (ring.count(State::Signing), ring.count(State::Next)) {
             (1, 0 | 1) => Ok(ring),
             (signing, next) => Err(format!(
-                "{signing} keys sign and {next} are next; of a set exactly one key signs and at most one is next"
+                "{signing} keys sign and {next} are next; a set needs one signing key and at most one next key"
             )),
         }
     }
@@ -194,10 +194,10 @@ impl Entry {
             return Err("a line is not of the form STATE SECONDS KEY".to_owned());
         };
         let state = state.parse()?;
-        let since: i64 = since.parse().map_err(|_| "a time is no number of seconds since 1970".to_owned())?;
+        let since: i64 = since.parse().map_err(|_| "a time is not a number of seconds since 1970".to_owned())?;
         let pkcs8 =
             BASE64.decode(secret).map(Zeroizing::new).map_err(|_| "a key is not written in base64".to_owned())?;
-        let key = AccessKey::from_pkcs8(&pkcs8).ok_or("a key is no P-256 key in PKCS#8")?;
+        let key = AccessKey::from_pkcs8(&pkcs8).ok_or("a key is not a P-256 key in PKCS#8")?;
         Ok(Self { state, since: Timestamp::from_micros(since.saturating_mul(1_000_000)), pkcs8, key: Arc::new(key) })
     }
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_publishes_before_it_signs_and_after() {
+    fn key_is_published_before_and_after_it_signs() {
         let mut ring = KeyRing::generate(at(0));
         let first = ids(&ring).remove(0);
         let Ok(Step::Added(second)) = ring.rotate(at(0), false) else { panic!("{ring:?}") };
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn forced_rotation_waits_for_nothing() {
+    fn forced_rotation_does_not_wait() {
         let mut ring = KeyRing::generate(at(0));
         let first = ids(&ring);
         for _ in 0..3 {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn written_set_is_read_and_a_bad_one_is_refused() {
+    fn written_set_is_parsed_and_an_invalid_one_is_refused() {
         let mut ring = KeyRing::generate(at(0));
         ring.rotate(at(1), true).unwrap();
         let text = ring.to_text();

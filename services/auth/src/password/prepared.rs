@@ -1,4 +1,4 @@
-//! Passwords in the form in which they are hashed.
+//! Prepares passwords for hashing.
 
 use icu_properties::{CodePointMapData, props::GeneralCategory};
 use kit::error;
@@ -6,30 +6,30 @@ use tonic::Status;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-/// How many characters a new password has, after it was prepared: NIST SP 800-63B asks for at least 8, and for each code
-/// point to count as one.
+/// The shortest and the longest new password in characters, after preparation. NIST SP 800-63B requires at least 8, and
+/// counts each code point as one.
 const CHARACTERS: [usize; 2] = [8, 256];
-/// How many times longer NFC in UTF-8 can be than the text (UAX #15, section 14).
+/// The largest growth factor of NFC in UTF-8 (UAX #15, section 14).
 const MOST_GROWTH: usize = 3;
 
 /// A password in the clear, erased when dropped.
 ///
 /// Devices send the same password in different code points: macOS decomposes, a keyboard layout types U+00A0. NIST SP
-/// 800-63B (section 5.1.1.2 of revision 3) asks to normalize before hashing. It names NFKC and NFKD; here the OpaqueString
-/// profile of RFC 8265 (section 4.2.2) decides, which is made for passwords: spaces become U+0020, then NFC. NFKC would
-/// also make different passwords equal, such as `2` and `²`.
+/// 800-63B (section 5.1.1.2 of revision 3) requires normalization before hashing and names NFKC and NFKD. This type
+/// uses the OpaqueString profile of RFC 8265 (section 4.2.2), which is made for passwords: spaces become U+0020, then
+/// NFC. NFKC would also make different passwords equal, such as `2` and `²`.
 #[derive(Clone)]
 pub(crate) struct Password {
     prepared: Zeroizing<String>,
-    /// As it was sent, where that differs. Versions before this preparation hashed it so.
+    /// The sent form, if it differs. Earlier versions hashed this form.
     sent: Option<Zeroizing<String>>,
 }
 
 impl Password {
-    /// The password that was sent.
+    /// Prepares the sent password.
     pub(crate) fn new(sent: String) -> Self {
         let sent = Zeroizing::new(sent);
-        // As large as it may become, so that growing leaves no copies behind.
+        // With the largest possible capacity: a reallocation would leave a copy in memory.
         let mut prepared = Zeroizing::new(String::with_capacity(MOST_GROWTH * sent.len()));
         prepared.extend(sent.chars().map(|c| if is_space(c) { ' ' } else { c }).nfc());
         let sent = (*sent != *prepared).then_some(sent);
@@ -41,12 +41,12 @@ impl Password {
         &self.prepared
     }
 
-    /// The form in which it was sent, where that is another.
+    /// The sent form, if it differs from the prepared one.
     pub(super) fn as_sent(&self) -> Option<&str> {
         self.sent.as_ref().map(|sent| sent.as_str())
     }
 
-    /// Refuses a new password in `field` that is too short or too long. The contract bounds what is sent; preparation
+    /// Refuses a new password in `field` that is too short or too long. The contract limits the sent form; preparation
     /// may make it shorter.
     pub(crate) fn check_length(&self, field: &str) -> Result<(), Status> {
         let ([least, most], characters) = (CHARACTERS, self.prepared.chars().count());
@@ -90,7 +90,7 @@ mod tests {
             assert!(password(sent) == password(prepared));
             assert_eq!(password(prepared).as_sent(), None);
         }
-        // Case, blanks around, compatibility characters and invisible ones count.
+        // Case, surrounding blanks, compatibility characters and invisible characters are kept.
         for same in ["Abc", " abc ", "x\u{b2}", "\u{fb01}sh", "a\u{200b}b"] {
             assert_eq!((password(same).prepared(), password(same).as_sent()), (same, None));
         }

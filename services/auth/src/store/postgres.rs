@@ -14,25 +14,25 @@ pub(super) type Db = sqlx::Postgres;
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
      WHERE session_id = $1 FOR UPDATE";
 
-/// Waits for a change of the session's row, looks at the result, and keeps it so until the end.
+/// Waits for a concurrent change of the session's row, checks the result, and locks the row until the transaction ends.
 const HOLD_SESSION: &str = "SELECT session_id FROM sessions WHERE session_id = $1 AND account_id = $2 \
      AND revoke_time IS NULL AND expire_time > $3 FOR UPDATE";
 
 /// Locks the account's row until the transaction ends.
 const LOCK_ACCOUNT: &str = "SELECT account_id FROM accounts WHERE account_id = $1 FOR UPDATE";
 
-/// Waits for whoever changes the account's row, looks at what they made of it, and keeps it so until the end.
+/// Waits for a concurrent change of the account's row, checks the result, and locks the row until the transaction ends.
 const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, \
      user_agent, address) SELECT $1, account_id, $4, $4, $5, $6, $7 FROM accounts \
      WHERE account_id = $2 AND password_no = $3 AND state = 'active' FOR SHARE";
 
-/// Passes over rows that somebody else is taking.
+/// Skips rows that another worker is taking.
 const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_attempt_time = $2 WHERE outbox_id = \
      (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED) \
      RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
-/// Deletes at most `$2` of the rows that are due, passing over those that somebody else is deleting. An array is made
-/// once: a join with what a LIMIT leaves may read it anew and delete more.
+/// Deletes at most `$2` of the due rows and skips those that another replica is deleting. The array is evaluated once;
+/// a join with the limited subquery could evaluate it again and delete more.
 fn delete_some(table: &str, key: &str, due: &str) -> String {
     format!(
         "DELETE FROM {table} WHERE {key} = \

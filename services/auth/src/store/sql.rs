@@ -1,4 +1,5 @@
-//! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
+//! The statements for both databases. `postgres.rs` and `sqlite.rs` include this module and define the statements that
+//! differ.
 
 #[path = "sql/outbox.rs"]
 mod outbox;
@@ -23,7 +24,7 @@ use crate::{
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
-use outbox::tell;
+use outbox::add_event;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
 };
@@ -155,7 +156,7 @@ impl AuthStore for Sql {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        tell(&mut tx, outbox_id, Kind::Abandoned, account, now).await?;
+        add_event(&mut tx, outbox_id, Kind::Abandoned, account, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -232,7 +233,7 @@ impl AuthStore for Sql {
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
         let ended = end_all(&mut tx, account.id, None, now).await?;
-        tell(&mut tx, outbox_id, Kind::Deleted, account.id, now).await?;
+        add_event(&mut tx, outbox_id, Kind::Deleted, account.id, now).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }
@@ -310,7 +311,7 @@ impl AuthStore for Sql {
     }
 
     async fn revoke(&self, token: &TokenHash, now: Timestamp) -> Result<Option<SessionId>, Error> {
-        // Which session a token belongs to never changes.
+        // A token never moves to another session, so this read needs no lock.
         let found = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
             .bind(&token.0)
             .fetch_optional(&self.read)
@@ -365,14 +366,14 @@ impl AuthStore for Sql {
     async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error> {
         let ended = "expire_time < $1 OR revoke_time < $1";
         let of_ended = format!("session_id IN (SELECT session_id FROM sessions WHERE {ended})");
-        // A session takes its tokens with it, and may have had thousands: those go first.
+        // Deleting a session cascades to its tokens, which may be thousands. So the tokens are deleted first.
         let steps = [
             (delete_some("refresh_tokens", "token_hash", &of_ended), before),
             (delete_some("sessions", "session_id", ended), before),
             (delete_some("refresh_tokens", "token_hash", "use_time < $1"), used_before),
         ];
         for (statement, before) in steps {
-            // Made of this program's own texts.
+            // The statement consists of constants only.
             let delete = sqlx::query(AssertSqlSafe(statement)).bind(DbTimestamp(before)).bind(i64::from(limit));
             let deleted = delete.execute(&self.write).await?.rows_affected();
             if deleted > 0 {
@@ -382,7 +383,7 @@ impl AuthStore for Sql {
         Ok(0)
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         self.read.answers()
     }
 }

@@ -9,7 +9,7 @@ use kit::store::{Settings, Unopened, sqlite};
 
 pub(super) type Db = sqlx::Sqlite;
 
-/// The transaction is the only writer: there is nothing more to lock, here and below.
+/// Without locks, here and below: a write transaction in SQLite is the only writer.
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \
      WHERE session_id = $1";
 
@@ -25,7 +25,7 @@ const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_at
      (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1) \
      RETURNING outbox_id, kind, subject, create_time, attempt_count";
 
-/// Deletes at most `$2` of the rows that are due.
+/// Deletes at most `$2` of the due rows.
 fn delete_some(table: &str, key: &str, due: &str) -> String {
     format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {due} LIMIT $2)")
 }

@@ -1,4 +1,4 @@
-//! Passwords changed.
+//! Changes of passwords.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 
 on_both!(
     a_change_ends_the_other_sessions_and_needs_the_latest_password,
-    one_of_eight_changes_at_once_happens,
+    one_of_eight_concurrent_changes_succeeds,
     no_session_of_the_old_password_survives_a_change,
 );
 
@@ -37,7 +37,7 @@ async fn is_refreshed(mesh: &mut Mesh, tokens: &Tokens) -> Result<Tokens, Status
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_password_changes_and_only_the_session_that_asked_goes_on() {
+async fn password_change_ends_all_other_sessions() {
     let mut mesh = Mesh::start().await;
     let (mine, bobs) = (mesh.signed_up("ada").await, mesh.signed_up("bob").await);
     let other = mesh.signed_in("ada", PASSWORD).await.unwrap();
@@ -58,7 +58,7 @@ async fn the_password_changes_and_only_the_session_that_asked_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_wrong_or_the_same_or_short_changes_nothing() {
+async fn wrong_same_or_short_password_changes_nothing() {
     let mut mesh = Mesh::start().await;
     let tokens = mesh.signed_up("ada").await;
     let refused = change(&mut mesh, &tokens, "wrong password", NEW).await.unwrap_err();
@@ -87,7 +87,7 @@ async fn guesses_count_as_attempts_to_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_changes_at_once_one_happens_and_its_session_is_the_one_that_is_left() {
+async fn one_of_two_concurrent_password_changes_succeeds() {
     let mut mesh = Mesh::start().await;
     let first = mesh.signed_up("ada").await;
     let second = mesh.signed_in("ada", PASSWORD).await.unwrap();
@@ -107,9 +107,9 @@ async fn of_two_changes_at_once_one_happens_and_its_session_is_the_one_that_is_l
             Err(status) => lost.push((tokens, new, reason(&status))),
         }
     }
-    let [(winner, its)] = &won[..] else { panic!("{} won", won.len()) };
-    let [(loser, others, why)] = &lost[..] else { panic!("{} lost", lost.len()) };
-    // Whether it lost by its password or by its session is a matter of microseconds.
+    let [(winner, its)] = &won[..] else { panic!("{} succeeded", won.len()) };
+    let [(loser, others, why)] = &lost[..] else { panic!("{} failed", lost.len()) };
+    // The timing decides whether its password or its session is refused.
     assert!(["BAD_CREDENTIALS", "SESSION_REVOKED"].contains(&why.as_str()), "{why}");
     is_refreshed(&mut mesh, winner).await.unwrap();
     is_refreshed(&mut mesh, loser).await.unwrap_err();
@@ -135,18 +135,18 @@ async fn a_change_ends_the_other_sessions_and_needs_the_latest_password(location
     for token in [&first, &other.token] {
         assert_eq!(refresh(&*store, token, &successor(), 2).await, Refreshed::Refused);
     }
-    // What was proved by the old password comes too late.
+    // Calls that verified the old password are refused.
     assert_eq!(store.change_password(&found, &hash("late"), kept.id, at(2)).await.unwrap(), None);
     assert_eq!(store.delete_account(&found, kept.id, at(2), crate::store::id()).await.unwrap(), None);
     assert!(!store.open_session(&session(&found, &token())).await.unwrap());
     let now = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!((now.password.clone(), now.password_no), (hash("new"), 1));
-    // Our own new hash of the same password changes nothing of that.
+    // A new hash of the same password does not count as a change.
     store.rehash(ada.id, &hash("new"), &hash("stronger")).await.unwrap();
     assert!(store.open_session(&session(&now, &token())).await.unwrap());
 }
 
-async fn one_of_eight_changes_at_once_happens(location: &Location) {
+async fn one_of_eight_concurrent_changes_succeeds(location: &Location) {
     let store = open(location).await;
     let (ada, _) = active(&*store, "ada@example.org").await;
     let mut sessions = Vec::new();
@@ -199,7 +199,7 @@ async fn no_session_of_the_old_password_survives_a_change(location: &Location) {
 
 /// The change waits for the account's row while its own session is ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_waited_sees_that_its_session_has_ended() {
+async fn password_change_after_a_wait_sees_its_ended_session() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let (ada, _) = active(&*store, "ada@example.org").await;

@@ -1,4 +1,4 @@
-//! What every store of auth promises about the state of accounts, and what it tells others of it.
+//! The store's contract for the state of accounts and for the events of the outbox.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::{
 };
 
 on_both!(
-    what_became_of_an_account_is_told_once,
-    an_activation_and_a_sweep_never_both_win,
-    a_suspended_account_gets_nothing_and_loses_nothing,
+    abandoned_account_adds_one_event,
+    activation_and_cleanup_never_both_succeed,
+    suspended_account_is_refused_and_keeps_its_sessions,
 );
 
-async fn what_became_of_an_account_is_told_once(location: &Location) {
+async fn abandoned_account_adds_one_event(location: &Location) {
     let store = open(location).await;
     let (active, _) = active(&*store, "ada@example.org").await;
     let left = pending("bob@example.org");
@@ -31,21 +31,21 @@ async fn what_became_of_an_account_is_told_once(location: &Location) {
         assert!(!store.activate(&session(account, &token()), 0).await.unwrap());
         assert!(!store.abandon(account.id, at(1), at(5), id()).await.unwrap());
     }
-    let told = [("account.abandoned".to_owned(), left.id.0)];
-    assert_eq!(outbox(location).await, told);
+    let expected = [("account.abandoned".to_owned(), left.id.0)];
+    assert_eq!(outbox(location).await, expected);
 }
 
-async fn an_activation_and_a_sweep_never_both_win(location: &Location) {
+async fn activation_and_cleanup_never_both_succeed(location: &Location) {
     let store = open(location).await;
     let mut expected = Vec::new();
     for n in 0..32 {
         let account = pending(&format!("user{n}@example.org"));
         store.insert(&account).await.unwrap();
         let (new, email) = (session(&account, &token()), account.email.clone());
-        let (activating, sweeping) = (Arc::clone(&store), Arc::clone(&store));
+        let (activating, abandoning) = (Arc::clone(&store), Arc::clone(&store));
         let activated = async move { activating.activate(&new, 0).await.unwrap() };
-        let abandoned = async move { sweeping.abandon(account.id, at(1), at(5), id()).await.unwrap() };
-        // Whoever is spawned first has a head start: each in turn.
+        let abandoned = async move { abandoning.abandon(account.id, at(1), at(5), id()).await.unwrap() };
+        // The task that is spawned first has a head start, so alternate.
         let (activated, abandoned) = if n % 2 == 0 {
             let (first, second) = (tokio::spawn(activated), tokio::spawn(abandoned));
             (first.await.unwrap(), second.await.unwrap())
@@ -56,7 +56,7 @@ async fn an_activation_and_a_sweep_never_both_win(location: &Location) {
         assert_ne!(activated, abandoned, "exactly one wins");
         let left = store.find_by_email(&email).await.unwrap().map(|account| account.state);
         assert_eq!(left, activated.then_some(State::Active));
-        // Users has the profile of an activated account already: there is nothing to tell.
+        // An activated account adds no event.
         if abandoned {
             expected.push(("account.abandoned".to_owned(), account.id.0));
         }
@@ -65,7 +65,7 @@ async fn an_activation_and_a_sweep_never_both_win(location: &Location) {
     assert_eq!(outbox(location).await, expected);
 }
 
-async fn a_suspended_account_gets_nothing_and_loses_nothing(location: &Location) {
+async fn suspended_account_is_refused_and_keeps_its_sessions(location: &Location) {
     let store = open(location).await;
     let (account, first) = active(&*store, "ada@example.org").await;
     for statement in ["UPDATE accounts SET state = 'suspended'", "UPDATE accounts SET state = 'deleted'"] {

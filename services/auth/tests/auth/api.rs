@@ -1,4 +1,4 @@
-//! Sessions, as clients see them.
+//! The API of sessions.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn signed_up(mesh: &mut Mesh) -> Tokens {
 
 async fn refresh(mesh: &mut Mesh, token: &str) -> Result<Tokens, Status> {
     let request = RefreshTokenRequest { refresh_token: token.to_owned() };
-    mesh.auth.refresh_token(request).await.map(|answer| answer.into_inner().tokens.unwrap())
+    mesh.auth.refresh_token(request).await.map(|response| response.into_inner().tokens.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +37,7 @@ async fn a_session_is_refreshed_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_response_is_given_again_and_an_old_token_ends_the_session() {
+async fn lost_response_is_repeated_and_old_token_ends_the_session() {
     let mut mesh = Mesh::start().await;
     let first = signed_up(&mut mesh).await;
     let second = refresh(&mut mesh, &first.refresh_token).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_lost_response_is_given_again_and_an_old_token_ends_the_session() {
 async fn an_old_token_ends_the_session_once_its_successor_is_used() {
     let mut mesh = Mesh::start().await;
     let first = signed_up(&mut mesh).await;
-    // A thief has the first token. Both parties get the same successor, and one of them uses it.
+    // A thief has the first token. Owner and thief receive the same successor, and one of them uses it.
     let second = refresh(&mut mesh, &first.refresh_token).await.unwrap();
     mesh.clock.advance(Duration::from_secs(60));
     assert_eq!(refresh(&mut mesh, &first.refresh_token).await.unwrap().refresh_token, second.refresh_token);
@@ -68,7 +68,7 @@ async fn an_old_token_ends_the_session_once_its_successor_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_of_the_database_takes_no_cookie() {
+async fn database_error_does_not_remove_the_cookie() {
     let mut mesh = Mesh::start().await;
     signed_up(&mut mesh).await;
     let request = SignInRequest { refresh_delivery: RefreshDelivery::Cookie.into(), ..sign_in("ada", PASSWORD) };
@@ -120,24 +120,24 @@ async fn access_tokens_are_short_and_verify_by_the_published_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cookie_takes_the_place_of_the_body() {
+async fn refresh_token_is_delivered_as_a_cookie() {
     let mut mesh = Mesh::start().await;
     signed_up(&mut mesh).await;
     let request = SignInRequest { refresh_delivery: RefreshDelivery::Cookie.into(), ..sign_in("ada", PASSWORD) };
-    let answer = mesh.auth.sign_in(request).await.unwrap();
-    let cookie = answer.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
-    assert_eq!(answer.into_inner().tokens.unwrap().refresh_token, "");
+    let response = mesh.auth.sign_in(request).await.unwrap();
+    let cookie = response.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    assert_eq!(response.into_inner().tokens.unwrap().refresh_token, "");
     let with_cookie = |cookie: &str| {
         let mut request = Request::new(RefreshTokenRequest::default());
         request.metadata_mut().insert("cookie", cookie.split(';').next().unwrap().parse().unwrap());
         request
     };
-    let answer = mesh.auth.refresh_token(with_cookie(&cookie)).await.unwrap();
-    let renewed = answer.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    let response = mesh.auth.refresh_token(with_cookie(&cookie)).await.unwrap();
+    let renewed = response.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
     assert_ne!(renewed, cookie);
-    assert_eq!(answer.into_inner().tokens.unwrap().refresh_token, "");
+    assert_eq!(response.into_inner().tokens.unwrap().refresh_token, "");
     mesh.clock.advance(Duration::from_secs(121));
-    // An old cookie is refused, and taken away with the refusal.
+    // An old cookie is refused, and the refusal removes it.
     let refused = mesh.auth.refresh_token(with_cookie(&cookie)).await.unwrap_err();
     assert_eq!(reason(&refused), "REFRESH_TOKEN_REUSED");
     assert!(refused.metadata().get("set-cookie").unwrap().to_str().unwrap().contains("Max-Age=0"));
@@ -150,8 +150,8 @@ async fn a_cookie_is_removed_with_its_session_only() {
     let mut mesh = Mesh::start().await;
     let other = signed_up(&mut mesh).await;
     let request = SignInRequest { refresh_delivery: RefreshDelivery::Cookie.into(), ..sign_in("ada", PASSWORD) };
-    let answer = mesh.auth.sign_in(request).await.unwrap();
-    let cookie = answer.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    let response = mesh.auth.sign_in(request).await.unwrap();
+    let cookie = response.metadata().get("set-cookie").unwrap().to_str().unwrap().to_owned();
     let attributes = cookie.split_once(';').unwrap().1;
     let scope = " HttpOnly; Secure; SameSite=Strict; Path=/; Max-Age=2592000";
     assert_eq!(attributes, scope);
@@ -160,12 +160,12 @@ async fn a_cookie_is_removed_with_its_session_only() {
         request.metadata_mut().insert("cookie", cookie.split(';').next().unwrap().parse().unwrap());
         request
     };
-    // The session of the token in the body ends; the cookie's goes on.
-    let answer = mesh.auth.sign_out(with_cookie(&other.refresh_token)).await.unwrap();
-    assert_eq!(answer.metadata().get("set-cookie"), None);
+    // The session of the token in the body ends; the cookie's session continues.
+    let response = mesh.auth.sign_out(with_cookie(&other.refresh_token)).await.unwrap();
+    assert_eq!(response.metadata().get("set-cookie"), None);
     assert_eq!(reason(&refresh(&mut mesh, &other.refresh_token).await.unwrap_err()), "REFRESH_TOKEN_INVALID");
-    let answer = mesh.auth.sign_out(with_cookie("")).await.unwrap();
-    let removed = answer.metadata().get("set-cookie").unwrap().to_str().unwrap();
+    let response = mesh.auth.sign_out(with_cookie("")).await.unwrap();
+    let removed = response.metadata().get("set-cookie").unwrap().to_str().unwrap();
     assert!(
         removed.starts_with("__Host-trellis_session_") && removed.contains("=;") && removed.ends_with("Max-Age=0"),
         "{removed}"
@@ -175,7 +175,7 @@ async fn a_cookie_is_removed_with_its_session_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_secret_lies_in_the_database() {
+async fn database_contains_no_secret_in_the_clear() {
     let mut mesh = Mesh::start().await;
     let first = signed_up(&mut mesh).await;
     let second = refresh(&mut mesh, &first.refresh_token).await.unwrap();
@@ -186,11 +186,14 @@ async fn nothing_secret_lies_in_the_database() {
             stored.extend(std::fs::read(path).unwrap());
         }
     }
-    assert!(stored.windows(15).any(|part| part == b"ada@example.org"), "the search finds what is there");
+    assert!(
+        stored.windows(15).any(|part| part == b"ada@example.org"),
+        "the search finds a text that is stored in the clear"
+    );
     for secret in [PASSWORD, &first.refresh_token, &second.refresh_token, &second.access_token] {
         assert!(!stored.windows(secret.len()).any(|part| part == secret.as_bytes()));
     }
-    // And users never learns the address.
+    // The users service does not store the address.
     let profile = std::fs::read(mesh.users_file().with_extension("db-wal")).unwrap();
     assert!(!profile.windows(11).any(|part| part == b"example.org"));
 }

@@ -1,4 +1,4 @@
-//! What a test sees, or changes, behind the store's back.
+//! Direct access to the database, without the store.
 
 use kit::store::Location;
 use sqlx::{
@@ -17,7 +17,7 @@ pub(crate) async fn execute(location: &Location, statement: &'static str) {
     .unwrap();
 }
 
-/// What the outbox says: kind and subject, in order.
+/// The kind and subject of all outbox events, in order.
 pub(crate) async fn outbox(location: &Location) -> Vec<(String, Uuid)> {
     let all = "SELECT kind, subject FROM outbox ORDER BY kind, subject";
     match location {

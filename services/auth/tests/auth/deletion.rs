@@ -1,4 +1,4 @@
-//! Accounts deleted: at once here, and in the end everywhere, whatever ends in between.
+//! Deletion of accounts: at once in auth, and eventually in all services, despite failures in between.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,27 +20,27 @@ use crate::{
 };
 
 on_both!(
-    a_deletion_is_carried_out_everywhere,
-    a_deletion_goes_on_when_auth_ends_while_users_is_away,
-    a_deletion_goes_on_when_auth_ends_between_users_and_messaging,
-    a_deletion_goes_on_when_auth_ends_before_the_second_step_of_messaging,
-    a_deletion_goes_on_when_auth_ends_after_the_second_step_of_messaging,
-    a_deletion_goes_on_when_auth_ends_after_the_last_step,
-    a_failed_step_is_tried_again,
-    a_deleted_account_keeps_nothing_and_frees_its_address,
+    deletion_reaches_all_services,
+    deletion_continues_after_auth_ends_while_users_is_down,
+    deletion_continues_after_auth_ends_between_the_services,
+    deletion_continues_after_auth_ends_before_the_second_step,
+    deletion_continues_after_auth_ends_after_the_second_step,
+    deletion_continues_after_auth_ends_after_the_last_step,
+    failed_step_is_retried,
+    deleted_account_keeps_no_data_and_frees_its_address,
     no_session_survives_a_deletion,
-    each_event_is_taken_once_until_its_time_is_over,
+    each_event_is_taken_once_until_its_lease_expires,
 );
 
-/// Longer than an event is taken for.
-const TAKEN: Duration = Duration::from_secs(31);
+/// Longer than the lease of an event.
+const LEASE: Duration = Duration::from_secs(31);
 
 async fn delete(mesh: &mut Mesh, tokens: &Tokens, password: &str) -> Result<(), Status> {
     let message = DeleteAccountRequest { password: password.to_owned() };
     mesh.auth.delete_account(by(tokens, message)).await.map(|_| ())
 }
 
-/// A mesh in which `ada`, who is in three conversations, has an account.
+/// A mesh with the account `ada`, a member of three conversations.
 async fn mesh_of_ada(location: &Location) -> (Mesh, Tokens) {
     let mut mesh = Mesh::on(location, Messaging::new(3)).await;
     let tokens = mesh.signed_up("ada").await;
@@ -57,21 +57,21 @@ async fn profile_state(mesh: &Mesh, tokens: &Tokens) -> ProfileState {
     mesh.users_store().await.find(id).await.unwrap().unwrap().state
 }
 
-/// Everything of the account is gone, and there is nothing more to do.
+/// Asserts that all data of the account is deleted and the outbox is empty.
 async fn assert_gone(mesh: &Mesh, tokens: &Tokens) {
     settled(mesh).await;
     assert_eq!(profile_state(mesh, tokens).await, ProfileState::Deleted);
     assert_eq!(mesh.messaging.left(), (0, Some(tokens.user_id.clone())));
 }
 
-/// Auth is started again, as another process would be, when the time of what was taken is over.
+/// Starts auth again after the lease of its event has expired.
 async fn restart_auth(mesh: &mut Mesh) {
     mesh.messaging.breaks(None);
-    mesh.clock.advance(TAKEN);
+    mesh.clock.advance(LEASE);
     mesh.start_auth().await;
 }
 
-async fn a_deletion_is_carried_out_everywhere(location: &Location) {
+async fn deletion_reaches_all_services(location: &Location) {
     let (mut mesh, tokens) = mesh_of_ada(location).await;
     let other = mesh.signed_in("ada", PASSWORD).await.unwrap();
     delete(&mut mesh, &tokens, PASSWORD).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_wrong_password_deletes_nothing_and_counts_as_an_attempt() {
     mesh.signed_in("ada", PASSWORD).await.unwrap();
 }
 
-async fn a_deletion_goes_on_when_auth_ends_while_users_is_away(location: &Location) {
+async fn deletion_continues_after_auth_ends_while_users_is_down(location: &Location) {
     let (mut mesh, tokens) = mesh_of_ada(location).await;
     mesh.stop_users().await;
     delete(&mut mesh, &tokens, PASSWORD).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_deletion_goes_on_when_auth_ends_while_users_is_away(location: &Locati
     assert_gone(&mesh, &tokens).await;
 }
 
-/// Ends auth while the given call of messaging goes wrong, starts it again, and looks that all comes to its end.
+/// Ends auth during the given call to messaging, starts it again, and checks that the deletion completes.
 async fn interrupted(location: &Location, call: u32, fault: Fault, left: u32) {
     let (mut mesh, tokens) = mesh_of_ada(location).await;
     mesh.messaging.breaks(Some((call, fault)));
@@ -137,43 +137,43 @@ async fn interrupted(location: &Location, call: u32, fault: Fault, left: u32) {
     assert_eq!(reason(&mesh.signed_in("ada", PASSWORD).await.unwrap_err()), "BAD_CREDENTIALS");
 }
 
-async fn a_deletion_goes_on_when_auth_ends_between_users_and_messaging(location: &Location) {
+async fn deletion_continues_after_auth_ends_between_the_services(location: &Location) {
     interrupted(location, 1, Fault::EndsBefore, 3).await;
 }
 
-async fn a_deletion_goes_on_when_auth_ends_before_the_second_step_of_messaging(location: &Location) {
+async fn deletion_continues_after_auth_ends_before_the_second_step(location: &Location) {
     interrupted(location, 2, Fault::EndsBefore, 2).await;
 }
 
-async fn a_deletion_goes_on_when_auth_ends_after_the_second_step_of_messaging(location: &Location) {
+async fn deletion_continues_after_auth_ends_after_the_second_step(location: &Location) {
     interrupted(location, 2, Fault::EndsAfter, 1).await;
 }
 
-/// All was done, but the event not forgotten: a repeat of all steps does no harm.
-async fn a_deletion_goes_on_when_auth_ends_after_the_last_step(location: &Location) {
+/// All steps are done but the event is not removed: a repeat of all steps succeeds.
+async fn deletion_continues_after_auth_ends_after_the_last_step(location: &Location) {
     interrupted(location, 3, Fault::EndsAfter, 0).await;
 }
 
-async fn a_failed_step_is_tried_again(location: &Location) {
+async fn failed_step_is_retried(location: &Location) {
     let (mut mesh, tokens) = mesh_of_ada(location).await;
     mesh.messaging.breaks(Some((2, Fault::Fails)));
     delete(&mut mesh, &tokens, PASSWORD).await.unwrap();
     mesh.messaging.called(2).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(mesh.messaging.calls(), 2, "not before its time");
+    assert_eq!(mesh.messaging.calls(), 2, "no retry before the backoff has passed");
     mesh.clock.advance(Duration::from_secs(1));
     assert_gone(&mesh, &tokens).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_abandoned_sign_up_loses_its_profile() {
+async fn abandoned_sign_up_deletes_its_profile() {
     let mut mesh = Mesh::start().await;
     let abandoned = pending("ada@example.org");
     mesh.store.insert(&abandoned).await.unwrap();
     assert!(mesh.store.abandon(abandoned.id, at(1), mesh.now(), id()).await.unwrap());
     settled(&mesh).await;
     let profile = mesh.users_store().await.find(UserId(abandoned.id.0)).await.unwrap().unwrap();
-    assert_eq!(profile.state, ProfileState::Deleted, "even one that comes late");
+    assert_eq!(profile.state, ProfileState::Deleted, "the event creates a tombstone");
     mesh.signed_up("ada").await;
 }
 
@@ -182,7 +182,7 @@ async fn sessions(store: &dyn AuthStore, account: auth::domain::AccountId) -> us
     store.list_sessions(account, &page, at(1)).await.unwrap().len()
 }
 
-async fn a_deleted_account_keeps_nothing_and_frees_its_address(location: &Location) {
+async fn deleted_account_keeps_no_data_and_frees_its_address(location: &Location) {
     let store = open(location).await;
     let (ada, first) = active(&*store, "ada@example.org").await;
     let second = session(&ada, &token());
@@ -200,7 +200,7 @@ async fn a_deleted_account_keeps_nothing_and_frees_its_address(location: &Locati
     assert_eq!(store.change_password(&left, &ada.password, second.id, at(2)).await.unwrap(), None);
     assert!(!store.open_session(&session(&left, &token())).await.unwrap());
     active(&*store, "ada@example.org").await;
-    assert_eq!(store.backlog().await.unwrap().events, 1, "others are told once");
+    assert_eq!(store.backlog().await.unwrap().events, 1, "one event is stored");
 }
 
 async fn no_session_survives_a_deletion(location: &Location) {
@@ -232,7 +232,7 @@ async fn no_session_survives_a_deletion(location: &Location) {
     }
 }
 
-async fn each_event_is_taken_once_until_its_time_is_over(location: &Location) {
+async fn each_event_is_taken_once_until_its_lease_expires(location: &Location) {
     let store = open(location).await;
     let mut subjects = Vec::new();
     for n in 0..24 {
@@ -271,7 +271,7 @@ async fn each_event_is_taken_once_until_its_time_is_over(location: &Location) {
     seen.dedup();
     assert_eq!((taken.len(), seen.len()), (23, 23));
 
-    // Its time is over: another one has it, and the first has no say any more.
+    // The lease has expired: another worker has the event, and the first one can no longer change it.
     let again = store.take(at(100), at(200)).await.unwrap().unwrap();
     assert_eq!((again.subject, again.attempts), (first.subject, 2));
     store.put_back(&first, 0, at(0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What SQLite's files hold of an account that was deleted.
+//! A deleted account leaves no data in SQLite's files.
 
 use std::{path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     store::{at, id, pending, session, token},
 };
 
-/// Whether one of the database's files holds the text.
+/// Whether one of the database's files contains the text.
 fn is_in_files(path: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     files
@@ -21,7 +21,7 @@ fn is_in_files(path: &Path, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_address_leaves_sqlite_files() {
+async fn deleted_address_is_erased_from_sqlite_files() {
     let database = Database::sqlite();
     let Location::Sqlite(path) = &database.location else { panic!("a file") };
     let mut settings = Settings::from(1);
@@ -32,8 +32,8 @@ async fn deleted_address_leaves_sqlite_files() {
     store.insert(&account).await.unwrap();
     let opened = session(&account, &token());
     assert!(store.activate(&opened, 0).await.unwrap());
-    assert!(is_in_files(path, address), "it is stored as it is");
-    store.delete_account(&account, opened.id, at(1), id()).await.unwrap().expect("it is deleted");
+    assert!(is_in_files(path, address), "the address is stored in the clear");
+    store.delete_account(&account, opened.id, at(1), id()).await.unwrap().expect("the account is deleted");
     let gone = async {
         while is_in_files(path, address) {
             tokio::time::sleep(Duration::from_millis(100)).await;

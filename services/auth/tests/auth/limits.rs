@@ -1,4 +1,4 @@
-//! How often somebody may try to sign in to one account.
+//! Rate limits of sign-in attempts.
 
 use std::{
     sync::{
@@ -13,16 +13,16 @@ use proto::auth::v1::{ChangePasswordRequest, RefreshTokenRequest};
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
-use crate::mesh::{Mesh, PASSWORD, by, reason, said, sign_in, sign_up};
+use crate::mesh::{Mesh, PASSWORD, by, reason, sign_in, sign_up, status_fields};
 
-/// Tries a wrong password.
+/// Signs in with a wrong password. Returns the reason of the refusal.
 async fn guess(mesh: &mut Mesh, address: &str) -> String {
     let request = mesh.on_behalf_of(address, sign_in("ada", "wrong password"));
     reason(&mesh.auth.sign_in(request).await.unwrap_err())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_guesses_from_one_network_does_not_lock_the_owner_out() {
+async fn guesses_from_one_network_do_not_lock_the_owner_out() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
     for n in 0..10 {
@@ -35,7 +35,7 @@ async fn who_guesses_from_one_network_does_not_lock_the_owner_out() {
     assert_eq!(wait, Duration::from_secs(90), "ten in fifteen minutes");
     let request = mesh.on_behalf_of("192.0.2.7", sign_in("ada", PASSWORD));
     mesh.auth.sign_in(request).await.unwrap();
-    // Who waits as told is admitted.
+    // After the wait in the refusal, the attempt is admitted.
     mesh.clock.advance(wait);
     let request = mesh.on_behalf_of("2001:db8:1:2:ffff::1", sign_in("ada", PASSWORD));
     mesh.auth.sign_in(request).await.unwrap();
@@ -49,8 +49,8 @@ async fn guessing_from_everywhere_is_limited_by_account() {
         assert_eq!(guess(&mut mesh, &format!("192.0.2.{n}")).await, "BAD_CREDENTIALS");
     }
     assert_eq!(guess(&mut mesh, "198.51.100.1").await, "RATE_LIMITED");
-    mesh.auth.sign_in(mesh.on_behalf_of("198.51.100.1", sign_in("nobody", PASSWORD))).await.unwrap_err();
-    // Case and blanks around make no other account.
+    mesh.auth.sign_in(mesh.on_behalf_of("198.51.100.1", sign_in("unknown", PASSWORD))).await.unwrap_err();
+    // Case and surrounding blanks do not make another account.
     let mut shouted = sign_in("ada", PASSWORD);
     shouted.email = " ADA@example.org".to_owned();
     let refused = mesh.auth.sign_in(mesh.on_behalf_of("198.51.100.2", shouted)).await.unwrap_err();
@@ -58,7 +58,7 @@ async fn guessing_from_everywhere_is_limited_by_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_everywhere_lock_nobody_out() {
+async fn guesses_from_many_networks_do_not_lock_the_owner_out() {
     let mut mesh = Mesh::start().await;
     let home = mesh.on_behalf_of("2001:db8:1:2::1", sign_up("ada"));
     let tokens = mesh.auth.sign_up(home).await.unwrap().into_inner().tokens.unwrap();
@@ -66,10 +66,10 @@ async fn strangers_everywhere_lock_nobody_out() {
         assert_eq!(guess(&mut mesh, &format!("192.0.2.{n}")).await, "BAD_CREDENTIALS");
     }
     assert_eq!(guess(&mut mesh, "198.51.100.1").await, "RATE_LIMITED");
-    // From where the owner has signed in before, another device of the same network among it.
+    // The owner's earlier network is admitted, and so are other devices in it.
     let request = mesh.on_behalf_of("2001:db8:1:2:ffff::9", sign_in("ada", PASSWORD));
     mesh.auth.sign_in(request).await.unwrap();
-    // And with a session from anywhere: its budget is its own.
+    // A session is admitted from anywhere: it has its own limit.
     let change =
         ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
     let request = mesh.through_gateway(by(&tokens, change), "198.51.100.1");
@@ -77,7 +77,7 @@ async fn strangers_everywhere_lock_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_signed_in_once_is_no_stranger_there() {
+async fn network_of_an_earlier_sign_in_is_known() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
     let cafe = "203.0.113.7";
@@ -86,7 +86,7 @@ async fn who_signed_in_once_is_no_stranger_there() {
         guess(&mut mesh, &format!("192.0.2.{n}")).await;
     }
     assert_eq!(guess(&mut mesh, "198.51.100.1").await, "RATE_LIMITED");
-    // Its own attempts at the account are limited all the same: nine are left of ten.
+    // The network's own attempts are still limited: nine of ten are left.
     for _ in 0..9 {
         assert_eq!(guess(&mut mesh, cafe).await, "BAD_CREDENTIALS");
     }
@@ -94,27 +94,27 @@ async fn who_signed_in_once_is_no_stranger_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_tell_nothing_of_an_account() {
+async fn rate_limits_do_not_reveal_whether_an_account_exists() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
-    let mut answers = [Vec::new(), Vec::new()];
-    for (of_one, handle) in answers.iter_mut().zip(["ada", "nobody"]) {
+    let mut statuses = [Vec::new(), Vec::new()];
+    for (of_one, handle) in statuses.iter_mut().zip(["ada", "unknown"]) {
         for n in 0..103 {
             let request = mesh.on_behalf_of(&format!("192.0.2.{n}"), sign_in(handle, "wrong password"));
             let status = mesh.auth.sign_in(request).await.unwrap_err();
-            of_one.push((said(&status), status.metadata().get("retry-after").cloned(), reason(&status)));
+            of_one.push((status_fields(&status), status.metadata().get("retry-after").cloned(), reason(&status)));
         }
     }
-    assert_eq!(answers[0], answers[1]);
-    assert_eq!((answers[0][99].2.as_str(), answers[0][100].2.as_str()), ("BAD_CREDENTIALS", "RATE_LIMITED"));
+    assert_eq!(statuses[0], statuses[1]);
+    assert_eq!((statuses[0][99].2.as_str(), statuses[0][100].2.as_str()), ("BAD_CREDENTIALS", "RATE_LIMITED"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_has_so_many_attempts_whatever_the_account() {
+async fn attempts_from_an_address_are_limited_over_all_accounts() {
     let config = auth::Config { attempts_from_address: 5, ..auth::Config::default() };
     let mut mesh = Mesh::with(config).await;
     for n in 0..6 {
-        let request = mesh.on_behalf_of("192.0.2.1", sign_in(&format!("nobody{n}"), "wrong password"));
+        let request = mesh.on_behalf_of("192.0.2.1", sign_in(&format!("unknown{n}"), "wrong password"));
         let expected = if n < 5 { "BAD_CREDENTIALS" } else { "RATE_LIMITED" };
         assert_eq!(reason(&mesh.auth.sign_in(request).await.unwrap_err()), expected, "{n}");
     }
@@ -131,7 +131,7 @@ async fn attempts_at_an_address_do_not_keep_its_owner_from_signing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_is_presented_so_often_and_no_more() {
+async fn uses_of_a_refresh_token_are_limited() {
     let config = auth::Config { refreshes: 3, ..auth::Config::default() };
     let mut mesh = Mesh::with(config).await;
     let present = async |mesh: &mut Mesh, token: &str| {
@@ -146,7 +146,7 @@ async fn a_refresh_token_is_presented_so_often_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_often_is_configured() {
+async fn attempt_limits_are_configurable() {
     let minute = Span(Duration::from_secs(60));
     let config = auth::Config {
         attempts_by_address: 2,
@@ -158,7 +158,7 @@ async fn how_often_is_configured() {
     let mut mesh = Mesh::with(config).await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
     let (here, there) = ("192.0.2.1", "198.51.100.1");
-    // Two from one address, three in all; a refusal by address counts for nothing.
+    // Two from one address, three in total; an attempt refused by address does not count.
     for (address, expected) in [
         (here, "BAD_CREDENTIALS"),
         (here, "BAD_CREDENTIALS"),
@@ -182,10 +182,10 @@ async fn guesses_are_counted_by_wider_networks_too() {
     let mut guess = 0;
     let mut at_anyone = async |mesh: &mut Mesh, address: String| {
         guess += 1;
-        let request = mesh.on_behalf_of(&address, sign_in(&format!("nobody{guess}"), "wrong password"));
+        let request = mesh.on_behalf_of(&address, sign_in(&format!("unknown{guess}"), "wrong password"));
         reason(&mesh.auth.sign_in(request).await.unwrap_err())
     };
-    // Two from a /64, eight from a /56, 32 from a /48 or from a /24 of IPv4, each from another address.
+    // The limits are 2 for a /64, 8 for a /56, and 32 for a /48 or a /24 of IPv4. Each attempt has another address.
     type Addresses = fn(u32) -> String;
     let of_56: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x200 + n);
     let of_48: Addresses = |n| format!("2001:db8:1:{:x}::1", 0x1000 + n * 0x40);
@@ -196,12 +196,12 @@ async fn guesses_are_counted_by_wider_networks_too() {
         }
         assert_eq!(at_anyone(&mut mesh, address(most)).await, "RATE_LIMITED", "{}", address(most));
     }
-    // The owner sits in the middle of it.
+    // The owner's address is in the same wider networks.
     mesh.auth.sign_in(mesh.on_behalf_of(home, sign_in("ada", PASSWORD))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_failures_make_it_strict_for_unknown_networks_only() {
+async fn many_failures_start_the_strict_regime_for_unknown_networks() {
     let minute = Span(Duration::from_secs(60));
     let config = auth::Config { failures: 5, failures_period: minute, strict_attempts: 1, ..auth::Config::default() };
     let mut mesh = Mesh::with(config).await;
@@ -210,7 +210,7 @@ async fn many_failures_make_it_strict_for_unknown_networks_only() {
     for n in 0..6 {
         assert_eq!(guess(&mut mesh, &format!("2001:db8:{n}::1")).await, "BAD_CREDENTIALS");
     }
-    // The sixth was one too many.
+    // The sixth failure exceeds the limit.
     let elsewhere = "2001:db8:ffff::1";
     assert_eq!(guess(&mut mesh, elsewhere).await, "BAD_CREDENTIALS");
     assert_eq!(guess(&mut mesh, elsewhere).await, "RATE_LIMITED");
@@ -220,13 +220,13 @@ async fn many_failures_make_it_strict_for_unknown_networks_only() {
     mesh.auth.sign_in(mesh.on_behalf_of(home, sign_in("ada", PASSWORD))).await.unwrap();
     mesh.clock.advance(minute.0 + minute.0);
     for _ in 0..2 {
-        assert_eq!(guess(&mut mesh, elsewhere).await, "BAD_CREDENTIALS", "it is over");
+        assert_eq!(guess(&mut mesh, elsewhere).await, "BAD_CREDENTIALS", "the regime is over");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guesses_from_one_48_leave_the_owner_at_home_served() {
-    // An attack within all limits: they are far away.
+async fn guesses_from_one_48_do_not_block_the_owner() {
+    // The limits are so high that the attack does not reach them.
     let config = auth::Config {
         hashing_threads: 1,
         hashing_queue: 8,
@@ -246,7 +246,7 @@ async fn guesses_from_one_48_leave_the_owner_at_home_served() {
             tokio::spawn(async move {
                 let mut refused = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    let mut request = Request::new(sign_in(&format!("nobody{n}"), "wrong password"));
+                    let mut request = Request::new(sign_in(&format!("unknown{n}"), "wrong password"));
                     *request.metadata_mut() = headers.clone();
                     let status = auth.sign_in(request).await.unwrap_err();
                     if reason(&status) == "OVERLOADED" {
@@ -263,7 +263,7 @@ async fn guesses_from_one_48_leave_the_owner_at_home_served() {
         let request = mesh.on_behalf_of(home, sign_in("ada", PASSWORD));
         served += usize::from(mesh.auth.sign_in(request).await.is_ok());
     }
-    // With a session from anywhere, also from the middle of them.
+    // A session is served from anywhere, also from the attacker's network.
     let change =
         ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
     let request = mesh.through_gateway(by(&tokens, change), "2001:db8:1:1::1");
@@ -274,12 +274,12 @@ async fn guesses_from_one_48_leave_the_owner_at_home_served() {
         refused += guess.await.unwrap();
     }
     assert_eq!(served, 7);
-    assert!(refused > 0, "the strangers' queue was full");
+    assert!(refused > 0, "the queue of unknown networks is full");
 }
 
-/// A response that says nothing of the password is no guess: a full queue does not begin the strict regime.
+/// An overloaded queue verifies no password, so its refusals are not failures and do not start the strict regime.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_wrong_passwords_are_failures() {
+async fn only_wrong_passwords_count_as_failures() {
     const FAILURES: u32 = 60;
     let config = auth::Config {
         hashing_threads: 1,
@@ -295,7 +295,7 @@ async fn only_wrong_passwords_are_failures() {
         let calls: Vec<_> = strangers.by_ref().take(32).collect();
         let calls = calls.into_iter().map(|n| {
             let request =
-                mesh.on_behalf_of(&format!("2001:db8:{n:x}::1"), sign_in(&format!("nobody{n}"), "wrong password"));
+                mesh.on_behalf_of(&format!("2001:db8:{n:x}::1"), sign_in(&format!("unknown{n}"), "wrong password"));
             let mut auth = mesh.auth.clone();
             tokio::spawn(async move { reason(&auth.sign_in(request).await.unwrap_err()) })
         });
@@ -309,12 +309,12 @@ async fn only_wrong_passwords_are_failures() {
         assert!(wrong < FAILURES, "{wrong} guesses, {overloaded} refused by the queue: too few at once");
     }
     for _ in 0..2 {
-        assert_eq!(guess(&mut mesh, "2001:db8:ffff::1").await, "BAD_CREDENTIALS", "it is not strict");
+        assert_eq!(guess(&mut mesh, "2001:db8:ffff::1").await, "BAD_CREDENTIALS", "the strict regime is off");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_proofs_of_a_session_are_guesses_and_right_ones_are_not() {
+async fn wrong_passwords_of_a_session_count_as_guesses() {
     let mut mesh = Mesh::with(auth::Config { attempts_by_address: 5, ..auth::Config::default() }).await;
     let tokens = mesh.signed_up("ada").await;
     let mut current = PASSWORD.to_owned();

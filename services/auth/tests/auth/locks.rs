@@ -1,4 +1,5 @@
-//! Changes that wait for the row of an account or a session, on PostgreSQL: they find it as it is after the wait.
+//! Changes that wait for the row lock of an account or a session, on PostgreSQL: they see the row as it is after the
+//! wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -164,11 +165,11 @@ async fn sign_up_ends_once_activated_or_abandoned() {
     database.remove().await;
 }
 
-/// Twelve repeats of a sign-up whose account's row a transaction elsewhere holds: two of them hold a connection.
+/// Another transaction has locked the account's row. Of twelve repeats of the sign-up, only two hold a connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn repeated_sign_ups_of_a_locked_account_leave_others_theirs() {
+async fn repeated_sign_ups_of_a_locked_account_do_not_block_others() {
     let database = Database::postgres().await;
-    // Four connections.
+    // A pool of four connections.
     let store = auth::store::open(&database.location, patient(4)).await.unwrap();
     let (ada, bob) = (pending("ada@example.org"), pending("bob@example.org"));
     for account in [&ada, &bob] {
@@ -184,7 +185,7 @@ async fn repeated_sign_ups_of_a_locked_account_leave_others_theirs() {
     holder.waiters(2).await;
     for attempt in 1..=20 {
         let resumed = tokio::time::timeout(Duration::from_secs(2), store.resume(bob.id)).await;
-        assert_eq!(resumed.expect("others' calls go on").unwrap(), Some(attempt));
+        assert_eq!(resumed.expect("calls for other accounts succeed").unwrap(), Some(attempt));
     }
     holder.waiters(2).await;
     holder.release().await;

@@ -1,5 +1,5 @@
-//! The auth service: its store's contract on both databases, and its face over real channels with the real users
-//! service behind it.
+//! The auth service: its store's contract on both databases, and its API over real channels with the real users service
+//! behind it.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod account;
@@ -13,7 +13,7 @@ mod erased;
 mod limits;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
-#[expect(dead_code, reason = "what the tests of other services use of it too")]
+#[expect(dead_code, reason = "parts of it are used by the tests of other services only")]
 mod locks_support;
 mod mesh;
 mod messaging;

@@ -1,6 +1,5 @@
-//! Auth and users, and what stands in for messaging, served in this process on free ports, on a clock that the test
-//! moves. Auth has a runtime of its own: when that is taken away, auth ends wherever it is, as if the process were
-//! killed.
+//! Auth, users, and a stand-in for messaging, served in this process on free ports with a manual clock. Auth has its
+//! own runtime: shutting that down ends auth immediately, as if its process were killed.
 
 use std::{
     path::{Path, PathBuf},
@@ -40,10 +39,10 @@ pub(crate) struct Mesh {
     pub(crate) folder: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) auth: AuthServiceClient<Channel>,
-    /// The test's own way into auth's database.
+    /// Direct access to auth's database.
     pub(crate) store: Arc<dyn AuthStore>,
     pub(crate) messaging: Messaging,
-    /// What every process hears of ended sessions.
+    /// Receives the signals of ended sessions, as every process does.
     pub(crate) keys: Arc<KeySet>,
     config: auth::Config,
     location: Location,
@@ -71,19 +70,19 @@ impl KeySource for Fixed {
 }
 
 impl Mesh {
-    /// On SQLite: the stores' contracts hold on both databases.
+    /// Starts on SQLite; the store's contract is tested on both databases.
     pub(crate) async fn start() -> Self {
         Self::with(auth::Config::default()).await
     }
 
-    /// With auth configured by the test.
+    /// Starts with this configuration of auth.
     pub(crate) async fn with(config: auth::Config) -> Self {
         let folder = TempDir::new().unwrap();
         let location = Location::Sqlite(folder.path().join("auth.db"));
         Self::assemble(folder, location, Messaging::new(0), config).await
     }
 
-    /// With auth on a database of the test's.
+    /// Starts with auth on this database.
     pub(crate) async fn on(location: &Location, messaging: Messaging) -> Self {
         Self::assemble(TempDir::new().unwrap(), location.clone(), messaging, auth::Config::default()).await
     }
@@ -130,7 +129,7 @@ impl Mesh {
         mesh
     }
 
-    /// Starts auth, on its port, with a store of its own.
+    /// Starts auth on its port with its own store.
     pub(crate) async fn start_auth(&mut self) {
         wait_until_free(self.ports[AUTH]).await;
         let peer = |name, port| {
@@ -149,7 +148,7 @@ impl Mesh {
         let (bus, clock_rng, clock) = (self.bus.clone(), self.clock_rng.clone(), self.clock.clone());
         let runtime = Runtime::new().unwrap();
         let started = runtime.spawn(async move {
-            // Made here, so that their connections end with this runtime.
+            // Opened in this runtime, so that its connections end with it.
             let service = Auth {
                 config,
                 store: auth::store::open(&location, 4).await.unwrap(),
@@ -169,7 +168,7 @@ impl Mesh {
         self.running = Some(runtime);
     }
 
-    /// Ends auth in the middle of whatever it does.
+    /// Ends auth immediately.
     pub(crate) fn kill_auth(&mut self) {
         self.running.take().unwrap().shutdown_background();
     }
@@ -203,26 +202,26 @@ impl Mesh {
         tokio::spawn(self.messaging.clone().serve(context, listener, Shutdown::new()));
     }
 
-    /// Takes the users service away.
+    /// Stops the users service.
     pub(crate) async fn stop_users(&mut self) {
         let at_once = kit::shutdown::Config { grace: Span(Duration::ZERO), ..kit::shutdown::Config::default() };
         self.users_shutdown.run(&at_once).await;
         wait_until_free(self.ports[USERS]).await;
     }
 
-    /// In its place, somebody who accepts connections and says nothing.
+    /// Replaces the users service with a listener that accepts connections and sends nothing.
     pub(crate) async fn silence_users(&mut self) -> TcpListener {
         self.stop_users().await;
         TcpListener::bind(("127.0.0.1", self.ports[USERS])).await.unwrap()
     }
 
-    /// Brings it back.
+    /// Starts the users service again.
     pub(crate) async fn restart_users(&mut self) {
         self.users_shutdown = Shutdown::new();
         self.start_users().await;
     }
 
-    /// The test's own way into the database of users.
+    /// Opens the database of users.
     pub(crate) async fn users_store(&self) -> Arc<dyn UserStore> {
         users::store::open(&Location::Sqlite(self.users_file()), 1).await.unwrap()
     }
@@ -231,17 +230,17 @@ impl Mesh {
         self.folder.path().join("users.db")
     }
 
-    /// Where auth's tables are.
+    /// The location of auth's database.
     pub(crate) fn location(&self) -> Location {
         self.location.clone()
     }
 
-    /// A request that the gateway hands on for a client at `address`.
+    /// A request that the gateway forwards for a client at `address`.
     pub(crate) fn on_behalf_of<T>(&self, address: &str, message: T) -> Request<T> {
         self.through_gateway(Request::new(message), address)
     }
 
-    /// What auth's own process verifies access tokens by.
+    /// The key set with which auth's own process verifies access tokens.
     pub(crate) fn own_keys(&self) -> KeySet {
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
         let (store, clock_rng) = (Arc::clone(&self.store), self.clock_rng.clone());
@@ -260,7 +259,7 @@ impl Mesh {
         self.auth.sign_in(sign_in(handle, password)).await.map(|response| response.into_inner().tokens.unwrap())
     }
 
-    /// The request as it comes through the gateway from a client at `address`.
+    /// The request as the gateway forwards it for a client at `address`.
     pub(crate) fn through_gateway<T>(&self, mut request: Request<T>, address: &str) -> Request<T> {
         let token = self.identities[GATEWAY].token_for("auth").to_str().unwrap().to_owned();
         request.metadata_mut().insert(SERVICE_TOKEN, token.parse().unwrap());
@@ -281,14 +280,14 @@ fn keys_folder(folder: &Path) -> PathBuf {
     folder.join("keys")
 }
 
-/// The port is free once nobody answers there.
+/// Waits until no listener holds the port.
 async fn wait_until_free(port: u16) {
     while TcpListener::bind(("127.0.0.1", port)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Of all services, who believe each other.
+/// The identities of all services, which trust each other.
 fn identities(clock_rng: &ClockAndRng) -> [Arc<Identity>; 4] {
     let keys = ["auth", "users", "messaging", "gateway"].map(|name| (name, Key::generate()));
     let publics: Vec<_> = keys.iter().map(|(name, key)| (*name, key.public())).collect();
@@ -312,15 +311,15 @@ pub(crate) fn sign_in(handle: &str, password: &str) -> SignInRequest {
     SignInRequest { email: format!("{handle}@example.org"), password: password.to_owned(), refresh_delivery: 0 }
 }
 
-/// The request of who holds `tokens`.
+/// A request with the access token of `tokens`.
 pub(crate) fn by<T>(tokens: &Tokens, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {}", tokens.access_token).parse().unwrap());
     request
 }
 
-/// All that a refusal says.
-pub(crate) fn said(status: &Status) -> (Code, String, Vec<u8>) {
+/// The code, the message and the details of a status.
+pub(crate) fn status_fields(status: &Status) -> (Code, String, Vec<u8>) {
     (status.code(), status.message().to_owned(), status.details().to_vec())
 }
 
@@ -329,7 +328,7 @@ pub(crate) fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
-/// Waits for what the other tasks bring about.
+/// Waits until `check` succeeds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     for _ in 0..500 {
         if check().await {
@@ -337,5 +336,5 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("never came: {what}");
+    panic!("timed out: {what}");
 }

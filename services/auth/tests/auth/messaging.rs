@@ -1,5 +1,4 @@
-//! A messaging service that takes a member out of its conversations one at each call, and ends in the middle of a
-//! call when the test wants it to.
+//! A stand-in for messaging that deletes one membership per call, and can fail or hang in a given call.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,23 +13,23 @@ use tonic::{Status, service::Routes};
 
 use crate::stand_in;
 
-/// What goes wrong in a call.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails.
+    /// The call fails.
     Fails,
-    /// It is never answered, and nothing was done.
+    /// The call never responds, and deletes nothing.
     EndsBefore,
-    /// It is never answered, but it was done.
+    /// The call never responds, but deletes the membership.
     EndsAfter,
 }
 
 /// The service's state, shared with the test.
 #[derive(Clone)]
 pub(crate) struct Messaging {
-    /// Conversations that the member is in, and the member.
+    /// The number of memberships left, and the member.
     left: Arc<Mutex<(u32, Option<String>)>>,
-    /// In which call something goes wrong, counted from 1.
+    /// The number of the call with a fault, counted from 1.
     fault: Arc<Mutex<Option<(u32, Fault)>>>,
     calls: watch::Sender<u32>,
 }
@@ -49,12 +48,12 @@ impl Messaging {
         server::serve(&context, SERVICE_NAME, routes, &readiness, listener, shutdown).await.unwrap();
     }
 
-    /// From now on something goes wrong in the given call, and in no other.
+    /// Sets the fault of one call.
     pub(crate) fn breaks(&self, fault: Option<(u32, Fault)>) {
         *self.fault.lock().unwrap() = fault;
     }
 
-    /// Ends when so many calls have come.
+    /// Waits until this many calls have arrived.
     pub(crate) async fn called(&self, times: u32) {
         self.calls.subscribe().wait_for(|calls| *calls >= times).await.unwrap();
     }
@@ -63,7 +62,7 @@ impl Messaging {
         *self.calls.borrow()
     }
 
-    /// How many conversations are left, and whose memberships were asked to be deleted.
+    /// The number of memberships left, and the member of the last call.
     pub(crate) fn left(&self) -> (u32, Option<String>) {
         self.left.lock().unwrap().clone()
     }
@@ -74,7 +73,7 @@ impl Messaging {
         let done = if matches!(fault, Some(Fault::Fails | Fault::EndsBefore)) { false } else { self.delete(request) };
         self.calls.send_replace(call);
         match fault {
-            Some(Fault::Fails) => Err(Status::internal("as the test says")),
+            Some(Fault::Fails) => Err(Status::internal("injected by the test")),
             Some(Fault::EndsBefore | Fault::EndsAfter) => std::future::pending().await,
             None => Ok(DeleteMemberResponse { done }),
         }

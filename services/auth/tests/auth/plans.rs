@@ -1,4 +1,4 @@
-//! What is read often reads an index, however much there is.
+//! Frequent queries read an index, whatever the size of the table.
 
 use kit::store::Location;
 
@@ -8,7 +8,7 @@ use crate::{
     store::open,
 };
 
-on_both!(a_page_of_sessions_reads_an_index, what_is_due_in_the_outbox_is_read_by_an_index);
+on_both!(a_page_of_sessions_reads_an_index, due_outbox_events_are_read_by_an_index);
 
 async fn a_page_of_sessions_reads_an_index(location: &Location) {
     let columns = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, user_agent, \
@@ -27,7 +27,7 @@ async fn a_page_of_sessions_reads_an_index(location: &Location) {
          {columns} randomblob(16), account_id, 0, n, 0, '', '' FROM accounts, n; ANALYZE"
     );
     drop(open(location).await);
-    // What the first has put there is there for the second.
+    // The rows that the first statement inserts are there for the second.
     for (function, postgres, sqlite) in
         [("async fn list_sessions(", &*postgres, &*sqlite), ("async fn list_addresses(", "SELECT 1", "SELECT 1")]
     {
@@ -38,7 +38,7 @@ async fn a_page_of_sessions_reads_an_index(location: &Location) {
     }
 }
 
-async fn what_is_due_in_the_outbox_is_read_by_an_index(location: &Location) {
+async fn due_outbox_events_are_read_by_an_index(location: &Location) {
     let columns = "INSERT INTO outbox (outbox_id, kind, subject, create_time, next_attempt_time) SELECT";
     let postgres = format!(
         "{columns} gen_random_uuid(), 'k', gen_random_uuid(), now(), now() + n * interval '1 second' \

@@ -1,4 +1,4 @@
-//! Refusals that must not tell one reason from another.
+//! Refusals that must not reveal their reason.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::{
     database::execute,
-    mesh::{Mesh, PASSWORD, reason, said, sign_in, sign_up},
+    mesh::{Mesh, PASSWORD, reason, sign_in, sign_up, status_fields},
 };
 
 async fn signed_up(mesh: &mut Mesh, handle: &str) -> Tokens {
@@ -22,27 +22,27 @@ async fn refused(mesh: &mut Mesh, token: &str) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_and_an_unknown_address_look_the_same() {
+async fn wrong_password_and_unknown_address_are_refused_alike() {
     let mut mesh = Mesh::start().await;
     signed_up(&mut mesh, "ada").await;
-    let mut answers = [Vec::new(), Vec::new()];
-    for (of_one, handle) in answers.iter_mut().zip(["ada", "nobody"]) {
+    let mut statuses = [Vec::new(), Vec::new()];
+    for (of_one, handle) in statuses.iter_mut().zip(["ada", "unknown"]) {
         for _ in 0..11 {
             let status = mesh.auth.sign_in(sign_in(handle, "wrong password")).await.unwrap_err();
-            of_one.push((said(&status), status.metadata().get("retry-after").cloned(), reason(&status)));
+            of_one.push((status_fields(&status), status.metadata().get("retry-after").cloned(), reason(&status)));
         }
     }
-    assert_eq!(answers[0], answers[1]);
-    // The last one is the limit by account, which tells nothing either.
-    let reasons: Vec<_> = answers[0].iter().map(|(_, _, reason)| reason.as_str()).collect();
+    assert_eq!(statuses[0], statuses[1]);
+    // The last one is the limit by account, which reveals nothing either.
+    let reasons: Vec<_> = statuses[0].iter().map(|(_, _, reason)| reason.as_str()).collect();
     assert_eq!((reasons[0], reasons[9], reasons[10]), ("BAD_CREDENTIALS", "BAD_CREDENTIALS", "RATE_LIMITED"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_may_not_sign_in_looks_like_none() {
+async fn inactive_account_is_refused_like_an_unknown_one() {
     let mut mesh = Mesh::start().await;
     signed_up(&mut mesh, "ada").await;
-    let unknown = said(&mesh.auth.sign_in(sign_in("nobody", PASSWORD)).await.unwrap_err());
+    let unknown = status_fields(&mesh.auth.sign_in(sign_in("unknown", PASSWORD)).await.unwrap_err());
     assert_eq!(unknown.0, Code::Unauthenticated);
     for statement in [
         "UPDATE accounts SET state = 'suspended'",
@@ -51,27 +51,27 @@ async fn an_account_that_may_not_sign_in_looks_like_none() {
     ] {
         execute(&mesh.location(), statement).await;
         let status = mesh.auth.sign_in(sign_in("ada", PASSWORD)).await.unwrap_err();
-        assert_eq!(said(&status), unknown, "{statement}");
+        assert_eq!(status_fields(&status), unknown, "{statement}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_not_in_force_looks_like_an_unknown_one() {
+async fn invalid_token_is_refused_like_an_unknown_one() {
     let mut mesh = Mesh::start().await;
-    let unknown = said(&refused(&mut mesh, "trr_unknown").await);
+    let unknown = status_fields(&refused(&mut mesh, "trr_unknown").await);
     assert_eq!(unknown.0, Code::Unauthenticated);
     let (revoked, unused) = (signed_up(&mut mesh, "ada").await, signed_up(&mut mesh, "bob").await);
     mesh.auth.sign_out(SignOutRequest { refresh_token: revoked.refresh_token.clone() }).await.unwrap();
-    assert_eq!(said(&refused(&mut mesh, &revoked.refresh_token).await), unknown);
+    assert_eq!(status_fields(&refused(&mut mesh, &revoked.refresh_token).await), unknown);
     execute(&mesh.location(), "UPDATE accounts SET state = 'suspended'").await;
-    assert_eq!(said(&refused(&mut mesh, &unused.refresh_token).await), unknown);
+    assert_eq!(status_fields(&refused(&mut mesh, &unused.refresh_token).await), unknown);
     execute(&mesh.location(), "UPDATE accounts SET state = 'active'").await;
     mesh.clock.advance(Duration::from_secs(30 * 86_400));
-    assert_eq!(said(&refused(&mut mesh, &unused.refresh_token).await), unknown);
+    assert_eq!(status_fields(&refused(&mut mesh, &unused.refresh_token).await), unknown);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_in_use_ends_after_its_longest_life() {
+async fn used_session_ends_after_its_maximum_lifetime() {
     let mut mesh = Mesh::start().await;
     let mut tokens = signed_up(&mut mesh, "ada").await;
     for _ in 0..6 {

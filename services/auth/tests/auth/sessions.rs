@@ -1,4 +1,4 @@
-//! Sessions, seen and ended by their owner.
+//! Listing and ending sessions.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 on_both!(
-    pages_give_every_session_in_force_once_and_the_last_used_first,
+    pages_list_each_session_once_by_last_use,
     only_the_owners_sessions_are_ended,
-    all_sessions_end_but_the_one_that_is_kept,
-    all_sessions_end_whatever_opens_meanwhile,
+    revoke_all_keeps_only_the_given_session,
+    revoke_all_ends_sessions_that_open_meanwhile,
     ended_sessions_are_listed_in_the_order_of_their_end,
 );
 
@@ -39,22 +39,22 @@ async fn refreshed(mesh: &mut Mesh, tokens: &Tokens) -> Result<Tokens, Status> {
     mesh.auth.refresh_token(request).await.map(|response| response.into_inner().tokens.unwrap())
 }
 
-/// Ends once the session's end was heard.
-async fn heard(mesh: &Mesh, tokens: &Tokens) {
+/// Waits until the signal of the session's end arrives.
+async fn wait_for_revocation(mesh: &Mesh, tokens: &Tokens) {
     let session = tokens.session_id.parse().unwrap();
-    tokio::time::timeout(Duration::from_secs(5), mesh.keys.revoked(session)).await.expect("the end is told");
+    tokio::time::timeout(Duration::from_secs(5), mesh.keys.revoked(session)).await.expect("the end is signalled");
 }
 
-/// Its refresh token and its access token are good for nothing.
+/// Asserts that the session's refresh token and access token are refused.
 async fn assert_ended(mesh: &mut Mesh, tokens: &Tokens) {
-    heard(mesh, tokens).await;
+    wait_for_revocation(mesh, tokens).await;
     let refused = list(mesh, tokens, ListSessionsRequest::default()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "SESSION_REVOKED"));
     assert_eq!(reason(&refreshed(mesh, tokens).await.unwrap_err()), "REFRESH_TOKEN_INVALID");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_show_what_uses_them_and_which_one_asks() {
+async fn sessions_show_their_client_and_the_current_one() {
     let mut mesh = Mesh::start().await;
     let first = mesh.signed_up("ada").await;
     mesh.clock.advance(Duration::from_secs(1));
@@ -66,12 +66,12 @@ async fn sessions_show_what_uses_them_and_which_one_asks() {
     let sessions = list(&mut mesh, &first, ListSessionsRequest::default()).await.unwrap().sessions;
     let shown: Vec<_> = sessions.iter().map(|s| (s.session_id.as_str(), s.current, s.address.as_str())).collect();
     assert_eq!(shown, [(second.session_id.as_str(), false, "203.0.113.7"), (first.session_id.as_str(), true, "")]);
-    // What a client calls itself ends with the library's own name, where there is room.
+    // tonic appends its own name to the user agent.
     assert!(sessions[1].user_agent.starts_with("tester/1.0"), "{}", sessions[1].user_agent);
     assert_eq!((sessions[0].user_agent.len(), &sessions[0].user_agent[..3]), (256, "nnn"));
     assert_eq!(sessions[0].expire_time, second.refresh_expire_time);
 
-    // A refresh moves a session up, and tells where it is used now.
+    // A refresh moves a session up in the list and updates its address.
     mesh.clock.advance(Duration::from_secs(1));
     let request = Request::new(RefreshTokenRequest { refresh_token: first.refresh_token.clone() });
     let request = mesh.through_gateway(request, "2001:db8::1");
@@ -86,7 +86,7 @@ async fn sessions_show_what_uses_them_and_which_one_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_lead_through_ones_own_sessions_only() {
+async fn pages_list_only_the_callers_own_sessions() {
     let mut mesh = Mesh::start().await;
     let first = mesh.signed_up("ada").await;
     let other = mesh.signed_up("bob").await;
@@ -113,7 +113,7 @@ async fn pages_lead_through_ones_own_sessions_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_session_is_ended_at_once_and_a_repeat_answers_the_same() {
+async fn session_ends_at_once_and_a_repeat_returns_the_same() {
     let mut mesh = Mesh::start().await;
     let (first, other) = (mesh.signed_up("ada").await, mesh.signed_up("bob").await);
     let second = mesh.signed_in("ada", PASSWORD).await.unwrap();
@@ -131,7 +131,7 @@ async fn one_session_is_ended_at_once_and_a_repeat_answers_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_other_sessions_end_and_then_all() {
+async fn other_sessions_end_and_then_all_sessions() {
     let mut mesh = Mesh::start().await;
     let (first, other) = (mesh.signed_up("ada").await, mesh.signed_up("bob").await);
     let second = mesh.signed_in("ada", PASSWORD).await.unwrap();
@@ -144,7 +144,7 @@ async fn all_other_sessions_end_and_then_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_signs_out_takes_the_access_token_along() {
+async fn sign_out_revokes_the_access_token() {
     let mut mesh = Mesh::start().await;
     let tokens = mesh.signed_up("ada").await;
     mesh.auth.sign_out(SignOutRequest { refresh_token: tokens.refresh_token.clone() }).await.unwrap();
@@ -152,7 +152,7 @@ async fn who_signs_out_takes_the_access_token_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stolen_old_token_ends_the_family_and_its_access_tokens() {
+async fn stolen_old_token_revokes_the_session_and_its_access_tokens() {
     let mut mesh = Mesh::start().await;
     let stolen = mesh.signed_up("ada").await;
     let owned = refreshed(&mut mesh, &stolen).await.unwrap();
@@ -168,7 +168,7 @@ async fn all(store: &dyn auth::AuthStore, account: AccountId, seconds: i64) -> V
     store.list_sessions(account, &page, at(seconds)).await.unwrap()
 }
 
-async fn pages_give_every_session_in_force_once_and_the_last_used_first(location: &Location) {
+async fn pages_list_each_session_once_by_last_use(location: &Location) {
     let store = open(location).await;
     let (ada, first) = active(&*store, "ada@example.org").await;
     active(&*store, "bob@example.org").await;
@@ -184,7 +184,7 @@ async fn pages_give_every_session_in_force_once_and_the_last_used_first(location
     refresh(&*store, &first, &successor(), 3).await;
 
     let whole = all(&*store, ada.id, 5).await;
-    assert_eq!(whole.len(), 9, "neither the ended nor the expired");
+    assert_eq!(whole.len(), 9, "without the ended and the expired session");
     assert_eq!((whole[0].last_use_time, &whole[0].client), (at(3), &client("later")));
     assert_eq!((whole[1].last_use_time, &whole[1].client), (at(0), &client("first")));
     assert!(whole.is_sorted_by(|a, b| (a.last_use_time, a.id.0) > (b.last_use_time, b.id.0)));
@@ -221,7 +221,7 @@ async fn only_the_owners_sessions_are_ended(location: &Location) {
     assert_eq!(refresh(&*store, &first, &successor(), 2).await, auth::store::Refreshed::Refused);
 }
 
-async fn all_sessions_end_but_the_one_that_is_kept(location: &Location) {
+async fn revoke_all_keeps_only_the_given_session(location: &Location) {
     let store = open(location).await;
     let (ada, _) = active(&*store, "ada@example.org").await;
     let (bob, _) = active(&*store, "bob@example.org").await;
@@ -239,8 +239,8 @@ async fn all_sessions_end_but_the_one_that_is_kept(location: &Location) {
     assert_eq!(all(&*store, bob.id, 1).await.len(), 1);
 }
 
-/// Many end all while many open: no two wait for each other for good, and the last word is the last one's.
-async fn all_sessions_end_whatever_opens_meanwhile(location: &Location) {
+/// Concurrent calls end all sessions and open new ones: there is no deadlock, and the last call ends all.
+async fn revoke_all_ends_sessions_that_open_meanwhile(location: &Location) {
     let store = open(location).await;
     let (ada, _) = active(&*store, "ada@example.org").await;
     let tasks: Vec<_> = (0..32)
@@ -292,10 +292,10 @@ async fn ended_sessions_are_listed_in_the_order_of_their_end(location: &Location
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn auth_asks_its_own_table_whether_a_session_is_in_force() {
+async fn auth_checks_sessions_in_its_own_table() {
     let mut mesh = Mesh::start().await;
     let tokens = mesh.signed_up("ada").await;
-    // No signal says so, as after a restart.
+    // Without a signal, as after a restart.
     let (account, ended) = (AccountId(tokens.user_id.parse().unwrap()), SessionId(tokens.session_id.parse().unwrap()));
     assert!(mesh.store.revoke_session(account, ended, mesh.now()).await.unwrap());
     let change =
@@ -317,21 +317,21 @@ async fn auth_asks_its_own_table_whether_a_session_is_in_force() {
     mesh.signed_in("ada", PASSWORD).await.unwrap();
 }
 
-/// What another process reads of the ended sessions at its start, or where its last list was of the time `since`.
+/// The ended sessions that another process lists at its start, or since its last list at `since`.
 async fn ended(mesh: &mut Mesh, since: Option<Timestamp>) -> Vec<String> {
     let message = ListEndedSessionsRequest { since_time: since.map(Into::into), ..Default::default() };
     let request = mesh.on_behalf_of("192.0.2.1", message);
     mesh.auth.list_ended_sessions(request).await.unwrap().into_inner().session_ids
 }
 
-/// The lifetime in force may be shorter than the one that tokens were made with.
+/// The configured lifetime may be shorter than that of tokens issued before.
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_sessions_are_listed_for_the_longest_life_of_a_token() {
     let access_lifetime = Span(Duration::from_secs(60));
     let mut mesh = Mesh::with(auth::Config { access_lifetime, ..auth::Config::default() }).await;
     let tokens = mesh.signed_up("ada").await;
     mesh.auth.sign_out(SignOutRequest { refresh_token: tokens.refresh_token.clone() }).await.unwrap();
-    // An hour, and two minutes for clocks that differ.
+    // An hour, plus two minutes for clock differences.
     mesh.clock.advance(Duration::from_secs(3_600 + 119));
     assert_eq!(ended(&mut mesh, None).await, std::slice::from_ref(&tokens.session_id));
     let own = mesh.own_keys();
@@ -342,7 +342,7 @@ async fn ended_sessions_are_listed_for_the_longest_life_of_a_token() {
     assert!(own.ready().await && !own.is_revoked(tokens.session_id.parse().unwrap()));
 }
 
-/// A session may be seen after its end: replicas' clocks differ, and a transaction takes time.
+/// An ended session may become visible late: the clocks of replicas differ, and a transaction takes time.
 #[tokio::test(flavor = "multi_thread")]
 async fn list_of_ended_sessions_overlaps_the_one_before() {
     let mut mesh = Mesh::start().await;
@@ -360,7 +360,7 @@ async fn auth_verifies_by_its_own_keys_without_a_call() {
     let mut mesh = Mesh::start().await;
     let (ended, tokens) = (mesh.signed_up("ada").await, mesh.signed_in("ada", PASSWORD).await.unwrap());
     mesh.auth.sign_out(SignOutRequest { refresh_token: ended.refresh_token }).await.unwrap();
-    // Nobody could be asked.
+    // No other process can be called.
     mesh.kill_auth();
     let own = mesh.own_keys();
     assert!(own.ready().await);

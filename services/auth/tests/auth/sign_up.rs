@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
+async fn sign_up_without_users_fails_and_a_repeat_resumes_it() {
     let mut mesh = Mesh::start().await;
     mesh.stop_users().await;
     let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
@@ -24,7 +24,7 @@ async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
     let email = EmailAddress::parse("ada@example.org").unwrap();
     let half = mesh.store.find_by_email(&email).await.unwrap().unwrap();
     assert_eq!(half.state, State::Pending);
-    // Half an account is no account.
+    // A pending account cannot sign in.
     let refused = mesh.auth.sign_in(sign_in("ada", PASSWORD)).await.unwrap_err();
     assert_eq!(reason(&refused), "BAD_CREDENTIALS");
     mesh.restart_users().await;
@@ -33,7 +33,7 @@ async fn without_users_nobody_signs_up_and_a_repeat_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_that_say_nothing_are_not_waited_for() {
+async fn sign_up_times_out_if_users_does_not_respond() {
     let timeout = Duration::from_millis(300);
     let mut mesh = Mesh::with(auth::Config { users_timeout: Span(timeout), ..auth::Config::default() }).await;
     let silent = mesh.silence_users().await;
@@ -41,7 +41,7 @@ async fn users_that_say_nothing_are_not_waited_for() {
     let refused = mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    // What is half is the caller's to go on with, and good for nothing else.
+    // The pending account can be resumed, but cannot sign in.
     let half = mesh.store.find_by_email(&EmailAddress::parse("ada@example.org").unwrap()).await.unwrap().unwrap();
     assert_eq!(half.state, State::Pending);
     assert_eq!(reason(&mesh.signed_in("ada", PASSWORD).await.unwrap_err()), "BAD_CREDENTIALS");
@@ -52,10 +52,10 @@ async fn users_that_say_nothing_are_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_up_that_broke_off_before_its_last_step_is_resumed() {
+async fn sign_up_interrupted_before_its_last_step_is_resumed() {
     let mut mesh = Mesh::start().await;
     let first = mesh.signed_up("ada").await;
-    // What a crash leaves behind after users has answered: the profile, and an account that is not activated.
+    // The state after a crash between the two last steps: a profile, and an account that is not activated.
     mesh.kill_auth();
     execute(&mesh.location(), "DELETE FROM sessions").await;
     execute(&mesh.location(), "UPDATE accounts SET state = 'pending'").await;
@@ -64,16 +64,16 @@ async fn a_sign_up_that_broke_off_before_its_last_step_is_resumed() {
     again.handle = "ada_lovelace".to_owned();
     let second = mesh.auth.sign_up(again).await.unwrap().into_inner().tokens.unwrap();
     assert_eq!(second.user_id, first.user_id);
-    assert_eq!(outbox(&mesh.location()).await, [], "nobody is told of a sign-up that came through");
+    assert_eq!(outbox(&mesh.location()).await, [], "a completed sign-up adds no event");
     mesh.signed_in("ada", PASSWORD).await.unwrap();
-    // The name of the first try is free again.
+    // The handle of the first attempt is free again.
     let mut other = sign_up("ada");
     other.email = "other@example.org".to_owned();
     mesh.auth.sign_up(other).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_taken_handle_is_mended_with_the_same_address() {
+async fn sign_up_can_be_repeated_after_a_taken_handle() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
     let mut second = sign_up("ada");
@@ -85,7 +85,7 @@ async fn a_taken_handle_is_mended_with_the_same_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reserved_handle_is_mended_with_the_same_address() {
+async fn sign_up_can_be_repeated_after_a_reserved_handle() {
     let mut mesh = Mesh::start().await;
     let reserved = SignUpRequest { handle: "adm1n".to_owned(), ..sign_up("ada") };
     let refused = mesh.auth.sign_up(reserved).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn a_reserved_handle_is_mended_with_the_same_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_is_taken_once() {
+async fn second_sign_up_with_an_address_is_refused() {
     let mut mesh = Mesh::start().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap();
     let mut again = sign_up("bob");
@@ -106,7 +106,7 @@ async fn an_address_is_taken_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_sign_up_blocks_the_address_for_ten_minutes_only() {
+async fn unfinished_sign_up_blocks_its_address_for_ten_minutes() {
     let mut mesh = Mesh::start().await;
     mesh.stop_users().await;
     mesh.auth.sign_up(sign_up("ada")).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn half_a_sign_up_blocks_the_address_for_ten_minutes_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_sign_up_twice_at_once_makes_one_account() {
+async fn identical_concurrent_sign_ups_create_one_account() {
     let mesh = Mesh::start().await;
     let calls = (0..4).map(|_| {
         let mut auth = mesh.auth.clone();
@@ -136,9 +136,9 @@ async fn the_same_sign_up_twice_at_once_makes_one_account() {
     assert_eq!(won, 1);
 }
 
-/// Two tabs, or two devices, with the same address and password and other handles.
+/// Two tabs or devices sign up with the same address and password and different handles.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_sign_ups_at_once_the_winner_has_its_handle() {
+async fn winner_of_two_concurrent_sign_ups_has_its_handle() {
     let database = Database::postgres().await;
     let mesh = Mesh::on(&database.location, Messaging::new(0)).await;
     let users = mesh.users_store().await;
@@ -157,7 +157,7 @@ async fn of_two_sign_ups_at_once_the_winner_has_its_handle() {
                 }
             }
         }
-        let [(id, handle)] = &won[..] else { panic!("{} of two won", won.len()) };
+        let [(id, handle)] = &won[..] else { panic!("{} of two succeeded", won.len()) };
         let profile = users.find(UserId(id.parse().unwrap())).await.unwrap().unwrap();
         assert_eq!(&profile.handle, handle, "round {round}");
     }
@@ -184,5 +184,5 @@ async fn the_handle_of_an_abandoned_sign_up_is_free_again() {
         mesh.clock.advance(Duration::from_secs(90));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the handle is never released");
+    panic!("the handle was not released in time");
 }

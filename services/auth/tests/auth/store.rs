@@ -1,4 +1,4 @@
-//! What every store of auth promises.
+//! The contract of `AuthStore`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ on_both!(
     an_abandoned_sign_up_frees_the_address,
     a_token_is_used_once_and_repeated_within_the_grace,
     sixteen_refreshes_at_once_give_one_successor,
-    reuse_ends_the_session_for_good,
+    reused_token_ends_the_session,
     a_revoked_session_refuses_its_tokens,
-    a_session_ends_unused_and_at_last,
+    session_ends_after_its_idle_and_maximum_lifetimes,
     only_active_accounts_get_sessions,
-    the_password_is_replaced_only_if_it_did_not_change,
-    what_ended_is_pruned,
-    a_backlog_is_pruned_some_rows_at_a_time,
+    rehash_replaces_only_an_unchanged_hash,
+    ended_sessions_and_used_tokens_are_pruned,
+    backlog_is_pruned_in_batches,
     sixty_four_writers_at_once_all_succeed,
 );
 
@@ -92,7 +92,7 @@ pub(crate) async fn refresh(
     store.refresh(presented, successor, &client("later"), at(seconds), RULES).await.unwrap()
 }
 
-/// An active account with a session, whose token is answered.
+/// Stores an active account with a session. Returns the account and the session's token.
 pub(crate) async fn active(store: &dyn AuthStore, email: &str) -> (Account, TokenHash) {
     let (account, token) = (pending(email), token());
     store.insert(&account).await.unwrap();
@@ -124,7 +124,7 @@ async fn an_abandoned_sign_up_frees_the_address(location: &Location) {
     let store = open(location).await;
     let account = pending("ada@example.org");
     store.insert(&account).await.unwrap();
-    assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too young");
+    assert!(!store.abandon(account.id, at(0), at(5), id()).await.unwrap(), "it is too recent");
     assert_eq!(store.list_pending(at(1), 10).await.unwrap(), [account.id]);
     assert!(store.abandon(account.id, at(1), at(5), id()).await.unwrap());
     assert!(!store.activate(&session(&account, &token()), 0).await.unwrap(), "there is nothing to activate");
@@ -144,7 +144,7 @@ async fn a_token_is_used_once_and_repeated_within_the_grace(location: &Location)
     let id = session.session;
     let repeated = refresh(&*store, &first, &successor(), 5).await;
     assert_eq!(repeated, Refreshed::Repeated(session, second.sealed.clone()));
-    // The successor's first use ends the grace of its predecessor.
+    // The successor's first use ends the grace period of its predecessor.
     assert!(matches!(refresh(&*store, &second.hash, &successor(), 6).await, Refreshed::Rotated(_)));
     assert_eq!(refresh(&*store, &first, &successor(), 7).await, Refreshed::Revoked(id));
 }
@@ -170,7 +170,7 @@ async fn sixteen_refreshes_at_once_give_one_successor(location: &Location) {
     assert_eq!(given.len(), 1);
 }
 
-async fn reuse_ends_the_session_for_good(location: &Location) {
+async fn reused_token_ends_the_session(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
@@ -186,19 +186,19 @@ async fn a_revoked_session_refuses_its_tokens(location: &Location) {
     let other = token();
     assert!(store.open_session(&session(&account, &other)).await.unwrap());
     let ended = store.revoke(&first, at(1)).await.unwrap();
-    assert!(ended.is_some() && store.revoke(&first, at(2)).await.unwrap() == ended, "a repeat answers the same");
+    assert!(ended.is_some() && store.revoke(&first, at(2)).await.unwrap() == ended, "a repeat returns the same");
     assert_eq!(store.revoke(&token(), at(1)).await.unwrap(), None);
     assert_eq!(refresh(&*store, &first, &successor(), 2).await, Refreshed::Refused);
     assert!(matches!(refresh(&*store, &other, &successor(), 2).await, Refreshed::Rotated(_)));
 }
 
-async fn a_session_ends_unused_and_at_last(location: &Location) {
+async fn session_ends_after_its_idle_and_maximum_lifetimes(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let (second, third) = (successor(), successor());
     refresh(&*store, &first, &second, 900).await;
     let Refreshed::Rotated(session) = refresh(&*store, &second.hash, &third, 1_400).await else {
-        panic!("a used session lives on");
+        panic!("a used session continues");
     };
     assert_eq!(session.expire_time, at(0) + RULES.absolute);
     assert_eq!(refresh(&*store, &third.hash, &successor(), 1_500).await, Refreshed::Refused);
@@ -213,7 +213,7 @@ async fn only_active_accounts_get_sessions(location: &Location) {
     assert!(!store.open_session(&session(&account, &token())).await.unwrap());
 }
 
-async fn the_password_is_replaced_only_if_it_did_not_change(location: &Location) {
+async fn rehash_replaces_only_an_unchanged_hash(location: &Location) {
     let store = open(location).await;
     let (account, _) = active(&*store, "ada@example.org").await;
     let [one, two, three] = ["hash", "two", "three"].map(|text| PasswordHash(text.to_owned()));
@@ -222,22 +222,22 @@ async fn the_password_is_replaced_only_if_it_did_not_change(location: &Location)
     assert_eq!(store.find_by_email(&account.email).await.unwrap().unwrap().password, two);
 }
 
-async fn what_ended_is_pruned(location: &Location) {
+async fn ended_sessions_and_used_tokens_are_pruned(location: &Location) {
     let store = open(location).await;
     let (_, first) = active(&*store, "ada@example.org").await;
     let second = successor();
     refresh(&*store, &first, &second, 1).await;
-    assert_eq!(store.erase_sealed(at(1)).await.unwrap(), 0, "the grace is not over");
+    assert_eq!(store.erase_sealed(at(1)).await.unwrap(), 0, "the grace period is not over");
     assert_eq!(store.erase_sealed(at(2)).await.unwrap(), 1);
     let prune = async |before, used_before| store.prune(at(before), at(used_before), 10).await.unwrap();
     assert_eq!(prune(1_001, 1).await, 0);
-    // The used token, then the session with the other: that one first.
+    // First the used token, then the session's other token, then the session.
     assert_eq!([prune(0, 2).await, prune(0, 2).await], [1, 0]);
     assert_eq!([prune(1_002, 0).await, prune(1_002, 0).await, prune(1_002, 0).await], [1, 1, 0]);
     assert_eq!(refresh(&*store, &second.hash, &successor(), 3).await, Refreshed::Refused);
 }
 
-async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
+async fn backlog_is_pruned_in_batches(location: &Location) {
     let store = open(location).await;
     for n in 0..12 {
         let (_, mut presented) = active(&*store, &format!("user{n}@example.org")).await;
@@ -250,7 +250,7 @@ async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
     let (ada, _) = active(&*store, "ada@example.org").await;
     let kept = NewSession { expire_time: at(9_000), ..session(&ada, &token()) };
     assert!(store.open_session(&kept).await.unwrap());
-    // Two cleanups at once, as two replicas do.
+    // Two cleanups at once, as of two replicas.
     let cleanups: Vec<_> = (0..2)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -272,7 +272,7 @@ async fn a_backlog_is_pruned_some_rows_at_a_time(location: &Location) {
     assert_eq!(deleted.iter().sum::<u64>(), 12 * 4 + 2);
     let left = store.list_sessions(ada.id, &Page::parse(0, "", ada.id).unwrap(), at(5_000)).await.unwrap();
     assert_eq!(left.iter().map(|session| session.id).collect::<Vec<_>>(), [kept.id]);
-    assert!(matches!(refresh(&*store, &kept.token, &successor(), 1).await, Refreshed::Rotated(_)), "with its token");
+    assert!(matches!(refresh(&*store, &kept.token, &successor(), 1).await, Refreshed::Rotated(_)), "the token is kept");
 }
 
 async fn sixty_four_writers_at_once_all_succeed(location: &Location) {

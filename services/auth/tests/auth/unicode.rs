@@ -1,4 +1,4 @@
-//! Addresses and passwords in Unicode: each has one form, in whatever form it is sent.
+//! Addresses and passwords in Unicode: each has one stored form for all sent forms.
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use auth::domain::{EmailAddress, PasswordHash};
@@ -33,7 +33,7 @@ async fn signed_up(mesh: &mut Mesh, handle: &str, email: &str, password: &str) -
     mesh.auth.sign_up(request).await.map(|response| response.into_inner().tokens.unwrap())
 }
 
-/// The account that signs in.
+/// Signs in. Returns the account's id, or the reason of the refusal.
 async fn signed_in(mesh: &mut Mesh, email: &str, password: &str) -> Result<String, String> {
     let (email, password) = (email.to_owned(), password.to_owned());
     let request = SignInRequest { email, password, ..sign_in("", "") };
@@ -61,7 +61,7 @@ async fn address_has_letters_of_any_language(location: &Location) {
     assert_eq!(signed_in(&mut mesh, "JO\u{308}RG@example.org", PASSWORD).await, Ok(ada));
     let taken = signed_up(&mut mesh, "jorg", "jo\u{308}rg@Example.org", PASSWORD).await.unwrap_err();
     assert_eq!(reason(&taken), "EMAIL_TAKEN");
-    // Another address that looks the same.
+    // Another address that looks the same is refused.
     for hidden in ["j\u{200b}\u{f6}rg@example.org", "j\u{f6}rg\u{202e}@example.org"] {
         let refused = signed_up(&mut mesh, "jorg", hidden, PASSWORD).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "EMAIL_INVALID"));
@@ -93,7 +93,7 @@ async fn password_is_the_same_in_every_normalization_form(location: &Location) {
     signed_in(&mut mesh, email, &"\u{fc}".repeat(256)).await.unwrap();
 }
 
-/// What versions stored that did not normalize.
+/// Earlier versions stored hashes of passwords without normalization.
 async fn hash_of_a_password_as_it_was_sent_is_renewed_by_signing_in(location: &Location) {
     let mut mesh = start(location).await;
     let address = "ada@example.org";

@@ -1,4 +1,4 @@
-//! What an UpdateUser asks for.
+//! Reads UpdateUser requests.
 
 use kit::error;
 use proto::users::v1::UpdateUserRequest;
@@ -10,8 +10,8 @@ use crate::domain::{Change, Revision, UserId};
 const HANDLE: &str = "handle";
 const DISPLAY_NAME: &str = "display_name";
 
-/// The change that `caller` may make, or why not. Whose profile it is comes first: nobody learns more of somebody
-/// else's than that it is not theirs.
+/// Returns the change that `caller` may make, or the reason of the refusal. The owner is checked first, so that a
+/// request for another user's profile reveals nothing about it.
 pub(super) fn read(request: UpdateUserRequest, caller: UserId) -> Result<Change, Status> {
     let UpdateUserRequest { user, update_mask } = request;
     let user = user.ok_or_else(|| error::invalid_field("user", "USER_REQUIRED", "must be set"))?;
@@ -21,14 +21,14 @@ pub(super) fn read(request: UpdateUserRequest, caller: UserId) -> Result<Change,
     }
     let paths = update_mask.map(|mask| mask.paths).unwrap_or_default();
     if paths.iter().any(|path| ![HANDLE, DISPLAY_NAME].contains(&path.as_str())) {
-        return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", "may name handle and display_name only"));
+        return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", "may contain handle and display_name only"));
     }
     let named = |field: &str| paths.is_empty() || paths.iter().any(|path| path == field);
     let (handle, display_name) =
         (named(HANDLE).then_some(user.handle), named(DISPLAY_NAME).then_some(user.display_name));
     for (field, value) in [(HANDLE, &handle), (DISPLAY_NAME, &display_name)] {
         if value.as_ref().is_some_and(String::is_empty) {
-            let message = "must not be empty where update_mask names it";
+            let message = "must not be empty if update_mask contains it";
             return Err(error::invalid_field(&format!("user.{field}"), "VALUE_REQUIRED", message));
         }
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_mask_names_changes() {
+    fn only_the_fields_of_the_mask_change() {
         let text = |text: &str| Some(text.to_owned());
         let both = change("ada", "Ada", "3", &[]).unwrap();
         assert_eq!((both.handle, both.display_name, both.revision), (text("ada"), text("Ada"), Some(Revision(3))));
@@ -77,11 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_update_is_refused() {
         assert_eq!(change("", "Ada", "", &[]), Err(Code::InvalidArgument));
         assert_eq!(change("ada", "Ada", "", &["create_time"]), Err(Code::InvalidArgument));
         assert_eq!(change("ada", "Ada", "made up", &[]), Err(Code::Aborted));
-        let nobody = UpdateUserRequest::default();
-        assert_eq!(read(nobody, UserId(Uuid::nil())).unwrap_err().code(), Code::InvalidArgument);
+        let without_user = UpdateUserRequest::default();
+        assert_eq!(read(without_user, UserId(Uuid::nil())).unwrap_err().code(), Code::InvalidArgument);
     }
 }

@@ -7,24 +7,24 @@ use uuid::Uuid;
 
 use super::{Query, User, UserId};
 
-/// How many users a page holds when the caller does not say.
+/// The page size if the request states none.
 const DEFAULT_PAGE: u32 = 100;
 
 /// One page of a list of users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Only users past this place.
+    /// Only users after this position.
     pub after: Cursor,
-    /// How many at most.
+    /// The most users on the page.
     pub size: NonZeroU32,
 }
 
-/// A user's place in a list.
+/// A user's position in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// What the list is ordered by: the handle, or the term that a query has found.
+    /// The sort key: the handle, or the term that matches the query.
     pub key: String,
-    /// Several users may have the same term.
+    /// The user's id, because several users may have the same term.
     pub id: UserId,
 }
 
@@ -33,16 +33,16 @@ pub struct Cursor {
 pub struct Listed {
     /// The profile.
     pub user: User,
-    /// See [`Cursor`].
+    /// The sort key; see [`Cursor`].
     pub key: String,
 }
 
-/// A page token that no page of this list ended with.
+/// A page token that was not issued for this list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadToken;
 
 impl Page {
-    /// The page that `token` asks for; an empty token asks for the first.
+    /// The page that `token` points to; an empty token means the first page.
     pub fn parse(size: i32, token: &str, query: Option<&Query>) -> Result<Self, BadToken> {
         let size = u32::try_from(size).ok().and_then(NonZeroU32::new);
         let size = size.unwrap_or(NonZeroU32::MIN.saturating_add(DEFAULT_PAGE - 1));
@@ -52,12 +52,12 @@ impl Page {
 }
 
 impl Cursor {
-    /// Before everyone whom the query finds.
+    /// The position before all users that the query finds.
     fn start(query: Option<&Query>) -> Self {
         Self { key: prefix(query).to_owned(), id: UserId(Uuid::nil()) }
     }
 
-    /// A token belongs to one list: with another query it would skip users silently.
+    /// Parses a token. A token of another query is refused, because it would skip users silently.
     fn parse(token: &str, query: Option<&Query>) -> Result<Self, BadToken> {
         let bytes = BASE64URL.decode(token).map_err(|_| BadToken)?;
         let text = String::from_utf8(bytes).map_err(|_| BadToken)?;
@@ -74,7 +74,8 @@ impl Cursor {
         Ok(Self { key: key.to_owned(), id: UserId(id) })
     }
 
-    /// The token of the page after this place. The key begins with what the query looks for, so its length tells the rest.
+    /// The token of the page after this position. The key starts with the query's prefix, so the token contains only
+    /// the prefix's length.
     pub fn token(&self, query: Option<&Query>) -> String {
         let Self { key, id } = self;
         BASE64URL.encode(format!("{}/{}/{key}", prefix(query).len(), id.0.simple()))
@@ -82,7 +83,7 @@ impl Cursor {
 }
 
 impl Listed {
-    /// Where the user stands.
+    /// The user's position.
     pub fn cursor(&self) -> Cursor {
         Cursor { key: self.key.clone(), id: self.user.id }
     }
@@ -110,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn made_up_token_is_refused() {
-        let nobody = "0/00000000000000000000000000000001";
-        for text in ["a", "0/x/ada", nobody, &format!("9{nobody}/ada"), &format!("{nobody}/\0")] {
+    fn invalid_token_is_refused() {
+        let without_key = "0/00000000000000000000000000000001";
+        for text in ["a", "0/x/ada", without_key, &format!("9{without_key}/ada"), &format!("{without_key}/\0")] {
             assert_eq!(Page::parse(0, &BASE64URL.encode(text), None), Err(BadToken), "{text}");
         }
         for token in ["x", "////", "\u{fffd}"] {

@@ -1,4 +1,4 @@
-//! Which handles a user may take: reserved names, and how long a released handle waits for its owner.
+//! Which handles a user may take: reserved names, and the cooling period of released handles.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,7 +9,7 @@ use kit::Timestamp;
 pub struct Reserved(HashSet<String>);
 
 impl Reserved {
-    /// Reserves `names`, and what looks like them.
+    /// Reserves `names` and handles that look like them.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
         Self(names.into_iter().map(|name| skeleton(name)).collect())
     }
@@ -21,8 +21,8 @@ impl Reserved {
     }
 }
 
-/// The same for handles that look alike, as in UTS #39: without underscores, digits as the letters that they resemble,
-/// and letters that resemble each other as one of them.
+/// A skeleton as in UTS #39, which is equal for handles that look alike: without underscores, with digits replaced by
+/// similar letters, and with similar letters replaced by one of them.
 fn skeleton(handle: &str) -> String {
     let letters = handle.chars().filter(|c| *c != '_').map(|c| match c {
         '0' => 'o',
@@ -37,14 +37,14 @@ fn skeleton(handle: &str) -> String {
     letters.collect::<String>().replace("rn", "m").replace("vv", "w")
 }
 
-/// What happens to a handle whose owner takes another one.
+/// The rules for a handle whose owner changes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Cooling {
     /// When the change is made.
     pub now: Timestamp,
-    /// For how long only the previous owner may take the handle again. Zero: not at all.
+    /// How long only the previous owner may take the handle again. Zero: not at all.
     pub period: Duration,
-    /// How many handles of one user may wait at once.
+    /// The most released handles that are reserved for one user at once.
     pub limit: u32,
 }
 

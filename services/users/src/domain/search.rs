@@ -1,13 +1,13 @@
-//! What users are found by.
+//! Search terms of users, and queries.
 
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
-/// Terms that are stored for one user. A handle has 15 words at most; the rest is the name's.
+/// The most terms of one user. A handle has at most 15 words; the others are left for the display name.
 const MOST_TERMS: usize = 32;
-/// Characters of a term, and of a query, that count.
+/// The most characters of a term or query that are compared.
 const TERM_CHARS: usize = 64;
 
-/// What a caller searches for.
+/// A search query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     prefix: String,
@@ -15,36 +15,36 @@ pub struct Query {
 }
 
 impl Query {
-    /// From the text of a request; `None`: it asks for everyone.
+    /// Parses the query of a request; `None`: it is empty and matches all users.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() {
             return None;
         }
         let words = words(text);
-        // A query without a letter or digit finds nothing: every term begins with one.
+        // A query without a letter or digit finds nothing, because every term starts with one.
         let prefix = if words.is_empty() { text.to_owned() } else { term(&words) };
         Some(Self { prefix, handle: text.trim_start_matches('@').to_ascii_lowercase() })
     }
 
-    /// What the terms that match begin with.
+    /// The prefix of matching terms.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Past all terms that begin with the prefix, in the order of their bytes: no term holds the last code point.
+    /// A text after all terms with the prefix, in byte order: no term contains the last code point.
     pub fn end(&self) -> String {
         format!("{}{}", self.prefix, char::MAX)
     }
 
-    /// The handle that the query is, if it is one.
+    /// The query as an exact handle.
     pub fn handle(&self) -> &str {
         &self.handle
     }
 }
 
-/// The terms of a user: for each word of the handle and of the display name, the text from this word on. A query matches a
-/// user when a term begins with the query's prefix.
+/// The terms of a user: for each word of the handle and the display name, the text that starts with this word. A query
+/// matches a user if one of the terms starts with the query's prefix.
 pub fn terms(handle: &str, display_name: &str) -> Vec<String> {
     let mut terms = Vec::new();
     for text in [handle, display_name] {
@@ -61,13 +61,13 @@ fn term(words: &[String]) -> String {
     words.join(" ").chars().take(TERM_CHARS).collect()
 }
 
-/// The words of a text: letters, digits and their marks, in NFKC and in one letter case. Upper case comes first, because
-/// one lower-case letter may have several forms: both "ß" and "SS" become "ss".
+/// The words of a text: letters, digits and their marks, in NFKC and in one letter case. Upper case comes first,
+/// because one lower-case letter may have several forms: both "ß" and "SS" become "ss".
 fn words(text: &str) -> Vec<String> {
     let one_case = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     let folded: String = one_case.nfkc().collect();
     let is_of_word = |c: char| c.is_alphanumeric() || is_combining_mark(c);
-    // A mark alone is no word: every term begins with a letter or digit.
+    // A mark alone is not a word: every term starts with a letter or digit.
     let words = folded.split(|c| !is_of_word(c)).map(|word| word.trim_start_matches(is_combining_mark));
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -105,11 +105,11 @@ mod tests {
         ] {
             assert!(finds(query, "someone", name), "{query} {name}");
         }
-        assert!(!finds("jose", "someone", "José"), "an accent makes another letter");
+        assert!(!finds("jose", "someone", "José"), "accents are significant");
     }
 
     #[test]
-    fn white_space_is_no_query() {
+    fn white_space_is_an_empty_query() {
         assert_eq!(Query::parse(""), None);
         assert_eq!(Query::parse(" \u{3000}\n"), None);
     }
@@ -119,6 +119,6 @@ mod tests {
         let longest = terms("a_b_c_d_e_f_g_h_i_j_k_l_m_n_o", &"\u{fdfa}".repeat(64));
         assert!(longest.len() <= MOST_TERMS);
         assert!(longest.iter().all(|term| term.chars().count() <= TERM_CHARS));
-        assert!(longest.contains(&"o".to_owned()) && longest.len() > 15, "the name has its share: {longest:?}");
+        assert!(longest.contains(&"o".to_owned()) && longest.len() > 15, "terms of the name are left: {longest:?}");
     }
 }

@@ -31,11 +31,11 @@ const SEARCH_AMONG: &str = "SELECT u.user_id, u.handle, u.display_name, u.state,
 /// `$2`: the terms as an array.
 const INSERT_TERMS: &str = "INSERT INTO search_terms (term, user_id) SELECT unnest($2::text[]), $1";
 
-/// Profiles that another process is indexing are left to it.
+/// Skips profiles that another process is indexing.
 const STALE: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
      WHERE terms_revision <> revision ORDER BY user_id LIMIT $1 FOR UPDATE SKIP LOCKED";
 
-/// `$1`: whose.
+/// `$1`: the user's id.
 const OWN_HANDLE: &str = "SELECT handle FROM users WHERE user_id = $1 AND state = 'active' FOR UPDATE";
 
 type Ids = Vec<uuid::Uuid>;

@@ -1,4 +1,5 @@
-//! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
+//! The statements for both databases. `postgres.rs` and `sqlite.rs` include this module and define the statements that
+//! differ.
 
 #[path = "sql/handles.rs"]
 mod handles;
@@ -63,7 +64,7 @@ impl UserStore for Sql {
         rows.iter().map(listed).collect()
     }
 
-    // A user with several terms that match is listed for the least of them alone.
+    // A user with several matching terms is listed once, by the first of them.
     async fn search(&self, query: &Query, page: &Page) -> Result<Vec<Listed>, Error> {
         let rows = sqlx::query(
             "SELECT u.user_id, u.handle, u.display_name, u.state, u.create_time, u.revision, t.term AS key \
@@ -169,7 +170,7 @@ impl UserStore for Sql {
              WHERE users.state <> 'deleted'",
         )
         .bind(id.0)
-        // Of an id that was never seen: no handle holds a ':', so nobody has it and nobody can ask for it.
+        // A placeholder handle. Real handles contain no ':', so it is always free and no user can take it.
         .bind(format!("deleted:{id}"))
         .bind(DbTimestamp(now))
         .bind(releases_handle)
@@ -199,25 +200,25 @@ impl UserStore for Sql {
         Ok(rows.len())
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         self.read.answers()
     }
 }
 
-/// Ends the change of a profile: with its search terms it becomes lasting.
+/// Writes the search terms of a changed profile and commits the transaction.
 async fn indexed(mut tx: Transaction<'_, Db>, user: User) -> Result<User, Error> {
     put_terms(&mut tx, user.id, terms_of(&user)).await?;
     tx.commit().await?;
     Ok(user)
 }
 
-/// What a user is found by: nothing, unless the profile is active.
+/// The search terms of a user: none unless the profile is active.
 fn terms_of(user: &User) -> Vec<String> {
     if user.state == State::Active { terms(&user.handle, &user.display_name) } else { Vec::new() }
 }
 
-/// Replaces the search terms of a user. The transaction has locked the profile's row in a statement before, so that the
-/// terms of two changes do not mix.
+/// Replaces the search terms of a user. An earlier statement of the transaction has locked the profile's row, so that
+/// the terms of two changes do not mix.
 async fn put_terms(tx: &mut Transaction<'_, Db>, id: UserId, terms: Vec<String>) -> Result<(), Error> {
     sqlx::query("DELETE FROM search_terms WHERE user_id = $1").bind(id.0).execute(&mut **tx).await?;
     if !terms.is_empty() {

@@ -34,7 +34,7 @@ const INSERT_TERMS: &str = "INSERT INTO search_terms (term, user_id) SELECT valu
 const STALE: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
      WHERE terms_revision <> revision ORDER BY user_id LIMIT $1";
 
-/// `$1`: whose. A transaction of SQLite is the only writer from its first statement.
+/// `$1`: the user's id. Without a lock: a write transaction in SQLite is the only writer.
 const OWN_HANDLE: &str = "SELECT handle FROM users WHERE user_id = $1 AND state = 'active'";
 
 type Ids = String;
@@ -44,7 +44,7 @@ fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
     format!("[{}]", quoted.join(","))
 }
 
-/// Terms hold letters, digits, marks and spaces only: nothing that JSON escapes.
+/// Terms contain only letters, digits, marks and spaces, which JSON does not escape.
 fn bind_terms(terms: Vec<String>) -> String {
     let quoted: Vec<String> = terms.iter().map(|term| format!("\"{term}\"")).collect();
     format!("[{}]", quoted.join(","))

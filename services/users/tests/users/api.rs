@@ -30,9 +30,9 @@ use crate::{
 
 #[tokio::test]
 async fn only_auth_creates_users() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let Mesh { clock_rng, .. } = &bench.mesh;
-    // Beyond a token's minute and the minute that clocks may differ by.
+    // More than a token's lifetime of one minute and the allowed clock difference of one minute.
     let minutes_ago = ClockAndRng {
         clock: Arc::new(ManualClock::new(clock_rng.now() - Duration::from_secs(180))),
         entropy: Arc::new(SystemEntropy::default()),
@@ -87,22 +87,22 @@ async fn only_auth_creates_users() {
 
 #[tokio::test]
 async fn reading_needs_sign_in() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let ada = bench.create("ada").await;
     let get = GetUserRequest { user_id: ada.user_id.clone() };
     let batch = BatchGetUsersRequest { user_ids: vec![ada.user_id.clone()] };
     let list = ListUsersRequest::default();
     let ended = bench.mesh.access_token(Uuid::nil(), Uuid::nil(), Duration::ZERO);
-    let foreign = Mesh::new().signed_in(Uuid::nil());
+    let untrusted = Mesh::new().signed_in(Uuid::nil());
     let refused: [(Vec<Header>, &str); 5] = [
         (vec![], "Unauthenticated SIGN_IN_REQUIRED"),
-        // A service acts on behalf of somebody, or not at all.
+        // A service needs a user on whose behalf it calls.
         (
             vec![bench.mesh.service_token("messaging", "users", &bench.mesh.clock_rng)],
             "Unauthenticated SIGN_IN_REQUIRED",
         ),
         (vec![ended], "Unauthenticated TOKEN_EXPIRED"),
-        (vec![foreign], "Unauthenticated TOKEN_INVALID"),
+        (vec![untrusted], "Unauthenticated TOKEN_INVALID"),
         (vec![("authorization", "Basic YTpi".to_owned())], "Unauthenticated TOKEN_INVALID"),
     ];
     for (headers, expected) in refused {
@@ -119,22 +119,22 @@ async fn reading_needs_sign_in() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_in_order_and_leaves_out_nobody() {
-    let bench = Bench::new(Directory::Everybody).await;
+async fn batch_returns_users_in_order_without_unknown_ids() {
+    let bench = Bench::new(Directory::All).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     let token = [bench.mesh.signed_in(Uuid::nil())];
-    let nobody = bench.mesh.clock_rng.new_id().to_string();
-    let user_ids = vec![bob.user_id.clone(), nobody.clone(), ada.user_id.clone()];
+    let unknown = bench.mesh.clock_rng.new_id().to_string();
+    let user_ids = vec![bob.user_id.clone(), unknown.clone(), ada.user_id.clone()];
     let response = bench.client().batch_get_users(request(BatchGetUsersRequest { user_ids }, &token)).await.unwrap();
     assert_eq!(response.into_inner().users, [bob, ada]);
-    let response = bench.client().get_user(request(GetUserRequest { user_id: nobody }, &token)).await;
+    let response = bench.client().get_user(request(GetUserRequest { user_id: unknown }, &token)).await;
     assert_eq!(refusal(response), "NotFound USER_NOT_FOUND");
     bench.end().await;
 }
 
 #[tokio::test]
 async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let token = [bench.mesh.service_token("auth", "users", &bench.mesh.clock_rng)];
     let first = profile("ada");
     let created = bench.client().create_user(request(first.clone(), &token)).await.unwrap().into_inner();
@@ -146,8 +146,8 @@ async fn a_taken_handle_is_refused_and_a_repeat_is_not() {
 }
 
 #[tokio::test]
-async fn pages_lead_through_the_directory() {
-    let bench = Bench::new(Directory::Everybody).await;
+async fn pages_list_the_whole_directory() {
+    let bench = Bench::new(Directory::All).await;
     for handle in ["eve", "ada", "dan", "bob", "cid"] {
         bench.create(handle).await;
     }
@@ -173,7 +173,7 @@ async fn pages_lead_through_the_directory() {
 
 #[tokio::test]
 async fn page_of_100_is_accepted_and_101_is_refused() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let list = |page_size| {
         let message = ListUsersRequest { page_size, ..ListUsersRequest::default() };
@@ -191,7 +191,7 @@ async fn page_of_100_is_accepted_and_101_is_refused() {
 
 #[tokio::test]
 async fn batch_of_100_is_accepted_and_101_is_refused() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let token = [bench.mesh.signed_in(Uuid::nil())];
     let batch = |n| {
         let user_ids = (0..n).map(|_| bench.mesh.clock_rng.new_id().to_string()).collect();
@@ -203,7 +203,7 @@ async fn batch_of_100_is_accepted_and_101_is_refused() {
     bench.end().await;
 }
 
-/// Messages as they are on the wire.
+/// A codec that leaves messages encoded.
 #[derive(Default)]
 struct Raw;
 
@@ -253,8 +253,8 @@ fn fields(mut bytes: Bytes) -> BTreeSet<u32> {
 }
 
 #[tokio::test]
-async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
-    let bench = Bench::new(Directory::Everybody).await;
+async fn response_contains_only_the_public_profile_fields() {
+    let bench = Bench::new(Directory::All).await;
     let ada = bench.create("ada").await;
     let mut client = Grpc::new(bench.channel.clone());
     client.ready().await.unwrap();
@@ -263,7 +263,7 @@ async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
     let path = "/trellis.users.v1.UsersService/GetUser".parse().unwrap();
     let response = client.unary(request(message, &headers), path, Raw).await.unwrap().into_inner();
     assert_eq!(fields(response.clone()), BTreeSet::from([1]), "GetUserResponse.user");
-    // One key and one length of one byte each stand before the profile.
+    // The profile follows one key and one length of one byte each.
     let profile = response.slice(2..);
     assert_eq!(usize::from(response[1]), profile.len());
     assert_eq!(fields(profile), BTreeSet::from([1, 2, 3, 4, 5]), "user_id, handle, display_name, create_time, etag");
@@ -272,8 +272,8 @@ async fn others_see_the_public_profile_and_nothing_else_on_the_wire() {
 }
 
 #[tokio::test]
-async fn health_answers_without_a_token() {
-    let bench = Bench::new(Directory::Everybody).await;
+async fn health_needs_no_token() {
+    let bench = Bench::new(Directory::All).await;
     let mut client = HealthClient::new(bench.channel.clone());
     for service in ["", "trellis.users.v1.UsersService"] {
         let response = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
@@ -284,21 +284,21 @@ async fn health_answers_without_a_token() {
     bench.end().await;
 }
 
-/// What reflection of one version answers: the services, and the file that declares ours.
+/// The response of one reflection version: the names of the services, and the file that declares the users service.
 macro_rules! reflect {
     ($channel:expr, $version:ident) => {{
         use tonic_reflection::pb::$version::{
             ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
             server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
         };
-        let ask = |question| ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let questions = [
+        let request = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+        let messages = [
             MessageRequest::ListServices(String::new()),
             MessageRequest::FileContainingSymbol("trellis.users.v1.UsersService".to_owned()),
             MessageRequest::FileContainingSymbol("trellis.auth.v1.AuthService".to_owned()),
         ];
         let mut client = ServerReflectionClient::new($channel.clone());
-        let stream = client.server_reflection_info(stream::iter(questions.map(ask))).await.unwrap();
+        let stream = client.server_reflection_info(stream::iter(messages.map(request))).await.unwrap();
         let mut stream = stream.into_inner();
         let Some(MessageResponse::ListServicesResponse(list)) =
             stream.message().await.unwrap().unwrap().message_response
@@ -317,10 +317,10 @@ macro_rules! reflect {
 }
 
 #[tokio::test]
-async fn reflection_answers_without_a_token_and_shows_no_internal_method() {
-    let bench = Bench::new(Directory::Everybody).await;
-    let answers = [reflect!(bench.channel, v1), reflect!(bench.channel, v1alpha)];
-    for (names, files) in answers {
+async fn reflection_needs_no_token_and_hides_internal_methods() {
+    let bench = Bench::new(Directory::All).await;
+    let responses = [reflect!(bench.channel, v1), reflect!(bench.channel, v1alpha)];
+    for (names, files) in responses {
         let ours = ["grpc.health.v1.Health", "trellis.users.v1.UsersService"];
         assert!(ours.iter().all(|name| names.contains(*name)), "{names:?}");
         assert!(!names.iter().any(|name| name.starts_with("trellis.") && name != ours[1]), "{names:?}");

@@ -1,5 +1,5 @@
-//! The service on a fresh SQLite file, with a messaging service behind it that knows the contacts that the test
-//! tells it. The store's contract holds on both databases, so one is enough here.
+//! The service on a new SQLite file, with a stand-in for messaging whose contacts the test sets. The store's contract
+//! is tested on both databases, so one is enough here.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
     stand_in,
 };
 
-/// Whom each user shares a conversation with.
+/// The users with whom each user shares a conversation.
 type Contacts = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
 pub(crate) struct Bench {
@@ -40,7 +40,7 @@ impl Bench {
         Self::with(directory, |_| std::future::ready(())).await
     }
 
-    /// With a database that `fill` has been at.
+    /// Starts with a database that `fill` prepares.
     pub(crate) async fn with<F: Future<Output = ()>>(directory: Directory, fill: impl FnOnce(Location) -> F) -> Self {
         let (mesh, database, contacts) = (Mesh::new(), Database::sqlite(), Contacts::default());
         fill(database.location.clone()).await;
@@ -89,17 +89,17 @@ impl Bench {
         self.client().delete_user(request(message, &[self.auth()])).await.unwrap();
     }
 
-    /// The header that auth calls with.
+    /// The header of a call from auth.
     pub(crate) fn auth(&self) -> Header {
         self.mesh.service_token("auth", "users", &self.mesh.clock_rng)
     }
 
-    /// The header that `user` calls with.
+    /// The header of a call from `user`.
     pub(crate) fn signed_in(&self, user: &User) -> Header {
         self.mesh.signed_in(user.user_id.parse().unwrap())
     }
 
-    /// From now on `user` shares a conversation with `others`.
+    /// Sets the contacts of `user`.
     pub(crate) fn meets(&self, user: &User, others: &[&User]) {
         let others = others.iter().map(|other| other.user_id.clone()).collect();
         self.contacts.lock().unwrap().insert(user.user_id.clone(), others);
@@ -139,7 +139,7 @@ pub(crate) fn profile(handle: &str) -> CreateUserRequest {
     CreateUserRequest { user_id, handle: handle.to_owned(), display_name: format!("{handle} the Great"), attempt: 0 }
 }
 
-/// Fields that a refusal names.
+/// The fields that the status names.
 pub(crate) fn named_fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whom the directory shows.
+//! Which users the directory shows.
 
 use std::sync::Arc;
 
@@ -26,28 +26,28 @@ pub(crate) async fn handles(bench: &Bench, caller: &User, query: &str) -> Vec<St
 }
 
 #[tokio::test]
-async fn one_sees_the_people_one_talks_with_and_whose_handle_one_knows() {
+async fn directory_shows_only_contacts_and_exact_handles() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let (adam, bob, _eve) = (bench.create("adam").await, bench.create("bob").await, bench.create("eve").await);
     bench.meets(&ada, &[&bob, &adam, &ada]);
-    assert_eq!(handles(&bench, &ada, "").await, ["adam", "bob"], "not oneself, not strangers");
+    assert_eq!(handles(&bench, &ada, "").await, ["adam", "bob"], "neither the caller nor strangers");
     assert_eq!(handles(&bench, &ada, "a").await, ["adam"]);
     assert_eq!(handles(&bench, &ada, "eve").await, ["eve"]);
-    assert_eq!(handles(&bench, &ada, "@Eve").await, ["eve"], "as people write it");
+    assert_eq!(handles(&bench, &ada, "@Eve").await, ["eve"], "with an @ and capital letters");
     assert_eq!(handles(&bench, &ada, "eve the").await, Vec::<String>::new(), "names of strangers find nothing");
     assert_eq!(handles(&bench, &ada, "great").await, ["adam", "bob"], "names of contacts do");
     assert_eq!(handles(&bench, &ada, "ev").await, Vec::<String>::new());
-    assert_eq!(handles(&bench, &ada, "ada").await, ["ada", "adam"], "oneself only by the exact handle");
+    assert_eq!(handles(&bench, &ada, "ada").await, ["ada", "adam"], "the caller only by the exact handle");
     assert_eq!(handles(&bench, &bob, "").await, Vec::<String>::new());
     bench.delete(&bob.user_id).await;
-    assert_eq!(handles(&bench, &ada, "").await, ["adam"], "who is gone is not shown");
+    assert_eq!(handles(&bench, &ada, "").await, ["adam"], "a deleted user is not shown");
     assert_eq!(handles(&bench, &ada, "bob").await, Vec::<String>::new());
     bench.end().await;
 }
 
 #[tokio::test]
-async fn pages_lead_through_the_contacts() {
+async fn pages_list_all_contacts() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let mut met = Vec::new();
@@ -72,8 +72,8 @@ async fn pages_lead_through_the_contacts() {
 }
 
 #[tokio::test]
-async fn everybody_is_shown_where_the_operator_says_so() {
-    let mut bench = Bench::new(Directory::Everybody).await;
+async fn open_directory_shows_all_users() {
+    let mut bench = Bench::new(Directory::All).await;
     let ada = bench.create("ada").await;
     bench.create("bob").await;
     bench.stop_messaging().await;

@@ -21,15 +21,15 @@ use crate::{
 };
 
 on_both! {
-    released_handle_waits_for_its_owner,
+    released_handle_is_reserved_for_its_owner,
     released_handle_is_free_after_the_cooling_period,
     user_does_not_hold_more_handles_than_the_limit,
     without_a_cooling_period_a_handle_is_free_at_once,
-    handle_of_a_deleted_owner_still_waits,
-    only_what_waits_no_longer_is_forgotten,
+    handle_of_a_deleted_owner_stays_reserved,
+    only_expired_released_handles_are_deleted,
 }
 
-/// A day, from shortly after the profiles of the tests were created.
+/// A cooling period of a day, which starts one second after the profiles of the tests are created.
 pub(crate) const COOLING: Cooling =
     Cooling { now: Timestamp::from_micros(1_700_000_001_000_000), period: Duration::from_secs(86_400), limit: 3 };
 
@@ -38,17 +38,17 @@ pub(crate) fn renamed(user: &User, handle: &str) -> Change {
     Change { id: user.id, handle: Some(handle.to_owned()), display_name: None, revision: None }
 }
 
-/// As [`COOLING`], so much later.
+/// [`COOLING`], later by `span`.
 fn after(span: Duration) -> Cooling {
     Cooling { now: COOLING.now + span, ..COOLING }
 }
 
-/// A sign-up at a time.
+/// Signs up at `now`.
 async fn sign_up(store: &dyn UserStore, handle: &str, now: Timestamp) -> Result<User, InsertError> {
     store.insert(&User { create_time: now, ..user(handle) }, 0).await
 }
 
-async fn released_handle_waits_for_its_owner(location: &Location) {
+async fn released_handle_is_reserved_for_its_owner(location: &Location) {
     let store = open(location).await;
     let (ada, bob) = (user("ada"), user("bob"));
     store.insert(&ada, 0).await.unwrap();
@@ -59,11 +59,11 @@ async fn released_handle_waits_for_its_owner(location: &Location) {
     assert_eq!(store.find(bob.id).await.unwrap(), Some(bob.clone()));
     let refused = sign_up(&*store, "ada", COOLING.now).await;
     assert!(matches!(refused, Err(InsertError::HandleTaken)), "{refused:?}");
-    // A later attempt at a sign-up may not replace its handle by it either.
+    // A later attempt of a sign-up cannot take it either.
     let refused = store.insert(&User { handle: "ada".to_owned(), ..bob.clone() }, 1).await;
     assert!(matches!(refused, Err(InsertError::HandleTaken)), "{refused:?}");
     assert_eq!(store.find(bob.id).await.unwrap(), Some(bob.clone()));
-    // The owner goes back, and the other handle waits instead.
+    // The owner takes the handle back, and the other one is reserved instead.
     assert_eq!(store.update(&renamed(&ada, "ada"), &COOLING).await.unwrap().handle, "ada");
     let refused = store.update(&renamed(&bob, "lovelace"), &COOLING).await;
     assert!(matches!(refused, Err(UpdateError::HandleTaken)), "{refused:?}");
@@ -76,7 +76,7 @@ async fn released_handle_is_free_after_the_cooling_period(location: &Location) {
     let last = COOLING.now + COOLING.period - Duration::from_micros(1);
     assert!(matches!(sign_up(&*store, "ada", last).await, Err(InsertError::HandleTaken)));
     sign_up(&*store, "ada", COOLING.now + COOLING.period).await.unwrap();
-    // From now on it is the new owner's.
+    // It belongs to the new owner now.
     let later = after(COOLING.period);
     assert!(matches!(store.update(&renamed(&ada, "ada"), &later).await, Err(UpdateError::HandleTaken)));
 }
@@ -91,12 +91,12 @@ async fn user_does_not_hold_more_handles_than_the_limit(location: &Location) {
     assert!(matches!(refused, Err(UpdateError::TooManyHandles)), "{refused:?}");
     let found = store.find(ada.id).await.unwrap().unwrap();
     assert_eq!(found.handle, "ada3");
-    // What holds no more handles than before is no matter: the same one, a former one, another name.
+    // Changes that reserve no further handle succeed: the same handle, a former one, another name.
     store.update(&renamed(&ada, "ada3"), &COOLING).await.unwrap();
     store.update(&renamed(&ada, "ada"), &COOLING).await.unwrap();
     let name = Change { handle: None, display_name: Some("Ada".to_owned()), ..renamed(&ada, "") };
     store.update(&name, &COOLING).await.unwrap();
-    // A handle that nobody waits for is not held.
+    // The refused handle is not reserved.
     sign_up(&*store, "ada4", COOLING.now).await.unwrap();
     store.update(&renamed(&ada, "ada5"), &after(COOLING.period)).await.unwrap();
 }
@@ -111,7 +111,7 @@ async fn without_a_cooling_period_a_handle_is_free_at_once(location: &Location) 
     sign_up(&*store, "ada", COOLING.now).await.unwrap();
 }
 
-async fn handle_of_a_deleted_owner_still_waits(location: &Location) {
+async fn handle_of_a_deleted_owner_stays_reserved(location: &Location) {
     let store = open(location).await;
     let ada = store.insert(&user("ada"), 0).await.unwrap();
     store.update(&renamed(&ada, "lovelace"), &COOLING).await.unwrap();
@@ -122,7 +122,7 @@ async fn handle_of_a_deleted_owner_still_waits(location: &Location) {
     assert!(matches!(late, Err(InsertError::HandleTaken)), "the last handle stays taken: {late:?}");
 }
 
-async fn only_what_waits_no_longer_is_forgotten(location: &Location) {
+async fn only_expired_released_handles_are_deleted(location: &Location) {
     let store = open(location).await;
     for handle in ["ada", "bob", "eve"] {
         let owner = store.insert(&user(handle), 0).await.unwrap();
@@ -176,7 +176,7 @@ async fn owner_keeps_a_handle_that_became_reserved() {
 }
 
 #[tokio::test]
-async fn changed_handle_waits_for_its_owner_and_changes_are_bounded() {
+async fn former_handle_is_reserved_and_handle_changes_are_limited() {
     let bench = Bench::new(Directory::Contacts).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     for handle in ["ada1", "ada2", "ada3"] {

@@ -1,4 +1,4 @@
-//! Changes of a profile that wait for a lock behind another change, on PostgreSQL.
+//! Changes of a profile that wait for the lock of another change, on PostgreSQL.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ async fn repeated_insert_behind_a_deletion_is_refused() {
     assert!(matches!(inserted, Err(InsertError::NotActive)), "{inserted:?}");
 }
 
-/// Queues `taking` behind the change of Ada's handle, which waits at its last statement: another row for the handle is
-/// not committed.
+/// Queues `taking` behind the change of Ada's handle. The change waits at its last statement for an uncommitted row
+/// with the same handle.
 async fn behind_a_release<T, F>(taking: impl FnOnce(Arc<dyn UserStore>) -> F) -> T
 where
     T: Send + 'static,

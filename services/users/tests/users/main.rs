@@ -9,7 +9,7 @@ mod directory;
 mod handles;
 mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
-#[expect(dead_code, reason = "what the tests of other services use of it too")]
+#[expect(dead_code, reason = "parts of it are used by the tests of other services only")]
 mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
 mod mesh;

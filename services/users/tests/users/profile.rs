@@ -1,4 +1,4 @@
-//! A profile is its owner's to change, and auth's to delete.
+//! Updates by the owner, and deletion by auth.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::{
 };
 
 on_both!(
-    a_change_counts_the_revision_up_and_a_taken_handle_does_not,
-    one_of_sixteen_changes_of_one_state_happens,
+    change_increments_the_revision_unless_it_is_refused,
+    one_of_sixteen_concurrent_changes_succeeds,
     a_deleted_profile_stays_deleted,
 );
 
@@ -40,7 +40,7 @@ async fn get(bench: &Bench, user: &User) -> Result<User, Status> {
 }
 
 #[tokio::test]
-async fn the_owner_changes_what_the_mask_names() {
+async fn owner_updates_the_fields_of_the_mask() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let wanted = User { handle: "lovelace".to_owned(), display_name: "Ada".to_owned(), ..ada.clone() };
@@ -54,7 +54,7 @@ async fn the_owner_changes_what_the_mask_names() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_callers_or_not_a_field_is_refused_and_nothing_changes() {
+async fn invalid_update_is_refused_and_changes_nothing() {
     let bench = Bench::new(Directory::Contacts).await;
     let (ada, bob) = (bench.create("ada").await, bench.create("bob").await);
     let stranger = User { user_id: kit::ClockAndRng::system().new_id().to_string(), ..bob.clone() };
@@ -81,7 +81,7 @@ async fn what_is_not_the_callers_or_not_a_field_is_refused_and_nothing_changes()
 }
 
 #[tokio::test]
-async fn a_change_of_an_older_state_is_refused() {
+async fn change_of_an_outdated_profile_is_refused() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let named = |name: &str| User { display_name: name.to_owned(), ..ada.clone() };
@@ -96,7 +96,7 @@ async fn a_change_of_an_older_state_is_refused() {
 }
 
 #[tokio::test]
-async fn a_deleted_profile_is_gone_for_good_and_a_repeat_answers_the_same() {
+async fn deleted_profile_is_not_found_and_a_repeat_succeeds() {
     let bench = Bench::new(Directory::Contacts).await;
     let ada = bench.create("ada").await;
     let message = DeleteUserRequest { user_id: ada.user_id.clone(), release_handle: false };
@@ -117,7 +117,7 @@ async fn a_deleted_profile_is_gone_for_good_and_a_repeat_answers_the_same() {
 }
 
 #[tokio::test]
-async fn a_sign_up_that_comes_after_the_deletion_makes_no_profile() {
+async fn late_sign_up_after_a_deletion_creates_no_profile() {
     let bench = Bench::new(Directory::Contacts).await;
     let late = profile("ada");
     bench.delete(&late.user_id).await;
@@ -131,7 +131,7 @@ fn named(id: UserId, name: &str, revision: Option<Revision>) -> Change {
     Change { id, handle: None, display_name: Some(name.to_owned()), revision }
 }
 
-async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &kit::store::Location) {
+async fn change_increments_the_revision_unless_it_is_refused(location: &kit::store::Location) {
     let store = users::store::open(location, 4).await.unwrap();
     let (ada, bob) = (user("ada"), user("bob"));
     store.insert(&ada, 0).await.unwrap();
@@ -141,11 +141,11 @@ async fn a_change_counts_the_revision_up_and_a_taken_handle_does_not(location: &
     let taken = Change { handle: Some("bob".to_owned()), display_name: None, ..named(ada.id, "", None) };
     assert!(matches!(store.update(&taken, &COOLING).await, Err(UpdateError::HandleTaken)));
     assert_eq!(store.find(ada.id).await.unwrap(), Some(changed));
-    let nobody = UserId(kit::ClockAndRng::system().new_id());
-    assert!(matches!(store.update(&named(nobody, "Nobody", None), &COOLING).await, Err(UpdateError::NotMatched)));
+    let unknown = UserId(kit::ClockAndRng::system().new_id());
+    assert!(matches!(store.update(&named(unknown, "Unknown", None), &COOLING).await, Err(UpdateError::NotMatched)));
 }
 
-async fn one_of_sixteen_changes_of_one_state_happens(location: &kit::store::Location) {
+async fn one_of_sixteen_concurrent_changes_succeeds(location: &kit::store::Location) {
     let store = users::store::open(location, 16).await.unwrap();
     let ada = store.insert(&user("ada"), 0).await.unwrap();
     let mut racers = JoinSet::new();

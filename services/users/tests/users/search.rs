@@ -1,4 +1,4 @@
-//! Searching for people by handle and by name.
+//! Search for users by handle and by name.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ use crate::{
 
 on_both! {
     search_finds_names_and_handles_as_they_are_now,
-    pages_of_a_search_give_every_match_once,
+    pages_of_a_search_list_each_match_once,
     profiles_older_than_the_search_are_found_once_indexed,
     profile_changed_by_an_older_program_is_indexed_again,
-    indexing_beside_changes_keeps_the_newest_names,
+    indexing_during_changes_keeps_the_newest_names,
     search_reads_an_index,
     indexing_reads_an_index,
 }
@@ -36,7 +36,7 @@ fn named(handle: &str, display_name: &str) -> User {
     User { display_name: display_name.to_owned(), ..user(handle) }
 }
 
-/// Handles that `query` finds, by pages of `size`.
+/// The handles that match `query`, read in pages of `size`.
 async fn found(store: &Arc<dyn UserStore>, query: &str, size: i32) -> Vec<String> {
     let query = Query::parse(query).unwrap();
     let (mut handles, mut token) = (Vec::new(), String::new());
@@ -62,7 +62,7 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     let store = open(location).await;
     let ada = store.insert(&named("countess", "Ada Lovelace"), 0).await.unwrap();
     store.insert(&named("hidden", "Ada Hidden"), 0).await.unwrap();
-    store.insert(&User { state: State::Suspended, ..named("away", "Ada FailureMode") }, 0).await.unwrap();
+    store.insert(&User { state: State::Suspended, ..named("away", "Ada Away") }, 0).await.unwrap();
     for query in ["count", "ada l", "LOVE"] {
         assert_eq!(found(&store, query, 10).await, ["countess"], "{query}");
     }
@@ -71,7 +71,7 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     store.update(&rename(&ada, "Ada King"), &COOLING).await.unwrap();
     assert_eq!(found(&store, "aug", 10).await, Vec::<String>::new());
     assert_eq!(found(&store, "king", 10).await, ["countess"]);
-    assert_eq!(found(&store, "ada", 10).await, ["hidden", "countess"], "by the term that matches");
+    assert_eq!(found(&store, "ada", 10).await, ["hidden", "countess"], "in the order of the matching term");
     store.delete(ada.id, false, ada.create_time).await.unwrap();
     for query in ["king", "count", "ada k"] {
         assert_eq!(found(&store, query, 10).await, Vec::<String>::new(), "{query}");
@@ -79,11 +79,11 @@ async fn search_finds_names_and_handles_as_they_are_now(location: &Location) {
     assert_eq!(store.index_stale(10).await.unwrap(), 0, "each change leaves current terms");
 }
 
-async fn pages_of_a_search_give_every_match_once(location: &Location) {
+async fn pages_of_a_search_list_each_match_once(location: &Location) {
     let store = open(location).await;
     let mut expected = Vec::new();
     for n in 0..23 {
-        // Several of them share a term, and each has several terms that match.
+        // Several users share a term, and each has several matching terms.
         let handle = format!("ada_{n:02}");
         store.insert(&named(&handle, "Ada Adams Ada"), 0).await.unwrap();
         store.insert(&named(&format!("bob_{n:02}"), "Bob"), 0).await.unwrap();
@@ -99,7 +99,7 @@ async fn pages_of_a_search_give_every_match_once(location: &Location) {
     }
 }
 
-/// What a process that does not know the search leaves behind.
+/// Removes the search terms, as if a release without the search had written the profiles.
 async fn forget_terms(location: &Location) {
     tamper(location, "DELETE FROM search_terms; UPDATE users SET terms_revision = 0").await;
 }
@@ -113,7 +113,7 @@ async fn profiles_older_than_the_search_are_found_once_indexed(location: &Locati
     store.delete(gone.id, false, gone.create_time).await.unwrap();
     forget_terms(location).await;
     assert_eq!(found(&store, "zoë", 100).await, Vec::<String>::new());
-    // It may stop after any batch, and goes on from there.
+    // Indexing may stop after any batch and continues from there.
     assert_eq!(store.index_stale(10).await.unwrap(), 10);
     assert_eq!(open(location).await.index_stale(10).await.unwrap(), 10);
     assert_eq!(store.index_stale(10).await.unwrap(), 6);
@@ -129,7 +129,7 @@ async fn profile_changed_by_an_older_program_is_indexed_again(location: &Locatio
     assert_eq!(found(&store, "countess", 10).await, ["ada"]);
 }
 
-async fn indexing_beside_changes_keeps_the_newest_names(location: &Location) {
+async fn indexing_during_changes_keeps_the_newest_names(location: &Location) {
     let store = open(location).await;
     let mut people = Vec::new();
     for n in 0..8 {
@@ -162,9 +162,9 @@ async fn indexing_beside_changes_keeps_the_newest_names(location: &Location) {
     }
 }
 
-/// Of two changes of one profile that wait for its row, the terms are those of the later one.
+/// Two changes wait for the profile's row; the terms are those of the later one.
 #[tokio::test(flavor = "multi_thread")]
-async fn terms_are_of_the_last_of_two_changes_that_waited() {
+async fn terms_match_the_last_of_two_waiting_changes() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let ada = store.insert(&named("ada", "First"), 0).await.unwrap();
@@ -187,8 +187,8 @@ async fn terms_are_of_the_last_of_two_changes_that_waited() {
 }
 
 #[tokio::test]
-async fn everybody_is_found_by_name() {
-    let bench = Bench::new(Directory::Everybody).await;
+async fn open_directory_finds_all_users_by_name() {
+    let bench = Bench::new(Directory::All).await;
     let ada = bench.create("ada").await;
     let mut eve = bench.create("eve").await;
     eve.display_name = "Évelyne Brown".to_owned();
@@ -197,7 +197,7 @@ async fn everybody_is_found_by_name() {
     for query in ["brown", "E\u{301}VEL", "eve", "évelyne br"] {
         assert_eq!(handles(&bench, &ada, query).await, ["eve"], "{query}");
     }
-    assert_eq!(handles(&bench, &ada, " ").await, ["ada", "eve"], "white space is no query");
+    assert_eq!(handles(&bench, &ada, " ").await, ["ada", "eve"], "white space is an empty query");
     let query = "x".repeat(65);
     let refused = list(&bench, &ada, ListUsersRequest { query, ..ListUsersRequest::default() }).await;
     assert_eq!(named_fields(&refused.unwrap_err()), ["query"]);
@@ -206,7 +206,7 @@ async fn everybody_is_found_by_name() {
 
 #[tokio::test]
 async fn page_token_belongs_to_its_query() {
-    let bench = Bench::new(Directory::Everybody).await;
+    let bench = Bench::new(Directory::All).await;
     let ada = bench.create("ada").await;
     bench.create("adam").await;
     let page = |query: &str, page_token: &str| {
@@ -223,10 +223,10 @@ async fn page_token_belongs_to_its_query() {
     bench.end().await;
 }
 
-/// The service fills in what is missing by itself.
+/// The service indexes profiles without terms by itself.
 #[tokio::test]
 async fn service_indexes_old_profiles_when_it_starts() {
-    let bench = Bench::with(Directory::Everybody, |location| async move {
+    let bench = Bench::with(Directory::All, |location| async move {
         let store = open(&location).await;
         store.insert(&named("ada", "Ada Lovelace"), 0).await.unwrap();
         forget_terms(&location).await;

@@ -28,16 +28,16 @@ on_both! {
     a_later_attempt_replaces_handle_and_name_only,
     a_user_who_is_not_active_is_not_replaced,
     a_taken_handle_is_refused,
-    one_of_sixteen_racers_gets_the_handle,
-    pages_give_every_active_user_once_and_in_order,
-    pages_keep_their_promise_while_users_are_added,
+    one_of_sixteen_concurrent_inserts_gets_the_handle,
+    pages_list_each_active_user_once_in_order,
+    pages_are_complete_while_users_are_added,
     sixty_four_writers_at_once_all_succeed,
     an_older_program_refuses_a_newer_schema_in_one_line,
     the_directory_reads_an_index,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_start_at_once_all_find_the_schema() {
+async fn concurrently_started_replicas_all_find_the_schema() {
     let database = Database::postgres().await;
     let mut starting = JoinSet::new();
     for _ in 0..8 {
@@ -70,7 +70,7 @@ pub(crate) fn page(after: &str, size: u32) -> Page {
     Page { after, size: NonZeroU32::new(size).unwrap() }
 }
 
-/// Runs statements of the test's own.
+/// Runs statements directly on the database.
 pub(crate) async fn tamper(location: &Location, statement: &str) {
     let statement = AssertSqlSafe(statement.to_owned());
     match location {
@@ -93,14 +93,14 @@ async fn a_stored_user_is_found(location: &Location) {
     assert_eq!(store.insert(&ada, 0).await.unwrap(), ada);
     assert_eq!(store.insert(&bob, 0).await.unwrap(), bob);
     assert_eq!(store.find(ada.id).await.unwrap(), Some(ada.clone()));
-    let nobody = UserId(ClockAndRng::system().new_id());
-    assert_eq!(store.find(nobody).await.unwrap(), None);
+    let unknown = UserId(ClockAndRng::system().new_id());
+    assert_eq!(store.find(unknown).await.unwrap(), None);
 
-    let mut found = store.find_all(&[bob.id, nobody, ada.id, bob.id]).await.unwrap();
+    let mut found = store.find_all(&[bob.id, unknown, ada.id, bob.id]).await.unwrap();
     found.sort_by(|a, b| a.handle.cmp(&b.handle));
     assert_eq!(found, [ada, bob]);
     assert_eq!(store.find_all(&[]).await.unwrap(), []);
-    assert!(store.answers().await);
+    assert!(store.is_reachable().await);
 }
 
 async fn a_later_attempt_replaces_handle_and_name_only(location: &Location) {
@@ -112,10 +112,10 @@ async fn a_later_attempt_replaces_handle_and_name_only(location: &Location) {
     later.create_time = Timestamp::from_micros(1_800_000_000_000_000);
     // The same attempt once more changes nothing.
     assert_eq!(store.insert(&later, 0).await.unwrap(), first);
-    let answered = store.insert(&later, 1).await.unwrap();
-    assert_eq!(answered, User { create_time: first.create_time, revision: Revision(2), ..later });
-    assert_eq!(store.find(first.id).await.unwrap(), Some(answered));
-    assert!(matches!(store.insert(&first, 0).await, Err(InsertError::Superseded)), "it comes too late");
+    let replaced = store.insert(&later, 1).await.unwrap();
+    assert_eq!(replaced, User { create_time: first.create_time, revision: Revision(2), ..later });
+    assert_eq!(store.find(first.id).await.unwrap(), Some(replaced));
+    assert!(matches!(store.insert(&first, 0).await, Err(InsertError::Superseded)), "an earlier attempt is refused");
     // The old handle is free again.
     store.insert(&user("ada"), 0).await.unwrap();
 }
@@ -127,7 +127,7 @@ async fn a_user_who_is_not_active_is_not_replaced(location: &Location) {
         let again = User { handle: format!("{}_again", state.as_str()), state: State::Active, ..kept.clone() };
         assert!(matches!(store.insert(&again, 0).await, Err(InsertError::NotActive)));
         assert_eq!(store.find(kept.id).await.unwrap(), Some(kept.clone()));
-        // The handle stays taken, so that nobody can pose as who left.
+        // The handle stays taken, so that no other user can impersonate its owner.
         assert!(matches!(store.insert(&user(&kept.handle), 0).await, Err(InsertError::HandleTaken)));
     }
     assert_eq!(store.list(&page("", 10)).await.unwrap(), []);
@@ -143,7 +143,7 @@ async fn a_taken_handle_is_refused(location: &Location) {
     assert_eq!(store.find(bob.id).await.unwrap(), Some(bob));
 }
 
-async fn one_of_sixteen_racers_gets_the_handle(location: &Location) {
+async fn one_of_sixteen_concurrent_inserts_gets_the_handle(location: &Location) {
     let store = open(location).await;
     for handle in ["first", "second", "third"] {
         let mut racers = JoinSet::new();
@@ -158,7 +158,7 @@ async fn one_of_sixteen_racers_gets_the_handle(location: &Location) {
     }
 }
 
-/// All handles that pages of `size` give.
+/// All handles, read in pages of `size`.
 async fn walk(store: &Arc<dyn UserStore>, size: u32) -> Vec<String> {
     let (mut handles, mut after) = (Vec::new(), String::new());
     loop {
@@ -173,9 +173,9 @@ async fn walk(store: &Arc<dyn UserStore>, size: u32) -> Vec<String> {
     }
 }
 
-async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
+async fn pages_list_each_active_user_once_in_order(location: &Location) {
     let store = open(location).await;
-    // '_' stands between the digits and the letters: where a locale would put it elsewhere, pages would lose users.
+    // '_' sorts between digits and letters. With the order of a locale, pages would lose users.
     let mut handles: Vec<String> = ["a_1", "a_z", "a1", "aa", "ab_", "ab0", "z", "zz_9"].map(str::to_owned).into();
     for handle in handles.iter().rev() {
         store.insert(&user(handle), 0).await.unwrap();
@@ -187,7 +187,7 @@ async fn pages_give_every_active_user_once_and_in_order(location: &Location) {
     }
 }
 
-async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
+async fn pages_are_complete_while_users_are_added(location: &Location) {
     let store = open(location).await;
     let before: Vec<String> = (0..60).map(|n| format!("u{n:03}")).collect();
     for handle in &before {
@@ -203,8 +203,8 @@ async fn pages_keep_their_promise_while_users_are_added(location: &Location) {
     });
     while !adding.is_finished() {
         let seen = walk(&store, 7).await;
-        assert!(seen.is_sorted_by(|a, b| a < b), "in order, each once: {seen:?}");
-        assert!(before.iter().all(|handle| seen.contains(handle)), "who was there is not passed over: {seen:?}");
+        assert!(seen.is_sorted_by(|a, b| a < b), "each once and in order: {seen:?}");
+        assert!(before.iter().all(|handle| seen.contains(handle)), "no earlier user is skipped: {seen:?}");
     }
     adding.await.unwrap();
     assert_eq!(walk(&store, 7).await.len(), 120);
@@ -251,7 +251,7 @@ async fn the_directory_reads_an_index(location: &Location) {
     );
     let list = statement(include_str!("../../src/store/sql.rs"), "async fn list(");
     let plan = plan(location, "users", &postgres, &sqlite, &list).await;
-    // PostgreSQL names the constraint's index, SQLite made its own for it.
+    // The index of the constraint has a generated name in SQLite.
     assert!(plan.contains("users_handle_key") || plan.contains("USING INDEX sqlite_autoindex_users_2"), "{plan}");
     assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
 }

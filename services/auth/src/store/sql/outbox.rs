@@ -1,4 +1,4 @@
-//! The outbox.
+//! The statements of the outbox.
 
 use async_trait::async_trait;
 use kit::{
@@ -56,8 +56,8 @@ impl Outbox for Sql {
     }
 }
 
-/// Writes down what others must come to know, in the transaction that makes it true.
-pub(super) async fn tell(
+/// Adds an event to the outbox, in the transaction that causes it.
+pub(super) async fn add_event(
     tx: &mut Tx<'_>,
     id: Uuid,
     kind: Kind,

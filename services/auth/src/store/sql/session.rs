@@ -1,4 +1,4 @@
-//! Sessions and their tokens, inside the transactions that change them.
+//! Statements on sessions and their tokens, within the transactions that change them.
 
 use kit::{
     Timestamp,
@@ -23,7 +23,7 @@ use crate::{
 pub(in crate::store) const IN_FORCE: &str = "SELECT session_id FROM sessions WHERE session_id = $1 AND account_id = $2 \
      AND revoke_time IS NULL AND expire_time > $3";
 
-/// A presented token, its session locked.
+/// A presented token and its session, whose row is locked.
 pub(super) struct Found {
     pub(super) session: SessionId,
     account: AccountId,
@@ -38,8 +38,8 @@ impl Found {
     }
 }
 
-/// Three statements: which session a token belongs to never changes, so it is read without a lock; what else is
-/// known of the token, and the account's state, is read by a statement that starts after the session's row is locked.
+/// Reads the token and locks its session. Three statements: a token never moves to another session, so the session's id
+/// is read without a lock; the token's columns and the account's state are read after the session's row is locked.
 pub(super) async fn lock_token(tx: &mut Tx<'_>, token: &TokenHash) -> Result<Option<Found>, Error> {
     let row = sqlx::query("SELECT session_id FROM refresh_tokens WHERE token_hash = $1")
         .bind(&token.0)
@@ -98,7 +98,7 @@ pub(super) async fn rotate(
     .bind(&successor.sealed)
     .execute(&mut **tx)
     .await?;
-    // The presented token was used now: it need not be answered to its predecessor again.
+    // The presented token is used now, so a repeat of its predecessor must not return it again.
     sqlx::query("UPDATE refresh_tokens SET sealed_successor = NULL WHERE successor_hash = $1")
         .bind(&presented.0)
         .execute(&mut **tx)
@@ -117,7 +117,7 @@ pub(super) async fn rotate(
     Ok(())
 }
 
-/// Stores a session with its first token, if its account is active and still has the password that opens it.
+/// Stores a session with its first token if its account is active and has had no change of its password.
 pub(super) async fn insert_session(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, Error> {
     let inserted = sqlx::query(INSERT_SESSION)
         .bind(session.id.0)
@@ -155,7 +155,7 @@ pub(super) async fn end_session(tx: &mut Tx<'_>, session: SessionId, now: Timest
     Ok(())
 }
 
-/// Ends the sessions of an account, whose row this transaction holds, and answers those that were in force.
+/// Ends the sessions of an account, whose row this transaction has locked. Returns those that were in force.
 pub(super) async fn end_all(
     tx: &mut Tx<'_>,
     account: AccountId,
@@ -175,13 +175,13 @@ pub(super) async fn end_all(
     Ok(ended.iter().map(|row| row.try_get("session_id").map(SessionId)).collect::<Result<_, _>>()?)
 }
 
-/// Holds the account's row until the transaction ends.
+/// Locks the account's row until the transaction ends.
 pub(super) async fn lock_account(tx: &mut Tx<'_>, account: AccountId) -> Result<(), Error> {
     sqlx::query(LOCK_ACCOUNT).bind(account.0).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Keeps the session in force until the transaction, which holds the account's row, ends. `false`: it is not.
+/// Locks the session if it is in force, within a transaction that has locked the account's row. `false`: it is not.
 pub(super) async fn hold_session(
     tx: &mut Tx<'_>,
     account: AccountId,

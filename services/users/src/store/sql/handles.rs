@@ -1,4 +1,4 @@
-//! Handles between two owners.
+//! Handles that change their owner.
 
 use kit::{Timestamp, store::DbTimestamp};
 use sqlx::Row as _;
@@ -9,16 +9,16 @@ use crate::{
     store::UpdateError,
 };
 
-/// The handle of an active profile, whose row is locked from now on.
+/// Locks the row of an active profile and returns its handle.
 pub(super) async fn lock(tx: &mut Tx<'_>, id: UserId) -> sqlx::Result<Option<String>> {
     let row = sqlx::query(OWN_HANDLE).bind(id.0).fetch_optional(&mut **tx).await?;
     row.map(|row| row.try_get("handle")).transpose()
 }
 
-/// Whether `id` may have the handle that its row holds since an earlier statement of the transaction.
+/// Whether `id` may keep the handle that an earlier statement of the transaction has written to its row.
 ///
-/// That statement has waited for whoever held the handle. This one starts later, so that it sees a release that was
-/// committed meanwhile.
+/// That statement has waited for a transaction that held the handle. This one starts later, so that it sees a release
+/// that was committed meanwhile.
 pub(super) async fn take(tx: &mut Tx<'_>, handle: &str, id: UserId, now: Timestamp) -> sqlx::Result<bool> {
     let row = sqlx::query("SELECT user_id, expire_time FROM released_handles WHERE handle = $1")
         .bind(handle)
@@ -33,7 +33,7 @@ pub(super) async fn take(tx: &mut Tx<'_>, handle: &str, id: UserId, now: Timesta
     Ok(true)
 }
 
-/// Keeps a handle that `id` gives up. The lock of the user's row makes the count hold.
+/// Reserves a former handle for its owner `id`. The lock on the user's row keeps the count correct until the commit.
 pub(super) async fn release(tx: &mut Tx<'_>, handle: &str, id: UserId, cooling: &Cooling) -> Result<(), UpdateError> {
     if cooling.period.is_zero() {
         return Ok(());

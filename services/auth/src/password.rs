@@ -96,6 +96,13 @@ pub(crate) struct Hasher {
     dummy: PasswordHash,
 }
 
+/// A form of a password: as this release hashes it, or as the client sent it, which earlier releases hashed.
+#[derive(Clone, Copy)]
+enum Form {
+    Prepared,
+    Sent,
+}
+
 impl Hasher {
     /// Runs `threads` hashes at once (0: as many as cores and memory allow), with this many more waiting in each queue.
     pub(crate) fn new(threads: usize, known: usize, unknown: usize, clock_rng: ClockAndRng) -> Self {
@@ -118,8 +125,8 @@ impl Hasher {
     }
 
     /// Verifies `password` against the hash. Without a hash the result is `Wrong`, after the same time. A password
-    /// whose sent form differs from its prepared form takes two hashes, whether there is an account or not, in one
-    /// place of the queue.
+    /// whose sent form differs from its prepared form takes two hashes, whether there is an account or not. Each
+    /// waits in the queue by itself.
     pub(crate) async fn verify(
         &self,
         password: Password,
@@ -128,16 +135,32 @@ impl Hasher {
     ) -> Result<Verified, Status> {
         let has_account = hashed.is_some();
         let hashed = hashed.unwrap_or_else(|| self.dummy.clone());
-        let verify = move || {
-            let matches = |text: &str| argon2().verify_password(text.as_bytes(), &*hashed.0).is_ok();
-            match password.as_sent() {
-                _ if matches(password.prepared()) => Verified::Right,
-                Some(sent) if matches(sent) => Verified::RightAsSent,
-                _ => Verified::Wrong,
-            }
+        let verified = if self.matches(password.clone(), &hashed, queue, Form::Prepared).await? {
+            Verified::Right
+        } else if password.as_sent().is_some() && self.matches(password, &hashed, queue, Form::Sent).await? {
+            Verified::RightAsSent
+        } else {
+            Verified::Wrong
         };
-        let verified = self.work(queue, verify).await?;
         Ok(if has_account { verified } else { Verified::Wrong })
+    }
+
+    async fn matches(
+        &self,
+        password: Password,
+        hashed: &PasswordHash,
+        queue: Queue,
+        form: Form,
+    ) -> Result<bool, Status> {
+        let hashed = hashed.clone();
+        let verify = move || {
+            let text = match form {
+                Form::Prepared => password.prepared(),
+                Form::Sent => password.as_sent().unwrap_or_default(),
+            };
+            argon2().verify_password(text.as_bytes(), &*hashed.0).is_ok()
+        };
+        self.work(queue, verify).await
     }
 
     /// Whether a stored hash was made with other parameters than today's.

@@ -1,4 +1,4 @@
-//! The statements that something takes: sqlx tells of each, inside the span of whoever asked for it.
+//! Records the SQL statements of a future: sqlx logs each one inside the caller's span.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The target under which sqlx tells of each statement.
+/// The target of sqlx's log events for statements.
 const STATEMENTS: &str = "sqlx::query";
 
 static HEARD: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(|| {
-    // For all tests of this process: those of SQLite run on threads of sqlx's own.
+    // Global for all tests of this process: SQLite's statements run on threads of sqlx.
     Registry::default().with(Listener.with_filter(filter_fn(|m| m.is_span() || m.target() == STATEMENTS))).init();
     Mutex::default()
 });
@@ -36,7 +36,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
     }
 }
 
-/// How a statement begins.
+/// The beginning of a statement.
 #[derive(Default)]
 struct Statement(String);
 
@@ -50,13 +50,13 @@ impl Visit for Statement {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// What `work` answers, and how each of its statements begins. Those that only make a new connection ready are left
-/// out: whoever asks first happens to pay for them.
+/// The result of `work`, and the beginning of each of its statements. Omits those that set up a new connection, because
+/// only the first caller runs them.
 pub(crate) async fn heard<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
     LazyLock::force(&HEARD);
     let span = tracing::info_span!("heard");
-    let response = work.instrument(span.clone()).await;
+    let result = work.instrument(span.clone()).await;
     let mut heard = span.id().and_then(|id| HEARD.lock().unwrap().remove(&id)).unwrap_or_default();
     heard.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
-    (response, heard)
+    (result, heard)
 }

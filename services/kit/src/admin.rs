@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, time::timeout};
 use crate::{
     health::Readiness,
     limits::Limits,
-    server::{Connections, Discard, Few, PeerAddress},
+    server::{BoundedListener, Connections, Discard, PeerAddress},
     shutdown::Shutdown,
     telemetry,
 };
@@ -73,8 +73,8 @@ impl Default for Config {
 /// Each service of this process with its readiness.
 pub type Shown = BTreeMap<&'static str, Readiness>;
 
-/// How often new samples are merged into the histograms. Until then each takes 24 bytes, at the rate of one busy core more
-/// than a megabyte in a second.
+/// How often new samples are merged into the histograms. Until then each takes 24 bytes, at the rate of one busy core
+/// more than a megabyte in a second.
 const UPKEEP: Duration = Duration::from_secs(1);
 
 /// The maximum number of connections.
@@ -96,7 +96,7 @@ pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown
         // Outside of the guard, so that the bodies of refused requests are read too.
         .layer(from_fn(read_first))
         .into_make_service_with_connect_info::<PeerAddress>();
-    let listener = Few::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
+    let listener = BoundedListener::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
     let upkeep = async {
         loop {
             tokio::time::sleep(UPKEEP).await;

@@ -67,8 +67,8 @@ impl<K: Eq + Hash + Clone> Bulkhead<K> {
         self.within_patience(self.wait(key)).await
     }
 
-    /// Waits for a place on each of `keys`, in their order and in total no longer than for one. All callers must use the
-    /// same order, because they hold places while they wait for others.
+    /// Waits for a place on each of `keys`, in their order and in total no longer than for one. All callers must use
+    /// the same order, because they hold places while they wait for others.
     pub async fn enter_all(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Place<K>>, Refused> {
         self.within_patience(async {
             let mut places = Vec::new();

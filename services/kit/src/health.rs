@@ -1,5 +1,5 @@
-//! Readiness: health checks once a second, with hysteresis. One success makes a check pass; three failures in a row make it
-//! fail. Liveness depends on nothing and is not here.
+//! Readiness: health checks once a second, with hysteresis. One success makes a check pass; three failures in a row
+//! make it fail. Liveness depends on nothing and is not here.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -134,8 +134,8 @@ impl Readiness {
         self.state.borrow().needs.clone()
     }
 
-    /// Reports the status of `services` to `reporter` from now on, each with the check that it needs in addition to those of
-    /// the process. Watch calls end when the drain begins, so that they do not delay it.
+    /// Reports the status of `services` to `reporter` from now on, each with the check that it needs in addition to
+    /// those of the process. Watch calls end when the drain begins, so that they do not delay it.
     pub fn report(&self, mut reporter: HealthReporter, services: Vec<(String, Option<String>)>) {
         let (mut state, shutdown) = (self.state.clone(), self.shutdown.clone());
         tokio::spawn(async move {

@@ -4,8 +4,8 @@
 //! removal. The last good set applies while auth is unavailable. Unknown key ids cause at most one fetch a second.
 //! Verified tokens are cached by a hash until they expire or their key leaves the set.
 //!
-//! The tokens of a revoked session are refused as soon as its [`REVOKED`] signal arrives. A signal may be lost. So a process
-//! reads auth's list of ended sessions before it is ready, and again whenever the bus may have lost signals.
+//! The tokens of a revoked session are refused as soon as its [`REVOKED`] signal arrives. A signal may be lost. So a
+//! process reads auth's list of ended sessions before it is ready, and again whenever the bus may have lost signals.
 
 mod ended;
 mod published;
@@ -179,8 +179,8 @@ impl KeySet {
         self.revoked.wait_for(session).await;
     }
 
-    /// Listens to auth's signals on `bus`, from this call until the shutdown cuts all connections. Run the returned future
-    /// once in each process.
+    /// Listens to auth's signals on `bus`, from this call until the shutdown cuts all connections. Run the returned
+    /// future once in each process.
     pub fn follow(self: &Arc<Self>, bus: &dyn Bus, shutdown: Shutdown) -> impl Future<Output = ()> + Send + use<> {
         let (keys, mut listener) = (Arc::clone(self), bus.listen(REVOKED));
         let following = async move {
@@ -207,8 +207,8 @@ impl KeySet {
         self.published().jwks.clone()
     }
 
-    /// Whether tokens can be verified: the key set and the list of ended sessions are available. Tries to fetch them if they
-    /// are missing.
+    /// Whether tokens can be verified: the key set and the list of ended sessions are available. Tries to fetch them if
+    /// they are missing.
     pub async fn ready(&self) -> bool {
         if self.published().keys.is_empty() {
             self.refresh().await;

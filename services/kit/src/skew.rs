@@ -1,5 +1,5 @@
-//! The clock skew of peers. Each process regularly sends health checks to its peers; each response carries the time by the
-//! peer's clock. Service tokens are refused beyond [`CLOCK_SKEW`].
+//! The clock skew of peers. Each process regularly sends health checks to its peers; each response carries the time by
+//! the peer's clock. Service tokens are refused beyond [`CLOCK_SKEW`].
 
 use std::{
     collections::BTreeMap,
@@ -57,8 +57,8 @@ impl Level {
 }
 
 impl Skews {
-    /// Records the time `reported` by `endpoint` of the peer `name`, in the response to a request that was sent at `sent`.
-    /// The response arrived at `now` by the clock of this process.
+    /// Records the time `reported` by `endpoint` of the peer `name`, in the response to a request that was sent at
+    /// `sent`. The response arrived at `now` by the clock of this process.
     pub(crate) fn note(&self, name: &str, endpoint: String, reported: &HeaderValue, sent: Instant, now: Timestamp) {
         let Some(reported) = reported.to_str().ok().and_then(|text| text.parse::<i64>().ok()) else { return };
         let half = i64::try_from(sent.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
@@ -108,7 +108,9 @@ fn seconds(micros: i64) -> f64 {
 fn log_change(peer: &str, endpoint: &str, ahead: i64, level: Level) {
     let (skew_ms, bound_ms) = (ahead / 1_000, CLOCK_SKEW.as_millis());
     match level {
-        Level::Close => tracing::info!(peer, endpoint, skew_ms, "the clock of a peer agrees with this machine's clock again"),
+        Level::Close => {
+            tracing::info!(peer, endpoint, skew_ms, "the clock of a peer agrees with this machine's clock again")
+        }
         Level::Notable => {
             tracing::warn!(
                 peer,

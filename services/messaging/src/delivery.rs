@@ -168,8 +168,8 @@ impl Hub {
         self.bus.publish(INVITATIONS, Signal { subject: user.0, reached: 0 });
     }
 
-    /// Signals all replicas that a read mark has changed: at once, or together with others of the same conversation at the
-    /// end of the interval.
+    /// Signals all replicas that a read mark has changed: at once, or together with others of the same conversation at
+    /// the end of the interval.
     pub(crate) fn read(self: &Arc<Self>, conversation: ConversationId, number: i64) {
         if self.reads.hold(conversation, number) {
             self.publish_read(conversation, number);
@@ -192,8 +192,8 @@ impl Hub {
         self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
-    /// Registers a new stream of `user`. At the limit it waits for [`PATIENCE`]: a client that reconnects, through another
-    /// gateway or after a reload, may arrive before the end of its old stream does.
+    /// Registers a new stream of `user`. At the limit it waits for [`PATIENCE`]: a client that reconnects, through
+    /// another gateway or after a reload, may arrive before the end of its old stream does.
     pub(crate) async fn admit(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
         let mut giving_up = pin!(sleep(PATIENCE));
         loop {

@@ -35,9 +35,9 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
     /// The conversation that `creator` opened with the request `request_id`, whatever its other fields were.
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error>;
 
-    /// Stores a conversation, its members, invitations and its first entry, in one transaction. Under concurrency a unique
-    /// key ensures one conversation for each request, and locks of the users' rows ensure the added users' rules and
-    /// bounds.
+    /// Stores a conversation, its members, invitations and its first entry, in one transaction. Under concurrency a
+    /// unique key ensures one conversation for each request, and locks of the users' rows ensure the added users' rules
+    /// and bounds.
     async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError>;
 
     /// The conversation, if `member` is a member of it.
@@ -50,12 +50,12 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
     async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error>;
 
     /// A page of the conversations of `member`, and one more when there are more. Takes three statements for any page
-    /// size; the first reads all conversations of the member, which are bounded, to find the newest. Omits conversations
-    /// that the member leaves between the statements.
+    /// size; the first reads all conversations of the member, which are bounded, to find the newest. Omits
+    /// conversations that the member leaves between the statements.
     async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
 
-    /// Changes a conversation's details, if its revision is the one that the actor read. Equal details change nothing. Only
-    /// the owner may change `add_policy`.
+    /// Changes a conversation's details, if its revision is the one that the actor read. Equal details change nothing.
+    /// Only the owner may change `add_policy`.
     async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError>;
 
     /// Appends a message, in one transaction. `seq` and `message_no` are assigned under the conversation's row lock, so
@@ -90,8 +90,8 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
 /// The members of a conversation. Each change is an entry of the log, in the same transaction.
 #[async_trait]
 pub trait Members: Send + Sync {
-    /// Adds `person`, or invites them. Earlier messages count as read by a new member. Checks all rules and bounds under
-    /// the locks of the conversation's row and the users' rows.
+    /// Adds `person`, or invites them. Earlier messages count as read by a new member. Checks all rules and bounds
+    /// under the locks of the conversation's row and the users' rows.
     async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError>;
 
     /// Removes `person`, or withdraws their invitation. Only the owner may remove others and withdraw invitations that
@@ -107,12 +107,12 @@ pub trait Members: Send + Sync {
         number: i64,
     ) -> Result<Option<(ReadPosition, bool)>, Error>;
 
-    /// A page of the members in the order in which they joined, and one more when there are more; none if `member` is not
-    /// a member.
+    /// A page of the members in the order in which they joined, and one more when there are more; none if `member` is
+    /// not a member.
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error>;
 
-    /// The read marks of `member` and of the members who have accepted the conversation. None if `member` is not a member,
-    /// or if there are more than [`MARKED_MEMBERS`](crate::domain::MARKED_MEMBERS) members.
+    /// The read marks of `member` and of the members who have accepted the conversation. None if `member` is not a
+    /// member, or if there are more than [`MARKED_MEMBERS`](crate::domain::MARKED_MEMBERS) members.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
 
     /// Users who share a conversation with `member`, oldest conversations first: at most `limit`, from at most
@@ -133,8 +133,8 @@ pub trait Messages: Send + Sync {
     /// Changes the text of the actor's own message. An equal text changes nothing.
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError>;
 
-    /// Erases the text of a message and its earlier texts, permanently. Only the message's author and the conversation's
-    /// owner may.
+    /// Erases the text of a message and its earlier texts, permanently. Only the message's author and the
+    /// conversation's owner may.
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError>;
 }
 

@@ -39,8 +39,8 @@ pub(super) async fn check(
 
 type Refusal = (StatusCode, &'static str);
 
-/// Prevents DNS rebinding: a web page that points its own domain at this address sends that domain as Host. IP addresses
-/// are safe.
+/// Prevents DNS rebinding: a web page that points its own domain at this address sends that domain as Host. IP
+/// addresses are safe.
 fn check_host(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     const WHY: &str = "the Host header is neither an IP address nor localhost; add its name to admin.hosts";
     let refused = (StatusCode::MISDIRECTED_REQUEST, WHY);

@@ -60,8 +60,8 @@ impl Published {
     }
 }
 
-/// A cache of verified tokens by their hash. Two maps: when the newer one is full, it replaces the older one. A hit in the
-/// older map moves to the newer one.
+/// A cache of verified tokens by their hash. Two maps: when the newer one is full, it replaces the older one. A hit in
+/// the older map moves to the newer one.
 #[derive(Default)]
 pub(super) struct Verified {
     newer: HashMap<[u8; 32], Remembered>,

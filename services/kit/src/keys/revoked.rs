@@ -13,8 +13,8 @@ use crate::Timestamp;
 
 /// The maximum lifetime of access tokens. An ended session is remembered for this time; then its tokens have expired.
 pub const LONGEST_ACCESS: Duration = Duration::from_secs(3_600);
-/// The maximum number of sessions in each of two generations: 2 × 65 536 × about 20 bytes. If more sessions end within an
-/// hour, the oldest are dropped and their access tokens are valid until they expire.
+/// The maximum number of sessions in each of two generations: 2 × 65 536 × about 20 bytes. If more sessions end within
+/// an hour, the oldest are dropped and their access tokens are valid until they expire.
 const REMEMBERED: usize = 65_536;
 
 /// The set of revoked sessions.

@@ -12,13 +12,13 @@ use crate::{bulkhead::Bounds, config::Span};
 pub struct Config {
     /// How long a call waits for a free connection.
     pub acquire_timeout: Span,
-    /// How long a statement waits for a lock, and how long a change waits for other changes of the same resource. A change may
-    /// wait for both.
+    /// How long a statement waits for a lock, and how long a change waits for other changes of the same resource. A
+    /// change may wait for both.
     pub lock_timeout: Span,
     /// How long a statement may take.
     pub statement_timeout: Span,
-    /// How long a transaction may be open without a statement. PostgreSQL then ends it and its connection, so that a stopped
-    /// process holds no locks.
+    /// How long a transaction may be open without a statement. PostgreSQL then ends it and its connection, so that a
+    /// stopped process holds no locks.
     pub idle_transaction_timeout: Span,
     /// How often PostgreSQL checks during a statement whether the client is still connected. `0s`: never, for systems
     /// without support.
@@ -56,8 +56,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns an error for an invalid value. `shortest` is the shortest deadline of a method: waits for the database must
-    /// end before it, so that the caller gets the reason.
+    /// Returns an error for an invalid value. `shortest` is the shortest deadline of a method: waits for the database
+    /// must end before it, so that the caller gets the reason.
     pub fn check(&self, shortest: Duration) -> Result<(), String> {
         let waits = [
             ("acquire_timeout", self.acquire_timeout),
@@ -76,8 +76,8 @@ impl Config {
                 ));
             }
         }
-        // A change waits for other changes, for a connection, and for the lock. If that took longer than the deadline, the
-        // caller would get DEADLINE_EXCEEDED instead of LOCKED.
+        // A change waits for other changes, for a connection, and for the lock. If that took longer than the deadline,
+        // the caller would get DEADLINE_EXCEEDED instead of LOCKED.
         let sum = Span(self.acquire_timeout.0 + 2 * self.lock_timeout.0);
         if sum.0 >= shortest {
             return Err(format!(

@@ -1,5 +1,5 @@
-//! A circuit breaker for a database. A probe checks once a second, on its own connection, whether the database is usable.
-//! While it is not, calls fail at once; after an outage, earlier connections are not reused.
+//! A circuit breaker for a database. A probe checks once a second, on its own connection, whether the database is
+//! usable. While it is not, calls fail at once; after an outage, earlier connections are not reused.
 
 use std::{
     fmt,
@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// How many probes in a row without a response mean an outage. A single one may be a busy machine.
 const PATIENCE: u32 = 3;
 
-/// Connections from before this time are suspect. The process has one for all pools: an unnecessary check costs a pool only
-/// a few new connections.
+/// Connections from before this time are suspect. The process has one for all pools: an unnecessary check costs a pool
+/// only a few new connections.
 static SUSPECT: Mutex<Option<Instant>> = Mutex::new(None);
 /// Notified when it changes.
 static SUSPICION: Notify = Notify::const_new();

@@ -1,8 +1,8 @@
 //! A connection pool with a bound on every wait, in which cancelled calls do not cost connections.
 //!
 //! It wraps sqlx's pool in this order: the bulkhead of the row that a transaction changes, the circuit breaker, and the
-//! queue for a connection. sqlx closes a connection whose checkout is cancelled, and returns one to the pool without a time
-//! limit. So both happen in a task that callers cannot cancel.
+//! queue for a connection. sqlx closes a connection whose checkout is cancelled, and returns one to the pool without a
+//! time limit. So both happen in a task that callers cannot cancel.
 
 use std::{
     fmt, io,
@@ -75,8 +75,8 @@ impl<D: Database> Pool<D> {
         self.begin_on_all([row]).await
     }
 
-    /// Begins a transaction that locks several rows. Waits in the queue of each, in total no longer than for one. All callers
-    /// must use the same order of rows.
+    /// Begins a transaction that locks several rows. Waits in the queue of each, in total no longer than for one. All
+    /// callers must use the same order of rows.
     pub async fn begin_on_all(&self, rows: impl IntoIterator<Item = Uuid>) -> Result<Transaction<'_, D>, Error> {
         let places = self.0.writers.enter_all(rows).await?;
         self.begin_in(places).await
@@ -97,8 +97,9 @@ impl<D: Database> Pool<D> {
         self.lease(false).await
     }
 
-    /// A cancellation ends only the wait for a place. The checkout and BEGIN finish in a task, and the connection then returns
-    /// to the pool: sqlx closes a connection whose checkout is cancelled, and does not roll back a cancelled BEGIN.
+    /// A cancellation ends only the wait for a place. The checkout and BEGIN finish in a task, and the connection then
+    /// returns to the pool: sqlx closes a connection whose checkout is cancelled, and does not roll back a cancelled
+    /// BEGIN.
     async fn lease(&self, in_transaction: bool) -> sqlx::Result<Lease<D>> {
         let Inner { connections, places, acquire_timeout, outage, begin, .. } = &*self.0;
         if outage.is_open() {

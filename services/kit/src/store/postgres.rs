@@ -62,7 +62,8 @@ async fn opened(
     Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
 }
 
-/// The timeouts that the server enforces. The TCP settings detect clients that have gone without closing the connection.
+/// The timeouts that the server enforces. The TCP settings detect clients that have gone without closing the
+/// connection.
 fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
     let millis = |time: Duration| time.as_millis().to_string();
     let peer = config.peer_timeout.0;
@@ -96,8 +97,8 @@ async fn migrate(
         .map_err(|e| Unopened(format!("{place} cannot be reached ({schema}.database_url): {}", chain(&e))))?;
     let mut connection =
         pool.acquire().await.map_err(|e| Unopened(format!("{place} cannot be reached: {}", chain(&e))))?;
-    // Waits without a limit while another process migrates. IF NOT EXISTS alone fails for the second of two replicas that
-    // start at the same time. `schema` is a constant of this program.
+    // Waits without a limit while another process migrates. IF NOT EXISTS alone fails for the second of two replicas
+    // that start at the same time. `schema` is a constant of this program.
     let prepare = format!(
         "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
          SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",

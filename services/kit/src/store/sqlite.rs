@@ -1,5 +1,5 @@
-//! SQLite: one writer connection, so that no writer gets SQLITE_BUSY, and a pool of readers. Deleted data is overwritten,
-//! and removed from the write-ahead log soon after.
+//! SQLite: one writer connection, so that no writer gets SQLITE_BUSY, and a pool of readers. Deleted data is
+//! overwritten, and removed from the write-ahead log soon after.
 
 mod purge;
 

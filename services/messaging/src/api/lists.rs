@@ -1,7 +1,8 @@
 //! A bulkhead for list calls, so that the lists of one user do not delay other users' calls.
 //!
-//! The gateway does not know the size of a page, so this service counts it: the list calls of one user share a number of
-//! rows, and all list calls share a part of the store's connections. Further calls wait in order, until their deadline.
+//! The gateway does not know the size of a page, so this service counts it: the list calls of one user share a number
+//! of rows, and all list calls share a part of the store's connections. Further calls wait in order, until their
+//! deadline.
 
 use std::{
     collections::HashMap,

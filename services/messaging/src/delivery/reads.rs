@@ -12,8 +12,8 @@ use crate::domain::ConversationId;
 
 pub(super) struct Reads {
     interval: Duration,
-    /// Conversations that published within the last interval, each with the highest read mark since. Bounded by the calls
-    /// of one interval.
+    /// Conversations that published within the last interval, each with the highest read mark since. Bounded by the
+    /// calls of one interval.
     held: Mutex<HashMap<ConversationId, Option<i64>>>,
 }
 

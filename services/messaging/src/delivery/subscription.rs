@@ -184,8 +184,8 @@ impl Subscription {
         None
     }
 
-    /// Compares the heads of all conversations with the sent positions. Follows new conversations first and then reads the
-    /// heads again, so that no entry is missed in between.
+    /// Compares the heads of all conversations with the sent positions. Follows new conversations first and then reads
+    /// the heads again, so that no entry is missed in between.
     async fn compare_everything(&mut self) -> Result<(), Status> {
         loop {
             let heads = self.store.heads(self.mailbox.user()).await?;
@@ -200,8 +200,8 @@ impl Subscription {
         }
     }
 
-    /// Fails for a position beyond the head of its conversation. It belongs to a history that the store has lost, as after
-    /// a failover that lost the newest entries; the client would miss the entries that take those numbers.
+    /// Fails for a position beyond the head of its conversation. It belongs to a history that the store has lost, as
+    /// after a failover that lost the newest entries; the client would miss the entries that take those numbers.
     fn compare(&mut self, heads: Vec<(ConversationId, i64)>) -> Result<(), Status> {
         self.drop_left(&heads);
         for (id, head) in heads {
@@ -273,7 +273,8 @@ impl Subscription {
         let Some(after) = self.sent.get(&id).copied() else { return Ok(()) };
         let entries = self.store.list_entries(id, self.mailbox.user(), after, self.batch).await?;
         if entries.len() == self.batch {
-            // There may be more entries: queue the conversation behind the others, so that a long log does not starve them.
+            // There may be more entries: queue the conversation behind the others, so that a long log does not starve
+            // them.
             self.enqueue(id);
         }
         for entry in entries {

@@ -13,7 +13,8 @@ use super::{ConversationId, UserId};
 pub enum AddRule {
     /// Every user.
     Everybody,
-    /// Users who share a conversation with the user. Others send an invitation or, for a conversation of two, a request.
+    /// Users who share a conversation with the user. Others send an invitation or, for a conversation of two, a
+    /// request.
     Contacts,
     /// No user. Other users cannot send invitations or requests either.
     Nobody,
@@ -126,8 +127,8 @@ pub enum Way {
 }
 
 impl Admission {
-    /// How to add a user to a conversation, which is `direct` if it has only two members. `None`: the user cannot be added,
-    /// because of a block or of their rule.
+    /// How to add a user to a conversation, which is `direct` if it has only two members. `None`: the user cannot be
+    /// added, because of a block or of their rule.
     pub fn way(&self, user: Acquaintance, direct: bool) -> Option<Way> {
         match user.rule.unwrap_or(self.rule) {
             _ if user.is_blocked => None,

@@ -9,8 +9,8 @@ use crate::domain::{AddRule, Admission, Change, ConversationId, Invitation, Rece
 /// Invitations and requests that await a user's decision.
 #[async_trait]
 pub trait Invitations: Send + Sync {
-    /// A page of the invitations of `invitee`, the newest first, and one more when there are more. Omits those of blocked
-    /// users.
+    /// A page of the invitations of `invitee`, the newest first, and one more when there are more. Omits those of
+    /// blocked users.
     async fn list_invitations(&self, invitee: UserId, page: Recent, now: Timestamp) -> Result<Vec<Invitation>, Error>;
 
     /// The users whom `inviter` has invited to the conversation and who have not decided yet.
@@ -32,8 +32,8 @@ pub trait Invitations: Send + Sync {
     async fn forget_user(&self, user: UserId) -> Result<(), Error>;
 }
 
-/// The rule and the blocks of a user. Both change under the lock of the user's row, so that they apply to every addition
-/// after they are stored.
+/// The rule and the blocks of a user. Both change under the lock of the user's row, so that they apply to every
+/// addition after they are stored.
 #[async_trait]
 pub trait People: Send + Sync {
     /// The rule that the user has chosen.

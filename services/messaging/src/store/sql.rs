@@ -60,9 +60,9 @@ impl Sql {
         u64::try_from(bytes).is_ok_and(|bytes| bytes <= self.quotas.conversation_bytes)
     }
 
-    /// Begins a change that locks the rows of `people`, and a conversation's row unless it is new. Waits in each row's queue
-    /// before it takes a connection: people in the order of their ids, the conversation last, so that a change that waits
-    /// for people does not delay other changes of the conversation.
+    /// Begins a change that locks the rows of `people`, and a conversation's row unless it is new. Waits in each row's
+    /// queue before it takes a connection: people in the order of their ids, the conversation last, so that a change
+    /// that waits for people does not delay other changes of the conversation.
     async fn begin_with(&self, people: &[UserId], id: Option<ConversationId>) -> Result<Tx<'_>, Error> {
         let people: BTreeSet<Uuid> = people.iter().map(|person| person.0).collect();
         self.write.begin_on_all(people.into_iter().chain(id.map(|id| id.0))).await

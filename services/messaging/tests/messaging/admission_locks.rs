@@ -1,5 +1,5 @@
-//! Changes that wait for the row of a conversation or of a user, on PostgreSQL: the second change sees the effects of the
-//! first.
+//! Changes that wait for the row of a conversation or of a user, on PostgreSQL: the second change sees the effects of
+//! the first.
 
 use std::{sync::Arc, time::Duration};
 

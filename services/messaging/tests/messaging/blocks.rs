@@ -39,7 +39,8 @@ async fn blocked_user_cannot_change_a_conversation_of_two(location: &Location) {
         assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
     }
     assert_eq!(store.head(id, ada).await.unwrap(), Some(2), "nothing was written");
-    // A repeat returns the stored message, the user who blocks may still write, and the blocked user may erase and leave.
+    // A repeat returns the stored message, the user who blocks may still write, and the blocked user may erase and
+    // leave.
     assert!(!store.append(&first).await.unwrap().is_new);
     say(&store, id, ada, "do not write to me").await;
     assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));

@@ -1,5 +1,5 @@
-//! Changes and reads concurrent with a removal, on PostgreSQL. A change that waits for the conversation's row behind the
-//! removal of its actor fails and writes nothing.
+//! Changes and reads concurrent with a removal, on PostgreSQL. A change that waits for the conversation's row behind
+//! the removal of its actor fails and writes nothing.
 
 use std::sync::Arc;
 

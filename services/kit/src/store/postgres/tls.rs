@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Requires TLS beyond the loopback, also without an `sslmode` and with `prefer` or `allow`. `sslmode=disable` is accepted
-/// and logged.
+/// Requires TLS beyond the loopback, also without an `sslmode` and with `prefer` or `allow`. `sslmode=disable` is
+/// accepted and logged.
 pub(super) fn required(options: PgConnectOptions, schema: &str) -> PgConnectOptions {
     if is_local(&options) {
         return options;

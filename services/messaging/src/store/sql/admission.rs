@@ -47,8 +47,8 @@ pub(super) struct Joining {
 }
 
 impl Adding<'_> {
-    /// Adds the actor, who opens the conversation, and `others` as their rules allow. Returns the members, without the users
-    /// who got an invitation.
+    /// Adds the actor, who opens the conversation, and `others` as their rules allow. Returns the members, without the
+    /// users who got an invitation.
     pub(super) async fn open(
         &self,
         tx: &mut Tx<'_>,

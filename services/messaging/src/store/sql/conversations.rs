@@ -55,9 +55,9 @@ impl Sql {
         Ok(found)
     }
 
-    /// Reads the newest message, whose number equals the message count, and the number of unread messages: those after the
-    /// read mark, without erased ones. Drops conversations that the member has left since the first statement: their newest
-    /// message may have changed.
+    /// Reads the newest message, whose number equals the message count, and the number of unread messages: those after
+    /// the read mark, without erased ones. Drops conversations that the member has left since the first statement:
+    /// their newest message may have changed.
     async fn read_last_messages(
         &self,
         of: &mut HashMap<ConversationId, Conversation>,

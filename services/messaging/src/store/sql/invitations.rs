@@ -157,7 +157,8 @@ async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Resul
     Ok(())
 }
 
-/// A reply accepts a request. The user's bound does not refuse this; it applies to the next conversation that they open.
+/// A reply accepts a request. The user's bound does not refuse this; it applies to the next conversation that they
+/// open.
 pub(super) async fn accept_by_reply(
     tx: &mut Tx<'_>,
     conversation: ConversationId,

@@ -86,7 +86,8 @@ impl Members for Sql {
             return Ok(Some((position, false)));
         }
         let turn = self.write.turn(member.0).await?;
-        // The statement locks the membership's row: it matches no row if the member was removed or the mark is not lower.
+        // The statement locks the membership's row: it matches no row if the member was removed or the mark is not
+        // lower.
         let marked =
             sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
                 .bind(id.0)

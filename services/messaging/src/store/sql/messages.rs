@@ -112,8 +112,8 @@ async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry,
     }
 }
 
-/// Erases the texts of the entries that edited the message: replaces all of them with the same edit to an empty text, in
-/// one statement. Returns the change in bytes, which is negative.
+/// Erases the texts of the entries that edited the message: replaces all of them with the same edit to an empty text,
+/// in one statement. Returns the change in bytes, which is negative.
 async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<i64, ChangeError> {
     let erased = body::encode(&Body::Edited { message: of.id, number: of.number, text: String::new(), revision });
     let row = sqlx::query(

@@ -211,12 +211,12 @@ impl Hub {
 
     fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
         let mut registry = lock(&self.registry);
-        let mine = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
-        let of_session = mine.iter().filter(|slot| slot.session == user.session).count();
+        let own = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
+        let of_session = own.iter().filter(|slot| slot.session == user.session).count();
         if of_session >= self.streams_per_session {
             return Err(too_many("session", self.streams_per_session));
         }
-        if mine.len() >= self.streams_per_user {
+        if own.len() >= self.streams_per_user {
             return Err(too_many("user", self.streams_per_user));
         }
         registry.next_id += 1;
@@ -235,11 +235,11 @@ impl Hub {
 
     async fn follow(self: Arc<Self>, mut listener: Listener, wake: fn(&Self, Uuid)) {
         loop {
-            let heard = tokio::select! {
-                heard = listener.next() => heard,
+            let event = tokio::select! {
+                event = listener.next() => event,
                 () = self.shutdown.cut() => return,
             };
-            match heard {
+            match event {
                 Heard::Signal(signal) => wake(&self, signal.subject),
                 Heard::Missed => self.wake_all(),
                 Heard::Closed => return,
@@ -363,9 +363,9 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         let mut registry = lock(&self.hub.registry);
-        if let Some(mine) = registry.by_user.get_mut(&self.slot.user) {
-            mine.retain(|slot| slot.id != self.slot.id);
-            if mine.is_empty() {
+        if let Some(own) = registry.by_user.get_mut(&self.slot.user) {
+            own.retain(|slot| slot.id != self.slot.id);
+            if own.is_empty() {
                 registry.by_user.remove(&self.slot.user);
             }
         }

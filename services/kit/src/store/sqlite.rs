@@ -82,8 +82,8 @@ struct SqliteProbe {
 
 impl Probe for SqliteProbe {
     async fn ask(&mut self) -> Result<(), Problem> {
-        let asked = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut self.connection).await;
+        let result = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut self.connection).await;
         // An unreadable file does not open the circuit breaker: each call reports its own error.
-        asked.map(drop).map_err(Problem::Refused)
+        result.map(drop).map_err(Problem::Refused)
     }
 }

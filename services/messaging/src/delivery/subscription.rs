@@ -229,9 +229,9 @@ impl Subscription {
 
     /// Drops conversations that the user is not a member of (any longer), and reports each to the client.
     fn drop_left(&mut self, heads: &[(ConversationId, i64)]) {
-        let mine: HashSet<ConversationId> = heads.iter().map(|(id, _)| *id).collect();
+        let own: HashSet<ConversationId> = heads.iter().map(|(id, _)| *id).collect();
         let known = self.sent.keys().chain(self.named.keys());
-        let left: HashSet<ConversationId> = known.filter(|id| !mine.contains(id)).copied().collect();
+        let left: HashSet<ConversationId> = known.filter(|id| !own.contains(id)).copied().collect();
         for id in left {
             self.sent.remove(&id);
             self.named.remove(&id);

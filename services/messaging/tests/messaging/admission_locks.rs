@@ -11,7 +11,7 @@ use messaging::{
 
 use crate::{
     admission::{Store, accept, add, contacts, invitations, is_not_allowed, membership_kind},
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::Database,
     locks::{LOCK_CONVERSATION, in_turn},
     locks_support::Holder,
@@ -115,14 +115,14 @@ async fn waiting_changes_of_a_blocked_user_write_nothing() {
     let store = open(&database.location).await;
     let [ada, bob, eve] = people();
     let id = room(&store, ada, &[bob]).await;
-    let said = say(&store, id, bob, "hello").await;
+    let sent = send_text(&store, id, bob, "hello").await;
     let changes: [fn(Store, _, _, _) -> _; 4] = [
         |store: Store, id, bob, _| {
             Box::pin(async move {
                 store.append(&new_message(id, bob, "again")).await.is_err_and(|e| matches!(e, AppendError::NotAccepted))
             }) as futures_util::future::BoxFuture<'static, bool>
         },
-        |store, id, bob, (said, _)| Box::pin(async move { is_refused(store.edit(by(bob, id), said, "other").await) }),
+        |store, id, bob, (sent, _)| Box::pin(async move { is_refused(store.edit(by(bob, id), sent, "other").await) }),
         |store, id, bob, _| {
             Box::pin(async move { is_refused(store.update(by(bob, id), &Details::titled("look here")).await) })
         },
@@ -132,7 +132,7 @@ async fn waiting_changes_of_a_blocked_user_write_nothing() {
         // The change waits for the conversation's row while Ada blocks Bob.
         let mut holder = Holder::begin(&database.location, "messaging").await;
         holder.run(LOCK_CONVERSATION, &[id.0]).await;
-        let changing = tokio::spawn(change(Arc::clone(&store), id, bob, (said.id, eve)));
+        let changing = tokio::spawn(change(Arc::clone(&store), id, bob, (sent.id, eve)));
         holder.waiters(1).await;
         store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
         holder.release().await;

@@ -98,7 +98,7 @@ async fn non_members_get_not_found() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "secret").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "secret").await;
     let nowhere = bench.mesh.clock_rng.new_id().to_string();
     for conversation_id in [room, nowhere] {
         let list = ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() };
@@ -116,7 +116,7 @@ async fn pages_cover_the_whole_history() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..7 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 3, ..Default::default() };
     let mut texts = Vec::new();
@@ -161,7 +161,7 @@ async fn page_is_refused_after_its_reader_is_removed() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..200 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let list = |page_size| ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
     let read = async |page_size| bob.client.clone().list_messages(bob.request(list(page_size))).await;

@@ -236,7 +236,7 @@ impl Person {
         Ok(self.client.clone().send_message(self.request(message)).await?.into_inner().entry.unwrap())
     }
 
-    pub(crate) async fn say(&self, clock_rng: &kit::ClockAndRng, room: &str, text: &str) -> Entry {
+    pub(crate) async fn send_text(&self, clock_rng: &kit::ClockAndRng, room: &str, text: &str) -> Entry {
         let message = SendMessageRequest {
             conversation_id: room.to_owned(),
             client_message_id: clock_rng.new_id().to_string(),

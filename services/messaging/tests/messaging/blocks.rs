@@ -12,7 +12,7 @@ use proto::messaging::v1::{
 use crate::{
     admission::create,
     bench::{Bench, Person, catch_up, next},
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::on_both,
     mesh::refusal,
 };
@@ -42,10 +42,10 @@ async fn blocked_user_cannot_change_a_conversation_of_two(location: &Location) {
     // A repeat returns the stored message, the user who blocks may still write, and the blocked user may erase and
     // leave.
     assert!(!store.append(&first).await.unwrap().is_new);
-    say(&store, id, ada, "do not write to me").await;
+    send_text(&store, id, ada, "do not write to me").await;
     assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));
     store.unblock(ada, bob).await.unwrap();
-    say(&store, id, bob, "thanks").await;
+    send_text(&store, id, bob, "thanks").await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     store.remove(by(bob, id), bob).await.unwrap();
 }
@@ -54,7 +54,7 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, eve]).await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
-    say(&store, id, bob, "hello, both").await;
+    send_text(&store, id, bob, "hello, both").await;
     assert_eq!(store.list_messages(id, ada, i64::MAX, 10).await.unwrap().len(), 1);
     // Once Eve has left, it is a conversation of two.
     store.remove(by(eve, id), eve).await.unwrap();
@@ -65,7 +65,7 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
 async fn read_marks_are_hidden_until_the_request_is_accepted(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = create(&store, ada, &[bob]).await.unwrap();
-    say(&store, id, ada, "hello").await;
+    send_text(&store, id, ada, "hello").await;
     store.mark_read(id, bob, 1).await.unwrap();
     let shown = async |reader| {
         let found = store.find(id, reader).await.unwrap().unwrap();
@@ -77,7 +77,7 @@ async fn read_marks_are_hidden_until_the_request_is_accepted(location: &Location
     assert_eq!((shown(ada).await, shown(bob).await), (0, 1), "only the reader sees his mark");
     assert_eq!(store.read_marks(id, ada).await.unwrap(), []);
     assert!(store.read_marks(id, bob).await.unwrap().contains(&(bob, 1)));
-    say(&store, id, bob, "hello").await;
+    send_text(&store, id, bob, "hello").await;
     assert_eq!(shown(ada).await, 2);
     assert!(store.read_marks(id, ada).await.unwrap().contains(&(bob, 2)));
 }
@@ -93,7 +93,7 @@ async fn requester_gets_no_read_marks_before_acceptance() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let clock_rng = &bench.mesh.clock_rng;
     let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(clock_rng, &id, "hello").await;
+    ada.send_text(clock_rng, &id, "hello").await;
     let (mut hers, mut his) = (
         ada.subscribe(SubscribeRequest::default()).await.unwrap(),
         bob.subscribe(SubscribeRequest::default()).await.unwrap(),
@@ -115,7 +115,7 @@ async fn requester_gets_no_read_marks_before_acceptance() {
             .all(|m| m.last_read_message_no == 0)
     );
     // Her next event is another message.
-    ada.say(clock_rng, &id, "are you there?").await;
+    ada.send_text(clock_rng, &id, "are you there?").await;
     loop {
         match next(&mut hers).await {
             Event::ReadMarks(marks) => panic!("{marks:?}"),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     databases::{on_both, patient},
-    statements::heard,
+    statements::statements_of,
 };
 
 on_both! {
@@ -87,7 +87,12 @@ pub(crate) fn new_message(conversation: ConversationId, author: UserId, text: &s
     NewMessage { conversation, author, id: new_id(), client_id: new_id(), text: text.to_owned(), create_time }
 }
 
-pub(crate) async fn say(store: &Arc<dyn MessagingStore>, id: ConversationId, author: UserId, text: &str) -> Message {
+pub(crate) async fn send_text(
+    store: &Arc<dyn MessagingStore>,
+    id: ConversationId,
+    author: UserId,
+    text: &str,
+) -> Message {
     message(&store.append(&new_message(id, author, text)).await.unwrap().entry)
 }
 
@@ -108,7 +113,7 @@ async fn log(store: &Arc<dyn MessagingStore>, id: ConversationId, member: UserId
 async fn edit_changes_the_message_and_appends_an_entry(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "helo").await;
+    let sent = send_text(&store, id, ada, "helo").await;
     assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Now(3));
     assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Already);
     let now = message(&store.find_message(id, bob, sent.id).await.unwrap().unwrap());
@@ -127,7 +132,7 @@ async fn edit_changes_the_message_and_appends_an_entry(location: &Location) {
 async fn erased_message_leaves_no_text(location: &Location) {
     let (store, [ada, bob, kim]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, kim]).await;
-    let sent = say(&store, id, bob, "a secret").await;
+    let sent = send_text(&store, id, bob, "a secret").await;
     store.edit(by(bob, id), sent.id, "a better secret").await.unwrap();
     assert!(matches!(store.erase(by(kim, id), sent.id).await, Err(ChangeError::NotAuthor)));
     // Besides the author, the owner may erase.
@@ -200,7 +205,7 @@ async fn last_place_is_taken_once(location: &Location) {
 async fn concurrent_edits_and_erasure_leave_no_gap(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "0").await;
+    let sent = send_text(&store, id, ada, "0").await;
     let mut changing = JoinSet::new();
     for n in 1..=16 {
         let store = Arc::clone(&store);
@@ -210,7 +215,7 @@ async fn concurrent_edits_and_erasure_leave_no_gap(location: &Location) {
                 _ => store.edit(by(ada, id), sent.id, &format!("text {n}")).await,
             };
             assert!(matches!(erased, Ok(_) | Err(ChangeError::Erased)), "{erased:?}");
-            say(&store, id, bob, &n.to_string()).await;
+            send_text(&store, id, bob, &n.to_string()).await;
         });
     }
     changing.join_all().await;
@@ -222,7 +227,7 @@ async fn read_mark_never_goes_back(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     for n in 0..5 {
-        say(&store, id, ada, &n.to_string()).await;
+        send_text(&store, id, ada, &n.to_string()).await;
     }
     let unread = async |member| store.find(id, member).await.unwrap().unwrap().own.unread;
     assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "the author's own messages count as read");
@@ -232,7 +237,7 @@ async fn read_mark_never_goes_back(location: &Location) {
     assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((read(3, 2), false)));
     assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((read(5, 0), true)));
     assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
-    say(&store, id, bob, "5").await;
+    send_text(&store, id, bob, "5").await;
     assert_eq!((unread(ada).await, unread(bob).await), (1, 0), "sending reads up to the own message");
     let mut marks = store.read_marks(id, ada).await.unwrap();
     marks.sort_by_key(|(_, number)| *number);
@@ -246,7 +251,7 @@ async fn newest_conversation_is_listed_first(location: &Location) {
     for _ in 0..5 {
         rooms.push(room(&store, ada, &[bob]).await);
     }
-    say(&store, rooms[1], bob, "news").await;
+    send_text(&store, rooms[1], bob, "news").await;
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {
         let page = Recent::parse(2, &token).unwrap();
@@ -296,28 +301,28 @@ async fn contacts_are_users_who_share_a_conversation(location: &Location) {
 async fn erased_messages_are_not_unread(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     for n in 0..5 {
-        said.push(say(&store, id, ada, &n.to_string()).await);
+        sent.push(send_text(&store, id, ada, &n.to_string()).await);
     }
     let unread = async || store.find(id, bob).await.unwrap().unwrap().own.unread;
-    store.erase(by(ada, id), said[3].id).await.unwrap();
+    store.erase(by(ada, id), sent[3].id).await.unwrap();
     assert_eq!(unread().await, 4);
-    store.edit(by(ada, id), said[4].id, "better").await.unwrap();
+    store.edit(by(ada, id), sent[4].id, "better").await.unwrap();
     assert_eq!(unread().await, 4, "an edited message counts");
     let read = |number, unread| ReadPosition { number, unread };
     assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 1), true)));
     assert_eq!(store.mark_read(id, bob, 4).await.unwrap(), Some((read(4, 1), true)));
-    store.erase(by(ada, id), said[0].id).await.unwrap();
+    store.erase(by(ada, id), sent[0].id).await.unwrap();
     assert_eq!(unread().await, 1, "a message that was read before does not count twice");
-    store.erase(by(ada, id), said[4].id).await.unwrap();
+    store.erase(by(ada, id), sent[4].id).await.unwrap();
     assert_eq!(unread().await, 0);
 }
 
 async fn edits_of_a_message_are_bounded(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "secret").await;
+    let sent = send_text(&store, id, ada, "secret").await;
     for n in 0..Quotas::default().edits_per_message {
         store.edit(by(ada, id), sent.id, &format!("secret {n}")).await.unwrap();
     }
@@ -332,11 +337,11 @@ async fn erasure_of_many_edits_takes_no_more_statements(location: &Location) {
     let id = room(&store, ada, &[bob]).await;
     let mut statements = Vec::new();
     for edits in [0, 20] {
-        let sent = say(&store, id, ada, "first").await;
+        let sent = send_text(&store, id, ada, "first").await;
         for n in 0..edits {
             store.edit(by(ada, id), sent.id, &n.to_string()).await.unwrap();
         }
-        let (erased, taken) = heard(store.erase(by(ada, id), sent.id)).await;
+        let (erased, taken) = statements_of(store.erase(by(ada, id), sent.id)).await;
         assert!(matches!(erased.unwrap(), Changed::Now(_)));
         statements.push(taken);
     }

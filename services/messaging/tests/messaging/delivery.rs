@@ -35,12 +35,12 @@ async fn stream_announces_conversations_then_sends_entries() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "before").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "before").await;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     let announced = catch_up(&mut stream).await;
     let [Event::Conversation(found)] = &announced[..] else { panic!("{announced:?}") };
     assert_eq!((&found.conversation_id, found.message_count), (&room, 1));
-    ada.say(&bench.mesh.clock_rng, &room, "after").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "after").await;
     assert_eq!(text(next(&mut stream).await), "after");
 }
 
@@ -53,7 +53,7 @@ async fn new_conversation_arrives_with_its_whole_log() {
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     assert!(matches!(next(&mut stream).await, Event::Conversation(found) if found.conversation_id == room));
     assert!(text(next(&mut stream).await).starts_with("ConversationCreated"));
-    ada.say(&bench.mesh.clock_rng, &room, "first").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "first").await;
     assert_eq!(text(next(&mut stream).await), "first");
 }
 
@@ -69,7 +69,7 @@ async fn resumed_stream_has_no_gap_and_no_duplicate() {
             let (clock_rng, room) = (bench.mesh.clock_rng.clone(), room.clone());
             tokio::spawn(async move {
                 for n in 0..50 {
-                    sender.say(&clock_rng, &room, &format!("{at}: {n}")).await;
+                    sender.send_text(&clock_rng, &room, &format!("{at}: {n}")).await;
                 }
             })
         })
@@ -132,7 +132,7 @@ async fn stalled_reader_takes_bounded_memory_and_loses_nothing() {
     // 32 MiB: much more than a stream reads ahead and HTTP/2 buffers.
     let long = "x".repeat(16 * 1024 - 8);
     for n in 0..MESSAGES {
-        ada.say(&bench.mesh.clock_rng, &room, &format!("{n:08}{long}")).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &format!("{n:08}{long}")).await;
     }
     // The entries that the stream reads ahead (`undelivered_bytes`), tonic's flow-control window of a stream, and
     // hyper's send buffer (`max_send_buf_size`).
@@ -175,7 +175,7 @@ async fn waiting_streams_do_not_block_calls() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let room = opened.conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "missed").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "missed").await;
     // As if the database were busy: a reader of entries waits and holds a connection.
     let mut busy = PgConnection::connect(url.expose()).await.unwrap();
     let mut lock = busy.begin().await.unwrap();
@@ -226,12 +226,12 @@ async fn lost_signal_is_recovered_while_others_wake_the_stream() {
     let (talker, clock_rng) = (bench.signed_in(ada.id, Duration::from_secs(600)), bench.mesh.clock_rng.clone());
     let talking = tokio::spawn(async move {
         loop {
-            talker.say(&clock_rng, &noisy, "noise").await;
+            talker.send_text(&clock_rng, &noisy, "noise").await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     for n in 0..3 {
-        let sent = ada.say(&bench.mesh.clock_rng, &quiet, &n.to_string()).await;
+        let sent = ada.send_text(&bench.mesh.clock_rng, &quiet, &n.to_string()).await;
         assert_eq!(next_of(&mut stream, &quiet).await.entry, Some(sent));
     }
     talking.abort();
@@ -266,7 +266,7 @@ async fn stream_ends_when_the_store_lost_sent_entries() {
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    ada.say(&bench.mesh.clock_rng, &room, "lost soon").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "lost soon").await;
     assert_eq!(text(next(&mut stream).await), "lost soon");
     // As after a failover to a standby that had not received the entry.
     let mut session = PgConnection::connect(url.expose()).await.unwrap();
@@ -306,14 +306,14 @@ async fn unchanged_read_mark_wakes_no_stream() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "hello").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "hello").await;
     bench.store().mark_read(ConversationId(room.parse().unwrap()), UserId(bob.id), 1).await.unwrap();
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     for message_no in [1, 1, 1, 99, 1] {
         mark(&bob, &room, message_no).await;
     }
-    ada.say(&bench.mesh.clock_rng, &room, "the end").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "the end").await;
     assert_eq!(up_to(&mut stream, "the end").await, []);
     assert_eq!(bench.marks_read.load(Ordering::SeqCst), 0);
 }
@@ -325,7 +325,7 @@ async fn read_marks_of_one_interval_are_published_together() {
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..50 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut streams = Vec::new();
     for _ in 0..STREAMS {

@@ -71,12 +71,12 @@ async fn reply_accepts_a_request_of_a_stranger() {
     assert_eq!(state(&announced), MembershipState::Requested);
     assert_eq!(announced.membership.unwrap().added_by, ada.id.to_string());
     // Bob may read, but add no members before he has accepted.
-    ada.say(&bench.mesh.clock_rng, &id, "hello").await;
+    ada.send_text(&bench.mesh.clock_rng, &id, "hello").await;
     let add = AddMemberRequest { conversation_id: id.clone(), user_id: bench.person().await.id.to_string() };
     let refused = bob.client.clone().add_member(bob.request(add)).await;
     assert_eq!(refusal(refused), "FailedPrecondition REQUEST_PENDING");
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Requested);
-    bob.say(&bench.mesh.clock_rng, &id, "hello").await;
+    bob.send_text(&bench.mesh.clock_rng, &id, "hello").await;
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Active);
 }
 

@@ -117,7 +117,7 @@ async fn page_of_long_texts_is_cut_to_fit_a_message() {
     // 100 texts take 1.6 MiB.
     let long = "x".repeat(16 * 1024);
     for _ in 0..300 {
-        ada.say(&bench.mesh.clock_rng, &room, &long).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &long).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 100, ..Default::default() };
     let (mut seqs, mut pages) = (Vec::new(), 0);

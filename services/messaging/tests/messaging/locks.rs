@@ -12,7 +12,7 @@ use messaging::{
 use uuid::Uuid;
 
 use crate::{
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::Database,
     locks_support::Holder,
 };
@@ -29,15 +29,15 @@ struct Scene {
     bob: UserId,
     eve: UserId,
     kim: UserId,
-    said: Message,
+    sent: Message,
 }
 
 impl Scene {
     async fn new(location: &Location) -> Self {
         let (store, [ada, bob, eve, kim]) = (open(location).await, people());
         let id = room(&store, ada, &[bob, eve]).await;
-        let said = say(&store, id, bob, "hello").await;
-        Self { store, id, ada, bob, eve, kim, said }
+        let sent = send_text(&store, id, bob, "hello").await;
+        Self { store, id, ada, bob, eve, kim, sent }
     }
 
     /// The log that Eve sees, who remains a member.
@@ -119,7 +119,7 @@ async fn send_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn edit_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.edit(by(scene.bob, scene.id), scene.said.id, "other").await.map(drop)
+        scene.store.edit(by(scene.bob, scene.id), scene.sent.id, "other").await.map(drop)
     })
     .await;
 }
@@ -127,7 +127,7 @@ async fn edit_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn erasure_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.erase(by(scene.bob, scene.id), scene.said.id).await.map(drop)
+        scene.store.erase(by(scene.bob, scene.id), scene.sent.id).await.map(drop)
     })
     .await;
 }
@@ -175,7 +175,7 @@ async fn former_owner_cannot_remove_members() {
 #[tokio::test(flavor = "multi_thread")]
 async fn former_owner_cannot_erase_messages() {
     refused_behind_a_removal(ada, ada, |scene| async move {
-        scene.store.erase(by(scene.ada, scene.id), scene.said.id).await.map(drop)
+        scene.store.erase(by(scene.ada, scene.id), scene.sent.id).await.map(drop)
     })
     .await;
 }

@@ -26,7 +26,7 @@ async fn changes_reach_open_streams() {
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
 
-    let sent = ada.say(&bench.mesh.clock_rng, &room, "helo").await;
+    let sent = ada.send_text(&bench.mesh.clock_rng, &room, "helo").await;
     let Body::Message(message) = body(next(&mut stream).await) else { panic!("a message") };
     let edit = EditMessageRequest {
         conversation_id: room.clone(),

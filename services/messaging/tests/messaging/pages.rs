@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
-    changes::{bounds, by, new_id, open, people, room, say},
+    changes::{bounds, by, new_id, open, people, room, send_text},
     databases::on_both,
-    statements::heard,
+    statements::statements_of,
 };
 
 on_both! {
@@ -32,11 +32,11 @@ async fn rooms(store: &Arc<dyn MessagingStore>, ada: UserId, others: &[UserId]) 
         let id = room(store, ada, others).await;
         for m in 0..n {
             let author = others[m % others.len()];
-            let said = say(store, id, author, &m.to_string()).await;
+            let sent = send_text(store, id, author, &m.to_string()).await;
             match m {
-                2 => drop(store.edit(by(author, id), said.id, "better").await.unwrap()),
-                4 => drop(store.erase(by(author, id), said.id).await.unwrap()),
-                _ => drop(store.mark_read(id, ada, said.number).await.unwrap()),
+                2 => drop(store.edit(by(author, id), sent.id, "better").await.unwrap()),
+                4 => drop(store.erase(by(author, id), sent.id).await.unwrap()),
+                _ => drop(store.mark_read(id, ada, sent.number).await.unwrap()),
             }
         }
         if n == 3 {
@@ -100,10 +100,10 @@ async fn page_of_any_size_takes_three_statements(location: &Location) {
     }
     for size in [1, 10, 49] {
         let page = Recent::parse(size, "").unwrap();
-        let (listed, statements) = heard(store.list(ada, page)).await;
+        let (listed, statements) = statements_of(store.list(ada, page)).await;
         // One more than the page size shows that there is another page.
         assert_eq!((listed.unwrap().len(), statements.len()), (page.size + 1, 3), "{statements:?}");
-        let (found, statements) = heard(store.find_all(&ids[..page.size], ada)).await;
+        let (found, statements) = statements_of(store.find_all(&ids[..page.size], ada)).await;
         assert_eq!((found.unwrap().len(), statements.len()), (page.size, 2), "{statements:?}");
     }
 }

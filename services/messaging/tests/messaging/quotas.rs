@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     bench::Bench,
-    changes::{bounds, by, new_message, open, people, room, say, with_quotas},
+    changes::{bounds, by, new_message, open, people, room, send_text, with_quotas},
     databases::{Database, on_both},
     locks::{LOCK_CONVERSATION, in_turn},
 };
@@ -159,11 +159,11 @@ async fn bytes_are_exact_under_concurrent_edits_and_erasures() {
     let [ada, bob] = people();
     let id = room(&store, ada, &[bob]).await;
     for erases_first in [true, false] {
-        let said = say(&store, id, ada, "a text").await;
-        store.edit(by(ada, id), said.id, "a text that is longer").await.unwrap();
+        let sent = send_text(&store, id, ada, "a text").await;
+        store.edit(by(ada, id), sent.id, "a text that is longer").await.unwrap();
         let (one, two) = (Arc::clone(&store), Arc::clone(&store));
-        let erasing = async move { one.erase(by(ada, id), said.id).await.map(drop).map_err(drop) };
-        let editing = async move { two.edit(by(ada, id), said.id, &"z".repeat(500)).await.map(drop).map_err(drop) };
+        let erasing = async move { one.erase(by(ada, id), sent.id).await.map(drop).map_err(drop) };
+        let editing = async move { two.edit(by(ada, id), sent.id, &"z".repeat(500)).await.map(drop).map_err(drop) };
         let row = (LOCK_CONVERSATION, &[id.0][..]);
         if erases_first {
             assert_eq!(in_turn(&database.location, row, erasing, editing).await, (Ok(()), Err(())));

@@ -60,12 +60,12 @@ impl Scene {
         let mut scene = Self { bench, ada, bob, crowded: String::new(), sizes: Sizes::default() };
         for _ in 0..CONVERSATIONS {
             let id = scene.create(1).await;
-            scene.say(&id).await;
+            scene.send_text(&id).await;
         }
         scene.crowded = scene.create(998).await;
         for _ in 0..CONVERSATIONS {
             let id = scene.crowded.clone();
-            scene.say(&id).await;
+            scene.send_text(&id).await;
         }
         scene
     }
@@ -84,8 +84,8 @@ impl Scene {
         response.conversation.unwrap().conversation_id
     }
 
-    async fn say(&mut self, room: &str) -> String {
-        let entry = self.ada.say(&self.bench.mesh.clock_rng, room, &wide(4_096)).await;
+    async fn send_text(&mut self, room: &str) -> String {
+        let entry = self.ada.send_text(&self.bench.mesh.clock_rng, room, &wide(4_096)).await;
         self.sizes.of("SendMessage", &entry);
         let Some(Body::Message(message)) = entry.body else { panic!("a message") };
         message.message_id
@@ -132,7 +132,7 @@ impl Scene {
     }
 
     async fn single(&mut self) {
-        let (mut client, id, message_id) = (self.ada.client.clone(), self.crowded.clone(), self.say_once().await);
+        let (mut client, id, message_id) = (self.ada.client.clone(), self.crowded.clone(), self.send_text_once().await);
         let ada = &self.ada;
         let got = client.get_conversation(ada.request(GetConversationRequest { conversation_id: id.clone() })).await;
         self.sizes.of("GetConversation", &got.unwrap().into_inner());
@@ -157,9 +157,9 @@ impl Scene {
         self.sizes.of("MarkRead", &client.mark_read(ada.request(read)).await.unwrap().into_inner());
     }
 
-    async fn say_once(&mut self) -> String {
+    async fn send_text_once(&mut self) -> String {
         let id = self.crowded.clone();
-        self.say(&id).await
+        self.send_text(&id).await
     }
 
     async fn stream(&mut self) {

@@ -18,20 +18,20 @@ use tracing_subscriber::{
 /// The target of sqlx's log events for statements.
 const STATEMENTS: &str = "sqlx::query";
 
-static HEARD: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(|| {
+static RECORDED: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(|| {
     // Global for all tests of this process: SQLite's statements run on threads of sqlx.
-    Registry::default().with(Listener.with_filter(filter_fn(|m| m.is_span() || m.target() == STATEMENTS))).init();
+    Registry::default().with(Recorder.with_filter(filter_fn(|m| m.is_span() || m.target() == STATEMENTS))).init();
     Mutex::default()
 });
 
-struct Listener;
+struct Recorder;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut statement = Statement::default();
         event.record(&mut statement);
         if let Some(span) = context.event_span(event) {
-            HEARD.lock().unwrap().entry(span.id()).or_default().push(statement.0);
+            RECORDED.lock().unwrap().entry(span.id()).or_default().push(statement.0);
         }
     }
 }
@@ -53,10 +53,10 @@ impl Visit for Statement {
 /// The result of `work`, and the beginning of each of its statements. Omits those that set up a new connection, because
 /// only the first caller runs them.
 pub(crate) async fn heard<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
-    LazyLock::force(&HEARD);
-    let span = tracing::info_span!("heard");
+    LazyLock::force(&RECORDED);
+    let span = tracing::info_span!("statements_of");
     let result = work.instrument(span.clone()).await;
-    let mut heard = span.id().and_then(|id| HEARD.lock().unwrap().remove(&id)).unwrap_or_default();
-    heard.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
-    (result, heard)
+    let mut statements = span.id().and_then(|id| RECORDED.lock().unwrap().remove(&id)).unwrap_or_default();
+    statements.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
+    (result, statements)
 }

@@ -52,7 +52,7 @@ impl Visit for Statement {
 
 /// The result of `work`, and the beginning of each of its statements. Omits those that set up a new connection, because
 /// only the first caller runs them.
-pub(crate) async fn heard<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
+pub(crate) async fn statements_of<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
     LazyLock::force(&RECORDED);
     let span = tracing::info_span!("statements_of");
     let result = work.instrument(span.clone()).await;

@@ -256,8 +256,8 @@ async fn concurrent_repeats_of_a_message_are_stored_once(location: &Location) {
         repeats.spawn(async move { store.append(&again).await.unwrap() });
     }
     let appended = repeats.join_all().await;
-    assert_eq!(appended.iter().filter(|appended| appended.is_new).count(), 1);
-    assert!(appended.iter().all(|appended| appended.entry == appended[0].entry), "{appended:?}");
+    assert_eq!(appended.iter().filter(|repeat| repeat.is_new).count(), 1);
+    assert!(appended.iter().all(|repeat| repeat.entry == appended[0].entry), "{appended:?}");
     assert_eq!(log(&store, ada, id).await.len(), 2);
 }
 

@@ -14,7 +14,7 @@ const PACKAGE: &str = "trellis.policy.v1.";
 pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
     ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_table_is_so"),
     ("Policy.rate_limit", "gateway/src/rate_limit.rs", "too_many_calls_are_told_when_to_come_back"),
-    ("Policy.deadline", "services/kit/src/server/stack.rs", "the_contract_s_deadline_is_the_ceiling"),
+    ("Policy.deadline", "services/kit/src/server/stack.rs", "deadline_of_the_contract_is_the_maximum"),
     ("Policy.reads_session_cookie", "gateway/src/rpc.rs", "the_refresh_cookie_is_for_our_own_page_only"),
     ("Policy.stream_limit", "gateway/src/rate_limit.rs", "contract_of_a_method_limits_its_streams"),
     (

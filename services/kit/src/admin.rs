@@ -1,5 +1,5 @@
-//! The admin listener: metrics, verbose health and the log level, on an address of its own (127.0.0.1 unless
-//! configured). The public ports show none of it.
+//! The admin listener: metrics, verbose health and the log level, on a separate address (by default 127.0.0.1). The
+//! public ports serve none of it.
 
 mod guard;
 
@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, time::timeout};
 use crate::{
     health::Readiness,
     limits::Limits,
-    server::{Connections, Discard, Few, PeerAddress},
+    server::{BoundedListener, Connections, Discard, PeerAddress},
     shutdown::Shutdown,
     telemetry,
 };
@@ -29,38 +29,38 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the admin listener is. It asks no reader for credentials: keep it off public networks.
+    /// The address of the admin listener. Reading needs no credentials: keep it off public networks.
     pub listen: String,
-    /// Who may change the log level.
+    /// The clients that may change the log level.
     pub write: Write,
-    /// Names under which the listener may be asked, besides IP addresses and `localhost`. Others are refused, so that
-    /// no web page reaches it by a domain of its own.
+    /// Accepted host names besides IP addresses and `localhost`. Requests with other names fail, which prevents DNS
+    /// rebinding by web pages.
     pub hosts: Vec<String>,
 }
 
 impl Config {
-    /// What is wrong with it: the key and the fix.
+    /// Returns an error with the key and the fix.
     pub fn check(&self) -> Result<(), String> {
         let is_name = |name: &String| {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
         };
         match self.hosts.iter().find(|name| !is_name(name)) {
             Some(name) => {
-                Err(format!("admin.hosts: {name:?} is no host name such as metrics.example.org, without a port"))
+                Err(format!("admin.hosts: {name:?} is not a host name such as metrics.example.org, without a port"))
             }
             None => Ok(()),
         }
     }
 }
 
-/// Who may write at the admin listener.
+/// The clients that may write at the admin listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Write {
-    /// Programs on the same machine (in Kubernetes: in the same pod), directly.
+    /// Programs on the same machine (in Kubernetes: in the same pod), without a proxy.
     #[default]
     Loopback,
-    /// No one.
+    /// No client.
     Off,
 }
 
@@ -70,20 +70,20 @@ impl Default for Config {
     }
 }
 
-/// What the listener shows: each service of this process with its readiness.
+/// Each service of this process with its readiness.
 pub type Shown = BTreeMap<&'static str, Readiness>;
 
-/// How often old samples are folded into histograms. Until then each takes 24 bytes: a megabyte and more at the rate that
-/// one core can do.
+/// How often new samples are merged into the histograms. Until then each takes 24 bytes, at the rate of one busy core
+/// more than a megabyte in a second.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// Connections at once.
+/// The maximum number of connections.
 const CONNECTIONS: usize = 256;
-/// What a request's body may have, and how long it may take.
+/// The maximum size of a request's body, and the time limit to read it.
 const BODY_BYTES: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// Serves until the shutdown cuts: metrics of the drain matter too.
+/// Serves until the shutdown cuts all connections, so that metrics are available during the drain.
 pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     telemetry::metrics();
     let router = Router::new()
@@ -93,10 +93,10 @@ pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown
         .route("/log/level", put(set_level))
         .with_state(Arc::new(shown))
         .layer(from_fn_with_state(Arc::new(config), guard::check))
-        // Outside of the guard: what it refuses has been read too.
+        // Outside of the guard, so that the bodies of refused requests are read too.
         .layer(from_fn(read_first))
         .into_make_service_with_connect_info::<PeerAddress>();
-    let listener = Few::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
+    let listener = BoundedListener::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
     let upkeep = async {
         loop {
             tokio::time::sleep(UPKEEP).await;
@@ -110,7 +110,8 @@ pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown
     }
 }
 
-/// Reads the body before anything is answered, so that the connection stays of use, or tells that it does not.
+/// Reads the body before the response, so that the connection can be reused. If that fails, responds with
+/// `connection: close`.
 async fn read_first(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let refused = match timeout(BODY_TIME, to_bytes(body, BODY_BYTES)).await {
@@ -121,13 +122,13 @@ async fn read_first(request: Request, next: Next) -> Response {
     (refused, [(CONNECTION, "close")]).into_response()
 }
 
-/// What `/readyz` says of one part of the process.
+/// The state of one service in the response of `/readyz`.
 #[derive(Serialize)]
 struct Verbose {
-    /// Each need and whether it is met.
+    /// Each health check and whether it passes.
     #[serde(flatten)]
     needs: BTreeMap<&'static str, bool>,
-    /// How many milliseconds the clock of each peer is ahead of this process's.
+    /// How many milliseconds each peer's clock is ahead of the clock of this process.
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_skew_ms: Option<BTreeMap<String, i64>>,
 }

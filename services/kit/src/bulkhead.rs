@@ -1,5 +1,5 @@
-//! A bulkhead per key: of all work on one thing (a conversation, an account) only a few pieces run at once and a bounded
-//! number waits, in order. Work on one thing that is stuck cannot use up what work on other things needs.
+//! A bulkhead for each key (a conversation, an account): only a few operations on one key run at once and a bounded
+//! number waits, in order. Stuck operations on one key cannot use up the resources of the others.
 
 use std::{
     collections::HashMap,
@@ -11,14 +11,14 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How much work on one key is accepted.
+/// The bounds for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Pieces of work that run at once.
+    /// Operations that run at once.
     pub running: usize,
-    /// Pieces of work that wait; one more is refused.
+    /// Operations that wait; one more is refused.
     pub waiting: usize,
-    /// How long one waits.
+    /// How long an operation waits.
     pub patience: Duration,
 }
 
@@ -28,14 +28,14 @@ pub struct Bulkhead<K> {
     slots: Arc<Mutex<HashMap<K, Slot>>>,
 }
 
-/// The bulkhead of one key. It lives as long as somebody is in it.
+/// The bulkhead of one key. It exists while an operation runs or waits.
 struct Slot {
     places: Arc<Semaphore>,
-    /// Running and waiting.
+    /// The number of running and waiting operations.
     members: usize,
 }
 
-/// Why work was not started.
+/// Why an operation was not started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The queue is full.
@@ -44,31 +44,31 @@ pub enum Refused {
     Elapsed,
 }
 
-/// A running piece of work. The next one starts when it is dropped.
+/// The permit of a running operation. The next operation starts when it is dropped.
 pub struct Place<K: Eq + Hash + Clone> {
     _permit: OwnedSemaphorePermit,
     _member: Member<K>,
 }
 
-/// Counts one piece of work, running or waiting.
+/// Counts one operation, running or waiting.
 struct Member<K: Eq + Hash + Clone> {
     slots: Arc<Mutex<HashMap<K, Slot>>>,
     key: K,
 }
 
 impl<K: Eq + Hash + Clone> Bulkhead<K> {
-    /// No work yet.
+    /// Creates an empty set of bulkheads.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, slots: Arc::default() }
     }
 
-    /// Waits for a place among the work on `key`, first come, first served.
+    /// Waits for a place on `key`, first come, first served.
     pub async fn enter(&self, key: K) -> Result<Place<K>, Refused> {
         self.within_patience(self.wait(key)).await
     }
 
-    /// Waits for a place with each of `keys`, in their order and together no longer than for one. Callers name keys
-    /// that they have in common in the same order: they hold places while they wait for others.
+    /// Waits for a place on each of `keys`, in their order and in total no longer than for one. All callers must use
+    /// the same order, because they hold places while they wait for others.
     pub async fn enter_all(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Place<K>>, Refused> {
         self.within_patience(async {
             let mut places = Vec::new();
@@ -127,8 +127,8 @@ impl<K: Eq + Hash + Clone> Drop for Member<K> {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "too many changes of the same thing wait already",
-            Self::Elapsed => "other changes of the same thing took too long",
+            Self::Full => "too many changes of the same resource are waiting already",
+            Self::Elapsed => "other changes of the same resource took too long",
         })
     }
 }
@@ -162,11 +162,11 @@ mod tests {
             assert_eq!(wait.await.unwrap(), Err(Refused::Elapsed));
         }
         drop(running);
-        assert!(lock(&bulkhead.slots).is_empty(), "a key that is not in use takes no memory");
+        assert!(lock(&bulkhead.slots).is_empty(), "an unused key takes no memory");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn several_keys_share_the_patience_of_one() {
+    async fn several_keys_share_the_wait_limit_of_one() {
         let bulkhead = Bulkhead::new(Bounds { running: 1, ..BOUNDS });
         let held = [bulkhead.enter(1).await.unwrap(), bulkhead.enter(2).await.unwrap()];
         let (waiting, started) = (bulkhead.clone(), tokio::time::Instant::now());
@@ -176,7 +176,7 @@ mod tests {
         drop(first);
         assert_eq!(waiting.await.unwrap(), Err(Refused::Elapsed));
         assert_eq!(started.elapsed(), BOUNDS.patience);
-        assert!(bulkhead.enter(1).await.is_ok(), "the place that it had got is free again");
+        assert!(bulkhead.enter(1).await.is_ok(), "the place on the first key is free again");
         drop(second);
         assert_eq!(bulkhead.enter_all([1, 2]).await.unwrap().len(), 2);
         assert!(lock(&bulkhead.slots).is_empty());

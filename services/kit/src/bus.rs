@@ -64,7 +64,7 @@ impl Listener {
     /// The next event.
     pub async fn next(&mut self) -> Heard {
         match self.0.recv().await {
-            Ok(heard) => heard,
+            Ok(event) => event,
             Err(broadcast::error::RecvError::Lagged(_)) => Heard::Missed,
             Err(broadcast::error::RecvError::Closed) => Heard::Closed,
         }

@@ -100,8 +100,8 @@ impl Peer {
 
 impl Peer {
     /// Measures the peer's clock skew from a response that carries the time.
-    fn measure_clock(&self, tried: &[Location], answer: &AttemptOutcome, started: Instant) {
-        let Ok(response) = &answer.result else { return };
+    fn measure_clock(&self, tried: &[Location], outcome: &AttemptOutcome, started: Instant) {
+        let Ok(response) = &outcome.result else { return };
         let Some((time, endpoint)) = response.headers().get(skew::TIME).zip(tried.last()) else { return };
         self.identity.skews().note(&self.name, endpoint.to_string(), time, started, self.identity.now());
     }

@@ -1,5 +1,5 @@
-//! Readiness: what a service needs, asked once a second, with hysteresis: one good response makes it ready,
-//! three bad ones in a row make it not ready. Liveness is not here: it depends on nothing.
+//! Readiness: health checks once a second, with hysteresis. One success makes a check pass; three failures in a row
+//! make it fail. Liveness depends on nothing and is not here.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,34 +13,34 @@ use tonic_health::{
 
 use crate::{client::Peer, shutdown::Shutdown};
 
-/// The time between two rounds.
+/// The time between two rounds of checks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long one check may take.
+/// The timeout of one check.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How many failures in a row mean "not ready".
+/// How many failures in a row make a check fail.
 const PATIENCE: u32 = 3;
 
 type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// What a process needs to be ready, and what it only shows.
+/// The health checks of a service: those that readiness requires, and those that are only shown.
 #[derive(Default)]
 pub struct HealthChecks(Vec<Need>);
 
 struct Need {
-    /// What the admin listener calls it.
+    /// The name at the admin listener.
     name: &'static str,
     check: Check,
-    /// Whether the process is not ready without it.
+    /// Whether readiness requires it.
     is_required: bool,
 }
 
 impl HealthChecks {
-    /// HealthChecks nothing yet.
+    /// Creates an empty list of checks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a need under a name that the admin listener shows.
+    /// Adds a required check under the name that the admin listener shows.
     #[must_use]
     pub fn and<F>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -49,7 +49,7 @@ impl HealthChecks {
         self.push(name, check, true)
     }
 
-    /// Adds what the admin listener shows too, but what the process can do without.
+    /// Adds a check that the admin listener shows but that readiness does not require.
     #[must_use]
     pub fn and_shown<F>(self, name: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -67,7 +67,7 @@ impl HealthChecks {
     }
 }
 
-/// The readiness of one service, to read and to wait for.
+/// The readiness of one service.
 #[derive(Clone)]
 pub struct Readiness {
     state: watch::Receiver<State>,
@@ -78,23 +78,23 @@ pub struct Readiness {
 
 type Measure = Arc<dyn Fn() -> BTreeMap<String, i64> + Send + Sync>;
 
-/// What the last round has found.
+/// The result of the last round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     is_ready: bool,
-    /// Each need and whether it is met.
+    /// Each check and whether it passes.
     needs: BTreeMap<&'static str, bool>,
 }
 
 impl State {
-    /// Whether a gRPC service is served that has this need besides those of the whole process.
+    /// Whether a gRPC service is ready that needs this check in addition to those of the process.
     fn serves(&self, need: Option<&str>) -> bool {
         self.is_ready && need.is_none_or(|need| self.needs.get(need).is_none_or(|met| *met))
     }
 }
 
 impl Readiness {
-    /// Starts watching. The task ends, not ready, when the shutdown begins.
+    /// Starts the checks. When the shutdown begins, they end with the result "not ready".
     pub fn watch(needs: HealthChecks, shutdown: Shutdown) -> Self {
         let unmet = needs.0.iter().map(|need| (need.name, false)).collect();
         let (sender, state) = watch::channel(State { is_ready: false, needs: unmet });
@@ -102,49 +102,49 @@ impl Readiness {
         Self { state, shutdown, skews: None }
     }
 
-    /// Adds how many milliseconds the clock of each peer is ahead, for the admin listener to show.
+    /// Adds the clock skew of each peer in milliseconds, which the admin listener shows.
     #[must_use]
     pub fn with_skews(self, measure: impl Fn() -> BTreeMap<String, i64> + Send + Sync + 'static) -> Self {
         Self { skews: Some(Arc::new(measure)), ..self }
     }
 
-    /// Peer → how many milliseconds its clock is ahead. `None`: the process measures none.
+    /// The clock skew by peer: how many milliseconds its clock is ahead. `None`: the process does not measure it.
     pub fn skews(&self) -> Option<BTreeMap<String, i64>> {
         self.skews.as_ref().map(|measure| measure())
     }
 
-    /// Whether calls may come.
+    /// Whether the service is ready for calls.
     pub fn is_ready(&self) -> bool {
         self.state.borrow().is_ready
     }
 
-    /// Ends when the service is ready.
+    /// Completes when the service is ready.
     pub async fn ready(&self) {
-        // An Err says that the watch has ended with the process.
+        // An Err means that the watch has ended with the process.
         self.state.clone().wait_for(|state| state.is_ready).await.ok();
     }
 
-    /// What ends it.
+    /// The shutdown that ends the checks.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
 
-    /// Each need and whether it is met.
+    /// Each check and whether it passes.
     pub fn health_checks(&self) -> BTreeMap<&'static str, bool> {
         self.state.borrow().needs.clone()
     }
 
-    /// Tells `reporter` about `services` from now on: each with the need that it has besides those of the process. Calls
-    /// that watch it end when the drain begins, or they would hold it up for as long as it may take.
+    /// Reports the status of `services` to `reporter` from now on, each with the check that it needs in addition to
+    /// those of the process. Watch calls end when the drain begins, so that they do not delay it.
     pub fn report(&self, mut reporter: HealthReporter, services: Vec<(String, Option<String>)>) {
         let (mut state, shutdown) = (self.state.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            let mut told = vec![None; services.len()];
+            let mut reported = vec![None; services.len()];
             loop {
                 let now = state.borrow_and_update().clone();
-                for ((service, need), told) in services.iter().zip(&mut told) {
+                for ((service, need), last) in services.iter().zip(&mut reported) {
                     let serves = now.serves(need.as_deref());
-                    if told.replace(serves) != Some(serves) {
+                    if last.replace(serves) != Some(serves) {
                         let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
                         reporter.set_service_status(service, status).await;
                     }
@@ -165,9 +165,9 @@ async fn watch_needs(needs: HealthChecks, sender: watch::Sender<State>, shutdown
     let mut failures = vec![PATIENCE; needs.0.len()];
     let watching = async {
         loop {
-            // Side by side: one that does not reply holds up no other.
-            let asked = needs.0.iter().map(|need| tokio::time::timeout(TIMEOUT, (need.check)()));
-            let replies = join_all(asked).await;
+            // Concurrently, so that a check without a response does not delay the others.
+            let checks = needs.0.iter().map(|need| tokio::time::timeout(TIMEOUT, (need.check)()));
+            let replies = join_all(checks).await;
             let mut now = State { is_ready: true, needs: BTreeMap::new() };
             for ((need, failed), met) in needs.0.iter().zip(&mut failures).zip(replies) {
                 *failed = if met.unwrap_or(false) { 0 } else { failed.saturating_add(1) };
@@ -175,9 +175,9 @@ async fn watch_needs(needs: HealthChecks, sender: watch::Sender<State>, shutdown
                 now.is_ready &= !need.is_required || *failed < PATIENCE;
             }
             sender.send_if_modified(|was| {
-                let is_news = *was != now;
+                let has_changed = *was != now;
                 *was = now;
-                is_news
+                has_changed
             });
             tokio::time::sleep(PERIOD).await;
         }
@@ -187,11 +187,11 @@ async fn watch_needs(needs: HealthChecks, sender: watch::Sender<State>, shutdown
         () = shutdown.stopping() => {}
     }
     sender.send_modify(|state| state.is_ready = false);
-    // Kept alive until the end: a dropped sender would read as "ended" in the middle of the drain.
+    // Keeps the sender until the end: readers would see a dropped sender in the middle of the drain.
     shutdown.cut().await;
 }
 
-/// Whether a service of the mesh says that it is serving.
+/// Whether a service of the mesh reports that it is serving.
 pub async fn peer_is_serving(peer: Peer) -> bool {
     let request = HealthCheckRequest { service: String::new() };
     let response = HealthClient::new(peer).check(request).await;
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_only_shown_keeps_nobody_from_being_ready() {
+    async fn readiness_does_not_require_shown_checks() {
         let needs = HealthChecks::new().and("database", async || true).and_shown("bus", async || false);
         let readiness = Readiness::watch(needs, Shutdown::new());
         readiness.ready().await;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_need_holds_up_no_other() {
+    async fn check_without_a_response_does_not_delay_others() {
         let silent = || std::future::pending::<bool>();
         let needs = HealthChecks::new().and_shown("users", silent).and_shown("auth", silent).and("keys", async || true);
         let started = tokio::time::Instant::now();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn service_is_served_when_its_own_need_is_met() {
+    fn service_is_ready_when_its_own_check_passes() {
         let state = State { is_ready: true, needs: BTreeMap::from([("users", false), ("auth", true)]) };
         assert!(state.serves(None) && state.serves(Some("auth")));
         assert!(!state.serves(Some("users")));

@@ -1,12 +1,11 @@
-//! The public keys of access tokens, and the verification of tokens by them.
+//! The public keys of access tokens, and the verification of tokens with them.
 //!
-//! The key set is fetched on a timer, so that a key is known before it signs, and forgotten soon after it was removed. The
-//! last good set is kept while auth is away. An unknown key id causes at most one fetch a second, whatever strangers send.
-//! Verified tokens are remembered by a hash until they end, or until their key leaves the set.
+//! The key set is fetched on a timer, so that a process has a key before auth signs with it and drops it soon after its
+//! removal. The last good set applies while auth is unavailable. Unknown key ids cause at most one fetch a second.
+//! Verified tokens are cached by a hash until they expire or their key leaves the set.
 //!
-//! A session that auth ended is refused from the moment that its [`REVOKED`] signal is heard. The signal is a hint and
-//! may be lost. So a process reads auth's list of ended sessions before it is ready, and again whenever the bus may have
-//! lost signals.
+//! The tokens of a revoked session are refused as soon as its [`REVOKED`] signal arrives. A signal may be lost. So a
+//! process reads auth's list of ended sessions before it is ready, and again whenever the bus may have lost signals.
 
 mod ended;
 mod published;
@@ -39,12 +38,12 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// The channel on which auth tells of sessions that it ended: each signal's subject is a session.
+/// The channel on which auth publishes revoked sessions: the subject of each signal is a session id.
 pub const REVOKED: &str = "auth.revoked";
 
-/// A public key as RFC 7517 writes it; an EC key on P-256.
+/// A public key in the form of RFC 7517: an EC key on P-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are RFC 7517's and RFC 7518's")]
+#[expect(missing_docs, reason = "RFC 7517 and RFC 7518 define the names")]
 pub struct Jwk {
     pub kid: String,
     pub kty: String,
@@ -56,51 +55,50 @@ pub struct Jwk {
     pub y: String,
 }
 
-/// Where the keys come from.
+/// The source of the keys.
 #[async_trait]
 pub trait KeySource: Send + Sync {
     /// All keys in use.
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable>;
 
-    /// A page of the sessions that were ended while access tokens of theirs may be in force. Sources of fixed keys have
-    /// none.
+    /// A page of the ended sessions whose access tokens may not have expired yet. Sources of fixed keys have none.
     async fn list_ended(&self, _page: &EndedPage) -> Result<EndedSessions, Unavailable> {
         Ok(EndedSessions::default())
     }
 }
 
-/// The keys cannot be had now.
+/// The key source is unavailable.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the keys of access tokens cannot be had: {}", self.0)
+        write!(f, "the keys of access tokens are not available: {}", self.0)
     }
 }
 
 impl std::error::Error for Unavailable {}
 
-/// What an access token turned out to be.
+/// The result of verifying an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Genuine, and this user's.
+    /// Valid; the token of this user.
     Genuine(User),
-    /// Genuine, but past its end.
+    /// Genuine but expired.
     Expired,
-    /// Genuine, but its session was ended.
+    /// Genuine but its session is revoked.
     Revoked,
-    /// Not ours, or not well formed.
+    /// Not signed by auth, or malformed.
     Invalid,
-    /// No key set, or no list of ended sessions, could be had yet to tell.
+    /// Not decidable yet: the key set or the list of ended sessions is not available.
     Undecided,
 }
 
-/// The time between two fetches for the sake of an unknown key, at least.
+/// The minimum time between two fetches because of unknown keys.
 const FETCH_PAUSE: Duration = Duration::from_secs(1);
-/// How often the set is fetched anyway.
+/// The default interval at which the set is fetched.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// An access token ends when it says so: its owner gets another one early enough.
+/// Access tokens have no grace period: clients refresh them in time.
 const WINDOW: Window = Window { longest: LONGEST_ACCESS, grace: Duration::ZERO };
 
 /// The key set of a process.
@@ -109,24 +107,24 @@ pub struct KeySet {
     clock_rng: ClockAndRng,
     refresh_interval: Duration,
     published: RwLock<Arc<Published>>,
-    /// Async, so that callers who wait for a fetch share it.
+    /// An async mutex, so that callers that wait for a fetch share it.
     fetches: tokio::sync::Mutex<Fetches>,
     verified: Mutex<Verified>,
     revoked: Revoked,
     ended: Ended,
 }
 
-/// What became of fetching.
+/// The state of fetching.
 #[derive(Default)]
 struct Fetches {
-    /// When the last one began.
+    /// When the last fetch began.
     began: Option<Instant>,
     /// Whether it failed.
     is_failing: bool,
 }
 
 impl KeySet {
-    /// A key set that fills itself from `source`.
+    /// A key set from `source`.
     pub fn new(source: impl KeySource + 'static, clock_rng: ClockAndRng) -> Self {
         Self {
             source: Box::new(source),
@@ -140,22 +138,22 @@ impl KeySet {
         }
     }
 
-    /// The same, fetched again each `interval` while [`Self::keep_fresh`] runs.
+    /// Sets the interval at which [`Self::keep_fresh`] fetches the set.
     #[must_use]
     pub fn refreshed_each(self, interval: Duration) -> Self {
         Self { refresh_interval: interval, ..self }
     }
 
-    /// How often the set is fetched: what is published is known everywhere after that.
+    /// How often the set is fetched. All processes have a published key after this time.
     pub fn refresh_interval(&self) -> Duration {
         self.refresh_interval
     }
 
-    /// Fetches the set on a timer until the process is cut: run it once a process, beside everything else.
+    /// Fetches the set on a timer until the shutdown cuts all connections. Run it once in each process.
     pub async fn keep_fresh(self: Arc<Self>, shutdown: Shutdown) {
         let fetching = async {
             loop {
-                // By chance, so that the processes of a mesh do not all ask at once.
+                // With jitter, so that the processes of a mesh do not fetch at the same time.
                 sleep(self.clock_rng.between(self.refresh_interval / 2, self.refresh_interval)).await;
                 self.fetch(&mut *self.fetches.lock().await).await;
             }
@@ -166,23 +164,23 @@ impl KeySet {
         }
     }
 
-    /// Refuses the session's access tokens from now on, and wakes who waits for its end.
+    /// Refuses the session's access tokens from now on, and wakes tasks that wait for its revocation.
     pub fn revoke(&self, session: Uuid) {
         self.revoked.insert([session], self.clock_rng.now());
     }
 
-    /// Whether the session is known to have been ended.
+    /// Whether the session is known to be revoked.
     pub fn is_revoked(&self, session: Uuid) -> bool {
         self.revoked.contains(session)
     }
 
-    /// Ends when the session is known to have been ended; streams wait for it.
+    /// Completes when the session is known to be revoked. Streams wait for it.
     pub async fn revoked(&self, session: Uuid) {
         self.revoked.wait_for(session).await;
     }
 
-    /// Takes in what auth tells on `bus`, from this call on and until the process is cut: run the response beside
-    /// everything else, once a process.
+    /// Listens to auth's signals on `bus`, from this call until the shutdown cuts all connections. Run the returned
+    /// future once in each process.
     pub fn follow(self: &Arc<Self>, bus: &dyn Bus, shutdown: Shutdown) -> impl Future<Output = ()> + Send + use<> {
         let (keys, mut listener) = (Arc::clone(self), bus.listen(REVOKED));
         let following = async move {
@@ -204,13 +202,13 @@ impl KeySet {
         }
     }
 
-    /// The keys, as last seen.
+    /// The last fetched keys.
     pub fn jwks(&self) -> Vec<Jwk> {
         self.published().jwks.clone()
     }
 
-    /// Whether tokens can be verified: there was a key set, and the list of ended sessions was read. Tries to get what
-    /// is missing.
+    /// Whether tokens can be verified: the key set and the list of ended sessions are available. Tries to fetch them if
+    /// they are missing.
     pub async fn ready(&self) -> bool {
         if self.published().keys.is_empty() {
             self.refresh().await;
@@ -218,7 +216,7 @@ impl KeySet {
         !self.published().keys.is_empty() && (self.ended.is_known() || self.read_ended().await)
     }
 
-    /// Verifies an access token that was verified here before: no arithmetic, no waiting. `None`: unknown.
+    /// Verifies an access token from the cache, without cryptography or waiting. `None`: not in the cache.
     pub fn recall(&self, token: &str) -> Option<Verdict> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let user = verified.get(token)?;
@@ -230,7 +228,7 @@ impl KeySet {
         if let Some(verdict) = self.recall(token) {
             return verdict;
         }
-        // The token may be of a session that ended before this process began.
+        // The token's session may have ended before this process started.
         if !self.ended.is_known() && !self.read_ended().await {
             return Verdict::Undecided;
         }
@@ -243,7 +241,7 @@ impl KeySet {
         match find() {
             Some(key) => self.check(token, key),
             None if is_current => Verdict::Invalid,
-            // Auth may have published it since it was reached last.
+            // Auth may have published the key since the last successful fetch.
             None => Verdict::Undecided,
         }
     }
@@ -266,7 +264,7 @@ impl KeySet {
         verdict
     }
 
-    /// What a genuine token is good for now.
+    /// The verdict for a genuine token at the current time.
     fn in_force(&self, user: User) -> Verdict {
         if self.is_revoked(user.session) {
             Verdict::Revoked
@@ -281,7 +279,7 @@ impl KeySet {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches the keys, unless that was tried within the last second. Whether the last attempt succeeded.
+    /// Fetches the keys, unless a fetch began within the last second. Returns whether the last fetch succeeded.
     async fn refresh(&self) -> bool {
         let mut fetches = self.fetches.lock().await;
         if fetches.began.is_none_or(|at| at.elapsed() >= FETCH_PAUSE) {
@@ -294,11 +292,11 @@ impl KeySet {
         fetches.began = Some(Instant::now());
         let was_failing = std::mem::replace(&mut fetches.is_failing, true);
         let failure = match self.source.fetch().await {
-            Ok(jwks) if jwks.is_empty() => "auth published no key at all".to_owned(),
+            Ok(jwks) if jwks.is_empty() => "auth published no keys".to_owned(),
             Ok(jwks) => {
                 fetches.is_failing = false;
                 if was_failing {
-                    tracing::info!(keys = jwks.len(), "the key set of access tokens can be fetched again");
+                    tracing::info!(keys = jwks.len(), "fetched the key set of access tokens again");
                 }
                 return self.replace(jwks);
             }
@@ -306,7 +304,7 @@ impl KeySet {
         };
         metrics::counter!("access_key_fetch_failures_total").increment(1);
         if !was_failing {
-            tracing::warn!(error = failure, "the key set of access tokens cannot be fetched; the last one stays");
+            tracing::warn!(error = failure, "cannot fetch the key set of access tokens; the last one remains in use");
         }
     }
 
@@ -320,9 +318,9 @@ impl KeySet {
         before.withdraw_all_but(&next);
         let kids: Vec<_> = next.keys.keys().map(String::as_str).collect();
         if before.keys.is_empty() {
-            tracing::debug!(kids = kids.join(" "), "access tokens are verified by these keys");
+            tracing::debug!(kids = kids.join(" "), "loaded the key set of access tokens");
         } else {
-            tracing::info!(kids = kids.join(" "), "access tokens are verified by other keys");
+            tracing::info!(kids = kids.join(" "), "the key set of access tokens has changed");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Table {
 /// The policy of a method.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who may call the method.
+    /// The callers that may call the method.
     pub access: Access,
     /// The rate limits; if empty, the gateway's default applies.
     pub rate_limits: Vec<RateLimit>,
@@ -44,7 +44,7 @@ pub struct Policy {
     pub idempotent: bool,
 }
 
-/// Who may call a method.
+/// The callers that may call a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// All callers.

@@ -1,12 +1,12 @@
-//! The server stack: how a service is served.
+//! The server stack of a service.
 
 mod accept;
 mod closing;
-mod few;
+mod connection;
 mod frames;
 mod introspection;
+mod listener;
 mod measured;
-mod sealed;
 mod stack;
 
 use std::{io, sync::Arc};
@@ -21,9 +21,9 @@ use tonic::{
 
 pub use accept::{Accepted, ConnectedPeer, Connections};
 pub use closing::Discard;
-pub(crate) use few::{Few, PeerAddress};
 pub use frames::{Flood, Frames, PeerTrust};
 pub use introspection::PROBE;
+pub(crate) use listener::{BoundedListener, PeerAddress};
 use stack::Gate;
 pub use stack::parse_timeout;
 
@@ -38,8 +38,8 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// Lets a tonic server take requests that are compressed, within its limit after decompression, and compress responses as
-/// `grpc-accept-encoding` asks.
+/// Makes a tonic server accept compressed requests, within its limit after decompression, and compress responses
+/// according to `grpc-accept-encoding`.
 #[macro_export]
 macro_rules! compressing {
     ($server:expr) => {
@@ -51,21 +51,21 @@ macro_rules! compressing {
     };
 }
 
-/// What of one request may be on its way. The connection's window is larger than all of them together: hyper derives from
-/// it what h2 may hold beside small frames, which is to be what a stream's window allows (255 bytes for each byte).
+/// The flow-control windows. The connection's window is larger than those of all streams together: hyper derives h2's
+/// buffer for small frames from it, which must hold what a stream's window allows (255 bytes for each byte).
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 2 * 255;
 
-/// What every service is given to be served with.
+/// What all services of a process need to be served.
 #[derive(Clone)]
 pub struct ServiceContext {
-    /// What this process accepts.
+    /// The limits of this process.
     pub limits: Limits,
-    /// Who it is and whom it believes.
+    /// The identity of this process and the keys of its peers.
     pub identity: Arc<Identity>,
     /// The keys of access tokens.
     pub keys: Arc<KeySet>,
-    /// How what has several endpoints is called.
+    /// The load balancing of peers with several endpoints.
     pub balance: balance::Config,
     /// The contract's policies.
     pub policies: Arc<Table>,
@@ -73,8 +73,8 @@ pub struct ServiceContext {
     pub descriptors: &'static [u8],
 }
 
-/// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC
-/// service whose health is told beside the whole process's.
+/// Serves `routes` on `listener` until the shutdown's drain is over. `service` is the full name of the gRPC service
+/// whose health is reported in addition to that of the process.
 pub async fn serve(
     context: &ServiceContext,
     service: &'static str,
@@ -87,7 +87,7 @@ pub async fn serve(
     let gate = Arc::new(Gate::new(context));
     let meters = gate.meters();
     let gated = stack::guard(routes, gate);
-    // Health and reflection stand outside authentication: probes and tools have no token.
+    // Health and reflection need no authentication: probes and tools have no token.
     let shown = descriptors::public(context.descriptors, &context.policies, &[service])?;
     let health = stack::telling_time(health(&[(service, None)], readiness), Arc::clone(&context.identity));
     let mut open = vec![health];
@@ -102,17 +102,17 @@ pub async fn serve(
     let connections = Connections::new(limits.connections, Discard::of(limits));
     let admitted = accept::stream(TcpIncoming::from(listener).with_nodelay(Some(true)), connections.clone());
     let tls = context.identity.tls().cloned();
-    let incoming = sealed::shake_hands(admitted, tls, limits.connections, limits.request_head.0);
+    let incoming = connection::handshakes(admitted, tls, limits.connections, limits.request_head.0);
     let server = Server::builder();
     let server = match limits.age(Rng::new().share()) {
         Some(age) => server.max_connection_age(age),
         None => server,
     };
     let serving = server
-        // [`Frames`] counts resets instead: h2 cannot tell a service of the mesh from a stranger.
+        // [`Frames`] counts resets instead: h2 cannot distinguish a service of the mesh from other clients.
         .http2_max_pending_accept_reset_streams(Some(usize::MAX))
         .http2_max_local_error_reset_streams(None)
-        // h2 refuses a list that is as large as this, where RFC 9113 means larger ones.
+        // h2 refuses a list of exactly this size; RFC 9113 refuses only larger ones.
         .http2_max_header_list_size(limits.header_bytes.saturating_add(1))
         .max_concurrent_streams(limits.streams_per_connection)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -135,7 +135,8 @@ pub async fn serve(
     }
 }
 
-/// Health of `services`, each with the need that it has besides those of the process, and of the process as a whole.
+/// The health service for the process and for `services`, each with the check that it needs in addition to those of the
+/// process.
 pub fn health(services: &[(&str, Option<&str>)], readiness: &Readiness) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reported = [("", None)].iter().chain(services);
@@ -143,8 +144,8 @@ pub fn health(services: &[(&str, Option<&str>)], readiness: &Readiness) -> Route
     Routes::new(compressing!(health))
 }
 
-/// Reflection (v1 and v1alpha) of what `shown` declares, of health, and of the details of errors (`google.rpc`), which
-/// no contract imports and tools need in order to print them.
+/// Reflection (v1 and v1alpha) of `shown`, of health, and of error details (`google.rpc`), which no contract imports
+/// and tools need to print them.
 pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
     let (encoded, services) = (shown.encode_to_vec(), descriptors::services(shown));
     let builder = || {
@@ -160,7 +161,7 @@ pub fn reflection(shown: &FileDescriptorSet) -> io::Result<Routes> {
     Ok(Routes::new(compressing!(v1)).add_service(compressing!(v1alpha)))
 }
 
-/// Starts watching `needs` together with what every service needs: the keys of access tokens.
+/// Starts the checks of `needs` and of the keys of access tokens, which every service needs.
 pub fn readiness(context: &ServiceContext, needs: HealthChecks, shutdown: &Shutdown) -> Readiness {
     let keys = Arc::clone(&context.keys);
     let needs = needs.and("keys", move || {

@@ -1,5 +1,5 @@
-//! How far the clocks of peers are from ours. Each process asks its peers for their health now and then; with the
-//! response comes the time by the peer's clock. [`CLOCK_SKEW`] is the bound beyond which service tokens are refused.
+//! The clock skew of peers. Each process regularly sends health checks to its peers; each response carries the time by
+//! the peer's clock. Service tokens are refused beyond [`CLOCK_SKEW`].
 
 use std::{
     collections::BTreeMap,
@@ -12,29 +12,29 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Timestamp, client::Peer, health::peer_is_serving, jwt::CLOCK_SKEW, shutdown::Shutdown};
 
-/// The header of a health response that tells the time: microseconds since 1970.
+/// The header of a health response with the server's time in microseconds since 1970-01-01 UTC.
 pub const TIME: &str = "x-trellis-time";
 
-/// How often peers are asked.
+/// How often the skew is measured.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// An endpoint that was not heard of for so long may have gone.
+/// How long a measurement counts: later the endpoint may have gone.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// Clocks that NTP keeps are a thousand times closer.
+/// The skew that is logged. Clocks that NTP keeps differ by a thousandth of it.
 const NOTABLE: Duration = Duration::from_secs(5);
 
-/// What is known of peers' clocks.
+/// The measured skew of each peer's endpoints.
 #[derive(Default)]
 pub struct Skews(Mutex<BTreeMap<(String, String), Measured>>);
 
 #[derive(Clone, Copy)]
 struct Measured {
-    /// How far the peer's clock is ahead of ours, in microseconds.
+    /// How far the peer's clock is ahead of this process's clock, in microseconds.
     ahead: i64,
     level: Level,
     at: Instant,
 }
 
-/// What is told once a change.
+/// The level of a skew. Each change of level is logged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Close,
@@ -43,7 +43,7 @@ enum Level {
 }
 
 impl Level {
-    /// `least`: the skew, less what the round trip leaves open.
+    /// `least` is the skew less the uncertainty of the round trip.
     fn of(least: u64) -> Self {
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         if least > micros(CLOCK_SKEW) {
@@ -57,12 +57,12 @@ impl Level {
 }
 
 impl Skews {
-    /// Takes note of the time that the peer `name` told from `endpoint` in a response that was asked for at `asked` and
-    /// came when our clock said `now`.
-    pub(crate) fn note(&self, name: &str, endpoint: String, told: &HeaderValue, asked: Instant, now: Timestamp) {
-        let Some(told) = told.to_str().ok().and_then(|text| text.parse::<i64>().ok()) else { return };
-        let half = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
-        let ahead = told.saturating_sub(now.as_micros().saturating_sub(half));
+    /// Records the time `reported` by `endpoint` of the peer `name`, in the response to a request that was sent at
+    /// `sent`. The response arrived at `now` by the clock of this process.
+    pub(crate) fn note(&self, name: &str, endpoint: String, reported: &HeaderValue, sent: Instant, now: Timestamp) {
+        let Some(reported) = reported.to_str().ok().and_then(|text| text.parse::<i64>().ok()) else { return };
+        let half = i64::try_from(sent.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
+        let ahead = reported.saturating_sub(now.as_micros().saturating_sub(half));
         let level = Level::of(ahead.unsigned_abs().saturating_sub(half.unsigned_abs()));
         let mut measured = self.lock();
         measured.retain(|_, known| known.at.elapsed() < FORGOTTEN);
@@ -73,16 +73,16 @@ impl Skews {
         drop(measured);
         metrics::gauge!("clock_skew_seconds", "peer" => name.to_owned()).set(seconds(worst));
         if before.map_or(Level::Close, |before| before.level) != level {
-            tell(name, &of_peer.1, ahead, level);
+            log_change(name, &of_peer.1, ahead, level);
         }
     }
 
-    /// Whether every peer's clock is within the bound.
+    /// Whether the skew of every peer is within the bound.
     pub fn are_bounded(&self) -> bool {
         self.lock().values().all(|known| known.level < Level::BeyondBound || known.at.elapsed() >= FORGOTTEN)
     }
 
-    /// Peer → how many milliseconds the clock of its worst endpoint is ahead of ours.
+    /// The largest skew of each peer's endpoints: how many milliseconds their clock is ahead of this process's clock.
     pub fn millis(&self) -> BTreeMap<String, i64> {
         let mut worst: BTreeMap<String, i64> = BTreeMap::new();
         for ((name, _), known) in self.lock().iter().filter(|(_, known)| known.at.elapsed() < FORGOTTEN) {
@@ -105,17 +105,19 @@ fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-fn tell(peer: &str, endpoint: &str, ahead: i64, level: Level) {
+fn log_change(peer: &str, endpoint: &str, ahead: i64, level: Level) {
     let (skew_ms, bound_ms) = (ahead / 1_000, CLOCK_SKEW.as_millis());
     match level {
-        Level::Close => tracing::info!(peer, endpoint, skew_ms, "the clock of a peer is close to ours again"),
+        Level::Close => {
+            tracing::info!(peer, endpoint, skew_ms, "the clock of a peer agrees with this machine's clock again")
+        }
         Level::Notable => {
             tracing::warn!(
                 peer,
                 endpoint,
                 skew_ms,
                 bound_ms,
-                "the clock of a peer differs from ours; synchronize both"
+                "the clock of a peer differs from this machine's clock; synchronize both"
             );
         }
         Level::BeyondBound => tracing::error!(
@@ -123,12 +125,12 @@ fn tell(peer: &str, endpoint: &str, ahead: i64, level: Level) {
             endpoint,
             skew_ms,
             bound_ms,
-            "the clock of a peer differs from ours beyond the bound: calls between us are refused; synchronize both"
+            "the clock of a peer differs from this machine's clock beyond the bound: calls between them are refused; synchronize both"
         ),
     }
 }
 
-/// Measures the clock of `peer` until the process is cut.
+/// Measures the clock of `peer` until the shutdown cuts all connections.
 pub async fn follow(peer: Peer, shutdown: Shutdown) {
     let measuring = async {
         loop {
@@ -150,18 +152,18 @@ mod tests {
     async fn skew_is_measured_to_half_the_round_trip() {
         let skews = Skews::default();
         let now = Timestamp::from_micros(1_000_000_000);
-        let asked = Instant::now();
+        let sent = Instant::now();
         tokio::time::advance(Duration::from_secs(2)).await;
-        let note = |endpoint: &str, told: i64| {
-            skews.note("auth", endpoint.to_owned(), &HeaderValue::try_from(told.to_string()).unwrap(), asked, now);
+        let note = |endpoint: &str, reported: i64| {
+            skews.note("auth", endpoint.to_owned(), &HeaderValue::try_from(reported.to_string()).unwrap(), sent, now);
         };
-        // It was written one second ago, and shows the same time.
+        // The response was written one second ago, and the clocks agree.
         note("a", 999_000_000);
         assert_eq!((skews.millis()["auth"], skews.are_bounded()), (0, true));
         note("b", 969_000_000);
         assert_eq!((skews.millis()["auth"], skews.are_bounded()), (-30_000, true));
         note("b", 1_059_500_000);
-        assert!(skews.are_bounded(), "within what the round trip leaves open");
+        assert!(skews.are_bounded(), "within the uncertainty of the round trip");
         note("b", 1_061_500_000);
         assert_eq!((skews.millis()["auth"], skews.are_bounded()), (62_500, false));
         tokio::time::advance(FORGOTTEN).await;

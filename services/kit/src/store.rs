@@ -1,4 +1,4 @@
-//! The ground under the stores: connections, migrations, and the few things that both databases must agree on.
+//! The base of the stores: connection pools, migrations, and what both databases have in common.
 
 mod config;
 mod error;
@@ -20,10 +20,10 @@ pub use timestamp::DbTimestamp;
 
 use crate::{config::Secret, error::chain};
 
-/// The tracing target under which sqlx tells of each statement: its text, never its values.
+/// The tracing target of sqlx's statement log: it contains the text of each statement, never its values.
 pub(crate) const STATEMENTS: &str = "sqlx::query";
 
-/// Where a service's data lives.
+/// The location of a service's data.
 #[derive(Debug, Clone)]
 pub enum Location {
     /// A PostgreSQL database, by URL.
@@ -32,7 +32,7 @@ pub enum Location {
     Sqlite(PathBuf),
 }
 
-/// Why a store cannot be opened, for one line on the terminal.
+/// Why a store cannot be opened, in one line for the operator.
 #[derive(Debug)]
 pub struct Unopened(pub String);
 
@@ -44,20 +44,20 @@ impl std::fmt::Display for Unopened {
 
 impl std::error::Error for Unopened {}
 
-/// What a failed migration means to whoever starts the process. `place` names the database without secrets.
+/// The operator's message for a failed migration. `place` is the database without secrets.
 fn refused(place: &str, error: &MigrateError) -> Unopened {
     Unopened(match error {
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
             format!("{place} is newer than this program: it has migration {version}; start a newer version of trellis")
         }
         MigrateError::VersionMismatch(version) => {
-            format!("{place}: migration {version} was changed after it ran; restore the program that made it")
+            format!("{place}: migration {version} was changed after it ran; start the version of trellis that ran it")
         }
-        other => format!("{place} cannot be brought up to date: {}", chain(other)),
+        other => format!("cannot migrate {place}: {}", chain(other)),
     })
 }
 
-/// The newest migration that `migrator` brings.
+/// The version of the newest migration in `migrator`.
 pub fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|m| m.version).max().unwrap_or(0)
 }

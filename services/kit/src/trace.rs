@@ -38,11 +38,11 @@ pub struct Config {
     pub endpoint: String,
     /// The share of traces to export, of those that begin here or come from outside: 0 to 1.
     pub ratio: f64,
-    /// Who decides about traces that reach the gateway from outside.
+    /// Which side decides whether traces that reach the gateway from outside are exported.
     pub outside: Outside,
 }
 
-/// Who decides whether a trace of a client outside the mesh is exported. Its id is kept in both cases.
+/// Which side decides whether a trace of a client outside the mesh is exported. Its id is kept in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outside {

@@ -1,5 +1,5 @@
-//! The gRPC face: messages to domain types, one question to the store, domain types to messages. The steps of each
-//! method stand in the module of what it is about.
+//! The gRPC methods: convert requests to domain types, call the store, convert domain types to responses. The steps of
+//! each method are in the module of its subject.
 
 mod conversations;
 mod invitations;
@@ -42,7 +42,7 @@ pub(crate) struct Api {
     service: Messaging,
     hub: Arc<Hub>,
     lists: Lists,
-    /// Bytes that the items of one page may take, so that it fits into one message.
+    /// The maximum bytes of one page's items, so that the page fits into one message.
     page_bytes: usize,
 }
 
@@ -58,7 +58,7 @@ impl Api {
     }
 
     /// Wakes the streams of a conversation that has changed.
-    fn tell(&self, change: Change, changed: Changed) {
+    fn notify(&self, change: Change, changed: Changed) {
         if let Changed::Now(seq) = changed {
             self.hub.reached(change.conversation, seq);
         }
@@ -89,8 +89,8 @@ impl MessagingService for Api {
         &self,
         request: Request<GetConversationRequest>,
     ) -> Result<Response<GetConversationResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        let id = conversation_id(&asked.conversation_id)?;
+        let (reader, request) = caller_and_message(request)?;
+        let id = conversation_id(&request.conversation_id)?;
         let conversation = Some(self.read_conversation(id, reader).await?);
         Ok(Response::new(GetConversationResponse { conversation }))
     }
@@ -99,16 +99,16 @@ impl MessagingService for Api {
         &self,
         request: Request<ListConversationsRequest>,
     ) -> Result<Response<ListConversationsResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.page_of_conversations(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.page_of_conversations(reader, request).await?))
     }
 
     async fn update_conversation(
         &self,
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        let conversation = Some(self.update(actor, asked).await?);
+        let (actor, request) = caller_and_message(request)?;
+        let conversation = Some(self.update(actor, request).await?);
         Ok(Response::new(UpdateConversationResponse { conversation }))
     }
 
@@ -116,8 +116,8 @@ impl MessagingService for Api {
         &self,
         request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.page_of_members(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.page_of_members(reader, request).await?))
     }
 
     async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
@@ -129,16 +129,16 @@ impl MessagingService for Api {
         &self,
         request: Request<RemoveMemberRequest>,
     ) -> Result<Response<RemoveMemberResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        Ok(Response::new(RemoveMemberResponse { conversation: self.dismiss(actor, asked).await? }))
+        let (actor, request) = caller_and_message(request)?;
+        Ok(Response::new(RemoveMemberResponse { conversation: self.dismiss(actor, request).await? }))
     }
 
     async fn leave_conversation(
         &self,
         request: Request<LeaveConversationRequest>,
     ) -> Result<Response<LeaveConversationResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        self.leave(self.change(&asked.conversation_id, actor, None)?).await?;
+        let (actor, request) = caller_and_message(request)?;
+        self.leave(self.change(&request.conversation_id, actor, None)?).await?;
         Ok(Response::new(LeaveConversationResponse {}))
     }
 
@@ -146,30 +146,30 @@ impl MessagingService for Api {
         &self,
         request: Request<ListInvitationsRequest>,
     ) -> Result<Response<ListInvitationsResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.page_of_invitations(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.page_of_invitations(reader, request).await?))
     }
 
     async fn accept_invitation(
         &self,
         request: Request<AcceptInvitationRequest>,
     ) -> Result<Response<AcceptInvitationResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        Ok(Response::new(AcceptInvitationResponse { conversation: Some(self.accept(actor, asked).await?) }))
+        let (actor, request) = caller_and_message(request)?;
+        Ok(Response::new(AcceptInvitationResponse { conversation: Some(self.accept(actor, request).await?) }))
     }
 
     async fn decline_invitation(
         &self,
         request: Request<DeclineInvitationRequest>,
     ) -> Result<Response<DeclineInvitationResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        self.decline(actor, asked).await?;
+        let (actor, request) = caller_and_message(request)?;
+        self.decline(actor, request).await?;
         Ok(Response::new(DeclineInvitationResponse {}))
     }
 
     async fn block_user(&self, request: Request<BlockUserRequest>) -> Result<Response<BlockUserResponse>, Status> {
-        let (user, asked) = asked(request)?;
-        self.block(user, asked).await?;
+        let (user, request) = caller_and_message(request)?;
+        self.block(user, request).await?;
         Ok(Response::new(BlockUserResponse {}))
     }
 
@@ -177,8 +177,8 @@ impl MessagingService for Api {
         &self,
         request: Request<UnblockUserRequest>,
     ) -> Result<Response<UnblockUserResponse>, Status> {
-        let (user, asked) = asked(request)?;
-        self.unblock(user, asked).await?;
+        let (user, request) = caller_and_message(request)?;
+        self.unblock(user, request).await?;
         Ok(Response::new(UnblockUserResponse {}))
     }
 
@@ -186,15 +186,15 @@ impl MessagingService for Api {
         &self,
         request: Request<ListBlockedUsersRequest>,
     ) -> Result<Response<ListBlockedUsersResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.page_of_blocked(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.page_of_blocked(reader, request).await?))
     }
 
     async fn get_settings(
         &self,
         request: Request<GetSettingsRequest>,
     ) -> Result<Response<GetSettingsResponse>, Status> {
-        let (user, _) = asked(request)?;
+        let (user, _) = caller_and_message(request)?;
         Ok(Response::new(GetSettingsResponse { settings: Some(self.settings(user).await?) }))
     }
 
@@ -202,8 +202,8 @@ impl MessagingService for Api {
         &self,
         request: Request<UpdateSettingsRequest>,
     ) -> Result<Response<UpdateSettingsResponse>, Status> {
-        let (user, asked) = asked(request)?;
-        Ok(Response::new(UpdateSettingsResponse { settings: Some(self.change_settings(user, asked).await?) }))
+        let (user, request) = caller_and_message(request)?;
+        Ok(Response::new(UpdateSettingsResponse { settings: Some(self.change_settings(user, request).await?) }))
     }
 
     async fn list_contacts(
@@ -226,8 +226,8 @@ impl MessagingService for Api {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
-        let (author, asked) = asked(request)?;
-        let entry = Some(self.send(author, asked).await?);
+        let (author, request) = caller_and_message(request)?;
+        let entry = Some(self.send(author, request).await?);
         Ok(Response::new(SendMessageResponse { entry }))
     }
 
@@ -235,14 +235,14 @@ impl MessagingService for Api {
         &self,
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.page_of_messages(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.page_of_messages(reader, request).await?))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        let id = conversation_id(&asked.conversation_id)?;
-        let entry = Some(self.read_message(id, reader, uuid("message_id", &asked.message_id)?).await?);
+        let (reader, request) = caller_and_message(request)?;
+        let id = conversation_id(&request.conversation_id)?;
+        let entry = Some(self.read_message(id, reader, uuid("message_id", &request.message_id)?).await?);
         Ok(Response::new(GetMessageResponse { entry }))
     }
 
@@ -250,8 +250,8 @@ impl MessagingService for Api {
         &self,
         request: Request<EditMessageRequest>,
     ) -> Result<Response<EditMessageResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        let entry = Some(self.edit(actor, asked).await?);
+        let (actor, request) = caller_and_message(request)?;
+        let entry = Some(self.edit(actor, request).await?);
         Ok(Response::new(EditMessageResponse { entry }))
     }
 
@@ -259,14 +259,14 @@ impl MessagingService for Api {
         &self,
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
-        let (actor, asked) = asked(request)?;
-        let entry = Some(self.erase(actor, asked).await?);
+        let (actor, request) = caller_and_message(request)?;
+        let entry = Some(self.erase(actor, request).await?);
         Ok(Response::new(DeleteMessageResponse { entry }))
     }
 
     async fn mark_read(&self, request: Request<MarkReadRequest>) -> Result<Response<MarkReadResponse>, Status> {
-        let (reader, asked) = asked(request)?;
-        Ok(Response::new(self.mark(reader, asked).await?))
+        let (reader, request) = caller_and_message(request)?;
+        Ok(Response::new(self.mark(reader, request).await?))
     }
 
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
@@ -280,8 +280,8 @@ impl MessagingService for Api {
     }
 }
 
-/// Who asks, and for what.
-fn asked<T>(request: Request<T>) -> Result<(UserId, T), Status> {
+/// The caller and the request message.
+fn caller_and_message<T>(request: Request<T>) -> Result<(UserId, T), Status> {
     let user = UserId(Context::of(&request).user()?.id);
     Ok((user, request.into_inner()))
 }
@@ -290,7 +290,7 @@ fn bad_page_token() -> Status {
     error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
 }
 
-/// The contract has checked the form; this makes the type.
+/// Parses a UUID whose form the contract has checked.
 fn uuid(field: &str, text: &str) -> Result<Uuid, Status> {
     Uuid::try_parse(text).map_err(|_| error::invalid_field(field, "UUID_INVALID", "must be a UUID"))
 }

@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of the service.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use crate::domain::{AddRule, Admission, Quotas};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address on which gRPC is served.
     pub listen: String,
     /// `postgres://…`. Empty: SQLite in the data folder.
     pub database_url: Secret,
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// Who may add users that have not chosen a rule: `everybody`, `contacts`, or `nobody`.
+    /// The rule of users who have not chosen one, for who may add them: `everybody`, `contacts`, or `nobody`.
     pub who_may_add: AddRule,
     /// Conversations that one user may have opened or accepted.
     pub conversations_per_user: u32,
-    /// Conversations that one user may have been added to by others.
+    /// Conversations that other users may have added one user to.
     pub added_conversations_per_user: u32,
-    /// Conversations of strangers that wait for one user.
+    /// Requests (conversations that strangers opened) that one user may have without a decision.
     pub requests_per_user: u32,
-    /// Invitations that wait for one user.
+    /// Invitations that one user may have without a decision.
     pub invitations_per_user: u32,
-    /// Requests and invitations of one user that wait for others.
+    /// Requests and invitations that one user may have sent and that are not decided.
     pub sent_invitations_per_user: u32,
-    /// How long an invitation waits.
+    /// How long an invitation is valid.
     pub invitation_lifetime: Span,
     /// Users whom one user may block.
     pub blocked_per_user: u32,
-    /// Bytes that the log of one conversation may take.
+    /// Stored bytes of one conversation's log.
     pub conversation_bytes: u64,
     /// Edits of one message.
     pub edits_per_message: u32,
-    /// Memberships that are read to find the contacts of a user.
+    /// Membership rows that a search for the contacts of a user may read.
     pub contact_rows: u32,
     /// Rows that the list calls of one user may read at once.
     pub listed_rows_per_user: u32,
@@ -47,11 +47,11 @@ pub struct Config {
     pub streams_per_user: usize,
     /// Bytes that a stream reads ahead of its client.
     pub undelivered_bytes: usize,
-    /// A sign of life on a quiet stream comes this often.
+    /// The interval of heartbeats on an idle stream.
     pub heartbeat: Span,
-    /// Read marks of one conversation are told to streams this often at most, by each process.
+    /// The minimum interval at which each process publishes the read marks of one conversation.
     pub read_marks_interval: Span,
-    /// How long the users service gets to say who exists.
+    /// The timeout of calls to the users service.
     pub users_timeout: Span,
 }
 
@@ -98,7 +98,7 @@ impl Config {
         }
     }
 
-    /// The bounds of what the store keeps and reads.
+    /// The quotas of the store.
     pub fn quotas(&self) -> Quotas {
         Quotas {
             conversation_bytes: self.conversation_bytes,

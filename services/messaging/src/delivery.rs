@@ -1,12 +1,12 @@
-//! For every conversation of its user, a stream carries each entry past the position that the client named, or
-//! that the stream announced: once, in order, without a gap, for as long as the stream lives.
+//! Delivery to Subscribe streams. For each conversation of its user, a stream carries every entry after the position
+//! that the client sent or that the stream announced: once, in order, without a gap, while the stream is open.
 //!
-//! How: the stream registers its mailbox first, then reads what was missed, then follows. The bus tells the
-//! hub that a conversation has moved; the hub marks the mailboxes; each stream reads its entries from the
-//! store past the position it has sent. A signal that is lost, doubled or late changes only the time.
+//! A stream registers its mailbox, then reads the entries that the client missed, then waits for signals. The bus
+//! signals that a conversation has a new entry; the hub marks the mailboxes; each stream reads its entries from the
+//! store, after the position that it has sent. A lost, repeated or late signal changes only the latency.
 //!
-//! Streams wait better than calls: they use half of the store's connections at most, so that a thousand of them that
-//! come from another replica at one moment do not keep a message from being sent.
+//! Streams use at most half of the store's connections, so that a thousand streams that reconnect from another replica
+//! at once do not block other calls.
 
 mod reads;
 mod subscription;
@@ -40,33 +40,33 @@ use crate::{
     domain::{ConversationId, UserId},
 };
 
-/// The channel on which "conversation C has reached N" travels.
+/// The channel for "conversation C has reached entry N".
 const ENTRIES: &str = "messaging.entries";
-/// The channel on which "user U is in another conversation" travels.
+/// The channel for "user U has joined or left a conversation".
 const MEMBERS: &str = "messaging.members";
 
-/// The channel on which "somebody has read more in conversation C" travels.
+/// The channel for "a read mark of conversation C has changed".
 const READS: &str = "messaging.reads";
-/// The channel on which "user U has an invitation" travels.
+/// The channel for "user U has an invitation".
 const INVITATIONS: &str = "messaging.invitations";
-/// How long a new stream waits for a place.
+/// How long a new stream waits until another one ends, when the limit is reached.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All streams of this process.
 pub(crate) struct Hub {
     bus: Arc<dyn Bus>,
-    /// Knows which sessions were ended.
+    /// Reports revoked sessions.
     keys: Arc<KeySet>,
     streams_per_session: usize,
     streams_per_user: usize,
-    /// Who of the streams may ask the store now.
+    /// Bounds the streams that call the store at once.
     turns: Arc<Semaphore>,
-    /// Read marks that were published lately.
+    /// Limits how often read marks are published.
     reads: Reads,
-    /// Ends all streams, one after another.
+    /// Ends all streams during the drain, one after another.
     shutdown: Shutdown,
     registry: Mutex<Registry>,
-    /// Told whenever a stream has given its place back.
+    /// Notified when a stream ends.
     freed: Notify,
 }
 
@@ -88,7 +88,7 @@ impl Registry {
     }
 }
 
-/// What the hub knows of one stream. Shared by the hub, which marks, and the stream, which reads.
+/// One registered stream. The hub marks changes; the stream takes the marks.
 struct Slot {
     id: u64,
     user: Uuid,
@@ -97,15 +97,15 @@ struct Slot {
     notify: Notify,
 }
 
-/// What has moved since the stream looked last. Bounded by the user's conversations.
+/// The changes since the stream last took its marks. Bounded by the number of the user's conversations.
 #[derive(Default)]
 struct Marks {
     conversations: HashSet<ConversationId>,
-    /// Where people have read more.
+    /// Conversations with changed read marks.
     reads: HashSet<ConversationId>,
-    /// There are other invitations.
+    /// The user's invitations have changed.
     invitations: bool,
-    /// Conversations may have been added or left, or signals lost: look at all of them.
+    /// The user may have joined or left conversations, or signals were lost: the stream must compare all conversations.
     everything: bool,
 }
 
@@ -116,13 +116,13 @@ impl Slot {
     }
 }
 
-/// Marks are plain data: whoever panicked while holding them left nothing half done.
+/// Ignores poisoning: every change of the data is complete before a panic is possible.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hub {
-    /// Starts listening to the bus, for as long as there may be streams.
+    /// Starts the tasks that listen to the bus until the shutdown cuts all connections.
     pub(crate) fn start(service: &Messaging, keys: Arc<KeySet>, shutdown: Shutdown) -> Arc<Self> {
         let at_once = service.store.readers().div_euclid(2).max(1);
         let hub = Arc::new(Self {
@@ -136,7 +136,7 @@ impl Hub {
             registry: Mutex::default(),
             freed: Notify::new(),
         });
-        // Listening begins here, before any stream can register.
+        // Starts to listen before a stream can register.
         let [entries, members, reads, invitations] =
             [ENTRIES, MEMBERS, READS, INVITATIONS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
@@ -146,29 +146,29 @@ impl Hub {
         hub
     }
 
-    /// Tells all replicas that the log of `conversation` has reached `seq`.
+    /// Signals all replicas that the log of `conversation` has reached `seq`.
     pub(crate) fn reached(&self, conversation: ConversationId, seq: i64) {
         self.bus.publish(ENTRIES, Signal { subject: conversation.0, reached: seq });
     }
 
-    /// Tells all replicas that the members have another conversation.
+    /// Signals all replicas that `members` have a new conversation.
     pub(crate) fn announce(&self, members: &[UserId], seq: i64) {
         for member in members {
             self.moved(*member, seq);
         }
     }
 
-    /// Tells all replicas that `person` is in a conversation more, or in one less.
+    /// Signals all replicas that `person` has joined or left a conversation.
     pub(crate) fn moved(&self, person: UserId, seq: i64) {
         self.bus.publish(MEMBERS, Signal { subject: person.0, reached: seq });
     }
 
-    /// Tells all replicas that `user` has an invitation.
+    /// Signals all replicas that `user` has an invitation.
     pub(crate) fn invited(&self, user: UserId) {
         self.bus.publish(INVITATIONS, Signal { subject: user.0, reached: 0 });
     }
 
-    /// Tells all replicas that somebody has read up to a message: at once, or with others of the same conversation at
+    /// Signals all replicas that a read mark has changed: at once, or together with others of the same conversation at
     /// the end of the interval.
     pub(crate) fn read(self: &Arc<Self>, conversation: ConversationId, number: i64) {
         if self.reads.hold(conversation, number) {
@@ -192,8 +192,8 @@ impl Hub {
         self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
-    /// A mailbox for a new stream of `user`. When there is no place, one may be about to be given back: who opens a
-    /// stream again, through another gateway or after a reload, can be here before the end of the old one is.
+    /// Registers a new stream of `user`. At the limit it waits for [`PATIENCE`]: a client that reconnects, through
+    /// another gateway or after a reload, may arrive before the end of its old stream does.
     pub(crate) async fn admit(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
         let mut giving_up = pin!(sleep(PATIENCE));
         loop {
@@ -211,12 +211,12 @@ impl Hub {
 
     fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
         let mut registry = lock(&self.registry);
-        let mine = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
-        let of_session = mine.iter().filter(|slot| slot.session == user.session).count();
+        let own = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
+        let of_session = own.iter().filter(|slot| slot.session == user.session).count();
         if of_session >= self.streams_per_session {
             return Err(too_many("session", self.streams_per_session));
         }
-        if mine.len() >= self.streams_per_user {
+        if own.len() >= self.streams_per_user {
             return Err(too_many("user", self.streams_per_user));
         }
         registry.next_id += 1;
@@ -235,11 +235,11 @@ impl Hub {
 
     async fn follow(self: Arc<Self>, mut listener: Listener, wake: fn(&Self, Uuid)) {
         loop {
-            let heard = tokio::select! {
-                heard = listener.next() => heard,
+            let event = tokio::select! {
+                event = listener.next() => event,
                 () = self.shutdown.cut() => return,
             };
-            match heard {
+            match event {
                 Heard::Signal(signal) => wake(&self, signal.subject),
                 Heard::Missed => self.wake_all(),
                 Heard::Closed => return,
@@ -284,12 +284,12 @@ impl Hub {
     }
 }
 
-fn too_many(whose: &str, limit: usize) -> Status {
-    let message = format!("this {whose} holds {limit} streams already; close one first");
+fn too_many(owner: &str, limit: usize) -> Status {
+    let message = format!("this {owner} has {limit} streams already; close one first");
     error::status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message)
 }
 
-/// A stream's end of the hub. Dropped with the stream, which frees its place.
+/// A stream's registration at the hub. Dropping it removes the stream.
 pub(crate) struct Mailbox {
     hub: Arc<Hub>,
     slot: Arc<Slot>,
@@ -297,7 +297,7 @@ pub(crate) struct Mailbox {
     conversations: HashSet<ConversationId>,
 }
 
-/// What a mailbox held.
+/// The marks that a stream took from its mailbox.
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
     pub(crate) reads: HashSet<ConversationId>,
@@ -310,7 +310,7 @@ impl Mailbox {
         UserId(self.slot.user)
     }
 
-    /// Wakes this stream for `id` from now on. Whether it did not before.
+    /// Wakes this stream for changes of `id` from now on. Returns false if it already did.
     pub(crate) fn follow(&mut self, id: ConversationId) -> bool {
         let is_new = self.conversations.insert(id);
         if is_new {
@@ -320,41 +320,41 @@ impl Mailbox {
         is_new
     }
 
-    /// Wakes this stream for `id` no more.
+    /// Stops waking this stream for changes of `id`.
     pub(crate) fn forget(&mut self, id: ConversationId) {
         if self.conversations.remove(&id) {
             lock(&self.hub.registry).unlist(id, self.slot.id);
         }
     }
 
-    /// Takes what was marked.
+    /// Takes the marks.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
         let Marks { conversations, reads, invitations, everything } = marks;
         Mail { conversations, reads, invitations, everything }
     }
 
-    /// Ends when something is marked; at once when it was since the last [`Mailbox::take`].
+    /// Completes at the next mark, or at once if there is one since the last [`Mailbox::take`].
     pub(crate) fn marked(&self) -> Notified<'_> {
         self.slot.notify.notified()
     }
 
-    /// Whether the session that opened the stream was ended.
+    /// Whether the stream's session is revoked.
     pub(crate) fn is_revoked(&self) -> bool {
         self.hub.keys.is_revoked(self.slot.session)
     }
 
-    /// Ends when it is.
+    /// Completes when the stream's session is revoked.
     pub(crate) async fn revoked(&self) {
         self.hub.keys.revoked(self.slot.session).await;
     }
 
-    /// Waits until this stream may ask the store; streams come in the order in which they asked.
+    /// Waits until this stream may call the store. Streams wait in order.
     pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.hub.turns).acquire_owned().await.expect("it is never closed")
+        Arc::clone(&self.hub.turns).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Says when the stream is to end because the process stops.
+    /// The guard that reports when the drain ends this stream.
     pub(crate) fn stay(&self) -> &DrainGuard {
         &self.stay
     }
@@ -363,9 +363,9 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         let mut registry = lock(&self.hub.registry);
-        if let Some(mine) = registry.by_user.get_mut(&self.slot.user) {
-            mine.retain(|slot| slot.id != self.slot.id);
-            if mine.is_empty() {
+        if let Some(own) = registry.by_user.get_mut(&self.slot.user) {
+            own.retain(|slot| slot.id != self.slot.id);
+            if own.is_empty() {
                 registry.by_user.remove(&self.slot.user);
             }
         }

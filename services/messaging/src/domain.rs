@@ -45,17 +45,17 @@ impl fmt::Display for UserId {
 pub struct Conversation {
     /// The id.
     pub id: ConversationId,
-    /// What it is called; may be empty.
+    /// The title; may be empty.
     pub title: String,
-    /// How many are in it.
+    /// The number of members.
     pub member_count: i64,
-    /// The first of them in the order in which they joined, at most [`FIRST_MEMBERS`].
+    /// The first members in the order in which they joined, at most [`FIRST_MEMBERS`].
     pub members: Vec<Member>,
-    /// Who may remove others.
+    /// The owner. Only the owner may remove others.
     pub owner: UserId,
     /// Which members may add others.
     pub add_policy: AddPolicy,
-    /// Counts the changes of its details: what an etag tells.
+    /// Counts the changes of its details. The etag contains it.
     pub revision: i64,
     /// When it was opened.
     pub create_time: Timestamp,
@@ -63,9 +63,9 @@ pub struct Conversation {
     pub update_time: Timestamp,
     /// The number of its newest entry.
     pub last_seq: i64,
-    /// How many of its entries count as messages.
+    /// The number of its messages.
     pub message_count: i64,
-    /// The membership of the user who asks.
+    /// The reader's membership.
     pub own: Membership,
     /// The newest message.
     pub last_message: Option<Entry>,
@@ -82,28 +82,28 @@ pub struct Member {
     pub read_no: i64,
 }
 
-/// The membership of the user who asks.
+/// The reader's membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership {
     /// The number of the last message that the user has read.
     pub read_no: i64,
-    /// How many messages after that one are not erased.
+    /// The number of later messages that are not erased.
     pub unread: i64,
-    /// Whether the conversation is theirs.
+    /// Whether the user is the conversation's owner.
     pub is_owner: bool,
-    /// How they came to be a member.
+    /// How the user became a member.
     pub membership_kind: MembershipKind,
-    /// The member who added or asked them.
+    /// The member who added the user or sent the request.
     pub added_by: Option<UserId>,
 }
 
 impl Membership {
-    /// Of the user who opens a conversation.
+    /// The membership of the user who opens a conversation.
     pub const OPENER: Self =
         Self { read_no: 0, unread: 0, is_owner: true, membership_kind: MembershipKind::Own, added_by: None };
 }
 
-/// What can be changed of a conversation. `None`: it stays.
+/// The details of a conversation that a request changes. `None`: no change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
     /// The title.
@@ -113,7 +113,7 @@ pub struct Details {
 }
 
 impl Details {
-    /// Another title.
+    /// A change of the title.
     pub fn titled(title: &str) -> Self {
         Self { title: Some(title.to_owned()), add_policy: None }
     }
@@ -122,29 +122,29 @@ impl Details {
 /// How far a member has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadPosition {
-    /// The number of the last message that was read.
+    /// The number of the last message that the member has read.
     pub number: i64,
-    /// How many messages after that one are not erased.
+    /// The number of later messages that are not erased.
     pub unread: i64,
 }
 
-/// How many members a conversation shows by itself; a list of members has the others.
+/// How many members a conversation includes. `ListMembers` returns all of them.
 pub const FIRST_MEMBERS: usize = 8;
-/// Where read marks are shown: with more members they would cost more than they tell.
+/// The largest number of members with which streams carry read marks. Larger conversations would cause too many events.
 pub const MARKED_MEMBERS: usize = 100;
-/// How many may be in one conversation; the contract says so of those who open one.
+/// The maximum number of members. The contract has the same bound for a new conversation.
 pub const MOST_MEMBERS: i64 = 1_000;
-/// How many contacts a directory is shown.
+/// The maximum number of contacts that `ListContacts` returns.
 pub const MOST_CONTACTS: u32 = 10_000;
 
-/// Bounds of what the store keeps and reads.
+/// Quotas of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
     /// Stored bytes of one conversation.
     pub conversation_bytes: u64,
     /// Edits of one message. An erasure rewrites all of them under the conversation's lock.
     pub edits_per_message: u32,
-    /// Memberships that are read to find the contacts of a user.
+    /// Membership rows that a search for the contacts of a user may read.
     pub contact_rows: u32,
 }
 
@@ -159,61 +159,61 @@ impl Default for Quotas {
 pub struct Entry {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Its place in the log: 1, 2, 3 and so on, without a gap.
+    /// Its sequence number in the log: 1, 2, 3 and so on, without a gap.
     pub seq: i64,
-    /// Who caused it.
+    /// The user who caused it.
     pub author: UserId,
     /// When it was stored.
     pub create_time: Timestamp,
-    /// What happened.
+    /// The event.
     pub body: Body,
 }
 
-/// What happened.
+/// The event that an entry records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Somebody said something.
+    /// A member sent a message.
     Message(Message),
-    /// Somebody opened the conversation.
+    /// A user opened the conversation.
     Created {
-        /// The first of those who were in it, at most [`FIRST_MEMBERS`].
+        /// The first members at that time, at most [`FIRST_MEMBERS`].
         members: Vec<UserId>,
-        /// How many were in it.
+        /// The number of members at that time.
         member_count: i64,
-        /// What it was called.
+        /// The title at that time.
         title: String,
     },
     /// The author changed a message.
     Edited {
-        /// Which.
+        /// The message's id.
         message: Uuid,
-        /// Its number.
+        /// The message's number.
         number: i64,
         /// The text from then on; empty once the message was erased.
         text: String,
         /// The message's revision from then on.
         revision: i64,
     },
-    /// Somebody erased a message.
+    /// The author or the owner erased a message.
     Deleted {
-        /// Which.
+        /// The message's id.
         message: Uuid,
-        /// Its number.
+        /// The message's number.
         number: i64,
     },
-    /// Somebody came in.
+    /// A user became a member.
     Added {
-        /// Who.
+        /// The user.
         person: UserId,
     },
-    /// Somebody is out.
+    /// A member left or was removed.
     Removed {
-        /// Who.
+        /// The user.
         person: UserId,
-        /// Who is the owner from then on.
+        /// The owner from then on.
         owner: UserId,
     },
-    /// The conversation has other details.
+    /// A member changed the conversation's details.
     Updated {
         /// The title from then on.
         title: String,
@@ -224,104 +224,104 @@ pub enum Body {
     },
 }
 
-/// Something said.
+/// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The id.
     pub id: Uuid,
-    /// The sender's own id for it.
+    /// The id that the author's client chose.
     pub client_id: Uuid,
-    /// Its number among the messages.
+    /// Its number among the conversation's messages.
     pub number: i64,
-    /// The text as it is now; empty once it was erased.
+    /// The current text; empty if the message is erased.
     pub text: String,
-    /// When the text was changed last.
+    /// When the text last changed.
     pub edit_time: Option<Timestamp>,
     /// When the message was erased.
     pub delete_time: Option<Timestamp>,
-    /// Counts its changes: what an etag tells.
+    /// Counts its changes. The etag contains it.
     pub revision: i64,
 }
 
-/// A conversation that is about to be opened.
+/// A conversation to store.
 #[derive(Debug, Clone)]
 pub struct NewConversation {
     /// The id.
     pub id: ConversationId,
-    /// Who opens it.
+    /// The user who opens it.
     pub creator: UserId,
-    /// The creator's own id for the request.
+    /// The id that the creator's client chose for the request.
     pub request_id: Uuid,
-    /// The creator and all whom they add: sorted, each once. Some may only get an invitation.
+    /// The creator and all users whom they add, sorted and without duplicates. Some may only get an invitation.
     pub members: Vec<UserId>,
-    /// What it is called.
+    /// The title.
     pub title: String,
-    /// When.
+    /// The current time.
     pub create_time: Timestamp,
 }
 
 impl NewConversation {
-    /// The creator is a member, and nobody is one twice.
-    pub fn everybody(creator: UserId, others: impl IntoIterator<Item = UserId>) -> Vec<UserId> {
+    /// The creator and the others, sorted and without duplicates.
+    pub fn all_members(creator: UserId, others: impl IntoIterator<Item = UserId>) -> Vec<UserId> {
         others.into_iter().chain([creator]).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The members besides the creator.
+    /// The members without the creator.
     pub fn others(&self) -> Vec<UserId> {
         self.members.iter().copied().filter(|member| *member != self.creator).collect()
     }
 
-    /// Whether it is a talk of two.
+    /// Whether it is a conversation of two.
     pub fn is_direct(&self) -> bool {
         self.members.len() == 2
     }
 
-    /// What a repeat of the request must agree with.
+    /// A hash of the fields that a repeat of the request must match.
     pub fn fingerprint(&self) -> Fingerprint {
         let members = self.members.iter().map(|member| member.0.into_bytes());
         Fingerprint::of(members.map(Vec::from).chain([self.title.clone().into_bytes()]))
     }
 }
 
-/// A message that is about to be stored.
+/// A message to store.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Who says it.
+    /// The author.
     pub author: UserId,
     /// The id.
     pub id: Uuid,
-    /// The sender's own id for it.
+    /// The id that the author's client chose.
     pub client_id: Uuid,
     /// The text.
     pub text: String,
-    /// When.
+    /// The current time.
     pub create_time: Timestamp,
 }
 
 impl NewMessage {
-    /// What a repeat of the request must agree with.
+    /// A hash of the fields that a repeat of the request must match.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of([self.text.clone().into_bytes()])
     }
 }
 
-/// A change that somebody asks for, of a thing that may have changed since they read it.
+/// A change that a user requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Change {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Who asks.
+    /// The user who requests the change.
     pub actor: UserId,
-    /// The revision that they read; `None`: whatever it is.
+    /// The revision that the actor read; `None`: any.
     pub revision: Option<i64>,
-    /// When.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// A hash of what a request asked for, kept with its id: a repeat answers the first result, and another
-/// request under the same id is refused.
+/// A hash of a request's fields, stored with the request's id. A repeat returns the first result; a different request
+/// with the same id fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(pub Vec<u8>);
 
@@ -329,7 +329,7 @@ impl Fingerprint {
     fn of(parts: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
-            // The length keeps two parts from reading as one.
+            // The length separates the parts.
             context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             context.update(&part);
         }

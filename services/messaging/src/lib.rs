@@ -1,7 +1,7 @@
-//! The messaging service: conversations, what is said in them, and its delivery.
+//! The messaging service: conversations, their messages, and delivery to subscribed clients.
 //!
-//! Truth is one gap-free log per conversation. Whatever was acknowledged is on disk; whatever was not may be
-//! sent again under the same client id. Of people it knows ids only: whether somebody exists, users says.
+//! Each conversation is one gap-free log. An acknowledged message is on disk; a client may send an unacknowledged one
+//! again under the same client id. The service stores only ids of users; the users service decides which users exist.
 
 mod api;
 pub mod config;
@@ -29,25 +29,25 @@ pub use store::MessagingStore;
 
 /// The service, before it is served.
 pub struct Messaging {
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
-    /// Where conversations live.
+    /// The store of conversations.
     pub store: Arc<dyn MessagingStore>,
     /// Carries wake-ups between replicas.
     pub bus: Arc<dyn Bus>,
-    /// Says who exists.
+    /// The users service, which reports which users exist.
     pub users: Peer,
     /// Time and randomness.
     pub clock_rng: ClockAndRng,
 }
 
 impl Messaging {
-    /// What the service needs to be ready.
+    /// The checks that readiness depends on.
     pub fn health_checks(&self) -> HealthChecks {
         let store = Arc::clone(&self.store);
         HealthChecks::new().and("database", move || {
             let store = Arc::clone(&store);
-            async move { store.answers().await }
+            async move { store.is_reachable().await }
         })
     }
 

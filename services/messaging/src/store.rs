@@ -1,4 +1,4 @@
-//! Where conversations live.
+//! The store of conversations.
 
 mod body;
 mod people;
@@ -19,51 +19,50 @@ pub use people::{AdmitError, BlockError, Invitations, People};
 
 /// The statements of the service.
 ///
-/// A statement that reads what a conversation holds checks in itself that the reader is a member: it sees both at one
-/// moment. Whoever reads in several statements gets nothing from those that begin after the removal.
+/// A statement that reads a conversation also checks the reader's membership, in the same snapshot. When a read takes
+/// several statements, those that start after the reader's removal return nothing.
 ///
-/// A change locks the conversation's row first. Whether the actor is a member is checked by a statement that starts
-/// after the lock is held.
+/// A change locks the conversation's row first. A statement that starts after the lock is held checks the actor's
+/// membership.
 #[async_trait]
 pub trait MessagingStore: Members + Messages + Invitations + People {
-    /// Which history this store tells.
+    /// The epoch of this store's history.
     fn epoch(&self) -> Epoch;
 
-    /// How many questions it answers at once; more wait for one another.
+    /// The number of connections for reads. Further reads wait for a connection.
     fn readers(&self) -> u32;
 
-    /// The conversation that `creator` opened by the request `request_id`, whatever it asked for.
+    /// The conversation that `creator` opened with the request `request_id`, whatever its other fields were.
     async fn find_by_request(&self, creator: UserId, request_id: Uuid) -> Result<Option<ConversationId>, Error>;
 
-    /// Stores a conversation, its members, invitations and its first entry, in one transaction. That a request opens one
-    /// conversation, and the rules and bounds of those who are added, hold under concurrency: by the unique key, and under
-    /// the locks of the users' rows.
+    /// Stores a conversation, its members, invitations and its first entry, in one transaction. Under concurrency a
+    /// unique key ensures one conversation for each request, and locks of the users' rows ensure the added users' rules
+    /// and bounds.
     async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError>;
 
-    /// The conversation, if `member` is in it.
+    /// The conversation, if `member` is a member of it.
     async fn find(&self, id: ConversationId, member: UserId) -> Result<Option<Conversation>, Error>;
 
-    /// Those of `ids` that `member` is in, in the order of `ids`, as `find` tells them. Two statements, however many
-    /// they are.
+    /// Like `find` for several conversations, in the order of `ids`. Takes two statements for any number of ids.
     async fn find_all(&self, ids: &[ConversationId], member: UserId) -> Result<Vec<Conversation>, Error>;
 
-    /// The newest entry's number, if `member` is in the conversation.
+    /// The newest entry's number, if `member` is a member of the conversation.
     async fn head(&self, id: ConversationId, member: UserId) -> Result<Option<i64>, Error>;
 
-    /// A page of the conversations of `member`, and one more when there are more. Three statements, however long
-    /// the page is; the first reads all of them (at most as many as one may be in) to find the newest. What the
-    /// member leaves between the statements is left out.
+    /// A page of the conversations of `member`, and one more when there are more. Takes three statements for any page
+    /// size; the first reads all conversations of the member, which are bounded, to find the newest. Omits
+    /// conversations that the member leaves between the statements.
     async fn list(&self, member: UserId, page: Recent) -> Result<Vec<Conversation>, Error>;
 
-    /// Changes a conversation's details, if its revision is the one that was read. The same again changes nothing. Who may
-    /// add members is the owner's choice.
+    /// Changes a conversation's details, if its revision is the one that the actor read. Equal details change nothing.
+    /// Only the owner may change `add_policy`.
     async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError>;
 
-    /// Appends a message, in one transaction. The conversation's row lock gives out `seq` and `message_no`, so
-    /// that neither has a gap; the client's id is unique for good, so that a repeat answers the first entry.
+    /// Appends a message, in one transaction. `seq` and `message_no` are assigned under the conversation's row lock, so
+    /// that neither has a gap. The client's id stays unique forever; a repeat returns the first entry.
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError>;
 
-    /// The newest messages numbered below `before`, newest first; none for who is not a member.
+    /// The newest messages numbered below `before`, newest first; none if `member` is not a member.
     async fn list_messages(
         &self,
         id: ConversationId,
@@ -72,7 +71,7 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
 
-    /// The entries past `after`, in order; none for who is not a member.
+    /// The entries after the entry number `after`, in order; none if `member` is not a member.
     async fn list_entries(
         &self,
         id: ConversationId,
@@ -84,23 +83,23 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
     /// Every conversation of `member` with the number of its newest entry.
     async fn heads(&self, member: UserId) -> Result<Vec<(ConversationId, i64)>, Error>;
 
-    /// Whether the database answers.
-    async fn answers(&self) -> bool;
+    /// Whether the database is reachable.
+    async fn is_reachable(&self) -> bool;
 }
 
-/// Who is in a conversation. Each change is an entry of the log, in the same transaction.
+/// The members of a conversation. Each change is an entry of the log, in the same transaction.
 #[async_trait]
 pub trait Members: Send + Sync {
-    /// Adds `person`, who counts as having read what was said before, or invites them. All rules and bounds hold under the
-    /// lock of the conversation's row and those of the users' rows.
+    /// Adds `person`, or invites them. Earlier messages count as read by a new member. Checks all rules and bounds
+    /// under the locks of the conversation's row and the users' rows.
     async fn add(&self, change: Change, person: UserId, admission: &Admission) -> Result<Changed, ChangeError>;
 
-    /// Removes `person`, or takes back their invitation; only the owner may remove others, and take back what another
-    /// member has sent. When the owner goes, the member who joined first becomes the owner.
+    /// Removes `person`, or withdraws their invitation. Only the owner may remove others and withdraw invitations that
+    /// another member sent. When the owner leaves, the member who joined first becomes the owner.
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
 
-    /// Says that `member` has read up to `number`, never back and never past the newest message: how far they have read
-    /// now, and whether that has changed. `None`: not a member.
+    /// Moves the read mark of `member` to `number`, never back and never past the newest message. Returns the read
+    /// position and whether it has changed. `None`: not a member.
     async fn mark_read(
         &self,
         id: ConversationId,
@@ -108,69 +107,70 @@ pub trait Members: Send + Sync {
         number: i64,
     ) -> Result<Option<(ReadPosition, bool)>, Error>;
 
-    /// A page of the members in the order in which they joined, and one more when there are more; none for who is not
-    /// a member.
+    /// A page of the members in the order in which they joined, and one more when there are more; none if `member` is
+    /// not a member.
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error>;
 
-    /// How far everybody in it has read, if `member` is in it and not too many are. Without those who have not accepted it.
+    /// The read marks of `member` and of the members who have accepted the conversation. None if `member` is not a
+    /// member, or if there are more than [`MARKED_MEMBERS`](crate::domain::MARKED_MEMBERS) members.
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error>;
 
-    /// The people whom `member` shares a conversation with, from the oldest conversations first: at most `limit`, among
-    /// at most [`Quotas::contact_rows`] memberships.
+    /// Users who share a conversation with `member`, oldest conversations first: at most `limit`, from at most
+    /// [`Quotas::contact_rows`] memberships.
     async fn contacts(&self, member: UserId, limit: u32) -> Result<Vec<UserId>, Error>;
 
-    /// Keeps the account of `person`, which is deleted, out of all conversations from now on. Additions that hold the
-    /// person's row are waited for.
+    /// Marks the account of `person` as deleted, so that no conversation can add it. Waits for additions that hold the
+    /// person's row.
     async fn bar(&self, person: UserId) -> Result<(), Error>;
 }
 
-/// Messages after they were sent. Each change is an entry of the log, in the same transaction.
+/// Changes of stored messages. Each change is an entry of the log, in the same transaction.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// The message, if `member` is in its conversation.
+    /// The message, if `member` is a member of its conversation.
     async fn find_message(&self, id: ConversationId, member: UserId, message: Uuid) -> Result<Option<Entry>, Error>;
 
-    /// Changes the text of the actor's own message. The same text again changes nothing.
+    /// Changes the text of the actor's own message. An equal text changes nothing.
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError>;
 
-    /// Erases the text of a message, and the texts that it had before. The author and the owner may; what is
-    /// erased stays so.
+    /// Erases the text of a message and its earlier texts, permanently. Only the message's author and the
+    /// conversation's owner may.
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError>;
 }
 
 /// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// The log has reached this entry.
+    /// Changed. The entry of the change has this number.
     Now(i64),
-    /// It was so already.
+    /// The requested state was in place already.
     Already,
-    /// A user has an invitation.
+    /// The user got an invitation.
     Invited,
 }
 
-/// Why something was not changed.
+/// Why a change failed.
 #[derive(Debug)]
 pub enum ChangeError {
-    /// There is no such conversation, or the actor is not in it.
+    /// There is no such conversation, or the actor is not a member of it.
     NotFound,
-    /// There is no such message in it.
+    /// The conversation has no such message.
     NoMessage,
     /// There is no invitation for the actor.
     NoInvitation,
     /// The actor has not accepted the conversation.
     Pending,
-    /// Only the owner may.
+    /// The actor is not the conversation's owner.
     NotOwner,
-    /// Only the author may.
+    /// The actor is not the message's author.
     NotAuthor,
-    /// It has changed since it was read.
+    /// The revision is not the one that the actor read.
     OtherRevision,
     /// The message is erased.
     Erased,
-    /// The message was edited too often.
+    /// The message has [`Quotas::edits_per_message`] edits already.
     TooManyEdits,
-    /// The conversation's log takes as many bytes as it may.
+    /// The conversation's log would exceed [`Quotas::conversation_bytes`].
     StorageFull,
     /// The other of two members has blocked the actor.
     NotAccepted,
@@ -200,18 +200,18 @@ impl<E: Into<Error>> From<E> for ChangeError {
 /// The outcome of an append.
 #[derive(Debug)]
 pub struct Appended {
-    /// The entry, as stored now or at the first time.
+    /// The entry, as stored by this request or by the first one with its id.
     pub entry: Entry,
-    /// Whether it is new.
+    /// Whether this request stored it.
     pub is_new: bool,
 }
 
 /// Why a conversation was not stored.
 #[derive(Debug)]
 pub enum InsertError {
-    /// The request's id was used for another conversation.
+    /// Another conversation was opened with the request's id.
     RequestIdReused,
-    /// The request opened a conversation that its creator is not in any more.
+    /// The request opened a conversation that its creator has left.
     Left,
     /// A user cannot be added.
     Admit(AdmitError),
@@ -231,11 +231,11 @@ impl From<AdmitError> for InsertError {
 /// Why a message was not stored.
 #[derive(Debug)]
 pub enum AppendError {
-    /// There is no such conversation, or the author is not in it.
+    /// There is no such conversation, or the author is not a member of it.
     NotFound,
-    /// The client's id was used for another message.
+    /// Another message has the client's id.
     RequestIdReused,
-    /// The conversation's log takes as many bytes as it may.
+    /// The conversation's log would exceed [`Quotas::conversation_bytes`].
     StorageFull,
     /// The other of two members has blocked the author.
     NotAccepted,
@@ -255,7 +255,7 @@ impl<E: Into<Error>> From<E> for AppendError {
     }
 }
 
-/// Opens the store and brings it up to date.
+/// Opens the store and applies its migrations.
 pub async fn open(
     location: &Location,
     settings: impl Into<Settings>,

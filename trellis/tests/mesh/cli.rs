@@ -87,7 +87,7 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),
         ("log.level=waring", "log.level: \"waring\" is not a level; expected error, warn, info, debug or trace"),
         ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" contains no valid level"),
-        ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is no host name"),
+        ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is not a host name"),
         ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the least, 1"),
         ("log.level=off", "log.level: \"off\" would also hide errors"),
         ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),

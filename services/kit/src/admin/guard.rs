@@ -1,5 +1,5 @@
-//! Who may do what at the admin listener. Reading is open to whoever reaches the listener under a name that is its own;
-//! writing only to programs on the same machine.
+//! Access to the admin listener: all clients that use one of its host names may read; only programs on the same machine
+//! may write.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,10 +17,10 @@ use axum::{
 use super::{Config, Write};
 use crate::server::PeerAddress;
 
-/// What a proxy adds: behind one, a local peer says nothing about who writes.
+/// Headers that proxies add. Behind a proxy, a local peer address does not identify the client.
 const PROXIED: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-for"), FORWARDED];
 
-/// Passes on what is allowed.
+/// Passes allowed requests on.
 pub(super) async fn check(
     State(config): State<Arc<Config>>,
     ConnectInfo(PeerAddress(peer)): ConnectInfo<PeerAddress>,
@@ -39,10 +39,10 @@ pub(super) async fn check(
 
 type Refusal = (StatusCode, &'static str);
 
-/// A page that points its own domain at this address (DNS rebinding) names that domain. IP addresses cannot be pointed
-/// elsewhere.
+/// Prevents DNS rebinding: a web page that points its own domain at this address sends that domain as Host. IP
+/// addresses are safe.
 fn check_host(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    const WHY: &str = "the Host is neither an IP address nor localhost; add its name to admin.hosts";
+    const WHY: &str = "the Host header is neither an IP address nor localhost; add its name to admin.hosts";
     let refused = (StatusCode::MISDIRECTED_REQUEST, WHY);
     let mut named = headers.get_all(HOST).iter();
     let host = match (uri.authority().cloned(), named.next(), named.next()) {
@@ -60,14 +60,14 @@ fn check_host(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
 fn check_write(config: &Config, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     let refused = |why| Err((StatusCode::FORBIDDEN, why));
     if config.write == Write::Off {
-        return refused("writing is turned off: admin.write");
+        return refused("changes are turned off by admin.write");
     }
     if !peer.to_canonical().is_loopback() || PROXIED.iter().any(|name| headers.contains_key(name)) {
-        return refused("writing is for this machine only: connect from it, without a proxy");
+        return refused("changes are allowed only from the same machine; connect from there, without a proxy");
     }
-    // Command-line tools send none.
+    // Browsers send Origin; command-line tools do not.
     if headers.contains_key(ORIGIN) {
-        return refused("writing is not for web pages");
+        return refused("web pages may not make changes");
     }
     Ok(())
 }

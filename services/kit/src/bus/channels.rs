@@ -23,10 +23,10 @@ impl Channels {
     }
 
     /// Sends to the listeners of `channel`.
-    pub(super) fn send(&self, channel: &str, heard: Heard) {
+    pub(super) fn send(&self, channel: &str, event: Heard) {
         if let Some(sender) = self.lock().get(channel) {
             // An error means that no listener is left.
-            sender.send(heard).ok();
+            sender.send(event).ok();
         }
     }
 

@@ -1,5 +1,5 @@
-//! Auth's list of the sessions that were ended of late: read before the process is ready, and again whenever signals may
-//! have been lost.
+//! Reads auth's list of recently ended sessions: before the process is ready, and again whenever signals may have been
+//! lost.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -15,15 +15,15 @@ use uuid::Uuid;
 use super::KeySet;
 use crate::Timestamp;
 
-/// Between two reads, at least: while the bus is away, every one of its polls asks for another.
+/// The minimum time between two reads: while the bus is unavailable, each of its polls requests a read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Which part of the list.
+/// A part of the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndedPage {
-    /// Where the page begins; empty: the first.
+    /// The page token; empty: the first page.
     pub token: String,
-    /// The time of an earlier list, after which this one begins. `None`: all.
+    /// The time of an earlier list: this one contains only later sessions. `None`: all sessions.
     pub since: Option<Timestamp>,
 }
 
@@ -32,24 +32,24 @@ pub struct EndedPage {
 pub struct EndedSessions {
     /// The ids.
     pub sessions: Vec<Uuid>,
-    /// Asks for the next page. Empty on the last.
+    /// The token of the next page. Empty on the last page.
     pub next_token: String,
     /// When the page was read.
     pub list_time: Option<Timestamp>,
 }
 
-/// How far the list was read.
+/// The state of reading the list.
 #[derive(Default)]
 pub(super) struct Ended {
-    /// It was read to its end once.
+    /// The list has been read to its end at least once.
     is_known: AtomicBool,
-    /// Where to go on after a failure. Async, so that callers who wait for a read share it.
+    /// Where to continue after a failure. An async mutex, so that callers that wait for a read share it.
     progress: Mutex<Progress>,
-    /// Asks for another read.
+    /// Requests another read.
     outdated: Notify,
 }
 
-/// For how long failures are not worth a warning.
+/// How long failures are not logged.
 const QUIET: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ struct Progress {
     page: EndedPage,
     /// The time of the list that is being read.
     list_time: Option<Timestamp>,
-    /// When a read failed last: whoever asks next gets the same result for a while.
+    /// When the last read failed. Calls within [`PAUSE`] after it fail without a read.
     failed: Option<Instant>,
     /// When the failures began.
     failing_since: Option<Instant>,
@@ -68,15 +68,15 @@ impl Ended {
         self.is_known.load(Ordering::Acquire)
     }
 
-    /// There may be sessions that were missed.
+    /// Signals may have been lost: read the list again.
     pub(super) fn outdate(&self) {
         self.outdated.notify_one();
     }
 }
 
 impl KeySet {
-    /// Reads the list of ended sessions from where the last read has stopped. Whether it came to the end. Memory is
-    /// bounded by what is remembered of revoked sessions, of which the newest stay.
+    /// Reads the list of ended sessions from where the last read stopped. Returns whether it reached the end. Memory is
+    /// bounded: the set of revoked sessions keeps the newest.
     pub(super) async fn read_ended(&self) -> bool {
         let mut progress = self.ended.progress.lock().await;
         if progress.failed.is_some_and(|at| at.elapsed() < PAUSE) {
@@ -86,9 +86,9 @@ impl KeySet {
             let EndedSessions { sessions, next_token, list_time } = match self.source.list_ended(&progress.page).await {
                 Ok(page) => page,
                 Err(error) => {
-                    // While a mesh starts, auth may come up last.
+                    // While a mesh starts, auth may start last.
                     if progress.failing_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
-                        tracing::warn!(%error, "the list of ended sessions cannot be read; it will be tried again");
+                        tracing::warn!(%error, "cannot read the list of ended sessions; retrying");
                     }
                     progress.failed = Some(Instant::now());
                     return false;
@@ -108,7 +108,7 @@ impl KeySet {
         }
     }
 
-    /// Reads the list now, and whenever signals may have been lost.
+    /// Reads the list now and whenever signals may have been lost.
     pub(super) async fn keep_ended(&self) {
         loop {
             while !self.read_ended().await {

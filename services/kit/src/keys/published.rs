@@ -1,4 +1,4 @@
-//! The published keys, and the tokens that were verified by them.
+//! The published keys, and the cache of verified tokens.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use ring::digest::{SHA256, digest};
 use super::Jwk;
 use crate::context::User;
 
-/// How many verified tokens are remembered in each of two generations: 2 × 32 768 × about 250 bytes.
+/// The maximum number of verified tokens in each of two generations: 2 × 32 768 × about 250 bytes.
 const REMEMBERED: usize = 32_768;
 
-/// A key that auth publishes, or did.
+/// A key that auth publishes or has published.
 pub(super) struct PublicKey {
     jwk: Jwk,
     pub(super) key: DecodingKey,
-    /// Whether it is in the current set. Verdicts remember their key, so that they end with it.
+    /// Whether it is in the current set. Cached verdicts refer to their key, so that they end with it.
     is_published: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// The next version. Keys that stay keep their verdicts.
+    /// The next version. Unchanged keys keep their cached verdicts.
     pub(super) fn replaced_by(&self, jwks: Vec<Jwk>) -> Self {
         let kept = |jwk: &Jwk| self.keys.get(&jwk.kid).filter(|known| known.jwk == *jwk).cloned();
         let key = |jwk: &Jwk| kept(jwk).or_else(|| PublicKey::new(jwk).map(Arc::new));
@@ -50,7 +50,7 @@ impl Published {
         Self { jwks, keys }
     }
 
-    /// Ends the verdicts of keys that `next` does not have.
+    /// Ends the cached verdicts of keys that `next` does not have.
     pub(super) fn withdraw_all_but(&self, next: &Self) {
         for (kid, key) in &self.keys {
             if !next.keys.get(kid).is_some_and(|kept| Arc::ptr_eq(kept, key)) {
@@ -60,8 +60,8 @@ impl Published {
     }
 }
 
-/// Tokens that were verified, by their hash. Two maps: when the newer is full, the older is dropped. A hit in the older
-/// moves up.
+/// A cache of verified tokens by their hash. Two maps: when the newer one is full, it replaces the older one. A hit in
+/// the older map moves to the newer one.
 #[derive(Default)]
 pub(super) struct Verified {
     newer: HashMap<[u8; 32], Remembered>,
@@ -75,7 +75,7 @@ struct Remembered {
 }
 
 impl Verified {
-    /// Whose token it is, unless its key has left the set since.
+    /// The token's user, unless its key has left the set.
     pub(super) fn get(&mut self, token: &str) -> Option<User> {
         let hash = hash(token);
         if let Some(found) = self.newer.get(&hash) {

@@ -1,4 +1,4 @@
-//! The sessions that were ended of late: their access tokens are refused before they end by themselves.
+//! The recently ended sessions, whose access tokens are refused before they expire.
 
 use std::{
     collections::HashSet,
@@ -11,26 +11,26 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// No access token lives longer: an ended session is remembered for this time, and then has none left.
+/// The maximum lifetime of access tokens. An ended session is remembered for this time; then its tokens have expired.
 pub const LONGEST_ACCESS: Duration = Duration::from_secs(3_600);
-/// How many sessions each of two generations holds: 2 × 65 536 × about 20 bytes. Where more end within an hour
-/// the first of them are forgotten, and their access tokens go on until they end by themselves.
+/// The maximum number of sessions in each of two generations: 2 × 65 536 × about 20 bytes. If more sessions end within
+/// an hour, the oldest are dropped and their access tokens are valid until they expire.
 const REMEMBERED: usize = 65_536;
 
-/// What is remembered.
+/// The set of revoked sessions.
 #[derive(Default)]
 pub(super) struct Revoked {
     sessions: RwLock<Generations>,
-    /// Counts, so that whoever waits looks again.
-    told: watch::Sender<u64>,
+    /// Counts the changes of the set, to wake the tasks that wait.
+    changes: watch::Sender<u64>,
 }
 
-/// Two sets: when the newer is full, or an hour old, it becomes the older.
+/// Two sets: when the newer one is full or an hour old, it replaces the older one.
 #[derive(Default)]
 struct Generations {
     newer: HashSet<Uuid>,
     older: HashSet<Uuid>,
-    /// When the newer began.
+    /// When the newer set began.
     since: Option<Timestamp>,
 }
 
@@ -43,7 +43,7 @@ impl Revoked {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         ended.for_each(|session| sessions.insert(session, now));
         drop(sessions);
-        self.told.send_modify(|count| *count = count.wrapping_add(1));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(super) fn contains(&self, session: Uuid) -> bool {
@@ -51,12 +51,12 @@ impl Revoked {
         sessions.newer.contains(&session) || sessions.older.contains(&session)
     }
 
-    /// Ends when the session is in the set.
+    /// Completes when the session is in the set.
     pub(super) async fn wait_for(&self, session: Uuid) {
-        let mut told = self.told.subscribe();
+        let mut changes = self.changes.subscribe();
         while !self.contains(session) {
-            // The sender is our own: it is never gone while we wait.
-            told.changed().await.ok();
+            // `self` owns the sender, so that it exists during the wait.
+            changes.changed().await.ok();
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_remembered_for_the_longest_life_of_its_tokens() {
+    fn session_is_remembered_for_the_maximum_token_lifetime() {
         let revoked = Revoked::default();
         let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
         revoked.insert([first], at(3_599));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
+    fn memory_of_revoked_sessions_is_bounded() {
         let revoked = Revoked::default();
         for n in 0..u128::try_from(3 * REMEMBERED).unwrap() {
             revoked.insert([Uuid::from_u128(n)], at(0));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_hears_of_its_own_session_only() {
+    async fn wait_ends_only_for_its_own_session() {
         let revoked = Revoked::default();
         let [mine, other] = [1, 2].map(Uuid::from_u128);
         let mut waiting = std::pin::pin!(revoked.wait_for(mine));

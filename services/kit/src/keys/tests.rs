@@ -15,7 +15,7 @@ impl KeySource for Fixed {
     }
 }
 
-/// Auth, whose keys the test changes. Without any it is away.
+/// An auth whose keys the test changes. Without keys it is unavailable.
 #[derive(Clone, Default)]
 struct Changing {
     jwks: Arc<Mutex<Vec<Jwk>>>,
@@ -33,7 +33,7 @@ impl KeySource for Changing {
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
         let jwks = self.jwks.lock().unwrap().clone();
-        if jwks.is_empty() { Err(Unavailable("auth is away".to_owned())) } else { Ok(jwks) }
+        if jwks.is_empty() { Err(Unavailable("auth is unavailable".to_owned())) } else { Ok(jwks) }
     }
 }
 
@@ -76,7 +76,7 @@ fn bearer_scheme_has_no_case() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
+async fn signal_revokes_cached_and_new_tokens_of_its_session() {
     let (clock_rng, key) = (ClockAndRng::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());
     let keys = Arc::new(KeySet::new(Fixed(vec![key.jwk().clone()]), clock_rng.clone()));
     let (bus, shutdown) = (Local::default(), Shutdown::new());
@@ -96,7 +96,7 @@ async fn a_signal_ends_the_tokens_of_its_session_known_or_not() {
     assert!(keys.is_revoked(ended) && !keys.is_revoked(other));
 }
 
-/// The observed fault: a token that was used once went on after its key was removed.
+/// Regression: a cached token was valid after the removal of its key.
 #[tokio::test(start_paused = true)]
 async fn cached_verdict_ends_with_its_key() {
     let (clock_rng, source) = (ClockAndRng::system(), Changing::default());
@@ -112,8 +112,8 @@ async fn cached_verdict_ends_with_its_key() {
     sleep(Duration::from_secs(11)).await;
     assert_eq!(keys.recall(&by_old), None);
     assert_eq!(keys.verify(&by_old).await, Verdict::Invalid);
-    assert!(matches!(keys.recall(&by_new), Some(Verdict::Genuine(_))), "the others keep their verdicts");
-    // It was removed, and is another key when it comes back.
+    assert!(matches!(keys.recall(&by_new), Some(Verdict::Genuine(_))), "tokens of other keys keep their verdicts");
+    // A removed key is a new key when it is published again.
     source.publish(&[&new, &old]);
     sleep(Duration::from_secs(11)).await;
     assert_eq!(keys.recall(&by_old), None);
@@ -137,11 +137,11 @@ async fn unknown_key_is_fetched_at_most_once_a_second() {
         assert!(matches!(keys.verify(token).await, Verdict::Genuine(_)));
     }
     assert_eq!(source.fetched.load(Ordering::SeqCst), 2);
-    // While auth is away nobody can tell whether it has published another.
+    // While auth is unavailable, the process cannot know whether auth has published another key.
     source.publish(&[]);
     sleep(FETCH_PAUSE).await;
     assert_eq!(keys.verify(&token(&new_key(), &clock_rng, clock_rng.new_id())).await, Verdict::Undecided);
-    assert!(matches!(keys.verify(&tokens[0]).await, Verdict::Genuine(_)), "the last set stays");
+    assert!(matches!(keys.verify(&tokens[0]).await, Verdict::Genuine(_)), "the last set remains in use");
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn token_with_impossible_times_is_refused() {
     }
 }
 
-/// `nbf` counts, and an extension that is critical to somebody is not passed over.
+/// `nbf` counts, and tokens with critical extensions are refused.
 #[tokio::test]
 async fn nbf_counts_and_crit_is_refused() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
@@ -207,14 +207,14 @@ async fn nbf_counts_and_crit_is_refused() {
     }
 }
 
-/// A key, and a list of ended sessions that is read page by page.
+/// A source with a key and a scripted list of ended sessions.
 #[derive(Clone)]
 struct Listed(Arc<Script>);
 
 struct Script {
     key: Jwk,
     pages: Mutex<Vec<Result<EndedSessions, Unavailable>>>,
-    asked: Mutex<Vec<EndedPage>>,
+    requested: Mutex<Vec<EndedPage>>,
 }
 
 #[async_trait]
@@ -224,14 +224,14 @@ impl KeySource for Listed {
     }
 
     async fn list_ended(&self, page: &EndedPage) -> Result<EndedSessions, Unavailable> {
-        self.0.asked.lock().unwrap().push(page.clone());
+        self.0.requested.lock().unwrap().push(page.clone());
         let mut pages = self.0.pages.lock().unwrap();
         if pages.is_empty() { Ok(EndedSessions::default()) } else { pages.remove(0) }
     }
 }
 
 fn listed(key: &AccessKey, pages: Vec<Result<EndedSessions, Unavailable>>) -> Listed {
-    Listed(Arc::new(Script { key: key.jwk().clone(), pages: Mutex::new(pages), asked: Mutex::default() }))
+    Listed(Arc::new(Script { key: key.jwk().clone(), pages: Mutex::new(pages), requested: Mutex::default() }))
 }
 
 fn page(session: Uuid, next_token: &str, seconds: i64) -> Result<EndedSessions, Unavailable> {
@@ -240,9 +240,9 @@ fn page(session: Uuid, next_token: &str, seconds: i64) -> Result<EndedSessions, 
 }
 
 #[tokio::test]
-async fn a_process_is_ready_when_it_knows_the_ended_sessions() {
+async fn process_is_ready_after_it_has_read_the_ended_sessions() {
     let [first, second] = [1, 2].map(Uuid::from_u128);
-    let away = Err(Unavailable("auth is away".to_owned()));
+    let away = Err(Unavailable("auth is unavailable".to_owned()));
     let (key, clock_rng) = (AccessKey::from_pkcs8(&AccessKey::generate()).unwrap(), ClockAndRng::system());
     let source = listed(&key, vec![page(first, "2", 10), away, page(second, "", 20)]);
     let keys = KeySet::new(source.clone(), clock_rng.clone());
@@ -255,13 +255,13 @@ async fn a_process_is_ready_when_it_knows_the_ended_sessions() {
     }
     assert!(keys.is_revoked(second));
     assert_eq!(keys.verify(&token).await, Verdict::Revoked);
-    assert!(keys.ready().await, "once is enough");
-    let tokens: Vec<_> = source.0.asked.lock().unwrap().iter().map(|page| page.token.clone()).collect();
-    assert_eq!(tokens, ["", "2", "2"], "a read goes on where it stopped");
+    assert!(keys.ready().await, "one complete read is enough");
+    let tokens: Vec<_> = source.0.requested.lock().unwrap().iter().map(|page| page.token.clone()).collect();
+    assert_eq!(tokens, ["", "2", "2"], "a read continues where the last one stopped");
 }
 
 #[tokio::test]
-async fn lost_signals_are_made_up_for_by_the_list() {
+async fn list_of_ended_sessions_makes_up_for_lost_signals() {
     let ended = Uuid::from_u128(7);
     let key = AccessKey::from_pkcs8(&AccessKey::generate()).unwrap();
     let source =
@@ -273,6 +273,6 @@ async fn lost_signals_are_made_up_for_by_the_list() {
     assert!(!keys.is_revoked(ended));
     keys.ended.outdate();
     keys.revoked(ended).await;
-    let since = source.0.asked.lock().unwrap()[2].since;
-    assert_eq!(since, Some(Timestamp::from_micros(10_000_000)), "from where the list before began");
+    let since = source.0.requested.lock().unwrap()[2].since;
+    assert_eq!(since, Some(Timestamp::from_micros(10_000_000)), "after the time of the previous list");
 }

@@ -103,7 +103,7 @@ impl Redis {
         let streams = SharedStreams::new(Arc::clone(&link), clock_rng.new_id().to_string(), config.share);
         let mut tasks = JoinSet::new();
         tasks.spawn(link.keep(clock_rng));
-        tasks.spawn(cleanup(Arc::clone(&shared)));
+        tasks.spawn(return_unused(Arc::clone(&shared)));
         tasks.spawn(Arc::clone(&streams).keep());
         Self { shared, streams, _tasks: tasks }
     }
@@ -306,7 +306,7 @@ impl Entry {
 }
 
 /// Returns slices that were not used within their lifetime.
-async fn cleanup(shared: Arc<Shared>) {
+async fn return_unused(shared: Arc<Shared>) {
     loop {
         sleep(SWEEP).await;
         shared.give_back(false).await;

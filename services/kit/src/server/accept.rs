@@ -1,5 +1,5 @@
-//! Accepting: a bounded number of connections. One more is closed at once, which tells its client more than a
-//! backlog that never moves.
+//! Accepts a bounded number of connections. One more is closed at once, so that its client fails instead of waiting in
+//! a backlog.
 
 use std::{
     any::Any,
@@ -26,10 +26,10 @@ use super::{
     closing::{Closing, Discard},
 };
 
-/// What the kernel takes of a response before it can be sent.
+/// How many unsent bytes of a response the kernel buffers.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// The places for connections of one listener.
+/// The bound on the connections of one listener.
 #[derive(Clone)]
 pub struct Connections {
     places: Arc<Semaphore>,
@@ -37,21 +37,22 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// At most `limit` at once. What their peers still send when they are closed is discarded within `discard`.
+    /// Admits at most `limit` connections at once. After they are closed, bytes from their peers are discarded within
+    /// `discard`.
     pub fn new(limit: usize, discard: Discard) -> Self {
         Self { places: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))), closing: Closing::new(discard) }
     }
 
-    /// Ends when the last connection is closed, or after a second: what remains then is a peer that ignores the end.
+    /// Completes when the last connection is closed, or after a second: the remaining peers ignore FIN.
     pub async fn closed(&self) {
         self.closing.ended().await;
     }
 
-    /// Takes a place for `stream`; when none is free the stream is closed and `None` answered.
+    /// Takes a place for `stream`. If none is free, closes the stream and returns `None`.
     pub fn admit(&self, stream: TcpStream) -> Option<Accepted> {
-        // Answers are small and wanted at once. An Err says that the peer has gone already.
+        // Responses are small and must not be delayed. An Err means that the peer has gone.
         stream.set_nodelay(true).ok();
-        // What a slow reader has not room for waits here, where it is counted, and not in the kernel's megabytes.
+        // Bytes for a slow reader wait in this process, where they are counted, and not in the kernel's large buffers.
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES).ok();
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => {
@@ -74,27 +75,27 @@ impl Connections {
     }
 }
 
-/// The peer of a connection. Each call on the connection has it in its extensions.
+/// The peer of a connection, in the extensions of each of its calls.
 #[derive(Debug, Clone)]
 pub struct ConnectedPeer {
-    /// `None`: the connection is closed already.
+    /// `None`: the connection is closed.
     pub address: Option<SocketAddr>,
-    /// Whether the peer has proved to be a service of the mesh.
+    /// Whether the peer is a proved service of the mesh.
     pub trust: PeerTrust,
 }
 
-/// A connection that holds its place until it is closed. Dropped, it sends FIN and discards what still comes (RFC 9112,
-/// section 9.6): closed with unread bytes it would be reset, and the peer's kernel would drop a response that the peer
-/// has not read yet.
+/// A connection that holds its place until it is closed. On drop it sends FIN and discards what the peer still sends
+/// (RFC 9112, section 9.6): closing a socket with unread bytes resets the connection, and the peer's kernel would drop
+/// a response that the peer has not read yet.
 pub struct Accepted {
-    /// Taken when it is dropped.
+    /// `None` only during drop.
     open: Option<Open>,
-    /// Where floods are looked for.
+    /// The detection of floods.
     frames: Option<Frames>,
     trust: PeerTrust,
-    /// Something was written that the peer may not have read yet.
+    /// Bytes were written that the peer may not have read yet.
     has_written: bool,
-    /// The peer has ended, or has deserved a reset.
+    /// The peer has closed the connection, or flooded it and gets a reset.
     is_over: bool,
 }
 
@@ -104,15 +105,15 @@ struct Open {
     closing: Closing,
 }
 
-/// What a connection holds until it is closed.
+/// What a connection owns until it is closed.
 pub(super) struct Held {
     _place: OwnedSemaphorePermit,
     _other: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to wait for the rest of a preface that came in pieces: rare, so a pause is good enough.
+/// The pause before another look at a preface that arrives in pieces, which is rare.
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Accepted {
@@ -124,7 +125,7 @@ impl Accepted {
         self.open.as_mut().map(|open| Pin::new(&mut open.stream)).ok_or_else(closed)
     }
 
-    /// Keeps `other` until the connection is closed.
+    /// Drops `other` when the connection is closed.
     pub fn hold(&mut self, other: impl Any + Send + Sync) {
         if let Some(open) = &mut self.open {
             open.held._other = Some(Box::new(other));
@@ -143,30 +144,31 @@ impl Accepted {
         Ok(())
     }
 
-    /// Whether its peer has proved to be a service of the mesh.
+    /// Whether its peer is a proved service of the mesh.
     pub(super) fn trust(&self) -> &PeerTrust {
         &self.trust
     }
 
-    /// The same, of a peer that speaks HTTP/2 from the first byte on: a flood of its frames is an error.
+    /// Counts the frames of a peer that speaks HTTP/2 from the first byte: a flood is an error.
     pub(super) fn watching_frames(mut self) -> Self {
         self.frames = Some(Frames::counting_resets(self.trust.clone()));
         self
     }
 
-    /// Whether the peer has said its last word (FIN, or a reset), whatever of it has not been read yet.
+    /// Whether the peer has sent FIN or a reset. There may be unread bytes.
     pub fn peer_has_ended(&self) -> bool {
         let ready = self.stream().ok().and_then(|stream| stream.ready(Interest::READABLE).now_or_never());
         ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }
 
-    /// Whether the peer begins with HTTP/2's preface. Ends when enough has come to tell; nothing is taken. An error:
-    /// the peer left.
+    /// Whether the peer starts with HTTP/2's preface. Completes as soon as this is decided; consumes no bytes. Fails if
+    /// the peer closes the connection.
     pub async fn speaks_http2(&self) -> io::Result<bool> {
         self.begins_with(PREFACE).await
     }
 
-    /// Whether the first bytes are these. Ends when enough has come to tell; nothing is taken. An error: the peer left.
+    /// Whether the first bytes are `bytes`. Completes as soon as this is decided; consumes no bytes. Fails if the peer
+    /// closes the connection.
     pub async fn begins_with<const N: usize>(&self, bytes: &[u8; N]) -> io::Result<bool> {
         let mut seen = [0; N];
         loop {
@@ -181,7 +183,7 @@ impl Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        // Where nothing was said, there is nothing that a reset could take away.
+        // Without a written response, a reset loses nothing.
         if let Some(Open { stream, held, closing }) = self.open.take()
             && self.has_written
             && !self.is_over
@@ -195,8 +197,7 @@ fn closed() -> io::Error {
     io::ErrorKind::NotConnected.into()
 }
 
-/// The admitted connections of a listener. An error of accept(2) is logged and passed over: the next
-/// connection may be fine.
+/// The admitted connections of a listener. Errors of accept(2) are logged and skipped: the next connection may succeed.
 pub(super) fn stream(
     incoming: TcpIncoming,
     connections: Connections,
@@ -205,7 +206,7 @@ pub(super) fn stream(
         ready(match accepted {
             Ok(stream) => connections.admit(stream).map(Ok),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 None
             }
         })

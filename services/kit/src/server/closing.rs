@@ -1,6 +1,6 @@
-//! The end of a connection that its server closes (RFC 9112, section 9.6): FIN first, then what the peer still sends is
-//! discarded, and only then, or at the bound, is the socket closed. Go waits 500 ms there and reads nothing, nginx
-//! discards for 5 s; hyper and h2 close at once, which resets the connection when bytes are unread.
+//! Closes a connection as RFC 9112, section 9.6 describes: sends FIN, discards what the peer still sends, and closes
+//! the socket when the peer has ended too or at the bound. Go waits 500 ms and reads nothing; nginx discards for 5 s;
+//! hyper and h2 close at once, which resets a connection with unread bytes.
 
 use std::{io, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::Held;
 use crate::limits::Limits;
 
-/// How much of what is sent too late is read and discarded, and for how long at most.
+/// How many bytes are read and discarded after FIN, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Discard {
     /// Bytes.
@@ -21,7 +21,7 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// As `limits.discard_bytes` and `limits.discard_time` say.
+    /// From `limits.discard_bytes` and `limits.discard_time`.
     pub fn of(limits: &Limits) -> Self {
         Self { bytes: limits.discard_bytes, time: limits.discard_time.0 }
     }
@@ -34,7 +34,7 @@ pub(super) struct Closing {
     tasks: TaskTracker,
 }
 
-/// How long a process that stops waits for them: most peers close at once when they read FIN.
+/// How long a stopping process waits for them: most peers close at once after FIN.
 const LAST: Duration = Duration::from_secs(1);
 
 impl Closing {
@@ -42,10 +42,10 @@ impl Closing {
         Self { discard, tasks: TaskTracker::new() }
     }
 
-    /// Sends FIN, and closes the connection when the peer has ended too, or at the bound. `held` is kept until then.
+    /// Sends FIN, and closes the connection when the peer has ended too or at the bound. Drops `held` then.
     pub(super) fn close(&self, stream: TcpStream, held: Held) {
         let sent = SockRef::from(&stream).shutdown(std::net::Shutdown::Write);
-        // Many peers have ended already, or have reset the connection.
+        // Many peers have already sent FIN or a reset.
         let is_over = match discard_some(&stream) {
             Ok(read) => read == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
@@ -53,7 +53,7 @@ impl Closing {
         if let (Ok(()), false, Ok(runtime)) = (sent, is_over, Handle::try_current()) {
             let discard = self.discard;
             let closing = async move {
-                // An Err says that the peer goes on for too long.
+                // An Err means that the peer sends for too long.
                 timeout(discard.time, discard_all(&stream, discard.bytes)).await.ok();
                 drop((stream, held));
             };
@@ -81,7 +81,7 @@ async fn discard_all(stream: &TcpStream, mut room: u64) {
     }
 }
 
-/// Reads once. The buffer is no part of the waiting task.
+/// Reads once. The buffer is not part of the waiting task's state.
 fn discard_some(stream: &TcpStream) -> io::Result<u64> {
     let mut buffer = [0; 16 * 1024];
     stream.try_read(&mut buffer).map(|read| read as u64)
@@ -96,7 +96,7 @@ mod tests {
 
     use super::{super::Connections, *};
 
-    /// A client's end, and the other one that has said something and was dropped with unread bytes.
+    /// The client of a connection whose server has written a response and dropped it with unread bytes.
     async fn closed(connections: &Connections) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn response_beside_unread_bytes_is_not_lost() {
+    async fn response_is_not_lost_with_unread_bytes() {
         let connections = Connections::new(1, Discard { bytes: 1024 * 1024, time: Duration::from_secs(60) });
         let mut client = closed(&connections).await;
         client.write_all(&[0; 100 * 1024]).await.unwrap();
         client.write_all(&[0; 100 * 1024]).await.unwrap();
         let mut read = String::new();
-        client.read_to_string(&mut read).await.expect("an end, and no reset");
+        client.read_to_string(&mut read).await.expect("FIN and no reset");
         assert_eq!(read, "response");
         drop(client);
         connections.closed().await;
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_discarded_is_bounded() {
+    async fn discarding_is_bounded() {
         for discard in [
             Discard { bytes: 100_000, time: Duration::from_secs(3_600) },
             Discard { bytes: u64::MAX, time: Duration::from_millis(100) },
         ] {
             let mut client = closed(&Connections::new(1, discard)).await;
             let writing = async { while client.write_all(&[0; 4_096]).await.is_ok() {} };
-            timeout(Duration::from_secs(60), writing).await.expect("it is closed at last");
+            timeout(Duration::from_secs(60), writing).await.expect("the connection is closed at the bound");
         }
     }
 }

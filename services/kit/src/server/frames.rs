@@ -1,9 +1,9 @@
-//! Counts the frames of an HTTP/2 connection that cost a server work and bring nothing: floods of them end the
-//! connection. h2 answers each SETTINGS and PING, and so could be kept busy with nothing else.
+//! Detects floods of HTTP/2 frames that cost a server work without a request, and ends the connection. h2 responds to
+//! each SETTINGS and PING, so a flood of them could keep it busy.
 //!
-//! A service also counts RST_STREAM in both directions (rapid reset, CVE-2023-44487, and MadeYouReset, CVE-2025-8671). Its
-//! limit does not apply to a peer that has proved to be a service of the mesh: the gateway resets streams whenever its
-//! clients disconnect, and the connection that it would lose carries the calls of all other users.
+//! A service also counts RST_STREAM in both directions (rapid reset, CVE-2023-44487, and MadeYouReset, CVE-2025-8671).
+//! That limit does not apply to a proved service of the mesh: the gateway resets streams whenever its clients
+//! disconnect, and its connection carries the calls of all other users.
 
 use std::{
     io::{self, IoSlice},
@@ -16,9 +16,9 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What a client says before its first frame (RFC 9113, section 3.4).
+/// The length of the client's preface (RFC 9113, section 3.4).
 const PREFACE_BYTES: u32 = 24;
-/// The bytes before each frame's payload: length, type, flags, stream (section 4.1).
+/// The length of a frame header: length, type, flags, stream (section 4.1).
 const HEADER_BYTES: usize = 9;
 
 const DATA: u8 = 0;
@@ -28,42 +28,42 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
-/// The last type that RFC 9113 knows.
+/// The highest frame type of RFC 9113.
 const CONTINUATION: u8 = 9;
 
-/// How many idle frames may come at once: the number of responses that nghttp2 and Envoy let wait before they give up
+/// The burst of idle frames: as many as nghttp2 and Envoy queue responses for before they close the connection
 /// (`NGHTTP2_DEFAULT_MAX_OBQ_FLOOD_ITEM`, `max_outbound_control_frames`).
 const BURST: u32 = 1_000;
-/// How long one takes to be forgotten: 100 a second. Beyond that a peer may send a PING for each HEADERS or DATA that it was
-/// sent: gRPC's client in Go measures its bandwidth so, once a round trip as long as responses come.
+/// The refill interval: 100 idle frames a second. In addition, a peer may send one PING for each HEADERS or DATA frame
+/// that it gets: gRPC's client in Go measures its bandwidth with one PING each round trip during responses.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How many WINDOW_UPDATEs a peer may send for a DATA frame that it was sent, of the stream and of the connection, and for
-/// a stream that it opens: more than it needs, and a number that costs as little as the frames themselves.
+/// How many WINDOW_UPDATEs (of the stream and of the connection) a peer may send for each DATA frame that it gets and
+/// each stream that it opens: more than it needs, and cheap.
 const UPDATES: u32 = 4;
-/// And one more for so many bytes of it: who reads in small pieces may say so after each.
+/// One more for this many bytes of DATA, for peers that read in small pieces.
 const BYTES_PER_UPDATE: u32 = 1_024;
-/// How many of these may be outstanding: what a peer with a window of 16 MiB reads at last.
+/// The maximum of saved WINDOW_UPDATEs: enough for a peer that reads a window of 16 MiB at once.
 const MOST_UPDATES: u32 = 64 * 1_024;
 
-/// A peer's frames, as they come by.
+/// The frame counts of one connection.
 pub struct Frames {
-    heard: Walk,
-    said: Walk,
-    /// PINGs that are no idle frames, because answers were sent to measure by.
+    received: FrameScanner,
+    sent: FrameScanner,
+    /// PINGs that do not count as idle, because of sent HEADERS and DATA.
     measuring: u32,
-    /// WINDOW_UPDATEs that are no idle frames, because there was something to make room for.
+    /// WINDOW_UPDATEs that do not count as idle, because of sent DATA and opened streams.
     updates: u32,
     idle: Budget,
-    /// `None`: resets are not counted here.
+    /// `None`: resets are not counted.
     resets: Option<(Budget, PeerTrust)>,
 }
 
-/// Whether a connection's peer has proved to be a service of the mesh. Shared by the connection and the calls on it.
+/// Whether a connection's peer is a proved service of the mesh. Shared by the connection and its calls.
 #[derive(Debug, Clone, Default)]
 pub struct PeerTrust(Arc<AtomicBool>);
 
 impl PeerTrust {
-    /// A call on the connection carried a valid service token.
+    /// Records that a call on the connection carried a valid service token.
     pub fn prove(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -73,40 +73,41 @@ impl PeerTrust {
     }
 }
 
-/// A token bucket: [`BURST`] at once, one more each [`PAUSE`].
+/// A token bucket with [`BURST`] tokens and one more each [`PAUSE`].
 #[derive(Default)]
 struct Budget {
-    /// When all that was counted so far is forgotten.
-    forgotten: Option<Instant>,
+    /// When the bucket is full again.
+    full_at: Option<Instant>,
 }
 
 impl Budget {
     fn count(&mut self, now: Instant) -> Result<(), Flood> {
-        let forgotten = self.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
-        self.forgotten = Some(forgotten);
-        if forgotten - now > PAUSE * BURST { Err(Flood) } else { Ok(()) }
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + PAUSE;
+        self.full_at = Some(full_at);
+        if full_at - now > PAUSE * BURST { Err(Flood) } else { Ok(()) }
     }
 }
 
-/// The way from frame to frame in the bytes of one direction, however they are cut.
-struct Walk {
-    /// Bytes of the preface or of a payload that are still to come.
+/// Finds the frame headers in the bytes of one direction, which arrive in arbitrary pieces.
+struct FrameScanner {
+    /// The remaining bytes of the preface or of a payload.
     skip: u32,
     header: [u8; HEADER_BYTES],
     filled: usize,
 }
 
-impl Walk {
+impl FrameScanner {
     fn after(skip: u32) -> Self {
         Self { skip, header: [0; HEADER_BYTES], filled: 0 }
     }
 
-    /// The type of the next frame whose header ends in `bytes`, of which that much is taken, and its payload's length.
+    /// The type and payload length of the next frame whose header ends in `bytes`. Consumes `bytes` up to the header's
+    /// end.
     fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u32)> {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skip as usize);
             *bytes = &bytes[skipped..];
-            // No more than `skip`, which is 32 bits.
+            // At most `skip`, which has 32 bits.
             self.skip -= u32::try_from(skipped).unwrap_or(u32::MAX);
             let taken = bytes.len().min(HEADER_BYTES - self.filled);
             self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
@@ -122,22 +123,22 @@ impl Walk {
     }
 }
 
-/// Too many idle frames: the connection is to be closed.
+/// Too many idle frames: the connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flood;
 
 impl From<Flood> for io::Error {
     fn from(Flood: Flood) -> Self {
         metrics::counter!("server_floods_total").increment(1);
-        Self::other("a flood of frames that bring nothing")
+        Self::other("the peer floods the connection with control frames")
     }
 }
 
 impl Default for Frames {
     fn default() -> Self {
         Self {
-            heard: Walk::after(PREFACE_BYTES),
-            said: Walk::after(0),
+            received: FrameScanner::after(PREFACE_BYTES),
+            sent: FrameScanner::after(0),
             measuring: 0,
             updates: 0,
             idle: Budget::default(),
@@ -147,14 +148,14 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Counts resets too, until the peer is proved to be a service of the mesh.
+    /// Also counts resets until the peer is a proved service of the mesh.
     pub fn counting_resets(trust: PeerTrust) -> Self {
         Self { resets: Some((Budget::default(), trust)), ..Self::default() }
     }
 
-    /// Takes note of what has come. The clock is asked for idle frames only.
+    /// Counts received bytes. Reads the clock only for idle frames.
     pub fn pass(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
-        while let Some((kind, _)) = self.heard.next(&mut bytes) {
+        while let Some((kind, _)) = self.received.next(&mut bytes) {
             match kind {
                 HEADERS => self.may_update(UPDATES),
                 PING if self.measuring > 0 => self.measuring -= 1,
@@ -168,12 +169,12 @@ impl Frames {
         Ok(())
     }
 
-    /// Takes note of the first `written` bytes of what was to be sent.
+    /// Counts the first `written` bytes of `bufs` as sent.
     pub fn sent(&mut self, bufs: &[IoSlice<'_>], mut written: usize, now: impl Fn() -> Instant) -> Result<(), Flood> {
         for buf in bufs {
             let mut bytes = &buf[..written.min(buf.len())];
             written -= bytes.len();
-            while let Some((kind, length)) = self.said.next(&mut bytes) {
+            while let Some((kind, length)) = self.sent.next(&mut bytes) {
                 if matches!(kind, DATA | HEADERS) {
                     self.measuring = (self.measuring + 1).min(BURST);
                 } else if kind == RST_STREAM {
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_noticed_however_it_is_cut() {
+    fn flood_is_detected_in_pieces_of_any_size() {
         for piece in [1, 2, 9, 10, 4_096] {
             let all = [(PING, 8), (SETTINGS, 0), (SETTINGS, 6), (PRIORITY, 5), (WINDOW_UPDATE, 4), (0xbe, 1_000)];
             for (kind, payload) in all {
@@ -236,35 +237,35 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_something_is_no_flood() {
+    fn frames_of_requests_are_no_flood() {
         for (kind, payload) in [(DATA, 0), (DATA, 16_384), (HEADERS, 100), (CONTINUATION, 100)] {
             assert_eq!(passed(kind, payload, 5_000, 7, Duration::ZERO), 5_000, "{kind}");
         }
     }
 
     #[test]
-    fn who_asks_now_and_then_may_do_so_for_ever() {
+    fn pings_at_the_refill_rate_are_no_flood() {
         assert_eq!(passed(PING, 8, 50_000, 17, PAUSE), 50_000);
         assert!(passed(PING, 8, 50_000, 17, PAUSE / 2) < 3 * BURST);
     }
 
-    /// A client that measures is none that floods, as long as it is sent something to measure by.
+    /// A client may measure its bandwidth with PINGs while it gets responses.
     #[test]
-    fn a_ping_for_each_frame_of_a_response_is_no_flood() {
+    fn ping_for_each_frame_of_a_response_is_no_flood() {
         for cut in [1, 4, 9, 12, 100] {
             let (mut frames, now) = (Frames::default(), Instant::now());
             assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
             let (response, ping) = ([frame(DATA, 3), frame(WINDOW_UPDATE, 4)].concat(), frame(PING, 8));
             for _ in 0..5_000 {
                 for piece in response.chunks(cut) {
-                    // The rest of the buffer was not written yet.
+                    // The rest of the buffer is not written yet.
                     let bufs = [&[][..], &[piece, &response].concat()];
                     assert_eq!(frames.sent(&bufs.map(IoSlice::new), piece.len(), || now), Ok(()));
                 }
                 assert_eq!(frames.pass(&ping, || now), Ok(()), "by {cut}");
             }
             let more = (0..).take_while(|_| frames.pass(&ping, || now).is_ok()).count();
-            assert_eq!(more, BURST as usize, "and nothing was saved up");
+            assert_eq!(more, BURST as usize, "unused PINGs are not saved");
         }
     }
 
@@ -274,7 +275,7 @@ mod tests {
         let update = frame(WINDOW_UPDATE, 4);
         assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
         for _ in 0..5_000 {
-            // A call, and its response, which the peer reads in pieces of a kibibyte.
+            // A call and its response, which the peer reads in pieces of 1 KiB.
             assert_eq!(frames.pass(&[frame(HEADERS, 30), update.clone()].concat(), || now), Ok(()));
             let response = frame(DATA, 16_384);
             assert_eq!(frames.sent(&[IoSlice::new(&response)], response.len(), || now), Ok(()));
@@ -286,12 +287,12 @@ mod tests {
         assert!(more <= (MOST_UPDATES + BURST) as usize, "{more}");
     }
 
-    /// Resets are counted in both directions where they are counted at all, and a proved peer is not limited.
+    /// Resets are counted in both directions if they are counted, and a proved peer is not limited.
     #[test]
     fn resets_are_limited_until_the_peer_is_proved() {
         let (reset, now) = (frame(RST_STREAM, 4), Instant::now());
-        let heard = |frames: &mut Frames| frames.pass(&reset, || now);
-        let said = |frames: &mut Frames| frames.sent(&[IoSlice::new(&reset)], reset.len(), || now);
+        let received = |frames: &mut Frames| frames.pass(&reset, || now);
+        let sent = |frames: &mut Frames| frames.sent(&[IoSlice::new(&reset)], reset.len(), || now);
         let begin = |mut frames: Frames| {
             assert_eq!(frames.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now), Ok(()));
             frames
@@ -300,7 +301,7 @@ mod tests {
         let passes = |frames: &mut Frames, count: &dyn Fn(&mut Frames) -> Result<(), Flood>| {
             (0..many).take_while(|_| count(frames).is_ok()).count()
         };
-        for count in [&heard as &dyn Fn(&mut Frames) -> Result<(), Flood>, &said] {
+        for count in [&received as &dyn Fn(&mut Frames) -> Result<(), Flood>, &sent] {
             let trust = PeerTrust::default();
             let mut frames = begin(Frames::counting_resets(trust.clone()));
             assert_eq!(passes(&mut frames, count), BURST as usize);

@@ -1,5 +1,5 @@
-//! Health and reflection. They stand outside authentication, since probes and tools have no token: how many streams one
-//! address has open is bounded, and each is a line of the access log.
+//! Health and reflection. They need no authentication, since probes and tools have no token. So the number of open
+//! streams of each address is bounded, and each stream is logged in the access log.
 
 use std::{
     collections::HashMap,
@@ -22,17 +22,17 @@ use tonic::{Code, Status};
 use super::{ConnectedPeer, stack::refuse};
 use crate::{context::Caller, error, limiter::network};
 
-/// The one method here that is no stream: what probes ask.
+/// The unary method, which probes call.
 pub const PROBE: &str = "/grpc.health.v1.Health/Check";
 
-/// How many streams each network has open.
+/// The number of open streams of each network.
 pub(super) struct Streams {
     most: u32,
     open: Mutex<HashMap<Ipv6Addr, u32>>,
 }
 
 impl Streams {
-    /// At most `most` of one network.
+    /// Allows at most `most` streams of one network.
     pub(super) fn new(most: u32) -> Arc<Self> {
         Arc::new(Self { most, open: Mutex::default() })
     }
@@ -52,7 +52,7 @@ impl Streams {
     }
 }
 
-/// An open stream. Counted until it is dropped.
+/// An open stream, which counts until it is dropped.
 struct Place {
     streams: Arc<Streams>,
     network: Ipv6Addr,
@@ -70,14 +70,14 @@ impl Drop for Place {
     }
 }
 
-/// Bounds streams by address, and says who calls for the access log.
+/// Bounds streams by address, and adds the caller for the access log.
 pub(super) async fn bound(State(streams): State<Arc<Streams>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectedPeer>().and_then(|peer| peer.address);
     let address = peer.map(|peer| peer.ip());
     let mut response = if request.uri().path() == PROBE {
         next.run(request).await
     } else {
-        // A peer without an address shares one count with the others.
+        // All peers without an address share one count.
         match streams.take(network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))) {
             Some(place) => next.run(request).await.map(|body| Body::new(Held { inner: body, _place: place })),
             None => refuse(too_many(streams.most)),
@@ -92,7 +92,7 @@ fn too_many(most: u32) -> Status {
     error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
 }
 
-/// A body that keeps its stream's place.
+/// A body that holds its stream's place.
 struct Held {
     inner: Body,
     _place: Place,

@@ -1,4 +1,4 @@
-//! A body that tells its call's record how it ended.
+//! A response body that records the status of its call.
 
 use std::{
     pin::Pin,
@@ -12,11 +12,11 @@ use tonic::Code;
 
 use crate::record::{Call, code_of};
 
-/// See the module.
+/// A response body that records the status of its call.
 pub(super) struct Measured {
     inner: Body,
     call: Call,
-    /// The status that came in the headers: the body may end without trailers.
+    /// The status in the headers: the body may end without trailers.
     early: Option<Code>,
 }
 

@@ -1,4 +1,4 @@
-//! The layers of a service, in one place and one order.
+//! The layers of a service and their order.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
     trace::{self, TraceContext},
 };
 
-/// What the layers ask.
+/// The state of the layers.
 pub(super) struct Gate {
     context: ServiceContext,
     in_flight: Arc<Semaphore>,
@@ -46,7 +46,7 @@ impl Gate {
         Self { context: context.clone(), in_flight, chance: Rng::new() }
     }
 
-    /// The meters of all methods that the server may have.
+    /// The meters of all methods.
     pub(super) fn meters(&self) -> Arc<Meters> {
         let methods = self.context.policies.iter().map(|(path, _)| path);
         Arc::new(Meters::new(SECONDS, methods.chain(OPEN)))
@@ -57,45 +57,45 @@ impl Gate {
     }
 }
 
-/// The order of the layers: what stands last here is met first.
+/// Adds the layers. A request passes the last one first.
 pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
     let meters = gate.meters();
     let router = routes
         .into_axum_router()
-        // A unary call that has begun comes to its end, whether its caller still waits or not: work that is dropped
-        // half-way costs the database more than work that is finished. The last layer: what is refused needs no task.
+        // A unary call finishes after its caller has gone: dropped work costs the database more than finished work. The
+        // innermost layer, because refused calls need no task.
         .layer(from_fn_with_state(Arc::clone(&gate), detach))
-        // The contract's access rule: the last question before the handler, on a proved identity.
+        // The contract's access rule, on the authenticated identity.
         .layer(from_fn_with_state(Arc::clone(&gate), authorise))
-        // Who is calling. After shedding: signatures cost time, and an overloaded process spends none.
+        // Authentication, after load shedding: an overloaded process must not spend time on signatures.
         .layer(from_fn_with_state(Arc::clone(&gate), authenticate))
-        // Too much at once is refused while refusing is still cheap.
+        // Load shedding, while a refusal is cheap.
         .layer(from_fn_with_state(Arc::clone(&gate), shed))
-        // The time runs from here, waiting included.
+        // The deadline, which includes all waits.
         .layer(from_fn_with_state(gate, deadline))
-        // A panic costs its own call only, and is counted and logged as INTERNAL by the layers around.
+        // A panic fails only its own call. The layers around count and log it as INTERNAL.
         .layer(from_fn(catch_panic));
     watch(Routes::from(router), meters)
 }
 
-/// What stands outside authentication: health and reflection.
+/// Adds the layers of health and reflection, which need no authentication.
 pub(super) fn open(routes: Routes, streams: &Arc<Streams>, meters: &Arc<Meters>) -> Routes {
     let bounded = from_fn_with_state(Arc::clone(streams), introspection::bound);
     watch(Routes::from(routes.into_axum_router().layer(bounded)), Arc::clone(meters))
 }
 
-/// What every route gets, authenticated or not.
+/// Adds the layers of all routes.
 fn watch(routes: Routes, meters: Arc<Meters>) -> Routes {
     let router = routes
         .into_axum_router()
-        // How many, how long, with which outcome: refusals included.
+        // Metrics and the access log of all calls, including refused ones.
         .layer(from_fn_with_state(Arc::clone(&meters), measure))
-        // One span around everything, so that each line of a call's log names the call.
+        // The outermost layer is the span, so that each log line of a call contains it.
         .layer(from_fn_with_state(meters, trace));
     Routes::from(router)
 }
 
-/// Adds the time by our clock to each response, so that callers can compare theirs.
+/// Adds the time of this process's clock to each response, so that callers can measure the skew.
 pub(super) fn telling_time(routes: Routes, identity: Arc<Identity>) -> Routes {
     let layer = from_fn_with_state(identity, async |State(identity): State<Arc<Identity>>, request, next: Next| {
         let mut response = next.run(request).await;
@@ -122,7 +122,7 @@ async fn trace(State(meters): State<Arc<Meters>>, mut request: Request, next: Ne
 
 /// The histogram of a service's calls, by method and status (OpenTelemetry's `rpc.server.call.duration`).
 const SECONDS: &str = "rpc_server_call_duration_seconds";
-/// The methods that every server has.
+/// The methods of every server.
 const OPEN: [&str; 4] = [
     PROBE,
     "/grpc.health.v1.Health/Watch",
@@ -133,7 +133,7 @@ const OPEN: [&str; 4] = [
 async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
-    // Probes come every second from everywhere.
+    // Probes call every second: not logged.
     let quiet = path == PROBE;
     let meter = Arc::clone(meters.of(path));
     let mut call = Call::begin(meter, Span::current(), trace.unwrap_or_else(TraceContext::root));
@@ -142,7 +142,7 @@ async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next
     if let Some(caller) = response.extensions().get::<Caller>() {
         call.user = caller.user.as_ref().map(|user| user.id);
         call.address = caller.address;
-        // Whatever a service of the mesh calls for is a step of a call that somebody else logs.
+        // A call of a service of the mesh is a step of a call that another process logs.
         call.quiet |= caller.service.is_some();
     }
     let early = code_of(response.headers());
@@ -152,8 +152,8 @@ async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next
 async fn catch_panic(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        // The panic's own message was logged by the hook where it happened.
-        Err(_) => refuse(error::status(Code::Internal, "INTERNAL", "something went wrong on our side")),
+        // The panic hook has logged the message.
+        Err(_) => refuse(error::status(Code::Internal, "INTERNAL", "internal error; the server's log has the details")),
     }
 }
 
@@ -162,14 +162,14 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Some(policy) if policy.streams && policy.deadline.is_none() => None,
         policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.context.limits.deadline.0)),
     };
-    let asked = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
+    let requested = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
         Some(None) => {
             let message = "grpc-timeout is not a time such as 10S or 500m";
             return refuse(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
         }
-        asked => asked.flatten().map(ahead),
+        timeout => timeout.flatten().map(ahead),
     };
-    let Some(most) = [ceiling, asked].into_iter().flatten().min() else { return next.run(request).await };
+    let Some(most) = [ceiling, requested].into_iter().flatten().min() else { return next.run(request).await };
     let exceeded = || refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"));
     if most.is_zero() {
         return exceeded();
@@ -179,16 +179,16 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     timeout_at(deadline, next.run(request)).await.unwrap_or_else(|_| exceeded())
 }
 
-/// How long before the caller's deadline a call ends: tonic's server keeps that one too, around all layers, and
-/// would say CANCELLED. A tenth where so much is not left; nothing of less than a timer's tick.
-fn ahead(asked: Duration) -> Duration {
+/// The timeout of a call, a little below the client's timeout `requested`: tonic's server also enforces the latter,
+/// around all layers and with CANCELLED. Ends 10 ms or a tenth earlier; a timeout of at most a timer's tick becomes
+/// zero.
+fn ahead(requested: Duration) -> Duration {
     const TICK: Duration = Duration::from_millis(1);
     const HEAD_START: Duration = Duration::from_millis(10);
-    if asked <= TICK { Duration::ZERO } else { asked - HEAD_START.min(asked / 10) }
+    if requested <= TICK { Duration::ZERO } else { requested - HEAD_START.min(requested / 10) }
 }
 
-/// A call's place among those in flight. The detached part of the call holds it too, so that what goes on without its
-/// caller counts.
+/// The permit of a call in flight. The detached part of the call holds it too, so that work without a caller counts.
 #[derive(Clone)]
 struct InFlight(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
 
@@ -205,8 +205,8 @@ async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     }
 }
 
-/// Runs the handlers of unary methods in a task of their own. It ends with the method's ceiling: a caller's shorter
-/// deadline is met by the layer around, and does not cut the work either.
+/// Runs the handlers of unary methods in a task, until the method's maximum deadline. The deadline layer enforces a
+/// caller's shorter deadline, which does not cancel the work.
 async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
     let end = Instant::now() + policy.deadline.unwrap_or(gate.context.limits.deadline.0);
@@ -220,7 +220,7 @@ async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
         Ok(Ok(response)) => response,
         Ok(Err(_)) => refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")),
         Err(broken) => match broken.try_into_panic() {
-            // Caught by the layer around, as if it had happened there.
+            // The layer around catches it.
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => refuse(error::stopping()),
         },
@@ -237,7 +237,7 @@ async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next:
     request.extensions_mut().get_or_insert_default::<Context>().caller = caller.clone();
     request.extensions_mut().insert(proof);
     let mut response = next.run(request).await;
-    // For the record of the call, which is written further out.
+    // For the call's record, which an outer layer writes.
     response.extensions_mut().insert(caller);
     response
 }
@@ -246,7 +246,7 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     let proof = request.extensions_mut().remove::<Proof>();
     let verdict = match (gate.policy(&request), proof) {
         (Some(policy), Some(proof)) => access::authorise(&policy.access, &proof),
-        // Nothing without a policy is reachable, whatever was mounted.
+        // A method without a policy is not reachable.
         _ => Err(error::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")),
     };
     match verdict {
@@ -259,7 +259,7 @@ pub(super) fn refuse(status: Status) -> Response {
     status.into_http::<tonic::body::Body>().map(Body::new)
 }
 
-/// gRPC's `grpc-timeout`: at most eight digits and a unit.
+/// Parses gRPC's `grpc-timeout`: at most eight digits and a unit.
 pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
+    fn grpc_timeouts_are_parsed() {
         assert_eq!(parse_timeout(b"250m"), Some(Duration::from_millis(250)));
         assert_eq!(parse_timeout(b"1H"), Some(Duration::from_secs(3_600)));
         for bad in [&b""[..], b"m", b"123456789m", b"-1m", b"5", b"5x"] {

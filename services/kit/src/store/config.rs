@@ -1,4 +1,4 @@
-//! What can be configured about databases.
+//! The configuration of databases.
 
 use std::time::Duration;
 
@@ -6,33 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::{bulkhead::Bounds, config::Span};
 
-/// The section `[database]`: how long services wait for their databases, and who waits.
+/// The section `[database]`: the timeouts and queues of services in front of their databases.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// How long a call waits for a free connection.
     pub acquire_timeout: Span,
-    /// How long a statement waits for a lock, and a change for others of the same thing. A change may wait for both.
+    /// How long a statement waits for a lock, and how long a change waits for other changes of the same resource. A
+    /// change may wait for both.
     pub lock_timeout: Span,
     /// How long a statement may take.
     pub statement_timeout: Span,
-    /// How long a transaction may stay open without a statement. PostgreSQL then ends it and its connection, so that a
-    /// process that has stopped keeps no lock.
+    /// How long a transaction may be open without a statement. PostgreSQL then ends it and its connection, so that a
+    /// stopped process holds no locks.
     pub idle_transaction_timeout: Span,
-    /// How often PostgreSQL looks, during a statement, whether its client is still there. `0s`: never (a server on a
-    /// system that cannot).
+    /// How often PostgreSQL checks during a statement whether the client is still connected. `0s`: never, for systems
+    /// without support.
     pub client_check: Span,
-    /// How long PostgreSQL keeps a connection whose client does not answer on the network.
+    /// How long PostgreSQL keeps a connection whose client does not respond to TCP.
     pub peer_timeout: Span,
-    /// Changes of one thing (a conversation, an account) that hold a connection at once.
+    /// Changes of one resource (a conversation, an account) that hold a connection at once.
     pub row_writers: usize,
-    /// Changes of one thing that wait, without a connection; one more is RESOURCE_EXHAUSTED.
+    /// Changes of one resource that wait, without a connection; one more is RESOURCE_EXHAUSTED.
     pub row_queue: usize,
     /// How long a migration waits for a lock on a table.
     pub migration_lock_timeout: Span,
-    /// How long one statement of a migration may take. `0s`: any time.
+    /// How long one statement of a migration may take. `0s`: unlimited.
     pub migration_statement_timeout: Span,
-    /// How often what was deleted is taken out of SQLite's files too.
+    /// How often deleted data is removed from SQLite's write-ahead log.
     pub purge_interval: Span,
 }
 
@@ -55,8 +56,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Says which value is wrong. `shortest` is the shortest deadline of a method: a call that waits for a database
-    /// must hear of it before its time is over.
+    /// Returns an error for an invalid value. `shortest` is the shortest deadline of a method: waits for the database
+    /// must end before it, so that the caller gets the reason.
     pub fn check(&self, shortest: Duration) -> Result<(), String> {
         let waits = [
             ("acquire_timeout", self.acquire_timeout),
@@ -75,8 +76,8 @@ impl Config {
                 ));
             }
         }
-        // A change waits for its turn, for a connection, and for the lock. Beyond the deadline its caller would see
-        // DEADLINE_EXCEEDED instead of LOCKED.
+        // A change waits for other changes, for a connection, and for the lock. If that took longer than the deadline,
+        // the caller would get DEADLINE_EXCEEDED instead of LOCKED.
         let sum = Span(self.acquire_timeout.0 + 2 * self.lock_timeout.0);
         if sum.0 >= shortest {
             return Err(format!(
@@ -106,22 +107,22 @@ impl Config {
         Ok(())
     }
 
-    /// How changes of one thing queue.
+    /// The bounds for changes of one resource.
     pub(super) fn bounds(&self) -> Bounds {
         Bounds { running: self.row_writers, waiting: self.row_queue, patience: self.lock_timeout.0 }
     }
 }
 
-/// How one service's store is opened.
+/// The settings of one service's store.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// What holds for all databases.
+    /// The settings of all databases.
     pub database: Config,
 }
 
-/// With the defaults.
+/// With the default settings of all databases.
 impl From<u32> for Settings {
     fn from(pool_size: u32) -> Self {
         Self { pool_size, database: Config::default() }
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wait_is_shorter_than_the_shortest_deadline() {
+    fn each_wait_must_be_shorter_than_the_shortest_deadline() {
         assert_eq!(Config::default().check(Duration::from_secs(5)), Ok(()));
         let five = Span(Duration::from_secs(5));
         for (key, line) in [
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_of_a_change_are_together_shorter_than_the_shortest_deadline() {
+    fn sum_of_waits_must_be_shorter_than_the_shortest_deadline() {
         let two = Span(Duration::from_secs(2));
         let line = refused(|c| c.lock_timeout = two);
         let wanted = "database.acquire_timeout and database.lock_timeout: 1s + 2 × 2s = 5s is not below the shortest \

@@ -1,25 +1,25 @@
-//! What a failed statement means.
+//! Errors of statements, and their statuses.
 
 use std::{fmt, time::Duration};
 
 use super::outage;
 use crate::bulkhead::Refused;
 
-/// After how long a change may be tried again that others were in the way of.
+/// When the caller may retry a change that waited for others.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A failed statement. What a broken constraint means is the domain's to say: see [`violated`].
+/// A failed statement. The domain handles violated constraints: see [`violated`].
 #[derive(Debug)]
 pub enum Error {
-    /// The database does not respond, takes no changes, or is too busy: a repeat may work.
+    /// The database does not respond, is read-only, or is too busy. A retry may succeed.
     Unavailable(sqlx::Error),
-    /// The statement waited too long for a lock, or took too long: others are in the way.
+    /// The statement waited too long for a lock or took too long.
     Locked(sqlx::Error),
-    /// The same, before a connection was taken.
+    /// The change waited too long for other changes, or the queue was full.
     Refused(Refused),
-    /// Anything else: a defect of ours or of the data.
+    /// All other errors: a defect of the program or the data.
     Failed(sqlx::Error),
-    /// A stored value that the code does not understand.
+    /// A stored value that the code cannot parse.
     Corrupt(String),
 }
 
@@ -69,17 +69,17 @@ impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::Unavailable(_) => {
-                tracing::warn!(error = %crate::error::chain(&error), "the database cannot be used");
+                tracing::warn!(error = %crate::error::chain(&error), "a statement failed because the database is not available");
                 crate::error::unavailable("the database")
             }
             Error::Locked(_) => {
-                tracing::warn!(error = %crate::error::chain(&error), "a statement was stopped");
+                tracing::warn!(error = %crate::error::chain(&error), "the database stopped a statement");
                 locked()
             }
             Error::Refused(Refused::Elapsed) => locked(),
             Error::Refused(Refused::Full) => crate::error::exhausted(
                 "TOO_MANY_CHANGES",
-                "too many changes of the same thing at once; try again later",
+                "too many changes of the same resource at once; try again later",
                 RETRY,
             ),
             Error::Failed(_) | Error::Corrupt(_) => crate::error::internal(&error),
@@ -88,13 +88,13 @@ impl From<Error> for tonic::Status {
 }
 
 fn locked() -> tonic::Status {
-    crate::error::later("LOCKED", "other changes of the same thing took too long; try again", RETRY)
+    crate::error::later("LOCKED", "other changes of the same resource took too long; try again", RETRY)
 }
 
-/// What an error of the database says about it.
+/// The class of a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Another server may be the one to ask: what is connected to this one is to be looked at again.
+    /// Another server may have replaced this one: all connections are suspect.
     Replaced,
     Unavailable,
     Locked,
@@ -114,7 +114,7 @@ fn meaning(error: &sqlx::Error) -> Meaning {
     }
 }
 
-/// By SQLSTATE for PostgreSQL, by the result's number for SQLite.
+/// By SQLSTATE for PostgreSQL and by result code for SQLite.
 fn meaning_of(code: &str) -> Meaning {
     match code {
         // read_only_sql_transaction; admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped.
@@ -129,8 +129,8 @@ fn meaning_of(code: &str) -> Meaning {
     }
 }
 
-/// The name of the unique constraint that a statement broke, as PostgreSQL names it: `table_column_key`.
-/// SQLite only tells the columns; the name is made of them.
+/// The name of the unique constraint that a statement violated, in PostgreSQL's form `table_column_key`. SQLite reports
+/// only the columns; the name is derived from them.
 pub fn violated(error: &sqlx::Error) -> Option<String> {
     let sqlx::Error::Database(error) = error else { return None };
     if !error.is_unique_violation() {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_mean_what_the_documentation_says() {
+    fn error_codes_map_to_their_documented_class() {
         for code in ["25006", "57P01", "57P02", "57P03"] {
             assert_eq!(meaning_of(code), Meaning::Replaced, "{code}");
         }

@@ -1,14 +1,14 @@
-//! How busy the connections of a pool are.
+//! The metrics of a connection pool.
 
 use std::time::Duration;
 
 use metrics::gauge;
 use sqlx::{Database, Pool};
 
-/// Between two looks.
+/// The interval of the metrics.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Shows the pool in the metrics until it is closed (OpenTelemetry's `db.client.connection.count`).
+/// Updates the pool's metrics until it is closed (OpenTelemetry's `db.client.connection.count`).
 pub(super) fn watch<D: Database>(name: String, pool: &Pool<D>) {
     let pool = pool.clone();
     tokio::spawn(async move {

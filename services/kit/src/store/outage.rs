@@ -1,5 +1,5 @@
-//! Whether a database can be used: a probe on a connection of its own asks once a second. While it cannot, calls are
-//! refused at once; when it can again, connections from before are not used any more.
+//! A circuit breaker for a database. A probe checks once a second, on its own connection, whether the database is
+//! usable. While it is not, calls fail at once; after an outage, earlier connections are not reused.
 
 use std::{
     fmt,
@@ -12,22 +12,22 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Between two questions.
+/// The time between two probes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Between two questions while the database cannot be used.
+/// The time between two probes during an outage.
 const AWAY_PERIOD: Duration = Duration::from_millis(250);
-/// How long one question may take, connecting included.
+/// The timeout of one probe, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How many questions in a row without a reply mean "away". One alone may be a busy machine.
+/// How many probes in a row without a response mean an outage. A single one may be a busy machine.
 const PATIENCE: u32 = 3;
 
-/// Since when connections are suspect. One for the process: that its pools look again where only one of them has to costs
-/// each a few new connections.
+/// Connections from before this time are suspect. The process has one for all pools: an unnecessary check costs a pool
+/// only a few new connections.
 static SUSPECT: Mutex<Option<Instant>> = Mutex::new(None);
-/// Told when that changes.
+/// Notified when it changes.
 static SUSPICION: Notify = Notify::const_new();
 
-/// Says that connections made before now may lead to a server that was replaced. Probes look at once.
+/// Marks existing connections as suspect: they may lead to a replaced server. Starts all probes at once.
 pub(super) fn suspect() {
     *SUSPECT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     SUSPICION.notify_waiters();
@@ -42,13 +42,13 @@ pub(super) fn is_suspect(age: Duration) -> bool {
 /// Why a database cannot be used.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// It takes no changes: a replica, or a primary that was told so.
+    /// It is read-only: a replica, or a primary that is set to read-only.
     ReadOnly,
-    /// There is no server, or it says that it takes no calls.
+    /// There is no server, or it accepts no connections now.
     Unavailable(sqlx::Error),
-    /// No reply in time.
+    /// No response in time.
     Silent,
-    /// The probe was refused. Connections that are open may work.
+    /// It refused the probe. Open connections may work.
     Refused(sqlx::Error),
 }
 
@@ -56,8 +56,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadOnly => f.write_str("it is read-only"),
-            Self::Unavailable(error) => write!(f, "it is away: {error}"),
-            Self::Silent => f.write_str("it does not reply"),
+            Self::Unavailable(error) => write!(f, "it is unavailable: {error}"),
+            Self::Silent => f.write_str("it does not respond"),
             Self::Refused(error) => write!(f, "it refuses connections: {error}"),
         }
     }
@@ -74,32 +74,32 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-/// What the probe has found.
+/// The result of the probes.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// The last question had a good reply.
-    answers: AtomicBool,
-    /// Calls are refused at once.
+    /// Whether the last probe succeeded.
+    is_reachable: AtomicBool,
+    /// Whether calls fail at once.
     is_open: AtomicBool,
 }
 
 impl Outage {
-    /// A database that was just used.
+    /// The initial state, for a database that was just used.
     pub(super) fn none() -> Arc<Self> {
-        Arc::new(Self { answers: AtomicBool::new(true), is_open: AtomicBool::new(false) })
+        Arc::new(Self { is_reachable: AtomicBool::new(true), is_open: AtomicBool::new(false) })
     }
 
-    /// Whether the last question had a good reply.
-    pub(super) fn answers(&self) -> bool {
-        self.answers.load(Ordering::Relaxed)
+    /// Whether the last probe succeeded.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.is_reachable.load(Ordering::Relaxed)
     }
 
-    /// Whether calls are to be refused.
+    /// Whether calls must fail at once.
     pub(super) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a reply; `silent` counts those that did not come, in a row.
+    /// Records the result of a probe; `silent` counts the probes in a row without a response.
     fn record(&self, name: &str, reply: &Result<(), Problem>, silent: u32) {
         let is_away = match reply {
             Ok(()) => false,
@@ -107,13 +107,13 @@ impl Outage {
             Err(Problem::Silent) => silent >= PATIENCE || self.is_open(),
             Err(Problem::Refused(_)) => self.is_open(),
         };
-        self.answers.store(reply.is_ok(), Ordering::Relaxed);
+        self.is_reachable.store(reply.is_ok(), Ordering::Relaxed);
         match (self.is_open.swap(is_away, Ordering::Relaxed), reply) {
             (false, Err(problem)) if is_away => {
-                tracing::warn!(database = name, %problem, "the database cannot be used")
+                tracing::warn!(database = name, %problem, "the database is not usable; calls fail until it is")
             }
             (true, Ok(())) => {
-                tracing::info!(database = name, "the database can be used again");
+                tracing::info!(database = name, "the database is usable again");
                 suspect();
             }
             _ => {}
@@ -121,13 +121,13 @@ impl Outage {
     }
 }
 
-/// Asks a database whether it can be used, on a connection of its own.
+/// Checks whether a database is usable, on its own connection.
 pub(super) trait Probe: Send + 'static {
-    /// Asks once. Dropped when it takes too long: the next call starts on a new connection.
+    /// Checks once. The caller drops the future at the timeout; the next call then makes a new connection.
     fn ask(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
-/// Asks until nothing else holds `outage`.
+/// Runs the probe until no other owner of `outage` exists.
 pub(super) fn watch(name: String, outage: &Arc<Outage>, mut probe: impl Probe) {
     let outage = Arc::clone(outage);
     tokio::spawn(async move {

@@ -1,8 +1,8 @@
-//! A pool of connections whose every wait has a bound, and which callers that give up do not wear out.
+//! A connection pool with a bound on every wait, in which cancelled calls do not cost connections.
 //!
-//! Around sqlx's pool stand, in this order: the bulkhead of the row that a transaction changes, the circuit breaker, and
-//! the queue for a connection. sqlx closes a connection whose checkout is dropped half-way, and takes one back without a
-//! time limit: here both happen in a task that no caller cancels.
+//! It wraps sqlx's pool in this order: the bulkhead of the row that a transaction changes, the circuit breaker, and the
+//! queue for a connection. sqlx closes a connection whose checkout is cancelled, and returns one to the pool without a
+//! time limit. So both happen in a task that callers cannot cancel.
 
 use std::{
     fmt, io,
@@ -23,21 +23,21 @@ use uuid::Uuid;
 use super::{Config, Error, outage::Outage};
 use crate::bulkhead::{Bulkhead, Place};
 
-/// How long a connection may take to become usable again after its caller has left it: an interrupted statement has to
-/// end first. Beyond it the connection is closed, at which PostgreSQL stops the statement (`database.client_check`).
+/// How long the return of a connection to the pool may take: an interrupted statement must end first. Beyond it the
+/// connection is closed, and PostgreSQL stops the statement (`database.client_check`).
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// See the module. Clones share the connections.
+/// A connection pool (see the module). Clones share the connections.
 pub struct Pool<D: Database>(Arc<Inner<D>>);
 
 struct Inner<D: Database> {
     connections: sqlx::Pool<D>,
-    /// One for each connection: sqlx's own queue is never waited in.
+    /// One permit for each connection, so that no call waits in sqlx's own queue.
     places: Arc<Semaphore>,
     acquire_timeout: Duration,
     outage: Arc<Outage>,
     writers: Bulkhead<Uuid>,
-    /// What a transaction begins with.
+    /// The statement that begins a transaction.
     begin: Option<&'static str>,
 }
 
@@ -54,35 +54,35 @@ impl<D: Database> Pool<D> {
         Self(Arc::new(Inner { connections, places, acquire_timeout, outage, writers, begin }))
     }
 
-    /// How many connections there are at most.
+    /// The maximum number of connections.
     pub fn max_connections(&self) -> u32 {
         self.0.connections.options().get_max_connections()
     }
 
-    /// Whether the database can be used, as the probe found a moment ago. Waits for nothing.
+    /// Whether the last probe of the database succeeded. Does not wait.
     pub fn answers(&self) -> bool {
-        self.0.outage.answers()
+        self.0.outage.is_reachable()
     }
 
-    /// Begins a transaction that locks no row for which others may wait.
+    /// Begins a transaction that does not lock a contended row.
     pub async fn begin(&self) -> Result<Transaction<'_, D>, Error> {
         self.begin_in(Vec::new()).await
     }
 
-    /// Begins a transaction that locks the row (of a conversation, an account) that `row` names. Of those of one row only
-    /// a few hold a connection at once; the others wait before they take one.
+    /// Begins a transaction that locks `row` (a conversation, an account). Only a few transactions on one row hold a
+    /// connection at once; the others wait before they take one.
     pub async fn begin_on(&self, row: Uuid) -> Result<Transaction<'_, D>, Error> {
         self.begin_on_all([row]).await
     }
 
-    /// Begins a transaction that locks several rows, and waits for its turn with each of them, together no longer than for
-    /// one. All callers name the rows in one order.
+    /// Begins a transaction that locks several rows. Waits in the queue of each, in total no longer than for one. All
+    /// callers must use the same order of rows.
     pub async fn begin_on_all(&self, rows: impl IntoIterator<Item = Uuid>) -> Result<Transaction<'_, D>, Error> {
         let places = self.0.writers.enter_all(rows).await?;
         self.begin_in(places).await
     }
 
-    /// Waits for the turn of one statement that locks the row. It is to be held until the statement has ended.
+    /// Waits for the turn of one statement that locks the row. Hold the result until the statement has ended.
     pub async fn turn(&self, row: Uuid) -> Result<Place<Uuid>, Error> {
         Ok(self.0.writers.enter(row).await?)
     }
@@ -97,29 +97,30 @@ impl<D: Database> Pool<D> {
         self.lease(false).await
     }
 
-    /// Only the wait for a place ends with the caller. What follows goes on, and the connection goes back to the pool when
-    /// its caller is gone: sqlx closes a connection whose checkout is cut, and does not roll back a BEGIN that is.
+    /// A cancellation ends only the wait for a place. The checkout and BEGIN finish in a task, and the connection then
+    /// returns to the pool: sqlx closes a connection whose checkout is cancelled, and does not roll back a cancelled
+    /// BEGIN.
     async fn lease(&self, in_transaction: bool) -> sqlx::Result<Lease<D>> {
         let Inner { connections, places, acquire_timeout, outage, begin, .. } = &*self.0;
         if outage.is_open() {
-            return Err(away("the database was away a moment ago"));
+            return Err(away("the last probe of the database failed"));
         }
         let place = tokio::time::timeout(*acquire_timeout, Arc::clone(places).acquire_owned()).await;
         // The semaphore is never closed.
         let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
-        let patience = *acquire_timeout;
+        let limit = *acquire_timeout;
         let (checkout, begin) = (connections.acquire(), begin.map(|text| text.into_sql_str()));
         let taking = tokio::spawn(async move {
             let mut lease = Lease { connection: Some(checkout.await?), place: Some(place), in_transaction: false };
             if in_transaction {
                 let beginning = D::TransactionManager::begin(&mut lease, begin);
-                let begun = tokio::time::timeout(patience, beginning).await;
+                let begun = tokio::time::timeout(limit, beginning).await;
                 begun.map_err(|_| away("the database did not begin a transaction in time"))??;
                 lease.in_transaction = true;
             }
             Ok(lease)
         });
-        taking.await.unwrap_or_else(|_| Err(away("the checkout of a connection broke")))
+        taking.await.unwrap_or_else(|_| Err(away("the checkout of a connection panicked")))
     }
 }
 
@@ -139,12 +140,12 @@ impl<D: Database> fmt::Debug for Pool<D> {
     }
 }
 
-/// A connection that goes back to its pool, within a bound.
+/// A connection that returns to its pool on drop, within a time limit.
 struct Lease<D: Database> {
-    /// Taken when it is dropped.
+    /// `None` only during drop.
     connection: Option<PoolConnection<D>>,
     place: Option<OwnedSemaphorePermit>,
-    /// A transaction is open, which is rolled back unless it was committed.
+    /// A transaction is open; drop rolls it back.
     in_transaction: bool,
 }
 
@@ -166,14 +167,14 @@ impl<D: Database> Drop for Lease<D> {
     fn drop(&mut self) {
         let (Some(mut connection), place) = (self.connection.take(), self.place.take()) else { return };
         if self.in_transaction {
-            // Queued, and sent on the way back.
+            // Queues the ROLLBACK, which is sent during the return.
             D::TransactionManager::start_rollback(&mut connection);
         }
-        // Without a runtime the process ends, and the connection with it.
+        // Without a runtime the process is ending, and the connection with it.
         let Ok(runtime) = Handle::try_current() else { return };
         let back = connection.return_to_pool();
         runtime.spawn(async move {
-            // Dropped half-way, the connection is closed, and sqlx makes another one when it is needed.
+            // After a timeout the connection is closed; sqlx makes another one when necessary.
             if tokio::time::timeout(RETURN_TIMEOUT, back).await.is_err() {
                 metrics::counter!("db_client_connections_abandoned_total").increment(1);
             }
@@ -182,23 +183,23 @@ impl<D: Database> Drop for Lease<D> {
     }
 }
 
-/// A transaction. Dropped without [`commit`](Self::commit) it is rolled back.
+/// A transaction. Dropping it without [`commit`](Self::commit) rolls it back.
 pub struct Transaction<'p, D: Database> {
-    // In this order: the next writer of a row starts after the connection was given back.
+    // Dropped in this order: the next writer of a row starts after the connection has returned.
     lease: Lease<D>,
     _places: Vec<Place<Uuid>>,
     _pool: &'p Pool<D>,
 }
 
 impl<D: Database> Transaction<'_, D> {
-    /// Makes it last.
+    /// Commits.
     pub async fn commit(mut self) -> sqlx::Result<()> {
         D::TransactionManager::commit(&mut self.lease).await?;
         self.lease.in_transaction = false;
         Ok(())
     }
 
-    /// Undoes it, and waits until it is undone.
+    /// Rolls back, and waits for the end of the rollback.
     pub async fn rollback(mut self) -> sqlx::Result<()> {
         D::TransactionManager::rollback(&mut self.lease).await?;
         self.lease.in_transaction = false;

@@ -1,4 +1,4 @@
-//! PostgreSQL: one schema a service, acknowledged means on disk.
+//! PostgreSQL: one schema for each service, with synchronous commits.
 
 mod probe;
 mod tls;
@@ -20,19 +20,19 @@ use super::{
 use crate::{config::Secret, error::chain};
 use probe::PostgresProbe;
 
-/// How long a process that starts waits for the database.
+/// How long a starting process waits for the database.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// What migrations are made under: "trellis" in ASCII, which nobody else is likely to lock.
+/// The key of the advisory lock for migrations: "trellis" in ASCII, which other programs are unlikely to use.
 const MIGRATION_LOCK: i64 = 0x74_72_65_6c_6c_69_73;
 
-/// Connects, makes the schema when it is missing, and brings it up to date.
+/// Connects, creates the schema if it is missing, and applies the migrations.
 pub fn open<'a>(
     url: &'a Secret,
     schema: &'static str,
     settings: &'a Settings,
     migrator: &'a Migrator,
 ) -> BoxFuture<'a, Result<Pool<Postgres>, Unopened>> {
-    // Boxed, because the compiler does not see of sqlx's own futures that a task may hold them.
+    // Boxed, because the compiler cannot prove that sqlx's futures are Send.
     Box::pin(opened(url, schema, settings, migrator))
 }
 
@@ -43,7 +43,7 @@ async fn opened(
     migrator: &Migrator,
 ) -> Result<Pool<Postgres>, Unopened> {
     let options = PgConnectOptions::from_str(url.expose())
-        .map_err(|e| Unopened(format!("{schema}.database_url is no PostgreSQL address: {}", chain(&e))))?;
+        .map_err(|e| Unopened(format!("{schema}.database_url is not a PostgreSQL URL: {}", chain(&e))))?;
     let place = format!("the database {}:{}", options.get_host(), options.get_port());
     let options = tls::required(options, schema)
         .application_name(&format!("trellis-{schema}"))
@@ -62,7 +62,8 @@ async fn opened(
     Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
 }
 
-/// What the server ends by itself. The last three are for a client that is gone: it cannot say so.
+/// The timeouts that the server enforces. The TCP settings detect clients that have gone without closing the
+/// connection.
 fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
     let millis = |time: Duration| time.as_millis().to_string();
     let peer = config.peer_timeout.0;
@@ -79,7 +80,7 @@ fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// On a connection of its own, under time limits of its own: a migration may take longer than any call.
+/// Migrates on a separate connection with separate timeouts: a migration may take longer than any call.
 async fn migrate(
     options: &PgConnectOptions,
     schema: &'static str,
@@ -87,7 +88,7 @@ async fn migrate(
     migrator: &Migrator,
     place: &str,
 ) -> Result<(), Unopened> {
-    // A pool of one, because it waits for a server that is starting.
+    // A pool of one connection, because a pool waits for a starting server.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(START_TIMEOUT)
@@ -96,8 +97,8 @@ async fn migrate(
         .map_err(|e| Unopened(format!("{place} cannot be reached ({schema}.database_url): {}", chain(&e))))?;
     let mut connection =
         pool.acquire().await.map_err(|e| Unopened(format!("{place} cannot be reached: {}", chain(&e))))?;
-    // Others may be migrating: that is waited for as long as it may take. IF NOT EXISTS alone fails for the second of two
-    // replicas that start at the same moment. `schema` is one of this program's own names.
+    // Waits without a limit while another process migrates. IF NOT EXISTS alone fails for the second of two replicas
+    // that start at the same time. `schema` is a constant of this program.
     let prepare = format!(
         "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
          SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
@@ -107,10 +108,10 @@ async fn migrate(
     sqlx::raw_sql(AssertSqlSafe(prepare))
         .execute(&mut *connection)
         .await
-        .map_err(|e| Unopened(format!("{place}: the schema {schema} cannot be made: {}", chain(&e))))?;
-    // `run` would take the connection by a trait that the compiler cannot follow into a task.
+        .map_err(|e| Unopened(format!("{place}: cannot create the schema {schema}: {}", chain(&e))))?;
+    // With `run` the compiler cannot prove that the future is Send.
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
-    // Gives the lock back, whatever came of it.
+    // Releases the lock after success and failure.
     connection.close().await.ok();
     migrated.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))
 }

@@ -1,5 +1,5 @@
-//! SQLite: one writer connection, so that no writer ever sees BUSY, and a pool of readers beside it. What is deleted is
-//! overwritten, and taken out of the log soon after.
+//! SQLite: one writer connection, so that no writer gets SQLITE_BUSY, and a pool of readers. Deleted data is
+//! overwritten, and removed from the write-ahead log soon after.
 
 mod purge;
 
@@ -19,36 +19,36 @@ use super::{
 };
 use crate::error::chain;
 
-/// How many readers work at once.
+/// The number of connections for reads.
 const READERS: u32 = 4;
-/// A transaction that reads first and writes then would get BUSY at once when another has written.
+/// A deferred transaction that writes after a read fails with SQLITE_BUSY if another one has written in between.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// The two ways into a file.
+/// The two pools of a file.
 #[derive(Clone)]
 pub struct Pools {
-    /// Readers.
+    /// The pool for reads.
     pub read: Pool<Sqlite>,
-    /// The one writer.
+    /// The pool with the one writer.
     pub write: Pool<Sqlite>,
 }
 
-/// Opens the file, makes it when it is missing, and brings it up to date.
+/// Opens the file, creates it if it is missing, and applies the migrations.
 pub fn open<'a>(
     path: &'a Path,
     settings: &'a Settings,
     migrator: &'a Migrator,
 ) -> BoxFuture<'a, Result<Pools, Unopened>> {
-    // Boxed, because the compiler does not see of sqlx's own futures that a task may hold them.
+    // Boxed, because the compiler cannot prove that sqlx's futures are Send.
     Box::pin(opened(path, settings, migrator))
 }
 
 async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result<Pools, Unopened> {
     let place = path.display().to_string();
-    let failed = |e: sqlx::Error| Unopened(format!("{place} cannot be opened: {}", chain(&e)));
+    let failed = |e: sqlx::Error| Unopened(format!("cannot open {place}: {}", chain(&e)));
     let config = &settings.database;
-    // The writer's turn is SQLite's only lock.
-    let patience = config.statement_timeout.0;
+    // SQLite has one lock: the wait for the writer.
+    let limit = config.statement_timeout.0;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -56,10 +56,10 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
         // FULL: an acknowledged transaction survives a power failure.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // What is deleted is overwritten with zeros.
+        // Overwrites deleted data with zeros.
         .pragma("secure_delete", "ON")
-        .busy_timeout(patience);
-    let pool = || SqlitePoolOptions::new().acquire_timeout(patience).idle_timeout(None).max_lifetime(None);
+        .busy_timeout(limit);
+    let pool = || SqlitePoolOptions::new().acquire_timeout(limit).idle_timeout(None).max_lifetime(None);
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     migrator.run(&write).await.map_err(|e| refused(&place, &e))?;
     let reading = options.clone().read_only(true);
@@ -71,19 +71,19 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
     let probe = SqliteProbe { connection: reading.connect().await.map_err(failed)? };
     outage::watch(name.into_owned(), &outage, probe);
     purge::start(path.to_owned(), options, config.purge_interval.0, Arc::downgrade(&outage));
-    let kit = |pool, begin| Pool::new(pool, config, patience, Arc::clone(&outage), begin);
+    let kit = |pool, begin| Pool::new(pool, config, limit, Arc::clone(&outage), begin);
     Ok(Pools { read: kit(read, None), write: kit(write, Some(BEGIN)) })
 }
 
-/// Reads the file, on a connection of its own.
+/// Reads the file on its own connection.
 struct SqliteProbe {
     connection: SqliteConnection,
 }
 
 impl Probe for SqliteProbe {
     async fn ask(&mut self) -> Result<(), Problem> {
-        let asked = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut self.connection).await;
-        // A file that cannot be read is no reason to refuse calls at once: each says itself what is wrong.
-        asked.map(drop).map_err(Problem::Refused)
+        let result = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut self.connection).await;
+        // An unreadable file does not open the circuit breaker: each call reports its own error.
+        result.map(drop).map_err(Problem::Refused)
     }
 }

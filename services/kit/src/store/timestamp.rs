@@ -1,4 +1,4 @@
-//! An instant in a column: TIMESTAMPTZ in PostgreSQL, INTEGER microseconds in SQLite.
+//! A timestamp in a column: TIMESTAMPTZ in PostgreSQL, INTEGER microseconds in SQLite.
 
 use sqlx::{
     Database, Decode, Encode, Postgres, Sqlite, Type,
@@ -12,7 +12,7 @@ use crate::Timestamp;
 /// PostgreSQL counts microseconds from 2000-01-01.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// See the module.
+/// A timestamp in a column (see the module).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DbTimestamp(pub Timestamp);
 
@@ -31,7 +31,7 @@ impl Encode<'_, Postgres> for DbTimestamp {
 impl<'r> Decode<'r, Postgres> for DbTimestamp {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("timestamps are read by prepared statements only".into());
+            return Err("timestamps can only be read with prepared statements".into());
         }
         let micros = <i64 as Decode<Postgres>>::decode(value)?;
         Ok(Self(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH))))

@@ -15,7 +15,7 @@ use crate::secret_file;
 pub struct Unfit {
     /// The last part of the configuration key of the file.
     pub key: &'static str,
-    /// What is wrong with the file.
+    /// The error.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! A service whose handlers wait until the test lets them go.
+//! A service whose handlers wait until the test releases them.
 
 use std::{
     sync::{
@@ -27,17 +27,17 @@ use uuid::Uuid;
 
 use crate::mesh::{Header, Mesh, request};
 
-/// How long something may take that takes a moment.
+/// The timeout for things that normally take milliseconds.
 pub(crate) const MOMENT: Duration = Duration::from_secs(10);
 /// The path of the waiting method.
 pub(crate) const GET_USER: &str = "/trellis.users.v1.UsersService/GetUser";
 
-/// The handlers, and what the test knows and decides of them.
+/// The handlers, which the test observes and controls.
 #[derive(Clone)]
 pub(crate) struct Handlers {
     /// How many calls wait in a handler.
     inside: Arc<AtomicUsize>,
-    /// One place for each call that may go on.
+    /// One permit for each call that may continue.
     gate: Arc<Semaphore>,
 }
 
@@ -51,18 +51,18 @@ impl Handlers {
         self.inside.load(Ordering::SeqCst)
     }
 
-    /// Ends when exactly `n` calls wait.
+    /// Completes when exactly `n` calls wait.
     pub(crate) async fn wait_for(&self, n: usize) {
         eventually(&format!("{n} calls wait"), async || self.inside() == n).await;
     }
 
-    /// Lets `n` calls go on, now or later.
+    /// Lets `n` calls continue, now or later.
     pub(crate) fn release(&self, n: usize) {
         self.gate.add_permits(n);
     }
 }
 
-/// Asks until the response is yes.
+/// Polls `ask` until it returns true.
 pub(crate) async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
     let asking = async {
         while !ask().await {
@@ -72,7 +72,7 @@ pub(crate) async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
     timeout(MOMENT, asking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Counts a call out also when it was dropped.
+/// Decrements the count on drop, also after a cancellation.
 struct Inside<'a>(&'a AtomicUsize);
 
 impl Drop for Inside<'_> {
@@ -83,7 +83,7 @@ impl Drop for Inside<'_> {
 
 #[async_trait]
 impl UsersService for Handlers {
-    /// Waits.
+    /// Waits for a permit.
     async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         self.inside.fetch_add(1, Ordering::SeqCst);
         let _inside = Inside(&self.inside);
@@ -98,25 +98,25 @@ impl UsersService for Handlers {
         panic!("a handler panics");
     }
 
-    /// Responds with a message of as many bytes as `page_token` says.
+    /// Responds with a message of the size in `page_token`.
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
         let bytes = request.get_ref().page_token.parse::<usize>().unwrap();
-        // Two keys and two lengths of two bytes each stand around a name of some hundred bytes.
+        // Two keys and two lengths of two bytes each surround a name of some hundred bytes.
         let user = User { handle: "x".repeat(bytes - 6), ..User::default() };
         Ok(Response::new(ListUsersResponse { users: vec![user], ..ListUsersResponse::default() }))
     }
 
-    /// Answers at once.
+    /// Responds at once.
     async fn create_user(&self, _: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         Ok(Response::new(CreateUserResponse::default()))
     }
 
     async fn update_user(&self, _: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
-        Err(Status::unimplemented("no test here asks this"))
+        Err(Status::unimplemented("no test calls this method"))
     }
 
     async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
-        Err(Status::unimplemented("no test here asks this"))
+        Err(Status::unimplemented("no test calls this method"))
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// The service under these limits, ready.
+    /// Starts the service with these limits and waits until it is ready.
     pub(crate) async fn new(limits: Limits) -> Self {
         let (mesh, handlers, shutdown) = (Mesh::new(), Handlers::new(), Shutdown::new());
         let message_bytes = limits.message_bytes;
@@ -158,12 +158,12 @@ impl Bench {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    /// A call that is answered at once.
+    /// A call whose handler responds at once.
     pub(crate) async fn ask(&self, channel: &Channel) -> Result<ListUsersResponse, Status> {
         self.list(channel, 500).await
     }
 
-    /// A call whose response has so many bytes.
+    /// A call with a response of `bytes`.
     pub(crate) async fn list(&self, channel: &Channel, bytes: usize) -> Result<ListUsersResponse, Status> {
         let message = ListUsersRequest { page_token: bytes.to_string(), ..ListUsersRequest::default() };
         let request = request(message, std::slice::from_ref(&self.token));

@@ -1,5 +1,4 @@
-//! The ground under the stores on a real PostgreSQL: what a stalled transaction, a caller that gives up, and a server that
-//! goes away cost.
+//! The connection pool on a real PostgreSQL, with stalled transactions, cancelled calls and an unavailable server.
 
 mod link;
 
@@ -27,12 +26,12 @@ use link::Link;
 const SIZE: u32 = 4;
 
 /// A database with one table of one row, and a pool on it.
-struct Ground {
+struct TestDatabase {
     database: Database,
     pool: Pool<Postgres>,
 }
 
-impl Ground {
+impl TestDatabase {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let database = Database::postgres().await;
         let pool = open(url(&database), change).await;
@@ -41,11 +40,11 @@ impl Ground {
         Self { database, pool }
     }
 
-    /// A connection that is none of the pool's, as another process would have.
-    async fn stranger(&self) -> PgConnection {
-        let mut stranger = PgConnection::connect(url(&self.database)).await.unwrap();
-        stranger.execute("SET search_path = kit_test").await.unwrap();
-        stranger
+    /// A connection outside of the pool, like that of another process.
+    async fn other(&self) -> PgConnection {
+        let mut other = PgConnection::connect(url(&self.database)).await.unwrap();
+        other.execute("SET search_path = kit_test").await.unwrap();
+        other
     }
 
     async fn change(&self, room: i32) -> Result<(), Error> {
@@ -71,34 +70,34 @@ fn millis(n: u64) -> Span {
 }
 
 /// How many connections this database has ever had.
-async fn sessions(stranger: &mut PgConnection) -> i64 {
+async fn sessions(other: &mut PgConnection) -> i64 {
     let row = sqlx::query("SELECT sessions FROM pg_stat_database WHERE datname = current_database()");
-    row.fetch_one(stranger).await.unwrap().try_get(0).unwrap()
+    row.fetch_one(other).await.unwrap().try_get(0).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lock_wait_is_short_and_may_be_retried() {
-    // Only the lock timeout can end the wait in time.
+    // Only the lock timeout can end the wait within the test's bound.
     let change = |config: &mut Config| (config.lock_timeout, config.statement_timeout) = (millis(300), millis(60_000));
-    let ground = Ground::new(change).await;
-    let mut stranger = ground.stranger().await;
-    let mut holding = stranger.begin().await.unwrap();
+    let db = TestDatabase::new(change).await;
+    let mut other = db.other().await;
+    let mut holding = other.begin().await.unwrap();
     holding.execute("UPDATE rooms SET n = 7 WHERE id = 1").await.unwrap();
-    let error = timeout(MOMENT, ground.change(1)).await.expect("the wait is bounded").unwrap_err();
+    let error = timeout(MOMENT, db.change(1)).await.expect("the wait is bounded").unwrap_err();
     assert!(matches!(error, Error::Locked(_)), "{error:?}");
     let status = Status::from(error);
     assert_eq!(status.code(), Code::Unavailable);
     let details = status.get_error_details();
     assert_eq!(details.error_info().unwrap().reason, "LOCKED");
     assert!(details.retry_info().is_some() && status.metadata().contains_key("grpc-retry-pushback-ms"));
-    ground.change(2).await.expect("another row is free");
+    db.change(2).await.expect("another row is not locked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_one_row_leave_connections_to_others() {
-    let ground = Ground::new(|config| config.row_queue = 6).await;
-    let mut stranger = ground.stranger().await;
-    let mut holding = stranger.begin().await.unwrap();
+    let db = TestDatabase::new(|config| config.row_queue = 6).await;
+    let mut other = db.other().await;
+    let mut holding = other.begin().await.unwrap();
     holding.execute("UPDATE rooms SET n = 7 WHERE id = 1").await.unwrap();
     let row = Uuid::from_u128(1);
     let write = |pool: Pool<Postgres>| async move {
@@ -106,12 +105,13 @@ async fn writers_of_one_row_leave_connections_to_others() {
         transaction.execute("UPDATE rooms SET n = n + 1 WHERE id = 1").await?;
         Ok::<_, Error>(transaction.commit().await?)
     };
-    let writers: Vec<_> = (0..12).map(|_| tokio::spawn(write(ground.pool.clone()))).collect();
-    eventually("some are refused at once", async || writers.iter().filter(|w| w.is_finished()).count() >= 4).await;
-    // The pool has four connections, and twelve want to wait for the row.
+    let writers: Vec<_> = (0..12).map(|_| tokio::spawn(write(db.pool.clone()))).collect();
+    eventually("some writers are refused at once", async || writers.iter().filter(|w| w.is_finished()).count() >= 4)
+        .await;
+    // The pool has four connections, and twelve writers wait for the row.
     let started = Instant::now();
     for _ in 0..20 {
-        ground.change(2).await.expect("the others' connections are free");
+        db.change(2).await.expect("other rows have connections");
     }
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     holding.commit().await.unwrap();
@@ -123,62 +123,62 @@ async fn writers_of_one_row_leave_connections_to_others() {
             Err(other) => panic!("{other:?}"),
         }
     }
-    assert_eq!(refused, 4, "two run, six wait");
+    assert_eq!(refused, 4, "two writers run and six wait");
     let full = Status::from(Error::Refused(kit::bulkhead::Refused::Full));
     assert_eq!((full.code(), full.get_error_details().retry_info().is_some()), (Code::ResourceExhausted, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_transaction_is_ended_by_the_server() {
-    let ground = Ground::new(|config| {
+    let db = TestDatabase::new(|config| {
         config.idle_transaction_timeout = millis(500);
         config.lock_timeout = Span(Duration::from_secs(3));
     })
     .await;
-    let mut stalled = ground.pool.begin().await.unwrap();
+    let mut stalled = db.pool.begin().await.unwrap();
     stalled.execute("UPDATE rooms SET n = 7 WHERE id = 1").await.unwrap();
-    ground.change(1).await.expect("the row is free before the wait for it is over");
+    db.change(1).await.expect("the row is unlocked before the lock timeout");
     let error = Error::from(stalled.commit().await.unwrap_err());
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statement_whose_caller_left_is_stopped() {
-    let ground = Ground::new(|config| config.statement_timeout = Span(Duration::from_secs(60))).await;
-    let mut stranger = ground.stranger().await;
-    let pool = ground.pool.clone();
+    let db = TestDatabase::new(|config| config.statement_timeout = Span(Duration::from_secs(60))).await;
+    let mut other = db.other().await;
+    let pool = db.pool.clone();
     let calling = tokio::spawn(async move { pool.execute("SELECT pg_sleep(50)").await.map(drop) });
     let mut running = async || -> i64 {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
-        sqlx::query(count).fetch_one(&mut stranger).await.unwrap().try_get(0).unwrap()
+        sqlx::query(count).fetch_one(&mut other).await.unwrap().try_get(0).unwrap()
     };
-    timeout(MOMENT, async { while running().await == 0 {} }).await.expect("it runs");
+    timeout(MOMENT, async { while running().await == 0 {} }).await.expect("the statement runs");
     calling.abort();
-    // A second to come back into the pool, a second until the server looks at its client.
-    timeout(MOMENT, async { while running().await > 0 {} }).await.expect("it is stopped");
-    ground.change(1).await.unwrap();
+    // One second for the return to the pool, and one until the server checks its client.
+    timeout(MOMENT, async { while running().await > 0 {} }).await.expect("the statement is stopped");
+    db.change(1).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_wait_for_the_pool() {
-    let ground = Ground::new(|_| {}).await;
+    let db = TestDatabase::new(|_| {}).await;
     let mut held = Vec::new();
     for _ in 0..SIZE {
-        held.push(ground.pool.begin().await.unwrap());
+        held.push(db.pool.begin().await.unwrap());
     }
-    let error = Error::from(ground.pool.execute("SELECT 1").await.unwrap_err());
-    assert!(matches!(error, Error::Unavailable(_)), "there is no connection left: {error:?}");
+    let error = Error::from(db.pool.execute("SELECT 1").await.unwrap_err());
+    assert!(matches!(error, Error::Unavailable(_)), "no connection is left: {error:?}");
     sleep(Duration::from_secs(2)).await;
-    assert!(ground.pool.answers());
+    assert!(db.pool.answers());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_calls_do_not_open_new_connections() {
-    let ground = Ground::new(|_| {}).await;
-    let mut stranger = ground.stranger().await;
-    let before = sessions(&mut stranger).await;
+    let db = TestDatabase::new(|_| {}).await;
+    let mut other = db.other().await;
+    let before = sessions(&mut other).await;
     for n in 0..600_u64 {
-        let pool = ground.pool.clone();
+        let pool = db.pool.clone();
         let call = tokio::spawn(async move {
             let mut transaction = pool.begin().await?;
             transaction.execute("UPDATE rooms SET n = n + 1 WHERE id = 2").await?;
@@ -190,20 +190,20 @@ async fn cancelled_calls_do_not_open_new_connections() {
         });
         sleep(Duration::from_millis(2)).await;
     }
-    // The counter is written a moment after a connection.
+    // PostgreSQL updates the counter a moment after a connection.
     sleep(Duration::from_secs(1)).await;
-    let opened = sessions(&mut stranger).await - before;
+    let opened = sessions(&mut other).await - before;
     assert!(opened < 20, "{opened} connections for 600 calls");
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    let left: i64 = sqlx::query(left).fetch_one(&mut stranger).await.unwrap().try_get(0).unwrap();
-    assert_eq!(left, 0, "no transaction stays open");
-    ground.change(1).await.unwrap();
+    let left: i64 = sqlx::query(left).fetch_one(&mut other).await.unwrap().try_get(0).unwrap();
+    assert_eq!(left, 0, "no transaction is open");
+    db.change(1).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_database_is_unavailable_until_it_is_writable() {
-    let ground = Ground::new(|_| {}).await;
-    let (base, name) = url(&ground.database).rsplit_once('/').unwrap();
+    let db = TestDatabase::new(|_| {}).await;
+    let (base, name) = url(&db.database).rsplit_once('/').unwrap();
     let mut operator = PgConnection::connect(&format!("{base}/postgres")).await.unwrap();
     let mut turn = async |read_only: bool, end: bool| {
         let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {read_only}");
@@ -213,27 +213,27 @@ async fn read_only_database_is_unavailable_until_it_is_writable() {
             sqlx::query(all).bind(name).execute(&mut operator).await.unwrap();
         }
     };
-    ground.change(1).await.unwrap();
+    db.change(1).await.unwrap();
     turn(true, true).await;
-    let failed = async |ground: &Ground| match ground.change(1).await {
+    let failed = async |db: &TestDatabase| match db.change(1).await {
         Ok(()) => false,
         Err(Error::Unavailable(_)) => true,
         Err(other) => panic!("{other:?}"),
     };
-    eventually("changes are refused", async || failed(&ground).await).await;
-    eventually("the database is not ready", async || failed(&ground).await && !ground.pool.answers()).await;
+    eventually("changes are refused", async || failed(&db).await).await;
+    eventually("the database is not ready", async || failed(&db).await && !db.pool.answers()).await;
     let started = Instant::now();
     for _ in 0..50 {
-        assert!(failed(&ground).await);
+        assert!(failed(&db).await);
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "refused without asking: {:?}", started.elapsed());
-    // Connections from before stay read-only, and are not used any more.
+    assert!(started.elapsed() < Duration::from_secs(1), "calls fail without the database: {:?}", started.elapsed());
+    // Earlier connections remain read-only, and the pool does not use them any more.
     turn(false, false).await;
-    eventually("changes are taken again", async || !failed(&ground).await).await;
+    eventually("changes succeed again", async || !failed(&db).await).await;
     for _ in 0..20 {
-        ground.change(1).await.unwrap();
+        db.change(1).await.unwrap();
     }
-    assert!(ground.pool.answers());
+    assert!(db.pool.answers());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +243,7 @@ async fn database_that_is_away_is_unavailable_at_once() {
     let pool = open(&link.url, |_| {}).await;
     pool.execute("SELECT 1").await.unwrap();
     link.cut().await;
-    eventually("it is noticed", async || !pool.answers()).await;
+    eventually("the probe detects the outage", async || !pool.answers()).await;
     let started = Instant::now();
     for _ in 0..20 {
         let error = Error::from(pool.execute("SELECT 1").await.unwrap_err());
@@ -251,7 +251,7 @@ async fn database_that_is_away_is_unavailable_at_once() {
     }
     assert!(started.elapsed() < Duration::from_secs(1), "20 calls: {:?}", started.elapsed());
     link.restore().await;
-    eventually("it is used again", async || pool.execute("SELECT 1").await.is_ok()).await;
+    eventually("the database is used again", async || pool.execute("SELECT 1").await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +263,7 @@ async fn silent_network_costs_no_connection_for_good() {
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
-            // As a handler whose deadline is over.
+            // Like a handler whose deadline passes.
             tokio::spawn(async move {
                 timeout(Duration::from_secs(3), pool.execute("SELECT 1")).await.is_ok_and(|r| r.is_ok())
             })
@@ -273,7 +273,7 @@ async fn silent_network_costs_no_connection_for_good() {
         assert!(!call.await.unwrap());
     }
     link.silence(false);
-    eventually("every place of the pool is free again", async || {
+    eventually("all connections of the pool are free again", async || {
         let mut held = Vec::new();
         for _ in 0..SIZE {
             let Ok(transaction) = pool.begin().await else { return false };
@@ -284,7 +284,7 @@ async fn silent_network_costs_no_connection_for_good() {
     .await;
 }
 
-/// The connection works when it is taken from the pool, and the network goes away with the BEGIN.
+/// The connection works when the pool hands it out, and the network fails at BEGIN.
 #[tokio::test(flavor = "multi_thread")]
 async fn begin_has_a_time_limit() {
     let database = Database::postgres().await;
@@ -293,10 +293,10 @@ async fn begin_has_a_time_limit() {
     pool.execute("SELECT 1").await.unwrap();
     link.silence_at(b"BEGIN");
     let begun = timeout(MOMENT, pool.begin()).await.expect("the wait is bounded");
-    let error = begun.err().expect("the database did not begin");
+    let error = begun.err().expect("BEGIN fails");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     link.silence(false);
-    eventually("its place is free again", async || pool.begin().await.is_ok()).await;
+    eventually("its connection is free again", async || pool.begin().await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,12 +314,12 @@ async fn migration_may_take_longer_than_a_statement() {
     settings.database.lock_timeout = millis(200);
     settings.database.statement_timeout = millis(500);
     let url = Secret::from(url(&database).to_owned());
-    // The second waits for the first.
+    // The second migration waits for the first one.
     let (one, other) = tokio::join!(
         postgres::open(&url, "kit_test", &settings, &migrator),
         postgres::open(&url, "kit_test", &settings, &migrator)
     );
     let pool = one.and(other).unwrap();
     let error = Error::from(pool.execute("SELECT pg_sleep(5)").await.unwrap_err());
-    assert!(matches!(error, Error::Locked(_)), "calls have their own limit: {error:?}");
+    assert!(matches!(error, Error::Locked(_)), "calls have a separate limit: {error:?}");
 }

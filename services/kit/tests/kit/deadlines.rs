@@ -1,4 +1,4 @@
-//! Deadlines, as a server keeps them when its caller does not.
+//! Deadlines that the server enforces.
 
 use std::time::{Duration, Instant};
 
@@ -15,24 +15,24 @@ use crate::{
 
 const DEADLINE_EXCEEDED: &str = "4";
 
-/// A call that its handler never answers, with this `grpc-timeout`.
-async fn call(bench: &Bench, wire: &Wire, asked: &str) -> Received {
-    let (head, _) = wire.head(GET_USER, &[bench.token.clone(), ("grpc-timeout", asked.to_owned())]);
+/// A call with this `grpc-timeout`, whose handler never responds.
+async fn call(bench: &Bench, wire: &Wire, timeout: &str) -> Received {
+    let (head, _) = wire.head(GET_USER, &[bench.token.clone(), ("grpc-timeout", timeout.to_owned())]);
     let message = GetUserRequest { user_id: Uuid::nil().to_string() }.encode_to_vec();
-    Wire::answer(wire.send(head, &message).await).await.unwrap()
+    Wire::read(wire.send(head, &message).await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_that_has_passed_is_exceeded() {
+async fn deadline_that_has_passed_is_exceeded() {
     let bench = Bench::new(Limits::default()).await;
     let wire = Wire::connect(bench.address).await;
-    for asked in ["1n", "0m", "1u"] {
-        assert_eq!(call(&bench, &wire, asked).await.grpc.as_deref(), Some(DEADLINE_EXCEEDED), "{asked}");
+    for timeout in ["1n", "0m", "1u"] {
+        assert_eq!(call(&bench, &wire, timeout).await.grpc.as_deref(), Some(DEADLINE_EXCEEDED), "{timeout}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_s_deadline_is_kept_and_named() {
+async fn deadline_of_the_caller_is_enforced() {
     let bench = Bench::new(Limits::default()).await;
     let wire = Wire::connect(bench.address).await;
     let mut quickest = Duration::MAX;
@@ -40,7 +40,7 @@ async fn a_caller_s_deadline_is_kept_and_named() {
         let started = Instant::now();
         let response = call(&bench, &wire, "50m").await;
         assert_eq!(response.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
-        // A busy machine is late now and then, but never as late as the contract's own 5 s would be.
+        // A busy machine may be late, but never as late as the contract's 5 s.
         assert!(started.elapsed() < Duration::from_secs(4));
         quickest = quickest.min(started.elapsed());
     }
@@ -49,12 +49,12 @@ async fn a_caller_s_deadline_is_kept_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_contract_s_deadline_is_the_ceiling() {
+async fn deadline_of_the_contract_is_the_maximum() {
     let bench = Bench::new(Limits::default()).await;
     let wire = Wire::connect(bench.address).await;
     // The contract gives GetUser 5 s.
     let started = Instant::now();
-    let response = timeout(Duration::from_secs(50), call(&bench, &wire, "1H")).await.expect("ten times the ceiling");
+    let response = timeout(Duration::from_secs(50), call(&bench, &wire, "1H")).await.expect("ten times the maximum");
     assert_eq!(response.grpc.as_deref(), Some(DEADLINE_EXCEEDED));
     assert!(started.elapsed() > Duration::from_millis(4_900));
 }

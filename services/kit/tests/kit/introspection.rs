@@ -1,4 +1,4 @@
-//! Health and reflection: who may ask, and how much.
+//! Health and reflection: access without a token, and limits.
 
 use kit::limits::Limits;
 use tokio_stream::once;
@@ -18,8 +18,8 @@ async fn watch(bench: &Bench) -> Result<Streaming<HealthCheckResponse>, Status> 
     Ok(stream)
 }
 
-async fn reflect(bench: &Bench, asked: MessageRequest) -> Result<ServerReflectionResponse, Status> {
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
+async fn reflect(bench: &Bench, message: MessageRequest) -> Result<ServerReflectionResponse, Status> {
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let mut client = ServerReflectionClient::new(bench.channel().await);
     let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
     stream.message().await?.ok_or_else(|| Status::internal("no response"))
@@ -33,7 +33,7 @@ async fn streams_of_health_are_bounded_by_address() {
     assert_eq!(crate::mesh::refusal::<()>(Err(refused)), "ResourceExhausted STREAMS_LIMITED");
     let list = MessageRequest::ListServices(String::new());
     assert_eq!(reflect(&bench, list.clone()).await.unwrap_err().code(), Code::ResourceExhausted);
-    // Probes and calls go on.
+    // Probes and calls succeed.
     HealthClient::new(bench.channel().await).check(HealthCheckRequest::default()).await.unwrap();
     bench.ask(&bench.channel().await).await.unwrap();
     drop(first);

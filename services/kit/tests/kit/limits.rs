@@ -1,4 +1,4 @@
-//! Each limit of `kit::limits` that the server stack keeps, at n and at n + 1.
+//! Each limit of `kit::limits` that the server stack enforces, at n and at n + 1.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
 const TOO_LARGE: u16 = 431;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_take_16_kib_and_no_byte_more() {
+async fn headers_take_at_most_16_kib() {
     let bench = Bench::new(Limits::default()).await;
     bench.handlers.release(2);
     let wire = Wire::connect(bench.address).await;
@@ -33,23 +33,23 @@ async fn headers_take_16_kib_and_no_byte_more() {
     let (_, least) = head(0);
     let (at_the_limit, size) = head(16_384 - least);
     assert_eq!(size, 16_384);
-    let response = Wire::answer(wire.send(at_the_limit, &message).await).await.unwrap();
+    let response = Wire::read(wire.send(at_the_limit, &message).await).await.unwrap();
     assert_eq!((response.http, response.grpc.as_deref()), (200, Some("0")), "{response:?}");
 
     let (beyond, _) = head(16_385 - least);
-    let refused = Wire::answer(wire.send(beyond, &message).await).await;
+    let refused = Wire::read(wire.send(beyond, &message).await).await;
     assert!(refused.as_ref().map_or(true, |response| response.http == TOO_LARGE), "{refused:?}");
-    // The connection goes on.
+    // The connection remains usable.
     let (again, _) = head(0);
-    assert_eq!(Wire::answer(wire.send(again, &message).await).await.unwrap().http, 200);
+    assert_eq!(Wire::read(wire.send(again, &message).await).await.unwrap().http, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_in_takes_as_many_bytes_as_configured() {
+async fn request_message_takes_at_most_the_configured_bytes() {
     let bench = Bench::new(Limits { message_bytes: 2_000, ..Limits::default() }).await;
     let mut client = UsersServiceClient::new(bench.channel().await);
     let token = [bench.mesh.service_token("auth", "users", &bench.mesh.clock_rng)];
-    // The bytes are filled with a name of too many characters: that is a different refusal, after reading.
+    // The padding is a name with too many characters, which the contract refuses after the message is read.
     let message = |bytes: usize| {
         let mut message = CreateUserRequest { user_id: Uuid::nil().to_string(), ..CreateUserRequest::default() };
         message.display_name = "x".repeat(1_000);
@@ -59,13 +59,13 @@ async fn a_message_in_takes_as_many_bytes_as_configured() {
         message
     };
     let taken = client.create_user(request(message(2_000), &token)).await.unwrap_err();
-    assert_eq!(taken.code(), Code::InvalidArgument, "read, and then refused by the contract: {taken:?}");
+    assert_eq!(taken.code(), Code::InvalidArgument, "the contract refuses it after it is read: {taken:?}");
     let refused = client.create_user(request(message(2_001), &token)).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_out_takes_as_many_bytes_as_configured() {
+async fn response_message_takes_at_most_the_configured_bytes() {
     let bench = Bench::new(Limits { message_bytes: 500, ..Limits::default() }).await;
     let channel = bench.channel().await;
     let response = bench.list(&channel, 500).await.unwrap();
@@ -73,12 +73,12 @@ async fn a_message_out_takes_as_many_bytes_as_configured() {
     assert_eq!(bench.list(&channel, 501).await.unwrap_err().code(), Code::OutOfRange);
 }
 
-/// Whether the server has closed the connection; it says nothing before it is spoken to.
+/// Whether the server has closed the connection.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 256];
     loop {
         match timeout(Duration::from_millis(300), stream.read(&mut buffer)).await {
-            // Nothing came, or what HTTP/2 begins with.
+            // Nothing, or only HTTP/2's first frames.
             Err(_) => return false,
             Ok(Ok(n)) if n > 0 => {}
             Ok(_) => return true,
@@ -94,9 +94,9 @@ async fn one_connection_too_many_is_closed_and_a_closed_one_frees_its_place() {
         open.push(TcpStream::connect(bench.address).await.unwrap());
     }
     let mut one_more = TcpStream::connect(bench.address).await.unwrap();
-    assert!(is_closed(&mut one_more).await, "the fourth is closed");
+    assert!(is_closed(&mut one_more).await, "the fourth connection is closed");
     for stream in &mut open {
-        assert!(!is_closed(stream).await, "the first three stay");
+        assert!(!is_closed(stream).await, "the first three connections remain open");
     }
     open.pop();
     eventually("a place is free", async || {
@@ -122,17 +122,17 @@ async fn one_call_too_many_is_refused_and_a_finished_one_frees_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn call_without_its_client_ends_and_counts_until_then() {
+async fn cancelled_call_finishes_and_counts_until_then() {
     let bench = Bench::new(Limits { calls_in_flight: 1, ..Limits::default() }).await;
     let channel = bench.channel().await;
     let call = bench.call(&channel);
     bench.handlers.wait_for(1).await;
     call.abort();
     call.await.unwrap_err();
-    // On the same connection: the reset of the first came before.
+    // On the same connection, so that the reset of the first call arrives before.
     assert_eq!(refusal(bench.call(&channel).await.unwrap()), "Unavailable OVERLOADED");
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(bench.handlers.inside(), 1, "the handler goes on");
+    assert_eq!(bench.handlers.inside(), 1, "the handler continues");
     bench.handlers.release(1);
     bench.handlers.wait_for(0).await;
     eventually("its place is free", async || bench.ask(&channel).await.is_ok()).await;
@@ -147,7 +147,7 @@ async fn one_call_too_many_on_a_connection_waits() {
     let calls: Vec<_> = (0..5).map(|_| bench.call(&channel)).collect();
     bench.handlers.wait_for(4).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(bench.handlers.inside(), 4, "the fifth waits at its caller");
+    assert_eq!(bench.handlers.inside(), 4, "the fifth call waits in its client");
     let elsewhere = bench.call(&bench.channel().await);
     bench.handlers.wait_for(5).await;
     bench.handlers.release(6);
@@ -158,26 +158,26 @@ async fn one_call_too_many_on_a_connection_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_provokes_a_thousand_resets_is_sent_away() {
+async fn connection_with_a_thousand_provoked_resets_is_closed() {
     let bench = Bench::new(Limits::default()).await;
     let few = timeout(Duration::from_millis(500), provoke_resets(bench.address, 1_000)).await;
-    assert!(few.is_err(), "1 000 are borne: {few:?}");
-    let many = timeout(MOMENT, provoke_resets(bench.address, 1_100)).await.expect("the server ends it");
-    assert_eq!(many, None, "it is closed, as after every flood");
-    bench.ask(&bench.channel().await).await.expect("others are served on");
+    assert!(few.is_err(), "1 000 resets are allowed: {few:?}");
+    let many = timeout(MOMENT, provoke_resets(bench.address, 1_100)).await.expect("the server closes the connection");
+    assert_eq!(many, None, "the connection is closed without GOAWAY");
+    bench.ask(&bench.channel().await).await.expect("other clients are served");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_with_pings_is_sent_away() {
+async fn connection_that_floods_with_pings_is_closed() {
     let bench = Bench::new(Limits::default()).await;
     let flood = |count| timeout(MOMENT, flood_with_pings(bench.address, count));
-    assert!(!flood(900).await.expect("they are answered"));
-    assert!(flood(5_000).await.expect("the server ends it"));
-    bench.ask(&bench.channel().await).await.expect("others are served on");
+    assert!(!flood(900).await.expect("the server responds"));
+    assert!(flood(5_000).await.expect("the server closes the connection"));
+    bench.ask(&bench.channel().await).await.expect("other clients are served");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_costs_its_own_call_only() {
+async fn panic_fails_only_its_own_call() {
     let bench = Bench::new(Limits::default()).await;
     let channel = bench.channel().await;
     let other = bench.call(&channel);

@@ -1,4 +1,4 @@
-//! The way down, in order. Bounds are ten times what was promised.
+//! The order of a graceful shutdown. Bounds are ten times the guaranteed ones.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn spans(settle: u64, grace: u64) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_goes_first_then_calls_finish_then_it_is_over() {
+async fn drain_ends_readiness_then_finishes_calls_then_stops() {
     let bench = Bench::new(Limits::default()).await;
     let channel = bench.channel().await;
     let mut health = HealthClient::new(channel.clone());
@@ -28,24 +28,28 @@ async fn readiness_goes_first_then_calls_finish_then_it_is_over() {
         let shutdown = bench.shutdown.clone();
         async move { shutdown.run(&spans(1_000, 20_000)).await }
     });
-    // What was said before may be said twice.
-    let told = async { while watched.message().await.unwrap().unwrap().status() != ServingStatus::NotServing {} };
-    timeout(MOMENT, told).await.expect("watchers are told");
+    // The previous status may arrive twice.
+    let reported = async { while watched.message().await.unwrap().unwrap().status() != ServingStatus::NotServing {} };
+    timeout(MOMENT, reported).await.expect("watchers get the status");
     assert!(!bench.readiness.is_ready());
-    // Within the settle time whoever has not noticed yet is still served, on old and on new connections.
+    // Within the settle time the server accepts calls on old and on new connections.
     for channel in [channel, bench.channel().await] {
-        bench.ask(&channel).await.expect("nobody is turned away yet");
+        bench.ask(&channel).await.expect("calls succeed within the settle time");
     }
-    eventually("nothing more is accepted", async || TcpStream::connect(bench.address).await.is_err()).await;
+    eventually("no more connections are accepted", async || TcpStream::connect(bench.address).await.is_err()).await;
     assert!(!bench.serving.is_finished(), "a call is in flight");
     bench.handlers.release(1);
-    timeout(MOMENT, in_flight).await.unwrap().unwrap().expect("it finishes");
-    timeout(MOMENT, bench.serving).await.expect("and then it is over, long before the grace is").unwrap().unwrap();
+    timeout(MOMENT, in_flight).await.unwrap().unwrap().expect("the call finishes");
+    timeout(MOMENT, bench.serving)
+        .await
+        .expect("the server stops long before the end of the grace period")
+        .unwrap()
+        .unwrap();
     down.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_outlives_the_grace_is_cut() {
+async fn calls_that_outlive_the_grace_period_are_cut() {
     let bench = Bench::new(Limits::default()).await;
     let channel = bench.channel().await;
     let stuck = bench.call(&channel);
@@ -53,13 +57,13 @@ async fn what_outlives_the_grace_is_cut() {
     let started = Instant::now();
     bench.shutdown.run(&spans(0, 500)).await;
     timeout(Duration::from_secs(5), bench.serving).await.expect("ten times the grace").unwrap().unwrap();
-    assert!(started.elapsed() >= Duration::from_millis(500), "not before");
+    assert!(started.elapsed() >= Duration::from_millis(500), "not before the end of the grace period");
     // The connection itself ends with the process.
-    assert!(!stuck.is_finished(), "the call was never answered");
+    assert!(!stuck.is_finished(), "the call never got a response");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_and_health_watchers_hold_nothing_up() {
+async fn idle_connections_and_health_watchers_do_not_delay_the_drain() {
     let bench = Bench::new(Limits::default()).await;
     let _idle = bench.channel().await;
     let mut health = HealthClient::new(bench.channel().await);
@@ -67,6 +71,6 @@ async fn idle_connections_and_health_watchers_hold_nothing_up() {
     watched.message().await.unwrap();
     let shutdown = bench.shutdown.clone();
     let down = tokio::spawn(async move { shutdown.run(&spans(0, 60_000)).await });
-    timeout(MOMENT, bench.serving).await.expect("the grace is not used up").unwrap().unwrap();
+    timeout(MOMENT, bench.serving).await.expect("the grace period is not used up").unwrap().unwrap();
     down.abort();
 }

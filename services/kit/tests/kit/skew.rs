@@ -1,4 +1,4 @@
-//! Two processes whose clocks differ. The callee's clock is the machine's, the caller's is moved.
+//! Two processes whose clocks differ. The server uses the machine's clock; the client's clock is shifted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     mesh::{refusal, request},
 };
 
-/// A clock that shows `seconds` more than the bench's, and stands there.
+/// A stopped clock, `seconds` ahead of the bench's clock.
 fn ahead(bench: &Bench, seconds: i64) -> ClockAndRng {
     let now = bench.mesh.clock_rng.now();
     let offset = Duration::from_secs(seconds.unsigned_abs());
@@ -27,7 +27,7 @@ fn ahead(bench: &Bench, seconds: i64) -> ClockAndRng {
     ClockAndRng { clock: Arc::new(ManualClock::new(shown)), entropy: Arc::new(SystemEntropy::default()) }
 }
 
-/// The observed fault: 30 s apart, the call went on as an anonymous one, and internal calls were refused.
+/// Regression: with clocks 30 s apart, calls became anonymous and internal calls were refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_pass_between_clocks_within_the_bound_only() {
     let bench = Bench::new(Limits::default()).await;
@@ -40,15 +40,18 @@ async fn calls_pass_between_clocks_within_the_bound_only() {
     };
     for (seconds, is_refused) in [(0, false), (30, false), (-30, false), (90, true), (-150, true)] {
         let token = bench.mesh.service_token("auth", "users", &ahead(&bench, seconds));
-        let said = client.create_user(request(internal(), std::slice::from_ref(&token))).await;
-        // A method for users is refused too: without its service the call would be somebody else's.
+        let response = client.create_user(request(internal(), std::slice::from_ref(&token))).await;
+        // A method for users is refused too: without its service identity the call would be a different one.
         let message = ListUsersRequest { page_token: "500".to_owned(), ..ListUsersRequest::default() };
         let listed = client.list_users(request(message, &[bench.token.clone(), token])).await;
         if is_refused {
-            assert_eq!(refusal(said), "Internal SERVICE_CLOCK_SKEW", "{seconds}");
+            assert_eq!(refusal(response), "Internal SERVICE_CLOCK_SKEW", "{seconds}");
             assert_eq!(refusal(listed), "Internal SERVICE_CLOCK_SKEW", "{seconds}");
         } else {
-            assert!(said.as_ref().err().is_none_or(|e| e.code() == Code::InvalidArgument), "{seconds}: {said:?}");
+            assert!(
+                response.as_ref().err().is_none_or(|e| e.code() == Code::InvalidArgument),
+                "{seconds}: {response:?}"
+            );
             listed.unwrap_or_else(|status| panic!("{seconds}: {status:?}"));
         }
     }
@@ -61,8 +64,8 @@ async fn rejected_service_token_is_never_an_anonymous_call() {
     let (name, for_another) = bench.mesh.service_token("auth", "messaging", &bench.mesh.clock_rng);
     for token in [for_another, "garbage".to_owned(), String::new()] {
         let message = ListUsersRequest { page_token: "500".to_owned(), ..ListUsersRequest::default() };
-        let said = client.list_users(request(message, &[bench.token.clone(), (name, token.clone())])).await;
-        assert_eq!(refusal(said), "Unauthenticated SERVICE_TOKEN_INVALID", "{token}");
+        let response = client.list_users(request(message, &[bench.token.clone(), (name, token.clone())])).await;
+        assert_eq!(refusal(response), "Unauthenticated SERVICE_TOKEN_INVALID", "{token}");
     }
 }
 
@@ -76,8 +79,8 @@ async fn skew_of_a_peer_is_measured() {
         let peer = Peer::new("users", &[address], &balance::Config::default(), Arc::clone(&identity), policies);
         assert!(peer_is_serving(peer.unwrap()).await);
         let skew = identity.skews().millis()["users"];
-        // The caller's clock stands still meanwhile: a busy machine makes the callee's later.
-        assert!((0..20_000).contains(&(skew + seconds * 1_000)), "{skew} ms, and not {seconds} s");
+        // The client's clock is stopped, so a busy machine makes the server's clock later.
+        assert!((0..20_000).contains(&(skew + seconds * 1_000)), "{skew} ms instead of {seconds} s");
         assert_eq!(identity.skews().are_bounded(), is_bounded, "{seconds}");
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC by hand, for what well-behaved clients do not send or do not show.
+//! Low-level gRPC and HTTP/2 clients, for requests and responses that normal clients do not send or show.
 
 use std::net::SocketAddr;
 
@@ -12,18 +12,18 @@ use tokio::{
 
 use crate::mesh::Header;
 
-/// A connection that sends what it is told.
+/// An HTTP/2 connection for hand-made requests.
 pub(crate) struct Wire {
     sender: SendRequest<Bytes>,
     address: SocketAddr,
 }
 
-/// What came back of one call.
+/// The response of one call.
 #[derive(Debug)]
 pub(crate) struct Received {
     /// The HTTP status.
     pub(crate) http: u16,
-    /// `grpc-status`, from the trailers or from where they are alone.
+    /// `grpc-status`, from the trailers or from the headers.
     pub(crate) grpc: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Wire {
         Self { sender, address }
     }
 
-    /// The head of a call and what HTTP/2 counts its headers as: name, value and 32 bytes each.
+    /// The request headers of a call and their size in HTTP/2: name, value and 32 bytes each.
     pub(crate) fn head(&self, path: &str, headers: &[Header]) -> (Request<()>, usize) {
         let uri = format!("http://{}{path}", self.address);
         let mut request = Request::builder().method(Method::POST).uri(&uri).body(()).unwrap();
@@ -52,18 +52,18 @@ impl Wire {
         (request, size)
     }
 
-    /// Sends a call with an empty message, whole.
+    /// Sends a whole call with one message.
     pub(crate) async fn send(&self, head: Request<()>, message: &[u8]) -> ResponseFuture {
         let mut sender = self.sender.clone().ready().await.unwrap();
         let (response, mut body) = sender.send_request(head, false).unwrap();
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        // The server may have answered the head already.
+        // The server may already have responded to the headers.
         body.send_data([&[0], &length[..], message].concat().into(), true).ok();
         response
     }
 
-    /// What a call answers; an error is the stream's end without a response.
-    pub(crate) async fn answer(response: ResponseFuture) -> Result<Received, h2::Error> {
+    /// Reads a response. An error is the end of the stream without a response.
+    pub(crate) async fn read(response: ResponseFuture) -> Result<Received, h2::Error> {
         let response = response.await?;
         let http = response.status().as_u16();
         let status = |headers: &HeaderMap| headers.get("grpc-status").map(|s| s.to_str().unwrap().to_owned());
@@ -92,7 +92,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Sends `count` PINGs and tells whether the server has hung up.
+/// Sends `count` PINGs. Returns whether the server has closed the connection.
 pub(crate) async fn flood_with_pings(address: SocketAddr, count: usize) -> bool {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -102,24 +102,24 @@ pub(crate) async fn flood_with_pings(address: SocketAddr, count: usize) -> bool 
         writer.write_all(&sent).await.ok();
         writer
     });
-    // A server that bears it answers each PING, and SETTINGS twice or more.
-    let mut answers = 0;
+    // Without a limit the server responds to each PING, and sends SETTINGS at least twice.
+    let mut received = 0;
     let mut piece = vec![0; 64 * 1024];
-    let hung_up = loop {
+    let is_closed = loop {
         match reader.read(&mut piece).await {
             Ok(0) | Err(_) => break true,
-            Ok(n) => answers += n,
+            Ok(n) => received += n,
         }
-        if answers >= count * frame(PING, 0, 0, b"are you?").len() {
+        if received >= count * frame(PING, 0, 0, b"are you?").len() {
             break false;
         }
     };
     writing.abort();
-    hung_up
+    is_closed
 }
 
-/// Opens `streams` streams and breaks the protocol on each, so that the server must reset it; the response is
-/// the error code with which the server said goodbye, if it did.
+/// Opens `streams` streams and violates the protocol on each, so that the server must reset it. Returns the error code
+/// of the server's GOAWAY, if it sent one.
 pub(crate) async fn provoke_resets(address: SocketAddr, streams: u32) -> Option<u32> {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -128,17 +128,17 @@ pub(crate) async fn provoke_resets(address: SocketAddr, streams: u32) -> Option<
     let head = [0x83, 0x86, 0x84, 0x41, 0x01, b'x'];
     for stream in (1..).step_by(2).take(usize::try_from(streams).unwrap()) {
         sent.extend(frame(HEADERS, WHOLE, stream, &head));
-        // A window may not grow past 2³¹ − 1 (RFC 9113, section 6.9.1).
+        // A window must not exceed 2³¹ − 1 (RFC 9113, section 6.9.1).
         sent.extend(frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes()));
     }
-    // The server may have hung up before all was sent.
+    // The server may close the connection before all is sent.
     let writing = tokio::spawn(async move {
         writer.write_all(&sent).await.ok();
-        // Held open: the server decides when this ends.
+        // Keeps the connection open: the server must close it.
         std::future::pending::<()>().await;
     });
     let mut head = [0; 9];
-    let goodbye = loop {
+    let code = loop {
         if reader.read_exact(&mut head).await.is_err() {
             break None;
         }
@@ -152,5 +152,5 @@ pub(crate) async fn provoke_resets(address: SocketAddr, streams: u32) -> Option<
         }
     };
     writing.abort();
-    goodbye
+    code
 }

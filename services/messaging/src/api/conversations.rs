@@ -1,4 +1,4 @@
-//! Conversations: opened, read, renamed.
+//! Opens, reads and updates conversations.
 
 use kit::{Context, error, page};
 use proto::messaging::v1::{
@@ -14,26 +14,26 @@ impl Api {
     pub(super) async fn open(
         &self,
         context: &Context,
-        asked: CreateConversationRequest,
+        request: CreateConversationRequest,
     ) -> Result<CreateConversationResponse, Status> {
         let creator = UserId(context.user()?.id);
-        let others = asked.member_ids.iter().map(|id| uuid("member_ids", id).map(UserId));
+        let others = request.member_ids.iter().map(|id| uuid("member_ids", id).map(UserId));
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let new = NewConversation {
             id: ConversationId(self.service.clock_rng.new_id()),
             creator,
-            request_id: uuid("request_id", &asked.request_id)?,
-            members: NewConversation::everybody(creator, others),
-            title: asked.title,
+            request_id: uuid("request_id", &request.request_id)?,
+            members: NewConversation::all_members(creator, others),
+            title: request.title,
             create_time: self.service.clock_rng.now(),
         };
-        // A repeat is answered without asking users: they may be down, or somebody gone since.
+        // A repeat does not call the users service: it may be down, or a member's account deleted since.
         let store = &self.service.store;
         if store.find_by_request(creator, new.request_id).await?.is_none() {
             self.require_active(context, "member_ids", &new.members).await?;
         }
         let conversation = store.insert(&new, &self.service.config.admission()).await?;
-        // A repeat returns the conversation of the first request, and changes nothing.
+        // A repeat returns the conversation of the first request and changes nothing.
         if conversation.id == new.id {
             self.hub.announce(&new.members, conversation.last_seq);
         }
@@ -44,13 +44,13 @@ impl Api {
         })
     }
 
-    /// The users who have an invitation instead of being a member, and have not decided yet.
+    /// The users who got an invitation instead of a membership and have not decided yet.
     async fn invited(&self, new: &NewConversation, conversation: &Conversation) -> Result<Vec<UserId>, Status> {
         if usize::try_from(conversation.member_count).is_ok_and(|count| count >= new.members.len()) {
             return Ok(Vec::new());
         }
         let invited = self.service.store.invited(conversation.id, new.creator, new.create_time).await?;
-        // A repeat of the request has invited nobody.
+        // A repeat of the request sends no invitations.
         if conversation.id == new.id {
             for user in &invited {
                 self.hub.invited(*user);
@@ -71,11 +71,11 @@ impl Api {
     pub(super) async fn page_of_conversations(
         &self,
         reader: UserId,
-        asked: ListConversationsRequest,
+        request: ListConversationsRequest,
     ) -> Result<ListConversationsResponse, Status> {
-        let page = Recent::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
+        let page = Recent::parse(request.page_size, &request.page_token).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
-        // The store is asked for one more than the page holds: it tells whether there is another page.
+        // The store returns one more item than the page size if there is another page.
         let found = self.service.store.list(reader, page).await?;
         let mut conversations: Vec<_> = found.iter().map(|found| self.show(found.clone())).collect();
         conversations.truncate(page::fitting(&conversations, self.page_bytes).min(page.size));
@@ -88,10 +88,10 @@ impl Api {
     pub(super) async fn update(
         &self,
         actor: UserId,
-        asked: UpdateConversationRequest,
+        request: UpdateConversationRequest,
     ) -> Result<WireConversation, Status> {
-        let change = self.change(&asked.conversation_id, actor, wire::revision(&asked.etag)?)?;
-        self.tell(change, self.service.store.update(change, &details(&asked)?).await?);
+        let change = self.change(&request.conversation_id, actor, wire::revision(&request.etag)?)?;
+        self.notify(change, self.service.store.update(change, &details(&request)?).await?);
         self.read_conversation(change.conversation, actor).await
     }
 
@@ -106,24 +106,24 @@ impl Api {
     }
 }
 
-/// What a request changes, by its mask.
-fn details(asked: &UpdateConversationRequest) -> Result<Details, Status> {
-    let add_policy = match asked.add_policy() {
+/// The details that a request changes, according to its mask.
+fn details(request: &UpdateConversationRequest) -> Result<Details, Status> {
+    let add_policy = match request.add_policy() {
         WirePolicy::Unspecified => None,
         WirePolicy::AllMembers => Some(AddPolicy::AllMembers),
         WirePolicy::OwnerOnly => Some(AddPolicy::OwnerOnly),
     };
-    let paths = asked.update_mask.as_ref().map_or(&[][..], |mask| &mask.paths);
+    let paths = request.update_mask.as_ref().map_or(&[][..], |mask| &mask.paths);
     if paths.is_empty() {
-        return Ok(Details { title: Some(asked.title.clone()), add_policy });
+        return Ok(Details { title: Some(request.title.clone()), add_policy });
     }
     let mut details = Details::default();
     for path in paths {
         match path.as_str() {
-            "title" => details.title = Some(asked.title.clone()),
+            "title" => details.title = Some(request.title.clone()),
             "add_policy" if add_policy.is_some() => details.add_policy = add_policy,
             "add_policy" => {
-                let message = "must say which members may add others";
+                let message = "must be set when update_mask contains it";
                 return Err(error::invalid_field("add_policy", "ADD_POLICY_REQUIRED", message));
             }
             _ => {

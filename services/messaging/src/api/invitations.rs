@@ -1,4 +1,4 @@
-//! Invitations and requests: listed, accepted, declined.
+//! Lists, accepts and declines invitations and requests.
 
 use kit::page;
 use proto::messaging::v1::{
@@ -14,9 +14,9 @@ impl Api {
     pub(super) async fn page_of_invitations(
         &self,
         reader: UserId,
-        asked: ListInvitationsRequest,
+        request: ListInvitationsRequest,
     ) -> Result<ListInvitationsResponse, Status> {
-        let page = Recent::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
+        let page = Recent::parse(request.page_size, &request.page_token).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
         let found = self.service.store.list_invitations(reader, page, self.service.clock_rng.now()).await?;
         let mut invitations: Vec<_> = found.iter().map(wire::invitation).collect();
@@ -31,20 +31,20 @@ impl Api {
     pub(super) async fn accept(
         &self,
         actor: UserId,
-        asked: AcceptInvitationRequest,
+        request: AcceptInvitationRequest,
     ) -> Result<WireConversation, Status> {
-        let change = self.change(&asked.conversation_id, actor, None)?;
+        let change = self.change(&request.conversation_id, actor, None)?;
         let changed = self.service.store.accept(change, &self.service.config.admission()).await?;
-        self.tell_moved(change, actor, changed);
+        self.notify_moved(change, actor, changed);
         self.read_conversation(change.conversation, actor).await
     }
 
-    pub(super) async fn decline(&self, actor: UserId, asked: DeclineInvitationRequest) -> Result<(), Status> {
-        let id = conversation_id(&asked.conversation_id)?;
+    pub(super) async fn decline(&self, actor: UserId, request: DeclineInvitationRequest) -> Result<(), Status> {
+        let id = conversation_id(&request.conversation_id)?;
         self.refuse(actor, id).await
     }
 
-    /// Declines an invitation to the conversation, and leaves it when it is a request.
+    /// Declines an invitation to the conversation, or leaves it if it is a request.
     pub(super) async fn refuse(&self, actor: UserId, id: crate::domain::ConversationId) -> Result<(), Status> {
         let change = self.change(&id.to_string(), actor, None)?;
         self.service.store.decline(change).await?;

@@ -1,4 +1,4 @@
-//! Who is in a conversation: added, removed, gone.
+//! Adds, lists and removes members.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kit::{Context, error, page};
@@ -17,23 +17,27 @@ use crate::{
     store::{ChangeError, Changed},
 };
 
-/// How many conversations a deleted account leaves in one call: each is a transaction, and a call has its time.
+/// How many conversations a deleted account leaves in one call. Each takes a transaction, and the call has a deadline.
 const LEFT_AT_ONCE: usize = 100;
-/// How many people users is asked about in one call: its contract says so.
+/// The maximum number of ids in one `BatchGetUsers` call, by the contract of users.
 const BATCH: usize = 100;
-/// How many such calls are under way at once.
+/// How many such calls run concurrently.
 const BATCHES_AT_ONCE: usize = 4;
 
 impl Api {
-    pub(super) async fn admit(&self, context: &Context, asked: AddMemberRequest) -> Result<AddMemberResponse, Status> {
+    pub(super) async fn admit(
+        &self,
+        context: &Context,
+        request: AddMemberRequest,
+    ) -> Result<AddMemberResponse, Status> {
         let actor = UserId(context.user()?.id);
-        let change = self.change(&asked.conversation_id, actor, None)?;
-        let person = UserId(uuid("user_id", &asked.user_id)?);
-        // Strangers learn nothing of people by way of a conversation that is not theirs.
+        let change = self.change(&request.conversation_id, actor, None)?;
+        let person = UserId(uuid("user_id", &request.user_id)?);
+        // A caller who is not a member must not learn whether the user exists.
         self.service.store.head(change.conversation, actor).await?.ok_or_else(wire::no_conversation)?;
         self.require_active(context, "user_id", &[person]).await?;
         let changed = self.service.store.add(change, person, &self.service.config.admission()).await?;
-        self.tell_moved(change, person, changed);
+        self.notify_moved(change, person, changed);
         let invited = changed == Changed::Invited;
         if invited {
             self.hub.invited(person);
@@ -45,14 +49,14 @@ impl Api {
     pub(super) async fn page_of_members(
         &self,
         reader: UserId,
-        asked: ListMembersRequest,
+        request: ListMembersRequest,
     ) -> Result<ListMembersResponse, Status> {
-        let id = conversation_id(&asked.conversation_id)?;
-        let page = MembersPage::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        let id = conversation_id(&request.conversation_id)?;
+        let page = MembersPage::parse(request.page_size, &request.page_token, id).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
         let found = self.service.store.list_members(id, reader, page).await?;
         if found.is_empty() {
-            // Past the last member, or no member's question.
+            // The page is past the last member, or the reader is not a member.
             self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         }
         let mut members: Vec<_> = found.iter().map(wire::member).collect();
@@ -63,20 +67,20 @@ impl Api {
         Ok(ListMembersResponse { members, next_page_token })
     }
 
-    /// Removes somebody. Who removed themselves sees the conversation no more.
+    /// Removes a member. Returns no conversation if the actor removed themselves.
     pub(super) async fn dismiss(
         &self,
         actor: UserId,
-        asked: RemoveMemberRequest,
+        request: RemoveMemberRequest,
     ) -> Result<Option<WireConversation>, Status> {
-        let change = self.change(&asked.conversation_id, actor, None)?;
-        let person = UserId(uuid("user_id", &asked.user_id)?);
+        let change = self.change(&request.conversation_id, actor, None)?;
+        let person = UserId(uuid("user_id", &request.user_id)?);
         self.remove(change, person).await?;
         let found = self.service.store.find(change.conversation, actor).await?;
         Ok(found.map(|found| self.show(found)))
     }
 
-    /// The actor goes, or is gone already.
+    /// Removes the actor. Succeeds if the actor is no longer a member.
     pub(super) async fn leave(&self, change: Change) -> Result<(), Status> {
         match self.remove(change, change.actor).await {
             Ok(()) | Err(ChangeError::NotFound) => Ok(()),
@@ -84,10 +88,10 @@ impl Api {
         }
     }
 
-    /// `person`, whose account is deleted, leaves some conversations and is added to none any more. Whether those were
-    /// the last.
+    /// Bars `person`, whose account is deleted, from further additions and removes them from up to [`LEFT_AT_ONCE`]
+    /// conversations. Returns whether those were the last.
     pub(super) async fn leave_some(&self, person: UserId) -> Result<bool, Status> {
-        // First: whoever was added before that is found by the next statement.
+        // The bar comes first: the next statement then finds all additions.
         self.service.store.bar(person).await?;
         let rooms = self.service.store.heads(person).await?;
         for (conversation, _) in rooms.iter().take(LEFT_AT_ONCE) {
@@ -107,7 +111,7 @@ impl Api {
         Ok(contacts.iter().map(UserId::to_string).collect())
     }
 
-    /// Refuses people who do not exist or are not active.
+    /// Fails if one of the users does not exist or is not active.
     pub(super) async fn require_active(&self, context: &Context, field: &str, people: &[UserId]) -> Result<(), Status> {
         let ids = |batch: &[UserId]| batch.iter().map(UserId::to_string).collect::<Vec<_>>();
         let batches: Vec<Vec<String>> = people.chunks(BATCH).map(ids).collect();
@@ -119,7 +123,7 @@ impl Api {
         Err(wire::member_unknown(field))
     }
 
-    /// How many of the people exist and are active.
+    /// How many of the users exist and are active.
     async fn count_active(&self, context: &Context, user_ids: Vec<String>) -> Result<usize, Status> {
         let request = context.request(BatchGetUsersRequest { user_ids }, self.service.config.users_timeout.0);
         let response = UsersServiceClient::new(self.service.users.clone()).batch_get_users(request).await;
@@ -128,24 +132,24 @@ impl Api {
 
     async fn remove(&self, change: Change, person: UserId) -> Result<(), ChangeError> {
         let changed = self.service.store.remove(change, person).await?;
-        self.tell_moved(change, person, changed);
+        self.notify_moved(change, person, changed);
         Ok(())
     }
 
-    /// Wakes the streams of the conversation, and those of who has come or gone.
-    pub(super) fn tell_moved(&self, change: Change, person: UserId, changed: Changed) {
-        self.tell(change, changed);
+    /// Wakes the streams of the conversation and those of the user who joined or left.
+    pub(super) fn notify_moved(&self, change: Change, person: UserId, changed: Changed) {
+        self.notify(change, changed);
         if let Changed::Now(seq) = changed {
             self.hub.moved(person, seq);
         }
     }
 }
 
-/// Whatever ails users, the caller of messaging can only try again; a token that has just expired is said.
+/// Reports a failure of users as UNAVAILABLE, since the caller can only retry. An expired token is UNAUTHENTICATED.
 fn users_failed(status: &Status) -> Status {
     if status.code() == Code::Unauthenticated {
         return status.clone();
     }
-    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "users did not answer");
+    tracing::warn!(rpc.code = ?status.code(), error = status.message(), "call to the users service failed");
     error::unavailable("the users service")
 }

@@ -1,4 +1,4 @@
-//! Messages: sent, read, changed.
+//! Sends, reads and changes messages.
 
 use kit::page;
 use proto::messaging::v1::{
@@ -12,13 +12,13 @@ use super::{Api, bad_page_token, conversation_id, uuid, wire};
 use crate::domain::{ConversationId, NewMessage, Page, UserId};
 
 impl Api {
-    pub(super) async fn send(&self, author: UserId, asked: SendMessageRequest) -> Result<WireEntry, Status> {
+    pub(super) async fn send(&self, author: UserId, request: SendMessageRequest) -> Result<WireEntry, Status> {
         let new = NewMessage {
-            conversation: conversation_id(&asked.conversation_id)?,
+            conversation: conversation_id(&request.conversation_id)?,
             author,
             id: self.service.clock_rng.new_id(),
-            client_id: uuid("client_message_id", &asked.client_message_id)?,
-            text: asked.text,
+            client_id: uuid("client_message_id", &request.client_message_id)?,
+            text: request.text,
             create_time: self.service.clock_rng.now(),
         };
         let appended = self.service.store.append(&new).await?;
@@ -31,17 +31,17 @@ impl Api {
     pub(super) async fn page_of_messages(
         &self,
         reader: UserId,
-        asked: ListMessagesRequest,
+        request: ListMessagesRequest,
     ) -> Result<ListMessagesResponse, Status> {
-        let id = conversation_id(&asked.conversation_id)?;
-        let page = Page::parse(asked.page_size, &asked.page_token, id).map_err(|_| bad_page_token())?;
+        let id = conversation_id(&request.conversation_id)?;
+        let page = Page::parse(request.page_size, &request.page_token, id).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
-        // The position is read before the messages: what comes in between is told twice rather than never.
+        // Reads the position before the messages: a client gets an entry stored in between twice, rather than never.
         let head = self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
-        // The store is asked for one more than the page holds: it tells whether there is another page.
+        // One more item than the page size shows whether there is another page.
         let found = self.service.store.list_messages(id, reader, page.before, page.size + 1).await?;
         if found.is_empty() {
-            // No more messages, or the reader was removed meanwhile.
+            // No more messages, or the reader was removed in between.
             self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         }
         let mut entries: Vec<WireEntry> = found.iter().cloned().map(Into::into).collect();
@@ -61,28 +61,28 @@ impl Api {
         if let Some(found) = self.service.store.find_message(id, reader, message).await? {
             return Ok(found.into());
         }
-        // Which of the two is missing is told to members only.
+        // Only members learn that the conversation exists and the message does not.
         self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         Err(wire::no_message())
     }
 
-    pub(super) async fn edit(&self, actor: UserId, asked: EditMessageRequest) -> Result<WireEntry, Status> {
-        let change = self.change(&asked.conversation_id, actor, wire::revision(&asked.etag)?)?;
-        let id = uuid("message_id", &asked.message_id)?;
-        self.tell(change, self.service.store.edit(change, id, &asked.text).await?);
+    pub(super) async fn edit(&self, actor: UserId, request: EditMessageRequest) -> Result<WireEntry, Status> {
+        let change = self.change(&request.conversation_id, actor, wire::revision(&request.etag)?)?;
+        let id = uuid("message_id", &request.message_id)?;
+        self.notify(change, self.service.store.edit(change, id, &request.text).await?);
         self.read_message(change.conversation, actor, id).await
     }
 
-    pub(super) async fn erase(&self, actor: UserId, asked: DeleteMessageRequest) -> Result<WireEntry, Status> {
-        let change = self.change(&asked.conversation_id, actor, None)?;
-        let id = uuid("message_id", &asked.message_id)?;
-        self.tell(change, self.service.store.erase(change, id).await?);
+    pub(super) async fn erase(&self, actor: UserId, request: DeleteMessageRequest) -> Result<WireEntry, Status> {
+        let change = self.change(&request.conversation_id, actor, None)?;
+        let id = uuid("message_id", &request.message_id)?;
+        self.notify(change, self.service.store.erase(change, id).await?);
         self.read_message(change.conversation, actor, id).await
     }
 
-    pub(super) async fn mark(&self, reader: UserId, asked: MarkReadRequest) -> Result<MarkReadResponse, Status> {
-        let id = conversation_id(&asked.conversation_id)?;
-        let read = self.service.store.mark_read(id, reader, asked.message_no).await?;
+    pub(super) async fn mark(&self, reader: UserId, request: MarkReadRequest) -> Result<MarkReadResponse, Status> {
+        let id = conversation_id(&request.conversation_id)?;
+        let read = self.service.store.mark_read(id, reader, request.message_no).await?;
         let (position, changed) = read.ok_or_else(wire::no_conversation)?;
         if changed {
             self.hub.read(id, position.number);

@@ -1,4 +1,4 @@
-//! What users decide about being added: their settings, and whom they block.
+//! Users' settings and blocks.
 
 use kit::error;
 use proto::messaging::v1::{
@@ -19,12 +19,17 @@ impl Api {
         Ok(Settings { who_may_add: wire::add_rule(rule).into() })
     }
 
-    pub(super) async fn change_settings(&self, user: UserId, asked: UpdateSettingsRequest) -> Result<Settings, Status> {
-        if let Some(path) = asked.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "who_may_add") {
+    pub(super) async fn change_settings(
+        &self,
+        user: UserId,
+        request: UpdateSettingsRequest,
+    ) -> Result<Settings, Status> {
+        if let Some(path) = request.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "who_may_add")
+        {
             let message = format!("{path:?} cannot be changed; `who_may_add` can");
             return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", &message));
         }
-        let rule = match asked.settings.unwrap_or_default().who_may_add() {
+        let rule = match request.settings.unwrap_or_default().who_may_add() {
             WireRule::Unspecified => None,
             WireRule::Everybody => Some(AddRule::Everybody),
             WireRule::Contacts => Some(AddRule::Contacts),
@@ -34,9 +39,9 @@ impl Api {
         self.settings(user).await
     }
 
-    /// Blocks a user, and declines what of theirs waits for the caller. A repeat declines what came between the two.
-    pub(super) async fn block(&self, user: UserId, asked: BlockUserRequest) -> Result<(), Status> {
-        let other = UserId(uuid("user_id", &asked.user_id)?);
+    /// Blocks a user and declines their undecided invitations and requests. A repeat declines those that arrived since.
+    pub(super) async fn block(&self, user: UserId, request: BlockUserRequest) -> Result<(), Status> {
+        let other = UserId(uuid("user_id", &request.user_id)?);
         if other == user {
             let message = "user_id: you cannot block yourself";
             return Err(error::status(Code::FailedPrecondition, "SELF_BLOCKED", message));
@@ -50,19 +55,19 @@ impl Api {
         Ok(())
     }
 
-    pub(super) async fn unblock(&self, user: UserId, asked: UnblockUserRequest) -> Result<(), Status> {
-        let other = UserId(uuid("user_id", &asked.user_id)?);
+    pub(super) async fn unblock(&self, user: UserId, request: UnblockUserRequest) -> Result<(), Status> {
+        let other = UserId(uuid("user_id", &request.user_id)?);
         Ok(self.service.store.unblock(user, other).await?)
     }
 
     pub(super) async fn page_of_blocked(
         &self,
         reader: UserId,
-        asked: ListBlockedUsersRequest,
+        request: ListBlockedUsersRequest,
     ) -> Result<ListBlockedUsersResponse, Status> {
-        let page = BlockedPage::parse(asked.page_size, &asked.page_token).map_err(|_| bad_page_token())?;
+        let page = BlockedPage::parse(request.page_size, &request.page_token).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
-        // The store is asked for one more than the page holds: it tells whether there is another page.
+        // One more item than the page size shows whether there is another page.
         let mut found = self.service.store.list_blocked(reader, page.after, page.size + 1).await?;
         let more = found.len() > page.size;
         found.truncate(page.size);

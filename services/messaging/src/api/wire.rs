@@ -1,4 +1,4 @@
-//! Domain types as messages, and domain errors as statuses.
+//! Converts domain types to messages and domain errors to statuses.
 
 use kit::error;
 use proto::messaging::v1::{
@@ -90,18 +90,18 @@ pub(crate) fn read_marks(id: ConversationId, of: &[(UserId, i64)]) -> ReadMarks 
     ReadMarks { conversation_id: id.to_string(), marks: of.iter().map(mark).collect() }
 }
 
-/// A revision as clients hold it: opaque, by a letter that no number begins with.
+/// The etag of a revision. The letter makes it opaque: it is not a number.
 fn etag(revision: i64) -> String {
     format!("r{revision}")
 }
 
-/// The revision that a client read; an empty text means any.
+/// The revision in an etag; an empty etag means any.
 pub(super) fn revision(etag: &str) -> Result<Option<i64>, Status> {
     if etag.is_empty() {
         return Ok(None);
     }
     let read = etag.strip_prefix('r').and_then(|digits| digits.parse().ok());
-    read.map(Some).ok_or_else(|| error::invalid_field("etag", "ETAG_INVALID", "must be an etag of the same thing"))
+    read.map(Some).ok_or_else(|| error::invalid_field("etag", "ETAG_INVALID", "must be an etag of the same resource"))
 }
 
 impl From<Entry> for WireEntry {
@@ -155,9 +155,13 @@ impl From<Body> for entry::Body {
     }
 }
 
-/// The same response for a conversation that is not there and for one that the caller is not in.
+/// The same status for a conversation that does not exist and for one that the caller is not a member of.
 pub(super) fn no_conversation() -> Status {
-    error::status(Code::NotFound, "CONVERSATION_NOT_FOUND", "there is no such conversation of yours")
+    error::status(
+        Code::NotFound,
+        "CONVERSATION_NOT_FOUND",
+        "the conversation does not exist, or you are not a member of it",
+    )
 }
 
 fn reused(field: &str) -> Status {
@@ -175,12 +179,12 @@ pub(super) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
     }
 }
 
-/// Of a cursor from another epoch, and of one that names a position beyond the conversation's newest entry.
+/// The status for a cursor from another epoch, and for one beyond the conversation's newest entry.
 pub(crate) fn epoch_changed() -> Status {
     error::status(
         Code::FailedPrecondition,
         "CURSOR_EPOCH_CHANGED",
-        "the cursor is of a history that is gone; subscribe without positions and read the messages anew",
+        "the cursor belongs to a history that the server no longer has; subscribe without positions and read the messages again",
     )
 }
 
@@ -191,7 +195,7 @@ impl From<InsertError> for Status {
             InsertError::Left => error::status(
                 Code::NotFound,
                 "CONVERSATION_NOT_FOUND",
-                "you are not in the conversation that this request_id opened any more; choose a new request_id",
+                "you have left the conversation that this request_id opened; choose a new request_id",
             ),
             InsertError::Admit(error) => not_admitted(error, "member_ids"),
             InsertError::Store(error) => error.into(),
@@ -219,18 +223,20 @@ impl From<ChangeError> for Status {
             ChangeError::NotFound => no_conversation(),
             ChangeError::NoMessage => no_message(),
             ChangeError::NotOwner => denied("NOT_OWNER", "only the conversation's owner may do this"),
-            ChangeError::NotAuthor => denied("NOT_AUTHOR", "the message is somebody else's"),
+            ChangeError::NotAuthor => {
+                denied("NOT_AUTHOR", "another member wrote the message; only its author may do this")
+            }
             ChangeError::OtherRevision => {
                 error::status(Code::Aborted, "ETAG_MISMATCH", "it has changed since you read it; read it again")
             }
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
-            ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message was edited too often; send a new one"),
+            ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message has too many edits; send a new one"),
             ChangeError::StorageFull => storage_full(),
             ChangeError::NotAccepted => not_accepted(),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
             ChangeError::Admit(error) => not_admitted(error, "user_id"),
             ChangeError::NoInvitation => {
-                error::status(Code::NotFound, "INVITATION_NOT_FOUND", "there is no such invitation, or it has expired")
+                error::status(Code::NotFound, "INVITATION_NOT_FOUND", "the invitation does not exist or has expired")
             }
             ChangeError::Pending => {
                 let message = "accept the conversation before you add others";
@@ -241,23 +247,23 @@ impl From<ChangeError> for Status {
     }
 }
 
-/// Of a block in a conversation of two.
+/// The status for a block in a conversation of two.
 fn not_accepted() -> Status {
     let message = "the other member does not accept messages from you";
     error::status(Code::PermissionDenied, "NOT_ACCEPTED", message)
 }
 
 fn storage_full() -> Status {
-    let message = "the conversation takes as much storage as it may; delete messages, or start another conversation";
+    let message = "the conversation has reached its storage quota; delete messages, or start another conversation";
     error::quota("CONVERSATION_STORAGE_FULL", "messaging.conversation_bytes", message)
 }
 
 pub(super) fn member_unknown(field: &str) -> Status {
-    let message = format!("somebody named in {field} does not exist or is not active");
+    let message = format!("a user in {field} does not exist or is not active");
     error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message)
 }
 
-/// A block and the rule "nobody" are one response: a blocked user is not told.
+/// A block and a rule that admits no user have the same status, so that a user cannot find out that they are blocked.
 fn not_admitted(error: AdmitError, field: &str) -> Status {
     let exhausted = |reason, message| error::status(Code::ResourceExhausted, reason, message);
     match error {
@@ -267,15 +273,15 @@ fn not_admitted(error: AdmitError, field: &str) -> Status {
             error::status(Code::FailedPrecondition, "MEMBER_NOT_AVAILABLE", message)
         }
         AdmitError::TooManyConversations => {
-            let message = "you, or a user whom you add, is in too many conversations";
+            let message = "you or a user whom you add is a member of too many conversations; leave some first";
             exhausted("TOO_MANY_CONVERSATIONS", message)
         }
         AdmitError::TooManyWaiting => {
-            let message = "too many requests or invitations wait for a user whom you add";
+            let message = "a user whom you add has too many undecided requests or invitations; try again later";
             exhausted("MEMBER_FULL", message)
         }
         AdmitError::TooManySent => {
-            let message = "too many of your requests and invitations are not accepted yet; wait, or take some back";
+            let message = "too many of your requests and invitations are not accepted yet; wait, or withdraw some";
             exhausted("TOO_MANY_INVITATIONS", message)
         }
         AdmitError::Store(error) => error.into(),
@@ -283,5 +289,5 @@ fn not_admitted(error: AdmitError, field: &str) -> Status {
 }
 
 pub(super) fn no_message() -> Status {
-    error::status(Code::NotFound, "MESSAGE_NOT_FOUND", "there is no such message in the conversation")
+    error::status(Code::NotFound, "MESSAGE_NOT_FOUND", "the message does not exist in this conversation")
 }

@@ -1,5 +1,5 @@
-//! Read marks move often and in bursts: each conversation publishes the first change at once, and then at most one
-//! signal in each interval, for as long as changes come.
+//! Limits the signals of read marks, which change often and in bursts. Each conversation publishes the first change at
+//! once, then at most one signal in each interval while changes arrive.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,8 +12,8 @@ use crate::domain::ConversationId;
 
 pub(super) struct Reads {
     interval: Duration,
-    /// Conversations that published within the last interval, with what has moved since. Bounded by the calls of one
-    /// interval.
+    /// Conversations that published within the last interval, each with the highest read mark since. Bounded by the
+    /// calls of one interval.
     held: Mutex<HashMap<ConversationId, Option<i64>>>,
 }
 
@@ -26,8 +26,8 @@ impl Reads {
         self.interval
     }
 
-    /// Holds a change back when the conversation published within the interval. Whether it is to be published now; then
-    /// the caller calls [`Reads::take`] after each interval until there is nothing.
+    /// Delays a change if the conversation published within the interval. Returns whether to publish it now; then the
+    /// caller calls [`Reads::take`] after each interval until it returns `None`.
     pub(super) fn hold(&self, conversation: ConversationId, number: i64) -> bool {
         match lock(&self.held).entry(conversation) {
             Entry::Vacant(free) => {
@@ -42,7 +42,7 @@ impl Reads {
         }
     }
 
-    /// What was held back. `None`: nothing, and the next change is published at once.
+    /// The delayed change. `None`: there is none, and the next change is published at once.
     pub(super) fn take(&self, conversation: ConversationId) -> Option<i64> {
         let mut held = lock(&self.held);
         let latest = held.get_mut(&conversation).and_then(Option::take);

@@ -1,5 +1,5 @@
-//! One stream. It reads from the store only when its client takes something, so a slow client costs one batch
-//! of memory, never a queue.
+//! One Subscribe stream. It reads from the store only when its client reads (backpressure), so a slow client takes the
+//! memory of one batch.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -22,9 +22,9 @@ use crate::{
     domain::{ConversationId, Cursor, Entry},
 };
 
-/// What an entry may take in memory: a text of 16 KiB with ids and names around it, rounded up.
+/// The maximum memory of an entry: a text of 16 KiB, ids and names, rounded up.
 const ENTRY_BYTES: usize = 20 * 1024;
-/// What an announced conversation may take: its newest message, a title and the first members, rounded up.
+/// The maximum memory of an announced conversation: its newest message, title and first members, rounded up.
 const CONVERSATION_BYTES: usize = 20 * 1024;
 
 /// The state of one stream.
@@ -33,30 +33,30 @@ pub(crate) struct Subscription {
     clock_rng: ClockAndRng,
     mailbox: Mailbox,
     heartbeat: Duration,
-    /// When to compare all conversations with what was sent, whatever else happens: one heartbeat after the last time.
-    look_due: Instant,
-    /// When the client is owed a sign of life: one heartbeat after the last event.
-    alive_due: Instant,
-    /// How many entries one batch holds.
+    /// When to compare all conversations again: one heartbeat after the last comparison, independent of other events.
+    comparison_due: Instant,
+    /// When to send a heartbeat: one heartbeat interval after the last event.
+    heartbeat_due: Instant,
+    /// The maximum number of entries in one batch.
     batch: usize,
-    /// How many conversations are announced at once.
+    /// The maximum number of conversations in one batch.
     announced_at_once: usize,
-    /// When the token that opened the stream ends.
+    /// When the token that opened the stream expires.
     expires: Timestamp,
-    /// When the caller said that the stream should end.
+    /// The call's deadline.
     deadline: Option<Instant>,
-    /// What the client named.
+    /// The positions that the client sent.
     named: HashMap<ConversationId, i64>,
-    /// What the client has of each conversation: the entries up to this one.
+    /// The number of the last sent entry of each conversation.
     sent: HashMap<ConversationId, i64>,
-    /// Conversations that are to be announced, in order.
+    /// Conversations to announce, in order.
     unannounced: VecDeque<(ConversationId, i64)>,
-    /// Conversations that may hold entries past what was sent; each once, first come first served.
+    /// Conversations that may have unsent entries, without duplicates, in the order of their signals.
     dirty: VecDeque<ConversationId>,
     queued: HashSet<ConversationId>,
-    /// Conversations in which people have read more.
+    /// Conversations with changed read marks.
     reads: HashSet<ConversationId>,
-    /// Read and not yet taken by the client. At most one batch.
+    /// Events that the client has not read yet. At most one batch.
     outgoing: VecDeque<SubscribeResponse>,
     caught_up: bool,
     /// The stream ends after `outgoing`.
@@ -77,8 +77,8 @@ impl Subscription {
             clock_rng: service.clock_rng.clone(),
             mailbox,
             heartbeat: service.config.heartbeat.0,
-            look_due: first_due,
-            alive_due: first_due,
+            comparison_due: first_due,
+            heartbeat_due: first_due,
             batch: (budget / ENTRY_BYTES).max(1),
             announced_at_once: (budget / CONVERSATION_BYTES).max(1),
             expires: context.user()?.expires,
@@ -95,7 +95,7 @@ impl Subscription {
         })
     }
 
-    /// The events, until the stream has a reason to end.
+    /// The events, and a status when the stream ends.
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<SubscribeResponse, Status>> + Send {
         stream::unfold(self, |mut subscription| async move {
             let event = subscription.next().await?;
@@ -113,7 +113,7 @@ impl Subscription {
                 return Some(Err(end));
             }
             if let Some(event) = self.outgoing.pop_front() {
-                self.alive_due = Instant::now() + self.heartbeat;
+                self.heartbeat_due = Instant::now() + self.heartbeat;
                 return Some(Ok(event));
             }
             if let Err(status) = self.advance().await {
@@ -122,14 +122,14 @@ impl Subscription {
         }
     }
 
-    /// Takes the next step: something into `outgoing`, or a wait.
+    /// Adds events to `outgoing`, or waits.
     async fn advance(&mut self) -> Result<(), Status> {
         let mail = self.mailbox.take();
-        // A signal may be lost without any process noticing: its replica was killed before it published, or is cut off
-        // from the others alone. So the look has a timer of its own, which no other event restarts.
-        if mail.everything || Instant::now() >= self.look_due {
+        // A signal may be lost unnoticed: its replica was killed before it published, or only that replica is cut off.
+        // So the comparison has its own timer, which no other event restarts.
+        if mail.everything || Instant::now() >= self.comparison_due {
             let _turn = self.mailbox.turn().await;
-            self.look_at_everything().await?;
+            self.compare_everything().await?;
         }
         for id in mail.conversations {
             self.enqueue(id);
@@ -148,7 +148,7 @@ impl Subscription {
         } else if let Some(id) = self.reads.iter().next().copied() {
             self.reads.remove(&id);
             let _turn = self.mailbox.turn().await;
-            self.tell_reads(id).await
+            self.send_read_marks(id).await
         } else if !self.outgoing.is_empty() {
             Ok(())
         } else if self.caught_up {
@@ -161,13 +161,13 @@ impl Subscription {
         }
     }
 
-    /// Why the stream ends now, if it does.
+    /// The status with which the stream must end now, if any.
     fn end(&self) -> Option<Status> {
         if self.mailbox.stay().is_over() {
             return Some(error::stopping());
         }
         if self.mailbox.is_revoked() {
-            let message = "the session was ended; sign in again";
+            let message = "the session is revoked; sign in again";
             return Some(error::status(Code::Unauthenticated, "SESSION_REVOKED", message));
         }
         if self.clock_rng.now() >= self.expires {
@@ -175,14 +175,18 @@ impl Subscription {
             return Some(error::status(Code::Unauthenticated, "TOKEN_EXPIRED", message));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Some(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the stream's time is over"));
+            return Some(error::status(
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the deadline of the stream has passed",
+            ));
         }
         None
     }
 
-    /// Compares all conversations with what was sent. Follows new ones first and reads the heads again after
-    /// that, so that nothing falls between the look and the listening.
-    async fn look_at_everything(&mut self) -> Result<(), Status> {
+    /// Compares the heads of all conversations with the sent positions. Follows new conversations first and then reads
+    /// the heads again, so that no entry is missed in between.
+    async fn compare_everything(&mut self) -> Result<(), Status> {
         loop {
             let heads = self.store.heads(self.mailbox.user()).await?;
             let mut added = false;
@@ -190,14 +194,14 @@ impl Subscription {
                 added |= self.mailbox.follow(*id);
             }
             if !added {
-                self.look_due = Instant::now() + self.heartbeat;
+                self.comparison_due = Instant::now() + self.heartbeat;
                 return self.compare(heads);
             }
         }
     }
 
-    /// A position beyond the head of its conversation belongs to a history that the store has lost, as after a failover
-    /// that lost the newest entries: what follows there is not what the client would skip.
+    /// Fails for a position beyond the head of its conversation. It belongs to a history that the store has lost, as
+    /// after a failover that lost the newest entries; the client would miss the entries that take those numbers.
     fn compare(&mut self, heads: Vec<(ConversationId, i64)>) -> Result<(), Status> {
         self.drop_left(&heads);
         for (id, head) in heads {
@@ -211,8 +215,8 @@ impl Subscription {
                     self.enqueue(id);
                 }
                 (None, None) => {
-                    // A conversation that was there before the stream is announced as of now; one that came
-                    // later is announced empty, and its whole log follows.
+                    // A conversation that existed before the stream is announced with its head as position; a later
+                    // one with position 0, and its whole log follows.
                     let from = if self.caught_up { 0 } else { head };
                     self.sent.insert(id, from);
                     self.unannounced.push_back((id, from));
@@ -223,11 +227,11 @@ impl Subscription {
         Ok(())
     }
 
-    /// What was followed, or named, and is not the user's (any more).
+    /// Drops conversations that the user is not a member of (any longer), and reports each to the client.
     fn drop_left(&mut self, heads: &[(ConversationId, i64)]) {
-        let mine: HashSet<ConversationId> = heads.iter().map(|(id, _)| *id).collect();
+        let own: HashSet<ConversationId> = heads.iter().map(|(id, _)| *id).collect();
         let known = self.sent.keys().chain(self.named.keys());
-        let left: HashSet<ConversationId> = known.filter(|id| !mine.contains(id)).copied().collect();
+        let left: HashSet<ConversationId> = known.filter(|id| !own.contains(id)).copied().collect();
         for id in left {
             self.sent.remove(&id);
             self.named.remove(&id);
@@ -238,7 +242,7 @@ impl Subscription {
         }
     }
 
-    async fn tell_reads(&mut self, id: ConversationId) -> Result<(), Status> {
+    async fn send_read_marks(&mut self, id: ConversationId) -> Result<(), Status> {
         let marks = self.store.read_marks(id, self.mailbox.user()).await?;
         if !marks.is_empty() {
             self.outgoing.push_back(event(Event::ReadMarks(wire::read_marks(id, &marks))));
@@ -252,7 +256,7 @@ impl Subscription {
         }
     }
 
-    /// Some of the conversations at once, in two statements. Who has left one meanwhile is not told of it here.
+    /// Announces one batch of conversations, in two statements. Omits those that the user has left in between.
     async fn announce(&mut self) -> Result<(), Status> {
         let some = self.unannounced.len().min(self.announced_at_once);
         let from: Vec<_> = self.unannounced.drain(..some).collect();
@@ -269,7 +273,8 @@ impl Subscription {
         let Some(after) = self.sent.get(&id).copied() else { return Ok(()) };
         let entries = self.store.list_entries(id, self.mailbox.user(), after, self.batch).await?;
         if entries.len() == self.batch {
-            // There may be more: behind the others, so that a long log does not starve them.
+            // There may be more entries: queue the conversation behind the others, so that a long log does not starve
+            // them.
             self.enqueue(id);
         }
         for entry in entries {
@@ -280,7 +285,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Until something is marked, or the stream ends, or it is time for a sign of life.
+    /// Waits for a mark, a reason to end, or the next comparison or heartbeat.
     async fn wait(&mut self) {
         let left = self.clock_rng.now().until(self.expires);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + left);
@@ -290,8 +295,8 @@ impl Subscription {
             () = self.mailbox.revoked() => {}
             () = sleep(left) => {}
             () = sleep_until(deadline) => {}
-            () = sleep_until(self.look_due) => {}
-            () = sleep_until(self.alive_due) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
+            () = sleep_until(self.comparison_due) => {}
+            () = sleep_until(self.heartbeat_due) => self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {}))),
         }
     }
 

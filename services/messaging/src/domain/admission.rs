@@ -1,4 +1,4 @@
-//! Who may add whom to a conversation, and what becomes of it.
+//! The rules for adding users to conversations.
 
 use std::time::Duration;
 
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConversationId, UserId};
 
-/// Who may add a user to conversations without asking.
+/// Which users may add a user to conversations directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddRule {
     /// Every user.
     Everybody,
-    /// Users who share a conversation with them. Others send an invitation or, for a conversation of two, a request.
+    /// Users who share a conversation with the user. Others send an invitation or, for a conversation of two, a
+    /// request.
     Contacts,
-    /// No user, and no user may ask.
+    /// No user. Other users cannot send invitations or requests either.
     Nobody,
 }
 
 impl AddRule {
-    /// As it is stored.
+    /// The stored form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Everybody => "everybody",
@@ -29,7 +30,7 @@ impl AddRule {
         }
     }
 
-    /// From what is stored.
+    /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Everybody, Self::Contacts, Self::Nobody].into_iter().find(|rule| rule.as_str() == text)
     }
@@ -45,7 +46,7 @@ pub enum AddPolicy {
 }
 
 impl AddPolicy {
-    /// As it is stored.
+    /// The stored form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AllMembers => "all_members",
@@ -53,25 +54,25 @@ impl AddPolicy {
         }
     }
 
-    /// From what is stored.
+    /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::AllMembers, Self::OwnerOnly].into_iter().find(|policy| policy.as_str() == text)
     }
 }
 
-/// How a user came to be a member: what the membership counts as.
+/// How a user became a member, which decides the bound that the membership counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MembershipKind {
     /// The user opened the conversation, or accepted it. Counts among the user's own conversations.
     Own,
-    /// Another user added them. Counts apart, so that others cannot use up the user's own.
+    /// Another user added them. Counts separately, so that others cannot use up the user's own bound.
     Added,
-    /// A stranger opened a conversation of two with them, and they have not accepted it. Counts as a request.
+    /// A stranger opened a conversation of two with them, which they have not accepted. Counts as a request.
     Requested,
 }
 
 impl MembershipKind {
-    /// As it is stored.
+    /// The stored form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Own => "own",
@@ -80,7 +81,7 @@ impl MembershipKind {
         }
     }
 
-    /// From what is stored.
+    /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Own, Self::Added, Self::Requested].into_iter().find(|membership_kind| membership_kind.as_str() == text)
     }
@@ -93,26 +94,26 @@ pub struct Admission {
     pub rule: AddRule,
     /// Conversations that a user has opened or accepted.
     pub own: u32,
-    /// Conversations that a user was added to by others.
+    /// Conversations that other users have added a user to.
     pub added: u32,
     /// Conversations of strangers that a user has not accepted.
     pub requests: u32,
-    /// Invitations that wait for a user.
+    /// Invitations that a user has not decided.
     pub invitations: u32,
-    /// Requests and invitations of a user that wait for others.
+    /// Requests and invitations that a user has sent and that are not decided.
     pub sent: u32,
-    /// How long an invitation waits.
+    /// How long an invitation is valid.
     pub lifetime: Duration,
 }
 
-/// What is known of a user who is to be added, by the one who adds.
+/// The relation of a user to the actor who adds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acquaintance {
     /// The user's own rule.
     pub rule: Option<AddRule>,
-    /// The user has blocked the one who adds.
+    /// The user has blocked the actor.
     pub is_blocked: bool,
-    /// Both are in another conversation that they have accepted.
+    /// Both are members of another conversation that both have accepted.
     pub is_shared: bool,
 }
 
@@ -126,8 +127,8 @@ pub enum Way {
 }
 
 impl Admission {
-    /// How a user is added to a conversation, which is `direct` when only two are in it. `None`: not at all; a block looks
-    /// like the rule "nobody".
+    /// How to add a user to a conversation, which is `direct` if it has only two members. `None`: the user cannot be
+    /// added, because of a block or of their rule.
     pub fn way(&self, user: Acquaintance, direct: bool) -> Option<Way> {
         match user.rule.unwrap_or(self.rule) {
             _ if user.is_blocked => None,
@@ -140,20 +141,20 @@ impl Admission {
     }
 }
 
-/// An invitation, as the invited user sees it: nothing of the members but who invites and how many there are.
+/// An invitation, as the invited user sees it. Of the members it shows only the inviter and the number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     /// The conversation.
     pub conversation: ConversationId,
     /// Its title.
     pub title: String,
-    /// How many are in it.
+    /// The number of members.
     pub member_count: i64,
     /// The member who invites.
     pub inviter: UserId,
     /// When it was sent.
     pub create_time: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expire_time: Timestamp,
 }
 
@@ -175,7 +176,7 @@ mod tests {
     fn rule_and_acquaintance_decide_how_a_user_is_added() {
         let (added, requested) =
             (Some(Way::Member(MembershipKind::Added)), Some(Way::Member(MembershipKind::Requested)));
-        // The rule, whether a conversation is shared, and what becomes of a talk of two and of a group.
+        // The rule, whether a conversation is shared, and the result for a conversation of two and for a group.
         let cases = [
             (Some(AddRule::Everybody), false, added, added),
             (Some(AddRule::Contacts), true, added, added),

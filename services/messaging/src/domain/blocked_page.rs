@@ -1,24 +1,24 @@
-//! Pages of the users whom a user has blocked, by id.
+//! Pages of the users whom a user has blocked, in the order of ids.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use uuid::Uuid;
 
 use super::{BadToken, UserId};
 
-/// How many users a page holds when the caller does not say.
+/// The page size when the request sets none.
 const DEFAULT_PAGE: usize = 100;
 
 /// One page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockedPage {
-    /// Only users past this one.
+    /// Only users with greater ids.
     pub after: UserId,
-    /// How many at most.
+    /// The maximum number of users.
     pub size: usize,
 }
 
 impl BlockedPage {
-    /// The page that `token` asks for; an empty token asks for the first.
+    /// The page at `token`; an empty token is the first page.
     pub fn parse(size: i32, token: &str) -> Result<Self, BadToken> {
         let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let after = if token.is_empty() { UserId(Uuid::nil()) } else { read_token(token)? };
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_token_is_refused() {
+    fn forged_token_is_refused() {
         let user = UserId(Uuid::from_u128(7));
         for bad in ["x", "!", &BASE64URL.encode(user.to_string()), &BASE64URL.encode("blocked/x")] {
             assert_eq!(BlockedPage::parse(0, bad), Err(BadToken), "{bad}");

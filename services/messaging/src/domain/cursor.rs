@@ -1,38 +1,38 @@
-//! A place in a conversation's log, as clients hold it.
+//! A position in a conversation's log, in the form that clients store.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use uuid::Uuid;
 
 use super::ConversationId;
 
-/// Which history a store tells. Another number after a backup was restored.
+/// The number of a store's history. It changes when a backup is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(pub u32);
 
-/// The place after the entry `seq`; 0 is the place before the first.
+/// The position after the entry `seq`; 0 is the position before the first entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// The history that it belongs to.
     pub epoch: Epoch,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The newest entry that was seen.
+    /// The newest entry that the client has.
     pub seq: i64,
 }
 
-/// Why a cursor leads nowhere.
+/// Why a cursor is not valid.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BadCursor {
-    /// No server gave it out, or it was given out for something else.
+    /// No server issued it, or it is for another conversation.
     Invalid,
-    /// It is of another history: start anew.
+    /// It is from another epoch: the client must start again without a position.
     OtherEpoch,
 }
 
 const BYTES: usize = 4 + 16 + 8;
 
 impl Cursor {
-    /// As it travels: opaque to clients, of one length.
+    /// The encoded form: opaque to clients, of fixed length.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(BYTES);
         bytes.extend(self.epoch.0.to_be_bytes());
@@ -41,7 +41,7 @@ impl Cursor {
         BASE64URL.encode(bytes)
     }
 
-    /// Reads a cursor of `conversation` in `epoch`.
+    /// Decodes a cursor of `conversation` in `epoch`.
     pub fn decode(text: &str, conversation: ConversationId, epoch: Epoch) -> Result<Self, BadCursor> {
         let bytes = BASE64URL.decode(text).map_err(|_| BadCursor::Invalid)?;
         let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| BadCursor::Invalid)?;
@@ -66,7 +66,7 @@ mod tests {
     const HERE: ConversationId = ConversationId(Uuid::from_u128(7));
 
     #[test]
-    fn a_cursor_comes_back_as_it_was() {
+    fn cursor_is_equal_after_encode_and_decode() {
         for seq in [0, 1, 255, 1 << 40, i64::MAX] {
             let cursor = Cursor { epoch: Epoch(3), conversation: HERE, seq };
             assert_eq!(Cursor::decode(&cursor.encode(), HERE, Epoch(3)), Ok(cursor));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_something_else_is_refused() {
+    fn cursor_of_other_epoch_or_conversation_is_refused() {
         let text = Cursor { epoch: Epoch(3), conversation: HERE, seq: 5 }.encode();
         assert_eq!(Cursor::decode(&text, HERE, Epoch(4)), Err(BadCursor::OtherEpoch));
         assert_eq!(Cursor::decode(&text, ConversationId(Uuid::nil()), Epoch(3)), Err(BadCursor::Invalid));

@@ -5,20 +5,20 @@ use uuid::Uuid;
 
 use super::{BadToken, ConversationId, Member, UserId};
 
-/// How many members a page holds when the caller does not say.
+/// The page size when the request sets none.
 const DEFAULT_PAGE: usize = 100;
 
 /// One page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MembersPage {
-    /// Only members past this one, in the order of the list.
+    /// Only members after this one, in the order of the list.
     pub after: (i64, UserId),
-    /// How many at most.
+    /// The maximum number of members.
     pub size: usize,
 }
 
 impl MembersPage {
-    /// The page of `conversation` that `token` asks for; an empty token asks for the first.
+    /// The page of `conversation` at `token`; an empty token is the first page.
     pub fn parse(size: i32, token: &str, conversation: ConversationId) -> Result<Self, BadToken> {
         let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let after = if token.is_empty() { (0, UserId(Uuid::nil())) } else { read_token(token, conversation)? };
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_token_is_refused() {
+    fn forged_token_is_refused() {
         let (here, user) = (ConversationId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         let other = ConversationId(Uuid::from_u128(3));
         let forged =

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL}
 
 use super::{Body, ConversationId, Entry};
 
-/// How many messages a page holds when the caller does not say.
+/// The page size when the request sets none.
 const DEFAULT_PAGE: usize = 100;
 
 /// One page.
@@ -12,16 +12,16 @@ const DEFAULT_PAGE: usize = 100;
 pub struct Page {
     /// Only messages numbered below this.
     pub before: i64,
-    /// How many at most.
+    /// The maximum number of messages.
     pub size: usize,
 }
 
-/// A page token that no page of this conversation ended with.
+/// A page token that this list did not issue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadToken;
 
 impl Page {
-    /// The page of `conversation` that `token` asks for; an empty token asks for the newest messages.
+    /// The page of `conversation` at `token`; an empty token is the page of the newest messages.
     pub fn parse(size: i32, token: &str, conversation: ConversationId) -> Result<Self, BadToken> {
         let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let before = if token.is_empty() { i64::MAX } else { read_token(token, conversation)? };
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_made_up_token_is_refused() {
+    fn forged_token_is_refused() {
         let here = ConversationId(Uuid::from_u128(1));
         for bad in ["x", "!", &BASE64URL.encode("a/1"), &BASE64URL.encode(format!("{here}/0"))] {
             assert_eq!(Page::parse(0, bad, here), Err(BadToken), "{bad}");

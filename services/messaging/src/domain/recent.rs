@@ -1,4 +1,4 @@
-//! Pages of somebody's conversations, the one with the newest entry first.
+//! Pages of a user's conversations, the one with the newest entry first.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
@@ -6,20 +6,20 @@ use uuid::Uuid;
 
 use super::{BadToken, Conversation, ConversationId};
 
-/// How many conversations a page holds when the caller does not say.
+/// The page size when the request sets none.
 const DEFAULT_PAGE: usize = 50;
 
 /// One page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recent {
-    /// Only conversations past this one, in the order of the list.
+    /// Only conversations after this one, in the order of the list.
     pub after: (Timestamp, ConversationId),
-    /// How many at most.
+    /// The maximum number of conversations.
     pub size: usize,
 }
 
 impl Recent {
-    /// The page that `token` asks for; an empty token asks for the first.
+    /// The page at `token`; an empty token is the first page.
     pub fn parse(size: i32, token: &str) -> Result<Self, BadToken> {
         let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let start = (Timestamp::from_micros(MAX), ConversationId(Uuid::max()));
@@ -38,7 +38,7 @@ impl Recent {
     }
 }
 
-/// Past every time that both databases can hold: the year 9999.
+/// The last second of the year 9999, in microseconds: the latest time that both databases can store.
 const MAX: i64 = 253_402_300_799_000_000;
 
 fn read_token(token: &str) -> Result<(Timestamp, ConversationId), BadToken> {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_made_up_token_is_refused() {
+    fn forged_token_is_refused() {
         let id = Uuid::from_u128(7);
         for bad in ["x", "!", &BASE64URL.encode("5/x"), &BASE64URL.encode(format!("-1/{id}"))] {
             assert_eq!(Recent::parse(0, bad), Err(BadToken), "{bad}");

@@ -1,5 +1,5 @@
-//! The stored form of an entry's body: protobuf of its own, so that the API may change without touching what
-//! is on disk. Numbers are never used again.
+//! The stored form of an entry's body: separate protobuf messages, so that the API can change without the stored data.
+//! Field numbers are never reused.
 
 use kit::{Timestamp, store::Error};
 use prost::Message as _;
@@ -39,7 +39,7 @@ struct StoredMessage {
     client_id: Vec<u8>,
     #[prost(string, tag = "3")]
     text: String,
-    /// Microseconds since 1970; 0: never.
+    /// Microseconds since 1970-01-01 UTC; 0: never edited.
     #[prost(int64, tag = "4")]
     edit_time: i64,
     #[prost(int64, tag = "5")]
@@ -139,8 +139,8 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
     Stored { kind: Some(kind) }.encode_to_vec()
 }
 
-/// Bytes that an entry counts for beside its body: its other columns, its place in the indexes, and the client's id of a
-/// message. Migration 0002 counts the same.
+/// Bytes that each entry counts for in addition to its body: its other columns, its index rows, and a message's client
+/// id. Migration 0002 uses the same value.
 const ENTRY_OVERHEAD: usize = 200;
 
 /// Bytes that an entry with this body counts for in `conversations.stored_bytes`.
@@ -148,13 +148,13 @@ pub(super) fn stored_size(body: &Body) -> i64 {
     i64::try_from(encode(body).len() + ENTRY_OVERHEAD).unwrap_or(i64::MAX)
 }
 
-/// The number of a message stands in a column beside the body.
+/// `number` is a message's number, which has its own column.
 pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
     let corrupt = |what: &str| Error::Corrupt(format!("entries.body: {what}"));
     let id = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|_| corrupt("an id"));
     let time = |micros: i64| (micros != 0).then_some(Timestamp::from_micros(micros));
     let stored = Stored::decode(bytes).map_err(|e| corrupt(&e.to_string()))?;
-    Ok(match stored.kind.ok_or_else(|| corrupt("its kind is not known to this version"))? {
+    Ok(match stored.kind.ok_or_else(|| corrupt("this version does not know its kind"))? {
         Kind::Message(message) => Body::Message(Message {
             id: id(&message.id)?,
             client_id: id(&message.client_id)?,

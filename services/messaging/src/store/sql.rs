@@ -1,4 +1,4 @@
-//! The statements, written once; loaded by `postgres.rs` and by `sqlite.rs`, which hold what differs.
+//! The statements, written once; `postgres.rs` and `sqlite.rs` include this file and contain the differences.
 
 #[path = "sql/admission.rs"]
 mod admission;
@@ -48,28 +48,27 @@ type Tx<'a> = Transaction<'a, Db>;
 
 impl Sql {
     pub(super) async fn new(read: Pool<Db>, write: Pool<Db>, quotas: Quotas) -> Result<Self, Unopened> {
-        let unread = |e: sqlx::Error| Unopened(format!("messaging's epoch cannot be read: {e}"));
+        let unread = |e: sqlx::Error| Unopened(format!("cannot read messaging's epoch: {e}"));
         let row = sqlx::query("SELECT epoch FROM epoch").fetch_one(&read).await.map_err(unread)?;
         let epoch: i64 = row.try_get("epoch").map_err(unread)?;
         let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
         Ok(Self { read, write, epoch: Epoch(epoch), quotas })
     }
 
-    /// Whether a log of so many bytes is within the quota. The count may be too low, even negative, where a process of an
-    /// older release wrote entries without counting them.
+    /// Whether a log of `bytes` is within the quota.
     fn has_room(&self, bytes: i64) -> bool {
         bytes <= i64::try_from(self.quotas.conversation_bytes).unwrap_or(i64::MAX)
     }
 
-    /// Begins a change that locks the rows of `people`, and that of a conversation unless it is new. Waits for its turn with
-    /// each of them before it takes a connection: people in the order of their ids, the conversation last, so that a change
-    /// that waits for people holds up no other change of the conversation.
+    /// Begins a change that locks the rows of `people`, and a conversation's row unless it is new. Waits in each row's
+    /// queue before it takes a connection: people in the order of their ids, the conversation last, so that a change
+    /// that waits for people does not delay other changes of the conversation.
     async fn begin_with(&self, people: &[UserId], id: Option<ConversationId>) -> Result<Tx<'_>, Error> {
         let people: BTreeSet<Uuid> = people.iter().map(|person| person.0).collect();
         self.write.begin_on_all(people.into_iter().chain(id.map(|id| id.0))).await
     }
 
-    /// The conversation that the same request opened first, if it asked for the same.
+    /// The conversation that the request with this id opened first, if the fingerprints are equal.
     async fn first_conversation(&self, new: &NewConversation) -> Result<Conversation, InsertError> {
         let row = sqlx::query(
             "SELECT conversation_id, fingerprint FROM conversations WHERE creator_id = $1 AND request_id = $2",
@@ -108,7 +107,7 @@ impl MessagingStore for Sql {
     }
 
     async fn insert(&self, new: &NewConversation, admission: &Admission) -> Result<Conversation, InsertError> {
-        // Nobody waits for the row of a new conversation.
+        // No other transaction can wait for the row of a new conversation.
         let mut tx = self.begin_with(&new.members, None).await?;
         let inserted = sqlx::query(
             "INSERT INTO conversations (conversation_id, creator_id, owner_id, request_id, fingerprint, title, \
@@ -229,7 +228,7 @@ impl MessagingStore for Sql {
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
         let mut tx = self.write.begin_on(new.conversation.0).await?;
-        // Locks the conversation's row, assigns both numbers and counts the bytes. A repeat rolls them back.
+        // Locks the conversation's row, assigns both numbers and counts the bytes. A repeat rolls this back.
         let numbers = sqlx::query(
             "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2, \
              stored_bytes = stored_bytes + $3 WHERE conversation_id = $1 \
@@ -237,13 +236,13 @@ impl MessagingStore for Sql {
         )
         .bind(new.conversation.0)
         .bind(DbTimestamp(new.create_time))
-        // The numbers are columns of their own: the body has the same size with all of them.
+        // The numbers have their own columns and do not change the body's size.
         .bind(stored_size(&message_entry(new, 0, 0).body))
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(AppendError::NotFound)?;
         let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
-        // Starts after the lock is held, and so sees whether the author is still a member: see `log::lock`.
+        // Starts after the lock is held, so that it sees whether the author is still a member: see `log::lock`.
         let membership_kind = members::read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
         if membership_kind.ok_or(AppendError::NotFound)? == MembershipKind::Requested {
             invitations::accept_by_reply(&mut tx, new.conversation, new.author).await?;
@@ -260,7 +259,7 @@ impl MessagingStore for Sql {
         .execute(&mut *tx)
         .await?;
         if claimed.rows_affected() == 0 {
-            // Under the lock: the author is a member, and nothing changes the entry meanwhile.
+            // Under the lock: the author is a member, and no other transaction can change the entry.
             let entry = first_entry(&mut tx, new).await?;
             tx.rollback().await?;
             return Ok(Appended { entry, is_new: false });
@@ -332,12 +331,12 @@ impl MessagingStore for Sql {
         Ok(rows.iter().map(head).collect::<Result<_, _>>()?)
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         self.read.answers()
     }
 }
 
-/// The entry that was stored under the client's id first, if the request is the same.
+/// The entry that was first stored under the client's id, if the fingerprints are equal.
 async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendError> {
     let row = sqlx::query(
         "SELECT c.fingerprint, e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body \

@@ -12,24 +12,24 @@ use crate::domain::Quotas;
 
 pub(super) type Db = sqlx::Sqlite;
 
-/// "is one of `among`", which is bound as `$1`: one statement for any number of ids. SQLite has no arrays, but reads
-/// one that is written as JSON.
+/// The condition "is one of `among`", bound as `$1`: one statement for any number of ids. SQLite has no arrays; the ids
+/// are a JSON array.
 const AMONG: &str = "IN (SELECT unhex(value) FROM json_each($1))";
 
-/// The ids `e.id` of `among`, which is bound as `$1`.
+/// The ids `e.id` of `among`, bound as `$1`.
 const EACH: &str = "(SELECT unhex(value) AS id FROM json_each($1)) AS e";
 
 /// Deletes the invitations of the users `among`, bound as `$1`, that have expired at `$2`.
 const DELETE_EXPIRED: &str =
     "DELETE FROM invitations WHERE invitee_id IN (SELECT unhex(value) FROM json_each($1)) AND expire_time <= $2";
 
-/// As `among` is bound.
+/// The type of the bound `among`.
 type Ids = String;
 
 /// Joins the membership `own` of the user `$2`.
 const MEMBERSHIP: &str = "JOIN members own ON own.conversation_id = c.conversation_id AND own.user_id = $2";
 
-/// Joins the first members `m` of each conversation `c`: as many as [`crate::domain::FIRST_MEMBERS`].
+/// Joins the first [`crate::domain::FIRST_MEMBERS`] members `m` of each conversation `c`.
 const FIRST_MEMBERS: &str = "JOIN members m ON m.conversation_id = c.conversation_id AND m.user_id IN \
      (SELECT user_id FROM members WHERE conversation_id = c.conversation_id ORDER BY join_seq, user_id LIMIT 8)";
 

@@ -1,4 +1,4 @@
-//! What every store promises of who may add whom: rules, blocks and bounds hold, whoever comes at the same moment.
+//! The store's contract for adding users: rules, blocks and bounds hold under concurrency.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,18 +23,18 @@ on_both! {
     accepted_conversation_makes_contacts_and_a_request_does_not,
     invitation_is_accepted_once_and_expires,
     invitation_ends_with_the_membership_of_its_sender,
-    owner_and_sender_take_an_invitation_back,
-    blocked_user_adds_and_invites_no_more,
-    rule_nobody_admits_contacts_neither,
-    owner_alone_may_add_where_the_policy_says_so,
-    requests_that_wait_are_bounded_under_concurrency,
-    invitations_that_wait_are_bounded_under_concurrency,
+    owner_and_sender_withdraw_an_invitation,
+    blocked_user_cannot_add_or_invite,
+    closed_rule_refuses_contacts_too,
+    owner_only_policy_lets_only_the_owner_add,
+    undecided_requests_are_bounded_under_concurrency,
+    undecided_invitations_are_bounded_under_concurrency,
     sent_invitations_are_bounded_under_concurrency,
-    refused_conversation_leaves_nothing,
-    deleted_account_is_not_invited_and_accepts_nothing,
+    refused_conversation_stores_nothing,
+    deleted_account_cannot_be_invited_or_accept,
 }
 
-/// Strangers ask.
+/// Bounds with the rule that strangers send requests and invitations.
 pub(crate) fn contacts(limit: u32) -> Admission {
     Admission { rule: AddRule::Contacts, ..bounds(limit) }
 }
@@ -44,7 +44,7 @@ pub(crate) fn opening(creator: UserId, others: &[UserId]) -> NewConversation {
         id: ConversationId(new_id()),
         creator,
         request_id: new_id(),
-        members: NewConversation::everybody(creator, others.iter().copied()),
+        members: NewConversation::all_members(creator, others.iter().copied()),
         title: "Tea".to_owned(),
         create_time: ClockAndRng::system().now(),
     }
@@ -100,7 +100,7 @@ async fn stranger_opens_a_request_and_sends_an_invitation(location: &Location) {
     assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited);
     assert_eq!(add(&store, group, ada, kim).await.unwrap(), Changed::Invited, "once");
     assert_eq!(invitations(&store, kim).await, [group]);
-    // Nothing of it is in the log.
+    // The log has no entry of it.
     assert_eq!(store.list_entries(group, ada, 0, 10).await.unwrap().len(), 1);
     assert_eq!(store.head(group, ada).await.unwrap(), Some(1));
 }
@@ -112,7 +112,7 @@ async fn reply_accepts_a_request(location: &Location) {
     assert_eq!(membership_kind(&store, id, bob).await, Some(MembershipKind::Requested));
     store.append(&new_message(id, bob, "hello")).await.unwrap();
     assert_eq!(membership_kind(&store, id, bob).await, Some(MembershipKind::Own));
-    // It counts among Bob's own now, until he leaves.
+    // It counts against Bob's own bound until he leaves.
     let one = Admission { own: 1, ..contacts(100) };
     let refused = store.insert(&opening(bob, &[ada]), &one).await;
     assert!(matches!(refused, Err(InsertError::Admit(AdmitError::TooManyConversations))), "{refused:?}");
@@ -159,7 +159,7 @@ async fn invitation_ends_with_the_membership_of_its_sender(location: &Location) 
     assert!(matches!(accept(&store, id, eve).await, Err(ChangeError::NoInvitation)));
 }
 
-async fn owner_and_sender_take_an_invitation_back(location: &Location) {
+async fn owner_and_sender_withdraw_an_invitation(location: &Location) {
     let (store, [ada, bob, eve, kim]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, kim]).await;
     for who in [bob, ada] {
@@ -170,7 +170,7 @@ async fn owner_and_sender_take_an_invitation_back(location: &Location) {
     }
 }
 
-async fn blocked_user_adds_and_invites_no_more(location: &Location) {
+async fn blocked_user_cannot_add_or_invite(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let (shared, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
     store.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
@@ -179,7 +179,7 @@ async fn blocked_user_adds_and_invites_no_more(location: &Location) {
         let refused = create(&store, ada, &others).await;
         assert!(matches!(refused, Err(InsertError::Admit(AdmitError::NotAllowed))), "{refused:?}");
     }
-    // What both are in stays, and Bob may still add Ada.
+    // Both remain in the shared conversation, and Bob may still add Ada.
     assert!(membership_kind(&store, shared, bob).await.is_some());
     create(&store, bob, &[ada]).await.unwrap();
     assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), [ada]);
@@ -190,7 +190,7 @@ async fn blocked_user_adds_and_invites_no_more(location: &Location) {
     assert_eq!(store.list_blocked(bob, UserId(uuid::Uuid::nil()), 10).await.unwrap(), []);
 }
 
-async fn rule_nobody_admits_contacts_neither(location: &Location) {
+async fn closed_rule_refuses_contacts_too(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let (_, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
     store.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
@@ -201,7 +201,7 @@ async fn rule_nobody_admits_contacts_neither(location: &Location) {
     assert!(matches!(add(&store, group, ada, bob).await.unwrap(), Changed::Now(_)));
 }
 
-async fn owner_alone_may_add_where_the_policy_says_so(location: &Location) {
+async fn owner_only_policy_lets_only_the_owner_add(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let owners = Details { title: None, add_policy: Some(AddPolicy::OwnerOnly) };
@@ -213,7 +213,7 @@ async fn owner_alone_may_add_where_the_policy_says_so(location: &Location) {
     assert_eq!(add(&store, id, ada, eve).await.unwrap(), Changed::Invited);
 }
 
-/// Sixteen at once, of whom five succeed; those who are refused say so by `is_refusal`.
+/// Runs sixteen tasks at once, of which five succeed; the errors of the others match `is_refusal`.
 async fn five_of_sixteen<F>(work: impl Fn(usize) -> F, is_refusal: fn(&InsertError) -> bool)
 where
     F: Future<Output = Result<(), InsertError>> + Send + 'static,
@@ -227,7 +227,7 @@ where
     assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(is_refusal), "{outcomes:?}");
 }
 
-async fn requests_that_wait_are_bounded_under_concurrency(location: &Location) {
+async fn undecided_requests_are_bounded_under_concurrency(location: &Location) {
     let (store, [popular]) = (open(location).await, people());
     let bounds = Admission { requests: 5, ..contacts(100) };
     let work = |_| {
@@ -236,11 +236,11 @@ async fn requests_that_wait_are_bounded_under_concurrency(location: &Location) {
     };
     five_of_sixteen(work, |error| matches!(error, InsertError::Admit(AdmitError::TooManyWaiting))).await;
     assert_eq!(store.heads(popular).await.unwrap().len(), 5);
-    // None of them is one of the user's own.
+    // None of them counts against the user's own bound.
     store.insert(&opening(popular, &[]), &Admission { own: 1, ..bounds }).await.unwrap();
 }
 
-async fn invitations_that_wait_are_bounded_under_concurrency(location: &Location) {
+async fn undecided_invitations_are_bounded_under_concurrency(location: &Location) {
     let (store, [popular]) = (open(location).await, people());
     let bounds = Admission { invitations: 5, ..contacts(100) };
     let work = |_| {
@@ -261,7 +261,7 @@ async fn sent_invitations_are_bounded_under_concurrency(location: &Location) {
     five_of_sixteen(work, |error| matches!(error, InsertError::Admit(AdmitError::TooManySent))).await;
 }
 
-async fn refused_conversation_leaves_nothing(location: &Location) {
+async fn refused_conversation_stores_nothing(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     store.set_rule(eve, Some(AddRule::Nobody)).await.unwrap();
     assert!(create(&store, ada, &[bob, eve]).await.is_err());
@@ -271,11 +271,11 @@ async fn refused_conversation_leaves_nothing(location: &Location) {
     store.insert(&opening(ada, &[bob]), &one).await.unwrap();
 }
 
-async fn deleted_account_is_not_invited_and_accepts_nothing(location: &Location) {
+async fn deleted_account_cannot_be_invited_or_accept(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let (group, request) =
         (create(&store, ada, &[bob, eve]).await.unwrap(), create(&store, ada, &[bob]).await.unwrap());
-    // Before the account leaves its conversations.
+    // The account has not left its conversations yet.
     store.bar(bob).await.unwrap();
     for id in [group, request] {
         let refused = accept(&store, id, bob).await;

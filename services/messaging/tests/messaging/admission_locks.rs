@@ -1,5 +1,5 @@
-//! Changes that queue for the row of a conversation or of a user, on PostgreSQL: what comes first decides about what comes
-//! second.
+//! Changes that wait for the row of a conversation or of a user, on PostgreSQL: the second change sees the effects of
+//! the first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use messaging::{
 
 use crate::{
     admission::{Store, accept, add, contacts, invitations, is_not_allowed, membership_kind},
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::Database,
     locks::{LOCK_CONVERSATION, in_turn},
     locks_support::Holder,
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) const LOCK_PERSON: &str = "SELECT 1 FROM people WHERE user_id = $1 FOR UPDATE";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_and_rule_hold_for_whoever_waits_behind_them() {
+async fn block_and_rule_apply_to_waiting_additions() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     for blocks in [true, false] {
@@ -44,7 +44,7 @@ async fn block_and_rule_hold_for_whoever_waits_behind_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removed_member_adds_and_invites_nobody() {
+async fn removed_member_cannot_add_or_invite() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let [ada, bob, eve] = people();
@@ -63,7 +63,7 @@ async fn removed_member_adds_and_invites_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invitation_that_was_taken_back_is_not_accepted() {
+async fn withdrawn_invitation_is_not_accepted() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let [ada, bob] = people();
@@ -78,7 +78,7 @@ async fn invitation_that_was_taken_back_is_not_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn policy_holds_for_whoever_waits_behind_it() {
+async fn policy_applies_to_waiting_additions() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let [ada, bob, eve] = people();
@@ -110,29 +110,29 @@ async fn last_place_goes_to_the_first_in_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocked_user_who_waits_behind_the_block_writes_nothing() {
+async fn waiting_changes_of_a_blocked_user_write_nothing() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let [ada, bob, eve] = people();
     let id = room(&store, ada, &[bob]).await;
-    let said = say(&store, id, bob, "hello").await;
+    let sent = send_text(&store, id, bob, "hello").await;
     let changes: [fn(Store, _, _, _) -> _; 4] = [
         |store: Store, id, bob, _| {
             Box::pin(async move {
                 store.append(&new_message(id, bob, "again")).await.is_err_and(|e| matches!(e, AppendError::NotAccepted))
             }) as futures_util::future::BoxFuture<'static, bool>
         },
-        |store, id, bob, (said, _)| Box::pin(async move { is_refused(store.edit(by(bob, id), said, "other").await) }),
+        |store, id, bob, (sent, _)| Box::pin(async move { is_refused(store.edit(by(bob, id), sent, "other").await) }),
         |store, id, bob, _| {
             Box::pin(async move { is_refused(store.update(by(bob, id), &Details::titled("look here")).await) })
         },
         |store, id, bob, (_, eve)| Box::pin(async move { is_refused(store.add(by(bob, id), eve, &bounds(100)).await) }),
     ];
     for change in changes {
-        // The change waits for the conversation's row, and Ada blocks Bob meanwhile.
+        // The change waits for the conversation's row while Ada blocks Bob.
         let mut holder = Holder::begin(&database.location, "messaging").await;
         holder.run(LOCK_CONVERSATION, &[id.0]).await;
-        let changing = tokio::spawn(change(Arc::clone(&store), id, bob, (said.id, eve)));
+        let changing = tokio::spawn(change(Arc::clone(&store), id, bob, (sent.id, eve)));
         holder.waiters(1).await;
         store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
         holder.release().await;
@@ -147,7 +147,8 @@ fn is_refused(outcome: Result<Changed, ChangeError>) -> bool {
     matches!(outcome, Err(ChangeError::NotAccepted))
 }
 
-/// By the inviter's clock Bob's older invitation has expired; by his own he accepts it. Each holds a row that the other needs.
+/// By the inviter's clock Bob's older invitation has expired; by his own clock he accepts it. Each transaction holds a
+/// row that the other one needs.
 #[tokio::test(flavor = "multi_thread")]
 async fn invitation_and_acceptance_do_not_wait_for_each_other() {
     let database = Database::postgres().await;
@@ -166,7 +167,7 @@ async fn invitation_and_acceptance_do_not_wait_for_each_other() {
     database.remove().await;
 }
 
-/// The removal of Ada takes back an invitation that has expired, while she invites the same user elsewhere.
+/// The removal of Ada deletes her expired invitation while she invites the same user to another conversation.
 #[tokio::test(flavor = "multi_thread")]
 async fn invitation_and_removal_do_not_wait_for_each_other() {
     let database = Database::postgres().await;

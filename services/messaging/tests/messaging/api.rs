@@ -18,13 +18,13 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_who_are_not_there_are_not_added() {
+async fn unknown_or_inactive_users_are_not_added() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let bob = bench.person().await;
     let absent = [bench.mesh.clock_rng.new_id(), bench.user(State::Suspended).await, bench.user(State::Deleted).await];
-    for somebody in absent {
-        let refused = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id, somebody])).await;
+    for user in absent {
+        let refused = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id, user])).await;
         assert_eq!(refusal(refused), "FailedPrecondition MEMBER_UNKNOWN");
     }
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -32,7 +32,7 @@ async fn people_who_are_not_there_are_not_added() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_users_nothing_is_opened_and_a_repeat_works() {
+async fn only_repeats_succeed_while_users_is_down() {
     let mut bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
@@ -41,41 +41,40 @@ async fn without_users_nothing_is_opened_and_a_repeat_works() {
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     bench.restart_users().await;
     let opened = ada.create(opening.clone()).await.unwrap();
-    // A repeat needs nobody.
+    // A repeat does not call the users service.
     bench.stop_users().await;
     assert_eq!(ada.create(opening).await.unwrap().conversation_id, opened.conversation_id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_that_says_nothing_is_not_waited_for() {
+async fn call_to_a_silent_users_service_times_out() {
     let mut bench = Bench::new(|config| config.users_timeout = Span(Duration::from_millis(500))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
     let _silent = bench.silence_users().await;
     let started = Instant::now();
     assert_eq!(refusal(ada.create(opening).await), "Unavailable UNAVAILABLE");
-    assert!(started.elapsed() < Duration::from_secs(5), "ten times what was configured");
+    assert!(started.elapsed() < Duration::from_secs(5), "ten times the timeout");
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     assert!(catch_up(&mut stream).await.is_empty(), "nothing was stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nobody_gets_in() {
+async fn call_without_a_valid_token_is_unauthenticated() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
-    let nobody = |lifetime| bench.signed_in(ada.id, lifetime);
-    let ended = nobody(Duration::ZERO);
-    assert_eq!(refusal(ended.subscribe(SubscribeRequest::default()).await), "Unauthenticated TOKEN_EXPIRED");
+    let expired = bench.signed_in(ada.id, Duration::ZERO);
+    assert_eq!(refusal(expired.subscribe(SubscribeRequest::default()).await), "Unauthenticated TOKEN_EXPIRED");
     assert_eq!(
         refusal(bench.client().subscribe(SubscribeRequest::default()).await),
         "Unauthenticated SIGN_IN_REQUIRED"
     );
-    let opening = ended.opening(&bench.mesh.clock_rng, &[ada.id]);
-    assert_eq!(refusal(ended.create(opening).await), "Unauthenticated TOKEN_EXPIRED");
+    let opening = expired.opening(&bench.mesh.clock_rng, &[ada.id]);
+    assert_eq!(refusal(expired.create(opening).await), "Unauthenticated TOKEN_EXPIRED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_means_one_request() {
+async fn request_id_is_not_reused_for_another_request() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opening = ada.opening(&bench.mesh.clock_rng, &[bob.id]);
@@ -95,11 +94,11 @@ async fn an_id_means_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_see_nothing() {
+async fn non_members_get_not_found() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "secret").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "secret").await;
     let nowhere = bench.mesh.clock_rng.new_id().to_string();
     for conversation_id in [room, nowhere] {
         let list = ListMessagesRequest { conversation_id: conversation_id.clone(), ..Default::default() };
@@ -112,12 +111,12 @@ async fn strangers_see_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_lead_through_the_whole_history() {
+async fn pages_cover_the_whole_history() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..7 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 3, ..Default::default() };
     let mut texts = Vec::new();
@@ -139,7 +138,7 @@ async fn pages_lead_through_the_whole_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_leads_where_it_was_given_out_for() {
+async fn cursor_is_valid_only_for_its_conversation_and_epoch() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let [one, two] = [&ada, &ada].map(|_| ada.opening(&bench.mesh.clock_rng, &[bob.id]));
@@ -150,19 +149,19 @@ async fn a_cursor_leads_where_it_was_given_out_for() {
     for cursor in [two.cursor.as_str(), "made-up", &one.cursor[1..]] {
         assert_eq!(refusal(ada.subscribe(position(cursor)).await), "InvalidArgument CURSOR_INVALID");
     }
-    // The first four bytes are the epoch's.
+    // The first four bytes are the epoch.
     let other_epoch = format!("AAAAZ{}", &one.cursor[5..]);
     assert_eq!(refusal(ada.subscribe(position(&other_epoch)).await), "FailedPrecondition CURSOR_EPOCH_CHANGED");
 }
 
-/// A page is one statement: it reads all of its rows before the removal, or none.
+/// A page is one statement: it reads all of its rows before the removal or none.
 #[tokio::test(flavor = "multi_thread")]
-async fn page_is_refused_once_its_reader_is_removed() {
+async fn page_is_refused_after_its_reader_is_removed() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..200 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let list = |page_size| ListMessagesRequest { conversation_id: room.clone(), page_size, ..Default::default() };
     let read = async |page_size| bob.client.clone().list_messages(bob.request(list(page_size))).await;
@@ -173,7 +172,7 @@ async fn page_is_refused_once_its_reader_is_removed() {
         store.append(&new_message(id, owner, "he is gone")).await.unwrap();
     });
     let before = read(100).await.unwrap().into_inner().entries;
-    assert!(before.iter().all(|entry| entry.seq <= 201), "nothing from after the removal");
+    assert!(before.iter().all(|entry| entry.seq <= 201), "no entry after the removal");
     assert_eq!(refusal(read(100).await), "NotFound CONVERSATION_NOT_FOUND");
     assert_eq!(refusal(read(1).await), "NotFound CONVERSATION_NOT_FOUND");
 }
@@ -190,7 +189,7 @@ async fn talk(sender: Person, clock_rng: kit::ClockAndRng, room: String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_carries_nothing_from_beyond_the_removal() {
+async fn stream_carries_no_entry_after_the_removal() {
     let bench = Bench::new(|config| config.streams_per_user = 100).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Messaging and the real users service behind it, in this process.
+//! Messaging and a real users service, in this process.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,7 @@ use crate::{
     mesh::{ANYWHERE, Header, Mesh, Running, request},
 };
 
-/// How long something may take that takes a moment.
+/// The timeout for things that normally take milliseconds.
 pub(crate) const MOMENT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Bench {
@@ -51,7 +51,7 @@ pub(crate) struct Bench {
     _databases: [Database; 2],
 }
 
-/// Somebody with a session.
+/// A user with a session.
 pub(crate) struct Person {
     pub(crate) id: Uuid,
     pub(crate) token: Header,
@@ -63,7 +63,7 @@ impl Bench {
         Self::on(Database::sqlite(), change).await
     }
 
-    /// With messaging's store on this database, which may ask four questions at once.
+    /// A bench with messaging's store on this database, with four connections.
     pub(crate) async fn on(database: Database, change: impl FnOnce(&mut messaging::Config)) -> Self {
         Self::limited(database, Limits::default(), change).await
     }
@@ -77,7 +77,7 @@ impl Bench {
         let databases = [Database::sqlite(), database];
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
-        // Most tests are about something else than who may add whom.
+        // Most tests need no rules for adding users.
         let mut config = messaging::Config { who_may_add: AddRule::Everybody, ..messaging::Config::default() };
         change(&mut config);
         let context = mesh.context("messaging", limits);
@@ -128,7 +128,7 @@ impl Bench {
         Arc::clone(&self.store)
     }
 
-    /// Does `then` to the store once, after the next statement that reads messages for a page.
+    /// Calls `then` once with the store, after the next statement that reads messages for a page.
     pub(crate) fn after_page<F>(&self, then: impl FnOnce(Arc<dyn MessagingStore>) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -159,7 +159,7 @@ impl Bench {
         let user = User {
             id: UserId(id),
             handle: format!("u{}", &id.simple().to_string()[4..]),
-            display_name: "Somebody".to_owned(),
+            display_name: "A user".to_owned(),
             state,
             create_time: self.mesh.clock_rng.now(),
             revision: users::domain::Revision::FIRST,
@@ -172,7 +172,7 @@ impl Bench {
         self.users.take().expect("users runs").stop().await;
     }
 
-    /// A program that accepts connections and says nothing takes the place of users.
+    /// Replaces users with a listener that accepts connections and never responds.
     pub(crate) async fn silence_users(&mut self) -> TcpListener {
         self.stop_users().await;
         TcpListener::bind(self.users_address).await.unwrap()
@@ -188,7 +188,7 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
     let users = Users {
         config: users::Config::default(),
         store: Arc::clone(store),
-        // Asked for the directory only, which no test here reads.
+        // Only the directory calls messaging, and no test here reads it.
         messaging: Peer::new(
             "messaging",
             &["http://127.0.0.1:1".to_owned()],
@@ -236,7 +236,7 @@ impl Person {
         Ok(self.client.clone().send_message(self.request(message)).await?.into_inner().entry.unwrap())
     }
 
-    pub(crate) async fn say(&self, clock_rng: &kit::ClockAndRng, room: &str, text: &str) -> Entry {
+    pub(crate) async fn send_text(&self, clock_rng: &kit::ClockAndRng, room: &str, text: &str) -> Entry {
         let message = SendMessageRequest {
             conversation_id: room.to_owned(),
             client_message_id: clock_rng.new_id().to_string(),
@@ -250,13 +250,13 @@ impl Person {
     }
 }
 
-/// The next event, soon.
+/// The next event.
 pub(crate) async fn next(stream: &mut Streaming<SubscribeResponse>) -> Event {
-    let next = tokio::time::timeout(MOMENT, stream.message()).await.expect("an event comes soon");
-    next.unwrap().expect("the stream goes on").event.unwrap()
+    let next = tokio::time::timeout(MOMENT, stream.message()).await.expect("an event arrives in time");
+    next.unwrap().expect("the stream is open").event.unwrap()
 }
 
-/// Reads up to the end of what was there.
+/// Reads the events up to the next `CaughtUp`.
 pub(crate) async fn catch_up(stream: &mut Streaming<SubscribeResponse>) -> Vec<Event> {
     let mut events = Vec::new();
     loop {

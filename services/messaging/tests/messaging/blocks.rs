@@ -1,4 +1,4 @@
-//! What a block, and a request that was not accepted, keep from the other user in a conversation of two.
+//! Effects of a block, and of a request that is not accepted, in a conversation of two.
 
 use kit::{ClockAndRng, store::Location};
 use messaging::{
@@ -12,18 +12,18 @@ use proto::messaging::v1::{
 use crate::{
     admission::create,
     bench::{Bench, Person, catch_up, next},
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::on_both,
     mesh::refusal,
 };
 
 on_both! {
-    blocked_user_adds_nothing_to_a_conversation_of_two,
+    blocked_user_cannot_change_a_conversation_of_two,
     block_hides_nothing_in_a_group,
-    stranger_is_not_told_what_was_read_before_the_request_is_accepted,
+    read_marks_are_hidden_until_the_request_is_accepted,
 }
 
-async fn blocked_user_adds_nothing_to_a_conversation_of_two(location: &Location) {
+async fn blocked_user_cannot_change_a_conversation_of_two(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let first = new_message(id, bob, "hello");
@@ -39,12 +39,13 @@ async fn blocked_user_adds_nothing_to_a_conversation_of_two(location: &Location)
         assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
     }
     assert_eq!(store.head(id, ada).await.unwrap(), Some(2), "nothing was written");
-    // A repeat returns what was stored before; the one who blocks goes on writing; what is one's own may be taken back.
+    // A repeat returns the stored message, the user who blocks may still write, and the blocked user may erase and
+    // leave.
     assert!(!store.append(&first).await.unwrap().is_new);
-    say(&store, id, ada, "do not write to me").await;
+    send_text(&store, id, ada, "do not write to me").await;
     assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));
     store.unblock(ada, bob).await.unwrap();
-    say(&store, id, bob, "thanks").await;
+    send_text(&store, id, bob, "thanks").await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     store.remove(by(bob, id), bob).await.unwrap();
 }
@@ -53,7 +54,7 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, eve]).await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
-    say(&store, id, bob, "hello, both").await;
+    send_text(&store, id, bob, "hello, both").await;
     assert_eq!(store.list_messages(id, ada, i64::MAX, 10).await.unwrap().len(), 1);
     // Once Eve has left, it is a conversation of two.
     store.remove(by(eve, id), eve).await.unwrap();
@@ -61,10 +62,10 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
     assert!(matches!(refused, Err(AppendError::NotAccepted)), "{refused:?}");
 }
 
-async fn stranger_is_not_told_what_was_read_before_the_request_is_accepted(location: &Location) {
+async fn read_marks_are_hidden_until_the_request_is_accepted(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = create(&store, ada, &[bob]).await.unwrap();
-    say(&store, id, ada, "hello").await;
+    send_text(&store, id, ada, "hello").await;
     store.mark_read(id, bob, 1).await.unwrap();
     let shown = async |reader| {
         let found = store.find(id, reader).await.unwrap().unwrap();
@@ -73,10 +74,10 @@ async fn stranger_is_not_told_what_was_read_before_the_request_is_accepted(locat
         assert_eq!(found.members, listed);
         listed.into_iter().find(|member| member.user == bob).unwrap().read_no
     };
-    assert_eq!((shown(ada).await, shown(bob).await), (0, 1), "his own mark is his own");
+    assert_eq!((shown(ada).await, shown(bob).await), (0, 1), "only the reader sees his mark");
     assert_eq!(store.read_marks(id, ada).await.unwrap(), []);
     assert!(store.read_marks(id, bob).await.unwrap().contains(&(bob, 1)));
-    say(&store, id, bob, "hello").await;
+    send_text(&store, id, bob, "hello").await;
     assert_eq!(shown(ada).await, 2);
     assert!(store.read_marks(id, ada).await.unwrap().contains(&(bob, 2)));
 }
@@ -87,12 +88,12 @@ async fn mark(reader: &Person, room: &str, message_no: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
+async fn requester_gets_no_read_marks_before_acceptance() {
     let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let clock_rng = &bench.mesh.clock_rng;
     let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(clock_rng, &id, "hello").await;
+    ada.send_text(clock_rng, &id, "hello").await;
     let (mut hers, mut his) = (
         ada.subscribe(SubscribeRequest::default()).await.unwrap(),
         bob.subscribe(SubscribeRequest::default()).await.unwrap(),
@@ -100,7 +101,7 @@ async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
     catch_up(&mut hers).await;
     catch_up(&mut his).await;
     mark(&bob, &id, 1).await;
-    // His other devices are told.
+    // His other devices get the read mark.
     assert!(matches!(next(&mut his).await, Event::ReadMarks(_)));
     let get = GetConversationRequest { conversation_id: id.clone() };
     let seen = ada.client.clone().get_conversation(ada.request(get)).await.unwrap().into_inner().conversation.unwrap();
@@ -113,8 +114,8 @@ async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
             .filter(|m| m.user_id == bob.id.to_string())
             .all(|m| m.last_read_message_no == 0)
     );
-    // The next thing that she hears is another message.
-    ada.say(clock_rng, &id, "are you there?").await;
+    // Her next event is another message.
+    ada.send_text(clock_rng, &id, "are you there?").await;
     loop {
         match next(&mut hers).await {
             Event::ReadMarks(marks) => panic!("{marks:?}"),
@@ -125,7 +126,7 @@ async fn requester_hears_nothing_of_what_is_read_before_acceptance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocked_user_is_refused_with_a_reason() {
+async fn message_of_a_blocked_user_is_permission_denied() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let id = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;

@@ -1,4 +1,4 @@
-//! What every store promises of changes: each is an entry of the log, or nothing.
+//! The store's contract for changes: each is an entry of the log or has no effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,25 +16,25 @@ use uuid::Uuid;
 
 use crate::{
     databases::{on_both, patient},
-    statements::heard,
+    statements::statements_of,
 };
 
 on_both! {
-    an_edit_changes_the_message_and_is_an_entry,
-    an_erased_message_leaves_no_text_anywhere,
-    a_repeated_send_answers_the_message_as_it_is_now,
-    members_come_and_go_and_the_first_succeeds_the_owner,
-    the_last_place_is_given_once,
-    edits_and_erasure_at_once_leave_no_gap,
-    reading_never_goes_back,
-    the_newest_conversation_is_listed_first,
-    a_title_changes_once,
-    contacts_are_who_shares_a_conversation,
+    edit_changes_the_message_and_appends_an_entry,
+    erased_message_leaves_no_text,
+    repeated_send_returns_the_current_message,
+    first_member_becomes_owner_when_the_owner_leaves,
+    last_place_is_taken_once,
+    concurrent_edits_and_erasure_leave_no_gap,
+    read_mark_never_goes_back,
+    newest_conversation_is_listed_first,
+    repeated_title_change_has_no_effect,
+    contacts_are_users_who_share_a_conversation,
     erased_messages_are_not_unread,
-    a_message_is_edited_so_often_and_no_more,
+    edits_of_a_message_are_bounded,
     erasure_of_many_edits_takes_no_more_statements,
-    a_request_whose_conversation_was_left_is_refused,
-    a_deleted_person_is_never_added_again,
+    request_whose_conversation_was_left_is_refused,
+    deleted_user_is_never_added_again,
 }
 
 pub(crate) async fn open(location: &Location) -> Arc<dyn MessagingStore> {
@@ -71,7 +71,7 @@ pub(crate) async fn room(store: &Arc<dyn MessagingStore>, creator: UserId, other
         id: ConversationId(new_id()),
         creator,
         request_id: new_id(),
-        members: NewConversation::everybody(creator, others.iter().copied()),
+        members: NewConversation::all_members(creator, others.iter().copied()),
         title: "Tea".to_owned(),
         create_time: ClockAndRng::system().now(),
     };
@@ -87,7 +87,12 @@ pub(crate) fn new_message(conversation: ConversationId, author: UserId, text: &s
     NewMessage { conversation, author, id: new_id(), client_id: new_id(), text: text.to_owned(), create_time }
 }
 
-pub(crate) async fn say(store: &Arc<dyn MessagingStore>, id: ConversationId, author: UserId, text: &str) -> Message {
+pub(crate) async fn send_text(
+    store: &Arc<dyn MessagingStore>,
+    id: ConversationId,
+    author: UserId,
+    text: &str,
+) -> Message {
     message(&store.append(&new_message(id, author, text)).await.unwrap().entry)
 }
 
@@ -105,10 +110,10 @@ async fn log(store: &Arc<dyn MessagingStore>, id: ConversationId, member: UserId
     entries
 }
 
-async fn an_edit_changes_the_message_and_is_an_entry(location: &Location) {
+async fn edit_changes_the_message_and_appends_an_entry(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "helo").await;
+    let sent = send_text(&store, id, ada, "helo").await;
     assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Now(3));
     assert_eq!(store.edit(by(ada, id), sent.id, "hello").await.unwrap(), Changed::Already);
     let now = message(&store.find_message(id, bob, sent.id).await.unwrap().unwrap());
@@ -121,26 +126,26 @@ async fn an_edit_changes_the_message_and_is_an_entry(location: &Location) {
     assert!(matches!(store.edit(by(bob, id), sent.id, "hi").await, Err(ChangeError::NotAuthor)));
     assert!(matches!(store.edit(by(ada, id), new_id(), "hi").await, Err(ChangeError::NoMessage)));
     assert!(matches!(store.edit(by(eve, id), sent.id, "hi").await, Err(ChangeError::NotFound)));
-    assert_eq!(log(&store, id, bob).await.len(), 3, "refusals leave nothing");
+    assert_eq!(log(&store, id, bob).await.len(), 3, "refused changes store nothing");
 }
 
-async fn an_erased_message_leaves_no_text_anywhere(location: &Location) {
+async fn erased_message_leaves_no_text(location: &Location) {
     let (store, [ada, bob, kim]) = (open(location).await, people());
     let id = room(&store, ada, &[bob, kim]).await;
-    let sent = say(&store, id, bob, "a secret").await;
+    let sent = send_text(&store, id, bob, "a secret").await;
     store.edit(by(bob, id), sent.id, "a better secret").await.unwrap();
     assert!(matches!(store.erase(by(kim, id), sent.id).await, Err(ChangeError::NotAuthor)));
-    // The owner may, besides the author.
+    // Besides the author, the owner may erase.
     assert!(matches!(store.erase(by(ada, id), sent.id).await.unwrap(), Changed::Now(_)));
     assert_eq!(store.erase(by(bob, id), sent.id).await.unwrap(), Changed::Already);
     assert!(matches!(store.edit(by(bob, id), sent.id, "back").await, Err(ChangeError::Erased)));
-    let told = format!("{:?}", log(&store, id, ada).await);
-    assert!(!told.contains("secret"), "{told}");
+    let printed = format!("{:?}", log(&store, id, ada).await);
+    assert!(!printed.contains("secret"), "{printed}");
     let now = message(&store.find_message(id, ada, sent.id).await.unwrap().unwrap());
     assert!(now.text.is_empty() && now.delete_time.is_some() && now.number == 1);
 }
 
-async fn a_repeated_send_answers_the_message_as_it_is_now(location: &Location) {
+async fn repeated_send_returns_the_current_message(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let new = new_message(id, ada, "first");
@@ -151,10 +156,10 @@ async fn a_repeated_send_answers_the_message_as_it_is_now(location: &Location) {
     store.erase(by(ada, id), sent.id).await.unwrap();
     assert_eq!(message(&store.append(&new).await.unwrap().entry).text, "");
     let other = NewMessage { text: "second".to_owned(), ..new };
-    assert!(store.append(&other).await.is_err(), "the id means the first text");
+    assert!(store.append(&other).await.is_err(), "the id belongs to the first text");
 }
 
-async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Location) {
+async fn first_member_becomes_owner_when_the_owner_leaves(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[]).await;
     assert_eq!(store.add(by(ada, id), eve, &bounds(100)).await.unwrap(), Changed::Now(2));
@@ -178,7 +183,7 @@ async fn members_come_and_go_and_the_first_succeeds_the_owner(location: &Locatio
     assert_eq!(store.heads(eve).await.unwrap(), []);
 }
 
-async fn the_last_place_is_given_once(location: &Location) {
+async fn last_place_is_taken_once(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let rooms = [room(&store, ada, &[]).await, room(&store, ada, &[]).await, room(&store, ada, &[]).await];
     let mut adding = JoinSet::new();
@@ -190,17 +195,17 @@ async fn the_last_place_is_given_once(location: &Location) {
     let refused =
         outcomes.iter().filter(|o| matches!(o, Err(ChangeError::Admit(AdmitError::TooManyConversations)))).count();
     assert_eq!((outcomes.iter().filter(|o| o.is_ok()).count(), refused), (2, 1), "{outcomes:?}");
-    // Who leaves has room again.
+    // Leaving makes room.
     let (left, _) = store.heads(bob).await.unwrap()[0];
     store.remove(by(bob, left), bob).await.unwrap();
     let other = room(&store, ada, &[]).await;
     store.add(by(ada, other), bob, &bounds(2)).await.unwrap();
 }
 
-async fn edits_and_erasure_at_once_leave_no_gap(location: &Location) {
+async fn concurrent_edits_and_erasure_leave_no_gap(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "0").await;
+    let sent = send_text(&store, id, ada, "0").await;
     let mut changing = JoinSet::new();
     for n in 1..=16 {
         let store = Arc::clone(&store);
@@ -210,29 +215,29 @@ async fn edits_and_erasure_at_once_leave_no_gap(location: &Location) {
                 _ => store.edit(by(ada, id), sent.id, &format!("text {n}")).await,
             };
             assert!(matches!(erased, Ok(_) | Err(ChangeError::Erased)), "{erased:?}");
-            say(&store, id, bob, &n.to_string()).await;
+            send_text(&store, id, bob, &n.to_string()).await;
         });
     }
     changing.join_all().await;
-    let told = format!("{:?}", log(&store, id, ada).await);
-    assert!(!told.contains("text "), "{told}");
+    let printed = format!("{:?}", log(&store, id, ada).await);
+    assert!(!printed.contains("text "), "{printed}");
 }
 
-async fn reading_never_goes_back(location: &Location) {
+async fn read_mark_never_goes_back(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     for n in 0..5 {
-        say(&store, id, ada, &n.to_string()).await;
+        send_text(&store, id, ada, &n.to_string()).await;
     }
     let unread = async |member| store.find(id, member).await.unwrap().unwrap().own.unread;
-    assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "one has read what one said");
+    assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "the author's own messages count as read");
     let read = |number, unread| ReadPosition { number, unread };
     assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), true)));
     assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), false)));
     assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((read(3, 2), false)));
     assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((read(5, 0), true)));
     assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
-    say(&store, id, bob, "5").await;
+    send_text(&store, id, bob, "5").await;
     assert_eq!((unread(ada).await, unread(bob).await), (1, 0), "sending reads up to the own message");
     let mut marks = store.read_marks(id, ada).await.unwrap();
     marks.sort_by_key(|(_, number)| *number);
@@ -240,13 +245,13 @@ async fn reading_never_goes_back(location: &Location) {
     assert_eq!(store.read_marks(id, eve).await.unwrap(), []);
 }
 
-async fn the_newest_conversation_is_listed_first(location: &Location) {
+async fn newest_conversation_is_listed_first(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let mut rooms = Vec::new();
     for _ in 0..5 {
         rooms.push(room(&store, ada, &[bob]).await);
     }
-    say(&store, rooms[1], bob, "news").await;
+    send_text(&store, rooms[1], bob, "news").await;
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {
         let page = Recent::parse(2, &token).unwrap();
@@ -264,18 +269,22 @@ async fn the_newest_conversation_is_listed_first(location: &Location) {
     assert_eq!((message(&newest.last_message.clone().unwrap()).text.as_str(), newest.own.unread), ("news", 1));
 }
 
-async fn a_title_changes_once(location: &Location) {
+async fn repeated_title_change_has_no_effect(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
     let change = Change { revision: Some(1), ..by(bob, id) };
     assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Now(2));
-    assert_eq!(store.update(change, &Details::titled("Coffee")).await.unwrap(), Changed::Already, "a repeat is none");
+    assert_eq!(
+        store.update(change, &Details::titled("Coffee")).await.unwrap(),
+        Changed::Already,
+        "a repeat has no effect"
+    );
     assert!(matches!(store.update(change, &Details::titled("Milk")).await, Err(ChangeError::OtherRevision)));
     let found = store.find(id, ada).await.unwrap().unwrap();
     assert_eq!((found.title.as_str(), found.revision, found.last_seq), ("Coffee", 2, 2));
 }
 
-async fn contacts_are_who_shares_a_conversation(location: &Location) {
+async fn contacts_are_users_who_share_a_conversation(location: &Location) {
     let (store, [ada, bob, eve, kim]) = (open(location).await, people());
     room(&store, ada, &[bob, eve]).await;
     room(&store, ada, &[bob]).await;
@@ -292,35 +301,35 @@ async fn contacts_are_who_shares_a_conversation(location: &Location) {
 async fn erased_messages_are_not_unread(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     for n in 0..5 {
-        said.push(say(&store, id, ada, &n.to_string()).await);
+        sent.push(send_text(&store, id, ada, &n.to_string()).await);
     }
     let unread = async || store.find(id, bob).await.unwrap().unwrap().own.unread;
-    store.erase(by(ada, id), said[3].id).await.unwrap();
+    store.erase(by(ada, id), sent[3].id).await.unwrap();
     assert_eq!(unread().await, 4);
-    store.edit(by(ada, id), said[4].id, "better").await.unwrap();
+    store.edit(by(ada, id), sent[4].id, "better").await.unwrap();
     assert_eq!(unread().await, 4, "an edited message counts");
     let read = |number, unread| ReadPosition { number, unread };
     assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 1), true)));
     assert_eq!(store.mark_read(id, bob, 4).await.unwrap(), Some((read(4, 1), true)));
-    store.erase(by(ada, id), said[0].id).await.unwrap();
-    assert_eq!(unread().await, 1, "one that was read before does not count twice");
-    store.erase(by(ada, id), said[4].id).await.unwrap();
+    store.erase(by(ada, id), sent[0].id).await.unwrap();
+    assert_eq!(unread().await, 1, "a message that was read before does not count twice");
+    store.erase(by(ada, id), sent[4].id).await.unwrap();
     assert_eq!(unread().await, 0);
 }
 
-async fn a_message_is_edited_so_often_and_no_more(location: &Location) {
+async fn edits_of_a_message_are_bounded(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let id = room(&store, ada, &[bob]).await;
-    let sent = say(&store, id, ada, "secret").await;
+    let sent = send_text(&store, id, ada, "secret").await;
     for n in 0..Quotas::default().edits_per_message {
         store.edit(by(ada, id), sent.id, &format!("secret {n}")).await.unwrap();
     }
     assert!(matches!(store.edit(by(ada, id), sent.id, "more").await, Err(ChangeError::TooManyEdits)));
     store.erase(by(ada, id), sent.id).await.unwrap();
-    let told = format!("{:?}", log(&store, id, bob).await);
-    assert!(!told.contains("secret"), "{told}");
+    let printed = format!("{:?}", log(&store, id, bob).await);
+    assert!(!printed.contains("secret"), "{printed}");
 }
 
 async fn erasure_of_many_edits_takes_no_more_statements(location: &Location) {
@@ -328,24 +337,24 @@ async fn erasure_of_many_edits_takes_no_more_statements(location: &Location) {
     let id = room(&store, ada, &[bob]).await;
     let mut statements = Vec::new();
     for edits in [0, 20] {
-        let sent = say(&store, id, ada, "first").await;
+        let sent = send_text(&store, id, ada, "first").await;
         for n in 0..edits {
             store.edit(by(ada, id), sent.id, &n.to_string()).await.unwrap();
         }
-        let (erased, taken) = heard(store.erase(by(ada, id), sent.id)).await;
+        let (erased, taken) = statements_of(store.erase(by(ada, id), sent.id)).await;
         assert!(matches!(erased.unwrap(), Changed::Now(_)));
         statements.push(taken);
     }
     assert_eq!(statements[0], statements[1]);
 }
 
-async fn a_request_whose_conversation_was_left_is_refused(location: &Location) {
+async fn request_whose_conversation_was_left_is_refused(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let new = NewConversation {
         id: ConversationId(new_id()),
         creator: ada,
         request_id: new_id(),
-        members: NewConversation::everybody(ada, [bob]),
+        members: NewConversation::all_members(ada, [bob]),
         title: "Tea".to_owned(),
         create_time: ClockAndRng::system().now(),
     };
@@ -356,10 +365,10 @@ async fn a_request_whose_conversation_was_left_is_refused(location: &Location) {
     assert_eq!(store.heads(ada).await.unwrap(), []);
 }
 
-async fn a_deleted_person_is_never_added_again(location: &Location) {
+async fn deleted_user_is_never_added_again(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let (id, shared) = (room(&store, ada, &[]).await, room(&store, ada, &[bob]).await);
-    // Also one that was in no conversation before.
+    // Also a user who was in no conversation before.
     for person in [bob, eve] {
         for _ in 0..2 {
             store.bar(person).await.unwrap();
@@ -372,7 +381,7 @@ async fn a_deleted_person_is_never_added_again(location: &Location) {
             id: ConversationId(new_id()),
             creator: ada,
             request_id: new_id(),
-            members: NewConversation::everybody(ada, [person]),
+            members: NewConversation::all_members(ada, [person]),
             title: String::new(),
             create_time: ClockAndRng::system().now(),
         };

@@ -1,4 +1,4 @@
-//! The delivery promise: each entry once, in order, without a gap, until the stream has a reason to end.
+//! The guarantee of delivery: each entry once, in order, without a gap, until the stream ends.
 
 use std::{
     sync::atomic::Ordering,
@@ -31,21 +31,21 @@ fn text(event: Event) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_announces_then_follows() {
+async fn stream_announces_conversations_then_sends_entries() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "before").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "before").await;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     let announced = catch_up(&mut stream).await;
     let [Event::Conversation(found)] = &announced[..] else { panic!("{announced:?}") };
     assert_eq!((&found.conversation_id, found.message_count), (&room, 1));
-    ada.say(&bench.mesh.clock_rng, &room, "after").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "after").await;
     assert_eq!(text(next(&mut stream).await), "after");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_conversation_comes_with_its_whole_log() {
+async fn new_conversation_arrives_with_its_whole_log() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -53,12 +53,12 @@ async fn a_new_conversation_comes_with_its_whole_log() {
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     assert!(matches!(next(&mut stream).await, Event::Conversation(found) if found.conversation_id == room));
     assert!(text(next(&mut stream).await).starts_with("ConversationCreated"));
-    ada.say(&bench.mesh.clock_rng, &room, "first").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "first").await;
     assert_eq!(text(next(&mut stream).await), "first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_stream_has_no_gap_and_no_double() {
+async fn resumed_stream_has_no_gap_and_no_duplicate() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_resumed_stream_has_no_gap_and_no_double() {
             let (clock_rng, room) = (bench.mesh.clock_rng.clone(), room.clone());
             tokio::spawn(async move {
                 for n in 0..50 {
-                    sender.say(&clock_rng, &room, &format!("{at}: {n}")).await;
+                    sender.send_text(&clock_rng, &room, &format!("{at}: {n}")).await;
                 }
             })
         })
@@ -79,7 +79,7 @@ async fn a_resumed_stream_has_no_gap_and_no_double() {
     while seqs.len() < 200 {
         let positions = vec![Position { conversation_id: room.clone(), cursor: cursor.clone() }];
         let mut stream = bob.subscribe(SubscribeRequest { positions }).await.unwrap();
-        // Every stream is cut after a few.
+        // Each stream is closed after a few events.
         for _ in 0..17 {
             if seqs.len() == 200 {
                 break;
@@ -97,19 +97,19 @@ async fn a_resumed_stream_has_no_gap_and_no_double() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_the_token_that_opened_it() {
+async fn stream_ends_when_its_token_expires() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let brief = bench.signed_in(ada.id, Duration::from_secs(2));
     let mut stream = brief.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    // Two seconds are promised; ten times as much is waited.
+    // The token lives two seconds; the test waits ten times as long.
     let end = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.expect("the stream ends");
     assert_eq!(refusal(end), "Unauthenticated TOKEN_EXPIRED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_server_ends_its_streams() {
+async fn stopping_server_ends_its_streams() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -118,35 +118,35 @@ async fn a_stopping_server_ends_its_streams() {
     let end = tokio::time::timeout(MOMENT, stream.message()).await.expect("the stream ends");
     assert_eq!(refusal(end), "Unavailable SERVER_STOPPING");
     drop((stream, ada));
-    tokio::time::timeout(MOMENT, stopping).await.expect("nothing holds the server up").unwrap();
+    tokio::time::timeout(MOMENT, stopping).await.expect("no stream delays the shutdown").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_who_stops_reading_costs_little_and_loses_nothing() {
+async fn stalled_reader_takes_bounded_memory_and_loses_nothing() {
     const MESSAGES: usize = 2_000;
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    // 32 MiB: far beyond what a stream reads ahead and what HTTP/2 takes from it.
+    // 32 MiB: much more than a stream reads ahead and HTTP/2 buffers.
     let long = "x".repeat(16 * 1024 - 8);
     for n in 0..MESSAGES {
-        ada.say(&bench.mesh.clock_rng, &room, &format!("{n:08}{long}")).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &format!("{n:08}{long}")).await;
     }
-    // What is read ahead (`undelivered_bytes`), tonic's window of a stream, and what hyper keeps to be sent when the
-    // window is full (`max_send_buf_size`).
+    // The entries that the stream reads ahead (`undelivered_bytes`), tonic's flow-control window of a stream, and
+    // hyper's send buffer (`max_send_buf_size`).
     let most = (1024 + 1024 + 400) / 16;
     let held = bench.entries_read.load(Ordering::SeqCst);
-    assert!(held <= most, "{held} of {MESSAGES} entries were read for a client that takes none");
+    assert!(held <= most, "{held} of {MESSAGES} entries were read for a client that reads none");
     for n in 0..MESSAGES {
         assert_eq!(text(next(&mut stream).await)[..8], format!("{n:08}"));
     }
-    assert_eq!(bench.entries_read.load(Ordering::SeqCst), MESSAGES, "each was read once");
+    assert_eq!(bench.entries_read.load(Ordering::SeqCst), MESSAGES, "each entry was read once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_stream_gives_signs_of_life() {
+async fn idle_stream_sends_heartbeats() {
     let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(100))).await;
     let ada = bench.person().await;
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_quiet_stream_gives_signs_of_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_when_its_caller_said() {
+async fn stream_ends_at_its_deadline() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let mut request = ada.request(SubscribeRequest::default());
@@ -168,15 +168,15 @@ async fn a_stream_ends_when_its_caller_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_leave_calls_a_way_to_the_store() {
+async fn waiting_streams_do_not_block_calls() {
     let database = Database::postgres().await;
     let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
     let bench = Bench::on(database, |config| config.streams_per_session = 100).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
     let room = opened.conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "missed").await;
-    // As if the database were busy: whoever reads entries waits, and has a connection for as long.
+    ada.send_text(&bench.mesh.clock_rng, &room, "missed").await;
+    // As if the database were busy: a reader of entries waits and holds a connection.
     let mut busy = PgConnection::connect(url.expose()).await.unwrap();
     let mut lock = busy.begin().await.unwrap();
     sqlx::query("LOCK TABLE messaging.entries").execute(&mut *lock).await.unwrap();
@@ -190,7 +190,10 @@ async fn streams_leave_calls_a_way_to_the_store() {
         let leave = LeaveConversationRequest { conversation_id: bench.mesh.clock_rng.new_id().to_string() };
         let mut client = bob.client.clone();
         let leaving = client.leave_conversation(bob.request(leave));
-        tokio::time::timeout(Duration::from_secs(4), leaving).await.expect("it need not wait").unwrap();
+        tokio::time::timeout(Duration::from_secs(4), leaving)
+            .await
+            .expect("the call does not wait for the streams")
+            .unwrap();
     }
     lock.rollback().await.unwrap();
     for stream in &mut streams {
@@ -198,21 +201,21 @@ async fn streams_leave_calls_a_way_to_the_store() {
     }
 }
 
-/// The next entry of the conversation `quiet`, whatever comes of others.
+/// The next entry of the conversation `quiet`, without those of others.
 async fn next_of(stream: &mut Streaming<SubscribeResponse>, quiet: &str) -> NewEntry {
     let found = async {
         loop {
-            match stream.message().await.unwrap().expect("the stream goes on").event.unwrap() {
+            match stream.message().await.unwrap().expect("the stream is open").event.unwrap() {
                 Event::Entry(new) if new.entry.as_ref().unwrap().conversation_id == quiet => return new,
                 _ => {}
             }
         }
     };
-    tokio::time::timeout(MOMENT, found).await.expect("the look at everything finds it")
+    tokio::time::timeout(MOMENT, found).await.expect("the comparison of all conversations finds it")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_wake_up_is_found_while_others_wake_the_stream() {
+async fn lost_signal_is_recovered_while_others_wake_the_stream() {
     let bench = Bench::new(|config| config.heartbeat = Span(Duration::from_millis(500))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let noisy = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
@@ -223,12 +226,12 @@ async fn lost_wake_up_is_found_while_others_wake_the_stream() {
     let (talker, clock_rng) = (bench.signed_in(ada.id, Duration::from_secs(600)), bench.mesh.clock_rng.clone());
     let talking = tokio::spawn(async move {
         loop {
-            talker.say(&clock_rng, &noisy, "noise").await;
+            talker.send_text(&clock_rng, &noisy, "noise").await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     for n in 0..3 {
-        let sent = ada.say(&bench.mesh.clock_rng, &quiet, &n.to_string()).await;
+        let sent = ada.send_text(&bench.mesh.clock_rng, &quiet, &n.to_string()).await;
         assert_eq!(next_of(&mut stream, &quiet).await.entry, Some(sent));
     }
     talking.abort();
@@ -255,7 +258,7 @@ async fn cursor_beyond_the_newest_entry_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_ends_when_the_store_has_lost_what_it_sent() {
+async fn stream_ends_when_the_store_lost_sent_entries() {
     let database = Database::postgres().await;
     let Location::Postgres(url) = database.location.clone() else { panic!("{:?}", database.location) };
     let bench = Bench::on(database, |config| config.heartbeat = Span(Duration::from_millis(200))).await;
@@ -263,7 +266,7 @@ async fn stream_ends_when_the_store_has_lost_what_it_sent() {
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
-    ada.say(&bench.mesh.clock_rng, &room, "lost soon").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "lost soon").await;
     assert_eq!(text(next(&mut stream).await), "lost soon");
     // As after a failover to a standby that had not received the entry.
     let mut session = PgConnection::connect(url.expose()).await.unwrap();
@@ -299,30 +302,30 @@ async fn up_to(stream: &mut Streaming<SubscribeResponse>, last: &str) -> Vec<Eve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_mark_that_does_not_move_wakes_no_stream() {
+async fn unchanged_read_mark_wakes_no_stream() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    ada.say(&bench.mesh.clock_rng, &room, "hello").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "hello").await;
     bench.store().mark_read(ConversationId(room.parse().unwrap()), UserId(bob.id), 1).await.unwrap();
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     for message_no in [1, 1, 1, 99, 1] {
         mark(&bob, &room, message_no).await;
     }
-    ada.say(&bench.mesh.clock_rng, &room, "the end").await;
+    ada.send_text(&bench.mesh.clock_rng, &room, "the end").await;
     assert_eq!(up_to(&mut stream, "the end").await, []);
     assert_eq!(bench.marks_read.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_marks_are_published_together() {
+async fn read_marks_of_one_interval_are_published_together() {
     const STREAMS: usize = 3;
     let bench = Bench::new(|config| config.read_marks_interval = Span(Duration::from_secs(1))).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
     for n in 0..50 {
-        ada.say(&bench.mesh.clock_rng, &room, &n.to_string()).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
     let mut streams = Vec::new();
     for _ in 0..STREAMS {
@@ -335,15 +338,15 @@ async fn read_marks_are_published_together() {
         mark(&bob, &room, message_no).await;
     }
     for stream in &mut streams {
-        // The last one arrives, though others of the interval do not.
+        // The last mark arrives; earlier ones of the interval may not.
         loop {
-            let Event::ReadMarks(told) = next(stream).await else { continue };
-            if told.marks.iter().any(|mark| mark.user_id == bob.id.to_string() && mark.message_no == 50) {
+            let Event::ReadMarks(event) = next(stream).await else { continue };
+            if event.marks.iter().any(|mark| mark.user_id == bob.id.to_string() && mark.message_no == 50) {
                 break;
             }
         }
     }
     let most = STREAMS * (2 + usize::try_from(begun.elapsed().as_secs()).unwrap());
     let reads = bench.marks_read.load(Ordering::SeqCst);
-    assert!(reads <= most, "{reads} reads for 50 changes, and not {most}");
+    assert!(reads <= most, "{reads} reads for 50 changes, more than {most}");
 }

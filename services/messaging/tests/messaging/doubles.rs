@@ -1,4 +1,4 @@
-//! What stands in for messaging's store and bus in tests: they do the real thing, count it, and break it on demand.
+//! Test doubles of messaging's store and bus: they wrap the real ones, count calls, and fail on demand.
 
 use std::{
     collections::HashSet,
@@ -27,11 +27,11 @@ use messaging::{
 use tonic::async_trait;
 use uuid::Uuid;
 
-/// What a test does to the store at some moment.
+/// A test's action on the store.
 pub(crate) type Interruption =
     Box<dyn FnOnce(Arc<dyn MessagingStore>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// A store that counts what streams read, and does something after the first part of a page was read.
+/// A store that counts the reads of streams, and runs an interruption after the first statement of a page.
 pub(crate) struct Counting {
     pub(crate) store: Arc<dyn MessagingStore>,
     pub(crate) entries_read: Arc<AtomicUsize>,
@@ -148,8 +148,8 @@ impl MessagingStore for Counting {
         self.store.heads(member).await
     }
 
-    async fn answers(&self) -> bool {
-        self.store.answers().await
+    async fn is_reachable(&self) -> bool {
+        self.store.is_reachable().await
     }
 }
 

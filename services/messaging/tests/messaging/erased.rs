@@ -1,4 +1,4 @@
-//! What SQLite's files hold of a text that was erased.
+//! SQLite's files contain no erased text.
 
 use std::{path::Path, time::Duration};
 
@@ -25,7 +25,7 @@ async fn eventually_gone(path: &Path, text: &str) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(MOMENT, waiting).await.unwrap_or_else(|_| panic!("{text} stays in the files"));
+    tokio::time::timeout(MOMENT, waiting).await.unwrap_or_else(|_| panic!("{text} is still in the files"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +46,7 @@ async fn erased_text_leaves_sqlite_files() {
         create_time: clock_rng.now(),
     };
     store.insert(&room, &bounds(10)).await.unwrap();
-    // One that fits into its row's page, and one that overflows into pages of its own.
+    // One text that fits into its row's page, and one that needs overflow pages.
     let texts = ["the password is swordfish".to_owned(), "abracadabra ".repeat(1_000)];
     for text in &texts {
         let message = NewMessage {
@@ -60,7 +60,7 @@ async fn erased_text_leaves_sqlite_files() {
         store.append(&message).await.unwrap();
         let change = Change { conversation: room.id, actor: author, revision: None, now: clock_rng.now() };
         store.edit(change, message.id, &format!("{text}!")).await.unwrap();
-        assert!(is_in_files(path, &text[..24]), "it is stored as it is");
+        assert!(is_in_files(path, &text[..24]), "the text is stored as plain bytes");
         store.erase(change, message.id).await.unwrap();
     }
     for text in &texts {

@@ -15,7 +15,7 @@ use crate::{
     mesh::{refusal, request},
 };
 
-/// A bench on which strangers ask, as by default.
+/// A bench with the default rule, by which strangers send requests and invitations.
 async fn bench() -> Bench {
     Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await
 }
@@ -61,22 +61,22 @@ fn state(of: &Conversation) -> MembershipState {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stranger_talks_in_a_request_that_a_reply_accepts() {
+async fn reply_accepts_a_request_of_a_stranger() {
     let bench = bench().await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
     let id = room(&bench, &ada, &[bob.id]).await.conversation_id;
-    let Event::Conversation(announced) = next(&mut stream).await else { panic!("it is announced") };
+    let Event::Conversation(announced) = next(&mut stream).await else { panic!("the conversation is announced") };
     assert_eq!(state(&announced), MembershipState::Requested);
     assert_eq!(announced.membership.unwrap().added_by, ada.id.to_string());
-    // Bob may read, and adds nobody before he has accepted.
-    ada.say(&bench.mesh.clock_rng, &id, "hello").await;
+    // Bob may read, but add no members before he has accepted.
+    ada.send_text(&bench.mesh.clock_rng, &id, "hello").await;
     let add = AddMemberRequest { conversation_id: id.clone(), user_id: bench.person().await.id.to_string() };
     let refused = bob.client.clone().add_member(bob.request(add)).await;
     assert_eq!(refusal(refused), "FailedPrecondition REQUEST_PENDING");
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Requested);
-    bob.say(&bench.mesh.clock_rng, &id, "hello").await;
+    bob.send_text(&bench.mesh.clock_rng, &id, "hello").await;
     assert_eq!(state(&get(&bob, &id).await.unwrap()), MembershipState::Active);
 }
 
@@ -88,7 +88,7 @@ async fn request_is_accepted_or_declined() {
     for _ in 0..2 {
         assert_eq!(state(&accept(&bob, &id).await.unwrap()), MembershipState::Active);
     }
-    // Declining does not leave what was accepted.
+    // Declining does not leave an accepted conversation.
     decline(&bob, &id).await;
     get(&bob, &id).await.unwrap();
     let other = room(&bench, &ada, &[eve.id]).await.conversation_id;
@@ -101,7 +101,7 @@ async fn request_is_accepted_or_declined() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invitation_reaches_the_invited_user_and_tells_nothing_of_members() {
+async fn invitation_reaches_the_invitee_without_members() {
     let bench = bench().await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let mut stream = eve.subscribe(SubscribeRequest::default()).await.unwrap();
@@ -142,7 +142,7 @@ async fn repeated_request_opens_nothing_and_wakes_no_stream() {
     let create = async || ada.client.clone().create_conversation(ada.request(opening.clone())).await;
     let first = create().await.unwrap().into_inner();
     let published = bench.bus.published();
-    assert!(published > 0, "members and invited users are told");
+    assert!(published > 0, "members and invited users get signals");
     let repeated = create().await.unwrap().into_inner();
     assert_eq!(repeated, first);
     assert_eq!(bench.bus.published(), published);
@@ -155,7 +155,7 @@ async fn repeated_request_opens_nothing_and_wakes_no_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn member_invites_a_stranger_and_takes_it_back() {
+async fn member_invites_a_stranger_and_withdraws_the_invitation() {
     let bench = bench().await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let id = room(&bench, &ada, &[bob.id]).await.conversation_id;
@@ -168,30 +168,33 @@ async fn member_invites_a_stranger_and_takes_it_back() {
     let remove = RemoveMemberRequest { conversation_id: id.clone(), user_id: eve.id.to_string() };
     bob.client.clone().remove_member(bob.request(remove)).await.unwrap();
     assert_eq!(refusal(accept(&eve, &id).await), "NotFound INVITATION_NOT_FOUND");
-    // Who shares a conversation is added at once.
+    // A user who shares a conversation becomes a member directly.
     accept(&eve, &room(&bench, &bob, &[eve.id]).await.conversation_id).await.unwrap();
     let added = bob.client.clone().add_member(bob.request(add)).await.unwrap().into_inner();
     assert_eq!((added.invited, added.conversation.unwrap().member_count), (false, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_is_not_told_and_ends_what_waits() {
+async fn block_is_hidden_and_declines_pending_invitations() {
     let bench = bench().await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
-    let asked = room(&bench, &ada, &[bob.id]).await.conversation_id;
+    let requested = room(&bench, &ada, &[bob.id]).await.conversation_id;
     room(&bench, &ada, &[bob.id, eve.id]).await;
     block(&bob, ada.id).await.unwrap();
     block(&bob, ada.id).await.unwrap();
-    assert_eq!(refusal(get(&bob, &asked).await), "NotFound CONVERSATION_NOT_FOUND");
+    assert_eq!(refusal(get(&bob, &requested).await), "NotFound CONVERSATION_NOT_FOUND");
     assert_eq!(invitations(&bob).await, []);
-    let told = create(&bench, &ada, &[bob.id]).await.unwrap_err();
-    // The same as for a user whom nobody may add.
+    let blocked = create(&bench, &ada, &[bob.id]).await.unwrap_err();
+    // The same status as for a user whose rule admits no user.
     let rule = Settings { who_may_add: AddRule::Nobody.into() };
     let update = UpdateSettingsRequest { settings: Some(rule), update_mask: None };
     eve.client.clone().update_settings(eve.request(update)).await.unwrap();
-    let nobody = create(&bench, &ada, &[eve.id]).await.unwrap_err();
-    assert_eq!((told.code(), told.message(), told.details()), (nobody.code(), nobody.message(), nobody.details()));
-    assert_eq!(refusal::<()>(Err(told)), "FailedPrecondition MEMBER_NOT_AVAILABLE");
+    let closed = create(&bench, &ada, &[eve.id]).await.unwrap_err();
+    assert_eq!(
+        (blocked.code(), blocked.message(), blocked.details()),
+        (closed.code(), closed.message(), closed.details())
+    );
+    assert_eq!(refusal::<()>(Err(blocked)), "FailedPrecondition MEMBER_NOT_AVAILABLE");
 
     let listed = bob.client.clone().list_blocked_users(bob.request(ListBlockedUsersRequest::default())).await;
     assert_eq!(listed.unwrap().into_inner().user_ids, [ada.id.to_string()]);
@@ -214,7 +217,7 @@ async fn blocks_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bounds_of_requests_and_invitations_are_told() {
+async fn bounds_of_requests_and_invitations_are_reported() {
     let bench = Bench::new(|config| {
         config.who_may_add = messaging::Config::default().who_may_add;
         config.requests_per_user = 2;
@@ -237,7 +240,7 @@ async fn bounds_of_requests_and_invitations_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_are_the_servers_until_a_user_chooses() {
+async fn settings_default_to_the_configuration() {
     let bench = bench().await;
     let ada = bench.person().await;
     let mut client = ada.client.clone();
@@ -255,7 +258,7 @@ async fn settings_are_the_servers_until_a_user_chooses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_decides_who_may_add() {
+async fn owner_sets_the_add_policy() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob, eve) = (bench.person().await, bench.person().await, bench.person().await);
     let id = room(&bench, &ada, &[bob.id]).await.conversation_id;
@@ -289,7 +292,7 @@ async fn deleted_account_leaves_no_invitation_and_no_block() {
     assert!(bench.client().delete_member(delete).await.unwrap().into_inner().done);
     assert_eq!(invitations(&bob).await, []);
     assert_eq!(invitations(&ada).await, []);
-    assert_eq!(invitations(&eve).await.len(), 1, "Bob's stays");
+    assert_eq!(invitations(&eve).await.len(), 1, "the invitation of Bob remains");
 }
 
 fn mask(paths: &[&str]) -> prost_types::FieldMask {

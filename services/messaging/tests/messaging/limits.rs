@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_is_one_byte_to_sixteen_kibibytes() {
+async fn text_is_one_byte_to_sixteen_kibibytes() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
@@ -32,7 +32,7 @@ async fn a_text_is_one_byte_to_sixteen_kibibytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_people_fit_into_a_conversation() {
+async fn conversation_takes_a_thousand_members() {
     let bench = Bench::new(|_| {}).await;
     let ada = bench.person().await;
     let mut others = Vec::new();
@@ -46,7 +46,7 @@ async fn a_thousand_people_fit_into_a_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conversations_of_others_do_not_use_up_ones_own() {
+async fn added_conversations_do_not_use_up_the_own_bound() {
     let bench = Bench::new(|config| {
         config.conversations_per_user = 3;
         config.added_conversations_per_user = 4;
@@ -59,9 +59,13 @@ async fn conversations_of_others_do_not_use_up_ones_own() {
     for _ in 0..3 {
         create(&ada, &bob).await.unwrap();
     }
-    assert_eq!(refusal(create(&ada, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of one's own");
+    assert_eq!(refusal(create(&ada, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "own conversations");
     create(&eve, &bob).await.unwrap();
-    assert_eq!(refusal(create(&eve, &bob).await), "ResourceExhausted TOO_MANY_CONVERSATIONS", "of others'");
+    assert_eq!(
+        refusal(create(&eve, &bob).await),
+        "ResourceExhausted TOO_MANY_CONVERSATIONS",
+        "conversations of others"
+    );
     for _ in 0..3 {
         create(&bob, &eve).await.unwrap();
     }
@@ -85,7 +89,7 @@ async fn page_holds_a_hundred_rows_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_holds_eight_streams_and_a_user_thirty_two() {
+async fn session_holds_eight_streams_and_a_user_thirty_two() {
     let bench = Bench::new(|_| {}).await;
     let id = bench.person().await.id;
     let mut held = Vec::new();
@@ -100,20 +104,20 @@ async fn a_session_holds_eight_streams_and_a_user_thirty_two() {
     let fifth = bench.signed_in(id, Duration::from_secs(600));
     let refused = fifth.subscribe(SubscribeRequest::default()).await;
     assert_eq!(refusal(refused), "ResourceExhausted TOO_MANY_STREAMS");
-    // A stream that was closed gives its place back, and who comes before the server has heard of it waits for that.
+    // A closed stream makes room. A new stream that arrives before the server notices waits for it.
     held.pop();
-    fifth.subscribe(SubscribeRequest::default()).await.expect("the place is free");
+    fifth.subscribe(SubscribeRequest::default()).await.expect("there is room for a stream");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
+async fn page_of_long_texts_is_cut_to_fit_a_message() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    // In 2.3 MiB: more than half of a message, which a page may fill.
+    // 100 texts take 1.6 MiB.
     let long = "x".repeat(16 * 1024);
     for _ in 0..300 {
-        ada.say(&bench.mesh.clock_rng, &room, &long).await;
+        ada.send_text(&bench.mesh.clock_rng, &room, &long).await;
     }
     let mut list = ListMessagesRequest { conversation_id: room, page_size: 100, ..Default::default() };
     let (mut seqs, mut pages) = (Vec::new(), 0);
@@ -126,12 +130,12 @@ async fn a_page_of_long_texts_is_cut_to_fit_a_message() {
         }
         list.page_token = page.next_page_token;
     }
-    assert!(seqs.iter().copied().eq((2..=301).rev()), "each once, newest first");
+    assert!(seqs.iter().copied().eq((2..=301).rev()), "each message once, newest first");
     assert_eq!(pages, 3, "100 rows each");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_names_ten_thousand_positions_at_most() {
+async fn subscription_takes_at_most_ten_thousand_positions() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();

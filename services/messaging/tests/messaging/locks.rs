@@ -1,5 +1,5 @@
-//! Changes and reads beside a removal, on PostgreSQL. A change that waits for the conversation's row behind the
-//! removal of its actor is refused and writes nothing.
+//! Changes and reads concurrent with a removal, on PostgreSQL. A change that waits for the conversation's row behind
+//! the removal of its actor fails and writes nothing.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use messaging::{
 use uuid::Uuid;
 
 use crate::{
-    changes::{bounds, by, new_message, open, people, room, say},
+    changes::{bounds, by, new_message, open, people, room, send_text},
     databases::Database,
     locks_support::Holder,
 };
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) const LOCK_CONVERSATION: &str = "SELECT 1 FROM conversations WHERE conversation_id = $1 FOR UPDATE";
 const LOCK_MEMBER: &str = "SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $2 FOR UPDATE";
 
-/// A conversation of three: Ada owns it, and Bob has sent a message. Kim is not in it.
+/// A conversation of its owner Ada, of Bob, the author of a message, and of Eve. Kim is not a member.
 #[derive(Clone)]
 struct Scene {
     store: Arc<dyn MessagingStore>,
@@ -29,24 +29,24 @@ struct Scene {
     bob: UserId,
     eve: UserId,
     kim: UserId,
-    said: Message,
+    sent: Message,
 }
 
 impl Scene {
     async fn new(location: &Location) -> Self {
         let (store, [ada, bob, eve, kim]) = (open(location).await, people());
         let id = room(&store, ada, &[bob, eve]).await;
-        let said = say(&store, id, bob, "hello").await;
-        Self { store, id, ada, bob, eve, kim, said }
+        let sent = send_text(&store, id, bob, "hello").await;
+        Self { store, id, ada, bob, eve, kim, sent }
     }
 
-    /// What Eve, who stays, sees of the conversation.
+    /// The log that Eve sees, who remains a member.
     async fn log(&self) -> Vec<Entry> {
         self.store.list_entries(self.id, self.eve, 0, 1_000).await.unwrap()
     }
 }
 
-/// Holds the row elsewhere while `first` and `behind` queue for it, in this order; what came of both.
+/// Holds the row in another transaction while `first` and then `behind` wait for it. Returns both results.
 pub(crate) async fn in_turn<A: Send + 'static, B: Send + 'static>(
     location: &Location,
     (lock, row): (&'static str, &[Uuid]),
@@ -63,7 +63,7 @@ pub(crate) async fn in_turn<A: Send + 'static, B: Send + 'static>(
     (first.await.unwrap(), behind.await.unwrap())
 }
 
-/// Queues the removal of `actor` by `remover`, and `change` behind it: the removal is the only thing that happens.
+/// Queues the removal of `actor` by `remover`, and `change` behind it. Checks that only the removal has an effect.
 async fn refused_behind_a_removal<F>(
     remover: fn(&Scene) -> UserId,
     actor: fn(&Scene) -> UserId,
@@ -90,7 +90,7 @@ async fn refused_behind_a_removal<F>(
     let inside = |user| seen.members.iter().any(|member| member.user == user);
     assert!(!inside(actor) && !inside(scene.kim), "{:?}", seen.members);
     assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
-    // The id of a message that was refused is free: it was not claimed.
+    // A refused message does not claim its client id.
     let mut sessions = Holder::begin(&database.location, "messaging").await;
     sessions.run("SELECT 1 FROM client_messages HAVING count(*) = 1", &[]).await;
     drop((sessions, scene));
@@ -119,7 +119,7 @@ async fn send_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn edit_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.edit(by(scene.bob, scene.id), scene.said.id, "other").await.map(drop)
+        scene.store.edit(by(scene.bob, scene.id), scene.sent.id, "other").await.map(drop)
     })
     .await;
 }
@@ -127,7 +127,7 @@ async fn edit_behind_a_removal_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn erasure_behind_a_removal_is_refused() {
     refused_behind_a_removal(ada, bob, |scene| async move {
-        scene.store.erase(by(scene.bob, scene.id), scene.said.id).await.map(drop)
+        scene.store.erase(by(scene.bob, scene.id), scene.sent.id).await.map(drop)
     })
     .await;
 }
@@ -165,7 +165,7 @@ async fn leaving_behind_a_removal_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_who_left_removes_nobody() {
+async fn former_owner_cannot_remove_members() {
     refused_behind_a_removal(ada, ada, |scene| async move {
         scene.store.remove(by(scene.ada, scene.id), scene.bob).await.map(drop)
     })
@@ -173,14 +173,14 @@ async fn owner_who_left_removes_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_who_left_erases_nothing() {
+async fn former_owner_cannot_erase_messages() {
     refused_behind_a_removal(ada, ada, |scene| async move {
-        scene.store.erase(by(scene.ada, scene.id), scene.said.id).await.map(drop)
+        scene.store.erase(by(scene.ada, scene.id), scene.sent.id).await.map(drop)
     })
     .await;
 }
 
-/// A read mark is in the member's own row: that row's lock decides.
+/// A read mark is a column of the member's row, so that row's lock decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn read_mark_behind_a_removal_is_refused() {
     let database = Database::postgres().await;
@@ -197,7 +197,7 @@ async fn read_mark_behind_a_removal_is_refused() {
     database.remove().await;
 }
 
-/// The other order: whoever was added before sends, though the statement began to wait before that.
+/// A new member can send, although the statement began to wait before the addition.
 #[tokio::test(flavor = "multi_thread")]
 async fn send_behind_an_addition_is_accepted() {
     let database = Database::postgres().await;
@@ -212,7 +212,7 @@ async fn send_behind_an_addition_is_accepted() {
     database.remove().await;
 }
 
-/// The account is deleted while the addition waits: the person is in no conversation afterwards.
+/// The account is deleted while the addition waits: the user is in no conversation afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn addition_behind_the_deletion_of_the_account_is_refused() {
     let database = Database::postgres().await;
@@ -223,7 +223,7 @@ async fn addition_behind_the_deletion_of_the_account_is_refused() {
     let adding =
         tokio::spawn(async move { adding.store.add(by(adding.ada, adding.id), adding.kim, &bounds(100)).await });
     holder.waiters(1).await;
-    // As DeleteMember does, which finds no conversation to leave.
+    // The same steps as DeleteMember, which finds no conversation to leave.
     scene.store.bar(scene.kim).await.unwrap();
     assert_eq!(scene.store.heads(scene.kim).await.unwrap(), []);
     holder.release().await;
@@ -234,7 +234,7 @@ async fn addition_behind_the_deletion_of_the_account_is_refused() {
     database.remove().await;
 }
 
-/// The second statement of a read waits, and the reader is removed before it begins.
+/// The second statement of a read waits, and the reader is removed before it starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_left_between_two_statements_is_not_shown() {
     let database = Database::postgres().await;

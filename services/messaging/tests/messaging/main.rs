@@ -1,5 +1,5 @@
-//! The messaging service: its store's contract on both databases, and its API over real channels with the real
-//! users service behind it.
+//! The messaging service: its store's contract on both databases, and its API over real channels with a real users
+//! service.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod admission;
@@ -21,7 +21,7 @@ mod locks;
 #[path = "../../../kit/tests/support/locks.rs"]
 mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
-#[expect(dead_code, reason = "what the tests of other services use of it too")]
+#[expect(dead_code, reason = "the tests of other services use the rest")]
 mod mesh;
 mod methods;
 mod model;

@@ -1,4 +1,4 @@
-//! Changes as clients see them, and as they reach open streams.
+//! Changes through the API, and their events on open streams.
 
 use proto::messaging::v1::{
     AddMemberRequest, DeleteMemberRequest, DeleteMessageRequest, EditMessageRequest, LeaveConversationRequest,
@@ -26,8 +26,8 @@ async fn changes_reach_open_streams() {
     let mut stream = bob.subscribe(SubscribeRequest::default()).await.unwrap();
     catch_up(&mut stream).await;
 
-    let sent = ada.say(&bench.mesh.clock_rng, &room, "helo").await;
-    let Body::Message(message) = body(next(&mut stream).await) else { panic!("a message came") };
+    let sent = ada.send_text(&bench.mesh.clock_rng, &room, "helo").await;
+    let Body::Message(message) = body(next(&mut stream).await) else { panic!("a message") };
     let edit = EditMessageRequest {
         conversation_id: room.clone(),
         message_id: message.message_id.clone(),
@@ -69,7 +69,7 @@ async fn changes_reach_open_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_in_what_one_has_left_is_answered() {
+async fn position_in_a_left_conversation_is_reported_as_left() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let opened = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_position_in_what_one_has_left_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
+async fn deleted_account_leaves_its_conversations_in_batches() {
     let bench = Bench::new(|_| {}).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     for _ in 0..150 {
@@ -112,7 +112,7 @@ async fn a_deleted_account_leaves_its_conversations_some_at_a_time() {
         bench.client().delete_member(request).await.unwrap().into_inner().done
     };
     assert_eq!(listed().await, 150);
-    // Cut after any call, the next one goes on.
+    // Each call continues where the last one stopped.
     assert!(!delete().await);
     assert_eq!(listed().await, 50);
     assert!(delete().await);

@@ -1,4 +1,4 @@
-//! What a conversation is to be, said once more and simply: everything in memory, one operation after the other.
+//! A simple model of a conversation for the comparison with the store: in memory, one operation after another.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,15 +12,15 @@ use messaging::{
 };
 use uuid::Uuid;
 
-/// What became of a change; a refusal by its name.
+/// The outcome of a change; an error by its name.
 pub(crate) type Outcome = Result<Changed, &'static str>;
 
 pub(crate) struct Model {
-    /// All but what differs from reader to reader.
+    /// The fields that are equal for all readers.
     shared: Conversation,
     pub(crate) members: BTreeMap<UserId, Member>,
     pub(crate) log: Vec<Entry>,
-    /// By author and client's id: the entry's place and the text that was sent.
+    /// By author and client's id: the entry's index in the log and the text as sent.
     sent: HashMap<(UserId, Uuid), (usize, String)>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Model {
 pub(crate) struct Member {
     joined: i64,
     read: i64,
-    /// By whom; the opener by nobody.
+    /// The member who added this one; `None` for the creator.
     added_by: Option<UserId>,
 }
 
@@ -46,7 +46,7 @@ impl Model {
         model
     }
 
-    /// As `reader` sees it.
+    /// The conversation as `reader` sees it.
     pub(crate) fn seen_by(&self, reader: UserId) -> Option<Conversation> {
         let own = self.members.get(&reader)?;
         let is_message = |entry: &&Entry| matches!(entry.body, Body::Message(_));
@@ -65,7 +65,7 @@ impl Model {
         })
     }
 
-    /// How many messages after the one numbered `read` are not erased.
+    /// The number of messages after `read` that are not erased.
     fn unread(&self, read: i64) -> i64 {
         let is_unread = |entry: &&Entry| matches!(&entry.body, Body::Message(message) if message.number > read && message.delete_time.is_none());
         i64::try_from(self.log.iter().filter(is_unread).count()).unwrap()
@@ -80,16 +80,16 @@ impl Model {
         all
     }
 
-    /// All messages, with who said them.
+    /// The ids of all messages, with their authors.
     pub(crate) fn messages(&self) -> Vec<(Uuid, UserId)> {
-        let said = |entry: &Entry| match &entry.body {
+        let message = |entry: &Entry| match &entry.body {
             Body::Message(message) => Some((message.id, entry.author)),
             _ => None,
         };
-        self.log.iter().filter_map(said).collect()
+        self.log.iter().filter_map(message).collect()
     }
 
-    /// The entry that the message is stored in, and whether that is new.
+    /// The message's entry, and whether it is new.
     pub(crate) fn send(&mut self, new: &NewMessage) -> Result<(Entry, bool), &'static str> {
         if !self.members.contains_key(&new.author) {
             return Err("NotFound");
@@ -104,7 +104,7 @@ impl Model {
         let message = Message { id, client_id, number, text, edit_time: None, delete_time: None, revision: 1 };
         self.sent.insert(key, (self.log.len(), new.text.clone()));
         self.push(new.author, new.create_time, Body::Message(message));
-        // Whoever sends has read everything up to their own message.
+        // A sender's read mark moves to their own message.
         self.members.get_mut(&new.author).unwrap().read = number;
         Ok((self.log.last().unwrap().clone(), true))
     }
@@ -194,7 +194,7 @@ impl Model {
         self.change(change, Body::Removed { person, owner: self.shared.owner })
     }
 
-    /// How far the member has read now, and whether that has changed.
+    /// The member's read position, and whether it has changed.
     pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(ReadPosition, bool)> {
         let count = self.shared.message_count;
         let read = &mut self.members.get_mut(&member)?.read;
@@ -207,7 +207,7 @@ impl Model {
         if self.members.contains_key(&actor) { Ok(()) } else { Err("NotFound") }
     }
 
-    /// Who said it, and the message as it is now.
+    /// The author and the current message.
     fn message(&mut self, change: &Change, id: Uuid) -> Result<(UserId, &mut Message), &'static str> {
         self.require(change.actor)?;
         let of = |entry| match entry {

@@ -1,4 +1,4 @@
-//! What every store promises of conversations that are read many at a time.
+//! The store's contract for reading several conversations at once.
 
 use std::sync::Arc;
 
@@ -11,32 +11,32 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
-    changes::{bounds, by, new_id, open, people, room, say},
+    changes::{bounds, by, new_id, open, people, room, send_text},
     databases::on_both,
-    statements::heard,
+    statements::statements_of,
 };
 
 on_both! {
-    many_are_read_as_each_is_alone,
-    a_page_is_in_order_and_leaves_out_what_was_left,
-    a_page_takes_three_statements_however_long,
+    batch_read_equals_single_reads,
+    page_is_ordered_and_omits_left_conversations,
+    page_of_any_size_takes_three_statements,
     members_are_listed_in_the_order_in_which_they_joined,
     member_count_is_exact_under_concurrency,
 }
 
-/// Conversations that differ in all that is read of one: as many messages as their place, some edited, erased, read
-/// by others, renamed, left, and one with more members than marks are shown for.
+/// Conversations that differ in all fields: the nth has n messages; some are edited, erased, read, renamed or left; the
+/// last one has more members than streams carry read marks for.
 async fn rooms(store: &Arc<dyn MessagingStore>, ada: UserId, others: &[UserId]) -> Vec<ConversationId> {
     let mut rooms = Vec::new();
     for n in 0..6 {
         let id = room(store, ada, others).await;
         for m in 0..n {
             let author = others[m % others.len()];
-            let said = say(store, id, author, &m.to_string()).await;
+            let sent = send_text(store, id, author, &m.to_string()).await;
             match m {
-                2 => drop(store.edit(by(author, id), said.id, "better").await.unwrap()),
-                4 => drop(store.erase(by(author, id), said.id).await.unwrap()),
-                _ => drop(store.mark_read(id, ada, said.number).await.unwrap()),
+                2 => drop(store.edit(by(author, id), sent.id, "better").await.unwrap()),
+                4 => drop(store.erase(by(author, id), sent.id).await.unwrap()),
+                _ => drop(store.mark_read(id, ada, sent.number).await.unwrap()),
             }
         }
         if n == 3 {
@@ -50,20 +50,20 @@ async fn rooms(store: &Arc<dyn MessagingStore>, ada: UserId, others: &[UserId]) 
     rooms
 }
 
-async fn many_are_read_as_each_is_alone(location: &Location) {
+async fn batch_read_equals_single_reads(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let mine = rooms(&store, ada, &[bob, eve]).await;
     let (theirs, nowhere) = (room(&store, bob, &[eve]).await, ConversationId(new_id()));
-    // In an order of the caller's own, with strangers' conversations between.
-    let asked = [mine[5], theirs, mine[0], mine[6], nowhere, mine[3], mine[1], mine[4], mine[2]];
+    // In random order, with conversations of others in between.
+    let ids = [mine[5], theirs, mine[0], mine[6], nowhere, mine[3], mine[1], mine[4], mine[2]];
     for reader in [ada, bob, eve] {
         let mut alone = Vec::new();
-        for id in asked {
+        for id in ids {
             alone.extend(store.find(id, reader).await.unwrap());
         }
-        assert_eq!(store.find_all(&asked, reader).await.unwrap(), alone);
+        assert_eq!(store.find_all(&ids, reader).await.unwrap(), alone);
     }
-    let found = store.find_all(&asked, ada).await.unwrap();
+    let found = store.find_all(&ids, ada).await.unwrap();
     assert!(found.iter().map(|found| found.id).eq([5, 0, 6, 3, 1, 4, 2].map(|n| mine[n])));
     for conversation in &found {
         let last = store.list_messages(conversation.id, ada, i64::MAX, 1).await.unwrap().pop();
@@ -78,7 +78,7 @@ async fn many_are_read_as_each_is_alone(location: &Location) {
     assert_eq!(store.find_all(&[], ada).await.unwrap(), []);
 }
 
-async fn a_page_is_in_order_and_leaves_out_what_was_left(location: &Location) {
+async fn page_is_ordered_and_omits_left_conversations(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
     let mine = rooms(&store, ada, &[bob, eve]).await;
     let whole = Recent::parse(100, "").unwrap();
@@ -88,11 +88,11 @@ async fn a_page_is_in_order_and_leaves_out_what_was_left(location: &Location) {
     store.remove(by(ada, mine[2]), ada).await.unwrap();
     let ids: Vec<_> = store.list(ada, whole).await.unwrap().into_iter().map(|found| found.id).collect();
     assert!(ids.iter().eq(mine.iter().rev().filter(|id| **id != mine[2])));
-    // As between the statements of a page: the ids were read, then it was left.
+    // As between the statements of a page: the member leaves after the ids were read.
     assert!(store.find_all(&mine, ada).await.unwrap().iter().all(|found| found.id != mine[2]));
 }
 
-async fn a_page_takes_three_statements_however_long(location: &Location) {
+async fn page_of_any_size_takes_three_statements(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let mut ids = Vec::new();
     for _ in 0..50 {
@@ -100,10 +100,10 @@ async fn a_page_takes_three_statements_however_long(location: &Location) {
     }
     for size in [1, 10, 49] {
         let page = Recent::parse(size, "").unwrap();
-        let (listed, statements) = heard(store.list(ada, page)).await;
-        // One more than was asked for tells that there is another page.
+        let (listed, statements) = statements_of(store.list(ada, page)).await;
+        // One more than the page size shows that there is another page.
         assert_eq!((listed.unwrap().len(), statements.len()), (page.size + 1, 3), "{statements:?}");
-        let (found, statements) = heard(store.find_all(&ids[..page.size], ada)).await;
+        let (found, statements) = statements_of(store.find_all(&ids[..page.size], ada)).await;
         assert_eq!((found.unwrap().len(), statements.len()), (page.size, 2), "{statements:?}");
     }
 }
@@ -137,7 +137,7 @@ async fn members_are_listed_in_the_order_in_which_they_joined(location: &Locatio
     assert!(shown.members.iter().map(|member| member.user).eq(joined[..FIRST_MEMBERS].iter().copied()));
     assert_eq!(shown.member_count, 21);
     let first = MembersPage::parse(6, "", id).unwrap();
-    assert_eq!(store.list_members(id, eve, first).await.unwrap(), [], "a stranger sees none");
+    assert_eq!(store.list_members(id, eve, first).await.unwrap(), [], "a non-member sees none");
 }
 
 async fn member_count_is_exact_under_concurrency(location: &Location) {

@@ -1,4 +1,4 @@
-//! The bytes of a conversation's log: they are counted exactly, and bounded.
+//! The bytes of a conversation's log are counted exactly and bounded.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,18 +14,18 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     bench::Bench,
-    changes::{bounds, by, new_message, open, people, room, say, with_quotas},
+    changes::{bounds, by, new_message, open, people, room, send_text, with_quotas},
     databases::{Database, on_both},
     locks::{LOCK_CONVERSATION, in_turn},
 };
 
 on_both! {
-    full_conversation_takes_no_more_until_something_is_deleted,
+    full_conversation_takes_no_more_until_a_deletion,
     bytes_of_older_rows_are_counted_by_the_migration,
     conversation_with_a_negative_count_stays_open,
 }
 
-/// What a conversation counts, and what its entries take.
+/// The stored count of a conversation, and the sum over its entries.
 pub(crate) async fn sizes(location: &Location, id: ConversationId) -> (i64, i64) {
     let statement = "SELECT c.stored_bytes, CAST((SELECT coalesce(sum(length(e.body) + 200), 0) FROM entries e \
                      WHERE e.conversation_id = c.conversation_id) AS BIGINT) FROM conversations c \
@@ -51,7 +51,7 @@ fn is_full<T>(outcome: Result<T, ChangeError>) -> bool {
     matches!(outcome, Err(ChangeError::StorageFull))
 }
 
-async fn full_conversation_takes_no_more_until_something_is_deleted(location: &Location) {
+async fn full_conversation_takes_no_more_until_a_deletion(location: &Location) {
     let (store, [ada, bob, eve]) = (with_quotas(location, quota(4_500)).await, people());
     let id = room(&store, ada, &[bob]).await;
     let long = "x".repeat(1_000);
@@ -64,10 +64,10 @@ async fn full_conversation_takes_no_more_until_something_is_deleted(location: &L
         }
     };
     assert!(matches!(refused, AppendError::StorageFull), "{refused:?}");
-    assert_eq!(sent.len(), 3, "each counts 1 000 and what stands beside the text");
+    assert_eq!(sent.len(), 3, "each message counts its text of 1 000 bytes and the overhead");
     let (stored, taken) = sizes(location, id).await;
     assert_eq!(stored, taken);
-    // Whatever adds to the log is refused, and leaves nothing. A repeat returns what was stored.
+    // Every change that adds to the log fails and stores nothing. A repeat returns the stored message.
     assert!(is_full(store.edit(by(bob, id), sent[0].id, &"y".repeat(2_000)).await));
     let title = "t".repeat(1_000);
     assert!(is_full(store.update(by(ada, id), &Details::titled(&title)).await));
@@ -75,13 +75,13 @@ async fn full_conversation_takes_no_more_until_something_is_deleted(location: &L
     while store.append(&new_message(id, ada, "x")).await.is_ok() {
         small += 1;
     }
-    assert!(small > 0, "a smaller one still fits");
+    assert!(small > 0, "a smaller message still fits");
     assert!(!store.append(&sent[0]).await.unwrap().is_new);
     assert!(is_full(store.add(by(ada, id), eve, &bounds(100)).await));
-    // A stranger hears that there is no such conversation.
+    // A non-member gets NotFound.
     let stranger = store.append(&new_message(id, eve, &long)).await;
     assert!(matches!(stranger, Err(AppendError::NotFound)), "{stranger:?}");
-    // To delete, and to leave, is always possible.
+    // Members can always erase messages and leave.
     assert!(matches!(store.erase(by(bob, id), sent[0].id).await.unwrap(), Changed::Now(_)));
     store.append(&new_message(id, bob, "there is room again")).await.unwrap();
     assert!(matches!(store.remove(by(bob, id), bob).await.unwrap(), Changed::Now(_)));
@@ -89,7 +89,7 @@ async fn full_conversation_takes_no_more_until_something_is_deleted(location: &L
     assert_eq!(stored, taken);
 }
 
-/// Two conversations as the first version stored them, one of them without an entry.
+/// Two conversations in the schema of the first migration, one of them without an entry.
 const OLD_ROWS: [&str; 2] = [
     "INSERT INTO conversations (conversation_id, creator_id, request_id, fingerprint, title, owner_id, add_policy, revision, \
      create_time, update_time, last_seq, message_count, member_count) VALUES \
@@ -108,7 +108,7 @@ async fn bytes_of_older_rows_are_counted_by_the_migration(location: &Location) {
     macro_rules! fill {
         ($pool:expr) => {
             for statement in OLD_ROWS {
-                // PostgreSQL's fingerprints and bodies are bytes, its ids are not.
+                // In PostgreSQL, fingerprints and bodies are bytes and ids are not.
                 let statement = statement
                     .replace("$1, $1, $1, $1,", "$1, $1, $1, $4,")
                     .replace("$2, $2, $2, $2,", "$2, $2, $2, $4,");
@@ -132,26 +132,7 @@ async fn bytes_of_older_rows_are_counted_by_the_migration(location: &Location) {
     assert_eq!(sizes(location, empty).await, (0, 0));
 }
 
-/// A process of an older release, which counts nothing, wrote entries that this one then erases.
-async fn conversation_with_a_negative_count_stays_open(location: &Location) {
-    let (store, [ada, bob]) = (with_quotas(location, quota(4_500)).await, people());
-    let id = room(&store, ada, &[bob]).await;
-    let statement = "UPDATE conversations SET stored_bytes = -15000 WHERE conversation_id = $1";
-    match location {
-        Location::Postgres(url) => {
-            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
-            connection.execute("SET search_path TO messaging").await.unwrap();
-            sqlx::query(statement).bind(id.0).execute(&mut connection).await.unwrap();
-        }
-        Location::Sqlite(path) => {
-            let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-            sqlx::query(statement).bind(id.0).execute(&mut connection).await.unwrap();
-        }
-    }
-    assert!(store.append(&new_message(id, bob, "still open")).await.unwrap().is_new);
-}
-
-/// Two messages queue for the conversation's row, and one of them fits.
+/// Two messages wait for the conversation's row, and one of them fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn last_bytes_go_to_the_first_in_the_queue() {
     let database = Database::postgres().await;
@@ -171,19 +152,19 @@ async fn last_bytes_go_to_the_first_in_the_queue() {
     database.remove().await;
 }
 
-/// An erasure and an edit of one message queue for the row, in this order and in the other.
+/// An erasure and an edit of one message wait for the row, in both orders.
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_are_exact_when_edits_and_erasures_wait_for_each_other() {
+async fn bytes_are_exact_under_concurrent_edits_and_erasures() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let [ada, bob] = people();
     let id = room(&store, ada, &[bob]).await;
     for erases_first in [true, false] {
-        let said = say(&store, id, ada, "a text").await;
-        store.edit(by(ada, id), said.id, "a text that is longer").await.unwrap();
+        let sent = send_text(&store, id, ada, "a text").await;
+        store.edit(by(ada, id), sent.id, "a text that is longer").await.unwrap();
         let (one, two) = (Arc::clone(&store), Arc::clone(&store));
-        let erasing = async move { one.erase(by(ada, id), said.id).await.map(drop).map_err(drop) };
-        let editing = async move { two.edit(by(ada, id), said.id, &"z".repeat(500)).await.map(drop).map_err(drop) };
+        let erasing = async move { one.erase(by(ada, id), sent.id).await.map(drop).map_err(drop) };
+        let editing = async move { two.edit(by(ada, id), sent.id, &"z".repeat(500)).await.map(drop).map_err(drop) };
         let row = (LOCK_CONVERSATION, &[id.0][..]);
         if erases_first {
             assert_eq!(in_turn(&database.location, row, erasing, editing).await, (Ok(()), Err(())));
@@ -197,7 +178,7 @@ async fn bytes_are_exact_when_edits_and_erasures_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_conversation_is_told_with_its_quota_and_without_a_time() {
+async fn full_conversation_reports_its_quota_without_retry_info() {
     let bench = Bench::new(|config| config.conversation_bytes = 2_000).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;

@@ -1,5 +1,5 @@
-//! Whatever several people do, in whatever order: the store does what the model does, answers what it answers, and its
-//! log has no gap.
+//! Random sequences of operations by several users: the store has the same state and outcomes as the model, and its log
+//! has no gap.
 
 use std::sync::Arc;
 
@@ -21,27 +21,27 @@ use crate::{
 };
 
 on_both! {
-    any_sequence_of_operations_ends_as_the_model_says,
+    store_agrees_with_the_model,
 }
 
-/// In each of the conversations.
+/// Operations in each conversation.
 const STEPS: u64 = 150;
 const CONVERSATIONS: usize = 8;
-/// Operations between two looks at everything.
+/// Operations between two comparisons of the whole state.
 const LOOK: u64 = 25;
-const TEXTS: [&str; 4] = ["tea", "coffee", "milk", "water, or whatever there is"];
+const TEXTS: [&str; 4] = ["tea", "coffee", "milk", "water, or some other drink"];
 
 struct Room {
     id: ConversationId,
-    everybody: [UserId; 5],
+    users: [UserId; 5],
     model: Model,
-    /// What was sent, to be sent again.
+    /// Sent messages, for repeats.
     sent: Vec<NewMessage>,
-    /// Microseconds; each operation has its own.
+    /// Microseconds; differs for each operation.
     now: i64,
 }
 
-async fn any_sequence_of_operations_ends_as_the_model_says(location: &Location) {
+async fn store_agrees_with_the_model(location: &Location) {
     let (store, mut dice) = (open(location).await, Dice::new());
     for _ in 0..CONVERSATIONS {
         let mut room = opened(&store, &mut dice).await;
@@ -58,31 +58,31 @@ async fn any_sequence_of_operations_ends_as_the_model_says(location: &Location) 
 }
 
 async fn opened(store: &Arc<dyn MessagingStore>, dice: &mut Dice) -> Room {
-    let everybody: [UserId; 5] = std::array::from_fn(|_| UserId(id(dice)));
-    let [ada, bob, eve, ..] = everybody;
+    let users: [UserId; 5] = std::array::from_fn(|_| UserId(id(dice)));
+    let [ada, bob, eve, ..] = users;
     let now = 1_700_000_000_000_000;
     let new = NewConversation {
         id: ConversationId(id(dice)),
         creator: ada,
         request_id: id(dice),
-        members: NewConversation::everybody(ada, [bob, eve]),
+        members: NewConversation::all_members(ada, [bob, eve]),
         title: TEXTS[0].to_owned(),
         create_time: Timestamp::from_micros(now),
     };
     let stored = store.insert(&new, &bounds(100)).await.unwrap();
-    Room { id: new.id, everybody, model: Model::new(&new, stored), sent: Vec::new(), now }
+    Room { id: new.id, users, model: Model::new(&new, stored), sent: Vec::new(), now }
 }
 
 impl Room {
-    /// Something that somebody does, in the store and in the model.
+    /// Applies a random operation of a random user to the store and to the model.
     async fn step(&mut self, store: &Arc<dyn MessagingStore>, dice: &mut Dice) {
         self.now += 1;
-        let (actor, person) = (*dice.pick(&self.everybody), *dice.pick(&self.everybody));
+        let (actor, person) = (*dice.pick(&self.users), *dice.pick(&self.users));
         let text = *dice.pick(&TEXTS);
         let revision = *dice.pick(&[None, None, Some(1), Some(2)]);
         let change = Change { conversation: self.id, actor, revision, now: Timestamp::from_micros(self.now) };
         let (message, author) = self.message(dice);
-        // Every other change of a message is its author's own: most would be refused otherwise.
+        // At least half of the changes of a message are its author's: otherwise the store would refuse most.
         let own = Change { actor: *dice.pick(&[actor, author]), ..change };
         let (stored, expected) = match dice.between(0, 12) {
             0..=3 => return self.send(store, &change, text, dice).await,
@@ -90,7 +90,7 @@ impl Room {
             6 => (store.erase(own, message).await, self.model.erase(&own, message)),
             7 => (store.update(change, &Details::titled(text)).await, self.model.rename(&change, text)),
             8 => (store.add(change, person, &bounds(100)).await, self.model.add(&change, person)),
-            // The last one stays: what nobody is in nobody can look at.
+            // The last member does not leave: without members no user can read the conversation.
             9 if self.model.members.len() > 1 => {
                 (store.remove(change, person).await, self.model.remove(&change, person))
             }
@@ -102,16 +102,16 @@ impl Room {
         assert_eq!(by_name(stored), expected.map_err(str::to_owned), "{change:?} {own:?}");
     }
 
-    /// A message that was sent, now and then one that was not; and its author.
+    /// A sent message, sometimes an unknown id, and the author.
     fn message(&self, dice: &mut Dice) -> (Uuid, UserId) {
         let messages = self.model.messages();
         if messages.is_empty() || dice.between(0, 20) == 0 {
-            return (id(dice), *dice.pick(&self.everybody));
+            return (id(dice), *dice.pick(&self.users));
         }
         *dice.pick(&messages)
     }
 
-    /// A new message, one again as it was, or another one under an id that was used.
+    /// Sends a new message, a repeat, or a different message with a used id.
     async fn send(&mut self, store: &Arc<dyn MessagingStore>, change: &Change, text: &str, dice: &mut Dice) {
         let (message_id, create_time) = (id(dice), change.now);
         let mut new = NewMessage {
@@ -146,9 +146,9 @@ impl Room {
         assert_eq!(stored, self.model.mark_read(reader, number), "{number} by {reader}");
     }
 
-    /// Everybody sees what the model says, and the log has no gap.
+    /// Compares what each user sees with the model, and checks that the log has no gap.
     async fn look(&self, store: &Arc<dyn MessagingStore>) {
-        for reader in self.everybody {
+        for reader in self.users {
             let (found, expected) = (store.find(self.id, reader).await.unwrap(), self.model.seen_by(reader));
             assert_eq!(found, expected);
             assert_eq!(
@@ -157,7 +157,7 @@ impl Room {
             );
             let log = store.list_entries(self.id, reader, 0, 10_000).await.unwrap();
             let Some(expected) = expected else {
-                assert_eq!(log, [], "who is out sees nothing");
+                assert_eq!(log, [], "a user who is not a member sees nothing");
                 continue;
             };
             assert_eq!(log, self.model.log);

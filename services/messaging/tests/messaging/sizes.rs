@@ -1,4 +1,4 @@
-//! With maximal contents no response exceeds `limits.message_bytes`, and lists still lead to their end.
+//! With maximal contents no response exceeds `limits.message_bytes`, and lists can be read to their end.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,9 @@ use crate::{
     mesh::request,
 };
 
-/// The least that can be configured.
+/// The smallest value that the configuration accepts.
 const MESSAGE_BYTES: usize = 512 * 1024;
-/// More than a page holds, of whatever size.
+/// More than one page of any size.
 const CONVERSATIONS: usize = 120;
 
 /// The largest response of each method.
@@ -42,12 +42,12 @@ struct Scene {
     bench: Bench,
     ada: Person,
     bob: Person,
-    /// 1 000 members, and more messages than a page holds.
+    /// 1 000 members, and more messages than one page.
     crowded: String,
     sizes: Sizes,
 }
 
-/// As many characters of four bytes.
+/// A text of this many characters of four bytes.
 fn wide(characters: usize) -> String {
     "𝄞".repeat(characters)
 }
@@ -60,12 +60,12 @@ impl Scene {
         let mut scene = Self { bench, ada, bob, crowded: String::new(), sizes: Sizes::default() };
         for _ in 0..CONVERSATIONS {
             let id = scene.create(1).await;
-            scene.say(&id).await;
+            scene.send_text(&id).await;
         }
         scene.crowded = scene.create(998).await;
         for _ in 0..CONVERSATIONS {
             let id = scene.crowded.clone();
-            scene.say(&id).await;
+            scene.send_text(&id).await;
         }
         scene
     }
@@ -84,10 +84,10 @@ impl Scene {
         response.conversation.unwrap().conversation_id
     }
 
-    async fn say(&mut self, room: &str) -> String {
-        let entry = self.ada.say(&self.bench.mesh.clock_rng, room, &wide(4_096)).await;
+    async fn send_text(&mut self, room: &str) -> String {
+        let entry = self.ada.send_text(&self.bench.mesh.clock_rng, room, &wide(4_096)).await;
         self.sizes.of("SendMessage", &entry);
-        let Some(Body::Message(message)) = entry.body else { panic!("a message was sent") };
+        let Some(Body::Message(message)) = entry.body else { panic!("a message") };
         message.message_id
     }
 
@@ -132,7 +132,7 @@ impl Scene {
     }
 
     async fn single(&mut self) {
-        let (mut client, id, message_id) = (self.ada.client.clone(), self.crowded.clone(), self.say_once().await);
+        let (mut client, id, message_id) = (self.ada.client.clone(), self.crowded.clone(), self.send_text_once().await);
         let ada = &self.ada;
         let got = client.get_conversation(ada.request(GetConversationRequest { conversation_id: id.clone() })).await;
         self.sizes.of("GetConversation", &got.unwrap().into_inner());
@@ -157,9 +157,9 @@ impl Scene {
         self.sizes.of("MarkRead", &client.mark_read(ada.request(read)).await.unwrap().into_inner());
     }
 
-    async fn say_once(&mut self) -> String {
+    async fn send_text_once(&mut self) -> String {
         let id = self.crowded.clone();
-        self.say(&id).await
+        self.send_text(&id).await
     }
 
     async fn stream(&mut self) {
@@ -171,7 +171,7 @@ impl Scene {
         }
     }
 
-    /// As many invitations as may wait, as many users as a call may invite, and a page of blocked users.
+    /// The maximum of undecided invitations, the maximum of users in one call, and a page of blocked users.
     async fn waiting(&mut self) {
         let (cleo, mut client) = (self.bench.person().await, self.ada.client.clone());
         let who_may_add = proto::messaging::v1::AddRule::Contacts.into();
@@ -218,10 +218,10 @@ impl Scene {
         let token = [self.bench.mesh.service_token("users", "messaging", &self.bench.mesh.clock_rng)];
         let contacts = request(ListContactsRequest { user_id: user_id.clone() }, &token);
         let contacts = self.bench.client().list_contacts(contacts).await.unwrap().into_inner();
-        // The 998 others of the crowded conversation, and Cleo, who has accepted an invitation.
+        // The 998 others of the crowded conversation, and Cleo: she has accepted an invitation.
         assert_eq!(contacts.user_ids.len(), 999);
         self.sizes.of("ListContacts", &contacts);
-        // As many as there may be.
+        // The maximum number of contacts.
         let most = proto::messaging::v1::ListContactsResponse { user_ids: vec![user_id.clone(); 10_000] };
         self.sizes.of("ListContacts", &most);
         let token = [self.bench.mesh.service_token("auth", "messaging", &self.bench.mesh.clock_rng)];

@@ -1,4 +1,4 @@
-//! A transaction elsewhere that holds the row of a conversation or of a user, and does not end.
+//! Another transaction holds the row of a conversation or of a user and does not end.
 
 use std::{
     sync::Arc,
@@ -49,7 +49,7 @@ async fn locked_conversation_does_not_stop_other_conversations() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let started = Instant::now();
     for _ in 0..20 {
-        bob.send(message(&bench, &other)).await.expect("another conversation takes messages");
+        bob.send(message(&bench, &other)).await.expect("another conversation accepts messages");
     }
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     for send in sends {
@@ -60,7 +60,7 @@ async fn locked_conversation_does_not_stop_other_conversations() {
         assert!(details.retry_info().is_some());
     }
     holding.rollback().await.unwrap();
-    ada.send(message(&bench, &room)).await.expect("the conversation goes on");
+    ada.send(message(&bench, &room)).await.expect("the conversation accepts messages again");
 }
 
 fn message(bench: &Bench, room: &str) -> SendMessageRequest {
@@ -71,7 +71,7 @@ fn message(bench: &Bench, room: &str) -> SendMessageRequest {
     }
 }
 
-/// What a user does in a conversation of their own that locks Bob's row.
+/// An operation in a user's own conversation that locks Bob's row.
 type Work = fn(Store, Scene) -> BoxFuture<'static, ()>;
 
 #[derive(Clone, Copy)]
@@ -81,8 +81,9 @@ struct Scene {
     bob: UserId,
 }
 
-/// Twelve users do `change` at once while a transaction elsewhere holds Bob's row: two of the changes hold a connection.
-async fn locked_user_leaves_others_theirs(prepare: Work, change: Work) {
+/// Twelve users run `change` at once while another transaction holds Bob's row. Only two of the changes hold a
+/// connection.
+async fn locked_user_does_not_block_others(prepare: Work, change: Work) {
     let database = Database::postgres().await;
     // Four connections.
     let store = messaging::store::open(&database.location, patient(4), Quotas::default()).await.unwrap();
@@ -101,7 +102,7 @@ async fn locked_user_leaves_others_theirs(prepare: Work, change: Work) {
     holder.waiters(2).await;
     let started = Instant::now();
     for _ in 0..20 {
-        store.append(&new_message(other, kim, "hello")).await.expect("others' calls go on");
+        store.append(&new_message(other, kim, "hello")).await.expect("calls of others succeed");
     }
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     holder.waiters(2).await;
@@ -152,26 +153,26 @@ fn bar(store: Store, Scene { bob, .. }: Scene) -> BoxFuture<'static, ()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn additions_of_a_locked_user_leave_others_theirs() {
-    locked_user_leaves_others_theirs(nothing, add).await;
+async fn additions_of_a_locked_user_do_not_block_others() {
+    locked_user_does_not_block_others(nothing, add).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conversations_with_a_locked_user_leave_others_theirs() {
-    locked_user_leaves_others_theirs(nothing, create).await;
+async fn conversations_with_a_locked_user_do_not_block_others() {
+    locked_user_does_not_block_others(nothing, create).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acceptances_of_a_locked_user_leave_others_theirs() {
-    locked_user_leaves_others_theirs(invite, accept).await;
+async fn acceptances_of_a_locked_user_do_not_block_others() {
+    locked_user_does_not_block_others(invite, accept).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removals_of_a_locked_user_leave_others_theirs() {
-    locked_user_leaves_others_theirs(add, remove).await;
+async fn removals_of_a_locked_user_do_not_block_others() {
+    locked_user_does_not_block_others(add, remove).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deletions_of_a_locked_user_leave_others_theirs() {
-    locked_user_leaves_others_theirs(nothing, bar).await;
+async fn deletions_of_a_locked_user_do_not_block_others() {
+    locked_user_does_not_block_others(nothing, bar).await;
 }

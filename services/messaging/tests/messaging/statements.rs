@@ -1,4 +1,4 @@
-//! The statements that something takes: sqlx tells of each, inside the span of whoever asked for it.
+//! Records the SQL statements of a future: sqlx logs each one inside the caller's span.
 
 use std::{
     collections::HashMap,
@@ -15,28 +15,28 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The target under which sqlx tells of each statement.
+/// The target of sqlx's log events for statements.
 const STATEMENTS: &str = "sqlx::query";
 
-static HEARD: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(|| {
-    // For all tests of this process: those of SQLite run on threads of sqlx's own.
-    Registry::default().with(Listener.with_filter(filter_fn(|m| m.is_span() || m.target() == STATEMENTS))).init();
+static RECORDED: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(|| {
+    // Global for all tests of this process: SQLite's statements run on threads of sqlx.
+    Registry::default().with(Recorder.with_filter(filter_fn(|m| m.is_span() || m.target() == STATEMENTS))).init();
     Mutex::default()
 });
 
-struct Listener;
+struct Recorder;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut statement = Statement::default();
         event.record(&mut statement);
         if let Some(span) = context.event_span(event) {
-            HEARD.lock().unwrap().entry(span.id()).or_default().push(statement.0);
+            RECORDED.lock().unwrap().entry(span.id()).or_default().push(statement.0);
         }
     }
 }
 
-/// How a statement begins.
+/// The beginning of a statement.
 #[derive(Default)]
 struct Statement(String);
 
@@ -50,13 +50,13 @@ impl Visit for Statement {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// What `work` answers, and how each of its statements begins. Those that only make a new connection ready are left
-/// out: whoever asks first happens to pay for them.
-pub(crate) async fn heard<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
-    LazyLock::force(&HEARD);
-    let span = tracing::info_span!("heard");
-    let response = work.instrument(span.clone()).await;
-    let mut heard = span.id().and_then(|id| HEARD.lock().unwrap().remove(&id)).unwrap_or_default();
-    heard.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
-    (response, heard)
+/// The result of `work`, and the beginning of each of its statements. Omits those that set up a new connection, because
+/// only the first caller runs them.
+pub(crate) async fn statements_of<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
+    LazyLock::force(&RECORDED);
+    let span = tracing::info_span!("statements_of");
+    let result = work.instrument(span.clone()).await;
+    let mut statements = span.id().and_then(|id| RECORDED.lock().unwrap().remove(&id)).unwrap_or_default();
+    statements.retain(|statement| !statement.starts_with("PRAGMA") && !statement.contains("pg_type"));
+    (result, statements)
 }

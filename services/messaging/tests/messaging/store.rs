@@ -18,22 +18,22 @@ use crate::{
 };
 
 on_both! {
-    a_stored_conversation_is_found_by_its_members_only,
-    a_repeated_insert_answers_the_first_conversation,
-    one_request_repeated_at_once_opens_one_conversation,
+    stored_conversation_is_found_only_by_its_members,
+    repeated_insert_returns_the_first_conversation,
+    concurrent_repeats_open_one_conversation,
     another_conversation_under_the_same_request_is_refused,
     the_limit_of_conversations_is_exact_under_concurrency,
-    creators_of_the_same_people_never_deadlock,
-    eight_authors_at_once_leave_no_gap,
-    an_append_is_idempotent_for_good,
-    the_same_message_sent_at_once_is_stored_once,
+    creators_with_the_same_members_never_deadlock,
+    eight_concurrent_authors_leave_no_gap,
+    append_is_idempotent_forever,
+    concurrent_repeats_of_a_message_are_stored_once,
     another_text_under_the_same_client_id_is_refused,
-    strangers_append_nothing,
+    non_members_append_nothing,
     messages_are_listed_newest_first,
     entries_are_listed_in_order,
     heads_are_the_newest_entries,
     sixty_four_writers_at_once_all_succeed,
-    appends_cut_off_at_random_leave_no_gap,
+    cancelled_appends_leave_no_gap,
 }
 
 const MANY: u32 = 10_000;
@@ -43,7 +43,7 @@ fn conversation(creator: UserId, others: &[UserId]) -> NewConversation {
         id: ConversationId(new_id()),
         creator,
         request_id: new_id(),
-        members: NewConversation::everybody(creator, others.iter().copied()),
+        members: NewConversation::all_members(creator, others.iter().copied()),
         title: "plans".to_owned(),
         create_time: ClockAndRng::system().now(),
     }
@@ -68,7 +68,7 @@ fn text(entry: &Entry) -> &str {
     }
 }
 
-/// The whole log, after a look at its numbers: neither has a gap.
+/// The whole log, after a check that neither of its numbers has a gap.
 async fn log(store: &Arc<dyn MessagingStore>, member: UserId, id: ConversationId) -> Vec<Entry> {
     let entries = store.list_entries(id, member, 0, 100_000).await.unwrap();
     let count = i64::try_from(entries.len()).unwrap();
@@ -77,7 +77,7 @@ async fn log(store: &Arc<dyn MessagingStore>, member: UserId, id: ConversationId
     entries
 }
 
-async fn a_stored_conversation_is_found_by_its_members_only(location: &Location) {
+async fn stored_conversation_is_found_only_by_its_members(location: &Location) {
     let store = open(location).await;
     let [ada, bob, eve] = people();
     let new = conversation(ada, &[bob]);
@@ -97,7 +97,7 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
     assert_eq!(store.find(new.id, eve).await.unwrap(), None);
     assert_eq!(store.find(ConversationId(new_id()), ada).await.unwrap(), None);
     assert_eq!(store.find_by_request(ada, new.request_id).await.unwrap(), Some(new.id));
-    assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "requests are their maker's own");
+    assert_eq!(store.find_by_request(bob, new.request_id).await.unwrap(), None, "a request id belongs to its creator");
     let entries = log(&store, ada, new.id).await;
     assert_eq!(
         entries[0].body,
@@ -107,21 +107,21 @@ async fn a_stored_conversation_is_found_by_its_members_only(location: &Location)
             title: "plans".to_owned()
         }
     );
-    assert!(store.answers().await);
+    assert!(store.is_reachable().await);
 }
 
-async fn a_repeated_insert_answers_the_first_conversation(location: &Location) {
+async fn repeated_insert_returns_the_first_conversation(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let new = conversation(ada, &[bob]);
     let first = store.insert(&new, &bounds(1)).await.unwrap();
     let again = NewConversation { id: ConversationId(new_id()), ..new };
-    // Also at the limit: a repeat opens nothing.
+    // A repeat opens nothing, so that it succeeds at the limit.
     assert_eq!(store.insert(&again, &bounds(1)).await.unwrap(), first);
     assert_eq!(store.heads(bob).await.unwrap(), [(first.id, 1)]);
 }
 
-async fn one_request_repeated_at_once_opens_one_conversation(location: &Location) {
+async fn concurrent_repeats_open_one_conversation(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let new = conversation(ada, &[bob]);
@@ -142,14 +142,14 @@ async fn another_conversation_under_the_same_request_is_refused(location: &Locat
     store.insert(&new, &bounds(MANY)).await.unwrap();
     let others = [
         NewConversation { title: "other plans".to_owned(), ..new.clone() },
-        NewConversation { members: NewConversation::everybody(ada, [bob, eve]), ..new.clone() },
+        NewConversation { members: NewConversation::all_members(ada, [bob, eve]), ..new.clone() },
     ];
     for other in others {
         let other = NewConversation { id: ConversationId(new_id()), ..other };
         assert!(matches!(store.insert(&other, &bounds(MANY)).await, Err(InsertError::RequestIdReused)));
         assert_eq!(store.find(other.id, ada).await.unwrap(), None);
     }
-    // Somebody else may have chosen the same id.
+    // Another user may choose the same id.
     let theirs = NewConversation { id: ConversationId(new_id()), creator: bob, ..new };
     store.insert(&theirs, &bounds(MANY)).await.unwrap();
 }
@@ -173,7 +173,7 @@ async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Locati
     assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 5, "{outcomes:?}");
     assert_eq!(refused.len(), 11, "{outcomes:?}");
     assert_eq!(store.heads(popular).await.unwrap().len(), 5);
-    // A refused conversation counts for nobody: its creator may still open as many as everybody.
+    // A refused conversation does not count: its creator may still open as many as any user.
     let [other] = people();
     for n in 0..=LIMIT {
         let outcome = store.insert(&conversation(refused[0], &[other]), &bounds(LIMIT)).await;
@@ -181,25 +181,25 @@ async fn the_limit_of_conversations_is_exact_under_concurrency(location: &Locati
     }
 }
 
-async fn creators_of_the_same_people_never_deadlock(location: &Location) {
+async fn creators_with_the_same_members_never_deadlock(location: &Location) {
     let store = open(location).await;
-    let everybody: [UserId; 12] = people();
+    let users: [UserId; 12] = people();
     let mut creators = JoinSet::new();
-    for creator in everybody {
+    for creator in users {
         let store = Arc::clone(&store);
         creators.spawn(async move {
             for _ in 0..5 {
-                store.insert(&conversation(creator, &everybody), &bounds(MANY)).await.unwrap();
+                store.insert(&conversation(creator, &users), &bounds(MANY)).await.unwrap();
             }
         });
     }
     creators.join_all().await;
-    for person in everybody {
+    for person in users {
         assert_eq!(store.heads(person).await.unwrap().len(), 60);
     }
 }
 
-async fn eight_authors_at_once_leave_no_gap(location: &Location) {
+async fn eight_concurrent_authors_leave_no_gap(location: &Location) {
     let store = open(location).await;
     let authors: [UserId; 8] = people();
     let id = opened(&store, authors[0], &authors).await.id;
@@ -218,13 +218,16 @@ async fn eight_authors_at_once_leave_no_gap(location: &Location) {
     assert_eq!(entries.len(), 161);
     for author in authors {
         let own: Vec<&str> = entries[1..].iter().filter(|entry| entry.author == author).map(text).collect();
-        assert!(own.iter().map(|n| n.parse::<i32>().unwrap()).eq(0..20), "each author's own order: {own:?}");
+        assert!(
+            own.iter().map(|n| n.parse::<i32>().unwrap()).eq(0..20),
+            "messages of one author are in order: {own:?}"
+        );
     }
     let found = store.find(id, authors[0]).await.unwrap().unwrap();
     assert_eq!((found.last_seq, found.message_count), (161, 160));
 }
 
-async fn an_append_is_idempotent_for_good(location: &Location) {
+async fn append_is_idempotent_forever(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let id = opened(&store, ada, &[bob]).await.id;
@@ -234,7 +237,7 @@ async fn an_append_is_idempotent_for_good(location: &Location) {
     for n in 0..20 {
         store.append(&message(id, bob, &n.to_string())).await.unwrap();
     }
-    // Also by a program that was started anew.
+    // The same after a restart.
     let store = open(location).await;
     let later = kit::Timestamp::from_micros(new.create_time.as_micros() + 1);
     let again = store.append(&NewMessage { id: new_id(), create_time: later, ..new }).await.unwrap();
@@ -242,7 +245,7 @@ async fn an_append_is_idempotent_for_good(location: &Location) {
     assert_eq!(log(&store, ada, id).await.len(), 22);
 }
 
-async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
+async fn concurrent_repeats_of_a_message_are_stored_once(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let id = opened(&store, ada, &[bob]).await.id;
@@ -252,9 +255,9 @@ async fn the_same_message_sent_at_once_is_stored_once(location: &Location) {
         let (store, again) = (Arc::clone(&store), NewMessage { id: new_id(), ..new.clone() });
         repeats.spawn(async move { store.append(&again).await.unwrap() });
     }
-    let answers = repeats.join_all().await;
-    assert_eq!(answers.iter().filter(|response| response.is_new).count(), 1);
-    assert!(answers.iter().all(|response| response.entry == answers[0].entry), "{answers:?}");
+    let appended = repeats.join_all().await;
+    assert_eq!(appended.iter().filter(|repeat| repeat.is_new).count(), 1);
+    assert!(appended.iter().all(|repeat| repeat.entry == appended[0].entry), "{appended:?}");
     assert_eq!(log(&store, ada, id).await.len(), 2);
 }
 
@@ -267,13 +270,13 @@ async fn another_text_under_the_same_client_id_is_refused(location: &Location) {
     let other = NewMessage { text: "goodbye".to_owned(), ..new.clone() };
     assert!(matches!(store.append(&other).await, Err(AppendError::RequestIdReused)));
     assert_eq!(log(&store, ada, id).await.len(), 2);
-    // The id is its author's own, and the conversation's.
+    // A client id is separate for each author and conversation.
     assert!(store.append(&NewMessage { author: bob, id: new_id(), ..other.clone() }).await.unwrap().is_new);
     let elsewhere = opened(&store, ada, &[bob]).await.id;
     assert!(store.append(&NewMessage { conversation: elsewhere, id: new_id(), ..other }).await.unwrap().is_new);
 }
 
-async fn strangers_append_nothing(location: &Location) {
+async fn non_members_append_nothing(location: &Location) {
     let store = open(location).await;
     let [ada, bob, eve] = people();
     let id = opened(&store, ada, &[bob]).await.id;
@@ -299,7 +302,7 @@ async fn messages_are_listed_newest_first(location: &Location) {
     }
     assert!(seen.iter().copied().eq((1..=25).rev()), "{seen:?}");
     assert_eq!(store.list_messages(ConversationId(new_id()), ada, i64::MAX, 10).await.unwrap(), []);
-    assert_eq!(store.list_messages(id, UserId(new_id()), i64::MAX, 10).await.unwrap(), [], "strangers read nothing");
+    assert_eq!(store.list_messages(id, UserId(new_id()), i64::MAX, 10).await.unwrap(), [], "non-members read nothing");
 }
 
 async fn entries_are_listed_in_order(location: &Location) {
@@ -352,7 +355,7 @@ async fn sixty_four_writers_at_once_all_succeed(location: &Location) {
     writers.join_all().await;
 }
 
-async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
+async fn cancelled_appends_leave_no_gap(location: &Location) {
     let store = open(location).await;
     let authors: [UserId; 4] = people();
     let id = opened(&store, authors[0], &authors).await.id;
@@ -364,9 +367,9 @@ async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
             for n in 0..60 {
                 let new = message(id, author, &n.to_string());
                 let [dice] = ClockAndRng::system().random::<1>();
-                // Up to 5 ms: before, within and after the few statements of an append.
-                let patience = Duration::from_micros(u64::from(dice) * 20);
-                if let Ok(appended) = timeout(patience, store.append(&new)).await {
+                // Up to 5 ms: cancels before, during and after the statements of an append.
+                let limit = Duration::from_micros(u64::from(dice) * 20);
+                if let Ok(appended) = timeout(limit, store.append(&new)).await {
                     acknowledged.push(appended.unwrap().entry);
                 }
             }
@@ -378,6 +381,6 @@ async fn appends_cut_off_at_random_leave_no_gap(location: &Location) {
     let entries = log(&store, authors[0], id).await;
     assert_eq!(entries.last(), Some(&last.entry));
     for entry in acknowledged {
-        assert_eq!(entries[usize::try_from(entry.seq).unwrap() - 1], entry, "acknowledged means stored");
+        assert_eq!(entries[usize::try_from(entry.seq).unwrap() - 1], entry, "an acknowledged entry is stored");
     }
 }

@@ -1,4 +1,4 @@
-//! What holds of every cursor and every page token, and of every text that only looks like one: thousands of each.
+//! Properties of cursors and page tokens, and of texts that only look like one, over thousands of random values.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use kit::Timestamp;
@@ -16,14 +16,14 @@ pub(crate) fn id(dice: &mut Dice) -> Uuid {
     Uuid::from_u64_pair(dice.any(), dice.any())
 }
 
-/// At least `low`; small ones as often as large ones.
+/// A number of at least `low`. The number of its bits is uniform, so that small numbers are as frequent as large ones.
 fn number(dice: &mut Dice, low: i64) -> i64 {
     let bits = dice.between(1, 64);
     i64::try_from(dice.any() >> bits).unwrap().max(low)
 }
 
-/// The text with some places changed, taken out, put in or cut off; now and then something made up altogether.
-fn spoilt(dice: &mut Dice, text: &str) -> String {
+/// The text with some characters changed, removed, inserted or cut off; sometimes completely random bytes.
+fn corrupted(dice: &mut Dice, text: &str) -> String {
     const LETTERS: &[u8] = b"AZaz09-_=+/ .%\0\n";
     let mut bytes = text.as_bytes().to_vec();
     if dice.between(0, 8) == 0 {
@@ -42,14 +42,14 @@ fn spoilt(dice: &mut Dice, text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The same for what is inside a page token: its base64 is right, what it says is not.
-fn spoilt_within(dice: &mut Dice, token: &str) -> String {
+/// Changes the decoded content of a page token: its base64 is valid, its content is not.
+fn corrupted_content(dice: &mut Dice, token: &str) -> String {
     let inside = String::from_utf8(BASE64URL.decode(token).unwrap()).unwrap();
-    BASE64URL.encode(spoilt(dice, &inside))
+    BASE64URL.encode(corrupted(dice, &inside))
 }
 
 #[test]
-fn a_cursor_leads_to_its_own_place_or_nowhere() {
+fn cursor_decodes_to_its_position_or_is_invalid() {
     let mut dice = Dice::new();
     for _ in 0..TIMES {
         let (epoch, here) = (Epoch(u32::try_from(dice.any() >> 32).unwrap()), ConversationId(id(&mut dice)));
@@ -60,10 +60,10 @@ fn a_cursor_leads_to_its_own_place_or_nowhere() {
         assert_eq!(Cursor::decode(&text, here, other), Err(BadCursor::OtherEpoch));
         let elsewhere = ConversationId(id(&mut dice));
         assert_eq!(Cursor::decode(&text, elsewhere, epoch), Err(BadCursor::Invalid));
-        let spoilt = spoilt(&mut dice, &text);
-        if let Ok(read) = Cursor::decode(&spoilt, here, epoch) {
-            // Another place of the same conversation, and no second way to write it.
-            assert_eq!((read.conversation, read.epoch, read.encode()), (here, epoch, spoilt));
+        let corrupted = corrupted(&mut dice, &text);
+        if let Ok(read) = Cursor::decode(&corrupted, here, epoch) {
+            // Another position of the same conversation, in its only encoding.
+            assert_eq!((read.conversation, read.epoch, read.encode()), (here, epoch, corrupted));
             assert!(read.seq >= 0);
         }
     }
@@ -78,7 +78,7 @@ fn message(conversation: ConversationId, number: i64, dice: &mut Dice) -> Entry 
 }
 
 #[test]
-fn a_token_of_messages_leads_to_its_own_page_or_nowhere() {
+fn message_page_token_is_its_own_page_or_invalid() {
     let mut dice = Dice::new();
     for _ in 0..TIMES {
         let here = ConversationId(id(&mut dice));
@@ -87,18 +87,18 @@ fn a_token_of_messages_leads_to_its_own_page_or_nowhere() {
         let size = i32::try_from(dice.between(1, 1_000)).unwrap();
         assert_eq!(Page::parse(size, &token, here), Ok(Page { before, size: usize::try_from(size).unwrap() }));
         assert_eq!(Page::parse(size, &token, ConversationId(id(&mut dice))), Err(BadToken));
-        for spoilt in [spoilt(&mut dice, &token), spoilt_within(&mut dice, &token)] {
-            let Ok(page) = Page::parse(size, &spoilt, here) else { continue };
-            // Nothing asks for the first page; whatever else is read names the conversation.
+        for corrupted in [corrupted(&mut dice, &token), corrupted_content(&mut dice, &token)] {
+            let Ok(page) = Page::parse(size, &corrupted, here) else { continue };
+            // The empty token is the first page; every other valid token contains the conversation's id.
             assert!(page.before > 0);
-            let inside = BASE64URL.decode(&spoilt).unwrap();
-            assert!(spoilt.is_empty() || inside.starts_with(format!("{here}/").as_bytes()), "{spoilt:?}");
+            let inside = BASE64URL.decode(&corrupted).unwrap();
+            assert!(corrupted.is_empty() || inside.starts_with(format!("{here}/").as_bytes()), "{corrupted:?}");
         }
     }
 }
 
 #[test]
-fn token_of_members_leads_to_its_own_page_or_nowhere() {
+fn member_page_token_is_its_own_page_or_invalid() {
     let mut dice = Dice::new();
     for _ in 0..TIMES {
         let (here, user) = (ConversationId(id(&mut dice)), UserId(id(&mut dice)));
@@ -106,19 +106,19 @@ fn token_of_members_leads_to_its_own_page_or_nowhere() {
         let token = MembersPage::token_after(here, &last);
         assert_eq!(MembersPage::parse(7, &token, here), Ok(MembersPage { after: (last.join_seq, user), size: 7 }));
         assert_eq!(MembersPage::parse(7, &token, ConversationId(id(&mut dice))), Err(BadToken));
-        for spoilt in [spoilt(&mut dice, &token), spoilt_within(&mut dice, &token)] {
-            let Ok(page) = MembersPage::parse(7, &spoilt, here) else { continue };
-            let inside = BASE64URL.decode(&spoilt).unwrap();
-            assert!(spoilt.is_empty() || (page.after.0 > 0 && inside.starts_with(format!("{here}/").as_bytes())));
+        for corrupted in [corrupted(&mut dice, &token), corrupted_content(&mut dice, &token)] {
+            let Ok(page) = MembersPage::parse(7, &corrupted, here) else { continue };
+            let inside = BASE64URL.decode(&corrupted).unwrap();
+            assert!(corrupted.is_empty() || (page.after.0 > 0 && inside.starts_with(format!("{here}/").as_bytes())));
         }
     }
 }
 
-/// Conversations end with this one, at the latest: the year 9999.
+/// The latest time of a conversation in microseconds: the end of the year 9999.
 const LATEST: i64 = 253_402_300_799_000_000;
 
 #[test]
-fn a_token_of_conversations_leads_to_its_own_page_or_nowhere() {
+fn conversation_page_token_is_its_own_page_or_invalid() {
     let mut dice = Dice::new();
     for _ in 0..TIMES {
         let (id, now) = (ConversationId(id(&mut dice)), Timestamp::from_micros(number(&mut dice, 0) % (LATEST + 1)));
@@ -139,10 +139,10 @@ fn a_token_of_conversations_leads_to_its_own_page_or_nowhere() {
         };
         let token = Recent::token_after(&last);
         assert_eq!(Recent::parse(7, &token), Ok(Recent { after: (now, id), size: 7 }));
-        for spoilt in [spoilt(&mut dice, &token), spoilt_within(&mut dice, &token)] {
-            // Whatever is read, both databases can compare with it.
-            let Ok(page) = Recent::parse(7, &spoilt) else { continue };
-            assert!((0..=LATEST).contains(&page.after.0.as_micros()), "{spoilt:?}");
+        for corrupted in [corrupted(&mut dice, &token), corrupted_content(&mut dice, &token)] {
+            // Both databases can compare with every time that is read.
+            let Ok(page) = Recent::parse(7, &corrupted) else { continue };
+            assert!((0..=LATEST).contains(&page.after.0.as_micros()), "{corrupted:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Asks PostgreSQL whether it takes changes.
+//! Checks whether PostgreSQL accepts changes.
 
 use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::store::outage::{Probe, Problem};
 
-/// On a connection of its own: a pool that is used up tells nothing about the server.
+/// A probe on its own connection: an exhausted pool says nothing about the server.
 pub(super) struct PostgresProbe {
     options: PgConnectOptions,
-    /// Taken while it is asked: a question that is given up closes it.
+    /// Taken during a probe, so that a cancelled probe closes it.
     connection: Option<PgConnection>,
 }
 
@@ -19,7 +19,7 @@ impl PostgresProbe {
 
 impl Probe for PostgresProbe {
     async fn ask(&mut self) -> Result<(), Problem> {
-        // An old connection may have ended with a server that is there again.
+        // The old connection may have ended with a server that has restarted.
         if let Some(mut connection) = self.connection.take()
             && takes_changes(&mut connection).await.is_ok_and(|takes| takes)
         {

@@ -1,11 +1,11 @@
-//! Whether a connection may be in the clear.
+//! Requires TLS for remote databases.
 
 use std::net::IpAddr;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Beyond the loopback nothing falls back to cleartext silently: what is asked for by nobody, or only preferred, is
-/// required. `sslmode=disable` is taken at its word, and logged.
+/// Requires TLS beyond the loopback, also without an `sslmode` and with `prefer` or `allow`. `sslmode=disable` is
+/// accepted and logged.
 pub(super) fn required(options: PgConnectOptions, schema: &str) -> PgConnectOptions {
     if is_local(&options) {
         return options;
@@ -24,7 +24,7 @@ pub(super) fn required(options: PgConnectOptions, schema: &str) -> PgConnectOpti
     }
 }
 
-/// A socket of this machine, or its loopback.
+/// Whether the host is a Unix socket or the loopback.
 fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn cleartext_beyond_loopback_must_be_asked_for() {
+    fn cleartext_beyond_loopback_needs_sslmode_disable() {
         for host in ["db.example.org", "10.0.0.7", "[2001:db8::1]"] {
             assert_eq!(mode(&format!("postgres://u@{host}/d")), "Require");
             assert_eq!(mode(&format!("postgres://u@{host}/d?sslmode=prefer")), "Require");

@@ -1,4 +1,4 @@
-//! Takes what was deleted out of the write-ahead log: until a checkpoint truncates it, the log holds pages as they were.
+//! Removes deleted data from the write-ahead log, which contains old pages until a checkpoint truncates it.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,12 +10,12 @@ use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
 use crate::{error::chain, store::outage::Outage};
 
-/// How long a checkpoint waits for readers and the writer. They wait for it meanwhile.
+/// How long a checkpoint waits for readers and the writer, and they for it.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// After how long it is tried again when they were in the way.
+/// The time before a retry after a busy checkpoint.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Truncates the log every `interval`, until nothing else holds `user`.
+/// Truncates the log every `interval`, until the pools have dropped `user`.
 pub(super) fn start(path: PathBuf, options: SqliteConnectOptions, interval: Duration, user: Weak<Outage>) {
     let options = options.busy_timeout(PATIENCE);
     let log = log_of(&path);
@@ -23,7 +23,7 @@ pub(super) fn start(path: PathBuf, options: SqliteConnectOptions, interval: Dura
         let mut pause = interval;
         loop {
             tokio::time::sleep(pause).await;
-            // The probe's task holds one too.
+            // The probe's task holds one reference.
             if user.strong_count() <= 1 {
                 return;
             }
@@ -35,14 +35,14 @@ pub(super) fn start(path: PathBuf, options: SqliteConnectOptions, interval: Dura
                 Ok(true) => {}
                 Ok(false) => pause = RETRY.min(interval),
                 Err(error) => {
-                    tracing::warn!(database = %path.display(), error = %chain(&error), "the log was not truncated");
+                    tracing::warn!(database = %path.display(), error = %chain(&error), "cannot truncate the write-ahead log; retrying");
                 }
             }
         }
     });
 }
 
-/// Whether everything in the log went to the file, and the log is empty.
+/// Returns whether the whole log was written to the file and is now empty.
 async fn truncate(options: &SqliteConnectOptions) -> sqlx::Result<bool> {
     let mut connection = options.connect().await?;
     let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
@@ -51,7 +51,7 @@ async fn truncate(options: &SqliteConnectOptions) -> sqlx::Result<bool> {
     Ok(busy == 0)
 }
 
-/// SQLite's name for it.
+/// The path of the write-ahead log.
 fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

@@ -1,4 +1,4 @@
-//! The network between a process and its database, which a test may cut or silence.
+//! A network link between a process and its database, which a test can cut or silence.
 
 use std::{
     net::SocketAddr,
@@ -12,14 +12,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// See the module.
+/// A network link (see the module).
 pub(super) struct Link {
-    /// The database behind it.
+    /// The URL of the database through the link.
     pub(super) url: String,
     address: SocketAddr,
     server: String,
     silent: Arc<watch::Sender<bool>>,
-    /// Silence the link once, when the process sends them.
+    /// Silences the link once the process sends these bytes.
     last_words: Arc<StdMutex<Option<&'static [u8]>>>,
     carrying: Mutex<Option<JoinHandle<()>>>,
 }
@@ -43,7 +43,7 @@ impl Link {
         link
     }
 
-    /// Connections break, and new ones are refused.
+    /// Breaks all connections and refuses new ones.
     pub(super) async fn cut(&self) {
         let carrying = self.carrying.lock().await.take().unwrap();
         carrying.abort();
@@ -54,12 +54,12 @@ impl Link {
         self.carry(TcpListener::bind(self.address).await.unwrap()).await;
     }
 
-    /// Nothing arrives any more, and nothing breaks.
+    /// Holds all traffic back, or releases it, without breaking connections.
     pub(super) fn silence(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
 
-    /// Nothing arrives any more from the moment on that the process sends `words`, which do not arrive either.
+    /// Silences the link as soon as the process sends `words`, which are not delivered.
     pub(super) fn silence_at(&self, words: &'static [u8]) {
         *self.last_words.lock().unwrap() = Some(words);
     }

@@ -1,8 +1,8 @@
-//! How people are added: who lets whom, and within which bounds.
+//! Adds users to conversations within their rules, blocks and bounds.
 //!
-//! The order of locks is the conversation's row, then people's rows in the order of their ids. A change
-//! never waits for the invitations of other conversations: their holders may wait for people's rows. A user's rule, blocks and
-//! bounds change only under the row of that user, and are read by statements that start after it is locked.
+//! Lock order: the conversation's row, then users' rows in the order of their ids. A change never waits for locked
+//! invitations of other conversations, because their holders may wait for users' rows. A user's rule, blocks and counts
+//! change only under the lock of the user's row; statements that start after the lock is held read them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,12 +21,12 @@ use crate::{
     store::AdmitError,
 };
 
-/// A user who adds others, and to what.
+/// An addition of users to a conversation.
 pub(super) struct Adding<'a> {
     pub(super) conversation: ConversationId,
     pub(super) actor: UserId,
     pub(super) now: Timestamp,
-    /// Only two are in it.
+    /// Whether the conversation has only two members.
     pub(super) direct: bool,
     pub(super) admission: &'a Admission,
 }
@@ -39,7 +39,7 @@ struct Person {
     is_deleted: bool,
 }
 
-/// Where in the log people join, and what counts as read.
+/// The entry with which users join, and their first read mark.
 #[derive(Clone, Copy)]
 pub(super) struct Joining {
     pub(super) seq: i64,
@@ -47,8 +47,8 @@ pub(super) struct Joining {
 }
 
 impl Adding<'_> {
-    /// Adds the actor, who opens the conversation, and `others`, each as they let themselves be added. The members that are
-    /// not invited only.
+    /// Adds the actor, who opens the conversation, and `others` as their rules allow. Returns the members, without the
+    /// users who got an invitation.
     pub(super) async fn open(
         &self,
         tx: &mut Tx<'_>,
@@ -65,7 +65,7 @@ impl Adding<'_> {
         Ok(members)
     }
 
-    /// Adds `others`, each as they let themselves be added. Those who became members.
+    /// Adds `others` as their rules allow. Returns those who became members.
     pub(super) async fn admit(
         &self,
         tx: &mut Tx<'_>,
@@ -76,7 +76,7 @@ impl Adding<'_> {
         self.admit_locked(tx, &locked, others, joining).await
     }
 
-    /// The rows of the actor and of `others`, none of whom is deleted.
+    /// Locks the rows of the actor and of `others`. Fails if one of them is deleted.
     async fn lock_all(&self, tx: &mut Tx<'_>, others: &[UserId]) -> Result<HashMap<UserId, Person>, AdmitError> {
         let locked = lock_people(tx, others.iter().copied().chain([self.actor])).await?;
         if locked.values().any(|person| person.is_deleted) {
@@ -92,7 +92,7 @@ impl Adding<'_> {
         others: &[UserId],
         joining: Joining,
     ) -> Result<Vec<UserId>, AdmitError> {
-        let (blocked, shared) = (self.who_blocked(tx, others).await?, self.who_shares(tx, others).await?);
+        let (blocked, shared) = (self.users_who_blocked(tx, others).await?, self.users_who_share(tx, others).await?);
         let (mut added, mut requested, mut invited) = (Vec::new(), Vec::new(), Vec::new());
         for user in others {
             let rule = locked.get(user).and_then(|person| person.rule);
@@ -114,14 +114,14 @@ impl Adding<'_> {
     }
 
     /// Which of `others` have blocked the actor.
-    async fn who_blocked(&self, tx: &mut Tx<'_>, others: &[UserId]) -> Result<HashSet<UserId>, sqlx::Error> {
+    async fn users_who_blocked(&self, tx: &mut Tx<'_>, others: &[UserId]) -> Result<HashSet<UserId>, sqlx::Error> {
         let statement = AssertSqlSafe(format!("SELECT user_id FROM blocks WHERE user_id {AMONG} AND blocked_id = $2"));
         let rows = sqlx::query(statement).bind(ids(others)).bind(self.actor.0).fetch_all(&mut **tx).await?;
         rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect()
     }
 
     /// Which of `others` are in a conversation with the actor that both have accepted.
-    async fn who_shares(&self, tx: &mut Tx<'_>, others: &[UserId]) -> Result<HashSet<UserId>, sqlx::Error> {
+    async fn users_who_share(&self, tx: &mut Tx<'_>, others: &[UserId]) -> Result<HashSet<UserId>, sqlx::Error> {
         let statement = AssertSqlSafe(format!(
             "SELECT DISTINCT theirs.user_id FROM members theirs \
              JOIN members mine ON mine.conversation_id = theirs.conversation_id AND mine.user_id = $2 \
@@ -131,7 +131,7 @@ impl Adding<'_> {
         rows.iter().map(|row| row.try_get("user_id").map(UserId)).collect()
     }
 
-    /// Bounds of what waits for the others, and of what the actor has sent.
+    /// Checks the bounds of undecided requests and invitations, received by the others and sent by the actor.
     async fn require_room(&self, tx: &mut Tx<'_>, requested: &[UserId], invited: &[UserId]) -> Result<(), AdmitError> {
         let new = i64::try_from(requested.len() + invited.len()).unwrap_or(i64::MAX);
         if new == 0 {
@@ -189,7 +189,7 @@ impl Adding<'_> {
         count_membership(tx, users, membership_kind, 1).await
     }
 
-    /// Stores the invitations. One that waits already stays as it is.
+    /// Stores the invitations. An existing one does not change.
     async fn invite(&self, tx: &mut Tx<'_>, users: &[UserId]) -> Result<(), sqlx::Error> {
         if users.is_empty() {
             return Ok(());
@@ -211,7 +211,7 @@ impl Adding<'_> {
     }
 }
 
-/// Counts the user's own acceptance, if there is room.
+/// Counts one more conversation that the user has accepted, within the bound.
 pub(super) async fn accept(tx: &mut Tx<'_>, user: UserId, admission: &Admission) -> Result<(), AdmitError> {
     let locked = lock_people(tx, [user]).await?;
     if locked.values().any(|person| person.is_deleted) {
@@ -223,7 +223,7 @@ pub(super) async fn accept(tx: &mut Tx<'_>, user: UserId, admission: &Admission)
     Ok(count_membership(tx, &[user], MembershipKind::Own, 1).await?)
 }
 
-/// Adds `change` to the number of memberships of this kind.
+/// Adds `change` to the users' counts of memberships of this kind.
 pub(super) async fn count_membership(
     tx: &mut Tx<'_>,
     users: &[UserId],
@@ -233,7 +233,7 @@ pub(super) async fn count_membership(
     let counter = match membership_kind {
         MembershipKind::Own => "conversation_count",
         MembershipKind::Added => "added_count",
-        // Counted by the memberships themselves: there are few.
+        // Requests have no counter: `require_room` counts the few rows.
         MembershipKind::Requested => return Ok(()),
     };
     let statement = AssertSqlSafe(format!("UPDATE people SET {counter} = {counter} + $2 WHERE user_id {AMONG}"));
@@ -241,13 +241,12 @@ pub(super) async fn count_membership(
     Ok(())
 }
 
-/// Locks the row of a user, and makes it when there is none.
+/// Locks the row of a user. Inserts it if it is missing.
 pub(super) async fn lock_person(tx: &mut Tx<'_>, user: UserId) -> Result<(), Error> {
     lock_people(tx, [user]).await.map(drop)
 }
 
-/// In the order of ids, so that two of these never wait for each other in a circle. What is returned is read under the
-/// locks.
+/// Locks users' rows in the order of ids, to avoid deadlocks, and reads them under the locks.
 async fn lock_people(
     tx: &mut Tx<'_>,
     users: impl IntoIterator<Item = UserId>,

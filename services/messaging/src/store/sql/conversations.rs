@@ -1,4 +1,4 @@
-//! Conversations as their members see them, read many at a time.
+//! Reads conversations as their members see them, in batches.
 
 use std::collections::{HashMap, hash_map};
 
@@ -18,7 +18,7 @@ use crate::domain::{
 };
 
 impl Sql {
-    /// Those of `ids` that `member` is in, in the order of `ids`: two statements, however many they are.
+    /// Those of `ids` that `member` is a member of, in the order of `ids`. Takes two statements for any number of ids.
     pub(super) async fn read(&self, ids: &[ConversationId], member: UserId) -> Result<Vec<Conversation>, Error> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -28,13 +28,13 @@ impl Sql {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
-    /// One statement, so that members and numbers are of one moment.
+    /// One statement, so that members and numbers come from one snapshot.
     async fn read_with_members(
         &self,
         ids: &[ConversationId],
         member: UserId,
     ) -> Result<HashMap<ConversationId, Conversation>, Error> {
-        // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are texts of this program.
+        // `MEMBERSHIP`, `FIRST_MEMBERS` and `AMONG` are constants.
         let statement = AssertSqlSafe(format!(
             "SELECT c.conversation_id, c.title, c.owner_id, c.revision, c.create_time, c.update_time, c.last_seq, \
              c.message_count, c.member_count, c.add_policy, own.read_no AS own_read_no, own.standing, own.added_by, \
@@ -50,14 +50,14 @@ impl Sql {
                 hash_map::Entry::Occupied(known) => known.into_mut(),
                 hash_map::Entry::Vacant(new) => new.insert(conversation(&row, id, member)?),
             };
-            into.members.push(shown_member(&row)?);
+            into.members.push(parse_member(&row)?);
         }
         Ok(found)
     }
 
-    /// The newest message, which is the one whose number says how many there are, and how many are unread: those past
-    /// the read mark, without the erased ones. A conversation that the member has left since the first statement is
-    /// dropped: it may hold another message by now.
+    /// Reads the newest message, whose number equals the message count, and the number of unread messages: those after
+    /// the read mark, without erased ones. Drops conversations that the member has left since the first statement:
+    /// their newest message may have changed.
     async fn read_last_messages(
         &self,
         of: &mut HashMap<ConversationId, Conversation>,
@@ -75,7 +75,7 @@ impl Sql {
         let rows = sqlx::query(statement).bind(ids).bind(member.0).fetch_all(&self.read).await?;
         for row in rows {
             let last = entry(&row)?;
-            // Without a value: not a member any more.
+            // `unread` is NULL when the user is no longer a member.
             let (conversation, unread) = (of.get_mut(&last.conversation), row.try_get::<Option<i64>, _>("unread")?);
             if let (Some(conversation), Some(unread)) = (conversation, unread) {
                 conversation.last_message = Some(last);
@@ -87,7 +87,7 @@ impl Sql {
     }
 }
 
-/// The conversation's own row, and the membership of the user who asks.
+/// The conversation's row and the reader's membership.
 fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Conversation, Error> {
     let (create_time, update_time): (DbTimestamp, DbTimestamp) =
         (row.try_get("create_time")?, row.try_get("update_time")?);
@@ -98,7 +98,7 @@ fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Convers
         member_count: row.try_get("member_count")?,
         members: Vec::new(),
         owner,
-        add_policy: shown_policy(row)?,
+        add_policy: parse_add_policy(row)?,
         revision: row.try_get("revision")?,
         create_time: create_time.0,
         update_time: update_time.0,
@@ -111,24 +111,24 @@ fn conversation(row: &Row, id: ConversationId, reader: UserId) -> Result<Convers
 
 fn membership(row: &Row, is_owner: bool) -> Result<Membership, Error> {
     let added_by: Option<Uuid> = row.try_get("added_by")?;
-    let (read_no, membership_kind) = (row.try_get("own_read_no")?, membership_kind_of(row)?);
+    let (read_no, membership_kind) = (row.try_get("own_read_no")?, parse_membership_kind(row)?);
     Ok(Membership { read_no, unread: 0, is_owner, membership_kind, added_by: added_by.map(UserId) })
 }
 
 /// The kind of a membership.
-pub(super) fn membership_kind_of(row: &Row) -> Result<MembershipKind, Error> {
+pub(super) fn parse_membership_kind(row: &Row) -> Result<MembershipKind, Error> {
     let text: String = row.try_get("standing")?;
     MembershipKind::parse(&text).ok_or_else(|| Error::Corrupt(format!("members.standing {text:?}")))
 }
 
 /// Which members may add others.
-pub(super) fn shown_policy(row: &Row) -> Result<AddPolicy, Error> {
+pub(super) fn parse_add_policy(row: &Row) -> Result<AddPolicy, Error> {
     let text: String = row.try_get("add_policy")?;
     AddPolicy::parse(&text).ok_or_else(|| Error::Corrupt(format!("conversations.add_policy {text:?}")))
 }
 
-/// A member as a row shows it.
-pub(super) fn shown_member(row: &Row) -> Result<Member, Error> {
+/// A member from its row.
+pub(super) fn parse_member(row: &Row) -> Result<Member, Error> {
     Ok(Member {
         user: UserId(row.try_get("user_id")?),
         join_seq: row.try_get("join_seq")?,
@@ -136,12 +136,12 @@ pub(super) fn shown_member(row: &Row) -> Result<Member, Error> {
     })
 }
 
-/// How many they are.
+/// The number of members.
 pub(super) fn count(members: &[UserId]) -> i64 {
     i64::try_from(members.len()).unwrap_or(i64::MAX)
 }
 
-/// The first entry of a conversation, whose members these are.
+/// The first entry of a conversation with these members.
 pub(super) fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry {
     Entry {
         conversation: new.id,
@@ -156,7 +156,7 @@ pub(super) fn created_entry(new: &NewConversation, members: &[UserId]) -> Entry 
     }
 }
 
-/// A conversation that was just opened, as its creator sees it.
+/// A new conversation, as its creator sees it.
 pub(super) fn opened(new: &NewConversation, members: &[UserId]) -> Conversation {
     let shown = |user: &UserId| Member { user: *user, join_seq: 1, read_no: 0 };
     Conversation {

@@ -1,4 +1,4 @@
-//! Invitations: listed, accepted, declined.
+//! Lists, accepts and declines invitations.
 
 use async_trait::async_trait;
 use kit::{
@@ -74,7 +74,7 @@ impl Invitations for Sql {
     }
 
     async fn decline(&self, change: Change) -> Result<(), Error> {
-        // Whoever takes the invitation away holds the conversation's row.
+        // Other statements that delete the invitation hold the conversation's row.
         let _turn = self.write.turn(change.conversation.0).await?;
         sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2")
             .bind(change.conversation.0)
@@ -119,7 +119,7 @@ impl Invitations for Sql {
     }
 }
 
-/// Makes a request the actor's own conversation. Whether it was one.
+/// Accepts a request. Returns false if the conversation is no request of the actor.
 async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(
         "UPDATE members SET standing = 'own' WHERE conversation_id = $1 AND user_id = $2 AND standing = 'requested'",
@@ -131,7 +131,7 @@ async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Er
     Ok(taken.rows_affected() > 0)
 }
 
-/// Takes the actor's invitation. Whether it was in force.
+/// Deletes the actor's invitation. Returns false if there is no valid one.
 async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
     let taken =
         sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND expire_time > $3")
@@ -156,7 +156,8 @@ async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Resul
     Ok(())
 }
 
-/// Who replies to a request has accepted it. This is not refused: the user's own bound ends with what they open next.
+/// A reply accepts a request. The user's bound does not refuse this; it applies to the next conversation that they
+/// open.
 pub(super) async fn accept_by_reply(
     tx: &mut Tx<'_>,
     conversation: ConversationId,

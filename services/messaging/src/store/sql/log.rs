@@ -1,4 +1,4 @@
-//! The log: how entries are stored, and what a change of a conversation begins with.
+//! Stores and reads log entries, and locks a conversation for a change.
 
 use kit::store::{DbTimestamp, Error};
 use sqlx::Row as _;
@@ -9,7 +9,7 @@ use crate::{
     store::{ChangeError, body},
 };
 
-/// A conversation whose row is locked until the transaction ends, with the number that the next entry gets.
+/// A conversation whose row is locked until the transaction ends. `seq` is the number of the next entry.
 pub(super) struct Locked {
     pub(super) seq: i64,
     pub(super) owner: UserId,
@@ -20,11 +20,11 @@ pub(super) struct Locked {
 }
 
 /// Locks the conversation's row, assigns the number of the next entry, then checks that the actor is a member. A
-/// change that turns out to be none rolls the number back.
+/// change without an effect rolls the number back.
 ///
-/// Two statements. A statement that waits for a row lock keeps the snapshot from before the wait and reads only the
-/// locked row again, so a condition on another table inside it would be checked as of before the wait. Everything
-/// that depends on the lock stands in statements that start after it is held.
+/// This takes two statements. A statement that waits for a row lock keeps the snapshot from before the wait and reads
+/// only the locked row again, so its conditions on other tables see the state before the wait. Everything that depends
+/// on the lock is in statements that start after it is held.
 pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq + 1, update_time = $2 WHERE conversation_id = $1 \
@@ -51,7 +51,7 @@ pub(super) async fn lock(tx: &mut Tx<'_>, change: &Change) -> Result<Locked, Cha
     })
 }
 
-/// The entry that a change becomes.
+/// The log entry of a change.
 pub(super) fn change_entry(change: &Change, seq: i64, body: Body) -> Entry {
     Entry { conversation: change.conversation, seq, author: change.actor, create_time: change.now, body }
 }
@@ -94,7 +94,7 @@ pub(super) async fn count_bytes(tx: &mut Tx<'_>, id: ConversationId, bytes: i64)
     Ok(())
 }
 
-/// Replaces what an entry says.
+/// Replaces the body of an entry.
 pub(super) async fn rewrite_entry(tx: &mut Tx<'_>, entry: &Entry) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE entries SET body = $3 WHERE conversation_id = $1 AND seq = $2")
         .bind(entry.conversation.0)

@@ -1,4 +1,4 @@
-//! Who is in a conversation, and how far they have read.
+//! Members of conversations and their read marks.
 
 use async_trait::async_trait;
 use kit::store::{DbTimestamp, Error};
@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use super::{
     Sql, Tx,
     admission::{Adding, Joining, count_membership},
-    conversations::{membership_kind_of, shown_member, shown_policy},
+    conversations::{parse_add_policy, parse_member, parse_membership_kind},
     log::{change_entry, insert_entry},
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Members for Sql {
         let is_owner = held.owner == change.actor;
         let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
         let Some(was) = removed else {
-            let taken = take_back(&mut tx, &change, person, is_owner).await?;
+            let taken = withdraw_invitation(&mut tx, &change, person, is_owner).await?;
             tx.commit().await?;
             return if is_owner || taken { Ok(Changed::Already) } else { Err(ChangeError::NotOwner) };
         };
@@ -69,7 +69,7 @@ impl Members for Sql {
             .bind(change.conversation.0)
             .execute(&mut *tx)
             .await?;
-        let owner = if person == held.owner { succeed(&mut tx, &change, person).await? } else { held.owner };
+        let owner = if person == held.owner { transfer_ownership(&mut tx, &change, person).await? } else { held.owner };
         let seq = advance(&mut tx, &change, &held, Body::Removed { person, owner }).await?;
         tx.commit().await?;
         Ok(Changed::Now(seq))
@@ -86,7 +86,8 @@ impl Members for Sql {
             return Ok(Some((position, false)));
         }
         let turn = self.write.turn(member.0).await?;
-        // The membership is the row that the statement locks: removed meanwhile, it matches no row. Never back.
+        // The statement locks the membership's row: it matches no row if the member was removed or the mark is not
+        // lower.
         let marked =
             sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
                 .bind(id.0)
@@ -116,7 +117,7 @@ impl Members for Sql {
         .bind(i64::try_from(page.size).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(&self.read)
         .await?;
-        rows.iter().map(shown_member).collect()
+        rows.iter().map(parse_member).collect()
     }
 
     async fn read_marks(&self, id: ConversationId, member: UserId) -> Result<Vec<(UserId, i64)>, Error> {
@@ -135,11 +136,11 @@ impl Members for Sql {
         let mut marks = Vec::with_capacity(rows.len());
         for row in &rows {
             let user = UserId(row.try_get("user_id")?);
-            if user == member || membership_kind_of(row)? != MembershipKind::Requested {
+            if user == member || parse_membership_kind(row)? != MembershipKind::Requested {
                 marks.push((user, row.try_get("read_no")?));
             }
         }
-        // One's own mark alone would tell when the other member, who has not accepted, reads.
+        // The reader's own mark alone would reveal when the other member reads before accepting.
         if marks.len() < rows.len() && marks.len() == 1 {
             marks.clear();
         }
@@ -176,8 +177,8 @@ impl Members for Sql {
 }
 
 impl Sql {
-    /// What `member` has read, and the position after reading up to `number`: never back, and never past the newest
-    /// message. All of one moment. `None`: not a member.
+    /// The read mark of `member`, and the position after reading up to `number`: never back, and never past the newest
+    /// message. Both from one snapshot. `None`: not a member.
     async fn position(
         &self,
         id: ConversationId,
@@ -202,7 +203,7 @@ impl Sql {
     }
 }
 
-/// A conversation whose row is locked until the transaction ends. Its log has not moved.
+/// A conversation whose row is locked until the transaction ends, without a new entry.
 pub(super) struct Held {
     last_seq: i64,
     pub(super) message_count: i64,
@@ -212,7 +213,7 @@ pub(super) struct Held {
     add_policy: AddPolicy,
 }
 
-/// Takes the row's lock. What depends on members is asked by statements that start after this one.
+/// Locks the conversation's row. Statements that depend on its members start after this one.
 pub(super) async fn hold(tx: &mut Tx<'_>, id: ConversationId) -> Result<Held, ChangeError> {
     let row = sqlx::query(
         "UPDATE conversations SET last_seq = last_seq WHERE conversation_id = $1 \
@@ -228,11 +229,11 @@ pub(super) async fn hold(tx: &mut Tx<'_>, id: ConversationId) -> Result<Held, Ch
         stored_bytes: row.try_get("stored_bytes")?,
         member_count: row.try_get("member_count")?,
         owner: UserId(row.try_get("owner_id")?),
-        add_policy: shown_policy(&row)?,
+        add_policy: parse_add_policy(&row)?,
     })
 }
 
-/// Appends the entry that the change becomes. Its number.
+/// Appends the entry of the change and returns its number.
 pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held, body: Body) -> Result<i64, sqlx::Error> {
     let seq = held.last_seq + 1;
     sqlx::query(
@@ -248,16 +249,16 @@ pub(super) async fn advance(tx: &mut Tx<'_>, change: &Change, held: &Held, body:
     Ok(seq)
 }
 
-/// Which members may add others, under the conversation's lock.
+/// Which members may add others. The conversation's row must be locked.
 pub(super) async fn add_policy(tx: &mut Tx<'_>, id: ConversationId) -> Result<AddPolicy, Error> {
     let row = sqlx::query("SELECT add_policy FROM conversations WHERE conversation_id = $1")
         .bind(id.0)
         .fetch_one(&mut **tx)
         .await?;
-    shown_policy(&row)
+    parse_add_policy(&row)
 }
 
-/// The kind of `person`'s membership, if they are in it, under the conversation's lock.
+/// The kind of the membership of `person`, if they are a member. The conversation's row must be locked.
 pub(super) async fn membership_kind(
     tx: &mut Tx<'_>,
     change: &Change,
@@ -268,10 +269,10 @@ pub(super) async fn membership_kind(
         .bind(person.0)
         .fetch_optional(&mut **tx)
         .await?;
-    Ok(row.as_ref().map(membership_kind_of).transpose()?)
+    Ok(row.as_ref().map(parse_membership_kind).transpose()?)
 }
 
-/// Takes `person` out, and the invitations that they have sent. What their membership was.
+/// Deletes the membership of `person` and the invitations that they have sent. Returns the kind of the membership.
 async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Option<MembershipKind>, ChangeError> {
     let row = sqlx::query("DELETE FROM members WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
         .bind(change.conversation.0)
@@ -283,11 +284,16 @@ async fn delete(tx: &mut Tx<'_>, change: &Change, person: UserId) -> Result<Opti
         .bind(person.0)
         .execute(&mut **tx)
         .await?;
-    Ok(row.as_ref().map(membership_kind_of).transpose()?)
+    Ok(row.as_ref().map(parse_membership_kind).transpose()?)
 }
 
-/// Takes back the invitation of `person`: the actor's own, or of whoever invited when the actor is the owner.
-async fn take_back(tx: &mut Tx<'_>, change: &Change, person: UserId, is_owner: bool) -> Result<bool, sqlx::Error> {
+/// Withdraws the invitation of `person` if the actor sent it or is the owner.
+async fn withdraw_invitation(
+    tx: &mut Tx<'_>,
+    change: &Change,
+    person: UserId,
+    is_owner: bool,
+) -> Result<bool, sqlx::Error> {
     let taken = sqlx::query(
         "DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND (inviter_id = $3 OR $4)",
     )
@@ -300,8 +306,8 @@ async fn take_back(tx: &mut Tx<'_>, change: &Change, person: UserId, is_owner: b
     Ok(taken.rows_affected() > 0)
 }
 
-/// Whether the conversation is one of two, and the other member has blocked `actor`. The conversation's row must be locked:
-/// whoever waited for it finds the blocks of after the wait.
+/// Whether the conversation has two members and the other one has blocked `actor`. The conversation's row must be
+/// locked, so that this statement sees the blocks that were stored during the wait.
 pub(super) async fn is_blocked(
     tx: &mut Tx<'_>,
     id: ConversationId,
@@ -322,7 +328,7 @@ pub(super) async fn is_blocked(
     Ok(row.is_some())
 }
 
-/// Counts one more member, if there is room.
+/// Counts one more member, within the bound.
 pub(super) async fn count_member(tx: &mut Tx<'_>, change: &Change) -> Result<(), ChangeError> {
     let counted = sqlx::query(
         "UPDATE conversations SET member_count = member_count + 1 WHERE conversation_id = $1 AND member_count < $2",
@@ -334,8 +340,8 @@ pub(super) async fn count_member(tx: &mut Tx<'_>, change: &Change) -> Result<(),
     if counted.rows_affected() == 0 { Err(ChangeError::TooManyMembers) } else { Ok(()) }
 }
 
-/// Makes the member who joined first the owner after `former`, who stays the owner of a conversation without members.
-async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<UserId, ChangeError> {
+/// Makes the member who joined first the owner after `former`. Without other members, `former` remains the owner.
+async fn transfer_ownership(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<UserId, ChangeError> {
     let first =
         sqlx::query("SELECT user_id FROM members WHERE conversation_id = $1 ORDER BY join_seq, user_id LIMIT 1")
             .bind(change.conversation.0)
@@ -351,15 +357,16 @@ async fn succeed(tx: &mut Tx<'_>, change: &Change, former: UserId) -> Result<Use
     Ok(owner)
 }
 
-/// Marks everything up to the author's own message, numbered `number`, as read by the author. `None`: the author is not
-/// a member; else what the membership counts as. The conversation's row must be locked.
+/// Moves the author's read mark to their own new message, `number`. Returns the kind of the membership; `None`: the
+/// author is not a member. The conversation's row must be locked.
 pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<MembershipKind>, Error> {
-    let row =
-        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
-            .bind(new.conversation.0)
-            .bind(new.author.0)
-            .bind(number)
-            .fetch_optional(&mut **tx)
-            .await?;
-    row.as_ref().map(membership_kind_of).transpose()
+    let row = sqlx::query(
+        "UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing",
+    )
+    .bind(new.conversation.0)
+    .bind(new.author.0)
+    .bind(number)
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref().map(parse_membership_kind).transpose()
 }

@@ -1,4 +1,4 @@
-//! Messages after they were sent.
+//! Reads and changes stored messages.
 
 use async_trait::async_trait;
 use kit::store::Error;
@@ -94,7 +94,7 @@ impl Messages for Sql {
     }
 }
 
-/// The message, under the conversation's lock.
+/// Reads the message. The conversation's row must be locked.
 async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry, Message), ChangeError> {
     let row = sqlx::query(
         "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
@@ -108,12 +108,12 @@ async fn read(tx: &mut Tx<'_>, change: &Change, message: Uuid) -> Result<(Entry,
     let stored = entry(&row)?;
     match stored.body.clone() {
         Body::Message(message) => Ok((stored, message)),
-        _ => Err(ChangeError::Store(Error::Corrupt("an entry with message_id is no message".to_owned()))),
+        _ => Err(ChangeError::Store(Error::Corrupt("an entry with a message_id is not a message".to_owned()))),
     }
 }
 
-/// Takes the texts out of the entries that edited the message, in one statement: all of them become the same edit, to
-/// no text at all. The bytes that this adds, which is a negative number.
+/// Erases the texts of the entries that edited the message: replaces all of them with the same edit to an empty text,
+/// in one statement. Returns the change in bytes, which is negative.
 async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i64) -> Result<i64, ChangeError> {
     let erased = body::encode(&Body::Edited { message: of.id, number: of.number, text: String::new(), revision });
     let row = sqlx::query(
@@ -134,7 +134,7 @@ async fn erase_edits(tx: &mut Tx<'_>, change: &Change, of: &Message, revision: i
     Ok(row.try_get("more")?)
 }
 
-/// The entry that a new message becomes.
+/// The log entry of a new message.
 pub(super) fn message_entry(new: &NewMessage, seq: i64, number: i64) -> Entry {
     let message = Message {
         id: new.id,

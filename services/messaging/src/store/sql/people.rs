@@ -1,4 +1,4 @@
-//! What users decide about being added: their rule, and whom they block.
+//! Users' rules for being added, and their blocks.
 
 use async_trait::async_trait;
 use kit::{

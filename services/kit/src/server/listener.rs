@@ -1,4 +1,4 @@
-//! A listener for `axum::serve` whose connections are bounded, and closed as those of services are.
+//! A listener for `axum::serve` with a bounded number of connections, which are closed like those of services.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use super::accept::{Accepted, Connections};
 
-/// See the module.
-pub(crate) struct Few {
+/// A listener with a bounded number of connections (see the module).
+pub(crate) struct BoundedListener {
     listener: TcpListener,
     connections: Connections,
 }
@@ -18,13 +18,13 @@ pub(crate) struct Few {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
-impl Connected<IncomingStream<'_, Few>> for PeerAddress {
-    fn connect_info(stream: IncomingStream<'_, Few>) -> Self {
+impl Connected<IncomingStream<'_, BoundedListener>> for PeerAddress {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
         Self(*stream.remote_addr())
     }
 }
 
-impl Few {
+impl BoundedListener {
     pub(crate) fn new(listener: TcpListener, connections: Connections) -> Self {
         Self { listener, connections }
     }
@@ -34,7 +34,7 @@ fn alive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10))
 }
 
-impl axum::serve::Listener for Few {
+impl axum::serve::Listener for BoundedListener {
     type Io = Accepted;
     type Addr = SocketAddr;
 
@@ -42,14 +42,15 @@ impl axum::serve::Listener for Few {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    // A peer that is gone without a word gives its place back. An Err says that it has gone already.
+                    // Detects peers that have gone without FIN, to free their places. An Err means that the peer has
+                    // gone.
                     SockRef::from(&stream).set_tcp_keepalive(&alive()).ok();
                     if let Some(accepted) = self.connections.admit(stream) {
                         return (accepted, peer);
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! Connections to the port of a service, over TLS where the mesh has it.
+//! Connections to the port of a service, over TLS if the mesh uses it.
 
 use std::{
     io,
@@ -19,39 +19,39 @@ use tonic::transport::server::Connected;
 use super::{Accepted, ConnectedPeer, Frames};
 use crate::tls::MeshTls;
 
-/// A connection of a caller.
+/// A connection of a client.
 pub(super) enum Connection {
-    /// It watches its frames itself.
+    /// Cleartext. It counts its own frames.
     Plain(Box<Accepted>),
-    Sealed(Box<Sealed>),
+    Tls(Box<TlsConnection>),
 }
 
-/// A connection over TLS: a flood of frames within it is an error, as in the clear.
-pub(super) struct Sealed {
+/// A connection over TLS. A flood of frames is an error, as in cleartext.
+pub(super) struct TlsConnection {
     stream: TlsStream<Accepted>,
     frames: Frames,
 }
 
-/// Shakes hands on every connection; side by side, so that a slow caller keeps nobody waiting. `most` bounds how many
-/// wait at once, `patience` how long each may take.
-pub(super) fn shake_hands(
+/// Performs TLS handshakes concurrently, so that a slow client does not delay others. `most` bounds their number,
+/// `limit` the time of each.
+pub(super) fn handshakes(
     admitted: impl Stream<Item = Result<Accepted, io::Error>> + Send + 'static,
     tls: Option<Arc<MeshTls>>,
     most: usize,
-    patience: Duration,
+    limit: Duration,
 ) -> BoxStream<'static, Result<Connection, io::Error>> {
     let Some(tls) = tls.filter(|tls| tls.acceptor().is_some()) else {
         return admitted.map(|accepted| Ok(Connection::Plain(Box::new(accepted?.watching_frames())))).boxed();
     };
-    let shaking = move |accepted: Result<Accepted, io::Error>| {
+    let handshake = move |accepted: Result<Accepted, io::Error>| {
         let acceptor = tls.acceptor();
         async move {
-            // It had one before, and keeps it.
+            // An acceptor exists: it was checked above and is never removed.
             let (accepted, acceptor) = (accepted.ok()?, acceptor?);
-            match timeout(patience, acceptor.accept(accepted)).await {
+            match timeout(limit, acceptor.accept(accepted)).await {
                 Ok(Ok(stream)) => {
                     let frames = Frames::counting_resets(stream.get_ref().0.trust().clone());
-                    Some(Connection::Sealed(Box::new(Sealed { stream, frames })))
+                    Some(Connection::Tls(Box::new(TlsConnection { stream, frames })))
                 }
                 Ok(Err(error)) => {
                     metrics::counter!("server_handshakes_failed_total").increment(1);
@@ -62,7 +62,7 @@ pub(super) fn shake_hands(
             }
         }
     };
-    admitted.map(shaking).buffer_unordered(most.max(1)).filter_map(|shaken| ready(shaken.map(Ok))).boxed()
+    admitted.map(handshake).buffer_unordered(most.max(1)).filter_map(|connection| ready(connection.map(Ok))).boxed()
 }
 
 impl Connected for Connection {
@@ -71,7 +71,7 @@ impl Connected for Connection {
     fn connect_info(&self) -> ConnectedPeer {
         match self {
             Self::Plain(accepted) => accepted.connect_info(),
-            Self::Sealed(sealed) => sealed.stream.get_ref().0.connect_info(),
+            Self::Tls(tls) => tls.stream.get_ref().0.connect_info(),
         }
     }
 }
@@ -80,10 +80,10 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(accepted) => Pin::new(accepted).poll_read(cx, buf),
-            Self::Sealed(sealed) => {
+            Self::Tls(tls) => {
                 let before = buf.filled().len();
-                let polled = Pin::new(&mut sealed.stream).poll_read(cx, buf);
-                sealed.frames.pass(&buf.filled()[before..], Instant::now)?;
+                let polled = Pin::new(&mut tls.stream).poll_read(cx, buf);
+                tls.frames.pass(&buf.filled()[before..], Instant::now)?;
                 polled
             }
         }
@@ -102,10 +102,10 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(accepted) => Pin::new(accepted).poll_write_vectored(cx, bufs),
-            Self::Sealed(sealed) => {
-                let polled = Pin::new(&mut sealed.stream).poll_write_vectored(cx, bufs);
+            Self::Tls(tls) => {
+                let polled = Pin::new(&mut tls.stream).poll_write_vectored(cx, bufs);
                 if let Poll::Ready(Ok(written)) = &polled {
-                    sealed.frames.sent(bufs, *written, Instant::now)?;
+                    tls.frames.sent(bufs, *written, Instant::now)?;
                 }
                 polled
             }
@@ -115,21 +115,21 @@ impl AsyncWrite for Connection {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(accepted) => accepted.is_write_vectored(),
-            Self::Sealed(sealed) => sealed.stream.is_write_vectored(),
+            Self::Tls(tls) => tls.stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(accepted) => Pin::new(accepted).poll_flush(cx),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.stream).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(&mut tls.stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(accepted) => Pin::new(accepted).poll_shutdown(cx),
-            Self::Sealed(sealed) => Pin::new(&mut sealed.stream).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut tls.stream).poll_shutdown(cx),
         }
     }
 }

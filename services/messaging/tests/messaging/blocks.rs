@@ -10,7 +10,7 @@ use proto::messaging::v1::{
 };
 
 use crate::{
-    admission::create,
+    admission::{accept, add, create},
     bench::{Bench, Person, catch_up, next},
     changes::{bounds, by, new_message, open, people, room, send_text},
     databases::on_both,
@@ -20,6 +20,7 @@ use crate::{
 on_both! {
     blocked_user_cannot_change_a_conversation_of_two,
     block_hides_nothing_in_a_group,
+    block_in_a_conversation_of_two_ends_invitations,
     read_marks_are_hidden_until_the_request_is_accepted,
 }
 
@@ -60,6 +61,20 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
     store.remove(by(eve, id), eve).await.unwrap();
     let refused = store.append(&new_message(id, bob, "only us")).await;
     assert!(matches!(refused, Err(AppendError::NotAccepted)), "{refused:?}");
+}
+
+/// Otherwise an accomplice could turn the conversation into a group, in which the block has no effect.
+async fn block_in_a_conversation_of_two_ends_invitations(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    assert!(matches!(add(&store, id, bob, eve).await.unwrap(), Changed::Invited));
+    store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
+    let refused = accept(&store, id, eve).await;
+    assert!(matches!(refused, Err(ChangeError::NoInvitation)), "{refused:?}");
+    assert_eq!(store.find(id, ada).await.unwrap().unwrap().member_count, 2);
+    store.unblock(ada, bob).await.unwrap();
+    let refused = accept(&store, id, eve).await;
+    assert!(matches!(refused, Err(ChangeError::NoInvitation)), "the invitation is gone: {refused:?}");
 }
 
 async fn read_marks_are_hidden_until_the_request_is_accepted(location: &Location) {

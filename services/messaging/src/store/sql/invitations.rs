@@ -62,7 +62,10 @@ impl Invitations for Sql {
         if members::membership_kind(&mut tx, &change, change.actor).await?.is_some() {
             return Ok(Changed::Already);
         }
-        if !take_invitation(&mut tx, &change).await? {
+        let inviter = take_invitation(&mut tx, &change).await?.ok_or(ChangeError::NoInvitation)?;
+        // A block in a conversation of two ends the invitations of the blocked user: an accepted one would make it a group.
+        if members::is_blocked(&mut tx, change.conversation, inviter, held.member_count).await? {
+            tx.commit().await?;
             return Err(ChangeError::NoInvitation);
         }
         count_member(&mut tx, &change).await?;
@@ -131,16 +134,18 @@ async fn take_request(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Er
     Ok(taken.rows_affected() > 0)
 }
 
-/// Deletes the actor's invitation. Returns false if there is no valid one.
-async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<bool, sqlx::Error> {
-    let taken =
-        sqlx::query("DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND expire_time > $3")
-            .bind(change.conversation.0)
-            .bind(change.actor.0)
-            .bind(DbTimestamp(change.now))
-            .execute(&mut **tx)
-            .await?;
-    Ok(taken.rows_affected() > 0)
+/// Deletes the actor's invitation. Returns its sender, if there is a valid one.
+async fn take_invitation(tx: &mut Tx<'_>, change: &Change) -> Result<Option<UserId>, sqlx::Error> {
+    let row = sqlx::query(
+        "DELETE FROM invitations WHERE conversation_id = $1 AND invitee_id = $2 AND expire_time > $3 \
+         RETURNING inviter_id",
+    )
+    .bind(change.conversation.0)
+    .bind(change.actor.0)
+    .bind(DbTimestamp(change.now))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| row.try_get("inviter_id").map(UserId)).transpose()
 }
 
 async fn join(tx: &mut Tx<'_>, change: &Change, seq: i64, read_no: i64) -> Result<(), sqlx::Error> {

@@ -208,7 +208,7 @@ pub(super) struct Held {
     last_seq: i64,
     pub(super) message_count: i64,
     stored_bytes: i64,
-    member_count: i64,
+    pub(super) member_count: i64,
     owner: UserId,
     add_policy: AddPolicy,
 }
@@ -360,13 +360,12 @@ async fn transfer_ownership(tx: &mut Tx<'_>, change: &Change, former: UserId) ->
 /// Moves the author's read mark to their own new message, `number`. Returns the kind of the membership; `None`: the
 /// author is not a member. The conversation's row must be locked.
 pub(super) async fn read_own(tx: &mut Tx<'_>, new: &NewMessage, number: i64) -> Result<Option<MembershipKind>, Error> {
-    let row = sqlx::query(
-        "UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing",
-    )
-    .bind(new.conversation.0)
-    .bind(new.author.0)
-    .bind(number)
-    .fetch_optional(&mut **tx)
-    .await?;
+    let row =
+        sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 RETURNING standing")
+            .bind(new.conversation.0)
+            .bind(new.author.0)
+            .bind(number)
+            .fetch_optional(&mut **tx)
+            .await?;
     row.as_ref().map(parse_membership_kind).transpose()
 }

@@ -1,5 +1,5 @@
-//! Who may call what: the table of `docs/access.md`, and each of its cells tried on real processes. The contracts say
-//! which kind of caller a method admits; `REACH` says whose things it reaches, which the services enforce.
+//! Which caller may call which method: the table of `docs/access.md`, and a call for each of its cells on real
+//! processes. The contracts name the kind of caller that a method admits; `REACH` names whose resources it reaches.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -24,23 +24,23 @@ use super::{
     web,
 };
 
-/// Somebody who calls.
+/// The caller of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
-    Nobody,
-    /// A user whom the thing does not concern.
+    Anonymous,
+    /// A user who has no part in the resource.
     Stranger,
     /// A user in the conversation.
     Member,
     /// The user whose conversation, message, session or profile it is.
     Owner,
-    /// A stranger with the role `admin`.
+    /// A user with the role `admin` and no part in the resource.
     Admin,
     Service(&'static str),
 }
 
 const CALLERS: [Caller; 9] = [
-    Caller::Nobody,
+    Caller::Anonymous,
     Caller::Stranger,
     Caller::Member,
     Caller::Owner,
@@ -54,7 +54,7 @@ const CALLERS: [Caller; 9] = [
 impl Caller {
     fn title(self) -> &'static str {
         match self {
-            Self::Nobody => "nobody",
+            Self::Anonymous => "anonymous",
             Self::Stranger => "other user",
             Self::Member => "member",
             Self::Owner => "owner",
@@ -64,19 +64,19 @@ impl Caller {
     }
 }
 
-/// Whose things a method reaches.
+/// Whose resources a method reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// The caller's own by nature, or what every user may see.
+    /// The caller's own by definition, or what every user may see.
     Any,
-    /// What the request names, by its owner: whose session or profile it is, who opened the conversation, who wrote the
-    /// message.
+    /// A resource of the owner that the request names: the user of the session or profile, the creator of the
+    /// conversation, the author of the message.
     Owner,
-    /// A conversation, by its members. For AcceptInvitation also by invited users; the other user has no invitation.
+    /// A conversation of its members. AcceptInvitation is also for invited users; the other user has no invitation.
     Member,
 }
 
-/// Whose things each method for signed-in users reaches. A method without a line fails the test.
+/// The reach of each method for signed-in users. A method without a line fails the test.
 const REACH: [(&str, Reach); 32] = [
     ("auth.v1.AuthService/ChangePassword", Reach::Any),
     ("auth.v1.AuthService/DeleteAccount", Reach::Any),
@@ -112,12 +112,12 @@ const REACH: [(&str, Reach); 32] = [
     ("users.v1.UsersService/UpdateUser", Reach::Owner),
 ];
 
-/// Whether a cell admits the caller.
+/// Whether the table admits the caller.
 fn may(caller: Caller, path: &str, policy: &Policy) -> bool {
     match (&policy.access, caller) {
         (Access::Public, _) => true,
         (Access::Internal { callers }, Caller::Service(name)) => callers.iter().any(|caller| caller == name),
-        (Access::Internal { .. }, _) | (Access::SignedIn, Caller::Nobody | Caller::Service(_)) => false,
+        (Access::Internal { .. }, _) | (Access::SignedIn, Caller::Anonymous | Caller::Service(_)) => false,
         (Access::SignedIn, caller) => match reach(path) {
             Reach::Any => true,
             Reach::Member => matches!(caller, Caller::Member | Caller::Owner),
@@ -161,7 +161,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_in_the_docs_is_current() {
+fn access_table_in_the_docs_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/access.md");
     let rewrite = std::env::var_os("TRELLIS_TEST_REWRITE").is_some();
     if rewrite {
@@ -171,7 +171,7 @@ fn the_table_in_the_docs_is_current() {
     assert!(written == table(), "docs/access.md is out of date: run cargo xtask gen");
 }
 
-/// Four processes with keys that the test knows too.
+/// Four processes whose keys the test knows.
 struct World {
     keys: tempfile::TempDir,
     ports: Ports,
@@ -179,7 +179,7 @@ struct World {
     connections: [(&'static str, Raw); 3],
 }
 
-/// People and things made for one cell: what a call may destroy.
+/// Users and resources made for one cell, because a call may delete them.
 struct Scene {
     owner: Tokens,
     member: Tokens,
@@ -249,7 +249,7 @@ impl World {
     fn header(&self, caller: Caller, scene: &Scene, callee: &str) -> Option<(&'static str, String)> {
         let bearer = |token: &str| Some(("authorization", format!("Bearer {token}")));
         match caller {
-            Caller::Nobody => None,
+            Caller::Anonymous => None,
             Caller::Stranger => bearer(&scene.stranger.access_token),
             Caller::Member => bearer(&scene.member.access_token),
             Caller::Owner => bearer(&scene.owner.access_token),
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// The token that auth would sign for an account with the role.
+    /// The token that auth signs for an account with the role.
     fn admin(&self, user: &Tokens) -> String {
         let key = super::split::signing_key(&self.keys.path().join("auth"));
         let key = kit::jwt::AccessKey::from_pkcs8(&key).unwrap();
@@ -283,7 +283,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_cell_of_the_table_is_so() {
+async fn every_cell_of_the_access_table_is_enforced() {
     let world = World::start().await;
     let methods = samples::methods(&samples::contracts());
     let mut wrong = Vec::new();

@@ -1,5 +1,5 @@
-//! Redis fails over, and the connections of one side stay open: the old node becomes a replica, and what connects from now on
-//! reaches the new one.
+//! Redis fails over while the connections of one side stay open: the old node becomes a replica, and new connections
+//! reach the new primary.
 
 use std::{
     sync::{
@@ -18,12 +18,12 @@ use tokio::{
 
 use super::{harness::reason, redis::Redis, replicas::Replicas};
 
-/// `docs/configuration.md` promises 20 s: noticed within 2 s, connected again within 4 s, and said again 12 s later.
+/// `docs/configuration.md` promises 20 s: detection within 2 s, reconnection within 4 s, a repeated notice 12 s later.
 const BOUND: Duration = Duration::from_secs(20);
-/// A busy machine.
+/// The timeout on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An address that leads to one Redis, and for new connections to another when it is told so.
+/// A proxy to one Redis that can send new connections to another.
 struct Front {
     url: String,
     target: Arc<AtomicU16>,
@@ -54,7 +54,7 @@ impl Front {
     }
 }
 
-/// The observed fault: the bus said that it was connected, and the other gateway accepted the session after 31 s.
+/// A regression: the bus reported a connection, and the other gateway accepted the ended session for 31 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let [old, new] = [Redis::start(&[]), Redis::start(&[])];
@@ -69,7 +69,7 @@ async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     for front in &fronts {
         front.target.store(new.port, Ordering::SeqCst);
     }
-    // The first side hears of it by a cut; the other has to notice.
+    // The cut disconnects the first side; the other has to detect the failover.
     fronts[0].cut();
     let ended = Instant::now();
     let request = SignOutRequest { refresh_token: ada.tokens.refresh_token.clone() };
@@ -88,10 +88,10 @@ async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let listeners = || new.ask(&["PUBSUB", "NUMSUB", "trellis:{bus}:auth.revoked"]);
     let wanted = format!(":{}\r\n", replicas.processes().count());
     while !listeners().contains(&wanted) {
-        assert!(ended.elapsed() < PATIENCE, "some never came to the new node: {}", listeners());
+        assert!(ended.elapsed() < PATIENCE, "some did not connect to the new node: {}", listeners());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for process in &replicas.sides[1].processes {
-        assert!(process.log().contains("is a replica now"), "it was noticed:\n{}", process.log());
+        assert!(process.log().contains("is a replica now"), "no failover in the log:\n{}", process.log());
     }
 }

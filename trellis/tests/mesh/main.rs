@@ -1,6 +1,6 @@
-//! The real binary, called from outside: one process or several, on either database.
+//! Tests of the real binary from outside: one process or several, on either database.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and print their results")]
 
 mod access;
 mod balance;
@@ -12,7 +12,7 @@ mod collector;
 mod compression;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
-#[expect(dead_code, reason = "what the tests of services use of it too")]
+#[expect(dead_code, reason = "the tests of services use more of it")]
 mod dice;
 mod edge;
 mod external;

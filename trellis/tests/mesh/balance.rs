@@ -111,7 +111,7 @@ async fn calls_go_to_all_reachable_endpoints() {
         }
         came_back.await;
     });
-    waited.await.expect("an endpoint that has come back gets calls");
+    waited.await.expect("a restarted endpoint gets calls");
 }
 
 /// Reads until `on` is false. Returns the calls, those that failed, and those that took more than a second.

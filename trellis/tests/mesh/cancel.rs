@@ -114,7 +114,7 @@ async fn disconnects_do_not_cut_streams_of_a_service() {
             loop {
                 let message = stream.message().await.unwrap_or_else(|cut| panic!("stream {at} was cut: {cut}"));
                 // `Debug` does not show texts.
-                let message = prost::Message::encode_to_vec(&message.expect("the stream goes on"));
+                let message = prost::Message::encode_to_vec(&message.expect("an open stream"));
                 if message.windows(TEXT.len()).any(|part| part == TEXT.as_bytes()) {
                     return;
                 }

@@ -243,9 +243,9 @@ async fn admin_writes_are_accepted_from_local_programs_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_writes_can_be_disabled() {
     let mesh = Mesh::start(Store::Sqlite, &[("ADMIN__WRITE", "off"), ("ADMIN__HOSTS", "metrics.example")]).await;
-    let ask =
+    let send =
         async |method: &str, path: &str| admin(&mesh, method, path, &[("host", "metrics.example")], "debug").await.0;
-    assert_eq!((ask("PUT", "/log/level").await, ask("GET", "/metrics").await), (403, 200));
+    assert_eq!((send("PUT", "/log/level").await, send("GET", "/metrics").await), (403, 200));
 }
 
 #[test]

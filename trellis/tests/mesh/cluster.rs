@@ -76,10 +76,10 @@ impl Cluster {
     pub(crate) async fn restart(&mut self, part: usize, replica: usize) -> Duration {
         let part = &mut self.parts[part];
         let process = &mut part.replicas[replica];
-        let asked = Instant::now();
+        let started = Instant::now();
         process.signal("TERM");
         let status = process.ended(NOTICED).await;
-        let took = asked.elapsed();
+        let took = started.elapsed();
         assert_eq!(status.code(), Some(0), "{} {replica}:\n{}", part.name, process.log());
         assert!(!part.front.sends_to(replica), "the load balancer has noticed");
         process.launch();

@@ -33,7 +33,7 @@ async fn a_deletion_reaches_all_services(store: Store) {
     let (ada, bob, eve) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await);
     let elsewhere = sign_in(&ada).await.unwrap();
     let (hers, bobs) = (open(&ada, &[&bob, &eve]).await, open(&bob, &[&ada]).await);
-    let message = say(&ada, &hers, "what stays").await;
+    let message = send(&ada, &hers, "hello").await;
     let mut following = [(follow(&bob, &hers).await, &hers), (follow(&bob, &bobs).await, &bobs)];
     let mut own = ada.messaging().subscribe(ada.request(SubscribeRequest::default())).await.unwrap().into_inner();
 
@@ -59,7 +59,7 @@ async fn a_deletion_reaches_all_services(store: Store) {
     assert!(left.member_count == 2 && !left.members.iter().any(|member| member.user_id == ada.id()), "{left:?}");
     assert_eq!((left.owner_id.as_str(), left.last_message.as_ref()), (heir, Some(&message)));
     assert_eq!(read(&eve, &hers).await, [message], "the message stays, under the author's id");
-    say(&eve, &hers, "and we go on").await;
+    send(&eve, &hers, "and we go on").await;
     assert_eq!(find(&bob, &bobs).await.member_count, 1);
 
     // Auth deletes the user in users before messaging.
@@ -106,7 +106,7 @@ async fn find(reader: &Person, of: &Conversation) -> Conversation {
     reader.messaging().get_conversation(reader.request(message)).await.unwrap().into_inner().conversation.unwrap()
 }
 
-async fn say(author: &Person, to: &Conversation, text: &str) -> Entry {
+async fn send(author: &Person, to: &Conversation, text: &str) -> Entry {
     let message = SendMessageRequest {
         conversation_id: to.conversation_id.clone(),
         client_message_id: new_id(),
@@ -129,7 +129,7 @@ async fn follow(reader: &Person, of: &Conversation) -> Streaming<SubscribeRespon
 async fn removed_and_owner(stream: &mut Streaming<SubscribeResponse>, of: &Conversation) -> (String, String) {
     let removed = tokio::time::timeout(IN_THE_END, async {
         loop {
-            let event = stream.message().await.unwrap().expect("the stream goes on").event;
+            let event = stream.message().await.unwrap().expect("an open stream").event;
             let Some(Event::Entry(new)) = event else { continue };
             let entry = new.entry.unwrap();
             if entry.conversation_id == of.conversation_id

@@ -239,9 +239,9 @@ async fn configured_cors_origins_may_call() {
     let mistaken = web::request("POST", port, JWKS, &mistaken, Bytes::new());
     let mistaken = web::send(port, Http::One, mistaken).await.unwrap();
     assert_eq!((mistaken.status, mistaken.header("access-control-allow-origin")), (415, "https://app.example.org"));
-    let stranger = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
-    let stranger = web::send(port, Http::One, stranger).await.unwrap();
-    assert_eq!(stranger.header("access-control-allow-credentials"), "");
+    let other_page = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
+    let other_page = web::send(port, Http::One, other_page).await.unwrap();
+    assert_eq!(other_page.header("access-control-allow-credentials"), "");
     assert_eq!(response.header("vary"), "origin");
 }
 
@@ -309,10 +309,10 @@ async fn response_to_head_has_no_body() {
     for (http, path) in
         [Http::One, Http::Two].into_iter().flat_map(|http| ["/", "/livez", "/nothing"].map(|p| (http, p)))
     {
-        let ask = async |method: &str| {
+        let send = async |method: &str| {
             web::send(port, http, web::request(method, port, path, &[], Bytes::new())).await.unwrap()
         };
-        let (head, whole) = (ask("HEAD").await, ask("GET").await);
+        let (head, whole) = (send("HEAD").await, send("GET").await);
         assert_eq!((head.status, head.body.len()), (whole.status, 0), "{http:?} {path}");
         assert_eq!(head.header("content-length"), whole.body.len().to_string(), "{http:?} {path}");
     }

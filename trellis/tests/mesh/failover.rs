@@ -62,8 +62,8 @@ async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let replicas = Replicas::start_with(&old, |side, process| process.set("REDIS__URL", &fronts[side].url)).await;
     let ada = replicas.sides[0].gateway().sign_up("ada").await;
     let [ada_a, ada_b] = replicas.both(&ada).await;
-    let ask = async || ada_b.messaging().list_conversations(ada_b.request(ListConversationsRequest::default())).await;
-    ask().await.unwrap();
+    let list = async || ada_b.messaging().list_conversations(ada_b.request(ListConversationsRequest::default())).await;
+    list().await.unwrap();
 
     old.ask(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
     for front in &fronts {
@@ -75,7 +75,7 @@ async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let request = SignOutRequest { refresh_token: ada.tokens.refresh_token.clone() };
     ada_a.auth().sign_out(request).await.unwrap();
     let refused = loop {
-        match ask().await {
+        match list().await {
             Ok(_) => assert!(ended.elapsed() < PATIENCE, "the ended session is still accepted"),
             Err(refused) => break refused,
         }

@@ -192,7 +192,7 @@ impl Mesh {
         let started = Instant::now();
         while !is_ready(port).await {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
-                panic!("trellis ended with {status}:\n{}", self.log());
+                panic!("trellis exited with {status}:\n{}", self.log());
             }
             assert!(started.elapsed() < START, "trellis is not ready in time:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -235,13 +235,13 @@ impl Mesh {
 
     /// Waits until the process has exited, and returns its status.
     pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().expect("the process runs").try_wait().unwrap() {
                 self.child = None;
                 return status;
             }
-            assert!(asked.elapsed() < within, "trellis does not end:\n{}", self.log());
+            assert!(started.elapsed() < within, "trellis did not exit:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -231,7 +231,7 @@ fn check(acknowledged: &[Vec<Acknowledged>], stored: &Logs) {
             let Some(Body::Message(message)) = &entry.body else { panic!("{entry:?}") };
             assert_eq!((&entry.conversation_id, entry.seq, &message.text), (&sent.conversation, sent.seq, &sent.text));
             let before = last.insert(&sent.conversation, sent.seq);
-            assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} came before {before:?}");
+            assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} is not after {before:?}");
         }
     }
 }

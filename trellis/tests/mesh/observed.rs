@@ -33,8 +33,8 @@ async fn traced_from_browser_to_statement(start: impl AsyncFn(&[(&str, &str)]) -
         title: "a secret title".to_owned(),
     };
     let path = "/trellis.messaging.v1.MessagingService/CreateConversation";
-    let answer = web::send(port, Http::One, web::call(port, path, BINARY, &headers, &new)).await.unwrap();
-    assert_eq!(answer.grpc_status(), "0");
+    let response = web::send(port, Http::One, web::call(port, path, BINARY, &headers, &new)).await.unwrap();
+    assert_eq!(response.grpc_status(), "0");
     // The process exports the last spans while it stops.
     assert_eq!(mesh.terminate().code(), Some(0));
 
@@ -122,8 +122,8 @@ async fn each_call_is_one_log_line_and_no_line_contains_a_secret() {
         SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
     let traceparent = format!("00-{TRACE}-{BROWSER}-00");
     let call = web::call(port, path, BINARY, &[("traceparent", &traceparent)], &sign_in);
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    let cookie = answer.header("set-cookie").split([';', '=']).nth(1).unwrap().to_owned();
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let cookie = response.header("set-cookie").split([';', '=']).nth(1).unwrap().to_owned();
     assert_eq!(mesh.terminate().code(), Some(0));
 
     let log = mesh.log();

@@ -291,10 +291,10 @@ async fn redis_user_with_documented_rights_connects_over_tls() {
     let url = format!("rediss://trellis:secret@localhost:{port}/");
     let limits = "default_rate_requests = 3\ndefault_rate_period = \"1h\"";
     // The path of the system's certificates.
-    let believe = |process: &mut Mesh| process.set_elsewhere("SSL_CERT_FILE", &authority);
+    let trust = |process: &mut Mesh| process.set_elsewhere("SSL_CERT_FILE", &authority);
     let gateways = [
-        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
-        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
+        gateway_by(&url, keys.path(), &upstream, limits, trust).await,
+        gateway_by(&url, keys.path(), &upstream, limits, trust).await,
     ];
     let mut admitted = 0;
     for gateway in gateways.iter().cycle().take(8) {

@@ -166,7 +166,7 @@ async fn follow(mut stream: Streaming<SubscribeResponse>, mut seq: i64, last: Ar
                 }
             }
             // The sender is still sending: so long a pause means that the delivery failed.
-            Err(_) => assert!(since.elapsed() < ARRIVES, "nothing came for {:?} after {seq}", since.elapsed()),
+            Err(_) => assert!(since.elapsed() < ARRIVES, "no entry for {:?} after {seq}", since.elapsed()),
         }
     }
 }

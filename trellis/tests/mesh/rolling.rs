@@ -81,9 +81,9 @@ async fn rolling_restart_fails_no_call_and_leaves_no_gap_in_streams() {
 /// Sends SIGTERM and waits until the process reports that it is not ready.
 async fn begin_to_stop(mesh: &Mesh) {
     mesh.signal("TERM");
-    let asked = Instant::now();
+    let started = Instant::now();
     while web::get(mesh.ports.gateway, "/readyz").await.unwrap().status == 200 {
-        assert!(asked.elapsed() < Duration::from_secs(10), "readiness fails at once");
+        assert!(started.elapsed() < Duration::from_secs(10), "readiness fails at once");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -91,7 +91,7 @@ impl Bench {
     /// Waits until the replica publishes the keys of its file.
     async fn has_taken_over(&self, replica: usize) {
         let wanted = states(&self.folders[replica]);
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             let response = web::get(self.auths[replica].ports.admin, "/metrics").await.unwrap();
             let text = String::from_utf8(response.body.to_vec()).unwrap();
@@ -102,7 +102,7 @@ impl Bench {
             if ["next", "signing", "retiring"].map(|state| count(state).unwrap_or(0)) == wanted {
                 return;
             }
-            assert!(asked.elapsed() < NOTICED, "replica {replica} never has {wanted:?}:\n{text}");
+            assert!(started.elapsed() < NOTICED, "replica {replica} never has {wanted:?}:\n{text}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -157,8 +157,8 @@ async fn use_tokens(
             Err(status) => return failures.lock().unwrap().push(format!("RefreshToken: {status:?}")),
         };
         for with in [&person, &next] {
-            let asked = with.request(ListConversationsRequest::default());
-            if let Err(status) = with.messaging().list_conversations(asked).await {
+            let request = with.request(ListConversationsRequest::default());
+            if let Err(status) = with.messaging().list_conversations(request).await {
                 failures.lock().unwrap().push(format!("by {}: {status:?}", kid(&with.tokens.access_token)));
             }
             calls.fetch_add(1, Ordering::SeqCst);
@@ -177,9 +177,9 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let witness = bench.gateway.sign_up("witness").await;
     let first = kid(&witness.tokens.access_token);
-    let ask =
+    let send =
         async || witness.messaging().list_conversations(witness.request(ListConversationsRequest::default())).await;
-    ask().await.unwrap();
+    send().await.unwrap();
     let mut load = JoinSet::new();
     for number in 0..4 {
         let person = bench.gateway.sign_up(&format!("person_{number}")).await;
@@ -190,7 +190,7 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     assert_eq!(states(&bench.folders[1]), [1, 1, 0]);
     bench.step().await;
     assert_eq!(states(&bench.folders[1]), [0, 1, 1]);
-    ask().await.expect("a token of the retiring key is valid until it expires");
+    send().await.expect("a token of the retiring key is valid until it expires");
     let fresh = bench.gateway.sign_up("fresh").await;
     let second = kid(&fresh.tokens.access_token);
     assert_ne!(second, first, "another key signs");
@@ -211,7 +211,7 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     );
 
     // The gateway and messaging have both verified this token before.
-    let refused = ask().await.unwrap_err();
+    let refused = send().await.unwrap_err();
     assert_eq!(reason(&refused), "TOKEN_INVALID", "{refused:?}");
     fresh.messaging().list_conversations(fresh.request(ListConversationsRequest::default())).await.unwrap();
 }

@@ -128,7 +128,7 @@ fn wrong_texts(rules: &Rules) -> Vec<String> {
         texts.extend(["", "x", "00000000-0000-0000-0000-00000000000g", "' OR 1=1 --"].map(str::to_owned));
     }
     if rules.text("contains").is_some() {
-        texts.extend(["", "nobody"].map(str::to_owned));
+        texts.extend(["", "no address"].map(str::to_owned));
     }
     if rules.text("pattern").is_some() {
         texts.extend(["\u{0}", "UPPER CASE", "../../etc/passwd", "a\nb"].map(str::to_owned));

@@ -98,10 +98,10 @@ async fn mesh_uses_tls_and_trusts_only_its_authority() {
     open().await.unwrap();
 
     // A client without TLS gets no response.
-    let mut stranger = TcpStream::connect(("127.0.0.1", ports.users)).await.unwrap();
-    stranger.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", ports.users)).await.unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut output = Vec::new();
-    timeout(NOTICED, stranger.read_to_end(&mut output)).await.expect("the connection is closed").ok();
+    timeout(NOTICED, client.read_to_end(&mut output)).await.expect("the connection is closed").ok();
     assert!(output.len() < 16, "at most a TLS alert: {output:?}");
 
     // A process whose certificate another authority signed can neither call nor be called.

@@ -75,7 +75,7 @@ async fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
-async fn say(port: u16, method: &str, words: &str) -> Received {
+async fn call(port: u16, method: &str, words: &str) -> Received {
     let call = web::call(port, &format!("/acme.v1.Shop/{method}"), BINARY, &[], &words.to_owned());
     web::send(port, Http::One, call).await.unwrap()
 }
@@ -126,7 +126,7 @@ async fn unprocessed_call_is_retried() {
         echo(second, 100, Arc::new(Barrier::new(1)));
         turning_away.await.unwrap();
     });
-    let (messages, trailers) = say(mesh.ports.gateway, "Once", "hello").await.frames();
+    let (messages, trailers) = call(mesh.ports.gateway, "Once", "hello").await.frames();
     assert!(trailers.contains("grpc-status: 0\r\n"), "{trailers}");
     assert_eq!(messages, ["hello".to_owned().encode_to_vec()]);
     upstream.await.unwrap();
@@ -225,7 +225,7 @@ async fn upstream_with_protocol_errors_is_ejected() {
     let mut failed = 0;
     let mut well_in_a_row = 0;
     while well_in_a_row < 50 {
-        let status = say(mesh.ports.gateway, "Once", "hello").await.grpc_status();
+        let status = call(mesh.ports.gateway, "Once", "hello").await.grpc_status();
         if status == "0" {
             well_in_a_row += 1;
         } else {
@@ -288,8 +288,8 @@ async fn concurrent_stream_limit_of_an_upstream_is_kept() {
         }
     });
     // The gateway knows the limit from the first response on.
-    say(mesh.ports.gateway, "Alone", "hello").await;
-    let responses = join_all((0..CALLS).map(|_| say(mesh.ports.gateway, "Together", "hello"))).await;
+    call(mesh.ports.gateway, "Alone", "hello").await;
+    let responses = join_all((0..CALLS).map(|_| call(mesh.ports.gateway, "Together", "hello"))).await;
     assert!(responses.iter().all(|response| response.frames().0.len() == 1), "{responses:?}");
     assert_eq!(connections.load(Ordering::Relaxed), CALLS);
 }
@@ -371,7 +371,7 @@ async fn headers_that_change_with_each_call_are_not_indexed() {
     });
     let mut fields = Vec::new();
     for _ in 0..3 {
-        let response = say(mesh.ports.gateway, "Same", "hello").await;
+        let response = call(mesh.ports.gateway, "Same", "hello").await;
         assert_eq!(response.grpc_status(), "0");
         fields.push(Fields::of(&received.recv().await.unwrap()));
     }

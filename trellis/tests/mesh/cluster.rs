@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use tonic::{Request, transport::Channel};
 
 use super::{
-    front::{Front, Target},
     harness::{Mesh, PASSWORD, Person, Ports, fresh_database},
+    load_balancer::{LoadBalancer, Target},
     redis::Redis,
     split::{PARTS, make_keys, prepared},
 };
@@ -28,7 +28,7 @@ pub(crate) struct Cluster {
 /// One part of the mesh.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    pub(crate) front: Front,
+    pub(crate) balancer: LoadBalancer,
     replicas: [Mesh; REPLICAS],
 }
 
@@ -41,7 +41,7 @@ impl Cluster {
         for name in PARTS {
             let replicas = sides.map(|ports| prepared(name, ports, keys.path(), &database));
             let targets = replicas.each_ref().map(|replica| target(name, replica));
-            parts.push(Part { name, front: Front::start(&targets).await, replicas });
+            parts.push(Part { name, balancer: LoadBalancer::start(&targets).await, replicas });
         }
         let peers: Vec<_> = parts.iter().map(|part| (part.name.to_uppercase(), part.addresses())).collect();
         for process in parts.iter_mut().flat_map(|part| &mut part.replicas) {
@@ -63,7 +63,7 @@ impl Cluster {
 
     /// The port of the gateways' load balancer.
     pub(crate) fn port(&self) -> u16 {
-        self.parts.last().expect("the gateway is the last part").front.port
+        self.parts.last().expect("the gateway is the last part").balancer.port
     }
 
     /// Every process in the order of restarts: replica by replica, and within each the parts in order.
@@ -81,7 +81,7 @@ impl Cluster {
         let status = process.ended(NOTICED).await;
         let took = started.elapsed();
         assert_eq!(status.code(), Some(0), "{} {replica}:\n{}", part.name, process.log());
-        assert!(!part.front.sends_to(replica), "the load balancer has noticed");
+        assert!(!part.balancer.sends_to(replica), "the load balancer has noticed");
         process.launch();
         part.until_sent_to(replica).await;
         took
@@ -124,7 +124,7 @@ impl Part {
     async fn until_sent_to(&mut self, replica: usize) {
         let process = &mut self.replicas[replica];
         process.ready(target(self.name, process).readiness).await;
-        while !self.front.sends_to(replica) {
+        while !self.balancer.sends_to(replica) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -24,19 +24,19 @@ const BOUND: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy to one Redis that can send new connections to another.
-struct Front {
+struct RedisProxy {
     url: String,
     target: Arc<AtomicU16>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
-impl Front {
+impl RedisProxy {
     async fn to(redis: &Redis) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}/", listener.local_addr().unwrap());
         let target = Arc::new(AtomicU16::new(redis.port));
-        let front = Self { url, target, connections: Arc::default() };
-        let (port, connections) = (Arc::clone(&front.target), Arc::clone(&front.connections));
+        let proxy = Self { url, target, connections: Arc::default() };
+        let (port, connections) = (Arc::clone(&proxy.target), Arc::clone(&proxy.connections));
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let port = port.load(Ordering::SeqCst);
@@ -46,7 +46,7 @@ impl Front {
                 });
             }
         });
-        front
+        proxy
     }
 
     fn cut(&self) {
@@ -58,19 +58,19 @@ impl Front {
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let [old, new] = [Redis::start(&[]), Redis::start(&[])];
-    let fronts = [Front::to(&old).await, Front::to(&old).await];
-    let replicas = Replicas::start_with(&old, |side, process| process.set("REDIS__URL", &fronts[side].url)).await;
+    let proxies = [RedisProxy::to(&old).await, RedisProxy::to(&old).await];
+    let replicas = Replicas::start_with(&old, |side, process| process.set("REDIS__URL", &proxies[side].url)).await;
     let ada = replicas.sides[0].gateway().sign_up("ada").await;
     let [ada_a, ada_b] = replicas.both(&ada).await;
     let list = async || ada_b.messaging().list_conversations(ada_b.request(ListConversationsRequest::default())).await;
     list().await.unwrap();
 
     old.ask(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
-    for front in &fronts {
-        front.target.store(new.port, Ordering::SeqCst);
+    for proxy in &proxies {
+        proxy.target.store(new.port, Ordering::SeqCst);
     }
     // The cut disconnects the first side; the other has to detect the failover.
-    fronts[0].cut();
+    proxies[0].cut();
     let ended = Instant::now();
     let request = SignOutRequest { refresh_token: ada.tokens.refresh_token.clone() };
     ada_a.auth().sign_out(request).await.unwrap();

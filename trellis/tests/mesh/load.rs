@@ -25,9 +25,9 @@ use tokio::{
 };
 
 use super::{
+    client::{Client, Failure, Frames},
     cluster::Cluster,
     harness::{PASSWORD, Person, new_id, reason},
-    line::{Failure, Frames, Line},
     web::{BINARY, Http},
 };
 
@@ -36,7 +36,7 @@ const GRPC: &str = "application/grpc";
 const CALL_INTERVAL: Duration = Duration::from_millis(100);
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Streams that share a connection, at most.
-const STREAMS_PER_LINE: usize = 100;
+const STREAMS_PER_CONNECTION: usize = 100;
 
 /// The amount of load.
 pub(crate) struct Size {
@@ -94,29 +94,29 @@ impl Load {
         let mut load = Self { tally, on, callers: JoinSet::new(), talkers: Vec::new(), listeners: JoinSet::new() };
         load.listen(cluster.port(), &pairs, size.streams).await;
         for (number, pair) in pairs.iter().enumerate() {
-            let line = line(cluster.port(), number);
-            let talking = talk(line, pair.clone(), Arc::clone(&load.on), Arc::clone(&load.tally));
+            let client = client(cluster.port(), number);
+            let talking = talk(client, pair.clone(), Arc::clone(&load.on), Arc::clone(&load.tally));
             load.talkers[number].0 = tokio::spawn(talking);
         }
         for number in 0..size.callers {
-            let (line, pair) = (line(cluster.port(), number), pairs[number % pairs.len()].clone());
-            load.callers.spawn(call(line, number, pair, Arc::clone(&load.on), Arc::clone(&load.tally)));
+            let (client, pair) = (client(cluster.port(), number), pairs[number % pairs.len()].clone());
+            load.callers.spawn(call(client, number, pair, Arc::clone(&load.on), Arc::clone(&load.tally)));
         }
         load
     }
 
     /// Opens the streams, evenly over the pairs and their two users.
     async fn listen(&mut self, port: u16, pairs: &[Pair], streams: usize) {
-        let mut lines = Vec::new();
+        let mut clients = Vec::new();
         let lasts: Vec<_> = pairs.iter().map(|_| watch::channel(None)).collect();
         for number in 0..streams {
-            if number % STREAMS_PER_LINE == 0 {
-                lines.push(Arc::new(Line::new(port, Http::Two)));
+            if number % STREAMS_PER_CONNECTION == 0 {
+                clients.push(Arc::new(Client::new(port, Http::Two)));
             }
             let at = number % pairs.len();
             let person = pairs[at].people[number / pairs.len() % 2].clone();
             let listener = Listener {
-                line: Arc::clone(&lines[number / STREAMS_PER_LINE]),
+                client: Arc::clone(&clients[number / STREAMS_PER_CONNECTION]),
                 bearer: bearer(&person),
                 conversation: pairs[at].conversation.clone(),
                 cursor: None,
@@ -155,8 +155,8 @@ impl Load {
 }
 
 /// Every third client uses HTTP/1.1, as browsers without TLS do.
-fn line(port: u16, number: usize) -> Line {
-    Line::new(port, if number.is_multiple_of(3) { Http::One } else { Http::Two })
+fn client(port: u16, number: usize) -> Client {
+    Client::new(port, if number.is_multiple_of(3) { Http::One } else { Http::Two })
 }
 
 /// gRPC needs HTTP/2.
@@ -177,7 +177,7 @@ async fn open(people: &[Person; 2]) -> String {
 }
 
 /// Sends a message every `MESSAGE_INTERVAL`, from the two users in turn. Returns the last `seq`.
-async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) -> i64 {
+async fn talk(client: Client, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) -> i64 {
     let mut last = 1;
     for person in pair.people.iter().cycle() {
         if !on.load(Ordering::SeqCst) {
@@ -190,7 +190,7 @@ async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) ->
         };
         let path = "/trellis.messaging.v1.MessagingService/SendMessage";
         tally.calls.fetch_add(1, Ordering::Relaxed);
-        match line.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
+        match client.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
             Ok(response) => last = SendMessageResponse::decode(response[0].clone()).unwrap().entry.unwrap().seq,
             Err(why) => tally.fail(path, why),
         }
@@ -200,7 +200,7 @@ async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) ->
 }
 
 /// Calls every service repeatedly.
-async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) {
+async fn call(client: Client, number: usize, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) {
     let [person, other] = &pair.people;
     let content_type = content_type(number);
     let bearer = bearer(person);
@@ -216,15 +216,15 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
                 let email = format!("person_{}@example.org", 2 * number % 20);
                 let request = SignInRequest { email, password: PASSWORD.to_owned(), ..SignInRequest::default() };
                 let path = "/trellis.auth.v1.AuthService/SignIn";
-                (path, line.call(path, content_type, &headers[1..], &request).await)
+                (path, client.call(path, content_type, &headers[1..], &request).await)
             }
             n if n % 8 == 7 => {
                 let path = "/trellis.auth.v1.AuthService/ListSessions";
-                (path, line.call(path, content_type, &headers, &ListSessionsRequest::default()).await)
+                (path, client.call(path, content_type, &headers, &ListSessionsRequest::default()).await)
             }
             n if n % 4 == 0 => {
                 let path = "/trellis.auth.v1.AuthService/GetJwks";
-                (path, line.call(path, content_type, &headers, &GetJwksRequest {}).await)
+                (path, client.call(path, content_type, &headers, &GetJwksRequest {}).await)
             }
             n if n % 4 == 1 => {
                 let request = ListMessagesRequest {
@@ -232,12 +232,12 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
                     ..ListMessagesRequest::default()
                 };
                 let path = "/trellis.messaging.v1.MessagingService/ListMessages";
-                (path, line.call(path, content_type, &headers, &request).await)
+                (path, client.call(path, content_type, &headers, &request).await)
             }
             _ => {
                 let request = GetUserRequest { user_id: other.id().to_owned() };
                 let path = "/trellis.users.v1.UsersService/GetUser";
-                (path, line.call(path, content_type, &headers, &request).await)
+                (path, client.call(path, content_type, &headers, &request).await)
             }
         };
         tally.calls.fetch_add(1, Ordering::Relaxed);
@@ -250,7 +250,7 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
 
 /// Follows one conversation.
 struct Listener {
-    line: Arc<Line>,
+    client: Arc<Client>,
     bearer: String,
     conversation: String,
     cursor: Option<String>,
@@ -280,7 +280,7 @@ impl Listener {
         let request = SubscribeRequest { positions: self.cursor.iter().map(position).collect() };
         let path = "/trellis.messaging.v1.MessagingService/Subscribe";
         let headers = [("authorization", self.bearer.as_str())];
-        let mut frames = Frames::of(self.line.begin(path, BINARY, &headers, &request).await?);
+        let mut frames = Frames::of(self.client.begin(path, BINARY, &headers, &request).await?);
         let mut is_live = self.cursor.is_some();
         loop {
             let has_all = last.wait_for(|last| last.is_some_and(|last| last < self.next));

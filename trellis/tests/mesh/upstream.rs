@@ -307,8 +307,8 @@ async fn record_headers(mut stream: TcpStream, heads: mpsc::Sender<Vec<u8>>) {
     }
 }
 
-/// The representations in a header block (RFC 7541, section 6): how many refer to the table, add a field to it, or carry a
-/// field that must never be added.
+/// The representations in a header block (RFC 7541, section 6): how many refer to the table, add a field to it, or carry
+/// a field that must never be added.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fields {
     indexed: usize,

@@ -31,7 +31,7 @@ pub(crate) struct Target {
 }
 
 /// A running load balancer.
-pub(crate) struct Front {
+pub(crate) struct LoadBalancer {
     pub(crate) port: u16,
     replicas: Arc<Vec<Replica>>,
     _tasks: JoinSet<()>,
@@ -42,7 +42,7 @@ struct Replica {
     ready: AtomicBool,
 }
 
-impl Front {
+impl LoadBalancer {
     /// Starts before `targets`, which need not run yet.
     pub(crate) async fn start(targets: &[Target]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

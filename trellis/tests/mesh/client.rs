@@ -44,7 +44,7 @@ impl fmt::Display for Failure {
 }
 
 /// A connection that reconnects when needed.
-pub(crate) struct Line {
+pub(crate) struct Client {
     port: u16,
     http: Http,
     /// The current connection, and the number of connections before it.
@@ -56,7 +56,7 @@ enum Sender {
     Two(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Line {
+impl Client {
     pub(crate) fn new(port: u16, http: Http) -> Self {
         Self { port, http, current: Mutex::new((0, None)) }
     }

@@ -111,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The steal time of both cores since boot: the time in which the host ran other guests.
+/// The steal time of both cores since boot: the time in which the host ran other virtual machines.
 fn stolen_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let cores = [PROXY_CORE, LOAD_CORE].map(|core| format!("cpu{core}"));

@@ -12,10 +12,10 @@ const PACKAGE: &str = "trellis.policy.v1.";
 /// `Message.field` in the package `trellis.policy.v1`, the file that enforces the field, and the name of a test
 /// that fails when setting the field changes nothing.
 pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
-    ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_table_is_so"),
-    ("Policy.rate_limit", "gateway/src/rate_limit.rs", "too_many_calls_are_told_when_to_come_back"),
+    ("Policy.access", "services/kit/src/access.rs", "every_cell_of_the_access_table_is_enforced"),
+    ("Policy.rate_limit", "gateway/src/rate_limit.rs", "rate_limited_calls_get_a_retry_delay"),
     ("Policy.deadline", "services/kit/src/server/stack.rs", "deadline_of_the_contract_is_the_maximum"),
-    ("Policy.reads_session_cookie", "gateway/src/rpc.rs", "the_refresh_cookie_is_for_our_own_page_only"),
+    ("Policy.reads_session_cookie", "gateway/src/rpc.rs", "refresh_cookie_is_accepted_from_the_own_origin_only"),
     ("Policy.stream_limit", "gateway/src/rate_limit.rs", "contract_of_a_method_limits_its_streams"),
     (
         "Policy.limiter_failure_mode",

@@ -28,19 +28,19 @@ class Shop:
     def Echo(self, note, context):
         self.calls += 1
 
-        def told(kind):
+        def metadata(kind):
             return [(name, value) for name, value in context.invocation_metadata() if name.startswith(f"x-{kind}")]
 
-        context.send_initial_metadata(told("initial"))
-        context.set_trailing_metadata(told("trailing"))
+        context.send_initial_metadata(metadata("initial"))
+        context.set_trailing_metadata(metadata("trailing"))
         return note
 
     def Repeat(self, note, context):
-        told = []
+        sent = []
         # Called at every end, including a successful one.
-        context.add_callback(lambda: None if len(told) == note.count else self.cancelled.set())
+        context.add_callback(lambda: None if len(sent) == note.count else self.cancelled.set())
         for number in range(note.count):
-            told.append(number)
+            sent.append(number)
             yield Note(text=note.text, count=number)
             if note.text == "slowly":
                 time.sleep(0.05)

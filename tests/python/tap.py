@@ -16,7 +16,7 @@ class Tap:
     def __init__(self, target):
         self.host, self.port = target.split(":")
         # Per connection: the bytes to the target, and the bytes from it.
-        self.heard = []
+        self.recorded = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.at = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.address = f"http://{self.at}"
@@ -31,7 +31,7 @@ class Tap:
     def calls(self):
         """Per call: the bytes of its request and of its response, without HTTP/2 framing."""
         found = []
-        for there, back in self.heard:
+        for there, back in self.recorded:
             sent, received = _data(bytes(there).removeprefix(PREFACE)), _data(bytes(back))
             found += [(sent[stream], received[stream]) for stream in sorted(sent)]
         return found
@@ -42,28 +42,28 @@ class Tap:
                 near, _ = self.listener.accept()
                 far = socket.create_connection((self.host, int(self.port)))
                 there, back = bytearray(), bytearray()
-                self.heard.append((there, back))
+                self.recorded.append((there, back))
                 for ends in ((near, far, there), (far, near, back)):
                     threading.Thread(target=_pass_on, args=ends, daemon=True).start()
 
 
-def _pass_on(source, sink, heard):
+def _pass_on(source, sink, recorded):
     with contextlib.suppress(OSError), source:
         while piece := source.recv(65_536):
-            heard += piece
+            recorded += piece
             sink.sendall(piece)
         sink.shutdown(socket.SHUT_WR)
 
 
-def _data(heard):
+def _data(recorded):
     """The contents of the DATA frames of each stream."""
     streams = collections.defaultdict(bytes)
     at = 0
-    while at + FRAME_HEAD <= len(heard):
-        length, kind = int.from_bytes(heard[at : at + 3]), heard[at + 3]
-        stream = int.from_bytes(heard[at + 5 : at + FRAME_HEAD])
+    while at + FRAME_HEAD <= len(recorded):
+        length, kind = int.from_bytes(recorded[at : at + 3]), recorded[at + 3]
+        stream = int.from_bytes(recorded[at + 5 : at + FRAME_HEAD])
         at += FRAME_HEAD
         if kind == DATA:
-            streams[stream] += heard[at : at + length]
+            streams[stream] += recorded[at : at + length]
         at += length
     return streams

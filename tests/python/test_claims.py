@@ -11,13 +11,13 @@ from contracts import POOL as CONTRACTS
 from contracts import SERVICES, Client, compile_files, is_internal, message_class_of
 from mesh import Mesh
 from shop import PACKAGE, POOL, ROOTS, Note, Server
-from test_external import SHOP, Channel, ForeignCase, describe, eventually, line
+from test_external import SHOP, Channel, UpstreamCase, describe, eventually, line
 
 GUARDED = f"{PACKAGE}.Guarded"
 USERS = SERVICES["users"]
 
 
-class Declared(ForeignCase):
+class Declared(UpstreamCase):
     """The policies and types that an upstream declares apply."""
 
     services = ("Shop", "Guarded")
@@ -64,8 +64,8 @@ class Declared(ForeignCase):
         guarded = pool.FindServiceByName(GUARDED)
         self.assertEqual(sorted(guarded.methods_by_name), ["Echo", "Show"])
         note = message_class_of(pool, guarded.methods_by_name["Echo"].input_type.full_name)
-        told = note.FromString(Note(text="learned", count=7).SerializeToString())
-        self.assertEqual((told.text, told.count), ("learned", 7))
+        decoded = note.FromString(Note(text="learned", count=7).SerializeToString())
+        self.assertEqual((decoded.text, decoded.count), ("learned", 7))
 
     def test_one_pool_holds_types_of_mesh_and_upstream(self):
         # The upstream's `descriptor.proto` may have another version than the mesh's.
@@ -95,7 +95,7 @@ CLAIMS = {
 
 
 def claims(folder):
-    """A pool with the claims, and its last file. Each imports those before it: who is told of one is told of all."""
+    """A pool with the claims, and its last file. Each file imports those before it: reading one reads all."""
     imports = ["shop.proto", "trellis/policy/v1/policy.proto"]
     for service, methods in CLAIMS.items():
         package, _, name = service.rpartition(".")
@@ -107,7 +107,7 @@ def claims(folder):
     return compile_files([folder, *ROOTS], imports), imports[-1]
 
 
-class Impostor(ForeignCase):
+class Impostor(UpstreamCase):
     """An upstream gains nothing by declaring services of others."""
 
     @classmethod
@@ -166,8 +166,8 @@ class Impostor(ForeignCase):
             grpc.StatusCode.UNAUTHENTICATED, "SIGN_IN_REQUIRED", lambda: client.call("users", "GetUser", user_id="1")
         )
         ada = self.sign_up("ada")
-        told = client.call("users", "GetUser", token=ada.access_token, user_id=ada.user_id)
-        self.assertEqual((told.user.user_id, told.user.handle), (ada.user_id, "ada"))
+        response = client.call("users", "GetUser", token=ada.access_token, user_id=ada.user_id)
+        self.assertEqual((response.user.user_id, response.user.handle), (ada.user_id, "ada"))
 
     def test_services_of_other_upstreams_cannot_be_taken_over(self):
         self.assert_refused(
@@ -189,10 +189,10 @@ class Impostor(ForeignCase):
         self.assertNotIn(f"{PACKAGE}.Newcomer", services)
         self.assertLessEqual({USERS, GUARDED, f"{PACKAGE}.Shop", "evil.Own", "worse.Own"}, set(services))
         for service, contracts in ((GUARDED, POOL), (USERS, CONTRACTS)):
-            told = descriptor_pool.DescriptorPool(self.database()).FindServiceByName(service).methods
+            listed = descriptor_pool.DescriptorPool(self.database()).FindServiceByName(service).methods
             declared = [method for method in contracts.FindServiceByName(service).methods if not is_internal(method)]
             self.assertEqual(
-                [(method.name, method.input_type.full_name) for method in told],
+                [(method.name, method.input_type.full_name) for method in listed],
                 [(method.name, method.input_type.full_name) for method in declared],
             )
 

@@ -41,8 +41,8 @@ class Person:
         return self.call("messaging", "CreateConversation", **request).conversation
 
     def say(self, conversation, text, client_message_id=None):
-        said = {"client_message_id": client_message_id or str(uuid.uuid4()), "text": text}
-        return self.call("messaging", "SendMessage", conversation_id=conversation.conversation_id, **said).entry
+        fields = {"client_message_id": client_message_id or str(uuid.uuid4()), "text": text}
+        return self.call("messaging", "SendMessage", conversation_id=conversation.conversation_id, **fields).entry
 
 
 class Events:
@@ -116,7 +116,7 @@ class MeshTest(unittest.TestCase):
             self.gateway.call,
             "auth",
             "SignIn",
-            email="nobody@example.com",
+            email="unknown@example.com",
             password="wrong password",
         )
         self.assertEqual(reason(wrong), "BAD_CREDENTIALS")
@@ -319,7 +319,7 @@ class MeshTest(unittest.TestCase):
             "messaging",
             "CreateConversation",
             request_id=str(uuid.uuid4()),
-            member_ids=[self.bob.user_id, "nobody"],
+            member_ids=[self.bob.user_id, "unknown"],
         )
         self.assertEqual(bad_fields(error), ["member_ids[1]"])
 
@@ -362,7 +362,7 @@ class MeshTest(unittest.TestCase):
                 self.assertFalse(shown & internal)
 
     def test_unknown_method_is_unimplemented(self):
-        for path in ("/trellis.users.v1.UsersService/Nothing", "/nobody.v1.Service/Nothing"):
+        for path in ("/trellis.users.v1.UsersService/Nothing", "/unknown.v1.Service/Nothing"):
             call = self.gateway.channel.unary_unary(path)
             self.refused(grpc.StatusCode.UNIMPLEMENTED, call, b"", timeout=10)
 

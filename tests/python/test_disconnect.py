@@ -1,5 +1,5 @@
-"""What happens on one connection of the gateway to an external upstream does not cut the streams of others: clients that
-disconnect, and silence. The upstreams are servers of the official libraries for Go, Node and Python."""
+"""Clients that disconnect, and idle streams, do not cut the streams of others on the gateway's connection to an
+external upstream. The upstreams are servers of the official libraries for Go, Node and Python."""
 
 import concurrent.futures
 import os
@@ -20,15 +20,15 @@ SHOP = "/acme.v1.Shop"
 STREAMS = 20
 CLIENTS = 30
 CALLS = 100
-#: What clients wait before they disconnect: the upstream has accepted their calls.
+#: The pause before clients disconnect, in which the upstream accepts their calls.
 PAUSE = 0.05
-#: How long an upstream may be busy with calls that nobody waits for.
+#: How long an upstream may be busy with cancelled calls.
 PATIENCE = 30
 MESSAGE = struct.pack(">BI", 0, 4) + b"note"
 
 
 def head(method):
-    """HPACK without a table: a gRPC call."""
+    """The headers of a gRPC call in HPACK, without the dynamic table."""
     return (
         b"\x83\x86"
         + b"\x04" + _text(f"{SHOP}/{method}")
@@ -59,7 +59,7 @@ def collect(requests, context):
 
 
 class PythonUpstream:
-    """grpcio, whose every call holds a thread."""
+    """A grpcio server, in which each call occupies a thread."""
 
     def __init__(self):
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(64))
@@ -93,7 +93,7 @@ class Program:
 
 
 def disconnect(gateway, method, request):
-    """Opens calls on one connection, sends `request` of each, and closes the connection."""
+    """Opens calls on one connection, sends `request` on each, and closes the connection."""
     connection = Connection(*gateway.rsplit(":", 1))
     streams = [connection.next_stream() for _ in range(CALLS)]
     heads = ((stream, frame(HEADERS, END_HEADERS, stream, head(method))) for stream in streams)
@@ -138,7 +138,7 @@ class Stream:
 
 
 class Case:
-    """An upstream behind the gateway, and what must not cut its streams."""
+    """An upstream behind the gateway, and events that must not cut its streams."""
 
     @classmethod
     def setUpClass(cls):
@@ -156,7 +156,7 @@ class Case:
         self.addCleanup(self.channel.close)
 
     def assert_streams_go_on(self, method, request):
-        """Beside clients that open calls of `method`, send `request` of each and disconnect."""
+        """Clients open calls of `method`, send `request` on each and disconnect; the streams continue."""
         streams = [Stream(self.channel) for _ in range(STREAMS)]
         self.addCleanup(lambda: [stream.end() for stream in streams])
         eventually(lambda: self.assertTrue(all(stream.count for stream in streams)))
@@ -186,7 +186,7 @@ class Case:
 
     def test_silence_is_not_too_many_pings(self):
         call = self.channel.unary_unary(f"{SHOP}/Hang").future(b"")
-        # Servers take three PINGs without data between them for an attack.
+        # Servers treat three PINGs without data between them as an attack.
         with self.assertRaises(grpc.FutureTimeoutError):
             call.exception(timeout=4)
         call.cancel()

@@ -30,7 +30,7 @@ def line(server, settings='access = "public", descriptors = "reflection"', prefi
 
 
 def describe(path, pool, name):
-    """Writes a set of descriptors: the file of this name, after all that it imports."""
+    """Writes a descriptor set: the file `name` after all its imports."""
     described = {}
 
     def add(file):
@@ -56,7 +56,7 @@ def eventually(check, seconds=20):
 
 
 class Channel:
-    """A client of a service of the shop, over plain gRPC."""
+    """A plain gRPC client of one of the shop's services."""
 
     def __init__(self, address, service="Shop"):
         self.service = f"{PACKAGE}.{service}"
@@ -69,8 +69,8 @@ class Channel:
         return make(f"/{self.service}/{method}", request_serializer=Note.SerializeToString, response_deserializer=Note.FromString)
 
 
-class ForeignCase(unittest.TestCase):
-    """A gateway with a shop behind it."""
+class UpstreamCase(unittest.TestCase):
+    """A gateway with the shop as its upstream."""
 
     settings = 'access = "public", descriptors = "reflection", token_audience = "shop"'
     more = ""
@@ -107,7 +107,7 @@ class ForeignCase(unittest.TestCase):
         ).tokens
 
 
-class Translation(ForeignCase):
+class Translation(UpstreamCase):
     """The gateway forwards calls unchanged."""
 
     def test_all_kinds_of_calls_work_over_grpc(self):
@@ -120,18 +120,18 @@ class Translation(ForeignCase):
     def test_each_message_of_a_stream_is_flushed_at_once(self):
         sent = []
 
-        def speak():
+        def notes():
             for number in range(5):
                 sent.append(number)
                 yield Note(count=number)
                 # Sends the next note only after the response to this one.
-                while len(heard) <= number:
+                while len(received) <= number:
                     time.sleep(0.005)
 
-        heard = []
-        for note in self.shop.Chat(speak(), timeout=20):
-            heard.append(note.count)
-        self.assertEqual((sent, heard), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]))
+        received = []
+        for note in self.shop.Chat(notes(), timeout=20):
+            received.append(note.count)
+        self.assertEqual((sent, received), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]))
 
     def test_unary_calls_and_server_streams_work_over_grpc_web(self):
         for text in (False, True):
@@ -143,18 +143,18 @@ class Translation(ForeignCase):
             self.assertEqual(many.trailers["grpc-status"], "0")
 
     def test_repeated_and_binary_metadata_is_forwarded(self):
-        told = (
+        metadata = (
             ("x-initial-plain", "one"),
             ("x-initial-plain", "two"),
             ("x-initial-bytes-bin", b"\x00\xff\x10"),
             ("x-trailing-plain", "last"),
             ("x-trailing-bytes-bin", b"\xfe"),
         )
-        call = self.shop.Echo.with_call(Note(), metadata=told, timeout=10)[1]
+        call = self.shop.Echo.with_call(Note(), metadata=metadata, timeout=10)[1]
         initial = [(name, value) for name, value in call.initial_metadata() if name.startswith("x-")]
         trailing = [(name, value) for name, value in call.trailing_metadata() if name.startswith("x-")]
-        self.assertEqual(sorted(initial), sorted(told[:3]))
-        self.assertEqual(sorted(trailing), sorted(told[3:]))
+        self.assertEqual(sorted(initial), sorted(metadata[:3]))
+        self.assertEqual(sorted(trailing), sorted(metadata[3:]))
 
     def test_padded_and_unpadded_metadata_passes_over_grpc_web(self):
         for value in ("/g==", "/g"):
@@ -226,7 +226,7 @@ class Translation(ForeignCase):
         # Requests and responses are byte for byte the same on both sides of the gateway.
         calls = outside.calls()
         self.assertCountEqual(calls, inside.calls())
-        self.assertEqual([(said[0], told[0]) for said, told in calls], [(1, 1), (1, 1)])
+        self.assertEqual([(request[0], response[0]) for request, response in calls], [(1, 1), (1, 1)])
         self.assertEqual([gzip.decompress(message[5:]) for message in calls[0]], [note.SerializeToString()] * 2)
 
     def test_compressed_grpc_web_messages_are_forwarded_unchanged(self):
@@ -251,7 +251,7 @@ class Translation(ForeignCase):
         self.assertEqual(self.server.shop.calls, calls)
 
 
-class Reflection(ForeignCase):
+class Reflection(UpstreamCase):
     """The gateway's reflection lists external services like those of the mesh."""
 
     def test_reflection_shows_callable_methods(self):
@@ -274,7 +274,7 @@ class Reflection(ForeignCase):
         self.assertIn("trellis.users.v1.UsersService", self.database().get_services())
 
 
-class Identity(ForeignCase):
+class Identity(UpstreamCase):
     """The identity that an upstream receives about the caller, and its validity elsewhere."""
 
     def seen(self, **call):
@@ -328,7 +328,7 @@ class Identity(ForeignCase):
         self.assertNotIn("authorization", dict(self.seen(metadata=[("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")])))
 
 
-class Closed(ForeignCase):
+class Closed(UpstreamCase):
     """Without a configured access, no client may call."""
 
     @classmethod
@@ -355,7 +355,7 @@ class Closed(ForeignCase):
         stream = self.shop.Repeat(Note(text="slowly", count=100), timeout=30)
         next(stream)
         for bad, words in (
-            (line(self.server, 'access = "everybody"'), "everybody"),
+            (line(self.server, 'access = "anyone"'), "anyone"),
             (line(self.server, prefix="trellis.users.v1"), "is served by Trellis itself"),
             ("[gateway]\nlisten = 5\n", "gateway.listen"),
         ):
@@ -377,7 +377,7 @@ class Closed(ForeignCase):
         eventually(self.assert_closed)
 
 
-class Descriptors(ForeignCase):
+class Descriptors(UpstreamCase):
     """A failure never makes a method more accessible."""
 
     more = 'descriptors_refresh = "200ms"'

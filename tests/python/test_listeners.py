@@ -92,7 +92,7 @@ class Tls(unittest.TestCase):
     def test_silent_clients_are_closed_in_time(self):
         self.install("one")
         eventually(lambda: self.connect("one").close())
-        # Whichever protocol is agreed on, and also where only a part of the preface follows.
+        # With either protocol, and also after a part of the preface.
         for offered, begun in ((["h2"], b""), (["h2"], b"PRI * HTTP/2.0\r\n"), (["http/1.1"], b"")):
             with self.connect("one", offered) as connection:
                 connection.settimeout(20)
@@ -164,14 +164,14 @@ class Behind(unittest.TestCase):
         trusted = '[gateway]\ntrusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]\n'
         with Mesh(trusted) as mesh:
             # The proxies write one header; the other is from the client.
-            told = {(x_forwarded_for, forwarded): "192.0.2.9", (forwarded,): "127.0.0.1", (): "127.0.0.1"}
+            expected = {(x_forwarded_for, forwarded): "192.0.2.9", (forwarded,): "127.0.0.1", (): "127.0.0.1"}
             # Non-ASCII bytes before the proxy's entry have no effect; as the proxy's entry they make the client unknown.
-            told |= {(("x-forwarded-for", "é, 192.0.2.9"),): "192.0.2.9", (("x-forwarded-for", "192.0.2.9, é"),): "::"}
-            for headers, address in told.items():
+            expected |= {(("x-forwarded-for", "é, 192.0.2.9"),): "192.0.2.9", (("x-forwarded-for", "192.0.2.9, é"),): "::"}
+            for headers, address in expected.items():
                 self.assertEqual(self.client_address(mesh, headers), address)
         with Mesh(trusted + 'client_address_header = "forwarded"\n') as mesh:
-            told = {(x_forwarded_for, forwarded): "2001:db8::9", (x_forwarded_for,): "127.0.0.1"}
-            for headers, address in told.items():
+            expected = {(x_forwarded_for, forwarded): "2001:db8::9", (x_forwarded_for,): "127.0.0.1"}
+            for headers, address in expected.items():
                 self.assertEqual(self.client_address(mesh, headers), address)
         with Mesh() as mesh:
             self.assertEqual(self.client_address(mesh, [("x-forwarded-for", "192.0.2.9")]), "127.0.0.1")
@@ -269,7 +269,7 @@ class Doors(unittest.TestCase):
         self.server.shop.cancelled.clear()
         others = self.shop.Repeat(Note(text="slowly", count=80), timeout=60)
         connection.sendall(head.encode() + body)
-        self.assertTrue(self.server.shop.cancelled.wait(20), "the upstream goes on for a reader who is gone")
+        self.assertTrue(self.server.shop.cancelled.wait(20), "the upstream still sends to a closed connection")
         self.assertEqual(len(list(others)), 80)
 
     def test_number_of_request_headers_is_limited(self):

@@ -9,7 +9,7 @@ def frame(message, flag=0):
     return struct.pack(">BI", flag, len(message)) + message
 
 
-class Answer:
+class Response:
     """A complete response: its messages, and the trailers from headers or body."""
 
     def __init__(self, status, headers, body, is_text):
@@ -58,6 +58,6 @@ def call(address, path, message, headers=(), text=False, flag=0):
             connection.putheader(name, value)
         connection.endheaders(body)
         response = connection.getresponse()
-        return Answer(response.status, response.getheaders(), response.read(), text)
+        return Response(response.status, response.getheaders(), response.read(), text)
     finally:
         connection.close()

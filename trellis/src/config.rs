@@ -223,7 +223,7 @@ impl Config {
         Ok(())
     }
 
-    /// As `trellis config` prints it: secrets masked, and beside a choice that is left open what comes of it.
+    /// The output of `trellis config`: secrets are masked, and `auto` has a comment with its effect.
     pub(crate) fn print(&self) -> Result<String, String> {
         let text = config::print(self).map_err(|e| e.to_string())?;
         let open = "\ndirectory = \"auto\"\n";

@@ -27,7 +27,7 @@ impl Folder {
         &self.path
     }
 
-    /// Locks the part `name` for this process. Two processes on one SQLite file would each assume to be the only writer.
+    /// Locks the part `name` for this process. Two processes on one SQLite file would each assume to be the only one.
     pub(crate) fn lock(&mut self, name: &str) -> Result<(), String> {
         let path = self.path.join(format!("{name}.lock"));
         let bad = |e: std::io::Error| format!("{} cannot be written: {e}", path.display());

@@ -1,5 +1,5 @@
-//! `trellis policy`: the effective policy of every method, including those of external upstreams, and the source of each
-//! value.
+//! `trellis policy`: the effective policy of every method, including those of external upstreams, and the source of
+//! each value.
 
 use std::fmt::Write as _;
 

@@ -78,7 +78,6 @@ struct Process<'a> {
     addresses: [(Service, Addresses); 3],
     /// All parts run in this process.
     runs_all: bool,
-    /// There is no mesh: the process is a gateway to external upstreams.
     /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
     /// Auth's database and secrets, if auth runs here.

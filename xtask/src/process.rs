@@ -26,7 +26,7 @@ pub(crate) struct Guard(Arc<Mutex<GuardProcess>>);
 
 struct GuardProcess {
     child: Child,
-    /// `None` once closed. Closing it starts the cleanup.
+    /// `None` once closed. After that the guard process stops the groups and removes the folders.
     pipe: Option<ChildStdin>,
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 const FOLDER: &str = "tests/upstreams";
 
-/// Builds the servers and tells the tests how to start them.
+/// Builds the servers, and sets the environment variables with the commands that start them.
 pub(crate) fn prepare(session: &Session, python: &Python, environment: &mut Environment) -> Result<(), String> {
     environment.set("TRELLIS_TEST_GO_UPSTREAM", go(session)?);
     environment.set("TRELLIS_TEST_NODE_UPSTREAM", node(session, python)?);

@@ -1,4 +1,4 @@
-// A server of grpc-go, as an upstream of the gateway in tests. It answers every service and prints its port.
+// A server of grpc-go, as an upstream of the gateway in tests. It serves every service and prints its port.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// raw passes messages as bytes: the server knows no contract.
+// raw passes messages as bytes: the server has no contract.
 type raw struct{}
 
 func (raw) Name() string                  { return "raw" }
@@ -23,13 +23,13 @@ func (raw) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// handle does what the name of the method says.
+// handle responds according to the name of the method.
 func handle(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
 	ended := stream.Context().Done()
 	message := []byte("tick")
 	switch path.Base(method) {
-	case "Tick": // One message each 50 ms, without an end.
+	case "Tick": // One message every 50 ms, without an end.
 		for {
 			if err := stream.SendMsg(&message); err != nil {
 				return err
@@ -40,7 +40,7 @@ func handle(_ any, stream grpc.ServerStream) error {
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
-	case "Hang": // Never a response.
+	case "Hang": // No response.
 		<-ended
 		return nil
 	default: // One message when the request has ended.

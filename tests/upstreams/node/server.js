@@ -1,4 +1,4 @@
-// A server of grpc-js, as an upstream of the gateway in tests. It answers the methods below and prints its port.
+// A server of grpc-js, as an upstream of the gateway in tests. It serves the methods below and prints its port.
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 

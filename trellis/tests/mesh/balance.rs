@@ -1,4 +1,4 @@
-//! Several endpoints of one service: for the gateway, and for the services among one another.
+//! Several endpoints of one service, called by the gateway and by other services.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use super::{
     web,
 };
 
-/// A mesh of processes with two of users; whoever calls users knows both addresses.
+/// A mesh of processes with two of users; the callers of users know both addresses.
 struct Fleet {
     users: [Mesh; 2],
     others: Vec<Mesh>,
@@ -31,7 +31,7 @@ impl Fleet {
         let start = |part: &str, ports| {
             let mut process = prepared(part, ports, keys, &database);
             process.set("PEERS__USERS", &both);
-            // The load comes from one person.
+            // One user causes the whole load.
             process.set("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000");
             process.launch();
             process
@@ -48,8 +48,8 @@ impl Fleet {
     }
 }
 
-/// How many calls of a method a process has answered.
-async fn answered(process: &Mesh, method: &str) -> u64 {
+/// How many calls of a method a process has completed.
+async fn completed(process: &Mesh, method: &str) -> u64 {
     let response = web::get(process.ports.admin, "/metrics").await.unwrap();
     let text = String::from_utf8(response.body.to_vec()).unwrap();
     let wanted = format!("rpc_server_call_duration_seconds_count{{rpc_method=\"{method}\"");
@@ -71,15 +71,15 @@ async fn open_conversation(by: &Person, with: &Person) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
+async fn calls_go_to_all_reachable_endpoints() {
     let keys = make_keys();
     let mut fleet = Fleet::start(keys.path()).await;
     let (ada, bob) = (fleet.gateway().sign_up("ada").await, fleet.gateway().sign_up("bob").await);
     let (reads, checks) = ("/trellis.users.v1.UsersService/GetUser", "/trellis.users.v1.UsersService/BatchGetUsers");
-    // Whoever was looked for before it listened begins with a tenth of its share, and has all of it after ten seconds.
+    // An endpoint that was unreachable at first gets a tenth of its share, and all of it after ten seconds.
     let both_respond = async {
         for (process, method) in fleet.users.iter().flat_map(|process| [(process, reads), (process, checks)]) {
-            while answered(process, method).await == 0 {
+            while completed(process, method).await == 0 {
                 read(&ada).await;
                 open_conversation(&ada, &bob).await;
                 // Within the method's quota of two a second.
@@ -96,11 +96,11 @@ async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
         open_conversation(&ada, &bob).await;
     }
 
-    // Back again, it is found again.
+    // A restarted endpoint gets calls again.
     fleet.users[0].launch();
     let port = fleet.users[0].ports.users;
     let came_back = async {
-        while answered(&fleet.users[0], reads).await == 0 {
+        while completed(&fleet.users[0], reads).await == 0 {
             read(&ada).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -111,10 +111,10 @@ async fn calls_go_to_all_endpoints_and_past_those_that_are_gone() {
         }
         came_back.await;
     });
-    waited.await.expect("an endpoint that has come back gets calls");
+    waited.await.expect("a restarted endpoint gets calls");
 }
 
-/// Reads one after another until told to stop: how many failed, and how many took more than a second.
+/// Reads until `on` is false. Returns the calls, those that failed, and those that took more than a second.
 async fn read_on(person: Person, on: Arc<AtomicBool>) -> (usize, usize, usize) {
     let (mut calls, mut failed, mut slow) = (0, 0, 0);
     while on.load(Ordering::SeqCst) {
@@ -123,13 +123,13 @@ async fn read_on(person: Person, on: Arc<AtomicBool>) -> (usize, usize, usize) {
         failed += usize::from(person.users().get_user(request).await.is_err());
         slow += usize::from(started.elapsed() > Duration::from_secs(1));
         calls += 1;
-        // All of them together stay within the method's quota.
+        // All readers together stay within the method's quota.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     (calls, failed, slow)
 }
 
-/// Eight readers, while something happens to one of the two.
+/// Runs eight readers while `happens` acts on one of the two.
 async fn read_while(fleet: &mut Fleet, happens: impl AsyncFnOnce(&mut Mesh)) -> [usize; 3] {
     let ada = fleet.gateway().sign_up("ada").await;
     let on = Arc::new(AtomicBool::new(true));
@@ -176,18 +176,18 @@ async fn no_read_fails_when_one_of_two_is_paused_under_load() {
     })
     .await;
     assert!(calls > 100 && failed == 0, "{failed} of {calls} calls failed");
-    // Each reader may meet it once, and once more before checks show that nobody answers; ten times that.
-    assert!(slow <= 10 * 2 * READERS, "{slow} calls waited for somebody who sleeps");
+    // Each reader may meet the paused endpoint once, and once more before a health check fails; ten times that.
+    assert!(slow <= 10 * 2 * READERS, "{slow} calls waited for the paused endpoint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_connections_are_asked_to_go_so_that_callers_come_to_new_replicas() {
+async fn old_connections_are_drained_so_that_new_replicas_get_calls() {
     let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__CONNECTION_AGE", "1s")]).await;
     for port in [mesh.ports.gateway, mesh.ports.users] {
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
-        // Ten times its age.
+        // Ten times the configured age.
         let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
-        ended.expect("the connection is asked to go").expect("and politely");
+        ended.expect("the connection is drained in time").expect("it ends without an error");
     }
 }

@@ -1,4 +1,4 @@
-//! Every list in a response has a bound, and what is no page fits into the smallest `limits.message_bytes`.
+//! Every list in a response has a bound, and a response without pages fits into the smallest `limits.message_bytes`.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use proto::{
 
 use super::samples;
 
-/// `limits.message_bytes` cannot be configured to be less.
+/// The smallest value that `limits.message_bytes` accepts.
 const LEAST: usize = 512 * 1024;
 
 /// Each list that a response may hold, with its bound. A new list belongs here together with a test of its bound.
@@ -34,7 +34,7 @@ const LISTS: [(&str, &str); 15] = [
     ("trellis.users.v1.ListUsersResponse.users", "page"),
 ];
 
-/// The lists of a message and of what it holds.
+/// Collects the lists of a message and of the messages in it.
 fn lists(message: &MessageDescriptor, seen: &mut BTreeSet<String>, found: &mut BTreeSet<String>) {
     if !message.full_name().starts_with("trellis.") || !seen.insert(message.full_name().to_owned()) {
         return;
@@ -60,7 +60,7 @@ fn every_list_in_a_response_has_a_bound() {
     assert_eq!(found, known);
 }
 
-/// The pages of messaging are tried in its own tests, with what it stores.
+/// The tests of messaging cover its own pages.
 #[test]
 fn largest_pages_of_users_and_sessions_fit() {
     let time = kit::Timestamp::from_micros(253_402_300_799_999_999).into();

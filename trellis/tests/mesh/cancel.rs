@@ -1,4 +1,4 @@
-//! Clients that disconnect beside streams of others: the calls share connections to an upstream, and the streams go on.
+//! Clients that disconnect do not end the streams of others: their calls share the connections to an upstream.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// When a client disconnects.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
-    /// Its requests have just left.
+    /// Its requests have just been sent.
     Sent,
     /// Its requests have begun and not ended.
     Unfinished,
@@ -62,7 +62,7 @@ async fn disconnect(port: u16, path: &str, token: Option<&str>, when: When) {
         responses.push(response);
     }
     match when {
-        // Long enough for the calls to leave, and no longer.
+        // Long enough for the calls to be sent, and no longer.
         When::Sent | When::Unfinished => sleep(Duration::from_millis(3)).await,
         When::Responded => {
             let mut responses = responses.into_iter().map(tokio::spawn).collect::<stream::FuturesUnordered<_>>();
@@ -74,9 +74,9 @@ async fn disconnect(port: u16, path: &str, token: Option<&str>, when: When) {
     driver.abort();
 }
 
-/// A service counts the resets of strangers, and the gateway is none. One core: the service reads late what came together.
+/// A service limits resets per client, but the gateway is trusted. On one core the service reads many resets at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnecting_clients_do_not_cut_streams_of_a_service() {
+async fn disconnects_do_not_cut_streams_of_a_service() {
     const STREAMS: usize = 20;
     const TEXT: &str = "still here";
     let mut mesh = Mesh::new(&[], Ports::free());
@@ -110,23 +110,23 @@ async fn disconnecting_clients_do_not_cut_streams_of_a_service() {
     let send = SendMessageRequest { conversation_id, client_message_id: new_id(), text: TEXT.to_owned() };
     ada.messaging().send_message(ada.request(send)).await.unwrap();
     for (at, stream) in streams.iter_mut().enumerate() {
-        let heard = async {
+        let received = async {
             loop {
                 let message = stream.message().await.unwrap_or_else(|cut| panic!("stream {at} was cut: {cut}"));
                 // `Debug` does not show texts.
-                let message = prost::Message::encode_to_vec(&message.expect("the stream goes on"));
+                let message = prost::Message::encode_to_vec(&message.expect("an open stream"));
                 if message.windows(TEXT.len()).any(|part| part == TEXT.as_bytes()) {
                     return;
                 }
             }
         };
-        timeout(PATIENCE, heard).await.expect("each stream hears of the message");
+        timeout(PATIENCE, received).await.expect("each stream receives the message");
     }
 }
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What the upstream does: it never answers, sends without an end as fast as it is read, or a message now and then.
+/// The upstream never responds (`Hang`), sends as fast as the client reads (`Flow`), or sends a message every 50 ms.
 async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let piece = |bytes: usize| Ok(Frame::data(web::frame(&vec![7; bytes])));
     let body = match request.uri().path().rsplit('/').next().unwrap_or_default() {
@@ -143,8 +143,8 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Body>, Infallibl
     Ok(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
 }
 
-/// A server of hyper, as tonic has it, with its own limits on resets. It is busy now and then, and reads what has come
-/// meanwhile at once.
+/// A hyper server with its own limits on resets, like tonic's. It blocks now and then, and then reads all that has
+/// arrived at once.
 pub(crate) fn upstream() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -168,9 +168,9 @@ pub(crate) fn upstream() -> String {
     address
 }
 
-/// Resets come at a bounded rate, and h2 does not take late frames of cancelled calls for mistakes.
+/// The gateway bounds the rate of resets, and h2 does not treat late frames of cancelled calls as errors.
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnecting_clients_do_not_cut_streams_of_external_upstreams() {
+async fn disconnects_do_not_cut_streams_of_external_upstreams() {
     const STREAMS: usize = 5;
     let address = upstream();
     let mesh = mesh_with_all(&[&address], &[("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000")]).await;
@@ -186,11 +186,11 @@ async fn disconnecting_clients_do_not_cut_streams_of_external_upstreams() {
         disconnect(port, "/acme.v1.Shop/Flow", None, When::Responded).await;
     }
     for ticks in &mut ticking {
-        // More than what was sent meanwhile: the stream goes on now.
+        // More than what was buffered meanwhile: the stream makes progress now.
         let mut count = 0;
         while count < 20 {
-            let tick = timeout(PATIENCE, ticks.body_mut().frame()).await.expect("it ticks").expect("it goes on");
-            let data = tick.expect("the connection holds").into_data().expect("there is no status");
+            let tick = timeout(PATIENCE, ticks.body_mut().frame()).await.expect("a tick").expect("an open stream");
+            let data = tick.expect("an open connection").into_data().expect("a message, not a status");
             assert_eq!(data[0], 0);
             count += 1;
         }

@@ -1,4 +1,4 @@
-//! What an operator sees: one clear line, and the right exit status.
+//! The command line: one clear line for each error, and the right exit status.
 
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
@@ -12,7 +12,7 @@ fn run(mesh: &Mesh, arguments: &[&str]) -> Output {
 }
 
 /// The one line on standard error of a command that failed.
-fn complaint(output: &Output) -> String {
+fn error_line(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     let lines: Vec<_> = std::str::from_utf8(&output.stderr).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -21,10 +21,10 @@ fn complaint(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains_and_ends_well() {
+async fn sigterm_drains_and_exits_with_success() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
-    // An open stream must not hold the process up.
+    // An open stream must not delay the exit.
     let subscribed = ada.messaging().subscribe(ada.request(Default::default())).await.unwrap();
     assert_eq!(mesh.terminate().code(), Some(0));
     let mut stream = subscribed.into_inner();
@@ -38,7 +38,7 @@ async fn sigterm_drains_and_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_and_keys_are_the_owners_only() {
+async fn data_and_keys_are_readable_by_their_owner_only() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let mode = |name: &str| {
         let path = mesh.folder().join("trellis").join(name);
@@ -49,26 +49,26 @@ async fn data_and_keys_are_the_owners_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_on_the_same_folder_is_refused() {
+async fn second_process_on_the_same_folder_is_refused() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
     for (name, value) in Ports::free().variables() {
         mesh.set(name.strip_prefix("TRELLIS_").unwrap(), &value);
     }
-    let line = complaint(&run(&mesh, &[]));
+    let line = error_line(&run(&mesh, &[]));
     assert!(line.contains("is in use by another trellis"), "{line}");
 }
 
 #[test]
-fn a_taken_port_is_named() {
+fn port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut mesh = Mesh::new(&[], Ports::free());
     mesh.set("GATEWAY__LISTEN", &taken.local_addr().unwrap().to_string());
-    let line = complaint(&run(&mesh, &[]));
+    let line = error_line(&run(&mesh, &[]));
     assert!(line.contains("gateway.listen") && line.contains("another program listens on"), "{line}");
 }
 
 #[test]
-fn mistakes_in_the_configuration_name_the_key() {
+fn configuration_errors_name_the_key() {
     let mesh = Mesh::new(&[], Ports::free());
     let cases = [
         ("gateway.lisen=x", "unknown key gateway.lisen"),
@@ -95,12 +95,12 @@ fn mistakes_in_the_configuration_name_the_key() {
         ("gateway.proxy_protocol=true", "gateway.proxy_protocol has no effect without gateway.trusted_proxies"),
     ];
     for (setting, expected) in cases {
-        let line = complaint(&run(&mesh, &["--set", setting]));
+        let line = error_line(&run(&mesh, &["--set", setting]));
         assert!(line.contains(expected), "{setting}: {line}");
     }
-    let line = complaint(&run(&mesh, &["--config", "none.toml"]));
+    let line = error_line(&run(&mesh, &["--config", "none.toml"]));
     assert!(line.contains("none.toml"), "{line}");
-    let line = complaint(&run(&mesh, &["users"]));
+    let line = error_line(&run(&mesh, &["users"]));
     assert!(line.contains("identity.key_file"), "{line}");
 }
 
@@ -108,7 +108,7 @@ fn mistakes_in_the_configuration_name_the_key() {
 fn level_typo_in_the_environment_is_refused() {
     let mut mesh = Mesh::new(&[], Ports::free());
     mesh.set("LOG__LEVEL", "waring");
-    let line = complaint(&run(&mesh, &["config"]));
+    let line = error_line(&run(&mesh, &["config"]));
     assert!(line.contains("log.level: \"waring\" is not a level; expected error, warn"), "{line}");
 }
 
@@ -123,7 +123,7 @@ fn override_of_a_missing_method_is_refused_at_start() {
              limits = [{{ requests = 1, period = \"1s\" }}]\n"
         );
         std::fs::write(&file, text).unwrap();
-        complaint(&run(&mesh, &["--config", file.to_str().unwrap()]))
+        error_line(&run(&mesh, &["--config", file.to_str().unwrap()]))
     };
     let key = "gateway.rate_limits.overrides.mine.methods: ";
     let line = with("", "acme.v1.Shop/Read");
@@ -141,14 +141,14 @@ fn migrate_refuses_a_part_without_a_database() {
     let mesh = Mesh::new(&[], Ports::free());
     for part in ["gateway", "user", "all"] {
         let output = run(&mesh, &["migrate", part]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("possible values: users, auth, messaging"), "{part}: {said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("possible values: users, auth, messaging"), "{part}: {text}");
     }
     let output = run(&mesh, &["migrate", "users"]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && said.starts_with("users: the SQLite file ") && said.lines().count() == 1,
-        "{said}"
+        output.status.success() && text.starts_with("users: the SQLite file ") && text.lines().count() == 1,
+        "{text}"
     );
 }
 
@@ -163,9 +163,9 @@ fn policy_shows_external_methods() {
     );
     std::fs::write(&file, text).unwrap();
     let output = run(&mesh, &["--config", file.to_str().unwrap(), "policy"]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     let block = |path: &str| {
-        let (_, rest) = said.split_once(&format!("{path}\n")).unwrap_or_else(|| panic!("no {path} in {said}"));
+        let (_, rest) = text.split_once(&format!("{path}\n")).unwrap_or_else(|| panic!("no {path} in {text}"));
         rest.lines().take_while(|line| line.starts_with(' ')).collect::<Vec<_>>().join("\n")
     };
     let shop = block("/acme.v1.Shop/Read");
@@ -179,7 +179,7 @@ fn reader_that_stops_early_is_no_error() {
     let mesh = Mesh::new(&[], Ports::free());
     for arguments in [&["config"][..], &["policy"], &["completions", "bash"]] {
         let (reader, writer) = std::io::pipe().unwrap();
-        // Nothing can be written any more: as after `head` has ended.
+        // Writes fail from now on, as after `head` has ended.
         drop(reader);
         let output = mesh.command().args(arguments).stdout(writer).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
@@ -192,8 +192,8 @@ async fn json_format_has_no_plain_text_banner() {
     mesh.set("LOG__FORMAT", "json");
     mesh.launch_with_output();
     mesh.ready(mesh.ports.gateway).await;
-    let is_told = |line: &str| line.contains("trellis is ready") && line.contains("gateway.address");
-    mesh.until_logged(is_told).await;
+    let is_ready = |line: &str| line.contains("trellis is ready") && line.contains("gateway.address");
+    mesh.until_logged(is_ready).await;
     for line in mesh.log().lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line}");
     }
@@ -208,7 +208,7 @@ async fn setting_without_effect_is_logged_with_its_key() {
     mesh.until_logged(|line| line.contains("no effect in this process") && line.contains("peers.users")).await;
 }
 
-/// A request to the admin listener with just these headers: the status and the body.
+/// Sends a request with exactly these headers to the admin listener. Returns the status and the body.
 async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let mut request = hyper::Request::builder().method(method).uri(path);
     for (name, value) in headers {
@@ -220,7 +220,7 @@ async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn admin_writes_come_from_programs_here_alone() {
+async fn admin_writes_are_accepted_from_local_programs_only() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let put = async |headers: &[(&str, &str)], level: &str| admin(&mesh, "PUT", "/log/level", headers, level).await;
     let local = format!("127.0.0.1:{}", mesh.ports.admin);
@@ -233,19 +233,19 @@ async fn admin_writes_come_from_programs_here_alone() {
     }
     let here = [("host", local.as_str())];
     for level in ["waring", "off", "info,off", ""] {
-        let (status, said) = put(&here, level).await;
-        assert!(status == 400 && said.contains("expected error, warn, info, debug or trace"), "{level}: {said}");
+        let (status, output) = put(&here, level).await;
+        assert!(status == 400 && output.contains("expected error, warn, info, debug or trace"), "{level}: {output}");
     }
     assert_eq!(put(&here, "debug").await.0, 204);
     assert_eq!(admin(&mesh, "GET", "/metrics", &[("host", "evil.example")], "").await.0, 421);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn admin_writes_can_be_turned_off() {
+async fn admin_writes_can_be_disabled() {
     let mesh = Mesh::start(Store::Sqlite, &[("ADMIN__WRITE", "off"), ("ADMIN__HOSTS", "metrics.example")]).await;
-    let ask =
+    let send =
         async |method: &str, path: &str| admin(&mesh, method, path, &[("host", "metrics.example")], "debug").await.0;
-    assert_eq!((ask("PUT", "/log/level").await, ask("GET", "/metrics").await), (403, 200));
+    assert_eq!((send("PUT", "/log/level").await, send("GET", "/metrics").await), (403, 200));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn secrets_are_masked() {
 }
 
 #[test]
-fn config_says_whom_the_directory_shows_and_why() {
+fn config_shows_the_directory_visibility_and_its_source() {
     let printed = |settings: &[(&str, &str)]| {
         let mut mesh = Mesh::new(&["config"], Ports::free());
         for (key, value) in settings {
@@ -275,7 +275,7 @@ fn config_says_whom_the_directory_shows_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_schema_is_refused() {
+async fn newer_schema_is_refused() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
     assert_eq!(mesh.terminate().code(), Some(0));
     let file = mesh.folder().join("trellis/users.db");
@@ -284,18 +284,18 @@ async fn a_newer_schema_is_refused() {
     let pool = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
     sqlx::query(newer).execute(&pool).await.unwrap();
     pool.close().await;
-    let line = complaint(&run(&mesh, &[]));
+    let line = error_line(&run(&mesh, &[]));
     assert!(line.contains("is newer than this program") && line.contains("9999"), "{line}");
 }
 
 #[test]
-fn keys_and_completions_are_made() {
+fn keys_and_shell_completions_are_generated() {
     let mesh = Mesh::new(&[], Ports::free());
     let out = mesh.folder().join("identity");
     let new = ["keys", "new", "--name", "users", "--out", out.to_str().unwrap()];
     assert!(run(&mesh, &new).status.success());
     assert_eq!(std::fs::metadata(out.join("users.key")).unwrap().permissions().mode() & 0o777, 0o600);
-    let line = complaint(&run(&mesh, &new));
+    let line = error_line(&run(&mesh, &new));
     assert!(line.contains("users.key"), "an existing key is not overwritten: {line}");
     let script = run(&mesh, &["completions", "bash"]);
     assert!(script.status.success() && !script.stdout.is_empty());
@@ -305,7 +305,7 @@ fn keys_and_completions_are_made() {
 fn cleartext_beyond_the_loopback_is_refused_unless_allowed() {
     let mut mesh = Mesh::new(&[], Ports::free());
     mesh.set("REDIS__URL", "redis://user:hunter2@192.0.2.1:6379/");
-    let line = complaint(&run(&mesh, &[]));
+    let line = error_line(&run(&mesh, &[]));
     assert!(line.contains("redis.url (192.0.2.1): use rediss://") && line.contains("tls.insecure"), "{line}");
     assert!(!line.contains("hunter2"), "{line}");
 }

@@ -1,5 +1,5 @@
 //! A cluster on one machine: two replicas of every part, each a process, on one PostgreSQL and one Redis; before them
-//! balancers of connections as Kubernetes has them. Replicas are stopped and started one by one while callers go on.
+//! connection load balancers like those of Kubernetes. Replicas restart one by one under load.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +8,17 @@ use tempfile::TempDir;
 use tonic::{Request, transport::Channel};
 
 use super::{
-    front::{Front, Target},
     harness::{Mesh, PASSWORD, Person, Ports, fresh_database},
+    load_balancer::{LoadBalancer, Target},
     redis::Redis,
     split::{PARTS, make_keys, prepared},
 };
 
-/// A process that starts or stops on a busy machine.
+/// How long a process may take to start or stop on a busy machine.
 const NOTICED: Duration = Duration::from_secs(60);
 const REPLICAS: usize = 2;
 
-/// See the module.
+/// Two replicas of every part, with a load balancer before each.
 pub(crate) struct Cluster {
     parts: Vec<Part>,
     _redis: Redis,
@@ -28,12 +28,12 @@ pub(crate) struct Cluster {
 /// One part of the mesh.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    pub(crate) front: Front,
+    pub(crate) balancer: LoadBalancer,
     replicas: [Mesh; REPLICAS],
 }
 
 impl Cluster {
-    /// Started and ready; `adjust` has the last word on the settings of each process.
+    /// Starts all processes and waits until they are ready. `adjust` may override the settings of each.
     pub(crate) async fn start(adjust: impl Fn(&mut Mesh)) -> Self {
         let (keys, database, redis) = (make_keys(), fresh_database().await, Redis::start(&[]));
         let sides = [0; REPLICAS].map(|_| Ports::free());
@@ -41,7 +41,7 @@ impl Cluster {
         for name in PARTS {
             let replicas = sides.map(|ports| prepared(name, ports, keys.path(), &database));
             let targets = replicas.each_ref().map(|replica| target(name, replica));
-            parts.push(Part { name, front: Front::start(&targets).await, replicas });
+            parts.push(Part { name, balancer: LoadBalancer::start(&targets).await, replicas });
         }
         let peers: Vec<_> = parts.iter().map(|part| (part.name.to_uppercase(), part.addresses())).collect();
         for process in parts.iter_mut().flat_map(|part| &mut part.replicas) {
@@ -61,33 +61,33 @@ impl Cluster {
         cluster
     }
 
-    /// Where callers connect.
+    /// The port of the gateways' load balancer.
     pub(crate) fn port(&self) -> u16 {
-        self.parts.last().expect("the gateway is the last part").front.port
+        self.parts.last().expect("the gateway is the last part").balancer.port
     }
 
-    /// Every process, to be restarted one after another: replica by replica, and in each the parts in their order.
+    /// Every process in the order of restarts: replica by replica, and within each the parts in order.
     pub(crate) fn each(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let parts = self.parts.len();
         (0..REPLICAS).flat_map(move |replica| (0..parts).map(move |part| (part, replica)))
     }
 
-    /// Stops a process as Kubernetes does and starts it again. How long the way down took.
+    /// Stops a process as Kubernetes does and starts it again. Returns how long the stop took.
     pub(crate) async fn restart(&mut self, part: usize, replica: usize) -> Duration {
         let part = &mut self.parts[part];
         let process = &mut part.replicas[replica];
-        let asked = Instant::now();
+        let started = Instant::now();
         process.signal("TERM");
         let status = process.ended(NOTICED).await;
-        let took = asked.elapsed();
+        let took = started.elapsed();
         assert_eq!(status.code(), Some(0), "{} {replica}:\n{}", part.name, process.log());
-        assert!(!part.front.sends_to(replica), "the balancer has noticed");
+        assert!(!part.balancer.sends_to(replica), "the load balancer has noticed");
         process.launch();
         part.until_sent_to(replica).await;
         took
     }
 
-    /// Everything that all processes wrote.
+    /// The logs of all processes.
     pub(crate) fn logs(&self) -> impl Iterator<Item = (String, String)> {
         let name = |part: &Part, at: usize| format!("{} {at}", part.name);
         self.parts.iter().flat_map(move |part| {
@@ -95,7 +95,7 @@ impl Cluster {
         })
     }
 
-    /// Signs somebody up. Everybody sits at an address of his own, for sign-ups are rationed by address.
+    /// Signs a user up. Each user has a separate address, because sign-ups are limited by address.
     pub(crate) async fn sign_up(&self, number: u8) -> Person {
         let channel = Channel::from_shared(format!("http://127.0.0.1:{}", self.port())).unwrap().connect_lazy();
         let handle = format!("person_{number}");
@@ -114,23 +114,23 @@ impl Cluster {
 }
 
 impl Part {
-    /// Of its replicas, as a headless Service has them: callers balance by themselves.
+    /// The addresses of all replicas, as a headless Service has them: clients balance themselves.
     fn addresses(&self) -> String {
         let address = |replica| format!("http://127.0.0.1:{}", target(self.name, replica).port);
         self.replicas.each_ref().map(address).join(",")
     }
 
-    /// Waits until the replica is ready and the balancer sends to it.
+    /// Waits until the replica is ready and the load balancer sends connections to it.
     async fn until_sent_to(&mut self, replica: usize) {
         let process = &mut self.replicas[replica];
         process.ready(target(self.name, process).readiness).await;
-        while !self.front.sends_to(replica) {
+        while !self.balancer.sends_to(replica) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// The gateway tells of its readiness where it serves, a service on its admin listener.
+/// The gateway reports readiness on its public port, a service on its admin listener.
 fn target(name: &str, replica: &Mesh) -> Target {
     let ports = replica.ports;
     let port = match name {

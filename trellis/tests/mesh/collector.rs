@@ -1,4 +1,4 @@
-//! A small OTLP collector: as much of the protocol as the tests look at.
+//! A small OTLP collector: the part of the protocol that the tests read.
 
 use std::{
     convert::Infallible,
@@ -36,7 +36,7 @@ struct ScopeSpans {
     spans: Vec<Span>,
 }
 
-/// A span, with what the tests ask.
+/// A span, with the fields that the tests read.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Span {
     #[prost(bytes = "vec", tag = "1")]
@@ -51,7 +51,7 @@ pub(crate) struct Span {
     pub(crate) events: Vec<Event>,
 }
 
-/// Something that happened during a span.
+/// An event within a span.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Event {
     #[prost(string, tag = "2")]
@@ -68,7 +68,7 @@ pub(crate) struct Attribute {
     pub(crate) value: Option<Text>,
 }
 
-/// A value that is a text; others read as empty.
+/// A string value; other types read as empty.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Text {
     #[prost(string, tag = "1")]
@@ -91,7 +91,7 @@ impl Collector {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let kept = Arc::clone(&kept);
-                let service = service_fn(move |request| answer(request, Arc::clone(&kept)));
+                let service = service_fn(move |request| collect(request, Arc::clone(&kept)));
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
             }
@@ -99,14 +99,14 @@ impl Collector {
         Self { address, received }
     }
 
-    /// All spans that have come.
+    /// All received spans.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let received = self.received.lock().unwrap();
         let exports = received.iter().map(|message| Export::decode(message.clone()).unwrap());
         exports.flat_map(|e| e.resource_spans).flat_map(|r| r.scope_spans).flat_map(|s| s.spans).collect()
     }
 
-    /// Everything that has come, as it came.
+    /// The bytes of all received requests.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.received.lock().unwrap().concat()
     }
@@ -114,7 +114,7 @@ impl Collector {
 
 type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
-async fn answer(request: Request<Incoming>, kept: Arc<Mutex<Vec<Bytes>>>) -> Result<Response<Body>, Infallible> {
+async fn collect(request: Request<Incoming>, kept: Arc<Mutex<Vec<Bytes>>>) -> Result<Response<Body>, Infallible> {
     let body = request.into_body().collect().await.unwrap().to_bytes();
     kept.lock().unwrap().push(body.slice(5..));
     let mut trailers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! Compressed messages: services take and send gzip and zstd, and a bomb costs no more than a message may.
+//! Compressed messages: services accept and send gzip and zstd, and a decompression bomb stays within the limit.
 
 use proto::auth::v1::{GetJwksRequest, SignInRequest, auth_service_client::AuthServiceClient};
 use tonic::{Code, codec::CompressionEncoding};
@@ -10,7 +10,7 @@ const ENCODINGS: [(CompressionEncoding, &str); 2] =
 
 /// Through the gateway and at the service's own port.
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_requests_are_taken_and_responses_negotiated() {
+async fn compressed_requests_are_accepted_and_responses_negotiated() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     for port in [mesh.ports.gateway, mesh.ports.auth] {
         for (encoding, name) in ENCODINGS {
@@ -19,7 +19,7 @@ async fn compressed_requests_are_taken_and_responses_negotiated() {
             let response = client().accept_compressed(encoding).get_jwks(GetJwksRequest {}).await.unwrap();
             assert_eq!(response.metadata().get("grpc-encoding").unwrap(), name);
             assert!(!response.into_inner().keys.is_empty());
-            // Who cannot read it is sent none.
+            // A client that does not accept the encoding gets an uncompressed response.
             let response = client().get_jwks(GetJwksRequest {}).await.unwrap();
             assert!(response.metadata().get("grpc-encoding").is_none());
         }
@@ -27,7 +27,7 @@ async fn compressed_requests_are_taken_and_responses_negotiated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decompression_bomb_is_refused_within_the_message_limit() {
+async fn decompression_bomb_is_refused_within_the_message_limit() {
     const BOMB: usize = 256 * 1024 * 1024;
     const SLACK_KIB: u64 = 96 * 1024;
     let mesh = Mesh::start(Store::Sqlite, &[]).await;

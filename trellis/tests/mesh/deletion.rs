@@ -1,4 +1,4 @@
-//! An account is deleted: at once for whoever would use it, and in the end everywhere. All services are the real ones.
+//! Account deletion: the account is unusable at once, and all services drop it eventually. All services are real.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use tonic::{Code, Status, Streaming};
 
 use super::harness::{Mesh, PASSWORD, Person, Store, new_id, reason};
 
-/// How long what follows elsewhere may take: much longer than it does.
+/// How long the other services may take: much longer than they do.
 const IN_THE_END: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_reaches_all_services_on_sqlite() {
+async fn account_deletion_reaches_all_services_on_sqlite() {
     a_deletion_reaches_all_services(Store::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_reaches_all_services_on_postgres() {
+async fn account_deletion_reaches_all_services_on_postgres() {
     a_deletion_reaches_all_services(Store::Postgres).await;
 }
 
@@ -33,7 +33,7 @@ async fn a_deletion_reaches_all_services(store: Store) {
     let (ada, bob, eve) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await);
     let elsewhere = sign_in(&ada).await.unwrap();
     let (hers, bobs) = (open(&ada, &[&bob, &eve]).await, open(&bob, &[&ada]).await);
-    let said = say(&ada, &hers, "what stays").await;
+    let message = send(&ada, &hers, "hello").await;
     let mut following = [(follow(&bob, &hers).await, &hers), (follow(&bob, &bobs).await, &bobs)];
     let mut own = ada.messaging().subscribe(ada.request(SubscribeRequest::default())).await.unwrap().into_inner();
 
@@ -48,21 +48,21 @@ async fn a_deletion_reaches_all_services(store: Store) {
         while own.message().await?.is_some() {}
         Ok::<_, Status>(())
     });
-    assert_eq!(reason(&end.await.unwrap().unwrap_err()), "SESSION_REVOKED", "her stream ends too");
+    assert_eq!(reason(&end.await.unwrap().unwrap_err()), "SESSION_REVOKED", "the user's stream ends too");
 
-    // Both joined with the entry that opened it: the lower id decides.
+    // Both joined with the entry that opened the conversation: the lower id decides.
     let heir = bob.id().min(eve.id());
     for ((stream, of), owner) in following.iter_mut().zip([heir, bob.id()]) {
-        assert_eq!(who_is_out(stream, of).await, (ada.id().to_owned(), owner.to_owned()));
+        assert_eq!(removed_and_owner(stream, of).await, (ada.id().to_owned(), owner.to_owned()));
     }
     let left = find(&bob, &hers).await;
     assert!(left.member_count == 2 && !left.members.iter().any(|member| member.user_id == ada.id()), "{left:?}");
-    assert_eq!((left.owner_id.as_str(), left.last_message.as_ref()), (heir, Some(&said)));
-    assert_eq!(read(&eve, &hers).await, [said], "what she said stays, under her id");
-    say(&eve, &hers, "and we go on").await;
+    assert_eq!((left.owner_id.as_str(), left.last_message.as_ref()), (heir, Some(&message)));
+    assert_eq!(read(&eve, &hers).await, [message], "the message stays, under the author's id");
+    send(&eve, &hers, "and we go on").await;
     assert_eq!(find(&bob, &bobs).await.member_count, 1);
 
-    // Users was asked before messaging.
+    // Auth deletes the user in users before messaging.
     let gone = bob.users().get_user(bob.request(GetUserRequest { user_id: ada.id().to_owned() })).await.unwrap_err();
     assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "USER_NOT_FOUND"));
     assert_address_is_free_and_handle_is_not(&ada).await;
@@ -80,7 +80,7 @@ async fn refresh(person: &Person, tokens: &Tokens) -> Result<(), Status> {
     person.auth().refresh_token(message).await.map(drop)
 }
 
-/// The access token is refused by every service that is asked through the gateway; the news of it comes by the bus.
+/// Every service refuses the access token, through the gateway; they learn of the deletion over the bus.
 async fn assert_is_refused(person: &Person) {
     let refused = tokio::time::timeout(IN_THE_END, async {
         loop {
@@ -106,7 +106,7 @@ async fn find(reader: &Person, of: &Conversation) -> Conversation {
     reader.messaging().get_conversation(reader.request(message)).await.unwrap().into_inner().conversation.unwrap()
 }
 
-async fn say(author: &Person, to: &Conversation, text: &str) -> Entry {
+async fn send(author: &Person, to: &Conversation, text: &str) -> Entry {
     let message = SendMessageRequest {
         conversation_id: to.conversation_id.clone(),
         client_message_id: new_id(),
@@ -125,11 +125,11 @@ async fn follow(reader: &Person, of: &Conversation) -> Streaming<SubscribeRespon
     reader.messaging().subscribe(reader.request(SubscribeRequest { positions })).await.unwrap().into_inner()
 }
 
-/// Who is out of the conversation, and who owns it from then on.
-async fn who_is_out(stream: &mut Streaming<SubscribeResponse>, of: &Conversation) -> (String, String) {
+/// Waits for the removal of a member. Returns the removed member and the new owner.
+async fn removed_and_owner(stream: &mut Streaming<SubscribeResponse>, of: &Conversation) -> (String, String) {
     let removed = tokio::time::timeout(IN_THE_END, async {
         loop {
-            let event = stream.message().await.unwrap().expect("the stream goes on").event;
+            let event = stream.message().await.unwrap().expect("an open stream").event;
             let Some(Event::Entry(new)) = event else { continue };
             let entry = new.entry.unwrap();
             if entry.conversation_id == of.conversation_id

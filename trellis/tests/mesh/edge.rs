@@ -1,4 +1,4 @@
-//! What callers see of the gateway.
+//! The gateway's behavior towards clients.
 
 use bytes::Bytes;
 use proto::{
@@ -22,27 +22,27 @@ const SIGN_IN: &str = "/trellis.auth.v1.AuthService/SignIn";
 const REFRESH: &str = "/trellis.auth.v1.AuthService/RefreshToken";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_protocol_reaches_a_method() {
+async fn method_is_reachable_over_every_protocol() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     for http in [Http::One, Http::Two] {
         for content_type in [BINARY, TEXT] {
             let call = web::call(port, JWKS, content_type, &[], &GetJwksRequest {});
-            let answer = web::send(port, http, call).await.unwrap();
-            assert_eq!((answer.status, answer.header("content-type")), (200, content_type));
-            let protected = ["cache-control", "x-content-type-options"].map(|name| answer.header(name));
-            assert_eq!((protected, answer.header("strict-transport-security")), (["no-store", "nosniff"], ""));
-            assert_eq!(answer.grpc_status(), "0");
-            assert_eq!(answer.message::<GetJwksResponse>().keys.len(), 1);
+            let response = web::send(port, http, call).await.unwrap();
+            assert_eq!((response.status, response.header("content-type")), (200, content_type));
+            let protected = ["cache-control", "x-content-type-options"].map(|name| response.header(name));
+            assert_eq!((protected, response.header("strict-transport-security")), (["no-store", "nosniff"], ""));
+            assert_eq!(response.grpc_status(), "0");
+            assert_eq!(response.message::<GetJwksResponse>().keys.len(), 1);
         }
     }
-    // Plain gRPC would lose its trailers over HTTP/1.1.
+    // HTTP/1.1 would lose the trailers of plain gRPC.
     let refused = web::send(port, Http::One, web::call(port, JWKS, "application/grpc", &[], &GetJwksRequest {}));
     assert_eq!(refused.await.unwrap().grpc_status(), (Code::Unimplemented as i32).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_comes_through_as_it_flows() {
+async fn stream_messages_are_forwarded_as_they_arrive() {
     use http_body_util::BodyExt as _;
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
@@ -65,14 +65,14 @@ async fn a_stream_comes_through_as_it_flows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn internal_and_unknown_methods_have_no_way_in() {
+async fn internal_and_unknown_methods_are_unreachable() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
     let new =
         CreateUserRequest { user_id: new_id(), handle: "eve".to_owned(), display_name: "Eve".to_owned(), attempt: 0 };
     let refused = ada.users().create_user(ada.request(new.clone())).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
-    // Straight to the service, with a made-up identity.
+    // Directly to the service, with a forged identity.
     let mut direct = UsersServiceClient::new(mesh.channel(mesh.ports.users).await);
     let mut made_up = bearing(new, &ada.tokens.access_token);
     made_up.metadata_mut().insert("x-trellis-service-token", "made-up".parse().unwrap());
@@ -80,23 +80,23 @@ async fn internal_and_unknown_methods_have_no_way_in() {
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "SERVICE_TOKEN_INVALID"));
     for path in ["/trellis.users.v1.UsersService/Nothing", "/a.B/C"] {
         let call = web::call(mesh.ports.gateway, path, BINARY, &[], &GetJwksRequest {});
-        let answer = web::send(mesh.ports.gateway, Http::Two, call).await.unwrap();
-        assert_eq!(answer.grpc_status(), (Code::Unimplemented as i32).to_string(), "{path}");
+        let response = web::send(mesh.ports.gateway, Http::Two, call).await.unwrap();
+        assert_eq!(response.grpc_status(), (Code::Unimplemented as i32).to_string(), "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn made_up_path_has_no_metric_of_its_own() {
+async fn unknown_path_has_no_metric_of_its_own() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ports = [mesh.ports.gateway, mesh.ports.users, mesh.ports.auth, mesh.ports.messaging];
     for (port, path) in
         ports.into_iter().flat_map(|port| ["/made.Up/Path", "/grpc.health.v1.Health/MadeUp"].map(|p| (port, p)))
     {
-        // Not only where it is told that there is no such method: this one is too late before that.
+        // Some calls fail before the path is looked up: their deadline has passed or is invalid.
         for timeout in ["1n", "1S", "soon"] {
             let call = web::call(port, path, "application/grpc", &[("grpc-timeout", timeout)], &GetJwksRequest {});
-            let answer = web::send(port, Http::Two, call).await.unwrap();
-            assert_ne!(answer.grpc_status(), "0", "{path}");
+            let response = web::send(port, Http::Two, call).await.unwrap();
+            assert_ne!(response.grpc_status(), "0", "{path}");
         }
     }
     let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
@@ -106,7 +106,7 @@ async fn made_up_path_has_no_metric_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_never_shows_the_address() {
+async fn profile_never_shows_the_email_address() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let port = mesh.ports.gateway;
@@ -114,13 +114,13 @@ async fn a_profile_never_shows_the_address() {
     let get = GetUserRequest { user_id: ada.id().to_owned() };
     let path = "/trellis.users.v1.UsersService/GetUser";
     let call = web::call(port, path, BINARY, &[("authorization", &bearer)], &get);
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    assert_eq!(answer.grpc_status(), "0");
-    let text = String::from_utf8_lossy(&answer.body);
+    let response = web::send(port, Http::One, call).await.unwrap();
+    assert_eq!(response.grpc_status(), "0");
+    let text = String::from_utf8_lossy(&response.body);
     assert!(text.contains("ADA") && !text.contains("example.org"), "{text}");
 }
 
-/// Signs ada in for a page of `origin`: the cookie.
+/// Signs ada in for a page of `origin`. Returns the cookie.
 async fn cookie_of(port: u16, origin: &str) -> String {
     let message =
         SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
@@ -131,7 +131,7 @@ async fn cookie_of(port: u16, origin: &str) -> String {
     response.header("set-cookie").to_owned()
 }
 
-/// RefreshToken with these cookies, for a page of `origin`: code, reason, and the cookies that are set.
+/// Calls RefreshToken with these cookies for a page of `origin`. Returns the code, the reason and the cookies set.
 async fn refresh_with(port: u16, origin: &str, cookies: &str) -> (String, String, Vec<String>) {
     let headers = [("cookie", cookies), ("origin", origin)];
     let call = web::call(port, REFRESH, BINARY, &headers, &RefreshTokenRequest::default());
@@ -141,7 +141,7 @@ async fn refresh_with(port: u16, origin: &str, cookies: &str) -> (String, String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_refresh_cookie_is_for_our_own_page_only() {
+async fn refresh_cookie_is_accepted_from_the_own_origin_only() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     mesh.sign_up("ada").await;
     let port = mesh.ports.gateway;
@@ -157,7 +157,7 @@ async fn the_refresh_cookie_is_for_our_own_page_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_session_cookie_is_refused_and_removed() {
+async fn second_session_cookie_is_refused_and_removed() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     mesh.sign_up("ada").await;
     mesh.sign_up("mallory").await;
@@ -172,10 +172,10 @@ async fn a_second_session_cookie_is_refused_and_removed() {
         assert!(set.iter().all(|cookie| cookie.contains("Max-Age=0")), "{set:?}");
         let removed = |path: &str| set.iter().any(|cookie| cookie.contains(&format!("Path={path};")));
         assert!(removed("/") && (origin == &https || removed("/trellis.auth.v1.AuthService/")), "{set:?}");
-        // The tokens are as good as before.
+        // The refusal has not consumed the tokens.
         assert_eq!(refresh_with(port, origin, &pairs[0]).await.0, "0");
     }
-    // A name without the prefix can be planted by another host of the site, or over http. It is not read over https.
+    // Another host of the site, or plain http, can set a cookie without the prefix. Over https it is ignored.
     let planted = cookie_of(port, &http).await.split(';').next().unwrap().to_owned();
     let own = cookie_of(port, &https).await;
     assert!(
@@ -200,7 +200,7 @@ async fn instances_on_one_host_keep_their_own_cookies() {
     }
     let name = |cookie: &str| cookie.split('=').next().unwrap().to_owned();
     assert_ne!(name(&cookies[0]), name(&cookies[1]));
-    // The browser sends both to both.
+    // The browser sends both cookies to both instances.
     for mesh in [&mesh, &other] {
         let origin = format!("http://localhost:{}", mesh.ports.gateway);
         let (status, _, set) = refresh_with(mesh.ports.gateway, &origin, &cookies.join("; ")).await;
@@ -209,7 +209,7 @@ async fn instances_on_one_host_keep_their_own_cookies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_pages_may_call_when_they_are_named() {
+async fn configured_cors_origins_may_call() {
     let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__CORS_ORIGINS", "https://app.example.org")]).await;
     let port = mesh.ports.gateway;
     let preflight = async |origin: &str| {
@@ -224,44 +224,44 @@ async fn other_pages_may_call_when_they_are_named() {
     assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (204, "https://app.example.org"));
     assert_eq!(allowed.header("access-control-allow-credentials"), "true");
     assert_eq!(allowed.header("access-control-allow-headers"), "content-type,x-grpc-web");
-    // As long as Chromium remembers at most.
+    // Chromium caches a preflight for at most two hours.
     assert_eq!(allowed.header("access-control-max-age"), "7200");
     let refused = preflight("https://evil.example").await;
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, ""));
     let headers = [("origin", "https://app.example.org")];
     let call = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    assert!(answer.header("access-control-expose-headers").contains("grpc-status"));
-    assert_eq!(answer.header("access-control-allow-credentials"), "true");
+    let response = web::send(port, Http::One, call).await.unwrap();
+    assert!(response.header("access-control-expose-headers").contains("grpc-status"));
+    assert_eq!(response.header("access-control-allow-credentials"), "true");
     let headers = [("origin", "https://evil.example")];
-    // So that its developer can read why it cannot.
+    // The developer of an allowed page can read the error.
     let mistaken = [("origin", "https://app.example.org"), ("content-type", "application/json")];
     let mistaken = web::request("POST", port, JWKS, &mistaken, Bytes::new());
-    let told = web::send(port, Http::One, mistaken).await.unwrap();
-    assert_eq!((told.status, told.header("access-control-allow-origin")), (415, "https://app.example.org"));
-    let stranger = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
-    let stranger = web::send(port, Http::One, stranger).await.unwrap();
-    assert_eq!(stranger.header("access-control-allow-credentials"), "");
-    assert_eq!(answer.header("vary"), "origin");
+    let mistaken = web::send(port, Http::One, mistaken).await.unwrap();
+    assert_eq!((mistaken.status, mistaken.header("access-control-allow-origin")), (415, "https://app.example.org"));
+    let other_page = web::call(port, JWKS, BINARY, &headers, &GetJwksRequest {});
+    let other_page = web::send(port, Http::One, other_page).await.unwrap();
+    assert_eq!(other_page.header("access-control-allow-credentials"), "");
+    assert_eq!(response.header("vary"), "origin");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_calls_are_told_when_to_come_back() {
+async fn rate_limited_calls_get_a_retry_delay() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     let call = async |number: usize| {
-        // Another account each time: auth counts by account too.
+        // A different account each time, because auth also limits by account.
         let email = format!("x{number}@example.org");
         let message = SignInRequest { email, password: "wrong".to_owned(), ..Default::default() };
         web::send(port, Http::One, web::call(port, SIGN_IN, BINARY, &[], &message)).await.unwrap()
     };
-    // The contract says 30 a minute and address; a bucket that is used slowly lets a few more through.
+    // The contract allows 30 a minute and address; a slowly used bucket admits a few more.
     let mut codes = Vec::new();
     let last = loop {
-        let answer = call(codes.len()).await;
-        codes.push(answer.grpc_status());
-        if !answer.header("retry-after").is_empty() {
-            break answer;
+        let response = call(codes.len()).await;
+        codes.push(response.grpc_status());
+        if !response.header("retry-after").is_empty() {
+            break response;
         }
         assert!(codes.len() <= 40, "{codes:?}");
     };
@@ -276,7 +276,7 @@ async fn too_many_calls_are_told_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn browsers_get_the_page_and_probes_their_responses() {
+async fn gateway_serves_the_page_and_probes() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     let page = web::get(port, "/").await.unwrap();
@@ -291,7 +291,7 @@ async fn browsers_get_the_page_and_probes_their_responses() {
     let keys = web::get(port, "/.well-known/jwks.json").await.unwrap();
     let keys: serde_json::Value = serde_json::from_slice(&keys.body).unwrap();
     assert_eq!((&keys["keys"][0]["alg"], &keys["keys"][0]["d"]), (&"ES256".into(), &serde_json::Value::Null));
-    // The public port shows nothing of the inside.
+    // The public port exposes no internal endpoint.
     assert_eq!(web::get(port, "/metrics").await.unwrap().status, 404);
     let metrics = web::get(mesh.ports.admin, "/metrics").await.unwrap();
     assert!(String::from_utf8_lossy(&metrics.body).contains("rpc_server_call_duration_seconds"));
@@ -301,25 +301,25 @@ async fn browsers_get_the_page_and_probes_their_responses() {
     assert_eq!((got.status, got.header("allow")), (405, "POST"));
 }
 
-/// hyper leaves the body away over HTTP/1.1, and h2 sends what it is given.
+/// hyper drops the body over HTTP/1.1, but h2 sends the body that it gets.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_response_to_head_is_a_head() {
+async fn response_to_head_has_no_body() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     for (http, path) in
         [Http::One, Http::Two].into_iter().flat_map(|http| ["/", "/livez", "/nothing"].map(|p| (http, p)))
     {
-        let ask = async |method: &str| {
+        let send = async |method: &str| {
             web::send(port, http, web::request(method, port, path, &[], Bytes::new())).await.unwrap()
         };
-        let (head, whole) = (ask("HEAD").await, ask("GET").await);
+        let (head, whole) = (send("HEAD").await, send("GET").await);
         assert_eq!((head.status, head.body.len()), (whole.status, 0), "{http:?} {path}");
         assert_eq!(head.header("content-length"), whole.body.len().to_string(), "{http:?} {path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_http_forbids_is_refused() {
+async fn request_that_violates_http_is_refused() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let cases = [
         ("host: a\r\n", 200),
@@ -333,18 +333,18 @@ async fn a_request_that_http_forbids_is_refused() {
         let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
         let request = format!("GET /livez HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut said = [0; 12];
-        stream.read_exact(&mut said).await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&said), format!("HTTP/1.1 {status}"), "{headers:?}");
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&line), format!("HTTP/1.1 {status}"), "{headers:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_base64_is_the_callers_mistake() {
+async fn invalid_base64_body_is_an_invalid_argument() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let port = mesh.ports.gateway;
     let body = Bytes::from_static(b"!!!!");
     let call = web::request("POST", port, JWKS, &[("content-type", TEXT)], body);
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    assert_eq!(answer.grpc_status(), (Code::InvalidArgument as i32).to_string());
+    let response = web::send(port, Http::One, call).await.unwrap();
+    assert_eq!(response.grpc_status(), (Code::InvalidArgument as i32).to_string());
 }

@@ -1,4 +1,4 @@
-//! The gateway as a peer of external upstreams: it adds nothing of Trellis's own to what gRPC says.
+//! The gateway in front of external upstreams: it adds nothing specific to Trellis to their gRPC responses.
 
 use std::time::Instant;
 
@@ -17,9 +17,9 @@ use super::{
     web::{self, BINARY, Http, Received},
 };
 
-/// An upstream that never answers in time. At the end of the time that it was given it cancels the stream, as gRPC's
-/// servers do, or says CANCELLED, as tonic's does.
-async fn punctual() -> String {
+/// An upstream that never responds before the deadline. Then it resets the stream with CANCEL, as gRPC's servers do,
+/// or returns CANCELLED, as tonic does.
+async fn upstream_at_deadline() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -51,32 +51,32 @@ async fn call(port: u16, path: &str, headers: &[(&str, &str)]) -> Received {
     web::send(port, Http::One, web::call(port, path, BINARY, headers, &GetJwksRequest {})).await.unwrap()
 }
 
-fn assert_bare(answer: &Received, status: &str) {
-    let (_, trailers) = answer.frames();
-    assert_eq!(answer.grpc_status(), status, "{answer:?}");
-    assert!(!answer.headers.contains_key("grpc-status-details-bin"), "{answer:?}");
+fn assert_bare(response: &Received, status: &str) {
+    let (_, trailers) = response.frames();
+    assert_eq!(response.grpc_status(), status, "{response:?}");
+    assert!(!response.headers.contains_key("grpc-status-details-bin"), "{response:?}");
     assert!(!trailers.contains("grpc-status-details-bin"), "{trailers}");
 }
 
-/// Whichever of the two clocks is first.
+/// Either deadline may pass first: the gateway's or the upstream's.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_deadline_is_never_reported_as_cancelled() {
-    let address = punctual().await;
+async fn expired_deadline_is_never_reported_as_cancelled() {
+    let address = upstream_at_deadline().await;
     let mesh = mesh_with_all(&[&address], &[("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000")]).await;
     let port = mesh.ports.gateway;
     for path in ["/acme.v1.Shop/Reset", "/acme.v1.Shop/Cancelled"] {
         let calls = stream::iter(0..200).map(|_| call(port, path, &[("grpc-timeout", "30m")]));
-        let answers: Vec<_> = calls.buffer_unordered(4).collect().await;
-        let expired = answers.iter().filter(|answer| answer.grpc_status() == "4").count();
-        assert_eq!(expired, answers.len(), "{path}");
-        answers.iter().for_each(|answer| assert_bare(answer, "4"));
+        let responses: Vec<_> = calls.buffer_unordered(4).collect().await;
+        let expired = responses.iter().filter(|response| response.grpc_status() == "4").count();
+        assert_eq!(expired, responses.len(), "{path}");
+        responses.iter().for_each(|response| assert_bare(response, "4"));
     }
 }
 
-/// Small messages up to both windows are legal, and cost a caller nothing, whatever h2 keeps beside each frame.
+/// Small messages may fill both flow-control windows without an error, whatever memory h2 uses for each frame.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_messages_may_fill_both_windows() {
-    /// One less than fills the connection's window of 1 MiB: another call is to get through.
+    /// One fewer than fills the connection's window of 1 MiB, so that another call still makes progress.
     const STREAMS: usize = 15;
     const STREAM_WINDOW: usize = 64 * 1024;
     let address = cancel::upstream();
@@ -103,16 +103,16 @@ async fn small_messages_may_fill_both_windows() {
     }
     let (response, mut body) = open("Tick");
     body.send_data(message, true).unwrap();
-    let mut ticks = response.await.expect("the connection goes on").into_body();
+    let mut ticks = response.await.expect("the connection stays open").into_body();
     for _ in 0..20 {
-        let tick = ticks.data().await.expect("it ticks").expect("the connection goes on");
+        let tick = ticks.data().await.expect("a tick").expect("the connection stays open");
         ticks.flow_control().release_capacity(tick.len()).unwrap();
     }
     assert!(!driver.is_finished());
     drop(uploads);
 }
 
-/// A gateway alone, before external upstreams only.
+/// Starts only a gateway, with only external upstreams.
 async fn alone(prefix: &str, address: &str) -> Mesh {
     let mut mesh = Mesh::new(&["gateway"], Ports::free());
     let file = mesh.folder().join("trellis.toml");
@@ -125,31 +125,31 @@ async fn alone(prefix: &str, address: &str) -> Mesh {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_before_external_upstreams_needs_no_keys() {
+async fn gateway_with_only_external_upstreams_needs_no_keys() {
     let address = serve_message(b"hello".to_vec()).await;
     let mesh = alone("grpc.testing", &address).await;
     let port = mesh.ports.gateway;
-    let answer = call(port, "/grpc.testing.TestService/EmptyCall", &[]).await;
-    assert_eq!((answer.grpc_status().as_str(), &answer.frames().0[0][..]), ("0", &b"hello"[..]));
-    // Health and reflection are the gateway's own.
+    let response = call(port, "/grpc.testing.TestService/EmptyCall", &[]).await;
+    assert_eq!((response.grpc_status().as_str(), &response.frames().0[0][..]), ("0", &b"hello"[..]));
+    // The gateway itself implements health and reflection.
     let health = call(port, "/grpc.health.v1.Health/Check", &[]).await;
     assert_eq!(health.grpc_status(), "0");
-    // There is no mesh behind it.
+    // No mesh service is configured.
     assert_eq!(call(port, "/trellis.auth.v1.AuthService/GetJwks", &[]).await.grpc_status(), "12");
     let token = [("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.x")];
     assert_eq!(call(port, "/grpc.testing.TestService/EmptyCall", &token).await.grpc_status(), "0");
 }
 
-/// The gateway's own statuses in place of an external upstream are a code and a message.
+/// A status that the gateway generates for an external method has a code and a message, but no details.
 #[tokio::test(flavor = "multi_thread")]
-async fn statuses_in_place_of_external_upstreams_have_no_details() {
+async fn gateway_statuses_for_external_methods_have_no_details() {
     let upstream = Upstream::start(Behavior::Slow).await;
     let mesh = faulty_upstream::mesh(&[upstream], &[]).await;
     let port = mesh.ports.gateway;
     assert_bare(&call(port, "/acme.v1.Shop/Undeclared", &[]).await, "12");
     assert_bare(&call(port, faulty_upstream::WRITE, &[("grpc-timeout", "20m")]).await, "4");
     assert_bare(&call(port, faulty_upstream::WRITE, &[("grpc-timeout", "0m")]).await, "4");
-    // Of the mesh's own methods the reason is told.
+    // For methods of the mesh the status has a reason.
     let own = call(port, "/trellis.auth.v1.AuthService/Nothing", &[]).await;
     assert_eq!(own.grpc_status(), "12");
     assert!(own.headers.contains_key("grpc-status-details-bin"), "{own:?}");

@@ -1,4 +1,4 @@
-//! Upstreams outside the mesh, well behaved and not.
+//! External upstreams with correct and incorrect responses.
 
 use std::{
     convert::Infallible,
@@ -24,18 +24,18 @@ use super::{
     web::{self, BINARY, Http, TEXT},
 };
 
-/// The ways to speak gRPC-Web.
+/// The variants of gRPC-Web.
 const WEB: [(Http, &str); 4] = [(Http::One, BINARY), (Http::One, TEXT), (Http::Two, BINARY), (Http::Two, TEXT)];
 
 type Seen = Arc<Mutex<Vec<HeaderMap>>>;
 type Frames = Vec<Result<Frame<Bytes>, std::io::Error>>;
 
-/// A server that answers as the path's method says, and remembers what it was sent.
-async fn foreign() -> (String, Seen) {
-    serve(answer).await
+/// Starts a server whose response depends on the method name, and which records the request headers.
+async fn scripted_upstream() -> (String, Seen) {
+    serve(scripted_response).await
 }
 
-/// A server that answers everything with one message.
+/// Starts a server that responds to every call with one message.
 pub(crate) async fn serve_message(message: Vec<u8>) -> String {
     let (address, _) = serve(move |_| respond(vec![Ok(Frame::data(web::frame(&message))), well()])).await;
     address
@@ -44,7 +44,7 @@ pub(crate) async fn serve_message(message: Vec<u8>) -> String {
 type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 type Received = Response<Body>;
 
-async fn serve(answer: impl Fn(&str) -> Received + Clone + Send + 'static) -> (String, Seen) {
+async fn serve(handler: impl Fn(&str) -> Received + Clone + Send + 'static) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
@@ -52,10 +52,10 @@ async fn serve(answer: impl Fn(&str) -> Received + Clone + Send + 'static) -> (S
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (seen, answer) = (Arc::clone(&remembered), answer.clone());
+            let (seen, handler) = (Arc::clone(&remembered), handler.clone());
             let service = service_fn(move |request: Request<Incoming>| {
                 seen.lock().unwrap().push(request.headers().clone());
-                let response = answer(request.uri().path());
+                let response = handler(request.uri().path());
                 async move { Ok::<_, Infallible>(response) }
             });
             let io = TokioIo::new(stream);
@@ -65,14 +65,14 @@ async fn serve(answer: impl Fn(&str) -> Received + Clone + Send + 'static) -> (S
     (address, seen)
 }
 
-fn answer(path: &str) -> Received {
+fn scripted_response(path: &str) -> Received {
     let message = || Ok(Frame::data(web::frame(b"hello")));
     let half = |cut: &str| Ok(Frame::data(web::frame(b"hello").slice(..cut.parse::<usize>().unwrap())));
     let broken = || Err(std::io::Error::other("cut"));
-    // A small message, and the head of one that is too large, in one piece.
+    // A small message and the prefix of one that is too large, in one frame.
     let large = || Ok(Frame::data([&web::frame(b"hello")[..], &[0, 0xff, 0xff, 0xff, 0xff]].concat().into()));
     let method = path.rsplit('/').next().unwrap();
-    // `CutAfter_3`: when three bytes of a second message have been said.
+    // `CutAfter_3`: after three bytes of a second message.
     let (name, cut) = method.split_once('_').unwrap_or((method, ""));
     let frames: Frames = match name {
         "Good" => vec![message(), well()],
@@ -83,7 +83,7 @@ fn answer(path: &str) -> Received {
         "WellAfter" => vec![message(), half(cut), well()],
         "NothingAfter" => vec![message(), half(cut)],
         "EarlyStatus" => return early(200, "0", vec![message(), half(cut)]),
-        // The status stands where only a response without messages may have it.
+        // The status is in the response headers, although a message follows.
         "StatusAhead" => return early(200, "0", vec![message()]),
         "StatusAlone" => return early(200, "5", Vec::new()),
         "NotFoundByGrpc" => return early(404, "7", Vec::new()),
@@ -91,7 +91,7 @@ fn answer(path: &str) -> Received {
         "TrailersWithin" => vec![message(), trailers(&[("x-large", &"x".repeat(15_000)), ("grpc-status", "0")])],
         "StrangeTrailers" => vec![message(), trailers(&[("set-cookie", "a=b"), ("grpc-status", "0"), ("x-kept", "1")])],
         "NoNumber" => vec![message(), trailers(&[("grpc-status", "fine")])],
-        // A frame that a caller of gRPC-Web would take for the end.
+        // A frame that a gRPC-Web client would read as trailers.
         "Pretends" => vec![message(), Ok(Frame::data(Bytes::from_static(b"\x80\0\0\0\x0fgrpc-status: 0\r\n"))), well()],
         _ => {
             let page = body(vec![Ok(Frame::data(Bytes::from_static(b"<html>")))]);
@@ -105,9 +105,9 @@ fn answer(path: &str) -> Received {
     respond(frames)
 }
 
-/// The trailers of a success, with one of the upstream's own.
+/// The trailers of a success, with one custom trailer.
 fn well() -> Result<Frame<Bytes>, std::io::Error> {
-    trailers(&[("grpc-status", "0"), ("x-foreign", "yes")])
+    trailers(&[("grpc-status", "0"), ("x-upstream", "yes")])
 }
 
 fn trailers(pairs: &[(&'static str, &str)]) -> Result<Frame<Bytes>, std::io::Error> {
@@ -115,7 +115,7 @@ fn trailers(pairs: &[(&'static str, &str)]) -> Result<Frame<Bytes>, std::io::Err
     Ok(Frame::trailers(pairs.collect()))
 }
 
-/// A response with a status in its head, which is not its end.
+/// A response with `grpc-status` in its headers that does not end there.
 fn early(status: u16, grpc_status: &str, frames: Frames) -> Received {
     let response = Response::builder().status(status).header("content-type", "application/grpc");
     response.header("grpc-status", grpc_status).body(body(frames)).unwrap()
@@ -129,7 +129,7 @@ fn respond(frames: Frames) -> Received {
 fn body(frames: Frames) -> Body {
     let after_a_while = |frame: Result<Frame<Bytes>, _>| async {
         if frame.is_err() {
-            // hyper would take back what it has not written.
+            // Otherwise hyper would discard the frames that it has not written.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         frame
@@ -137,17 +137,17 @@ fn body(frames: Frames) -> Body {
     BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames).then(after_a_while)))
 }
 
-async fn mesh_with_foreign() -> (Mesh, Seen) {
-    let (address, seen) = foreign().await;
+async fn mesh_with_scripted_upstream() -> (Mesh, Seen) {
+    let (address, seen) = scripted_upstream().await;
     (mesh_with(&address).await, seen)
 }
 
-/// A mesh whose gateway opens `acme.v1.Shop`, at this address, to everybody.
+/// A mesh whose gateway makes `acme.v1.Shop`, at this address, public.
 pub(crate) async fn mesh_with(address: &str) -> Mesh {
     mesh_with_all(&[address], &[]).await
 }
 
-/// As [`mesh_with`], at several addresses.
+/// Like [`mesh_with`], with several addresses.
 pub(crate) async fn mesh_with_all(addresses: &[&str], settings: &[(&str, &str)]) -> Mesh {
     let mut mesh = Mesh::new(&[], super::harness::Ports::free());
     settings.iter().for_each(|(name, value)| mesh.set(name, value));
@@ -161,16 +161,16 @@ pub(crate) async fn mesh_with_all(addresses: &[&str], settings: &[(&str, &str)])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_external_upstream_learns_nothing_of_the_caller() {
-    let (mesh, seen) = mesh_with_foreign().await;
+async fn external_upstream_gets_no_caller_identity() {
+    let (mesh, seen) = mesh_with_scripted_upstream().await;
     let port = mesh.ports.gateway;
     let headers = [("authorization", "Bearer secret"), ("cookie", "__Host-trellis_session_a1=secret"), ("x-kept", "1")];
     let call = web::call(port, "/acme.v1.Shop/Good", BINARY, &headers, &GetJwksRequest {});
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    let (messages, trailers) = answer.frames();
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let (messages, trailers) = response.frames();
     assert_eq!(messages, [Bytes::from_static(b"hello")]);
-    assert!(trailers.contains("x-foreign: yes\r\n"), "{trailers}");
-    assert_eq!(answer.header("set-cookie"), "");
+    assert!(trailers.contains("x-upstream: yes\r\n"), "{trailers}");
+    assert_eq!(response.header("set-cookie"), "");
     let sent = seen.lock().unwrap().pop().unwrap();
     assert_eq!(sent["x-kept"], "1");
     assert!(!format!("{sent:?}").contains("secret"), "{sent:?}");
@@ -183,8 +183,8 @@ async fn an_external_upstream_learns_nothing_of_the_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_in_the_middle_is_never_a_success() {
-    let (mesh, _seen) = mesh_with_foreign().await;
+async fn failure_within_a_response_is_never_a_success() {
+    let (mesh, _seen) = mesh_with_scripted_upstream().await;
     let port = mesh.ports.gateway;
     let cases = [
         ("Cut", Code::Internal),
@@ -204,19 +204,19 @@ async fn a_failure_in_the_middle_is_never_a_success() {
     for ((method, code), (http, content_type)) in cases.into_iter().flat_map(|case| WEB.map(|way| (case, way))) {
         let path = format!("/acme.v1.Shop/{method}");
         let call = web::call(port, &path, content_type, &[], &GetJwksRequest {});
-        let answer = web::send(port, http, call).await.unwrap();
-        assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{method} {http:?} {content_type}: {answer:?}");
-        // What was whole before it has come.
+        let response = web::send(port, http, call).await.unwrap();
+        assert_eq!(response.grpc_status(), (code as i32).to_string(), "{method} {http:?} {content_type}: {response:?}");
+        // A message that was complete before the failure is delivered.
         if !has_no_message.contains(&method) {
-            assert_eq!(answer.frames().0, [Bytes::from_static(b"hello")], "{method} {http:?} {content_type}");
+            assert_eq!(response.frames().0, [Bytes::from_static(b"hello")], "{method} {http:?} {content_type}");
         }
     }
 }
 
-/// gRPC-Web's trailers would be taken for the rest of the message.
+/// A client would read gRPC-Web's trailers as the rest of the message.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_message_is_never_taken_for_a_whole_one() {
-    let (mesh, _seen) = mesh_with_foreign().await;
+async fn truncated_message_is_never_taken_for_a_whole_one() {
+    let (mesh, _seen) = mesh_with_scripted_upstream().await;
     let port = mesh.ports.gateway;
     let ways = WEB.into_iter().chain([(Http::Two, "application/grpc")]);
     for ((http, content_type), end) in
@@ -225,24 +225,24 @@ async fn half_a_message_is_never_taken_for_a_whole_one() {
         for cut in [1, 5, 9] {
             let path = format!("/acme.v1.Shop/{end}_{cut}");
             let call = web::call(port, &path, content_type, &[], &GetJwksRequest {});
-            // Something of it always comes: a browser repeats a call whose connection was closed without a word.
+            // Part of the response always arrives: a browser retries a call whose connection closes before a response.
             let begun = web::begin(port, http, call).await;
-            let answered = begun.unwrap_or_else(|e| panic!("{end} {cut} {http:?} {content_type}: {e}"));
-            let answered = answered.into_body().collect().await;
+            let result = begun.unwrap_or_else(|e| panic!("{end} {cut} {http:?} {content_type}: {e}"));
+            let result = result.into_body().collect().await;
             if content_type == "application/grpc" {
-                let status = answered.unwrap().trailers().unwrap()["grpc-status"].clone();
+                let status = result.unwrap().trailers().unwrap()["grpc-status"].clone();
                 assert_ne!(status, "0", "{end} {cut}");
             } else {
-                assert!(answered.is_err(), "{end} {cut} {http:?} {content_type}: {answered:?}");
+                assert!(result.is_err(), "{end} {cut} {http:?} {content_type}: {result:?}");
             }
         }
     }
 }
 
-/// What a caller sends wrongly is told to be so, and never gets to the upstream.
+/// The gateway refuses an invalid request with a status, and does not forward it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_wrong_is_its_callers_mistake() {
-    let (mesh, seen) = mesh_with_foreign().await;
+async fn invalid_request_is_refused_before_the_upstream() {
+    let (mesh, seen) = mesh_with_scripted_upstream().await;
     let port = mesh.ports.gateway;
     let cases = [
         ("grpc-timeout", "1x", Code::InvalidArgument),
@@ -255,12 +255,12 @@ async fn a_request_that_is_wrong_is_its_callers_mistake() {
     for (name, value, code) in cases {
         let before = seen.lock().unwrap().len();
         let call = web::call(port, "/acme.v1.Shop/Good", BINARY, &[(name, value)], &GetJwksRequest {});
-        let answer = web::send(port, Http::One, call).await.unwrap();
-        assert_eq!(answer.grpc_status(), (code as i32).to_string(), "{name}: {value:?}");
+        let response = web::send(port, Http::One, call).await.unwrap();
+        assert_eq!(response.grpc_status(), (code as i32).to_string(), "{name}: {value:?}");
         let calls = seen.lock().unwrap().len() - before;
         assert_eq!(calls, usize::from(code == Code::Ok), "{name}: {value:?}");
     }
-    // Trailers are the response's: nobody asks with them.
+    // Only responses have trailer frames.
     let headers = [("content-type", BINARY)];
     for body in [&b"\x80\0\0\0\0"[..], b"\0\0\0\0\0\x80\0\0\0\0", b"\x02\0\0\0\0"] {
         let request = web::request("POST", port, "/acme.v1.Shop/Good", &headers, Bytes::from_static(body));

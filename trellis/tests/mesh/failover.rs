@@ -1,5 +1,5 @@
-//! Redis fails over, and the connections of one side stay open: the old node becomes a replica, and what connects from now on
-//! reaches the new one.
+//! Redis fails over while the connections of one side stay open: the old node becomes a replica, and new connections
+//! reach the new primary.
 
 use std::{
     sync::{
@@ -18,25 +18,25 @@ use tokio::{
 
 use super::{harness::reason, redis::Redis, replicas::Replicas};
 
-/// `docs/configuration.md` promises 20 s: noticed within 2 s, connected again within 4 s, and said again 12 s later.
+/// `docs/configuration.md` promises 20 s: detection within 2 s, reconnection within 4 s, a repeated notice 12 s later.
 const BOUND: Duration = Duration::from_secs(20);
-/// A busy machine.
+/// The timeout on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An address that leads to one Redis, and for new connections to another when it is told so.
-struct Front {
+/// A proxy to one Redis that can send new connections to another.
+struct RedisProxy {
     url: String,
     target: Arc<AtomicU16>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
-impl Front {
+impl RedisProxy {
     async fn to(redis: &Redis) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}/", listener.local_addr().unwrap());
         let target = Arc::new(AtomicU16::new(redis.port));
-        let front = Self { url, target, connections: Arc::default() };
-        let (port, connections) = (Arc::clone(&front.target), Arc::clone(&front.connections));
+        let proxy = Self { url, target, connections: Arc::default() };
+        let (port, connections) = (Arc::clone(&proxy.target), Arc::clone(&proxy.connections));
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let port = port.load(Ordering::SeqCst);
@@ -46,7 +46,7 @@ impl Front {
                 });
             }
         });
-        front
+        proxy
     }
 
     fn cut(&self) {
@@ -54,28 +54,28 @@ impl Front {
     }
 }
 
-/// The observed fault: the bus said that it was connected, and the other gateway accepted the session after 31 s.
+/// A regression: the bus reported a connection, and the other gateway accepted the ended session for 31 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let [old, new] = [Redis::start(&[]), Redis::start(&[])];
-    let fronts = [Front::to(&old).await, Front::to(&old).await];
-    let replicas = Replicas::start_with(&old, |side, process| process.set("REDIS__URL", &fronts[side].url)).await;
+    let proxies = [RedisProxy::to(&old).await, RedisProxy::to(&old).await];
+    let replicas = Replicas::start_with(&old, |side, process| process.set("REDIS__URL", &proxies[side].url)).await;
     let ada = replicas.sides[0].gateway().sign_up("ada").await;
     let [ada_a, ada_b] = replicas.both(&ada).await;
-    let ask = async || ada_b.messaging().list_conversations(ada_b.request(ListConversationsRequest::default())).await;
-    ask().await.unwrap();
+    let list = async || ada_b.messaging().list_conversations(ada_b.request(ListConversationsRequest::default())).await;
+    list().await.unwrap();
 
     old.ask(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
-    for front in &fronts {
-        front.target.store(new.port, Ordering::SeqCst);
+    for proxy in &proxies {
+        proxy.target.store(new.port, Ordering::SeqCst);
     }
-    // The first side hears of it by a cut; the other has to notice.
-    fronts[0].cut();
+    // The cut disconnects the first side; the other has to detect the failover.
+    proxies[0].cut();
     let ended = Instant::now();
     let request = SignOutRequest { refresh_token: ada.tokens.refresh_token.clone() };
     ada_a.auth().sign_out(request).await.unwrap();
     let refused = loop {
-        match ask().await {
+        match list().await {
             Ok(_) => assert!(ended.elapsed() < PATIENCE, "the ended session is still accepted"),
             Err(refused) => break refused,
         }
@@ -88,10 +88,10 @@ async fn ended_session_is_refused_after_a_failover_without_a_cut() {
     let listeners = || new.ask(&["PUBSUB", "NUMSUB", "trellis:{bus}:auth.revoked"]);
     let wanted = format!(":{}\r\n", replicas.processes().count());
     while !listeners().contains(&wanted) {
-        assert!(ended.elapsed() < PATIENCE, "some never came to the new node: {}", listeners());
+        assert!(ended.elapsed() < PATIENCE, "some did not connect to the new node: {}", listeners());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for process in &replicas.sides[1].processes {
-        assert!(process.log().contains("is a replica now"), "it was noticed:\n{}", process.log());
+        assert!(process.log().contains("is a replica now"), "no failover in the log:\n{}", process.log());
     }
 }

@@ -1,4 +1,4 @@
-//! An upstream outside the mesh that misbehaves on command, and load on it through the gateway.
+//! An external upstream with injected faults, and load on it through the gateway.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use super::{
     web,
 };
 
-/// A method that the contract calls safe to repeat, and one that it does not.
+/// A method that the contract marks as idempotent, and one that it does not.
 pub(crate) const READ: &str = "/acme.v1.Shop/Read";
 pub(crate) const WRITE: &str = "/acme.v1.Shop/Write";
 
@@ -35,19 +35,19 @@ pub(crate) const WRITE: &str = "/acme.v1.Shop/Write";
 #[repr(u8)]
 pub(crate) enum Behavior {
     Good,
-    /// Answers UNAVAILABLE.
+    /// Returns UNAVAILABLE.
     Unavailable,
-    /// As that, and says that it is not to be asked again.
+    /// Returns UNAVAILABLE, with the pushback that forbids a retry.
     PushedBack,
-    /// Refuses streams.
+    /// Refuses streams with REFUSED_STREAM.
     Refusing,
-    /// Breaks its responses off in the middle of a message.
+    /// Resets its responses in the middle of a message.
     Cut,
-    /// Answers after 300 ms.
+    /// Responds after 300 ms.
     Slow,
-    /// Answers calls, but says that it does not serve.
+    /// Responds to calls, but reports NOT_SERVING.
     NotServing,
-    /// Sends everybody away after each call.
+    /// Sends GOAWAY after each call.
     Leaving,
 }
 
@@ -62,7 +62,7 @@ const BEHAVIORS: [Behavior; 8] = [
     Behavior::Leaving,
 ];
 
-/// See the module.
+/// A running upstream.
 pub(crate) struct Upstream {
     pub(crate) address: String,
     state: Arc<State>,
@@ -72,7 +72,7 @@ pub(crate) struct Upstream {
 struct State {
     behavior: AtomicU8,
     attempts: AtomicUsize,
-    /// Those of them that said they were sent before.
+    /// The attempts that carry `grpc-previous-rpc-attempts`.
     repeats: AtomicUsize,
 }
 
@@ -96,7 +96,7 @@ impl Upstream {
         self.state.behavior.store(behavior as u8, Ordering::SeqCst);
     }
 
-    /// How many calls have come.
+    /// How many attempts have arrived.
     pub(crate) fn attempts(&self) -> usize {
         self.state.attempts.load(Ordering::SeqCst)
     }
@@ -108,19 +108,19 @@ impl Upstream {
 
 async fn serve(stream: TcpStream, state: Arc<State>) {
     stream.set_nodelay(true).unwrap();
-    // Whoever leaves in the middle is no failure of the test.
+    // A client that disconnects early does not fail the test.
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
         let behavior = BEHAVIORS[usize::from(state.behavior.load(Ordering::SeqCst))];
         if request.uri().path().starts_with("/grpc.health") {
-            answer_check(respond, behavior);
+            respond_to_check(respond, behavior);
             continue;
         }
         state.attempts.fetch_add(1, Ordering::SeqCst);
         if request.headers().contains_key("grpc-previous-rpc-attempts") {
             state.repeats.fetch_add(1, Ordering::SeqCst);
         }
-        tokio::spawn(answer(request, respond, behavior));
+        tokio::spawn(handle(request, respond, behavior));
         if behavior == Behavior::Leaving {
             connection.graceful_shutdown();
         }
@@ -132,19 +132,19 @@ fn head(pairs: &[(&'static str, &'static str)]) -> Response<()> {
     pairs.iter().fold(base, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
 }
 
-fn answer_check(mut respond: SendResponse<Bytes>, behavior: Behavior) {
+fn respond_to_check(mut respond: SendResponse<Bytes>, behavior: Behavior) {
     let status: &[u8] = if behavior == Behavior::NotServing { &[8, 2] } else { &[8, 1] };
     finish(respond.send_response(head(&[]), false), status);
 }
 
-/// Sends the one message and a good end; an Err says that the caller has left.
+/// Sends the one message and trailers with status 0. An `Err` means that the client has disconnected.
 fn finish(stream: Result<h2::SendStream<Bytes>, h2::Error>, message: &[u8]) {
     let Ok(mut stream) = stream else { return };
     let trailers: HeaderMap = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
     stream.send_data(web::frame(message), false).and_then(|()| stream.send_trailers(trailers)).ok();
 }
 
-async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, behavior: Behavior) {
+async fn handle(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, behavior: Behavior) {
     let mut body = request.into_body();
     while let Some(Ok(piece)) = body.data().await {
         body.flow_control().release_capacity(piece.len()).ok();
@@ -172,7 +172,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     }
 }
 
-/// The contract of the upstreams.
+/// The descriptors of the upstream's contract.
 pub(crate) fn descriptors() -> Vec<u8> {
     let method = |name: &str, level: Option<IdempotencyLevel>| MethodDescriptorProto {
         name: Some(name.to_owned()),
@@ -197,7 +197,7 @@ pub(crate) fn descriptors() -> Vec<u8> {
     FileDescriptorSet { file: vec![file] }.encode_to_vec()
 }
 
-/// A mesh with these upstreams behind `acme.v1.Shop`.
+/// A mesh with these upstreams for `acme.v1.Shop`.
 pub(crate) async fn mesh(upstreams: &[Upstream], settings: &[(&str, &str)]) -> Mesh {
     let mut mesh = Mesh::new(&[], Ports::free());
     let (file, set) = (mesh.folder().join("trellis.toml"), mesh.folder().join("shop.bin"));
@@ -217,7 +217,7 @@ pub(crate) async fn mesh(upstreams: &[Upstream], settings: &[(&str, &str)]) -> M
     mesh
 }
 
-/// What became of calls.
+/// The outcomes of calls.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) well: usize,
@@ -231,7 +231,7 @@ impl Count {
     }
 }
 
-/// `callers` call a method through the gateway one call after another, `each` times.
+/// Runs `callers` in parallel; each calls a method through the gateway `each` times in sequence.
 pub(crate) async fn load(mesh: &Mesh, path: &'static str, callers: usize, each: usize) -> Count {
     let channel = mesh.channel(mesh.ports.gateway).await;
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A gRPC client that sends whatever bytes it is given, straight to a service.
+//! A gRPC client that sends arbitrary bytes directly to a service.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -22,7 +22,7 @@ impl Raw {
         Self { sender, port }
     }
 
-    /// Sends a body; the status of the response, wherever it stands. A stream is followed to its first message.
+    /// Sends a body. Returns the status from headers or trailers. Reads a stream up to its first message.
     pub(crate) async fn send(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Status {
         let mut request = Request::post(format!("http://127.0.0.1:{}{path}", self.port))
             .header("content-type", "application/grpc")
@@ -36,7 +36,7 @@ impl Raw {
             return status;
         }
         match response.into_body().frame().await {
-            // A message: whatever comes later, the call was accepted.
+            // A message: the call was accepted, whatever follows.
             Some(Ok(frame)) if frame.is_data() => Status::ok(""),
             Some(Ok(frame)) => {
                 let status = frame.trailers_ref().and_then(Status::from_header_map);

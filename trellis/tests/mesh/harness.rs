@@ -1,4 +1,4 @@
-//! Starts and stops the real binary, and talks to it as clients do.
+//! Starts and stops the real binary, and calls it as clients do.
 
 use std::{
     fs::File,
@@ -28,12 +28,12 @@ pub(crate) enum Store {
     Postgres,
 }
 
-/// How a mesh is started; kept so that it can be started again.
+/// A mesh and how to start it, so that a test can restart it.
 pub(crate) struct Mesh {
     folder: TempDir,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
-    /// It may use one core only.
+    /// Whether the process may use one core only.
     on_one_core: bool,
     pub(crate) ports: Ports,
     child: Option<Child>,
@@ -55,7 +55,7 @@ impl Ports {
         Self { gateway, users, auth, messaging, admin }
     }
 
-    /// The variables that say so.
+    /// The environment variables with these ports.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let all = [
             ("GATEWAY", self.gateway),
@@ -77,7 +77,7 @@ impl Mesh {
         mesh
     }
 
-    /// The same, in a process that may use one core only.
+    /// Like [`Mesh::start`], in a process that may use one core only.
     pub(crate) async fn start_on_one_core(store: Store, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Self::prepared(store, settings).await;
         mesh.on_one_core();
@@ -86,7 +86,7 @@ impl Mesh {
         mesh
     }
 
-    /// The process may use one core only.
+    /// Restricts the process to one core.
     pub(crate) fn on_one_core(&mut self) {
         self.on_one_core = true;
     }
@@ -113,7 +113,7 @@ impl Mesh {
         self.variables.push((format!("TRELLIS_{name}"), value.to_owned()));
     }
 
-    /// A variable that is none of ours.
+    /// Sets an environment variable without the prefix of Trellis.
     pub(crate) fn set_elsewhere(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
@@ -125,7 +125,7 @@ impl Mesh {
         }
     }
 
-    /// The folder that the process has for itself.
+    /// The process's own folder.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -143,7 +143,7 @@ impl Mesh {
         let program = env!("CARGO_BIN_EXE_trellis");
         let mut command = Command::new(if self.on_one_core { "taskset" } else { program });
         if self.on_one_core {
-            // It becomes the program that it is given.
+            // `taskset` executes the program in its place.
             command.args(["--cpu-list", "0", program]);
         }
         command
@@ -158,7 +158,7 @@ impl Mesh {
         self.launch_onto(Stdio::null());
     }
 
-    /// As [`Mesh::launch`], and keeps what the process writes to standard output.
+    /// Like [`Mesh::launch`], and captures standard output.
     pub(crate) fn launch_with_output(&mut self) {
         self.launch_onto(File::create(self.output_path()).unwrap().into());
     }
@@ -178,33 +178,33 @@ impl Mesh {
         self.folder.path().join("stdout.log")
     }
 
-    /// Waits until the process has logged such a line.
+    /// Waits until the process has logged a matching line.
     pub(crate) async fn until_logged(&self, is_it: impl Fn(&str) -> bool) {
         let started = Instant::now();
         while !self.log().lines().any(&is_it) {
-            assert!(started.elapsed() < START, "it was never logged:\n{}", self.log());
+            assert!(started.elapsed() < START, "no such line in the log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Waits until `port` says that it is ready.
+    /// Waits until `port` reports readiness.
     pub(crate) async fn ready(&mut self, port: u16) {
         let started = Instant::now();
         while !is_ready(port).await {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
-                panic!("trellis ended with {status}:\n{}", self.log());
+                panic!("trellis exited with {status}:\n{}", self.log());
             }
             assert!(started.elapsed() < START, "trellis is not ready in time:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// What the process holds in memory.
+    /// The resident memory of the process.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.status("VmRSS")
     }
 
-    /// What the kernel says of the process: a row of proc_pid_status(5) that begins with a number.
+    /// A numeric row of proc_pid_status(5).
     pub(crate) fn status(&self, row: &str) -> u64 {
         let pid = self.child.as_ref().expect("the process runs").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -225,7 +225,7 @@ impl Mesh {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// SIGTERM, and how the process ended.
+    /// Sends SIGTERM and returns the exit status.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the process runs");
         let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
@@ -233,15 +233,15 @@ impl Mesh {
         child.wait().unwrap()
     }
 
-    /// How the process ended, which it does in time.
+    /// Waits until the process has exited, and returns its status.
     pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().expect("the process runs").try_wait().unwrap() {
                 self.child = None;
                 return status;
             }
-            assert!(asked.elapsed() < within, "trellis does not end:\n{}", self.log());
+            assert!(started.elapsed() < within, "trellis did not exit:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -250,7 +250,7 @@ impl Mesh {
         Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect_lazy()
     }
 
-    /// Signs somebody up through the gateway.
+    /// Signs a user up through the gateway.
     pub(crate) async fn sign_up(&self, handle: &str) -> Person {
         let channel = self.channel(self.ports.gateway).await;
         let request = SignUpRequest {
@@ -281,7 +281,7 @@ impl Drop for Mesh {
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// Somebody who is signed in.
+/// A signed-in user.
 #[derive(Clone)]
 pub(crate) struct Person {
     channel: Channel,
@@ -297,17 +297,17 @@ impl Person {
         &self.tokens.user_id
     }
 
-    /// The same person, calling through another gateway.
+    /// The same user, calling through another gateway.
     pub(crate) fn through(&self, channel: Channel) -> Self {
         Self { channel, tokens: self.tokens.clone() }
     }
 
-    /// The same place, with other tokens.
+    /// A client of the same gateway with other tokens.
     pub(crate) fn signed_in_as(&self, tokens: Tokens) -> Self {
         Self { channel: self.channel.clone(), tokens }
     }
 
-    /// A request with the person's token.
+    /// A request with the user's token.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         bearing(message, &self.tokens.access_token)
     }
@@ -329,23 +329,23 @@ pub(crate) fn bearing<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
     request.metadata_mut().insert("authorization", value);
-    // Nothing of a context of ours: this is a stranger's request.
+    // Removes the trace context: the request comes from an unrelated client.
     request.extensions_mut().remove::<Context>();
     request
 }
 
-/// A new id, as clients make them.
+/// A new id, as clients create them.
 pub(crate) fn new_id() -> String {
     ClockAndRng::system().new_id().to_string()
 }
 
-/// The reason that a status gives.
+/// The reason in the details of a status.
 pub(crate) fn reason(status: &tonic::Status) -> String {
     use tonic_types::StatusExt as _;
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
-/// Whether the process is ready, and reaches all services when it is a gateway.
+/// Whether the process is ready and, if it is a gateway, reaches all services.
 async fn is_ready(port: u16) -> bool {
     let Ok(response) = super::web::get(port, "/readyz?verbose").await else { return false };
     let text = String::from_utf8_lossy(&response.body);

@@ -1,6 +1,6 @@
-//! What strangers and fools send. For every method, from the contracts: a clear refusal that names the field,
-//! nothing stored, nothing broken. Straight to the services, which believe nobody; the gateway's limits would only
-//! hide them.
+//! Invalid and hostile input. For every method of the contracts: a refusal that names the field, nothing stored, and no
+//! internal error. Calls go directly to the services, which trust no caller, because the gateway's limits would hide
+//! the refusals.
 
 use kit::jwt::{AccessClaims, AccessKey};
 use prost_reflect::MethodDescriptor;
@@ -37,13 +37,13 @@ impl Target {
         &self.services.iter().find(|(prefix, _)| path.starts_with(prefix)).unwrap().1
     }
 
-    /// Calls as Ada.
+    /// Calls a method as Ada.
     async fn call(&self, path: &str, body: Vec<u8>) -> tonic::Status {
         let bearer = format!("Bearer {}", self.ada.tokens.access_token);
         self.service(path).send(path, &[("authorization", &bearer)], body).await
     }
 
-    /// Nothing in the log says that something of ours broke.
+    /// The log contains no internal error.
     fn assert_sound(&self) {
         for bad in ["panicked", "unexpected error"] {
             assert!(!self.mesh.log().contains(bad), "{}", self.mesh.log());
@@ -51,7 +51,7 @@ impl Target {
     }
 }
 
-/// The methods that strangers may try, internal ones left out: those are refused before their body is read.
+/// The methods that clients may call. Internal ones are refused before their body is read.
 fn open_methods() -> Vec<(String, MethodDescriptor)> {
     let policies = kit::policy::Table::from_descriptors(proto::DESCRIPTORS).unwrap();
     let internal = |path: &str| matches!(policies.get(path).unwrap().access, kit::policy::Access::Internal { .. });
@@ -59,7 +59,7 @@ fn open_methods() -> Vec<(String, MethodDescriptor)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rule_of_every_field_is_enforced_by_name() {
+async fn field_rules_are_enforced_and_violations_name_the_field() {
     let target = Target::start(Store::Sqlite).await;
     let rows = rows(&target).await;
     let mut tried = 0;
@@ -79,7 +79,7 @@ async fn every_rule_of_every_field_is_enforced_by_name() {
     target.assert_sound();
 }
 
-/// How many rows each table holds.
+/// The number of rows in each table.
 async fn rows(target: &Target) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
     for file in ["users", "auth", "messaging"] {
@@ -87,7 +87,7 @@ async fn rows(target: &Target) -> Vec<(String, i64)> {
         let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
         let tables: Vec<(String,)> =
             sqlx::query_as("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&pool).await.unwrap();
-        // What the outbox holds goes away by itself.
+        // The worker empties the outbox.
         for (table,) in tables.into_iter().filter(|(table,)| table != "outbox") {
             let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
             let (count,): (i64,) = sqlx::query_as(count).fetch_one(&pool).await.unwrap();
@@ -99,20 +99,20 @@ async fn rows(target: &Target) -> Vec<(String, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_no_message_are_refused() {
+async fn bodies_without_a_valid_message_are_refused() {
     let target = Target::start(Store::Sqlite).await;
     let bodies: [(&str, Vec<u8>, &[Code]); 7] = [
         ("no protobuf", web::frame(&[0xff; 32]).to_vec(), &[Code::InvalidArgument]),
-        // Field 1 as text, with bytes that are no UTF-8.
-        ("no UTF-8", web::frame(&[0x0a, 2, 0xc3, 0x28]).to_vec(), &[Code::InvalidArgument]),
-        ("a cut message", web::frame(&[0x0a, 200]).to_vec(), &[Code::InvalidArgument]),
-        ("a frame that promises more", vec![0, 0, 0, 1, 0, 1, 2, 3], &[Code::Internal, Code::InvalidArgument]),
-        ("a frame that promises 4 GiB", vec![0, 0xff, 0xff, 0xff, 0xff, 1], &[Code::OutOfRange]),
-        ("compressed, but not said how", vec![1, 0, 0, 0, 0], &[Code::Internal, Code::InvalidArgument]),
+        // Field 1 as text, with bytes that are not UTF-8.
+        ("not UTF-8", web::frame(&[0x0a, 2, 0xc3, 0x28]).to_vec(), &[Code::InvalidArgument]),
+        ("a truncated message", web::frame(&[0x0a, 200]).to_vec(), &[Code::InvalidArgument]),
+        ("a frame shorter than its length", vec![0, 0, 0, 1, 0, 1, 2, 3], &[Code::Internal, Code::InvalidArgument]),
+        ("a frame with a length of 4 GiB", vec![0, 0xff, 0xff, 0xff, 0xff, 1], &[Code::OutOfRange]),
+        ("compressed without an encoding", vec![1, 0, 0, 0, 0], &[Code::Internal, Code::InvalidArgument]),
         ("no frame at all", Vec::new(), &[Code::Internal, Code::InvalidArgument, Code::Unimplemented]),
     ];
     for (path, method) in open_methods() {
-        // A message without fields takes whatever is well formed.
+        // A message without fields accepts any well-formed input.
         let takes_nothing = method.input().fields().len() == 0;
         for (what, body, expected) in &bodies {
             let status = target.call(&path, body.clone()).await;
@@ -148,12 +148,12 @@ async fn strange_texts_break_nothing(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strange_texts_break_nothing_on_sqlite() {
+async fn unusual_texts_cause_no_internal_error_on_sqlite() {
     strange_texts_break_nothing(Store::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strange_texts_break_nothing_on_postgres() {
+async fn unusual_texts_cause_no_internal_error_on_postgres() {
     strange_texts_break_nothing(Store::Postgres).await;
 }
 
@@ -176,7 +176,7 @@ async fn only_a_genuine_token_signs_in() {
     target.assert_sound();
 }
 
-/// Headers that prove nobody, and what is said to each.
+/// Invalid credentials, with the reason that each gets.
 fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static str)> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
     let genuine = &target.ada.tokens.access_token;
@@ -203,7 +203,7 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
     vec![
         ("no token", None, "SIGN_IN_REQUIRED"),
         ("no bearer", Some("Basic YTpi".to_owned()), "TOKEN_INVALID"),
-        ("no token in it", Some("Bearer".to_owned()), "TOKEN_INVALID"),
+        ("a scheme without a token", Some("Bearer".to_owned()), "TOKEN_INVALID"),
         ("garbage", bearer("garbage".to_owned()), "TOKEN_INVALID"),
         ("a refresh token", bearer(target.ada.tokens.refresh_token.clone()), "TOKEN_INVALID"),
         ("no signature", bearer(format!("{header}.{claims}.")), "TOKEN_INVALID"),
@@ -216,20 +216,20 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
         ("another key", Some(signed(&AccessKey::generate(), |_, _| {})), "TOKEN_INVALID"),
         ("another issuer", Some(signed(&own_key, |claims, _| claims.iss = "evil".to_owned())), "TOKEN_INVALID"),
         ("another audience", Some(signed(&own_key, |claims, _| claims.aud = "other".to_owned())), "TOKEN_INVALID"),
-        ("one for ever", Some(signed(&own_key, |claims, now| claims.exp = now + 3_601)), "TOKEN_INVALID"),
-        ("one from the future", Some(signed(&own_key, |claims, now| claims.iat = now + 90)), "TOKEN_INVALID"),
-        ("an old one", Some(signed(&own_key, |claims, now| claims.exp = now - 1)), "TOKEN_EXPIRED"),
+        ("too long a lifetime", Some(signed(&own_key, |claims, now| claims.exp = now + 3_601)), "TOKEN_INVALID"),
+        ("issued in the future", Some(signed(&own_key, |claims, now| claims.iat = now + 90)), "TOKEN_INVALID"),
+        ("expired", Some(signed(&own_key, |claims, now| claims.exp = now - 1)), "TOKEN_EXPIRED"),
     ]
 }
 
-/// A newer server may answer what today's rules forbid, with fields that today's contract does not know: only
-/// inputs are checked.
+/// A newer server may return values that today's rules forbid, and fields that today's contract does not have: only
+/// requests are validated.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_servers_response_is_readable() {
+async fn response_of_a_newer_server_is_readable() {
     use proto::users::v1::{GetUserRequest, GetUserResponse, User, users_service_client::UsersServiceClient};
     let user = User { handle: "NOT a handle ".repeat(9), display_name: "x".repeat(999), ..User::default() };
     let mut response = prost::Message::encode_to_vec(&GetUserResponse { user: Some(user.clone()) });
-    // Field 900, a text.
+    // Field 900, a string.
     response.extend([0xa2, 0x38, 3, b'n', b'e', b'w']);
     let address = super::external_upstream::serve_message(response).await;
     let channel = tonic::transport::Channel::from_shared(address).unwrap().connect_lazy();
@@ -238,9 +238,9 @@ async fn a_newer_servers_response_is_readable() {
     assert_eq!(read.user, Some(user));
 }
 
-/// The name of an authentication scheme has no case (RFC 9110, section 11.1), at the gateway and at a service.
+/// Authentication schemes are case-insensitive (RFC 9110, section 11.1), at the gateway and at a service.
 #[tokio::test(flavor = "multi_thread")]
-async fn scheme_of_a_token_has_no_case() {
+async fn authentication_scheme_is_case_insensitive() {
     let target = Target::start(Store::Sqlite).await;
     let path = "/trellis.auth.v1.AuthService/ListSessions";
     let gateway = Raw::connect(target.mesh.ports.gateway).await;

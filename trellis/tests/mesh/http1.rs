@@ -33,7 +33,7 @@ struct Wire {
 /// A response, read to its end.
 struct Response {
     head: String,
-    /// No other one follows on its connection.
+    /// Whether the response announces the end of its connection.
     is_last: bool,
 }
 
@@ -48,7 +48,7 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// The next response. An error: it was lost.
+    /// The next response. An error means that it was lost.
     async fn response(&mut self) -> io::Result<Response> {
         timeout(PATIENCE, self.read()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -85,7 +85,7 @@ impl Wire {
         }
     }
 
-    /// Whether the server ends the connection now, in order.
+    /// Whether the server closes the connection now without an error.
     async fn ends(&mut self) -> bool {
         matches!(timeout(PATIENCE, self.more()).await, Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof)
     }
@@ -99,7 +99,7 @@ fn head(path: &str, more: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web+proto\r\n{more}\r\n").into_bytes()
 }
 
-/// Sends `count` requests of which the server reads no body, on as few connections as it lets, and returns how many.
+/// Sends `count` requests whose body the server does not read, and returns the number of connections it needed.
 async fn send_unread(port: u16, path: &str, count: usize, body: &[u8]) -> usize {
     let (mut wire, mut connections) = (None, 0);
     for number in 0..count {
@@ -133,11 +133,11 @@ async fn send_unread(port: u16, path: &str, count: usize, body: &[u8]) -> usize 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn early_responses_are_not_lost() {
-    // On a busy machine a client may pause for long between two pieces.
+    // On a busy machine a client may pause for long between two writes.
     let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__DISCARD_TIME", "60s")]).await;
     let long = vec![0; 100 * 1024];
     for (port, path) in [(mesh.ports.gateway, MISSING), (mesh.ports.gateway, "/nothing")] {
-        // What is left unread is discarded, so the connection stays.
+        // The server discards the unread body and keeps the connection.
         assert_eq!(send_unread(port, path, 500, b"beans").await, 1);
         assert_eq!(send_unread(port, path, 100, &long).await, 1);
     }
@@ -161,7 +161,7 @@ async fn body_beyond_the_bound_ends_the_connection_announced() {
         assert_eq!(response.is_last, is_last, "{fields}");
         assert!(!is_last || wire.ends().await, "{fields}");
     }
-    // In chunks nothing tells the length. Beyond the bound the connection ends, and the response has come.
+    // A chunked body has no announced length. The server ends the connection at the bound, after the response.
     let mut wire = Wire::connect(mesh.ports.gateway).await;
     wire.write(&head(MISSING, "transfer-encoding: chunked\r\n")).await.unwrap();
     assert!(!wire.response().await.unwrap().is_last);
@@ -170,7 +170,7 @@ async fn body_beyond_the_bound_ends_the_connection_announced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_is_not_used_where_the_next_request_is_in_doubt() {
+async fn connection_with_ambiguous_framing_is_not_reused() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let get = |fields: &str| format!("GET /livez HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
     let cases = [
@@ -188,8 +188,8 @@ async fn connection_is_not_used_where_the_next_request_is_in_doubt() {
     }
 }
 
-/// Asks again and again on connections that it keeps, until it is told to make no other one. Returns how many ends it was
-/// told of.
+/// Sends requests on persistent connections until `until` holds. Returns how many connections ended with an
+/// announcement.
 async fn keep_alive(port: u16, most_pause: u64, until: impl Fn() -> bool) -> usize {
     let (mut dice, mut wire, mut ends) = (Dice::new(), None, 0);
     loop {
@@ -240,22 +240,22 @@ async fn shutdown_ends_connections_with_an_announced_response() {
     };
     let (ends, ()) = tokio::join!(clients, stop);
     assert_eq!(ends, [1; 16]);
-    // A connection without a call is closed after a while, and holds up nothing beyond it.
+    // The server closes a connection without a call after a while, and nothing delays it further.
     assert!(idle.ends().await);
     assert!(mesh.ended(PATIENCE).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_come_in_without_the_proxy_protocol() {
+async fn probes_are_accepted_without_the_proxy_protocol() {
     let settings = [("GATEWAY__PROXY_PROTOCOL", "true"), ("GATEWAY__TRUSTED_PROXIES", "127.0.0.0/8")];
-    // It asks `/readyz` until it is ready.
+    // `Mesh::start` polls `/readyz` without the header.
     let mesh = Mesh::start(Store::Sqlite, &settings).await;
     for (path, status) in [("/livez", 200), ("/readyz", 200), ("/", 403), (MISSING, 403), ("/livez/", 403)] {
         assert_eq!(web::get(mesh.ports.gateway, path).await.unwrap().status, status, "{path}");
     }
     let header = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[192, 0, 2, 9, 10, 0, 0, 1, 1, 2, 0, 80]].concat();
     let mut wire = Wire::connect(mesh.ports.gateway).await;
-    // In pieces, the first of which is the beginning of both.
+    // In pieces; the first piece is the beginning of both.
     for piece in header.chunks(5) {
         wire.write(piece).await.unwrap();
         sleep(Duration::from_millis(5)).await;

@@ -1,5 +1,5 @@
-//! Nothing that was acknowledged is lost, whenever the process is killed: four senders, three conversations,
-//! twenty kills at random moments, on each database. A failure prints the seed.
+//! Killed processes lose no acknowledged message: four senders, three conversations, twenty kills at random moments, on
+//! each database. A failure prints the seed.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use super::{
 };
 
 const KILLS: u32 = 20;
-/// How long everything may take to arrive once the killing has stopped: ten times what it takes.
+/// How long all messages may take to arrive after the last kill: ten times what they take.
 const SETTLED: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,11 +80,11 @@ async fn survive(store: Store) {
     listening.store(false, Ordering::SeqCst);
     for subscriber in subscribers {
         let received = tokio::time::timeout(SETTLED, subscriber).await.expect("subscribers catch up").unwrap();
-        assert_eq!(received, stored, "a subscriber has what the log has, once and in order");
+        assert_eq!(received, stored, "a subscriber receives the log once and in order");
     }
     let total: usize = acknowledged.iter().map(Vec::len).sum();
     println!("{store:?}: {total} messages were acknowledged across {KILLS} kills");
-    assert!(total > 100, "the senders hardly got to work: {total}");
+    assert!(total > 100, "the senders sent too few messages: {total}");
     assert_eq!(mesh.terminate().code(), Some(0));
 }
 
@@ -97,13 +97,13 @@ async fn open_conversations(people: &[Person; 4]) -> Vec<String> {
             member_ids: others.iter().map(|person| person.id().to_owned()).collect(),
             title: title.to_owned(),
         };
-        let answer = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
-        conversations.push(answer.into_inner().conversation.unwrap().conversation_id);
+        let response = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
+        conversations.push(response.into_inner().conversation.unwrap().conversation_id);
     }
     conversations
 }
 
-/// Sends one message after the other, each until it is acknowledged.
+/// Sends messages in sequence, and repeats each until it is acknowledged.
 async fn send(at: u32, person: Person, conversations: Vec<String>, on: Arc<AtomicBool>) -> Vec<Acknowledged> {
     let mut acknowledged = Vec::new();
     let mut messaging = person.messaging();
@@ -121,7 +121,7 @@ async fn send(at: u32, person: Person, conversations: Vec<String>, on: Arc<Atomi
             let mut request = person.request(message.clone());
             request.set_timeout(Duration::from_secs(5));
             match messaging.send_message(request).await {
-                Ok(answer) => break answer.into_inner().entry.unwrap(),
+                Ok(response) => break response.into_inner().entry.unwrap(),
                 Err(status) => {
                     assert!(may_be_repeated(status.code()), "{status:?}");
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -134,7 +134,7 @@ async fn send(at: u32, person: Person, conversations: Vec<String>, on: Arc<Atomi
     acknowledged
 }
 
-/// What a killed server may look like to its callers; anything else is a defect.
+/// The codes that a client may see while the server restarts. Any other code is a defect.
 fn may_be_repeated(code: Code) -> bool {
     matches!(
         code,
@@ -144,7 +144,7 @@ fn may_be_repeated(code: Code) -> bool {
 
 type Logs = HashMap<String, Vec<Entry>>;
 
-/// Follows the conversations from their beginning, resuming by cursor, until nothing more comes.
+/// Follows the conversations from their beginning, resuming by cursor, until no more entries arrive.
 async fn subscribe(person: Person, mut cursors: HashMap<String, String>, on: Arc<AtomicBool>) -> Logs {
     let mut logs: Logs = cursors.keys().map(|id| (id.clone(), Vec::new())).collect();
     loop {
@@ -162,7 +162,7 @@ async fn subscribe(person: Person, mut cursors: HashMap<String, String>, on: Arc
                     let entry = new.entry.unwrap();
                     let log = logs.get_mut(&entry.conversation_id).unwrap();
                     let expected = log.last().map_or(2, |last| last.seq + 1);
-                    assert_eq!(entry.seq, expected, "a gap or a double in {}", entry.conversation_id);
+                    assert_eq!(entry.seq, expected, "a gap or a duplicate in {}", entry.conversation_id);
                     cursors.insert(entry.conversation_id.clone(), new.cursor);
                     log.push(entry);
                 }
@@ -170,21 +170,21 @@ async fn subscribe(person: Person, mut cursors: HashMap<String, String>, on: Arc
                 _ => {}
             }
             if !on.load(Ordering::SeqCst) {
-                // Everything is stored by now: a new stream says when all of it was sent.
+                // All entries are stored by now: a new stream marks when it has sent them.
                 break;
             }
         }
     }
 }
 
-/// The positions after the entry that opened each conversation, as a first stream announces them.
+/// The cursors after each conversation's first entry, from the start of a new stream.
 async fn first_cursors(person: &Person, conversations: &[String]) -> HashMap<String, String> {
     let opened = person.messaging().subscribe(person.request(SubscribeRequest::default())).await.unwrap();
     let mut stream = opened.into_inner();
     let mut cursors = HashMap::new();
     while cursors.len() < conversations.len() {
         if let Some(Event::Conversation(found)) = stream.message().await.unwrap().unwrap().event {
-            assert_eq!(found.message_count, 0, "the senders began too early");
+            assert_eq!(found.message_count, 0, "no message is sent before the cursors are read");
             cursors.insert(found.conversation_id, found.cursor);
         }
     }
@@ -198,9 +198,9 @@ async fn read_all(person: &Person, conversations: &[String]) -> Logs {
         let mut page_token = String::new();
         loop {
             let page = ListMessagesRequest { conversation_id: id.clone(), page_size: 100, page_token };
-            let answer = person.messaging().list_messages(person.request(page)).await.unwrap().into_inner();
-            entries.extend(answer.entries);
-            page_token = answer.next_page_token;
+            let response = person.messaging().list_messages(person.request(page)).await.unwrap().into_inner();
+            entries.extend(response.entries);
+            page_token = response.next_page_token;
             if page_token.is_empty() {
                 break;
             }
@@ -211,7 +211,7 @@ async fn read_all(person: &Person, conversations: &[String]) -> Logs {
     logs
 }
 
-/// Every acknowledged message is there once, where it was acknowledged; each sender's are in the order sent.
+/// The log has every acknowledged message once, at its sequence number, and each sender's in the order sent.
 fn check(acknowledged: &[Vec<Acknowledged>], stored: &Logs) {
     for (id, log) in stored {
         for (at, entry) in (2..).zip(log) {
@@ -231,7 +231,7 @@ fn check(acknowledged: &[Vec<Acknowledged>], stored: &Logs) {
             let Some(Body::Message(message)) = &entry.body else { panic!("{entry:?}") };
             assert_eq!((&entry.conversation_id, entry.seq, &message.text), (&sent.conversation, sent.seq, &sent.text));
             let before = last.insert(&sent.conversation, sent.seq);
-            assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} came before {before:?}");
+            assert!(before.is_none_or(|before| before < sent.seq), "{sent:?} is not after {before:?}");
         }
     }
 }

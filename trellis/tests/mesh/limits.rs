@@ -16,12 +16,12 @@ use super::{
 const JWKS: &str = "/trellis.auth.v1.AuthService/GetJwks";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_may_be_four_mebibytes() {
+async fn message_may_be_four_mebibytes() {
     const MOST: usize = 4 * 1024 * 1024;
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
     let status = async |size: usize| {
-        // The title is far too long for the contract: who is told so has come through the limit.
+        // The title is too long for the contract: a validation error shows that the limit admitted the message.
         let mut message = CreateConversationRequest { request_id: new_id(), ..Default::default() };
         message.title = "x".repeat(size - prost::Message::encoded_len(&message) - 5);
         assert_eq!(prost::Message::encoded_len(&message), size);
@@ -46,7 +46,7 @@ async fn headers_may_be_sixteen_kibibytes() {
         web::send(port, http, call).await.map(|response| response.status)
     };
     for http in [Http::One, Http::Two] {
-        // The rest of the head takes some of it, and HTTP/2 counts 32 bytes for each header.
+        // The other headers take up some of the limit, and HTTP/2 adds 32 bytes for each header.
         assert_eq!(send(http, MOST - 1_024).await.unwrap(), 200, "{http:?}");
         let refused = send(http, MOST + 1).await;
         assert!(refused.as_ref().map_or(true, |status| *status == 431), "{http:?}: {refused:?}");
@@ -54,13 +54,13 @@ async fn headers_may_be_sixteen_kibibytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_more_is_closed() {
+async fn connection_beyond_the_limit_is_closed() {
     let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__CONNECTIONS", "3")]).await;
     assert_three_at_most(mesh.ports.gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_more_of_an_address_is_closed_and_others_are_not() {
+async fn connection_beyond_the_limit_of_an_address_is_closed() {
     let mesh = Mesh::start(Store::Sqlite, &[("GATEWAY__CONNECTIONS_PER_ADDRESS", "3")]).await;
     let _held = assert_three_at_most(mesh.ports.gateway).await;
     let elsewhere = TcpSocket::new_v4().unwrap();
@@ -69,7 +69,7 @@ async fn one_connection_more_of_an_address_is_closed_and_others_are_not() {
     assert!(!is_closed(&mut elsewhere).await);
 }
 
-/// Three connections may be open at once. They are, in the end.
+/// Waits until three connections can be open at once, and checks that a fourth is closed.
 async fn assert_three_at_most(port: u16) -> Vec<TcpStream> {
     let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut held = Vec::new();
@@ -89,7 +89,7 @@ async fn assert_three_at_most(port: u16) -> Vec<TcpStream> {
             return held;
         }
     }
-    panic!("a closed connection gives no place back");
+    panic!("a closed connection does not free its slot");
 }
 
 async fn is_closed(stream: &mut TcpStream) -> bool {
@@ -98,14 +98,14 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_says_nothing_is_closed() {
+async fn silent_connection_is_closed() {
     let mesh = Mesh::start(Store::Sqlite, &[("LIMITS__REQUEST_HEAD", "200ms")]).await;
-    for said in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x"] {
+    for bytes in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x"] {
         let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, bytes).await.unwrap();
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(2), stream.read_to_end(&mut rest)).await;
-        assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(said));
+        assert!(ended.is_ok(), "{:?}", Bytes::copy_from_slice(bytes));
     }
 }
 
@@ -116,10 +116,10 @@ async fn idle_http2_connection_ends_with_goaway() {
     let mut stream = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
     let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), b"\0\0\0\x04\0\0\0\0\0"].concat();
     tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await.unwrap();
-    let mut heard = Vec::new();
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut heard)).await;
+    let mut received = Vec::new();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut received)).await;
     ended.expect("it is closed").unwrap();
-    let (mut kinds, mut rest) = (Vec::new(), heard.as_slice());
+    let (mut kinds, mut rest) = (Vec::new(), received.as_slice());
     while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
         kinds.push(*kind);
         rest = &payload[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
@@ -127,7 +127,7 @@ async fn idle_http2_connection_ends_with_goaway() {
     assert_eq!(kinds.last(), Some(&GOAWAY), "{kinds:?}");
 }
 
-/// The status that a call of health or reflection begins with; empty: it goes on for as long as the response is held.
+/// The status that a call of health or reflection begins with. Empty: the stream stays open while the response is held.
 async fn introspect(mesh: &Mesh, path: &str) -> (String, hyper::Response<hyper::body::Incoming>) {
     let port = mesh.ports.gateway;
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
@@ -146,8 +146,8 @@ async fn gateway_bounds_streams_of_health_by_address() {
     let [(first, held), (second, _held)] = [introspect(&mesh, WATCH).await, introspect(&mesh, WATCH).await];
     assert_eq!((first.as_str(), second.as_str()), ("", ""));
     assert_eq!(introspect(&mesh, WATCH).await.0, (Code::ResourceExhausted as i32).to_string());
-    let (probe, _answer) = introspect(&mesh, "/grpc.health.v1.Health/Check").await;
-    assert_eq!(probe, "", "a probe is no stream");
+    let (probe, _response) = introspect(&mesh, "/grpc.health.v1.Health/Check").await;
+    assert_eq!(probe, "", "a probe does not count as a stream");
     assert_eq!(introspect(&mesh, REFLECTION).await.0, (Code::Unimplemented as i32).to_string());
     drop(held);
     mesh.until_logged(|line| line.contains("access") && line.contains("grpc.health.v1.Health")).await;

@@ -1,5 +1,5 @@
-//! Constant load on a cluster: callers who never stop, and listeners who miss nothing. Whatever fails is counted, and
-//! nothing is forgiven but what the contract announces: a stream that ends because its server stops.
+//! Constant load on a cluster: clients that call continuously, and listeners that expect every entry. Every failure
+//! counts, except a stream that ends because its server stops, which the contract announces.
 
 use std::{
     sync::{
@@ -25,32 +25,32 @@ use tokio::{
 };
 
 use super::{
+    client::{Client, Failure, Frames},
     cluster::Cluster,
     harness::{PASSWORD, Person, new_id, reason},
-    line::{Failure, Frames, Line},
     web::{BINARY, Http},
 };
 
 const GRPC: &str = "application/grpc";
-/// Between two calls of a caller, and two messages in a conversation.
-const PACE: Duration = Duration::from_millis(100);
-const SAID_EVERY: Duration = Duration::from_millis(2_500);
+/// The pause between two calls of a client.
+const CALL_INTERVAL: Duration = Duration::from_millis(100);
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Streams that share a connection, at most.
-const STREAMS_PER_LINE: usize = 100;
+const STREAMS_PER_CONNECTION: usize = 100;
 
-/// How much load.
+/// The amount of load.
 pub(crate) struct Size {
-    /// People, who talk in pairs.
+    /// The number of users, who form pairs.
     pub(crate) people: u8,
     pub(crate) streams: usize,
     pub(crate) callers: usize,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) calls: AtomicUsize,
-    /// Streams that were ended by a server that stops, and opened again.
+    /// Streams that a stopping server ended and that the client resumed.
     pub(crate) resumed: AtomicUsize,
     /// Streams that have caught up for the first time.
     pub(crate) live: AtomicUsize,
@@ -63,17 +63,17 @@ impl Tally {
     }
 }
 
-/// Load that goes on until it is ended.
+/// Load that runs until [`Load::end`].
 pub(crate) struct Load {
     pub(crate) tally: Arc<Tally>,
     on: Arc<AtomicBool>,
     callers: JoinSet<()>,
-    /// Who talk; each answers the last `seq` of the conversation.
+    /// The senders; each returns the last `seq` of its conversation.
     talkers: Vec<(JoinHandle<i64>, watch::Sender<Option<i64>>)>,
     listeners: JoinSet<()>,
 }
 
-/// Two people and what they talk in.
+/// Two users and their conversation.
 #[derive(Clone)]
 struct Pair {
     people: [Person; 2],
@@ -81,7 +81,7 @@ struct Pair {
 }
 
 impl Load {
-    /// Signs people up and begins; ends when every stream is live.
+    /// Signs users up and starts the load; returns when every stream is live.
     pub(crate) async fn start(cluster: &Cluster, size: &Size) -> Self {
         let tally = Arc::<Tally>::default();
         let on = Arc::new(AtomicBool::new(true));
@@ -94,29 +94,29 @@ impl Load {
         let mut load = Self { tally, on, callers: JoinSet::new(), talkers: Vec::new(), listeners: JoinSet::new() };
         load.listen(cluster.port(), &pairs, size.streams).await;
         for (number, pair) in pairs.iter().enumerate() {
-            let line = line(cluster.port(), number);
-            let talking = talk(line, pair.clone(), Arc::clone(&load.on), Arc::clone(&load.tally));
+            let client = client(cluster.port(), number);
+            let talking = talk(client, pair.clone(), Arc::clone(&load.on), Arc::clone(&load.tally));
             load.talkers[number].0 = tokio::spawn(talking);
         }
         for number in 0..size.callers {
-            let (line, pair) = (line(cluster.port(), number), pairs[number % pairs.len()].clone());
-            load.callers.spawn(call(line, number, pair, Arc::clone(&load.on), Arc::clone(&load.tally)));
+            let (client, pair) = (client(cluster.port(), number), pairs[number % pairs.len()].clone());
+            load.callers.spawn(call(client, number, pair, Arc::clone(&load.on), Arc::clone(&load.tally)));
         }
         load
     }
 
-    /// Opens the streams, evenly over the pairs and their two people.
+    /// Opens the streams, evenly over the pairs and their two users.
     async fn listen(&mut self, port: u16, pairs: &[Pair], streams: usize) {
-        let mut lines = Vec::new();
+        let mut clients = Vec::new();
         let lasts: Vec<_> = pairs.iter().map(|_| watch::channel(None)).collect();
         for number in 0..streams {
-            if number % STREAMS_PER_LINE == 0 {
-                lines.push(Arc::new(Line::new(port, Http::Two)));
+            if number % STREAMS_PER_CONNECTION == 0 {
+                clients.push(Arc::new(Client::new(port, Http::Two)));
             }
             let at = number % pairs.len();
             let person = pairs[at].people[number / pairs.len() % 2].clone();
             let listener = Listener {
-                line: Arc::clone(&lines[number / STREAMS_PER_LINE]),
+                client: Arc::clone(&clients[number / STREAMS_PER_CONNECTION]),
                 bearer: bearer(&person),
                 conversation: pairs[at].conversation.clone(),
                 cursor: None,
@@ -125,7 +125,7 @@ impl Load {
                 tally: Arc::clone(&self.tally),
             };
             self.listeners.spawn(listener.run(lasts[at].1.clone()));
-            // A queue of openings is not what is looked at here.
+            // At most 50 streams open at once: the opening rate is not under test.
             while self.tally.live.load(Ordering::SeqCst) + 50 < number {
                 sleep(Duration::from_millis(5)).await;
             }
@@ -138,7 +138,7 @@ impl Load {
         self.talkers = lasts.into_iter().map(silent).collect();
     }
 
-    /// Ends it, when every listener has everything. What came of it.
+    /// Ends the load when every listener has every entry. Returns the results.
     pub(crate) async fn end(mut self) -> Arc<Tally> {
         self.on.store(false, Ordering::SeqCst);
         while self.callers.join_next().await.is_some() {}
@@ -148,15 +148,15 @@ impl Load {
         }
         let all = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
-            self.tally.fail("listeners", "some never had everything");
+            self.tally.fail("listeners", "some did not receive every entry");
         }
         self.tally
     }
 }
 
-/// Every third speaks HTTP/1.1, as browsers without TLS do.
-fn line(port: u16, number: usize) -> Line {
-    Line::new(port, if number.is_multiple_of(3) { Http::One } else { Http::Two })
+/// Every third client uses HTTP/1.1, as browsers without TLS do.
+fn client(port: u16, number: usize) -> Client {
+    Client::new(port, if number.is_multiple_of(3) { Http::One } else { Http::Two })
 }
 
 /// gRPC needs HTTP/2.
@@ -176,8 +176,8 @@ async fn open(people: &[Person; 2]) -> String {
     response.into_inner().conversation.unwrap().conversation_id
 }
 
-/// Says something now and then, by one of the two and the other in turn. The last `seq`.
-async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) -> i64 {
+/// Sends a message every `MESSAGE_INTERVAL`, from the two users in turn. Returns the last `seq`.
+async fn talk(client: Client, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) -> i64 {
     let mut last = 1;
     for person in pair.people.iter().cycle() {
         if !on.load(Ordering::SeqCst) {
@@ -190,21 +190,21 @@ async fn talk(line: Line, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) ->
         };
         let path = "/trellis.messaging.v1.MessagingService/SendMessage";
         tally.calls.fetch_add(1, Ordering::Relaxed);
-        match line.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
+        match client.call(path, BINARY, &[("authorization", &bearer(person))], &message).await {
             Ok(response) => last = SendMessageResponse::decode(response[0].clone()).unwrap().entry.unwrap().seq,
             Err(why) => tally.fail(path, why),
         }
-        sleep(SAID_EVERY).await;
+        sleep(MESSAGE_INTERVAL).await;
     }
     last
 }
 
-/// Asks every service something, over and over.
-async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) {
+/// Calls every service repeatedly.
+async fn call(client: Client, number: usize, pair: Pair, on: Arc<AtomicBool>, tally: Arc<Tally>) {
     let [person, other] = &pair.people;
     let content_type = content_type(number);
     let bearer = bearer(person);
-    // Sign-ins are rationed by address.
+    // Sign-ins are limited by address.
     let address = format!("10.0.1.{number}");
     let headers = [("authorization", bearer.as_str()), ("x-forwarded-for", &address)];
     for round in 0_usize.. {
@@ -216,15 +216,15 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
                 let email = format!("person_{}@example.org", 2 * number % 20);
                 let request = SignInRequest { email, password: PASSWORD.to_owned(), ..SignInRequest::default() };
                 let path = "/trellis.auth.v1.AuthService/SignIn";
-                (path, line.call(path, content_type, &headers[1..], &request).await)
+                (path, client.call(path, content_type, &headers[1..], &request).await)
             }
             n if n % 8 == 7 => {
                 let path = "/trellis.auth.v1.AuthService/ListSessions";
-                (path, line.call(path, content_type, &headers, &ListSessionsRequest::default()).await)
+                (path, client.call(path, content_type, &headers, &ListSessionsRequest::default()).await)
             }
             n if n % 4 == 0 => {
                 let path = "/trellis.auth.v1.AuthService/GetJwks";
-                (path, line.call(path, content_type, &headers, &GetJwksRequest {}).await)
+                (path, client.call(path, content_type, &headers, &GetJwksRequest {}).await)
             }
             n if n % 4 == 1 => {
                 let request = ListMessagesRequest {
@@ -232,35 +232,35 @@ async fn call(line: Line, number: usize, pair: Pair, on: Arc<AtomicBool>, tally:
                     ..ListMessagesRequest::default()
                 };
                 let path = "/trellis.messaging.v1.MessagingService/ListMessages";
-                (path, line.call(path, content_type, &headers, &request).await)
+                (path, client.call(path, content_type, &headers, &request).await)
             }
             _ => {
                 let request = GetUserRequest { user_id: other.id().to_owned() };
                 let path = "/trellis.users.v1.UsersService/GetUser";
-                (path, line.call(path, content_type, &headers, &request).await)
+                (path, client.call(path, content_type, &headers, &request).await)
             }
         };
         tally.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(why) = response {
             tally.fail(path, why);
         }
-        sleep(PACE).await;
+        sleep(CALL_INTERVAL).await;
     }
 }
 
 /// Follows one conversation.
 struct Listener {
-    line: Arc<Line>,
+    client: Arc<Client>,
     bearer: String,
     conversation: String,
     cursor: Option<String>,
-    /// The `seq` that must come next.
+    /// The next expected `seq`.
     next: i64,
     tally: Arc<Tally>,
 }
 
 impl Listener {
-    /// Until the conversation's last entry has come, once it is known.
+    /// Follows the conversation up to its last entry, once that is known.
     async fn run(mut self, mut last: watch::Receiver<Option<i64>>) {
         loop {
             match self.stream(&mut last).await {
@@ -273,14 +273,14 @@ impl Listener {
         }
     }
 
-    /// One stream.
+    /// Follows one stream.
     async fn stream(&mut self, last: &mut watch::Receiver<Option<i64>>) -> Result<(), Failure> {
         let position =
             |cursor: &String| Position { conversation_id: self.conversation.clone(), cursor: cursor.clone() };
         let request = SubscribeRequest { positions: self.cursor.iter().map(position).collect() };
         let path = "/trellis.messaging.v1.MessagingService/Subscribe";
         let headers = [("authorization", self.bearer.as_str())];
-        let mut frames = Frames::of(self.line.begin(path, BINARY, &headers, &request).await?);
+        let mut frames = Frames::of(self.client.begin(path, BINARY, &headers, &request).await?);
         let mut is_live = self.cursor.is_some();
         loop {
             let has_all = last.wait_for(|last| last.is_some_and(|last| last < self.next));
@@ -289,7 +289,7 @@ impl Listener {
                 _ = has_all => return Ok(()),
             };
             let Some(message) = message else {
-                return Err(Failure::Broken("the stream ended as if all were said".to_owned()));
+                return Err(Failure::Broken("the stream ended with status 0".to_owned()));
             };
             match SubscribeResponse::decode(message).unwrap().event.unwrap() {
                 Event::CaughtUp(_) if !std::mem::replace(&mut is_live, true) => {
@@ -299,7 +299,7 @@ impl Listener {
                 Event::Entry(new) => {
                     let seq = new.entry.unwrap().seq;
                     if seq != self.next {
-                        return Err(Failure::Broken(format!("a gap, or a double: {seq} and not {}", self.next)));
+                        return Err(Failure::Broken(format!("a gap or a duplicate: {seq} and not {}", self.next)));
                     }
                     (self.next, self.cursor) = (seq + 1, Some(new.cursor));
                 }

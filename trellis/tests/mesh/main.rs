@@ -1,18 +1,19 @@
-//! The real binary, called from outside: one process or several, on either database.
+//! Tests of the real binary from outside: one process or several, on either database.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell what they did")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and print their results")]
 
 mod access;
 mod balance;
 mod bounds;
 mod cancel;
 mod cli;
+mod client;
 mod cluster;
 mod collector;
 mod compression;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
-#[expect(dead_code, reason = "what the tests of services use of it too")]
+#[expect(dead_code, reason = "the tests of services use more of it")]
 mod dice;
 mod edge;
 mod external;
@@ -20,15 +21,14 @@ mod external_upstream;
 mod failover;
 mod fairness;
 mod faulty_upstream;
-mod front;
 mod grpc;
 mod harness;
 mod hostile;
 mod http1;
 mod kill;
 mod limits;
-mod line;
 mod load;
+mod load_balancer;
 mod names;
 mod observed;
 mod pressure;

@@ -1,4 +1,4 @@
-//! Names that a user may not have, through the gateway and both services.
+//! Names that users may not choose, through the gateway and both services.
 
 use proto::{
     auth::v1::SignUpRequest,
@@ -32,7 +32,7 @@ async fn reserved_and_released_handles_are_refused(store: Store) {
         let refused = rename(&ada, handle).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "HANDLE_RESERVED"));
     }
-    // The same address goes on with another handle.
+    // The same email address continues with another handle.
     sign_up(&ada, "eve", "Eve").await.unwrap();
 
     rename(&ada, "lovelace").await.unwrap();
@@ -44,7 +44,7 @@ async fn reserved_and_released_handles_are_refused(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_that_hides_or_reorders_is_refused_by_name() {
+async fn invisible_and_reordering_characters_are_refused_by_name() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ada = mesh.sign_up("ada").await;
     let invisible = "must not contain invisible characters (U+200B); remove it";
@@ -61,7 +61,7 @@ async fn text_that_hides_or_reorders_is_refused_by_name() {
     sign_up(&ada, "eve", "👩\u{200d}🚀 مى\u{200c}خواهم").await.unwrap();
 }
 
-/// A sign-up with an address of its own, so that a repeat goes on with the same account.
+/// Signs up with a separate email address, so that a repeat continues with the same account.
 async fn sign_up(through: &Person, handle: &str, display_name: &str) -> Result<(), Status> {
     let request = SignUpRequest {
         email: format!("{}@example.org", display_name.len()),
@@ -80,7 +80,7 @@ async fn rename(who: &Person, handle: &str) -> Result<(), Status> {
     who.users().update_user(who.request(message)).await.map(drop)
 }
 
-/// The fields that a refusal names, and what it says of each.
+/// The fields and descriptions of a status's violations.
 fn violations(status: &Status) -> Vec<(String, String)> {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What an operator sees of calls: traces, the access log, metrics; and what nobody may see in any of them.
+//! Observability of calls: traces, the access log and metrics; and the secrets that none of them may contain.
 
 use proto::{
     auth::v1::{GetJwksRequest, SignInRequest},
@@ -24,7 +24,7 @@ async fn traced_from_browser_to_statement(start: impl AsyncFn(&[(&str, &str)]) -
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let port = mesh.ports.gateway;
     let bearer = format!("Bearer {}", ada.tokens.access_token);
-    // As the SDK sends it: what is exported is not for the page to say.
+    // As the SDK sends it: the page does not decide what is exported.
     let traceparent = format!("00-{TRACE}-{BROWSER}-00");
     let headers = [("authorization", bearer.as_str()), ("traceparent", &traceparent)];
     let new = CreateConversationRequest {
@@ -33,9 +33,9 @@ async fn traced_from_browser_to_statement(start: impl AsyncFn(&[(&str, &str)]) -
         title: "a secret title".to_owned(),
     };
     let path = "/trellis.messaging.v1.MessagingService/CreateConversation";
-    let answer = web::send(port, Http::One, web::call(port, path, BINARY, &headers, &new)).await.unwrap();
-    assert_eq!(answer.grpc_status(), "0");
-    // The last spans are exported on the way down.
+    let response = web::send(port, Http::One, web::call(port, path, BINARY, &headers, &new)).await.unwrap();
+    assert_eq!(response.grpc_status(), "0");
+    // The process exports the last spans while it stops.
     assert_eq!(mesh.terminate().code(), Some(0));
 
     let spans: Vec<Span> = collector.spans().into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
@@ -57,22 +57,22 @@ async fn traced_from_browser_to_statement(start: impl AsyncFn(&[(&str, &str)]) -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_traced_from_browser_to_statement_on_sqlite() {
+async fn call_is_traced_from_browser_to_statement_on_sqlite() {
     traced_from_browser_to_statement(async |settings| Mesh::start(Store::Sqlite, settings).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_traced_from_browser_to_statement_on_postgres() {
+async fn call_is_traced_from_browser_to_statement_on_postgres() {
     traced_from_browser_to_statement(async |settings| Mesh::start(Store::Postgres, settings).await).await;
 }
 
-/// There the process has one thread for all of it (`trellis/src/runtime.rs`).
+/// On one core the process has one thread for all work (`trellis/src/runtime.rs`).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_traced_from_browser_to_statement_on_one_core() {
+async fn call_is_traced_from_browser_to_statement_on_one_core() {
     traced_from_browser_to_statement(async |settings| Mesh::start_on_one_core(Store::Sqlite, settings).await).await;
 }
 
-/// How many spans are exported of a call that a stranger calls sampled.
+/// How many spans are exported for a call that an untrusted client marks as sampled.
 async fn exported(settings: &[(&str, &str)]) -> usize {
     let collector = Collector::start().await;
     let endpoint = [("TRACE__ENDPOINT", collector.address.as_str()), ("TRACE__RATIO", "0")];
@@ -89,19 +89,19 @@ async fn exported(settings: &[(&str, &str)]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_says_sampled_makes_nobody_export() {
+async fn sampled_flag_of_an_untrusted_caller_is_ignored() {
     assert_eq!(exported(&[]).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_is_believed_decides_what_is_exported() {
-    // In the gateway, and in the service below it.
+async fn trusted_sampled_flag_decides_what_is_exported() {
+    // One span in the gateway, and one in the service.
     assert_eq!(exported(&[("TRACE__OUTSIDE", "caller")]).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_is_one_line_and_no_line_tells_a_secret() {
-    // Everything that can be logged is.
+async fn each_call_is_one_log_line_and_no_line_contains_a_secret() {
+    // Every log level is on.
     let mut mesh = Mesh::start(Store::Sqlite, &[("LOG__LEVEL", "trace"), ("LOG__FORMAT", "json")]).await;
     let (ada, bob) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await);
     let port = mesh.ports.gateway;
@@ -122,8 +122,8 @@ async fn each_call_is_one_line_and_no_line_tells_a_secret() {
         SignInRequest { email: "ada@example.org".to_owned(), password: PASSWORD.to_owned(), refresh_delivery: 1 };
     let traceparent = format!("00-{TRACE}-{BROWSER}-00");
     let call = web::call(port, path, BINARY, &[("traceparent", &traceparent)], &sign_in);
-    let answer = web::send(port, Http::One, call).await.unwrap();
-    let cookie = answer.header("set-cookie").split([';', '=']).nth(1).unwrap().to_owned();
+    let response = web::send(port, Http::One, call).await.unwrap();
+    let cookie = response.header("set-cookie").split([';', '=']).nth(1).unwrap().to_owned();
     assert_eq!(mesh.terminate().code(), Some(0));
 
     let log = mesh.log();
@@ -144,8 +144,8 @@ async fn each_call_is_one_line_and_no_line_tells_a_secret() {
         &cookie,
     ];
     for secret in secrets {
-        let told: Vec<_> = log.lines().filter(|line| line.contains(secret)).take(1).collect();
-        assert!(told.is_empty(), "{secret} is told: {told:?}");
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(secret)).take(1).collect();
+        assert!(lines.is_empty(), "{secret} is logged: {lines:?}");
     }
 }
 
@@ -173,7 +173,7 @@ async fn calls_are_counted_by_method_and_status() {
     }
 }
 
-/// Parts of one process share a clock.
+/// The parts of one process share a clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_shows_the_skew_of_each_peer() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;

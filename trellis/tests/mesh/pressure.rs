@@ -1,4 +1,4 @@
-//! Readers who stop reading: the upstream is made to wait, and what the gateway holds for each of them is bounded.
+//! Stalled readers: the gateway applies backpressure to the upstream, and buffers a bounded amount for each reader.
 
 use std::{
     convert::Infallible,
@@ -28,13 +28,13 @@ use super::{
 
 const CLIENTS: usize = 1_000;
 const NO_QUOTA: (&str, &str) = ("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000");
-/// What may be held for one reader (docs/gateway.md): a window of 64 KiB from the upstream and 96 KiB towards the caller,
-/// in buffers that may be half empty.
+/// The most that the gateway buffers for one reader (docs/gateway.md): a window of 64 KiB from the upstream and 96 KiB
+/// towards the client, in buffers that may be half empty.
 const WINDOW_KIB: u64 = 320;
 const SLACK_KIB: u64 = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 
-/// A message without an end, as fast as it is taken.
+/// A body without an end, sent as fast as it is read.
 struct Endless {
     produced: Arc<AtomicU64>,
     chunk: Bytes,
@@ -53,7 +53,7 @@ impl Body for Endless {
     }
 }
 
-/// A server that answers everything with messages of `size` bytes, each in a frame of its own.
+/// A server that responds to every call with endless messages of `size` bytes, each in a frame of its own.
 async fn endless(size: usize) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -78,7 +78,7 @@ async fn endless(size: usize) -> (String, Arc<AtomicU64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_readers_who_stop_cost_a_window_each() {
+async fn thousand_stalled_readers_cost_a_window_each() {
     for http in [Http::One, Http::Two] {
         let (address, produced) = endless(CHUNK).await;
         let mesh = mesh_with_all(&[&address], &[NO_QUOTA, ("GATEWAY__STALL_TIMEOUT", "10m")]).await;
@@ -92,7 +92,7 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
         let resident = mesh.resident_kib();
         let most = CLIENTS as u64 * WINDOW_KIB + SLACK_KIB;
         assert!(resident < most, "{http:?}: {resident} KiB are held, {most} may be");
-        // Whoever reads on gets on: nothing was lost to the pause.
+        // A reader that resumes receives more: the pause lost nothing.
         let mut first = unread.swap_remove(0);
         for _ in 0..64 {
             let frame = http_body_util::BodyExt::frame(first.body_mut()).await.unwrap().unwrap();
@@ -106,9 +106,9 @@ async fn a_thousand_readers_who_stop_cost_a_window_each() {
     }
 }
 
-/// h2 holds far more beside a small frame than is in it, and ends a connection on which too many wait: others' calls too.
+/// h2 uses more memory for a small frame than its length, and ends a connection with too many queued frames.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_of_small_messages_who_stop_cost_no_more_and_harm_nobody() {
+async fn stalled_readers_of_small_messages_leave_others_unaffected() {
     const READERS: usize = 100;
     for (http, size) in [(Http::One, 100), (Http::Two, 100)] {
         let (address, produced) = endless(size).await;
@@ -122,7 +122,7 @@ async fn readers_of_small_messages_who_stop_cost_no_more_and_harm_nobody() {
         let held = mesh.resident_kib() - before;
         let most = READERS as u64 * WINDOW_KIB + SLACK_KIB;
         assert!(held < most, "{http:?}, {size} bytes: {held} KiB are held, {most} may be");
-        // Every one of them gets on, from where it was: no connection was ended.
+        // Every reader resumes from where it stopped: no connection has ended.
         for reader in &mut unread {
             let mut read = 0;
             while read < 200_000 {
@@ -134,7 +134,7 @@ async fn readers_of_small_messages_who_stop_cost_no_more_and_harm_nobody() {
     }
 }
 
-/// Reads the endless answer, or does not.
+/// A reader of the endless response.
 enum Reader {
     One(Response<Incoming>),
     Two(h2::RecvStream),
@@ -147,38 +147,38 @@ impl Reader {
         if http == Http::One {
             return Self::One(web::begin_on(stream, http, call).await.unwrap());
         }
-        // hyper's client would end the connection itself: see `data_frame_budget`.
+        // hyper's client would end the connection: see `data_frame_budget`.
         let client = h2::client::Builder::new().data_frame_budget(usize::MAX).handshake::<_, Bytes>(stream).await;
         let (sender, connection) = client.unwrap();
         tokio::spawn(connection);
         let (head, body) = call.into_parts();
         let sent = sender.ready().await.unwrap().send_request(Request::from_parts(head, ()), false);
-        let (answer, mut request) = sent.unwrap();
+        let (response, mut request) = sent.unwrap();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         request.send_data(body, true).unwrap();
-        Self::Two(answer.await.unwrap().into_body())
+        Self::Two(response.await.unwrap().into_body())
     }
 
     async fn read(&mut self) -> Bytes {
         match self {
-            Self::One(answer) => {
-                let frame = http_body_util::BodyExt::frame(answer.body_mut()).await.unwrap().unwrap();
-                frame.into_data().expect("the response goes on")
+            Self::One(response) => {
+                let frame = http_body_util::BodyExt::frame(response.body_mut()).await.unwrap().unwrap();
+                frame.into_data().expect("the response continues")
             }
-            Self::Two(answer) => {
-                let piece = answer.data().await.unwrap().unwrap();
-                answer.flow_control().release_capacity(piece.len()).unwrap();
+            Self::Two(response) => {
+                let piece = response.data().await.unwrap().unwrap();
+                response.flow_control().release_capacity(piece.len()).unwrap();
                 piece
             }
         }
     }
 }
 
-/// However many connections somebody opens: beyond the bound the responses that wait longest end at once.
+/// Beyond the bound the gateway ends the responses that have stalled the longest, however many connections there are.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_who_stop_share_one_bound() {
+async fn stalled_readers_share_one_bound() {
     const BOUND: u64 = 24 * 1024 * 1024;
-    /// What is counted for one, at least: its part towards the caller.
+    /// The least that the gateway counts for one response: its buffer towards the client.
     const EACH: u64 = 96 * 1024;
     for http in [Http::One, Http::Two] {
         let (address, _) = endless(CHUNK).await;
@@ -196,15 +196,15 @@ async fn readers_who_stop_share_one_bound() {
         for _ in 0..readers {
             unread.push(open().await);
         }
-        let mut told = stalled(&mesh).await;
+        let mut now = stalled(&mesh).await;
         for _ in 0..100 {
-            if told.1 + BOUND / EACH >= readers && told.0 <= BOUND {
+            if now.1 + BOUND / EACH >= readers && now.0 <= BOUND {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            told = stalled(&mesh).await;
+            now = stalled(&mesh).await;
         }
-        assert!(told.1 + BOUND / EACH >= readers && told.0 <= BOUND, "{http:?}: bytes and ended: {told:?}");
+        assert!(now.1 + BOUND / EACH >= readers && now.0 <= BOUND, "{http:?}: bytes and ended: {now:?}");
         let mut reader = open().await.unwrap();
         let reading = tokio::spawn(async move {
             while let Some(frame) = http_body_util::BodyExt::frame(reader.body_mut()).await {
@@ -213,25 +213,25 @@ async fn readers_who_stop_share_one_bound() {
             }
             panic!("the response has no end");
         });
-        // Those that wait longer than the slow reader, however busy the machine is, are more than will end now.
+        // These outnumber the responses that will end, and are stalled for longer than the slow reader on any machine.
         for _ in 0..BOUND / EACH / 4 {
             unread.push(open().await);
         }
-        let ended = told.1;
+        let ended = now.1;
         for _ in 0..100 {
-            if told.1 > ended {
+            if now.1 > ended {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            told = stalled(&mesh).await;
+            now = stalled(&mesh).await;
         }
-        assert!(told.1 > ended, "{http:?}: more have ended: {told:?}");
-        assert!(!reading.is_finished(), "{http:?}: a slow reader stays");
+        assert!(now.1 > ended, "{http:?}: more responses have ended: {now:?}");
+        assert!(!reading.is_finished(), "{http:?}: the response of the slow reader continues");
         reading.abort();
     }
 }
 
-/// The bytes of stalled responses, and how many of these were ended.
+/// The bytes of stalled responses, and how many responses the gateway has ended.
 async fn stalled(mesh: &Mesh) -> (u64, u64) {
     let text = web::get(mesh.ports.admin, "/metrics").await.unwrap().body;
     let text = String::from_utf8(text.to_vec()).unwrap();
@@ -242,14 +242,14 @@ async fn stalled(mesh: &Mesh) -> (u64, u64) {
     (value("gateway_stalled_response_bytes"), value("gateway_stalled_responses_ended_total"))
 }
 
-/// With the bound of `k8s/base`, whose pods have 512 MiB. A burst holds more for a moment than the bound says.
+/// Uses the bound of `k8s/base`, whose pods have 512 MiB. A burst may exceed the bound for a moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_unread_responses_fits_into_a_pod() {
+async fn many_unread_responses_fit_into_the_memory_of_a_pod() {
     const POD_KIB: u64 = 512 * 1024;
     const CONNECTIONS: usize = 20;
     const CALLS: usize = 200;
     let (address, produced) = endless(CHUNK).await;
-    // The gateway alone, as in a pod of its own.
+    // Only a gateway, as in its own pod.
     let mut mesh = Mesh::new(&["gateway"], Ports::free());
     let file = mesh.folder().join("trellis.toml");
     let toml = format!(
@@ -263,7 +263,7 @@ async fn a_crowd_of_unread_responses_fits_into_a_pod() {
     let port = mesh.ports.gateway;
     let mut unread = Vec::new();
     for _ in 0..CONNECTIONS {
-        // All that a caller may ask for, so that nothing but the gateway itself holds it up.
+        // The largest windows that a client may offer, so that only the gateway limits the flow.
         let client = h2::client::Builder::new()
             .initial_window_size(1 << 30)
             .initial_connection_window_size(1 << 30)
@@ -287,32 +287,32 @@ async fn a_crowd_of_unread_responses_fits_into_a_pod() {
             calls = calls => calls,
             ended = &mut connection => panic!("{ended:?}"),
         };
-        // Nothing reads from now on.
+        // No client reads from now on.
         unread.push((connection, calls));
     }
     pause(&produced).await;
     let peak = mesh.status("VmHWM");
-    let told = stalled(&mesh).await;
-    println!("{peak} KiB at most; bytes and ended: {told:?}");
-    assert!(peak < POD_KIB, "{peak} KiB; bytes and ended: {told:?}");
-    assert!(told.1 > 0, "there was more than fits");
+    let now = stalled(&mesh).await;
+    println!("{peak} KiB at most; bytes and ended: {now:?}");
+    assert!(peak < POD_KIB, "{peak} KiB; bytes and ended: {now:?}");
+    assert!(now.1 > 0, "the responses exceed the bound");
 }
 
-/// They would double what a gateway holds (docs/performance.md).
+/// Huge pages would double the gateway's memory (docs/performance.md).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_declines_huge_pages() {
+async fn process_declines_huge_pages() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     assert_eq!(mesh.status("THP_enabled"), 0);
 }
 
-/// A connection whose reader's own kernel takes little.
+/// A connection with a small receive buffer in the client's kernel.
 async fn connect(port: u16) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()
 }
 
-/// Waits until nothing more is produced. How much was.
+/// Waits until the upstream produces no more. Returns the bytes produced.
 async fn pause(produced: &AtomicU64) -> u64 {
     let mut before = 0;
     for _ in 0..200 {
@@ -323,5 +323,5 @@ async fn pause(produced: &AtomicU64) -> u64 {
         }
         before = now;
     }
-    panic!("the upstream goes on after {before} bytes");
+    panic!("the upstream still produces after {before} bytes");
 }

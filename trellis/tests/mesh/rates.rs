@@ -1,4 +1,4 @@
-//! How often, as callers meet it: real gateways that share a real Redis.
+//! Rate limits from the client's view: real gateways that share a real Redis.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ const PATH: &str = "/acme.v1.Shop/Good";
 const PAGE: &str = "https://app.example.org";
 const NOTICED: Duration = Duration::from_secs(60);
 
-/// A gateway to an external service alone, with this in its configuration.
+/// A gateway for one external service, with `limits` in its configuration.
 async fn gateway(redis: &Redis, keys: &std::path::Path, upstream: &str, limits: &str) -> Mesh {
     gateway_by(&redis.url(), keys, upstream, limits, |_| {}).await
 }
@@ -38,7 +38,7 @@ async fn gateway_by(
     process.set("CONFIG", file.to_str().unwrap());
     process.set("REDIS__URL", redis);
     settle(&mut process);
-    // What counts here is what was decided, on however busy a machine; kit's tests hold the limiter to its budget.
+    // These tests check decisions on a machine of any speed; kit's tests check the limiter's time budget.
     process.set("LIMITER__BUDGET", "1s");
     process.set("GATEWAY__CORS_ORIGINS", PAGE);
     process.launch();
@@ -53,12 +53,12 @@ fn settings(upstream: &str, limits: &str) -> String {
 async fn until(check: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !check().await {
-        assert!(started.elapsed() < NOTICED, "it never came");
+        assert!(started.elapsed() < NOTICED, "the condition did not hold in time");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// What the admin listener shows of a need, of the first part that has it.
+/// The state of a dependency on the admin listener, of the first part that has it.
 async fn shows(process: &Mesh, need: &str) -> Option<bool> {
     let response = web::get(process.ports.admin, "/readyz").await.ok()?;
     let shown: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
@@ -70,7 +70,7 @@ async fn call(process: &Mesh, headers: &[(&str, &str)]) -> Received {
     web::send(port, Http::One, web::call(port, PATH, BINARY, headers, &GetJwksRequest {})).await.unwrap()
 }
 
-/// Whether the call was admitted; whatever else is wrong fails the test.
+/// Whether the call was admitted. Any failure other than a rate limit fails the test.
 fn is_admitted(response: &Received) -> bool {
     let status = response.headers.get("grpc-status").map_or("0", |status| status.to_str().unwrap());
     assert!(response.status == 200 && ["0", "8"].contains(&status), "{response:?}");
@@ -78,7 +78,7 @@ fn is_admitted(response: &Received) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_four_callers_at_two_gateways_get_exactly_what_there_is() {
+async fn two_gateways_share_one_limit_exactly() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
     let limits = "default_rate_requests = 300\ndefault_rate_period = \"1h\"";
     let gateways =
@@ -105,9 +105,9 @@ async fn sixty_four_callers_at_two_gateways_get_exactly_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_gateways_with_leases_admit_a_hundredth_too_much_at_most() {
+async fn four_gateways_with_leases_admit_at_most_one_percent_more() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
-    // 200 a second and 100 at once: less than four gateways can take on any machine.
+    // 200 a second and a burst of 100: less than four gateways can forward on any machine.
     let limits = "[gateway.rate_limits.overrides.hot]\nmethods = [\"acme.v1.Shop\"]\n\
                   limits = [{ requests = 2000, period = \"10s\", burst = 100, by = \"address\" }]";
     let mut gateways = Vec::new();
@@ -139,27 +139,27 @@ async fn four_gateways_with_leases_admit_a_hundredth_too_much_at_most() {
         refused.extend(r);
     }
     let took = started.elapsed().as_secs_f64();
-    assert!(!refused.is_empty(), "{admitted} admitted in {took} s: too few calls to show anything");
-    // A slice is held for a hundredth of ten seconds: 20 calls.
+    assert!(!refused.is_empty(), "{admitted} admitted in {took} s: too few calls to reach the limit");
+    // A lease is a hundredth of ten seconds: 20 calls.
     let most = 100.0 + 200.0 * (took + 0.1);
     assert!(f64::from(admitted) <= most, "{admitted} of {most} in {took} s");
     let least = 0.8 * (most - 20.0 - overflow(&mut refused, took));
     assert!(f64::from(admitted) >= least, "{admitted} of {least} to {most} in {took} s");
 }
 
-/// What the bucket of 200 a second and 100 at once may have lost because nobody asked: at a refusal it is empty, and half a
-/// second later it is full. A busy machine holds all callers up for longer now and then.
+/// What a bucket of 200 a second and a burst of 100 may have lost while no call arrived: at a refusal it is empty, and
+/// half a second later it is full. A busy machine sometimes delays all callers for longer.
 fn overflow(refused: &mut [Duration], took: f64) -> f64 {
     const FULL: f64 = 0.5;
     refused.sort_unstable();
     let times: Vec<f64> = refused.iter().map(Duration::as_secs_f64).chain([took]).collect();
-    // Before the first refusal the 100 of the start are used up.
+    // The burst of 100 is used up before the first refusal.
     let gaps = std::iter::once(times[0]).chain(times.windows(2).map(|pair| pair[1] - pair[0]));
     gaps.map(|gap| 200.0 * (gap - FULL).max(0.0)).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_are_told_and_who_obeys_is_admitted() {
+async fn caller_that_waits_for_the_retry_delay_is_admitted() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
     let limits = "default_rate_requests = 60\ndefault_rate_period = \"1m\"\n\
                   [gateway.rate_limits.overrides.small]\nmethods = [\"acme.v1.Shop\"]\n\
@@ -180,14 +180,14 @@ async fn callers_are_told_and_who_obeys_is_admitted() {
     for name in ["retry-after", "ratelimit", "ratelimit-policy"] {
         assert!(refused.header("access-control-expose-headers").contains(name), "{refused:?}");
     }
-    let told: u64 = refused.header("retry-after").parse().unwrap();
-    assert!((1..=2).contains(&told), "{told}");
-    tokio::time::sleep(Duration::from_secs(told)).await;
+    let delay: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=2).contains(&delay), "{delay}");
+    tokio::time::sleep(Duration::from_secs(delay)).await;
     assert!(is_admitted(&call(&gateway, &[]).await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_limits_are_taken_over_while_running_and_api_keys_never_reach_redis() {
+async fn limits_are_reloaded_and_api_keys_never_reach_redis() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
     let partner = "partner-key-hunter2";
     let hash = kit::limiter::fingerprint(partner.as_bytes()).map(|byte| format!("{byte:02x}")).concat();
@@ -209,10 +209,10 @@ async fn other_limits_are_taken_over_while_running_and_api_keys_never_reach_redi
     fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &partners)).unwrap();
     until(async || gateway.log().contains("the configuration was read again")).await;
     assert_eq!(admitted(&with_key, 10).await, 4);
-    assert_eq!(admitted(&[("x-api-key", "stranger")], 5).await, 0, "counted by address, as before");
+    assert_eq!(admitted(&[("x-api-key", "stranger")], 5).await, 0, "an unknown key counts by address");
     let stored = redis.ask(&["KEYS", "*"]);
     assert!(stored.contains("trellis:{limit:acme.v1.Shop}:") && !stored.contains("hunter2"), "{stored}");
-    // A mistake changes nothing and names its key.
+    // An invalid configuration changes nothing, and the error names its key.
     let wrong = partners.replace("requests = 4", "requests = 0");
     fs::write(gateway.folder().join("trellis.toml"), settings(&upstream, &wrong)).unwrap();
     let named = "gateway.rate_limits.overrides.partners.limits.requests: must be at least 1";
@@ -220,7 +220,7 @@ async fn other_limits_are_taken_over_while_running_and_api_keys_never_reach_redi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_fails_because_redis_did_and_the_process_stays_ready() {
+async fn redis_failure_fails_no_call_and_process_stays_ready() {
     let mut redis = Redis::start(&[]);
     let mesh = Mesh::start(Store::Sqlite, &[("REDIS__URL", &redis.url())]).await;
     let ready = async || web::get(mesh.ports.admin, "/readyz").await.unwrap().status;
@@ -251,7 +251,7 @@ async fn no_call_fails_because_redis_did_and_the_process_stays_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_so_many_streams_open_and_no_more() {
+async fn streams_beyond_the_limit_of_a_caller_are_refused() {
     let redis = Redis::start(&[]);
     let overrides = "[gateway.rate_limits.overrides.few]\nmethods = [\"trellis.messaging.v1.MessagingService/Subscribe\"]\n\
                      limits = [{ requests = 1000, period = \"1m\" }]\nstreams = 2\n";
@@ -260,7 +260,7 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
     fs::write(&file, overrides).unwrap();
     mesh.set("CONFIG", file.to_str().unwrap());
     mesh.set("REDIS__URL", &redis.url());
-    // A count that comes late on a busy machine is decided alone, by a share.
+    // A late response of Redis on a busy machine would make the gateway decide alone, by its share.
     mesh.set("LIMITER__BUDGET", "1s");
     mesh.launch();
     mesh.ready(mesh.ports.gateway).await;
@@ -274,12 +274,12 @@ async fn a_caller_has_so_many_streams_open_and_no_more() {
     until(async || subscribe().await.is_ok()).await;
 }
 
-/// What docs/configuration.md says that the access list must allow.
+/// The rights that docs/configuration.md lists for Redis's access list.
 const RIGHTS: &str = "on >secret ~trellis:{limit:* resetchannels &trellis:{bus}:* +publish +subscribe +eval +evalsha +time \
     +get +set +del +pttl +incrby +decrby +hgetall +hset +hdel +pexpire +role";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_is_reached_over_tls_by_a_user_with_few_rights() {
+async fn redis_user_with_documented_rights_connects_over_tls() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls");
     let [certificate, key, authority] =
         ["server.crt", "server.key", "authority.crt"].map(|name| format!("{folder}/{name}"));
@@ -290,17 +290,17 @@ async fn redis_is_reached_over_tls_by_a_user_with_few_rights() {
     let (_redis, keys, upstream) = (Redis::start(&arguments), make_keys(), serve_message(b"hello".to_vec()).await);
     let url = format!("rediss://trellis:secret@localhost:{port}/");
     let limits = "default_rate_requests = 3\ndefault_rate_period = \"1h\"";
-    // Where the system's own certificates are looked for.
-    let believe = |process: &mut Mesh| process.set_elsewhere("SSL_CERT_FILE", &authority);
+    // The path of the system's certificates.
+    let trust = |process: &mut Mesh| process.set_elsewhere("SSL_CERT_FILE", &authority);
     let gateways = [
-        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
-        gateway_by(&url, keys.path(), &upstream, limits, believe).await,
+        gateway_by(&url, keys.path(), &upstream, limits, trust).await,
+        gateway_by(&url, keys.path(), &upstream, limits, trust).await,
     ];
     let mut admitted = 0;
     for gateway in gateways.iter().cycle().take(8) {
         admitted += u32::from(is_admitted(&call(gateway, &[]).await));
     }
-    assert_eq!(admitted, 3, "they count together");
+    assert_eq!(admitted, 3, "the gateways share one count");
     for gateway in &gateways {
         until(async || shows(gateway, "bus").await == Some(true)).await;
         assert!(!gateway.log().contains("secret"));

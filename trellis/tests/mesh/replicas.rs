@@ -1,5 +1,5 @@
-//! Two replicas of every service and of the gateway, on one PostgreSQL and one Redis. Any client may sit on any
-//! replica; what Redis loses is time, never a message.
+//! Two replicas of every service and of the gateway, on one PostgreSQL and one Redis. A client may connect to any
+//! replica. Losing Redis delays messages, but loses none.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -29,16 +29,16 @@ use super::{
     web,
 };
 
-/// How often replicas look into the database without Redis.
+/// How often replicas poll the database without Redis.
 const POLL_MS: u64 = 500;
-/// Ten times that. With Redis it takes some milliseconds.
+/// Ten times the poll interval. With Redis an entry takes some milliseconds.
 const ARRIVES: Duration = Duration::from_millis(10 * POLL_MS);
-/// A process that starts, or three checks a second apart that notice, on a busy machine.
+/// How long a start, or three health checks a second apart, may take on a busy machine.
 const NOTICED: Duration = Duration::from_secs(60);
-/// Between two messages of the sender that never stops.
+/// The pause between two messages of the continuous sender.
 const PACE: Duration = Duration::from_millis(20);
 
-/// The processes of the mesh, twice.
+/// Two sides with all processes of the mesh.
 pub(crate) struct Replicas {
     pub(crate) sides: [Side; 2],
     database: String,
@@ -66,7 +66,7 @@ impl Replicas {
         Self::start_with(redis, |_, _| {}).await
     }
 
-    /// As [`Replicas::start`]; `adjust` has the last word on the settings of each side's processes.
+    /// Like [`Replicas::start`]; `adjust` may override the settings of each side's processes.
     pub(crate) async fn start_with(redis: &Redis, adjust: impl Fn(usize, &mut Mesh)) -> Self {
         let (keys, database) = (make_keys(), fresh_database().await);
         let mut sides = [0, 1].map(|side| {
@@ -93,7 +93,7 @@ impl Replicas {
         self.sides.iter().flat_map(|side| &side.processes)
     }
 
-    /// Waits until every process shows that signals come through, or do not. Ready it is in either case.
+    /// Waits until every process reports that the bus works, or that it does not. The processes stay ready.
     pub(crate) async fn until_bus_is(&self, wanted: bool) {
         for process in self.processes() {
             let waiting = async {
@@ -101,30 +101,30 @@ impl Replicas {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
-            timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("the bus never became {wanted}"));
+            timeout(NOTICED, waiting).await.unwrap_or_else(|_| panic!("the bus state never became {wanted}"));
         }
     }
 
-    /// The person on each side.
+    /// The user's clients on both sides.
     pub(crate) async fn both(&self, person: &Person) -> [Person; 2] {
         let [a, b] = &self.sides;
         [person.through(a.channel().await), person.through(b.channel().await)]
     }
 }
 
-/// What the admin listener of a process shows of the bus.
+/// Whether the bus works, on the admin listener of a process.
 async fn shown_bus(process: &Mesh) -> bool {
-    let answer = web::get(process.ports.admin, "/readyz").await.unwrap();
-    let shown: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let response = web::get(process.ports.admin, "/readyz").await.unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     let parts = shown.as_object().unwrap();
-    assert_eq!((answer.status, parts.len()), (200, 1), "without Redis a process is as ready as with it: {shown}");
+    assert_eq!((response.status, parts.len()), (200, 1), "a process is ready without Redis: {shown}");
     parts.values().all(|needs| needs["bus"].as_bool().unwrap())
 }
 
-/// A sample of a process.
+/// The value of a metric of a process.
 pub(crate) async fn sample(process: &Mesh, name: &str) -> f64 {
-    let answer = web::get(process.ports.admin, "/metrics").await.unwrap();
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let response = web::get(process.ports.admin, "/metrics").await.unwrap();
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
     line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
 }
@@ -135,8 +135,8 @@ async fn open_conversation(by: &Person, with: &Person) -> String {
         member_ids: vec![with.id().to_owned()],
         title: String::new(),
     };
-    let answer = by.messaging().create_conversation(by.request(new)).await.unwrap();
-    answer.into_inner().conversation.unwrap().conversation_id
+    let response = by.messaging().create_conversation(by.request(new)).await.unwrap();
+    response.into_inner().conversation.unwrap().conversation_id
 }
 
 async fn subscribe(person: &Person) -> Streaming<SubscribeResponse> {
@@ -147,11 +147,11 @@ async fn subscribe(person: &Person) -> Streaming<SubscribeResponse> {
 }
 
 async fn next(stream: &mut Streaming<SubscribeResponse>) -> Event {
-    let response = timeout(ARRIVES, stream.message()).await.expect("the stream says something in time");
-    response.unwrap().expect("the stream goes on").event.unwrap()
+    let response = timeout(ARRIVES, stream.message()).await.expect("an event in time");
+    response.unwrap().expect("the stream continues").event.unwrap()
 }
 
-/// Reads the stream to its end: entries without a gap from `seq` on. The end is where `last` says, once it says.
+/// Reads entries from `seq` on, which must have no gap, up to `last` once that is known. Returns the next `seq`.
 async fn follow(mut stream: Streaming<SubscribeResponse>, mut seq: i64, last: Arc<AtomicUsize>) -> i64 {
     let mut since = Instant::now();
     loop {
@@ -160,18 +160,18 @@ async fn follow(mut stream: Streaming<SubscribeResponse>, mut seq: i64, last: Ar
         }
         match timeout(Duration::from_millis(100), stream.message()).await {
             Ok(response) => {
-                if let Event::Entry(new) = response.unwrap().expect("the stream goes on").event.unwrap() {
-                    assert_eq!(new.entry.unwrap().seq, seq, "a gap, or a double");
+                if let Event::Entry(new) = response.unwrap().expect("the stream continues").event.unwrap() {
+                    assert_eq!(new.entry.unwrap().seq, seq, "a gap or a duplicate");
                     (seq, since) = (seq + 1, Instant::now());
                 }
             }
-            // The sender never stops: nothing for so long is a delivery that failed.
-            Err(_) => assert!(since.elapsed() < ARRIVES, "nothing came for {:?} after {seq}", since.elapsed()),
+            // The sender is still sending: so long a pause means that the delivery failed.
+            Err(_) => assert!(since.elapsed() < ARRIVES, "no entry for {:?} after {seq}", since.elapsed()),
         }
     }
 }
 
-/// Sends through one replica and the other in turn, until told to stop. The last `seq` that was acknowledged.
+/// Sends through both replicas in turn until `on` is false. Returns the last acknowledged `seq`.
 fn send(sides: [Person; 2], conversation: String, on: Arc<AtomicBool>) -> JoinHandle<i64> {
     tokio::spawn(async move {
         let mut last = 0;
@@ -184,8 +184,8 @@ fn send(sides: [Person; 2], conversation: String, on: Arc<AtomicBool>) -> JoinHa
                 client_message_id: new_id(),
                 text: format!("number {number}"),
             };
-            let answer = person.messaging().send_message(person.request(message)).await.unwrap();
-            last = answer.into_inner().entry.unwrap().seq;
+            let response = person.messaging().send_message(person.request(message)).await.unwrap();
+            last = response.into_inner().entry.unwrap().seq;
             tokio::time::sleep(PACE).await;
         }
         last
@@ -193,7 +193,7 @@ fn send(sides: [Person; 2], conversation: String, on: Arc<AtomicBool>) -> JoinHa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without() {
+async fn messages_reach_the_other_replica_with_and_without_redis() {
     let mut redis = Redis::start(&[]);
     let replicas = Replicas::start(&redis).await;
     let [a, b] = &replicas.sides;
@@ -203,15 +203,15 @@ async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without
     let started = Instant::now();
     let conversation = open_conversation(&ada, &bob).await;
     assert!(matches!(next(&mut far).await, Event::Conversation(found) if found.conversation_id == conversation));
-    println!("a new conversation came to the other replica in {:?}", started.elapsed());
+    println!("a new conversation reached the other replica in {:?}", started.elapsed());
     for process in replicas.processes() {
-        assert!(sample(process, "bus_round_trip_seconds_count").await > 0.0, "it hears its canary");
+        assert!(sample(process, "bus_round_trip_seconds_count").await > 0.0, "it receives its own signals");
         assert!(sample(process, "bus_connected").await > 0.5);
     }
 
     let near = subscribe(&bob_a).await;
     let (sending, last) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-    // The entry that opened the conversation is the first; to who was there before, it came already or comes now.
+    // The first entry opened the conversation. The earlier stream receives it, the later one starts behind it.
     let followers = [(near, 2), (far, 1)].map(|(stream, first)| tokio::spawn(follow(stream, first, Arc::clone(&last))));
     let sender = send(replicas.both(&ada).await, conversation, Arc::clone(&sending));
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -220,12 +220,12 @@ async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without
     replicas.until_bus_is(false).await;
     let polls = sample(&replicas.sides[1].processes[2], "bus_polls_total").await;
     tokio::time::sleep(ARRIVES).await;
-    assert!(sample(&replicas.sides[1].processes[2], "bus_polls_total").await > polls, "it goes on by polling");
+    assert!(sample(&replicas.sides[1].processes[2], "bus_polls_total").await > polls, "it polls without Redis");
 
     redis.launch();
     replicas.until_bus_is(true).await;
     redis.ask(&["FLUSHALL"]);
-    // Too short to be noticed, but long enough to hold signals up.
+    // Too short to be detected, but long enough to delay signals.
     redis.signal("STOP");
     tokio::time::sleep(Duration::from_secs(1)).await;
     redis.signal("CONT");
@@ -234,20 +234,20 @@ async fn what_is_sent_to_one_replica_arrives_at_the_other_with_redis_and_without
     let acknowledged = timeout(NOTICED, sender).await.expect("the sender stops").unwrap();
     last.store(usize::try_from(acknowledged).unwrap(), Ordering::SeqCst);
     for follower in followers {
-        let past = timeout(NOTICED, follower).await.expect("the follower has all").unwrap();
+        let past = timeout(NOTICED, follower).await.expect("the follower receives all").unwrap();
         assert_eq!(past, acknowledged + 1);
     }
-    println!("{acknowledged} entries came to both replicas");
+    println!("{acknowledged} entries reached both replicas");
     for process in replicas.sides.into_iter().flat_map(|side| side.processes) {
         let mut process = process;
-        assert!(is_said_once_a_change(&process.log()), "{}", process.log());
+        assert!(is_logged_once_per_change(&process.log()), "{}", process.log());
         assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
     }
 }
 
-/// Whether the lines about wake-ups alternate, and begin with working ones. How many there are is the machine's: a busy
-/// one notices the short pause too.
-fn is_said_once_a_change(log: &str) -> bool {
+/// Whether the lines about wake-ups alternate, and begin with working ones. Their number depends on the machine: a busy
+/// one may also detect the short pause.
+fn is_logged_once_per_change(log: &str) -> bool {
     let about = |line: &str| {
         let works = line.contains("wake-ups travel through Redis");
         (works || line.contains("Redis delivers no wake-ups")).then_some(works)
@@ -257,7 +257,7 @@ fn is_said_once_a_change(log: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ended_on_one_replica_ends_its_streams_on_the_other() {
+async fn session_ended_on_one_replica_ends_its_streams_on_the_other() {
     let redis = Redis::start(&[]);
     let replicas = Replicas::start(&redis).await;
     let [a, _] = &replicas.sides;
@@ -292,16 +292,16 @@ async fn a_session_ended_on_one_replica_ends_its_streams_on_the_other() {
         assert_eq!(reason(&refused), "SESSION_REVOKED", "{refused:?}");
     }
 
-    // The session that did it goes on, on either side.
+    // The session that ended the other one continues on both sides.
     let bob = a.gateway().sign_up("bob").await;
     let conversation = open_conversation(&bob, &ada).await;
     assert!(matches!(next(&mut kept).await, Event::Conversation(found) if found.conversation_id == conversation));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_was_told_is_found_with_the_next_heartbeat() {
+async fn missed_wake_up_is_recovered_at_the_next_heartbeat() {
     let redis = Redis::start(&[]);
-    // The first side tells the second nothing: as if it were cut off alone, or killed before it could.
+    // The first side publishes nothing, as if only it had no Redis, or was killed before it could publish.
     let replicas = Replicas::start_with(&redis, |side, process| {
         process.set("MESSAGING__HEARTBEAT", "1s");
         if side == 0 {
@@ -320,10 +320,10 @@ async fn what_nobody_was_told_is_found_with_the_next_heartbeat() {
             }
         }
     });
-    assert_eq!(found.await.expect("it is found in time"), conversation);
+    assert_eq!(found.await.expect("the heartbeat finds it in time"), conversation);
 }
 
-/// A session of PostgreSQL's own client that holds a conversation's row until it is dropped.
+/// A psql session that locks a conversation's row until it is dropped.
 struct Holding(std::process::Child);
 
 impl Holding {
@@ -355,11 +355,11 @@ fn waiting_for_locks(database: &str) -> u32 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// How long a replica that has stopped may hold up the others: `database.idle_transaction_timeout`, on a busy machine.
+/// How long a stopped replica may delay the others: `database.idle_transaction_timeout`, on a busy machine.
 const FREED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_replica_holds_up_others_for_seconds() {
+async fn stopped_replica_delays_others_for_seconds_only() {
     let redis = Redis::start(&[]);
     let replicas = Replicas::start(&redis).await;
     let (ada, bob) =
@@ -387,9 +387,9 @@ async fn stopped_replica_holds_up_others_for_seconds() {
             assert_eq!(ready.status, 200);
         }
     };
-    timeout(FREED, sent).await.expect("the other replica goes on");
+    timeout(FREED, sent).await.expect("the other replica continues");
     assert!(began.elapsed() < FREED);
     stopped.signal("CONT");
     stuck.await.unwrap().ok();
-    ada.messaging().send_message(ada.request(message())).await.expect("the replica goes on too");
+    ada.messaging().send_message(ada.request(message())).await.expect("the resumed replica continues");
 }

@@ -1,4 +1,4 @@
-//! Rolling restarts: every process of a cluster is restarted, one after another, and nobody notices.
+//! Rolling restarts: every process of a cluster restarts, one after another, and no client notices.
 
 use std::{
     sync::atomic::Ordering,
@@ -19,7 +19,7 @@ use super::{
     web::{self, BINARY, Http},
 };
 
-/// Longer than the balancers take to notice, ten times over.
+/// Ten times the interval of the load balancers' readiness checks.
 const SETTLE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -31,15 +31,15 @@ streams = 100
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_process_is_restarted_and_no_call_fails_and_no_stream_has_a_gap() {
+async fn rolling_restart_fails_no_call_and_leaves_no_gap_in_streams() {
     let mut cluster = Cluster::start(|process| {
         process.set("SHUTDOWN__SETTLE", &format!("{}ms", SETTLE.as_millis()));
         process.set("SHUTDOWN__GRACE", &format!("{}ms", GRACE.as_millis()));
         process.set("GATEWAY__TRUSTED_PROXIES", "127.0.0.1/32");
-        // What a failure is about; each call's line would bury it.
+        // Enough to explain a failure; the access log would hide it.
         process.set("LOG__LEVEL", "info,gateway=debug,kit=debug,access=off");
-        // Few people hold many streams here, fifty each, and open them four times in half a minute; as in the contract the
-        // gateway lets twice as many be.
+        // In this test a few users hold fifty streams each, and open them four times in half a minute. As in the
+        // contract, the gateway allows twice as many.
         process.set("MESSAGING__STREAMS_PER_SESSION", "50");
         process.set("MESSAGING__STREAMS_PER_USER", "50");
         let file = process.folder().join("trellis.toml");
@@ -55,8 +55,8 @@ async fn every_process_is_restarted_and_no_call_fails_and_no_stream_has_a_gap() 
         let before = load.tally.resumed.load(Ordering::Relaxed);
         let took = cluster.restart(part, replica).await;
         let resumed = load.tally.resumed.load(Ordering::Relaxed) - before;
-        println!("part {part}, replica {replica}: down in {took:?}, {resumed} streams went elsewhere");
-        // It has not waited for the cut.
+        println!("part {part}, replica {replica}: down in {took:?}, {resumed} streams resumed elsewhere");
+        // The process exited before the grace period ended.
         assert!(took < SETTLE + GRACE, "{took:?}");
     }
     let tally = load.end().await;
@@ -72,24 +72,24 @@ async fn every_process_is_restarted_and_no_call_fails_and_no_stream_has_a_gap() 
         }
     }
     assert!(failures.is_empty(), "{} failures of {calls} calls", failures.len());
-    assert!(resumed >= size.streams, "each stream went elsewhere once at least: {resumed}");
+    assert!(resumed >= size.streams, "each stream resumed elsewhere at least once: {resumed}");
     for (process, log) in cluster.logs() {
         assert!(!log.contains("panicked"), "{process}:\n{log}");
     }
 }
 
-/// Ends when the process says that it is not ready.
+/// Sends SIGTERM and waits until the process reports that it is not ready.
 async fn begin_to_stop(mesh: &Mesh) {
     mesh.signal("TERM");
-    let asked = Instant::now();
+    let started = Instant::now();
     while web::get(mesh.ports.gateway, "/readyz").await.unwrap().status == 200 {
-        assert!(asked.elapsed() < Duration::from_secs(10), "readiness goes off at once");
+        assert!(started.elapsed() < Duration::from_secs(10), "readiness fails at once");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_settles_calls_are_served_and_http1_connections_are_left() {
+async fn draining_process_serves_calls_and_closes_http1_connections() {
     let mesh = Mesh::start(Store::Sqlite, &[("SHUTDOWN__SETTLE", "5m")]).await;
     let port = mesh.ports.gateway;
     let (mut before, connection) =
@@ -103,11 +103,11 @@ async fn while_it_settles_calls_are_served_and_http1_connections_are_left() {
     assert!(!response.headers().contains_key("connection"), "{response:?}");
     response.into_body().collect().await.unwrap();
     begin_to_stop(&mesh).await;
-    before.ready().await.expect("nothing was closed");
+    before.ready().await.expect("the connection is still open");
     let response = before.send_request(call()).await.unwrap();
     assert_eq!(response.headers()["connection"], "close");
     response.into_body().collect().await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), before_ends).await.expect("it is left").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), before_ends).await.expect("it closes in time").unwrap().unwrap();
     for http in [Http::One, Http::Two] {
         let response = web::send(port, http, call()).await.unwrap();
         assert_eq!(response.grpc_status(), "0", "{http:?}");
@@ -116,7 +116,7 @@ async fn while_it_settles_calls_are_served_and_http1_connections_are_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_waits_for_nothing() {
+async fn second_signal_ends_the_process_at_once() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let mut mesh = Mesh::start(Store::Sqlite, &[("SHUTDOWN__SETTLE", "5m")]).await;
         begin_to_stop(&mesh).await;

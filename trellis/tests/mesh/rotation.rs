@@ -1,5 +1,5 @@
-//! The key of access tokens is rotated in a mesh under load: two replicas of auth, of which one takes each step earlier
-//! than the other.
+//! Rotates the key of access tokens in a mesh under load: two replicas of auth, of which one takes each step later than
+//! the other.
 
 use std::{
     fs,
@@ -24,9 +24,9 @@ use super::{
     web,
 };
 
-/// How often verifiers fetch the key set here. Auth looks at its file every two seconds.
+/// How often verifiers fetch the key set in this test. Auth checks its file every two seconds.
 const REFRESH: Duration = Duration::from_millis(500);
-/// What a busy machine may take for anything.
+/// The timeout on a busy machine.
 const NOTICED: Duration = Duration::from_secs(60);
 
 const MANY_CALLS: &str = r#"
@@ -35,7 +35,7 @@ methods = ["trellis.messaging.v1.MessagingService/ListConversations"]
 limits = [{ requests = 100000, period = "60s" }]
 "#;
 
-/// A mesh of processes with two replicas of auth, each with a folder of secrets of its own.
+/// A mesh of processes with two replicas of auth, each with its own folder of secrets.
 struct Bench {
     gateway: Mesh,
     auths: [Mesh; 2],
@@ -69,7 +69,7 @@ impl Bench {
             process
         };
         let others = ["users", "messaging"].map(|part| start(part, ports[0], &folders[0]));
-        // The second looks for the others where they are.
+        // The second replica uses the first one's users and messaging.
         let second = Ports { users: ports[0].users, messaging: ports[0].messaging, ..ports[1] };
         let auths = [start("auth", ports[0], &folders[0]), start("auth", second, &folders[1])];
         let mut gateway = start("gateway", ports[0], &folders[0]);
@@ -84,14 +84,14 @@ impl Bench {
         tokio::time::sleep(4 * REFRESH).await;
         bring(&self.folders[0], &self.folders[1]);
         self.has_taken_over(1).await;
-        // Every verifier has fetched the set since.
+        // Every verifier has fetched the key set by then.
         tokio::time::sleep(4 * REFRESH).await;
     }
 
-    /// Waits until the replica publishes what its file says.
+    /// Waits until the replica publishes the keys of its file.
     async fn has_taken_over(&self, replica: usize) {
         let wanted = states(&self.folders[replica]);
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             let response = web::get(self.auths[replica].ports.admin, "/metrics").await.unwrap();
             let text = String::from_utf8(response.body.to_vec()).unwrap();
@@ -102,7 +102,7 @@ impl Bench {
             if ["next", "signing", "retiring"].map(|state| count(state).unwrap_or(0)) == wanted {
                 return;
             }
-            assert!(asked.elapsed() < NOTICED, "replica {replica} never has {wanted:?}:\n{text}");
+            assert!(started.elapsed() < NOTICED, "replica {replica} never has {wanted:?}:\n{text}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -111,11 +111,11 @@ impl Bench {
 fn rotate(folder: &Path) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
     let output = command.args(["keys", "rotate", "--now", "--dir"]).arg(folder).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("next: copy the file to every replica of auth"), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("next: copy the file to every replica of auth"), "{output:?}");
 }
 
-/// As a Secret is replaced: the new file gets the name at once.
+/// Replaces the file atomically, as Kubernetes replaces a Secret.
 fn bring(from: &Path, to: &Path) {
     fs::copy(from.join("access.keys"), to.join("unfinished")).unwrap();
     fs::rename(to.join("unfinished"), to.join("access.keys")).unwrap();
@@ -134,7 +134,7 @@ fn kid(token: &str) -> String {
     header["kid"].as_str().unwrap().to_owned()
 }
 
-/// Calls with every token that is fresh, and with the one before.
+/// Calls with every fresh token, and with the previous one.
 async fn use_tokens(
     number: usize,
     mut person: Person,
@@ -148,7 +148,7 @@ async fn use_tokens(
         }
         let refresh_token = person.tokens.refresh_token.clone();
         let mut request = Request::new(RefreshTokenRequest { refresh_token });
-        // Refreshes are rationed by address.
+        // Refreshes are limited by address.
         let address = format!("10.{number}.{}.{}", round / 250, round % 250 + 1);
         request.metadata_mut().insert("x-forwarded-for", address.parse().unwrap());
         let refreshed = person.auth().refresh_token(request).await;
@@ -157,8 +157,8 @@ async fn use_tokens(
             Err(status) => return failures.lock().unwrap().push(format!("RefreshToken: {status:?}")),
         };
         for with in [&person, &next] {
-            let asked = with.request(ListConversationsRequest::default());
-            if let Err(status) = with.messaging().list_conversations(asked).await {
+            let request = with.request(ListConversationsRequest::default());
+            if let Err(status) = with.messaging().list_conversations(request).await {
                 failures.lock().unwrap().push(format!("by {}: {status:?}", kid(&with.tokens.access_token)));
             }
             calls.fetch_add(1, Ordering::SeqCst);
@@ -168,8 +168,8 @@ async fn use_tokens(
     }
 }
 
-/// The observed fault: with one of two replicas rotated, 46 of 105 fresh tokens were refused; and a token of the old key
-/// that was used once went on for ever.
+/// A regression: with one of two replicas rotated, 46 of 105 fresh tokens were refused, and a token of the old key that
+/// was used once stayed valid forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_rotated_under_load_without_a_rejected_token() {
     let bench = Bench::start().await;
@@ -177,9 +177,9 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     let failures = Arc::new(Mutex::new(Vec::new()));
     let witness = bench.gateway.sign_up("witness").await;
     let first = kid(&witness.tokens.access_token);
-    let ask =
+    let send =
         async || witness.messaging().list_conversations(witness.request(ListConversationsRequest::default())).await;
-    ask().await.unwrap();
+    send().await.unwrap();
     let mut load = JoinSet::new();
     for number in 0..4 {
         let person = bench.gateway.sign_up(&format!("person_{number}")).await;
@@ -190,7 +190,7 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
     assert_eq!(states(&bench.folders[1]), [1, 1, 0]);
     bench.step().await;
     assert_eq!(states(&bench.folders[1]), [0, 1, 1]);
-    ask().await.expect("a token of the retiring key is good to its end");
+    send().await.expect("a token of the retiring key is valid until it expires");
     let fresh = bench.gateway.sign_up("fresh").await;
     let second = kid(&fresh.tokens.access_token);
     assert_ne!(second, first, "another key signs");
@@ -210,30 +210,30 @@ async fn key_is_rotated_under_load_without_a_rejected_token() {
         failures.first()
     );
 
-    // The gateway and messaging have both seen the witness's token before.
-    let refused = ask().await.unwrap_err();
+    // The gateway and messaging have both verified this token before.
+    let refused = send().await.unwrap_err();
     assert_eq!(reason(&refused), "TOKEN_INVALID", "{refused:?}");
     fresh.messaging().list_conversations(fresh.request(ListConversationsRequest::default())).await.unwrap();
 }
 
 #[test]
-fn rotation_says_when_the_next_step_may_come() {
+fn early_rotation_step_states_the_remaining_wait() {
     let keys = make_keys();
     let folder = keys.path().join("auth");
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
         command.args(["keys"]).args(arguments).arg("--dir").arg(&folder).output().unwrap()
     };
-    let said = String::from_utf8(run(&["rotate"]).stdout).unwrap();
-    assert!(said.contains("is next") && said.contains("again after 10m"), "{said}");
+    let output = String::from_utf8(run(&["rotate"]).stdout).unwrap();
+    assert!(output.contains("is next") && output.contains("again after 10m"), "{output}");
     let early = run(&["rotate"]);
-    let complaint = String::from_utf8(early.stderr).unwrap();
-    assert!(!early.status.success() && complaint.lines().count() == 1, "{complaint}");
-    assert!(complaint.contains("run this again in ") && complaint.contains("--now"), "{complaint}");
+    let error_line = String::from_utf8(early.stderr).unwrap();
+    assert!(!early.status.success() && error_line.lines().count() == 1, "{error_line}");
+    assert!(error_line.contains("run this again in ") && error_line.contains("--now"), "{error_line}");
     assert_eq!(states(&folder), [1, 1, 0], "nothing has changed");
     let listed = String::from_utf8(run(&["list"]).stdout).unwrap();
     assert!(listed.lines().count() == 2 && listed.contains("signing") && listed.contains("next"), "{listed}");
     let secret = fs::read_to_string(folder.join("access.keys")).unwrap();
     let secret = secret.lines().last().unwrap().rsplit(' ').next().unwrap().to_owned();
-    assert!(!listed.contains(&secret), "no secret is shown");
+    assert!(!listed.contains(&secret), "the list contains no secret");
 }

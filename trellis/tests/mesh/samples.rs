@@ -1,5 +1,5 @@
-//! Requests made from the contracts: right ones, and ones that are wrong in one place. A new method is covered
-//! without being listed.
+//! Requests generated from the contracts: valid ones, and ones with one violation. A new method is covered
+//! automatically.
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
@@ -13,13 +13,13 @@ pub(crate) fn contracts() -> DescriptorPool {
     DescriptorPool::decode(proto::DESCRIPTORS).unwrap()
 }
 
-/// The methods of our services, as paths and descriptors.
+/// The paths and descriptors of Trellis's methods.
 pub(crate) fn methods(pool: &DescriptorPool) -> Vec<(String, MethodDescriptor)> {
     let all = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     all.map(|method| (format!("/{}/{}", method.parent_service().full_name(), method.name()), method)).collect()
 }
 
-/// A request that keeps every rule. `known` gives fields of a name a value: ids of what exists.
+/// A request that satisfies every rule. `known` gives fields by name a value, such as the id of an existing resource.
 pub(crate) fn right(message: &MessageDescriptor, known: &[(&str, &str)]) -> DynamicMessage {
     let mut made = DynamicMessage::new(message.clone());
     for field in message.fields() {
@@ -60,13 +60,13 @@ fn right_text(field: &FieldDescriptor, known: &[(&str, &str)]) -> Option<String>
     if let Some(pattern) = rules.text("pattern") {
         return (!pattern.contains("{0,")).then(|| format!("h{}", &new_id().replace('-', "")[12..]));
     }
-    // An etag of something else would be refused; other texts may be left out only where the rules say so.
+    // A random etag would be refused; other texts may be empty only where the rules allow it.
     let named = field.name() == "display_name";
     let least = rules.number("min_len").or(rules.number("min_bytes")).or(named.then_some(1))?;
     Some("x".repeat(usize::try_from(least.max(8)).unwrap()))
 }
 
-/// Requests that each break one rule, with the field that a response must name.
+/// Requests that each violate one rule, with the field that the refusal must name.
 pub(crate) fn wrong(message: &MessageDescriptor) -> Vec<(String, DynamicMessage)> {
     let mut made = Vec::new();
     for field in message.fields() {
@@ -107,7 +107,7 @@ fn wrong_lists(field: &FieldDescriptor) -> Vec<Value> {
     let item = |n: i64| match field.kind() {
         Kind::String => Value::String(format!("00000000-0000-7000-8000-{n:012}")),
         Kind::Message(inner) => Value::Message(right(&inner, &[])),
-        other => panic!("lists of {other:?} are new: teach this test"),
+        other => panic!("lists of {other:?} are not supported: extend this function"),
     };
     let mut lists = Vec::new();
     if let Some(most) = rules.number("max_items") {
@@ -128,7 +128,7 @@ fn wrong_texts(rules: &Rules) -> Vec<String> {
         texts.extend(["", "x", "00000000-0000-0000-0000-00000000000g", "' OR 1=1 --"].map(str::to_owned));
     }
     if rules.text("contains").is_some() {
-        texts.extend(["", "nobody"].map(str::to_owned));
+        texts.extend(["", "no address"].map(str::to_owned));
     }
     if rules.text("pattern").is_some() {
         texts.extend(["\u{0}", "UPPER CASE", "../../etc/passwd", "a\nb"].map(str::to_owned));
@@ -154,7 +154,7 @@ fn out_of_range(rules: &Rules) -> impl Iterator<Item = i64> {
     below.into_iter().chain(above)
 }
 
-/// The request with every text field that may hold anything set to `text`.
+/// The request with `text` in every text field that accepts any text.
 pub(crate) fn with_text(message: &MessageDescriptor, text: &str, known: &[(&str, &str)]) -> Option<DynamicMessage> {
     let mut made = right(message, known);
     let mut any = false;
@@ -191,7 +191,7 @@ impl Rules {
         Self(self.get(name).and_then(|value| value.as_message().cloned()))
     }
 
-    /// Whether one of the rules is our own, of trellis.text.v1.
+    /// Whether one of the rules is an extension of trellis.text.v1.
     fn has_extension(&self) -> bool {
         self.0.as_ref().is_some_and(|rules| rules.extensions().next().is_some())
     }
@@ -215,7 +215,7 @@ impl Rules {
     }
 }
 
-/// A request as bytes.
+/// The encoded request.
 pub(crate) fn bytes(message: &DynamicMessage) -> Vec<u8> {
     message.encode_to_vec()
 }

@@ -1,4 +1,4 @@
-//! One process a service, on PostgreSQL, as production runs them.
+//! One process for each service, on PostgreSQL, as in production.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 pub(crate) const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
-/// Three checks a second apart, and the time to notice.
+/// Three health checks a second apart, and the time to detect a change.
 const NOTICED: Duration = Duration::from_secs(60);
 
 /// Keys for all parts, and auth's secrets.
@@ -35,7 +35,7 @@ pub(crate) fn make_keys() -> TempDir {
     folder
 }
 
-/// The private key that signs access tokens, as PKCS#8, of auth's secrets in `folder`.
+/// The private key that signs access tokens, as PKCS#8, from auth's secrets in `folder`.
 pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let text = fs::read_to_string(folder.join("access.keys")).unwrap();
@@ -64,18 +64,18 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
     process
 }
 
-/// The gateway's status, and what its verbose form says of users.
+/// The gateway's readiness status, and whether its verbose form reports users as reachable.
 async fn gateway_says(ports: Ports) -> (u16, bool) {
     let Ok(response) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
     (response.status, String::from_utf8_lossy(&response.body).contains("[+]users ok"))
 }
 
-/// Waits until the gateway reaches users, or does not. It is ready all the time.
+/// Waits until the gateway reaches users, or does not. It stays ready throughout.
 async fn wait_for_users(ports: Ports, reached: bool) {
     let waiting = async {
         loop {
             let (status, users) = gateway_says(ports).await;
-            assert_eq!(status, 200, "a gateway is ready when it can work itself");
+            assert_eq!(status, 200, "a gateway is ready while it can work itself");
             if users == reached {
                 return;
             }
@@ -86,7 +86,7 @@ async fn wait_for_users(ports: Ports, reached: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_find_and_believe_one_another() {
+async fn processes_connect_and_authenticate_one_another() {
     let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
     let start = |part| process(part, ports, keys.path(), &database);
     let [mut users, auth, messaging, mut gateway] = PARTS.map(start);
@@ -103,8 +103,8 @@ async fn processes_find_and_believe_one_another() {
     };
     bob.messaging().send_message(bob.request(message.clone())).await.unwrap();
 
-    // Without users nothing half is made, what needs no users goes on, and the gateway stays ready and says
-    // what it does not reach.
+    // Without users no call leaves partial data, calls that need no users succeed, and the gateway stays ready and
+    // reports users as unreachable.
     users.kill();
     let again = CreateConversationRequest { request_id: new_id(), ..new };
     let refused = ada.messaging().create_conversation(ada.request(again.clone())).await.unwrap_err();
@@ -122,7 +122,7 @@ async fn processes_find_and_believe_one_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_an_ended_session_is_refused_after_restarts() {
+async fn token_of_an_ended_session_is_refused_after_restarts() {
     let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
     let [_users, mut auth, mut messaging, mut gateway] = PARTS.map(|part| process(part, ports, keys.path(), &database));
     gateway.ready(ports.gateway).await;
@@ -132,7 +132,7 @@ async fn a_token_of_an_ended_session_is_refused_after_restarts() {
     let opened = ada.messaging().create_conversation(ada.request(new)).await.unwrap();
     let conversation_id = opened.into_inner().conversation.unwrap().conversation_id;
 
-    // Without Redis no other process hears of it, and those that are started anew have heard of nothing.
+    // Without Redis the other processes get no revocation signal, and restarted ones have no memory of it.
     let token = ada.tokens.refresh_token.clone();
     ada.auth().sign_out(SignOutRequest { refresh_token: token }).await.unwrap();
     for process in [&mut auth, &mut messaging, &mut gateway] {
@@ -143,7 +143,7 @@ async fn a_token_of_an_ended_session_is_refused_after_restarts() {
     let message = SendMessageRequest { conversation_id, client_message_id: new_id(), text: "hello".to_owned() };
     let change =
         ChangePasswordRequest { current_password: PASSWORD.to_owned(), new_password: "another one".to_owned() };
-    // Through the gateway, and to the services themselves.
+    // Through the gateway, and directly at the services.
     for (messaging, auth) in [(ports.gateway, ports.gateway), (ports.messaging, ports.auth)] {
         let messaging = ada.through(gateway.channel(messaging).await).messaging();
         let auth = ada.through(gateway.channel(auth).await).auth();

@@ -1,4 +1,4 @@
-//! Upstreams that fail, one way or another, under load: how many calls fail for it, and how often calls are sent.
+//! Failing upstreams under load: how many calls fail, and how many attempts the gateway makes.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::{
     replicas::sample,
 };
 
-/// What `balance.retry` allows by default: a share of the calls, and so many a second.
+/// The default of `balance.retry`: a share of the calls, and a constant number each second.
 const SHARE: f64 = 0.2;
 const PER_SECOND: f64 = 10.0;
-/// What the constant rate may have saved up, in seconds of it.
+/// How many seconds of the constant rate the budget can accumulate.
 const SAVED: f64 = 10.0;
-/// Failures in a row that take an endpoint out.
+/// Consecutive failures that eject an endpoint.
 const CONSECUTIVE: usize = 5;
 
-async fn upstreams<const N: usize>(moods: [Behavior; N]) -> Vec<Upstream> {
+async fn upstreams<const N: usize>(behaviors: [Behavior; N]) -> Vec<Upstream> {
     let mut upstreams = Vec::new();
-    for behavior in moods {
+    for behavior in behaviors {
         upstreams.push(Upstream::start(behavior).await);
     }
     upstreams
@@ -32,13 +32,13 @@ fn attempts(upstreams: &[Upstream]) -> usize {
     upstreams.iter().map(Upstream::attempts).sum()
 }
 
-/// Nothing but retries stands between the callers and the upstreams that fail.
-const NOBODY_OUT: (&str, &str) = ("BALANCE__MOST_EJECTED_PERCENT", "0");
+/// Turns ejection off, so that only retries can hide the failing upstreams.
+const NO_EJECTION: (&str, &str) = ("BALANCE__MOST_EJECTED_PERCENT", "0");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retries_cannot_storm_while_half_of_the_upstreams_fail() {
+async fn retries_stay_bounded_while_half_of_the_upstreams_fail() {
     let upstreams = upstreams([Behavior::Unavailable, Behavior::Unavailable, Behavior::Good, Behavior::Good]).await;
-    let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
+    let mesh = mesh(&upstreams, &[NO_EJECTION]).await;
     let count = load(&mesh, READ, 16, 250).await;
     let sent = attempts(&upstreams);
     let bound = count.calls() as f64 * (1.0 + SHARE) + PER_SECOND * (count.took.as_secs_f64() + SAVED);
@@ -53,12 +53,12 @@ async fn retries_cannot_storm_while_half_of_the_upstreams_fail() {
     assert_eq!(
         sent - count.calls(),
         upstreams.iter().map(Upstream::repeats).sum::<usize>(),
-        "each retry says that it is one"
+        "each retry carries grpc-previous-rpc-attempts"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_away_is_hardly_asked_more_than_once_a_call() {
+async fn unavailable_service_gets_few_retries() {
     let upstreams = upstreams([Behavior::Unavailable; 2]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 16, 100).await;
@@ -68,16 +68,16 @@ async fn a_service_that_is_away_is_hardly_asked_more_than_once_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_contract_does_not_call_safe_is_sent_once() {
+async fn non_idempotent_call_is_sent_once() {
     let upstreams = upstreams([Behavior::Unavailable, Behavior::Good]).await;
-    let mesh = mesh(&upstreams, &[NOBODY_OUT]).await;
+    let mesh = mesh(&upstreams, &[NO_EJECTION]).await;
     let count = load(&mesh, WRITE, 4, 50).await;
     assert_eq!(attempts(&upstreams), count.calls());
     assert_eq!(count.failed, upstreams[0].attempts());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_does_not_want_again_is_not_sent_again() {
+async fn server_pushback_prevents_a_retry() {
     let upstreams = upstreams([Behavior::PushedBack, Behavior::PushedBack]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 4, 50).await;
@@ -85,8 +85,8 @@ async fn what_the_server_does_not_want_again_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_has_looked_at_is_sent_again_whatever_it_does() {
-    // Streams above the last one that a GOAWAY names, and streams that are refused.
+async fn unprocessed_calls_are_retried_for_any_method() {
+    // Streams above the last stream id of a GOAWAY, and refused streams.
     let upstreams = upstreams([Behavior::Leaving, Behavior::Leaving]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, WRITE, 8, 50).await;
@@ -100,13 +100,13 @@ async fn what_nobody_has_looked_at_is_sent_again_whatever_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_fails_costs_a_few_calls_until_it_is_out() {
+async fn failing_upstream_is_ejected_after_a_few_calls() {
     for behavior in [Behavior::Unavailable, Behavior::Cut] {
         let upstreams = upstreams([behavior, Behavior::Good, Behavior::Good]).await;
         let mesh = mesh(&upstreams, &[]).await;
         let callers = 8;
         let count = load(&mesh, WRITE, callers, 200).await;
-        // Those that were under way when it was taken out fail as well.
+        // Calls in progress at the ejection fail too.
         let bound = CONSECUTIVE + callers;
         assert!((1..=bound).contains(&count.failed), "{behavior:?}: {count:?}, {bound} are allowed");
         assert!(ejections(&mesh).await > 0.5);
@@ -120,7 +120,7 @@ async fn ejections(mesh: &Mesh) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_do_not_fail_for_one_upstream_that_does() {
+async fn reads_do_not_fail_while_one_upstream_fails() {
     for behavior in [Behavior::Unavailable, Behavior::Refusing] {
         let upstreams = upstreams([behavior, Behavior::Good, Behavior::Good]).await;
         let mesh = mesh(&upstreams, &[]).await;
@@ -130,7 +130,7 @@ async fn reads_do_not_fail_for_one_upstream_that_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_upstream_gets_few_calls() {
+async fn slow_upstream_gets_few_calls() {
     let upstreams = upstreams([Behavior::Slow, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[]).await;
     let count = load(&mesh, READ, 8, 200).await;
@@ -140,17 +140,17 @@ async fn a_slow_upstream_gets_few_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
+async fn upstream_that_reports_not_serving_gets_no_new_calls() {
     let upstreams = upstreams([Behavior::NotServing, Behavior::Good]).await;
     let mesh = mesh(&upstreams, &[]).await;
-    // One check a second; ten times that.
+    // Ten times the interval of the health checks.
     tokio::time::timeout(Duration::from_secs(10), async {
         while sample(&mesh, "balance_endpoints{upstream=\"acme.v1.Shop\",state=\"unwell\"}").await < 0.5 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await
-    .expect("a check says so");
+    .expect("a health check reports it");
     let before = upstreams[0].attempts();
     let count = load(&mesh, WRITE, 8, 50).await;
     assert_eq!((count.failed, upstreams[0].attempts()), (0, before));
@@ -167,25 +167,25 @@ async fn an_upstream_that_says_that_it_does_not_serve_gets_no_new_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_there_is_no_room_for_never_leaves_and_is_told_when_to_come_back() {
+async fn shed_call_is_not_sent_and_gets_a_retry_delay() {
     let upstreams = upstreams([Behavior::Slow]).await;
     let limits = [("BALANCE__SHED__LEAST_CALLS", "10"), ("BALANCE__SHED__MOST_CALLS", "10")];
     let mesh = mesh(&upstreams, &limits).await;
     let channel = mesh.channel(mesh.ports.gateway).await;
-    // All at once; each that is let through takes 300 ms.
+    // All calls start at once; each admitted call takes 300 ms.
     let ended = join_all((0..50).map(|_| call(channel.clone(), READ))).await;
     let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     let let_through = ended.len() - refused.len();
-    // Of ten places a tenth is kept for what matters more, a tenth of the rest for callers with a session, and a quarter
-    // of that for other callers; the last calls may come after the first have ended.
+    // Of ten slots, a tenth is reserved for more important calls, a tenth of the rest for callers with a session, and a
+    // quarter of that for other callers. The last calls may start after the first have ended.
     assert!((6..50).contains(&let_through), "{let_through} of 50");
     assert_eq!(upstreams[0].attempts(), let_through);
     for status in refused {
         assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
-        let told = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
-        assert!((Duration::from_millis(500)..=Duration::from_millis(1_500)).contains(&told), "{told:?}");
+        let delay = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+        assert!((Duration::from_millis(500)..=Duration::from_millis(1_500)).contains(&delay), "{delay:?}");
         let pushback: u64 = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse().unwrap();
-        assert_eq!(u128::from(pushback), told.as_millis());
+        assert_eq!(u128::from(pushback), delay.as_millis());
     }
     let shed = sample(&mesh, "overload_shed_total{upstream=\"acme.v1.Shop\",priority=\"normal\"}").await;
     assert!((shed - (50 - let_through) as f64).abs() < 0.5, "{shed}");

@@ -1,4 +1,4 @@
-//! A mesh of processes that speak TLS with one another, each side with a certificate.
+//! A mesh of processes that use mutual TLS.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -20,10 +20,10 @@ use super::{
     web,
 };
 
-/// What a busy machine may take for anything.
+/// The timeout on a busy machine.
 const NOTICED: Duration = Duration::from_secs(60);
 
-/// Certificates and keys, in a folder of the test's own.
+/// Certificates and keys, in the test's own folder.
 struct Files(TempDir);
 
 impl Files {
@@ -34,7 +34,7 @@ impl Files {
         files
     }
 
-    /// The pair that processes show.
+    /// Installs the certificate and key that processes present.
     fn install(&self, name: &str) {
         self.copy(&format!("{name}.crt"), "tls.crt");
         self.copy(&format!("{name}.key"), "tls.key");
@@ -44,7 +44,7 @@ impl Files {
         let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls")).join(from);
         let unfinished = self.0.path().join("unfinished");
         fs::copy(from, &unfinished).unwrap();
-        // Git keeps no permissions.
+        // Git does not store these permissions.
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(unfinished, self.0.path().join(to)).unwrap();
     }
@@ -58,7 +58,7 @@ fn process(part: &str, ports: Ports, keys: &Path, database: &str, files: &Files)
     let mut process = prepared(part, ports, keys, database);
     for (service, port) in [("USERS", ports.users), ("AUTH", ports.auth), ("MESSAGING", ports.messaging)] {
         process.set(&format!("PEERS__{service}"), &format!("https://localhost:{port}"));
-        // The name leads to both loopbacks.
+        // `localhost` resolves to both loopback addresses.
         process.set(&format!("{service}__LISTEN"), &format!("127.0.0.1:{port}"));
     }
     process.set("TLS__CERTIFICATE", &files.path("tls.crt"));
@@ -79,7 +79,7 @@ async fn until(what: &str, check: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mesh_speaks_tls_and_believes_its_authority_only() {
+async fn mesh_uses_tls_and_trusts_only_its_authority() {
     let (keys, database, ports, files) = (make_keys(), fresh_database().await, Ports::free(), Files::new());
     let start = |part| {
         let mut process = process(part, ports, keys.path(), &database, &files);
@@ -89,7 +89,7 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
     let [users, auth, messaging, mut gateway] = PARTS.map(start);
     gateway.ready(ports.gateway).await;
     let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
-    // Through messaging, which asks users.
+    // Through messaging, which calls users.
     let open = async || {
         let members = vec![bob.id().to_owned()];
         let new = CreateConversationRequest { request_id: new_id(), member_ids: members, title: String::new() };
@@ -97,14 +97,14 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
     };
     open().await.unwrap();
 
-    // A caller in the clear is not spoken to.
-    let mut stranger = TcpStream::connect(("127.0.0.1", ports.users)).await.unwrap();
-    stranger.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    let mut said = Vec::new();
-    timeout(NOTICED, stranger.read_to_end(&mut said)).await.expect("the connection is closed").ok();
-    assert!(said.len() < 16, "an alert at most: {said:?}");
+    // A client without TLS gets no response.
+    let mut client = TcpStream::connect(("127.0.0.1", ports.users)).await.unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut output = Vec::new();
+    timeout(NOTICED, client.read_to_end(&mut output)).await.expect("the connection is closed").ok();
+    assert!(output.len() < 16, "at most a TLS alert: {output:?}");
 
-    // Whom the authority has not vouched for is neither called nor answered.
+    // A process whose certificate another authority signed can neither call nor be called.
     let other = Files::new();
     for (what, change) in [("TLS__CA", "one.crt"), ("TLS__CERTIFICATE", "")] {
         other.copy("one.crt", "one.crt");
@@ -120,17 +120,17 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
         wrong.set("LOG__LEVEL", "info,kit=debug");
         wrong.launch();
         until("it listens", async || web::get(far.gateway, "/livez").await.is_ok()).await;
-        until("it says why", async || wrong.log().contains("a call to another service failed")).await;
+        until("the reason is logged", async || wrong.log().contains("a call to another service failed")).await;
         let mut through = AuthServiceClient::new(wrong.channel(far.gateway).await);
         let refused = through.get_jwks(GetJwksRequest {}).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{what}: {refused:?}\n{}", wrong.log());
     }
 
-    // Renewed in place: new connections show and meet the other certificate.
+    // Renewed in place: new connections use and accept the new certificate.
     files.install("client");
     let services = [&users, &auth, &messaging];
     for service in services {
-        until("it is renewed", async || {
+        until("the certificate is renewed", async || {
             service.log().contains("a renewed certificate is in use on the ports of services")
         })
         .await;
@@ -145,12 +145,12 @@ async fn mesh_speaks_tls_and_believes_its_authority_only() {
     }
 }
 
-/// As a pod starts, before its Service leads to it.
+/// As when a pod starts, before its Service routes to it.
 #[tokio::test(flavor = "multi_thread")]
-async fn auth_is_ready_alone_whatever_its_address_and_certificate() {
+async fn auth_is_ready_alone_with_any_address_and_certificate() {
     let (keys, database, ports, files) = (make_keys(), fresh_database().await, Ports::free(), Files::new());
     let mut auth = process("auth", ports, keys.path(), &database, &files);
-    // The certificate names localhost; the name leads nowhere (RFC 6761), and no other process runs.
+    // The certificate names localhost; the name does not resolve (RFC 6761), and no other process runs.
     auth.set("PEERS__AUTH", "https://auth.invalid:7002");
     auth.launch();
     auth.ready(auth.ports.admin).await;

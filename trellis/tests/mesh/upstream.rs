@@ -1,4 +1,4 @@
-//! What passes between the gateway and an upstream, frame by frame.
+//! HTTP/2 frames between the gateway and an upstream.
 
 use std::{
     convert::Infallible,
@@ -38,19 +38,19 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// REFUSED_STREAM for stream 1.
 const REFUSAL: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
-/// Ends stream 1, over HTTP and over gRPC: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
-const FINE: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
-/// HEADERS of a response whose `:status` comes last, where it may not be.
-const NONSENSE: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x0f\x10\x10application/grpc\x88";
-/// Begins a response, brings one message of nothing, and breaks the stream off.
-const BEGUN: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc";
+/// Ends stream 1 with success: `:status` 200, `content-type` application/grpc, `grpc-status` 0.
+const SUCCESS: &[u8] = b"\x00\x00\x23\x01\x05\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010";
+/// HEADERS of a response with an invalid order: `:status` comes last.
+const MALFORMED: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x0f\x10\x10application/grpc\x88";
+/// Response headers; `MESSAGE` is one empty message, and `RESET` resets the stream.
+const RESPONSE: &[u8] = b"\x00\x00\x14\x01\x04\x00\x00\x00\x01\x88\x0f\x10\x10application/grpc";
 const MESSAGE: &[u8] = &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
-const BREAK: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
-/// GOAWAY without an error; stream 1 is the last that was looked at.
+const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+/// GOAWAY without an error; stream 1 is the last processed one.
 const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
-/// Answers each call with what it was sent, at most `at_once` of them on a connection; a call of `Together` waits until
-/// `together` of them are there.
+/// Echoes each request, at most `at_once` at a time on a connection; a call of `Together` waits until `together` of
+/// them have arrived.
 fn echo(stream: TcpStream, at_once: u32, together: Arc<Barrier>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let together = Arc::clone(&together);
@@ -75,77 +75,77 @@ async fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
-async fn say(port: u16, method: &str, words: &str) -> Received {
+async fn call(port: u16, method: &str, words: &str) -> Received {
     let call = web::call(port, &format!("/acme.v1.Shop/{method}"), BINARY, &[], &words.to_owned());
     web::send(port, Http::One, call).await.unwrap()
 }
 
-/// A frame of HTTP/2.
-struct Said {
+/// An HTTP/2 frame.
+struct Http2Frame {
     kind: u8,
     stream: [u8; 4],
     payload: Vec<u8>,
 }
 
-/// Begins to serve; what comes then is frames.
-async fn greet(stream: &mut TcpStream) {
+/// Completes the HTTP/2 preface; only frames follow.
+async fn accept_preface(stream: &mut TcpStream) {
     stream.write_all(SETTINGS).await.unwrap();
     stream.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
 }
 
-/// The next frame, until the gateway closes the connection.
-async fn next(from: &mut TcpStream) -> Option<Said> {
+/// The next frame; `None`: the gateway has closed the connection.
+async fn next(from: &mut TcpStream) -> Option<Http2Frame> {
     let mut header = [0; 9];
     from.read_exact(&mut header).await.ok()?;
     let [a, b, c, kind, _, stream @ ..] = header;
     let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
     from.read_exact(&mut payload).await.unwrap();
-    Some(Said { kind, stream, payload })
+    Some(Http2Frame { kind, stream, payload })
 }
 
-/// Refuses the first call, and goes away without having looked at the second.
-async fn turn_away(mut stream: TcpStream) {
-    greet(&mut stream).await;
-    let mut answers = [REFUSAL, GOAWAY].into_iter();
-    while let Some(said) = next(&mut stream).await {
-        if said.kind == HEADERS {
-            stream.write_all(answers.next().expect("at most two calls come here")).await.unwrap();
+/// Refuses the first call, and sends GOAWAY without having processed the second.
+async fn refuse_and_go_away(mut stream: TcpStream) {
+    accept_preface(&mut stream).await;
+    let mut replies = [REFUSAL, GOAWAY].into_iter();
+    while let Some(frame) = next(&mut stream).await {
+        if frame.kind == HEADERS {
+            stream.write_all(replies.next().expect("at most two calls arrive")).await.unwrap();
         }
     }
-    assert_eq!(answers.next(), None, "two calls came here");
+    assert_eq!(replies.next(), None, "two calls arrived");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_nobody_has_looked_at_is_sent_again() {
+async fn unprocessed_call_is_retried() {
     let (listener, address) = listen().await;
     let mesh = mesh_with(&address).await;
     let upstream = tokio::spawn(async move {
         let (first, _) = listener.accept().await.unwrap();
-        let turning_away = tokio::spawn(turn_away(first));
+        let turning_away = tokio::spawn(refuse_and_go_away(first));
         let (second, _) = listener.accept().await.unwrap();
         echo(second, 100, Arc::new(Barrier::new(1)));
         turning_away.await.unwrap();
     });
-    let (messages, trailers) = say(mesh.ports.gateway, "Once", "hello").await.frames();
+    let (messages, trailers) = call(mesh.ports.gateway, "Once", "hello").await.frames();
     assert!(trailers.contains("grpc-status: 0\r\n"), "{trailers}");
     assert_eq!(messages, ["hello".to_owned().encode_to_vec()]);
     upstream.await.unwrap();
 }
 
-/// Breaks each call off for the given reason, after its response has begun or before.
-async fn break_off(mut stream: TcpStream, how: watch::Receiver<(When, Reason)>) {
-    greet(&mut stream).await;
-    while let Some(said) = next(&mut stream).await {
-        if said.kind != HEADERS {
+/// Resets each call with the given error code, before its response has begun or after.
+async fn reset_calls(mut stream: TcpStream, how: watch::Receiver<(When, Reason)>) {
+    accept_preface(&mut stream).await;
+    while let Some(frame) = next(&mut stream).await {
+        if frame.kind != HEADERS {
             continue;
         }
         let (when, reason) = *how.borrow();
-        let begun = [BEGUN, MESSAGE].into_iter().filter(|_| when == When::After);
+        let begun = [RESPONSE, MESSAGE].into_iter().filter(|_| when == When::After);
         let mut response = Vec::new();
-        for frame in begun.chain([BREAK]) {
+        for part in begun.chain([RESET]) {
             let start = response.len();
-            response.extend_from_slice(frame);
-            response[start + 5..start + 9].copy_from_slice(&said.stream);
+            response.extend_from_slice(part);
+            response[start + 5..start + 9].copy_from_slice(&frame.stream);
         }
         *response.last_mut().unwrap() = reason;
         stream.write_all(&response).await.unwrap();
@@ -161,15 +161,15 @@ enum When {
 /// An error code of HTTP/2.
 type Reason = u8;
 
-/// gRPC's table for the error codes of HTTP/2: a caller hears what it would hear without a gateway.
+/// gRPC's table for HTTP/2 error codes: a client gets the same status with and without a gateway.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_upstream_breaks_off_is_told_by_its_code() {
+async fn reset_of_an_upstream_maps_to_the_grpc_status_of_its_code() {
     let (listener, address) = listen().await;
     let mesh = mesh_with(&address).await;
-    let (how, told) = watch::channel((When::Before, 0));
+    let (how, changes) = watch::channel((When::Before, 0));
     tokio::spawn(async move {
         loop {
-            tokio::spawn(break_off(listener.accept().await.unwrap().0, told.clone()));
+            tokio::spawn(reset_calls(listener.accept().await.unwrap().0, changes.clone()));
         }
     });
     let codes = [
@@ -190,31 +190,31 @@ async fn what_an_upstream_breaks_off_is_told_by_its_code() {
             let context = format!("{reason} {when:?} {http:?} {content_type}: {response:?}");
             assert_eq!(response.grpc_status(), (code as i32).to_string(), "{context}");
             let whole = usize::from(when == When::After);
-            assert_eq!(response.frames().0.len(), whole, "what was whole has come: {context}");
+            assert_eq!(response.frames().0.len(), whole, "complete messages are delivered: {context}");
         }
     }
 }
 
-/// Answers each call with a head that is none: a pseudo-header after others.
-async fn babble(mut stream: TcpStream) {
-    greet(&mut stream).await;
-    while let Some(said) = next(&mut stream).await {
-        if said.kind == HEADERS {
-            let mut response = NONSENSE.to_vec();
-            response[5..9].copy_from_slice(&said.stream);
+/// Responds to each call with invalid headers: a pseudo-header after other fields.
+async fn send_malformed_response(mut stream: TcpStream) {
+    accept_preface(&mut stream).await;
+    while let Some(frame) = next(&mut stream).await {
+        if frame.kind == HEADERS {
+            let mut response = MALFORMED.to_vec();
+            response[5..9].copy_from_slice(&frame.stream);
             stream.write_all(&response).await.unwrap();
         }
     }
 }
 
-/// What h2 finds wrong with a response is the server's mistake and no whim of the caller's.
+/// A protocol error in a response counts as a failure of the upstream, not as a cancellation by the client.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_breaks_the_protocol_is_taken_out() {
+async fn upstream_with_protocol_errors_is_ejected() {
     let ((bad, bad_address), (good, good_address)) = (listen().await, listen().await);
     let mesh = mesh_with_all(&[&bad_address, &good_address], &[]).await;
     tokio::spawn(async move {
         loop {
-            tokio::spawn(babble(bad.accept().await.unwrap().0));
+            tokio::spawn(send_malformed_response(bad.accept().await.unwrap().0));
         }
     });
     tokio::spawn(async move {
@@ -225,7 +225,7 @@ async fn a_server_that_breaks_the_protocol_is_taken_out() {
     let mut failed = 0;
     let mut well_in_a_row = 0;
     while well_in_a_row < 50 {
-        let status = say(mesh.ports.gateway, "Once", "hello").await.grpc_status();
+        let status = call(mesh.ports.gateway, "Once", "hello").await.grpc_status();
         if status == "0" {
             well_in_a_row += 1;
         } else {
@@ -233,47 +233,47 @@ async fn a_server_that_breaks_the_protocol_is_taken_out() {
             (failed, well_in_a_row) = (failed + 1, 0);
         }
     }
-    assert!((1..=5).contains(&failed), "five failures in a row take it out: {failed}");
+    assert!((1..=5).contains(&failed), "five consecutive failures eject it: {failed}");
 }
 
-/// hyper does not read on while bytes wait that belong to no call: that their sender has gone is seen all the same.
+/// hyper stops reading while bytes are buffered that belong to no call. A disconnect is noticed all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_leaves_is_noticed_whatever_it_has_sent_before() {
+async fn disconnect_of_a_client_with_unread_bytes_is_noticed() {
     let (listener, address) = listen().await;
     let mesh = mesh_with_all(&[&address], &[("LIMITS__REQUEST_HEAD", "2s")]).await;
-    let (told, mut takes_back) = mpsc::channel(1);
+    let (resets, mut takes_back) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let told = told.clone();
+            let resets = resets.clone();
             tokio::spawn(async move {
-                greet(&mut stream).await;
-                while let Some(said) = next(&mut stream).await {
-                    if said.kind == RST_STREAM {
-                        told.send(said.payload).await.unwrap();
+                accept_preface(&mut stream).await;
+                while let Some(frame) = next(&mut stream).await {
+                    if frame.kind == RST_STREAM {
+                        resets.send(frame.payload).await.unwrap();
                     }
                 }
             });
         }
     });
-    // More than the gateway reads before the upstream takes some of it.
+    // More than the gateway buffers before the upstream reads.
     let upload = [b"POST /acme.v1.Shop/Silent HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web\r\ncontent-length: 300000\r\n\r\n\0\0\x04\0\0", &[7; 200_000][..]].concat();
     let whole = b"POST /acme.v1.Shop/Silent HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
-    for said in [&whole[..], &[&whole[..], b"\r\n"].concat(), &[&whole[..], whole].concat(), &upload] {
+    for frame in [&whole[..], &[&whole[..], b"\r\n"].concat(), &[&whole[..], whole].concat(), &upload] {
         let mut caller = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
-        caller.write_all(said).await.unwrap();
-        // Long enough for the upstream to have the call.
+        caller.write_all(frame).await.unwrap();
+        // Long enough for the upstream to receive the call.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(takes_back.try_recv().is_err(), "the caller is there");
+        assert!(takes_back.try_recv().is_err(), "the client is still connected");
         drop(caller);
         let reason = tokio::time::timeout(Duration::from_secs(20), takes_back.recv()).await;
-        assert_eq!(reason.unwrap_or_else(|_| panic!("after {} bytes", said.len())), Some(vec![0, 0, 0, 8]));
+        assert_eq!(reason.unwrap_or_else(|_| panic!("after {} bytes", frame.len())), Some(vec![0, 0, 0, 8]));
     }
 }
 
-/// Calls beyond what the upstream takes on a connection would wait there; they get another.
+/// Calls beyond the upstream's concurrent stream limit use another connection instead of waiting.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_says_how_many_calls_a_connection_takes() {
+async fn concurrent_stream_limit_of_an_upstream_is_kept() {
     const CALLS: usize = 3;
     let (listener, address) = listen().await;
     let mesh = mesh_with(&address).await;
@@ -287,33 +287,33 @@ async fn an_upstream_says_how_many_calls_a_connection_takes() {
             echo(stream, 1, Arc::clone(&together));
         }
     });
-    // From the first response on the gateway knows.
-    say(mesh.ports.gateway, "Alone", "hello").await;
-    let answers = join_all((0..CALLS).map(|_| say(mesh.ports.gateway, "Together", "hello"))).await;
-    assert!(answers.iter().all(|response| response.frames().0.len() == 1), "{answers:?}");
+    // The gateway knows the limit from the first response on.
+    call(mesh.ports.gateway, "Alone", "hello").await;
+    let responses = join_all((0..CALLS).map(|_| call(mesh.ports.gateway, "Together", "hello"))).await;
+    assert!(responses.iter().all(|response| response.frames().0.len() == 1), "{responses:?}");
     assert_eq!(connections.load(Ordering::Relaxed), CALLS);
 }
 
-/// Answers every call, and passes on what its HEADERS said.
-async fn overhear(mut stream: TcpStream, heads: mpsc::Sender<Vec<u8>>) {
-    greet(&mut stream).await;
-    while let Some(said) = next(&mut stream).await {
-        if said.kind == HEADERS {
-            heads.send(said.payload).await.unwrap();
-            let mut response = FINE.to_vec();
-            response[5..9].copy_from_slice(&said.stream);
+/// Responds to every call, and sends the payload of its HEADERS to the test.
+async fn record_headers(mut stream: TcpStream, heads: mpsc::Sender<Vec<u8>>) {
+    accept_preface(&mut stream).await;
+    while let Some(frame) = next(&mut stream).await {
+        if frame.kind == HEADERS {
+            heads.send(frame.payload).await.unwrap();
+            let mut response = SUCCESS.to_vec();
+            response[5..9].copy_from_slice(&frame.stream);
             stream.write_all(&response).await.unwrap();
         }
     }
 }
 
-/// How the fields of a header block are written (RFC 7541, section 6): how many are in the table, are put there, and
-/// are kept out of it.
+/// The representations in a header block (RFC 7541, section 6): how many refer to the table, add a field to it, or carry
+/// a field that must never be added.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fields {
-    known: usize,
-    remembered: usize,
-    never_remembered: usize,
+    indexed: usize,
+    added: usize,
+    never_indexed: usize,
     others: usize,
 }
 
@@ -322,10 +322,10 @@ impl Fields {
         let mut fields = Self::default();
         while let Some(first) = block.first().copied() {
             let (count, prefix, is_literal) = match first {
-                0x80.. => (&mut fields.known, 7, false),
-                0x40.. => (&mut fields.remembered, 6, true),
+                0x80.. => (&mut fields.indexed, 7, false),
+                0x40.. => (&mut fields.added, 6, true),
                 0x20.. => (&mut fields.others, 5, false),
-                0x10.. => (&mut fields.never_remembered, 4, true),
+                0x10.. => (&mut fields.never_indexed, 4, true),
                 _ => (&mut fields.others, 4, true),
             };
             *count += 1;
@@ -358,25 +358,25 @@ fn integer(block: &mut &[u8], prefix: u32) -> usize {
     value
 }
 
-/// A table that changes with each call costs more than it saves, and forgets what comes with every call.
+/// Fields that change with each call would evict the constant fields from the dynamic table.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_with_each_call_stays_out_of_the_table_of_headers() {
+async fn headers_that_change_with_each_call_are_not_indexed() {
     let (listener, address) = listen().await;
     let mesh = mesh_with(&address).await;
-    let (heads, mut heard) = mpsc::channel(10);
+    let (heads, mut received) = mpsc::channel(10);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(overhear(stream, heads.clone()));
+            tokio::spawn(record_headers(stream, heads.clone()));
         }
     });
     let mut fields = Vec::new();
     for _ in 0..3 {
-        let response = say(mesh.ports.gateway, "Same", "hello").await;
+        let response = call(mesh.ports.gateway, "Same", "hello").await;
         assert_eq!(response.grpc_status(), "0");
-        fields.push(Fields::of(&heard.recv().await.unwrap()));
+        fields.push(Fields::of(&received.recv().await.unwrap()));
     }
-    assert!(fields[0].remembered > 0, "{fields:?}");
-    assert_eq!((fields[1].remembered, fields[2].remembered), (0, 0), "{fields:?}");
+    assert!(fields[0].added > 0, "{fields:?}");
+    assert_eq!((fields[1].added, fields[2].added), (0, 0), "{fields:?}");
     // Trace context and deadline.
-    assert!(fields.iter().all(|fields| fields.never_remembered == 2), "{fields:?}");
+    assert!(fields.iter().all(|fields| fields.never_indexed == 2), "{fields:?}");
 }

@@ -1,4 +1,4 @@
-//! A gRPC-Web and HTTP client that hides nothing.
+//! A gRPC-Web and HTTP client that exposes all details of a response.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -12,30 +12,30 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
 
-/// Whatever went wrong.
+/// Any failure of a request.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// gRPC-Web's content types.
 pub(crate) const BINARY: &str = "application/grpc-web+proto";
 pub(crate) const TEXT: &str = "application/grpc-web-text+proto";
 
-/// Which HTTP to speak.
+/// The HTTP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Http {
     One,
     Two,
 }
 
-/// A response that has come to its end.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) status: u16,
-    /// With HTTP's trailers, which gRPC has and gRPC-Web has not.
+    /// Includes HTTP trailers, which gRPC has and gRPC-Web does not.
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// Sends a request on a connection of its own.
+/// Sends a request on its own connection.
 pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Received, Error> {
     let (parts, body) = begin(port, http, request).await?.into_parts();
     let (mut headers, body) = (parts.headers, body.collect().await?);
@@ -43,12 +43,12 @@ pub(crate) async fn send(port: u16, http: Http, request: Request<Full<Bytes>>) -
     Ok(Received { status: parts.status.as_u16(), headers, body: body.to_bytes() })
 }
 
-/// As [`send`], with the response's body still to come.
+/// Like [`send`], but the response's body is still to be read.
 pub(crate) async fn begin(port: u16, http: Http, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
     begin_on(TcpStream::connect(("127.0.0.1", port)).await?, http, request).await
 }
 
-/// As [`begin`], on this connection.
+/// Like [`begin`], on an existing connection.
 pub(crate) async fn begin_on(
     stream: TcpStream,
     http: Http,
@@ -73,7 +73,7 @@ pub(crate) async fn get(port: u16, path: &str) -> Result<Received, Error> {
     send(port, Http::One, request("GET", port, path, &[], Bytes::new())).await
 }
 
-/// A request as a browser at the gateway's own page would send it.
+/// A request that a browser on the gateway's own page would send.
 pub(crate) fn request(
     method: &str,
     port: u16,
@@ -92,7 +92,7 @@ pub(crate) fn request(
     builder.body(Full::new(body)).unwrap()
 }
 
-/// A gRPC-Web call. In the text form each half of the body is a segment of its own.
+/// A gRPC-Web call. In the text form each half of the body is a separate base64 segment.
 pub(crate) fn call(
     port: u16,
     path: &str,
@@ -146,7 +146,7 @@ impl Received {
         (messages, trailers)
     }
 
-    /// The reason of a gRPC status, wherever it stands.
+    /// The reason in the details of a gRPC status, in headers or trailers.
     pub(crate) fn reason(&self) -> String {
         let mut headers = self.headers.clone();
         if !headers.contains_key("grpc-status") {
@@ -159,7 +159,7 @@ impl Received {
         super::harness::reason(&tonic::Status::from_header_map(&headers).unwrap())
     }
 
-    /// The gRPC status, wherever it stands.
+    /// The gRPC status, from headers or trailers.
     pub(crate) fn grpc_status(&self) -> String {
         if self.headers.contains_key("grpc-status") {
             return self.header("grpc-status").to_owned();
@@ -169,7 +169,7 @@ impl Received {
         line.unwrap_or("none").to_owned()
     }
 
-    /// The one message of a unary answer.
+    /// The one message of a unary response.
     pub(crate) fn message<T: Message + Default>(&self) -> T {
         let (messages, _) = self.frames();
         assert_eq!(messages.len(), 1, "{self:?}");

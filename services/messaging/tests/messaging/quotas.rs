@@ -132,6 +132,25 @@ async fn bytes_of_older_rows_are_counted_by_the_migration(location: &Location) {
     assert_eq!(sizes(location, empty).await, (0, 0));
 }
 
+/// A process of an older release, which counts nothing, wrote entries that this one then erases.
+async fn conversation_with_a_negative_count_stays_open(location: &Location) {
+    let (store, [ada, bob]) = (with_quotas(location, quota(4_500)).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let statement = "UPDATE conversations SET stored_bytes = -15000 WHERE conversation_id = $1";
+    match location {
+        Location::Postgres(url) => {
+            let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+            connection.execute("SET search_path TO messaging").await.unwrap();
+            sqlx::query(statement).bind(id.0).execute(&mut connection).await.unwrap();
+        }
+        Location::Sqlite(path) => {
+            let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+            sqlx::query(statement).bind(id.0).execute(&mut connection).await.unwrap();
+        }
+    }
+    assert!(store.append(&new_message(id, bob, "still open")).await.unwrap().is_new);
+}
+
 /// Two messages wait for the conversation's row, and one of them fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn last_bytes_go_to_the_first_in_the_queue() {

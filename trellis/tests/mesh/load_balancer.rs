@@ -1,5 +1,5 @@
-//! What stands before replicas in a cluster: a balancer of TCP connections that sends new ones to those that say they are
-//! ready, as kube-proxy does with a readiness probe. It cuts nothing.
+//! The load balancer before the replicas of a cluster: it sends new TCP connections to ready replicas, as kube-proxy
+//! does with a readiness probe. It closes no connection.
 
 use std::{
     sync::{
@@ -18,20 +18,20 @@ use tokio::{
 
 use super::web;
 
-/// Between two looks at a replica's readiness.
+/// The interval of readiness checks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A replica, as the balancer sees it.
+/// A replica, as the load balancer sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
-    /// Where connections go.
+    /// The port that gets the connections.
     pub(crate) port: u16,
-    /// Where `/readyz` is.
+    /// The port that serves `/readyz`.
     pub(crate) readiness: u16,
 }
 
-/// A running balancer.
-pub(crate) struct Front {
+/// A running load balancer.
+pub(crate) struct LoadBalancer {
     pub(crate) port: u16,
     replicas: Arc<Vec<Replica>>,
     _tasks: JoinSet<()>,
@@ -42,8 +42,8 @@ struct Replica {
     ready: AtomicBool,
 }
 
-impl Front {
-    /// Before `targets`, which need not run yet.
+impl LoadBalancer {
+    /// Starts before `targets`, which need not run yet.
     pub(crate) async fn start(targets: &[Target]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -78,7 +78,7 @@ async fn accept(listener: TcpListener, replicas: Arc<Vec<Replica>>) {
         let (mut caller, _) = listener.accept().await.unwrap();
         let ready: Vec<u16> =
             replicas.iter().filter(|r| r.ready.load(Ordering::SeqCst)).map(|r| r.target.port).collect();
-        // Nobody is ready: the caller is turned away, as by an address without endpoints.
+        // No replica is ready: close the connection, like a Service without endpoints.
         let Some(port) = ready.get(turn.fetch_add(1, Ordering::Relaxed) % ready.len().max(1)).copied() else {
             continue;
         };

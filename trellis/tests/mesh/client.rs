@@ -1,5 +1,5 @@
-//! A caller's connection as good clients keep it: made when it is needed, left when the server says so, and what was
-//! never sent on it, or what its GOAWAY says that nobody has looked at, is sent on the next one. Nothing else is repeated.
+//! A well-behaved client connection: it connects on demand, reconnects after a GOAWAY or close, and retries only
+//! requests that were not sent or that the server did not process.
 
 use std::{fmt, time::Duration};
 
@@ -21,15 +21,15 @@ use super::{
     web::{self, Http},
 };
 
-/// How long a response may let wait on a busy machine.
+/// How long a response may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many connections in a row may turn out to be closing.
+/// How many connections in a row may be closing.
 const TRIES: usize = 5;
 
-/// Why no response came, or what it said.
+/// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection failed in a way that a caller notices.
+    /// The connection failed in a way that a client notices.
     Broken(String),
     Refused(Status),
 }
@@ -43,11 +43,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// See the module.
-pub(crate) struct Line {
+/// A connection that reconnects when needed.
+pub(crate) struct Client {
     port: u16,
     http: Http,
-    /// The connection in use, and how many there were before.
+    /// The current connection, and the number of connections before it.
     current: Mutex<(usize, Option<Sender>)>,
 }
 
@@ -56,12 +56,12 @@ enum Sender {
     Two(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Line {
+impl Client {
     pub(crate) fn new(port: u16, http: Http) -> Self {
         Self { port, http, current: Mutex::new((0, None)) }
     }
 
-    /// A gRPC-Web or gRPC call; the response is still to come.
+    /// Begins a gRPC-Web or gRPC call. The body of the response is still to be read.
     pub(crate) async fn begin(
         &self,
         path: &str,
@@ -78,10 +78,10 @@ impl Line {
                 Err(Unsent::Lost(why)) => return Err(Failure::Broken(why)),
             }
         }
-        Err(Failure::Broken("connections close as soon as they are made".to_owned()))
+        Err(Failure::Broken("every new connection closes at once".to_owned()))
     }
 
-    /// The messages of a response that ends well.
+    /// Makes a call and returns the messages of its response.
     pub(crate) async fn call(
         &self,
         path: &str,
@@ -90,10 +90,10 @@ impl Line {
         message: &impl Message,
     ) -> Result<Vec<Bytes>, Failure> {
         let response = self.begin(path, content_type, headers, message).await?;
-        let mut answer = Frames::of(response);
+        let mut frames = Frames::of(response);
         let mut messages = Vec::new();
         let reading = async {
-            while let Some(message) = answer.next().await? {
+            while let Some(message) = frames.next().await? {
                 messages.push(message);
             }
             Ok(messages)
@@ -118,7 +118,7 @@ impl Line {
             },
             Sender::Two(sender) => {
                 let mut sender = sender.clone();
-                // Others use the connection at the same time.
+                // Other calls use the connection at the same time.
                 drop(current);
                 let sent = sender.try_send_request(request).await;
                 current = self.current.lock().await;
@@ -141,7 +141,7 @@ impl Line {
 
 /// A request without a response.
 enum Unsent {
-    /// It never left, or nobody has looked at it.
+    /// The request was not sent, or the server did not process it.
     Again,
     Lost(String),
 }
@@ -173,9 +173,9 @@ async fn connect(port: u16, http: Http) -> Result<Sender, web::Error> {
     })
 }
 
-/// A response's messages as they come, in gRPC-Web or in gRPC.
+/// The messages of a gRPC-Web or gRPC response, as they arrive.
 pub(crate) struct Frames {
-    /// A status that came at once.
+    /// A status in the response headers.
     early: Option<Status>,
     body: Incoming,
     unread: BytesMut,
@@ -192,7 +192,7 @@ impl Frames {
         Self { early, body, unread: BytesMut::new() }
     }
 
-    /// The next message; `None`: the response has ended well.
+    /// The next message; `None`: the response has ended with status 0.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(status) = self.early.take() {
             return ended(status);
@@ -217,7 +217,7 @@ impl Frames {
         }
     }
 
-    /// A whole frame of gRPC's framing, with its flags.
+    /// Takes a complete frame of gRPC's framing, with its flags.
     fn take(&mut self) -> Option<(u8, Bytes)> {
         let mut head = self.unread.get(..5)?;
         let (flags, length) = (head.get_u8(), usize::try_from(head.get_u32()).ok()?);
@@ -233,7 +233,7 @@ fn ended(status: Status) -> Result<Option<Bytes>, Failure> {
     if status.code() == tonic::Code::Ok { Ok(None) } else { Err(Failure::Refused(status)) }
 }
 
-/// The status in gRPC-Web's last frame.
+/// The status in gRPC-Web's trailer frame.
 fn web_status(trailers: &[u8]) -> Status {
     let text = String::from_utf8_lossy(trailers);
     let pairs = text.lines().filter_map(|line| line.split_once(": "));

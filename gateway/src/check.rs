@@ -1,4 +1,4 @@
-//! Requests that are refused whatever they ask for.
+//! Requests that are refused before they are routed.
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 
@@ -8,15 +8,15 @@ use crate::{
     headers, page,
 };
 
-/// What a caller may ask for on a connection of which `gateway.proxy_protocol` does not tell the client: whether the
-/// gateway lives.
+/// The paths that are served on a connection from a trusted proxy without the PROXY protocol
+/// (`gateway.proxy_protocol`): they report whether the gateway is alive.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/grpc.health.v1.Health/Check"];
 
-/// A request that is refused whatever it asks for.
+/// Why a request is refused before it is routed.
 pub(crate) struct Refusal {
     status: StatusCode,
     text: &'static str,
-    /// Where the request ends, and the next one begins, is in doubt (HTTP/1.1).
+    /// The end of the request, and so the start of the next one, is uncertain (HTTP/1.1).
     ends_connection: bool,
 }
 
@@ -35,8 +35,8 @@ impl Refusal {
 }
 
 impl Gateway {
-    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
-    /// already, and hyper and h2 at nearly all of the rest.
+    /// Refuses malformed HTTP requests and requests whose headers exceed the limits. HTTP/2 has checked their size already,
+    /// and hyper and h2 nearly all of the rest.
     pub(crate) fn check(&self, current: &Current, peer: Peer, request: &Request<Inbound>) -> Result<(), Refusal> {
         let headers = request.headers();
         let size = || headers::bytes(headers) + request.uri().path().len();

@@ -98,12 +98,12 @@ impl Proxies {
                 }
             }
         }
-        // The proxy itself, or what it forwards of another one's own: none of them names a client.
+        // The proxy itself, or its forwarding of another proxy's own request: no entry names a client.
         Client::Known(hop)
     }
 }
 
-/// Counts it: a proxy that is configured to state no address costs its clients a shared limit.
+/// Counts an unreadable address: a proxy that is configured to state no address makes its clients share a limit.
 fn unknown(proxy: IpAddr) -> Client {
     metrics::counter!("gateway_clients_unknown_total").increment(1);
     tracing::debug!(%proxy, "a trusted proxy stated no readable client address");

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// What stands before the last entry, if anything, and that entry.
+/// The part before the last entry, if any, and that entry.
 pub(super) type Split = fn(&[u8]) -> (Option<&[u8]>, &[u8]);
 /// The address that an entry states; `None`: it states none that can be read.
 pub(super) type Read = fn(&[u8]) -> Option<IpAddr>;

@@ -263,13 +263,11 @@ pub(crate) enum Cut {
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut: {why}"),
-            Self::Invalid(RequestBodyErrorKind::Text) => f.write_str("the caller's body is no base64"),
+            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut off: {why}"),
+            Self::Invalid(RequestBodyErrorKind::Text) => f.write_str("the caller's body is not base64"),
             Self::Invalid(RequestBodyErrorKind::TooLarge) => f.write_str("the caller's message is too large"),
-            Self::Invalid(RequestBodyErrorKind::Flags) => {
-                f.write_str("the caller's message has flags that mean nothing")
-            }
-            Self::Invalid(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut"),
+            Self::Invalid(RequestBodyErrorKind::Flags) => f.write_str("the caller's message has unknown flags"),
+            Self::Invalid(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut off"),
         }
     }
 }

@@ -44,18 +44,18 @@ impl Gateway {
         if headers.len() > current.config.header_count
             || !is_http2 && size() > self.context.limits.header_bytes as usize
         {
-            let text = "too many header fields, or too large\n";
+            let text = "too many header fields, or they are too large\n";
             return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         if peer.is_probe && !PROBES.contains(&request.uri().path()) {
-            let text = "from this network only probes may come without the PROXY protocol (gateway.proxy_protocol)\n";
+            let text = "connections from this network need a PROXY protocol header, except for probes (gateway.proxy_protocol)\n";
             return Err(Refusal::new(StatusCode::FORBIDDEN, text));
         }
         if is_http2 {
             return Ok(());
         }
         if !headers::name_one_host(headers, request.version()) {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request names one host\n"));
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request must name exactly one host\n"));
         }
         headers::check_framing(headers).map_err(|(status, text)| Refusal { ends_connection: true, status, text })
     }

@@ -137,7 +137,7 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     if !prefix.split('.').all(is_name) {
-        return Err("is no name of a package or service, such as acme.shop.v1".to_owned());
+        return Err("is not the name of a package or service, such as acme.shop.v1".to_owned());
     }
     if let Some(reserved) = RESERVED.iter().find(|reserved| is_under(reserved, prefix) || is_under(prefix, reserved)) {
         return Err(format!("{reserved}.* is served by Trellis itself"));

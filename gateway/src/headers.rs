@@ -137,12 +137,12 @@ pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), (StatusCode, &'st
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
-        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding stands in one line\n")),
+        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding must be one header line\n")),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(coding), None) if is_only_chunked(coding.as_bytes()) => {
-            Err((StatusCode::BAD_REQUEST, "a request is chunked once\n"))
+            Err((StatusCode::BAD_REQUEST, "transfer-encoding must name chunked once\n"))
         }
-        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n")),
+        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked\n")),
     }
 }
 

@@ -185,7 +185,7 @@ impl Gateway {
         }
         self.take(next, &mut known, wanted);
         for problem in problems {
-            tracing::warn!(problem, "its last good content counts");
+            tracing::warn!(problem, "the last good content stays in force");
         }
         self.reloaded.notify_one();
         Ok(())
@@ -206,7 +206,9 @@ impl Gateway {
         wanted.contracts.insert(Arc::clone(prefix), Arc::new(contract));
         match self.rebuild(&current.config, &mut known, wanted) {
             Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
-            Err(error) => tracing::warn!(upstream = %prefix, error, "the routes stay as they were"),
+            Err(error) => {
+                tracing::warn!(upstream = %prefix, error, "the routes cannot be rebuilt; the previous ones stay in force")
+            }
         }
     }
 
@@ -341,10 +343,10 @@ impl Gateway {
                     let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
                 }
-                page::not_allowed("methods are called by POST\n", "POST")
+                page::not_allowed("use POST to call a method\n", "POST")
             }
             _ if self.console => page::serve(request.method(), path, request.headers()),
-            _ => page::plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
+            _ => page::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
         }
     }
 }

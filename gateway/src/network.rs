@@ -17,7 +17,7 @@ impl Networks {
     /// Parses the networks. The error names the invalid text.
     pub(crate) fn new(networks: &[String]) -> Result<Self, String> {
         let parse = |text: &String| {
-            Network::parse(text).ok_or_else(|| format!("{text:?} is no network such as 10.0.0.0/8 or ::1"))
+            Network::parse(text).ok_or_else(|| format!("{text:?} is not a network, such as 10.0.0.0/8 or ::1"))
         };
         networks.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }

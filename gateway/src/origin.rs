@@ -29,10 +29,9 @@ impl Origins {
         let parse = |origin: &String| {
             let uri: Option<Uri> = origin.parse().ok();
             let right = uri.is_some_and(|u| u.scheme().is_some() && u.host().is_some() && !origin.ends_with('/'));
-            HeaderValue::try_from(origin)
-                .ok()
-                .filter(|_| right)
-                .ok_or_else(|| format!("gateway.cors_origins: {origin:?} is no origin such as https://app.example.org"))
+            HeaderValue::try_from(origin).ok().filter(|_| right).ok_or_else(|| {
+                format!("gateway.cors_origins: {origin:?} is not an origin, such as https://app.example.org")
+            })
         };
         origins.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }

@@ -25,10 +25,10 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 /// Serves a file.
 pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Outgoing> {
     if method != Method::GET && method != Method::HEAD {
-        return not_allowed("only GET and HEAD\n", "GET, HEAD");
+        return not_allowed("use GET or HEAD\n", "GET, HEAD");
     }
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
-    let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "there is nothing here\n") };
+    let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "no page or method at this path\n") };
     let tag = tag(&file);
     let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         status(StatusCode::NOT_MODIFIED)

@@ -85,7 +85,7 @@ impl RpcCall<'_> {
         // The route. A protocol that cannot carry a response is refused before anything else.
         let method = known(found)?;
         if !self.client_protocol.fits(request.version()) {
-            let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
+            let message = "gRPC requires HTTP/2, because HTTP/1.1 loses its trailers; use gRPC-Web";
             return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
         }
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
@@ -126,7 +126,7 @@ impl RpcCall<'_> {
         if self.current.origins.may_use_cookie(request.headers()) {
             return Ok(());
         }
-        let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
+        let message = "a page of this origin may not use the session cookie; add the origin to gateway.cors_origins";
         Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
     }
 
@@ -296,13 +296,13 @@ struct Admitted {
 }
 
 fn too_often(retry_after: Duration) -> Status {
-    error::exhausted("RATE_LIMITED", "too many calls of this method; wait as retry-after says", retry_after)
+    error::exhausted("RATE_LIMITED", "too many calls of this method; wait for the time in retry-after", retry_after)
 }
 
 fn no_stream(why: TooMany, most: u32) -> Status {
     match why {
         TooMany::Open => {
-            let message = format!("{most} streams of this method are open, as many as may be; close one");
+            let message = format!("{most} streams of this method are open, which is the limit; close one");
             error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
         }
         TooMany::Unavailable => error::unavailable("the count of streams"),
@@ -338,7 +338,7 @@ fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instan
     let asked = request.headers().get(client::TIMEOUT).map(|value| parse_timeout(value.as_bytes()));
     let asked = match asked {
         Some(None) => {
-            let message = "grpc-timeout is no time such as 10S or 500m";
+            let message = "grpc-timeout is not a duration, such as 10S or 500m";
             return Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
         }
         // The deadline has passed before the call begins.
@@ -370,17 +370,15 @@ impl From<RequestBodyErrorKind> for Status {
     fn from(kind: RequestBodyErrorKind) -> Self {
         match kind {
             RequestBodyErrorKind::Text => {
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64")
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is not base64")
             }
             RequestBodyErrorKind::Flags => {
-                let message = "a message has flags that gRPC does not know";
+                let message = "a message has flags that gRPC does not define";
                 error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
             }
-            RequestBodyErrorKind::Cut => {
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body ended before its end")
-            }
+            RequestBodyErrorKind::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body was cut off"),
             RequestBodyErrorKind::TooLarge => {
-                let message = "a message is larger than the gateway lets through (limits.message_bytes)";
+                let message = "a message is larger than the gateway allows (limits.message_bytes)";
                 error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
             }
         }
@@ -416,7 +414,7 @@ pub(crate) fn bare(status: Status, is_external: bool) -> Status {
 }
 
 fn head_too_large() -> Status {
-    let message = "the headers of the response are larger than the gateway lets through (limits.header_bytes)";
+    let message = "the headers of the response are larger than the gateway allows (limits.header_bytes)";
     error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 
@@ -435,5 +433,5 @@ fn not_grpc(status: StatusCode) -> Status {
         429 | 502..=504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    error::status(code, "NOT_GRPC", "the service's response was no gRPC")
+    error::status(code, "NOT_GRPC", "the service's response is not gRPC")
 }

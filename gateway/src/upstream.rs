@@ -203,7 +203,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
             Self::Full => f.write_str("all connections are full"),
-            Self::Cut => f.write_str("its request was cut"),
+            Self::Cut => f.write_str("the request was cut off"),
             Self::Overloaded => f.write_str("the upstream is overloaded"),
             Self::Gone(error) => write!(f, "the connection was closing: {}", chain(error)),
             Self::Refused(error) | Self::Broken(error) => f.write_str(&chain(error)),

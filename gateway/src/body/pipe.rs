@@ -61,7 +61,7 @@ where
                     Err(frame) => self.finish(frame.into_trailers().ok()),
                 },
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "a body was cut");
+                    tracing::debug!(%error, "a body was cut off");
                     match self.when_cut {
                         Some(reason) => self.stream.send_reset(reason),
                         None => self.is_cut = true,

@@ -311,18 +311,18 @@ impl DrainWait {
 fn refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
-            let message = "a message of the response is larger than the gateway lets through (limits.message_bytes)";
+            let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
             error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
         }
         Why::Flags => {
-            let message = "a message of the response has flags that gRPC does not know";
+            let message = "a message of the response has flags that gRPC does not define";
             error::status(Code::Internal, "MESSAGE_MALFORMED", message)
         }
     }
 }
 
 fn trailers_too_large() -> Status {
-    let message = "the trailers of the response are larger than the gateway lets through (limits.header_bytes)";
+    let message = "the trailers of the response are larger than the gateway allows (limits.header_bytes)";
     error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 

@@ -108,10 +108,10 @@ impl Limit {
             return Err(format!("requests: {} in {} is more than one in a microsecond", self.requests, self.period));
         }
         if self.cost == 0 || self.cost > at_once {
-            return Err(format!("cost: {} is not between 1 and the {at_once} that may come at once", self.cost));
+            return Err(format!("cost: {} is not between 1 and the {at_once} that are allowed at once", self.cost));
         }
         if self.count && self.burst != 0 {
-            return Err("burst: belongs to a rate; take it or count away".to_owned());
+            return Err("burst: applies only to a rate; remove it or count".to_owned());
         }
         Ok(())
     }

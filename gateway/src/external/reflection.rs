@@ -135,7 +135,7 @@ impl Upstream {
             for name in missing(&files) {
                 // A file that was requested once and not returned is missing.
                 if !requested.insert(name.clone()) {
-                    return Err(format!("{name} is imported, and cannot be had"));
+                    return Err(format!("{name} is imported, but the upstream does not return it"));
                 }
                 requests.push(MessageRequest::FileByFilename(name));
             }

@@ -65,7 +65,7 @@ async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
                 // Logged once per failure, not once per attempt.
                 if met != failures {
                     let error = met.iter().cloned().collect::<Vec<_>>().join("; ");
-                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last ones count");
+                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last good ones stay in force");
                     failures = met;
                 }
                 first += MOST_ASKED;
@@ -106,7 +106,7 @@ async fn look_at_files(gateway: &Arc<Gateway>) {
         // Reading a file on a network file system may block.
         let Ok(problems) = spawn_blocking(move || looking.look_at_files()).await else { continue };
         for problem in problems.iter().filter(|problem| !known.contains(*problem)) {
-            tracing::warn!(problem, "its last good content counts");
+            tracing::warn!(problem, "the last good content stays in force");
         }
         known = problems;
     }

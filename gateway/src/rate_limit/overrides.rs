@@ -53,7 +53,9 @@ impl Overrides {
     pub(crate) fn new(config: &RateLimits, known: KnownMethods<'_>) -> Result<Self, String> {
         if HeaderName::try_from(&config.api_key_header).is_err() {
             let name = &config.api_key_header;
-            return Err(format!("gateway.rate_limits.api_key_header: {name:?} is no header such as x-api-key"));
+            return Err(format!(
+                "gateway.rate_limits.api_key_header: {name:?} is not a header name, such as x-api-key"
+            ));
         }
         let one = |(name, of): (&String, &Override)| {
             One::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
@@ -88,7 +90,7 @@ impl One {
             return Err("limits: state one or more, or unlimited = true, and not both".to_owned());
         }
         if of.limits.len() > MOST_RULES {
-            return Err(format!("limits: {} are more than the {MOST_RULES} of one call", of.limits.len()));
+            return Err(format!("limits: {} are more than the maximum of {MOST_RULES}", of.limits.len()));
         }
         known.check(&of.methods, of.streams)?;
         let whom = Whom::new(of)?;
@@ -96,7 +98,7 @@ impl One {
         // An API key that the override lists cannot be made up.
         let is_proved = |limit: &RateLimit| limit.by.is_proved() || limit.by == By::ApiKey && !whom.api_keys.is_empty();
         if !limits.is_empty() && !limits.iter().any(is_proved) {
-            let error = "limits: count by headers alone, which callers make up; add one by caller or address";
+            let error = "limits: all count by headers, which callers can invent; add one by caller or address";
             return Err(error.to_owned());
         }
         let (methods, streams, failure_mode) = (of.methods.clone(), of.streams, of.failure_mode()?);

@@ -49,7 +49,7 @@ impl KnownMethods<'_> {
             )),
             Some(_) => Ok(()),
             None => Err(format!(
-                "methods: {method:?} is no method or service that clients may call, neither of the mesh nor under a \
+                "methods: {method:?} is not a method or service that clients may call, neither of the mesh nor under a \
                  prefix of gateway.external"
             )),
         }

@@ -87,7 +87,7 @@ fn mistakes_name_their_key_and_never_a_secret() {
     let invalid = [
         (Override::default(), "limits: state one or more"),
         (Override { unlimited: true, ..good.clone() }, "limits: state one or more"),
-        (Override { limits: vec![stated(9); 5], ..Override::default() }, "limits: 5 are more than the 4"),
+        (Override { limits: vec![stated(9); 5], ..Override::default() }, "limits: 5 are more than the maximum of 4"),
         (Override { limits: vec![stated(0)], ..Override::default() }, "limits.requests: must be at least 1"),
         (Override { limits: vec![Stated { cost: 10, ..stated(9) }], ..Override::default() }, "limits.cost: 10"),
         (
@@ -140,7 +140,7 @@ fn override_of_a_missing_method_names_its_key() {
     {
         let error = mistake(unknown, 0);
         assert!(
-            error.starts_with(&format!("methods: {unknown:?} is no method or service that clients may call")),
+            error.starts_with(&format!("methods: {unknown:?} is not a method or service that clients may call")),
             "{error}"
         );
     }

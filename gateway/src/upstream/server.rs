@@ -237,7 +237,7 @@ impl Server {
         }
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.is_some_and(|at| at >= started) {
-            return Err(Failure::Unreachable("the attempt before failed".to_owned()));
+            return Err(Failure::Unreachable("the previous attempt failed".to_owned()));
         }
         if self.is_full() {
             return self.pick_in(&mut self.lock(), true).ok_or(Failure::Full);

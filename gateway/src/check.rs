@@ -35,8 +35,8 @@ impl Refusal {
 }
 
 impl Gateway {
-    /// Refuses malformed HTTP requests and requests whose headers exceed the limits. HTTP/2 has checked their size already,
-    /// and hyper and h2 nearly all of the rest.
+    /// Refuses malformed HTTP requests and requests whose headers exceed the limits. HTTP/2 has checked their size
+    /// already, and hyper and h2 nearly all of the rest.
     pub(crate) fn check(&self, current: &Current, peer: Peer, request: &Request<Inbound>) -> Result<(), Refusal> {
         let headers = request.headers();
         let size = || headers::bytes(headers) + request.uri().path().len();
@@ -48,7 +48,7 @@ impl Gateway {
             return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         if peer.is_probe && !PROBES.contains(&request.uri().path()) {
-            let text = "connections from this network need a PROXY protocol header, except for probes (gateway.proxy_protocol)\n";
+            let text = "only probes may omit the PROXY protocol header from this network (gateway.proxy_protocol)\n";
             return Err(Refusal::new(StatusCode::FORBIDDEN, text));
         }
         if is_http2 {

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes are buffered before they are written. A frame that does not fit is not copied: it is written from where
-/// it is, behind the buffered bytes.
+/// How many bytes are buffered before they are written. A frame that does not fit is not copied: it is written from
+/// where it is, behind the buffered bytes.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {

@@ -30,8 +30,9 @@ pub struct Config {
     /// The header that your own proxies write: `x-forwarded-for` or `forwarded`. The other one is not read: a proxy
     /// that does not know it forwards what the client has written.
     pub client_address_header: ClientAddressHeader,
-    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2. A connection without
-    /// it may request only `/livez`, `/readyz` and `grpc.health.v1.Health/Check`: nodes and balancers probe from there.
+    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2. A connection
+    /// without it may request only `/livez`, `/readyz` and `grpc.health.v1.Health/Check`: nodes and balancers probe
+    /// from there.
     pub proxy_protocol: bool,
     /// Calls that one caller may make to a method whose contract states no quota, in each
     /// `default_rate_period`.
@@ -44,8 +45,9 @@ pub struct Config {
     pub upstream_connections: usize,
     /// Header fields of one request, at most.
     pub header_count: usize,
-    /// Connections from one IPv4 address, or one /64 of IPv6, so that no client alone takes all of `limits.connections`.
-    /// Connections from `trusted_proxies` are not counted; the clients that they state by the PROXY protocol are.
+    /// Connections from one IPv4 address, or one /64 of IPv6, so that no client alone takes all of
+    /// `limits.connections`. Connections from `trusted_proxies` are not counted; the clients that they state by the
+    /// PROXY protocol are.
     pub connections_per_address: usize,
     /// How long a caller's connection may carry no call before it is closed.
     pub idle_timeout: Span,
@@ -54,8 +56,8 @@ pub struct Config {
     pub drain_idle: Span,
     /// How long a caller may leave a response unread before its connection is closed.
     pub stall_timeout: Span,
-    /// Bytes of responses that callers do not read, of all connections together. From half of it on, `stall_timeout` shortens
-    /// as the bytes grow, down to a sixth; beyond it responses end at once, the oldest of the connection that
+    /// Bytes of responses that callers do not read, of all connections together. From half of it on, `stall_timeout`
+    /// shortens as the bytes grow, down to a sixth; beyond it responses end at once, the oldest of the connection that
     /// holds the most first. The process may need twice as much memory for them.
     pub stalled_response_bytes: usize,
     /// Whether the page is served at `/`.

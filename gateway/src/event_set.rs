@@ -7,8 +7,8 @@ use std::{
 
 use futures_util::{Stream as _, future::BoxFuture, stream::FuturesUnordered};
 
-/// Futures with wakers of their own: until one of those is used, polling them all costs one check of a queue. Polling the
-/// shutdown directly would take a lock that all connections share, at every frame of each of them.
+/// Futures with wakers of their own: until one of those is used, polling them all costs one check of a queue. Polling
+/// the shutdown directly would take a lock that all connections share, at every frame of each of them.
 pub(crate) struct EventSet<'a, T>(FuturesUnordered<BoxFuture<'a, T>>);
 
 impl<'a, T> EventSet<'a, T> {

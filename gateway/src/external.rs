@@ -64,8 +64,8 @@ impl Source {
         }
     }
 
-    /// Whether descriptors from `other` still apply: the source is the same file, or shares a server. Other servers may mean
-    /// something else by the same names.
+    /// Whether descriptors from `other` still apply: the source is the same file, or shares a server. Other servers may
+    /// mean something else by the same names.
     pub(crate) fn knows(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Reflection(now), Self::Reflection(then)) => now.iter().any(|address| then.contains(address)),

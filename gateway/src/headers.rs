@@ -94,7 +94,8 @@ pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and from outside the mesh those of the origin.
+/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and from outside the mesh those of the
+/// origin.
 pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
     let is_out_of_place = |name: &HeaderName| {
         LOCAL.contains(name)
@@ -130,9 +131,9 @@ pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-/// Checks that the end of an HTTP/1.1 request is unambiguous (RFC 9112, section 6.1): its only coding is `chunked`, once
-/// and in one line. A proxy in front may parse anything else differently, and treat a part of the body as a request.
-/// (hyper removes a content-length beside it.)
+/// Checks that the end of an HTTP/1.1 request is unambiguous (RFC 9112, section 6.1): its only coding is `chunked`,
+/// once and in one line. A proxy in front may parse anything else differently, and treat a part of the body as a
+/// request. (hyper removes a content-length beside it.)
 pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

@@ -31,11 +31,11 @@ pub(crate) struct Before<'a> {
 }
 
 impl LastGood {
-    /// Reads every file that a configuration names, and keeps the descriptors that upstreams returned by reflection if the
-    /// configuration still names the same source.
+    /// Reads every file that a configuration names, and keeps the descriptors that upstreams returned by reflection if
+    /// the configuration still names the same source.
     ///
-    /// A file that cannot be read is an error that names the key; if it was in force `before` under the same name, its last
-    /// good content remains, and the second value reports the error.
+    /// A file that cannot be read is an error that names the key; if it was in force `before` under the same name, its
+    /// last good content remains, and the second value reports the error.
     pub(crate) fn read(config: &Config, before: Option<Before<'_>>) -> Result<(Self, Vec<String>), String> {
         let (mut known, mut problems) = (Self::default(), Vec::new());
         let last = before.filter(|before| before.config.tls == config.tls).map(|before| before.known.certified.clone());

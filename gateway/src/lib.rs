@@ -142,8 +142,8 @@ impl Gateway {
         let upstreams = Upstreams::new(config.upstream_connections, &context);
         let (known, _) = LastGood::read(config, None)?;
         let current = Current::new(config, &context, &mesh, &health, &upstreams, &known)?;
-        if let Some(mistake) = current.undeclared.first() {
-            return Err(mistake.clone());
+        if let Some(error) = current.undeclared.first() {
+            return Err(error.clone());
         }
         let certificate = tls::Certificate::none();
         certificate.replace(known.certified.clone());
@@ -180,8 +180,8 @@ impl Gateway {
         let config = current.config.taking_over(config);
         let (wanted, problems) = LastGood::read(&config, Some(Before { config: &current.config, known: &known }))?;
         let next = self.build(&config, &wanted)?;
-        if let Some(mistake) = self.new_mistakes(&next).first() {
-            return Err(mistake.clone());
+        if let Some(error) = self.new_errors(&next).first() {
+            return Err(error.clone());
         }
         self.take(next, &mut known, wanted);
         for problem in problems {
@@ -207,7 +207,7 @@ impl Gateway {
         match self.rebuild(&current.config, &mut known, wanted) {
             Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
             Err(error) => {
-                tracing::warn!(upstream = %prefix, error, "the routes cannot be rebuilt; the previous ones stay in force")
+                tracing::warn!(upstream = %prefix, error, "the previous routes stay in force")
             }
         }
     }
@@ -238,8 +238,8 @@ impl Gateway {
     fn rebuild(&self, config: &Config, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
         let next = self.build(config, &wanted)?;
         // An upstream may change its descriptors while the configuration stays: that must not stop the update.
-        for mistake in self.new_mistakes(&next) {
-            tracing::warn!(mistake, "an override limits nothing");
+        for error in self.new_errors(&next) {
+            tracing::warn!(mistake = error, "an override limits nothing");
         }
         self.take(next, known, wanted);
         Ok(())
@@ -257,9 +257,9 @@ impl Gateway {
     }
 
     /// Overrides of methods that no descriptors declare, except those reported before.
-    fn new_mistakes(&self, next: &Current) -> Vec<String> {
+    fn new_errors(&self, next: &Current) -> Vec<String> {
         let current = self.current();
-        next.undeclared.iter().filter(|mistake| !current.undeclared.contains(mistake)).cloned().collect()
+        next.undeclared.iter().filter(|error| !current.undeclared.contains(error)).cloned().collect()
     }
 
     fn lock_known(&self) -> MutexGuard<'_, LastGood> {
@@ -317,8 +317,8 @@ impl Gateway {
         response
     }
 
-    /// Whether this gateway can serve. The verbose form also lists upstream services: an unreachable service is no reason
-    /// to send callers to another gateway.
+    /// Whether this gateway can serve. The verbose form also lists upstream services: an unreachable service is no
+    /// reason to send callers to another gateway.
     fn readyz(&self, verbose: bool) -> Response<Outgoing> {
         let (status, verdict) = match self.readiness.is_ready() {
             true => (StatusCode::OK, "ready\n"),
@@ -404,8 +404,8 @@ impl Current {
         })
     }
 
-    /// Restricts how a browser handles a response that a page can request: it shows it only as its content type, stores it
-    /// only if the response allows that, and returns over TLS only (RFC 6797). Pages cannot request native gRPC.
+    /// Restricts how a browser handles a response that a page can request: it shows it only as its content type, stores
+    /// it only if the response allows that, and returns over TLS only (RFC 6797). Pages cannot request native gRPC.
     fn protect(&self, peer: Peer, headers: &mut HeaderMap) {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -192,7 +192,8 @@ impl MethodLimits {
         caller.headers.get(self.api_key_header.as_ref()?).map(HeaderValue::as_bytes)
     }
 
-    /// The rows of `trellis policy`, the highest precedence last: the kind of limit, the limit with its callers, and the source.
+    /// The rows of `trellis policy`, the highest precedence last: the kind of limit, the limit with its callers, and
+    /// the source.
     fn rows(&self) -> Vec<[String; 3]> {
         let of = |(whom, terms): (String, &Terms)| {
             let source = terms.source().to_owned();

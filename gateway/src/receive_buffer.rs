@@ -1,6 +1,6 @@
-//! The body of one HTTP/2 stream, of a response from an upstream or of a request from a caller. Small pieces are joined:
-//! h2 keeps hundreds of bytes beside each frame that waits in it, and closes a connection on which too many wait, with
-//! all its calls.
+//! The body of one HTTP/2 stream, of a response from an upstream or of a request from a caller. Small pieces are
+//! joined: h2 keeps hundreds of bytes beside each frame that waits in it, and closes a connection on which too many
+//! wait, with all its calls.
 
 use std::{
     collections::VecDeque,

@@ -101,7 +101,7 @@ pub(crate) struct Routes {
     /// By the longest prefix of the service's name that ends at a dot.
     rest: HashMap<String, Rest>,
     /// The metrics of unknown paths: made-up names share one.
-    pub(crate) nowhere: Arc<Meter>,
+    pub(crate) unknown: Arc<Meter>,
 }
 
 /// The contracts of upstreams, by prefix.
@@ -122,7 +122,7 @@ impl Routes {
     /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
         let mut routes =
-            Self { methods: HashMap::new(), rest: HashMap::new(), nowhere: Meter::new(SECONDS, "unknown") };
+            Self { methods: HashMap::new(), rest: HashMap::new(), unknown: Meter::new(SECONDS, "unknown") };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }

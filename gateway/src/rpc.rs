@@ -51,7 +51,7 @@ impl RpcCall<'_> {
         let found = self.current.routes.find(request.uri().path());
         let meter = match &found {
             Found::Method(method) => &method.meter,
-            _ => &self.current.routes.nowhere,
+            _ => &self.current.routes.unknown,
         };
         let span = tracing::debug_span!(
             target: telemetry::PASSING,
@@ -385,8 +385,8 @@ impl From<RequestBodyErrorKind> for Status {
     }
 }
 
-/// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and has
-/// a resolution of one millisecond.
+/// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
+/// has a resolution of one millisecond.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
 /// Whether a status means that the deadline has passed. gRPC servers cancel a call at its deadline; its caller must

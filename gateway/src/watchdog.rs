@@ -1,5 +1,5 @@
-//! Monitors a caller's connection, and ends it when it exceeds a timeout: one that carries no call, and one whose caller
-//! requests responses and does not read them. A PING does not extend either timeout.
+//! Monitors a caller's connection, and ends it when it exceeds a timeout: one that carries no call, and one whose
+//! caller requests responses and does not read them. A PING does not extend either timeout.
 
 mod calls;
 mod stalls;
@@ -127,8 +127,8 @@ impl Watchdog {
         }
     }
 
-    /// Ends a turn of the connection's task: reads ahead of the responses that their callers do not read, and counts the
-    /// unread bytes. The task is woken when more arrives.
+    /// Ends a turn of the connection's task: reads ahead of the responses that their callers do not read, and counts
+    /// the unread bytes. The task is woken when more arrives.
     pub(crate) fn end_turn(self: &Arc<Self>, cx: &mut Context<'_>) {
         if self.active.load(Ordering::Relaxed) == 0 && self.unread.load(Ordering::Relaxed) == 0 {
             return;

@@ -43,8 +43,8 @@ impl Inbound {
         }
     }
 
-    /// The next piece. gRPC requests have no trailers, so they are skipped. Over HTTP/2, returning a piece lets the caller
-    /// send as many bytes more.
+    /// The next piece. gRPC requests have no trailers, so they are skipped. Over HTTP/2, returning a piece lets the
+    /// caller send as many bytes more.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
         while !self.ended {
             match &mut self.from {

@@ -14,7 +14,8 @@ pub(crate) struct Refused {
 pub(crate) enum Why {
     /// It is larger than the limit.
     TooLarge,
-    /// It has flags other than the compression flag. gRPC-Web marks trailers by a flag: the message could pass for them.
+    /// It has flags other than the compression flag. gRPC-Web marks trailers by a flag: the message could pass for
+    /// them.
     Flags,
 }
 

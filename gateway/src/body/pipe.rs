@@ -43,8 +43,8 @@ where
         Self { ahead: true, when_cut: None, ..Self::new(body, stream) }
     }
 
-    /// Sends what is available. Ends with the body, or when the peer resets the stream; the receiver of the response learns
-    /// of the reset there.
+    /// Sends what is available. Ends with the body, or when the peer resets the stream; the receiver of the response
+    /// learns of the reset there.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {
             if self.waiting.is_some() {
@@ -115,8 +115,8 @@ where
             self.ahead = false;
             self.send(piece);
         } else {
-            // The window is reserved only now that it can be used: other streams lack what one stream reserves. h2 requests
-            // the rest of the piece itself.
+            // The window is reserved only now that it can be used: other streams lack what one stream reserves. h2
+            // requests the rest of the piece itself.
             self.stream.reserve_capacity(1);
             self.waiting = Some(piece);
         }

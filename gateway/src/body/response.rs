@@ -151,8 +151,8 @@ impl ResponseBody {
         match polled {
             Poll::Ready(Some(Ok(ref frame))) => self.watched.returned(frame.data_ref().map_or(0, Bytes::len)),
             Poll::Ready(Some(Err(TruncatedMessage))) => {
-                // The head and the messages before are sent first: a browser repeats a call whose connection closes without a
-                // response.
+                // The head and the messages before are sent first: a browser repeats a call whose connection closes
+                // without a response.
                 self.is_truncated = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -273,8 +273,8 @@ fn status_in(trailers: &HeaderMap) -> Option<Code> {
     code_of(trailers).filter(|_| trailers.get(Status::GRPC_STATUS).is_some_and(is_number))
 }
 
-/// The response ended within a message. gRPC-Web sends trailers where the rest of the message would be, so that a caller
-/// would read them as a part of it. Instead, the connection is closed or the stream is reset.
+/// The response ended within a message. gRPC-Web sends trailers where the rest of the message would be, so that a
+/// caller would read them as a part of it. Instead, the connection is closed or the stream is reset.
 #[derive(Debug)]
 pub(crate) struct TruncatedMessage;
 

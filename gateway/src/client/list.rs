@@ -101,8 +101,8 @@ fn unquote(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     }
 }
 
-/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. Not `unknown`, an
-/// obfuscated identifier (`_hidden`), or the unspecified address.
+/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. Not `unknown`,
+/// an obfuscated identifier (`_hidden`), or the unspecified address.
 pub(super) fn node(node: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(node).ok()?;
     let address = match text.parse::<IpAddr>() {

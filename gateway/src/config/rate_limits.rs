@@ -14,8 +14,8 @@ pub struct RateLimits {
     /// Which responses state the remaining quota, in `ratelimit` and `ratelimit-policy`.
     pub fields: Fields,
     /// Other limits for some methods and callers, by a name that the operator chooses. One of those that match a call
-    /// applies: one that names API keys before one that names roles, before one that names addresses, before one for all
-    /// callers; then the one with the longest method; then the first by name.
+    /// applies: one that names API keys before one that names roles, before one that names addresses, before one for
+    /// all callers; then the one with the longest method; then the first by name.
     pub overrides: BTreeMap<String, Override>,
 }
 
@@ -53,10 +53,11 @@ pub struct Override {
     pub limits: Vec<Limit>,
     /// No limit at all.
     pub unlimited: bool,
-    /// How many streams of a streaming method one caller may have open, in place of the contract's number. 0: the contract's.
-    pub streams: u32,
-    /// What happens to calls while Redis is unreachable, in place of the contract's choice: `local` or `refuse`. Empty: the
+    /// How many streams of a streaming method one caller may have open, in place of the contract's number. 0: the
     /// contract's.
+    pub streams: u32,
+    /// What happens to calls while Redis is unreachable, in place of the contract's choice: `local` or `refuse`. Empty:
+    /// the contract's.
     pub failure_mode: String,
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// The waker for h2. h2 wakes whenever there is something to write, mostly for calls that run in the very task that then
-/// writes it: such a wake-up is deferred to the end of the turn, and dropped if the work is done by then.
+/// The waker for h2. h2 wakes whenever there is something to write, mostly for calls that run in the very task that
+/// then writes it: such a wake-up is deferred to the end of the turn, and dropped if the work is done by then.
 pub(super) struct DeferredWaker {
     shared: Arc<SharedWaker>,
     waker: Waker,

@@ -1,8 +1,8 @@
 //! A caller's connection over HTTP/1.1, on hyper.
 //!
-//! HTTP/1.1 has no GOAWAY: a caller may send its next request at any time, and loses it when the connection is closed at
-//! that moment. So `connection: close` in a response announces the end: past the connection's maximum age, and from the
-//! beginning of the shutdown. A connection without a call is closed only when it is idle.
+//! HTTP/1.1 has no GOAWAY: a caller may send its next request at any time, and loses it when the connection is closed
+//! at that moment. So `connection: close` in a response announces the end: past the connection's maximum age, and from
+//! the beginning of the shutdown. A connection without a call is closed only when it is idle.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! A caller's connection over HTTP/2, on h2 directly. Its calls run in the connection's own task: one system call writes
-//! all that they send in a turn, and no call needs a task of its own.
+//! A caller's connection over HTTP/2, on h2 directly. Its calls run in the connection's own task: one system call
+//! writes all that they send in a turn, and no call needs a task of its own.
 
 use std::{
     future::poll_fn,
@@ -80,8 +80,8 @@ where
         let ended = loop {
             // The panic hook has logged a panic where it happened; only its own call fails, whose stream is reset.
             while let Poll::Ready(Some(_)) = Pin::new(&mut calls).poll_next(cx) {}
-            // Writes the output of the calls, reads the input, and accepts all requests in it before the first call runs:
-            // their responses may then be written together.
+            // Writes the output of the calls, reads the input, and accepts all requests in it before the first call
+            // runs: their responses may then be written together.
             let known = calls.len();
             let ended = loop {
                 match connection.poll_accept(&mut deferred_waker.context()) {

@@ -78,8 +78,8 @@ impl Unread {
         std::mem::replace(&mut *body, left)
     }
 
-    /// Whether the response that begins must be the connection's last: the rest of the body is longer than may be discarded,
-    /// or its caller still waits for `100 Continue`. Then the rest is dropped, and hyper stops reading.
+    /// Whether the response that begins must be the connection's last: the rest of the body is longer than may be
+    /// discarded, or its caller still waits for `100 Continue`. Then the rest is dropped, and hyper stops reading.
     pub(super) fn ends_connection(&self, discard: Discard, expects_continue: bool) -> bool {
         if !self.is_some.load(Ordering::Relaxed) {
             return false;

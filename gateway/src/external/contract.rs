@@ -30,8 +30,8 @@ pub(crate) struct Declared {
 }
 
 impl Contract {
-    /// Reads an encoded `google.protobuf.FileDescriptorSet` from `source`. Services that the upstream does not serve, and
-    /// those outside its prefix, are ignored.
+    /// Reads an encoded `google.protobuf.FileDescriptorSet` from `source`. Services that the upstream does not serve,
+    /// and those outside its prefix, are ignored.
     pub(crate) fn read(
         encoded: &[u8],
         prefix: &str,

@@ -65,7 +65,7 @@ async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
                 // Logged once per failure, not once per attempt.
                 if met != failures {
                     let error = met.iter().cloned().collect::<Vec<_>>().join("; ");
-                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last good ones stay in force");
+                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last good ones remain");
                     failures = met;
                 }
                 first += MOST_ASKED;

@@ -105,7 +105,8 @@ impl One {
         Ok(Self { name: name.to_owned(), methods, whom, limits, streams, failure_mode })
     }
 
-    /// How specific it is for a method: first by its callers, then by the length of the method. `None`: it does not match.
+    /// How specific it is for a method: first by its callers, then by the length of the method. `None`: it does not
+    /// match.
     fn rank(&self, scope: &str) -> Option<(u8, usize)> {
         let methods = self.methods.iter().filter(|method| covers(method, scope)).map(String::len).max();
         let methods = if self.methods.is_empty() { Some(0) } else { methods };

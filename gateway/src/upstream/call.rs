@@ -102,7 +102,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the call.
+/// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the
+/// call.
 pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Responded, Box<Pending>> {
     let mut sender = place.sender();
     let is_whole = body.is_end_stream();

@@ -35,8 +35,8 @@ const SEND_BYTES: usize = 64 * 1024;
 /// would be a guess, and calls beyond the limit would wait.
 const FIRST_CALLS: usize = 0;
 
-/// How many reset streams h2 remembers, and for how long. It treats a late frame of a forgotten stream as an error of the
-/// server. The number is far above the resets that [`super::cancel`] allows in that time.
+/// How many reset streams h2 remembers, and for how long. It treats a late frame of a forgotten stream as an error of
+/// the server. The number is far above the resets that [`super::cancel`] allows in that time.
 const RESETS: usize = 4_096;
 const RESETS_TIME: Duration = Duration::from_secs(30);
 /// How many streams of an external upstream h2 resets for the upstream's errors, over the life of a connection; one

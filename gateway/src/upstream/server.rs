@@ -282,8 +282,8 @@ impl Server {
         Some(place)
     }
 
-    /// Removes a closing connection; the calls on it continue. A stopping server sends GOAWAY on all of its connections at
-    /// once, so all closing ones are removed: a call need not try them one by one.
+    /// Removes a closing connection; the calls on it continue. A stopping server sends GOAWAY on all of its connections
+    /// at once, so all closing ones are removed: a call need not try them one by one.
     pub(super) fn forget(&self, gone: &Place) {
         self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
     }

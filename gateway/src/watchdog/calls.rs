@@ -13,8 +13,8 @@ use futures_util::task::AtomicWaker;
 use super::{Stalls, Watchdog, has_lasted};
 use crate::{receive_buffer::ReceiveBuffer, upstream};
 
-/// How many bytes may wait for one caller in h2 (`max_send_buffer_size`) and before it, a frame of the upstream. hyper's
-/// buffer over HTTP/1.1 is smaller.
+/// How many bytes may wait for one caller in h2 (`max_send_buffer_size`) and before it, a frame of the upstream.
+/// hyper's buffer over HTTP/1.1 is smaller.
 pub(super) const SEND_BUFFER_BYTES: usize = (64 + 32) * 1024;
 /// A frame below this size is small. Behind larger frames reading ahead can wait: doing it at once would cost wake-ups.
 const SMALL: usize = 4 * 1024;

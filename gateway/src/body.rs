@@ -97,7 +97,7 @@ struct Replay {
     pieces: Vec<Bytes>,
     /// How many more bytes may be kept.
     room: usize,
-    /// How many of `pieces` have been passed on since the last rewind.
+    /// How many of `pieces` have been forwarded since the last rewind.
     at: usize,
     /// Nothing is kept any more: the response has begun, or the request is too large.
     is_over: bool,

@@ -142,7 +142,7 @@ pub(crate) enum Failure {
     Refused(h2::Error),
     /// The connection or the stream broke; the call may have been processed.
     Broken(h2::Error),
-    /// The caller's request was cut, and the gateway cancels the call.
+    /// The caller's request was cut off, and the gateway cancels the call.
     Cut,
 }
 

@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/2: a request to an upstream, or a response to a caller.
+//! A body that is sent over HTTP/2: a request to an upstream, or a response to a caller.
 
 use std::{
     error::Error,

@@ -36,9 +36,9 @@ const FRAMES_PER_CHECK: u32 = 16;
 /// The flag of the frame that carries trailers in gRPC-Web.
 const TRAILERS_FLAG: u8 = 0x80;
 
-/// Where the frames come from.
+/// The source of the frames.
 pub(crate) enum Source {
-    /// Another process.
+    /// An upstream.
     Remote(Reply),
     /// This process: health and reflection.
     Local(tonic::body::Body),

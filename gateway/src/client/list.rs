@@ -46,7 +46,7 @@ pub(super) fn forwarded(element: &[u8]) -> Option<IpAddr> {
         if let Some((name, value)) = pair
             && name.eq_ignore_ascii_case(b"for")
         {
-            // Each parameter stands once in an element (section 4).
+            // Each parameter occurs once in an element (section 4).
             if found.replace(value).is_some() {
                 return None;
             }

@@ -79,7 +79,7 @@ impl Place {
         Arc::clone(self.connection.cancellations())
     }
 
-    /// The call ended without a response. Returns what that means for a retry.
+    /// The response on stream `id` has begun.
     pub(super) fn accepted(&self, id: u32) {
         self.connection.cancellations().accepted(id);
     }
@@ -91,7 +91,7 @@ impl Place {
         }
     }
 
-    /// The call came back without a response: what that means for another try.
+    /// The call ended without a response. Returns what that means for a retry.
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
             Failure::Broken(error) => {

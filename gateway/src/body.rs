@@ -1,4 +1,4 @@
-//! The bodies that go through the gateway. Frames are handed on as they come; nothing is gathered whole.
+//! The bodies that pass through the gateway. Frames are forwarded as they arrive; no body is buffered whole.
 
 mod inbound;
 pub(crate) mod meter;
@@ -28,10 +28,10 @@ pub(crate) use response::{ResponseBody, Source, Terms, TruncatedMessage};
 
 use crate::{receive_buffer::ReceiveBuffer, watchdog::Wait};
 
-/// What is sent to a caller. A failure becomes the caller's own kind of trailers, where these can be said.
-#[expect(clippy::large_enum_variant, reason = "nearly all are answers, and a box would be an allocation for each")]
+/// The body of a response to a caller. A failure becomes trailers of the caller's protocol where it has them.
+#[expect(clippy::large_enum_variant, reason = "nearly all are responses, and a box would be an allocation for each")]
 pub(crate) enum Outgoing {
-    /// Known as a whole.
+    /// A complete body.
     Full(Full<Bytes>),
     /// From an upstream.
     Response(ResponseBody),
@@ -42,11 +42,11 @@ impl Outgoing {
         Self::full(Bytes::new())
     }
 
-    /// What tells that it is to be ended before its end.
+    /// The state through which the watchdog ends the response early.
     pub(crate) fn wait(&self) -> Option<Arc<Wait>> {
         match self {
             Self::Full(_) => None,
-            Self::Response(answer) => Some(answer.wait()),
+            Self::Response(response) => Some(response.wait()),
         }
     }
 
@@ -62,14 +62,14 @@ impl Body for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
         match self.get_mut() {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Response(answer) => answer.poll(cx),
+            Self::Response(response) => response.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(full) => full.is_end_stream(),
-            Self::Response(answer) => answer.is_end(),
+            Self::Response(response) => response.is_end(),
         }
     }
 
@@ -81,25 +81,25 @@ impl Body for Outgoing {
     }
 }
 
-/// What is sent to an upstream: the caller's messages, as they come.
+/// The body of a request to an upstream: the caller's messages, as they arrive.
 pub(crate) struct Request {
     inner: Inbound,
-    /// Where the caller's bytes are base64.
+    /// Set when the caller sends base64.
     decoder: Option<text::Decoder>,
     meter: Meter,
-    fault: RequestBodyError,
+    request_error: RequestBodyError,
     replay: Replay,
 }
 
-/// What has been passed on, as long as it may be wanted again: pieces are shared, not copied.
+/// The pieces already forwarded, kept while a retry may need them: they are shared, not copied.
 #[derive(Default)]
 struct Replay {
     pieces: Vec<Bytes>,
-    /// What more may be kept, in bytes.
+    /// How many more bytes may be kept.
     room: usize,
-    /// How many of `pieces` have been passed on since the last rewind.
+    /// How many of `pieces` have been forwarded since the last rewind.
     at: usize,
-    /// The response has begun, or there is too much.
+    /// Nothing is kept any more: the response has begun, or the request is too large.
     is_over: bool,
 }
 
@@ -127,26 +127,26 @@ impl Replay {
     }
 
     fn end(&mut self) {
-        // What has not been passed on again yet still must be.
+        // The pieces that a retry has not sent yet are still needed.
         self.pieces.drain(..self.at);
         (self.at, self.is_over) = (0, true);
     }
 }
 
-/// Tells, once a call has failed, that the caller's own body was the reason.
+/// Reports, once a call has failed, that the caller's own body was the reason.
 #[derive(Clone, Default)]
 pub(crate) struct RequestBodyError(Arc<AtomicU8>);
 
-/// What is wrong with a caller's body.
+/// Why a caller's body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestBodyErrorKind {
-    /// It should be base64.
+    /// The text is not base64.
     Text = 1,
     /// A message is larger than the limit.
     TooLarge,
-    /// A message has flags that mean nothing.
+    /// A message has unknown flags.
     Flags,
-    /// It ended before its end.
+    /// The body was cut off.
     Cut,
 }
 
@@ -159,33 +159,39 @@ impl RequestBodyError {
             RequestBodyErrorKind::Cut,
         ]
         .into_iter()
-        .find(|wrong| *wrong as u8 == self.0.load(Ordering::Relaxed))
+        .find(|kind| *kind as u8 == self.0.load(Ordering::Relaxed))
     }
 
-    fn set(&self, wrong: RequestBodyErrorKind) -> Cut {
-        self.0.store(wrong as u8, Ordering::Relaxed);
-        Cut::RequestBodyErrorKind(wrong)
+    fn set(&self, kind: RequestBodyErrorKind) -> Cut {
+        self.0.store(kind as u8, Ordering::Relaxed);
+        Cut::Invalid(kind)
     }
 }
 
 impl Request {
-    /// Refuses messages of more than `limit` bytes, and keeps `room` bytes of them all for another try.
-    pub(crate) fn new(inner: Inbound, is_text: bool, limit: usize, room: usize, fault: RequestBodyError) -> Self {
+    /// Refuses messages of more than `limit` bytes, and keeps up to `room` bytes of the body for a retry.
+    pub(crate) fn new(
+        inner: Inbound,
+        is_text: bool,
+        limit: usize,
+        room: usize,
+        request_error: RequestBodyError,
+    ) -> Self {
         let decoder = is_text.then(text::Decoder::default);
-        Self { inner, decoder, meter: Meter::new(limit), fault, replay: Replay { room, ..Replay::default() } }
+        Self { inner, decoder, meter: Meter::new(limit), request_error, replay: Replay { room, ..Replay::default() } }
     }
 
-    /// Begins again. False: not all that has been passed on is known any more.
+    /// Starts again from the first piece. False: some forwarded pieces are no longer kept.
     pub(crate) fn rewind(&mut self) -> bool {
         self.replay.rewind()
     }
 
-    /// There will be no other try.
+    /// There is no further retry.
     pub(crate) fn keep_no_more(&mut self) {
         self.replay.end();
     }
 
-    /// What reads ahead of the request while the upstream takes nothing.
+    /// The buffer that reads ahead while the upstream reads nothing.
     pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
         self.inner.receive_buffer()
     }
@@ -199,7 +205,7 @@ impl Request {
             let passed = match ready!(self.inner.poll_piece(cx)) {
                 Some(Ok(piece)) => self.pass(piece),
                 Some(Err(error)) => {
-                    self.fault.set(RequestBodyErrorKind::Cut);
+                    self.request_error.set(RequestBodyErrorKind::Cut);
                     Err(Cut::Caller(error))
                 }
                 None => match self.finish() {
@@ -208,7 +214,7 @@ impl Request {
                 },
             };
             match passed {
-                // Characters that make no whole group yet.
+                // The characters do not complete a group yet.
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => {
                     self.replay.keep(&bytes);
@@ -222,12 +228,12 @@ impl Request {
     fn pass(&mut self, piece: Bytes) -> Result<Bytes, Cut> {
         let piece = match &mut self.decoder {
             Some(decoder) => {
-                decoder.decode(&piece).map_err(|text::Malformed| self.fault.set(RequestBodyErrorKind::Text))?
+                decoder.decode(&piece).map_err(|text::Malformed| self.request_error.set(RequestBodyErrorKind::Text))?
             }
             None => piece,
         };
         self.meter.pass(&piece).map_err(|Refused { why, .. }| {
-            self.fault.set(match why {
+            self.request_error.set(match why {
                 Why::TooLarge => RequestBodyErrorKind::TooLarge,
                 Why::Flags => RequestBodyErrorKind::Flags,
             })
@@ -236,10 +242,10 @@ impl Request {
     }
 
     fn finish(&self) -> Result<(), Cut> {
-        if self.is_whole() { Ok(()) } else { Err(self.fault.set(RequestBodyErrorKind::Text)) }
+        if self.is_whole() { Ok(()) } else { Err(self.request_error.set(RequestBodyErrorKind::Text)) }
     }
 
-    /// A text may end here.
+    /// Whether a base64 text may end here.
     fn is_whole(&self) -> bool {
         self.decoder.as_ref().is_none_or(|decoder| decoder.finish().is_ok())
     }
@@ -248,24 +254,20 @@ impl Request {
 /// Why a request's body ended early.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// The caller went away.
+    /// The caller's connection or stream ended.
     Caller(Lost),
-    /// The caller sent what is wrong.
-    RequestBodyErrorKind(RequestBodyErrorKind),
+    /// The caller sent invalid data.
+    Invalid(RequestBodyErrorKind),
 }
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut: {why}"),
-            Self::RequestBodyErrorKind(RequestBodyErrorKind::Text) => f.write_str("the caller's body is no base64"),
-            Self::RequestBodyErrorKind(RequestBodyErrorKind::TooLarge) => {
-                f.write_str("the caller's message is too large")
-            }
-            Self::RequestBodyErrorKind(RequestBodyErrorKind::Flags) => {
-                f.write_str("the caller's message has flags that mean nothing")
-            }
-            Self::RequestBodyErrorKind(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut"),
+            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut off: {why}"),
+            Self::Invalid(RequestBodyErrorKind::Text) => f.write_str("the caller's body is not base64"),
+            Self::Invalid(RequestBodyErrorKind::TooLarge) => f.write_str("the caller's message is too large"),
+            Self::Invalid(RequestBodyErrorKind::Flags) => f.write_str("the caller's message has unknown flags"),
+            Self::Invalid(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut off"),
         }
     }
 }
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_passed_on_comes_again_until_it_is_too_much() {
+    fn forwarded_pieces_are_replayed_up_to_the_limit() {
         let mut replay = Replay { room: 8, ..Replay::default() };
         let pieces = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
         pieces.iter().for_each(|piece| replay.keep(piece));
@@ -303,14 +305,14 @@ mod tests {
             assert!(replay.rewind());
             assert_eq!(all(&mut replay), pieces);
         }
-        // Six bytes are kept, and two more would be.
+        // Six bytes are kept; three more exceed the limit of eight.
         replay.keep(&Bytes::from_static(b"six"));
         assert!(!replay.rewind());
         assert!(all(&mut replay).is_empty());
     }
 
     #[test]
-    fn what_is_still_to_come_again_outlasts_the_last_try() {
+    fn pieces_not_yet_replayed_outlast_the_last_retry() {
         let mut replay = Replay { room: 8, ..Replay::default() };
         [Bytes::from_static(b"one"), Bytes::from_static(b"two")].iter().for_each(|piece| replay.keep(piece));
         assert!(replay.rewind());

@@ -1,4 +1,4 @@
-//! Requests that are refused whatever they ask for.
+//! Requests that are refused before they are routed.
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 
@@ -8,15 +8,15 @@ use crate::{
     headers, page,
 };
 
-/// What a caller may ask for on a connection of which `gateway.proxy_protocol` does not tell the client: whether the
-/// gateway lives.
+/// The paths that are served on a connection from a trusted proxy without the PROXY protocol
+/// (`gateway.proxy_protocol`): they report whether the gateway is alive.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/grpc.health.v1.Health/Check"];
 
-/// A request that is refused whatever it asks for.
+/// Why a request is refused before it is routed.
 pub(crate) struct Refusal {
     status: StatusCode,
     text: &'static str,
-    /// Where the request ends, and the next one begins, is in doubt (HTTP/1.1).
+    /// The end of the request, and so the start of the next one, is uncertain (HTTP/1.1).
     ends_connection: bool,
 }
 
@@ -35,8 +35,8 @@ impl Refusal {
 }
 
 impl Gateway {
-    /// Refuses what is no request of HTTP's, and one whose headers are beyond the limits. HTTP/2 has looked at their size
-    /// already, and hyper and h2 at nearly all of the rest.
+    /// Refuses malformed HTTP requests and requests whose headers exceed the limits. HTTP/2 has checked their size
+    /// already, and hyper and h2 nearly all of the rest.
     pub(crate) fn check(&self, current: &Current, peer: Peer, request: &Request<Inbound>) -> Result<(), Refusal> {
         let headers = request.headers();
         let size = || headers::bytes(headers) + request.uri().path().len();
@@ -44,18 +44,18 @@ impl Gateway {
         if headers.len() > current.config.header_count
             || !is_http2 && size() > self.context.limits.header_bytes as usize
         {
-            let text = "too many header fields, or too large\n";
+            let text = "too many header fields, or they are too large\n";
             return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         if peer.is_probe && !PROBES.contains(&request.uri().path()) {
-            let text = "from this network only probes may come without the PROXY protocol (gateway.proxy_protocol)\n";
+            let text = "only probes may omit the PROXY protocol header from this network (gateway.proxy_protocol)\n";
             return Err(Refusal::new(StatusCode::FORBIDDEN, text));
         }
         if is_http2 {
             return Ok(());
         }
         if !headers::name_one_host(headers, request.version()) {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request names one host\n"));
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "a request must name exactly one host\n"));
         }
         headers::check_framing(headers).map_err(|(status, text)| Refusal { ends_connection: true, status, text })
     }

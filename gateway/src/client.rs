@@ -3,7 +3,7 @@
 //!
 //! Each proxy appends one entry to its header, so the header is read from its end: byte by byte, entry by entry, and no
 //! further than the first entry that is not one of our own proxies. What a caller has sent stands before that entry and
-//! is never looked at.
+//! is never read.
 
 mod list;
 
@@ -18,10 +18,10 @@ use crate::{config::ClientAddressHeader, network::Networks};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Where a caller is.
+/// The address of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// At this address.
+    /// The address is known.
     Known(IpAddr),
     /// Behind a proxy of our own that states no readable address. Never taken for the proxy itself, whose network may
     /// have privileges.
@@ -74,7 +74,7 @@ impl Proxies {
         self.0.contain(address)
     }
 
-    /// The client of a request that came over a connection from `peer`: the entry nearest to us that is not a proxy of
+    /// The client of a request that came over a connection from `peer`: the nearest entry that is not a proxy of
     /// our own. An entry without a readable address ends the chain, for what stands before it may be the caller's.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let peer = peer.to_canonical();
@@ -98,12 +98,12 @@ impl Proxies {
                 }
             }
         }
-        // The proxy itself, or what it forwards of another one's own: none of them names a client.
+        // The proxy itself, or its forwarding of another proxy's own request: no entry names a client.
         Client::Known(hop)
     }
 }
 
-/// Counts it: a proxy that is configured to state no address costs its clients a shared limit.
+/// Counts an unreadable address: a proxy that is configured to state no address makes its clients share a limit.
 fn unknown(proxy: IpAddr) -> Client {
     metrics::counter!("gateway_clients_unknown_total").increment(1);
     tracing::debug!(%proxy, "a trusted proxy stated no readable client address");

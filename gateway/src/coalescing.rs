@@ -1,4 +1,4 @@
-//! What is said over HTTP/2 in one turn leaves in one write.
+//! Writes all HTTP/2 frames of one turn in one system call.
 
 use std::{
     cell::Cell,
@@ -10,25 +10,25 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is gathered before it is written, at most. A frame that has no room in it is not copied: it is written from where
-/// it is, behind what was gathered.
-const GATHERED_BYTES: usize = 16 * 1024;
+/// How many bytes are buffered before they are written. A frame that does not fit is not copied: it is written from
+/// where it is, behind the buffered bytes.
+const BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// The room to gather in: a turn that has been written leaves it to the next, of whatever connection.
+    /// The buffer: a turn that has been written leaves it to the next turn of any connection.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A stream for h2, which writes each frame with a payload by itself, and a write costs far more than copying some
-/// kilobytes. Two hold it: h2, which reads and writes, and the task that works with h2, which ends the turn.
+/// A stream for h2. h2 writes each frame with a payload by itself, and a write costs far more than copying some
+/// kilobytes. It has two owners: h2, which reads and writes, and the task that drives h2, which ends the turn.
 pub(crate) struct Coalescing<S>(Arc<Mutex<State<S>>>);
 
 struct State<S> {
     stream: S,
-    /// What the stream has not taken yet, from `written` on.
-    gathered: Vec<u8>,
+    /// The bytes that the stream has not taken yet start at `written`.
+    buffered: Vec<u8>,
     written: usize,
-    /// Why a turn could not be ended. h2 hears of it when it reads, and tells all streams.
+    /// Why a turn could not be written. h2 reads the error and reports it to all streams.
     failed: Option<io::Error>,
 }
 
@@ -40,10 +40,10 @@ impl<S> Clone for Coalescing<S> {
 
 impl<S: AsyncWrite + Unpin> Coalescing<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(State { stream, gathered: Vec::new(), written: 0, failed: None })))
+        Self(Arc::new(Mutex::new(State { stream, buffered: Vec::new(), written: 0, failed: None })))
     }
 
-    /// Ends a turn: what was gathered is written. The task is woken when the stream takes more of it.
+    /// Ends a turn: writes the buffered bytes. The stream wakes the task when it takes more.
     pub(crate) fn end_turn(&self, cx: &mut Context<'_>) {
         let state = &mut *self.lock();
         if let Poll::Ready(Err(error)) = state.poll_write_all(cx) {
@@ -53,36 +53,36 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {
-        // Only one task works with it; what a panic left is still in order.
+        // Only one task uses it; the state is valid even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: AsyncWrite + Unpin> State<S> {
-    /// Takes all of `bufs` if there is room.
-    fn gather(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
+    /// Copies all of `bufs` if there is room.
+    fn buffer(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if self.gathered.len() + length > GATHERED_BYTES {
+        if self.buffered.len() + length > BUFFER_BYTES {
             return None;
         }
-        if self.gathered.capacity() < GATHERED_BYTES {
+        if self.buffered.capacity() < BUFFER_BYTES {
             let mut room = ROOM.take();
-            room.reserve_exact(GATHERED_BYTES);
-            room.extend_from_slice(&self.gathered);
-            self.gathered = room;
+            room.reserve_exact(BUFFER_BYTES);
+            room.extend_from_slice(&self.buffered);
+            self.buffered = room;
         }
-        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        bufs.iter().for_each(|buf| self.buffered.extend_from_slice(buf));
         Some(length)
     }
 
     fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_write_gathered(cx))?;
+        ready!(self.poll_write_buffered(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.gathered[self.written..]) {
+    fn poll_write_buffered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.buffered.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.buffered[self.written..]) {
                 Poll::Ready(written) => self.wrote(written?)?,
                 Poll::Pending => {
                     self.wait();
@@ -93,17 +93,17 @@ impl<S: AsyncWrite + Unpin> State<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what was gathered and `bufs` behind it, and tells how much of `bufs` was taken.
+    /// Writes the buffered bytes and `bufs` behind them, and returns how much of `bufs` was taken.
     fn poll_write_behind(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            let gathered = &self.gathered[self.written..];
-            let before = gathered.len();
+            let buffered = &self.buffered[self.written..];
+            let before = buffered.len();
             if before == 0 {
                 return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
             }
-            // h2 brings a head and a payload; of more the rest would follow with the next write.
+            // h2 passes a head and a payload; further slices would follow with the next write.
             let mut all = [IoSlice::new(&[]); 3];
-            let pieces = [gathered].into_iter().chain(bufs.iter().map(|buf| &**buf));
+            let pieces = [buffered].into_iter().chain(bufs.iter().map(|buf| &**buf));
             all.iter_mut().zip(pieces).for_each(|(place, piece)| *place = IoSlice::new(piece));
             match Pin::new(&mut self.stream).poll_write_vectored(cx, &all) {
                 Poll::Ready(written) => {
@@ -126,21 +126,21 @@ impl<S: AsyncWrite + Unpin> State<S> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written += written;
-        if self.written == self.gathered.len() {
+        if self.written == self.buffered.len() {
             self.written = 0;
-            let mut room = std::mem::take(&mut self.gathered);
+            let mut room = std::mem::take(&mut self.buffered);
             room.clear();
             ROOM.set(room);
         }
         Ok(())
     }
 
-    /// The stream takes no more for now: a connection that waits holds what it has to say, and not the whole room.
+    /// The stream takes no more for now: a waiting connection keeps only its own bytes, not the whole buffer.
     fn wait(&mut self) {
-        if self.gathered.capacity() >= GATHERED_BYTES {
-            let rest = self.gathered[self.written..].to_vec();
+        if self.buffered.capacity() >= BUFFER_BYTES {
+            let rest = self.buffered[self.written..].to_vec();
             self.written = 0;
-            let mut room = std::mem::replace(&mut self.gathered, rest);
+            let mut room = std::mem::replace(&mut self.buffered, rest);
             room.clear();
             ROOM.set(room);
         }
@@ -168,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalescing<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.lock();
-        match state.gather(bufs) {
+        match state.buffer(bufs) {
             Some(length) => Poll::Ready(Ok(length)),
             None => state.poll_write_behind(cx, bufs),
         }
@@ -178,14 +178,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalescing<S> {
         true
     }
 
-    /// Nothing: h2 asks for it after every frame, and the turn has an end of its own.
+    /// Does nothing: h2 flushes after every frame, and `end_turn` writes.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.lock();
-        ready!(state.poll_write_gathered(cx))?;
+        ready!(state.poll_write_buffered(cx))?;
         Pin::new(&mut state.stream).poll_shutdown(cx)
     }
 }
@@ -200,8 +200,8 @@ mod tests {
 
     fn write(stream: &mut Coalescing<DuplexStream>, bufs: &[&[u8]]) -> Poll<usize> {
         let bufs: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
-        let mut nobody = Context::from_waker(Waker::noop());
-        Pin::new(stream).poll_write_vectored(&mut nobody, &bufs).map(Result::unwrap)
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(stream).poll_write_vectored(&mut cx, &bufs).map(Result::unwrap)
     }
 
     fn end_turn(stream: &Coalescing<DuplexStream>) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_leaves_when_it_ends_and_in_its_order() {
+    async fn a_turn_is_written_at_its_end_and_in_order() {
         let (near, mut far) = duplex(1024);
         let mut stream = Coalescing::new(near);
         assert_eq!(write(&mut stream, &[b"head", b"payload"]), Poll::Ready(11));
@@ -223,41 +223,41 @@ mod tests {
         assert_eq!(write(&mut stream, &[b"trailers"]), Poll::Ready(8));
         let mut byte = [0];
         let mut early = ReadBuf::new(&mut byte);
-        let mut nobody = Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut far).poll_read(&mut nobody, &mut early).is_pending(), "nothing before the turn's end");
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut far).poll_read(&mut cx, &mut early).is_pending(), "nothing before the turn's end");
         end_turn(&stream);
         assert_eq!(read(&mut far, 19).await, b"headpayloadtrailers");
     }
 
     #[tokio::test]
-    async fn what_the_stream_does_not_take_follows_and_nothing_overtakes_it() {
+    async fn bytes_that_the_stream_refuses_follow_in_order() {
         let (near, mut far) = duplex(100);
         let mut stream = Coalescing::new(near);
-        let said: Vec<u8> = (0..=255).cycle().take(GATHERED_BYTES * 3).collect();
+        let sent_bytes: Vec<u8> = (0..=255).cycle().take(BUFFER_BYTES * 3).collect();
         let mut sent = 0;
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for round in 0.. {
-            // A task that never waits is made to.
+            // Lets the reader run although this task never waits.
             tokio::task::yield_now().await;
-            let next = &said[sent..said.len().min(sent + 1 + round * 37 % (GATHERED_BYTES + 500))];
+            let next = &sent_bytes[sent..sent_bytes.len().min(sent + 1 + round * 37 % (BUFFER_BYTES + 500))];
             if let Poll::Ready(taken) = write(&mut stream, &[&next[..next.len() / 3], &next[next.len() / 3..]]) {
                 sent += taken;
             }
             end_turn(&stream);
-            let there = (sent - heard.len()).min(61);
-            heard.extend(read(&mut far, there).await);
-            if heard.len() == said.len() {
+            let there = (sent - received.len()).min(61);
+            received.extend(read(&mut far, there).await);
+            if received.len() == sent_bytes.len() {
                 break;
             }
         }
-        assert_eq!(heard, said);
+        assert_eq!(received, sent_bytes);
     }
 
     #[tokio::test]
-    async fn a_failure_at_the_end_of_a_turn_is_told_to_the_reader() {
+    async fn the_reader_receives_a_write_failure_at_the_end_of_a_turn() {
         let (near, far) = duplex(100);
         let mut stream = Coalescing::new(near);
-        assert_eq!(write(&mut stream, &[b"to nobody"]), Poll::Ready(9));
+        assert_eq!(write(&mut stream, &[b"no reader"]), Poll::Ready(9));
         drop(far);
         end_turn(&stream);
         let error = stream.read(&mut [0]).await.unwrap_err();
@@ -265,14 +265,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_is_shut_down_has_said_everything() {
+    async fn a_shutdown_writes_all_buffered_bytes() {
         let (near, mut far) = duplex(8);
         let mut stream = Coalescing::new(near);
         assert_eq!(write(&mut stream, &[b"more than there is room for"]), Poll::Ready(27));
         let closing = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx));
-        let mut heard = Vec::new();
-        let (closed, _) = tokio::join!(closing, far.read_to_end(&mut heard));
+        let mut received = Vec::new();
+        let (closed, _) = tokio::join!(closing, far.read_to_end(&mut received));
         closed.unwrap();
-        assert_eq!(heard, b"more than there is room for");
+        assert_eq!(received, b"more than there is room for");
     }
 }

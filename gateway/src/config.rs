@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of the gateway.
 
 mod rate_limits;
 
@@ -13,49 +13,51 @@ use serde::{Deserialize, Serialize};
 
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
 
-/// The section `[gateway]`. A reload takes over everything but `listen`, `tls.listen`, `upstream_connections` and
+/// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections` and
 /// `console`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where callers come in; each `host:port`, on every address that the host has. Secure cookies need a
-    /// browser to come over TLS or to `localhost`.
+    /// The addresses that accept callers; each `host:port`, on every address of the host. Secure cookies need a
+    /// browser to connect over TLS or to `localhost`.
     pub listen: Vec<String>,
-    /// Origins of pages on other hosts that may call, such as `https://app.example.org`. Others are refused by
-    /// their browser; the gateway's own page needs no entry.
+    /// Origins of pages on other hosts that may call, such as `https://app.example.org`. Browsers refuse others;
+    /// the gateway's own page needs no entry.
     pub cors_origins: Vec<String>,
-    /// Networks of your own proxies, such as `10.0.0.0/8`. The client's address is taken from what they tell in
-    /// `client_address_header`; what others tell is their own claim and is not read.
+    /// Networks of your own proxies, such as `10.0.0.0/8`. The client's address is read from their
+    /// `client_address_header`; the header of any other peer is a claim and is not read.
     pub trusted_proxies: Vec<String>,
     /// The header that your own proxies write: `x-forwarded-for` or `forwarded`. The other one is not read: a proxy
-    /// that does not know it passes on what the client has made up.
+    /// that does not know it forwards what the client has written.
     pub client_address_header: ClientAddressHeader,
-    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2. One that does not
-    /// may ask for `/livez`, `/readyz` and `grpc.health.v1.Health/Check` only: nodes and balancers probe from there.
+    /// Every connection from a trusted proxy begins with the header of the PROXY protocol, version 2. A connection
+    /// without it may request only `/livez`, `/readyz` and `grpc.health.v1.Health/Check`: nodes and balancers probe
+    /// from there.
     pub proxy_protocol: bool,
     /// Calls that one caller may make to a method whose contract states no quota, in each
     /// `default_rate_period`.
     pub default_rate_requests: u32,
     /// See `default_rate_requests`.
     pub default_rate_period: Span,
-    /// Where limits differ from the contract.
+    /// Limits that differ from the contract.
     pub rate_limits: RateLimits,
-    /// Connections to one upstream at most; each carries `limits.streams_per_connection` calls.
+    /// Connections to one upstream, at most; each carries `limits.streams_per_connection` calls.
     pub upstream_connections: usize,
-    /// Header fields of one request; one more is refused.
+    /// Header fields of one request, at most.
     pub header_count: usize,
-    /// Connections from one IPv4 address, or one /64 of IPv6, so that nobody alone takes all of `limits.connections`.
-    /// Those from `trusted_proxies` are not counted, and those that they tell of by the PROXY protocol are.
+    /// Connections from one IPv4 address, or one /64 of IPv6, so that no client alone takes all of
+    /// `limits.connections`. Connections from `trusted_proxies` are not counted; the clients that they state by the
+    /// PROXY protocol are.
     pub connections_per_address: usize,
-    /// How long a caller's connection may be without a call before it is closed.
+    /// How long a caller's connection may carry no call before it is closed.
     pub idle_timeout: Span,
     /// At a shutdown: how long a connection over HTTP/1.1 must be without a call before it is closed. A request that
-    /// comes meanwhile is answered, with `connection: close`.
+    /// arrives meanwhile gets a response with `connection: close`.
     pub drain_idle: Span,
-    /// How long a caller may leave a response untaken before its connection is closed.
+    /// How long a caller may leave a response unread before its connection is closed.
     pub stall_timeout: Span,
-    /// Bytes of responses that callers do not take, of all connections together. From half of it on `stall_timeout` is the
-    /// shorter the more there are, down to a sixth; beyond it responses end at once, the oldest of the connection that
+    /// Bytes of responses that callers do not read, of all connections together. From half of it on, `stall_timeout`
+    /// shortens as the bytes grow, down to a sixth; beyond it responses end at once, the oldest of the connection that
     /// holds the most first. The process may need twice as much memory for them.
     pub stalled_response_bytes: usize,
     /// Whether the page is served at `/`.
@@ -65,7 +67,7 @@ pub struct Config {
     /// The listener with TLS.
     pub tls: Tls,
     /// Services outside the mesh, by the prefix of their names: `acme.shop` holds `acme.shop.v1.Cart`; the longest
-    /// prefix counts. They get neither the caller's token nor cookie.
+    /// prefix counts. They receive neither the caller's token nor cookie.
     pub external: BTreeMap<String, ExternalConfig>,
 }
 
@@ -73,13 +75,13 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Where callers come in over TLS; each `host:port`. Empty: nowhere.
+    /// The addresses that accept callers over TLS; each `host:port`. Empty: none.
     pub listen: Vec<String>,
-    /// A PEM file with the certificate and those that lead to its issuer. Read again when it has changed.
+    /// A PEM file with the certificate and its chain. Read again when it has changed.
     pub certificate: String,
     /// A PEM file with the certificate's private key.
     pub key: String,
-    /// How long a browser that was here over TLS comes over TLS only (`strict-transport-security`). `0s`: it is not told.
+    /// How long a browser that has connected over TLS uses only TLS (`strict-transport-security`). `0s`: no header.
     pub hsts: Span,
 }
 
@@ -98,54 +100,54 @@ impl Default for Tls {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExternalConfig {
-    /// Where it is: `http://host:port` or, over TLS, `https://host:port`; one or several. A name stands for all
-    /// addresses that DNS has for it.
+    /// Its addresses: `http://host:port` or, over TLS, `https://host:port`; one or several. A name stands for all
+    /// addresses that DNS returns for it.
     pub to: Addresses,
-    /// Who may call methods that carry no policy of their own: `deny`, `public` or `signed_in`.
+    /// Which callers may call methods without a policy of their own: `deny`, `public` or `signed_in`.
     pub access: Open,
-    /// Where its descriptors come from: the path of an encoded `google.protobuf.FileDescriptorSet`, or `reflection`.
-    /// Methods that they do not name are closed, policies in them count. Empty: no descriptors, all methods pass.
+    /// The source of its descriptors: the path of an encoded `google.protobuf.FileDescriptorSet`, or `reflection`.
+    /// Methods that they do not name are closed; policies in them apply. Empty: no descriptors, all methods are open.
     pub descriptors: String,
-    /// Signed-in callers are introduced by a token of 60 seconds with this `aud`, signed by the gateway. Empty: the
-    /// upstream is told nothing of the caller.
+    /// The gateway sends a signed token of 60 seconds with this `aud` for signed-in callers. Empty: the upstream
+    /// receives nothing about the caller.
     pub token_audience: String,
-    /// Over TLS: the authorities that may vouch for it, a PEM file. Empty: the system's.
+    /// Over TLS: the authorities that may issue its certificate, a PEM file. Empty: the system's.
     pub ca: String,
-    /// Over TLS: the certificate that the gateway shows when it is asked who calls, a PEM file. Empty: none.
+    /// Over TLS: the client certificate of the gateway, a PEM file. Empty: none.
     pub certificate: String,
     /// The private key of `certificate`, a PEM file.
     pub key: String,
 }
 
 impl ExternalConfig {
-    /// Whether it is called over TLS, at one of its addresses at least.
+    /// Whether at least one of its addresses is called over TLS.
     pub(crate) fn is_over_tls(&self) -> bool {
         let names_files = [&self.ca, &self.certificate, &self.key].iter().any(|path| !path.is_empty());
         names_files || balance::in_the_clear(&self.to).is_err()
     }
 }
 
-/// Who may call a method without a policy.
+/// Which callers may call a method without a policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Open {
-    /// Nobody.
+    /// No caller.
     #[default]
     Deny,
-    /// Anybody.
+    /// Every caller.
     Public,
     /// Every user.
     SignedIn,
 }
 
-/// In which header proxies tell where a client sits.
+/// The header in which proxies state a client's address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAddressHeader {
-    /// The usual one.
+    /// `x-forwarded-for`, the usual one.
     #[default]
     XForwardedFor,
-    /// The standard's (RFC 7239).
+    /// `forwarded` (RFC 7239).
     Forwarded,
 }
 
@@ -176,9 +178,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What a reload makes of it: `wanted`, but for what takes effect at the next start.
+    /// The configuration after a reload: `wanted`, except for keys that take effect at the next start.
     pub(crate) fn taking_over(&self, wanted: &Self) -> Self {
-        // Without a listener in it `wanted` may name no certificate either, and the one that is open still needs its own.
+        // Without a listener, `wanted` may name no certificate, and the open listener still needs its own.
         let tls = if wanted.tls.listen.is_empty() { self.tls.clone() } else { wanted.tls.clone() };
         Self {
             listen: self.listen.clone(),

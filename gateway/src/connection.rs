@@ -1,4 +1,4 @@
-//! The callers' connections: accepted, bounded, watched, drained.
+//! The callers' connections: accepts, limits, monitors and drains them.
 
 mod date;
 mod deferred_waker;
@@ -40,10 +40,10 @@ use crate::{
     event_set::EventSet,
     monitored_io::MonitoredIo,
     proxy_protocol,
-    watchdog::{End, Patience, Watchdog},
+    watchdog::{End, Timeouts, Watchdog},
 };
 use per_address::{ConnectionCounts, CountedConnection};
-use shared::Line;
+use shared::PeerEnded;
 pub(crate) use unread::Reading;
 
 /// A bound socket, and whether callers speak TLS on it.
@@ -54,14 +54,14 @@ pub struct Listener {
     pub tls: bool,
 }
 
-/// What all connections share.
-struct House {
+/// The state that all connections share.
+struct Server {
     gateway: Arc<Gateway>,
     tls: TlsAcceptor,
-    places: Connections,
+    connections: Connections,
     connection_counts: Arc<ConnectionCounts>,
     tracker: TaskTracker,
-    chance: Rng,
+    rng: Rng,
     shutdown: Shutdown,
 }
 
@@ -69,78 +69,78 @@ struct House {
 pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<Listener>, shutdown: Shutdown) -> io::Result<()> {
     let tls = gateway.certificate.acceptor().map_err(io::Error::other)?;
     let limits = &gateway.context.limits;
-    let places = Connections::new(limits.connections, Discard::of(limits));
-    let (connection_counts, tracker, chance) = (Arc::default(), TaskTracker::new(), Rng::new());
-    let house = Arc::new(House { gateway, tls, places, connection_counts, tracker, chance, shutdown });
+    let connections = Connections::new(limits.connections, Discard::of(limits));
+    let (connection_counts, tracker, rng) = (Arc::default(), TaskTracker::new(), Rng::new());
+    let server = Arc::new(Server { gateway, tls, connections, connection_counts, tracker, rng, shutdown });
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(Arc::clone(&house), listener));
+        accepting.spawn(accept(Arc::clone(&server), listener));
     }
     while accepting.join_next().await.is_some() {}
-    house.tracker.close();
+    server.tracker.close();
     let ended = async {
-        house.tracker.wait().await;
-        house.places.closed().await;
+        server.tracker.wait().await;
+        server.connections.closed().await;
     };
     tokio::select! {
         () = ended => {}
-        () = house.shutdown.cut() => {}
+        () = server.shutdown.cut() => {}
     }
     Ok(())
 }
 
-async fn accept(house: Arc<House>, listener: Listener) {
+async fn accept(server: Arc<Server>, listener: Listener) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
-            () = house.shutdown.draining() => return,
+            () = server.shutdown.draining() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Some(stream) = house.places.admit(stream) {
-                    let welcome = Box::pin(welcome(Arc::clone(&house), stream, peer, listener.tls));
-                    house.tracker.spawn(async {
-                        // With the response the welcome's memory is given back.
-                        let conversation = welcome.await;
-                        if let Some(conversation) = conversation {
-                            conversation.await;
+                if let Some(stream) = server.connections.admit(stream) {
+                    let prepare = Box::pin(prepare(Arc::clone(&server), stream, peer, listener.tls));
+                    server.tracker.spawn(async {
+                        // The memory of `prepare` is freed when it returns.
+                        let task = prepare.await;
+                        if let Some(task) = task {
+                            task.await;
                         }
                     });
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                // Out of file descriptors: at once again would only burn time.
+                // Out of file descriptors: an immediate retry would only use CPU time.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
 }
 
-/// Everything before the first request: who connects and says nothing gives the place back. What comes after it is
-/// answered in a box of its own, so that a connection holds the memory that its kind needs and no more.
-async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<Conversation> {
-    let patience = house.gateway.context.limits.request_head.0;
-    stream.hold(enter(&house, peer.ip())?);
-    let introduced = tokio::select! {
-        introduced = timeout(patience, introduce(&house, &mut stream, peer)) => introduced,
-        () = house.shutdown.draining() => return None,
+/// Everything before the first request: a connection that sends nothing is closed. The calls are served by a separate
+/// boxed future, so that a connection holds only the memory that its protocol needs.
+async fn prepare(server: Arc<Server>, mut stream: Accepted, peer: SocketAddr, tls: bool) -> Option<ConnectionTask> {
+    let head_timeout = server.gateway.context.limits.request_head.0;
+    stream.hold(enter(&server, peer.ip())?);
+    let identified = tokio::select! {
+        identified = timeout(head_timeout, identify(&server, &mut stream, peer)) => identified,
+        () = server.shutdown.draining() => return None,
     };
-    let Ok(Ok((told, is_http2))) = introduced else { return None };
-    if told.address != peer.ip() {
-        stream.hold(enter(&house, told.address)?);
+    let Ok(Ok((client, is_http2))) = identified else { return None };
+    if client.address != peer.ip() {
+        stream.hold(enter(&server, client.address)?);
     }
     if !tls {
-        return Some(converse(house, stream, told, is_http2));
+        return Some(serve_connection(server, stream, client, is_http2));
     }
-    let shaken = tokio::select! {
-        shaken = timeout(patience, house.tls.accept(stream)) => shaken,
-        () = house.shutdown.draining() => return None,
+    let handshaken = tokio::select! {
+        handshaken = timeout(head_timeout, server.tls.accept(stream)) => handshaken,
+        () = server.shutdown.draining() => return None,
     };
-    match shaken {
+    match handshaken {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(converse(house, stream, Peer { is_secure: true, ..told }, is_http2))
+            Some(serve_connection(server, stream, Peer { is_secure: true, ..client }, is_http2))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -150,17 +150,17 @@ async fn welcome(house: Arc<House>, mut stream: Accepted, peer: SocketAddr, tls:
     }
 }
 
-/// Counts a connection where it comes from, unless that is a proxy of ours, from which everybody comes. `None`: too many
-/// do.
-fn enter(house: &House, address: IpAddr) -> Option<CountedConnection> {
-    let current = house.gateway.current();
+/// Counts a connection by its address, unless that is a trusted proxy, through which all clients connect. `None`: too
+/// many connections come from there.
+fn enter(server: &Server, address: IpAddr) -> Option<CountedConnection> {
+    let current = server.gateway.current();
     if current.proxies.contain(address) {
         return Some(CountedConnection::uncounted());
     }
-    let counted = house.connection_counts.enter(
+    let counted = server.connection_counts.enter(
         address,
         current.config.connections_per_address,
-        &house.gateway.context.limits.networks,
+        &server.gateway.context.limits.networks,
     );
     if counted.is_none() {
         metrics::counter!("gateway_connections_refused_total", "reason" => "address").increment(1);
@@ -169,42 +169,42 @@ fn enter(house: &House, address: IpAddr) -> Option<CountedConnection> {
     counted
 }
 
-/// Where the client is, as far as the connection itself tells, and whether it has said HTTP/2's hello. Ends when the
-/// client has begun to speak.
-async fn introduce(house: &House, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(Peer, bool)> {
-    let current = house.gateway.current();
+/// Determines the client's address, as far as the connection itself states it, and whether the client sent the preface
+/// of HTTP/2. Ends when the client has sent its first bytes.
+async fn identify(server: &Server, stream: &mut Accepted, peer: SocketAddr) -> io::Result<(Peer, bool)> {
+    let current = server.gateway.current();
     let mut peer = Peer { address: peer.ip(), is_secure: false, is_probe: false };
     if current.config.proxy_protocol && current.proxies.contain(peer.address) {
         if stream.begins_with(&proxy_protocol::SIGNATURE).await? {
-            peer.address = proxy_protocol::read(stream).await?.map_or(peer.address, |told| told.ip());
+            peer.address = proxy_protocol::read(stream).await?.map_or(peer.address, |source| source.ip());
         } else {
-            // Probes of a cluster's nodes and balancers come from the same networks, without the protocol.
+            // Probes of a cluster's nodes and balancers come from the same networks, without the header.
             peer.is_probe = true;
         }
     }
     Ok((peer, stream.speaks_http2().await?))
 }
 
-/// A connection from its first request on.
-type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Serves a connection from its first request on.
+type ConnectionTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn converse<S>(house: Arc<House>, stream: S, peer: Peer, is_http2: bool) -> Conversation
+fn serve_connection<S>(server: Arc<Server>, stream: S, peer: Peer, is_http2: bool) -> ConnectionTask
 where
-    S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + PeerEnded + Unpin + Send + 'static,
 {
     if is_http2 {
         Box::pin(async move {
-            let talk = Talk::new(&house, peer, true);
-            let stream = MonitoredIo::new(stream, true, &talk.watchdog);
-            let response = |request| talk.answer(request);
-            let limits = &house.gateway.context.limits;
-            // h2 reads on whatever goes on, and hears of an end itself.
-            let words = talk.words(|| false).and(talk.leave().map(|()| Word::Leave));
-            note(http2::serve(stream, limits, response, words, &talk.watchdog).await);
+            let context = ConnectionContext::new(&server, peer, true);
+            let stream = MonitoredIo::new(stream, true, &context.watchdog);
+            let respond = |request| context.respond(request);
+            let limits = &server.gateway.context.limits;
+            // h2 keeps reading during calls, and so notices an end itself.
+            let signals = context.signals(|| false).and(context.leave().map(|()| Signal::Drain));
+            note(http2::serve(stream, limits, respond, signals, &context.watchdog).await);
         })
     } else {
         Box::pin(async move {
-            note(http1::serve(&Talk::new(&house, peer, false), stream).await);
+            note(http1::serve(&ConnectionContext::new(&server, peer, false), stream).await);
         })
     }
 }
@@ -215,61 +215,61 @@ fn note(ended: Result<(), impl Error + 'static>) {
     }
 }
 
-/// What a connection is told.
-enum Word {
-    /// The caller is to make another connection for its next calls.
-    Leave,
-    /// It has been idle for long: it is to be closed, unless a call comes at this moment.
+/// What a connection must do.
+enum Signal {
+    /// Ask the caller to open another connection for its next calls.
+    Drain,
+    /// Close, because it has been idle for long, unless a call arrives at this moment.
     Idle,
-    /// It is to be closed at once.
+    /// Close at once.
     Close,
 }
 
-/// What a connection's calls have in common.
-struct Talk<'a> {
-    house: &'a House,
+/// The state that a connection's calls share.
+struct ConnectionContext<'a> {
+    server: &'a Server,
     peer: Peer,
     watchdog: Arc<Watchdog>,
 }
 
-impl<'a> Talk<'a> {
-    fn new(house: &'a House, peer: Peer, is_http2: bool) -> Self {
-        Self { house, peer, watchdog: Watchdog::new(&house.gateway.stalls, is_http2) }
+impl<'a> ConnectionContext<'a> {
+    fn new(server: &'a Server, peer: Peer, is_http2: bool) -> Self {
+        Self { server, peer, watchdog: Watchdog::new(&server.gateway.stalls, is_http2) }
     }
 
-    /// In a box: what is made of it here and there would copy it each time, and it is large.
-    fn answer(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<Outgoing>> + use<'_>>> {
-        Box::pin(self.house.gateway.answer(self.peer, self.watchdog.begin(), request))
+    /// Serves one request. The future is large, and boxed so that it is not copied when it is moved.
+    fn respond(&self, request: Request<Inbound>) -> Pin<Box<impl Future<Output = Response<Outgoing>> + use<'_>>> {
+        Box::pin(self.server.gateway.respond(self.peer, self.watchdog.begin(), request))
     }
 
-    /// What every connection is told. `has_left` tells whether the caller has, where nobody would notice.
-    fn words<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> EventSet<'b, Word> {
-        EventSet::new().and(self.house.shutdown.cut().map(|()| Word::Close)).and(self.deserved(has_left))
+    /// The signals of every connection. `has_left` reports whether the caller has left, where hyper does not notice it.
+    fn signals<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> EventSet<'b, Signal> {
+        EventSet::new().and(self.server.shutdown.cut().map(|()| Signal::Close)).and(self.watch(has_left))
     }
 
-    /// What the connection has deserved.
-    fn deserved<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> impl Future<Output = Word> + Send + 'b {
-        let gateway = &self.house.gateway;
+    /// The signal of the watchdog.
+    fn watch<'b>(&'b self, has_left: impl Fn() -> bool + Send + 'b) -> impl Future<Output = Signal> + Send + 'b {
+        let gateway = &self.server.gateway;
         let current = gateway.current();
         let config = &current.config;
-        let patience = Patience {
+        let timeouts = Timeouts {
             idle: config.idle_timeout.0,
             stalled: config.stall_timeout.0,
             head: gateway.context.limits.request_head.0,
         };
         async move {
-            let end = self.watchdog.keep(patience, has_left).await;
+            let end = self.watchdog.run(timeouts, has_left).await;
             metrics::counter!("gateway_connections_closed_total", "reason" => end.name()).increment(1);
-            if end == End::Idle { Word::Idle } else { Word::Close }
+            if end == End::Idle { Signal::Idle } else { Signal::Close }
         }
     }
 
-    /// How old the connection may become.
+    /// The maximum age of the connection.
     fn age(&self) -> Option<Duration> {
-        self.house.gateway.context.limits.age(self.house.chance.share())
+        self.server.gateway.context.limits.age(self.server.rng.share())
     }
 
-    /// Ends when callers are to go: with the shutdown, or because their connection is old.
+    /// Ends when callers must open another connection: at the shutdown, or at the connection's maximum age.
     async fn leave(&self) {
         let old = async {
             match self.age() {
@@ -278,7 +278,7 @@ impl<'a> Talk<'a> {
             }
         };
         tokio::select! {
-            () = self.house.shutdown.draining() => {}
+            () = self.server.shutdown.draining() => {}
             () = old => {}
         }
     }

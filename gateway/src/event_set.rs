@@ -1,4 +1,4 @@
-//! Futures that are polled often and woken event_set.
+//! Futures that are polled often and rarely ready.
 
 use std::{
     pin::Pin,
@@ -7,32 +7,32 @@ use std::{
 
 use futures_util::{Stream as _, future::BoxFuture, stream::FuturesUnordered};
 
-/// Futures with wakers of their own: until one of those is used, polling them all costs one look at a queue. A shutdown
-/// that everybody waits for would cost a lock that everybody shares, at every frame of every connection.
+/// Futures with wakers of their own: until one of those is used, polling them all costs one check of a queue. Polling
+/// the shutdown directly would take a lock that all connections share, at every frame of each of them.
 pub(crate) struct EventSet<'a, T>(FuturesUnordered<BoxFuture<'a, T>>);
 
 impl<'a, T> EventSet<'a, T> {
-    /// None yet.
+    /// An empty set.
     pub(crate) fn new() -> Self {
         Self(FuturesUnordered::new())
     }
 
-    /// This one too.
+    /// Adds a future.
     pub(crate) fn and(self, future: impl Future<Output = T> + Send + 'a) -> Self {
         self.push(future);
         self
     }
 
-    /// This one too, from now on.
+    /// Adds a future to a set in use.
     pub(crate) fn push(&self, future: impl Future<Output = T> + Send + 'a) {
         self.0.push(Box::pin(future));
     }
 
-    /// What one of them came to, each once.
+    /// The output of one of the futures; each output is returned once.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         match Pin::new(&mut self.0).poll_next(cx) {
             Poll::Ready(Some(output)) => Poll::Ready(output),
-            // With none left there is nothing to wait for.
+            // An empty set never becomes ready.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

@@ -1,7 +1,7 @@
 //! Upstreams outside the mesh: any gRPC service, in any language, under a prefix of service names.
 //!
-//! What such an upstream declares can only take away: a method that its descriptors do not name is closed, and while
-//! they cannot be had the last good ones count. Where there never were any, nothing is open.
+//! What such an upstream declares can only restrict: a method that its descriptors do not name is closed, and while
+//! they cannot be read the last good ones apply. If there never were any, all its methods are closed.
 
 mod contract;
 mod reflection;
@@ -29,33 +29,33 @@ use crate::{
 /// Packages that belong to the mesh and to the gateway itself.
 const RESERVED: [&str; 3] = ["trellis", "grpc.health", "grpc.reflection"];
 
-/// An upstream as the configuration has it.
+/// An upstream as it is configured.
 pub(crate) struct ExternalUpstream {
-    /// The prefix of service names that it answers.
+    /// The prefix of the service names that it serves.
     pub(crate) prefix: Arc<str>,
     pub(crate) cluster: Arc<Cluster>,
-    /// Whom to believe that it is the one; `None`: it is called in the clear.
+    /// How its certificate is verified; `None`: it is called in plain text.
     pub(crate) trust: Option<Trust>,
-    /// Who may call what its descriptors say nothing of; `None`: nobody.
+    /// Which callers may call methods without a policy in its descriptors; `None`: no caller.
     pub(crate) open: Option<Access>,
     pub(crate) source: Source,
-    /// What it is told of the caller; `None`: nothing.
+    /// Issues the tokens that identify the caller to it; `None`: it receives none.
     pub(crate) tokens: Option<Arc<CallerTokens>>,
 }
 
-/// Where descriptors come from.
+/// The source of descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// There are none: whatever has the prefix passes.
+    /// No descriptors: every method under the prefix is open.
     None,
     /// A file with an encoded `google.protobuf.FileDescriptorSet`.
     File(PathBuf),
-    /// The upstream itself (`grpc.reflection.v1`, else `v1alpha`), which is there.
+    /// The upstream itself, at these addresses (`grpc.reflection.v1`, else `v1alpha`).
     Reflection(Addresses),
 }
 
 impl Source {
-    /// What a configuration says.
+    /// The source that is configured.
     pub(crate) fn of(config: &config::ExternalConfig) -> Self {
         match config.descriptors.as_str() {
             "" => Self::None,
@@ -64,8 +64,8 @@ impl Source {
         }
     }
 
-    /// Whether what was read from `other` still counts: the same file, or one of the same servers. Others may mean
-    /// something else by the same names.
+    /// Whether descriptors from `other` still apply: the source is the same file, or shares a server. Other servers may
+    /// mean something else by the same names.
     pub(crate) fn knows(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Reflection(now), Self::Reflection(then)) => now.iter().any(|address| then.contains(address)),
@@ -75,7 +75,7 @@ impl Source {
 }
 
 impl ExternalUpstream {
-    /// The upstream of `gateway.external.<prefix>`, with what was read of its files about TLS. Errors name the key.
+    /// The upstream of `gateway.external.<prefix>`, with its TLS files. Errors name the key.
     pub(crate) fn new(
         prefix: &str,
         config: &config::ExternalConfig,
@@ -86,7 +86,7 @@ impl ExternalUpstream {
         let bad = |key: &str, why: String| format!("gateway.external.{prefix:?}{key}: {why}");
         check_prefix(prefix).map_err(|why| bad("", why))?;
         let audience = config.token_audience.as_str();
-        // A token for this upstream must be worth nothing inside the mesh.
+        // A token for this upstream must not be valid inside the mesh.
         if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
             return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
         }
@@ -102,13 +102,13 @@ impl ExternalUpstream {
         })
     }
 
-    /// Whether a service is this upstream's to answer.
-    pub(crate) fn answers(&self, service: &str) -> bool {
+    /// Whether this upstream serves a service.
+    pub(crate) fn serves(&self, service: &str) -> bool {
         is_under(&self.prefix, service)
     }
 }
 
-/// Who may call a method without a policy; `None`: it is closed.
+/// The access of methods without a policy; `None`: they are closed.
 pub(crate) fn open_to(open: Open) -> Option<Access> {
     match open {
         Open::Deny => None,
@@ -122,7 +122,7 @@ pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
     service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Reads the descriptors of the upstream under `prefix`, where they stand in a file. Errors name the key.
+/// Reads the descriptors of the upstream under `prefix`, if their source is a file. Errors name the key.
 pub(crate) fn read_file(prefix: &str, source: &Source) -> Option<Result<Contract, String>> {
     let Source::File(path) = source else { return None };
     let encoded = fs::read(path).map_err(|e| e.to_string());
@@ -137,7 +137,7 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     if !prefix.split('.').all(is_name) {
-        return Err("is no name of a package or service, such as acme.shop.v1".to_owned());
+        return Err("is not the name of a package or service, such as acme.shop.v1".to_owned());
     }
     if let Some(reserved) = RESERVED.iter().find(|reserved| is_under(reserved, prefix) || is_under(prefix, reserved)) {
         return Err(format!("{reserved}.* is served by Trellis itself"));
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_are_names_and_not_ours() {
+    fn a_prefix_is_a_name_outside_the_reserved_packages() {
         for good in ["acme", "acme.shop.v1", "acme.shop.v1.Cart", "trellises", "grpc.testing", "grpc.healthy.v1"] {
             assert_eq!(check_prefix(good), Ok(()), "{good}");
         }

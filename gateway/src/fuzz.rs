@@ -1,5 +1,5 @@
-//! What is asked of the gateway's parsers about any bytes whatsoever. `cargo xtask soak fuzz` invents bytes; the tests
-//! replay those of `fuzz/corpus`, to which whatever was found is added.
+//! Properties of the gateway's parsers for arbitrary bytes. `cargo xtask soak fuzz` generates bytes; the tests
+//! replay those of `fuzz/corpus`, which holds every earlier finding.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -20,10 +20,10 @@ use crate::{
     proxy_protocol,
 };
 
-/// A question by its name, as the folder of its corpus has it.
+/// A property and its name, which is also the folder of its corpus.
 pub type Question = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All properties.
 pub const QUESTIONS: [Question; 6] = [
     ("framing", framing),
     ("text", base64_text),
@@ -33,7 +33,7 @@ pub const QUESTIONS: [Question; 6] = [
     ("configuration", configuration),
 ];
 
-/// Cuts bytes into pieces whose sizes the bytes themselves tell.
+/// Splits bytes into pieces whose sizes derive from the bytes themselves.
 fn pieces(data: &[u8]) -> (&[u8], Vec<&[u8]>) {
     let Some((seed, rest)) = data.split_first() else { return (data, Vec::new()) };
     let mut pieces = Vec::new();
@@ -47,7 +47,7 @@ fn pieces(data: &[u8]) -> (&[u8], Vec<&[u8]>) {
     (rest, pieces)
 }
 
-/// However a stream of frames is cut, the verdict is the same.
+/// The verdict on a stream of frames does not depend on how it is split.
 fn framing(data: &[u8]) {
     const LIMIT: usize = 1 << 16;
     let (whole, pieces) = pieces(data);
@@ -60,14 +60,14 @@ fn framing(data: &[u8]) {
         passed += piece.len();
         Ok(())
     });
-    // What has passed cannot be taken back.
+    // Bytes that have passed cannot be taken back.
     assert_eq!(cut, verdict.as_ref().map_err(|Refused { before, why }| (passed.max(*before), *why)).copied());
     if verdict.is_ok() {
         assert_eq!(by_pieces.is_whole(), at_once.is_whole());
     }
 }
 
-/// However a text is cut, it decodes to the same bytes; and what was encoded comes back.
+/// The decoded bytes do not depend on how a text is split, and encoding is reversible.
 fn base64_text(data: &[u8]) {
     let (whole, pieces) = pieces(data);
     let decode = |pieces: &[&[u8]]| {
@@ -80,7 +80,7 @@ fn base64_text(data: &[u8]) {
     assert_eq!(decode(&[&encoded]).as_deref(), Ok(whole));
 }
 
-/// Lines of `name: value`, as far as they are headers.
+/// Reads lines of `name: value`, and ignores invalid ones.
 fn header_map(data: &[u8]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(200) {
@@ -94,8 +94,8 @@ fn header_map(data: &[u8]) -> HeaderMap {
     map
 }
 
-/// Whatever a caller sends, an upstream gets what belongs to a call and nothing that only we may say; and trailers
-/// cannot make lines of their own.
+/// Whatever a caller sends, an upstream receives only headers of a call, and none that only the mesh may set; trailers
+/// cannot add lines.
 fn header_translation(data: &[u8]) {
     let mut map = header_map(data);
     let frame = trailer_frame(&map);
@@ -108,14 +108,14 @@ fn header_translation(data: &[u8]) {
     assert!(!map.contains_key(CONNECTION));
     assert_eq!((map.get(TE), map.get(CONTENT_TYPE)), (Some(&HeaderValue::from_static("trailers")), Some(&kind)));
     headers::hide_identity(&mut map, "x-api-key");
-    headers::tell_client(&mut map, HeaderValue::from_static("192.0.2.9"));
+    headers::set_client_address(&mut map, HeaderValue::from_static("192.0.2.9"));
     assert!(!map.contains_key(AUTHORIZATION) && !map.contains_key(COOKIE) && !map.contains_key("forwarded"));
     assert!(!map.contains_key("x-api-key"));
     assert_eq!(map.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).count(), 1);
     assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
 }
 
-/// Only a proxy of ours is believed, and what stands before its own entry does not count.
+/// Only the header of a trusted proxy is read, and only the proxy's own entry counts.
 fn client_address(data: &[u8]) {
     let map = header_map(data);
     let stranger = [192, 0, 2, 1].into();
@@ -130,22 +130,22 @@ fn client_address(data: &[u8]) {
     }
 }
 
-/// A header is read to its end and no further, or refused.
+/// A PROXY header is read to its end and no further, or refused.
 fn proxy_header(data: &[u8]) {
     let mut left = data;
-    let read = proxy_protocol::read(&mut left).now_or_never().expect("a slice lets nobody wait");
+    let read = proxy_protocol::read(&mut left).now_or_never().expect("a slice is always ready");
     if read.is_ok() {
         let taken = data.len() - left.len();
         assert_eq!(taken, 16 + usize::from(u16::from_be_bytes([data[14], data[15]])));
     }
 }
 
-/// A text is refused, or comes back from what `trellis config` prints of it.
+/// A configuration is refused, or the output of `trellis config` reads as the same configuration.
 fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(config) = kit::config::read::<Config>(text) else { return };
-    let printed = kit::config::print(&config).expect("what was read can be printed");
-    assert_eq!(kit::config::read::<Config>(&printed).expect("what was printed can be read"), config);
+    let printed = kit::config::print(&config).expect("a valid configuration can be printed");
+    assert_eq!(kit::config::read::<Config>(&printed).expect("a printed configuration can be read"), config);
 }
 
 #[cfg(test)]
@@ -155,15 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_was_found_stays_answered() {
+    fn all_inputs_of_the_corpus_satisfy_their_property() {
         for (name, question) in QUESTIONS {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-            let mut asked = 0;
+            let mut checked = 0;
             for file in fs::read_dir(&folder).unwrap() {
                 question(&fs::read(file.unwrap().path()).unwrap());
-                asked += 1;
+                checked += 1;
             }
-            assert!(asked > 0, "{} is empty", folder.display());
+            assert!(checked > 0, "{} is empty", folder.display());
             question(&[]);
         }
     }

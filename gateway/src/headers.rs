@@ -1,4 +1,4 @@
-//! Headers on their way in and out.
+//! The headers of requests and responses.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
@@ -10,10 +10,10 @@ use http::{
 };
 use kit::cookie;
 
-/// The prefix of headers that the mesh sets: what comes with it from outside was made up.
+/// The prefix of headers that the mesh sets: those from outside are removed.
 const MESH_PREFIX: &str = "x-trellis-";
 
-/// Headers of one connection (RFC 9110, section 7.6.1), and those that gRPC over HTTP/2 has no use for.
+/// Headers of one connection (RFC 9110, section 7.6.1), and those without a use in gRPC over HTTP/2.
 const LOCAL: [HeaderName; 10] = [
     CONNECTION,
     EXPECT,
@@ -27,7 +27,7 @@ const LOCAL: [HeaderName; 10] = [
     HeaderName::from_static("x-grpc-web"),
 ];
 
-/// Makes a caller's headers those of a gRPC request to an upstream.
+/// Turns a caller's headers into those of a gRPC request to an upstream.
 pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
     drop_named_by_connection(headers);
     for name in LOCAL {
@@ -39,43 +39,43 @@ pub(crate) fn enter(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(TE, HeaderValue::from_static("trailers"));
 }
 
-/// Leaves of a request's cookies the session cookies of instances of Trellis, in one line. Whether there are any.
+/// Keeps only the session cookies of Trellis instances, in one line. Returns whether there are any.
 pub(crate) fn keep_session_cookie(headers: &mut HeaderMap) -> bool {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    let ours = pairs.filter(|pair| cookie::is_session(pair.split(|byte| *byte == b'=').next().unwrap_or_default()));
-    let ours = HeaderValue::from_bytes(&ours.collect::<Vec<_>>().join(&b"; "[..]));
-    match ours {
-        Ok(mut ours) if !ours.is_empty() => {
-            ours.set_sensitive(true);
-            headers.insert(COOKIE, ours);
+    let cookies = pairs.filter(|pair| cookie::is_session(pair.split(|byte| *byte == b'=').next().unwrap_or_default()));
+    let cookies = HeaderValue::from_bytes(&cookies.collect::<Vec<_>>().join(&b"; "[..]));
+    match cookies {
+        Ok(mut cookies) if !cookies.is_empty() => {
+            cookies.set_sensitive(true);
+            headers.insert(COOKIE, cookies);
             true
         }
         _ => false,
     }
 }
 
-/// Whether a page of an origin without TLS calls. Browsers send the origin with every POST.
+/// Whether a page of an origin without TLS sends the request. Browsers send the origin with every POST.
 pub(crate) fn is_of_plain_origin(headers: &HeaderMap) -> bool {
     headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"http://"))
 }
 
-/// Takes from a request what an upstream outside the mesh must not see. The key that callers are counted by is one of
-/// these: whoever has it could use up what is its owner's.
+/// Removes credentials that an upstream outside the mesh must not see. One of them is the API key by which callers are
+/// counted: another client with it could use up its owner's quota.
 pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
     headers.remove(AUTHORIZATION);
     headers.remove(COOKIE);
     headers.remove(api_key);
 }
 
-/// Headers in which proxies tell of a client: where it sits, and in some houses who it is. A service that stood behind
-/// such a proxy believes them; here they would be the caller's own claims.
+/// Headers in which proxies state a client's address, and in some deployments its identity. A service behind such a
+/// proxy trusts them; here they would be the caller's own claims.
 const FORWARDING: [&str; 4] = ["x-forwarded-", "x-auth-request-", "x-remote-", "x-envoy-"];
 const FORWARDING_NAMES: [HeaderName; 4] =
     [FORWARDED, PROXY_AUTHORIZATION, HeaderName::from_static("remote-user"), HeaderName::from_static("x-real-ip")];
 
-/// Tells an upstream outside the mesh where the client sits, in the way that most of them know.
-pub(crate) fn tell_client(headers: &mut HeaderMap, client: HeaderValue) {
+/// States the client's address to an upstream outside the mesh, in the header that most of them read.
+pub(crate) fn set_client_address(headers: &mut HeaderMap, client: HeaderValue) {
     for name in FORWARDING_NAMES {
         headers.remove(name);
     }
@@ -83,44 +83,45 @@ pub(crate) fn tell_client(headers: &mut HeaderMap, client: HeaderValue) {
     headers.insert("x-forwarded-for", client);
 }
 
-/// Takes from a response what belongs to the upstream's connection.
+/// Removes the headers of the upstream's connection from a response.
 pub(crate) fn leave(headers: &mut HeaderMap, content_type: HeaderValue) {
     drop_named_by_connection(headers);
     for name in LOCAL {
         headers.remove(name);
     }
-    // gRPC's own is `grpc-encoding`: a browser would decode what is no whole body.
+    // gRPC has its own, `grpc-encoding`: a browser would try to decode a part of the body.
     headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-/// Takes from trailers what has no place there (RFC 9110, section 6.5.1), and from a stranger's what it may not say.
+/// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and from outside the mesh those of the
+/// origin.
 pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
     let is_out_of_place = |name: &HeaderName| {
         LOCAL.contains(name)
             || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
             || is_external && (OF_ORIGIN.contains(name) || name.as_str().starts_with(CORS))
     };
-    // Nearly all have a status and nothing else.
+    // Nearly all trailers hold only a status.
     let found: Vec<HeaderName> = trailers.keys().filter(|name| is_out_of_place(name)).cloned().collect();
     for name in found {
         trailers.remove(name);
     }
 }
 
-/// The fields that say how a call went.
+/// The headers that hold the status of a call.
 const STATUS: [HeaderName; 3] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),
 ];
 
-/// Takes from a head what says how the call went; empty when it says nothing.
+/// Moves the status of the call out of a head; empty if there is none.
 pub(crate) fn take_status(headers: &mut HeaderMap) -> HeaderMap {
     STATUS.into_iter().filter_map(|name| headers.remove(&name).map(|value| (name, value))).collect()
 }
 
-/// Whether a request of HTTP/1 says at which one host it is (RFC 9112, section 3.2); HTTP/1.0 need not.
+/// Whether an HTTP/1.1 request names exactly one host (RFC 9112, section 3.2); HTTP/1.0 may name none.
 pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -130,19 +131,19 @@ pub(crate) fn name_one_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-/// Whether it is clear where a request of HTTP/1 ends (RFC 9112, section 6.1): its only coding is `chunked`, once and in
-/// one line. A proxy in front may read anything else in another way, and take a part of the body for a request. (Of a
-/// content-length beside it hyper leaves nothing.)
+/// Checks that the end of an HTTP/1.1 request is unambiguous (RFC 9112, section 6.1): its only coding is `chunked`,
+/// once and in one line. A proxy in front may parse anything else differently, and treat a part of the body as a
+/// request. (hyper removes a content-length beside it.)
 pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
-        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding stands in one line\n")),
+        (Some(_), Some(_)) => Err((StatusCode::BAD_REQUEST, "transfer-encoding must be one header line\n")),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(coding), None) if is_only_chunked(coding.as_bytes()) => {
-            Err((StatusCode::BAD_REQUEST, "a request is chunked once\n"))
+            Err((StatusCode::BAD_REQUEST, "transfer-encoding must name chunked once\n"))
         }
-        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the one transfer coding is chunked\n")),
+        (Some(_), None) => Err((StatusCode::NOT_IMPLEMENTED, "the only supported transfer coding is chunked\n")),
     }
 }
 
@@ -150,15 +151,15 @@ fn is_only_chunked(codings: &[u8]) -> bool {
     codings.split(|byte| *byte == b',').all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// What they take (RFC 9113, section 6.5.2), in bytes.
+/// The size of the headers in bytes (RFC 9113, section 6.5.2).
 pub(crate) fn bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
 }
 
-/// What a header field counts beside its name and value.
+/// The overhead of a header field besides its name and value.
 const FIELD_BYTES: usize = 32;
 
-/// What an upstream outside the mesh may not say, for a browser would believe that it is said for the gateway's origin.
+/// Headers that an upstream outside the mesh must not set: a browser would apply them to the gateway's origin.
 const OF_ORIGIN: [HeaderName; 7] = [
     SET_COOKIE,
     STRICT_TRANSPORT_SECURITY,
@@ -169,7 +170,7 @@ const OF_ORIGIN: [HeaderName; 7] = [
     HeaderName::from_static("reporting-endpoints"),
 ];
 
-/// Takes it from the response, and what it says of other origins' pages: that is the configuration's to say.
+/// Removes them from the response, with the CORS headers: the configuration decides which origins may call.
 pub(crate) fn keep_origin(headers: &mut HeaderMap) {
     for name in OF_ORIGIN {
         headers.remove(name);
@@ -187,12 +188,12 @@ fn drop_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
     }
 }
 
-/// `connection` may name more headers that are of one connection.
+/// Removes the headers that `connection` names as those of one connection.
 fn drop_named_by_connection(headers: &mut HeaderMap) {
     if !headers.contains_key(CONNECTION) {
         return;
     }
-    // By bytes: what cannot be read of a line must not hide the names beside it.
+    // Split as bytes: an unreadable part of a line must not hide the names beside it.
     let names = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let names: Vec<_> = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
     for name in names {
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_mesh_sets_cannot_come_from_outside() {
+    fn headers_of_the_mesh_are_removed_from_requests() {
         let mut headers = HeaderMap::new();
         let all = [
             ("x-trellis-service-token", "made up"),
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_at_one_host() {
+    fn a_request_names_exactly_one_host() {
         let is_right = |hosts: &[&'static str], version| {
             let headers = hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
             name_one_host(&headers, version)
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn request_is_framed_in_one_way() {
+    fn a_request_has_exactly_one_framing() {
         let status = |lines: &[(HeaderName, &'static str)]| {
             let headers = lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
             check_framing(&headers).err().map(|(status, _)| status.as_u16())
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_hold_what_belongs_there() {
+    fn trailers_hold_no_headers_of_connection_or_origin() {
         let of = |names: &[&'static str]| -> HeaderMap {
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
         };
@@ -297,14 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_speaks_neither_for_a_proxys_client_nor_for_our_origin() {
+    fn an_upstream_sets_no_header_for_the_client_or_the_origin() {
         let of = |names: &[&'static str]| -> HeaderMap {
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("made up"))).collect()
         };
-        let mut asked =
+        let mut request =
             of(&["x-forwarded-email", "x-forwarded-client-cert", "x-auth-request-user", "forwarded", "x-kept"]);
-        tell_client(&mut asked, HeaderValue::from_static("192.0.2.9"));
-        assert_eq!((asked.len(), &asked["x-forwarded-for"]), (2, &HeaderValue::from_static("192.0.2.9")));
+        set_client_address(&mut request, HeaderValue::from_static("192.0.2.9"));
+        assert_eq!((request.len(), &request["x-forwarded-for"]), (2, &HeaderValue::from_static("192.0.2.9")));
         let mut response = of(&["set-cookie", "clear-site-data", "access-control-allow-origin", "alt-svc", "x-kept"]);
         keep_origin(&mut response);
         assert_eq!(response, of(&["x-kept"]));

@@ -1,13 +1,13 @@
-//! Whether the other end of an HTTP/2 connection is still there.
+//! Detects that the peer of an HTTP/2 connection is gone.
 
 use std::{future::pending, time::Duration};
 
 use h2::{Ping, PingPong};
 use tokio::time::{sleep, timeout};
 
-/// Asks for a sign of life every so often, and ends when none has come in as long.
+/// Sends a PING at every interval, and ends when no reply arrives within one interval.
 pub(crate) async fn lost(pings: Option<PingPong>, interval: Duration) {
-    // h2 hands them out once, and there is no other place that takes them.
+    // h2 returns the handle once, and only this function takes it.
     let Some(mut pings) = pings else { return pending().await };
     loop {
         sleep(interval).await;

@@ -1,5 +1,5 @@
-//! What files and upstreams have told: certificates, whom to believe, and what upstreams declare. What counts is the last
-//! good one of each; what cannot be read again holds up nothing else.
+//! The last good value of everything read from files and upstreams: certificates, trusted authorities and descriptors.
+//! A value that cannot be read again does not stop the update of others.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,15 +15,15 @@ use crate::{
 /// See the module.
 #[derive(Clone, Default)]
 pub(crate) struct LastGood {
-    /// What the listeners with TLS show.
+    /// The certificate of the listeners with TLS.
     pub(crate) certified: Option<Arc<CertifiedKey>>,
-    /// Of the upstreams that are called over TLS, by their prefix.
+    /// The TLS settings of the upstreams that are called over TLS, by prefix.
     pub(crate) trusts: HashMap<Arc<str>, Trust>,
-    /// Of the upstreams whose descriptors have been read, by their prefix.
+    /// The descriptors of the upstreams, by prefix.
     pub(crate) contracts: Contracts,
 }
 
-/// What was in force until now.
+/// The values in force until now.
 #[derive(Clone, Copy)]
 pub(crate) struct Before<'a> {
     pub(crate) config: &'a Config,
@@ -31,11 +31,11 @@ pub(crate) struct Before<'a> {
 }
 
 impl LastGood {
-    /// Reads every file that a configuration names, and keeps what upstreams have told themselves as far as the
-    /// configuration still has it from them.
+    /// Reads every file that a configuration names, and keeps the descriptors that upstreams returned by reflection if
+    /// the configuration still names the same source.
     ///
-    /// A file that cannot be read is an error that names the key; where it was in force `before` under the same name, its
-    /// last good content stays, and the second part tells of it.
+    /// A file that cannot be read is an error that names the key; if it was in force `before` under the same name, its
+    /// last good content remains, and the second value reports the error.
     pub(crate) fn read(config: &Config, before: Option<Before<'_>>) -> Result<(Self, Vec<String>), String> {
         let (mut known, mut problems) = (Self::default(), Vec::new());
         let last = before.filter(|before| before.config.tls == config.tls).map(|before| before.known.certified.clone());
@@ -58,32 +58,32 @@ impl LastGood {
         Ok((known, problems))
     }
 
-    /// Whether it makes another gateway than `other` does.
+    /// Whether it configures another gateway than `other` does.
     pub(crate) fn differs(&self, other: &Self) -> bool {
-        let told = |(prefix, contract): (&Arc<str>, &Arc<Contract>)| {
+        let is_known = |(prefix, contract): (&Arc<str>, &Arc<Contract>)| {
             other.contracts.get(prefix).is_some_and(|known| Arc::ptr_eq(known, contract))
         };
         self.chain() != other.chain()
             || self.trusts != other.trusts
             || self.contracts.len() != other.contracts.len()
-            || !self.contracts.iter().all(told)
+            || !self.contracts.iter().all(is_known)
     }
 
-    /// The certificate and those that lead to its issuer.
+    /// The certificate and its chain.
     fn chain(&self) -> Option<&[CertificateDer<'static>]> {
         self.certified.as_ref().map(|certified| certified.cert.as_slice())
     }
 }
 
 impl Before<'_> {
-    /// What was read of the same files about TLS.
+    /// The TLS settings from the same files.
     fn trust(&self, prefix: &str, config: &config::ExternalConfig) -> Option<Trust> {
         let files = |of: &config::ExternalConfig| [of.ca.clone(), of.certificate.clone(), of.key.clone()];
         let is_same = self.config.external.get(prefix).is_some_and(|before| files(before) == files(config));
         self.known.trusts.get(prefix).filter(|_| is_same).cloned()
     }
 
-    /// What still counts of what was read from the same source.
+    /// The descriptors from the same source, if they still apply.
     fn contract(&self, prefix: &str, source: &Source) -> Option<Arc<Contract>> {
         self.known.contracts.get(prefix).filter(|contract| source.knows(contract.source())).cloned()
     }
@@ -99,7 +99,7 @@ fn or_last<T>(read: Result<T, String>, last: Option<T>, problems: &mut Vec<Strin
     }
 }
 
-/// The last one, if the new one says the same.
+/// The last contract, if the new one declares the same.
 fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
     match last {
         Some(last) if last.is_same(&contract) => Arc::clone(last),
@@ -107,7 +107,7 @@ fn same(contract: Contract, last: &Option<Arc<Contract>>) -> Arc<Contract> {
     }
 }
 
-/// Reads the files about TLS that an upstream's configuration names.
+/// Reads the TLS files that an upstream's configuration names.
 fn read_trust(prefix: &str, config: &config::ExternalConfig) -> Result<Trust, String> {
     Trust::read(&config.ca, &config.certificate, &config.key)
         .map_err(|Unfit { key, why }| format!("gateway.external.{prefix:?}.{key}: {why}"))

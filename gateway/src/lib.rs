@@ -1,7 +1,7 @@
-//! The gateway: the one way in for callers outside. It speaks gRPC and gRPC-Web with them and gRPC with the
-//! services, checks the caller and the contract's limits, and forwards messages without looking into them.
+//! The gateway: the only entry for outside callers. It speaks gRPC and gRPC-Web with them and gRPC with the
+//! services, authenticates the caller, applies the contract's limits, and forwards messages without decoding them.
 //!
-//! It is not trusted with identities: the user's own token travels on, and every service verifies it again.
+//! Services do not trust it with identities: it forwards the user's own token, and every service verifies it again.
 
 mod body;
 mod check;
@@ -78,9 +78,9 @@ const INTROSPECTION: [&str; 3] =
 pub struct Route {
     /// Its full name, as the contract has it.
     pub service: String,
-    /// The name that its process answers to: service tokens are made out to it.
+    /// The name of its process: the audience of service tokens.
     pub peer: String,
-    /// Where it is.
+    /// The addresses of its endpoints.
     pub addresses: Addresses,
 }
 
@@ -89,32 +89,32 @@ pub struct Gateway {
     context: ServiceContext,
     limiter: Arc<dyn RateLimiter>,
     readiness: Readiness,
-    chance: Rng,
+    rng: Rng,
     stalls: Arc<Stalls>,
     console: bool,
     mesh: Vec<Route>,
     health: Here,
     upstreams: Upstreams,
-    /// What `current` was made with. Held while another is made, so that nothing is lost.
+    /// The values that `current` was built with. Locked while another is built, so that no update is lost.
     known: Mutex<LastGood>,
     current: RwLock<Arc<Current>>,
     certificate: Arc<tls::Certificate>,
-    /// Told after a reload.
+    /// Notified after a reload.
     reloaded: Notify,
 }
 
-/// The other end of a caller's connection.
+/// The peer of a caller's connection.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
-    /// The caller, or a proxy.
+    /// The address of the caller or of a proxy.
     address: IpAddr,
-    /// It speaks TLS.
+    /// Whether it uses TLS.
     is_secure: bool,
-    /// A trusted network's, without the header of the PROXY protocol that is expected from there.
+    /// It is in a trusted network, but sent no header of the PROXY protocol.
     is_probe: bool,
 }
 
-/// What a reload changes as a whole; a call keeps what it began with.
+/// The state that a reload replaces as a whole; a call keeps the one that it began with.
 struct Current {
     config: Config,
     routes: Routes,
@@ -142,8 +142,8 @@ impl Gateway {
         let upstreams = Upstreams::new(config.upstream_connections, &context);
         let (known, _) = LastGood::read(config, None)?;
         let current = Current::new(config, &context, &mesh, &health, &upstreams, &known)?;
-        if let Some(mistake) = current.undeclared.first() {
-            return Err(mistake.clone());
+        if let Some(error) = current.undeclared.first() {
+            return Err(error.clone());
         }
         let certificate = tls::Certificate::none();
         certificate.replace(known.certified.clone());
@@ -151,7 +151,7 @@ impl Gateway {
             limiter,
             certificate,
             readiness,
-            chance: Rng::new(),
+            rng: Rng::new(),
             stalls: Stalls::new(config.stalled_response_bytes),
             console: config.console,
             context,
@@ -172,26 +172,26 @@ impl Gateway {
         served
     }
 
-    /// Takes over another configuration, for calls that begin from now on. An error names the key that is wrong,
-    /// and nothing has changed.
+    /// Applies another configuration to calls that begin from now on. An error names the invalid key, and changes
+    /// nothing.
     pub fn reload(&self, config: &Config) -> Result<(), String> {
         let mut known = self.lock_known();
         let current = self.current();
         let config = current.config.taking_over(config);
         let (wanted, problems) = LastGood::read(&config, Some(Before { config: &current.config, known: &known }))?;
         let next = self.build(&config, &wanted)?;
-        if let Some(mistake) = self.new_mistakes(&next).first() {
-            return Err(mistake.clone());
+        if let Some(error) = self.new_errors(&next).first() {
+            return Err(error.clone());
         }
         self.take(next, &mut known, wanted);
         for problem in problems {
-            tracing::warn!(problem, "its last good content counts");
+            tracing::warn!(problem, "the last good content stays in force");
         }
         self.reloaded.notify_one();
         Ok(())
     }
 
-    /// Takes note of an upstream's descriptors.
+    /// Applies an upstream's descriptors.
     fn learn(&self, prefix: &Arc<str>, contract: Contract) {
         let mut known = self.lock_known();
         if known.contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
@@ -199,18 +199,20 @@ impl Gateway {
         }
         let current = self.current();
         if !current.external.iter().any(|external| external.prefix == *prefix && contract.counts_for(external)) {
-            // A reload has come between: it was read from somebody else.
+            // After a reload, the descriptors are those of another server.
             return;
         }
         let mut wanted = known.clone();
         wanted.contracts.insert(Arc::clone(prefix), Arc::new(contract));
         match self.rebuild(&current.config, &mut known, wanted) {
             Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
-            Err(error) => tracing::warn!(upstream = %prefix, error, "the routes stay as they were"),
+            Err(error) => {
+                tracing::warn!(upstream = %prefix, error, "the previous routes stay in force")
+            }
         }
     }
 
-    /// Takes over what has changed in files. What cannot be read is told, and stays as it was.
+    /// Applies changed files. A file that cannot be read is returned as a problem, and its last good content remains.
     fn look_at_files(&self) -> Vec<String> {
         let current = self.current();
         let before = self.lock_known().clone();
@@ -222,11 +224,11 @@ impl Gateway {
         if wanted.differs(&before) {
             let mut known = self.lock_known();
             if !Arc::ptr_eq(&current, &self.current()) {
-                // Something else came first. The next look begins with that.
+                // A reload came first. The next check starts from it.
                 return problems;
             }
             match self.rebuild(&current.config, &mut known, wanted) {
-                Ok(()) => tracing::info!("what has changed in files was taken over"),
+                Ok(()) => tracing::info!("changed files applied"),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -235,9 +237,9 @@ impl Gateway {
 
     fn rebuild(&self, config: &Config, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
         let next = self.build(config, &wanted)?;
-        // Upstreams change what they declare while the configuration stays: that must not stop the update.
-        for mistake in self.new_mistakes(&next) {
-            tracing::warn!(mistake, "an override limits nothing");
+        // An upstream may change its descriptors while the configuration stays: that must not stop the update.
+        for error in self.new_errors(&next) {
+            tracing::warn!(mistake = error, "an override limits nothing");
         }
         self.take(next, known, wanted);
         Ok(())
@@ -249,15 +251,15 @@ impl Gateway {
 
     fn take(&self, next: Current, known: &mut LastGood, wanted: LastGood) {
         self.certificate.replace(wanted.certified.clone());
-        self.stalls.bound(next.config.stalled_response_bytes);
+        self.stalls.set_bound(next.config.stalled_response_bytes);
         *known = wanted;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
-    /// Overrides of methods that no descriptors declare, as far as they were not there before.
-    fn new_mistakes(&self, next: &Current) -> Vec<String> {
+    /// Overrides of methods that no descriptors declare, except those reported before.
+    fn new_errors(&self, next: &Current) -> Vec<String> {
         let current = self.current();
-        next.undeclared.iter().filter(|mistake| !current.undeclared.contains(mistake)).cloned().collect()
+        next.undeclared.iter().filter(|error| !current.undeclared.contains(error)).cloned().collect()
     }
 
     fn lock_known(&self) -> MutexGuard<'_, LastGood> {
@@ -268,8 +270,8 @@ impl Gateway {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Answers one request of any kind.
-    async fn answer(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
+    /// Serves one request of any kind.
+    async fn respond(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
         let current = self.current();
         let origin = request.headers().get(ORIGIN).cloned();
         if let Err(refusal) = self.check(&current, peer, &request) {
@@ -279,7 +281,7 @@ impl Gateway {
             return response;
         }
         if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
-            // HTTP/2 tells the host in the URI; what compares origins looks into the header.
+            // HTTP/2 sends the host in the URI; the check of origins reads the header.
             if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
                 request.headers_mut().insert(HOST, host);
             }
@@ -292,15 +294,15 @@ impl Gateway {
             Some(client_protocol) if request.method() == Method::POST => {
                 is_browsers = client_protocol.protocol != Protocol::Grpc;
                 let client = current.proxies.client(peer.address, request.headers());
-                let visit = rpc::RpcCall { gateway: self, current: &current, client, client_protocol };
-                let mut response = visit.answer(watched, request).await;
+                let call = rpc::RpcCall { gateway: self, current: &current, client, client_protocol };
+                let mut response = call.respond(watched, request).await;
                 current.origins.mark(origin, &mut response);
                 response
             }
             _ => {
                 let mut response = self.browse(&current, &request);
                 if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    // Whoever wanted to call is to read why it cannot.
+                    // A page must be able to read why it cannot call.
                     current.origins.mark(origin, &mut response);
                 }
                 if request.method() == Method::HEAD {
@@ -315,8 +317,8 @@ impl Gateway {
         response
     }
 
-    /// Whether this gateway can work. What it only calls is in the verbose form: a service that is away is no reason to
-    /// send callers to another gateway.
+    /// Whether this gateway can serve. The verbose form also lists upstream services: an unreachable service is no
+    /// reason to send callers to another gateway.
     fn readyz(&self, verbose: bool) -> Response<Outgoing> {
         let (status, verdict) = match self.readiness.is_ready() {
             true => (StatusCode::OK, "ready\n"),
@@ -328,7 +330,7 @@ impl Gateway {
         page::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
     }
 
-    /// Answers what is no call: probes, keys, the page.
+    /// Serves requests that are not calls: probes, keys, the page.
     fn browse(&self, current: &Current, request: &Request<Inbound>) -> Response<Outgoing> {
         let path = request.uri().path();
         match path {
@@ -341,10 +343,10 @@ impl Gateway {
                     let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
                 }
-                page::not_allowed("methods are called by POST\n", "POST")
+                page::not_allowed("use POST to call a method\n", "POST")
             }
             _ if self.console => page::serve(request.method(), path, request.headers()),
-            _ => page::plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
+            _ => page::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
         }
     }
 }
@@ -359,7 +361,7 @@ fn key_set(keys: &impl serde::Serialize) -> Response<Outgoing> {
 }
 
 impl Current {
-    /// Everything that a configuration says, with what was read of its files and upstreams, or which key of it is wrong.
+    /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
     fn new(
         config: &Config,
         context: &ServiceContext,
@@ -402,9 +404,8 @@ impl Current {
         })
     }
 
-    /// Tells a browser what it may do with a response that it can be made to ask for: show it as nothing else than it
-    /// is, keep it only where the response allows it, and come back over TLS only (RFC 6797). Native gRPC is out of a
-    /// page's reach.
+    /// Restricts how a browser handles a response that a page can request: it shows it only as its content type, stores
+    /// it only if the response allows that, and returns over TLS only (RFC 6797). Pages cannot request native gRPC.
     fn protect(&self, peer: Peer, headers: &mut HeaderMap) {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -419,7 +420,7 @@ fn hsts(time: Span) -> Option<HeaderValue> {
     (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }
 
-/// What reflection shows: what callers may call, wherever it is answered.
+/// The descriptors that reflection shows: those of all methods that callers may call.
 fn shown(
     context: &ServiceContext,
     mesh: &[Route],
@@ -428,7 +429,7 @@ fn shown(
 ) -> io::Result<FileDescriptorSet> {
     let ours = descriptors::public(context.descriptors, &context.policies, &names(mesh))?;
     let mut prefixes: Vec<_> = contracts.iter().collect();
-    // In one order, so that files keep their names.
+    // Sorted, so that files keep their names.
     prefixes.sort_by_key(|(prefix, _)| Arc::clone(prefix));
     let upstreams =
         prefixes.into_iter().map(|(prefix, contract)| (&**prefix, contract.shown(|path| routes.opens(path, prefix))));

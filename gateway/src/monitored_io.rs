@@ -1,4 +1,4 @@
-//! A caller's connection as its watchdog hears it.
+//! A caller's connection that reports its traffic to the watchdog.
 
 use std::{
     io,
@@ -15,17 +15,17 @@ use tokio::{
 
 use crate::watchdog::Watchdog;
 
-/// A connection that is listened to.
+/// A connection with a monitor.
 pub(crate) struct MonitoredIo<S> {
     inner: S,
     monitor: Monitor,
 }
 
 enum Monitor {
-    /// HTTP/1.1: the watchdog hears when a head begins. hyper's own limit would count the time before it too, and so close
-    /// connections that proxies keep for later.
+    /// HTTP/1.1: reports to the watchdog when a head begins. hyper's own limit would include the time before it, and so
+    /// close connections that proxies keep for reuse.
     Heads(Arc<Watchdog>),
-    /// HTTP/2: frames that begin nothing may come between calls, but no floods of them.
+    /// HTTP/2: limits the rate of frames that belong to no call.
     Frames(Frames),
 }
 
@@ -42,7 +42,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MonitoredIo<S> {
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         match (&mut self.monitor, &buf.filled()[before..]) {
             (_, []) => {}
-            (Monitor::Heads(watchdog), _) => watchdog.heard(),
+            (Monitor::Heads(watchdog), _) => watchdog.received(),
             (Monitor::Frames(frames), bytes) => frames.pass(bytes, Instant::now)?,
         }
         polled

@@ -1,12 +1,12 @@
-//! Networks, as an operator names them.
+//! IP networks in the configuration.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Some networks.
+/// A set of networks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Networks(Vec<Network>);
 
-/// An address and how many of its leading bits count. IPv4 as IPv6 writes it (`::ffff:10.0.0.0`).
+/// An address and the length of its prefix. IPv4 is stored as IPv4-mapped IPv6 (`::ffff:10.0.0.0`).
 #[derive(Debug, Clone, Copy)]
 struct Network {
     bits: u128,
@@ -14,20 +14,20 @@ struct Network {
 }
 
 impl Networks {
-    /// Reads them, or says which text is none.
+    /// Parses the networks. The error names the invalid text.
     pub(crate) fn new(networks: &[String]) -> Result<Self, String> {
         let parse = |text: &String| {
-            Network::parse(text).ok_or_else(|| format!("{text:?} is no network such as 10.0.0.0/8 or ::1"))
+            Network::parse(text).ok_or_else(|| format!("{text:?} is not a network, such as 10.0.0.0/8 or ::1"))
         };
         networks.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the address is in one of them.
+    /// Whether the address is in one of the networks.
     pub(crate) fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.holds(address))
     }

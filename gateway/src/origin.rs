@@ -1,4 +1,4 @@
-//! Pages of other origins: which may call (CORS), and that none may use a visitor's cookie (CSRF).
+//! Pages of other origins: decides which may call (CORS), and that none may use a visitor's cookie (CSRF).
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -12,12 +12,12 @@ use http::{
 
 use crate::body::Outgoing;
 
-/// What a page may read of a response besides the body.
+/// The headers of a response that a page may read.
 const EXPOSED: &str =
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, retry-after, ratelimit, ratelimit-policy";
-/// What a page may read anyway (Fetch, "CORS-safelisted response-header name"), and what means nothing to it.
+/// Headers that a page may read anyway (Fetch, "CORS-safelisted response-header name"), or that are of no use to it.
 const READABLE: [&str; 6] = ["cache-control", "content-length", "content-type", "expires", "vary", "date"];
-/// How long a browser remembers that it may call: Chromium's own maximum, in seconds.
+/// How long a browser caches a preflight response: Chromium's own maximum, in seconds.
 const MAX_AGE: &str = "7200";
 
 /// The origins that may call.
@@ -29,15 +29,14 @@ impl Origins {
         let parse = |origin: &String| {
             let uri: Option<Uri> = origin.parse().ok();
             let right = uri.is_some_and(|u| u.scheme().is_some() && u.host().is_some() && !origin.ends_with('/'));
-            HeaderValue::try_from(origin)
-                .ok()
-                .filter(|_| right)
-                .ok_or_else(|| format!("gateway.cors_origins: {origin:?} is no origin such as https://app.example.org"))
+            HeaderValue::try_from(origin).ok().filter(|_| right).ok_or_else(|| {
+                format!("gateway.cors_origins: {origin:?} is not an origin, such as https://app.example.org")
+            })
         };
         origins.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Answers a preflight request.
+    /// The response to a preflight request.
     pub(crate) fn preflight(&self, headers: &HeaderMap) -> Response<Outgoing> {
         let mut response = Response::new(Outgoing::empty());
         let Some(origin) = headers.get(ORIGIN).filter(|origin| self.may_call(origin, headers)) else {
@@ -55,7 +54,7 @@ impl Origins {
         response
     }
 
-    /// What the response to a call from `origin` must say.
+    /// Adds the CORS headers to the response to a call from `origin`.
     pub(crate) fn mark(&self, origin: Option<HeaderValue>, response: &mut Response<Outgoing>) {
         // Caches keep one response for each origin.
         response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
@@ -66,8 +65,8 @@ impl Origins {
         }
     }
 
-    /// Whether the visitor's cookie may be used: by our own page, by a page that may call, or by a program
-    /// that is no browser. `SameSite` alone would let other hosts of the same site in.
+    /// Whether the visitor's cookie may be used: by the gateway's own page, by a page that may call, or by a program
+    /// that is no browser. `SameSite` alone would admit other hosts of the same site.
     pub(crate) fn may_use_cookie(&self, headers: &HeaderMap) -> bool {
         match headers.get(ORIGIN) {
             Some(origin) => self.may_call(origin, headers),
@@ -80,7 +79,7 @@ impl Origins {
     }
 }
 
-/// What is always readable, and whatever metadata the service has sent: `*` would not count beside credentials.
+/// The usual headers and the metadata that the service has sent: `*` does not apply to requests with credentials.
 fn exposed(headers: &HeaderMap) -> HeaderValue {
     let own = |name: &&http::HeaderName| {
         !EXPOSED.split(", ").chain(READABLE).any(|known| known == name.as_str()) && **name != SET_COOKIE
@@ -93,8 +92,8 @@ fn exposed(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(all).unwrap_or(HeaderValue::from_static(EXPOSED))
 }
 
-/// Whether the origin names the host that the request came to. The scheme is not compared: a proxy in front
-/// may have taken TLS off.
+/// Whether the origin names the host of the request. The scheme is not compared: a proxy in front may terminate
+/// TLS.
 fn is_same(origin: &HeaderValue, headers: &HeaderMap) -> Option<bool> {
     let (_, authority) = origin.to_str().ok()?.split_once("://")?;
     Some(authority.eq_ignore_ascii_case(headers.get(HOST)?.to_str().ok()?))
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn an_invalid_origin_is_refused() {
         for bad in ["*", "app.example.org", "https://app.example.org/"] {
             assert!(Origins::new(&[bad.to_owned()]).is_err(), "{bad}");
         }

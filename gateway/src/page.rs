@@ -17,19 +17,18 @@ use crate::body::Outgoing;
 #[folder = "../web/console/dist"]
 struct Files;
 
-/// The page runs our own script and talks to us, and nothing else: what slips into it from outside does
-/// nothing.
+/// The page may run only its own scripts and connect only to the gateway: injected content does nothing.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
      base-uri 'none'";
 
-/// Answers a request for a file.
+/// Serves a file.
 pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Outgoing> {
     if method != Method::GET && method != Method::HEAD {
-        return not_allowed("only GET and HEAD\n", "GET, HEAD");
+        return not_allowed("use GET or HEAD\n", "GET, HEAD");
     }
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
-    let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "there is nothing here\n") };
+    let Some(file) = Files::get(name) else { return plain(StatusCode::NOT_FOUND, "no page or method at this path\n") };
     let tag = tag(&file);
     let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         status(StatusCode::NOT_MODIFIED)
@@ -43,14 +42,14 @@ pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Respons
     let media_type = HeaderValue::try_from(media_type(name)).unwrap_or(HeaderValue::from_static("text/plain"));
     headers.insert(CONTENT_TYPE, media_type);
     headers.insert(ETAG, tag);
-    // The names of assets hold a hash of what is in them.
+    // The names of assets contain a hash of their content.
     let cache = if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
     protect(headers);
     response
 }
 
-/// A short text.
+/// A short text as the response.
 pub(crate) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::full(text));
     *response.status_mut() = code;
@@ -61,14 +60,14 @@ pub(crate) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Outgoi
     response
 }
 
-/// The response to another way than `allowed` of asking for what is there.
+/// Refuses a request whose method is not in `allowed`.
 pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response<Outgoing> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-/// Makes it the response to HEAD: what it would be, without what it would hold (RFC 9110, section 9.3.2).
+/// Turns a response into the response to HEAD: the same head without the body (RFC 9110, section 9.3.2).
 pub(crate) fn only_head(response: &mut Response<Outgoing>) {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -82,7 +81,7 @@ fn status(code: StatusCode) -> Response<Outgoing> {
     response
 }
 
-/// What every response to a browser says (OWASP Secure Headers Project).
+/// The security headers of every response to a browser (OWASP Secure Headers Project).
 fn protect(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

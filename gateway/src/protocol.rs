@@ -1,4 +1,4 @@
-//! What a caller speaks, as its content type tells.
+//! A caller's protocol, as its content type states it.
 
 use std::borrow::Cow;
 
@@ -14,18 +14,18 @@ pub(crate) enum Protocol {
     Grpc,
     /// gRPC-Web with binary bodies.
     Web,
-    /// gRPC-Web with bodies in base64, for callers that cannot read binary ones as they come.
+    /// gRPC-Web with bodies in base64, for callers that cannot stream binary bodies.
     WebText,
 }
 
-/// A caller's protocol, and how its messages are encoded (`proto`, `json`, or what an external upstream knows).
+/// A caller's protocol, and the encoding of its messages (`proto`, `json`, or another one of an external upstream).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientProtocol {
-    /// What the response is to be in.
+    /// The protocol of the response.
     pub(crate) protocol: Protocol,
     /// The request's body is base64.
     pub(crate) is_text: bool,
-    /// With its `+`; empty when the caller names none.
+    /// The suffix of the content type, with its `+`; empty when there is none.
     suffix: Cow<'static, str>,
 }
 
@@ -37,10 +37,10 @@ const NAMES: [(&str, Protocol); 3] = [
 ];
 
 impl ClientProtocol {
-    /// What the content type says; `None`: no gRPC.
+    /// Reads the content type; `None`: it is not gRPC.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        // A parameter such as `charset` means nothing here.
+        // A parameter such as `charset` has no meaning here.
         let media_type = content_type.split(';').next()?.trim();
         NAMES.iter().find_map(|(name, protocol)| {
             let (head, suffix) = media_type.split_at_checked(name.len())?;
@@ -51,13 +51,13 @@ impl ClientProtocol {
                 Self {
                     protocol: if wants_text { Protocol::WebText } else { *protocol },
                     is_text,
-                    suffix: known(suffix),
+                    suffix: interned(suffix),
                 }
             })
         })
     }
 
-    /// Whether the protocol can travel over this version: gRPC's trailers are lost over HTTP/1.1.
+    /// Whether the protocol works over this version: HTTP/1.1 loses gRPC's trailers.
     pub(crate) fn fits(&self, version: Version) -> bool {
         self.protocol != Protocol::Grpc || version == Version::HTTP_2
     }
@@ -67,8 +67,8 @@ impl ClientProtocol {
         self.content_type("application/grpc")
     }
 
-    /// The content type of the response to the caller. gRPC-Web answers always name the encoding.
-    pub(crate) fn answer_type(&self) -> HeaderValue {
+    /// The content type of the response to the caller. gRPC-Web responses always name the encoding.
+    pub(crate) fn response_type(&self) -> HeaderValue {
         let name = NAMES.iter().find(|(_, protocol)| *protocol == self.protocol).map_or("", |(name, _)| name);
         match (self.protocol, &*self.suffix) {
             (Protocol::Web, "") => HeaderValue::from_static("application/grpc-web+proto"),
@@ -78,13 +78,13 @@ impl ClientProtocol {
     }
 
     fn content_type(&self, name: &'static str) -> HeaderValue {
-        // What nearly everybody says is not put together each time.
+        // Nearly all callers use these values, so they are static.
         HeaderValue::from_static(match (name, &*self.suffix) {
             (name, "") => name,
             ("application/grpc", PROTO) => "application/grpc+proto",
             ("application/grpc-web", PROTO) => "application/grpc-web+proto",
             ("application/grpc-web-text", PROTO) => "application/grpc-web-text+proto",
-            // The suffix came in a header, so it fits into one.
+            // The suffix is from a header, so it fits into one.
             (name, suffix) => {
                 return HeaderValue::try_from(format!("{name}{suffix}")).unwrap_or(HeaderValue::from_static(name));
             }
@@ -92,7 +92,7 @@ impl ClientProtocol {
     }
 }
 
-/// Whether a caller of gRPC-Web asks for a response in base64, whatever its request is in.
+/// Whether a gRPC-Web caller requests a response in base64, whatever the encoding of its request.
 fn accepts_text(headers: &HeaderMap) -> bool {
     const TEXT: &[u8] = b"application/grpc-web-text";
     let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
@@ -102,7 +102,7 @@ fn accepts_text(headers: &HeaderMap) -> bool {
 /// The suffix of protobuf.
 const PROTO: &str = "+proto";
 
-fn known(suffix: &str) -> Cow<'static, str> {
+fn interned(suffix: &str) -> Cow<'static, str> {
     match suffix {
         "" => Cow::Borrowed(""),
         PROTO => Cow::Borrowed(PROTO),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn content_types_tell_the_protocol_and_the_encoding() {
+    fn a_content_type_states_protocol_and_encoding() {
         let cases = [
             ("application/grpc", Protocol::Grpc, "application/grpc", "application/grpc"),
             ("application/grpc+proto", Protocol::Grpc, "application/grpc+proto", "application/grpc+proto"),
@@ -132,12 +132,12 @@ mod tests {
             let client_protocol = client_protocol(name).unwrap();
             assert_eq!(client_protocol.protocol, protocol, "{name}");
             assert_eq!(client_protocol.upstream_type(), upstream, "{name}");
-            assert_eq!(client_protocol.answer_type(), response, "{name}");
+            assert_eq!(client_protocol.response_type(), response, "{name}");
         }
     }
 
     #[test]
-    fn a_response_may_be_asked_for_in_text() {
+    fn the_accept_header_can_request_a_base64_response() {
         let headers = |content_type, accept| {
             [(CONTENT_TYPE, content_type), (ACCEPT, accept)].map(|(n, v)| (n, HeaderValue::from_static(v))).into_iter()
         };
@@ -145,7 +145,7 @@ mod tests {
         let binary = "application/grpc-web+proto";
         let asked = of(binary, "application/grpc-web-text");
         assert_eq!((asked.protocol, asked.is_text), (Protocol::WebText, false));
-        assert_eq!(asked.answer_type(), "application/grpc-web-text+proto");
+        assert_eq!(asked.response_type(), "application/grpc-web-text+proto");
         assert_eq!(of(binary, "*/*").protocol, Protocol::Web);
         let text = of("application/grpc-web-text", "*/*");
         assert_eq!((text.protocol, text.is_text), (Protocol::WebText, true));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn other_content_types_are_no_grpc() {
+    fn other_content_types_are_not_grpc() {
         for name in ["application/json", "application/grpcx", "application/grpc-webby", "text/html", ""] {
             assert_eq!(client_protocol(name), None, "{name}");
         }

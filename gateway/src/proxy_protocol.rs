@@ -1,5 +1,5 @@
-//! The PROXY protocol, version 2: what a load balancer that forwards bytes tells of the client, before the client's
-//! first byte (haproxy.org, "The PROXY protocol", section 2.2).
+//! The PROXY protocol, version 2: the header in which a load balancer that forwards bytes states the client's address,
+//! before the client's first byte (haproxy.org, "The PROXY protocol", section 2.2).
 
 use std::{
     io,
@@ -8,12 +8,12 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// What every header begins with.
+/// The first bytes of every header.
 pub(crate) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Addresses and extensions together; the standard's own addresses take 216 at most.
+/// The limit on addresses and extensions together; the standard's own addresses take 216 at most.
 const MOST_BYTES: u16 = 2_048;
 
-/// Reads the header. The client's address; `None` for a connection of the proxy's own (a health check).
+/// Reads the header. Returns the client's address; `None` for a connection of the proxy's own (a health check).
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut head = [0; 16];
     stream.read_exact(&mut head).await?;
@@ -25,14 +25,14 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     let mut rest = vec![0; usize::from(length)];
     stream.read_exact(&mut rest).await?;
     match command & 0x0f {
-        // LOCAL: whatever addresses follow mean nothing.
+        // LOCAL: the addresses are ignored.
         0 => Ok(None),
         1 => addresses(family, &rest).map(Some),
         _ => Err(malformed()),
     }
 }
 
-/// The source's address; over TCP only.
+/// The source address; TCP only.
 fn addresses(family: u8, rest: &[u8]) -> io::Result<SocketAddr> {
     let part = |range: std::ops::Range<usize>| rest.get(range).ok_or_else(malformed);
     let port = |range| part(range).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_clients_address_is_read_and_not_a_byte_more() {
+    async fn the_header_is_read_without_a_byte_of_the_stream() {
         let v4 = header(0x21, 0x11, &[192, 0, 2, 9, 10, 0, 0, 1, 0x12, 0x67, 0, 80]);
         let v6 = header(
             0x21,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused() {
+    async fn an_invalid_header_is_refused() {
         let good = header(0x21, 0x11, &[1; 12]);
         for cut in 0..good.len() {
             assert_eq!(read_all(&good[..cut]).await, Err(io::ErrorKind::UnexpectedEof), "{cut}");

@@ -1,5 +1,4 @@
-//! How often a method may be called, and by whom: the contract's limits, or the configuration's where it has others for
-//! a caller.
+//! The rate limits of methods: the contract's, or the overrides of the configuration for some callers.
 
 mod fields;
 mod overrides;
@@ -27,35 +26,35 @@ use crate::{Config, client::Client, config::Fields};
 
 /// The limits of one method.
 pub(crate) struct MethodLimits {
-    /// The best first.
+    /// In order of precedence.
     overrides: Vec<(overrides::Whom, Terms)>,
     usual: Terms,
     api_key_header: Option<HeaderName>,
 }
 
-/// The limits of one method for some callers.
+/// The limits of one method that apply to some callers.
 pub(crate) struct Terms {
-    /// What these are the buckets of: the method, or its upstream's prefix.
+    /// The scope of the buckets: the method, or its upstream's prefix.
     pub(crate) scope: String,
     pub(crate) rules: Vec<Rule>,
     pub(crate) streams: Option<(u32, Rule)>,
     pub(crate) failure_mode: FailureMode,
-    /// The key of the configuration that says so; empty: the contract does.
+    /// The key of the configuration that sets the limits; empty: the contract sets them.
     source: String,
     /// `ratelimit-policy`, where there are limits.
     policy: Option<HeaderValue>,
     fields: Fields,
 }
 
-/// Who a rule counts.
+/// What a rule counts.
 enum Subject {
-    /// With one bucket.
+    /// One bucket.
     One(Key),
-    /// By the networks of an address.
+    /// The buckets of an address's networks.
     Address(IpAddr),
 }
 
-/// The buckets that a call takes from, each with the rule that it is of.
+/// The buckets that a call draws from, each with the index of its rule.
 pub(crate) struct Buckets {
     limits: [Limit; MOST_LIMITS],
     rules: [usize; MOST_LIMITS],
@@ -69,7 +68,7 @@ impl Default for Buckets {
 }
 
 impl Buckets {
-    /// There is room: terms have at most [`MOST_RULES`], and an address so many networks.
+    /// The array has room: terms have at most [`MOST_RULES`] rules, and an address a fixed number of networks.
     fn push(&mut self, rule: usize, limit: Limit) {
         self.limits[self.count] = limit;
         self.rules[self.count] = rule;
@@ -80,7 +79,7 @@ impl Buckets {
         &self.limits[..self.count]
     }
 
-    /// What is left of a rule: of that of its buckets which has least.
+    /// The state of a rule: that of its bucket with the least left.
     fn limit_state(&self, rule: usize, decision: &Decision) -> Option<LimitState> {
         let of_rule = self.rules[..self.count].iter().zip(decision.limit_states).filter(|(of, _)| **of == rule);
         of_rule.map(|(_, limit_state)| limit_state).min_by_key(|limit_state| limit_state.left)
@@ -90,16 +89,16 @@ impl Buckets {
 /// One limit.
 #[derive(Clone)]
 pub(crate) struct Rule {
-    /// What the keys of its buckets begin with. Made from all that it says: a rule that was changed has new buckets.
+    /// The prefix of its buckets' keys. It is derived from the whole rule: a changed rule gets new buckets.
     id: Key,
-    /// What it is called in `ratelimit`.
+    /// Its name in `ratelimit`.
     name: String,
     by: Counted,
     quota: Quota,
     cost: u32,
 }
 
-/// [`By`], with the names of headers read.
+/// [`By`], with parsed header names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Counted {
     Caller,
@@ -109,7 +108,7 @@ enum Counted {
     Header(HeaderName),
 }
 
-/// Who calls.
+/// The caller of a method.
 pub(crate) struct Caller<'a> {
     pub(crate) user: Option<&'a User>,
     pub(crate) client: Client,
@@ -125,7 +124,7 @@ impl MethodLimits {
         Self { overrides, usual: of_contract, api_key_header }
     }
 
-    /// The same with a limit of streams, where the contract states none.
+    /// The same limits with a stream limit, if the contract states none.
     pub(crate) fn with_streams(mut self, scope: &str, limit: &StreamLimit) -> Self {
         let streams = (limit.streams, Rule::new(scope, &limit.by, Limit::NONE.quota, 1));
         for terms in self.overrides.iter_mut().map(|(_, terms)| terms).chain([&mut self.usual]) {
@@ -134,7 +133,7 @@ impl MethodLimits {
         self
     }
 
-    /// What counts for this caller.
+    /// The terms that apply to this caller.
     pub(crate) fn terms(&self, caller: &Caller<'_>) -> &Terms {
         if self.overrides.is_empty() {
             return &self.usual;
@@ -144,7 +143,7 @@ impl MethodLimits {
         self.overrides.iter().find(|(whom, _)| fits(whom)).map_or(&self.usual, |(_, terms)| terms)
     }
 
-    /// The buckets that a call takes from.
+    /// The buckets that a call draws from.
     pub(crate) fn limits(&self, terms: &Terms, caller: &Caller<'_>, multiples: &Multiples) -> Buckets {
         let mut buckets = Buckets::default();
         for (at, rule) in terms.rules.iter().enumerate() {
@@ -161,7 +160,7 @@ impl MethodLimits {
         buckets
     }
 
-    /// The one bucket of a rule that is this caller's: of its narrowest network, where it is counted by address.
+    /// The caller's bucket of a rule with one bucket: by address, that of the narrowest network.
     pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> Key {
         match self.subject(rule, caller) {
             Subject::One(key) => key,
@@ -193,7 +192,8 @@ impl MethodLimits {
         caller.headers.get(self.api_key_header.as_ref()?).map(HeaderValue::as_bytes)
     }
 
-    /// What it says, for people: the best terms last, each row with what it is, for whom, and where it comes from.
+    /// The rows of `trellis policy`, the highest precedence last: the kind of limit, the limit with its callers, and
+    /// the source.
     fn rows(&self) -> Vec<[String; 3]> {
         let of = |(whom, terms): (String, &Terms)| {
             let source = terms.source().to_owned();
@@ -225,7 +225,7 @@ impl Terms {
         fields: Fields,
     ) -> Self {
         let mut rules: Vec<Rule> = Vec::new();
-        // A stranger's contract may say more than can be kept in one decision.
+        // The contract of an external upstream may state more rules than one decision can hold.
         for limit in limits.iter().take(MOST_RULES) {
             let mut rule = Rule::new(scope, &limit.by, limit.quota, limit.cost);
             if rules.iter().any(|other| other.name == rule.name) {
@@ -238,7 +238,7 @@ impl Terms {
         Self { scope: scope.to_owned(), rules, streams, failure_mode, source, policy, fields }
     }
 
-    /// As people say it, for `trellis policy`: the limits, how many streams, what while the limiter is failure_mode.
+    /// The rows of `trellis policy`: the rate limits, the stream limit, and the failure mode.
     pub(crate) fn text(&self) -> Vec<(&'static str, String)> {
         let rule = |rule: &Rule| {
             let cost = if rule.cost == 1 { String::new() } else { format!(", a call costs {}", rule.cost) };
@@ -255,7 +255,7 @@ impl Terms {
         rows
     }
 
-    /// Where the limits come from.
+    /// The source of the limits.
     pub(crate) fn source(&self) -> &str {
         if self.source.is_empty() { "contract" } else { &self.source }
     }

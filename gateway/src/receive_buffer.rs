@@ -1,6 +1,6 @@
-//! The body of one HTTP/2 stream, of a response from an upstream or of a request from a caller. Small pieces are joined:
-//! h2 keeps hundreds of bytes beside each frame that waits in it, and ends a connection on which too many do, with every
-//! call.
+//! The body of one HTTP/2 stream, of a response from an upstream or of a request from a caller. Small pieces are
+//! joined: h2 keeps hundreds of bytes beside each frame that waits in it, and closes a connection on which too many
+//! wait, with all its calls.
 
 use std::{
     collections::VecDeque,
@@ -12,15 +12,15 @@ use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http::HeaderMap;
 
-/// A piece below this size is copied to others of its kind.
+/// A piece below this size is copied together with other small pieces.
 const SMALL: usize = 1_024;
-/// Small pieces are joined to one of about this size.
+/// Small pieces are joined up to about this size.
 const JOINED: usize = 4 * 1024;
-/// What h2 charges for a DATA frame that waits in it, less its payload (`data_frame_budget`).
+/// The overhead that h2 counts for a DATA frame that waits in it (`data_frame_budget`).
 const FRAME_OVERHEAD: usize = 256;
 
-/// The budget for h2's overhead of frames that wait: what a flow-control window of `bytes` allows, which a peer may fill
-/// with one frame for each byte. [`ReceiveBuffer`] bounds what really waits.
+/// The budget for h2's overhead of waiting frames: enough for a flow-control window of `bytes`, which a peer may fill
+/// with one frame per byte. [`ReceiveBuffer`] bounds the frames that actually wait.
 pub(crate) const fn frame_budget(bytes: u32) -> usize {
     (bytes as usize).saturating_mul(FRAME_OVERHEAD)
 }
@@ -30,15 +30,15 @@ pub(crate) struct ReceiveBuffer(Mutex<State>);
 
 struct State {
     stream: RecvStream,
-    /// What was taken in before it was asked for; and behind it small pieces, joined.
+    /// Pieces that were read ahead, and behind them small pieces, joined.
     ahead: VecDeque<Bytes>,
     small: BytesMut,
-    /// What is in both, in bytes.
+    /// The bytes in both.
     held: usize,
     ended: bool,
-    /// How it ended, once what came before that has been asked for.
+    /// The error that ended the stream, until the pieces before it have been read.
     failed: Option<h2::Error>,
-    /// Waits for the next piece, which another task may take in ahead.
+    /// Waits for the next piece, which another task may read ahead.
     reader: Option<Waker>,
 }
 
@@ -52,7 +52,7 @@ impl ReceiveBuffer {
         self.lock().stream.stream_id().as_u32()
     }
 
-    /// The next piece, never an empty one. What is handed out makes room for as much from the peer.
+    /// The next piece, never an empty one. Returning it lets the peer send as many bytes more.
     pub(crate) fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         let state = &mut *self.lock();
         state.reader = None;
@@ -67,29 +67,29 @@ impl ReceiveBuffer {
                 }
             },
         };
-        // An Err would say that more is released than came.
+        // An Err would mean that more is released than was received.
         state.stream.flow_control().release_capacity(piece.len()).ok();
         Poll::Ready(Some(Ok(piece)))
     }
 
-    /// What was taken in ahead, in bytes.
+    /// The bytes that were read ahead.
     pub(crate) fn held(&self) -> usize {
         self.lock().held
     }
 
-    /// What comes after the last piece.
+    /// The trailers after the last piece.
     pub(crate) fn poll_trailers(&self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, h2::Error>> {
         self.lock().stream.poll_trailers(cx)
     }
 
-    /// Nothing more will come, not even trailers.
+    /// Nothing more follows, not even trailers.
     pub(crate) fn is_end_stream(&self) -> bool {
         let state = self.lock();
         state.ahead.is_empty() && state.small.is_empty() && state.failed.is_none() && state.stream.is_end_stream()
     }
 
-    /// Takes in what has come, and has the task woken when there is more. It makes no room for the peer: no more is
-    /// taken in than its window allows.
+    /// Reads what has arrived, and wakes the task when there is more. It does not enlarge the peer's window: no more is
+    /// read than the window allows.
     pub(crate) fn read_ahead(&self, cx: &mut Context<'_>) {
         let state = &mut *self.lock();
         while !state.ended && state.failed.is_none() {
@@ -105,7 +105,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Discards what comes, without room for more. Ends with the stream.
+    /// Discards the rest of the stream, and does not enlarge the window. Ends with the stream.
     pub(crate) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<()> {
         let state = &mut *self.lock();
         state.ahead.clear();
@@ -120,7 +120,7 @@ impl ReceiveBuffer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in the middle lost a piece at most, and with it its own call.
+        // A panic while it is locked loses one piece at most, of the call that fails anyway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,7 +140,7 @@ impl State {
         Poll::Ready(None)
     }
 
-    /// A small piece with the small ones that have come behind it: each would be a frame of its own to the next peer.
+    /// Joins a small piece with the small ones behind it: otherwise each would be a frame of its own to the next peer.
     fn join(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
         if first.len() >= SMALL {
             return first;

@@ -1,4 +1,4 @@
-//! Which call goes where, and under which policy.
+//! Maps the path of a call to its target and policy.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,55 +21,55 @@ use crate::{
 /// The histogram of the gateway's calls, by method and status.
 const SECONDS: &str = "gateway_call_duration_seconds";
 
-/// Where a call is answered.
+/// The server of a call.
 #[derive(Clone)]
 pub(crate) enum Target {
-    /// By a service of the mesh.
+    /// A service of the mesh.
     Mesh {
-        /// Where.
+        /// Its endpoints.
         cluster: Arc<Cluster>,
-        /// The name that service tokens are made out to.
+        /// The audience of its service tokens.
         callee: Arc<str>,
     },
-    /// By a stranger.
+    /// A service outside the mesh.
     ExternalUpstream {
-        /// Where.
+        /// Its endpoints.
         cluster: Arc<Cluster>,
-        /// What it is told of the caller.
+        /// Issues the tokens that identify the caller to it.
         tokens: Option<Arc<CallerTokens>>,
     },
-    /// By the gateway itself.
+    /// The gateway itself.
     Here(Here),
 }
 
-/// What the gateway knows of a method.
+/// The configuration of one method.
 pub(crate) struct Method {
-    /// What it is counted and measured as: its path or, where nobody has declared it, its upstream's prefix. A
-    /// made-up name makes neither a time series nor a quota of its own.
+    /// Its metrics, by its path or, if it is not declared, its upstream's prefix: a made-up name gets neither a time
+    /// series nor a quota of its own.
     pub(crate) meter: Arc<Meter>,
     pub(crate) target: Target,
     pub(crate) access: Access,
-    /// How often.
+    /// The rate limits and the stream limit.
     pub(crate) method_limits: MethodLimits,
-    /// Default and ceiling; `None`: the stream runs until its token ends.
+    /// Default and maximum; `None`: the stream runs until its token expires.
     pub(crate) deadline: Option<Duration>,
-    /// A stream without an end that does no harm when it is opened again.
+    /// An endless stream that may safely be opened again.
     pub(crate) resumable: bool,
     pub(crate) reads_session_cookie: bool,
-    /// A repeat does no harm.
+    /// Safe to repeat.
     pub(crate) is_idempotent: bool,
-    /// What goes first when its upstream has too much to do; `None`: a stream, or a method of which nothing is known.
+    /// Its priority when its upstream is overloaded; `None`: a stream, or an undeclared method.
     pub(crate) weight: Option<Weight>,
 }
 
-/// What a path leads to.
+/// The result of a look-up.
 pub(crate) enum Found<'a> {
     Method(&'a Method),
-    /// A service that the configuration opens to nobody.
+    /// A method that the configuration closes.
     Closed,
-    /// An upstream whose descriptors were never read.
+    /// A method of an upstream whose descriptors were never read.
     Unread,
-    /// An upstream whose descriptors do not name it.
+    /// A method that its upstream's descriptors do not declare.
     Undeclared,
     Nothing,
 }
@@ -85,29 +85,29 @@ impl Found<'_> {
     }
 }
 
-/// What is under a prefix of service names besides the declared methods.
+/// The methods under a prefix of service names that are not declared.
 enum Rest {
-    /// Everything is this method.
+    /// All of them share these settings.
     Open(Box<Method>),
     Closed,
     Unread,
     Nothing,
 }
 
-/// The table. A path that it does not know leads nowhere.
+/// The routing table. An unknown path has no target.
 pub(crate) struct Routes {
     /// By path: the methods that a contract declares.
     methods: HashMap<String, Method>,
     /// By the longest prefix of the service's name that ends at a dot.
     rest: HashMap<String, Rest>,
-    /// Of calls that lead nowhere: made-up names share one.
-    pub(crate) nowhere: Arc<Meter>,
+    /// The metrics of unknown paths: made-up names share one.
+    pub(crate) unknown: Arc<Meter>,
 }
 
-/// What is known of upstreams, by prefix.
+/// The contracts of upstreams, by prefix.
 pub(crate) type Contracts = HashMap<Arc<str>, Arc<Contract>>;
 
-/// What routes are made from besides the configuration.
+/// The sources of routes besides the configuration.
 pub(crate) struct Sources<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) policies: &'a Table,
@@ -122,7 +122,7 @@ impl Routes {
     /// The routes to the mesh and to external upstreams.
     pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
         let mut routes =
-            Self { methods: HashMap::new(), rest: HashMap::new(), nowhere: Meter::new(SECONDS, "unknown") };
+            Self { methods: HashMap::new(), rest: HashMap::new(), unknown: Meter::new(SECONDS, "unknown") };
         for route in sources.mesh {
             routes.add_mesh(route, config, sources)?;
         }
@@ -141,17 +141,17 @@ impl Routes {
     pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &Sources<'_>) {
         for service in services {
             let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
-            // Their streams never end by themselves.
+            // These streams have no end of their own.
             let streams = StreamLimit { streams: sources.limits.introspection_streams, by: By::Address };
             let limited = Method { method_limits: method.method_limits.with_streams(service, &streams), ..method };
             self.rest.insert((*service).to_owned(), Rest::Open(Box::new(limited)));
         }
-        // Probes come often and are no streams.
+        // Probes are frequent and are no streams.
         let probe = undeclared(PROBE, Target::Here(here.clone()), Access::Public, config, sources.overrides);
         self.methods.insert(PROBE.to_owned(), probe);
     }
 
-    /// Whether a method is open that the upstream under `prefix` has declared.
+    /// Whether a method that the upstream under `prefix` has declared is open.
     pub(crate) fn opens(&self, path: &str, prefix: &str) -> bool {
         self.methods.contains_key(path) && self.owner(path) == Some(prefix)
     }
@@ -163,7 +163,7 @@ impl Routes {
         let callee: Arc<str> = peer.as_str().into();
         let prefix = format!("/{service}/");
         for (path, policy) in sources.policies.iter().filter(|(path, _)| path.starts_with(&prefix)) {
-            // Internal methods have no way in from outside.
+            // Internal methods are closed to outside callers.
             if !matches!(policy.access, Access::Internal { .. }) {
                 let target = Target::Mesh { cluster: Arc::clone(&cluster), callee: Arc::clone(&callee) };
                 self.methods.insert(path.to_owned(), declared(path, policy, target, config, sources));
@@ -172,7 +172,7 @@ impl Routes {
         Ok(())
     }
 
-    /// The methods that an upstream's descriptors name, each under its own policy or the configured default.
+    /// Adds the methods that an upstream's descriptors declare, with their policy or the configured default.
     fn add_declared(
         &mut self,
         external: &ExternalUpstream,
@@ -181,7 +181,7 @@ impl Routes {
         sources: &Sources<'_>,
     ) {
         for method in &contract.methods {
-            // A longer prefix may have given the service to somebody else.
+            // The service may belong to another upstream with a longer prefix.
             if self.owner(&method.path) != Some(&*external.prefix) {
                 continue;
             }
@@ -190,7 +190,7 @@ impl Routes {
                 (Some(Policy { access: Access::Internal { .. }, .. }), _) | (None, None) => continue,
                 (Some(policy), _) => {
                     let known = declared(&method.path, policy, target, config, sources);
-                    // The session's cookie is auth's own.
+                    // Only the auth service reads the session cookie.
                     Method { reads_session_cookie: false, ..known }
                 }
                 (None, Some(access)) => {
@@ -204,7 +204,7 @@ impl Routes {
         }
     }
 
-    /// What is at a path.
+    /// Finds the method of a path.
     pub(crate) fn find(&self, path: &str) -> Found<'_> {
         if let Some(method) = self.methods.get(path) {
             return Found::Method(method);
@@ -241,7 +241,7 @@ fn service_of(path: &str) -> Option<&str> {
     (!method.is_empty() && !method.contains('/')).then_some(service)
 }
 
-/// What becomes of paths that no descriptor names.
+/// The settings of the paths that no descriptor declares.
 fn rest(external: &ExternalUpstream, config: &Config, sources: &Sources<'_>) -> Rest {
     match (&external.source, sources.contracts.contains_key(&external.prefix), &external.open) {
         (Source::None, _, Some(access)) => Rest::Open(Box::new(undeclared(

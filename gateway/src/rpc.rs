@@ -1,4 +1,4 @@
-//! A call on its way through. Nothing in a message is looked at.
+//! One call through the gateway. Messages are not decoded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,22 +36,22 @@ use crate::{
     watchdog::Watched,
 };
 
-/// A call that has come in, and what is in force for it.
+/// A call that has arrived, and the state that applies to it.
 pub(crate) struct RpcCall<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) current: &'a Current,
-    /// Where the caller is.
+    /// The caller's address.
     pub(crate) client: Client,
     pub(crate) client_protocol: ClientProtocol,
 }
 
 impl RpcCall<'_> {
-    /// Answers in the caller's protocol, whatever comes of it.
-    pub(crate) async fn answer(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
+    /// Serves the call; errors, too, become responses in the caller's protocol.
+    pub(crate) async fn respond(self, watched: Watched, request: Request<Inbound>) -> Response<Outgoing> {
         let found = self.current.routes.find(request.uri().path());
         let meter = match &found {
             Found::Method(method) => &method.meter,
-            _ => &self.current.routes.nowhere,
+            _ => &self.current.routes.unknown,
         };
         let span = tracing::debug_span!(
             target: telemetry::PASSING,
@@ -65,7 +65,7 @@ impl RpcCall<'_> {
         let trace = trace::begin_from_outside(&span, request.headers());
         let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
         call.address = Some(self.client.address());
-        // Probes come often. Streams of health and reflection are logged like any call.
+        // Probes are frequent. Streams of health and reflection are logged like any call.
         call.quiet = meter.method() == PROBE;
         let is_external = found.is_external();
         match self.forward(found, request, trace, &mut call).instrument(span).await {
@@ -74,7 +74,7 @@ impl RpcCall<'_> {
         }
     }
 
-    /// The steps of a call, in their order.
+    /// The steps of a call, in order.
     async fn forward(
         &self,
         found: Found<'_>,
@@ -82,23 +82,23 @@ impl RpcCall<'_> {
         trace: TraceContext,
         call: &mut Call,
     ) -> Result<Head, Status> {
-        // What is it? A protocol that cannot answer properly is refused before anything is done.
+        // The route. A protocol that cannot carry a response is refused before anything else.
         let method = known(found)?;
         if !self.client_protocol.fits(request.version()) {
-            let message = "gRPC needs HTTP/2: over HTTP/1.1 its trailers are lost; use gRPC-Web there";
+            let message = "gRPC requires HTTP/2, because HTTP/1.1 loses its trailers; use gRPC-Web";
             return Err(error::status(Code::Unimplemented, "HTTP2_REQUIRED", message));
         }
-        // The cookie goes to methods that read it, and never on behalf of a stranger's page.
+        // The cookie is forwarded only to methods that read it, and never for a page of another origin.
         self.keep_cookie(method, &mut request)?;
-        // Who is calling, and may they? The service asks again.
+        // Authentication and authorization. The service verifies both again.
         let proof = access::authenticate(request.headers(), &self.gateway.context.keys, None).await;
         call.user = proof.caller.user.as_ref().map(|user| user.id);
         access::authorise(&method.access, &proof)?;
-        // How often? Before anything is sent, after the identity that is counted by.
+        // The limits: before anything is sent, and after the identity by which they count.
         let admitted = self.admit(method, &proof, request.headers()).await?;
-        // How long? Waiting for a connection counts.
+        // The deadline. It includes the wait for a connection.
         let deadline = deadline(method, &request)?;
-        // Only what belongs to the call travels on.
+        // Only headers of the call are forwarded.
         let is_plain = headers::is_of_plain_origin(request.headers());
         headers::enter(request.headers_mut(), self.client_protocol.upstream_type());
         if is_plain && matches!(method.target, Target::Mesh { .. }) {
@@ -126,11 +126,11 @@ impl RpcCall<'_> {
         if self.current.origins.may_use_cookie(request.headers()) {
             return Ok(());
         }
-        let message = "a page of this origin may not use the session cookie; name it in gateway.cors_origins";
+        let message = "a page of this origin may not use the session cookie; add the origin to gateway.cors_origins";
         Err(error::status(Code::PermissionDenied, "CROSS_ORIGIN", message))
     }
 
-    /// Takes the call from its caller's limits, all of them in one decision.
+    /// Takes the call from all limits of its caller, in one decision.
     async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
         let caller = Caller { user: proof.caller.user.as_ref(), client: self.client, headers };
         let (method_limits, limiter) = (&method.method_limits, &self.gateway.limiter);
@@ -140,14 +140,14 @@ impl RpcCall<'_> {
             let buckets = method_limits.limits(terms, &caller, &self.gateway.context.limits.networks);
             let ask = Ask { scope: &terms.scope, limits: buckets.limits(), failure_mode: terms.failure_mode };
             let decision = limiter.decide(&ask).decision().await;
-            admitted.told = terms.told(&decision, &buckets);
+            admitted.headers = terms.headers(&decision, &buckets);
             let refusal = match decision.outcome {
                 Outcome::Admitted => None,
                 Outcome::Refused { retry_after } => Some(too_often(retry_after)),
                 Outcome::Unavailable => Some(error::unavailable("the count of calls")),
             };
             if let Some(refusal) = refusal {
-                return Err(limited(method, refusal, admitted.told));
+                return Err(limited(method, refusal, admitted.headers));
             }
         }
         if let Some((most, rule)) = &terms.streams {
@@ -167,17 +167,18 @@ impl RpcCall<'_> {
         mut request: Request<Inbound>,
         admitted: Admitted,
     ) -> Result<Head, Status> {
-        let fault = RequestBodyError::default();
+        let request_error = RequestBodyError::default();
         let kept = self.gateway.context.balance.retry.buffer_bytes;
-        let incoming = |body| Body::new(body, self.client_protocol.is_text, self.message_bytes(), kept, fault.clone());
+        let incoming =
+            |body| Body::new(body, self.client_protocol.is_text, self.message_bytes(), kept, request_error.clone());
         let cluster = match &method.target {
             Target::Mesh { cluster, callee } => {
-                self.introduce(callee, request.headers_mut());
+                self.identify(callee, request.headers_mut());
                 cluster
             }
             Target::ExternalUpstream { cluster, tokens } => {
                 headers::hide_identity(request.headers_mut(), self.current.config.rate_limits.api_key_header.as_str());
-                headers::tell_client(request.headers_mut(), self.client.header());
+                headers::set_client_address(request.headers_mut(), self.client.header());
                 if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
                     request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
                 }
@@ -188,10 +189,10 @@ impl RpcCall<'_> {
                 let (parts, body) = response.into_parts();
                 return Ok(Head {
                     parts,
-                    source: Source::Here(body),
+                    source: Source::Local(body),
                     deadline,
-                    fault,
-                    stay: None,
+                    request_error,
+                    drain_guard: None,
                     is_external: false,
                     admitted,
                 });
@@ -205,23 +206,23 @@ impl RpcCall<'_> {
         let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
         let sent = cluster.send(request.map(incoming), conditions).await;
         let (parts, reply) =
-            sent.map_err(|failure| failed(&failure, &fault, deadline, &self.gateway.chance))?.into_parts();
+            sent.map_err(|failure| failed(&failure, &request_error, deadline, &self.gateway.rng))?.into_parts();
         let is_external = matches!(method.target, Target::ExternalUpstream { .. });
-        let stay = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
-        Ok(Head { parts, source: Source::Remote(reply), deadline, fault, stay, is_external, admitted })
+        let drain_guard = method.resumable.then(|| self.gateway.readiness.shutdown().stay());
+        Ok(Head { parts, source: Source::Remote(reply), deadline, request_error, drain_guard, is_external, admitted })
     }
 
-    /// Tells a service of the mesh who we are and where the caller sits.
-    fn introduce(&self, callee: &str, headers: &mut HeaderMap) {
+    /// Adds the gateway's service token and the client's address for a service of the mesh.
+    fn identify(&self, callee: &str, headers: &mut HeaderMap) {
         headers.insert(SERVICE_TOKEN, self.gateway.context.identity.token_for(callee));
         headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.address().to_string()));
     }
 
-    /// The upstream's response in the caller's protocol.
+    /// Translates the upstream's response into the caller's protocol.
     fn translate(&self, head: Head, mut call: Call, watched: Watched) -> Response<Outgoing> {
-        let Head { mut parts, source, deadline, fault, stay, is_external, admitted } = head;
+        let Head { mut parts, source, deadline, request_error, drain_guard, is_external, admitted } = head;
         let is_grpc = parts.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc);
-        headers::leave(&mut parts.headers, self.client_protocol.answer_type());
+        headers::leave(&mut parts.headers, self.client_protocol.response_type());
         if is_external {
             headers::keep_origin(&mut parts.headers);
         }
@@ -229,15 +230,15 @@ impl RpcCall<'_> {
             return self.refuse(&head_too_large(), &mut call);
         }
         if parts.status != StatusCode::OK || !is_grpc {
-            // A status that gRPC has given itself counts more than one of HTTP's.
-            let told = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
-            return self.refuse(&told.unwrap_or_else(|| bare(not_grpc(parts.status), is_external)), &mut call);
+            // A gRPC status takes precedence over the HTTP status.
+            let stated = Status::from_header_map(&parts.headers).filter(|_| is_grpc);
+            return self.refuse(&stated.unwrap_or_else(|| bare(not_grpc(parts.status), is_external)), &mut call);
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
             return self.refuse(&bare(too_late(), is_external), &mut call);
         }
-        if let Some(told) = admitted.told {
-            told.put(&mut parts.headers);
+        if let Some(headers) = admitted.headers {
+            headers.put(&mut parts.headers);
         }
         let terms = Terms {
             protocol: self.client_protocol.protocol,
@@ -245,12 +246,12 @@ impl RpcCall<'_> {
             limit: self.message_bytes(),
             header_bytes: self.header_bytes(),
             is_external,
-            fault,
+            request_error,
             hold: admitted.hold,
-            stay,
+            drain_guard,
         };
-        let answer = ResponseBody::new(source, &mut parts.headers, terms, call, watched);
-        let mut response = Response::new(Outgoing::Response(answer));
+        let body = ResponseBody::new(source, &mut parts.headers, terms, call, watched);
+        let mut response = Response::new(Outgoing::Response(body));
         *response.headers_mut() = parts.headers;
         response
     }
@@ -259,9 +260,9 @@ impl RpcCall<'_> {
         call.end(status.code());
         let mut response = Response::new(Outgoing::empty());
         let headers = response.headers_mut();
-        // An Err would say that the message does not fit into a header; ours do.
+        // An Err would mean that the message does not fit into a header; these messages do.
         status.add_header(headers).ok();
-        headers.insert(http::header::CONTENT_TYPE, self.client_protocol.answer_type());
+        headers.insert(http::header::CONTENT_TYPE, self.client_protocol.response_type());
         response
     }
 
@@ -274,46 +275,46 @@ impl RpcCall<'_> {
     }
 }
 
-/// A response's head, and where the rest comes from.
+/// A response's head, and the source of its body.
 struct Head {
     parts: http::response::Parts,
     source: Source,
     deadline: Option<Instant>,
-    fault: RequestBodyError,
-    stay: Option<DrainGuard>,
+    request_error: RequestBodyError,
+    drain_guard: Option<DrainGuard>,
     is_external: bool,
     admitted: Admitted,
 }
 
-/// What an admitted call has of its limits.
+/// The result of the limits for an admitted call.
 #[derive(Default)]
 struct Admitted {
-    /// What its caller is told of them.
-    told: Option<RateLimitHeaders>,
-    /// A stream's place among its caller's.
+    /// The rate limit headers of the response.
+    headers: Option<RateLimitHeaders>,
+    /// A stream's share of its caller's streams.
     hold: Option<Hold>,
 }
 
 fn too_often(retry_after: Duration) -> Status {
-    error::exhausted("RATE_LIMITED", "too many calls of this method; wait as retry-after says", retry_after)
+    error::exhausted("RATE_LIMITED", "too many calls of this method; wait for the time in retry-after", retry_after)
 }
 
 fn no_stream(why: TooMany, most: u32) -> Status {
     match why {
         TooMany::Open => {
-            let message = format!("{most} streams of this method are open, as many as may be; close one");
+            let message = format!("{most} streams of this method are open, which is the limit; close one");
             error::status(Code::ResourceExhausted, "STREAMS_LIMITED", message)
         }
         TooMany::Unavailable => error::unavailable("the count of streams"),
     }
 }
 
-/// Counts a refusal, and lets its caller know of the limits.
-fn limited(method: &Method, mut refusal: Status, told: Option<RateLimitHeaders>) -> Status {
+/// Counts a refusal, and adds the rate limit headers.
+fn limited(method: &Method, mut refusal: Status, rate_limit: Option<RateLimitHeaders>) -> Status {
     metrics::counter!("gateway_calls_limited_total", "rpc_method" => method.meter.method().to_owned()).increment(1);
-    if let Some(told) = told {
+    if let Some(rate_limit) = rate_limit {
         let mut headers = std::mem::take(refusal.metadata_mut()).into_headers();
-        told.put(&mut headers);
+        rate_limit.put(&mut headers);
         *refusal.metadata_mut() = MetadataMap::from_headers(headers);
     }
     refusal
@@ -337,23 +338,23 @@ fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instan
     let asked = request.headers().get(client::TIMEOUT).map(|value| parse_timeout(value.as_bytes()));
     let asked = match asked {
         Some(None) => {
-            let message = "grpc-timeout is no time such as 10S or 500m";
+            let message = "grpc-timeout is not a duration, such as 10S or 500m";
             return Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
         }
-        // It is over before anybody could look at the call.
+        // The deadline has passed before the call begins.
         Some(Some(Duration::ZERO)) => return Err(too_late()),
         asked => asked.flatten(),
     };
     Ok([method.deadline, asked].into_iter().flatten().min().map(|most| Instant::now() + most))
 }
 
-fn failed(failure: &Failure, fault: &RequestBodyError, deadline: Option<Instant>, chance: &Rng) -> Status {
-    if let Some(wrong) = fault.get() {
-        return wrong.into();
+fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<Instant>, rng: &Rng) -> Status {
+    if let Some(kind) = request_error.get() {
+        return kind.into();
     }
     tracing::debug!(%failure, "a call could not be forwarded");
     match failure {
-        Failure::Full | Failure::Overloaded => error::overloaded(chance),
+        Failure::Full | Failure::Overloaded => error::overloaded(rng),
         Failure::Cut => cut(Code::Cancelled),
         Failure::Broken(error) if error.is_reset() => match upstream::code_of_break(error) {
             code if is_over_time(code, deadline) => too_late(),
@@ -366,47 +367,45 @@ fn failed(failure: &Failure, fault: &RequestBodyError, deadline: Option<Instant>
 }
 
 impl From<RequestBodyErrorKind> for Status {
-    fn from(wrong: RequestBodyErrorKind) -> Self {
-        match wrong {
+    fn from(kind: RequestBodyErrorKind) -> Self {
+        match kind {
             RequestBodyErrorKind::Text => {
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is no base64")
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is not base64")
             }
             RequestBodyErrorKind::Flags => {
-                let message = "a message has flags that gRPC does not know";
+                let message = "a message has flags that gRPC does not define";
                 error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
             }
-            RequestBodyErrorKind::Cut => {
-                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body ended before its end")
-            }
+            RequestBodyErrorKind::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body was cut off"),
             RequestBodyErrorKind::TooLarge => {
-                let message = "a message is larger than the gateway lets through (limits.message_bytes)";
+                let message = "a message is larger than the gateway allows (limits.message_bytes)";
                 error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
             }
         }
     }
 }
 
-/// How long before the deadline an upstream may end a call because of it: its clock began with the same time, and ticks
-/// by the millisecond.
+/// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
+/// has a resolution of one millisecond.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
-/// What a status is that an upstream ended a call with. gRPC's servers cancel a call whose time is over, where its caller
-/// is to hear DEADLINE_EXCEEDED.
+/// Whether a status means that the deadline has passed. gRPC servers cancel a call at its deadline; its caller must
+/// receive DEADLINE_EXCEEDED.
 pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
     code == Code::Cancelled && deadline.is_some_and(|deadline| Instant::now() + TOLERANCE >= deadline)
 }
 
-/// The service, or what is between, broke the call off.
+/// The service, or a proxy before it, broke the call off.
 pub(crate) fn cut(code: Code) -> Status {
-    error::status(code, "RESPONSE_CUT", "the response was cut off; what came before this is incomplete")
+    error::status(code, "RESPONSE_CUT", "the response was cut off; the part before this is incomplete")
 }
 
 pub(crate) fn too_late() -> Status {
     error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
 }
 
-/// A status that the gateway gives instead of an external upstream. Where any server of gRPC gives it, callers expect the
-/// code and a message, as from any server: no details of Trellis's own.
+/// Removes Trellis's details from a status that the gateway returns for an external upstream, for codes that any gRPC
+/// server returns: callers expect only the code and a message.
 pub(crate) fn bare(status: Status, is_external: bool) -> Status {
     match status.code() {
         Code::DeadlineExceeded | Code::Unimplemented if is_external => Status::new(status.code(), status.message()),
@@ -415,7 +414,7 @@ pub(crate) fn bare(status: Status, is_external: bool) -> Status {
 }
 
 fn head_too_large() -> Status {
-    let message = "the headers of the response are larger than the gateway lets through (limits.header_bytes)";
+    let message = "the headers of the response are larger than the gateway allows (limits.header_bytes)";
     error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 
@@ -424,7 +423,7 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// What a response that is no gRPC means (gRPC's own table for HTTP statuses).
+/// The status of a response that is not gRPC (gRPC's own table for HTTP statuses).
 fn not_grpc(status: StatusCode) -> Status {
     let code = match status.as_u16() {
         400 | 431 => Code::Internal,
@@ -434,5 +433,5 @@ fn not_grpc(status: StatusCode) -> Status {
         429 | 502..=504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    error::status(code, "NOT_GRPC", "the service's response was no gRPC")
+    error::status(code, "NOT_GRPC", "the service's response is not gRPC")
 }

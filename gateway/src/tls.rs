@@ -1,5 +1,5 @@
-//! TLS: rustls with ring, TLS 1.2 and 1.3, ALPN for both versions of HTTP. A renewed certificate is taken over for
-//! handshakes that begin from then on.
+//! TLS: rustls with ring, TLS 1.2 and 1.3, ALPN for both versions of HTTP. A renewed certificate applies to handshakes
+//! that begin afterwards.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use tokio_rustls::{
 
 use crate::config;
 
-/// What the listeners with TLS show: the certificate of now.
+/// The current certificate of the listeners with TLS.
 pub(crate) struct Certificate {
     current: RwLock<Option<Arc<CertifiedKey>>>,
 }
@@ -38,17 +38,17 @@ impl ResolvesServerCert for Certificate {
 }
 
 impl Certificate {
-    /// None yet: no handshake succeeds.
+    /// No certificate yet: every handshake fails.
     pub(crate) fn none() -> Arc<Self> {
         Arc::new(Self { current: RwLock::default() })
     }
 
-    /// Takes over another one.
+    /// Replaces the certificate.
     pub(crate) fn replace(&self, with: Option<Arc<CertifiedKey>>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = with;
     }
 
-    /// What accepts connections with it.
+    /// An acceptor that uses the current certificate.
     pub(crate) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, String> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! What is behind the gateway: clusters of servers, and the connections to each.
+//! The upstreams of the gateway: clusters of servers, and the connections to each.
 
 mod call;
 mod cancel;
@@ -31,16 +31,16 @@ use tonic::Code;
 
 use crate::tls::Trust;
 
-/// All upstreams: a reload keeps the clusters and the connections of those that stay.
+/// All upstreams: a reload keeps the clusters and the connections of unchanged ones.
 pub(crate) struct Upstreams {
     servers: Arc<Servers>,
     balance: balance::Config,
-    /// Whom services of the mesh are believed by.
+    /// The TLS settings for services of the mesh.
     mesh: Option<Trust>,
     clusters: Mutex<Vec<KnownCluster>>,
 }
 
-/// A cluster, and what it was made from.
+/// A cluster and the settings that it was built from.
 struct KnownCluster {
     addresses: Vec<String>,
     trust: Option<Trust>,
@@ -49,14 +49,14 @@ struct KnownCluster {
 }
 
 impl Upstreams {
-    /// Each server has at most so many connections.
+    /// Each server has at most `most_connections` connections.
     pub(crate) fn new(most_connections: usize, context: &ServiceContext) -> Self {
         let servers = Servers { most_connections, limits: context.limits.clone(), known: Mutex::default() };
         let mesh = context.identity.tls().map(|tls| tls.trust().clone());
         Self { servers: Arc::new(servers), balance: context.balance.clone(), mesh, clusters: Mutex::default() }
     }
 
-    /// The servers of a service of the mesh: over TLS where their addresses say so, and asked for their health there too.
+    /// The servers of a service of the mesh: over TLS if their addresses require it, for health checks too.
     pub(crate) fn mesh_cluster(&self, name: &str, addresses: &[String]) -> Result<Arc<Cluster>, String> {
         if self.mesh.is_none() {
             balance::in_the_clear(addresses)?;
@@ -64,8 +64,8 @@ impl Upstreams {
         self.of(name, addresses, self.mesh.as_ref(), self.mesh.as_ref(), Tolerance::Mesh)
     }
 
-    /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can answer a
-    /// call; `name` is what metrics call them.
+    /// The servers at `addresses` (`http://host:port`; with `trust` `https://host:port` too), any of which can serve a
+    /// call; `name` is the cluster's name in metrics.
     pub(crate) fn cluster(
         &self,
         name: &str,
@@ -103,7 +103,7 @@ impl Upstreams {
     }
 }
 
-/// All servers: clusters that meet share connections.
+/// All servers: clusters with the same server share its connections.
 struct Servers {
     most_connections: usize,
     limits: Limits,
@@ -115,7 +115,7 @@ impl Servers {
         let trust = trust.filter(|_| location.is_secure);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let server = known.get(location).and_then(Weak::upgrade);
-        // What was proved to somebody else's satisfaction is not proved to ours.
+        // A connection that was verified with other TLS settings is not reused.
         if let Some(server) = server.filter(|server| server.trust() == trust && server.tolerance() == tolerance) {
             return server;
         }
@@ -127,45 +127,45 @@ impl Servers {
     }
 }
 
-/// Why a call did not come back with a response.
+/// Why a call has no response.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nobody listens there, or not in time.
+    /// The connection could not be opened, or not in time.
     Unreachable(String),
     /// All connections are full.
     Full,
-    /// The upstream has enough to do.
+    /// The concurrency limit of the upstream is reached.
     Overloaded,
-    /// The connection was closing, and the upstream has seen nothing of the call.
+    /// The connection was closing, and the upstream has not received the call.
     Gone(h2::Error),
-    /// The upstream says that it has not looked at the call.
+    /// The upstream reports that it has not processed the call.
     Refused(h2::Error),
-    /// The connection or the stream broke; the call may have been worked on.
+    /// The connection or the stream broke; the call may have been processed.
     Broken(h2::Error),
-    /// The caller's request was cut, and the gateway cancels the call.
+    /// The caller's request was cut off, and the gateway cancels the call.
     Cut,
 }
 
 impl Failure {
-    /// The connection took no call.
+    /// The connection did not accept the call.
     fn unsent(error: h2::Error) -> Self {
-        // What is wrong with the request itself would be so everywhere.
+        // An error of the request itself would recur on every connection.
         if error.is_go_away() || error.is_io() { Self::Gone(error) } else { Self::Broken(error) }
     }
 
-    /// A stream that had been opened ended before its response began.
+    /// An open stream ended before its response began.
     fn sent(error: h2::Error) -> Self {
         match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused(error),
-            // Of the streams only those hear of a GOAWAY that it says nobody looked at.
+            // h2 reports a GOAWAY only to streams that it declares unprocessed.
             _ if error.is_go_away() && error.is_remote() => Self::Gone(error),
             _ => Self::Broken(error),
         }
     }
 }
 
-/// What the end of a stream that broke is as a status: gRPC's own table for the error codes of HTTP/2, so that a caller
-/// hears what it would without a gateway. Where the connection broke too, the service is away.
+/// The status of a broken stream: gRPC's own table for the error codes of HTTP/2, so that a caller receives the same
+/// status as without a gateway. If the connection broke too, the service is unavailable.
 pub(crate) fn code_of_break(error: &h2::Error) -> Code {
     match error.reason() {
         Some(reason) if error.is_reset() => match reason {
@@ -179,7 +179,7 @@ pub(crate) fn code_of_break(error: &h2::Error) -> Code {
     }
 }
 
-/// What a break tells of the server. That it cancels a call may be the call's own affair.
+/// What a broken stream means for the server's health. A cancellation may be caused by the call itself.
 fn outcome_of_break(error: &h2::Error) -> Outcome {
     match error.reason() {
         Some(Reason::CANCEL) if error.is_reset() && error.is_remote() => Outcome::Faulty,
@@ -188,12 +188,12 @@ fn outcome_of_break(error: &h2::Error) -> Outcome {
     }
 }
 
-/// h2 reset the stream by itself, because of what the upstream sent.
+/// h2 reset the stream itself, because of invalid frames of the upstream.
 fn is_fault(error: &h2::Error) -> bool {
     error.is_reset() && error.is_library()
 }
 
-/// The gateway broke a stream off, because of what its caller sent. What h2 resets by itself is the upstream's mistake.
+/// The gateway reset the stream, because of its caller. A reset by h2 itself is an error of the upstream.
 fn is_ours(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }
@@ -203,8 +203,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(why) => write!(f, "no connection: {why}"),
             Self::Full => f.write_str("all connections are full"),
-            Self::Cut => f.write_str("its request was cut"),
-            Self::Overloaded => f.write_str("it has enough to do"),
+            Self::Cut => f.write_str("the request was cut off"),
+            Self::Overloaded => f.write_str("the upstream is overloaded"),
             Self::Gone(error) => write!(f, "the connection was closing: {}", chain(error)),
             Self::Refused(error) | Self::Broken(error) => f.write_str(&chain(error)),
         }

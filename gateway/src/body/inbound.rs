@@ -1,4 +1,4 @@
-//! A request's body as it comes from its caller.
+//! A request's body as it arrives from its caller.
 
 use std::{
     sync::{Arc, Weak},
@@ -22,7 +22,7 @@ enum From {
     Http2(Arc<ReceiveBuffer>),
 }
 
-/// The caller went away in the middle, and why as far as that is known.
+/// The caller went away before the end of the body; the text is the reason, if known.
 #[derive(Debug)]
 pub(crate) struct Lost(pub(crate) String);
 
@@ -35,7 +35,7 @@ impl Inbound {
         Self { from: From::Http2(Arc::new(ReceiveBuffer::new(body))), ended: false }
     }
 
-    /// What reads ahead while the upstream takes nothing.
+    /// The buffer that reads ahead while the upstream reads nothing.
     pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
         match &self.from {
             From::Http1(_) => Weak::new(),
@@ -43,8 +43,8 @@ impl Inbound {
         }
     }
 
-    /// The next piece. Trailers mean nothing in a request of gRPC. What is handed out makes room for as much from the
-    /// caller.
+    /// The next piece. gRPC requests have no trailers, so they are skipped. Over HTTP/2, returning a piece lets the
+    /// caller send as many bytes more.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
         while !self.ended {
             match &mut self.from {
@@ -67,7 +67,7 @@ impl Inbound {
         Poll::Ready(None)
     }
 
-    /// No more pieces will come, as far as that is known without asking.
+    /// No more pieces follow, as far as that is known without polling.
     pub(crate) fn is_end(&self) -> bool {
         self.ended
             || match &self.from {

@@ -1,20 +1,21 @@
-//! Counts gRPC's message frames as they pass, in pieces of any size: five bytes of each message are looked at, and
-//! nothing is kept or copied.
+//! Checks gRPC's message frames as they pass, in pieces of any size: it reads the five bytes before each message, and
+//! keeps and copies nothing else.
 
-/// A message that may not pass.
+/// A message that must not pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// Bytes of the piece that stand before it.
+    /// How many bytes of the piece precede it.
     pub(crate) before: usize,
     pub(crate) why: Why,
 }
 
-/// What is wrong with a message.
+/// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     /// It is larger than the limit.
     TooLarge,
-    /// Its flags say more than whether it is compressed. gRPC-Web marks trailers so: what passed could be taken for them.
+    /// It has flags other than the compression flag. gRPC-Web marks trailers by a flag: the message could pass for
+    /// them.
     Flags,
 }
 
@@ -22,16 +23,16 @@ pub(crate) enum Why {
 #[derive(Debug)]
 pub(crate) struct Meter {
     limit: usize,
-    /// The flag and length that stand before each message, as far as they have come.
+    /// The flag and length before each message, as far as they have arrived.
     head: [u8; HEAD],
     seen: usize,
-    /// Of the message that is passing.
+    /// How many bytes of the current message are still to come.
     left: usize,
 }
 
 /// A byte of flags, and the length in four.
 const HEAD: usize = 5;
-/// The one flag that there is.
+/// The only flag that gRPC defines.
 const COMPRESSED: u8 = 1;
 
 impl Meter {
@@ -40,7 +41,7 @@ impl Meter {
         Self { limit, head: [0; HEAD], seen: 0, left: 0 }
     }
 
-    /// Takes note of the next piece. It counts as far as what may not pass in it, which is the last that is asked.
+    /// Checks the next piece. After a refusal, the state is that at the end of the forwarded bytes.
     pub(crate) fn pass(&mut self, piece: &[u8]) -> Result<(), Refused> {
         let mut rest = piece;
         loop {
@@ -51,13 +52,13 @@ impl Meter {
             rest = &rest[self.left..];
             self.left = 0;
             let (before, began_before) = (piece.len() - rest.len(), self.seen > 0);
-            // Nearly all heads come whole, and a piece may hold hundreds of small messages.
+            // Nearly all heads arrive whole, and a piece may hold hundreds of small messages.
             let head = match rest.split_first_chunk() {
                 Some((head, after)) if !began_before => {
                     rest = after;
                     *head
                 }
-                _ => match self.gather_head(&mut rest) {
+                _ => match self.collect_head(&mut rest) {
                     Some(head) => head,
                     None => return Ok(()),
                 },
@@ -69,7 +70,7 @@ impl Meter {
                 _ => Some(Why::Flags),
             };
             if let Some(why) = why {
-                // Of a head that began in the piece before, some has passed already.
+                // Some bytes of a head that began in an earlier piece have passed already.
                 self.left = if began_before { length.max(1) } else { 0 };
                 return Err(Refused { before, why });
             }
@@ -77,8 +78,8 @@ impl Meter {
         }
     }
 
-    /// The head that was cut somewhere, once it is whole.
-    fn gather_head(&mut self, piece: &mut &[u8]) -> Option<[u8; HEAD]> {
+    /// Joins a head that is split between pieces; returns it once it is complete.
+    fn collect_head(&mut self, piece: &mut &[u8]) -> Option<[u8; HEAD]> {
         let (of_head, rest) = piece.split_at((HEAD - self.seen).min(piece.len()));
         self.head[self.seen..self.seen + of_head.len()].copy_from_slice(of_head);
         self.seen = (self.seen + of_head.len()) % HEAD;
@@ -86,7 +87,7 @@ impl Meter {
         (self.seen == 0).then_some(self.head)
     }
 
-    /// Whether the last message is whole: only here may a success end.
+    /// Whether the last message is complete: only here may a success end.
     pub(crate) fn is_whole(&self) -> bool {
         self.seen == 0 && self.left == 0
     }
@@ -106,7 +107,7 @@ mod tests {
         lengths.iter().flat_map(frame).collect()
     }
 
-    /// Whatever the cuts, the end of a message is seen where it is, and nowhere else.
+    /// The end of a message is found where it is, and nowhere else, however the bytes are split.
     #[test]
     fn frames_may_be_cut_anywhere() {
         let lengths = [0, 1, 5, 0, 300];
@@ -132,12 +133,12 @@ mod tests {
     #[test]
     fn a_message_may_be_as_large_as_the_limit() {
         assert_eq!(Meter::new(300).pass(&frames(&[300])), Ok(()));
-        // A length that lies is refused before a byte of it came.
+        // A wrong length is refused before any byte of the message arrives.
         assert_eq!(Meter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]), Err(Refused { before: 0, why: Why::TooLarge }));
     }
 
     #[test]
-    fn a_message_is_compressed_or_not_and_nothing_else() {
+    fn a_message_has_no_flag_but_compression() {
         for flags in 0..=u8::MAX {
             let passed = Meter::new(300).pass(&[flags, 0, 0, 0, 0]);
             let refused = Err(Refused { before: 0, why: Why::Flags });
@@ -146,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_message_that_is_too_large_counts() {
+    fn bytes_before_a_too_large_message_count() {
         let bytes = frames(&[10, 301]);
         for cut in 0..19 {
             let mut meter = Meter::new(300);
             meter.pass(&bytes[..cut]).unwrap();
             let refused = Refused { before: 15_usize.saturating_sub(cut), why: Why::TooLarge };
             assert_eq!(meter.pass(&bytes[cut..]), Err(refused), "{cut}");
-            // Up to there; or with some bytes of its head, which cannot be taken back.
+            // The valid bytes end at 15; forwarded bytes of the next head cannot be taken back.
             assert_eq!(meter.is_whole(), cut <= 15, "{cut}");
         }
     }

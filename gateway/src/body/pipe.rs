@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/2: a request to an upstream, or a response to a caller.
+//! A body that is sent over HTTP/2: a request to an upstream, or a response to a caller.
 
 use std::{
     error::Error,
@@ -10,18 +10,18 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 
-/// Hands a body's frames to h2 as they come and as there is room for them: one piece waits at most. It is polled by
-/// whoever waits for what comes of it.
+/// Hands a body's frames to h2 as they arrive and as the flow-control window allows: at most one piece waits. The task
+/// that waits for the outcome polls it.
 pub(crate) struct Pipe<B> {
     body: B,
     stream: SendStream<Bytes>,
-    /// A piece that waits for room in the other side's window.
+    /// A piece that waits for the peer's flow-control window.
     waiting: Option<Bytes>,
-    /// The next piece needs no room: see [`Pipe::with_head`].
+    /// The next piece is sent without waiting for the window: see [`Pipe::with_head`].
     ahead: bool,
-    /// What the other side hears when the body is cut. `None`: whoever polls the pipe decides when ([`Pipe::reset`]).
+    /// The reason of the reset when the body is cut off. `None`: the owner resets the stream later ([`Pipe::reset`]).
     when_cut: Option<Reason>,
-    /// The body was cut, and the other side has not been told.
+    /// The body was cut off, and the stream has not been reset.
     is_cut: bool,
     ended: bool,
 }
@@ -30,21 +30,21 @@ impl<B> Pipe<B>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin,
 {
-    /// For a stream that is open: a response's.
+    /// For an open stream, that of a response.
     pub(crate) fn new(body: B, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
         let when_cut = Some(Reason::INTERNAL_ERROR);
         Self { body, stream, waiting: None, ahead: false, when_cut, is_cut: false, ended }
     }
 
-    /// For a stream that h2 has not opened yet, a request's, and to which it gives no room therefore: the first piece is
-    /// handed over all the same, so that it leaves with the head.
+    /// For the stream of a request, which h2 has not opened yet and gives no window: the first piece is handed over at
+    /// once, so that it is sent with the head.
     pub(crate) fn with_head(body: B, stream: SendStream<Bytes>) -> Self {
         Self { ahead: true, when_cut: None, ..Self::new(body, stream) }
     }
 
-    /// Sends what there is. Ends with the body, or when the other side wants no more of it; whoever waits for a response
-    /// hears of that there.
+    /// Sends what is available. Ends with the body, or when the peer resets the stream; the receiver of the response
+    /// learns of the reset there.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended {
             if self.waiting.is_some() {
@@ -61,7 +61,7 @@ where
                     Err(frame) => self.finish(frame.into_trailers().ok()),
                 },
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "a body was cut");
+                    tracing::debug!(%error, "a body was cut off");
                     match self.when_cut {
                         Some(reason) => self.stream.send_reset(reason),
                         None => self.is_cut = true,
@@ -69,7 +69,7 @@ where
                     self.ended = true;
                 }
                 Poll::Ready(None) => self.finish(None),
-                // Only a body that waits can miss that nobody wants it any more.
+                // Only a body that waits can miss that the peer has reset the stream.
                 Poll::Pending => {
                     ready!(self.stream.poll_reset(cx)).ok();
                     self.ended = true;
@@ -79,29 +79,29 @@ where
         Poll::Ready(())
     }
 
-    /// Everything has been sent, or no more is wanted.
+    /// Everything has been sent, or the peer wants no more.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The body was cut, and the stream is still to be reset.
+    /// The body was cut off, and the stream is still to be reset.
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Cancels the call whose request was cut.
+    /// Cancels the call whose request was cut off.
     pub(crate) fn reset(&mut self) {
         self.is_cut = false;
         self.stream.send_reset(Reason::CANCEL);
     }
 
-    /// Resets the stream, whatever still waits on it.
+    /// Resets the stream and drops what still waits on it.
     pub(crate) fn end(&mut self, reason: Reason) {
         self.ended = true;
         self.stream.send_reset(reason);
     }
 
-    /// What the body is, where it is needed again.
+    /// The body, for a retry.
     pub(crate) fn body_mut(&mut self) -> &mut B {
         &mut self.body
     }
@@ -115,14 +115,14 @@ where
             self.ahead = false;
             self.send(piece);
         } else {
-            // Room is asked for only now that it can be used: what one stream reserves others lack. h2 asks for the
-            // rest of the piece itself.
+            // The window is reserved only now that it can be used: other streams lack what one stream reserves. h2
+            // requests the rest of the piece itself.
             self.stream.reserve_capacity(1);
             self.waiting = Some(piece);
         }
     }
 
-    /// Whether there is room; false: there never will be.
+    /// Whether the window has room; false: the stream has ended.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         while self.stream.capacity() == 0 {
             if !matches!(ready!(self.stream.poll_capacity(cx)), Some(Ok(_))) {
@@ -134,7 +134,7 @@ where
 
     fn send(&mut self, piece: Bytes) {
         let is_last = self.body.is_end_stream();
-        // An Err says that the stream has been reset.
+        // An Err means that the stream has been reset.
         self.ended = self.stream.send_data(piece, is_last).is_err() || is_last;
     }
 

@@ -31,102 +31,102 @@ use crate::{
     watchdog::{Wait, Watched},
 };
 
-/// The clock is looked at once in so many frames.
-const FRAMES_A_LOOK: u32 = 16;
+/// The deadline is checked once in so many frames.
+const FRAMES_PER_CHECK: u32 = 16;
 /// The flag of the frame that carries trailers in gRPC-Web.
 const TRAILERS_FLAG: u8 = 0x80;
 
-/// Where the frames come from.
+/// The source of the frames.
 pub(crate) enum Source {
-    /// Another process.
+    /// An upstream.
     Remote(Reply),
     /// This process: health and reflection.
-    Here(tonic::body::Body),
+    Local(tonic::body::Body),
 }
 
 impl Source {
-    /// Nothing comes after the head.
+    /// Nothing follows the head.
     fn is_end(&self) -> bool {
         match self {
             Self::Remote(reply) => reply.is_end_stream(),
-            Self::Here(body) => body.is_end_stream(),
+            Self::Local(body) => body.is_end_stream(),
         }
     }
 }
 
-/// How a response is to reach its caller.
+/// The conditions under which a response is sent to its caller.
 pub(crate) struct Terms {
     pub(crate) protocol: Protocol,
     pub(crate) deadline: Option<Instant>,
-    /// Bytes of one message at most.
+    /// The largest message, in bytes.
     pub(crate) limit: usize,
-    /// Bytes of the trailers at most.
+    /// The largest trailers, in bytes.
     pub(crate) header_bytes: usize,
-    /// The upstream is none of the mesh's: it may not say everything.
+    /// The upstream is outside the mesh: some of its headers and details are removed.
     pub(crate) is_external: bool,
-    /// What was wrong with the request, if the upstream gives up because of it.
-    pub(crate) fault: RequestBodyError,
-    /// The place of a stream among its caller's; free when the response has ended.
+    /// Why the request's body failed, if the upstream gives up because of it.
+    pub(crate) request_error: RequestBodyError,
+    /// The stream's share of its caller's streams; free when the response has ended.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) hold: Option<Hold>,
-    /// Of a stream without an end that may be opened again: it is ended when the process stops.
-    pub(crate) stay: Option<DrainGuard>,
+    /// Set for an endless stream that the caller may open again: it ends when the process stops.
+    pub(crate) drain_guard: Option<DrainGuard>,
 }
 
-/// See the module.
+/// The body of a response: see the module.
 pub(crate) struct ResponseBody {
     source: Source,
     terms: Terms,
-    /// The status of a head that is the whole response.
+    /// The status of a response without a body (Trailers-Only).
     whole: Option<Code>,
-    /// What a head said of the status that was not the whole response: it counts if nothing follows.
+    /// The status in the head of a response with a body: it counts if nothing follows.
     early: HeaderMap,
-    /// The caller is being told that the response is torn.
-    is_torn: bool,
-    /// Why it ends after what was handed out last.
+    /// The message was truncated: the next poll returns the error.
+    is_truncated: bool,
+    /// The status that ends the response after the last frame.
     end_with: Option<Status>,
-    /// Frames that came, for a look at the clock now and then.
+    /// The number of frames, for checking the deadline now and then.
     frames: u32,
-    /// Made when the response lets wait for the first time: most answers do not.
+    /// Created when the response waits for the first time: most responses do not.
     timer: Option<Pin<Box<Sleep>>>,
     meter: Meter,
-    leaving: Option<Leaving>,
+    drain: Option<DrainWait>,
     ended: bool,
     /// Reports how the response ended.
     call: Call,
-    /// RateLimitHeaders whether the caller takes what is handed out.
+    /// Records whether the caller takes the frames.
     watched: Watched,
 }
 
 impl ResponseBody {
-    /// The response after its head, from which what is said there of the status is taken unless it is all (Trailers-Only).
+    /// Reads the status from the head, and removes it unless it is the whole response (Trailers-Only).
     pub(crate) fn new(source: Source, head: &mut HeaderMap, mut terms: Terms, call: Call, watched: Watched) -> Self {
         let (mut whole, mut early) = (code_of(head), HeaderMap::new());
         if whole.is_some() && !source.is_end() {
             (whole, early) = (None, headers::take_status(head));
         }
         let meter = Meter::new(terms.limit);
-        let leaving = terms.stay.take().map(Leaving::new);
+        let drain = terms.drain_guard.take().map(DrainWait::new);
         if let Source::Remote(reply) = &source {
-            watched.comes_from(reply.receive_buffer());
+            watched.set_source(reply.receive_buffer());
         }
         let mut response = Self {
             source,
             terms,
             whole,
             early,
-            is_torn: false,
+            is_truncated: false,
             end_with: None,
             frames: 0,
             timer: None,
             meter,
-            leaving,
+            drain,
             ended: false,
             call,
             watched,
         };
         if let Some(code) = whole {
-            // Nobody asks a body that is at its end.
+            // hyper and h2 do not poll a body that is at its end.
             response.call.end(code);
         }
         response
@@ -136,24 +136,24 @@ impl ResponseBody {
         self.watched.wait()
     }
 
-    /// Nothing more will come, not even trailers.
+    /// Nothing more follows, not even trailers.
     pub(super) fn is_end(&self) -> bool {
         self.ended || self.whole.is_some()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
-        self.watched.asked();
-        if self.is_torn {
+        self.watched.polled();
+        if self.is_truncated {
             self.ended = true;
             return Poll::Ready(Some(Err(TruncatedMessage)));
         }
         let polled = self.next(cx);
         match polled {
-            Poll::Ready(Some(Ok(ref frame))) => self.watched.handed_out(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Ok(ref frame))) => self.watched.returned(frame.data_ref().map_or(0, Bytes::len)),
             Poll::Ready(Some(Err(TruncatedMessage))) => {
-                // First what there is of the response leaves: a browser repeats a call whose connection was closed without
-                // a word.
-                self.is_torn = true;
+                // The head and the messages before are sent first: a browser repeats a call whose connection closes
+                // without a response.
+                self.is_truncated = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -169,24 +169,24 @@ impl ResponseBody {
         if let Some(status) = self.end_with.take() {
             return Poll::Ready(Some(self.end(&status)));
         }
-        // Between two messages: half of one is none.
-        if self.meter.is_whole() && self.leaving.as_ref().is_some_and(|leaving| leaving.stay.is_over()) {
+        // A response ends only between two messages.
+        if self.meter.is_whole() && self.drain.as_ref().is_some_and(|drain| drain.drain_guard.is_over()) {
             return Poll::Ready(Some(self.end(&error::stopping())));
         }
         let polled = match &mut self.source {
             Source::Remote(reply) => reply.poll_frame(cx).map_err(|e| (code_of_break(&e), e.to_string())),
-            Source::Here(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
+            Source::Local(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
         };
         let frame = match polled {
             Poll::Pending if self.is_late(cx) => self.end(&too_late()),
-            Poll::Pending if self.is_leaving(cx) => self.end(&error::stopping()),
+            Poll::Pending if self.is_draining(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&too_late()),
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err((code, error)))) => {
-                tracing::debug!(error, "a response was cut");
+                tracing::debug!(error, "a response was cut off");
                 let broken = || if is_over_time(code, self.terms.deadline) { too_late() } else { cut(code) };
-                let status = self.terms.fault.get().map_or_else(broken, Status::from);
+                let status = self.terms.request_error.get().map_or_else(broken, Status::from);
                 self.end(&status)
             }
             Poll::Ready(None) if self.frames == 0 && !self.early.is_empty() => {
@@ -203,14 +203,14 @@ impl ResponseBody {
         self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
     }
 
-    /// A source that never lets wait is over its time too.
+    /// Whether a source that is always ready has passed its deadline.
     fn is_overdue(&mut self) -> bool {
         self.frames = self.frames.wrapping_add(1);
-        self.frames.is_multiple_of(FRAMES_A_LOOK) && self.terms.deadline.is_some_and(|end| Instant::now() >= end)
+        self.frames.is_multiple_of(FRAMES_PER_CHECK) && self.terms.deadline.is_some_and(|end| Instant::now() >= end)
     }
 
-    fn is_leaving(&mut self, cx: &mut Context<'_>) -> bool {
-        self.leaving.as_mut().is_some_and(|leaving| leaving.is_over(cx)) && self.meter.is_whole()
+    fn is_draining(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drain.as_mut().is_some_and(|drain| drain.is_over(cx)) && self.meter.is_whole()
     }
 
     fn translate(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, TruncatedMessage> {
@@ -224,10 +224,10 @@ impl ResponseBody {
                 Ok(()) => Ok(self.data(data)),
             },
             Err(frame) => match frame.into_trailers() {
-                // What is too large h2 would have cut, and not said so.
+                // h2 would truncate trailers that are too large without reporting it.
                 Ok(trailers) if headers::bytes(&trailers) > self.terms.header_bytes => self.end(&trailers_too_large()),
-                Ok(mut trailers) => match told(&trailers) {
-                    // A success with half a message is none.
+                Ok(mut trailers) => match status_in(&trailers) {
+                    // A success within a message is a failure.
                     Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
                     Some(code) if is_over_time(code, self.terms.deadline) => self.end(&too_late()),
                     Some(_) => {
@@ -248,7 +248,7 @@ impl ResponseBody {
     fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {
         let status = bare(status.clone(), self.terms.is_external);
         let mut trailers = HeaderMap::new();
-        // An Err would say that the message does not fit into a header; ours do.
+        // An Err would mean that the message does not fit into a header; these messages do.
         status.add_header(&mut trailers).ok();
         self.trailers(trailers)
     }
@@ -267,14 +267,14 @@ impl ResponseBody {
     }
 }
 
-/// The status in trailers, if it is one: a number.
-fn told(trailers: &HeaderMap) -> Option<Code> {
+/// The status in trailers, if it is a number.
+fn status_in(trailers: &HeaderMap) -> Option<Code> {
     let is_number = |text: &HeaderValue| !text.is_empty() && text.as_bytes().iter().all(u8::is_ascii_digit);
     code_of(trailers).filter(|_| trailers.get(Status::GRPC_STATUS).is_some_and(is_number))
 }
 
-/// The response ended within a message. gRPC-Web has its trailers where the rest of the message would be: a caller would
-/// take them for it, and perhaps the end for a good one. The connection has to say it: it is closed, or the stream reset.
+/// The response ended within a message. gRPC-Web sends trailers where the rest of the message would be, so that a
+/// caller would read them as a part of it. Instead, the connection is closed or the stream is reset.
 #[derive(Debug)]
 pub(crate) struct TruncatedMessage;
 
@@ -286,18 +286,18 @@ impl std::fmt::Display for TruncatedMessage {
 
 impl std::error::Error for TruncatedMessage {}
 
-/// How a stream without an end learns that the process stops.
-struct Leaving {
-    stay: Arc<DrainGuard>,
-    /// Wakes the response; `None` once it has.
+/// Ends a stream without an end when the process stops.
+struct DrainWait {
+    drain_guard: Arc<DrainGuard>,
+    /// Wakes the response; `None` once it has done so.
     wake: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl Leaving {
-    fn new(stay: DrainGuard) -> Self {
-        let stay = Arc::new(stay);
-        let waiting = Arc::clone(&stay);
-        Self { stay, wake: Some(Box::pin(async move { waiting.over().await })) }
+impl DrainWait {
+    fn new(drain_guard: DrainGuard) -> Self {
+        let drain_guard = Arc::new(drain_guard);
+        let waiting = Arc::clone(&drain_guard);
+        Self { drain_guard, wake: Some(Box::pin(async move { waiting.over().await })) }
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -311,18 +311,18 @@ impl Leaving {
 fn refused(why: Why) -> Status {
     match why {
         Why::TooLarge => {
-            let message = "a message of the response is larger than the gateway lets through (limits.message_bytes)";
+            let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
             error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
         }
         Why::Flags => {
-            let message = "a message of the response has flags that gRPC does not know";
+            let message = "a message of the response has flags that gRPC does not define";
             error::status(Code::Internal, "MESSAGE_MALFORMED", message)
         }
     }
 }
 
 fn trailers_too_large() -> Status {
-    let message = "the trailers of the response are larger than the gateway lets through (limits.header_bytes)";
+    let message = "the trailers of the response are larger than the gateway allows (limits.header_bytes)";
     error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
 }
 
@@ -358,9 +358,9 @@ mod tests {
     use super::*;
     use crate::watchdog::{Stalls, Watchdog};
 
-    /// The clock is looked at although nothing ever wakes the response.
+    /// The deadline is checked although nothing ever wakes the response.
     #[tokio::test]
-    async fn a_stream_that_never_lets_wait_ends_at_its_deadline() {
+    async fn a_stream_that_is_always_ready_ends_at_its_deadline() {
         let frame = || Ok::<_, Status>(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])));
         let endless = StreamBody::new(stream::repeat_with(frame));
         let terms = Terms {
@@ -369,15 +369,15 @@ mod tests {
             limit: 1,
             header_bytes: 1_024,
             is_external: true,
-            fault: RequestBodyError::default(),
+            request_error: RequestBodyError::default(),
             hold: None,
-            stay: None,
+            drain_guard: None,
         };
         let span = tracing::Span::none();
         let began = trace::begin_from_outside(&span, &HeaderMap::new());
         let call = Call::begin(record::Meter::new("seconds", "endless"), span, began);
         let mut response = ResponseBody::new(
-            Source::Here(tonic::body::Body::new(endless)),
+            Source::Local(tonic::body::Body::new(endless)),
             &mut HeaderMap::new(),
             terms,
             call,
@@ -389,7 +389,7 @@ mod tests {
                 Ok(trailers) => break trailers,
                 Err(_) => messages += 1,
             }
-            assert!(messages < FRAMES_A_LOOK, "it goes on for ever");
+            assert!(messages < FRAMES_PER_CHECK, "the stream does not end");
         };
         assert_eq!(code_of(&trailers), Some(Code::DeadlineExceeded));
     }

@@ -1,26 +1,26 @@
-//! Base64 as gRPC-Web's text form uses it: segments, each padded on its own, one after another.
+//! Base64 as gRPC-Web's text form uses it: a sequence of segments, each with its own padding.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 
-/// One segment.
+/// Encodes one segment.
 pub(crate) fn encode(bytes: &[u8]) -> Bytes {
     Bytes::from(STANDARD.encode(bytes))
 }
 
-/// What is not base64.
+/// The text is not base64.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Decodes a text that comes in pieces cut anywhere.
+/// Decodes a text that arrives in pieces of any size.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    /// Characters that do not make a group of four yet.
+    /// Characters that do not complete a group of four yet.
     rest: BytesMut,
 }
 
 impl Decoder {
-    /// What is whole by now.
+    /// Decodes all groups that are complete.
     pub(crate) fn decode(&mut self, piece: &[u8]) -> Result<Bytes, Malformed> {
         self.rest.extend_from_slice(piece);
         let whole = self.rest.split_to(self.rest.len() / 4 * 4);
@@ -36,7 +36,7 @@ impl Decoder {
         Ok(decoded.freeze())
     }
 
-    /// The text has ended: nothing may be left.
+    /// Checks at the end of the text that no characters are left.
     pub(crate) fn finish(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
     }
@@ -46,7 +46,7 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    /// Any cut of any sequence of segments gives the same bytes.
+    /// Any split of any sequence of segments decodes to the same bytes.
     #[test]
     fn segments_may_be_cut_anywhere() {
         let plain: Vec<u8> = (0..=255).collect();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base64_is_refused() {
+    fn a_text_that_is_not_base64_is_refused() {
         for bad in ["a$b=", "====", "=abc", "ab=c", "QQ==QQ=a"] {
             assert_eq!(Decoder::default().decode(bad.as_bytes()), Err(Malformed), "{bad}");
         }

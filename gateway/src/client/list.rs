@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// What stands before the last entry, if anything, and that entry.
+/// The part before the last entry, if any, and that entry.
 pub(super) type Split = fn(&[u8]) -> (Option<&[u8]>, &[u8]);
 /// The address that an entry states; `None`: it states none that can be read.
 pub(super) type Read = fn(&[u8]) -> Option<IpAddr>;
@@ -46,7 +46,7 @@ pub(super) fn forwarded(element: &[u8]) -> Option<IpAddr> {
         if let Some((name, value)) = pair
             && name.eq_ignore_ascii_case(b"for")
         {
-            // Each parameter stands once in an element (section 4).
+            // Each parameter occurs once in an element (section 4).
             if found.replace(value).is_some() {
                 return None;
             }
@@ -101,8 +101,8 @@ fn unquote(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     }
 }
 
-/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. Not `unknown`, an
-/// obfuscated identifier (`_hidden`), or the unspecified address.
+/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. Not `unknown`,
+/// an obfuscated identifier (`_hidden`), or the unspecified address.
 pub(super) fn node(node: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(node).ok()?;
     let address = match text.parse::<IpAddr>() {

@@ -11,7 +11,7 @@ fn proxies(header: ClientAddressHeader) -> Proxies {
     Proxies::new(&networks, header).unwrap()
 }
 
-/// By proxies that write the header of the first line.
+/// The client of a request, with proxies that write the header of the first line.
 fn client(peer: &str, lines: &[(&'static str, &[u8])]) -> String {
     let header = match lines[0].0 {
         "forwarded" => ClientAddressHeader::Forwarded,
@@ -25,17 +25,17 @@ fn client(peer: &str, lines: &[(&'static str, &[u8])]) -> String {
 }
 
 #[test]
-fn what_strangers_tell_is_not_believed() {
+fn headers_of_untrusted_peers_are_ignored() {
     assert_eq!(client("192.0.2.9", &[("x-forwarded-for", b"10.1.1.1")]), "192.0.2.9");
     assert_eq!(client("192.0.2.9", &[("forwarded", b"for=10.1.1.1")]), "192.0.2.9");
-    // Behind a proxy of ours the nearest entry that is none of ours counts, not the one that the caller wrote.
+    // Behind a trusted proxy, the nearest entry that is not a trusted proxy counts, not the one that the caller wrote.
     assert_eq!(client("10.0.0.1", &[("x-forwarded-for", b"198.51.100.7, 192.0.2.9, 10.0.0.2")]), "192.0.2.9");
     let lines: [(_, &[u8]); 2] = [("x-forwarded-for", b"198.51.100.7"), ("x-forwarded-for", b"192.0.2.9")];
     assert_eq!(client("10.0.0.1", &lines), "192.0.2.9");
 }
 
 #[test]
-fn proxies_tell_in_both_ways() {
+fn proxies_state_the_client_in_both_headers() {
     let nodes = [
         ("for=192.0.2.9;proto=https", "192.0.2.9"),
         ("for=198.51.100.7, For=\"[2001:db8::9]:4711\"", "2001:db8::9"),
@@ -51,7 +51,7 @@ fn proxies_tell_in_both_ways() {
         assert_eq!(client("::ffff:10.0.0.1", &[("x-forwarded-for", value.as_bytes())]), "192.0.2.9", "{value}");
         assert_eq!(client("2001:db8:1::5", &[("x-forwarded-for", value.as_bytes())]), "192.0.2.9", "{value}");
     }
-    // Nobody but proxies of ours is named.
+    // All entries are trusted proxies.
     assert_eq!(client("10.0.0.1", &[("x-forwarded-for", b"10.0.0.3, 10.0.0.2")]), "10.0.0.3");
 }
 
@@ -92,7 +92,7 @@ fn a_header_that_our_proxies_do_not_write_is_the_callers_claim() {
 }
 
 #[test]
-fn what_is_no_network_is_refused() {
+fn an_invalid_network_is_refused() {
     for bad in ["10.0.0.0/33", "10.0.0/8", "all", "::/129", "10.0.0.0/-1", ""] {
         assert!(Proxies::new(&[bad.to_owned()], ClientAddressHeader::default()).is_err(), "{bad}");
     }
@@ -100,8 +100,8 @@ fn what_is_no_network_is_refused() {
     assert!(all.contain("8.8.8.8".parse().unwrap()));
 }
 
-/// Whatever a client sends, in however many lines, before the entries that proxies append: the client is the one that
-/// the outermost proxy of ours has named, or the unknown one behind it.
+/// Whatever lines a client sends before the entries that proxies append: the client is the one that the outermost
+/// trusted proxy has named, or the unknown one behind it.
 #[test]
 fn nothing_before_the_proxys_own_entry_counts() {
     let mut dice = Dice::new();
@@ -133,7 +133,7 @@ fn nothing_before_the_proxys_own_entry_counts() {
     }
 }
 
-/// A line of the client's own: bytes that HTTP lets through, most of them such as mean something here.
+/// A line that the client writes: bytes that HTTP allows, most of them significant in these headers.
 fn claim(dice: &mut Dice) -> Vec<u8> {
     const PIECES: [&[u8]; 16] = [
         b"\"",

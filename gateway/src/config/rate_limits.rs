@@ -5,17 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use kit::{config::Span, limiter::FailureMode};
 use serde::{Deserialize, Serialize};
 
-/// How often callers may call, where it differs from the contract.
+/// Rate limits that differ from the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimits {
-    /// The header that carries a caller's API key. It is hashed before anything else is done with it.
+    /// The header that carries a caller's API key. It is hashed before any other use.
     pub api_key_header: String,
-    /// Which answers tell what is left, in `ratelimit` and `ratelimit-policy`.
+    /// Which responses state the remaining quota, in `ratelimit` and `ratelimit-policy`.
     pub fields: Fields,
-    /// Other limits for some methods and callers, by names of the operator's. Of those that fit a call one counts: the
-    /// one that names API keys before one that names roles, before one that names addresses, before one for everybody;
-    /// then the one with the longest method; then the first by name.
+    /// Other limits for some methods and callers, by a name that the operator chooses. One of those that match a call
+    /// applies: one that names API keys before one that names roles, before one that names addresses, before one for
+    /// all callers; then the one with the longest method; then the first by name.
     pub overrides: BTreeMap<String, Override>,
 }
 
@@ -25,7 +25,7 @@ impl Default for RateLimits {
     }
 }
 
-/// Which answers tell what is left.
+/// Which responses state the remaining quota.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fields {
@@ -36,7 +36,7 @@ pub enum Fields {
     Refused,
 }
 
-/// Other limits: `[gateway.rate_limits.overrides.partners]`. Whom it is for is what all lists that are not empty say.
+/// Other limits: `[gateway.rate_limits.overrides.partners]`. A caller must match every list that is not empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Override {
@@ -49,14 +49,15 @@ pub struct Override {
     pub roles: Vec<String>,
     /// Callers in one of these networks, such as `10.0.0.0/8`.
     pub addresses: Vec<String>,
-    /// The limits, in place of those of the contract: one to four, or none with `unlimited`.
+    /// The limits, in place of the contract's: one to four, or none with `unlimited`.
     pub limits: Vec<Limit>,
     /// No limit at all.
     pub unlimited: bool,
-    /// How many streams of a streaming method one caller may have open, in place of what the contract says. 0: as there.
+    /// How many streams of a streaming method one caller may have open, in place of the contract's number. 0: the
+    /// contract's.
     pub streams: u32,
-    /// What becomes of calls while Redis is failure_mode, in place of what the contract says: `local` or `refuse`. Empty: as
-    /// there.
+    /// What happens to calls while Redis is unreachable, in place of the contract's choice: `local` or `refuse`. Empty:
+    /// the contract's.
     pub failure_mode: String,
 }
 
@@ -64,17 +65,17 @@ pub struct Override {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// How much cost is allowed in a period.
+    /// The cost that is allowed in a period.
     pub requests: u32,
     /// The period.
     pub period: Span,
-    /// How much cost may come at once. 0: `requests`.
+    /// The cost that is allowed at once. 0: `requests`.
     #[serde(default)]
     pub burst: u32,
-    /// What one call costs.
+    /// The cost of one call.
     #[serde(default = "one")]
     pub cost: u32,
-    /// What is counted by: `caller`, `address`, `session`, `api_key`, or `header:x-tenant`.
+    /// The key of the count: `caller`, `address`, `session`, `api_key`, or `header:x-tenant`.
     #[serde(default = "caller")]
     pub by: String,
     /// Counts calls in a period that begins with the first, instead of a rate.
@@ -90,11 +91,11 @@ fn caller() -> String {
     "caller".to_owned()
 }
 
-/// A period is a millisecond to a leap year, as `proto/build.rs` has it for the contract.
+/// A period is a millisecond to a leap year; `proto/build.rs` checks the same for the contract.
 const PERIODS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(366 * 86_400)];
 
 impl Limit {
-    /// What is wrong with it: the key and the fix.
+    /// Checks the limit. The error names the key and the fix.
     pub(crate) fn check(&self) -> Result<(), String> {
         let [least, most] = PERIODS;
         let at_once = if self.burst == 0 { self.requests } else { self.burst };
@@ -108,17 +109,17 @@ impl Limit {
             return Err(format!("requests: {} in {} is more than one in a microsecond", self.requests, self.period));
         }
         if self.cost == 0 || self.cost > at_once {
-            return Err(format!("cost: {} is not between 1 and the {at_once} that may come at once", self.cost));
+            return Err(format!("cost: {} is not between 1 and the {at_once} that are allowed at once", self.cost));
         }
         if self.count && self.burst != 0 {
-            return Err("burst: belongs to a rate; take it or count away".to_owned());
+            return Err("burst: applies only to a rate; remove it or count".to_owned());
         }
         Ok(())
     }
 }
 
 impl Override {
-    /// What `away` says.
+    /// The value of `failure_mode`.
     pub(crate) fn failure_mode(&self) -> Result<Option<FailureMode>, String> {
         match self.failure_mode.as_str() {
             "" => Ok(None),

@@ -1,4 +1,4 @@
-//! The header that tells when a response was made (RFC 9110, section 6.6.1).
+//! The `date` header of a response (RFC 9110, section 6.6.1).
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,12 +8,12 @@ use std::{
 use http::{HeaderMap, HeaderValue, header::DATE};
 use kit::time::{Clock as _, SystemClock};
 
-/// Makes the header's value once a second.
+/// Formats the header's value once a second.
 #[derive(Default)]
 pub(super) struct Date(Mutex<Option<(u64, HeaderValue)>>);
 
 impl Date {
-    /// Dates a response, unless whoever made it has.
+    /// Adds the date, unless the response has one.
     pub(super) fn mark(&self, headers: &mut HeaderMap) {
         headers.entry(DATE).or_insert_with(|| self.at(SystemClock.now().as_secs().unsigned_abs()));
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_response_is_dated_once() {
+    fn a_date_is_formatted_once_a_second_and_not_replaced() {
         let date = Date::default();
         assert_eq!(date.at(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");
         assert_eq!(date.at(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");

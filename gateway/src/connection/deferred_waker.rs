@@ -1,4 +1,4 @@
-//! What wakes a connection's task.
+//! Wakes a connection's task once per turn.
 
 use std::{
     sync::{
@@ -10,8 +10,8 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// h2 rings whenever there is something to write. Most of that comes from calls that are worked on in the very task that
-/// writes it afterwards: it must not be woken for that once more.
+/// The waker for h2. h2 wakes whenever there is something to write, mostly for calls that run in the very task that
+/// then writes it: such a wake-up is deferred to the end of the turn, and dropped if the work is done by then.
 pub(super) struct DeferredWaker {
     shared: Arc<SharedWaker>,
     waker: Waker,
@@ -19,8 +19,8 @@ pub(super) struct DeferredWaker {
 
 #[derive(Default)]
 struct SharedWaker {
-    at_work: AtomicBool,
-    rung: AtomicBool,
+    is_active: AtomicBool,
+    is_woken: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -30,8 +30,8 @@ impl Wake for SharedWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
-        if !self.at_work.load(Ordering::SeqCst) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        if !self.is_active.load(Ordering::SeqCst) {
             self.task.wake();
         }
     }
@@ -43,22 +43,22 @@ impl DeferredWaker {
         Self { waker: Waker::from(Arc::clone(&shared)), shared }
     }
 
-    /// The task begins to work: until [`DeferredWaker::end`] nobody wakes it.
+    /// The task begins a turn: until [`DeferredWaker::end`] wake-ups are only recorded.
     pub(super) fn begin(&self, cx: &Context<'_>) {
         self.shared.task.register(cx.waker());
-        self.shared.at_work.store(true, Ordering::SeqCst);
+        self.shared.is_active.store(true, Ordering::SeqCst);
     }
 
-    /// What h2 is to wake, about to do what was rung for so far.
-    pub(super) fn answer(&self) -> Context<'_> {
-        self.shared.rung.store(false, Ordering::SeqCst);
+    /// Clears the recorded wake-ups and returns the context for h2, which does that work now.
+    pub(super) fn context(&self) -> Context<'_> {
+        self.shared.is_woken.store(false, Ordering::SeqCst);
         Context::from_waker(&self.waker)
     }
 
-    /// The task goes to sleep, unless it was rung for meanwhile.
+    /// Ends the turn: wakes the task if a wake-up was recorded since the last pass.
     pub(super) fn end(&self) {
-        self.shared.at_work.store(false, Ordering::SeqCst);
-        if self.shared.rung.load(Ordering::SeqCst) {
+        self.shared.is_active.store(false, Ordering::SeqCst);
+        if self.shared.is_woken.load(Ordering::SeqCst) {
             self.shared.task.wake();
         }
     }
@@ -80,20 +80,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_at_once_wakes_nobody_and_nothing_else_is_lost() {
+    fn a_wakeup_is_dropped_only_if_its_work_is_done_in_the_turn() {
         let (deferred_waker, count) = (DeferredWaker::new(), Arc::<Count>::default());
         let woken = || count.0.load(Ordering::SeqCst);
         let task = Waker::from(Arc::clone(&count));
         deferred_waker.begin(&Context::from_waker(&task));
-        deferred_waker.answer().waker().wake_by_ref();
-        deferred_waker.answer();
+        deferred_waker.context().waker().wake_by_ref();
+        deferred_waker.context();
         deferred_waker.end();
-        assert_eq!(woken(), 0, "it was done before the end");
-        deferred_waker.answer().waker().wake_by_ref();
-        assert_eq!(woken(), 1, "nobody was at work");
+        assert_eq!(woken(), 0, "the work was done before the end");
+        deferred_waker.context().waker().wake_by_ref();
+        assert_eq!(woken(), 1, "no turn was in progress");
         deferred_waker.begin(&Context::from_waker(&task));
-        deferred_waker.answer().waker().wake_by_ref();
+        deferred_waker.context().waker().wake_by_ref();
         deferred_waker.end();
-        assert_eq!(woken(), 2, "it was still to be done at the end");
+        assert_eq!(woken(), 2, "the work was still to be done at the end");
     }
 }

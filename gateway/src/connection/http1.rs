@@ -1,8 +1,8 @@
 //! A caller's connection over HTTP/1.1, on hyper.
 //!
-//! It has no GOAWAY: a caller may send its next request at any time, and loses it when the connection is closed at that
-//! moment. So the end is announced by `connection: close` in a response wherever there is one: past the connection's age,
-//! and from the beginning of the shutdown. A connection without a call is closed for idleness only.
+//! HTTP/1.1 has no GOAWAY: a caller may send its next request at any time, and loses it when the connection is closed
+//! at that moment. So `connection: close` in a response announces the end: past the connection's maximum age, and from
+//! the beginning of the shutdown. A connection without a call is closed only when it is idle.
 
 use std::{
     convert::Infallible,
@@ -29,35 +29,35 @@ use tokio::{
 };
 
 use super::{
-    Talk, Word,
-    shared::{Line, Shared},
+    ConnectionContext, Signal,
+    shared::{PeerEnded, Shared},
     unread::{Discarding, Reading, Unread},
 };
 use crate::{body::Inbound, monitored_io::MonitoredIo};
 
-/// What is read and written at once, at most. hyper reads a request's head into the same buffer: what a head may hold is
-/// looked at afterwards.
+/// How many bytes are read and written at once, at most. hyper reads a request's head into the same buffer: the limits
+/// on the head are checked afterwards.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Serves the calls of a connection until its caller closes it or one of its words ends it.
-pub(super) async fn serve<S>(talk: &Talk<'_>, stream: S) -> hyper::Result<()>
+/// Serves the calls of a connection until its caller closes it or a signal ends it.
+pub(super) async fn serve<S>(context: &ConnectionContext<'_>, stream: S) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Line + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + PeerEnded + Unpin + Send + 'static,
 {
-    let (limits, header_count) = (&talk.house.gateway.context.limits, talk.header_count());
+    let (limits, header_count) = (&context.server.gateway.context.limits, context.header_count());
     let (discard, unread) = (Discard::of(limits), Arc::new(Unread::default()));
-    let end = End { is_leaving: AtomicBool::new(false), old: talk.age().map(|age| Instant::now() + age) };
+    let end = End { is_closing: AtomicBool::new(false), max_age: context.age().map(|age| Instant::now() + age) };
     let service = service_fn(|request: Request<Incoming>| {
-        // What follows a CONNECT that is refused is not HTTP.
+        // The bytes after a refused CONNECT are not HTTP.
         let is_last = request.method() == Method::CONNECT;
         let expects = expects_continue(request.headers());
-        let answering = talk.answer(request.map(|body| Inbound::http1(Reading::new(body, &unread))));
+        let response = context.respond(request.map(|body| Inbound::http1(Reading::new(body, &unread))));
         let (unread, end) = (&unread, &end);
         async move {
-            let mut response = answering.await;
-            let is_last = is_last || end.is_due() || talk.house.shutdown.is_stopping();
+            let mut response = response.await;
+            let is_last = is_last || end.is_due() || context.server.shutdown.is_stopping();
             if is_last || unread.ends_connection(discard, expects) {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
@@ -68,34 +68,34 @@ where
         }
     });
     let stream = Shared::new(stream);
-    // hyper reads nothing while something waits to be read out of its own buffer.
-    let (line, has_left) = (stream.clone(), |line: &Shared<S>| line.has_ended());
-    let stream = TokioIo::new(MonitoredIo::new(stream, false, &talk.watchdog));
+    // hyper reads nothing while bytes wait in its own buffer.
+    let (monitored, has_left) = (stream.clone(), |monitored: &Shared<S>| monitored.has_ended());
+    let stream = TokioIo::new(MonitoredIo::new(stream, false, &context.watchdog));
     let mut connection = pin!(builder(limits, header_count).serve_connection(stream, service));
     let mut discarding = Discarding::new(Arc::clone(&unread), discard);
-    let mut words = talk.words(|| has_left(&line)).and(talk.drained().map(|()| Word::Leave));
-    let mut is_quitting = false;
+    let mut signals = context.signals(|| has_left(&monitored)).and(context.drained().map(|()| Signal::Drain));
+    let mut is_closing = false;
     poll_fn(|cx| {
-        while let Poll::Ready(word) = words.poll(cx) {
-            match word {
-                Word::Close => return Poll::Ready(Ok(())),
-                Word::Leave => {}
-                // A last call is watched over as all others.
-                Word::Idle => words.push(talk.deserved(|| has_left(&line))),
+        while let Poll::Ready(signal) = signals.poll(cx) {
+            match signal {
+                Signal::Close => return Poll::Ready(Ok(())),
+                Signal::Drain => {}
+                // The watchdog also monitors a last call.
+                Signal::Idle => signals.push(context.watch(|| has_left(&monitored))),
             }
-            end.is_leaving.store(true, Ordering::Relaxed);
-            is_quitting = true;
+            end.is_closing.store(true, Ordering::Relaxed);
+            is_closing = true;
         }
         let polled = connection.as_mut().poll(cx);
         if polled.is_ready() {
             return polled;
         }
         if discarding.poll(cx) {
-            talk.watchdog.was_no_head();
+            context.watchdog.clear_head();
         }
-        talk.watchdog.end_turn(cx);
-        // Only now: a request that has come in the meantime is answered first.
-        if is_quitting && talk.watchdog.is_quiet() {
+        context.watchdog.end_turn(cx);
+        // Only now: a request that has arrived in the meantime is served first.
+        if is_closing && context.watchdog.is_quiet() {
             connection.as_mut().graceful_shutdown();
             return connection.as_mut().poll(cx);
         }
@@ -104,32 +104,32 @@ where
     .await
 }
 
-/// When a response is to be the connection's last.
+/// Decides whether a response is the connection's last.
 struct End {
-    is_leaving: AtomicBool,
-    old: Option<Instant>,
+    is_closing: AtomicBool,
+    max_age: Option<Instant>,
 }
 
 impl End {
     fn is_due(&self) -> bool {
-        self.is_leaving.load(Ordering::Relaxed) || self.old.is_some_and(|old| Instant::now() >= old)
+        self.is_closing.load(Ordering::Relaxed) || self.max_age.is_some_and(|max_age| Instant::now() >= max_age)
     }
 }
 
-impl Talk<'_> {
+impl ConnectionContext<'_> {
     fn header_count(&self) -> usize {
-        self.house.gateway.current().config.header_count
+        self.server.gateway.current().config.header_count
     }
 
-    /// Ends when the shutdown sends callers away and the connection has been without a call for a while.
+    /// Ends when the shutdown drains and the connection has been without a call for a while.
     async fn drained(&self) {
-        self.house.shutdown.draining().await;
-        let idle = self.house.gateway.current().config.drain_idle.0;
-        self.watchdog.quiet(idle).await;
+        self.server.shutdown.draining().await;
+        let idle = self.server.gateway.current().config.drain_idle.0;
+        self.watchdog.wait_until_quiet(idle).await;
     }
 }
 
-/// Whether the caller waits to be asked for the body (RFC 9110, section 10.1.1).
+/// Whether the caller waits for `100 Continue` before it sends the body (RFC 9110, section 10.1.1).
 fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

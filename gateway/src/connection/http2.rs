@@ -1,5 +1,5 @@
-//! A caller's connection over HTTP/2, on h2 itself. Its calls are worked on in the connection's own task: what they have
-//! to say together leaves in one write, and none of them needs a task of its own.
+//! A caller's connection over HTTP/2, on h2 directly. Its calls run in the connection's own task: one system call
+//! writes all that they send in a turn, and no call needs a task of its own.
 
 use std::{
     future::poll_fn,
@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Word, date::Date, deferred_waker::DeferredWaker};
+use super::{Signal, date::Date, deferred_waker::DeferredWaker};
 use crate::{
     body::{Inbound, Outgoing, Pipe},
     coalescing::Coalescing,
@@ -33,25 +33,25 @@ use crate::{
     watchdog::Watchdog,
 };
 
-/// What of one response may be on its way to its caller, and what of one request on its way in.
+/// The flow-control window of one response, and of one request.
 const STREAM_BYTES: u32 = 64 * 1024;
-/// What of all requests of one connection may be on its way in. More than a few streams' worth: one whose upstream
-/// does not read must not stop the others.
+/// The flow-control window of all requests of one connection. It holds more than a few streams: one whose upstream does
+/// not read must not stop the others.
 const CONNECTION_BYTES: u32 = 1024 * 1024;
-/// Streams that a peer opened and reset before they were looked at (CVE-2023-44487), and streams that we had to reset
-/// for a peer's mistakes (CVE-2025-8671): one more ends the connection. h2's own defaults, said here because they are
-/// relied on.
+/// Streams that a peer opened and reset before they were accepted (CVE-2023-44487), and streams that the gateway had to
+/// reset for a peer's errors (CVE-2025-8671): one more ends the connection. These are h2's own defaults, stated here
+/// because the gateway relies on them.
 const PENDING_RESETS: usize = 20;
 const ERROR_RESETS: usize = 1_024;
-/// Streams whose calls ended before their requests did, and of which h2 remembers that what still comes is no mistake.
+/// Reset streams whose late frames h2 still accepts: their calls ended before their requests did.
 const REMEMBERED_RESETS: usize = 1_024;
 
-/// Serves the calls of a connection until its caller closes it, does not answer a PING, or one of `words` ends it.
+/// Serves the calls of a connection until its caller closes it, a PING gets no reply, or a signal ends it.
 pub(super) async fn serve<S, A, F>(
     stream: S,
     limits: &Limits,
-    answer: A,
-    words: EventSet<'_, Word>,
+    respond: A,
+    signals: EventSet<'_, Signal>,
     watchdog: &Arc<Watchdog>,
 ) -> Result<(), h2::Error>
 where
@@ -60,33 +60,33 @@ where
     F: Future<Output = Response<Outgoing>>,
 {
     let stream = Coalescing::new(stream);
-    // Over TLS nothing of the preface has been seen yet, and until it has come no other time limit applies.
+    // Over TLS the preface has not been read yet, and until it arrives no other time limit applies.
     let handshake = timeout(limits.request_head.0, builder(limits).handshake(stream.clone()));
     let Ok(connection) = handshake.await else { return Ok(()) };
     let mut connection = connection?;
-    let mut words = words.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Word::Close));
+    let mut signals = signals.and(keepalive::lost(connection.ping_pong(), limits.keepalive.0).map(|()| Signal::Close));
     let (deferred_waker, date) = (DeferredWaker::new(), Date::default());
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
-        while let Poll::Ready(word) = words.poll(cx) {
-            match word {
-                Word::Leave => connection.graceful_shutdown(),
-                // The last GOAWAY at once: it says that what comes from now on was not processed.
-                Word::Idle => connection.abrupt_shutdown(h2::Reason::NO_ERROR),
-                Word::Close => return Poll::Ready(Ok(())),
+        while let Poll::Ready(signal) = signals.poll(cx) {
+            match signal {
+                Signal::Drain => connection.graceful_shutdown(),
+                // The final GOAWAY at once: it states that later streams were not processed.
+                Signal::Idle => connection.abrupt_shutdown(h2::Reason::NO_ERROR),
+                Signal::Close => return Poll::Ready(Ok(())),
             }
         }
         deferred_waker.begin(cx);
         let ended = loop {
-            // The hook has logged a panic where it happened; it costs its own call only, whose stream is reset.
+            // The panic hook has logged a panic where it happened; only its own call fails, whose stream is reset.
             while let Poll::Ready(Some(_)) = Pin::new(&mut calls).poll_next(cx) {}
-            // Writes what the calls have left, reads what has come, and takes all requests in it before the first is
-            // worked on: their responses may then leave together.
+            // Writes the output of the calls, reads the input, and accepts all requests in it before the first call
+            // runs: their responses may then be written together.
             let known = calls.len();
             let ended = loop {
-                match connection.poll_accept(&mut deferred_waker.answer()) {
+                match connection.poll_accept(&mut deferred_waker.context()) {
                     Poll::Ready(Some(Ok((request, reply)))) => {
-                        calls.push(AssertUnwindSafe(call(&answer, &date, request, reply)).catch_unwind());
+                        calls.push(AssertUnwindSafe(call(&respond, &date, request, reply)).catch_unwind());
                     }
                     Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(error)),
                     Poll::Ready(None) => break Poll::Ready(Ok(())),
@@ -107,44 +107,44 @@ where
     .await
 }
 
-/// Answers one request.
-async fn call<A, F>(answer: &A, date: &Date, request: Request<h2::RecvStream>, mut reply: SendResponse<Bytes>)
+/// Serves one request.
+async fn call<A, F>(respond: &A, date: &Date, request: Request<h2::RecvStream>, mut reply: SendResponse<Bytes>)
 where
     A: Fn(Request<Inbound>) -> F,
     F: Future<Output = Response<Outgoing>>,
 {
     let request = request.map(Inbound::http2);
-    // Holds of a request no more than its bytes, whatever the frames, until the upstream takes them.
+    // Holds no more than the bytes of a request, however small its frames, until the upstream takes them.
     let receive_buffer = request.body().receive_buffer();
     let read_ahead = |cx: &mut Context<'_>| {
         if let Some(receive_buffer) = receive_buffer.upgrade() {
             receive_buffer.read_ahead(cx);
         }
     };
-    let answered = {
-        let mut answering = pin!(answer(request));
-        let or_taken_back = poll_fn(|cx| match answering.as_mut().poll(cx) {
+    let response = {
+        let mut responding = pin!(respond(request));
+        let or_cancelled = poll_fn(|cx| match responding.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => {
                 read_ahead(cx);
                 reply.poll_reset(cx).map(|_| None)
             }
         });
-        or_taken_back.await
+        or_cancelled.await
     };
-    let Some(response) = answered else { return };
+    let Some(response) = response else { return };
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }
     date.mark(&mut head.headers);
-    // An Err says that the caller has gone.
+    // An Err means that the caller has gone.
     if let Ok(stream) = reply.send_response(Response::from_parts(head, ()), body.is_end_stream()) {
         let wait = body.wait();
         let mut pipe = Pipe::new(body, stream);
         poll_fn(|cx| {
             if wait.as_ref().is_some_and(|wait| wait.is_evicted(cx)) {
-                // What waits in h2 is dropped with it.
+                // This drops what waits in h2, too.
                 pipe.end(Reason::ENHANCE_YOUR_CALM);
                 return Poll::Ready(());
             }
@@ -183,12 +183,12 @@ mod tests {
 
     async fn asked(sender: &mut h2::client::SendRequest<Bytes>, path: &str) -> Result<u16, h2::Error> {
         let request = Request::builder().uri(format!("http://localhost{path}")).body(()).unwrap();
-        let (answer, _) = sender.send_request(request, true).unwrap();
-        answer.await.map(|answer| answer.status().as_u16())
+        let (response, _) = sender.send_request(request, true).unwrap();
+        response.await.map(|response| response.status().as_u16())
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_own_call_only() {
+    async fn a_panic_fails_its_own_call_only() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let calling = tokio::spawn(async move {
@@ -200,13 +200,13 @@ mod tests {
             assert_eq!(asked(&mut sender, "/fine").await.unwrap(), 200);
         });
         let (stream, _) = listener.accept().await.unwrap();
-        let answer = async |request: Request<Inbound>| {
-            assert_ne!(request.uri().path(), "/panic", "a mistake of ours");
+        let respond = async |request: Request<Inbound>| {
+            assert_ne!(request.uri().path(), "/panic", "a deliberate panic");
             Response::new(Outgoing::full("fine"))
         };
         let limits = Limits::default();
         let watchdog = Watchdog::new(&Stalls::new(1), true);
-        let served = serve(stream, &limits, answer, EventSet::new(), &watchdog);
+        let served = serve(stream, &limits, respond, EventSet::new(), &watchdog);
         let (called, _) = tokio::join!(calling, served);
         called.unwrap();
     }

@@ -1,4 +1,4 @@
-//! How many connections come from where: no client alone takes the places of all others.
+//! Limits the connections per client address, so that no client takes all of them.
 
 use std::{
     collections::HashMap,
@@ -8,8 +8,7 @@ use std::{
 
 use kit::limiter::{Multiples, Network, networks};
 
-/// The open connections by the networks that they come from: an IPv4 address and its /24, or a /64 of IPv6 and the wider
-/// ones around it.
+/// The open connections per network: an IPv4 address and its /24, or a /64 of IPv6 and the wider networks around it.
 #[derive(Default)]
 pub(super) struct ConnectionCounts(Mutex<HashMap<Network, usize>>);
 
@@ -21,7 +20,7 @@ pub(super) struct CountedConnection {
 }
 
 impl ConnectionCounts {
-    /// Counts a connection; `None`: `most` come from its address already, or that many times more from a wider network.
+    /// Counts a connection; `None`: its address has `most` already, or a wider network that many times its multiple.
     pub(super) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
@@ -49,7 +48,7 @@ impl ConnectionCounts {
 }
 
 impl CountedConnection {
-    /// Not counted: every client comes from there.
+    /// Not counted: the address is a trusted proxy's, through which all clients connect.
     pub(super) fn uncounted() -> Self {
         Self { among: None, networks: Vec::new() }
     }
@@ -73,13 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_its_own_count_and_leaves_nothing_behind() {
+    fn each_address_has_its_own_count_that_ends_with_it() {
         let connection_counts = Arc::new(ConnectionCounts::default());
         let enter = |address: &str| connection_counts.enter(address.parse().unwrap(), 2, &Multiples::default());
         let (first, second) = (enter("10.0.0.1"), enter("10.0.0.1"));
         assert!(first.is_some() && second.is_some());
         assert!(enter("10.0.0.1").is_none());
-        assert!(enter("::ffff:10.0.0.1").is_none(), "the same address in IPv6's form");
+        assert!(enter("::ffff:10.0.0.1").is_none(), "the same address, IPv4-mapped");
         assert!(enter("10.0.0.2").is_some());
         drop(first);
         let third = enter("10.0.0.1");

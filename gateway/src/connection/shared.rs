@@ -1,4 +1,4 @@
-//! A stream that is looked at while hyper reads and writes it.
+//! A stream whose state can be read while hyper owns it.
 
 use std::{
     io,
@@ -11,19 +11,19 @@ use kit::server::Accepted;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-/// A connection whose other end may have left.
-pub(super) trait Line {
-    /// The peer has said its last word, whatever of it has not been read yet.
+/// A connection that knows whether its peer has closed it.
+pub(super) trait PeerEnded {
+    /// Whether the peer has sent its end of stream, even if bytes before it are unread.
     fn has_ended(&self) -> bool;
 }
 
-impl Line for Accepted {
+impl PeerEnded for Accepted {
     fn has_ended(&self) -> bool {
         self.peer_has_ended()
     }
 }
 
-impl Line for TlsStream<Accepted> {
+impl PeerEnded for TlsStream<Accepted> {
     fn has_ended(&self) -> bool {
         self.get_ref().0.has_ended()
     }
@@ -38,7 +38,7 @@ impl<S> Shared<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, S> {
-        // Whoever panicked in the middle ended the connection.
+        // A panic while it is locked ends the connection.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -49,7 +49,7 @@ impl<S> Clone for Shared<S> {
     }
 }
 
-impl<S: Line> Line for Shared<S> {
+impl<S: PeerEnded> PeerEnded for Shared<S> {
     fn has_ended(&self) -> bool {
         self.lock().has_ended()
     }

@@ -1,6 +1,6 @@
-//! Request bodies over HTTP/1.1 that a call has ended without reading: the rest is read and discarded, so that the
-//! response is not lost and the connection stays of use (RFC 9112, section 9.6). hyper by itself looks once at what has
-//! come already, and otherwise closes the connection, unannounced and with unread bytes.
+//! Request bodies over HTTP/1.1 that a call has not read to the end: the rest is read and discarded, so that the
+//! response is not lost and the connection can be reused (RFC 9112, section 9.6). hyper itself discards only what has
+//! arrived already, and otherwise closes the connection, without notice and with unread bytes.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use kit::server::Discard;
 use tokio::time::{Sleep, sleep};
 
-/// A request's body as it comes from its caller. Dropped before its end, it is left to its connection.
+/// A request's body as it arrives. If it is dropped before its end, the connection discards the rest.
 pub(crate) struct Reading {
     /// `None`: it has ended.
     body: Option<Incoming>,
@@ -29,16 +29,16 @@ pub(crate) struct Reading {
 /// The body that the last call of a connection has not read to its end.
 #[derive(Default)]
 pub(crate) struct Unread {
-    /// So that a look at nothing costs no lock.
+    /// Checked first, so that the usual case takes no lock.
     is_some: AtomicBool,
     body: Mutex<Option<Left>>,
-    /// Of the connection's task. A body may be left by another task, in which its call sent it.
+    /// Of the connection's task. Another task, to which the call sent the body, may drop it.
     task: AtomicWaker,
 }
 
 struct Left {
     body: Incoming,
-    /// The call has asked for some of it: hyper has told a caller with `expect: 100-continue` to send it.
+    /// The call has read some of it: hyper has sent `100 Continue` to a caller that expects it.
     has_begun: bool,
 }
 
@@ -78,8 +78,8 @@ impl Unread {
         std::mem::replace(&mut *body, left)
     }
 
-    /// A response begins: whether it must be the connection's last, because a body is left that is longer than what may
-    /// be discarded, or that its caller waits to be asked for. Then nothing is left: hyper stops reading.
+    /// Whether the response that begins must be the connection's last: the rest of the body is longer than may be
+    /// discarded, or its caller still waits for `100 Continue`. Then the rest is dropped, and hyper stops reading.
     pub(super) fn ends_connection(&self, discard: Discard, expects_continue: bool) -> bool {
         if !self.is_some.load(Ordering::Relaxed) {
             return false;
@@ -92,7 +92,7 @@ impl Unread {
         false
     }
 
-    /// The response closes the connection anyway.
+    /// Drops the rest of a body: the response closes the connection anyway.
     pub(super) fn forget(&self) {
         if self.is_some.load(Ordering::Relaxed) {
             self.put(None);
@@ -100,7 +100,7 @@ impl Unread {
     }
 }
 
-/// Discards what is left, within its bounds. Beyond them hyper closes the connection once the response is written.
+/// Discards the rest of a body within its bounds. Beyond them hyper closes the connection after the response.
 pub(super) struct Discarding {
     unread: Arc<Unread>,
     discard: Discard,
@@ -112,7 +112,7 @@ impl Discarding {
         Self { unread, discard, current: None }
     }
 
-    /// Whether something has come to its end just now. The task is woken when there is more.
+    /// Whether the discarding has just ended. The task is woken when more arrives.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         self.unread.task.register(cx.waker());
         if self.unread.is_some.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What an upstream's descriptors say.
+//! The methods that an upstream's descriptors declare.
 
 use kit::{
     descriptors,
@@ -8,12 +8,12 @@ use prost_types::FileDescriptorSet;
 
 use super::{ExternalUpstream, Source, is_under};
 
-/// The methods of an upstream, as far as they are its own to declare.
+/// The methods of an upstream within its prefix.
 #[derive(Debug)]
 pub(crate) struct Contract {
-    /// As they were read, to see whether they have changed.
+    /// The encoded descriptors, to detect changes.
     encoded: Vec<u8>,
-    /// Where they came from: what was read elsewhere counts for nothing once the configuration says otherwise.
+    /// Their source: descriptors from another source do not apply once the configuration names a different one.
     source: Source,
     pub(crate) methods: Vec<Declared>,
 }
@@ -23,26 +23,26 @@ pub(crate) struct Contract {
 pub(crate) struct Declared {
     pub(crate) path: String,
     pub(crate) streams: bool,
-    /// A repeat does no harm.
+    /// Safe to repeat.
     pub(crate) idempotent: bool,
-    /// Where it carries `trellis.policy.v1.method`.
+    /// The policy in the extension `trellis.policy.v1.method`, if any.
     pub(crate) policy: Option<Policy>,
 }
 
 impl Contract {
-    /// Reads an encoded `google.protobuf.FileDescriptorSet` from `source`. Services that the upstream does not answer, and
-    /// those outside its prefix, are passed over: it claims nothing that was not given to it.
+    /// Reads an encoded `google.protobuf.FileDescriptorSet` from `source`. Services that the upstream does not serve,
+    /// and those outside its prefix, are ignored.
     pub(crate) fn read(
         encoded: &[u8],
         prefix: &str,
         source: &Source,
-        answers: impl Fn(&str) -> bool,
+        serves: impl Fn(&str) -> bool,
     ) -> Result<Self, String> {
         let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
         let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
         let mine = |path: &str| {
             let service = path.strip_prefix('/').and_then(|path| path.split('/').next());
-            service.is_some_and(|service| is_under(prefix, service) && answers(service))
+            service.is_some_and(|service| is_under(prefix, service) && serves(service))
         };
         let methods = declared
             .into_iter()
@@ -60,13 +60,13 @@ impl Contract {
         Ok(Self { encoded: encoded.to_vec(), source: source.clone(), methods })
     }
 
-    /// What of it strangers may see: the methods for which `shows` holds.
+    /// The descriptors that reflection shows: those of the methods for which `shows` holds.
     pub(crate) fn shown(&self, shows: impl Fn(&str) -> bool) -> FileDescriptorSet {
-        // It was decoded when it was read.
+        // The same bytes were decoded by `read`.
         descriptors::shown(&self.encoded, shows).unwrap_or_default()
     }
 
-    /// Whether it says what `other` says. Of what the same files declare an upstream may come to answer more.
+    /// Whether both declare the same. With unchanged files an upstream may begin to serve more services.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let mut methods = self.methods.iter().zip(&other.methods);
         self.encoded == other.encoded
@@ -79,7 +79,7 @@ impl Contract {
         &self.source
     }
 
-    /// Whether it counts for an upstream as it is configured now.
+    /// Whether it applies to the upstream as it is configured now.
     pub(crate) fn counts_for(&self, external: &ExternalUpstream) -> bool {
         external.source.knows(&self.source)
     }

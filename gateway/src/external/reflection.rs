@@ -1,4 +1,4 @@
-//! Asking an upstream for its descriptors.
+//! Reads the descriptors of an upstream by gRPC reflection.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,42 +19,42 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
-    ServerReflectionRequest as Question, ServerReflectionResponse as Envelope,
-    server_reflection_request::MessageRequest as Ask, server_reflection_response::MessageResponse as Reply,
+    ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
 };
 use tower::service_fn;
 
 use crate::{tls::Trust, upstream::dial};
 
-/// The newer name, and the one that most servers still know it by. The messages are the same.
+/// The current name, and the older one that most servers still serve. The messages are the same.
 const PATHS: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
-/// How long all of it may take.
+/// The deadline of the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What an upstream may declare: far beyond any real one.
-const MOST_FILES: usize = 4_096;
-const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// The largest declaration of an upstream: far beyond any real one.
+const MAX_FILES: usize = 4_096;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What an upstream declares.
+/// The declaration of an upstream.
 pub(super) struct Reflected {
-    /// The services that it answers.
+    /// The services that it serves.
     pub(super) services: BTreeSet<String>,
     /// An encoded `google.protobuf.FileDescriptorSet`, the same for the same declarations. Its files may declare more
-    /// services than are answered.
+    /// services than the upstream serves.
     pub(super) encoded: Vec<u8>,
 }
 
-/// A `google.protobuf.FileDescriptorSet` whose files are as the upstream encoded them: decoded and encoded again they
-/// would lose what they say of policies, which stands in extensions.
+/// A `google.protobuf.FileDescriptorSet` whose files are as the upstream encoded them: decoding and encoding would lose
+/// their policies, which are in extensions.
 #[derive(prost::Message)]
 struct Set {
     #[prost(bytes = "vec", repeated, tag = "1")]
     file: Vec<Vec<u8>>,
 }
 
-/// A file, and how the upstream encoded it.
+/// A file, decoded and as the upstream encoded it.
 struct File {
     decoded: FileDescriptorProto,
     encoded: Vec<u8>,
@@ -71,7 +71,7 @@ pub(super) async fn fetch(
         let (place, trust) = (place.clone(), trust.clone());
         async move { dial(&place, trust.as_ref()).await.map(TokioIo::new) }
     });
-    let asking = async {
+    let fetching = async {
         let channel = Endpoint::from(location.origin()).connect_with_connector(connector).await;
         let channel = channel.map_err(|e| kit::error::chain(&e))?;
         let mut upstream = Upstream::new(channel);
@@ -81,7 +81,7 @@ pub(super) async fn fetch(
         let set = Set { file: files.into_iter().map(|file| file.encoded).collect() };
         Ok(Reflected { services, encoded: set.encode_to_vec() })
     };
-    timeout(TIMEOUT, asking).await.map_err(|_| format!("no descriptors within {TIMEOUT:?}"))?
+    timeout(TIMEOUT, fetching).await.map_err(|_| format!("no descriptors within {TIMEOUT:?}"))?
 }
 
 struct Upstream {
@@ -91,20 +91,22 @@ struct Upstream {
 
 impl Upstream {
     fn new(channel: Channel) -> Self {
-        Self { grpc: Grpc::new(channel).max_decoding_message_size(MOST_BYTES), path: PATHS[0] }
+        Self { grpc: Grpc::new(channel).max_decoding_message_size(MAX_BYTES), path: PATHS[0] }
     }
 
     async fn services(&mut self) -> Result<Vec<String>, String> {
-        let list = || vec![Ask::ListServices(String::new())];
-        let mut told = self.ask(list()).await;
-        if told.as_ref().is_err_and(|status| status.code() == Code::Unimplemented) {
+        let list = || vec![MessageRequest::ListServices(String::new())];
+        let mut responses = self.request(list()).await;
+        if responses.as_ref().is_err_and(|status| status.code() == Code::Unimplemented) {
             self.path = PATHS[1];
-            told = self.ask(list()).await;
+            responses = self.request(list()).await;
         }
-        let told = told.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
-        Ok(told
+        let responses = responses.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
+        Ok(responses
             .into_iter()
-            .filter_map(|told| if let Reply::ListServicesResponse(list) = told { Some(list.service) } else { None })
+            .filter_map(|response| {
+                if let MessageResponse::ListServicesResponse(list) = response { Some(list.service) } else { None }
+            })
             .flatten()
             .map(|service| service.name)
             .collect())
@@ -113,56 +115,60 @@ impl Upstream {
     /// The files that declare `services`, and all that they import.
     async fn files(&mut self, services: &BTreeSet<String>) -> Result<Vec<File>, String> {
         let mut files = BTreeMap::new();
-        let mut questions: Vec<Ask> = services.iter().cloned().map(Ask::FileContainingSymbol).collect();
-        let mut asked = BTreeSet::new();
+        let mut requests: Vec<MessageRequest> =
+            services.iter().cloned().map(MessageRequest::FileContainingSymbol).collect();
+        let mut requested = BTreeSet::new();
         let mut bytes = 0;
-        while !questions.is_empty() {
-            let told = self.ask(questions).await;
-            let told = told.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
-            for encoded in told.into_iter().flat_map(encoded_files) {
+        while !requests.is_empty() {
+            let responses = self.request(requests).await;
+            let responses =
+                responses.map_err(|status| format!("reflection: {:?}: {}", status.code(), status.message()))?;
+            for encoded in responses.into_iter().flat_map(encoded_files) {
                 bytes += encoded.len();
                 let decoded = FileDescriptorProto::decode(encoded.as_slice()).map_err(|e| e.to_string())?;
                 files.insert(decoded.name().to_owned(), File { decoded, encoded });
             }
-            if files.len() > MOST_FILES || bytes > MOST_BYTES {
-                return Err(format!("more than {MOST_FILES} files or {MOST_BYTES} bytes are declared"));
+            if files.len() > MAX_FILES || bytes > MAX_BYTES {
+                return Err(format!("more than {MAX_FILES} files or {MAX_BYTES} bytes are declared"));
             }
-            questions = Vec::new();
+            requests = Vec::new();
             for name in missing(&files) {
-                // What was asked for once and did not come never comes.
-                if !asked.insert(name.clone()) {
-                    return Err(format!("{name} is imported, and cannot be had"));
+                // A file that was requested once and not returned is missing.
+                if !requested.insert(name.clone()) {
+                    return Err(format!("{name} is imported, but the upstream does not return it"));
                 }
-                questions.push(Ask::FileByFilename(name));
+                requests.push(MessageRequest::FileByFilename(name));
             }
         }
         Ok(sorted(files))
     }
 
-    /// One stream of questions; an error reply is an error.
-    async fn ask(&mut self, questions: Vec<Ask>) -> Result<Vec<Reply>, Status> {
+    /// Sends the requests in one stream; an error response is an error.
+    async fn request(&mut self, requests: Vec<MessageRequest>) -> Result<Vec<MessageResponse>, Status> {
         self.grpc.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        let count = questions.len();
-        let requests = questions.into_iter().map(|ask| Question { host: String::new(), message_request: Some(ask) });
-        let codec: ProstCodec<Question, Envelope> = ProstCodec::default();
+        let count = requests.len();
+        let requests = requests
+            .into_iter()
+            .map(|request| ServerReflectionRequest { host: String::new(), message_request: Some(request) });
+        let codec: ProstCodec<ServerReflectionRequest, ServerReflectionResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static(self.path);
         let response = self.grpc.streaming(Request::new(stream::iter(requests)), path, codec).await?;
-        let replies: Vec<_> = response.into_inner().take(count).collect().await;
-        replies
+        let responses: Vec<_> = response.into_inner().take(count).collect().await;
+        responses
             .into_iter()
-            .map(|reply| match reply?.message_response {
-                Some(Reply::ErrorResponse(error)) => {
+            .map(|response| match response?.message_response {
+                Some(MessageResponse::ErrorResponse(error)) => {
                     Err(Status::new(Code::from_i32(error.error_code), error.error_message))
                 }
-                Some(told) => Ok(told),
-                None => Err(Status::data_loss("an empty reply")),
+                Some(response) => Ok(response),
+                None => Err(Status::data_loss("an empty response")),
             })
             .collect()
     }
 }
 
-fn encoded_files(told: Reply) -> Vec<Vec<u8>> {
-    if let Reply::FileDescriptorResponse(files) = told { files.file_descriptor_proto } else { Vec::new() }
+fn encoded_files(response: MessageResponse) -> Vec<Vec<u8>> {
+    if let MessageResponse::FileDescriptorResponse(files) = response { files.file_descriptor_proto } else { Vec::new() }
 }
 
 fn missing(files: &BTreeMap<String, File>) -> BTreeSet<String> {
@@ -170,12 +176,12 @@ fn missing(files: &BTreeMap<String, File>) -> BTreeSet<String> {
     imports.filter(|name| !files.contains_key(*name)).cloned().collect()
 }
 
-/// Imports before what imports them.
+/// Sorts the files: imports before the files that import them.
 fn sorted(mut files: BTreeMap<String, File>) -> Vec<File> {
     let mut sorted = Vec::new();
     while !files.is_empty() {
         let free = |file: &File| file.decoded.dependency.iter().all(|d| !files.contains_key(d));
-        // Files that import each other in a circle are no valid set: whoever reads it says so.
+        // Files that import each other are not a valid set; the reader of the set refuses it.
         let next = files.iter().find(|(_, file)| free(file)).or(files.iter().next()).map(|(name, _)| name.clone());
         sorted.extend(next.and_then(|name| files.remove(&name)));
     }

@@ -1,12 +1,12 @@
-//! What reflection shows of the mesh and of external upstreams together.
+//! The descriptors that reflection shows: those of the mesh and of external upstreams.
 
 use std::collections::HashMap;
 
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-/// One set of all. Reflection names files, and two upstreams may well both have a `common.proto`: of two different files
-/// of one name the later is told under its upstream's prefix. The mesh comes last, because reflection believes the last
-/// one who declares a name: no upstream explains what `trellis.*` is.
+/// Joins all sets into one. Reflection identifies files by name, and two upstreams may both have a `common.proto`: the
+/// later of two different files of the same name is shown under its upstream's prefix. The mesh comes last, because
+/// reflection uses the last declaration of a name: no upstream can declare `trellis.*`.
 pub(crate) fn together<'a>(
     upstreams: impl IntoIterator<Item = (&'a str, FileDescriptorSet)>,
     mesh: FileDescriptorSet,
@@ -18,31 +18,31 @@ pub(crate) fn together<'a>(
         all.add(prefix, set);
     }
     let mut set = FileDescriptorSet { file: all.list };
-    // What an upstream had in common with the mesh stands there once, as the mesh has it.
+    // A file that an upstream shares with the mesh is listed once, in the mesh's version.
     set.file.retain(|file| !mesh_names.iter().any(|name| name == file.name()));
     set.file.extend(mesh.file);
     set
 }
 
-/// protobuf's own files differ from one version to the next. One of them is told: whoever puts all that is shown into one
-/// pool would refuse a symbol that two files declare.
+/// protobuf's own files differ from one version to the next. Only one version is shown: a client that loads all files
+/// into one pool would refuse a symbol that two files declare.
 const PROTOBUFS_OWN: &str = "google/protobuf/";
 
 #[derive(Default)]
 struct Files {
     list: Vec<FileDescriptorProto>,
-    /// Files by the name under which they are told.
+    /// Files by the name under which they are shown.
     by_name: HashMap<String, FileDescriptorProto>,
 }
 
 impl Files {
-    /// The names that the mesh's files keep.
+    /// Reserves the names of the mesh's files.
     fn reserve(&mut self, mesh: &FileDescriptorSet) {
         self.by_name.extend(mesh.file.iter().map(|file| (file.name().to_owned(), file.clone())));
     }
 
     fn add(&mut self, prefix: &str, set: FileDescriptorSet) {
-        // Imports stand before what imports them, so that new names are known in time.
+        // Imports come before the files that import them, so that their new names are known.
         let mut renamed: HashMap<String, String> = HashMap::new();
         for mut file in set.file {
             for import in &mut file.dependency {
@@ -78,23 +78,23 @@ mod tests {
         }
     }
 
-    fn told(set: &FileDescriptorSet) -> Vec<(&str, &str, Vec<&str>)> {
-        let told = |f| -> (&str, &str, Vec<&str>) {
+    fn listed(set: &FileDescriptorSet) -> Vec<(&str, &str, Vec<&str>)> {
+        let entry = |f| -> (&str, &str, Vec<&str>) {
             let file: &FileDescriptorProto = f;
             (file.name(), file.package(), file.dependency.iter().map(String::as_str).collect())
         };
-        set.file.iter().map(told).collect()
+        set.file.iter().map(entry).collect()
     }
 
     #[test]
-    fn files_of_one_name_do_not_get_in_each_others_way() {
+    fn different_files_of_the_same_name_are_both_shown() {
         let any = || file("google/any.proto", "google", &[]);
         let shop = vec![any(), file("common.proto", "shop", &[]), file("s.proto", "shop", &["common.proto"])];
         let bank = vec![any(), file("common.proto", "bank", &[]), file("b.proto", "bank", &["common.proto"])];
         let mesh = FileDescriptorSet { file: vec![any(), file("users.proto", "trellis", &[])] };
         let upstreams = [("shop", shop), ("bank", bank)].map(|(name, file)| (name, FileDescriptorSet { file }));
         assert_eq!(
-            told(&together(upstreams, mesh)),
+            listed(&together(upstreams, mesh)),
             [
                 ("common.proto", "shop", vec![]),
                 ("s.proto", "shop", vec!["common.proto"]),
@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn what_an_upstream_calls_ours_is_told_as_its_own_and_ours_comes_last() {
+    fn a_file_named_like_the_meshs_is_prefixed_and_the_mesh_is_last() {
         let theirs = FileDescriptorSet { file: vec![file("users.proto", "made.up", &[])] };
         let ours = FileDescriptorSet { file: vec![file("users.proto", "trellis", &[])] };
         let all = together([("acme", theirs)], ours);
-        assert_eq!(told(&all), [("acme/users.proto", "made.up", vec![]), ("users.proto", "trellis", vec![])]);
+        assert_eq!(listed(&all), [("acme/users.proto", "made.up", vec![]), ("users.proto", "trellis", vec![])]);
     }
 }

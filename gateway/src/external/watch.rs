@@ -1,5 +1,5 @@
-//! Keeps what is known of upstreams up to date: what they declare, and the files about them, are read from time to time,
-//! and what they declare at the start and after every reload too. None waits for another.
+//! Keeps the descriptors and files of upstreams up to date: it reads them periodically, and the descriptors also at the
+//! start and after every reload. No upstream waits for another.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{task::spawn_blocking, time::sleep};
 use super::{Contract, ExternalUpstream, Source, reflection};
 use crate::Gateway;
 
-/// How soon an upstream that could not be asked is asked again, at first; twice as long each time, and
-/// `gateway.descriptors_refresh` at most.
+/// The first pause after an upstream's descriptors could not be read; it doubles each time, up to
+/// `gateway.descriptors_refresh`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// How many members of an upstream are asked before the next pause, which bounds how long it takes.
+/// How many endpoints of an upstream are tried before the next pause, which bounds the time of one round.
 const MOST_ASKED: usize = 3;
 
 /// Runs until the process stops.
@@ -26,10 +26,10 @@ pub(crate) async fn watch(gateway: Arc<Gateway>, shutdown: Shutdown) {
 
 async fn watch_for_ever(gateway: &Arc<Gateway>) {
     loop {
-        // What is of now is not held until the next reload: it may be made anew before.
+        // The current state is not held during the wait: it may be replaced before the next reload.
         let asked: Vec<Arc<str>> = gateway.current().external.iter().filter_map(prefix_to_ask).collect();
         let upstreams = join_all(asked.iter().map(|prefix| follow(gateway, prefix)));
-        // Whatever is under way at a reload may be of another upstream than the one that is configured now.
+        // A request in progress at a reload may belong to an upstream that is no longer configured.
         tokio::select! {
             _ = async { tokio::join!(upstreams, look_at_files(gateway)) } => {}
             () = gateway.reloaded.notified() => {}
@@ -41,13 +41,13 @@ fn prefix_to_ask(external: &ExternalUpstream) -> Option<Arc<str>> {
     matches!(external.source, Source::Reflection(_)).then(|| Arc::clone(&external.prefix))
 }
 
-/// Asks one upstream from time to time what it declares.
+/// Reads the descriptors of one upstream periodically.
 async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
     let mut failures = BTreeSet::new();
     let (mut pause, mut first) = (FIRST_PAUSE, 0);
     loop {
         let (asked, refresh) = {
-            // Anew each time: another certificate may count now.
+            // Read each time: the certificate may have changed.
             let current = gateway.current();
             let Some(external) = current.external.iter().find(|external| external.prefix == *prefix) else { return };
             (ask(external, first).await, current.refresh)
@@ -62,10 +62,10 @@ async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
                 sleep(refresh).await;
             }
             Err(met) => {
-                // Once a failure, not once an attempt.
+                // Logged once per failure, not once per attempt.
                 if met != failures {
                     let error = met.iter().cloned().collect::<Vec<_>>().join("; ");
-                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last ones count");
+                    tracing::warn!(upstream = %prefix, error, "descriptors cannot be read; the last good ones remain");
                     failures = met;
                 }
                 first += MOST_ASKED;
@@ -76,15 +76,15 @@ async fn follow(gateway: &Gateway, prefix: &Arc<str>) {
     }
 }
 
-/// Any member can tell what all of them answer; a few are asked, from `first` on. An error: why none of them could.
+/// Reads the descriptors from a few endpoints, from `first` on, until one succeeds. The error lists why each failed.
 async fn ask(external: &ExternalUpstream, first: usize) -> Result<Contract, BTreeSet<String>> {
     let members = external.cluster.locations();
     let mut failures = BTreeSet::new();
     for member in members.iter().cycle().skip(first % members.len().max(1)).take(MOST_ASKED.min(members.len())) {
-        let told = reflection::fetch(member, external.trust.as_ref(), |service| external.answers(service)).await;
-        let contract = told.and_then(|told| {
-            let answers = |service: &str| told.services.contains(service);
-            Contract::read(&told.encoded, &external.prefix, &external.source, answers)
+        let reflected = reflection::fetch(member, external.trust.as_ref(), |service| external.serves(service)).await;
+        let contract = reflected.and_then(|reflected| {
+            let serves = |service: &str| reflected.services.contains(service);
+            Contract::read(&reflected.encoded, &external.prefix, &external.source, serves)
         });
         match contract {
             Ok(contract) => return Ok(contract),
@@ -97,16 +97,16 @@ async fn ask(external: &ExternalUpstream, first: usize) -> Result<Contract, BTre
     Err(failures)
 }
 
-/// Looks from time to time whether files have changed.
+/// Checks periodically whether files have changed.
 async fn look_at_files(gateway: &Arc<Gateway>) {
     let mut known = Vec::new();
     loop {
         sleep(gateway.current().refresh).await;
         let looking = Arc::clone(gateway);
-        // A file may be far away, and whoever reads it blocks.
+        // Reading a file on a network file system may block.
         let Ok(problems) = spawn_blocking(move || looking.look_at_files()).await else { continue };
         for problem in problems.iter().filter(|problem| !known.contains(*problem)) {
-            tracing::warn!(problem, "its last good content counts");
+            tracing::warn!(problem, "the last good content stays in force");
         }
         known = problems;
     }

@@ -1,6 +1,5 @@
-//! What callers are told of their limits: `RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers-10
-//! has them: a list of named limits, each with its quota and window, and with what is left and when all of it is there
-//! again.
+//! The headers `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10: a list of named limits,
+//! each with its quota and window, and with the remaining quota and the time until all of it is available again.
 
 use std::fmt::Write as _;
 
@@ -13,14 +12,14 @@ use crate::config::Fields;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The two fields of a response.
+/// The two headers of a response.
 pub(crate) struct RateLimitHeaders {
     policy: HeaderValue,
     limit: HeaderValue,
 }
 
 impl RateLimitHeaders {
-    /// Puts them into a response, in place of an upstream's own: those are of other limits.
+    /// Sets them in a response, in place of an upstream's own, which describe other limits.
     pub(crate) fn put(self, headers: &mut HeaderMap) {
         headers.insert(POLICY, self.policy);
         headers.insert(LIMIT, self.limit);
@@ -28,8 +27,8 @@ impl RateLimitHeaders {
 }
 
 impl Terms {
-    /// What to tell after `decision` on `buckets`, if anything.
-    pub(crate) fn told(&self, decision: &Decision, buckets: &Buckets) -> Option<RateLimitHeaders> {
+    /// The headers after `decision` on `buckets`, if they are sent.
+    pub(crate) fn headers(&self, decision: &Decision, buckets: &Buckets) -> Option<RateLimitHeaders> {
         if self.fields == Fields::Refused && decision.is_admitted() {
             return None;
         }
@@ -38,7 +37,7 @@ impl Terms {
         for (at, rule) in self.rules.iter().enumerate() {
             let limit_state = buckets.limit_state(at, decision).unwrap_or_default();
             let separator = if text.is_empty() { "" } else { ", " };
-            // Rounded up: who waits that long finds all of it. Writing to a string cannot fail.
+            // Rounded up: after that time all of it is available. Writing to a string cannot fail.
             let reset = limit_state.reset.as_millis().div_ceil(1_000);
             write!(text, "{separator}\"{}\";r={};t={reset}", rule.name, limit_state.left).ok();
         }
@@ -46,7 +45,7 @@ impl Terms {
     }
 }
 
-/// `ratelimit-policy` of these rules. A window that is no whole number of seconds cannot be told.
+/// `ratelimit-policy` of these rules. A window that is no whole number of seconds is omitted.
 pub(super) fn policy(rules: &[Rule]) -> Option<HeaderValue> {
     let one = |rule: &Rule| {
         let window = match rule.quota.period() {

@@ -1,4 +1,4 @@
-//! `[gateway.rate_limits.overrides]`: read, checked, and found for a method.
+//! Reads and checks `[gateway.rate_limits.overrides]`, and finds the overrides of a method.
 
 use std::fmt;
 
@@ -20,10 +20,10 @@ use crate::{
 };
 
 const KEY: &str = "gateway.rate_limits.overrides";
-/// Bytes of a SHA-256.
+/// The length of a SHA-256 in bytes.
 const HASH: usize = 32;
 
-/// All of them, checked.
+/// All overrides, checked.
 #[derive(Default)]
 pub(crate) struct Overrides {
     all: Vec<One>,
@@ -39,7 +39,7 @@ struct One {
     failure_mode: Option<FailureMode>,
 }
 
-/// For whom: what all parts that are not empty say.
+/// The callers of an override: they match all parts that are not empty.
 #[derive(Clone, Default)]
 pub(super) struct Whom {
     api_keys: Vec<[u8; HASH]>,
@@ -49,11 +49,13 @@ pub(super) struct Whom {
 }
 
 impl Overrides {
-    /// Reads the section. A method that is not `known` is a mistake.
+    /// Reads the section. A method that is not `known` is an error.
     pub(crate) fn new(config: &RateLimits, known: KnownMethods<'_>) -> Result<Self, String> {
         if HeaderName::try_from(&config.api_key_header).is_err() {
             let name = &config.api_key_header;
-            return Err(format!("gateway.rate_limits.api_key_header: {name:?} is no header such as x-api-key"));
+            return Err(format!(
+                "gateway.rate_limits.api_key_header: {name:?} is not a header name, such as x-api-key"
+            ));
         }
         let one = |(name, of): (&String, &Override)| {
             One::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
@@ -61,22 +63,22 @@ impl Overrides {
         Ok(Self { all: config.overrides.iter().map(one).collect::<Result<_, _>>()?, fields: config.fields })
     }
 
-    /// What the descriptors of upstreams do not declare of it. Each names the key.
+    /// The methods that the descriptors of upstreams do not declare. Each message names the key.
     pub(crate) fn undeclared(&self, contracts: &Contracts) -> Vec<String> {
         let of = |one: &One| {
-            let tell = |(method, prefix): (&str, &str)| {
+            let message = |(method, prefix): (&str, &str)| {
                 let key = format!("{KEY}.{}.methods", one.name);
                 format!("{key}: the descriptors of gateway.external.{prefix:?} declare no {method:?}")
             };
-            reach::undeclared(&one.methods, contracts).into_iter().map(tell).collect::<Vec<_>>()
+            reach::undeclared(&one.methods, contracts).into_iter().map(message).collect::<Vec<_>>()
         };
         self.all.iter().flat_map(of).collect()
     }
 
-    /// Those that a method has, the best first.
+    /// The overrides of a method, in order of precedence.
     pub(super) fn of(&self, scope: &str, usual: &Terms) -> Vec<(Whom, Terms)> {
         let mut found: Vec<_> = self.all.iter().filter_map(|one| Some((one.rank(scope)?, one))).collect();
-        // Stable: what is equally good stays in the order of names.
+        // A stable sort: overrides of the same rank stay in the order of their names.
         found.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         found.into_iter().map(|(_, one)| (one.whom.clone(), one.terms(scope, usual, self.fields))).collect()
     }
@@ -88,22 +90,23 @@ impl One {
             return Err("limits: state one or more, or unlimited = true, and not both".to_owned());
         }
         if of.limits.len() > MOST_RULES {
-            return Err(format!("limits: {} are more than the {MOST_RULES} of one call", of.limits.len()));
+            return Err(format!("limits: {} are more than the maximum of {MOST_RULES}", of.limits.len()));
         }
         known.check(&of.methods, of.streams)?;
         let whom = Whom::new(of)?;
         let limits = of.limits.iter().map(limit).collect::<Result<Vec<_>, _>>()?;
-        // Keys that are named here are proved by being known.
+        // An API key that the override lists cannot be made up.
         let is_proved = |limit: &RateLimit| limit.by.is_proved() || limit.by == By::ApiKey && !whom.api_keys.is_empty();
         if !limits.is_empty() && !limits.iter().any(is_proved) {
-            let error = "limits: count by headers alone, which callers make up; add one by caller or address";
+            let error = "limits: all count by headers, which callers can invent; add one by caller or address";
             return Err(error.to_owned());
         }
         let (methods, streams, failure_mode) = (of.methods.clone(), of.streams, of.failure_mode()?);
         Ok(Self { name: name.to_owned(), methods, whom, limits, streams, failure_mode })
     }
 
-    /// How well it fits a method: whom it names, then how much of the method. `None`: not at all.
+    /// How specific it is for a method: first by its callers, then by the length of the method. `None`: it does not
+    /// match.
     fn rank(&self, scope: &str) -> Option<(u8, usize)> {
         let methods = self.methods.iter().filter(|method| covers(method, scope)).map(String::len).max();
         let methods = if self.methods.is_empty() { Some(0) } else { methods };
@@ -129,7 +132,7 @@ impl One {
     }
 }
 
-/// Whether `method` is the path `/package.Service/Method`, or a prefix of it that ends where a name does.
+/// Whether `method` is the path `/package.Service/Method`, or a prefix of it that ends at the end of a name.
 pub(super) fn covers(method: &str, path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let rest = path.strip_prefix(method.trim_end_matches(['.', '/']));
@@ -162,7 +165,7 @@ fn limit(config: &crate::config::Limit) -> Result<RateLimit, String> {
 impl Whom {
     fn new(of: &Override) -> Result<Self, String> {
         let hash = |text: &String| {
-            // Not repeated: it may be the key itself, put here by mistake.
+            // The text is not repeated in the error: it may be the key itself.
             hash(text).ok_or("api_keys: expected the SHA-256 of each key, 64 hexadecimal digits".to_owned())
         };
         Ok(Self {
@@ -173,7 +176,7 @@ impl Whom {
         })
     }
 
-    /// The more of a caller's own it asks for, the better.
+    /// The precedence: API keys before roles, roles before addresses.
     fn rank(&self) -> u8 {
         if !self.api_keys.is_empty() {
             3
@@ -184,7 +187,7 @@ impl Whom {
         }
     }
 
-    /// Whether the caller, with this hash of an API key, is meant.
+    /// Whether the caller, with this hash of an API key, matches.
     pub(super) fn fits(&self, caller: &Caller<'_>, api_key: Option<&[u8; HASH]>) -> bool {
         let has_role = || caller.user.is_some_and(|user| user.roles.iter().any(|role| self.roles.contains(role)));
         let has_key = || api_key.is_some_and(|hash| self.api_keys.contains(hash));
@@ -196,7 +199,7 @@ impl Whom {
     }
 }
 
-/// For `trellis policy`.
+/// The callers as `trellis policy` shows them.
 impl fmt::Display for Whom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
@@ -209,7 +212,7 @@ impl fmt::Display for Whom {
         if !self.addresses.is_empty() {
             parts.push(format!("from {}", self.addresses.join(" or ")));
         }
-        f.write_str(if parts.is_empty() { "everybody" } else { "" })?;
+        f.write_str(if parts.is_empty() { "all callers" } else { "" })?;
         f.write_str(&parts.join(", "))
     }
 }

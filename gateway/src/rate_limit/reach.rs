@@ -1,4 +1,4 @@
-//! Whether the methods that an override names exist. One that names nothing would silently limit nothing.
+//! Checks that the methods of an override exist. An override without methods would limit nothing, unnoticed.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use kit::policy::{Access, Table};
 use super::overrides::covers;
 use crate::{INTROSPECTION, config::ExternalConfig, external::is_under, routes::Contracts};
 
-/// What there is to name.
+/// The methods that an override may name.
 #[derive(Clone, Copy)]
 pub(crate) struct KnownMethods<'a> {
     /// The mesh's own methods.
@@ -17,12 +17,12 @@ pub(crate) struct KnownMethods<'a> {
 }
 
 impl KnownMethods<'_> {
-    /// What is wrong with the methods of an override that also states a limit of `streams`.
+    /// Checks the methods of an override that also states a limit of `streams`.
     pub(super) fn check(&self, methods: &[String], streams: u32) -> Result<(), String> {
         methods.iter().try_for_each(|method| self.check_one(method))?;
         let has_limit = |method: &String| {
             let mut covered = self.policies.iter().filter(|(path, _)| covers(method, path)).peekable();
-            // Of other upstreams' contracts nothing is known yet.
+            // The contracts of external upstreams are not known yet.
             covered.peek().is_none() || covered.any(|(_, policy)| policy.stream_limit.is_some())
         };
         if streams > 0 && !methods.is_empty() && !methods.iter().any(has_limit) {
@@ -49,7 +49,7 @@ impl KnownMethods<'_> {
             )),
             Some(_) => Ok(()),
             None => Err(format!(
-                "methods: {method:?} is no method or service that clients may call, neither of the mesh nor under a \
+                "methods: {method:?} is not a method or service that clients may call, neither of the mesh nor under a \
                  prefix of gateway.external"
             )),
         }
@@ -69,7 +69,7 @@ pub(super) fn undeclared<'a>(methods: &'a [String], contracts: &'a Contracts) ->
     found
 }
 
-/// The longest of `prefixes` under which `method` stands.
+/// The longest of `prefixes` that contains `method`.
 fn upstream_of<'a>(method: &str, prefixes: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let service = method.split('/').next().unwrap_or_default().trim_end_matches('.');
     prefixes.filter(|prefix| is_under(prefix, service)).max_by_key(|prefix| prefix.len())

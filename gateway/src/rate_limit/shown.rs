@@ -1,4 +1,4 @@
-//! What is in force, for people: `trellis policy`.
+//! The limits in force, for `trellis policy`.
 
 use kit::policy::{Access, By, Policy, Table};
 
@@ -9,28 +9,28 @@ use crate::{
     external::{self, Source, open_to},
 };
 
-/// What is in force of the limits of all methods.
+/// The limits in force for all methods.
 pub struct Shown<'a> {
     config: &'a Config,
     overrides: Overrides,
 }
 
-/// A method of an upstream outside the mesh, or all that it has.
+/// A method of an upstream outside the mesh, or all of its methods.
 pub struct ExternalMethod {
-    /// The path, or `/prefix.*` where nothing is declared.
+    /// The path, or `/prefix.*` if no methods are declared.
     pub path: String,
-    /// Who may call; `None`: it is closed.
+    /// The access of the method; `None`: it is closed.
     pub access: Option<Access>,
-    /// What its contract says of it.
+    /// The policy in its contract.
     pub policy: Option<Policy>,
-    /// The key of the configuration, or the contract, that says who may call.
+    /// The source of the access: a key of the configuration, or the contract.
     pub source: String,
-    /// Rows of what it is, what it says, and where that comes from.
+    /// Rows with the kind of limit, the limit and its source.
     pub limits: Vec<[String; 3]>,
 }
 
 impl<'a> Shown<'a> {
-    /// Reads the configuration, or says which key of it is wrong.
+    /// Reads the configuration. The error names the invalid key.
     pub fn new(config: &'a Config, policies: &Table) -> Result<Self, String> {
         let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
         Ok(Self { config, overrides })
@@ -41,7 +41,7 @@ impl<'a> Shown<'a> {
         MethodLimits::new(path, Some(policy), By::Caller, self.config, &self.overrides).rows()
     }
 
-    /// The methods of the upstreams outside the mesh, as far as files declare them. Errors name the key.
+    /// The methods of the upstreams outside the mesh that files declare. Errors name the key.
     pub fn external(&self) -> Result<Vec<ExternalMethod>, String> {
         let mut all = Vec::new();
         for (prefix, of) in &self.config.external {
@@ -58,7 +58,7 @@ impl<'a> Shown<'a> {
         Ok(all)
     }
 
-    /// The prefix that a path belongs to: the longest.
+    /// The longest prefix that contains a path.
     fn owner(&self, path: &str) -> Option<&String> {
         let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         self.config
@@ -70,7 +70,7 @@ impl<'a> Shown<'a> {
 
     fn declared(&self, prefix: &str, of: &ExternalConfig, path: &str, policy: Option<&Policy>) -> ExternalMethod {
         let (access, source) = match policy {
-            // What is internal there has no way in from outside.
+            // Internal methods are closed to callers.
             Some(Policy { access: Access::Internal { .. }, .. }) => (None, "contract".to_owned()),
             Some(policy) => (Some(policy.access.clone()), "contract".to_owned()),
             None => (open_to(of.access), access_key(prefix)),
@@ -79,7 +79,7 @@ impl<'a> Shown<'a> {
     }
 
     fn undeclared(&self, prefix: &str, of: &ExternalConfig) -> ExternalMethod {
-        let what = if of.descriptors.is_empty() { "" } else { " (its methods are known once it is asked)" };
+        let what = if of.descriptors.is_empty() { "" } else { " (its methods are known after reflection)" };
         self.one(format!("/{prefix}.*{what}"), prefix, open_to(of.access), None, access_key(prefix))
     }
 

@@ -40,7 +40,7 @@ fn read(config: &Config, policies: &Table) -> Result<Overrides, String> {
     Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })
 }
 
-/// How many a minute `PATH` allows to whom these headers, this address and these roles belong.
+/// How many calls of `PATH` a minute allows a caller with this address, API key and roles.
 fn allowed(config: &Config, address: &str, api_key: Option<&str>, roles: &[&str]) -> u32 {
     allowed_to(config, Client::Known(address.parse().unwrap()), api_key, roles)
 }
@@ -57,7 +57,7 @@ fn allowed_to(config: &Config, client: Client, api_key: Option<&str>, roles: &[&
 }
 
 #[test]
-fn the_most_particular_override_counts() {
+fn the_most_specific_override_applies() {
     // sha256 of "partner"
     let hash = fingerprint(b"partner").map(|byte| format!("{byte:02x}")).concat();
     let of = |requests, of: Override| Override { limits: vec![stated(requests)], ..of };
@@ -84,10 +84,10 @@ fn the_most_particular_override_counts() {
 #[test]
 fn mistakes_name_their_key_and_never_a_secret() {
     let good = Override { limits: vec![stated(9)], ..Override::default() };
-    let wrong = [
+    let invalid = [
         (Override::default(), "limits: state one or more"),
         (Override { unlimited: true, ..good.clone() }, "limits: state one or more"),
-        (Override { limits: vec![stated(9); 5], ..Override::default() }, "limits: 5 are more than the 4"),
+        (Override { limits: vec![stated(9); 5], ..Override::default() }, "limits: 5 are more than the maximum of 4"),
         (Override { limits: vec![stated(0)], ..Override::default() }, "limits.requests: must be at least 1"),
         (Override { limits: vec![Stated { cost: 10, ..stated(9) }], ..Override::default() }, "limits.cost: 10"),
         (
@@ -103,50 +103,50 @@ fn mistakes_name_their_key_and_never_a_secret() {
         (Override { api_keys: texts(&["hunter2"]), ..good.clone() }, "api_keys: expected the SHA-256"),
         (Override { failure_mode: "panic".to_owned(), ..good }, "failure_mode: expected local or refuse"),
     ];
-    for (of, expected) in wrong {
+    for (of, expected) in invalid {
         let error = read(&config(&[("mine", of)]), &table()).err().unwrap();
         let key = "gateway.rate_limits.overrides.mine.";
         assert!(error.starts_with(&format!("{key}{expected}")) && !error.contains("hunter2"), "{error}");
     }
 }
 
-/// What is wrong with an override of `method`, beside one upstream without descriptors and one with.
+/// The error of an override of `method`, beside one upstream without descriptors and one with.
 fn mistake(method: &str, streams: u32) -> String {
     let of = Override { methods: texts(&[method]), limits: vec![stated(9)], streams, ..Override::default() };
     let upstream =
         |descriptors: &str| ExternalConfig { descriptors: descriptors.to_owned(), ..ExternalConfig::default() };
     let mut config = config(&[("mine", of)]);
     config.external.insert("acme.shop".to_owned(), upstream(""));
-    config.external.insert("acme.shop.told".to_owned(), upstream("reflection"));
+    config.external.insert("acme.shop.described".to_owned(), upstream("reflection"));
     let error = read(&config, &table()).err().unwrap_or_default();
     error.strip_prefix("gateway.rate_limits.overrides.mine.").unwrap_or(&error).to_owned()
 }
 
 #[test]
 fn override_of_a_missing_method_names_its_key() {
-    for fine in [
+    for valid in [
         "trellis",
         "trellis.messaging.v1.MessagingService/",
         "acme",
         "acme.shop",
-        "acme.shop.told.Cart/Add",
+        "acme.shop.described.Cart/Add",
         "grpc.health.v1.Health",
         PATH.trim_start_matches('/'),
     ] {
-        assert_eq!(mistake(fine, 0), "", "{fine}");
+        assert_eq!(mistake(valid, 0), "", "{valid}");
     }
-    for nowhere in
+    for unknown in
         ["trellis.mesaging", "acme.shops", "acme.bank.v1", "Cart/Add", "", "trellis.users.v1.UsersService/CreateUser"]
     {
-        let said = mistake(nowhere, 0);
+        let error = mistake(unknown, 0);
         assert!(
-            said.starts_with(&format!("methods: {nowhere:?} is no method or service that clients may call")),
-            "{said}"
+            error.starts_with(&format!("methods: {unknown:?} is not a method or service that clients may call")),
+            "{error}"
         );
     }
     for below in ["acme.shop.v1", "acme.shop.v1.Cart/Add"] {
-        let said = mistake(below, 0);
-        assert!(said.contains("gateway.external.\"acme.shop\", which has no descriptors"), "{below}: {said}");
+        let error = mistake(below, 0);
+        assert!(error.contains("gateway.external.\"acme.shop\", which has no descriptors"), "{below}: {error}");
     }
 }
 
@@ -158,7 +158,7 @@ fn stream_limit_of_methods_without_streams_names_its_key() {
 }
 
 #[test]
-fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
+fn a_rule_counts_by_its_key_or_else_by_address() {
     let headers: HeaderMap = [("x-api-key", "k"), ("x-tenant", "t")]
         .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
         .into_iter()
@@ -185,7 +185,7 @@ fn callers_are_counted_by_what_the_rule_says_and_else_by_address() {
 }
 
 #[test]
-fn a_wide_network_has_a_multiple_of_what_its_parts_have() {
+fn a_wide_network_has_a_multiple_of_the_quota() {
     let method_limits = MethodLimits::new(PATH, None, By::Address, &Config::default(), &Overrides::default());
     let limits = [RateLimit { quota: Quota::new(2, Duration::from_secs(60), 2), cost: 1, by: By::Address }];
     let terms = Terms::new(PATH, &limits, None, FailureMode::Local, String::new(), Fields::Always);
@@ -195,10 +195,10 @@ fn a_wide_network_has_a_multiple_of_what_its_parts_have() {
         let caller = Caller { user: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
         let buckets = method_limits.limits(&terms, &caller, &Multiples::default());
         let ask = Ask { scope: PATH, limits: buckets.limits(), failure_mode: FailureMode::Local };
-        let Verdict::Now(decision) = limiter.decide(&ask) else { panic!("it is local") };
+        let Verdict::Now(decision) = limiter.decide(&ask) else { panic!("the limiter is local") };
         decision.is_admitted()
     };
-    // Of each /64 two, of the /56 eight, of the /48 thirty-two.
+    // Two for each /64, eight for the /56, thirty-two for the /48.
     let of_56 = (0..256).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
     assert_eq!(of_56, 8);
     let of_48 = (256..65_536).step_by(64).filter(|subnet| admitted(format!("2001:db8:1:{subnet:x}::1"))).count();
@@ -210,7 +210,7 @@ fn a_wide_network_has_a_multiple_of_what_its_parts_have() {
 }
 
 #[test]
-fn what_is_left_is_told_as_the_draft_has_it() {
+fn rate_limit_headers_follow_the_draft() {
     let limits = [
         RateLimit { quota: Quota::new(600, Duration::from_secs(60), 100), cost: 1, by: By::Caller },
         RateLimit { quota: Quota::count(1_000, Duration::from_secs(86_400)), cost: 1, by: By::Caller },
@@ -224,16 +224,16 @@ fn what_is_left_is_told_as_the_draft_has_it() {
     let mut decision = kit::limiter::Decision { outcome: Outcome::Admitted, limit_states };
     let mut buckets = Buckets::default();
     (0..3).for_each(|rule| buckets.push(rule, Limit::NONE));
-    assert!(terms.told(&decision, &buckets).is_none(), "admitted calls are not told where only refusals are");
+    assert!(terms.headers(&decision, &buckets).is_none(), "only refusals have the headers");
     decision.outcome = Outcome::Refused { retry_after: Duration::from_secs(1) };
     let mut headers = HeaderMap::new();
-    terms.told(&decision, &buckets).unwrap().put(&mut headers);
+    terms.headers(&decision, &buckets).unwrap().put(&mut headers);
     assert_eq!(headers["ratelimit"], "\"caller-1m\";r=7;t=2, \"caller-1d\";r=0;t=0, \"address-500ms\";r=0;t=0");
     assert_eq!(headers["ratelimit-policy"], policy);
 }
 
 #[test]
-fn what_is_in_force_is_shown_with_its_source() {
+fn limits_in_force_are_shown_with_their_source() {
     let config = config(&[(
         "partners",
         Override {
@@ -250,7 +250,7 @@ fn what_is_in_force_is_shown_with_its_source() {
     assert_eq!(row(1), format!("rate limit | 9 in each 1m from the first call on a caller (role partner) | {source}"));
 }
 
-/// The terms of a method of the mesh whose contract was changed.
+/// The stream limit and failure mode of a method of the mesh whose contract is changed.
 fn terms_of(change: impl FnOnce(&mut Policy)) -> (Option<u32>, FailureMode) {
     let mut policy = table().get(PATH).unwrap().clone();
     change(&mut policy);
@@ -270,7 +270,7 @@ fn contract_of_a_method_limits_its_streams() {
 }
 
 #[test]
-fn contract_of_a_method_says_what_happens_without_redis() {
+fn contract_of_a_method_sets_its_failure_mode() {
     use proto::policy::v1::LimiterFailureMode;
     for (failure_mode, expected) in
         [(LimiterFailureMode::Unspecified, FailureMode::Local), (LimiterFailureMode::Refuse, FailureMode::Refuse)]

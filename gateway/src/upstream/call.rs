@@ -1,5 +1,5 @@
-//! One call on a connection to an upstream: the request goes up, the response comes down. It speaks to h2 itself, so that
-//! the request's head and what of its body is there leave in one write, and a unary call needs no task of its own.
+//! One call on a connection to an upstream: sends the request and receives the response. It uses h2 directly, so that
+//! one system call writes the request's head and the available part of its body, and a unary call needs no own task.
 
 use std::{
     future::poll_fn,
@@ -21,10 +21,10 @@ use crate::{
     receive_buffer::ReceiveBuffer,
 };
 
-/// A call that came back without a response.
+/// A call that ended without a response.
 pub(super) struct Pending {
     pub(super) failure: Failure,
-    /// For another try: see [`Request::rewind`].
+    /// The body, for a retry: see [`Request::rewind`].
     pub(super) body: Request,
     pub(super) place: Place,
 }
@@ -37,10 +37,10 @@ pub(super) struct Responded {
 }
 
 impl Responded {
-    /// The response counts: there will be no other try.
+    /// Accepts the response: there is no further retry.
     pub(super) fn accept(self) -> http::Response<Reply> {
         let Self { response, pipe, place } = self;
-        let upload = go_on(pipe, &place, response.body().stream_id().as_u32());
+        let upload = continue_request(pipe, &place, response.body().stream_id().as_u32());
         let reply = |body| Reply {
             receive_buffer: Arc::new(ReceiveBuffer::new(body)),
             data_ended: false,
@@ -51,29 +51,29 @@ impl Responded {
         response.map(reply)
     }
 
-    /// The response is none: see [`Request::rewind`].
+    /// The body, for a retry in place of this response: see [`Request::rewind`].
     pub(super) fn body(&mut self) -> &mut Request {
         self.pipe.body_mut()
     }
 
-    /// The request, for another try.
+    /// The request, for a retry.
     pub(super) fn into_body(self) -> Request {
         self.pipe.into_body()
     }
 }
 
-/// A call that waits for its response. Dropped before, it is cancelled.
+/// A call that waits for its response. Dropping it cancels the call.
 struct Waiting<'a> {
-    /// `None`: it has come.
+    /// `None`: it has arrived.
     response: Option<ResponseFuture>,
     place: &'a Place,
 }
 
 impl Waiting<'_> {
-    /// Sends the request until the response's head has come, or the request was cut.
+    /// Sends the request until the response's head has arrived, or the request is cut off.
     async fn head(mut self, pipe: &mut Pipe<Request>) -> Result<http::Response<RecvStream>, Failure> {
         poll_fn(|cx| {
-            // The response decides when to stop.
+            // The response ends this future, not the request.
             let _ = pipe.poll(cx);
             if pipe.is_cut() {
                 return Poll::Ready(Err(Failure::Cut));
@@ -102,7 +102,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the call.
+/// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the
+/// call.
 pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Responded, Box<Pending>> {
     let mut sender = place.sender();
     let is_whole = body.is_end_stream();
@@ -123,8 +124,8 @@ pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -
     }
 }
 
-/// Sends what is left of a request while the response comes on stream `id`.
-fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle> {
+/// Sends the rest of a request while the response arrives on stream `id`.
+fn continue_request(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle> {
     pipe.body_mut().keep_no_more();
     if pipe.has_ended() {
         return None;
@@ -134,7 +135,7 @@ fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle>
     let sending = async move {
         poll_fn(|cx| {
             let polled = pipe.poll(cx);
-            // While the upstream takes nothing, small frames of the client are still joined.
+            // While the upstream does not read, small frames of the caller are still joined.
             if polled.is_pending()
                 && let Some(receive_buffer) = receive_buffer.upgrade()
             {
@@ -155,16 +156,16 @@ fn go_on(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle>
 pub(crate) struct Reply {
     receive_buffer: Arc<ReceiveBuffer>,
     data_ended: bool,
-    /// There is nothing left to cancel.
+    /// The stream broke: there is nothing left to cancel.
     has_failed: bool,
-    /// The rest of a request that was not at its end when its response began.
+    /// Sends the rest of a request whose response began before its end.
     upload: Option<AbortHandle>,
     /// Held until the response has ended.
     place: Place,
 }
 
 impl Reply {
-    /// The next frame. What is handed out makes room for as much from the upstream.
+    /// The next frame. Returning it lets the upstream send as many bytes more.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_ended {
             match ready!(self.receive_buffer.poll_data(cx)) {
@@ -182,12 +183,12 @@ impl Reply {
         }
     }
 
-    /// What reads ahead while nobody asks for frames.
+    /// The buffer that reads ahead while no frame is requested.
     pub(crate) fn receive_buffer(&self) -> Arc<ReceiveBuffer> {
         Arc::clone(&self.receive_buffer)
     }
 
-    /// What the break of a stream tells of the server, unless it was the gateway that broke it off.
+    /// Reports a broken stream to the load balancer, unless the gateway broke it off.
     fn broken(&mut self, error: h2::Error) -> h2::Error {
         self.has_failed = true;
         self.place.broke(&error);
@@ -199,7 +200,7 @@ impl Reply {
         error
     }
 
-    /// Nothing more will come, not even trailers.
+    /// Nothing more follows, not even trailers.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.receive_buffer.is_end_stream()
     }

@@ -1,14 +1,14 @@
-//! Cancels calls on a connection that others share.
+//! Cancels calls on a connection that other calls share.
 //!
-//! Servers take many RST_STREAMs for an attack (rapid reset, CVE-2023-44487) and close the connection, with the calls of
-//! everybody else on it: h2 and hyper after 20 streams that are reset before they are accepted, Node after a burst of
+//! Servers take many RST_STREAMs for an attack (rapid reset, CVE-2023-44487) and close the connection, with all other
+//! calls on it: h2 and hyper after 20 streams that are reset before they are accepted, Node after a burst of
 //! 1 000 and 33 a second, Envoy by the share of early resets. grpc-go and grpcio do not count them. The clients of the
 //! gateway may disconnect as often as they like, so the gateway resets streams of external upstreams at a bounded rate.
-//! A cancelled call whose turn has not come keeps its stream; its response is discarded until it ends or the turn comes.
+//! A cancelled call beyond the rate keeps its stream, and its response is discarded, until its end or its turn.
 //! Calls whose requests are unfinished wait for their turn, too.
 //!
-//! A waiting call may hold a worker of its server, so that no response begins: turns come with time as well. New calls go
-//! to another connection while many wait, and a connection on which only cancelled calls are left is closed, which
+//! A waiting call may hold a worker of its server, so that no response begins: turns also come with time. While many
+//! calls wait, new calls use another connection, and a connection with only cancelled calls is closed, which
 //! cancels them all ([`super::server`]).
 //!
 //! A service of the mesh does not limit the gateway, which proves its identity: its calls are cancelled at once.
@@ -34,19 +34,19 @@ use tokio::{
 use super::server::{CancelledPlace, Place};
 use crate::receive_buffer::ReceiveBuffer;
 
-/// Streams that may be reset at once, and how often one more: below Node's limit.
+/// How many streams may be reset at once, and the time until one more may be: below Node's limit.
 const BURST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(40);
-/// Resets that may be on their way for streams that the server has perhaps not accepted yet: half of h2's limit.
+/// How many streams may be reset that the server may not have accepted yet: half of h2's limit.
 const UNPROVEN: usize = 10;
-/// When a server that runs has accepted a stream, whether or not its response has begun. With [`UNPROVEN`], h2's limit
-/// allows it to stand still for twice this.
+/// The time after which a running server has accepted a stream, even without a response. With [`UNPROVEN`], h2's limit
+/// allows the server to stall for twice this time.
 const ACCEPTED: Duration = Duration::from_millis(500);
 
 /// Whether the server limits resets by its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tolerance {
-    /// A service of the mesh: the gateway has proved who it is.
+    /// A service of the mesh: the gateway has proved its identity.
     Mesh,
     /// Anything else.
     External,
@@ -55,27 +55,27 @@ pub(crate) enum Tolerance {
 /// The cancellations of one connection.
 pub(super) struct Cancellations {
     tolerance: Tolerance,
-    /// Held by the one that waits for the next turn: turns are given in the order in which calls were cancelled.
+    /// Locked by the call that waits for the next turn: turns follow the order of the cancellations.
     queue: tokio::sync::Mutex<()>,
     turns: Mutex<Turns>,
     /// The highest stream whose response has begun. The server has accepted it and every stream before it.
     accepted: AtomicU32,
-    /// Told when `accepted` has risen.
+    /// Notified when `accepted` has risen.
     accepting: Notify,
 }
 
 struct Turns {
-    /// When all resets so far are forgotten.
+    /// The time at which the burst is available again.
     forgotten: Option<Instant>,
     /// Streams that were reset and may not have been accepted, and when. The oldest is first.
     unproven: Vec<(u32, Instant)>,
 }
 
-/// A call that its caller no longer waits for.
+/// A call that its caller has given up.
 pub(super) enum Cancelled {
     /// Its response has not begun.
     Waiting(ResponseFuture),
-    /// Its response has.
+    /// Its response has begun.
     Reading(Arc<ReceiveBuffer>),
 }
 
@@ -116,15 +116,15 @@ impl Cancellations {
         }
     }
 
-    /// The same without waiting. False: the turn has not come.
+    /// Like `turn`, without waiting. False: the turn has not come.
     fn try_turn(&self, id: u32) -> bool {
         let now = Instant::now();
         self.tolerance == Tolerance::Mesh
             || self.queue.try_lock().is_ok_and(|_first| self.may_reset(id, now).is_ok() && self.take_turn(now).is_ok())
     }
 
-    /// Whether a reset of the stream cannot be one of too many that come before the server accepts their streams. An Err
-    /// tells when to ask again.
+    /// Whether the stream may be reset without exceeding the limit on streams that the server has not accepted. An Err
+    /// holds the time of the next check.
     fn may_reset(&self, id: u32, now: Instant) -> Result<(), Instant> {
         let accepted = self.accepted.load(Ordering::Relaxed);
         if id <= accepted {
@@ -142,7 +142,7 @@ impl Cancellations {
         Ok(())
     }
 
-    /// Takes a token; an Err tells when there is one.
+    /// Takes a token; an Err holds the time of the next one.
     fn take_turn(&self, now: Instant) -> Result<(), Instant> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = turns.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
@@ -156,7 +156,7 @@ impl Cancellations {
     }
 }
 
-/// Cancels a call: its stream is reset, at once if that may be.
+/// Cancels a call: resets its stream, at once if the rate allows it.
 pub(super) fn cancel(call: Cancelled, place: &Place) {
     if place.cancellations().try_turn(call.id()) {
         return;
@@ -171,7 +171,7 @@ pub(super) fn cancel(call: Cancelled, place: &Place) {
                 () = poll_fn(|cx| call.poll_discard(&place, cx)) => {}
                 () = place.cancellations().turn(id) => {}
             }
-            // The place is free when the server has been told.
+            // This sends the reset, and then releases the place.
             drop(call);
             drop(place);
         });
@@ -231,7 +231,7 @@ mod tests {
         assert!(tokio::time::timeout(ACCEPTED / 2, &mut waiting).await.is_err());
         cancellations.accepted(5);
         waiting.await;
-        assert!(cancellations.try_turn(3), "it was accepted");
+        assert!(cancellations.try_turn(3), "the stream was accepted");
         assert!(began.elapsed() < ACCEPTED);
     }
 
@@ -247,7 +247,7 @@ mod tests {
         assert!((most - ACCEPTED..=most).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
-    /// The burst used up, each of the first ten waits for a token only.
+    /// After the burst, each of the first ten streams waits only for a token.
     #[tokio::test(start_paused = true)]
     async fn stream_that_was_not_reset_keeps_its_own_turn() {
         let cancellations = Cancellations::new(Tolerance::External);

@@ -1,4 +1,4 @@
-//! Servers that answer the same methods, and how a call comes to one of them.
+//! The servers of an upstream: load balancing, retries and load shedding.
 
 use std::sync::Arc;
 
@@ -24,28 +24,28 @@ use super::{
 };
 use crate::body::Request;
 
-/// How many servers that cannot be reached a call may meet before it gives up.
+/// How many unreachable servers a call may try before it fails.
 const TRIES: usize = 3;
 
-/// Servers that answer the same methods.
+/// Servers that serve the same methods.
 pub(crate) struct Cluster {
     servers: Balancer<Arc<Server>>,
     shedder: Arc<Shedder>,
 }
 
-/// What a call is sent under.
+/// The conditions under which a call is sent.
 pub(crate) struct Conditions<'a> {
-    /// The contract says that a repeat does no harm.
+    /// The contract declares the method idempotent.
     pub(crate) is_idempotent: bool,
-    /// When the response comes too late.
+    /// The deadline of the response.
     pub(crate) deadline: Option<Instant>,
-    /// What it is to an upstream that has too much to do; `None`: it is not counted.
+    /// Its weight for load shedding; `None`: it is not counted.
     pub(crate) weight: Option<&'a Weight>,
-    /// Whose call it is.
+    /// The caller, for fair load shedding.
     pub(crate) caller: overload::Caller,
 }
 
-/// What a method's calls are to an upstream that has too much to do.
+/// The weight of a method's calls when their upstream is overloaded.
 pub(crate) struct Weight {
     priority: Priority,
     usual: Arc<LatencyBaseline>,
@@ -57,14 +57,14 @@ impl Weight {
     }
 }
 
-/// A call's place on a server and on one of its connections; given back when dropped.
+/// A call's place on a server and on one of its connections; released when dropped.
 pub(crate) struct Place {
     connection: server::Place,
     server: Pick<Arc<Server>>,
 }
 
 impl Place {
-    /// Sends on the connection.
+    /// The sender of the connection.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.connection.sender()
     }
@@ -84,20 +84,20 @@ impl Place {
         self.connection.cancellations().accepted(id);
     }
 
-    /// Takes note of a stream that broke.
+    /// Records a broken stream.
     pub(super) fn broke(&self, error: &h2::Error) {
         if super::is_fault(error) {
             self.connection.fault();
         }
     }
 
-    /// The call came back without a response: what that means for another try.
+    /// The call ended without a response. Returns what that means for a retry.
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
             Failure::Broken(error) => {
                 let outcome = super::outcome_of_break(error);
                 self.report(outcome);
-                // Who has enough to do is not asked again.
+                // An overloaded server is not tried again.
                 let never = outcome == Outcome::Busy;
                 Attempt::Unavailable(if never { Pushback::Never } else { Pushback::None })
             }
@@ -117,7 +117,7 @@ impl Place {
         }
     }
 
-    /// How the call went tells nothing of the server.
+    /// The outcome of the call says nothing about the server.
     pub(super) fn unused(&self) {
         self.server.unused();
     }
@@ -127,17 +127,17 @@ impl Place {
         self.server.head(headers);
     }
 
-    /// Tells how the call went.
+    /// Reports the outcome of the call to the load balancer.
     pub(super) fn report(&self, outcome: Outcome) {
         self.server.report(outcome);
     }
 }
 
-/// The method's name. gRPC knows no query.
+/// The path of the method. gRPC has no query.
 fn path(uri: &Uri) -> PathAndQuery {
     match uri.path_and_query() {
         Some(path) if path.query().is_none() => path.clone(),
-        // What is a path with a query is one without.
+        // The query is removed.
         _ => uri.path().parse().unwrap_or(PathAndQuery::from_static("/")),
     }
 }
@@ -147,7 +147,7 @@ impl Cluster {
         Self { servers, shedder: Arc::new(Shedder::new(name, shed, Instant::now())) }
     }
 
-    /// Sends the request if the upstream has not too much to do.
+    /// Sends the request unless the upstream is overloaded.
     pub(crate) async fn send(
         &self,
         request: http::Request<Request>,
@@ -158,16 +158,16 @@ impl Cluster {
         };
         let permit = self.shedder.admit(*priority, conditions.caller, usual, Instant::now());
         let permit = permit.ok_or(Failure::Overloaded)?;
-        let answer = self.forward(request, conditions).await;
-        match &answer {
-            // What ends with its head is an error or has no message: it took less than is usual, or more.
+        let result = self.forward(request, conditions).await;
+        match &result {
+            // A response without messages is an error or an empty stream: its latency is not typical.
             Ok(response) => permit.answered(!response.headers().contains_key("grpc-status"), Instant::now()),
             Err(_) => drop(permit),
         }
-        answer
+        result
     }
 
-    /// Sends the request to the least busy server, and again where that is safe.
+    /// Sends the request to the least busy server, with retries where they are safe.
     async fn forward(
         &self,
         request: http::Request<Request>,
@@ -184,25 +184,24 @@ impl Cluster {
             *head.method_mut() = Method::POST;
             *head.version_mut() = Version::HTTP_2;
             *head.uri_mut() = place.server.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
-            // h2 keeps the headers, and another try needs them.
+            // h2 consumes the headers, and a retry needs them.
             head.headers_mut().clone_from(&parts.headers);
-            let answer = call::send(place, head, body).await;
-            let pause = match answer {
-                Ok(mut answered) => {
-                    let Some(attempt) = Attempt::of_head(answered.response.status(), answered.response.headers())
+            let pause = match call::send(place, head, body).await {
+                Ok(mut responded) => {
+                    let Some(attempt) = Attempt::of_head(responded.response.status(), responded.response.headers())
                     else {
                         retries.answered(&trial);
-                        return Ok(answered.accept());
+                        return Ok(responded.accept());
                     };
-                    let Ok(pause) = retries.again(&mut trial, attempt, || answered.body().rewind()) else {
-                        return Ok(answered.accept());
+                    let Ok(pause) = retries.again(&mut trial, attempt, || responded.body().rewind()) else {
+                        return Ok(responded.accept());
                     };
-                    tried.push(answered.place.server.location().clone());
-                    body = answered.into_body();
+                    tried.push(responded.place.server.location().clone());
+                    body = responded.into_body();
                     pause
                 }
-                Err(unanswered) => {
-                    let call::Pending { failure, body: mut returned, place } = *unanswered;
+                Err(pending) => {
+                    let call::Pending { failure, body: mut returned, place } = *pending;
                     if matches!(failure, Failure::Cut) {
                         place.server.unused();
                         return Err(failure);
@@ -224,7 +223,7 @@ impl Cluster {
         }
     }
 
-    /// A place at a server that has one; those in `tried` come last, and those that have none are added to it.
+    /// Finds a place on a server. Servers in `tried` come last; servers without a place are added to it.
     async fn place(&self, tried: &mut Vec<Location>) -> Result<Place, Failure> {
         let mut failure = Failure::Unreachable("no address is known".to_owned());
         for _ in 0..TRIES {
@@ -244,7 +243,7 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Where the servers are.
+    /// The addresses of the servers.
     pub(crate) fn locations(&self) -> Vec<Location> {
         self.servers.locations()
     }
@@ -256,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_method_has_no_query() {
-        for asked in ["http://a/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy?x=1", "/acme.v1.Shop/Buy?"] {
-            assert_eq!(path(&asked.parse().unwrap()), "/acme.v1.Shop/Buy", "{asked}");
+        for uri in ["http://a/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy", "/acme.v1.Shop/Buy?x=1", "/acme.v1.Shop/Buy?"] {
+            assert_eq!(path(&uri.parse().unwrap()), "/acme.v1.Shop/Buy", "{uri}");
         }
     }
 }

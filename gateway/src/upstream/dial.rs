@@ -1,4 +1,4 @@
-//! How a connection to a server begins: TCP and, where its address says so, TLS.
+//! Opens a connection to a server: TCP and, if its address requires it, TLS.
 
 use std::{
     io,
@@ -18,16 +18,16 @@ use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerNam
 
 use crate::tls::Trust;
 
-/// How long an attempt may take, with its handshakes.
+/// The timeout of an attempt, with its handshakes.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An open connection that speaks HTTP/2.
+/// An open connection for HTTP/2.
 pub(crate) enum Stream {
     Plain(TcpStream),
     Sealed(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects to `location`. Over TLS the server must prove to be whom its address names, by whom `trust` believes.
+/// Connects to `location`. Over TLS the server's certificate must be issued for its address by an authority in `trust`.
 pub(crate) async fn dial(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
     timeout(TIMEOUT, open(location, trust)).await.map_err(late)?
@@ -44,14 +44,14 @@ async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> 
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TlsConnector::from(trust.config()).connect(name, stream).await?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(io::Error::other("it does not say that it speaks HTTP/2 (ALPN)"));
+        return Err(io::Error::other("the server does not offer HTTP/2 by ALPN"));
     }
     Ok(Stream::Sealed(Box::new(stream)))
 }
 
 impl Stream {
-    /// Lets the kernel look after the peer: the connection breaks when the peer's host has not responded for twice
-    /// `interval`. HTTP/2 knows nothing of it.
+    /// Enables TCP keepalive: the connection breaks when the peer's host has not responded for twice `interval`. This
+    /// needs no HTTP/2 frames.
     pub(super) fn probe(&self, interval: Duration) {
         let stream = match self {
             Self::Plain(stream) => stream,
@@ -59,9 +59,9 @@ impl Stream {
         };
         let socket = SockRef::from(stream);
         let probes = TcpKeepalive::new().with_time(interval).with_interval(interval / 2).with_retries(2);
-        // An Err says that the connection is broken already, which shows when it is used.
+        // An Err means that the connection is broken already; its next use reports that.
         socket.set_tcp_keepalive(&probes).ok();
-        // For what was sent and is not acknowledged.
+        // Applies to data that was sent and is not acknowledged.
         socket.set_tcp_user_timeout(Some(interval * 2)).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! What reads and writes on a connection to an upstream.
+//! The task that reads and writes on a connection to an upstream.
 
 use std::{
     io,
@@ -21,35 +21,35 @@ use tokio::{
 use super::{Tolerance, dial::Stream};
 use crate::{coalescing::Coalescing, keepalive, receive_buffer::frame_budget};
 
-/// What may be on its way in one response before its reader takes it. A connection's window is this times its
-/// streams, so that a reader who stops cannot stop the others.
+/// The flow-control window of one response. A connection's window is this times its streams, so that a reader that
+/// stops cannot stop the others.
 pub(crate) const STREAM_WINDOW: u32 = 64 * 1024;
-/// How large a frame may be: larger ones cost less each, and are never gathered.
+/// The largest frame: larger frames cost less per byte, and are never copied into the buffer of a turn.
 const FRAME_BYTES: u32 = 32 * 1024;
-/// What h2 reads of a response's headers or trailers. `limits.header_bytes`, which counts, is less: of what is beyond this
-/// h2 drops fields without a word, or ends the connection and every call on it.
+/// The limit of h2 on a response's headers or trailers. `limits.header_bytes`, which applies, is lower: beyond h2's own
+/// limit h2 drops fields without an error, or closes the connection with all its calls.
 const HEADER_BYTES: u32 = 256 * 1024;
-/// What of one request may wait for the connection to be written to.
+/// How many bytes of one request may wait to be written to the connection.
 const SEND_BYTES: usize = 64 * 1024;
-/// How many calls a connection takes before the upstream has said how many it takes, which is the first that it says.
-/// More would be a guess, and what it does not take would wait.
+/// How many calls a connection takes before the upstream has sent its limit, which it sends first. Any other number
+/// would be a guess, and calls beyond the limit would wait.
 const FIRST_CALLS: usize = 0;
 
-/// How many reset streams h2 remembers, and for how long. What comes late for one that it has forgotten it takes for a
-/// mistake of the server's: the first is far more than are reset in the second ([`super::cancel`]).
+/// How many reset streams h2 remembers, and for how long. It treats a late frame of a forgotten stream as an error of
+/// the server. The number is far above the resets that [`super::cancel`] allows in that time.
 const RESETS: usize = 4_096;
 const RESETS_TIME: Duration = Duration::from_secs(30);
-/// How many streams of an external upstream h2 resets for the upstream's mistakes, over the life of a connection; one
+/// How many streams of an external upstream h2 resets for the upstream's errors, over the life of a connection; one
 /// more ends it.
 pub(super) const ERROR_RESETS: usize = 1_024;
 
-/// How often an external upstream is sent a PING at most. gRPC servers close a connection after three PINGs that came
-/// sooner after one another, when they had nothing to send meanwhile ("too many pings"): grpc-go and grpcio after
-/// 5 minutes by default. TCP probes at `limits.keepalive` notice a dead peer sooner ([`super::dial`]).
+/// The shortest interval between PINGs to an external upstream. gRPC servers close a connection after three PINGs in
+/// shorter intervals if they sent nothing meanwhile ("too many pings"): grpc-go and grpcio require
+/// 5 minutes by default. TCP probes at `limits.keepalive` detect a dead peer sooner ([`super::dial`]).
 const EXTERNAL_PINGS: Duration = Duration::from_secs(5 * 60 + 10);
 
-/// Begins to speak HTTP/2, and waits for what the upstream has to say of itself. The connection ends with its last
-/// sender, when the upstream closes it, and when its peer shows no sign of life.
+/// Starts HTTP/2, and waits for the upstream's SETTINGS. The connection ends with its last sender, when the upstream
+/// closes it, and when its peer does not reply to a PING.
 pub(super) async fn start(
     stream: Stream,
     limits: &Limits,
@@ -81,16 +81,16 @@ pub(super) async fn start(
         Tolerance::External => limits.keepalive.0.max(EXTERNAL_PINGS),
     };
     tokio::spawn(watch(driving, pings, interval));
-    greeting.await.map_err(|_| io::Error::other("closed before the upstream said anything"))?;
+    greeting.await.map_err(|_| io::Error::other("the upstream closed the connection before its SETTINGS"))?;
     Ok((sender, driver))
 }
 
-/// Whenever it is woken it lets the tasks go first that are ready: what they send leaves in one write with what woke it,
-/// and a write costs more than all else.
+/// When it is woken, it first yields to the tasks that are ready: one system call then writes all that they send, and a
+/// system call costs more than all else.
 struct Driver {
     connection: client::Connection<Coalescing<Stream>, Bytes>,
     stream: Coalescing<Stream>,
-    /// Told once the upstream has said how many calls it takes.
+    /// Notified once the upstream has sent how many calls it takes.
     greeted: Option<oneshot::Sender<()>>,
     has_yielded: bool,
 }
@@ -109,7 +109,7 @@ impl Future for Driver {
             && self.connection.max_concurrent_send_streams() != FIRST_CALLS
             && let Some(greeted) = self.greeted.take()
         {
-            // Whoever connected may have given up.
+            // The receiver may have given up.
             greeted.send(()).ok();
         }
         self.stream.end_turn(cx);
@@ -117,7 +117,7 @@ impl Future for Driver {
     }
 }
 
-/// Ends a connection whose other end is gone without a word.
+/// Ends a connection whose peer is gone without closing it.
 async fn watch(mut driving: JoinHandle<Result<(), h2::Error>>, pings: Option<PingPong>, interval: Duration) {
     tokio::select! {
         ended = &mut driving => if let Ok(Err(error)) = ended {

@@ -31,10 +31,10 @@ use super::{
 };
 use crate::tls::Trust;
 
-/// How long a connection beside others may be without a call.
+/// How long a connection may carry no call if others before it have room.
 const IDLE: Duration = Duration::from_secs(60);
-/// How many streams h2 may reset for the mistakes of a server before the connection takes no more calls. Those on it
-/// finish: at twice this h2 would end it with all of them ([`driver::ERROR_RESETS`]).
+/// How many streams h2 may reset for the errors of a server before the connection takes no more calls. Those on it
+/// finish: at twice this number h2 would end it with all of them ([`driver::ERROR_RESETS`]).
 const FAULTS: usize = driver::ERROR_RESETS / 2;
 /// How many cancelled calls may wait for their reset before new calls go to another connection.
 const CROWD: usize = 10;
@@ -42,13 +42,13 @@ const CROWD: usize = 10;
 /// A server behind the gateway.
 pub(crate) struct Server {
     location: Location,
-    /// Whom to believe that it is the one, where it is called over TLS.
+    /// The TLS settings, if it is called over TLS.
     trust: Option<Trust>,
     tolerance: Tolerance,
     most_connections: usize,
     limits: Limits,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Held by the one that connects.
+    /// Locked by the call that connects.
     connecting: tokio::sync::Mutex<()>,
     /// When the last attempt to connect failed.
     failed: Mutex<Option<Instant>>,
@@ -60,13 +60,13 @@ struct Connection {
     driver: AbortHandle,
     load: Mutex<Load>,
     cancellations: Arc<Cancellations>,
-    /// Streams that h2 has reset for the server's mistakes.
+    /// How many streams h2 has reset for the server's errors.
     faults: AtomicUsize,
 }
 
 /// The calls of a connection.
 struct Load {
-    /// All that have a stream, cancelled ones included.
+    /// All calls with a stream, including cancelled ones.
     calls: usize,
     /// Cancelled calls that wait until their streams may be reset.
     cancelled: usize,
@@ -77,15 +77,15 @@ struct Load {
 }
 
 impl Load {
-    /// Many cancelled calls wait: what comes now would wait behind them on a server with few workers.
+    /// Whether many cancelled calls wait: new calls would wait behind them on a server with few workers.
     fn is_crowded(&self) -> bool {
         self.cancelled >= CROWD
     }
 }
 
 impl Connection {
-    /// Takes room for another call, if there is any: `most` is the gateway's own limit, and the upstream has said how
-    /// many calls it takes.
+    /// Reserves a place for a call, if there is one: `most` is the gateway's own limit, and the upstream has sent its
+    /// limit.
     fn enter(&self, most: usize, into_crowd: bool) -> bool {
         let mut load = self.load();
         let has_room = load.calls < most && load.calls < self.sender.current_max_send_streams();
@@ -95,7 +95,7 @@ impl Connection {
     }
 
     /// A call has ended. A connection that carries only cancelled calls, and many, is closed: that cancels them all at
-    /// once, and cuts no other call.
+    /// once, and affects no other call.
     fn leave(&self, was_cancelled: bool) {
         let mut load = self.load();
         load.calls -= 1;
@@ -109,10 +109,10 @@ impl Connection {
         }
     }
 
-    /// Whether the server has said that it takes no more calls here (GOAWAY), or the connection is broken.
+    /// Whether the server has sent GOAWAY, or the connection is broken.
     fn is_going_away(&self) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        matches!(self.sender.clone().poll_ready(&mut nobody), Poll::Ready(Err(_)))
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
     fn is_closed(&self) -> bool {
@@ -125,21 +125,21 @@ impl Connection {
     }
 
     fn load(&self) -> MutexGuard<'_, Load> {
-        // The numbers are right after every step.
+        // The numbers are consistent after every step.
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call's place on a connection; given back when dropped.
+/// A call's place on a connection; released when dropped.
 pub(crate) struct Place(Arc<Connection>);
 
 impl Place {
-    /// Sends on the connection.
+    /// The sender of the connection.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.0.sender.clone()
     }
 
-    /// The place of the same call once it is cancelled.
+    /// The place that the call keeps once it is cancelled.
     pub(super) fn cancelled(&self) -> CancelledPlace {
         let mut load = self.0.load();
         load.calls += 1;
@@ -151,7 +151,7 @@ impl Place {
         &self.0.cancellations
     }
 
-    /// h2 has reset a stream for a mistake of the server's.
+    /// h2 has reset a stream for an error of the server.
     pub(super) fn fault(&self) {
         self.0.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -163,7 +163,7 @@ impl Drop for Place {
     }
 }
 
-/// A cancelled call's place on a connection; given back when dropped.
+/// A cancelled call's place on a connection; released when dropped.
 pub(super) struct CancelledPlace(Arc<Connection>);
 
 impl CancelledPlace {
@@ -187,7 +187,7 @@ impl Endpoint for Server {
 }
 
 impl Server {
-    /// The server at `location`. Connects when it is first used.
+    /// The server at `location`. It connects at its first use.
     pub(super) fn new(
         location: Location,
         trust: Option<Trust>,
@@ -207,7 +207,7 @@ impl Server {
         }
     }
 
-    /// Whom it is believed by.
+    /// Its TLS settings.
     pub(super) fn trust(&self) -> Option<&Trust> {
         self.trust.as_ref()
     }
@@ -216,7 +216,7 @@ impl Server {
         self.tolerance
     }
 
-    /// The URI that a request to this server carries.
+    /// The URI of a request to this server.
     pub(super) fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder()
             .scheme(self.location.scheme())
@@ -226,18 +226,18 @@ impl Server {
     }
 
     pub(super) async fn place(&self) -> Result<Place, Failure> {
-        let asked = Instant::now();
+        let started = Instant::now();
         if let Some(place) = self.pick() {
             return Ok(place);
         }
         let _turn = self.connecting.lock().await;
-        // Others waited for the same connection: they share it, or its failure.
+        // Calls that waited for the same connection share it, or its failure.
         if let Some(place) = self.pick() {
             return Ok(place);
         }
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_some_and(|at| at >= asked) {
-            return Err(Failure::Unreachable("the attempt before failed".to_owned()));
+        if failed.is_some_and(|at| at >= started) {
+            return Err(Failure::Unreachable("the previous attempt failed".to_owned()));
         }
         if self.is_full() {
             return self.pick_in(&mut self.lock(), true).ok_or(Failure::Full);
@@ -258,16 +258,16 @@ impl Server {
         self.lock().len() >= self.most_connections
     }
 
-    /// A place on the first connection that has one: calls that share a connection share reads and writes, which cost
-    /// more than anything else. What was opened for a crowd is closed when it has gone.
+    /// A place on the first connection that has one: calls on the same connection share reads and writes, which cost
+    /// more than anything else. Idle connections behind it are closed.
     fn pick(&self) -> Option<Place> {
         let mut connections = self.lock();
-        let is_worn = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
-        connections.retain(|connection| !connection.is_closed() && !is_worn(connection));
+        let has_many_faults = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
+        connections.retain(|connection| !connection.is_closed() && !has_many_faults(connection));
         self.pick_in(&mut connections, false)
     }
 
-    /// `into_crowd`: also on a connection where many cancelled calls wait.
+    /// `into_crowd`: includes connections on which many cancelled calls wait.
     fn pick_in(&self, connections: &mut Vec<Arc<Connection>>, into_crowd: bool) -> Option<Place> {
         let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
         let at = connections.iter().position(|connection| connection.enter(most, into_crowd))?;
@@ -282,8 +282,8 @@ impl Server {
         Some(place)
     }
 
-    /// A connection that is going away takes no more calls; those on it go on. A server that stops says so on all of its
-    /// connections at once: a call must not have to find out one by one.
+    /// Removes a closing connection; the calls on it continue. A stopping server sends GOAWAY on all of its connections
+    /// at once, so all closing ones are removed: a call need not try them one by one.
     pub(super) fn forget(&self, gone: &Place) {
         self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
     }
@@ -305,7 +305,7 @@ impl Server {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
-        // The list is whole after every step.
+        // The list is consistent after every step.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -129,7 +129,7 @@ fn override_of_a_missing_method_is_refused_at_start() {
     let line = with("", "acme.v1.Shop/Read");
     assert!(line.contains(key) && line.contains("which has no descriptors"), "{line}");
     let line = with("", "acme.bank");
-    assert!(line.contains(key) && line.contains("is no method or service that clients may call"), "{line}");
+    assert!(line.contains(key) && line.contains("is not a method or service that clients may call"), "{line}");
     let set = mesh.folder().join("shop.binpb");
     std::fs::write(&set, super::faulty_upstream::descriptors()).unwrap();
     let line = with(&format!("descriptors = {set:?}"), "acme.v1.Shop/Remove");

@@ -28,7 +28,7 @@ class Notes:
     def __init__(self, client):
         self.client = client
         self.steps = []
-        self.names = {None: "nobody"}
+        self.names = {None: "anonymous"}
 
     def call(self, service, method, token=None, **fields):
         try:

@@ -29,7 +29,7 @@ function waiting(id: number, minutes: number, state: Outgoing["state"] = "waitin
   return { clientMessageId: `id ${id}`, conversationId: "c", text: `text ${id}`, writtenAtMs, state };
 }
 
-/** Each row in short: the day, or who spoke, what, how far it got, and which of a group's marks it carries. */
+/** Each row in short: the day, or the author, text, state and group marks. */
 function rows(entries: messaging.Entry[], outgoing: Outgoing[] = [], firstUnread?: bigint): string[] {
   const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c" }));
   for (const entry of entries) thread.timeline.add(entry);
@@ -45,7 +45,7 @@ function short(row: Row): string {
   return [row.author.id, row.text, row.state, marks].filter(Boolean).join(", ");
 }
 
-test("messages by one author in a short time stand together", () => {
+test("messages by one author within a short time form a group", () => {
   assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 1), said(4, "me", 2), said(5, "bob", 3), said(6, "bob", 30)]), [
     "Today",
     "bob, text 2, sent, name",
@@ -64,7 +64,7 @@ test("a new day has a heading and starts a group", () => {
   assert.equal(told[3], "bob, text 3, sent, name+time");
 });
 
-test("a message on its way stands last, until the feed has shown it", () => {
+test("an unsent message is last until the feed has delivered it", () => {
   assert.deepEqual(rows([said(2, "me", 0)], [waiting(2, 0), waiting(3, 1), waiting(4, 1, "failed")]), [
     "Today",
     "me, text 2, sent, name+time",
@@ -73,7 +73,7 @@ test("a message on its way stands last, until the feed has shown it", () => {
   ]);
 });
 
-test("the unread mark stands before the first unread message", () => {
+test("the unread mark is before the first unread message", () => {
   assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 10)], [], 2n), [
     "Today",
     "bob, text 2, sent, name+time",

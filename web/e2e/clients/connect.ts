@@ -1,4 +1,4 @@
-// Connect-ES with its gRPC-Web transport, as it comes: none of the SDK's layers.
+// Connect-ES with its gRPC-Web transport, without the SDK's interceptors.
 
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";

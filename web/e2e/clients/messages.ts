@@ -1,4 +1,4 @@
-// What the scenario wants of the SDK's own generated types, for the clients that use them.
+// Converts the SDK's generated types to those of the scenario, for the clients that use them.
 
 import type { Entry, SubscribeResponse } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import type { Event, Said } from "./scenario.js";

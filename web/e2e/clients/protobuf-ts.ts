@@ -1,4 +1,4 @@
-// protobuf-ts: its own generated types and clients, on its gRPC-Web transport.
+// protobuf-ts, with its own generated types and clients, on its gRPC-Web transport.
 
 import { type GrpcWebOptions, GrpcWebFetchTransport } from "@protobuf-ts/grpcweb-transport";
 import { RpcError, type RpcOptions } from "@protobuf-ts/runtime-rpc";
@@ -41,7 +41,7 @@ export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["
       if (!(error instanceof RpcError)) throw error;
       return {
         code: error.code,
-        // This runtime hands the message on as it came.
+        // This runtime does not decode the message.
         message: decodeURIComponent(error.message),
         ...detailsOf(error.meta["grpc-status-details-bin"]),
       };

@@ -1,10 +1,10 @@
-// One scenario for every client: two people meet, talk, and are refused in each way that a client must be able to
-// read. What was done and seen comes back as plain data. scenario.json says who takes part, each step and what is to
-// be seen; tests/python/test_scenario.py does the same with grpcio and is held to the same file.
+// One scenario for every client: two users sign up, chat, and get each kind of error that a client must parse. Returns
+// the steps and observations as plain data. scenario.json defines the users, the steps and the expected results;
+// tests/python/test_scenario.py runs the same file with grpcio.
 
-/** What the scenario asks of a client, in the names that every generator gives to the contract's fields. */
+/** The calls of the scenario, with the names that every generator gives to the contract's fields. */
 export interface Client {
-  /** Whether a stream's messages come one by one, or all at the stream's end. */
+  /** Whether the client delivers the messages of a stream one by one, or all at its end. */
   readonly isLive: boolean;
   signUp(request: Account, metadata: Metadata): Promise<SignedIn>;
   signIn(request: { email: string; password: string }, metadata: Metadata): Promise<SignedIn>;
@@ -17,7 +17,7 @@ export interface Client {
   sendMessage(request: Draft, metadata: Metadata): Promise<Said>;
   listMessages(request: { conversationId: string }, metadata: Metadata): Promise<Said[]>;
   subscribe(request: { positions: Position[] }, metadata: Metadata, options: StreamOptions): AsyncIterable<Event>;
-  /** What the error of a failed call says; throws what is no such error. */
+  /** Converts the error of a failed call. Rethrows other errors. */
   refusal(error: unknown): Refusal;
 }
 
@@ -51,7 +51,7 @@ interface Draft {
   text: string;
 }
 
-/** A message's place in the log, and its text. */
+/** The sequence number and text of a message. */
 export interface Said {
   readonly seq: number;
   readonly text: string;
@@ -59,7 +59,7 @@ export interface Said {
 
 export type Event = { kind: "caughtUp" } | { kind: "said"; said: Said } | { kind: "other" };
 
-/** A deadline is set, and a stream cancelled, by the client's own means. */
+/** The client's own deadline and cancellation. */
 export interface StreamOptions {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
@@ -68,23 +68,23 @@ export interface StreamOptions {
 export interface Refusal {
   readonly code: string;
   readonly message: string;
-  /** From google.rpc.ErrorInfo; empty when no Trellis server spoke. */
+  /** From google.rpc.ErrorInfo; empty when the error is not from a Trellis server. */
   readonly reason: string;
   /** From google.rpc.BadRequest. */
   readonly fields: readonly string[];
 }
 
-/** What scenario.json says. */
+/** The content of scenario.json. */
 export interface Script {
   readonly people: { readonly ada: Account; readonly bob: Account };
-  /** By name: texts of one to four bytes a character. The last is as long as a text may be, 16 KiB. */
+  /** Texts by name, with characters of one to four bytes. The last has the maximum length, 16 KiB. */
   readonly texts: Readonly<Record<string, { text: string; times: number; end: string }>>;
-  /** Each call in the order of their ends: who, what, and the status. */
+  /** The calls in the order in which they end: user, method, and status. */
   readonly steps: readonly string[];
   readonly observations: Observations;
 }
 
-/** As `grpc-timeout` says it: a client that is not live is told what it heard after so long. */
+/** The `grpc-timeout` of a stream for a client that is not live. */
 const NOT_LIVE = "3S";
 const LATE_STREAM_MS = 1_000;
 const PATIENCE_MS = 20_000;
@@ -114,15 +114,15 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
     displayName: user?.displayName,
     withoutToken: brief(await refused(client, client.listUsers({ query: "" }, {}))),
     streamWithoutToken: brief(await refused(client, drain(client.subscribe({ positions: [] }, {}, {})))),
-    // The header by hand: no client times this one itself, so that the server's word is read.
+    // The header is set by hand, so that the server ends the call, and not the client.
     lateCall: brief(await refused(client, client.signIn({ email, password }, { "grpc-timeout": "1m" }))),
     ...(await conversation(client, ada, bob, said(texts))),
     lateStream: (await lateStream(client, bob)).code,
   };
 }
 
-/** What a page that may not call is told. */
-export async function knock(client: Client, { people }: Script): Promise<Refusal[]> {
+/** The errors of a page from an origin that is not allowed. */
+export async function callFromForbiddenOrigin(client: Client, { people }: Script): Promise<Refusal[]> {
   return [
     await refused(client, client.signIn(people.ada, {})),
     await refused(client, drain(client.subscribe({ positions: [] }, {}, {}))),
@@ -136,21 +136,21 @@ interface Person {
 
 async function signUp(client: Client, notes: Notes, account: Account): Promise<Person> {
   const { tokens } = await client.signUp(account, {});
-  if (!tokens) throw new Error("no tokens came");
+  if (!tokens) throw new Error("the response has no tokens");
   const metadata = { authorization: `Bearer ${tokens.accessToken}` };
   notes.know(metadata, account.handle);
   return { id: tokens.userId, metadata };
 }
 
-/** The texts in their order, each by its name. */
+/** The names of the texts, in order. */
 function said(texts: Script["texts"]): Map<string, string> {
   return new Map(Object.entries(texts).map(([name, { text, times, end }]) => [text.repeat(times) + end, name]));
 }
 
-/** Takes down each call when it has ended. */
+/** Records each call when it has ended. */
 class Notes {
   readonly steps: string[] = [];
-  readonly #names = new Map<string | undefined, string>([[undefined, "nobody"]]);
+  readonly #names = new Map<string | undefined, string>([[undefined, "anonymous"]]);
 
   know(metadata: Metadata, name: string): void {
     this.#names.set(metadata["authorization"], name);
@@ -161,9 +161,9 @@ class Notes {
     function unary<I, O>(method: string, call: (request: I, metadata: Metadata) => Promise<O>): typeof call {
       return async (request, metadata) => {
         try {
-          const answer = await call(request, metadata);
+          const response = await call(request, metadata);
           note(metadata, method, "OK");
-          return answer;
+          return response;
         } catch (error) {
           note(metadata, method, client.refusal(error).code);
           throw error;
@@ -195,16 +195,16 @@ class Notes {
   }
 
   #note(metadata: Metadata, method: string, status: string): void {
-    // A stream that was opened too early is opened again, as often as it takes: that is no step.
+    // Attempts to open a stream too early are retries, not steps.
     if (status === "RESOURCE_EXHAUSTED") return;
     this.steps.push(`${this.#names.get(metadata["authorization"])}: ${method}: ${status}`);
   }
 }
 
-/** Ada talks to Bob, who listens. */
+/** Ada sends messages to Bob, who receives them. */
 async function conversation(client: Client, ada: Person, bob: Person, texts: ReadonlyMap<string, string>) {
   const created = await client.createConversation({ requestId: id(), memberIds: [bob.id] }, ada.metadata);
-  if (!created.conversation) throw new Error("no conversation came");
+  if (!created.conversation) throw new Error("the response has no conversation");
   const { conversationId, cursor } = created.conversation;
   const say = (text: string, clientMessageId: string) =>
     client.sendMessage({ conversationId, clientMessageId, text }, ada.metadata);
@@ -218,13 +218,13 @@ async function conversation(client: Client, ada: Person, bob: Person, texts: Rea
     heard: heard.map(byName),
     repeated: [first, second],
     idReused: brief(await refused(client, say("something else", once))),
-    // One byte longer than a text may be.
+    // One byte longer than the maximum.
     violations: brief(await refused(client, say(`${[...texts.keys()].at(-1)}!`, "no id"))),
     listed: (await client.listMessages({ conversationId }, bob.metadata)).map(byName),
   };
 }
 
-/** What `say` brings about on a stream. A client that is live hears it at once, and then cancels the stream. */
+/** Returns the messages that `say` causes on a stream. A live client receives them at once, and then cancels the stream. */
 async function listen(
   client: Client,
   bob: Person,
@@ -238,9 +238,9 @@ async function listen(
   };
   const request = { positions: [from] };
   if (!client.isLive) {
-    // The position says where the stream goes on: nothing is missed when it opens later.
+    // The stream continues from the position, so it misses no message when it opens later.
     await sayAll();
-    // The server alone ends the stream: a client that times it too may drop what has come.
+    // Only the server ends the stream: a client with its own deadline may drop received messages.
     const stream = client.subscribe(request, { ...bob.metadata, "grpc-timeout": NOT_LIVE }, {});
     await refused(client, drain(stream, heard));
     return heard;
@@ -259,8 +259,8 @@ async function listen(
 }
 
 /**
- * The end of a stream that its deadline ends. A session has one stream at a time here: this one opens when the
- * server has learnt that the client cancelled the one before.
+ * Returns the status of a stream that its deadline ends. A session has one stream at a time here: this one opens when
+ * the server has noticed the cancellation of the previous one.
  */
 async function lateStream(client: Client, { metadata }: Person): Promise<Refusal> {
   const giveUp = Date.now() + PATIENCE_MS;
@@ -284,7 +284,7 @@ function refused(client: Client, call: Promise<unknown>): Promise<Refusal> {
   return call.then(unexpected, (error: unknown) => client.refusal(error));
 }
 
-/** Without the words, which may change. */
+/** Without the message, which may change. */
 function brief({ code, reason, fields }: Refusal) {
   return { code, reason, fields };
 }

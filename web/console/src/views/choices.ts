@@ -1,4 +1,4 @@
-// A group of radio buttons whose choice is saved at once.
+// A group of radio buttons that saves each choice at once.
 
 import { h, newId, setText } from "../dom.js";
 import { explain } from "../explain.js";
@@ -34,7 +34,7 @@ export class Choices<T> {
     this.show(chosen);
   }
 
-  /** Shows what is in force, unless a choice of the user's is on its way. */
+  /** Shows the saved choice, unless a new choice is being saved. */
   show(value: T): void {
     if (this.#saving) return;
     this.#chosen = value;
@@ -64,7 +64,7 @@ export class Choices<T> {
       this.#chosen = value;
       setText(this.#told, "Saved.");
     } catch (error) {
-      setText(this.#problem, `Not saved. ${explain(error)}`);
+      setText(this.#problem, `Your choice is not saved. ${explain(error)}`);
       this.#check(this.#chosen);
     } finally {
       this.#saving = false;

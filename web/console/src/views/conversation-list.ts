@@ -38,7 +38,7 @@ export class ConversationList {
     setText(this.#empty, connection === "live" ? "No conversations yet. Start one with the button above." : "Loading…");
   }
 
-  /** Where one was before the conversation was opened. */
+  /** The element that had the focus before the conversation opened. */
   focus({ id }: Thread): void {
     this.element.querySelector<HTMLElement>(`a[href="${CSS.escape(addressOf(id))}"]`)?.focus();
   }

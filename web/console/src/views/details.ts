@@ -1,4 +1,4 @@
-// A conversation's name, its members, and the way out.
+// The details dialog: the name, the members, and leaving the conversation.
 
 import { messaging, type Trellis } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
@@ -28,7 +28,7 @@ export interface DetailsParts {
 
 const POLICIES = [
   { value: messaging.AddPolicy.ALL_MEMBERS, label: "All members", hint: "Each member can add people." },
-  { value: messaging.AddPolicy.OWNER_ONLY, label: "Only you", hint: "Other members cannot add anybody." },
+  { value: messaging.AddPolicy.OWNER_ONLY, label: "Only you", hint: "Other members cannot add people." },
 ] as const;
 
 export function detailsDialog(parts: DetailsParts, thread: Thread): void {
@@ -60,7 +60,7 @@ class Details {
     const add = { class: "button", type: "button", on: { click: () => this.#add() } };
     this.#addPeople = h("button", add, "Add people");
     this.#policy = new Choices<messaging.AddPolicy>({
-      legend: "Who may add people",
+      legend: "People who may add members",
       options: POLICIES,
       chosen: thread.addPolicy,
       save: (policy) => parts.deeds.chooseAddPolicy(thread, policy),
@@ -78,7 +78,7 @@ class Details {
   }
 
   #renaming(): HTMLElement {
-    const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without one it shows its people's names." });
+    const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without a name it shows the names of its members." });
     const save = async () => {
       await this.#parts.deeds.rename(this.#thread, title.value.trim());
       return "Saved.";
@@ -88,7 +88,7 @@ class Details {
 
   #render(): void {
     const { chats } = this.#parts;
-    // Removed, or left in another tab: there is nothing to show any more.
+    // The user was removed, or left in another tab: close the dialog.
     if (chats.thread(this.#thread.id) !== this.#thread) return this.#dialog.close();
     const { memberIds, memberCount, knowsAllMembers } = this.#thread;
     setText(this.#heading, memberCount === 1 ? "1 member" : `${memberCount} members`);
@@ -163,12 +163,12 @@ class Details {
         showInvited(chats, invitedIds);
       };
       const element = form({ fields: [], button: "Add", submit: add });
-      element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));
+      element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see all messages of this conversation."));
       return [element];
     });
   }
 
-  /** Whether the person was invited only. A failure names the person: those before were added. */
+  /** Returns whether the person was only invited. The error names the person: the earlier ones were added. */
   async #addOne(id: string): Promise<boolean> {
     const { chats, deeds } = this.#parts;
     try {
@@ -181,11 +181,11 @@ class Details {
   #askToRemove(id: string): void {
     const { name } = this.#parts.chats.people.get(id);
     const remove = () => void this.#try(() => this.#parts.deeds.remove(this.#thread, id));
-    confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. What they said stays.", "Remove", remove);
+    confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. Their messages stay.", "Remove", remove);
   }
 
   #askToLeave(): void {
-    const text = "You will no longer see this conversation. Somebody who is in it can add you again.";
+    const text = "You will no longer see this conversation. A member can add you again.";
     const leave = () =>
       void this.#try(async () => {
         await this.#parts.deeds.leave(this.#thread);
@@ -195,7 +195,7 @@ class Details {
     confirmDialog(`Leave ${isolate(nameOf(this.#parts.chats, this.#thread))}?`, text, "Leave", leave);
   }
 
-  /** Whether it worked; else the dialog says why not. */
+  /** Returns whether it worked. Otherwise the dialog shows the error. */
   async #try(act: () => Promise<void>): Promise<boolean> {
     setText(this.#problem, "");
     setText(this.#told, "");

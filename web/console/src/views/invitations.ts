@@ -1,4 +1,4 @@
-// Invitations above the conversations, and what stands above the messages of a stranger's request.
+// The invitations above the conversations, and the notice above the messages of a request.
 
 import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
@@ -11,7 +11,7 @@ import type { Thread } from "../model/thread.js";
 import { leaveConversation } from "../route.js";
 import { askToBlock } from "./blocking.js";
 
-/** The invitations that wait for the user. */
+/** The user's pending invitations. */
 export class InvitationList {
   readonly element = h("ul", { class: "invitations", "aria-label": "Invitations" });
   readonly #chats: Chats;
@@ -46,7 +46,7 @@ export class InvitationList {
   }
 }
 
-/** What a stranger's request says above its messages. */
+/** The notice above the messages of a request. */
 export class RequestBanner {
   readonly element: HTMLElement;
   readonly #text = h("p", {});
@@ -68,7 +68,7 @@ export class RequestBanner {
   render(): void {
     this.element.hidden = !this.#thread.isRequest;
     const [first] = this.#thread.others;
-    const name = first ? this.#chats.people.get(first).name : "Somebody";
+    const name = first ? this.#chats.people.get(first).name : "A user";
     setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to go on talking; a reply accepts too. If you decline, the conversation goes away.`);
   }
 }
@@ -76,12 +76,12 @@ export class RequestBanner {
 interface Acts {
   readonly accept: () => Promise<void>;
   readonly decline: () => Promise<void>;
-  /** Asks first, and then calls back. */
+  /** Asks for confirmation before the action. */
   readonly block: (act: () => void) => void;
   readonly blockNow: () => Promise<void>;
 }
 
-/** The buttons, and what went wrong. */
+/** The buttons and the error. */
 class Choice {
   readonly element: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });

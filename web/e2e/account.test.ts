@@ -43,11 +43,11 @@ scenario("two tabs with expiring tokens stay signed in and miss no event", async
   await signUp(bobs, bob);
   await startConversation(bobs, [ada]);
   const second = await adas.open();
-  const said: string[] = [];
+  const texts: string[] = [];
   const rotations = new Set<string>();
   // Four lifetimes of a token.
   for (let i = 1; i <= 2 * 4; i += 1) {
-    said.push(`Number ${i}`);
+    texts.push(`Number ${i}`);
     await send(bobs, `Number ${i}`);
     rotations.add(await refreshToken(adas.context));
     await sleep((ACCESS_LIFETIME_S * 1_000) / 2);
@@ -56,7 +56,7 @@ scenario("two tabs with expiring tokens stay signed in and miss no event", async
   for (const tab of [first, second]) {
     await isConnected(tab);
     await openConversation(tab, bob.name);
-    await shows(tab, said);
+    await shows(tab, texts);
   }
 });
 

@@ -63,9 +63,9 @@ export async function startConversation(page: Page, people: readonly Account[], 
   await dialog.getByRole("button", { name: /^Start/ }).click();
   await composer(page).waitFor();
   // Some of the users may have been invited only.
-  const told = page.getByRole("dialog", { name: /^Invitations? sent$/ });
+  const invited = page.getByRole("dialog", { name: /^Invitations? sent$/ });
   await eventually(async () => {
-    if (await told.isVisible()) await told.getByRole("button", { name: "OK" }).click();
+    if (await invited.isVisible()) await invited.getByRole("button", { name: "OK" }).click();
     assert.equal(await page.getByRole("dialog").count(), 0);
   });
 }

@@ -173,9 +173,9 @@ scenario("a group is renamed, grows and shrinks, and only its owner removes memb
   await adding.getByRole("checkbox", { name: cleo.name }).check();
   await adding.getByRole("button", { name: "Add", exact: true }).click();
   // Cleo is not a contact of Ada: she gets an invitation, and sees nothing before she accepts it.
-  const told = adas.getByRole("dialog", { name: "Invitation sent" });
-  await told.getByText(cleo.name).waitFor();
-  await told.getByRole("button", { name: "OK" }).click();
+  const invited = adas.getByRole("dialog", { name: "Invitation sent" });
+  await invited.getByText(cleo.name).waitFor();
+  await invited.getByRole("button", { name: "OK" }).click();
   await cleos.getByText(`${ada.name} invites you to \u201cRows of peas\u201d.`).waitFor();
   assert.equal(await cleos.getByRole("link", { name: /Rows of peas/ }).count(), 0);
   await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();

@@ -19,7 +19,7 @@ pub(super) fn max_items(len: usize, n: usize, path: &Path<'_>, report: &mut Repo
 pub(super) fn unique<T: Eq + Hash>(items: &[T], path: &Path<'_>, report: &mut Report) {
     let mut seen = HashSet::with_capacity(items.len());
     if !items.iter().all(|item| seen.insert(item)) {
-        report.add(path, "repeated.unique", "must not contain duplicates".to_owned());
+        report.add(path, "repeated.unique", "must have no duplicates".to_owned());
     }
 }
 

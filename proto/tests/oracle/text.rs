@@ -214,9 +214,10 @@ fn every_character_of_lines_matches_the_contract() {
 fn violations_use_the_messages_of_the_contract() {
     let samples = ["\u{200b}", "\u{202e}", "\u{0}", " ", "\u{e0041}"];
     for (rule, verdict) in [("single_line", line as fn(&str) -> _), ("multi_line", lines)] {
-        let said: Vec<Violation> = samples.iter().flat_map(|text| verdict(text)).collect();
+        let violations: Vec<Violation> = samples.iter().flat_map(|text| verdict(text)).collect();
         for expression in expressions(rule) {
-            let ours = said.iter().find(|v| v.rule == expression.id).unwrap_or_else(|| panic!("{}", expression.id));
+            let ours =
+                violations.iter().find(|v| v.rule == expression.id).unwrap_or_else(|| panic!("{}", expression.id));
             assert!(ours.message.starts_with(&expression.message), "{ours:?}");
         }
     }

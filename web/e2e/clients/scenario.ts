@@ -14,8 +14,8 @@ export interface Client {
     request: { requestId: string; memberIds: string[] },
     metadata: Metadata,
   ): Promise<{ conversation?: Position | undefined }>;
-  sendMessage(request: Draft, metadata: Metadata): Promise<Said>;
-  listMessages(request: { conversationId: string }, metadata: Metadata): Promise<Said[]>;
+  sendMessage(request: Draft, metadata: Metadata): Promise<ChatMessage>;
+  listMessages(request: { conversationId: string }, metadata: Metadata): Promise<ChatMessage[]>;
   subscribe(request: { positions: Position[] }, metadata: Metadata, options: StreamOptions): AsyncIterable<Event>;
   /** Converts the error of a failed call. Rethrows other errors. */
   refusal(error: unknown): Refusal;
@@ -52,12 +52,12 @@ interface Draft {
 }
 
 /** The sequence number and text of a message. */
-export interface Said {
+export interface ChatMessage {
   readonly seq: number;
   readonly text: string;
 }
 
-export type Event = { kind: "caughtUp" } | { kind: "said"; said: Said } | { kind: "other" };
+export type Event = { kind: "caughtUp" } | { kind: "message"; message: ChatMessage } | { kind: "other" };
 
 /** The client's own deadline and cancellation. */
 export interface StreamOptions {
@@ -108,7 +108,7 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
   return {
     wrongPassword: brief(wrongPassword),
     // Percent-encoded on the wire, spaces included.
-    words: wrongPassword.message,
+    message: wrongPassword.message,
     isSameAccount: again?.userId === ada.id,
     found: users.map(({ handle }) => handle),
     displayName: user?.displayName,
@@ -116,7 +116,7 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
     streamWithoutToken: brief(await refused(client, drain(client.subscribe({ positions: [] }, {}, {})))),
     // The header is set by hand, so that the server ends the call, and not the client.
     lateCall: brief(await refused(client, client.signIn({ email, password }, { "grpc-timeout": "1m" }))),
-    ...(await conversation(client, ada, bob, said(texts))),
+    ...(await conversation(client, ada, bob, namesByText(texts))),
     lateStream: (await lateStream(client, bob)).code,
   };
 }
@@ -143,7 +143,7 @@ async function signUp(client: Client, notes: Notes, account: Account): Promise<P
 }
 
 /** The names of the texts, in order. */
-function said(texts: Script["texts"]): Map<string, string> {
+function namesByText(texts: Script["texts"]): Map<string, string> {
   return new Map(Object.entries(texts).map(([name, { text, times, end }]) => [text.repeat(times) + end, name]));
 }
 
@@ -206,56 +206,56 @@ async function conversation(client: Client, ada: Person, bob: Person, texts: Rea
   const created = await client.createConversation({ requestId: id(), memberIds: [bob.id] }, ada.metadata);
   if (!created.conversation) throw new Error("the response has no conversation");
   const { conversationId, cursor } = created.conversation;
-  const say = (text: string, clientMessageId: string) =>
+  const send = (text: string, clientMessageId: string) =>
     client.sendMessage({ conversationId, clientMessageId, text }, ada.metadata);
 
-  const byName = ({ seq, text }: Said) => ({ seq, text: texts.get(text) ?? text });
-  const heard = await listen(client, bob, { conversationId, cursor }, [...texts.keys()], (text) => say(text, id()));
+  const byName = ({ seq, text }: ChatMessage) => ({ seq, text: texts.get(text) ?? text });
+  const received = await listen(client, bob, { conversationId, cursor }, [...texts.keys()], (text) => send(text, id()));
   const once = id();
-  const first = await say("once", once);
-  const second = await say("once", once);
+  const first = await send("once", once);
+  const second = await send("once", once);
   return {
-    heard: heard.map(byName),
+    received: received.map(byName),
     repeated: [first, second],
-    idReused: brief(await refused(client, say("something else", once))),
+    idReused: brief(await refused(client, send("something else", once))),
     // One byte longer than the maximum.
-    violations: brief(await refused(client, say(`${[...texts.keys()].at(-1)}!`, "no id"))),
+    violations: brief(await refused(client, send(`${[...texts.keys()].at(-1)}!`, "no id"))),
     listed: (await client.listMessages({ conversationId }, bob.metadata)).map(byName),
   };
 }
 
-/** Returns the messages that `say` causes on a stream. A live client receives them at once, and then cancels the stream. */
+/** Returns the messages that `send` causes on a stream. A live client receives them at once, and then cancels the stream. */
 async function listen(
   client: Client,
   bob: Person,
   from: Position,
   texts: readonly string[],
-  say: (text: string) => Promise<unknown>,
-): Promise<Said[]> {
-  const heard: Said[] = [];
-  const sayAll = async () => {
-    for (const text of texts) await say(text);
+  send: (text: string) => Promise<unknown>,
+): Promise<ChatMessage[]> {
+  const received: ChatMessage[] = [];
+  const sendAll = async () => {
+    for (const text of texts) await send(text);
   };
   const request = { positions: [from] };
   if (!client.isLive) {
     // The stream continues from the position, so it misses no message when it opens later.
-    await sayAll();
+    await sendAll();
     // Only the server ends the stream: a client with its own deadline may drop received messages.
     const stream = client.subscribe(request, { ...bob.metadata, "grpc-timeout": NOT_LIVE }, {});
-    await refused(client, drain(stream, heard));
-    return heard;
+    await refused(client, drain(stream, received));
+    return received;
   }
   const stop = new AbortController();
-  let isSaying = false;
+  let isSending = false;
   for await (const event of client.subscribe(request, bob.metadata, { signal: stop.signal })) {
-    if (event.kind === "said") heard.push(event.said);
-    if (heard.length === texts.length) break;
-    if (event.kind !== "caughtUp" || isSaying) continue;
-    isSaying = true;
-    await sayAll();
+    if (event.kind === "message") received.push(event.message);
+    if (received.length === texts.length) break;
+    if (event.kind !== "caughtUp" || isSending) continue;
+    isSending = true;
+    await sendAll();
   }
   stop.abort();
-  return heard;
+  return received;
 }
 
 /**
@@ -273,8 +273,8 @@ async function lateStream(client: Client, { metadata }: Person): Promise<Refusal
 }
 
 /** Reads a stream to its end. */
-async function drain(stream: AsyncIterable<Event>, heard: Said[] = []): Promise<void> {
-  for await (const event of stream) if (event.kind === "said") heard.push(event.said);
+async function drain(stream: AsyncIterable<Event>, received: ChatMessage[] = []): Promise<void> {
+  for await (const event of stream) if (event.kind === "message") received.push(event.message);
 }
 
 function refused(client: Client, call: Promise<unknown>): Promise<Refusal> {

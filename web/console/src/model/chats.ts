@@ -27,16 +27,16 @@ export class Chats {
   readonly #threads = new Map<string, Thread>();
   readonly #listeners = new Set<() => void>();
   readonly #end = new AbortController();
-  readonly #heard: (thread: Thread, entry: messaging.Entry) => void;
+  readonly #onMessage: (thread: Thread, entry: messaging.Entry) => void;
   /** The conversations with a MarkRead call in progress. */
   readonly #sendingReadMark = new Set<Thread>();
   #openId: string | undefined;
 
-  /** `heard` is called with each new message of another user. */
-  constructor(trellis: Trellis, userId: string, heard: (thread: Thread, entry: messaging.Entry) => void) {
+  /** `onMessage` is called with each new message of another user. */
+  constructor(trellis: Trellis, userId: string, onMessage: (thread: Thread, entry: messaging.Entry) => void) {
     this.#trellis = trellis;
     this.userId = userId;
-    this.#heard = heard;
+    this.#onMessage = onMessage;
     this.people = new People(trellis.users, () => this.changed());
     this.blocks = new Blocks(trellis.messaging, () => this.changed());
     this.outbox = trellis.outbox(userId);
@@ -223,7 +223,7 @@ export class Chats {
       this.outbox.drop(entry.body.value.clientMessageId);
       return;
     }
-    this.#heard(thread, entry);
+    this.#onMessage(thread, entry);
   }
 
   #forget(): void {

@@ -5,7 +5,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { messaging, Outgoing } from "../../../client/src/index.js";
 import { dayHeading, dayKey } from "../format.js";
 import type { Chats } from "./chats.js";
-import type { StoredMessage } from "./deeds.js";
+import type { StoredMessage } from "./actions.js";
 import type { Person } from "./people.js";
 import type { Thread } from "./thread.js";
 

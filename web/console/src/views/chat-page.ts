@@ -7,7 +7,7 @@ import { explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { icon } from "../icons.js";
 import { Chats } from "../model/chats.js";
-import { Deeds } from "../model/deeds.js";
+import { ConversationActions } from "../model/actions.js";
 import { Drafts } from "../model/drafts.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation, onNavigate, openConversationId } from "../route.js";
@@ -28,7 +28,7 @@ export class ChatPage {
   readonly #drafts: Drafts;
   readonly #list: ConversationList;
   readonly #connection = new ConnectionIndicator();
-  readonly #deeds: Deeds;
+  readonly #actions: ConversationActions;
   readonly #me: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });
   readonly #main = h("main", { class: "chat" });
@@ -40,8 +40,8 @@ export class ChatPage {
     this.#trellis = trellis;
     this.#drafts = new Drafts(trellis.store, userId);
     this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
-    this.#deeds = new Deeds(trellis.messaging, this.#chats);
-    this.#list = new ConversationList(this.#chats, this.#deeds);
+    this.#actions = new ConversationActions(trellis.messaging, this.#chats);
+    this.#list = new ConversationList(this.#chats, this.#actions);
     const account = { trellis, chats: this.#chats, accountDeleted: () => this.#accountDeleted() };
     this.#me = h("button", { class: "me", type: "button", on: { click: () => accountDialog(account) } });
     this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);
@@ -109,7 +109,7 @@ export class ChatPage {
       this.#open = undefined;
       this.#main.replaceChildren(this.#placeholder(openId));
     } else if (this.#open?.thread !== thread) {
-      this.#open = new ConversationView({ trellis: this.#trellis, chats: this.#chats, deeds: this.#deeds }, thread, this.#drafts);
+      this.#open = new ConversationView({ trellis: this.#trellis, chats: this.#chats, actions: this.#actions }, thread, this.#drafts);
       this.#main.replaceChildren(this.#open.element);
     }
     this.#open?.render();

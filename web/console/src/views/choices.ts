@@ -21,7 +21,7 @@ export class Choices<T> {
   readonly #save: (value: T) => Promise<void>;
   readonly #inputs = new Map<T, HTMLInputElement>();
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status" });
+  readonly #success = h("p", { class: "success", role: "status" });
   #chosen: T;
   #saving = false;
 
@@ -30,7 +30,7 @@ export class Choices<T> {
     this.#chosen = chosen;
     const name = newId("choice");
     const rows = options.map((option) => this.#row(name, option));
-    this.element = h("fieldset", { class: "choices" }, h("legend", {}, legend), ...rows, this.#problem, this.#told);
+    this.element = h("fieldset", { class: "choices" }, h("legend", {}, legend), ...rows, this.#problem, this.#success);
     this.show(chosen);
   }
 
@@ -58,11 +58,11 @@ export class Choices<T> {
     if (this.#saving) return this.#check(this.#chosen);
     this.#saving = true;
     setText(this.#problem, "");
-    setText(this.#told, "");
+    setText(this.#success, "");
     try {
       await this.#save(value);
       this.#chosen = value;
-      setText(this.#told, "Saved.");
+      setText(this.#success, "Saved.");
     } catch (error) {
       setText(this.#problem, `Your choice is not saved. ${explain(error)}`);
       this.#check(this.#chosen);

@@ -145,7 +145,7 @@ const KEY_CODE_COMPOSING = 229;
 
 /**
  * Whether an input method handles the key. Safari ends the composition before the keydown event of the Enter key that
- * ends it: `isComposing` is false by then, and only the key code tells that the key belongs to the input method.
+ * ends it: `isComposing` is false by then, and only the key code shows that the key belongs to the input method.
  */
 export function isComposing({ isComposing: composing, keyCode }: Pick<KeyboardEvent, "isComposing" | "keyCode">): boolean {
   return composing || keyCode === KEY_CODE_COMPOSING;

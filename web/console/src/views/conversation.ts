@@ -4,7 +4,7 @@ import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
 import { icon } from "../icons.js";
 import type { Chats, Connection } from "../model/chats.js";
-import type { StoredMessage } from "../model/deeds.js";
+import type { StoredMessage } from "../model/actions.js";
 import { rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
 import type { Drafts } from "../model/drafts.js";
@@ -38,20 +38,20 @@ export class ConversationView {
   readonly #composer: Composer;
 
   constructor(parts: DetailsParts, thread: Thread, drafts: Drafts) {
-    const { chats, deeds } = parts;
+    const { chats, actions } = parts;
     this.#chats = chats;
     this.thread = thread;
     const edit = (message: StoredMessage) => {
-      const save = (text: string) => deeds.edit(thread, message, text);
+      const save = (text: string) => actions.edit(thread, message, text);
       this.#composer.revise({ text: message.text, save });
     };
-    const erase = (message: StoredMessage) => {
-      const act = () => void deeds.erase(thread, message).catch((error) => setText(this.#problem, explain(error)));
+    const deleteMessage = (message: StoredMessage) => {
+      const act = () => void actions.deleteMessage(thread, message).catch((error) => setText(this.#problem, explain(error)));
       setText(this.#problem, "");
       confirmDialog("Delete this message?", "It is deleted for all members. This cannot be undone.", "Delete", act);
     };
-    this.#request = new RequestBanner(chats, deeds, thread);
-    this.#messages = new MessageList(chats, thread, { edit, erase });
+    this.#request = new RequestBanner(chats, actions, thread);
+    this.#messages = new MessageList(chats, thread, { edit, deleteMessage });
     this.#composer = new Composer({
       label: "Message",
       draft: () => drafts.get(thread.id),

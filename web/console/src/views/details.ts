@@ -6,7 +6,7 @@ import { Advice, explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
-import type { Deeds } from "../model/deeds.js";
+import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
 import { goTo, leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
@@ -23,7 +23,7 @@ import { PeoplePicker } from "./people-picker.js";
 export interface DetailsParts {
   readonly trellis: Trellis;
   readonly chats: Chats;
-  readonly deeds: Deeds;
+  readonly actions: ConversationActions;
 }
 
 const POLICIES = [
@@ -42,7 +42,7 @@ class Details {
   readonly #requests = new RequestIds();
   readonly #heading = h("h3", {});
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status" });
+  readonly #success = h("p", { class: "success", role: "status" });
   readonly #addPeople: HTMLButtonElement;
   readonly #ownerAdds = h("p", { class: "field-hint" }, "Only the owner of this conversation can add people.");
   readonly #policy: Choices<messaging.AddPolicy>;
@@ -63,7 +63,7 @@ class Details {
       legend: "People who may add members",
       options: POLICIES,
       chosen: thread.addPolicy,
-      save: (policy) => parts.deeds.chooseAddPolicy(thread, policy),
+      save: (policy) => parts.actions.chooseAddPolicy(thread, policy),
     });
     void this.#readMembers();
     void this.#try(() => parts.chats.blocks.read());
@@ -74,13 +74,13 @@ class Details {
   content(): HTMLElement[] {
     const leave = { class: "button danger", type: "button", on: { click: () => this.#askToLeave() } };
     const actions = h("div", { class: "dialog-actions" }, this.#addPeople, h("button", leave, "Leave…"));
-    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#policy.element, this.#ownerAdds, this.#problem, this.#told, actions];
+    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#policy.element, this.#ownerAdds, this.#problem, this.#success, actions];
   }
 
   #renaming(): HTMLElement {
     const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without a name it shows the names of its members." });
     const save = async () => {
-      await this.#parts.deeds.rename(this.#thread, title.value.trim());
+      await this.#parts.actions.rename(this.#thread, title.value.trim());
       return "Saved.";
     };
     return form({ fields: [title], button: "Save the name", submit: save });
@@ -134,13 +134,13 @@ class Details {
   }
 
   #toggleBlock(id: string): void {
-    const { chats, deeds } = this.#parts;
+    const { chats, actions } = this.#parts;
     const name = isolate(chats.people.get(id).name);
-    const tell = async (act: () => Promise<void>, words: string) => {
-      if (await this.#try(act)) setText(this.#told, words);
+    const run = async (act: () => Promise<void>, message: string) => {
+      if (await this.#try(act)) setText(this.#success, message);
     };
-    if (chats.blocks.has(id)) void tell(() => chats.blocks.unblock(id), `${name} is unblocked.`);
-    else askToBlock(chats, id, () => void tell(() => deeds.block(id), `${name} is blocked.`));
+    if (chats.blocks.has(id)) void run(() => chats.blocks.unblock(id), `${name} is unblocked.`);
+    else askToBlock(chats, id, () => void run(() => actions.block(id), `${name} is blocked.`));
   }
 
   async #talkTo(id: string): Promise<void> {
@@ -170,9 +170,9 @@ class Details {
 
   /** Returns whether the person was only invited. The error names the person: the earlier ones were added. */
   async #addOne(id: string): Promise<boolean> {
-    const { chats, deeds } = this.#parts;
+    const { chats, actions } = this.#parts;
     try {
-      return await deeds.add(this.#thread, id);
+      return await actions.add(this.#thread, id);
     } catch (error) {
       throw new Advice(`${isolate(chats.people.get(id).name)} was not added. ${explain(error)}`);
     }
@@ -180,7 +180,7 @@ class Details {
 
   #askToRemove(id: string): void {
     const { name } = this.#parts.chats.people.get(id);
-    const remove = () => void this.#try(() => this.#parts.deeds.remove(this.#thread, id));
+    const remove = () => void this.#try(() => this.#parts.actions.remove(this.#thread, id));
     confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. Their messages stay.", "Remove", remove);
   }
 
@@ -188,7 +188,7 @@ class Details {
     const text = "You will no longer see this conversation. A member can add you again.";
     const leave = () =>
       void this.#try(async () => {
-        await this.#parts.deeds.leave(this.#thread);
+        await this.#parts.actions.leave(this.#thread);
         this.#dialog.close();
         leaveConversation();
       });
@@ -198,7 +198,7 @@ class Details {
   /** Returns whether it worked. Otherwise the dialog shows the error. */
   async #try(act: () => Promise<void>): Promise<boolean> {
     setText(this.#problem, "");
-    setText(this.#told, "");
+    setText(this.#success, "");
     try {
       await act();
       return true;

@@ -6,7 +6,7 @@ import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { messaging } from "../../../client/src/index.js";
 import type { Chats } from "../model/chats.js";
-import type { Deeds } from "../model/deeds.js";
+import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation } from "../route.js";
 import { askToBlock } from "./blocking.js";
@@ -15,12 +15,12 @@ import { askToBlock } from "./blocking.js";
 export class InvitationList {
   readonly element = h("ul", { class: "invitations", "aria-label": "Invitations" });
   readonly #chats: Chats;
-  readonly #deeds: Deeds;
+  readonly #actions: ConversationActions;
   readonly #list: KeyedList<messaging.Invitation>;
 
-  constructor(chats: Chats, deeds: Deeds) {
+  constructor(chats: Chats, actions: ConversationActions) {
     this.#chats = chats;
-    this.#deeds = deeds;
+    this.#actions = actions;
     this.#list = new KeyedList(this.element, ({ conversationId }) => conversationId, (first) => this.#item(first));
   }
 
@@ -32,10 +32,10 @@ export class InvitationList {
   #item({ conversationId, inviterId: inviter }: messaging.Invitation): ItemView<messaging.Invitation> {
     const text = h("p", {});
     const choice = new Choice({
-      accept: () => this.#deeds.accept(conversationId),
-      decline: () => this.#deeds.decline(conversationId),
+      accept: () => this.#actions.accept(conversationId),
+      decline: () => this.#actions.decline(conversationId),
       block: (act) => askToBlock(this.#chats, inviter, act),
-      blockNow: () => this.#deeds.block(inviter),
+      blockNow: () => this.#actions.block(inviter),
     });
     const update = ({ inviterId, title, memberCount }: messaging.Invitation) => {
       const { name } = this.#chats.people.get(inviterId);
@@ -53,14 +53,14 @@ export class RequestBanner {
   readonly #chats: Chats;
   readonly #thread: Thread;
 
-  constructor(chats: Chats, deeds: Deeds, thread: Thread) {
+  constructor(chats: Chats, actions: ConversationActions, thread: Thread) {
     this.#chats = chats;
     this.#thread = thread;
     const choice = new Choice({
-      accept: () => deeds.accept(thread.id),
-      decline: () => deeds.decline(thread.id).then(leaveConversation),
+      accept: () => actions.accept(thread.id),
+      decline: () => actions.decline(thread.id).then(leaveConversation),
       block: (act) => askToBlock(chats, thread.others[0] ?? "", act),
-      blockNow: () => deeds.block(thread.others[0] ?? "").then(leaveConversation),
+      blockNow: () => actions.block(thread.others[0] ?? "").then(leaveConversation),
     });
     this.element = h("div", { class: "request", role: "group", "aria-label": "Request" }, this.#text, choice.element);
   }
@@ -69,7 +69,7 @@ export class RequestBanner {
     this.element.hidden = !this.#thread.isRequest;
     const [first] = this.#thread.others;
     const name = first ? this.#chats.people.get(first).name : "A user";
-    setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to go on talking; a reply accepts too. If you decline, the conversation goes away.`);
+    setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to continue this conversation; a reply accepts it too. If you decline, you leave the conversation.`);
   }
 }
 

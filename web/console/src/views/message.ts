@@ -6,7 +6,7 @@ import { exactTime, timeOfDay } from "../format.js";
 import { icon } from "../icons.js";
 import type { ItemView } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
-import type { StoredMessage } from "../model/deeds.js";
+import type { StoredMessage } from "../model/actions.js";
 import type { DayRow, MessageRow, Row } from "../model/rows.js";
 import { avatar } from "./avatar.js";
 import { type MenuItem, openMenu } from "./menu.js";
@@ -14,7 +14,7 @@ import { type MenuItem, openMenu } from "./menu.js";
 /** The actions on a message. */
 export interface MessageActions {
   readonly edit: (message: StoredMessage) => void;
-  readonly erase: (message: StoredMessage) => void;
+  readonly deleteMessage: (message: StoredMessage) => void;
 }
 
 export function rowView(chats: Chats, actions: MessageActions, first: Row): ItemView<Row> {
@@ -82,7 +82,7 @@ function moreOf(actions: MessageActions, row: MessageRow): HTMLElement | false {
   if (!stored || erased) return false;
   const items: MenuItem[] = [{ label: "Copy text", act: () => void navigator.clipboard.writeText(text) }];
   if (canEdit) items.unshift({ label: "Edit", act: () => actions.edit(stored) });
-  if (canErase) items.push({ label: "Delete…", danger: true, act: () => actions.erase(stored) });
+  if (canErase) items.push({ label: "Delete…", danger: true, act: () => actions.deleteMessage(stored) });
   const look = { class: "message-more", type: "button", "aria-label": "Message actions", "aria-haspopup": "menu" };
   // The whole list has one tab stop, on the newest message; the arrow keys move from there.
   const button = h("button", { ...look, tabindex: "-1", on: { click: () => openMenu(button, items) } }, icon("more"));

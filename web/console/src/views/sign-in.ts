@@ -42,7 +42,7 @@ function signIn(session: Session, other: () => void): HTMLElement[] {
       button: "Sign in",
       submit: () => session.signIn(email.value.trim(), password.value),
     }),
-    elsewhere("New here?", "Create an account", other),
+    alternative("New here?", "Create an account", other),
   ];
 }
 
@@ -69,7 +69,7 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
           displayName: displayName.value.trim(),
         }),
     }),
-    elsewhere("Have an account?", "Sign in", other),
+    alternative("Have an account?", "Sign in", other),
   ];
 }
 
@@ -81,7 +81,7 @@ export function passwordField(options: PasswordOptions): Field {
   return new Field({ name: "password", label: "Password", type: "password", ...hint, ...options });
 }
 
-function elsewhere(question: string, label: string, go: () => void): HTMLElement {
+function alternative(question: string, label: string, go: () => void): HTMLElement {
   const button = h("button", { class: "link", type: "button", on: { click: go } }, label);
-  return h("p", { class: "elsewhere" }, question, " ", button);
+  return h("p", { class: "alternative" }, question, " ", button);
 }

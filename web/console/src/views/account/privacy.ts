@@ -52,12 +52,12 @@ class BlockedList {
   readonly #items: KeyedList<string>;
   readonly #empty = h("p", { class: "dialog-text" }, "You have not blocked any people. To block a person, open the details of a conversation.");
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status", tabindex: "-1" });
+  readonly #success = h("p", { class: "success", role: "status", tabindex: "-1" });
 
   constructor({ chats }: Account) {
     this.#chats = chats;
     this.#items = new KeyedList(this.#list, (id) => id, (id) => this.#item(id));
-    this.element = h("div", { class: "form" }, this.#list, this.#empty, this.#problem, this.#told);
+    this.element = h("div", { class: "form" }, this.#list, this.#empty, this.#problem, this.#success);
     const stop = chats.onChange(() => (this.element.isConnected ? this.#render() : stop()));
     this.#render();
   }
@@ -89,9 +89,9 @@ class BlockedList {
     setText(this.#problem, "");
     try {
       await this.#chats.blocks.unblock(id);
-      setText(this.#told, `${isolate(this.#chats.people.get(id).name)} is unblocked and may ask you again.`);
+      setText(this.#success, `${isolate(this.#chats.people.get(id).name)} is unblocked and can add or invite you again, as your settings allow.`);
       // The button with the focus was removed.
-      this.#told.focus();
+      this.#success.focus();
     } catch (error) {
       setText(this.#problem, explain(error));
     }

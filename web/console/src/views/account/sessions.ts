@@ -19,14 +19,14 @@ export function sessionsPanel({ trellis }: Account): HTMLElement {
 
 function sessionList({ trellis }: Pick<Account, "trellis">, sessions: readonly auth.Session[]): HTMLElement {
   const problem = h("p", { class: "problem", role: "alert" });
-  const told = h("p", { class: "success", role: "status" });
+  const success = h("p", { class: "success", role: "status" });
   const list = h("ul", { class: "sessions" });
-  const end = async (call: () => Promise<unknown>, gone: readonly HTMLElement[], words: string) => {
+  const end = async (call: () => Promise<unknown>, gone: readonly HTMLElement[], message: string) => {
     setText(problem, "");
     try {
       await call();
       for (const item of gone) item.remove();
-      setText(told, words);
+      setText(success, message);
       everywhere.hidden = list.childElementCount < 2;
     } catch (error) {
       setText(problem, explain(error));
@@ -42,7 +42,7 @@ function sessionList({ trellis }: Pick<Account, "trellis">, sessions: readonly a
   const everywhere = h("button", look, "Sign out all other devices");
   everywhere.hidden = sessions.length < 2;
   list.append(...sessions.map((session) => sessionItem(session, endOne)));
-  return h("div", { class: "form" }, list, problem, told, everywhere);
+  return h("div", { class: "form" }, list, problem, success, everywhere);
 }
 
 function sessionItem(session: auth.Session, end: (session: auth.Session, item: HTMLElement) => Promise<void>): HTMLElement {

@@ -12,7 +12,7 @@ export interface StoredMessage {
   readonly etag: string;
 }
 
-export class Deeds {
+export class ConversationActions {
   readonly #messaging: Trellis["messaging"];
   readonly #chats: Chats;
 
@@ -68,7 +68,7 @@ export class Deeds {
     this.#replace(thread, (await this.#messaging.editMessage(request)).entry);
   }
 
-  async erase(thread: Thread, { messageId }: StoredMessage): Promise<void> {
+  async deleteMessage(thread: Thread, { messageId }: StoredMessage): Promise<void> {
     this.#replace(thread, (await this.#messaging.deleteMessage({ conversationId: thread.id, messageId })).entry);
   }
 

@@ -1,7 +1,7 @@
-//! Compiles the contracts: messages, services, input checks and the descriptor set. No protoc is needed.
+//! Compiles the contracts to messages, clients, servers, input checks and the descriptor set, without protoc.
 //!
-//! A contract that breaks a rule of the house (see `contract.rs`, `enforced.rs`, `redact.rs`) fails the build with a
-//! message that names the method or field.
+//! A contract that breaks a rule (see `contract.rs`, `enforced.rs`, `redact.rs`) fails the build with an error that
+//! names the method or field.
 
 #[path = "build/checks.rs"]
 mod checks;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=trellis");
     println!("cargo:rerun-if-changed=third_party");
     println!("cargo:rerun-if-changed=build");
-    #[expect(clippy::disallowed_methods, reason = "cargo tells build scripts this way where to write")]
+    #[expect(clippy::disallowed_methods, reason = "cargo sets OUT_DIR for build scripts")]
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let commented = compile(true)?;
@@ -42,17 +42,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     generate_code(&commented, &undebugged)
 }
 
-/// The descriptor set, encoded: `file_descriptor_set()` would drop custom options. With comments for the
-/// generated code, without for what the processes carry.
+/// Encodes the descriptor set: `file_descriptor_set()` would drop custom options. The generated code needs the
+/// comments; the set in the binary has none.
 fn compile(comments: bool) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([".", "third_party"])?;
     compiler.include_imports(true).include_source_info(comments).open_files(CONTRACTS)?;
     Ok(compiler.encode_file_descriptor_set())
 }
 
-/// Messages and clients with prost's plain codec, servers with the codec that checks inputs: a client must
-/// never validate a response, or newer servers would break older clients. `undebugged` get their `Debug` from
-/// `redact.rs`.
+/// Generates messages and clients with prost's codec, and servers with the codec that checks inputs. Clients must not
+/// validate responses, or newer servers would break older clients. `redact.rs` generates `Debug` for `undebugged`.
 fn generate_code(encoded: &[u8], undebugged: &[String]) -> Result<(), Box<dyn Error>> {
     let descriptors = prost_types::FileDescriptorSet::decode(encoded)?;
     let servers = tonic_prost_build::configure()

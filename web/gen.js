@@ -1,17 +1,17 @@
 // Regenerates client/src/gen, and e2e/clients/gen for the tests of other clients, from the contracts.
-// TRELLIS_PROTO_DIR names their folder when this package was copied away from the repository.
+// TRELLIS_PROTO_DIR is their folder when the package is outside the repository.
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
 
 const contracts = process.env.TRELLIS_PROTO_DIR ?? "../proto";
 
-// What only the mesh reads stays out of the browser's bundle: policies, input rules and the HTTP form.
+// Options that only the mesh reads stay out of the browser's bundle: policies, input rules and the HTTP form.
 const forTheMesh = ["buf.validate", "google.api", "trellis.policy.v1", "trellis.text.v1"];
 
 const modules = (...paths) => JSON.stringify({ version: "v2", modules: paths });
 const buf = (...args) => execFileSync("node_modules/.bin/buf", args, { stdio: "inherit" });
 
-/** Fills `out` by a template: with the contracts, and with what errors carry. */
+/** Generates `out` by a template: the contracts, and the messages in error details. */
 function generate(out, template, ...errors) {
   rmSync(out, { recursive: true, force: true });
   buf(

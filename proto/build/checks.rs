@@ -1,15 +1,15 @@
-//! Generates `impl Check` for every message that is the input of a method, or part of one, from its
-//! buf.validate rules. A rule without a generator here fails the build.
+//! Generates `impl Check` from the buf.validate rules, for every input message of a method and the messages in it. A
+//! rule without a generator fails the build.
 
 use std::{collections::BTreeSet, fmt::Write};
 
 use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 const FIELD_RULES: &str = "buf.validate.field";
-/// The package of our own rules.
+/// The package of Trellis's own rules.
 const TEXT_RULES: &str = "trellis.text.v1.";
 
-/// The source of the checks. Output types get none: a response is never validated by its reader.
+/// Generates the source of the checks. Response messages get none: clients do not validate responses.
 pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, String> {
     let inputs = inputs(pool);
     let mut source = String::new();
@@ -31,7 +31,7 @@ pub(crate) fn generate(pool: &DescriptorPool) -> Result<String, String> {
     Ok(source)
 }
 
-/// The input messages of all methods, and the messages of ours inside them.
+/// The input messages of all methods, and the Trellis messages in them.
 fn inputs(pool: &DescriptorPool) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open: Vec<MessageDescriptor> =
@@ -82,7 +82,7 @@ fn check_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<String,
     Ok(lines.iter().map(|line| format!("        {line}\n")).collect())
 }
 
-/// Messages of ours inside a message are checked too.
+/// Checks the Trellis messages in a message too.
 fn nested(field: &FieldDescriptor, place: &str) -> Option<String> {
     let Kind::Message(message) = field.kind() else { return None };
     if !message.full_name().starts_with("trellis.") {
@@ -128,7 +128,7 @@ fn item_rules(field: &FieldDescriptor, items: &DynamicMessage, place: &str) -> R
     Ok(format!("for (i, item) in self.{}.iter().enumerate() {{ {} }}", field.name(), lines.join(" ")))
 }
 
-/// The rules of one value: `value` is the expression that holds it.
+/// Generates the checks of one value; `value` is the expression that holds it.
 fn scalar_rules(
     field: &FieldDescriptor,
     kind: &str,
@@ -186,10 +186,10 @@ fn number(value: &Value) -> Option<i128> {
     }
 }
 
-/// Patterns are anchored runs of character classes with a repeat, such as `^[a-z][a-z0-9_]{2,29}$`: enough for
-/// names, checked in one pass, and no regular-expression engine in the binary.
+/// Patterns are anchored sequences of character classes with a repeat count, such as `^[a-z][a-z0-9_]{2,29}$`: enough
+/// for names, checked in one pass, and without a regular-expression engine.
 fn pattern_source(field: &FieldDescriptor, pattern: &str) -> Result<String, String> {
-    let bad = || unknown(field, &format!("string.pattern {pattern:?} (only runs of classes are understood)"));
+    let bad = || unknown(field, &format!("string.pattern {pattern:?} (supported: sequences of character classes)"));
     let mut rest = pattern.strip_prefix('^').and_then(|p| p.strip_suffix('$')).ok_or_else(bad)?;
     let mut runs = Vec::new();
     while !rest.is_empty() {
@@ -205,7 +205,7 @@ fn pattern_source(field: &FieldDescriptor, pattern: &str) -> Result<String, Stri
         runs.push(format!("Run {{ class: &[{}], min: {min}, max: {max} }}", ranges(class).ok_or_else(bad)?));
         rest = tail;
     }
-    // Greedy runs decide without backtracking only when at most the last may vary in length.
+    // Greedy matching needs no backtracking only when no run but the last varies in length.
     if runs.len() > 1 && !pattern_is_deterministic(pattern) {
         return Err(bad());
     }
@@ -241,8 +241,8 @@ fn field_rules(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Option<
     Ok(Some(rules))
 }
 
-/// A rule that our interface file does not declare arrives as an unknown field: refuse it instead of
-/// leaving the input unchecked.
+/// Rejects a rule that proto/third_party/buf/validate does not declare: it is decoded as an unknown field, and ignoring
+/// it would leave the input unchecked.
 fn refuse_unknown(field: &FieldDescriptor, rules: &DynamicMessage) -> Result<(), String> {
     if rules.unknown_fields().next().is_some() {
         return Err(unknown(field, "a rule that proto/third_party/buf/validate does not declare"));

@@ -1,4 +1,4 @@
-//! The rules that a contract must keep to build at all.
+//! Checks the rules that every contract must keep.
 
 #[path = "enforced.rs"]
 mod enforced;
@@ -16,8 +16,8 @@ const POLICY: &str = "trellis.policy.v1.method";
 const HTTP: &str = "google.api.http";
 const RULES: &str = "buf.validate.field";
 
-/// Every method says who may call it, an internal one has no HTTP form, nothing in a request is unbounded, and no
-/// policy field is without code that enforces it. The error names each offender.
+/// Checks that every method has an access rule, that internal methods have no HTTP form, that every request field is
+/// bounded, and that code enforces every policy field. The error lists all violations.
 pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
     let mut findings = enforced::findings(pool);
     findings.extend(redact::findings(pool));
@@ -28,22 +28,24 @@ pub(crate) fn verify(pool: &DescriptorPool) -> Result<(), String> {
             let is_internal = rule(&policy).is_some_and(|rule| rule.descriptor().name() == "Internal");
             findings.extend(limits::findings(&method, &policy, is_internal));
         }
-        unruled(pool, &method.input(), &mut seen, &mut findings)?;
+        unbounded(pool, &method.input(), &mut seen, &mut findings)?;
     }
-    if findings.is_empty() { Ok(()) } else { Err(format!("the contract is refused:\n{}", findings.join("\n"))) }
+    if findings.is_empty() { Ok(()) } else { Err(format!("the contract breaks these rules:\n{}", findings.join("\n"))) }
 }
 
 fn finding(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<String>, String> {
     let name = method.full_name();
     let Some(policy) = option(pool, method, POLICY)? else {
-        return Ok(Some(format!("  {name} has no ({POLICY}) option: say who may call it")));
+        return Ok(Some(format!("  {name} has no ({POLICY}) option: add one with its `access`")));
     };
     let Some(rule) = rule(&policy) else {
-        return Ok(Some(format!("  {name} has a policy without `access`: say public, signed_in or internal")));
+        return Ok(Some(format!("  {name} has a policy without `access`: set public, signed_in or internal")));
     };
     let has_http = option(pool, method, HTTP)?.is_some();
     Ok(match (rule.descriptor().name(), has_http) {
-        ("Internal", true) => Some(format!("  {name} is internal and has a ({HTTP}) form: take one of the two away")),
+        ("Internal", true) => Some(format!(
+            "  {name} is internal and has a ({HTTP}) form: remove the form, or make the method public or signed_in"
+        )),
         ("Internal", false) if callers(&rule) == 0 => {
             Some(format!("  {name} is internal and names no caller: list the services that may call it"))
         }
@@ -73,9 +75,9 @@ fn callers(rule: &DynamicMessage) -> usize {
     rule.get_field_by_name("callers").as_deref().and_then(Value::as_list).map_or(0, <[Value]>::len)
 }
 
-/// Finds the fields of a request, and of messages of ours in it, that may hold anything. A boolean has nothing to
-/// limit; other people's messages (field masks, times) bring their own meaning.
-fn unruled(
+/// Finds unbounded fields of a request and of Trellis messages in it. A boolean needs no bound; messages of other
+/// packages (field masks, timestamps) have their own.
+fn unbounded(
     pool: &DescriptorPool,
     message: &MessageDescriptor,
     seen: &mut HashSet<String>,
@@ -88,7 +90,7 @@ fn unruled(
         let missing = match (field.is_list(), field.kind()) {
             (true, _) if !has_rule(pool, &field, "repeated", &["max_items"])? => Some("repeated.max_items"),
             (_, Kind::Message(inner)) => {
-                unruled(pool, &inner, seen, findings)?;
+                unbounded(pool, &inner, seen, findings)?;
                 None
             }
             (true, _) | (_, Kind::Bool) => None,
@@ -101,7 +103,7 @@ fn unruled(
             (_, _) => (!has_any_rule(pool, &field)?).then_some("a range"),
         };
         if let Some(rule) = missing {
-            findings.push(format!("  {} may hold anything: give it ({RULES}).{rule}", field.full_name()));
+            findings.push(format!("  {} is unbounded: add ({RULES}).{rule}", field.full_name()));
         }
     }
     Ok(())

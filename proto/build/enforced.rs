@@ -1,7 +1,7 @@
-//! The one list of the policy's fields, each with the module that enforces it and a test that setting it matters.
+//! Lists the policy's fields, each with the module that enforces it and a test of its effect.
 //!
-//! The build rejects a field of `trellis.policy.v1.Policy` that is not listed here, and a line whose field does not
-//! exist; `cargo xtask ci` checks that the modules and the tests exist. So a contract cannot declare what no code enforces.
+//! The build rejects a field of `trellis.policy.v1.Policy` that the list lacks, and a line without a field; `cargo
+//! xtask ci` checks that the modules and tests exist. So a contract cannot declare a policy that no code enforces.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -34,7 +34,7 @@ pub(crate) const ENFORCED: [(&str, &str, &str); 20] = [
     ("StreamLimit.key", "gateway/src/rate_limit.rs", "key_of_a_stream_limit_is_proved"),
 ];
 
-/// What is wrong between the list and the policy's messages.
+/// The differences between the list and the policy's messages.
 pub(crate) fn findings(pool: &DescriptorPool) -> Vec<String> {
     let declared = declared(pool);
     let listed: BTreeSet<String> = ENFORCED.iter().map(|(field, _, _)| (*field).to_owned()).collect();
@@ -42,7 +42,7 @@ pub(crate) fn findings(pool: &DescriptorPool) -> Vec<String> {
         format!("  {PACKAGE}{field} is enforced by no code: list its module in proto/build/enforced.rs, or remove it")
     });
     let stale = listed.difference(&declared).map(|field| {
-        format!("  proto/build/enforced.rs lists {field}, which is no field of the policy: remove the line")
+        format!("  proto/build/enforced.rs lists {field}, which is not a field of the policy: remove the line")
     });
     unenforced.chain(stale).collect()
 }

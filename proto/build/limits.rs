@@ -1,42 +1,46 @@
-//! What a contract may say of how often: nothing that would admit nobody, or everybody.
+//! Checks the rate limits and stream limits of a contract.
 
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 
-/// How many rules one call may have: `kit::limiter::MOST_RULES`.
+/// The maximum number of rate limits of a method: `kit::limiter::MOST_RULES`.
 const MOST: usize = 4;
-/// How long a period may be.
+/// The maximum length of a period, in days.
 const LONGEST_DAYS: i64 = 366;
-/// The numbers of `RateLimitKey` that a caller can make up anew for each call.
+/// The values of `RateLimitKey` that a client can invent for each call.
 const CLAIMED: [i32; 2] = [API_KEY, HEADER];
 const API_KEY: i32 = 3;
 const HEADER: i32 = 4;
 const COUNT: i32 = 1;
 
-/// What is wrong with the limits of `policy`.
+/// The errors in the limits of `policy`.
 pub(crate) fn findings(method: &MethodDescriptor, policy: &DynamicMessage, is_internal: bool) -> Vec<String> {
     let limits = messages(policy, "rate_limit");
     let streams = policy.has_field_by_name("stream_limit").then(|| message(policy, "stream_limit")).flatten();
-    let mut wrong: Vec<String> = Vec::new();
+    let mut errors: Vec<String> = Vec::new();
     if is_internal && (!limits.is_empty() || streams.is_some()) {
-        wrong.push("is internal and has limits, which the gateway keeps: take one of the two away".to_owned());
+        errors.push("is internal and has limits, which only the gateway enforces: remove the limits, or make it public or signed_in".to_owned());
     }
     if limits.len() > MOST {
-        wrong.push(format!("has {} rate limits: {MOST} at most", limits.len()));
+        errors.push(format!("has {} rate limits; the maximum is {MOST}", limits.len()));
     }
-    wrong.extend(limits.iter().filter_map(rate).map(|what| format!("has a rate_limit {what}")));
+    errors.extend(limits.iter().filter_map(rate).map(|error| format!("has a rate_limit {error}")));
     let is_claimed = |limit: &DynamicMessage| CLAIMED.contains(&number(limit, "key"));
     if !limits.is_empty() && limits.iter().all(is_claimed) {
-        wrong
-            .push("counts by headers alone, which a caller makes up: add a rate_limit by caller or address".to_owned());
+        errors.push(
+            "counts only by headers, which a client can invent: add a rate_limit by caller or address".to_owned(),
+        );
     }
     if let Some(streams) = streams {
         let is_stream = method.is_client_streaming() || method.is_server_streaming();
-        wrong.extend((!is_stream).then(|| "is no stream and has a stream_limit".to_owned()));
-        wrong.extend((amount(&streams, "streams") == 0).then(|| "has a stream_limit of no streams".to_owned()));
-        wrong
-            .extend(is_claimed(&streams).then(|| "has a stream_limit by a header, which a caller makes up".to_owned()));
+        errors.extend((!is_stream).then(|| "is not a stream and has a stream_limit: remove it".to_owned()));
+        errors.extend(
+            (amount(&streams, "streams") == 0).then(|| "has a stream_limit of 0 streams: set `streams`".to_owned()),
+        );
+        errors.extend(is_claimed(&streams).then(|| {
+            "has a stream_limit by a header, which a client can invent: count by caller or address".to_owned()
+        }));
     }
-    wrong.into_iter().map(|what| format!("  {} {what}", method.full_name())).collect()
+    errors.into_iter().map(|error| format!("  {} {error}", method.full_name())).collect()
 }
 
 fn rate(limit: &DynamicMessage) -> Option<String> {
@@ -49,11 +53,11 @@ fn rate(limit: &DynamicMessage) -> Option<String> {
     } else if !(1_000..=LONGEST_DAYS * 86_400 * 1_000_000).contains(&micros) {
         Some(format!("whose `period` is not between a millisecond and {LONGEST_DAYS} days"))
     } else if i64::from(requests) > micros {
-        Some("of more than one in a microsecond".to_owned())
+        Some("of more than one request per microsecond".to_owned())
     } else if cost > at_once {
-        Some(format!("whose cost of {cost} is more than the {at_once} that may come at once"))
+        Some(format!("whose cost of {cost} exceeds its burst of {at_once}"))
     } else if is_count && burst != 0 {
-        Some("that is a count and has a `burst`, which is a rate's".to_owned())
+        Some("of kind COUNT with a `burst`, which only rates have".to_owned())
     } else {
         header(limit)
     }
@@ -64,9 +68,11 @@ fn header(limit: &DynamicMessage) -> Option<String> {
         limit.get_field_by_name("header").and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     match (number(limit, "key") == HEADER, name.is_empty()) {
-        (true, true) => Some("by a header that it does not name".to_owned()),
-        (false, false) => Some(format!("that names the header {name} and does not count by it")),
-        (true, false) if !name.chars().all(is_name) => Some(format!("by {name:?}, which is no header in lower case")),
+        (true, true) => Some("by header without the name of the `header`".to_owned()),
+        (false, false) => Some(format!("that names the header {name} and has another key")),
+        (true, false) if !name.chars().all(is_name) => {
+            Some(format!("by {name:?}, which is not a header name in lower case"))
+        }
         _ => None,
     }
 }

@@ -1,14 +1,14 @@
-//! Keeps secrets and private texts out of `Debug`: fields with `[debug_redact = true]` are printed as `[redacted]`,
-//! and a field whose name says that it is secret must have that option.
+//! Keeps secrets and private text out of `Debug`: fields with `[debug_redact = true]` print as `[redacted]`, and a
+//! field whose name suggests a secret must have that option.
 
 use std::fmt::Write;
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-/// Parts of words in the names of fields that hold a secret, an address or what a user wrote.
+/// Parts of field names that suggest a secret, an address or text of a user.
 const PRIVATE: [&str; 10] =
     ["password", "passphrase", "secret", "token", "cookie", "credential", "email", "text", "title", "passcode"];
-/// Names that contain one of [`PRIVATE`] and hold neither.
+/// Field names that contain one of [`PRIVATE`] and hold no secret.
 const HARMLESS: [&str; 2] = ["page_token", "next_page_token"];
 
 /// The messages with at least one redacted field, by full name.
@@ -16,23 +16,23 @@ pub(crate) fn messages(pool: &DescriptorPool) -> Vec<MessageDescriptor> {
     ours(pool).filter(|message| message.fields().any(|field| is_redacted(&field))).collect()
 }
 
-/// Fields that must be redacted and are not, and options that this generator cannot follow.
+/// Fields that must be redacted and are not, and options that the generator does not support.
 pub(crate) fn findings(pool: &DescriptorPool) -> Vec<String> {
     let fields = ours(pool).flat_map(|message| message.fields().collect::<Vec<_>>());
     fields
         .filter_map(|field| match (is_redacted(&field), is_private(&field)) {
             (false, true) => {
-                Some(format!("  {} holds a secret by its name: add [debug_redact = true]", field.full_name()))
+                Some(format!("  {} has the name of a secret: add [debug_redact = true]", field.full_name()))
             }
             (true, _) if in_oneof(&field) => {
-                Some(format!("  {} is redacted in a oneof: put it into a message of its own", field.full_name()))
+                Some(format!("  {} is redacted in a oneof: move it to a separate message", field.full_name()))
             }
             _ => None,
         })
         .collect()
 }
 
-/// The source of one `impl Debug` for each of `messages`.
+/// Generates one `impl Debug` for each of `messages`.
 pub(crate) fn generate(messages: &[MessageDescriptor]) -> Result<String, String> {
     let mut source = String::new();
     for message in messages {
@@ -50,7 +50,7 @@ pub(crate) fn generate(messages: &[MessageDescriptor]) -> Result<String, String>
     Ok(source)
 }
 
-/// The calls that print the fields; of a oneof the member that is set.
+/// The calls that print the fields, and of a oneof the member that is set.
 fn entries(message: &MessageDescriptor) -> String {
     let fields = message.fields().filter(|field| !in_oneof(field)).map(|field| {
         let name = field.name();
@@ -81,7 +81,7 @@ fn is_redacted(field: &FieldDescriptor) -> bool {
     field.options().get_field_by_name("debug_redact").as_deref().and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Whether the field's name says that it holds what no log may show.
+/// Whether the field's name suggests a value that no log may contain.
 fn is_private(field: &FieldDescriptor) -> bool {
     let holds_text = matches!(field.kind(), Kind::String | Kind::Bytes);
     let mut words = field.name().split('_').map(|word| word.trim_end_matches('s'));

@@ -1,4 +1,4 @@
-//! The codec of our servers: prost's, with the contract's input checks right after decoding.
+//! The codec of the servers: prost's codec, and the contract's input checks after decoding.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use crate::validate::{Check, violations};
 
-/// Encodes answers as prost does, and hands on only inputs that keep the contract's rules.
+/// Encodes responses with prost, and decodes only requests that satisfy the contract's rules.
 pub struct Checked<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Checked<T, U> {
@@ -39,10 +39,10 @@ where
     }
 }
 
-/// See [`Checked`].
+/// The decoder of [`Checked`].
 pub struct CheckedDecoder<U> {
     inner: ProstDecoder<U>,
-    /// `tonic::Streaming` goes on after a decoder's error: a stream that broke the contract once stays broken.
+    /// The first error. `tonic::Streaming` polls again after an error; the decoder then returns this error again.
     failed: Option<Status>,
 }
 
@@ -68,7 +68,7 @@ impl<U: Message + Check + Default> CheckedDecoder<U> {
     }
 }
 
-/// A body that is no such message is the caller's mistake, whatever the decoder calls it.
+/// An undecodable message is the client's error, whatever status prost's decoder returns.
 fn malformed() -> Status {
     Status::invalid_argument("the request is not a valid protobuf message of the method's input type")
 }

@@ -1,5 +1,5 @@
-//! The contracts of Trellis and what is generated from them: messages, clients, servers that check their
-//! inputs, and the descriptor set. There is no logic here beyond the meaning of the contract's own rules.
+//! The contracts of Trellis and the code that is generated from them: messages, clients, servers that check their
+//! inputs, and the descriptor set. The only logic is that of the contract's own rules.
 
 pub mod codec;
 pub mod validate;
@@ -29,13 +29,12 @@ pub mod trellis {
     }
 }
 
-/// `Debug` of the messages with secrets.
+/// `Debug` of the messages with redacted fields.
 mod redact {
     include!(concat!(env!("OUT_DIR"), "/redact.rs"));
 }
 
 pub use trellis::{auth, messaging, policy, users};
 
-/// The encoded `google.protobuf.FileDescriptorSet` of all contracts with what they import, custom options
-/// included.
+/// The encoded `google.protobuf.FileDescriptorSet` of all contracts and their imports, with custom options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

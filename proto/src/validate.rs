@@ -1,5 +1,5 @@
-//! The meaning of the buf.validate rules that the contracts use. `build/checks.rs` generates one
-//! [`Check`] for each input message; Buf's own implementation is the oracle in the tests.
+//! Implements the buf.validate rules that the contracts use. `build/checks.rs` generates one [`Check`] for each input
+//! message; the tests compare the results with Buf's implementation.
 
 mod rules;
 mod text;
@@ -11,34 +11,34 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use rules::{Pattern, Run};
 
-/// One broken rule.
+/// A violation of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Where, as a path in the request: `member_ids[3]`.
+    /// The path of the field in the request: `member_ids[3]`.
     pub field: String,
-    /// Which rule, by its standard id: `string.min_len`.
+    /// The standard id of the rule: `string.min_len`.
     pub rule: &'static str,
-    /// What would be right.
+    /// How to fix the value.
     pub message: String,
 }
 
-/// An input message that can say which of the contract's rules it breaks.
+/// An input message with rules.
 pub trait Check {
-    /// Adds a violation for each broken rule to `report`; `path` is where this message stands.
+    /// Adds a violation for each broken rule to `report`; `path` is the position of this message.
     fn check(&self, path: &Path<'_>, report: &mut Report);
 }
 
-/// All rules that `message` breaks.
+/// Returns all violations in `message`.
 pub fn violations(message: &impl Check) -> Vec<Violation> {
     let mut report = Report::default();
     message.check(&Path::Root, &mut report);
     report.0
 }
 
-/// At most this many violations travel in one response: trailers are bounded, and nobody reads more.
+/// The maximum number of violations in one response, because trailers are bounded.
 const MOST_REPORTED: usize = 20;
 
-/// INVALID_ARGUMENT with `google.rpc.BadRequest`: each field and its fix.
+/// Returns INVALID_ARGUMENT with `google.rpc.BadRequest`: each field and how to fix it.
 pub fn refusal(violations: &[Violation]) -> Status {
     let fields = violations
         .iter()
@@ -59,7 +59,7 @@ impl Report {
     }
 }
 
-/// Where a check stands in the request; written out only when a rule is broken.
+/// A position in the request; formatted only when a rule is broken.
 pub enum Path<'a> {
     /// The request itself.
     Root,

@@ -1,7 +1,7 @@
-//! The generated input checks against Buf's own implementation of the rules, and the rules of the build itself.
+//! Compares the generated input checks with Buf's implementation, and tests the rules of the build.
 //!
-//! `tests/python/oracle.py` writes the cases; `cargo xtask test` runs it and names its file in
-//! TRELLIS_TEST_ORACLE_CASES.
+//! `tests/python/oracle.py` writes the cases; `cargo xtask test` runs it and sets TRELLIS_TEST_ORACLE_CASES to its
+//! file.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 #[path = "oracle/build_rules.rs"]
@@ -22,7 +22,7 @@ use prost_types::FileDescriptorSet;
 use proto::validate::check_encoded;
 use serde::Deserialize;
 
-/// A message and what Buf says of it.
+/// A message and Buf's result for it.
 #[derive(Deserialize)]
 struct Case {
     message: String,
@@ -31,7 +31,7 @@ struct Case {
     fields: BTreeSet<String>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test runner says where the cases are")]
+#[expect(clippy::disallowed_methods, reason = "the test runner sets the path of the cases")]
 fn cases() -> Vec<Case> {
     let path =
         std::env::var("TRELLIS_TEST_ORACLE_CASES").expect("TRELLIS_TEST_ORACLE_CASES is not set: run cargo xtask test");
@@ -46,7 +46,7 @@ fn inputs() -> BTreeSet<String> {
     methods.map(|method| method.input_type().trim_start_matches('.').to_owned()).collect()
 }
 
-/// What our checks say where Buf says something else.
+/// A description of the case when the generated checks and Buf differ.
 fn disagreement(case: &Case) -> Option<String> {
     let bytes = BASE64.decode(&case.bytes).unwrap();
     let Case { message, valid, fields, .. } = case;
@@ -57,40 +57,40 @@ fn disagreement(case: &Case) -> Option<String> {
     };
     let ours: BTreeSet<String> = violations.iter().map(|violation| violation.field.clone()).collect();
     let same = ours == *fields && ours.is_empty() == *valid;
-    (!same).then(|| format!("{message} {:.120}: Buf says {fields:?}, we say {violations:?}", case.bytes))
+    (!same).then(|| format!("{message} {:.120}: Buf reports {fields:?}, the checks report {violations:?}", case.bytes))
 }
 
 #[test]
-fn our_checks_say_what_buf_says() {
-    let wrong: Vec<String> = cases().iter().filter_map(disagreement).collect();
+fn generated_checks_agree_with_buf() {
+    let differences: Vec<String> = cases().iter().filter_map(disagreement).collect();
     assert!(
-        wrong.is_empty(),
+        differences.is_empty(),
         "{} cases, the first of which:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(20)].join("\n")
+        differences.len(),
+        differences[..differences.len().min(20)].join("\n")
     );
 }
 
 #[test]
 fn every_input_message_occurs_among_the_cases() {
-    let mut verdicts: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    let mut results: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
     for case in cases() {
-        verdicts.entry(case.message).or_default().insert(case.valid);
+        results.entry(case.message).or_default().insert(case.valid);
     }
     for input in inputs() {
-        let seen = verdicts.get(&input).unwrap_or_else(|| panic!("no case of {input}"));
+        let seen = results.get(&input).unwrap_or_else(|| panic!("no case of {input}"));
         assert!(seen.contains(&true), "no valid case of {input}");
     }
-    let refused = verdicts.values().filter(|seen| seen.contains(&false)).count();
-    assert!(refused * 2 > verdicts.len(), "only {refused} messages were ever refused: {verdicts:?}");
+    let refused = results.values().filter(|seen| seen.contains(&false)).count();
+    assert!(refused * 2 > results.len(), "only {refused} messages were ever refused: {results:?}");
 }
 
 #[test]
-fn what_is_no_input_has_no_checks() {
+fn response_messages_have_no_checks() {
     assert!(check_encoded("trellis.users.v1.GetUserResponse", &[]).is_none());
 }
 
 #[test]
-fn bytes_that_are_no_message_are_an_error_not_a_verdict() {
+fn undecodable_bytes_are_an_error() {
     assert!(check_encoded("trellis.users.v1.GetUserRequest", &[0xff]).unwrap().is_err());
 }

@@ -28,7 +28,7 @@ class Notes:
     def __init__(self, client):
         self.client = client
         self.steps = []
-        self.names = {None: "nobody"}
+        self.names = {None: "anonymous"}
 
     def call(self, service, method, token=None, **fields):
         try:
@@ -85,7 +85,7 @@ class Scenario:
         user = call("users", "GetUser", ada.access_token, user_id=bob.user_id).user
         return {
             "wrongPassword": brief(wrong),
-            "words": wrong.details(),
+            "message": wrong.details(),
             "isSameAccount": again.user_id == ada.user_id,
             "found": [one.handle for one in found],
             "displayName": user.display_name,
@@ -108,40 +108,40 @@ class Scenario:
         ).conversation
         place = {"conversation_id": created.conversation_id}
 
-        def say(text, client_message_id):
+        def send(text, client_message_id):
             fields = {"client_message_id": client_message_id, "text": text}
             return self.notes.call("messaging", "SendMessage", self.ada.access_token, **place, **fields).entry
 
-        heard = self.listen({**place, "cursor": created.cursor}, lambda text: say(text, str(uuid.uuid4())))
+        received = self.listen({**place, "cursor": created.cursor}, lambda text: send(text, str(uuid.uuid4())))
         once = str(uuid.uuid4())
-        first, second = say("once", once), say("once", once)
+        first, second = send("once", once), send("once", once)
         return {
-            "heard": [self.said(entry) for entry in heard],
-            "repeated": [self.said(first), self.said(second)],
-            "idReused": brief(refused(lambda: say("something else", once))),
+            "received": [self.brief_message(entry) for entry in received],
+            "repeated": [self.brief_message(first), self.brief_message(second)],
+            "idReused": brief(refused(lambda: send("something else", once))),
             # One byte longer than the limit of a text.
-            "violations": brief(refused(lambda: say(f"{list(self.texts)[-1]}!", "no id"))),
+            "violations": brief(refused(lambda: send(f"{list(self.texts)[-1]}!", "no id"))),
             "listed": [
-                self.said(entry)
+                self.brief_message(entry)
                 for entry in self.notes.call("messaging", "ListMessages", self.bob.access_token, **place).entries
             ],
         }
 
-    def listen(self, position, say):
+    def listen(self, position, send):
         """Receives messages on a stream as they are sent, and then cancels it."""
-        heard = []
+        received = []
         events = self.notes.subscribe(self.bob.access_token, [position], timeout=PATIENCE_S)
         for event in events:
             kind = event.WhichOneof("event")
             if kind == "caught_up":
                 for text in self.texts:
-                    say(text)
+                    send(text)
             if kind == "entry":
-                heard.append(event.entry.entry)
-            if len(heard) == len(self.texts):
+                received.append(event.entry.entry)
+            if len(received) == len(self.texts):
                 break
         events.close()
-        return heard
+        return received
 
     def late_stream(self):
         """Opens a stream that its deadline ends, after the server has noticed the end of the other one."""
@@ -153,7 +153,7 @@ class Scenario:
                 return error
             time.sleep(0.2)
 
-    def said(self, entry):
+    def brief_message(self, entry):
         return {"seq": entry.seq, "text": self.texts.get(entry.message.text, entry.message.text)}
 
 

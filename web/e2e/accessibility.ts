@@ -1,4 +1,4 @@
-// Asks axe what stands in the way of people who use a page differently.
+// Checks a page for accessibility problems with axe.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,9 +8,9 @@ import type { Page } from "playwright-core";
 
 const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Each problem as the rule's name and where it is broken. */
+/** Returns each problem as the name of the rule and the element. */
 export async function accessibilityProblems(page: Page): Promise<string[]> {
-  // By the debugger, which the page's content security policy does not bind.
+  // Injected through the debugger, which bypasses the page's content security policy.
   await page.evaluate(source);
   const { violations } = await page.evaluate(() => {
     const { axe: engine } = globalThis as unknown as { axe: typeof axe };

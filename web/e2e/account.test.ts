@@ -1,4 +1,4 @@
-// What people do with their accounts and sessions, under access tokens so short that every test sees several.
+// Tests accounts and sessions, with access tokens so short that every test uses several.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -35,7 +35,7 @@ const scenario = stage({
 
 const ENDED = "your session has ended";
 
-scenario("two tabs whose tokens end at once stay signed in and miss nothing", async (arrive) => {
+scenario("two tabs with expiring tokens stay signed in and miss no event", async (arrive) => {
   const adas = await arrive();
   const first = await adas.open();
   await signUp(first, ada);
@@ -43,11 +43,11 @@ scenario("two tabs whose tokens end at once stay signed in and miss nothing", as
   await signUp(bobs, bob);
   await startConversation(bobs, [ada]);
   const second = await adas.open();
-  const said: string[] = [];
+  const texts: string[] = [];
   const rotations = new Set<string>();
-  // Four lives of a token.
+  // Four lifetimes of a token.
   for (let i = 1; i <= 2 * 4; i += 1) {
-    said.push(`Number ${i}`);
+    texts.push(`Number ${i}`);
     await send(bobs, `Number ${i}`);
     rotations.add(await refreshToken(adas.context));
     await sleep((ACCESS_LIFETIME_S * 1_000) / 2);
@@ -56,17 +56,17 @@ scenario("two tabs whose tokens end at once stay signed in and miss nothing", as
   for (const tab of [first, second]) {
     await isConnected(tab);
     await openConversation(tab, bob.name);
-    await shows(tab, said);
+    await shows(tab, texts);
   }
 });
 
-scenario("a stolen old refresh token signs the thief and the family out", async (arrive) => {
+scenario("a stolen old refresh token ends the session for thief and owner", async (arrive) => {
   const victim = await arrive();
   const page = await victim.open();
   await signIn(page, ada);
   const stolen = (await victim.context.cookies()).filter(({ value }) => value !== "");
   const old = await refreshToken(victim.context);
-  // Once its successor was used, the old one is no repeat of a lost response.
+  // After its successor was used, the old token no longer counts as a retry after a lost response.
   await eventually(async () => assert.notEqual(await refreshToken(victim.context), old));
   const successor = await refreshToken(victim.context);
   await eventually(async () => assert.notEqual(await refreshToken(victim.context), successor));
@@ -78,30 +78,30 @@ scenario("a stolen old refresh token signs the thief and the family out", async 
   await isSignedOut(thiefs);
   await page.getByText(ENDED).waitFor();
   await isSignedOut(page);
-  // The owner comes in again, with a family of their own.
+  // The owner signs in again, with a new token family.
   await signIn(page, ada);
 });
 
-scenario("a session is ended from elsewhere, one or all", async (arrive) => {
+scenario("a session on another device is ended, one or all", async (arrive) => {
   const here = await (await arrive()).open();
   const there = await (await arrive()).open();
   const elsewhere = await (await arrive()).open();
   for (const page of [there, elsewhere, here]) await signIn(page, bob);
   let sessions = await openAccount(here, "Sessions");
   await eventually(async () => assert.ok((await sessions.getByRole("listitem").count()) >= 3));
-  await sessions.getByText("This one").waitFor();
+  await sessions.getByText("This device").waitFor();
   await here.screenshot({ path: artifact("console-sessions.png") });
 
-  // The one used last stands first, after or before this one.
-  const others = sessions.getByRole("listitem").filter({ hasNotText: "This one" });
+  // The session that was used last is first, before or after the current one.
+  const others = sessions.getByRole("listitem").filter({ hasNotText: "This device" });
   await others.first().getByRole("button", { name: /^Sign out/ }).click();
-  await sessions.getByText("That session is signed out.").waitFor();
+  await sessions.getByText("The session is signed out.").waitFor();
   await eventually(async () => {
     const counts = await Promise.all([there, elsewhere].map((page) => page.getByText(ENDED).count()));
     assert.equal(counts.reduce((sum, count) => sum + count, 0), 1);
   });
-  await sessions.getByRole("button", { name: "Sign out everywhere else" }).click();
-  await sessions.getByText("You are signed out everywhere else.").waitFor();
+  await sessions.getByRole("button", { name: "Sign out all other devices" }).click();
+  await sessions.getByText("Your other devices are signed out.").waitFor();
   await there.getByText(ENDED).waitFor();
   await elsewhere.getByText(ENDED).waitFor();
   await closeDialog(here);
@@ -110,7 +110,7 @@ scenario("a session is ended from elsewhere, one or all", async (arrive) => {
   await eventually(async () => assert.equal(await sessions.getByRole("listitem").count(), 1));
 });
 
-scenario("a new password ends the other sessions, and the old one is worth nothing", async (arrive) => {
+scenario("a new password ends the other sessions, and the old one is invalid", async (arrive) => {
   const here = await (await arrive()).open();
   const there = await (await arrive()).open();
   await signUp(here, cleo);
@@ -119,7 +119,7 @@ scenario("a new password ends the other sessions, and the old one is worth nothi
   await security.getByLabel("Current password").fill("not my password");
   await security.getByLabel("New password").fill("the new password of Cleo");
   await security.getByRole("button", { name: "Change password" }).click();
-  await security.getByText("That is not your password.").waitFor();
+  await security.getByText("This password is wrong.").waitFor();
   await security.getByLabel("Current password").fill(cleo.password);
   await security.getByRole("button", { name: "Change password" }).click();
   await security.getByText("Your password is changed.").waitFor();
@@ -134,7 +134,7 @@ scenario("a new password ends the other sessions, and the old one is worth nothi
   await signIn(there, { ...cleo, password: "the new password of Cleo" });
 });
 
-scenario("a new name and handle are seen by others", async (arrive) => {
+scenario("other users see a new name and handle", async (arrive) => {
   const bobs = await (await arrive()).open();
   await signIn(bobs, bob);
   const profile = await openAccount(bobs, "Profile");
@@ -153,7 +153,7 @@ scenario("a new name and handle are seen by others", async (arrive) => {
   await adas.getByText("@robert").waitFor();
 });
 
-scenario("an account is deleted: it is signed out, gone for others, and cannot come back", async (arrive) => {
+scenario("a deleted account is signed out, has no profile, and cannot sign in", async (arrive) => {
   const bobs = await (await arrive()).open();
   const adas = await (await arrive()).open();
   await signIn(adas, ada);
@@ -171,7 +171,7 @@ scenario("an account is deleted: it is signed out, gone for others, and cannot c
   await bobs.getByText("password is wrong").waitFor();
 });
 
-scenario("axe finds nothing to complain of in the account's dialog, in light and in dark", async (arrive) => {
+scenario("axe finds no violation in the account dialog, in light and dark", async (arrive) => {
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await (await arrive({ colorScheme })).open();
     await signIn(page, ada);
@@ -185,7 +185,7 @@ scenario("axe finds nothing to complain of in the account's dialog, in light and
   }
 });
 
-/** The session's cookie. No script on the page can read it; the browser's owner can. */
+/** Returns the session's cookie, which no script on the page can read. */
 async function refreshToken(context: BrowserContext): Promise<string> {
   const cookies = await context.cookies();
   assert.equal(cookies.length, 1);

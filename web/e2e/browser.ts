@@ -1,4 +1,4 @@
-// Browsers of people: each a context of its own, and each watched for what goes wrong in its console.
+// Browser contexts, one per user. Errors in their consoles fail the test.
 
 import assert from "node:assert/strict";
 
@@ -6,44 +6,44 @@ import { type Browser, type BrowserContext, type BrowserContextOptions, chromium
 
 import { required } from "./environment.js";
 
-/** How long something on the page may take; a debug build hashes passwords slowly. */
+/** The timeout of actions on the page. A debug build hashes passwords slowly. */
 const PATIENCE_MS = 20_000;
 
 export function launch(): Promise<Browser> {
-  // By itself Chromium loads a page again that it could not load, a second later: a test's own reload would be aborted.
+  // Chromium reloads a page that failed to load a second later, which would abort a test's own reload.
   const args = ["--disable-auto-reload"];
   // Chromium's sandbox does not start as root.
   if (process.getuid?.() === 0) args.push("--no-sandbox");
   return chromium.launch({ executablePath: required("TRELLIS_TEST_CHROMIUM"), args });
 }
 
-/** Collects what consoles and content security policies complain of. */
+/** Collects errors from consoles and content security policies. */
 export class Watch {
-  readonly #complaints: string[] = [];
-  #serverIsAway = false;
+  readonly #errors: string[] = [];
+  #serverIsDown = false;
 
-  /** While the server is away, failed connections are no complaint. */
-  async whileServerIsAway(task: () => Promise<void>): Promise<void> {
-    this.#serverIsAway = true;
+  /** While the server is down, failed connections are expected. */
+  async whileServerIsDown(task: () => Promise<void>): Promise<void> {
+    this.#serverIsDown = true;
     await task();
-    this.#serverIsAway = false;
+    this.#serverIsDown = false;
   }
 
   follow(page: Page): void {
-    page.on("pageerror", (error) => this.#complaints.push(String(error)));
+    page.on("pageerror", (error) => this.#errors.push(String(error)));
     page.on("console", (message) => {
       const text = message.text();
       const isNetwork = text.includes("net::ERR_");
-      if (message.type() === "error" && !(isNetwork && this.#serverIsAway)) this.#complaints.push(text);
+      if (message.type() === "error" && !(isNetwork && this.#serverIsDown)) this.#errors.push(text);
     });
   }
 
   check(): void {
-    assert.deepEqual(this.#complaints, [], "complaints in the browsers' consoles");
+    assert.deepEqual(this.#errors, [], "errors in the browsers' consoles");
   }
 }
 
-/** One person's browser. */
+/** The browser of one user. */
 export class Person {
   readonly context: BrowserContext;
   readonly #url: string;
@@ -61,12 +61,12 @@ export class Person {
     return new Person(context, url, watch);
   }
 
-  /** A tab on the console. */
+  /** Opens the console in a tab. */
   async open(): Promise<Page> {
     const page = await this.context.newPage();
     this.#watch.follow(page);
-    const answer = await page.goto(this.#url);
-    assert.equal(answer?.status(), 200);
+    const response = await page.goto(this.#url);
+    assert.equal(response?.status(), 200);
     return page;
   }
 }

@@ -1,4 +1,4 @@
-// The console in a real browser against the real server.
+// Tests the console in a real browser against the real server.
 
 import assert from "node:assert/strict";
 import { accessibilityProblems } from "./accessibility.js";
@@ -24,10 +24,10 @@ const ada = account("Ada Lovelace");
 const bob = account("Bob Marsh");
 const cleo = account("Cleo Hart");
 
-// Who may add whom is tried in conversations.test.ts.
+// people.test.ts and conversations.test.ts test the rules for adding users.
 const scenario = stage({ TRELLIS_MESSAGING__WHO_MAY_ADD: "everybody" });
 
-scenario("two people chat live, and a killed server loses and doubles nothing", async (arrive, watch, server) => {
+scenario("two users chat live, and a killed server neither loses nor duplicates messages", async (arrive, watch, server) => {
   const adas = await (await arrive({ colorScheme: "light" })).open();
   const bobs = await (await arrive({ colorScheme: "dark" })).open();
   await signUp(adas, ada);
@@ -37,14 +37,14 @@ scenario("two people chat live, and a killed server loses and doubles nothing", 
   await send(adas, "Good morning, Bob. Did the seedlings arrive?");
   await openConversation(bobs, ada.name);
   await send(bobs, "All forty of them, an hour ago.\nThe beans look happiest.");
-  const said = [
+  const texts = [
     "Good morning, Bob. Did the seedlings arrive?",
     "All forty of them, an hour ago.\nThe beans look happiest.",
   ];
-  await shows(adas, said);
-  await shows(bobs, said);
+  await shows(adas, texts);
+  await shows(bobs, texts);
 
-  await watch.whileServerIsAway(async () => {
+  await watch.whileServerIsDown(async () => {
     await send(adas, "Then the trellis goes up today. I bring the twine.");
     await server.kill();
     await isReconnecting(adas);
@@ -57,7 +57,7 @@ scenario("two people chat live, and a killed server loses and doubles nothing", 
     await isConnected(bobs);
   });
   const afterwards = [
-    ...said,
+    ...texts,
     "Then the trellis goes up today. I bring the twine.",
     "And the long ladder.",
     "See you at ten?",
@@ -73,23 +73,23 @@ scenario("two people chat live, and a killed server loses and doubles nothing", 
   await bobs.screenshot({ path: artifact("console-desktop-dark.png") });
 });
 
-scenario("what is written while the server is away outlives a reload", async (arrive, watch, server) => {
+scenario("messages written while the server is down survive a reload", async (arrive, watch, server) => {
   const adas = await (await arrive()).open();
   await signIn(adas, ada);
   await openConversation(adas, bob.name);
   await eventually(async () => assert.ok((await messages(adas)).includes("Ten it is.")));
   const before = await messages(adas);
-  await watch.whileServerIsAway(async () => {
+  await watch.whileServerIsDown(async () => {
     await server.kill();
     await isReconnecting(adas);
-    await send(adas, "Written while nobody listened");
-    // The page is left while the message waits: it is kept, and sent by the next visit.
+    await send(adas, "Written while the server was down");
+    // The page closes while the message is pending. The next visit sends it.
     await adas.reload().catch(() => {});
     await server.run();
     await adas.reload();
     await isConnected(adas);
   });
-  await shows(adas, [...before, "Written while nobody listened"]);
+  await shows(adas, [...before, "Written while the server was down"]);
   await allSent(adas);
 });
 
@@ -111,7 +111,7 @@ scenario("a reload and a second tab keep the session, and signing out ends it in
   assert.deepEqual(await person.context.cookies(), []);
 });
 
-scenario("a session is kept where no script can read it", async (arrive) => {
+scenario("no script can read the session's tokens", async (arrive) => {
   const person = await arrive();
   const page = await person.open();
   await signIn(page, ada);
@@ -138,7 +138,7 @@ scenario("the keyboard alone signs up, opens a conversation and sends", async (a
     for (let i = 0; i < times; i += 1) await keyboard.press("Tab");
   };
 
-  // The address has the focus from the start.
+  // The e-mail field has the focus at first.
   await page.locator("input[name=email]:focus").waitFor();
   await tab(3);
   await focusIsOn("Create an account");
@@ -191,11 +191,11 @@ scenario("on a phone the list and the conversation are two views", async (arrive
   assert.ok(width <= 360, `the page is ${width} px wide`);
   await page.getByRole("button", { name: "Back to the conversations" }).click();
   await list.waitFor();
-  // The focus is where it was before.
+  // The focus returns to the previous element.
   await page.getByRole("link", { name: ada.name }).and(page.locator(":focus")).waitFor();
 });
 
-scenario("what is wrong is said beside its field, or in a sentence", async (arrive) => {
+scenario("errors are shown beside their field, or in a sentence", async (arrive) => {
   const page = await (await arrive()).open();
   await page.getByLabel("E-mail").fill(ada.email);
   await page.getByLabel("Password").fill("not the password");
@@ -218,7 +218,7 @@ scenario("what is wrong is said beside its field, or in a sentence", async (arri
   await page.getByText("This handle is taken").waitFor();
 });
 
-scenario("what is said in another conversation is counted until it is looked at", async (arrive) => {
+scenario("messages of other conversations are counted as unread until they are read", async (arrive) => {
   const adas = await (await arrive()).open();
   const bobs = await (await arrive()).open();
   await signIn(adas, ada);
@@ -232,7 +232,7 @@ scenario("what is said in another conversation is counted until it is looked at"
   assert.equal(await adas.title(), "Trellis");
 });
 
-scenario("a message that the server refuses says why, and the next one passes", async (arrive) => {
+scenario("a refused message shows the reason, and the next one is sent", async (arrive) => {
   const page = await (await arrive()).open();
   await signIn(page, ada);
   await openConversation(page, bob.name);
@@ -262,7 +262,7 @@ scenario("older messages are read while scrolling up", async (arrive) => {
   await shows(page, texts);
 });
 
-scenario("axe finds nothing to complain of, in light and in dark", async (arrive) => {
+scenario("axe finds no violation, in light and dark", async (arrive) => {
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await (await arrive({ colorScheme })).open();
     assert.deepEqual(await accessibilityProblems(page), []);

@@ -1,4 +1,4 @@
-// What people do on the console, and what they see there.
+// Actions on the console, and assertions about what it shows.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -51,7 +51,7 @@ function connection(page: Page, state: string): Locator {
 /** The label of the search for people. */
 export const FIND_PEOPLE = "Find people by name or handle";
 
-/** Starts a conversation with people of the directory. */
+/** Starts a conversation with users of the directory. */
 export async function startConversation(page: Page, people: readonly Account[], title = ""): Promise<void> {
   await page.getByRole("button", { name: "New conversation" }).click();
   const dialog = page.getByRole("dialog");
@@ -62,10 +62,10 @@ export async function startConversation(page: Page, people: readonly Account[], 
   await dialog.getByLabel("Name (optional)").fill(title);
   await dialog.getByRole("button", { name: /^Start/ }).click();
   await composer(page).waitFor();
-  // Some of the people may have been invited only.
-  const told = page.getByRole("dialog", { name: /^Invitations? sent$/ });
+  // Some of the users may have been invited only.
+  const invited = page.getByRole("dialog", { name: /^Invitations? sent$/ });
   await eventually(async () => {
-    if (await told.isVisible()) await told.getByRole("button", { name: "OK" }).click();
+    if (await invited.isVisible()) await invited.getByRole("button", { name: "OK" }).click();
     assert.equal(await page.getByRole("dialog").count(), 0);
   });
 }
@@ -88,17 +88,17 @@ export function messages(page: Page): Promise<string[]> {
   return page.locator(".message .bubble").allTextContents();
 }
 
-/** Waits until the open conversation shows exactly these messages; the failure tells the difference. */
+/** Waits until the open conversation shows exactly these messages. The failure shows the difference. */
 export async function shows(page: Page, expected: readonly string[]): Promise<void> {
   await eventually(async () => assert.deepEqual(await messages(page), expected));
 }
 
-/** Waits until every message of one's own is acknowledged. */
+/** Waits until every message of the user is acknowledged. */
 export async function allSent(page: Page): Promise<void> {
   await eventually(async () => assert.equal(await page.locator(".message.sending, .message.failed").count(), 0));
 }
 
-/** Repeats a check until it holds, and fails as it failed last. */
+/** Repeats a check until it holds. Fails with its last error. */
 export async function eventually(check: () => Promise<void>): Promise<void> {
   const end = Date.now() + PATIENCE_MS;
   for (;;) {
@@ -111,19 +111,19 @@ export async function eventually(check: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The message of the open conversation that says `text`. */
+/** The message with `text` in the open conversation. */
 export function message(page: Page, text: string): Locator {
   return page.locator(".message", { hasText: text });
 }
 
-/** Chooses from a message's menu. */
+/** Chooses an item of a message's menu. */
 export async function choose(page: Page, text: string, action: string): Promise<void> {
   await message(page, text).hover();
   await message(page, text).getByRole("button", { name: "Message actions" }).click();
   await page.getByRole("menuitem", { name: action }).click();
 }
 
-/** Answers the question that a dialog asks. */
+/** Confirms the question of a dialog. */
 export async function confirm(page: Page, action: string): Promise<void> {
   await page.getByRole("dialog").last().getByRole("button", { name: action, exact: true }).click();
 }
@@ -133,7 +133,7 @@ export async function openDetails(page: Page): Promise<Locator> {
   return page.getByRole("dialog", { name: "Conversation" });
 }
 
-/** The dialog of one's own account, on one of its tabs. */
+/** Opens a tab of the account dialog. */
 export async function openAccount(page: Page, tab: "Profile" | "Privacy" | "Sessions" | "Security"): Promise<Locator> {
   await page.getByRole("button", { name: /^Your account:/ }).click();
   const dialog = page.getByRole("dialog", { name: "Your account" });
@@ -146,7 +146,7 @@ export async function closeDialog(page: Page): Promise<void> {
   await page.getByRole("dialog").waitFor({ state: "hidden" });
 }
 
-/** What the page says to who has been signed out. */
+/** Waits until the page shows that the user is signed out. */
 export async function isSignedOut(page: Page): Promise<void> {
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
 }

@@ -1,4 +1,4 @@
-// What people do in and to conversations: change and erase what they said, see what was read, come and go.
+// Tests conversations: editing and deleting messages, read marks, joining and leaving.
 
 import assert from "node:assert/strict";
 
@@ -32,7 +32,7 @@ const cleo = account("Cleo Hart");
 
 const scenario = stage();
 
-scenario("what is edited and deleted changes for everybody, at once and after a reload", async (arrive) => {
+scenario("edits and deletions reach all members, at once and after a reload", async (arrive) => {
   const adas = await (await arrive()).open();
   const bobs = await (await arrive()).open();
   await signUp(adas, ada);
@@ -42,7 +42,7 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   await send(adas, "And the peas never");
   await openConversation(bobs, ada.name);
   await shows(bobs, ["The beans come on Munday", "And the peas never"]);
-  // Ada is a stranger to Bob until he accepts.
+  // Ada is not a contact of Bob until he accepts.
   const request = bobs.getByRole("group", { name: "Request" });
   await request.getByRole("button", { name: "Accept" }).click();
   await request.waitFor({ state: "hidden" });
@@ -53,11 +53,11 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   await composer(adas).fill("The beans come on Monday");
   await composer(adas).press("Enter");
   await message(adas, "on Monday").getByText("Edited").waitFor();
-  // What was being written is there again.
+  // The draft is restored.
   assert.equal(await composer(adas).inputValue(), "half a thought");
   await message(bobs, "on Monday").getByText("Edited").waitFor();
 
-  // The arrow key in an empty composer takes the last one, Esc lets go of it.
+  // The arrow key in an empty composer edits the last message, Esc cancels.
   await composer(adas).fill("");
   await composer(adas).press("ArrowUp");
   await eventually(async () => assert.equal(await composer(adas).inputValue(), "And the peas never"));
@@ -70,7 +70,7 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   const left = ["The beans come on Monday", "Message deleted"];
   await shows(adas, left);
   await shows(bobs, left);
-  // What is Ada's is not Bob's to change.
+  // Bob cannot change Ada's message.
   await message(bobs, "on Monday").hover();
   await message(bobs, "on Monday").getByRole("button", { name: "Message actions" }).click();
   assert.deepEqual(await bobs.getByRole("menuitem").allTextContents(), ["Copy text"]);
@@ -81,7 +81,7 @@ scenario("what is edited and deleted changes for everybody, at once and after a 
   await message(bobs, "on Monday").getByText("Edited").waitFor();
 });
 
-scenario("a conversation opens at its first unread message, and only what was on screen is read", async (arrive) => {
+scenario("a conversation opens at its first unread message, and only messages on the screen are marked as read", async (arrive) => {
   const reader = account("Nora Long");
   const writer = account("Otto Short");
   const adas = await (await arrive()).open();
@@ -106,7 +106,7 @@ scenario("a conversation opens at its first unread message, and only what was on
   await eventually(async () => assert.equal(await unread(), 0));
 });
 
-scenario("a draft outlives a reload, and an open conversation on a phone shows a lost connection", async (arrive, watch, server) => {
+scenario("a draft survives a reload, and an open conversation on a phone shows a lost connection", async (arrive, watch, server) => {
   const person = await arrive({ viewport: { width: 360, height: 740 } });
   const page = await person.open();
   await signIn(page, account("Otto Short"));
@@ -115,16 +115,16 @@ scenario("a draft outlives a reload, and an open conversation on a phone shows a
   await page.reload();
   await composer(page).waitFor();
   assert.equal(await composer(page).inputValue(), "half a thought");
-  await watch.whileServerIsAway(async () => {
+  await watch.whileServerIsDown(async () => {
     await server.kill();
-    await page.getByText("No connection. Messages that you write are sent when it returns.").waitFor();
+    await page.getByText("No connection. Your messages are sent when it returns.").waitFor();
     await page.screenshot({ path: artifact("console-phone-offline.png") });
     await server.run();
     await page.getByText("No connection.").waitFor({ state: "hidden" });
   });
 });
 
-scenario("unread counts outlive a reload, and read marks reach the author and the reader's other devices", async (arrive) => {
+scenario("unread counts survive a reload, and read marks reach the author and the reader's other devices", async (arrive) => {
   const adas = await (await arrive()).open();
   const bobs = await (await arrive()).open();
   const bobsPhone = await (await arrive({ viewport: { width: 360, height: 740 } })).open();
@@ -148,7 +148,7 @@ scenario("unread counts outlive a reload, and read marks reach the author and th
   assert.equal(await bobs.getByLabel(/unread/).count(), 0);
 });
 
-scenario("a group is named, grows and shrinks, and its owner rules it", async (arrive) => {
+scenario("a group is renamed, grows and shrinks, and only its owner removes members", async (arrive) => {
   const adas = await (await arrive()).open();
   const bobs = await (await arrive()).open();
   const cleos = await (await arrive()).open();
@@ -172,10 +172,10 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await adding.getByLabel(FIND_PEOPLE).fill("hart");
   await adding.getByRole("checkbox", { name: cleo.name }).check();
   await adding.getByRole("button", { name: "Add", exact: true }).click();
-  // Cleo is no contact of Ada's: she gets an invitation, and sees nothing before she accepts it.
-  const told = adas.getByRole("dialog", { name: "Invitation sent" });
-  await told.getByText(cleo.name).waitFor();
-  await told.getByRole("button", { name: "OK" }).click();
+  // Cleo is not a contact of Ada: she gets an invitation, and sees nothing before she accepts it.
+  const invited = adas.getByRole("dialog", { name: "Invitation sent" });
+  await invited.getByText(cleo.name).waitFor();
+  await invited.getByRole("button", { name: "OK" }).click();
   await cleos.getByText(`${ada.name} invites you to \u201cRows of peas\u201d.`).waitFor();
   assert.equal(await cleos.getByRole("link", { name: /Rows of peas/ }).count(), 0);
   await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();
@@ -183,11 +183,11 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await adas.screenshot({ path: artifact("console-details.png") });
   await openConversation(cleos, "Rows of peas");
   await shows(cleos, ["Before Cleo came", "Bob was here"]);
-  // The count is for the owner to see too.
+  // The owner sees the count too.
   await closeDialog(adas);
   await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
 
-  // Only the owner removes people, and erases what others say.
+  // Only the owner removes members and deletes other members' messages.
   const bobsDetails = await openDetails(bobs);
   await bobsDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
   assert.equal(await bobsDetails.getByRole("button", { name: /^Remove/ }).count(), 0);
@@ -201,10 +201,10 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await confirm(adas, "Remove");
   await details.getByText("2 members").waitFor();
   await closeDialog(adas);
-  await bobs.getByText("There is no such conversation of yours.").waitFor();
+  await bobs.getByText("This conversation does not exist, or you are not a member of it.").waitFor();
   assert.equal(await bobs.getByRole("link", { name: /Rows of peas/ }).count(), 0);
 
-  // Who leaves hands the conversation over.
+  // When the owner leaves, another member becomes the owner.
   details = await openDetails(adas);
   await details.getByRole("button", { name: "Leave…" }).click();
   await confirm(adas, "Leave");
@@ -215,7 +215,7 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await cleosDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
 });
 
-scenario("from a group to a talk of two", async (arrive) => {
+scenario("a direct conversation opens from a group", async (arrive) => {
   const adas = await (await arrive()).open();
   await signIn(adas, ada);
   const cleos = await (await arrive()).open();
@@ -226,11 +226,11 @@ scenario("from a group to a talk of two", async (arrive) => {
   await details.getByText("3 members").waitFor();
   await details.getByRole("button", { name: `Message ${bob.name}` }).click();
   await details.waitFor({ state: "hidden" });
-  // The talk that there was already, not a second one.
+  // The existing conversation, not a second one.
   await eventually(async () => assert.ok((await messages(adas)).includes("The beans come on Monday")));
 });
 
-scenario("axe finds nothing to complain of in menus and details, in light and in dark", async (arrive) => {
+scenario("axe finds no violation in menus and details, in light and dark", async (arrive) => {
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await (await arrive({ colorScheme })).open();
     await signIn(page, ada);
@@ -243,7 +243,7 @@ scenario("axe finds nothing to complain of in menus and details, in light and in
   }
 });
 
-/** The keyboard alone reaches a message's menu and comes back. */
+/** Opens and closes a message's menu with the keyboard alone. */
 async function checkMenu(page: Page, picture: string): Promise<void> {
   await eventually(async () => assert.ok((await messages(page)).includes("Two")));
   await composer(page).focus();

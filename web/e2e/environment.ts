@@ -1,9 +1,9 @@
-// What the tests are told from outside.
+// The environment variables of the tests.
 
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-/** An environment variable that the tests cannot do without. */
+/** Returns a required environment variable. */
 export function required(name: "TRELLIS_TEST_BINARY" | "TRELLIS_TEST_CHROMIUM"): string {
   const value = process.env[name];
   if (value) return value;
@@ -11,10 +11,10 @@ export function required(name: "TRELLIS_TEST_BINARY" | "TRELLIS_TEST_CHROMIUM"):
     TRELLIS_TEST_BINARY: "the trellis binary to test, such as ../target/debug/trellis",
     TRELLIS_TEST_CHROMIUM: "a Chromium to test with, such as /usr/bin/chromium",
   };
-  throw new Error(`${name} is not set; it must name ${meaning[name]}`);
+  throw new Error(`${name} is not set; set it to ${meaning[name]}`);
 }
 
-/** Where a screenshot goes. npm runs the tests in web/. */
+/** Returns the path of a screenshot. npm runs the tests in web/. */
 export function artifact(name: string): string {
   const folder = resolve(process.env["TRELLIS_TEST_ARTIFACTS"] ?? "../target/test-artifacts");
   mkdirSync(folder, { recursive: true });

@@ -1,4 +1,4 @@
-// How people find one another, ask, invite, and keep others away.
+// Tests the search for people, requests, invitations and blocks.
 
 import assert from "node:assert/strict";
 
@@ -38,7 +38,7 @@ async function search(page: Page): Promise<Locator> {
   return page.getByRole("dialog", { name: "New conversation" });
 }
 
-/** Who is offered. */
+/** Asserts which people the search offers. */
 async function offers(dialog: Locator, query: string, expected: readonly string[]): Promise<void> {
   await dialog.getByLabel(FIND_PEOPLE).fill(query);
   await eventually(async () => assert.deepEqual(await dialog.getByRole("listitem").allTextContents(), expected));
@@ -52,7 +52,7 @@ async function fits(page: Page): Promise<void> {
   assert.deepEqual([page_, dialog], [360, 0], "nothing is wider than the phone");
 }
 
-scenario("a newcomer finds everybody by the beginning of a name, by the keyboard alone", async (arrive) => {
+scenario("a new user finds people by the beginning of a name, with the keyboard alone", async (arrive) => {
   const adas = await (await arrive()).open();
   const eves = await (await arrive()).open();
   await signUp(eves, eve);
@@ -60,13 +60,13 @@ scenario("a newcomer finds everybody by the beginning of a name, by the keyboard
   const dialog = await search(adas);
   const found = [`ÉB${eve.name}@${eve.handle}`];
   await eventually(async () => assert.deepEqual(await dialog.getByRole("listitem").allTextContents(), found));
-  // In any case, by any word, by either form of the accent, and by the handle.
+  // In any letter case, by any word, by either form of the accent, and by the handle.
   for (const query of ["BROWN", "E\u0301velyne b", "évelyne", "@Eve", "eve_b"]) await offers(dialog, query, found);
-  await offers(dialog, "nobody of this name", []);
-  await dialog.getByText(/^Nobody was found for .* Check the spelling/).waitFor();
+  await offers(dialog, "a name without a user", []);
+  await dialog.getByText(/^No people were found for .* Check the spelling/).waitFor();
   assert.deepEqual(await accessibilityProblems(adas), []);
 
-  // Nothing is chosen: the form says what to do.
+  // Without a choice, the form shows what to do.
   await dialog.getByRole("button", { name: "Start conversation" }).click();
   await dialog.getByText("Choose at least one person from the list first.").waitFor();
 
@@ -81,7 +81,7 @@ scenario("a newcomer finds everybody by the beginning of a name, by the keyboard
   await composer(adas).waitFor();
 });
 
-scenario("a stranger's request is accepted, declined or blocked, and a block is lifted in the account", async (arrive) => {
+scenario("a stranger's request is accepted, declined or blocked, and the user is unblocked in the account", async (arrive) => {
   const adas = await (await arrive()).open();
   const mallorys = await (await arrive()).open();
   const eves = await (await arrive(PHONE)).open();
@@ -122,16 +122,16 @@ scenario("a stranger's request is accepted, declined or blocked, and a block is 
   assert.deepEqual(await accessibilityProblems(eves), []);
   await eves.screenshot({ path: artifact("console-phone-privacy.png") });
   await blocked.getByRole("button", { name: `Unblock ${mallory.name}` }).click();
-  await privacy.getByText("You have blocked nobody.").waitFor();
+  await privacy.getByText("You have not blocked any people.").waitFor();
   await dialog.getByRole("button", { name: "Start conversation" }).click();
   await composer(mallorys).waitFor();
 });
 
-scenario("who may add one is chosen by the keyboard, and holds after a reload", async (arrive) => {
+scenario("the rule for adding a user is chosen with the keyboard, and survives a reload", async (arrive) => {
   const eves = await (await arrive({ colorScheme: "dark" })).open();
   await signIn(eves, eve);
   let privacy = await openAccount(eves, "Privacy");
-  const group = privacy.getByRole("group", { name: "Who may add you to conversations" });
+  const group = privacy.getByRole("group", { name: "People who may add you to conversations" });
   await group.getByRole("radio", { name: "People you talk with", checked: true }).focus();
   await eves.keyboard.press("ArrowDown");
   await group.getByText("Saved.").waitFor();
@@ -139,12 +139,12 @@ scenario("who may add one is chosen by the keyboard, and holds after a reload", 
   await eves.screenshot({ path: artifact("console-privacy-dark.png") });
   await eves.reload();
   privacy = await openAccount(eves, "Privacy");
-  await privacy.getByRole("radio", { name: "Nobody", checked: true }).waitFor();
+  await privacy.getByRole("radio", { name: "No one", checked: true }).waitFor();
   await privacy.getByRole("radio", { name: "People you talk with" }).check();
   await privacy.getByText("Saved.").waitFor();
 });
 
-scenario("who was only invited is said, and the owner chooses who may add people", async (arrive) => {
+scenario("the page names people who were only invited, and the owner restricts adding", async (arrive) => {
   const adas = await (await arrive()).open();
   const eves = await (await arrive(PHONE)).open();
   await signIn(adas, ada);
@@ -156,14 +156,14 @@ scenario("who was only invited is said, and the owner chooses who may add people
   }
   await dialog.getByLabel("Name (optional)").fill("Rows of beans");
   await dialog.getByRole("button", { name: "Start with 2 people" }).click();
-  // Eve and Ada talk with each other; Mallory is a stranger to Ada.
-  const told = adas.getByRole("dialog", { name: "Invitation sent" });
-  await told.waitFor();
-  assert.deepEqual(await told.getByRole("listitem").allTextContents(), [`${mallory.name} @${mallory.handle}`]);
+  // Eve and Ada are contacts; Mallory is not a contact of Ada.
+  const invited = adas.getByRole("dialog", { name: "Invitation sent" });
+  await invited.waitFor();
+  assert.deepEqual(await invited.getByRole("listitem").allTextContents(), [`${mallory.name} @${mallory.handle}`]);
   assert.deepEqual(await accessibilityProblems(adas), []);
   await adas.screenshot({ path: artifact("console-invited.png") });
-  await told.getByRole("button", { name: "OK" }).press("Enter");
-  await told.waitFor({ state: "hidden" });
+  await invited.getByRole("button", { name: "OK" }).press("Enter");
+  await invited.waitFor({ state: "hidden" });
 
   await openConversation(eves, "Rows of beans");
   let details = await openDetails(eves);
@@ -177,7 +177,7 @@ scenario("who was only invited is said, and the owner chooses who may add people
   await details.getByRole("button", { name: "Add people" }).waitFor({ state: "hidden" });
   assert.equal(await details.getByRole("radio").filter({ visible: true }).count(), 0, "the choice is the owner's");
 
-  // From the details one blocks and unblocks a member.
+  // A member is blocked and unblocked in the details.
   await details.getByRole("button", { name: `Block ${ada.name}` }).click();
   await confirm(eves, "Block");
   await details.getByText(`${ada.name} is blocked.`).waitFor();
@@ -187,7 +187,7 @@ scenario("who was only invited is said, and the owner chooses who may add people
   await details.getByText(`${ada.name} is unblocked.`).waitFor();
 });
 
-scenario("messages in a hidden tab stay unread on both devices, also when some are erased", async (arrive) => {
+scenario("messages in a hidden tab stay unread on both devices, also when some are deleted", async (arrive) => {
   const adas = await (await arrive()).open();
   const person = await arrive();
   const eves = await person.open();
@@ -213,7 +213,7 @@ scenario("messages in a hidden tab stay unread on both devices, also when some a
   await hide(eves, false);
   await message(adas, "Three").getByText("Read").waitFor();
   await evesOther.getByLabel(/unread/).waitFor({ state: "detached" });
-  // What one writes oneself is never unread, on no device.
+  // The user's own messages are never unread, on any device.
   await send(eves, "Four");
   await shows(adas, ["May I?", "One", "Message deleted", "Three", "Four"]);
   await adas.reload();
@@ -223,7 +223,7 @@ scenario("messages in a hidden tab stay unread on both devices, also when some a
   assert.equal(await evesOther.getByLabel(/unread/).count(), 0);
 });
 
-/** The tab goes to the background, or comes back. Headless Chromium shows every tab. */
+/** Moves the tab to the background or back. In headless Chromium every tab is visible. */
 async function hide(page: Page, hidden: boolean): Promise<void> {
   await page.evaluate((isHidden) => {
     Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (isHidden ? "hidden" : "visible") });

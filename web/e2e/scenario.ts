@@ -1,4 +1,4 @@
-// The frame of a test in the browser: a server, a browser, and people who come and go.
+// The fixture of a browser test: a server, a browser, and users.
 
 import { after, before, test } from "node:test";
 
@@ -12,7 +12,7 @@ export type Run = (arrive: Arrive, watch: Watch, server: Server) => Promise<void
 
 const TIMEOUT_MS = 180_000;
 
-/** Starts a server and a browser for the tests of a file. Answers how to write one. */
+/** Starts a server and a browser for the tests of a file. Returns the function that defines a test. */
 export function stage(settings: Settings = {}): (name: string, run: Run) => void {
   let server: Server;
   let browser: Browser;
@@ -29,7 +29,7 @@ export function stage(settings: Settings = {}): (name: string, run: Run) => void
   };
 }
 
-/** One test with people of its own; when it fails, the server has its say. */
+/** Runs one test with its own users. Prints the server's output when it fails. */
 async function play(browser: Browser, server: Server, run: Run): Promise<void> {
   const watch = new Watch();
   const people: Person[] = [];

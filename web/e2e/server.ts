@@ -1,4 +1,4 @@
-// The real server: the binary that TRELLIS_TEST_BINARY names, on a data folder and a port of its own.
+// Runs the real server, the binary TRELLIS_TEST_BINARY, with its own data folder and port.
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -13,9 +13,9 @@ import { required } from "./environment.js";
 
 const READY_WITHIN_MS = 60_000;
 const STOPPED_WITHIN_MS = 30_000;
-/** Marks of what must never be written: the tests' passwords, and what every token of ours begins with. */
+/** Text that the server must not write: the tests' passwords, and the prefix of every token. */
 const SECRETS = ["the password of", "the new password of", "not my password", "eyJ"];
-/** Of what the server wrote, so much is shown when a test fails. */
+/** The length of the server's output that a failed test prints. */
 const SHOWN_CHARACTERS = 12_000;
 
 export type Settings = Readonly<Record<string, string>>;
@@ -32,18 +32,18 @@ export class Server {
   private constructor(port: number, settings: Settings) {
     this.#port = port;
     this.#settings = settings;
-    // Secure cookies are kept for the name localhost, not for 127.0.0.1.
+    // Browsers keep Secure cookies for localhost, not for 127.0.0.1.
     this.url = `http://localhost:${port}`;
   }
 
-  /** A server with settings of its own, such as `{ TRELLIS_AUTH__ACCESS_LIFETIME: "3s" }`. */
+  /** Starts a server with settings such as `{ TRELLIS_AUTH__ACCESS_LIFETIME: "3s" }`. */
   static async start(settings: Settings = {}): Promise<Server> {
     const server = new Server(await freePort(), settings);
     await server.run();
     return server;
   }
 
-  /** Starts the process, on the data of the one before it. */
+  /** Starts the process with the data of the previous one. */
   async run(): Promise<void> {
     const anywhere = "127.0.0.1:0";
     const child = spawn(resolve(required("TRELLIS_TEST_BINARY")), [], {
@@ -68,14 +68,14 @@ export class Server {
     await this.#ready(child);
   }
 
-  /** The process ends in the middle of whatever it does. */
+  /** Kills the process with SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#running();
     child.kill("SIGKILL");
     await once(child, "exit");
   }
 
-  /** The process is asked to stop, and does so in good order. */
+  /** Stops the process with SIGTERM, and checks its exit code and output. */
   async stop(): Promise<void> {
     const child = this.#running();
     const exited = once(child, "exit");
@@ -85,10 +85,10 @@ export class Server {
     rmSync(this.#dataFolder, { recursive: true, force: true });
     assert.deepEqual(outcome, [0, null], `the server's end after SIGTERM\n${this.output()}`);
     const leaked = SECRETS.filter((mark) => this.#output.includes(mark));
-    assert.deepEqual(leaked, [], "secrets in what the server wrote");
+    assert.deepEqual(leaked, [], "secrets in the server's output");
   }
 
-  /** The end of what the server wrote, each line marked as its own. */
+  /** The end of the server's output, with a prefix on each line. */
   output(): string {
     return this.#output.slice(-SHOWN_CHARACTERS).replace(/^/gm, "[trellis] ");
   }
@@ -103,8 +103,8 @@ export class Server {
     const end = Date.now() + READY_WITHIN_MS;
     while (Date.now() < end) {
       assert.equal(child.exitCode, null, `the server ended while starting\n${this.output()}`);
-      const answer = await fetch(`${this.url}/readyz?verbose`).catch(() => undefined);
-      if (answer?.status === 200 && !(await answer.text()).includes("[-]")) return;
+      const response = await fetch(`${this.url}/readyz?verbose`).catch(() => undefined);
+      if (response?.status === 200 && !(await response.text()).includes("[-]")) return;
       await sleep(50);
     }
     child.kill("SIGKILL");
@@ -112,12 +112,12 @@ export class Server {
   }
 }
 
-/** The tests' own variables, and a developer's, are no settings of this server. */
+/** Removes the variables of the tests and of the developer's shell, which are not settings of this server. */
 function withoutSettings(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("TRELLIS_")));
 }
 
-/** A port that nobody has now, and that the kernel gives to no outgoing connection. */
+/** Returns a free port outside the range that the kernel uses for outgoing connections. */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = 15_000 + Math.floor(Math.random() * 17_000);

@@ -1,4 +1,4 @@
-//! One function a rule. Lengths count characters, `bytes` count bytes, as the standard says.
+//! One function per rule. As the standard defines, lengths count characters and `bytes` count bytes.
 
 use std::{collections::HashSet, hash::Hash, ops::RangeInclusive};
 
@@ -19,7 +19,7 @@ pub(super) fn max_items(len: usize, n: usize, path: &Path<'_>, report: &mut Repo
 pub(super) fn unique<T: Eq + Hash>(items: &[T], path: &Path<'_>, report: &mut Report) {
     let mut seen = HashSet::with_capacity(items.len());
     if !items.iter().all(|item| seen.insert(item)) {
-        report.add(path, "repeated.unique", "must not name anything twice".to_owned());
+        report.add(path, "repeated.unique", "must have no duplicates".to_owned());
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn string_max_bytes(value: &str, n: usize, path: &Path<'_>, report: &
     }
 }
 
-/// Whether a field holds more than its type's zero, which `IGNORE_IF_ZERO_VALUE` asks.
+/// Whether a field differs from its type's zero value, for `IGNORE_IF_ZERO_VALUE`.
 pub(super) fn is_set<T: Default + PartialEq>(value: &T) -> bool {
     *value != T::default()
 }
@@ -82,7 +82,7 @@ pub(super) struct Run {
     pub(super) max: usize,
 }
 
-/// An anchored regular expression of runs, the last of which may vary in length.
+/// An anchored regular expression of runs. Only the last run may vary in length.
 pub(super) struct Pattern {
     pub(super) source: &'static str,
     pub(super) runs: &'static [Run],
@@ -110,7 +110,7 @@ pub(super) fn string_pattern(value: &str, pattern: &Pattern, path: &Path<'_>, re
     }
 }
 
-// The numbers of all integer types, as i128.
+// Numbers of all integer types are compared as i128.
 
 pub(super) fn lte(value: i128, n: i128, rule: &'static str, path: &Path<'_>, report: &mut Report) {
     if value > n {

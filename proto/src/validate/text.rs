@@ -1,6 +1,6 @@
-//! The rules of `trellis/text/v1/text.proto` for text that people read, by Unicode property.
+//! Implements the rules of `trellis/text/v1/text.proto` by Unicode property.
 //!
-//! The expressions of the contract spell the properties out as ranges; the tests compare both for every character.
+//! The expressions in the contract list the properties as ranges; the tests compare both for every character.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -16,7 +16,7 @@ const REORDER: &str = "must not contain characters that reorder text";
 const HIDDEN: &str = "must not contain invisible characters";
 const INVISIBLE: &str = "must not be invisible: add a letter, a digit or a symbol";
 
-/// A name or a title.
+/// Checks a name or a title.
 pub(super) fn string_single_line(value: &str, path: &Path<'_>, report: &mut Report) {
     if is_printable_ascii(value) && !value.starts_with(' ') && !value.ends_with(' ') {
         return;
@@ -34,7 +34,7 @@ pub(super) fn string_single_line(value: &str, path: &Path<'_>, report: &mut Repo
     }
 }
 
-/// A message.
+/// Checks a message.
 pub(super) fn string_multi_line(value: &str, path: &Path<'_>, report: &mut Report) {
     if is_printable_ascii(value) && !value.bytes().all(|b| b == b' ') {
         return;
@@ -56,12 +56,12 @@ fn add(path: &Path<'_>, report: &mut Report, rule: &'static str, message: &str, 
     }
 }
 
-/// Most texts, for which no property needs to be looked up.
+/// Most texts are printable ASCII and need no property lookup.
 fn is_printable_ascii(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 
-/// What the rules distinguish.
+/// The classes of characters that the rules distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Letters, marks, digits, punctuation, symbols, private and unassigned characters.
@@ -75,7 +75,7 @@ enum Kind {
     Directional,
     /// Join controls of UAX #31, and the Mongolian vowel separator, which is used like them.
     Joiner,
-    /// Variation selectors, and other marks without ink of their own.
+    /// Variation selectors, and other marks without a glyph.
     Selector,
     /// Any other ignorable character, and delimiters of annotations.
     Hidden,
@@ -103,7 +103,7 @@ fn is_ignorable(c: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
-/// Prepended concatenation marks, such as the Arabic number sign: the format characters that have ink.
+/// Prepended concatenation marks, such as the Arabic number sign: the format characters with a glyph.
 fn is_visible_format(c: char) -> bool {
     CodePointMapData::<GraphemeClusterBreak>::new().get(c) == GraphemeClusterBreak::Prepend
 }
@@ -112,7 +112,7 @@ fn reordering(text: &str) -> Option<char> {
     text.chars().find(|c| kind(*c) == Kind::Reordering)
 }
 
-/// The first ignorable character of a line that no script and no emoji needs where it stands.
+/// The first ignorable character of a line that no script or emoji needs at its position.
 fn hidden_in_line(text: &str) -> Option<char> {
     let (mut chars, mut before) = (text.chars(), Kind::Space);
     while let Some(c) = chars.next() {
@@ -136,7 +136,7 @@ fn hidden_in_line(text: &str) -> Option<char> {
     None
 }
 
-/// The first tag character outside of a flag, or unassigned ignorable character beside them.
+/// The first tag character outside a flag, or unassigned ignorable character of the same block.
 fn hidden_tag(text: &str) -> Option<char> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -149,7 +149,7 @@ fn hidden_tag(text: &str) -> Option<char> {
     None
 }
 
-/// What follows the flag of a region, such as Scotland's: U+1F3F4, up to six tags, and a last one.
+/// The text after the flag of a region, such as Scotland's: U+1F3F4, up to six tags, and the cancel tag.
 fn after_flag(first: char, rest: &str) -> Option<&str> {
     let is_tag = |c: char| matches!(c, '\u{E0030}'..='\u{E0039}' | '\u{E0061}'..='\u{E007A}');
     let tags = rest.chars().take_while(|c| first == '\u{1F3F4}' && is_tag(*c)).count();
@@ -166,17 +166,17 @@ fn wrong_edge(text: &str) -> Option<char> {
     first.or(text.chars().next_back().filter(|c| GeneralCategoryGroup::Separator.contains(category(c))))
 }
 
-/// Symbols whose glyph is empty, which no property says: a braille pattern, a replacement and a note head.
+/// Symbols with an empty glyph, which no property marks: a braille pattern, a replacement and a note head.
 const BLANK: [char; 3] = ['\u{2800}', '\u{FFFC}', '\u{1D159}'];
 
 fn is_invisible(text: &str) -> bool {
-    let without_ink = GeneralCategoryGroup::Separator
+    let without_glyph = GeneralCategoryGroup::Separator
         .union(GeneralCategoryGroup::Mark)
         .union(GeneralCategoryGroup::Control)
         .union(GeneralCategoryGroup::Format)
         .union(GeneralCategoryGroup::PrivateUse);
     let is_visible = |c: char| {
-        !without_ink.contains(CodePointMapData::<GeneralCategory>::new().get(c))
+        !without_glyph.contains(CodePointMapData::<GeneralCategory>::new().get(c))
             && !is_ignorable(c)
             && !BLANK.contains(&c)
     };

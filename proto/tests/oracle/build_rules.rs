@@ -1,4 +1,5 @@
-//! What the build refuses, and that it names the offender. The checks are the build script's own files.
+//! Tests which contracts the build rejects, and that the error names the method or field. Uses the build script's own
+//! files.
 
 #[path = "../../build/checks.rs"]
 mod checks;
@@ -11,12 +12,12 @@ use std::fs;
 
 use prost_reflect::DescriptorPool;
 
-/// A contract with one method: `options` are the method's, `rules` the rules of its input's only field.
+/// A contract with one method: `options` are the method's options, `field` is the only field of its input.
 fn pool(options: &str, field: &str) -> DescriptorPool {
     pool_of("SampleResponse", options, field)
 }
 
-/// As [`pool`]; the method answers with a stream.
+/// Like [`pool`], with a method that returns a stream.
 fn streaming_pool(options: &str) -> DescriptorPool {
     pool_of("stream SampleResponse", options, "")
 }
@@ -25,7 +26,7 @@ fn pool_of(response: &str, options: &str, field: &str) -> DescriptorPool {
     compile(&tempfile::tempdir().unwrap(), response, options, field)
 }
 
-/// Compiles the sample; files in `folder` take the place of ours.
+/// Compiles the sample; files in `folder` replace those of the repository.
 fn compile(folder: &tempfile::TempDir, response: &str, options: &str, field: &str) -> DescriptorPool {
     let source = format!(
         r#"
@@ -51,7 +52,7 @@ fn compile(folder: &tempfile::TempDir, response: &str, options: &str, field: &st
     DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
 }
 
-/// As the build script's own.
+/// Stands in for the build script's function.
 fn rust_path(full_name: &str) -> String {
     full_name.to_owned()
 }
@@ -62,66 +63,66 @@ const HTTP: &str = r#"option (google.api.http) = {get: "/v1/sample"};"#;
 const METHOD: &str = "trellis.sample.v1.SampleService.Sample ";
 
 fn refusal(options: &str) -> String {
-    contract::verify(&pool(options, "")).expect_err("the contract is refused")
+    contract::verify(&pool(options, "")).expect_err("the contract is rejected")
 }
 
 fn unknown_rule(field: &str) -> String {
-    checks::generate(&pool("", field)).expect_err("the rule is refused")
+    checks::generate(&pool("", field)).expect_err("the rule is rejected")
 }
 
 #[test]
-fn a_public_and_an_internal_method_are_accepted() {
+fn public_and_internal_methods_are_accepted() {
     contract::verify(&pool(&[PUBLIC, HTTP].concat(), "")).unwrap();
     contract::verify(&pool(INTERNAL, "")).unwrap();
 }
 
 #[test]
-fn a_method_without_a_policy_is_named() {
-    let said = refusal(HTTP);
-    assert!(said.contains(METHOD) && said.contains("has no (trellis.policy.v1.method) option"), "{said}");
+fn method_without_policy_is_rejected() {
+    let error = refusal(HTTP);
+    assert!(error.contains(METHOD) && error.contains("has no (trellis.policy.v1.method) option"), "{error}");
 }
 
 #[test]
-fn a_policy_without_access_is_named() {
-    let said = refusal(&["option (trellis.policy.v1.method) = {deadline: {seconds: 5}};", HTTP].concat());
-    assert!(said.contains(METHOD) && said.contains("without `access`"), "{said}");
-    let said = refusal(&["option (trellis.policy.v1.method) = {access: {}};", HTTP].concat());
-    assert!(said.contains(METHOD) && said.contains("without `access`"), "{said}");
+fn policy_without_access_is_rejected() {
+    let error = refusal(&["option (trellis.policy.v1.method) = {deadline: {seconds: 5}};", HTTP].concat());
+    assert!(error.contains(METHOD) && error.contains("without `access`"), "{error}");
+    let error = refusal(&["option (trellis.policy.v1.method) = {access: {}};", HTTP].concat());
+    assert!(error.contains(METHOD) && error.contains("without `access`"), "{error}");
 }
 
 #[test]
-fn an_internal_method_with_an_http_form_is_named() {
-    let said = refusal(&[INTERNAL, HTTP].concat());
-    assert!(said.contains(METHOD) && said.contains("is internal and has a (google.api.http) form"), "{said}");
+fn internal_method_with_http_form_is_rejected() {
+    let error = refusal(&[INTERNAL, HTTP].concat());
+    assert!(error.contains(METHOD) && error.contains("is internal and has a (google.api.http) form"), "{error}");
 }
 
 #[test]
-fn an_internal_method_without_callers_is_named() {
-    let said = refusal("option (trellis.policy.v1.method) = {access: {internal: {}}};");
-    assert!(said.contains(METHOD) && said.contains("names no caller"), "{said}");
+fn internal_method_without_callers_is_rejected() {
+    let error = refusal("option (trellis.policy.v1.method) = {access: {internal: {}}};");
+    assert!(error.contains(METHOD) && error.contains("names no caller"), "{error}");
 }
 
 #[test]
-fn a_public_method_without_an_http_form_is_named() {
-    let said = refusal(PUBLIC);
-    assert!(said.contains(METHOD) && said.contains("has no (google.api.http) option"), "{said}");
+fn public_method_without_http_form_is_rejected() {
+    let error = refusal(PUBLIC);
+    assert!(error.contains(METHOD) && error.contains("has no (google.api.http) option"), "{error}");
 }
 
 #[test]
-fn a_known_rule_becomes_a_check() {
+fn known_rule_generates_a_check() {
     let source = checks::generate(&pool("", "string name = 1 [(buf.validate.field).string.max_len = 9];")).unwrap();
     assert!(source.contains("string_max_len(&self.name, 9"), "{source}");
 }
 
 #[test]
-fn rule_for_text_becomes_a_check() {
+fn text_rule_generates_a_check() {
     let field = "string name = 1 [(buf.validate.field).string.(trellis.text.v1.single_line) = true];";
     let source = checks::generate(&pool("", field)).unwrap();
     assert!(source.contains("text::string_single_line(&self.name"), "{source}");
 }
 
 #[test]
-fn a_rule_without_a_generator_names_its_field() {
+fn rule_without_generator_is_rejected() {
     for (field, rule) in [
         ("string name = 1 [(buf.validate.field).string.pattern = \"(a|b)\"];", "string.pattern"),
         ("string name = 1 [(buf.validate.field).string.pattern = \"^[a]{1,2}[b]{1,2}$\"];", "string.pattern"),
@@ -130,14 +131,14 @@ fn a_rule_without_a_generator_names_its_field() {
         ("string name = 1 [(buf.validate.field).ignore = IGNORE_ALWAYS];", "ignore"),
         ("oneof either { string name = 1 [(buf.validate.field).string.max_len = 9]; }", "member of a oneof"),
     ] {
-        let said = unknown_rule(field);
-        assert!(said.starts_with("trellis.sample.v1.SampleRequest.name: ") && said.contains(rule), "{said}");
+        let error = unknown_rule(field);
+        assert!(error.starts_with("trellis.sample.v1.SampleRequest.name: ") && error.contains(rule), "{error}");
     }
 }
 
 #[test]
-fn limits_that_admit_nobody_or_everybody_are_named() {
-    let said = |policy: &str, streams: bool| {
+fn invalid_limits_are_rejected() {
+    let error = |policy: &str, streams: bool| {
         let options = format!("option (trellis.policy.v1.method) = {{access: {{public: {{}}}} {policy}}}; {HTTP}");
         let pool = if streams { streaming_pool(&options) } else { pool(&options, "") };
         contract::verify(&pool).err().unwrap_or_default()
@@ -147,32 +148,32 @@ fn limits_that_admit_nobody_or_everybody_are_named() {
         (format!("rate_limit: {{{minute}}}"), "without `requests`"),
         ("rate_limit: {requests: 1}".to_owned(), "whose `period` is not"),
         ("rate_limit: {requests: 1 period: {seconds: 40000000}}".to_owned(), "whose `period` is not"),
-        ("rate_limit: {requests: 2000000 period: {seconds: 1}}".to_owned(), "more than one in a microsecond"),
-        (format!("rate_limit: {{requests: 5 {minute} cost: 6}}"), "cost of 6 is more than the 5"),
-        (format!("rate_limit: {{requests: 9 {minute} burst: 2 cost: 3}}"), "cost of 3 is more than the 2"),
-        (format!("rate_limit: {{requests: 9 {minute} burst: 2 kind: RATE_LIMIT_KIND_COUNT}}"), "has a `burst`"),
-        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_HEADER}}"), "does not name"),
-        (format!("rate_limit: {{requests: 9 {minute} header: \"x-a\"}}"), "does not count by it"),
+        ("rate_limit: {requests: 2000000 period: {seconds: 1}}".to_owned(), "more than one request per microsecond"),
+        (format!("rate_limit: {{requests: 5 {minute} cost: 6}}"), "cost of 6 exceeds its burst of 5"),
+        (format!("rate_limit: {{requests: 9 {minute} burst: 2 cost: 3}}"), "cost of 3 exceeds its burst of 2"),
+        (format!("rate_limit: {{requests: 9 {minute} burst: 2 kind: RATE_LIMIT_KIND_COUNT}}"), "with a `burst`"),
+        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_HEADER}}"), "without the name"),
+        (format!("rate_limit: {{requests: 9 {minute} header: \"x-a\"}}"), "has another key"),
         (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_HEADER header: \"X-A\"}}"), "lower case"),
-        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_API_KEY}}"), "counts by headers alone"),
-        (format!("rate_limit: {{requests: 9 {minute}}}").repeat(5), "has 5 rate limits: 4 at most"),
-        ("stream_limit: {streams: 1}".to_owned(), "is no stream"),
+        (format!("rate_limit: {{requests: 9 {minute} key: RATE_LIMIT_KEY_API_KEY}}"), "counts only by headers"),
+        (format!("rate_limit: {{requests: 9 {minute}}}").repeat(5), "has 5 rate limits; the maximum is 4"),
+        ("stream_limit: {streams: 1}".to_owned(), "is not a stream"),
     ] {
-        let said = said(&policy, false);
-        assert!(said.contains(METHOD) && said.contains(expected), "{policy}: {said}");
+        let error = error(&policy, false);
+        assert!(error.contains(METHOD) && error.contains(expected), "{policy}: {error}");
     }
-    let none = said("stream_limit: {}", true);
-    assert!(none.contains(METHOD) && none.contains("of no streams"), "{none}");
-    let made_up = said("stream_limit: {streams: 1 key: RATE_LIMIT_KEY_API_KEY}", true);
-    assert!(made_up.contains("which a caller makes up"), "{made_up}");
+    let none = error("stream_limit: {}", true);
+    assert!(none.contains(METHOD) && none.contains("of 0 streams"), "{none}");
+    let made_up = error("stream_limit: {streams: 1 key: RATE_LIMIT_KEY_API_KEY}", true);
+    assert!(made_up.contains("which a client can invent"), "{made_up}");
     let good = "rate_limit: {requests: 9 period: {seconds: 60} burst: 2 cost: 2} \
                 rate_limit: {requests: 1000 period: {seconds: 86400} kind: RATE_LIMIT_KIND_COUNT} \
                 rate_limit: {requests: 9 period: {seconds: 1} key: RATE_LIMIT_KEY_HEADER header: \"x-tenant\"}";
-    assert_eq!(said(good, false), "");
-    assert_eq!(said("stream_limit: {streams: 32}", true), "");
+    assert_eq!(error(good, false), "");
+    assert_eq!(error("stream_limit: {streams: 32}", true), "");
 }
 
-/// A pool in which the policy's messages were changed.
+/// A pool with a changed policy.proto.
 fn pool_with_policy(from: &str, to: &str) -> DescriptorPool {
     let folder = tempfile::tempdir().unwrap();
     let ours = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/trellis/policy/v1/policy.proto")).unwrap();
@@ -183,51 +184,51 @@ fn pool_with_policy(from: &str, to: &str) -> DescriptorPool {
 }
 
 #[test]
-fn policy_field_that_no_code_enforces_is_named() {
+fn policy_field_without_enforcement_is_rejected() {
     for (from, to, field) in [
         ("message Policy {", "message Policy { bool audit = 99;", "Policy.audit"),
         ("message SignedIn {", "message SignedIn { repeated string roles = 99;", "SignedIn.roles"),
         ("message RateLimit {", "message RateLimit { Nested nested = 99;", "RateLimit.nested"),
     ] {
         let pool = pool_with_policy(from, &format!("message Nested {{ bool deep = 1; }} {to}"));
-        let said = contract::verify(&pool).expect_err("the contract is refused");
-        assert!(said.contains(&format!("trellis.policy.v1.{field} is enforced by no code")), "{said}");
+        let error = contract::verify(&pool).expect_err("the contract is rejected");
+        assert!(error.contains(&format!("trellis.policy.v1.{field} is enforced by no code")), "{error}");
         let is_nested = field.ends_with("nested");
-        assert_eq!(said.contains("trellis.policy.v1.Nested.deep is enforced by no code"), is_nested, "{said}");
+        assert_eq!(error.contains("trellis.policy.v1.Nested.deep is enforced by no code"), is_nested, "{error}");
     }
 }
 
 #[test]
-fn line_for_a_missing_policy_field_is_named() {
+fn enforced_line_without_policy_field_is_rejected() {
     let pool = pool_with_policy("bool reads_session_cookie", "bool takes_session_cookie");
-    let said = contract::verify(&pool).expect_err("the contract is refused");
-    assert!(said.contains("lists Policy.reads_session_cookie, which is no field"), "{said}");
+    let error = contract::verify(&pool).expect_err("the contract is rejected");
+    assert!(error.contains("lists Policy.reads_session_cookie, which is not a field"), "{error}");
 }
 
 #[test]
-fn secret_by_name_without_debug_redact_is_named() {
+fn secret_field_without_debug_redact_is_rejected() {
     let max = "(buf.validate.field).string.max_len = 9";
     for name in ["password", "new_password", "access_token", "api_secrets", "cookie", "email", "text", "title"] {
-        let said = |options: &str| {
+        let error = |options: &str| {
             let pool = pool(&[PUBLIC, HTTP].concat(), &format!("string {name} = 1 [{options}];"));
             contract::verify(&pool).err().unwrap_or_default()
         };
-        assert!(said(max).contains(&format!("SampleRequest.{name} holds a secret by its name")), "{}", said(max));
-        assert_eq!(said(&format!("{max}, debug_redact = true")), "");
+        assert!(error(max).contains(&format!("SampleRequest.{name} has the name of a secret")), "{}", error(max));
+        assert_eq!(error(&format!("{max}, debug_redact = true")), "");
     }
     let page = format!("string page_token = 1 [{max}];");
     contract::verify(&pool(&[PUBLIC, HTTP].concat(), &page)).unwrap();
 }
 
 #[test]
-fn redacted_oneof_member_is_named() {
+fn redacted_oneof_member_is_rejected() {
     let field = "oneof either { string password = 1 [debug_redact = true]; }";
-    let said = contract::verify(&pool(&[PUBLIC, HTTP].concat(), field)).expect_err("the contract is refused");
-    assert!(said.contains("SampleRequest.password is redacted in a oneof"), "{said}");
+    let error = contract::verify(&pool(&[PUBLIC, HTTP].concat(), field)).expect_err("the contract is rejected");
+    assert!(error.contains("SampleRequest.password is redacted in a oneof"), "{error}");
 }
 
 #[test]
-fn generated_debug_prints_no_redacted_field() {
+fn generated_debug_omits_redacted_fields() {
     let field = "string password = 1 [debug_redact = true]; int32 size = 2; oneof either { bool on = 3; }";
     let source = redact::generate(&redact::messages(&pool("", field))).unwrap();
     assert!(source.contains(".field(\"size\", &self.size)") && source.contains("&self.either"), "{source}");

@@ -1,4 +1,4 @@
-//! `Debug` of generated messages: no secret, no address, nothing that a user wrote.
+//! `Debug` of generated messages prints no secret, no address, and no text of a user.
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
@@ -66,7 +66,7 @@ fn debug_of_a_oneof_shows_no_message_text() {
 }
 
 #[test]
-fn debug_shows_what_is_not_secret() {
+fn debug_shows_fields_that_are_not_secret() {
     let request = SignUpRequest { handle: "ada".to_owned(), refresh_delivery: 1, ..SignUpRequest::default() };
     let shown = format!("{request:?}");
     assert!(shown.contains("handle: \"ada\"") && shown.contains("refresh_delivery: Cookie"), "{shown}");

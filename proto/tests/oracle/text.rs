@@ -1,5 +1,5 @@
-//! The rules for text that people read: what they admit, and that the expressions in the contract and the Unicode
-//! properties in the code give the same verdict for every character.
+//! Tests the rules for text that people read: which text they admit, and that the expressions in the contract and the
+//! Unicode properties in the code give the same result for every character.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ fn names_of_all_scripts_and_emoji_are_accepted() {
 }
 
 #[test]
-fn names_that_hide_or_reorder_are_refused() {
+fn names_that_hide_or_reorder_text_are_refused() {
     for (name, rules) in [
         ("\u{200b}", "hidden visible"),
         ("Ad\u{200b}a", "hidden"),
@@ -94,7 +94,7 @@ fn names_that_hide_or_reorder_are_refused() {
 }
 
 #[test]
-fn messages_may_hold_more_than_names_and_are_seen() {
+fn messages_may_contain_more_than_names_and_are_visible() {
     for text in ["Hello\n\n\tAda\r\n", " Ada ", "ខ្ញុំ\u{200b}ស្រលាញ់", "Donau\u{ad}dampf", "\u{200f}שלום", "."]
     {
         assert_eq!(lines(text), [], "{text:?}");
@@ -128,7 +128,7 @@ struct Expression {
     id: String,
     message: String,
     pattern: Regex,
-    /// Whether a match keeps the rule. It is broken by one otherwise.
+    /// Whether a match satisfies the rule. Otherwise a match breaks it.
     accepts: bool,
 }
 
@@ -138,7 +138,7 @@ impl Expression {
     }
 }
 
-/// The expressions of a rule, as the contract holds them.
+/// The expressions of a rule in the contract.
 fn expressions(rule: &str) -> Vec<Expression> {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
     let extension = pool.get_extension_by_name(&format!("trellis.text.v1.{rule}")).unwrap();
@@ -159,7 +159,7 @@ fn expression(rule: &Value) -> Expression {
     Expression { id: text("id"), message: text("message"), pattern, accepts }
 }
 
-/// A string literal of CEL as its value. Characters that mean something in a pattern are never escaped here.
+/// The value of a CEL string literal. Pattern metacharacters are never escaped here.
 fn unescaped(literal: &str) -> String {
     let (mut value, mut rest) = (String::new(), literal);
     while let Some((before, escape)) = rest.split_once('\\') {
@@ -183,7 +183,7 @@ fn is_newer(c: char, unassigned: &Regex) -> bool {
     category != GeneralCategory::Unassigned && unassigned.is_match(c.encode_utf8(&mut [0; 4]))
 }
 
-/// Every character that any property of the rules could concern, alone and between others, decided by both.
+/// Compares both implementations for every character that a property concerns, alone and between others.
 fn same_verdicts(rule: &str, verdict: fn(&str) -> Vec<Violation>) {
     let expressions = expressions(rule);
     assert!(expressions.len() >= 4);
@@ -201,22 +201,23 @@ fn same_verdicts(rule: &str, verdict: fn(&str) -> Vec<Violation>) {
 }
 
 #[test]
-fn every_character_of_a_line_is_judged_as_the_contract_says() {
+fn every_character_of_a_line_matches_the_contract() {
     same_verdicts("single_line", line);
 }
 
 #[test]
-fn every_character_of_lines_is_judged_as_the_contract_says() {
+fn every_character_of_lines_matches_the_contract() {
     same_verdicts("multi_line", lines);
 }
 
 #[test]
-fn violations_use_the_contracts_words() {
+fn violations_use_the_messages_of_the_contract() {
     let samples = ["\u{200b}", "\u{202e}", "\u{0}", " ", "\u{e0041}"];
     for (rule, verdict) in [("single_line", line as fn(&str) -> _), ("multi_line", lines)] {
-        let said: Vec<Violation> = samples.iter().flat_map(|text| verdict(text)).collect();
+        let violations: Vec<Violation> = samples.iter().flat_map(|text| verdict(text)).collect();
         for expression in expressions(rule) {
-            let ours = said.iter().find(|v| v.rule == expression.id).unwrap_or_else(|| panic!("{}", expression.id));
+            let ours =
+                violations.iter().find(|v| v.rule == expression.id).unwrap_or_else(|| panic!("{}", expression.id));
             assert!(ours.message.starts_with(&expression.message), "{ours:?}");
         }
     }

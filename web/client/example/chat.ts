@@ -5,15 +5,15 @@ const trellis = createTrellis({ baseUrl: "https://chat.example.com" });
 trellis.session.onChange(async (state) => {
   if (state.kind !== "signedIn") return;
 
-  // Who is there?
+  // Search for people.
   const { users } = await trellis.users.listUsers({ query: "ada" });
   console.log(users.map((user) => `${user.displayName} @${user.handle}`));
 
-  // What is written is sent until the server has it, through lost connections and reloads.
+  // The outbox sends each message until the server has stored it, across lost connections and reloads.
   const outbox = trellis.outbox(state.userId);
   outbox.onSent((entry) => console.log(`stored as entry ${entry.seq}`));
 
-  // What happens, from now on, once and in order, for as long as the session lives.
+  // Each event once and in order, until the session ends.
   for await (const event of trellis.follow(new Map(), new AbortController().signal)) {
     if (event.kind === "entry" && event.entry.body.case === "message") {
       const { text } = event.entry.body.value;
@@ -23,7 +23,7 @@ trellis.session.onChange(async (state) => {
   }
 });
 
-// Takes up the session of an earlier visit, or signs in.
+// Resume the session of an earlier visit, or sign in.
 await trellis.session.restore();
 if (trellis.session.state.kind === "signedOut") {
   await trellis.session.signIn("ada@example.com", "correct horse battery staple");

@@ -1,12 +1,12 @@
-// Waiting between attempts: exponential with full jitter, so that clients which lost the same server do not
-// come back in step.
+// Waits between attempts: exponential backoff with full jitter, so that clients which lost the same server do not
+// reconnect at the same moment.
 
 import { retryDelayOf } from "./errors.js";
 
 export interface BackoffOptions {
-  /** The longest first wait. */
+  /** The maximum of the first wait. */
   readonly firstMs?: number;
-  /** The longest wait of all. */
+  /** The maximum of any wait. */
   readonly capMs?: number;
   /** A number from 0 to 1. */
   readonly random?: () => number;
@@ -24,20 +24,20 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** How long to wait before the next attempt. */
+  /** Returns how long to wait before the next attempt, in milliseconds. */
   next(): number {
     const ceiling = Math.min(this.#capMs, this.#firstMs * 2 ** this.#attempts);
     this.#attempts += 1;
     return this.#random() * ceiling;
   }
 
-  /** Something succeeded: the next failure is a first one. */
+  /** Starts again with the first wait, after a success. */
   reset(): void {
     this.#attempts = 0;
   }
 }
 
-/** Ends after `ms`, or as soon as `signal` is aborted. */
+/** Resolves after `ms`, or when `signal` is aborted. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
@@ -51,11 +51,11 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Waits before the next attempt after `error`: as long as the server asked, else as the backoff says. */
+/** Waits before the next attempt after `error`: the server's retry delay plus jitter, otherwise the backoff. */
 export async function waitAfter(error: unknown, backoff: Backoff, signal?: AbortSignal): Promise<void> {
   const asked = retryDelayOf(error);
   if (asked !== undefined) return sleep(asked + backoff.next(), signal);
-  // When the network returns, or the page is looked at again, waiting on is no use.
+  // The wait ends early when the network returns or the page becomes visible.
   const revived = new AbortController();
   const end = () => revived.abort();
   const stopListening = onRevival(end);

@@ -1,6 +1,6 @@
-// What the SDK needs of a browser, as values: tests pass their own, and a page without local storage still works.
+// The browser features that the SDK uses, as interfaces: tests pass their own, and pages without local storage work.
 
-/** The part of `Storage` that is used. */
+/** The part of `Storage` that the SDK uses. */
 export interface KeyValueStore {
   keys(): string[];
   get(key: string): string | null;
@@ -11,7 +11,7 @@ export interface KeyValueStore {
 /** Runs `task` while no other tab of this origin runs one under the same name. */
 export type Exclusive = <T>(name: string, task: () => Promise<T>) => Promise<T>;
 
-/** Tells the other tabs of this origin something. */
+/** Sends messages to the other tabs of this origin. */
 export interface Channel {
   post(message: unknown): void;
   listen(callback: (message: unknown) => void): void;
@@ -31,7 +31,7 @@ export function thisBrowser(): Browser {
   };
 }
 
-/** `localStorage`; a browser that refuses it, or has no room left, keeps nothing rather than fails. */
+/** `localStorage`; when the browser denies access or has no space left, writes have no effect and reads return nothing. */
 class LocalStore implements KeyValueStore {
   keys(): string[] {
     return this.#try((storage) => Object.keys(storage), []);

@@ -5,12 +5,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 
-/** The reason that the server gave, such as `HANDLE_TAKEN`; empty when no Trellis server spoke. */
+/** The reason in the error, such as `HANDLE_TAKEN`; empty when the error is not from a Trellis server. */
 export function reasonOf(error: unknown): string {
   return ConnectError.from(error).findDetails(ErrorInfoSchema)[0]?.reason ?? "";
 }
 
-/** What is wrong with which field of the request, by the field's path in the contract's spelling. */
+/** The descriptions of the invalid fields, by the field's path in the contract's spelling. */
 export function violationsOf(error: unknown): Map<string, string> {
   const violations = ConnectError.from(error)
     .findDetails(BadRequestSchema)
@@ -18,7 +18,7 @@ export function violationsOf(error: unknown): Map<string, string> {
   return new Map(violations.map(({ field, description }) => [field, description]));
 }
 
-/** How long the server asks to wait before a repeat: google.rpc.RetryInfo, or the header `retry-after`. */
+/** How many milliseconds the server asks to wait before a retry: google.rpc.RetryInfo, or the header `retry-after`. */
 export function retryDelayOf(error: unknown): number | undefined {
   const failure = ConnectError.from(error);
   const delay = failure.findDetails(RetryInfoSchema)[0]?.retryDelay;
@@ -29,7 +29,7 @@ export function retryDelayOf(error: unknown): number | undefined {
 }
 
 /**
- * The reasons with which the server states that the session is over. The contract of `AuthService` lists
+ * The reasons with which the server reports that the session has ended. The contract of `AuthService` lists
  * them. No other error ends a session.
  */
 const SESSION_END_REASONS: ReadonlySet<string> = new Set([
@@ -45,7 +45,7 @@ export function signedOutError(): ConnectError {
   return new ConnectError("no user is signed in", Code.Unauthenticated, undefined, [{ desc: ErrorInfoSchema, value }]);
 }
 
-/** Whether the session is over. The server says so explicitly; an unexpected error never means it. */
+/** Whether the session has ended. The server reports this explicitly; an unexpected error never means it. */
 export function isSessionEnd(error: unknown): boolean {
   return isUnauthenticated(error) && SESSION_END_REASONS.has(reasonOf(error));
 }
@@ -60,7 +60,7 @@ const REFUSALS: ReadonlySet<Code> = new Set([
   Code.Unimplemented,
 ]);
 
-/** A Trellis server refused the request for a reason that a retry does not change. */
+/** Whether a Trellis server refused the request for a reason that a retry does not change. */
 export function isRefused(error: unknown): boolean {
   if (reasonOf(error) === "" && violationsOf(error).size === 0) return false;
   const { code } = ConnectError.from(error);
@@ -72,12 +72,12 @@ export function isUnauthenticated(error: unknown): boolean {
   return ConnectError.from(error).code === Code.Unauthenticated;
 }
 
-/** The server refused the access token, or the call carried none: a new token may help. A wrong password is different. */
+/** Whether the server refused the access token, or the call had none, so that a new token may help. False for a wrong password. */
 export function isTokenRefused(error: unknown): boolean {
   return isUnauthenticated(error) && reasonOf(error) !== "BAD_CREDENTIALS";
 }
 
-/** The same call may succeed later: the server is unavailable or busy, or the network failed. */
+/** Whether the same call may succeed later: the server is unavailable or busy, or the network failed. */
 export function isTransient(error: unknown): boolean {
   const { code } = ConnectError.from(error);
   // A response ended early. The status code depends on where the connection broke.
@@ -88,11 +88,11 @@ export function isTransient(error: unknown): boolean {
     case Code.Aborted:
       return true;
     case Code.ResourceExhausted:
-      // A quota refills and says when; a limit, such as on conversations, does not.
+      // A quota refills and has a retry delay; a limit, such as on conversations, has none.
       return retryDelayOf(error) !== undefined;
     case Code.Unknown:
     case Code.Internal:
-      // Without a reason the status is not from Trellis: the connection failed or ended in mid-response.
+      // Without a reason the status is not from Trellis: the connection failed, or ended during the response.
       return reasonOf(error) === "";
     default:
       return false;

@@ -1,5 +1,5 @@
-// The live feed: everything that happens in the user's conversations, across lost connections, restarts of the
-// server and ends of tokens. Each entry comes once and in order within its conversation.
+// The live feed: all events of the user's conversations, across lost connections, server restarts and expired tokens.
+// Delivers each entry once, and in order within its conversation.
 
 import { type Client } from "@connectrpc/connect";
 
@@ -11,27 +11,27 @@ import { newTrace } from "./trace.js";
 import { bearer } from "./transport.js";
 
 export type FeedEvent =
-  /** Everything that was missed has been told; what follows is live. */
+  /** All missed events have been delivered; live events follow. */
   | { readonly kind: "live" }
-  /** The connection is lost, and being made again. */
+  /** The connection is lost. The feed reconnects. */
   | { readonly kind: "reconnecting" }
-  /** A conversation that no cursor named. What was said in it up to `conversation.cursor` is for ListMessages. */
+  /** A conversation without a cursor. ListMessages has its messages up to `conversation.cursor`. */
   | { readonly kind: "conversation"; readonly conversation: Conversation }
   | { readonly kind: "entry"; readonly entry: Entry; readonly cursor: string }
-  /** How far people have read, after that changed. */
+  /** The read marks of a conversation changed. */
   | { readonly kind: "read"; readonly conversationId: string; readonly marks: readonly ReadMark[] }
-  /** The user has an invitation more: ListInvitations has it. */
+  /** The user has a new invitation. Call ListInvitations. */
   | { readonly kind: "invitations" }
-  /** A conversation that the user is not in (any more). */
+  /** The user is no longer, or never was, a member of the conversation. */
   | { readonly kind: "left"; readonly conversationId: string }
-  /** The server's history is another one, as after a restored backup: forget what was read before. */
+  /** The server lost history, as after a restored backup: discard the local state. */
   | { readonly kind: "reset" };
 
 export interface FeedParts {
   readonly messaging: Pick<Client<typeof MessagingService>, "subscribe">;
   readonly session: Pick<Session, "accessToken" | "replace">;
   readonly backoff?: Backoff;
-  /** A stream that says nothing for so long is dead. The server gives a sign of life every 20 seconds. */
+  /** A stream without an event for so long has failed. The server sends a heartbeat every 20 seconds. */
   readonly silenceMs?: number;
 }
 
@@ -41,7 +41,7 @@ export type Cursors = ReadonlyMap<string, string>;
 export async function* follow(parts: FeedParts, cursors: Cursors, signal: AbortSignal): AsyncGenerator<FeedEvent> {
   const { session, backoff = new Backoff() } = parts;
   const positions = new Positions(cursors);
-  // However often the stream is opened anew, it is one trace.
+  // All streams of the feed belong to one trace.
   const trace = newTrace();
   while (!signal.aborted) {
     let token: string | undefined;
@@ -60,7 +60,7 @@ export async function* follow(parts: FeedParts, cursors: Cursors, signal: AbortS
       end = error;
     }
     if (signal.aborted) return;
-    // An end that the server announced is made good before anybody notices.
+    // After an end that the server announced, the feed reconnects without an event.
     if (wasLive && isAnnounced(end)) {
       if (token !== undefined && isUnauthenticated(end)) await session.replace(token).catch(() => {});
       continue;
@@ -78,13 +78,13 @@ export async function* follow(parts: FeedParts, cursors: Cursors, signal: AbortS
   }
 }
 
-/** The server was to stop, or the token to end: nothing is wrong. */
+/** Whether the stream ended because the server stops or the token expired. */
 function isAnnounced(end: unknown): boolean {
   const reason = reasonOf(end);
   return reason === "TOKEN_EXPIRED" || reason === "SERVER_STOPPING";
 }
 
-/** Throws only when the session is over. After any other error the next attempt asks for a token again. */
+/** Throws only when the session has ended. After any other error the next attempt asks for a token again. */
 async function replaceToken(session: FeedParts["session"], token: string): Promise<void> {
   try {
     await session.replace(token);
@@ -93,7 +93,7 @@ async function replaceToken(session: FeedParts["session"], token: string): Promi
   }
 }
 
-/** One Subscribe, as events, until it ends. */
+/** Yields the events of one Subscribe call until it ends. */
 async function* stream(
   parts: FeedParts,
   headers: Record<string, string>,
@@ -130,12 +130,12 @@ async function* stream(
   } finally {
     clearTimeout(silence);
     signal.removeEventListener("abort", end);
-    // Leaving the loop does not end the call: Connect keeps its connection until it is aborted.
+    // Leaving the loop does not end the call: Connect keeps its connection until the call is aborted.
     call.abort();
   }
 }
 
-/** How far the client has come in each conversation. */
+/** The newest cursor of each conversation. */
 class Positions {
   readonly #cursors: Map<string, string>;
   readonly #seqs = new Map<string, bigint>();

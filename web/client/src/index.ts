@@ -1,4 +1,4 @@
-// What the SDK offers. Generated types come by their contract: auth, messaging, users.
+// The public API of the SDK. Generated types are grouped by contract: auth, messaging, users.
 
 export * as auth from "./gen/trellis/auth/v1/auth_pb.js";
 export * as messaging from "./gen/trellis/messaging/v1/messaging_pb.js";

@@ -1,21 +1,21 @@
-// Where messages outlive a reload. Each has its own key, so that two tabs never overwrite each other's; a
-// message that two tabs send is stored by the server once.
+// Stores pending messages across reloads. Each message has its own key, so that tabs never overwrite each other's
+// messages. If two tabs send the same message, the server stores it once.
 
 import type { KeyValueStore } from "./browser.js";
 
 export interface Outgoing {
-  /** Makes repeats harmless: the server stores it once. */
+  /** The server stores one message per id, however often it is sent. */
   readonly clientMessageId: string;
   readonly conversationId: string;
   readonly text: string;
   readonly writtenAtMs: number;
   readonly state: "waiting" | "failed";
-  /** Why it failed. Not kept across a reload, after which a failed message is tried again. */
+  /** The error of a failed message. Not stored: after a reload a failed message is sent again. */
   readonly error?: unknown;
 }
 
 export class OutboxStore {
-  /** How many messages may wait. */
+  /** The maximum number of pending messages. */
   static readonly CAPACITY = 200;
 
   readonly #store: KeyValueStore;
@@ -26,7 +26,7 @@ export class OutboxStore {
     this.#prefix = `trellis.outbox.${userId}.`;
   }
 
-  /** What waits from an earlier visit, oldest first. */
+  /** Returns the pending messages of an earlier visit, oldest first. */
   load(): Outgoing[] {
     return this.#keys()
       .map((key) => parse(this.#store.get(key)))
@@ -52,12 +52,12 @@ export class OutboxStore {
   }
 }
 
-/** Local storage belongs to the user: whatever stands there that is no message is passed over. */
+/** Returns undefined for a value that is not a message: the user can change local storage. */
 function parse(text: string | null): Outgoing | undefined {
   try {
-    const { clientMessageId, conversationId, text: said, writtenAtMs } = JSON.parse(text ?? "{}") as Partial<Outgoing>;
-    const complete = clientMessageId && conversationId && said && typeof writtenAtMs === "number";
-    return complete ? { clientMessageId, conversationId, text: said, writtenAtMs, state: "waiting" } : undefined;
+    const { clientMessageId, conversationId, text: body, writtenAtMs } = JSON.parse(text ?? "{}") as Partial<Outgoing>;
+    const complete = clientMessageId && conversationId && body && typeof writtenAtMs === "number";
+    return complete ? { clientMessageId, conversationId, text: body, writtenAtMs, state: "waiting" } : undefined;
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
-// Messages on their way. Each is sent until the server has acknowledged it, under an id that makes repeats
-// harmless; within a conversation they go one after another, in the order in which they were written.
+// Sends messages until the server acknowledges them. Each message has an id with which the server stores it once.
+// Within a conversation, messages are sent one at a time, in the order in which they were written.
 
 import { Backoff, waitAfter } from "./backoff.js";
 import type { KeyValueStore } from "./browser.js";
@@ -8,7 +8,7 @@ import type { Entry } from "./gen/trellis/messaging/v1/messaging_pb.js";
 import { type Outgoing, OutboxStore } from "./outbox-store.js";
 
 export interface OutboxParts {
-  /** Whose messages these are. */
+  /** The user who writes the messages. */
   readonly userId: string;
   readonly send: (message: Outgoing, signal: AbortSignal) => Promise<Entry>;
   readonly store: KeyValueStore;
@@ -16,12 +16,12 @@ export interface OutboxParts {
   readonly newBackoff?: () => Backoff;
 }
 
-/** Too many messages wait already. */
+/** The maximum number of messages is pending. */
 export class OutboxFull extends Error {
   override readonly name = "OutboxFull";
 }
 
-/** How often in a row an unexpected error is retried before the message counts as failed. About a minute in all. */
+/** The number of unexpected errors in a row after which a message fails. About a minute in total. */
 const UNEXPECTED_ATTEMPTS = 12;
 
 export class Outbox {
@@ -30,7 +30,7 @@ export class Outbox {
   readonly #newBackoff: () => Backoff;
   readonly #store: OutboxStore;
   readonly #messages: Outgoing[];
-  /** Conversations in which something is being sent. */
+  /** The conversations in which a message is being sent. */
   readonly #busy = new Set<string>();
   readonly #end = new AbortController();
   readonly #changed = new Set<(conversationId: string) => void>();
@@ -42,20 +42,20 @@ export class Outbox {
     this.#newBackoff = newBackoff ?? (() => new Backoff());
     this.#store = new OutboxStore(store, userId);
     this.#messages = this.#store.load();
-    for (const { conversationId } of this.#messages) this.#work(conversationId);
+    for (const { conversationId } of this.#messages) this.#startWorker(conversationId);
   }
 
-  /** Calls back when the messages of a conversation, or their states, have changed. */
+  /** Calls `listener` when the messages of a conversation, or their states, change. */
   onChange(listener: (conversationId: string) => void): void {
     this.#changed.add(listener);
   }
 
-  /** Calls back with each message as the server stored it. */
+  /** Calls `listener` with each message as the server stored it. */
   onSent(listener: (entry: Entry) => void): void {
     this.#sent.add(listener);
   }
 
-  /** What has not been acknowledged, in the order of writing. */
+  /** The messages that are not acknowledged, in the order of writing. */
   of(conversationId: string): Outgoing[] {
     return this.#messages.filter((message) => message.conversationId === conversationId);
   }
@@ -64,9 +64,9 @@ export class Outbox {
     return this.#messages.length === 0;
   }
 
-  /** Takes a message; sends it as soon as those before it are gone. */
+  /** Adds a message, and sends it after the earlier ones. */
   enqueue(conversationId: string, text: string): Outgoing {
-    if (this.#messages.length >= OutboxStore.CAPACITY) throw new OutboxFull("too many messages wait to be sent");
+    if (this.#messages.length >= OutboxStore.CAPACITY) throw new OutboxFull("too many messages are waiting to be sent");
     const message: Outgoing = {
       clientMessageId: this.#newId(),
       conversationId,
@@ -76,11 +76,11 @@ export class Outbox {
     };
     this.#messages.push(message);
     this.#save(message);
-    this.#work(conversationId);
+    this.#startWorker(conversationId);
     return message;
   }
 
-  /** Sends a failed message again, after those that wait. */
+  /** Sends a failed message again, after the pending ones. */
   retry(clientMessageId: string): void {
     const message = this.#remove(clientMessageId);
     if (!message) return;
@@ -88,30 +88,30 @@ export class Outbox {
     const again: Outgoing = { ...rest, writtenAtMs: this.#now(), state: "waiting" };
     this.#messages.push(again);
     this.#save(again);
-    this.#work(again.conversationId);
+    this.#startWorker(again.conversationId);
   }
 
-  /** Gives a message up, or takes note that the feed has shown it. */
+  /** Removes a message: the user discarded it, or the feed delivered it. */
   drop(clientMessageId: string): void {
     const message = this.#remove(clientMessageId);
     if (!message) return;
     this.#store.remove(message);
-    this.#tell(message.conversationId);
+    this.#notify(message.conversationId);
   }
 
-  /** Sends nothing more. What waits is kept for the user's next visit. */
+  /** Stops sending. Pending messages stay stored for the user's next visit. */
   close(): void {
     this.#end.abort();
   }
 
-  /** Forgets what waits, in other tabs too: the user signs out and leaves no text behind. */
+  /** Stops sending and removes all pending messages from the storage, because the user signs out. */
   clear(): void {
     this.close();
     this.#messages.length = 0;
     this.#store.clear();
   }
 
-  #work(conversationId: string): void {
+  #startWorker(conversationId: string): void {
     if (this.#busy.has(conversationId)) return;
     this.#busy.add(conversationId);
     void this.#drain(conversationId);
@@ -123,7 +123,7 @@ export class Outbox {
     for (;;) {
       const next = this.of(conversationId).find(({ state }) => state === "waiting");
       if (!next || this.#end.signal.aborted) {
-        // In the same breath as the look: a message that comes now starts a worker of its own.
+        // Synchronous with the check above: a message that is added later starts a new worker.
         this.#busy.delete(conversationId);
         return;
       }
@@ -134,7 +134,7 @@ export class Outbox {
         this.#acknowledge(next, entry);
       } catch (error) {
         if (this.#end.signal.aborted) continue;
-        // The session is over: messages that wait are kept for the user's next session.
+        // The session has ended: pending messages stay stored for the user's next session.
         if (isSessionEnd(error)) {
           this.close();
           continue;
@@ -155,7 +155,7 @@ export class Outbox {
 
   #fail(message: Outgoing, error: unknown): void {
     const place = this.#messages.findIndex(({ clientMessageId }) => clientMessageId === message.clientMessageId);
-    // It was given up meanwhile.
+    // The user discarded it meanwhile.
     if (place < 0) return;
     const failed: Outgoing = { ...message, state: "failed", error };
     this.#messages[place] = failed;
@@ -164,7 +164,7 @@ export class Outbox {
 
   #save(message: Outgoing): void {
     this.#store.save(message);
-    this.#tell(message.conversationId);
+    this.#notify(message.conversationId);
   }
 
   #remove(clientMessageId: string): Outgoing | undefined {
@@ -172,12 +172,12 @@ export class Outbox {
     return place < 0 ? undefined : this.#messages.splice(place, 1)[0];
   }
 
-  /** The time, but never the same twice: the order of writing outlives a reload by it. */
+  /** The time, strictly increasing, so that the order of writing survives a reload. */
   #now(): number {
     return Math.max(Date.now(), (this.#messages.at(-1)?.writtenAtMs ?? 0) + 1);
   }
 
-  #tell(conversationId: string): void {
+  #notify(conversationId: string): void {
     for (const listener of this.#changed) listener(conversationId);
   }
 }

@@ -1,5 +1,5 @@
-// Who is signed in. The access token lives in this tab's memory; the refresh token lives in an httpOnly cookie
-// that no script can read. Tabs share the cookie, so whatever uses or changes it runs under one lock.
+// Manages the session. The access token stays in the memory of the tab, the refresh token in an httpOnly cookie that
+// no script can read. Tabs share the cookie, so a lock protects all code that uses or changes it.
 
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
@@ -13,7 +13,7 @@ import { newTrace } from "./trace.js";
 /** Why no user is signed in. `expired`: the server ended the session, not the user. */
 export type SignedOutCause = "never" | "signedOut" | "deleted" | "expired";
 
-/** The state of a session. While `restoring`, the server has not yet said whether the cookie is still valid. */
+/** The state of a session. While `restoring`, the server has not yet reported whether the cookie is valid. */
 export type SessionState =
   | { readonly kind: "restoring" }
   | { readonly kind: "signedOut"; readonly cause: SignedOutCause }
@@ -26,21 +26,21 @@ export interface NewAccount {
   readonly displayName: string;
 }
 
-/** Messages between tabs. None holds a secret. */
+/** Messages between tabs. They contain no secrets. */
 type TabMessage = "signedIn" | "signedOut" | "deleted";
 
 interface AccessToken {
   readonly value: string;
-  /** From when on it is replaced before use. */
+  /** The time from which the token is replaced before use. */
   readonly refreshAtMs: number;
 }
 
 const LOCK = "trellis.session";
 /** Marks that a user signed in on this browser. Without it the SDK makes no refresh call, which the server would refuse. */
 const HINT = "trellis.signed-in";
-/** A token is replaced this long before it ends. */
+/** A token is replaced this long before it expires. */
 const MARGIN_MS = 60_000;
-/** However wrong this machine's clock is, a new token is used for so long, unless the server refuses it. */
+/** The minimum time for which a new token is used, even when the clock of the machine is wrong, unless the server refuses it. */
 const LEAST_USE_MS = 15_000;
 
 export class Session {
@@ -50,9 +50,9 @@ export class Session {
   #state: SessionState = { kind: "signedOut", cause: "never" };
   #token: AccessToken | undefined;
   #refreshing: Promise<string> | undefined;
-  /** Of the attempts to get the next token. */
+  /** The trace of the attempts to get the next token. */
   #refreshTrace = newTrace();
-  /** Ends the proactive refresh of the token before. */
+  /** Cancels the scheduled refresh of the previous token. */
   #keeper = new AbortController();
 
   constructor(auth: Client<typeof AuthService>, browser: Browser) {
@@ -98,22 +98,22 @@ export class Session {
       await this.#auth.signOut({});
       this.#forget("signedOut");
     });
-    this.#tell("signedOut");
+    this.#notifyTabs("signedOut");
   }
 
-  /** Takes note that the user deleted the account, which ended all its sessions on the server. */
+  /** Signs out this and the other tabs after the user deleted the account, which ended all its sessions on the server. */
   accountDeleted(): void {
     this.#forget("deleted");
-    this.#tell("deleted");
+    this.#notifyTabs("deleted");
   }
 
-  /** An access token that is valid now. */
+  /** Returns a valid access token. */
   async accessToken(): Promise<string> {
     const token = this.#token;
     return token && Date.now() < token.refreshAtMs ? token.value : this.#refresh();
   }
 
-  /** A token other than `refused`, which the server rejected. */
+  /** Returns a token other than `refused`, which the server rejected. */
   async replace(refused: string): Promise<string> {
     const token = this.#token;
     return token && token.value !== refused ? token.value : this.#refresh();
@@ -121,10 +121,10 @@ export class Session {
 
   async #open(call: () => Promise<Tokens | undefined>): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => this.#accept(await call()));
-    this.#tell("signedIn");
+    this.#notifyTabs("signedIn");
   }
 
-  /** One attempt, shared by all callers while it runs. */
+  /** Makes one attempt, which concurrent callers share. */
   #refresh(): Promise<string> {
     this.#refreshing ??= this.#browser
       .exclusive(LOCK, () => this.#exchange())
@@ -143,7 +143,7 @@ export class Session {
       const { tokens } = await this.#auth.refreshToken({}, { headers: this.#refreshTrace });
       return this.#accept(tokens);
     } catch (error) {
-      // Only the server's own statement ends the session. After any other error the cookie may still be valid.
+      // Only an explicit reason ends the session. After any other error the cookie may still be valid.
       if (isSessionEnd(error)) this.#forget("expired");
       throw error;
     }
@@ -169,7 +169,7 @@ export class Session {
     this.#become({ kind: "signedOut", cause });
   }
 
-  /** Replaces the token before it expires, so that no call waits for that. */
+  /** Replaces the token before it expires, so that no call waits for a refresh. */
   #keepFresh(useMs: number): void {
     this.#keeper.abort();
     const { signal } = (this.#keeper = new AbortController());
@@ -192,11 +192,11 @@ export class Session {
 
   #onTabMessage(message: TabMessage): void {
     if (message !== "signedIn") this.#forget(message);
-    // The cookie may belong to another user now.
+    // The cookie may now belong to another user.
     else void this.#refreshUntilDecided(new AbortController().signal);
   }
 
-  #tell(message: TabMessage): void {
+  #notifyTabs(message: TabMessage): void {
     this.#browser.channel.post(message);
   }
 

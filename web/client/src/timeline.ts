@@ -1,5 +1,4 @@
-// One conversation's entries as a client has them: pages read backwards and live entries, in any order and
-// however often, become one sequence.
+// Merges the entries of one conversation into one sequence: pages and live entries, in any order, with duplicates.
 
 import type { Entry } from "./gen/trellis/messaging/v1/messaging_pb.js";
 
@@ -15,7 +14,7 @@ export class Timeline {
     return this.#entries.at(-1);
   }
 
-  /** Whether the entry was not there before. */
+  /** Adds an entry. Returns false when it was there already. */
   add(entry: Entry): boolean {
     const place = this.#placeOf(entry.seq);
     if (this.#entries[place]?.seq === entry.seq) return false;
@@ -24,13 +23,13 @@ export class Timeline {
     return true;
   }
 
-  /** Puts a message as it is now in the place of what is known of it. */
+  /** Replaces a message with its current state. */
   replace(entry: Entry): void {
     const place = this.#placeOf(entry.seq);
     if (this.#entries[place]?.seq === entry.seq) this.#entries[place] = entry;
   }
 
-  /** An entry that changes a message changes what is shown of it. A message read later comes as it is by then. */
+  /** Applies an edit or a deletion to its message. A message that is read later already has its current state. */
   #revise({ body, createTime }: Entry): void {
     if (body.case !== "messageEdited" && body.case !== "messageDeleted") return;
     const at = this.#entries.findIndex((entry) => {
@@ -49,7 +48,7 @@ export class Timeline {
     this.#entries = [];
   }
 
-  /** The place of the first entry that is not before `seq`. New entries come last, so the search begins there. */
+  /** The index of the first entry that is not before `seq`. New entries are last, so the search starts there. */
   #placeOf(seq: bigint): number {
     const before = this.#entries.findLastIndex((entry) => entry.seq < seq);
     return before + 1;

@@ -1,5 +1,4 @@
-// The two ways to the gateway, both gRPC-Web in binary: one for calls that anybody may make, one that carries
-// the session's token.
+// The two transports to the gateway, both gRPC-Web in binary: one for public calls, one with the session's token.
 
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Interceptor, Transport } from "@connectrpc/connect";
@@ -10,7 +9,7 @@ import { isTokenRefused, isTransient } from "./errors.js";
 import type { Session } from "./session.js";
 import { trace } from "./trace.js";
 
-/** How long a call may take with its repeats; the contract's deadlines lie below. */
+/** The timeout of a call with its retries. The contract's deadlines are shorter. */
 const TIMEOUT_MS = 20_000;
 const ATTEMPTS = 4;
 
@@ -19,14 +18,14 @@ export function publicTransport(baseUrl: string): Transport {
 }
 
 export function signedInTransport(baseUrl: string, session: Session): Transport {
-  // Repeats lie outside: each attempt asks for the token anew.
-  return transport(baseUrl, [repeatReads, authenticate(session)]);
+  // Retries are outermost: each attempt gets a current token.
+  return transport(baseUrl, [retryReads, authenticate(session)]);
 }
 
 function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
   return createGrpcWebTransport({
     baseUrl,
-    // Innermost, so that each attempt has a place of its own in the call's trace.
+    // Innermost, so that each attempt is a span of the call's trace.
     interceptors: [...interceptors, trace],
     useBinaryFormat: true,
     defaultTimeoutMs: TIMEOUT_MS,
@@ -35,10 +34,10 @@ function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
   });
 }
 
-/** Adds the token, and tries once more with a new one when the server refuses it. */
+/** Adds the token, and retries once with a new one when the server refuses it. */
 function authenticate(session: Session): Interceptor {
   return (next) => async (request) => {
-    // A stream names its token itself, because it must know which one it outlived.
+    // A stream sets its own token, because it must know which one has expired.
     if (request.stream) return next(request);
     const token = await session.accessToken();
     request.header.set("authorization", bearer(token));
@@ -56,8 +55,8 @@ export function bearer(token: string): string {
   return `Bearer ${token}`;
 }
 
-/** Repeats what the contract says has no side effects. */
-const repeatReads: Interceptor = (next) => async (request) => {
+/** Retries calls that the contract marks as without side effects. */
+const retryReads: Interceptor = (next) => async (request) => {
   const isRead = request.method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
   if (request.stream || !isRead) return next(request);
   const backoff = new Backoff();

@@ -15,7 +15,7 @@ import { newTrace } from "./trace.js";
 import { publicTransport, signedInTransport } from "./transport.js";
 
 export interface TrellisOptions {
-  /** Where the gateway is, such as `https://chat.example.com`. */
+  /** The URL of the gateway, such as `https://chat.example.com`. */
   readonly baseUrl: string;
   /** The browser's storage, locks and channels; tests pass their own. */
   readonly browser?: Browser;
@@ -23,17 +23,17 @@ export interface TrellisOptions {
 
 export interface Trellis {
   readonly session: Session;
-  /** Where the SDK keeps what must survive a reload. */
+  /** The storage for state that survives a reload. */
   readonly store: KeyValueStore;
   /** Calls a service of your own, or any service behind the gateway, on the same session. */
   client<S extends DescService>(service: S): Client<S>;
-  /** What a signed-in user does with the account and its sessions. Signing in and out is the session's. */
+  /** Account and session calls of a signed-in user. `session` signs in and out. */
   readonly auth: Client<typeof AuthService>;
   readonly users: Client<typeof UsersService>;
   readonly messaging: Client<typeof MessagingService>;
-  /** The messages that `userId` writes. One outbox a user and page. */
+  /** The outbox of `userId`. Create one per user and page. */
   outbox(userId: string): Outbox;
-  /** What happens in the user's conversations from `cursors` on, until `signal` is aborted or the session ends. */
+  /** The events of the user's conversations after `cursors`, until `signal` is aborted or the session ends. */
   follow(cursors: Cursors, signal: AbortSignal): AsyncIterable<FeedEvent>;
 }
 
@@ -54,7 +54,7 @@ export function createTrellis({ baseUrl, browser = thisBrowser() }: TrellisOptio
 }
 
 function sendThrough(messaging: Client<typeof MessagingService>): ConstructorParameters<typeof Outbox>[0]["send"] {
-  // However often a message is sent, it is one trace.
+  // All attempts to send a message belong to one trace.
   const traces = new WeakMap<Outgoing, ReturnType<typeof newTrace>>();
   return async (message, signal) => {
     const { conversationId, clientMessageId, text } = message;

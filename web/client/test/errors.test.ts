@@ -7,7 +7,7 @@ import { isRefused, isTransient, reasonOf, retryDelayOf, violationsOf } from "..
 import { BadRequestSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { networkFailure, refusal } from "./fakes.js";
 
-test("a lost connection is worth a repeat, an error of the server's own is not", () => {
+test("a lost connection is transient, an internal error is not", () => {
   assert.ok(isTransient(networkFailure()));
   assert.ok(isTransient(new ConnectError("missing trailer", Code.Unknown)));
   assert.ok(isTransient(refusal(Code.Unavailable, "SERVER_STOPPING")));
@@ -19,7 +19,7 @@ test("a lost connection is worth a repeat, an error of the server's own is not",
   assert.ok(!isTransient(refusal(Code.NotFound, "CONVERSATION_NOT_FOUND")));
 });
 
-test("a quota is worth a repeat when it says when", () => {
+test("a quota with a retry delay is transient", () => {
   const headers = { "retry-after": "3" };
   const quota = new ConnectError("slow down", Code.ResourceExhausted, headers);
   assert.equal(retryDelayOf(quota), 3_000);
@@ -27,7 +27,7 @@ test("a quota is worth a repeat when it says when", () => {
   assert.ok(!isTransient(refusal(Code.ResourceExhausted, "TOO_MANY_CONVERSATIONS")));
 });
 
-test("details are read", () => {
+test("error details are parsed", () => {
   assert.equal(reasonOf(refusal(Code.AlreadyExists, "HANDLE_TAKEN")), "HANDLE_TAKEN");
   assert.equal(reasonOf(networkFailure()), "");
   const fieldViolations = [{ field: "email", description: "must be an e-mail address" }];

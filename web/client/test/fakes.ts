@@ -1,4 +1,4 @@
-// Stand-ins for what the tests leave out.
+// Test doubles.
 
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -33,12 +33,12 @@ export function entry(conversationId: string, seq: number, text = ""): Entry {
   return create(EntrySchema, { conversationId, seq: BigInt(seq), body });
 }
 
-/** An error as a Trellis server says it. */
+/** An error as a Trellis server sends it. */
 export function refusal(code: Code, reason: string): ConnectError {
   return new ConnectError("refused", code, undefined, [{ desc: ErrorInfoSchema, value: { reason } }]);
 }
 
-/** What a browser's fetch throws when nobody listens. */
+/** The error of a browser's fetch when the connection is refused. */
 export function networkFailure(): ConnectError {
   return ConnectError.from(new TypeError("Failed to fetch"));
 }

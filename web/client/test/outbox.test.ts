@@ -8,7 +8,7 @@ import { signedOutError } from "../src/errors.js";
 import { type Outgoing, OutboxStore } from "../src/outbox-store.js";
 import { entry, impatient, MemoryStore, networkFailure, refusal, until } from "./fakes.js";
 
-/** A server that stores each client message id once, and fails as the test says. */
+/** A server that stores each client message id once, and fails as the test configures. */
 class Server {
   readonly stored: string[] = [];
   readonly ids = new Set<string>();
@@ -26,18 +26,18 @@ class Server {
 
 function outbox(server: Server, store = new MemoryStore()): Outbox {
   let last = 0;
-  // Random ids sort in no order, so these do not either.
+  // Not in ascending order, like random ids.
   const newId = () => `${(last += 7) % 10}-${last}`;
   return new Outbox({ userId: "u", send: server.send, store, newId, newBackoff: impatient });
 }
 
-test("messages of a conversation arrive once and in order through failures and lost answers", async () => {
+test("messages of a conversation arrive once and in order despite failures and lost responses", async () => {
   const server = new Server();
   const box = outbox(server);
   let calls = 0;
   server.fail = (message) => {
     calls += 1;
-    // Every third answer is lost after the message was stored.
+    // Every third response is lost after the message was stored.
     if (calls % 3 === 0 && !server.ids.has(message.clientMessageId)) {
       server.ids.add(message.clientMessageId);
       server.stored.push(message.text);
@@ -51,7 +51,7 @@ test("messages of a conversation arrive once and in order through failures and l
   assert.deepEqual(server.stored, texts);
 });
 
-test("a conversation does not wait for another", async () => {
+test("a blocked conversation does not delay another", async () => {
   const server = new Server();
   const box = outbox(server);
   server.fail = ({ conversationId }) => (conversationId === "stuck" ? networkFailure() : undefined);
@@ -62,7 +62,7 @@ test("a conversation does not wait for another", async () => {
   box.close();
 });
 
-test("a refused message is shown as failed, lets the next one pass and can be tried again", async () => {
+test("a refused message is shown as failed, does not block the next one and can be retried", async () => {
   const server = new Server();
   const box = outbox(server);
   server.fail = ({ text }) => (text === "bad" ? refusal(Code.InvalidArgument, "FIELD_INVALID") : undefined);
@@ -96,7 +96,7 @@ test("a message with a permanent unexpected error fails", async () => {
   assert.deepEqual(box.of("c").map(({ state }) => state), ["failed"]);
 });
 
-test("the end of the session keeps waiting messages", async () => {
+test("pending messages survive the end of the session", async () => {
   const store = new MemoryStore();
   const server = new Server();
   let calls = 0;
@@ -112,7 +112,7 @@ test("the end of the session keeps waiting messages", async () => {
   assert.deepEqual(server.stored, ["later"]);
 });
 
-test("what waits survives a reload in the order of writing", async () => {
+test("pending messages survive a reload in the order of writing", async () => {
   const store = new MemoryStore();
   const server = new Server();
   server.fail = networkFailure;
@@ -128,11 +128,11 @@ test("what waits survives a reload in the order of writing", async () => {
   assert.deepEqual(store.keys(), []);
 });
 
-test("what is no message is passed over", () => {
+test("stored values that are not messages are ignored", () => {
   const store = new MemoryStore();
   store.set("trellis.outbox.u.1", "{");
   store.set("trellis.outbox.u.2", '{"text": 3}');
-  store.set("trellis.outbox.somebody-else.3", "x");
+  store.set("trellis.outbox.another-user.3", "x");
   assert.ok(outbox(new Server(), store).isEmpty);
 });
 

@@ -7,7 +7,7 @@ import { test } from "node:test";
 
 import { build } from "vite";
 
-/** A contract of the user's own. */
+/** A contract of a service of the SDK's user. */
 const SHOP = `
 syntax = "proto3";
 package shop.v1;
@@ -52,7 +52,7 @@ try {
 }
 `;
 
-/** The packed package in a folder of its own, with nothing else of this repository in reach. */
+/** Installs the packed package in an empty folder outside the repository. */
 function install(folder: string): void {
   execFileSync("npm", ["run", "--silent", "pack", "--", "--pack-destination", folder], { stdio: "pipe" });
   const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
@@ -70,14 +70,14 @@ function install(folder: string): void {
   }
 }
 
-/** One file for a browser, by the bundler that this package has. */
+/** Bundles the program for a browser. */
 async function bundle(folder: string): Promise<void> {
   const lib = { entry: join(folder, "consumer.ts"), formats: ["es" as const], fileName: "consumer" };
   const output = { outDir: join(folder, "bundle"), minify: false, target: "es2022" };
   await build({ root: folder, configFile: false, logLevel: "error", build: { ...output, lib } });
 }
 
-/** The types of the user's contract, as client/README.md says: by buf and protoc-gen-es. */
+/** Generates the types of the contract with buf and protoc-gen-es, as client/README.md describes. */
 function generate(folder: string): void {
   mkdirSync(join(folder, "proto"));
   writeFileSync(join(folder, "proto", "shop.proto"), SHOP);
@@ -87,7 +87,7 @@ function generate(folder: string): void {
   execFileSync(resolve("node_modules/.bin/buf"), ["generate", join(folder, "proto"), "--template", template], { stdio: "pipe" });
 }
 
-test("the packed client, with a service of the user's own, compiles, bundles and runs outside the repository", async () => {
+test("the packed client compiles, bundles and runs outside the repository, with a custom service", async () => {
   const folder = mkdtempSync(join(tmpdir(), "trellis-client-"));
   try {
     install(folder);

@@ -9,17 +9,17 @@ import { AuthService } from "../src/gen/trellis/auth/v1/auth_pb.js";
 import { Session } from "../src/session.js";
 import { MemoryStore, refusal, until } from "./fakes.js";
 
-/** Several tabs of one browser, and the server with its one cookie. */
-class House {
+/** The tabs of one browser, and the server with their cookie. */
+class SharedBrowser {
   readonly store = new MemoryStore();
-  readonly #ears: ((message: unknown) => void)[] = [];
+  readonly #listeners: ((message: unknown) => void)[] = [];
   #last: Promise<unknown> = Promise.resolve();
   cookie: string | undefined;
   refreshes = 0;
   failures: Error[] = [];
 
   tab(): Session {
-    const ear = this.#ears.length;
+    const own = this.#listeners.length;
     const browser: Browser = {
       store: this.store,
       exclusive: (_, task) => {
@@ -28,8 +28,8 @@ class House {
         return run;
       },
       channel: {
-        post: (message) => this.#ears.forEach((tell, i) => i !== ear && tell(message)),
-        listen: (callback) => this.#ears.push(callback),
+        post: (message) => this.#listeners.forEach((listener, i) => i !== own && listener(message)),
+        listen: (callback) => this.#listeners.push(callback),
       },
     };
     return new Session(createClient(AuthService, this.#server()), browser);
@@ -61,55 +61,55 @@ class House {
   }
 }
 
-/** Signs out, which stops the timer that would keep the test's process alive. */
+/** Signs out. This stops the timer that would keep the process alive. */
 async function leave(session: Session): Promise<void> {
   await session.signOut();
   assert.equal(session.state.kind, "signedOut");
 }
 
-test("a stranger causes no call", async () => {
-  const house = new House();
-  const tab = house.tab();
+test("a browser without a session makes no call", async () => {
+  const shared = new SharedBrowser();
+  const tab = shared.tab();
   await tab.restore();
   assert.equal(tab.state.kind, "signedOut");
-  assert.equal(house.refreshes, 0);
+  assert.equal(shared.refreshes, 0);
 });
 
-test("an earlier session is taken up, also by a server that is slow to come back", async () => {
-  const house = new House();
-  await house.tab().signIn("a@example.com", "secret");
-  house.failures = [refusal(Code.Unavailable, "UNAVAILABLE")];
-  const reloaded = house.tab();
+test("an earlier session is resumed, even if the server is unavailable at first", async () => {
+  const shared = new SharedBrowser();
+  await shared.tab().signIn("a@example.com", "secret");
+  shared.failures = [refusal(Code.Unavailable, "UNAVAILABLE")];
+  const reloaded = shared.tab();
   await reloaded.restore();
   assert.deepEqual(reloaded.state, { kind: "signedIn", userId: "u" });
   await leave(reloaded);
 });
 
-test("many who ask at once cause one refresh", async () => {
-  const house = new House();
-  const tab = house.tab();
+test("concurrent callers share one refresh", async () => {
+  const shared = new SharedBrowser();
+  const tab = shared.tab();
   await tab.signIn("a@example.com", "secret");
-  const answers = await Promise.all(["first", "first", "first"].map((refused) => tab.replace(refused)));
-  assert.deepEqual(answers, ["refreshed 1", "refreshed 1", "refreshed 1"]);
+  const tokens = await Promise.all(["first", "first", "first"].map((refused) => tab.replace(refused)));
+  assert.deepEqual(tokens, ["refreshed 1", "refreshed 1", "refreshed 1"]);
   assert.equal(await tab.replace("first"), "refreshed 1");
   await leave(tab);
 });
 
 test("a refused refresh signs out", async () => {
-  const house = new House();
-  const tab = house.tab();
+  const shared = new SharedBrowser();
+  const tab = shared.tab();
   await tab.signIn("a@example.com", "secret");
-  house.cookie = undefined;
+  shared.cookie = undefined;
   await assert.rejects(tab.replace("first"));
   assert.equal(tab.state.kind, "signedOut");
-  const reloaded = house.tab();
+  const reloaded = shared.tab();
   await reloaded.restore();
-  assert.equal(house.refreshes, 1);
+  assert.equal(shared.refreshes, 1);
 });
 
 test("only an explicit reason ends a session", async () => {
-  const house = new House();
-  const tab = house.tab();
+  const shared = new SharedBrowser();
+  const tab = shared.tab();
   await tab.signIn("a@example.com", "secret");
   const unexpected = [
     refusal(Code.Internal, "INTERNAL"),
@@ -119,29 +119,29 @@ test("only an explicit reason ends a session", async () => {
     refusal(Code.Unimplemented, "UNKNOWN_METHOD"),
   ];
   for (const error of unexpected) {
-    house.failures = [error];
+    shared.failures = [error];
     await assert.rejects(tab.replace("first"));
     assert.equal(tab.state.kind, "signedIn", error.message);
   }
   assert.equal(await tab.replace("first"), `refreshed ${unexpected.length + 1}`);
-  house.failures = [refusal(Code.Unauthenticated, "REFRESH_TOKEN_REUSED")];
+  shared.failures = [refusal(Code.Unauthenticated, "REFRESH_TOKEN_REUSED")];
   await assert.rejects(tab.replace(await tab.accessToken()));
   assert.deepEqual(tab.state, { kind: "signedOut", cause: "expired" });
 });
 
 test("a restored session survives unexpected errors", async () => {
-  const house = new House();
-  await house.tab().signIn("a@example.com", "secret");
-  house.failures = [refusal(Code.Internal, "INTERNAL"), refusal(Code.Internal, "INTERNAL")];
-  const reloaded = house.tab();
+  const shared = new SharedBrowser();
+  await shared.tab().signIn("a@example.com", "secret");
+  shared.failures = [refusal(Code.Internal, "INTERNAL"), refusal(Code.Internal, "INTERNAL")];
+  const reloaded = shared.tab();
   await reloaded.restore();
   assert.deepEqual(reloaded.state, { kind: "signedIn", userId: "u" });
   await leave(reloaded);
 });
 
-test("a deleted account signs out every tab and says why", async () => {
-  const house = new House();
-  const [here, there] = [house.tab(), house.tab()];
+test("a deleted account signs out every tab with its cause", async () => {
+  const shared = new SharedBrowser();
+  const [here, there] = [shared.tab(), shared.tab()];
   await here.signIn("a@example.com", "secret");
   await until(() => there.state.kind === "signedIn");
   here.accountDeleted();
@@ -150,8 +150,8 @@ test("a deleted account signs out every tab and says why", async () => {
 });
 
 test("signing in and out reaches every tab", async () => {
-  const house = new House();
-  const [here, there] = [house.tab(), house.tab()];
+  const shared = new SharedBrowser();
+  const [here, there] = [shared.tab(), shared.tab()];
   await here.signIn("a@example.com", "secret");
   await until(() => there.state.kind === "signedIn");
   await leave(here);

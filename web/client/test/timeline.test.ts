@@ -5,7 +5,7 @@ import type { Entry } from "../src/gen/trellis/messaging/v1/messaging_pb.js";
 import { Timeline } from "../src/timeline.js";
 import { entry } from "./fakes.js";
 
-test("pages and live entries become one sequence, whatever comes first and twice", () => {
+test("pages and live entries become one sequence, in any order and with duplicates", () => {
   const timeline = new Timeline();
   const added = [7, 9, 8, 3, 4, 8, 10, 3].map((seq) => timeline.add(entry("c", seq)));
   assert.deepEqual(added, [true, true, true, true, true, false, true, false]);
@@ -13,12 +13,12 @@ test("pages and live entries become one sequence, whatever comes first and twice
   assert.equal(timeline.newest?.seq, 10n);
 });
 
-test("an edit changes the message it names, and a deletion takes its text away for good", () => {
+test("an edit changes its message, and a deletion removes the text permanently", () => {
   const timeline = new Timeline();
-  const said = { ...entry("c", 1), body: { case: "message", value: { messageNo: 1n, text: "helo" } } } as Entry;
+  const message = { ...entry("c", 1), body: { case: "message", value: { messageNo: 1n, text: "helo" } } } as Entry;
   const change = (seq: number, body: object) => timeline.add({ ...entry("c", seq), createTime: { seconds: 1n, nanos: 0 }, body } as Entry);
   const shown = () => (timeline.entries[0]?.body.case === "message" ? timeline.entries[0].body.value : undefined);
-  timeline.add(said);
+  timeline.add(message);
   change(2, { case: "messageEdited", value: { messageNo: 1n, text: "hello", etag: "r2" } });
   assert.equal(shown()?.text, "hello");
   change(3, { case: "messageDeleted", value: { messageNo: 1n } });

@@ -14,9 +14,9 @@ import { MemoryStore, until } from "./fakes.js";
 const UNAVAILABLE = "14";
 const PERMISSION_DENIED = "7";
 
-/** Signs everybody in and out; of every other method the first two calls fail, and the third is refused. */
+/** Accepts every sign-in and sign-out. Of every other method, the first two calls fail and the third is refused. */
 class Server {
-  readonly #http = createServer((request, response) => this.#answer(request, response));
+  readonly #http = createServer((request, response) => this.#respond(request, response));
   /** Method → the `traceparent` of each call. */
   readonly seen = new Map<string, string[]>();
 
@@ -32,7 +32,7 @@ class Server {
     this.#http.closeAllConnections();
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
+  #respond(request: IncomingMessage, response: ServerResponse): void {
     request.resume();
     const method = request.url?.split("/").at(-1) ?? "";
     const calls = this.seen.get(method) ?? [];
@@ -82,12 +82,12 @@ before(async () => {
 });
 
 after(async () => {
-  // Else the session would wait to refresh its token, and the test with it.
+  // Otherwise the refresh timer of the session would keep the test running.
   await trellis.session.signOut();
   server.close();
 });
 
-/** The calls of `method` are places of their own in one trace. Answers the trace's id. */
+/** Asserts that the calls of `method` are separate spans of one trace. Returns the trace id. */
 function traceOf(method: string, calls: number): string {
   const places = (server.seen.get(method) ?? []).map((text) => /^00-([0-9a-f]{32})-([0-9a-f]{16})-00$/.exec(text));
   assert.equal(places.length, calls, method);
@@ -97,7 +97,7 @@ function traceOf(method: string, calls: number): string {
   return places[0]?.[1] ?? "";
 }
 
-test("each operation is a trace of its own, in which each attempt has its place", async () => {
+test("each operation is a trace, and each attempt a span of it", async () => {
   await assert.rejects(trellis.users.listUsers({}));
   const outbox = trellis.outbox("u");
   outbox.enqueue("c", "hello");
@@ -114,12 +114,12 @@ test("each operation is a trace of its own, in which each attempt has its place"
   assert.equal(new Set(traces).size, traces.length);
 });
 
-test("attempts to get one token are one trace", async () => {
+test("attempts to get one token belong to one trace", async () => {
   for (const _ of [1, 2]) await assert.rejects(trellis.session.replace("t"));
   traceOf("RefreshToken", 2);
 });
 
-test("a call goes on with the trace that it is given", async () => {
+test("a call continues the trace of its header", async () => {
   const own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   await assert.rejects(trellis.users.getUser({ userId: "u" }, { headers: { traceparent: own } }));
   for (const place of server.seen.get("GetUser") ?? []) {

@@ -1,4 +1,4 @@
-// Building the page: elements as values. Text only ever becomes text nodes, so what users write is never markup.
+// Builds DOM elements. Text becomes text nodes only, so users cannot inject markup.
 
 export type Child = Node | string | undefined | false;
 
@@ -6,11 +6,11 @@ type Listener<K extends keyof HTMLElementEventMap> = (event: HTMLElementEventMap
 
 export type Props = {
   readonly on?: { readonly [K in keyof HTMLElementEventMap]?: Listener<K> };
-  /** An attribute; `true` is one without a value, `false` and `undefined` are none. */
+  /** An attribute. `true` sets it without a value, `false` and `undefined` omit it. */
   readonly [attribute: string]: string | boolean | undefined | object;
 };
 
-/** An element with attributes, listeners and children. */
+/** Creates an element with attributes, listeners and children. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   { on = {}, ...attributes }: Props = {},
@@ -23,7 +23,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The children that are there. */
+/** Filters out absent children. */
 export function present(children: readonly Child[]): (Node | string)[] {
   return children.filter((child) => child !== undefined && child !== false);
 }
@@ -33,18 +33,18 @@ export function setAttribute(element: Element, name: string, value: unknown): vo
   else element.setAttribute(name, value === true ? "" : String(value));
 }
 
-/** Sets text only when it differs, so that screen readers do not read it again. */
+/** Sets the text only when it differs, so that screen readers do not announce it again. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Runs `render` once after any number of changes made in one go, such as a page of entries from the feed. */
+/** Runs `render` once after a series of changes, such as a page of entries from the feed. */
 export function batched(render: () => void): () => void {
   let planned = false;
   return () => {
     if (planned) return;
     planned = true;
-    // Not in a microtask: the feed tells each entry in one of its own.
+    // Not in a microtask: the feed delivers each entry in a separate one.
     setTimeout(() => {
       planned = false;
       render();
@@ -54,7 +54,7 @@ export function batched(render: () => void): () => void {
 
 let lastId = 0;
 
-/** An id for labels and descriptions to refer to. */
+/** Returns a unique id for labels and descriptions. */
 export function newId(prefix: string): string {
   lastId += 1;
   return `${prefix}-${lastId}`;

@@ -1,51 +1,51 @@
-// Explains errors to the user: what happened and what to do next.
+// Explains errors to users: what happened and what to do next.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import { isTransient, OutboxFull, reasonOf, retryDelayOf, violationsOf } from "../../client/src/index.js";
 
-/** A message that was written for the user. */
+/** An error whose message is written for the user. */
 export class Advice extends Error {}
 
 const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
-  EMAIL_TAKEN: "An account with this e-mail address exists already. Sign in instead?",
+  EMAIL_TAKEN: "An account with this e-mail address already exists. Sign in instead.",
   HANDLE_RESERVED: "This handle is reserved. Choose another one.",
   HANDLE_TAKEN: "This handle is taken. Choose another one.",
-  TOO_MANY_HANDLES: "You have changed your handle too often. Take a former one again, or try again later.",
-  ETAG_MISMATCH: "It was changed elsewhere meanwhile. Look at it again, then try once more.",
-  CONCURRENT_SIGN_UP: "Somebody is signing up with this e-mail address at this moment. Try again in a minute.",
-  CONVERSATION_FULL: "This conversation is full. Start a new one to go on.",
+  TOO_MANY_HANDLES: "You have changed your handle too often. Choose one of your former handles, or try again later.",
+  ETAG_MISMATCH: "This was changed on another device or by another person. Check the current version, then try again.",
+  CONCURRENT_SIGN_UP: "A sign-up with this e-mail address is in progress. Try again in a minute.",
+  CONVERSATION_FULL: "This conversation is full. Start a new one to continue.",
   CROSS_ORIGIN: "This page was opened from another site. Open it from its own address, then try again.",
-  MESSAGE_DELETED: "This message was deleted meanwhile.",
-  MESSAGE_TOO_LARGE: "This is too long to send. Shorten it, or send it in parts.",
-  MESSAGE_NOT_FOUND: "This message is no longer here.",
-  NOT_AUTHOR: "Only the author of a message can do that.",
-  NOT_YOURS: "You can change your own profile only.",
+  MESSAGE_DELETED: "This message was deleted, so it cannot be changed.",
+  MESSAGE_TOO_LARGE: "This message is too long. Shorten it, or send it in parts.",
+  MESSAGE_NOT_FOUND: "This message no longer exists.",
+  NOT_AUTHOR: "Only the author of a message can change it.",
+  NOT_YOURS: "You can change only your own profile.",
   PASSWORD_UNCHANGED: "The new password is the same as the current one. Choose another one.",
   SELF_BLOCKED: "You cannot block yourself.",
   SIGN_IN_REQUIRED: "You are signed out. Sign in, then try again.",
   TOO_MANY_CHANGES: "Many people are changing this at the same time. Try again in a moment.",
   TOO_MANY_EDITS: "This message was changed too often. Delete it, and write a new one.",
-  NOT_OWNER: "Only the conversation's owner can do that.",
-  SESSION_NOT_FOUND: "That session has ended already.",
-  TOO_MANY_MEMBERS: "This conversation has as many members as it can have. Start another one for the others.",
-  USER_NOT_FOUND: "This person is no longer here. Choose somebody else.",
-  MEMBER_UNKNOWN: "One of these people is no longer here. Choose again.",
-  CONVERSATION_NOT_FOUND: "This conversation does not exist, or you are not in it.",
-  TOO_MANY_CONVERSATIONS: "You, or one of these people, are in too many conversations. Leave some that you no longer need, or choose somebody else.",
-  MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you. Choose somebody else.",
-  MEMBER_FULL: "Too many requests wait for one of these people already. Try again later.",
-  TOO_MANY_INVITATIONS: "Too many of your invitations are not accepted yet. Try again when some of them are.",
-  REQUEST_PENDING: "Accept this conversation before you do that.",
-  INVITATION_NOT_FOUND: "This invitation is no longer there.",
-  TOO_MANY_BLOCKED: "You have blocked as many people as you can. Unblock somebody first.",
+  NOT_OWNER: "Only the owner of the conversation can do this.",
+  SESSION_NOT_FOUND: "This session has already ended.",
+  TOO_MANY_MEMBERS: "This conversation has the maximum number of members. Start another one for more people.",
+  USER_NOT_FOUND: "This person no longer has an account here. Choose another person.",
+  MEMBER_UNKNOWN: "One of these people no longer has an account here. Choose again.",
+  CONVERSATION_NOT_FOUND: "This conversation does not exist, or you are not a member of it.",
+  TOO_MANY_CONVERSATIONS: "You or one of these people has reached the maximum number of conversations. Leave some that you no longer need, or choose other people.",
+  MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you. Choose another person.",
+  MEMBER_FULL: "One of these people has too many open requests. Try again later.",
+  TOO_MANY_INVITATIONS: "Too many of your invitations are still open. Try again when people have accepted some of them.",
+  REQUEST_PENDING: "You have not accepted this conversation. Accept it first, then try again.",
+  INVITATION_NOT_FOUND: "This invitation no longer exists. It has expired, or the sender has withdrawn it.",
+  TOO_MANY_BLOCKED: "You have blocked the maximum number of people. Unblock one of them first.",
 };
 
-/** What went wrong, and what the user can do about it. */
+/** Returns what happened, and what the user can do next. */
 export function explain(error: unknown): string {
   if (error instanceof Advice) return error.message;
-  if (error instanceof OutboxFull) return "Too many messages are waiting to be sent. Wait for the connection.";
+  if (error instanceof OutboxFull) return "Too many messages are waiting to be sent. Wait until the connection returns.";
   const reason = reasonOf(error);
   const known = Object.hasOwn(BY_REASON, reason) ? BY_REASON[reason] : undefined;
   if (known) return known;
@@ -54,16 +54,16 @@ export function explain(error: unknown): string {
   const { code, rawMessage } = ConnectError.from(error);
   const delay = retryDelayOf(error);
   if (code === Code.ResourceExhausted && (delay !== undefined || reason === "")) {
-    return `That was too often. Try again ${inSeconds(delay)}.`;
+    return `You did this too often. Try again ${inSeconds(delay)}.`;
   }
-  if (code === Code.Aborted && reason !== "") return "Somebody changed this at the same moment. Look at it again, then try once more.";
-  if (isTransient(error)) return "The server cannot be reached just now. Try again in a moment.";
-  // Where a newer server has a reason that this page does not know, its own words may do.
+  if (code === Code.Aborted && reason !== "") return "Another person changed this at the same time. Check the current version, then try again.";
+  if (isTransient(error)) return "The server cannot be reached. Try again in a moment.";
+  // A newer server may send a reason that this page does not know: show its message.
   if (reason !== "" && EXPLAINED.has(code) && isForPeople(rawMessage)) return sentence(rawMessage);
   return BY_CODE[code] ?? "This did not work. Try again in a moment.";
 }
 
-/** Errors whose message says what is wrong with the request. Messages of others are for operators. */
+/** Codes whose messages describe the request. Messages of other codes are for operators. */
 const EXPLAINED: ReadonlySet<Code> = new Set([
   Code.InvalidArgument,
   Code.NotFound,
@@ -79,13 +79,13 @@ const BY_CODE: Readonly<Partial<Record<Code, string>>> = {
   [Code.Unknown]: "Something went wrong on the server. Try again in a moment.",
   [Code.InvalidArgument]: "The server did not accept this. Check what you entered, and try again.",
   [Code.OutOfRange]: "The server did not accept this. Check what you entered, and try again.",
-  [Code.NotFound]: "This is no longer here. Reload the page to see what is.",
-  [Code.AlreadyExists]: "This exists already. Choose something else.",
+  [Code.NotFound]: "This no longer exists. Reload the page to see the current state.",
+  [Code.AlreadyExists]: "This already exists. Choose another value.",
   [Code.PermissionDenied]: "You are not allowed to do this.",
   [Code.Unauthenticated]: "You are signed out. Sign in, then try again.",
-  [Code.FailedPrecondition]: "This is not possible as things are now. Reload the page to see what has changed.",
+  [Code.FailedPrecondition]: "This is not possible in the current state. Reload the page to see what has changed.",
   [Code.ResourceExhausted]: "A limit is reached. Remove what you no longer need, or try again later.",
-  [Code.Unimplemented]: "This page and the server do not fit together. Reload the page.",
+  [Code.Unimplemented]: "This page and the server have different versions. Reload the page.",
 };
 
 const LONGEST_SENTENCE = 160;
@@ -97,13 +97,13 @@ function isForPeople(message: string): boolean {
   return isProse && !hasNames && message.length <= LONGEST_SENTENCE;
 }
 
-/** What a value must look like, by the last part of its field's path. */
+/** How to fill in a field, by the last part of its path. */
 const SHAPES: Readonly<Record<string, string>> = {
-  handle: "Use 3 to 30 small letters, digits and underscores, with a letter first.",
+  handle: "Use 3 to 30 lower-case letters, digits and underscores, with a letter first.",
   email: "Enter an e-mail address, such as ada@example.com.",
 };
 
-/** What to do about a value that violates a rule of the contract. Never shows the rule itself. */
+/** Returns how to fix a value that violates a rule of the contract, without the rule itself. */
 export function explainViolation(field: string, description: string): string {
   if (description.startsWith("is reserved")) return "This handle is reserved. Choose another one.";
   const shape = SHAPES[field.split(".").at(-1) ?? ""];
@@ -118,7 +118,7 @@ export function explainViolation(field: string, description: string): string {
   return "This value cannot be used. Change it and try again.";
 }
 
-/** The server's message with a capital and a full stop. */
+/** Capitalizes the server's message and adds a full stop. */
 function sentence(text: string): string {
   const trimmed = text.trim();
   const closed = /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;

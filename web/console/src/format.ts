@@ -1,4 +1,4 @@
-// Formats times, programs and names for people.
+// Formats times, client names and user text.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
@@ -14,7 +14,7 @@ export function timeOfDay(at: Date): string {
   return clock.format(at);
 }
 
-/** With the date, for a tooltip. */
+/** The time with the date, for a tooltip. */
 export function exactTime(at: Date): string {
   return exact.format(at);
 }
@@ -35,7 +35,7 @@ export function shortTime(at: Date, now: Date): string {
   return age < 7 ? weekdayShort.format(at) : dayShort.format(at);
 }
 
-/** The same for two moments of one local day. */
+/** A key that is equal for two times of the same local day. */
 export function dayKey(at: Date): string {
   return `${at.getFullYear()}-${at.getMonth() + 1}-${at.getDate()}`;
 }
@@ -58,7 +58,7 @@ const SYSTEMS = [
   ["Linux", /Linux/],
 ] as const;
 
-/** What a `user-agent` calls itself, for people: `Firefox on Linux`. What is no browser keeps its first words. */
+/** Returns a readable name for a `user-agent`: `Firefox on Linux`. For an unknown program, returns its first words. */
 export function clientName(userAgent: string): string {
   const named = (names: typeof BROWSERS | typeof SYSTEMS) => names.find(([, mark]) => mark.test(userAgent))?.[0];
   const browser = named(BROWSERS);
@@ -69,16 +69,16 @@ export function clientName(userAgent: string): string {
 
 function daysBetween(earlier: Date, later: Date): number {
   const midnight = (at: Date) => new Date(at.getFullYear(), at.getMonth(), at.getDate()).getTime();
-  // Days of 23 and 25 hours round to one.
+  // Rounding covers days of 23 and 25 hours.
   return Math.round((midnight(later) - midnight(earlier)) / DAY_MS);
 }
 
-/** Letters and controls that are written from right to left, or that change the direction of what follows. */
+/** Letters and controls with right-to-left direction, or that change the direction of the following text. */
 const CHANGES_DIRECTION = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
 /**
  * Isolates a user's text within a sentence, so that its direction does not reorder the words around it (Unicode
- * Standard Annex 9, FSI and PDI). Text that cannot do so stays as it is.
+ * Standard Annex 9, FSI and PDI). Returns other text unchanged.
  */
 export function isolate(text: string): string {
   return CHANGES_DIRECTION.test(text) ? `\u2068${text}\u2069` : text;

@@ -1,4 +1,4 @@
-// Icons as SVG elements. They decorate: whatever they mean is said in words beside them or in a label.
+// Icons as SVG elements. They are decorative: a text or a label beside them has the meaning.
 
 const PATHS = {
   back: "M15 5l-7 7 7 7",

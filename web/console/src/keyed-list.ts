@@ -1,5 +1,5 @@
-// A list on the page that follows a list of values: elements are kept, moved, added and removed by key, so that
-// focus, selection and scroll position survive.
+// Renders a list of values. Elements are kept, moved, added and removed by key, so that focus, selection and scroll
+// position survive.
 
 export interface ItemView<T> {
   readonly element: HTMLElement;
@@ -24,7 +24,7 @@ export class KeyedList<T> {
     for (const [key, { element }] of this.#views) if (!views.has(key)) element.remove();
     this.#views = views;
     this.#arrange([...views.values()].map(({ element }) => element));
-    // An element that is moved loses the focus.
+    // An element loses the focus when it is moved.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#parent.contains(focused)) {
       focused.focus({ preventScroll: true });
     }

@@ -1,4 +1,4 @@
-// The console: the sign-in page, or the chat of whoever is signed in.
+// The console: the sign-in page, or the chat page of the signed-in user.
 
 import "./styles/base.css";
 import "./styles/controls.css";
@@ -24,14 +24,14 @@ function show(state: SessionState): void {
   else app.replaceChildren(splash());
 }
 
-/** Shown until the server has said whether the session is still valid. */
+/** Shown until the server has reported whether the session is valid. */
 function splash(): HTMLElement {
   return h("main", { class: "welcome" }, brand(), h("p", { class: "splash", role: "status" }, "Connecting…"));
 }
 
-/** Without a secure context a browser offers neither locks nor the session's cookie. */
+/** Without a secure context, a browser has neither Web Locks nor the session's cookie. */
 function insecure(): HTMLElement {
-  const words = "This page needs HTTPS, or the address localhost.";
+  const words = "Trellis works only over HTTPS. Open this page with an address that begins with https://, or as localhost.";
   return h("main", { class: "welcome" }, brand(), h("p", { class: "problem", role: "alert" }, words));
 }
 

@@ -1,4 +1,4 @@
-// Which conversation is open, kept in the address: a reload shows it again, and Back leaves it.
+// Keeps the open conversation in the page's address, so that a reload shows it again and Back leaves it.
 
 const PREFIX = "#/conversations/";
 
@@ -15,7 +15,7 @@ export function goTo(conversationId: string): void {
   window.location.hash = addressOf(conversationId);
 }
 
-/** Back to the list. */
+/** Returns to the list of conversations. */
 export function leaveConversation(): void {
   window.location.hash = "#/";
 }

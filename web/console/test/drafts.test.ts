@@ -11,7 +11,7 @@ test("a draft survives a reload and belongs to its user", () => {
   assert.equal(new Drafts(store, "bob").get("c"), "");
 });
 
-test("an empty draft and a sign-out leave nothing behind", () => {
+test("an empty draft and a sign-out remove the stored text", () => {
   const store = new MemoryStore();
   const drafts = new Drafts(store, "ada");
   drafts.set("c", "text");

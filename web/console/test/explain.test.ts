@@ -7,10 +7,10 @@ import { ErrorInfoSchema } from "../../client/src/gen/google/rpc/error_details_p
 
 import { explain, explainViolation } from "../src/explain.js";
 
-test("a violation never shows the rule itself", () => {
+test("a violation shows no rule of the contract", () => {
   const rules: [field: string, description: string, shown: string][] = [
-    ["handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 small letters, digits and underscores, with a letter first."],
-    ["user.handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 small letters, digits and underscores, with a letter first."],
+    ["handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 lower-case letters, digits and underscores, with a letter first."],
+    ["user.handle", "must match ^[a-z][a-z0-9_]{2,29}$", "Use 3 to 30 lower-case letters, digits and underscores, with a letter first."],
     ["user.handle", "is reserved or looks like a reserved name; choose another", "This handle is reserved. Choose another one."],
     ["code", "must match ^[a-z0-9_]{0,30}$", "This value cannot be used. Change it and try again."],
     ["password", "must have at least 8 characters", "Use at least 8 characters."],
@@ -21,7 +21,7 @@ test("a violation never shows the rule itself", () => {
   for (const [field, description, shown] of rules) assert.equal(explainViolation(field, description), shown);
 });
 
-test("an error without a reason says what to do next", () => {
+test("an error without a reason has a next step", () => {
   assert.match(explain(new ConnectError("", Code.Unknown)), /Try again/);
   assert.match(explain(new ConnectError("boom", Code.Internal)), /Try again/);
 });
@@ -30,7 +30,7 @@ function refusal(reason: string, message: string, code: Code): ConnectError {
   return new ConnectError(message, code, undefined, [{ desc: ErrorInfoSchema, value: { reason, domain: "trellis" } }]);
 }
 
-test("an unknown reason shows the server's words only where they are for people", () => {
+test("a message of an unknown reason is shown only when it is readable prose", () => {
   const shown: [message: string, code: Code, shown: string][] = [
     ["the handle is reserved; choose another", Code.InvalidArgument, "The handle is reserved; choose another."],
     ["messages of this conversation take too much space", Code.ResourceExhausted, "Messages of this conversation take too much space."],
@@ -39,20 +39,20 @@ test("an unknown reason shows the server's words only where they are for people"
     ["the field updateMask is wrong", Code.InvalidArgument, "The server did not accept this. Check what you entered, and try again."],
     ["storage quota: 10 GIB of users.db", Code.ResourceExhausted, "A limit is reached. Remove what you no longer need, or try again later."],
     ["no row in the table of members", Code.Internal, "Something went wrong on the server. Try again in a moment."],
-    ["<b>bold</b> words", Code.NotFound, "This is no longer here. Reload the page to see what is."],
+    ["<b>bold</b> words", Code.NotFound, "This no longer exists. Reload the page to see the current state."],
   ];
   for (const [message, code, words] of shown) assert.equal(explain(refusal("NEW_REASON", message, code)), words);
 });
 
-test("a name of the language is no reason", () => {
+test("a property of Object is not a known reason", () => {
   assert.equal(explain(refusal("constructor", "x", Code.PermissionDenied)), "You are not allowed to do this.");
 });
 
-test("words that the server gives without a reason are not shown", () => {
-  assert.equal(explain(new ConnectError("proxy says no way", Code.PermissionDenied)), "You are not allowed to do this.");
+test("a message without a reason is not shown", () => {
+  assert.equal(explain(new ConnectError("refused by a proxy", Code.PermissionDenied)), "You are not allowed to do this.");
 });
 
-test("a limit is not called a rate", () => {
-  assert.equal(explain(refusal("CONVERSATION_FULL", "x", Code.ResourceExhausted)), "This conversation is full. Start a new one to go on.");
+test("a limit is not explained as a rate limit", () => {
+  assert.equal(explain(refusal("CONVERSATION_FULL", "x", Code.ResourceExhausted)), "This conversation is full. Start a new one to continue.");
   assert.match(explain(new ConnectError("", Code.ResourceExhausted, { "retry-after": "30" })), /too often. Try again in 30 s/);
 });

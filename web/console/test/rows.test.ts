@@ -15,7 +15,7 @@ function minutesLater(minutes: number): Date {
   return new Date(noon.getTime() + minutes * 60_000);
 }
 
-function said(seq: number, authorId: string, minutes: number): messaging.Entry {
+function stored(seq: number, authorId: string, minutes: number): messaging.Entry {
   return create(messaging.EntrySchema, {
     seq: BigInt(seq),
     authorId,
@@ -29,7 +29,7 @@ function waiting(id: number, minutes: number, state: Outgoing["state"] = "waitin
   return { clientMessageId: `id ${id}`, conversationId: "c", text: `text ${id}`, writtenAtMs, state };
 }
 
-/** Each row in short: the day, or who spoke, what, how far it got, and which of a group's marks it carries. */
+/** Each row in short: the day, or the author, text, state and group marks. */
 function rows(entries: messaging.Entry[], outgoing: Outgoing[] = [], firstUnread?: bigint): string[] {
   const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c" }));
   for (const entry of entries) thread.timeline.add(entry);
@@ -45,8 +45,8 @@ function short(row: Row): string {
   return [row.author.id, row.text, row.state, marks].filter(Boolean).join(", ");
 }
 
-test("messages by one author in a short time stand together", () => {
-  assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 1), said(4, "me", 2), said(5, "bob", 3), said(6, "bob", 30)]), [
+test("messages by one author within a short time form a group", () => {
+  assert.deepEqual(rows([stored(2, "bob", 0), stored(3, "bob", 1), stored(4, "me", 2), stored(5, "bob", 3), stored(6, "bob", 30)]), [
     "Today",
     "bob, text 2, sent, name",
     "bob, text 3, sent, time",
@@ -58,14 +58,14 @@ test("messages by one author in a short time stand together", () => {
 
 test("a new day has a heading and starts a group", () => {
   const beforeMidnight = 12 * 60 - 1;
-  const told = rows([said(2, "bob", beforeMidnight), said(3, "bob", beforeMidnight + 2)]);
-  assert.equal(told.length, 4);
-  assert.equal(told[0], "Today");
-  assert.equal(told[3], "bob, text 3, sent, name+time");
+  const shown = rows([stored(2, "bob", beforeMidnight), stored(3, "bob", beforeMidnight + 2)]);
+  assert.equal(shown.length, 4);
+  assert.equal(shown[0], "Today");
+  assert.equal(shown[3], "bob, text 3, sent, name+time");
 });
 
-test("a message on its way stands last, until the feed has shown it", () => {
-  assert.deepEqual(rows([said(2, "me", 0)], [waiting(2, 0), waiting(3, 1), waiting(4, 1, "failed")]), [
+test("an unsent message is last until the feed has delivered it", () => {
+  assert.deepEqual(rows([stored(2, "me", 0)], [waiting(2, 0), waiting(3, 1), waiting(4, 1, "failed")]), [
     "Today",
     "me, text 2, sent, name+time",
     "me, text 3, sending, time",
@@ -73,8 +73,8 @@ test("a message on its way stands last, until the feed has shown it", () => {
   ]);
 });
 
-test("the unread mark stands before the first unread message", () => {
-  assert.deepEqual(rows([said(2, "bob", 0), said(3, "bob", 10)], [], 2n), [
+test("the unread mark is before the first unread message", () => {
+  assert.deepEqual(rows([stored(2, "bob", 0), stored(3, "bob", 10)], [], 2n), [
     "Today",
     "bob, text 2, sent, name+time",
     "unread",

@@ -17,7 +17,7 @@ function random(seed: number): () => number {
   };
 }
 
-/** The conversation as the server holds it. */
+/** The server's state of the conversation. */
 class Model {
   readonly entries: messaging.Entry[] = [];
   readonly messages: { author: string; erased: boolean }[] = [];
@@ -66,7 +66,7 @@ class Model {
   }
 }
 
-test("the unread count follows a model", () => {
+test("the unread count matches a model", () => {
   for (let seed = 1; seed <= 200; seed += 1) {
     const next = random(seed);
     const model = new Model();
@@ -77,7 +77,7 @@ test("the unread count follows a model", () => {
       if (dice < 0.45) thread.take(model.say("bob"));
       else if (dice < 0.6) thread.take(model.say("me"));
       else if (dice < 0.75) {
-        // The page learns of an erased message that it has not loaded by the server's count alone.
+        // For a deleted message that is not loaded, the page has only the server's count.
         const index = Math.floor(next() * model.messages.length);
         const entry = index >= 5 ? model.erase(index) : undefined;
         if (entry) thread.take(entry);
@@ -93,7 +93,7 @@ test("the unread count follows a model", () => {
   }
 });
 
-test("a message that was never on screen is not read", () => {
+test("a message that was never on the screen is not read", () => {
   const model = new Model();
   for (let i = 0; i < 10; i += 1) model.say("bob");
   const thread = new Thread("me", model.conversation());

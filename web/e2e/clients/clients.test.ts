@@ -1,5 +1,4 @@
-// Clients that Trellis did not write, in a real browser and from another origin, against the real server: each runs
-// the same scenario.
+// Runs the same scenario with third-party clients, in a real browser and from another origin, against the real server.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -49,19 +48,19 @@ visit("no client may call from an origin that is not named", async (server) => {
   page.on("console", (message) => complaints.push(message.text()));
   for (const name of CLIENTS) {
     const task = { name, gateway: server.url, script: SCRIPT };
-    const refusals = await page.evaluate((it) => window.trellis.knock(it.name, it.gateway, it.script), task);
-    // The clients differ in the code that they make up; none has read a word of the server.
+    const refusals = await page.evaluate((it) => window.trellis.callFromForbiddenOrigin(it.name, it.gateway, it.script), task);
+    // The clients invent different codes; none could read the server's response.
     assert.deepEqual(refusals.map(({ reason }) => reason), ["", ""], name);
   }
   const isPolicy = (complaint: string) => complaint.includes("blocked by CORS policy");
   assert.equal(complaints.filter(isPolicy).length, 2 * CLIENTS.length);
   const others = complaints.filter((complaint) => !isPolicy(complaint) && !complaint.includes("net::ERR_FAILED"));
   assert.deepEqual(others, []);
-  // The preflight requests were refused: no call was even begun.
+  // The preflight requests were refused, so no call started.
   assert.doesNotMatch(server.output(), /rpc\.method/);
 });
 
-visit("the SDK's calls begin a trace in the page, and the server's lines name it", async (server, watch) => {
+visit("the SDK's calls start a trace, and the server logs it", async (server, watch) => {
   const page = await open(allowed, watch);
   const sent: (string | undefined)[] = [];
   page.on("request", (request) => {
@@ -74,18 +73,18 @@ visit("the SDK's calls begin a trace in the page, and the server's lines name it
   watch.check();
 });
 
-/** One client hears a stream when it has ended, and so lets the server end it. */
+/** The binary grpc-web client receives messages only at the end of a stream, so the server ends it. */
 function steps(name: ClientName): string[] {
   const isLive = name !== "grpc-web, binary";
   return SCRIPT.steps.map((step) => (isLive ? step : step.replace("CANCELLED", "DEADLINE_EXCEEDED")));
 }
 
-/** A test with a server, and so with people, of its own; when it fails, the server has its say. */
+/** Defines a test with its own server. Prints the server's output when the test fails. */
 function visit(name: string, run: (server: Server, watch: Watch) => Promise<void>): void {
   test(name, { timeout: 120_000 }, async () => {
     const server = await Server.start({
       TRELLIS_GATEWAY__CORS_ORIGINS: allowed.url,
-      // So that a stream opens only when the server has noticed that the one before was cancelled.
+      // A stream opens only after the server has noticed the cancellation of the previous one.
       TRELLIS_MESSAGING__STREAMS_PER_SESSION: "1",
     });
     try {

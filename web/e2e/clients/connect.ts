@@ -1,4 +1,4 @@
-// Connect-ES with its gRPC-Web transport, as it comes: none of the SDK's layers.
+// Connect-ES with its gRPC-Web transport, without the SDK's interceptors.
 
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -7,7 +7,7 @@ import { reasonOf, violationsOf } from "../../client/src/errors.js";
 import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
-import { eventOf, saidOf } from "./messages.js";
+import { eventOf, chatMessageOf } from "./messages.js";
 import type { Client } from "./scenario.js";
 
 export function connect(baseUrl: string): Client {
@@ -22,8 +22,8 @@ export function connect(baseUrl: string): Client {
     listUsers: (request, headers) => users.listUsers(request, { headers }),
     getUser: (request, headers) => users.getUser(request, { headers }),
     createConversation: (request, headers) => messaging.createConversation(request, { headers }),
-    sendMessage: async (request, headers) => saidOf((await messaging.sendMessage(request, { headers })).entry),
-    listMessages: async (request, headers) => (await messaging.listMessages(request, { headers })).entries.map(saidOf),
+    sendMessage: async (request, headers) => chatMessageOf((await messaging.sendMessage(request, { headers })).entry),
+    listMessages: async (request, headers) => (await messaging.listMessages(request, { headers })).entries.map(chatMessageOf),
     async *subscribe(request, headers, { deadlineMs: timeoutMs, signal }) {
       for await (const event of messaging.subscribe(request, {
         headers,

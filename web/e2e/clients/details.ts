@@ -1,4 +1,4 @@
-// The error details in `grpc-status-details-bin`, which neither grpc-web nor protobuf-ts reads itself.
+// The error details in `grpc-status-details-bin`, which neither grpc-web nor protobuf-ts parses.
 
 import { base64decode } from "@protobuf-ts/runtime";
 

@@ -1,5 +1,5 @@
-// The official `grpc-web` runtime. Its generator downloads a binary at install, so that the method descriptors are
-// made here, by hand, around the SDK's generated types.
+// The official `grpc-web` runtime. Its generator downloads a binary at install, so this file creates the method
+// descriptors by hand, with the SDK's generated types.
 
 import {
   create,
@@ -24,7 +24,7 @@ import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
 import { detailsOf } from "./details";
-import { eventOf, saidOf } from "./messages.js";
+import { eventOf, chatMessageOf } from "./messages.js";
 import type { Client, Metadata } from "./scenario.js";
 
 export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
@@ -41,8 +41,8 @@ export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
   }
 
   return {
-    // In the binary form this runtime reads a stream when it has ended: it asks XMLHttpRequest for an ArrayBuffer,
-    // and that is there at the end only.
+    // In the binary format this runtime reads a stream only when it has ended, because XMLHttpRequest provides an
+    // ArrayBuffer only then.
     isLive: format === "text",
     signUp: (request, metadata) => unary(AuthService.method.signUp, request, metadata),
     signIn: (request, metadata) => unary(AuthService.method.signIn, request, metadata),
@@ -50,9 +50,9 @@ export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
     getUser: (request, metadata) => unary(UsersService.method.getUser, request, metadata),
     createConversation: (request, metadata) => unary(MessagingService.method.createConversation, request, metadata),
     sendMessage: async (request, metadata) =>
-      saidOf((await unary(MessagingService.method.sendMessage, request, metadata)).entry),
+      chatMessageOf((await unary(MessagingService.method.sendMessage, request, metadata)).entry),
     listMessages: async (request, metadata) =>
-      (await unary(MessagingService.method.listMessages, request, metadata)).entries.map(saidOf),
+      (await unary(MessagingService.method.listMessages, request, metadata)).entries.map(chatMessageOf),
     async *subscribe(request, metadata, { deadlineMs, signal }) {
       const method = MessagingService.method.subscribe;
       const descriptor = describe(method, MethodType.SERVER_STREAMING);
@@ -77,7 +77,7 @@ function describe<I extends DescMessage, O extends DescMessage>(
   { parent, name, input, output }: DescMethodUnary<I, O> | DescMethodServerStreaming<I, O>,
   kind: string,
 ): MethodDescriptor<MessageShape<I>, MessageShape<O>> {
-  // The classes are for generated code to look at; the runtime never does.
+  // Only generated code uses the classes; the runtime does not.
   const noClass = Object as unknown as new () => never;
   return new MethodDescriptor<MessageShape<I>, MessageShape<O>>(
     `/${parent.typeName}/${name}`,
@@ -89,7 +89,7 @@ function describe<I extends DescMessage, O extends DescMessage>(
   );
 }
 
-/** The runtime's callbacks as an iteration. A stream that the client cancels falls silent. */
+/** Converts the runtime's callbacks to an iterator. A stream that the client cancels yields no more events. */
 async function* read<T>(stream: ClientReadableStream<T>): AsyncGenerator<T> {
   const steps: (() => IteratorResult<T, undefined>)[] = [];
   let wake = () => {};

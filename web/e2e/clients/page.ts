@@ -1,10 +1,10 @@
-// The page that the tests open: runs the scenario with the client that they name.
+// The page of the tests. Runs the scenario with a given client.
 
 import { createTrellis } from "../../client/src/trellis";
 import { connect } from "./connect";
 import { grpcWeb } from "./grpc-web";
 import { protobufTs } from "./protobuf-ts";
-import { type Client, knock, scenario } from "./scenario";
+import { type Client, callFromForbiddenOrigin, scenario } from "./scenario";
 import type { ClientName } from "./window";
 
 const clients: Record<ClientName, (gateway: string) => Client> = {
@@ -17,7 +17,7 @@ const clients: Record<ClientName, (gateway: string) => Client> = {
 
 window.trellis = {
   scenario: (name, gateway, script) => scenario(clients[name](gateway), script),
-  knock: (name, gateway, script) => knock(clients[name](gateway), script),
+  callFromForbiddenOrigin: (name, gateway, script) => callFromForbiddenOrigin(clients[name](gateway), script),
   useSdk: async (baseUrl, { people }) => {
     const trellis = createTrellis({ baseUrl });
     await trellis.session.signUp(people.ada);

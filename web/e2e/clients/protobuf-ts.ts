@@ -1,4 +1,4 @@
-// protobuf-ts: its own generated types and clients, on its gRPC-Web transport.
+// protobuf-ts, with its own generated types and clients, on its gRPC-Web transport.
 
 import { type GrpcWebOptions, GrpcWebFetchTransport } from "@protobuf-ts/grpcweb-transport";
 import { RpcError, type RpcOptions } from "@protobuf-ts/runtime-rpc";
@@ -10,7 +10,7 @@ import { CreateConversationRequest, type Entry, ListMessagesRequest } from "./ge
 import { MessagingServiceClient } from "./gen/trellis/messaging/v1/messaging.client";
 import { ListUsersRequest } from "./gen/trellis/users/v1/users";
 import { UsersServiceClient } from "./gen/trellis/users/v1/users.client";
-import type { Client, Metadata, Said } from "./scenario";
+import type { Client, Metadata, ChatMessage } from "./scenario";
 
 export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["format"]>): Client {
   const transport = new GrpcWebFetchTransport({ baseUrl, format });
@@ -26,14 +26,14 @@ export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["
     createConversation: (request, metadata) =>
       messaging.createConversation(CreateConversationRequest.create(request), meta(metadata)).response,
     sendMessage: async (request, metadata) =>
-      saidOf((await messaging.sendMessage(request, meta(metadata)).response).entry),
+      chatMessageOf((await messaging.sendMessage(request, meta(metadata)).response).entry),
     listMessages: async (request, metadata) =>
-      (await messaging.listMessages(ListMessagesRequest.create(request), meta(metadata)).response).entries.map(saidOf),
+      (await messaging.listMessages(ListMessagesRequest.create(request), meta(metadata)).response).entries.map(chatMessageOf),
     async *subscribe(request, metadata, { deadlineMs: timeout, signal: abort }) {
       const options = { ...meta(metadata), ...(timeout && { timeout }), ...(abort && { abort }) };
       for await (const { event } of messaging.subscribe(request, options).responses) {
         if (event.oneofKind === "caughtUp") yield { kind: "caughtUp" };
-        else if (event.oneofKind === "entry") yield { kind: "said", said: saidOf(event.entry.entry) };
+        else if (event.oneofKind === "entry") yield { kind: "message", message: chatMessageOf(event.entry.entry) };
         else yield { kind: "other" };
       }
     },
@@ -41,7 +41,7 @@ export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["
       if (!(error instanceof RpcError)) throw error;
       return {
         code: error.code,
-        // This runtime hands the message on as it came.
+        // This runtime does not decode the message.
         message: decodeURIComponent(error.message),
         ...detailsOf(error.meta["grpc-status-details-bin"]),
       };
@@ -53,7 +53,7 @@ function meta(metadata: Metadata): RpcOptions {
   return { meta: { ...metadata } };
 }
 
-function saidOf(entry: Entry | undefined): Said {
+function chatMessageOf(entry: Entry | undefined): ChatMessage {
   if (entry?.body.oneofKind !== "message") throw new Error("no message came");
   return { seq: Number(entry.seq), text: entry.body.message.text };
 }

@@ -1,10 +1,10 @@
-// One scenario for every client: two people meet, talk, and are refused in each way that a client must be able to
-// read. What was done and seen comes back as plain data. scenario.json says who takes part, each step and what is to
-// be seen; tests/python/test_scenario.py does the same with grpcio and is held to the same file.
+// One scenario for every client: two users sign up, chat, and get each kind of error that a client must parse. Returns
+// the steps and observations as plain data. scenario.json defines the users, the steps and the expected results;
+// tests/python/test_scenario.py runs the same file with grpcio.
 
-/** What the scenario asks of a client, in the names that every generator gives to the contract's fields. */
+/** The calls of the scenario, with the names that every generator gives to the contract's fields. */
 export interface Client {
-  /** Whether a stream's messages come one by one, or all at the stream's end. */
+  /** Whether the client delivers the messages of a stream one by one, or all at its end. */
   readonly isLive: boolean;
   signUp(request: Account, metadata: Metadata): Promise<SignedIn>;
   signIn(request: { email: string; password: string }, metadata: Metadata): Promise<SignedIn>;
@@ -14,10 +14,10 @@ export interface Client {
     request: { requestId: string; memberIds: string[] },
     metadata: Metadata,
   ): Promise<{ conversation?: Position | undefined }>;
-  sendMessage(request: Draft, metadata: Metadata): Promise<Said>;
-  listMessages(request: { conversationId: string }, metadata: Metadata): Promise<Said[]>;
+  sendMessage(request: Draft, metadata: Metadata): Promise<ChatMessage>;
+  listMessages(request: { conversationId: string }, metadata: Metadata): Promise<ChatMessage[]>;
   subscribe(request: { positions: Position[] }, metadata: Metadata, options: StreamOptions): AsyncIterable<Event>;
-  /** What the error of a failed call says; throws what is no such error. */
+  /** Converts the error of a failed call. Rethrows other errors. */
   refusal(error: unknown): Refusal;
 }
 
@@ -51,15 +51,15 @@ interface Draft {
   text: string;
 }
 
-/** A message's place in the log, and its text. */
-export interface Said {
+/** The sequence number and text of a message. */
+export interface ChatMessage {
   readonly seq: number;
   readonly text: string;
 }
 
-export type Event = { kind: "caughtUp" } | { kind: "said"; said: Said } | { kind: "other" };
+export type Event = { kind: "caughtUp" } | { kind: "message"; message: ChatMessage } | { kind: "other" };
 
-/** A deadline is set, and a stream cancelled, by the client's own means. */
+/** The client's own deadline and cancellation. */
 export interface StreamOptions {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
@@ -68,23 +68,23 @@ export interface StreamOptions {
 export interface Refusal {
   readonly code: string;
   readonly message: string;
-  /** From google.rpc.ErrorInfo; empty when no Trellis server spoke. */
+  /** From google.rpc.ErrorInfo; empty when the error is not from a Trellis server. */
   readonly reason: string;
   /** From google.rpc.BadRequest. */
   readonly fields: readonly string[];
 }
 
-/** What scenario.json says. */
+/** The content of scenario.json. */
 export interface Script {
   readonly people: { readonly ada: Account; readonly bob: Account };
-  /** By name: texts of one to four bytes a character. The last is as long as a text may be, 16 KiB. */
+  /** Texts by name, with characters of one to four bytes. The last has the maximum length, 16 KiB. */
   readonly texts: Readonly<Record<string, { text: string; times: number; end: string }>>;
-  /** Each call in the order of their ends: who, what, and the status. */
+  /** The calls in the order in which they end: user, method, and status. */
   readonly steps: readonly string[];
   readonly observations: Observations;
 }
 
-/** As `grpc-timeout` says it: a client that is not live is told what it heard after so long. */
+/** The `grpc-timeout` of a stream for a client that is not live. */
 const NOT_LIVE = "3S";
 const LATE_STREAM_MS = 1_000;
 const PATIENCE_MS = 20_000;
@@ -108,21 +108,21 @@ async function observe(client: Client, notes: Notes, { people, texts }: Script) 
   return {
     wrongPassword: brief(wrongPassword),
     // Percent-encoded on the wire, spaces included.
-    words: wrongPassword.message,
+    message: wrongPassword.message,
     isSameAccount: again?.userId === ada.id,
     found: users.map(({ handle }) => handle),
     displayName: user?.displayName,
     withoutToken: brief(await refused(client, client.listUsers({ query: "" }, {}))),
     streamWithoutToken: brief(await refused(client, drain(client.subscribe({ positions: [] }, {}, {})))),
-    // The header by hand: no client times this one itself, so that the server's word is read.
+    // The header is set by hand, so that the server ends the call, and not the client.
     lateCall: brief(await refused(client, client.signIn({ email, password }, { "grpc-timeout": "1m" }))),
-    ...(await conversation(client, ada, bob, said(texts))),
+    ...(await conversation(client, ada, bob, namesByText(texts))),
     lateStream: (await lateStream(client, bob)).code,
   };
 }
 
-/** What a page that may not call is told. */
-export async function knock(client: Client, { people }: Script): Promise<Refusal[]> {
+/** The errors of a page from an origin that is not allowed. */
+export async function callFromForbiddenOrigin(client: Client, { people }: Script): Promise<Refusal[]> {
   return [
     await refused(client, client.signIn(people.ada, {})),
     await refused(client, drain(client.subscribe({ positions: [] }, {}, {}))),
@@ -136,21 +136,21 @@ interface Person {
 
 async function signUp(client: Client, notes: Notes, account: Account): Promise<Person> {
   const { tokens } = await client.signUp(account, {});
-  if (!tokens) throw new Error("no tokens came");
+  if (!tokens) throw new Error("the response has no tokens");
   const metadata = { authorization: `Bearer ${tokens.accessToken}` };
   notes.know(metadata, account.handle);
   return { id: tokens.userId, metadata };
 }
 
-/** The texts in their order, each by its name. */
-function said(texts: Script["texts"]): Map<string, string> {
+/** The names of the texts, in order. */
+function namesByText(texts: Script["texts"]): Map<string, string> {
   return new Map(Object.entries(texts).map(([name, { text, times, end }]) => [text.repeat(times) + end, name]));
 }
 
-/** Takes down each call when it has ended. */
+/** Records each call when it has ended. */
 class Notes {
   readonly steps: string[] = [];
-  readonly #names = new Map<string | undefined, string>([[undefined, "nobody"]]);
+  readonly #names = new Map<string | undefined, string>([[undefined, "anonymous"]]);
 
   know(metadata: Metadata, name: string): void {
     this.#names.set(metadata["authorization"], name);
@@ -161,9 +161,9 @@ class Notes {
     function unary<I, O>(method: string, call: (request: I, metadata: Metadata) => Promise<O>): typeof call {
       return async (request, metadata) => {
         try {
-          const answer = await call(request, metadata);
+          const response = await call(request, metadata);
           note(metadata, method, "OK");
-          return answer;
+          return response;
         } catch (error) {
           note(metadata, method, client.refusal(error).code);
           throw error;
@@ -195,72 +195,72 @@ class Notes {
   }
 
   #note(metadata: Metadata, method: string, status: string): void {
-    // A stream that was opened too early is opened again, as often as it takes: that is no step.
+    // Attempts to open a stream too early are retries, not steps.
     if (status === "RESOURCE_EXHAUSTED") return;
     this.steps.push(`${this.#names.get(metadata["authorization"])}: ${method}: ${status}`);
   }
 }
 
-/** Ada talks to Bob, who listens. */
+/** Ada sends messages to Bob, who receives them. */
 async function conversation(client: Client, ada: Person, bob: Person, texts: ReadonlyMap<string, string>) {
   const created = await client.createConversation({ requestId: id(), memberIds: [bob.id] }, ada.metadata);
-  if (!created.conversation) throw new Error("no conversation came");
+  if (!created.conversation) throw new Error("the response has no conversation");
   const { conversationId, cursor } = created.conversation;
-  const say = (text: string, clientMessageId: string) =>
+  const send = (text: string, clientMessageId: string) =>
     client.sendMessage({ conversationId, clientMessageId, text }, ada.metadata);
 
-  const byName = ({ seq, text }: Said) => ({ seq, text: texts.get(text) ?? text });
-  const heard = await listen(client, bob, { conversationId, cursor }, [...texts.keys()], (text) => say(text, id()));
+  const byName = ({ seq, text }: ChatMessage) => ({ seq, text: texts.get(text) ?? text });
+  const received = await listen(client, bob, { conversationId, cursor }, [...texts.keys()], (text) => send(text, id()));
   const once = id();
-  const first = await say("once", once);
-  const second = await say("once", once);
+  const first = await send("once", once);
+  const second = await send("once", once);
   return {
-    heard: heard.map(byName),
+    received: received.map(byName),
     repeated: [first, second],
-    idReused: brief(await refused(client, say("something else", once))),
-    // One byte longer than a text may be.
-    violations: brief(await refused(client, say(`${[...texts.keys()].at(-1)}!`, "no id"))),
+    idReused: brief(await refused(client, send("something else", once))),
+    // One byte longer than the maximum.
+    violations: brief(await refused(client, send(`${[...texts.keys()].at(-1)}!`, "no id"))),
     listed: (await client.listMessages({ conversationId }, bob.metadata)).map(byName),
   };
 }
 
-/** What `say` brings about on a stream. A client that is live hears it at once, and then cancels the stream. */
+/** Returns the messages that `send` causes on a stream. A live client receives them at once, and then cancels the stream. */
 async function listen(
   client: Client,
   bob: Person,
   from: Position,
   texts: readonly string[],
-  say: (text: string) => Promise<unknown>,
-): Promise<Said[]> {
-  const heard: Said[] = [];
-  const sayAll = async () => {
-    for (const text of texts) await say(text);
+  send: (text: string) => Promise<unknown>,
+): Promise<ChatMessage[]> {
+  const received: ChatMessage[] = [];
+  const sendAll = async () => {
+    for (const text of texts) await send(text);
   };
   const request = { positions: [from] };
   if (!client.isLive) {
-    // The position says where the stream goes on: nothing is missed when it opens later.
-    await sayAll();
-    // The server alone ends the stream: a client that times it too may drop what has come.
+    // The stream continues from the position, so it misses no message when it opens later.
+    await sendAll();
+    // Only the server ends the stream: a client with its own deadline may drop received messages.
     const stream = client.subscribe(request, { ...bob.metadata, "grpc-timeout": NOT_LIVE }, {});
-    await refused(client, drain(stream, heard));
-    return heard;
+    await refused(client, drain(stream, received));
+    return received;
   }
   const stop = new AbortController();
-  let isSaying = false;
+  let isSending = false;
   for await (const event of client.subscribe(request, bob.metadata, { signal: stop.signal })) {
-    if (event.kind === "said") heard.push(event.said);
-    if (heard.length === texts.length) break;
-    if (event.kind !== "caughtUp" || isSaying) continue;
-    isSaying = true;
-    await sayAll();
+    if (event.kind === "message") received.push(event.message);
+    if (received.length === texts.length) break;
+    if (event.kind !== "caughtUp" || isSending) continue;
+    isSending = true;
+    await sendAll();
   }
   stop.abort();
-  return heard;
+  return received;
 }
 
 /**
- * The end of a stream that its deadline ends. A session has one stream at a time here: this one opens when the
- * server has learnt that the client cancelled the one before.
+ * Returns the status of a stream that its deadline ends. A session has one stream at a time here: this one opens when
+ * the server has noticed the cancellation of the previous one.
  */
 async function lateStream(client: Client, { metadata }: Person): Promise<Refusal> {
   const giveUp = Date.now() + PATIENCE_MS;
@@ -273,8 +273,8 @@ async function lateStream(client: Client, { metadata }: Person): Promise<Refusal
 }
 
 /** Reads a stream to its end. */
-async function drain(stream: AsyncIterable<Event>, heard: Said[] = []): Promise<void> {
-  for await (const event of stream) if (event.kind === "said") heard.push(event.said);
+async function drain(stream: AsyncIterable<Event>, received: ChatMessage[] = []): Promise<void> {
+  for await (const event of stream) if (event.kind === "message") received.push(event.message);
 }
 
 function refused(client: Client, call: Promise<unknown>): Promise<Refusal> {
@@ -284,7 +284,7 @@ function refused(client: Client, call: Promise<unknown>): Promise<Refusal> {
   return call.then(unexpected, (error: unknown) => client.refusal(error));
 }
 
-/** Without the words, which may change. */
+/** Without the message, which may change. */
 function brief({ code, reason, fields }: Refusal) {
   return { code, reason, fields };
 }

@@ -1,4 +1,4 @@
-// The page with the clients in it, on origins of its own: all that the browser asks of the gateway is cross-origin.
+// Serves the page with the clients from its own origins, so that all requests to the gateway are cross-origin.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -33,7 +33,7 @@ export class Site {
     this.url = `http://localhost:${port}`;
   }
 
-  /** A page of this script, on a free port. */
+  /** Serves a page with this script, on a free port. */
   static async open(script: string): Promise<Site> {
     const server = createServer((request, response) => {
       const isPage = request.url === "/";

@@ -1,4 +1,4 @@
-// What the page offers to the tests.
+// The functions of the page for the tests.
 
 import type { Refusal, Script } from "./scenario.js";
 
@@ -16,8 +16,8 @@ declare global {
   interface Window {
     trellis: {
       scenario(client: ClientName, gateway: string, script: Script): Promise<Pick<Script, "steps" | "observations">>;
-      knock(client: ClientName, gateway: string, script: Script): Promise<Refusal[]>;
-      /** Somebody signs up by the SDK and looks around: a call for anybody, and one with the token. */
+      callFromForbiddenOrigin(client: ClientName, gateway: string, script: Script): Promise<Refusal[]>;
+      /** Signs up with the SDK, and makes a public call and one with the token. */
       useSdk(gateway: string, script: Script): Promise<void>;
     };
   }

@@ -22,7 +22,7 @@ export class Blocks {
     return [...this.#ids];
   }
 
-  /** Reads all of them again. The server bounds how many there are. */
+  /** Reads all of them again. The server bounds their number. */
   async read(): Promise<void> {
     const ids: string[] = [];
     let pageToken = "";

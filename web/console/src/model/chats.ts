@@ -1,18 +1,18 @@
-// Everything that a signed-in user's page shows, kept true by the feed.
+// The state of a signed-in user's page, which the feed keeps current.
 
 import { isUnauthenticated, type messaging, type Outbox, type Trellis } from "../../../client/src/index.js";
 import { Blocks } from "./blocks.js";
 import { People } from "./people.js";
 import { Thread } from "./thread.js";
 
-/** `lost`: the server refused the feed for good; only a reload helps. */
+/** `lost`: the server refused the feed permanently; the user has to reload the page. */
 export type Connection = "connecting" | "live" | "reconnecting" | "lost";
 
 const PAGE = 50;
-/** How many unread messages are loaded at once, at most, to open a conversation at the first of them. */
+/** The maximum number of unread messages to load before a conversation opens at the first of them. */
 const MOST_UNREAD = 500n;
 const MEMBERS_PAGE = 100;
-/** As many as wait for a user at most, by default. */
+/** The default maximum of pending invitations of a user. */
 const INVITATIONS = 100;
 
 export class Chats {
@@ -21,22 +21,22 @@ export class Chats {
   readonly people: People;
   readonly blocks: Blocks;
   connection: Connection = "connecting";
-  /** Invitations that wait for the user, the newest first. */
+  /** The user's pending invitations, newest first. */
   invitations: readonly messaging.Invitation[] = [];
   readonly #trellis: Trellis;
   readonly #threads = new Map<string, Thread>();
   readonly #listeners = new Set<() => void>();
   readonly #end = new AbortController();
-  readonly #heard: (thread: Thread, entry: messaging.Entry) => void;
-  /** Conversations whose read mark is on its way to the server. */
-  readonly #telling = new Set<Thread>();
+  readonly #onMessage: (thread: Thread, entry: messaging.Entry) => void;
+  /** The conversations with a MarkRead call in progress. */
+  readonly #sendingReadMark = new Set<Thread>();
   #openId: string | undefined;
 
-  /** `heard` is called with what others say while the page is open. */
-  constructor(trellis: Trellis, userId: string, heard: (thread: Thread, entry: messaging.Entry) => void) {
+  /** `onMessage` is called with each new message of another user. */
+  constructor(trellis: Trellis, userId: string, onMessage: (thread: Thread, entry: messaging.Entry) => void) {
     this.#trellis = trellis;
     this.userId = userId;
-    this.#heard = heard;
+    this.#onMessage = onMessage;
     this.people = new People(trellis.users, () => this.changed());
     this.blocks = new Blocks(trellis.messaging, () => this.changed());
     this.outbox = trellis.outbox(userId);
@@ -45,18 +45,18 @@ export class Chats {
     void this.#follow();
   }
 
-  /** Tells the page that something has changed. */
+  /** Notifies the listeners of a change. */
   changed(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Calls back after each change. Answers how to stop. */
+  /** Calls `listener` after each change. Returns a function that removes it. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** The most recently active first. */
+  /** All conversations, the most recently active first. */
   get threads(): Thread[] {
     return [...this.#threads.values()].sort((a, b) => b.activeTime.getTime() - a.activeTime.getTime());
   }
@@ -69,7 +69,7 @@ export class Chats {
     return this.threads.reduce((sum, thread) => sum + thread.unread, 0);
   }
 
-  /** The user looks at this conversation now. */
+  /** Opens a conversation, or none. */
   open(id: string | undefined): void {
     this.#openId = id;
     this.#lookAtOpen();
@@ -79,11 +79,11 @@ export class Chats {
   /** The user has seen the messages of a conversation up to `messageNo` on the screen. */
   seen(thread: Thread, messageNo: bigint): void {
     if (!thread.see(messageNo)) return;
-    void this.#tellRead(thread);
+    void this.#sendReadMark(thread);
     this.changed();
   }
 
-  /** Reads one page further back. */
+  /** Reads the next older page. */
   async readOlder(thread: Thread): Promise<void> {
     if (thread.history === "loading" || thread.history === "complete") return;
     thread.history = "loading";
@@ -102,7 +102,7 @@ export class Chats {
     this.changed();
   }
 
-  /** Reads one page of the members on. */
+  /** Reads the next page of the members. */
   async readMembers(thread: Thread): Promise<void> {
     if (thread.knowsAllMembers) return;
     const request = { conversationId: thread.id, pageSize: MEMBERS_PAGE, pageToken: thread.membersToken };
@@ -111,17 +111,17 @@ export class Chats {
     this.changed();
   }
 
-  /** Reads the invitations again. What fails is read at the next sign of a connection. */
+  /** Reads the invitations again. After a failure they are read when the feed is live again. */
   async readInvitations(): Promise<void> {
     try {
       this.invitations = (await this.#trellis.messaging.listInvitations({ pageSize: INVITATIONS }, this.#options)).invitations;
       this.changed();
     } catch {
-      // Nobody waits for it.
+      // The next connection retries.
     }
   }
 
-  /** Opens a conversation, and says who was invited only. `requestId` makes a repeat return the same one. */
+  /** Creates a conversation. Returns it and the users who were only invited. A repeat with `requestId` returns the same one. */
   async create(requestId: string, memberIds: string[], title: string): Promise<{ thread: Thread; invitedIds: string[] }> {
     const request = { requestId, memberIds, title };
     const { conversation, invitedIds } = await this.#trellis.messaging.createConversation(request, this.#options);
@@ -131,12 +131,12 @@ export class Chats {
     return { thread, invitedIds };
   }
 
-  /** The conversation of just these two, if there is one without a name of its own. */
+  /** The untitled conversation with only this user, if there is one. */
   direct(withId: string): Thread | undefined {
     return this.threads.find(({ isDirect, memberIds }) => isDirect && memberIds.includes(withId));
   }
 
-  /** Takes a conversation as the server tells it. */
+  /** Adds or updates a conversation from the server. */
   learn(conversation: messaging.Conversation): Thread {
     const known = this.#threads.get(conversation.conversationId);
     known?.learn(conversation);
@@ -146,7 +146,7 @@ export class Chats {
     return thread;
   }
 
-  /** Stops everything. What is not sent yet waits for the next visit. */
+  /** Stops all calls. Unsent messages stay stored for the next visit. */
   close(): void {
     this.#end.abort();
     this.outbox.close();
@@ -174,35 +174,35 @@ export class Chats {
         this.changed();
       }
     } catch (error) {
-      // An ended session takes the whole page away; anything else is said.
+      // At the end of a session the sign-in page replaces this one. Other errors are shown.
       if (isUnauthenticated(error)) return;
       this.connection = "lost";
       this.changed();
     }
   }
 
-  /** There is a connection: what failed for want of one is tried again. */
+  /** Retries what failed without a connection. */
   #live(): void {
     if (this.connection === "live") return;
     this.connection = "live";
     this.people.refresh();
     void this.readInvitations();
     this.#lookAtOpen();
-    for (const thread of this.#threads.values()) void this.#tellRead(thread);
+    for (const thread of this.#threads.values()) void this.#sendReadMark(thread);
   }
 
   /** Loads the messages of the open conversation. */
   #lookAtOpen(): void {
     const thread = this.#openThread;
     if (thread?.history === "unread" || thread?.history === "failed") void this.readOlder(thread);
-    // Who has read what, in a group that shows only its first members by itself. A failure is made good when the details open.
+    // Loads the read marks of members beyond the first ones. After a failure, the details dialog loads them again.
     if (thread?.membersToken === "") void this.readMembers(thread).catch(() => {});
   }
 
-  /** Tells the server how far the user has read, one call after another; it tries a failed one when it is live again. */
-  async #tellRead(thread: Thread): Promise<void> {
-    if (this.#telling.has(thread)) return;
-    this.#telling.add(thread);
+  /** Sends the user's read mark to the server, one call at a time. A failed call is retried when the feed is live again. */
+  async #sendReadMark(thread: Thread): Promise<void> {
+    if (this.#sendingReadMark.has(thread)) return;
+    this.#sendingReadMark.add(thread);
     try {
       while (thread.readNo > thread.acknowledgedNo) {
         const request = { conversationId: thread.id, messageNo: thread.readNo };
@@ -210,9 +210,9 @@ export class Chats {
         thread.acknowledge(request.messageNo);
       }
     } catch {
-      // Nobody waits for it, and nothing is lost: the next message or connection tells it again.
+      // The next message or connection sends the mark again.
     } finally {
-      this.#telling.delete(thread);
+      this.#sendingReadMark.delete(thread);
     }
   }
 
@@ -223,7 +223,7 @@ export class Chats {
       this.outbox.drop(entry.body.value.clientMessageId);
       return;
     }
-    this.#heard(thread, entry);
+    this.#onMessage(thread, entry);
   }
 
   #forget(): void {

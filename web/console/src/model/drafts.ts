@@ -1,8 +1,8 @@
-// Texts that were written and not sent. They survive a reload; signing out removes them.
+// Unsent texts. They survive a reload; signing out removes them.
 
 import type { KeyValueStore } from "../../../client/src/index.js";
 
-/** Beyond this number a new draft replaces another one. */
+/** The maximum number of drafts. A further draft replaces another one. */
 const CAPACITY = 100;
 
 export class Drafts {

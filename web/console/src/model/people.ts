@@ -1,4 +1,4 @@
-// The profiles that the page shows, read once and together.
+// Caches the profiles that the page shows, and reads missing ones in batches.
 
 import type { Trellis, users } from "../../../client/src/index.js";
 
@@ -9,7 +9,7 @@ export interface Person {
   readonly handle: string;
 }
 
-/** What one BatchGetUsers takes. */
+/** The maximum number of ids in one BatchGetUsers call. */
 const BATCH = 100;
 
 export class People {
@@ -24,12 +24,12 @@ export class People {
     this.#changed = changed;
   }
 
-  /** The person as far as known; an unknown one is asked for. */
+  /** Returns a person. Requests an unknown profile. */
   get(id: string): Person {
     const known = this.#known.get(id);
     if (known) return known;
     this.#wanted.add(id);
-    // In a microtask: one render asks for many.
+    // In a microtask, because one render requests many.
     queueMicrotask(() => void this.read());
     return { id, name: "…", handle: "" };
   }
@@ -38,28 +38,28 @@ export class People {
     for (const { userId: id, displayName: name, handle } of profiles) this.#known.set(id, { id, name, handle });
   }
 
-  /** Reads everybody again: who was away may have missed a new name. */
+  /** Reads all profiles again, because names may have changed while the feed was disconnected. */
   refresh(): void {
     for (const id of this.#known.keys()) this.#wanted.add(id);
     void this.read();
   }
 
-  /** Reads who is wanted. After a failure they stay wanted, until the next call. */
+  /** Reads the wanted profiles. After a failure they stay wanted until the next call. */
   async read(): Promise<void> {
     if (this.#reading || this.#wanted.size === 0) return;
     this.#reading = true;
     const userIds = [...this.#wanted].slice(0, BATCH);
     try {
-      const answer = await this.#users.batchGetUsers({ userIds });
-      this.learn(answer.users);
-      const found = new Set(answer.users.map(({ userId }) => userId));
+      const response = await this.#users.batchGetUsers({ userIds });
+      this.learn(response.users);
+      const found = new Set(response.users.map(({ userId }) => userId));
       for (const id of userIds) {
-        if (!found.has(id)) this.#known.set(id, { id, name: "Somebody who left", handle: "" });
+        if (!found.has(id)) this.#known.set(id, { id, name: "Former user", handle: "" });
         this.#wanted.delete(id);
       }
       this.#changed();
     } catch {
-      // The feed's next sign of a connection calls again.
+      // The next connection of the feed calls this again.
       return;
     } finally {
       this.#reading = false;

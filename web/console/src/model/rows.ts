@@ -1,11 +1,11 @@
-// The rows of one conversation, from top to bottom: days, messages, and messages on their way.
+// The rows of one conversation, from top to bottom: days, messages, and unsent messages.
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
 import type { messaging, Outgoing } from "../../../client/src/index.js";
 import { dayHeading, dayKey } from "../format.js";
 import type { Chats } from "./chats.js";
-import type { StoredMessage } from "./deeds.js";
+import type { StoredMessage } from "./actions.js";
 import type { Person } from "./people.js";
 import type { Thread } from "./thread.js";
 
@@ -20,31 +20,31 @@ export interface MessageRow {
   readonly key: string;
   readonly author: Person;
   readonly mine: boolean;
-  /** What was said; nothing when it was erased. */
+  /** The text. Empty when the message is deleted. */
   readonly text: string;
   readonly erased: boolean;
   readonly edited: boolean;
   readonly time: Date;
-  /** The first of several by one author: it carries the name. */
+  /** The first of a group by one author. It shows the name. */
   startsGroup: boolean;
-  /** The last of several by one author: it carries the time. */
+  /** The last of a group by one author. It shows the time. */
   endsGroup: boolean;
   readonly state: "sending" | "sent" | "failed";
   readonly error?: unknown;
   readonly clientMessageId: string;
-  /** The number in the conversation; 0 while it is on its way. */
+  /** The number in the conversation; 0 while it is not sent. */
   readonly messageNo: bigint;
-  /** Where it stands in the log; nothing while it is on its way. */
+  /** The stored message; undefined while it is not sent. */
   readonly stored?: StoredMessage;
-  /** Who of the others has read it; told of one's own messages only. */
+  /** The other members who have read it. Only for the user's own messages. */
   readonly readers: readonly string[];
-  /** More than two are in the conversation. */
+  /** Whether the conversation has more than two members. */
   readonly group: boolean;
   readonly canEdit: boolean;
   readonly canErase: boolean;
 }
 
-/** Stands before the first message that was unread when the conversation was opened. */
+/** The mark before the first message that was unread when the conversation was opened. */
 export interface UnreadRow {
   readonly kind: "unread";
   readonly key: string;
@@ -52,10 +52,10 @@ export interface UnreadRow {
 
 export type Row = DayRow | MessageRow | UnreadRow;
 
-/** Messages by one author within this time stand together. */
+/** Messages by one author within this time form a group. */
 const GROUP_MS = 5 * 60_000;
 
-/** `firstUnread`: the number of the message before which the unread mark stands, if there is one. */
+/** `firstUnread` is the number of the message after the unread mark, if there is one. */
 export function rowsOf(chats: Chats, thread: Thread, now: Date, firstUnread?: bigint): Row[] {
   const stored = thread.timeline.entries.map((entry) => storedRow(chats, thread, entry)).filter((row) => row !== undefined);
   const shown = new Set(stored.map(({ key }) => key));
@@ -75,7 +75,7 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
   const erased = deleteTime !== undefined;
   return {
     kind: "message",
-    // One's own message keeps its place on the page when the server has stored it.
+    // The user's own message keeps its element when the server has stored it.
     key: mine ? `mine ${clientMessageId}` : `seq ${entry.seq}`,
     author: chats.people.get(entry.authorId),
     mine,
@@ -92,7 +92,7 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
     readers: mine ? thread.readersOf(messageNo) : [],
     group: thread.memberCount > 2,
     canEdit: mine && !erased,
-    // The server lets an owner erase what others said; between two people nobody expects that.
+    // The server lets an owner delete other members' messages. In a direct conversation that would be unexpected.
     canErase: !erased && (mine || (thread.isOwn && !thread.isDirect)),
   };
 }
@@ -125,7 +125,7 @@ function group(rows: MessageRow[]): MessageRow[] {
     const previous = rows[i - 1];
     if (!previous || !together(previous, row)) return;
     row.startsGroup = false;
-    // A state other than "sent" is always shown.
+    // States other than "sent" are always shown.
     previous.endsGroup = previous.state !== row.state || previous.edited;
   });
   return rows;

@@ -1,10 +1,10 @@
-// One conversation as the page has it.
+// The page's state of one conversation.
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
 import { messaging, Timeline } from "../../../client/src/index.js";
 
-/** How far back the messages have been read. */
+/** The state of reading older messages. */
 export type History = "unread" | "loading" | "more" | "complete" | "failed";
 
 export class Thread {
@@ -12,35 +12,35 @@ export class Thread {
   readonly createTime: Date;
   readonly timeline = new Timeline();
   title = "";
-  /** How many members there are. */
+  /** The number of members. */
   memberCount = 0;
-  /** The members that the page knows, in the order in which they joined. */
+  /** The loaded members, in the order in which they joined. */
   memberIds: readonly string[] = [];
-  /** Where the next page of members begins; empty before the first. */
+  /** The token of the next page of members; empty before the first. */
   membersToken = "";
   ownerId = "";
-  /** A stranger has opened it, and the user has not accepted it yet. */
+  /** Whether the conversation is a request that the user has not accepted. */
   isRequest = false;
   etag = "";
-  /** Which members may add others. */
+  /** The members who may add others. */
   addPolicy = messaging.AddPolicy.ALL_MEMBERS;
   history: History = "unread";
-  /** Where the next older page begins. */
+  /** The token of the next older page. */
   pageToken = "";
-  /** How many messages there are: the number of the newest. */
+  /** The number of messages, which is the number of the newest one. */
   messageCount = 0n;
-  /** The last message that the user has read. */
+  /** The number of the last message that the user has read. */
   readNo = 0n;
   /** Unread messages as the server counted them, adjusted by the entries since. */
   #unread = 0;
-  /** How far the server knows of that. */
+  /** The last read mark that the server has acknowledged. */
   acknowledgedNo = 0n;
-  /** How far everybody has read; empty where too many are in it. */
+  /** The read marks of the members; empty in large conversations. */
   readonly #marks = new Map<string, bigint>();
   readonly #userId: string;
-  /** When what is known here was true. */
+  /** The server time of this state. */
   #asOf = new Date(0);
-  /** When the number of members was true, in nanoseconds: two changes may fall into one millisecond. */
+  /** The server time of the member count, in nanoseconds: two changes may have the same millisecond. */
   #countedAt = 0n;
 
   constructor(userId: string, conversation: messaging.Conversation) {
@@ -50,7 +50,7 @@ export class Thread {
     this.learn(conversation);
   }
 
-  /** Takes what the server says of it, unless something newer is known. */
+  /** Applies the server's state, unless a newer one is known. */
   learn(conversation: messaging.Conversation): void {
     const { title, memberCount, members, ownerId, etag, addPolicy, messageCount, membership, lastMessage } = conversation;
     const updateTime = dateOf(conversation.updateTime);
@@ -66,7 +66,7 @@ export class Thread {
     }
     this.isRequest = membership?.state === messaging.MembershipState.REQUESTED;
     this.messageCount = max(this.messageCount, messageCount);
-    // While the user has seen more than the server knows, its count is too high.
+    // Until the server has acknowledged the read mark, its count is too high.
     const lastReadMessageNo = membership?.lastReadMessageNo ?? 0n;
     if (lastReadMessageNo >= this.readNo) {
       this.acknowledge(lastReadMessageNo);
@@ -76,7 +76,7 @@ export class Thread {
     if (lastMessage) this.timeline.add(lastMessage);
   }
 
-  /** The first members are these; others are kept only while they can be all the others. */
+  /** Replaces the first members. Keeps the others only while the number of members still matches. */
   #learnFirst(ids: string[]): void {
     const known = new Set(this.memberIds);
     if (this.knowsAllMembers && ids.every((id) => known.has(id))) return;
@@ -84,11 +84,11 @@ export class Thread {
     this.membersToken = "";
   }
 
-  /** Takes a page of the members. */
+  /** Adds a page of members. */
   learnMembers(members: readonly messaging.Member[], nextPageToken: string): void {
     this.memberIds = [...new Set([...this.memberIds, ...members.map(({ userId }) => userId)])];
     this.membersToken = nextPageToken;
-    // Who came or went between two pages is counted by what the last page tells.
+    // Members may have joined or left between two pages: after the last page, the loaded members are the count.
     if (nextPageToken === "") this.memberCount = this.memberIds.length;
     this.#markMembers(members);
   }
@@ -97,7 +97,7 @@ export class Thread {
     for (const { userId, lastReadMessageNo } of members) this.#mark(userId, lastReadMessageNo);
   }
 
-  /** Takes an entry of its log. Whether it is new. */
+  /** Adds an entry of the log. Returns whether it is new. */
   take(entry: messaging.Entry): boolean {
     if (!this.timeline.add(entry)) return false;
     this.#asOf = latest(this.#asOf, dateOf(entry.createTime));
@@ -105,7 +105,7 @@ export class Thread {
     return true;
   }
 
-  /** What an entry changes of the conversation itself. */
+  /** Applies an entry to the conversation itself. */
   #follow({ body, authorId, createTime }: messaging.Entry): void {
     if (body.case === "message") {
       const { messageNo } = body.value;
@@ -132,14 +132,14 @@ export class Thread {
     }
   }
 
-  /** Counts who came or went, unless the number that is known is newer. */
+  /** Adjusts the member count, unless the known count is newer. */
   #count(change: number, time: messaging.Entry["createTime"]): void {
     if (nanosOf(time) <= this.#countedAt) return;
     this.#countedAt = nanosOf(time);
     this.memberCount += change;
   }
 
-  /** Takes how far people have read. */
+  /** Applies read marks. */
   mark(marks: readonly messaging.ReadMark[]): void {
     for (const { userId, messageNo } of marks) this.#mark(userId, messageNo);
   }
@@ -149,13 +149,13 @@ export class Thread {
     if (userId === this.#userId) this.acknowledge(messageNo);
   }
 
-  /** The server knows that the user has read so far. */
+  /** Records the read mark that the server has acknowledged. */
   acknowledge(messageNo: bigint): void {
     this.see(messageNo);
     this.acknowledgedNo = max(this.acknowledgedNo, messageNo);
   }
 
-  /** The user has seen the messages up to `messageNo`. Whether that is news. */
+  /** Marks the messages up to `messageNo` as seen. Returns whether the mark moved. */
   see(messageNo: bigint): boolean {
     if (messageNo <= this.readNo) return false;
     this.#unread = Math.max(0, this.#unread - Number(messageNo - this.readNo));
@@ -175,7 +175,7 @@ export class Thread {
     return known.filter(({ authorId, body }) => authorId !== this.#userId && !isErased(body)).length;
   }
 
-  /** Whether unread messages before the loaded ones are still to be loaded, up to `most` in all. */
+  /** Whether older unread messages must be loaded, up to `most` in total. */
   reachesBeforeUnread(most: bigint): boolean {
     const known = BigInt(this.#messagesAfter(this.readNo).length);
     return this.history === "more" && known < this.messageCount - this.readNo && known < most;
@@ -185,12 +185,12 @@ export class Thread {
     return this.timeline.entries.filter(({ body }) => body.case === "message" && body.value.messageNo > messageNo);
   }
 
-  /** Who besides the user has read a message. */
+  /** The other members who have read a message. */
   readersOf(messageNo: bigint): string[] {
     return this.others.filter((id) => (this.#marks.get(id) ?? 0n) >= messageNo);
   }
 
-  /** When something happened last. */
+  /** The time of the last activity. */
   get activeTime(): Date {
     return latest(this.#asOf, this.createTime);
   }
@@ -203,12 +203,12 @@ export class Thread {
     return this.memberIds.length >= this.memberCount;
   }
 
-  /** The members that the page knows, but the user. */
+  /** The loaded members without the user. */
   get others(): string[] {
     return this.memberIds.filter((id) => id !== this.#userId);
   }
 
-  /** A talk of two without a name of its own. */
+  /** Whether this is an untitled conversation of two members. */
   get isDirect(): boolean {
     return this.title === "" && this.memberCount === 2;
   }

@@ -1,4 +1,4 @@
-// A person or conversation as initials on a colour of their own.
+// Shows a person or conversation as initials on a color.
 
 import { h } from "../dom.js";
 

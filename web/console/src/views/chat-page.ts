@@ -1,4 +1,4 @@
-// The page of a signed-in user: the conversations at the left, the open one at the right. A phone shows one of
+// The page of a signed-in user: the conversations on the left, the open one on the right. A phone shows one of
 // the two.
 
 import type { messaging, Trellis } from "../../../client/src/index.js";
@@ -7,7 +7,7 @@ import { explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { icon } from "../icons.js";
 import { Chats } from "../model/chats.js";
-import { Deeds } from "../model/deeds.js";
+import { ConversationActions } from "../model/actions.js";
 import { Drafts } from "../model/drafts.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation, onNavigate, openConversationId } from "../route.js";
@@ -28,11 +28,11 @@ export class ChatPage {
   readonly #drafts: Drafts;
   readonly #list: ConversationList;
   readonly #connection = new ConnectionIndicator();
-  readonly #deeds: Deeds;
+  readonly #actions: ConversationActions;
   readonly #me: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });
   readonly #main = h("main", { class: "chat" });
-  /** What others say, for screen readers. */
+  /** Announces new messages to screen readers. */
   readonly #announcer = h("div", { class: "visually-hidden", "aria-live": "polite" });
   #open: ConversationView | undefined;
 
@@ -40,8 +40,8 @@ export class ChatPage {
     this.#trellis = trellis;
     this.#drafts = new Drafts(trellis.store, userId);
     this.#chats = new Chats(trellis, userId, (thread, entry) => this.#announce(thread, entry));
-    this.#deeds = new Deeds(trellis.messaging, this.#chats);
-    this.#list = new ConversationList(this.#chats, this.#deeds);
+    this.#actions = new ConversationActions(trellis.messaging, this.#chats);
+    this.#list = new ConversationList(this.#chats, this.#actions);
     const account = { trellis, chats: this.#chats, accountDeleted: () => this.#accountDeleted() };
     this.#me = h("button", { class: "me", type: "button", on: { click: () => accountDialog(account) } });
     this.element = h("div", { class: "shell" }, this.#sidebar(), this.#main, this.#announcer);
@@ -109,7 +109,7 @@ export class ChatPage {
       this.#open = undefined;
       this.#main.replaceChildren(this.#placeholder(openId));
     } else if (this.#open?.thread !== thread) {
-      this.#open = new ConversationView({ trellis: this.#trellis, chats: this.#chats, deeds: this.#deeds }, thread, this.#drafts);
+      this.#open = new ConversationView({ trellis: this.#trellis, chats: this.#chats, actions: this.#actions }, thread, this.#drafts);
       this.#main.replaceChildren(this.#open.element);
     }
     this.#open?.render();
@@ -122,7 +122,7 @@ export class ChatPage {
     }
     if (!live) return h("p", { class: "placeholder" }, icon("lattice"), "Loading…");
     const back = h("button", { class: "link", type: "button", on: { click: leaveConversation } }, "All conversations");
-    return h("div", { class: "placeholder" }, icon("lattice"), h("p", {}, "There is no such conversation of yours."), back);
+    return h("div", { class: "placeholder" }, icon("lattice"), h("p", {}, "This conversation does not exist, or you are not a member of it."), back);
   }
 
   #announce(thread: Thread, entry: messaging.Entry): void {
@@ -135,7 +135,7 @@ export class ChatPage {
   #askToSignOut(): void {
     const signOut = () => void this.#trySignOut();
     if (this.#chats.outbox.isEmpty) signOut();
-    else confirmDialog("Sign out?", "Messages that are not sent yet will be lost.", "Sign out", signOut);
+    else confirmDialog("Sign out?", "Messages that are not sent yet are deleted.", "Sign out", signOut);
   }
 
   async #trySignOut(): Promise<void> {
@@ -143,7 +143,7 @@ export class ChatPage {
     try {
       await this.#signOut();
     } catch (error) {
-      setText(this.#problem, `You are still signed in. ${explain(error)}`);
+      setText(this.#problem, `Signing out failed, so you are still signed in. ${explain(error)}`);
     }
   }
 
@@ -157,7 +157,7 @@ export class ChatPage {
     this.#trellis.session.accountDeleted();
   }
 
-  /** Removes the user's texts from this browser. */
+  /** Removes the user's data from this browser. */
   #removeLocalData(): void {
     this.#chats.outbox.clear();
     this.#drafts.clear();

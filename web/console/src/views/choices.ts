@@ -1,4 +1,4 @@
-// A group of radio buttons whose choice is saved at once.
+// A group of radio buttons that saves each choice at once.
 
 import { h, newId, setText } from "../dom.js";
 import { explain } from "../explain.js";
@@ -21,7 +21,7 @@ export class Choices<T> {
   readonly #save: (value: T) => Promise<void>;
   readonly #inputs = new Map<T, HTMLInputElement>();
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status" });
+  readonly #success = h("p", { class: "success", role: "status" });
   #chosen: T;
   #saving = false;
 
@@ -30,11 +30,11 @@ export class Choices<T> {
     this.#chosen = chosen;
     const name = newId("choice");
     const rows = options.map((option) => this.#row(name, option));
-    this.element = h("fieldset", { class: "choices" }, h("legend", {}, legend), ...rows, this.#problem, this.#told);
+    this.element = h("fieldset", { class: "choices" }, h("legend", {}, legend), ...rows, this.#problem, this.#success);
     this.show(chosen);
   }
 
-  /** Shows what is in force, unless a choice of the user's is on its way. */
+  /** Shows the saved choice, unless a new choice is being saved. */
   show(value: T): void {
     if (this.#saving) return;
     this.#chosen = value;
@@ -58,13 +58,13 @@ export class Choices<T> {
     if (this.#saving) return this.#check(this.#chosen);
     this.#saving = true;
     setText(this.#problem, "");
-    setText(this.#told, "");
+    setText(this.#success, "");
     try {
       await this.#save(value);
       this.#chosen = value;
-      setText(this.#told, "Saved.");
+      setText(this.#success, "Saved.");
     } catch (error) {
-      setText(this.#problem, `Not saved. ${explain(error)}`);
+      setText(this.#problem, `Your choice is not saved. ${explain(error)}`);
       this.#check(this.#chosen);
     } finally {
       this.#saving = false;

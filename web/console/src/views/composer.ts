@@ -1,4 +1,4 @@
-// Where messages are written. Enter sends, Shift+Enter makes a new line.
+// The message composer. Enter sends, Shift+Enter inserts a line break.
 
 import { h, newId, setText } from "../dom.js";
 import { explain } from "../explain.js";
@@ -6,18 +6,18 @@ import { icon } from "../icons.js";
 
 export interface ComposerOptions {
   readonly label: string;
-  /** What was written here and not sent. */
+  /** The draft. */
   readonly draft: () => string;
   readonly keepDraft: (text: string) => void;
   readonly send: (text: string) => void;
-  /** The user wants to change what they said last. */
+  /** Called when the user wants to edit their last message. */
   readonly editLast: () => void;
 }
 
-/** A message that is being changed. */
+/** A message that is being edited. */
 export interface Revision {
   readonly text: string;
-  /** Fails with what is wrong. */
+  /** Rejects when the message cannot be saved. */
   readonly save: (text: string) => Promise<void>;
 }
 
@@ -60,7 +60,7 @@ export class Composer {
     this.#input.focus();
   }
 
-  /** Changes a message instead of writing one, until it is saved or given up. What was written waits. */
+  /** Edits a message until it is saved or cancelled. The draft is kept. */
   revise(revision: Revision): void {
     this.#revision = revision;
     this.#banner.hidden = false;
@@ -110,7 +110,7 @@ export class Composer {
     this.#input.readOnly = true;
     try {
       if (text !== revision.text) await revision.save(text);
-      // Another one may have been chosen meanwhile.
+      // Another message may have been chosen meanwhile.
       if (this.#revision === revision) this.#endRevision();
     } catch (error) {
       setText(this.#problem, explain(error));
@@ -133,19 +133,19 @@ export class Composer {
     this.#input.focus();
   }
 
-  /** Fits the height to the text, up to the limit in the style sheet. */
+  /** Adjusts the height to the text, up to the limit in the style sheet. */
   #fit(): void {
     this.#input.style.height = "auto";
     this.#input.style.height = `${this.#input.scrollHeight + 2}px`;
   }
 }
 
-/** `keyCode` of a key that an input method handles (UI Events, section 7.3.1). */
+/** The `keyCode` of a key that an input method handles (UI Events, section 7.3.1). */
 const KEY_CODE_COMPOSING = 229;
 
 /**
  * Whether an input method handles the key. Safari ends the composition before the keydown event of the Enter key that
- * ends it: `isComposing` is false by then, and only the key code tells that the key belongs to the input method.
+ * ends it: `isComposing` is false by then, and only the key code shows that the key belongs to the input method.
  */
 export function isComposing({ isComposing: composing, keyCode }: Pick<KeyboardEvent, "isComposing" | "keyCode">): boolean {
   return composing || keyCode === KEY_CODE_COMPOSING;

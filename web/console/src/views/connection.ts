@@ -1,4 +1,4 @@
-// Says whether the page is connected.
+// Shows the state of the connection.
 
 import { h, setText } from "../dom.js";
 import type { Connection } from "../model/chats.js";
@@ -7,7 +7,7 @@ const WORDS: Record<Connection, string> = {
   connecting: "Connecting…",
   live: "Connected",
   reconnecting: "Reconnecting…",
-  lost: "Disconnected. Reload the page.",
+  lost: "Disconnected. Reload the page to continue.",
 };
 
 export class ConnectionIndicator {

@@ -4,7 +4,7 @@ import { h, setAttribute, setText } from "../dom.js";
 import { isolate, shortTime } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
-import type { Deeds } from "../model/deeds.js";
+import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
 import { addressOf } from "../route.js";
 import { avatar } from "./avatar.js";
@@ -19,9 +19,9 @@ export class ConversationList {
   readonly #invitations: InvitationList;
   #openId: string | undefined;
 
-  constructor(chats: Chats, deeds: Deeds) {
+  constructor(chats: Chats, actions: ConversationActions) {
     this.#chats = chats;
-    this.#invitations = new InvitationList(chats, deeds);
+    this.#invitations = new InvitationList(chats, actions);
     const items = h("ul", { class: "conversations" });
     this.#list = new KeyedList(items, ({ id }) => id, (thread) => this.#item(thread));
     this.#empty = h("p", { class: "conversations-empty" });
@@ -38,7 +38,7 @@ export class ConversationList {
     setText(this.#empty, connection === "live" ? "No conversations yet. Start one with the button above." : "Loading…");
   }
 
-  /** Where one was before the conversation was opened. */
+  /** The element that had the focus before the conversation opened. */
   focus({ id }: Thread): void {
     this.element.querySelector<HTMLElement>(`a[href="${CSS.escape(addressOf(id))}"]`)?.focus();
   }

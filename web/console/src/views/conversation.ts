@@ -4,7 +4,7 @@ import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
 import { icon } from "../icons.js";
 import type { Chats, Connection } from "../model/chats.js";
-import type { StoredMessage } from "../model/deeds.js";
+import type { StoredMessage } from "../model/actions.js";
 import { rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
 import type { Drafts } from "../model/drafts.js";
@@ -18,8 +18,8 @@ import { MessageList } from "./message-list.js";
 import { avatarIdOf, avatarNameOf, detailOf, nameOf } from "./names.js";
 
 const OFFLINE: Readonly<Partial<Record<Connection, string>>> = {
-  reconnecting: "No connection. Messages that you write are sent when it returns.",
-  lost: "Disconnected. Reload the page.",
+  reconnecting: "No connection. Your messages are sent when it returns.",
+  lost: "Disconnected. Reload the page to continue.",
 };
 
 export class ConversationView {
@@ -27,10 +27,10 @@ export class ConversationView {
   readonly thread: Thread;
   readonly #chats: Chats;
   readonly #picture = h("span", { class: "conversation-picture" });
-  /** A phone shows no other heading while a conversation is open. */
+  /** The heading, the only one on a phone while a conversation is open. */
   readonly #name = h("h1", { class: "conversation-title", tabindex: "-1" });
   readonly #detail = h("p", { class: "conversation-detail" });
-  /** A phone does not show the sidebar with the connection's state while a conversation is open. */
+  /** The connection state, because a phone hides the sidebar while a conversation is open. */
   readonly #offline = h("p", { class: "conversation-offline", role: "status" });
   readonly #problem = h("p", { class: "problem conversation-problem", role: "alert" });
   readonly #request: RequestBanner;
@@ -38,20 +38,20 @@ export class ConversationView {
   readonly #composer: Composer;
 
   constructor(parts: DetailsParts, thread: Thread, drafts: Drafts) {
-    const { chats, deeds } = parts;
+    const { chats, actions } = parts;
     this.#chats = chats;
     this.thread = thread;
     const edit = (message: StoredMessage) => {
-      const save = (text: string) => deeds.edit(thread, message, text);
+      const save = (text: string) => actions.edit(thread, message, text);
       this.#composer.revise({ text: message.text, save });
     };
-    const erase = (message: StoredMessage) => {
-      const act = () => void deeds.erase(thread, message).catch((error) => setText(this.#problem, explain(error)));
+    const deleteMessage = (message: StoredMessage) => {
+      const act = () => void actions.deleteMessage(thread, message).catch((error) => setText(this.#problem, explain(error)));
       setText(this.#problem, "");
-      confirmDialog("Delete this message?", "It disappears for everybody, and for good.", "Delete", act);
+      confirmDialog("Delete this message?", "It is deleted for all members. This cannot be undone.", "Delete", act);
     };
-    this.#request = new RequestBanner(chats, deeds, thread);
-    this.#messages = new MessageList(chats, thread, { edit, erase });
+    this.#request = new RequestBanner(chats, actions, thread);
+    this.#messages = new MessageList(chats, thread, { edit, deleteMessage });
     this.#composer = new Composer({
       label: "Message",
       draft: () => drafts.get(thread.id),
@@ -78,7 +78,7 @@ export class ConversationView {
     this.element = h("section", { class: "conversation-view" }, header, this.#offline, this.#request.element, this.#messages.element, this.#problem, this.#composer.element);
   }
 
-  /** Where there is a keyboard, the next thing is to write; a phone would cover the page with its own. */
+  /** Focuses the composer, except on a phone, whose on-screen keyboard would cover the page. */
   focus(): void {
     if (window.matchMedia("(hover: hover)").matches) this.#composer.focus();
     else this.#name.focus();

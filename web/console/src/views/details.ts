@@ -1,4 +1,4 @@
-// A conversation's name, its members, and the way out.
+// The details dialog: the name, the members, and leaving the conversation.
 
 import { messaging, type Trellis } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
@@ -6,7 +6,7 @@ import { Advice, explain } from "../explain.js";
 import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
-import type { Deeds } from "../model/deeds.js";
+import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
 import { goTo, leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
@@ -23,12 +23,12 @@ import { PeoplePicker } from "./people-picker.js";
 export interface DetailsParts {
   readonly trellis: Trellis;
   readonly chats: Chats;
-  readonly deeds: Deeds;
+  readonly actions: ConversationActions;
 }
 
 const POLICIES = [
   { value: messaging.AddPolicy.ALL_MEMBERS, label: "All members", hint: "Each member can add people." },
-  { value: messaging.AddPolicy.OWNER_ONLY, label: "Only you", hint: "Other members cannot add anybody." },
+  { value: messaging.AddPolicy.OWNER_ONLY, label: "Only you", hint: "Other members cannot add people." },
 ] as const;
 
 export function detailsDialog(parts: DetailsParts, thread: Thread): void {
@@ -42,7 +42,7 @@ class Details {
   readonly #requests = new RequestIds();
   readonly #heading = h("h3", {});
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status" });
+  readonly #success = h("p", { class: "success", role: "status" });
   readonly #addPeople: HTMLButtonElement;
   readonly #ownerAdds = h("p", { class: "field-hint" }, "Only the owner of this conversation can add people.");
   readonly #policy: Choices<messaging.AddPolicy>;
@@ -60,10 +60,10 @@ class Details {
     const add = { class: "button", type: "button", on: { click: () => this.#add() } };
     this.#addPeople = h("button", add, "Add people");
     this.#policy = new Choices<messaging.AddPolicy>({
-      legend: "Who may add people",
+      legend: "People who may add members",
       options: POLICIES,
       chosen: thread.addPolicy,
-      save: (policy) => parts.deeds.chooseAddPolicy(thread, policy),
+      save: (policy) => parts.actions.chooseAddPolicy(thread, policy),
     });
     void this.#readMembers();
     void this.#try(() => parts.chats.blocks.read());
@@ -74,13 +74,13 @@ class Details {
   content(): HTMLElement[] {
     const leave = { class: "button danger", type: "button", on: { click: () => this.#askToLeave() } };
     const actions = h("div", { class: "dialog-actions" }, this.#addPeople, h("button", leave, "Leave…"));
-    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#policy.element, this.#ownerAdds, this.#problem, this.#told, actions];
+    return [this.#renaming(), this.#heading, this.#list, this.#more, this.#policy.element, this.#ownerAdds, this.#problem, this.#success, actions];
   }
 
   #renaming(): HTMLElement {
-    const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without one it shows its people's names." });
+    const title = new Field({ name: "title", label: "Name", value: this.#thread.title, hint: "Without a name it shows the names of its members." });
     const save = async () => {
-      await this.#parts.deeds.rename(this.#thread, title.value.trim());
+      await this.#parts.actions.rename(this.#thread, title.value.trim());
       return "Saved.";
     };
     return form({ fields: [title], button: "Save the name", submit: save });
@@ -88,7 +88,7 @@ class Details {
 
   #render(): void {
     const { chats } = this.#parts;
-    // Removed, or left in another tab: there is nothing to show any more.
+    // The user was removed, or left in another tab: close the dialog.
     if (chats.thread(this.#thread.id) !== this.#thread) return this.#dialog.close();
     const { memberIds, memberCount, knowsAllMembers } = this.#thread;
     setText(this.#heading, memberCount === 1 ? "1 member" : `${memberCount} members`);
@@ -134,13 +134,13 @@ class Details {
   }
 
   #toggleBlock(id: string): void {
-    const { chats, deeds } = this.#parts;
+    const { chats, actions } = this.#parts;
     const name = isolate(chats.people.get(id).name);
-    const tell = async (act: () => Promise<void>, words: string) => {
-      if (await this.#try(act)) setText(this.#told, words);
+    const run = async (act: () => Promise<void>, message: string) => {
+      if (await this.#try(act)) setText(this.#success, message);
     };
-    if (chats.blocks.has(id)) void tell(() => chats.blocks.unblock(id), `${name} is unblocked.`);
-    else askToBlock(chats, id, () => void tell(() => deeds.block(id), `${name} is blocked.`));
+    if (chats.blocks.has(id)) void run(() => chats.blocks.unblock(id), `${name} is unblocked.`);
+    else askToBlock(chats, id, () => void run(() => actions.block(id), `${name} is blocked.`));
   }
 
   async #talkTo(id: string): Promise<void> {
@@ -163,16 +163,16 @@ class Details {
         showInvited(chats, invitedIds);
       };
       const element = form({ fields: [], button: "Add", submit: add });
-      element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see everything that was said here."));
+      element.prepend(picker.element, h("p", { class: "field-hint" }, "They will see all messages of this conversation."));
       return [element];
     });
   }
 
-  /** Whether the person was invited only. A failure names the person: those before were added. */
+  /** Returns whether the person was only invited. The error names the person: the earlier ones were added. */
   async #addOne(id: string): Promise<boolean> {
-    const { chats, deeds } = this.#parts;
+    const { chats, actions } = this.#parts;
     try {
-      return await deeds.add(this.#thread, id);
+      return await actions.add(this.#thread, id);
     } catch (error) {
       throw new Advice(`${isolate(chats.people.get(id).name)} was not added. ${explain(error)}`);
     }
@@ -180,25 +180,25 @@ class Details {
 
   #askToRemove(id: string): void {
     const { name } = this.#parts.chats.people.get(id);
-    const remove = () => void this.#try(() => this.#parts.deeds.remove(this.#thread, id));
-    confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. What they said stays.", "Remove", remove);
+    const remove = () => void this.#try(() => this.#parts.actions.remove(this.#thread, id));
+    confirmDialog(`Remove ${isolate(name)}?`, "They will no longer see this conversation. Their messages stay.", "Remove", remove);
   }
 
   #askToLeave(): void {
-    const text = "You will no longer see this conversation. Somebody who is in it can add you again.";
+    const text = "You will no longer see this conversation. A member can add you again.";
     const leave = () =>
       void this.#try(async () => {
-        await this.#parts.deeds.leave(this.#thread);
+        await this.#parts.actions.leave(this.#thread);
         this.#dialog.close();
         leaveConversation();
       });
     confirmDialog(`Leave ${isolate(nameOf(this.#parts.chats, this.#thread))}?`, text, "Leave", leave);
   }
 
-  /** Whether it worked; else the dialog says why not. */
+  /** Returns whether it worked. Otherwise the dialog shows the error. */
   async #try(act: () => Promise<void>): Promise<boolean> {
     setText(this.#problem, "");
-    setText(this.#told, "");
+    setText(this.#success, "");
     try {
       await act();
       return true;

@@ -1,11 +1,11 @@
-// Modal dialogs. The browser's own: Esc closes them, focus stays inside and returns to where it was.
+// Modal dialogs, as `<dialog>` elements: Esc closes them, and the focus stays inside and returns afterwards.
 
 import { type Child, h, newId } from "../dom.js";
 import { icon } from "../icons.js";
 
 export interface Dialog {
   close(): void;
-  /** Calls back when it is closed, by whatever. */
+  /** Calls `listener` when the dialog closes. */
   onClose(callback: () => void): void;
 }
 
@@ -26,7 +26,7 @@ export function showDialog(title: string, content: (dialog: Dialog) => Child[]):
   return dialog;
 }
 
-/** Asks before something that cannot be taken back. */
+/** Asks for confirmation before an irreversible action. */
 export function confirmDialog(title: string, text: string, action: string, act: () => void): void {
   showDialog(title, (dialog) => {
     const confirm = () => {

@@ -1,4 +1,4 @@
-// A labelled input with a hint and a place for what the server says is wrong with it.
+// A labelled input with a hint and the server's error.
 
 import { h, newId, setAttribute, setText } from "../dom.js";
 import { explainViolation } from "../explain.js";
@@ -11,7 +11,7 @@ export interface FieldOptions {
   readonly autocomplete?: string;
   readonly hint?: string;
   readonly value?: string;
-  /** Lower case and no correction, as for addresses and handles. */
+  /** Whether the browser must not capitalize or correct the value, as in addresses and handles. */
   readonly literal?: boolean;
 }
 
@@ -52,7 +52,7 @@ export class Field {
     this.#input.focus();
   }
 
-  /** Shows which rule of the contract the value violates. */
+  /** Shows how to fix a value that violates a rule of the contract. */
   showViolation(description: string): void {
     this.showError(this.value === "" ? "This is required." : explainViolation(this.name, description));
   }

@@ -1,4 +1,4 @@
-// A form that shows what the server says: what is wrong with a field beside it, everything else above the button.
+// A form that shows the server's errors: field errors beside the field, all others above the button.
 
 import { violationsOf } from "../../../client/src/index.js";
 import { h, setAttribute, setText } from "../dom.js";
@@ -8,13 +8,13 @@ import type { Field } from "./field.js";
 export interface FormOptions {
   readonly fields: readonly Field[];
   readonly button: string;
-  /** Answers what to say of the success; nothing where the page shows it. */
+  /** Returns the success message, or undefined when the page shows the success itself. */
   readonly submit: () => Promise<string | void>;
-  /** What is done cannot be taken back. */
+  /** Whether the action is irreversible. */
   readonly danger?: boolean;
 }
 
-/** What is wrong with one field, where the server does not name it. */
+/** An error of one field that the server does not name. */
 export class WrongField extends Error {
   readonly field: Field;
 
@@ -53,7 +53,7 @@ export function form({ fields, button, submit, danger = false }: FormOptions): H
   }
 
   const elements = fields.map(({ element }) => element);
-  // The rules are the contract's: the server checks them, and the browser does not guess.
+  // No browser validation: the server checks the rules of the contract.
   return h("form", { class: "form", novalidate: true, on: { submit: onSubmit } }, ...elements, problem, success, submitButton);
 }
 

@@ -1,4 +1,4 @@
-// Invitations above the conversations, and what stands above the messages of a stranger's request.
+// The invitations above the conversations, and the notice above the messages of a request.
 
 import { h, setText } from "../dom.js";
 import { explain } from "../explain.js";
@@ -6,21 +6,21 @@ import { isolate } from "../format.js";
 import { type ItemView, KeyedList } from "../keyed-list.js";
 import type { messaging } from "../../../client/src/index.js";
 import type { Chats } from "../model/chats.js";
-import type { Deeds } from "../model/deeds.js";
+import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
 import { leaveConversation } from "../route.js";
 import { askToBlock } from "./blocking.js";
 
-/** The invitations that wait for the user. */
+/** The user's pending invitations. */
 export class InvitationList {
   readonly element = h("ul", { class: "invitations", "aria-label": "Invitations" });
   readonly #chats: Chats;
-  readonly #deeds: Deeds;
+  readonly #actions: ConversationActions;
   readonly #list: KeyedList<messaging.Invitation>;
 
-  constructor(chats: Chats, deeds: Deeds) {
+  constructor(chats: Chats, actions: ConversationActions) {
     this.#chats = chats;
-    this.#deeds = deeds;
+    this.#actions = actions;
     this.#list = new KeyedList(this.element, ({ conversationId }) => conversationId, (first) => this.#item(first));
   }
 
@@ -32,10 +32,10 @@ export class InvitationList {
   #item({ conversationId, inviterId: inviter }: messaging.Invitation): ItemView<messaging.Invitation> {
     const text = h("p", {});
     const choice = new Choice({
-      accept: () => this.#deeds.accept(conversationId),
-      decline: () => this.#deeds.decline(conversationId),
+      accept: () => this.#actions.accept(conversationId),
+      decline: () => this.#actions.decline(conversationId),
       block: (act) => askToBlock(this.#chats, inviter, act),
-      blockNow: () => this.#deeds.block(inviter),
+      blockNow: () => this.#actions.block(inviter),
     });
     const update = ({ inviterId, title, memberCount }: messaging.Invitation) => {
       const { name } = this.#chats.people.get(inviterId);
@@ -46,21 +46,21 @@ export class InvitationList {
   }
 }
 
-/** What a stranger's request says above its messages. */
+/** The notice above the messages of a request. */
 export class RequestBanner {
   readonly element: HTMLElement;
   readonly #text = h("p", {});
   readonly #chats: Chats;
   readonly #thread: Thread;
 
-  constructor(chats: Chats, deeds: Deeds, thread: Thread) {
+  constructor(chats: Chats, actions: ConversationActions, thread: Thread) {
     this.#chats = chats;
     this.#thread = thread;
     const choice = new Choice({
-      accept: () => deeds.accept(thread.id),
-      decline: () => deeds.decline(thread.id).then(leaveConversation),
+      accept: () => actions.accept(thread.id),
+      decline: () => actions.decline(thread.id).then(leaveConversation),
       block: (act) => askToBlock(chats, thread.others[0] ?? "", act),
-      blockNow: () => deeds.block(thread.others[0] ?? "").then(leaveConversation),
+      blockNow: () => actions.block(thread.others[0] ?? "").then(leaveConversation),
     });
     this.element = h("div", { class: "request", role: "group", "aria-label": "Request" }, this.#text, choice.element);
   }
@@ -68,20 +68,20 @@ export class RequestBanner {
   render(): void {
     this.element.hidden = !this.#thread.isRequest;
     const [first] = this.#thread.others;
-    const name = first ? this.#chats.people.get(first).name : "Somebody";
-    setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to go on talking; a reply accepts too. If you decline, the conversation goes away.`);
+    const name = first ? this.#chats.people.get(first).name : "A user";
+    setText(this.#text, `${isolate(name)} is not one of your contacts. Accept to continue this conversation; a reply accepts it too. If you decline, you leave the conversation.`);
   }
 }
 
 interface Acts {
   readonly accept: () => Promise<void>;
   readonly decline: () => Promise<void>;
-  /** Asks first, and then calls back. */
+  /** Asks for confirmation before the action. */
   readonly block: (act: () => void) => void;
   readonly blockNow: () => Promise<void>;
 }
 
-/** The buttons, and what went wrong. */
+/** The buttons and the error. */
 class Choice {
   readonly element: HTMLElement;
   readonly #problem = h("p", { class: "problem", role: "alert" });

@@ -1,4 +1,4 @@
-// Says which people are invited and not yet members.
+// Shows which people are invited and not yet members.
 
 import { h } from "../dom.js";
 import { isolate } from "../format.js";

@@ -1,4 +1,4 @@
-// Something that has to be read first: until then it says so, and a failure can be tried again.
+// Content that has to be loaded first. Shows the progress, and a retry button after a failure.
 
 import { h } from "../dom.js";
 import { explain } from "../explain.js";

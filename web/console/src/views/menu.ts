@@ -11,7 +11,7 @@ export interface MenuItem {
 const GAP_PX = 4;
 
 export function openMenu(button: HTMLElement, items: readonly MenuItem[]): void {
-  // The browser closes it when something else is touched, and puts it above everything.
+  // The browser closes a popover when the user clicks elsewhere, and shows it above all other content.
   const menu = h("div", { class: "menu", role: "menu", popover: "auto", "aria-label": button.getAttribute("aria-label") ?? "" });
   menu.append(...items.map((item) => itemOf(item, () => menu.hidePopover())));
   menu.addEventListener("keydown", (event) => onKey(menu, event));
@@ -22,7 +22,7 @@ export function openMenu(button: HTMLElement, items: readonly MenuItem[]): void 
     menu.remove();
   });
   button.setAttribute("aria-expanded", "true");
-  // Beside its button in the page, so that inside a dialog it is not inert.
+  // Inserted beside its button, so that it is not inert inside a dialog.
   button.after(menu);
   menu.showPopover();
   place(menu, button.getBoundingClientRect());
@@ -37,7 +37,7 @@ function itemOf({ label, danger, act }: MenuItem, close: () => void): HTMLElemen
   return h("button", { class: danger ? "menu-item danger" : "menu-item", role: "menuitem", type: "button", on: { click } }, label);
 }
 
-/** Below the button or, where there is no room, above it; always inside the window. */
+/** Places the menu below the button, or above it when there is no room, and inside the window. */
 function place(menu: HTMLElement, at: DOMRect): void {
   const { offsetWidth: width, offsetHeight: height } = menu;
   const below = at.bottom + GAP_PX;

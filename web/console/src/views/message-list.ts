@@ -1,6 +1,6 @@
 // The messages of the open conversation. Opens at the first unread message, follows the newest while the reader is
 // at the end, loads older ones near the beginning, and keeps the reading position otherwise. A message counts as read
-// once it was on the screen.
+// when it has been on the screen.
 
 import { h, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
@@ -10,9 +10,9 @@ import { type Row, rowsOf } from "../model/rows.js";
 import type { Thread } from "../model/thread.js";
 import { type MessageActions, rowView } from "./message.js";
 
-/** So near to an edge counts as at it. */
+/** The distance in pixels from an edge that counts as at the edge. */
 const NEAR_PX = 120;
-/** How much of what was read before stays visible above the first unread message. */
+/** The height of the read messages that stay visible above the first unread one. */
 const UNREAD_MARGIN_PX = 96;
 
 export class MessageList {
@@ -47,14 +47,14 @@ export class MessageList {
     const jump = { class: "to-newest", type: "button", on: { click: () => this.follow() } };
     this.#toNewest = h("button", jump, icon("down"), "Newest messages");
     this.element = h("div", { class: "messages-frame" }, this.#scroller, this.#toNewest);
-    // Pictures do not load late here, but windows change their size.
+    // The size of the window may change.
     new ResizeObserver(() => this.#keepPlace()).observe(this.#scroller);
   }
 
   render(): void {
     const { scrollHeight, scrollTop } = this.#scroller;
     const firstBefore = this.#scroller.querySelector("ol > li");
-    // Between two people, sides and colours say who speaks.
+    // With two members, the side and color show the author.
     this.#rows.classList.toggle("direct", this.#thread.memberCount === 2);
     this.#list.render(rowsOf(this.#chats, this.#thread, new Date(), this.#firstUnread));
     this.#renderTop();
@@ -66,14 +66,14 @@ export class MessageList {
     this.#onScroll();
   }
 
-  /** Goes to the newest message and stays there as more arrive. */
+  /** Scrolls to the newest message, and follows new ones. */
   follow(): void {
     this.#opening = false;
     this.#scrollToEnd();
     this.noteSeen();
   }
 
-  /** Marks the messages on the screen, and those before them, as read. Nothing is read on a hidden page. */
+  /** Marks the messages on the screen and earlier ones as read, unless the page is hidden. */
   noteSeen(): void {
     if (this.#opening || document.visibilityState !== "visible") return;
     const { scrollTop, clientHeight } = this.#scroller;
@@ -106,8 +106,8 @@ export class MessageList {
       unread: "Loading messages…",
       loading: "Loading messages…",
       more: "",
-      failed: "Earlier messages could not be loaded.",
-      complete: `Opened on ${createTime.toLocaleDateString(undefined, { dateStyle: "long" })}`,
+      failed: "Earlier messages could not be loaded. Check your connection, then try again.",
+      complete: `Created on ${createTime.toLocaleDateString(undefined, { dateStyle: "long" })}`,
     };
     setText(this.#top, words[history]);
     this.#retry.hidden = history !== "failed";
@@ -117,7 +117,7 @@ export class MessageList {
     return [...this.#rows.querySelectorAll<HTMLElement>(".message-more")];
   }
 
-  /** Of all messages' buttons, Tab reaches one. */
+  /** Makes one of all message buttons the tab stop. */
   #giveTabStop(button: HTMLElement | undefined): void {
     for (const other of this.#rows.querySelectorAll(".message-more[tabindex='0']")) {
       if (other !== button) setAttribute(other, "tabindex", "-1");
@@ -125,7 +125,7 @@ export class MessageList {
     if (button) setAttribute(button, "tabindex", "0");
   }
 
-  /** The arrow keys go from message to message. */
+  /** Moves the focus from message to message with the arrow keys. */
   #onKey(event: KeyboardEvent): void {
     const buttons = this.#actionButtons();
     const at = buttons.findIndex((button) => button === document.activeElement);
@@ -139,7 +139,7 @@ export class MessageList {
 
   #onScroll(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    // A list that is not on the page yet has no place to keep.
+    // A list that is not attached has no scroll position.
     if (clientHeight === 0) return;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_PX;
     this.#toNewest.hidden = this.#atEnd;
@@ -157,7 +157,7 @@ export class MessageList {
   }
 }
 
-/** Where an element begins within the scroller's content, in pixels. */
+/** The offset of an element within the scroller's content, in pixels. */
 function topOf(element: HTMLElement, scroller: HTMLElement): number {
   return element.getBoundingClientRect().top - scroller.getBoundingClientRect().top + scroller.scrollTop;
 }

@@ -6,15 +6,15 @@ import { exactTime, timeOfDay } from "../format.js";
 import { icon } from "../icons.js";
 import type { ItemView } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
-import type { StoredMessage } from "../model/deeds.js";
+import type { StoredMessage } from "../model/actions.js";
 import type { DayRow, MessageRow, Row } from "../model/rows.js";
 import { avatar } from "./avatar.js";
 import { type MenuItem, openMenu } from "./menu.js";
 
-/** What can be done to a message. */
+/** The actions on a message. */
 export interface MessageActions {
   readonly edit: (message: StoredMessage) => void;
-  readonly erase: (message: StoredMessage) => void;
+  readonly deleteMessage: (message: StoredMessage) => void;
 }
 
 export function rowView(chats: Chats, actions: MessageActions, first: Row): ItemView<Row> {
@@ -40,7 +40,7 @@ function messageView(chats: Chats, actions: MessageActions): ItemView<Row> {
   const update = (row: Row) => {
     const message = row as MessageRow;
     if (message.messageNo > 0n) element.dataset["no"] = String(message.messageNo);
-    // Rows are drawn again only when they look different.
+    // Rows are rendered again only when their appearance changes.
     const look = lookOf(message);
     if (look === shown) return;
     shown = look;
@@ -76,15 +76,15 @@ function contentOf(chats: Chats, actions: MessageActions, row: MessageRow): (HTM
   return [!mine && picture, body];
 }
 
-/** The button that opens what can be done. */
+/** The button that opens the menu of actions. */
 function moreOf(actions: MessageActions, row: MessageRow): HTMLElement | false {
   const { stored, text, erased, canEdit, canErase } = row;
   if (!stored || erased) return false;
   const items: MenuItem[] = [{ label: "Copy text", act: () => void navigator.clipboard.writeText(text) }];
   if (canEdit) items.unshift({ label: "Edit", act: () => actions.edit(stored) });
-  if (canErase) items.push({ label: "Delete…", danger: true, act: () => actions.erase(stored) });
+  if (canErase) items.push({ label: "Delete…", danger: true, act: () => actions.deleteMessage(stored) });
   const look = { class: "message-more", type: "button", "aria-label": "Message actions", "aria-haspopup": "menu" };
-  // One tab stop for the whole list, which gives it to the newest; the arrow keys go on from there.
+  // The whole list has one tab stop, on the newest message; the arrow keys move from there.
   const button = h("button", { ...look, tabindex: "-1", on: { click: () => openMenu(button, items) } }, icon("more"));
   return button;
 }

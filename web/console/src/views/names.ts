@@ -4,17 +4,17 @@ import { isolate } from "../format.js";
 import type { Chats } from "../model/chats.js";
 import type { Thread } from "../model/thread.js";
 
-/** The title, or else the names of the other members. */
+/** The title, otherwise the names of the other members. */
 export function nameOf(chats: Chats, thread: Thread): string {
   if (thread.title) return thread.title;
   if (thread.others.length === 0) return "Only you";
   const names = thread.others.map((id) => isolate(chats.people.get(id).name));
-  // The user is the one who is not named.
+  // The user is not among the names.
   const more = Math.max(names.length, thread.memberCount - 1) - 4;
   return names.slice(0, 4).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
-/** The name whose initials the avatar shows: the title, or else the first and the second member. */
+/** The name whose initials the avatar shows: the title, otherwise the first and the second member. */
 export function avatarNameOf(chats: Chats, thread: Thread): string {
   if (thread.title) return thread.title;
   const [first, second] = thread.others.map((id) => chats.people.get(id).name);
@@ -28,7 +28,7 @@ export function avatarIdOf(thread: Thread): string {
   return thread.title === "" && others.length === 1 ? (others[0] ?? thread.id) : thread.id;
 }
 
-/** The line below the name. */
+/** The subtitle below the name. */
 export function detailOf(chats: Chats, thread: Thread): string {
   const { others } = thread;
   const [first] = others;

@@ -1,4 +1,4 @@
-// The dialog that opens a conversation.
+// The dialog that creates a conversation.
 
 import type { Trellis } from "../../../client/src/index.js";
 import { setText } from "../dom.js";
@@ -13,7 +13,7 @@ import { PeoplePicker } from "./people-picker.js";
 
 export function newConversationDialog(trellis: Trellis, chats: Chats): void {
   showDialog("New conversation", (dialog) => {
-    const title = new Field({ name: "title", label: "Name (optional)", hint: "A group without one shows its people's names." });
+    const title = new Field({ name: "title", label: "Name (optional)", hint: "Without a name, a group shows the names of its members." });
     const picker = new PeoplePicker(trellis.users, chats, [], () => {
       const { size } = picker.chosen;
       setText(button(), size > 1 ? `Start with ${size} people` : "Start conversation");
@@ -35,18 +35,18 @@ export function newConversationDialog(trellis: Trellis, chats: Chats): void {
 
 interface Opened {
   readonly thread: Thread;
-  /** Who has an invitation instead of being a member. */
+  /** The users who got an invitation instead of a membership. */
   readonly invitedIds: string[];
 }
 
-/** The talk with one person if there is one already, else a new conversation. */
+/** Returns the existing direct conversation with one person, otherwise creates a conversation. */
 export async function openWith(chats: Chats, requests: RequestIds, people: string[], title: string): Promise<Opened> {
   const [first, ...more] = people.sort();
   const existing = first !== undefined && more.length === 0 && title === "" ? chats.direct(first) : undefined;
   return existing ? { thread: existing, invitedIds: [] } : chats.create(requests.idFor(JSON.stringify([people, title])), people, title);
 }
 
-/** The same request keeps its id, so that a repeat after a lost answer opens no second conversation. */
+/** The same request keeps its id, so that a repeat after a lost response creates no second conversation. */
 export class RequestIds {
   #content = "";
   #id = "";

@@ -1,4 +1,4 @@
-// Choosing people from the directory.
+// Chooses people from the directory.
 
 import type { Trellis, users } from "../../../client/src/index.js";
 import { h, newId, setText } from "../dom.js";
@@ -8,7 +8,7 @@ import type { Chats } from "../model/chats.js";
 import { avatar } from "./avatar.js";
 
 const PAGE = 50;
-/** Typing pauses for so long before the directory is asked. */
+/** The pause in typing before the directory is searched. */
 const TYPING_MS = 180;
 
 export class PeoplePicker {
@@ -23,11 +23,11 @@ export class PeoplePicker {
   readonly #note = h("p", { class: "people-note", role: "status" });
   readonly #more: HTMLButtonElement;
   #pageToken = "";
-  /** The newest search; responses to older ones are dropped. */
+  /** The newest search. Responses to older ones are dropped. */
   #search = 0;
   #typing: ReturnType<typeof setTimeout> | undefined;
 
-  /** People of `left` are not offered. */
+  /** Users for whom `left` returns true are not offered. */
   constructor(usersClient: Trellis["users"], chats: Chats, left: readonly string[], changed: () => void) {
     this.#left = new Set([chats.userId, ...left]);
     this.#users = usersClient;
@@ -47,14 +47,14 @@ export class PeoplePicker {
     void this.#restart();
   }
 
-  /** The people who are chosen, at least one. */
+  /** Returns the chosen people, at least one. */
   required(): string[] {
     if (this.chosen.size > 0) return [...this.chosen.keys()];
     this.#input.focus();
     throw new Advice("Choose at least one person from the list first.");
   }
 
-  /** Enter chooses the only person that was found, and never sends the form: the search may not be over. */
+  /** Enter chooses the person if the search found exactly one, and never submits the form: the search may be in progress. */
   #onKey(event: KeyboardEvent): void {
     if (event.key === "ArrowDown") {
       event.preventDefault();
@@ -114,7 +114,7 @@ export class PeoplePicker {
   #show(query: string, found: users.User[], isFirst: boolean): void {
     this.#chats.people.learn(found);
     const others = found.filter(({ userId }) => !this.#left.has(userId));
-    // Who is chosen stays in sight, whatever is searched for.
+    // Chosen people stay visible during other searches.
     const kept = isFirst ? [...this.chosen.values()] : [];
     const rows = [...kept, ...others.filter(({ userId }) => !isFirst || !this.chosen.has(userId))];
     const items = rows.map((user) => this.#item(user));
@@ -139,8 +139,8 @@ export class PeoplePicker {
   }
 }
 
-/** What to do when the list is empty. */
+/** Explains an empty list. */
 function nothingFound(query: string): string {
-  if (query === "") return "Nobody is listed here yet. Type the name or the handle of the person you look for.";
-  return `Nobody was found for \u201c${isolate(query)}\u201d. Check the spelling. Somebody you have not talked with yet may be found by the whole handle only, such as @ada_l: ask them for it.`;
+  if (query === "") return "There are no people to show yet. Type the name or the handle of a person.";
+  return `No people were found for \u201c${isolate(query)}\u201d. Check the spelling. You may find new contacts only by their complete handle, such as @ada_l: ask them for it.`;
 }

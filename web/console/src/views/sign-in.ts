@@ -1,4 +1,4 @@
-// The page of a visitor who is not signed in.
+// The sign-in and sign-up page.
 
 import type { Session, SignedOutCause } from "../../../client/src/index.js";
 import { h } from "../dom.js";
@@ -6,14 +6,14 @@ import { icon } from "../icons.js";
 import { Field, type FieldOptions } from "./field.js";
 import { form } from "./form.js";
 
-export const HANDLE_HINT = "How others find you: small letters, digits and underscores.";
+export const HANDLE_HINT = "Other people find you by your handle: lower-case letters, digits and underscores.";
 
 const NOTICES: Readonly<Partial<Record<SignedOutCause, string>>> = {
-  expired: "Your session has ended. Sign in again to go on.",
-  deleted: "Your account is deleted. Its e-mail address may be used for a new one.",
+  expired: "Your session has ended. Sign in again to continue.",
+  deleted: "Your account is deleted. You can create a new account with the same e-mail address.",
 };
 
-/** `cause` says why the page of the signed-in user was replaced, if it was. */
+/** `cause` is the reason for the end of the session, if there was one. */
 export function signInPage(session: Session, cause: SignedOutCause): HTMLElement {
   const card = h("section", { class: "card" });
   const show = (content: HTMLElement[]) => {
@@ -22,7 +22,7 @@ export function signInPage(session: Session, cause: SignedOutCause): HTMLElement
   };
   const showSignIn = () => show(signIn(session, showSignUp));
   const showSignUp = () => show(signUp(session, showSignIn));
-  // The card must be on the page before something in it can have the focus.
+  // The card must be attached before an element in it can get the focus.
   queueMicrotask(showSignIn);
   const notice = NOTICES[cause];
   return h("main", { class: "welcome" }, brand(), notice && h("p", { class: "notice", role: "status" }, notice), card);
@@ -42,7 +42,7 @@ function signIn(session: Session, other: () => void): HTMLElement[] {
       button: "Sign in",
       submit: () => session.signIn(email.value.trim(), password.value),
     }),
-    elsewhere("New here?", "Create an account", other),
+    alternative("New here?", "Create an account", other),
   ];
 }
 
@@ -69,19 +69,19 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
           displayName: displayName.value.trim(),
         }),
     }),
-    elsewhere("Have an account?", "Sign in", other),
+    alternative("Have an account?", "Sign in", other),
   ];
 }
 
 type PasswordOptions = Partial<FieldOptions> & { readonly autocomplete: "current-password" | "new-password" };
 
-/** A new one says what it must be like. */
+/** A field for a new password shows its rules. */
 export function passwordField(options: PasswordOptions): Field {
   const hint = options.autocomplete === "new-password" ? { hint: "At least 8 characters." } : {};
   return new Field({ name: "password", label: "Password", type: "password", ...hint, ...options });
 }
 
-function elsewhere(question: string, answer: string, go: () => void): HTMLElement {
-  const button = h("button", { class: "link", type: "button", on: { click: go } }, answer);
-  return h("p", { class: "elsewhere" }, question, " ", button);
+function alternative(question: string, label: string, go: () => void): HTMLElement {
+  const button = h("button", { class: "link", type: "button", on: { click: go } }, label);
+  return h("p", { class: "alternative" }, question, " ", button);
 }

@@ -1,10 +1,10 @@
-// Panels of which one is shown, by the WAI-ARIA pattern: one tab stop, arrow keys choose.
+// Tabs by the WAI-ARIA pattern: one tab stop, and the arrow keys choose a panel.
 
 import { h, newId, setAttribute } from "../dom.js";
 
 export interface Tab {
   readonly label: string;
-  /** Made when the tab is looked at first. */
+  /** Creates the panel when the tab is first shown. */
   readonly content: () => HTMLElement;
 }
 

@@ -1,4 +1,4 @@
-// Who may add the user to conversations, and whom the user has blocked.
+// The privacy tab: the rule for adding the user to conversations, and the blocked users.
 
 import { messaging } from "../../../../client/src/index.js";
 import { h, setText } from "../../dom.js";
@@ -14,18 +14,18 @@ import type { Account } from "./account-dialog.js";
 const RULES = [
   {
     value: messaging.AddRule.EVERYBODY,
-    label: "Everybody",
-    hint: "Anyone on this server can add you at once.",
+    label: "Everyone",
+    hint: "Any user of this server can add you directly.",
   },
   {
     value: messaging.AddRule.CONTACTS,
     label: "People you talk with",
-    hint: "Others send an invitation or a request, and you decide.",
+    hint: "Other users send an invitation or a request, which you can accept or decline.",
   },
   {
     value: messaging.AddRule.NOBODY,
-    label: "Nobody",
-    hint: "Nobody can add or ask you. You can still start conversations yourself.",
+    label: "No one",
+    hint: "Other users cannot add or invite you. You can still start conversations.",
   },
 ] as const;
 
@@ -42,7 +42,7 @@ function whoMayAdd({ trellis }: Account, chosen: messaging.AddRule): HTMLElement
   const save = async (whoMayAdd: messaging.AddRule) => {
     await trellis.messaging.updateSettings({ settings: { whoMayAdd }, updateMask: { paths: ["who_may_add"] } });
   };
-  return new Choices<messaging.AddRule>({ legend: "Who may add you to conversations", options: RULES, chosen, save }).element;
+  return new Choices<messaging.AddRule>({ legend: "People who may add you to conversations", options: RULES, chosen, save }).element;
 }
 
 class BlockedList {
@@ -50,14 +50,14 @@ class BlockedList {
   readonly #chats: Chats;
   readonly #list = h("ul", { class: "sessions", "aria-label": "Blocked people" });
   readonly #items: KeyedList<string>;
-  readonly #empty = h("p", { class: "dialog-text" }, "You have blocked nobody. You can block a person in the details of a conversation.");
+  readonly #empty = h("p", { class: "dialog-text" }, "You have not blocked any people. To block a person, open the details of a conversation.");
   readonly #problem = h("p", { class: "problem", role: "alert" });
-  readonly #told = h("p", { class: "success", role: "status", tabindex: "-1" });
+  readonly #success = h("p", { class: "success", role: "status", tabindex: "-1" });
 
   constructor({ chats }: Account) {
     this.#chats = chats;
     this.#items = new KeyedList(this.#list, (id) => id, (id) => this.#item(id));
-    this.element = h("div", { class: "form" }, this.#list, this.#empty, this.#problem, this.#told);
+    this.element = h("div", { class: "form" }, this.#list, this.#empty, this.#problem, this.#success);
     const stop = chats.onChange(() => (this.element.isConnected ? this.#render() : stop()));
     this.#render();
   }
@@ -89,9 +89,9 @@ class BlockedList {
     setText(this.#problem, "");
     try {
       await this.#chats.blocks.unblock(id);
-      setText(this.#told, `${isolate(this.#chats.people.get(id).name)} is unblocked and may ask you again.`);
-      // The button that had the focus is gone.
-      this.#told.focus();
+      setText(this.#success, `${isolate(this.#chats.people.get(id).name)} is unblocked and can add or invite you again, as your settings allow.`);
+      // The button with the focus was removed.
+      this.#success.focus();
     } catch (error) {
       setText(this.#problem, explain(error));
     }

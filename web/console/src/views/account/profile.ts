@@ -1,4 +1,4 @@
-// One's own profile, as others see it.
+// The profile tab: the user's name and handle.
 
 import { type users } from "../../../../client/src/index.js";
 import { HANDLE_HINT } from "../sign-in.js";
@@ -19,10 +19,10 @@ function profileForm({ trellis, chats }: Pick<Account, "trellis" | "chats">, use
   const handle = new Field({ name: "user.handle", label: "Handle", value: known, literal: true, hint: HANDLE_HINT });
   const save = async () => {
     const wanted = { userId, displayName: displayName.value.trim(), handle: handle.value.trim(), etag };
-    const answer = await trellis.users.updateUser({ user: wanted, updateMask: { paths: ["display_name", "handle"] } });
-    if (answer.user) {
-      etag = answer.user.etag;
-      chats.people.learn([answer.user]);
+    const response = await trellis.users.updateUser({ user: wanted, updateMask: { paths: ["display_name", "handle"] } });
+    if (response.user) {
+      etag = response.user.etag;
+      chats.people.learn([response.user]);
       chats.changed();
     }
     return "Saved.";

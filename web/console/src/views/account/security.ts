@@ -1,4 +1,4 @@
-// The password, and the end of the account.
+// The security tab: changing the password and deleting the account.
 
 import { reasonOf } from "../../../../client/src/index.js";
 import { h } from "../../dom.js";
@@ -19,7 +19,7 @@ function changePassword({ trellis }: Account): HTMLElement {
     await proving(current, () => trellis.auth.changePassword(request));
     current.clear();
     next.clear();
-    return "Your password is changed. Everywhere else you are signed out.";
+    return "Your password is changed. Your other devices are signed out.";
   };
   const fields = [current, next];
   return h("section", {}, h("h3", {}, "Change your password"), form({ fields, button: "Change password", submit: change }));
@@ -27,7 +27,7 @@ function changePassword({ trellis }: Account): HTMLElement {
 
 function deleteAccount({ trellis, accountDeleted }: Account): HTMLElement {
   const password = passwordField({ name: "password", label: "Password", autocomplete: "current-password" });
-  const text = "You are signed out everywhere at once, and leave every conversation. Your messages stay, without your name. This cannot be undone.";
+  const text = "You are signed out on all devices and removed from all conversations. Your messages stay, without your name. This cannot be undone.";
   const end = async () => {
     await proving(password, () => trellis.auth.deleteAccount({ password: password.value }));
     accountDeleted();
@@ -37,11 +37,11 @@ function deleteAccount({ trellis, accountDeleted }: Account): HTMLElement {
   return h("section", {}, h("h3", {}, "Delete your account"), h("p", { class: "dialog-text" }, text), danger);
 }
 
-/** A wrong password belongs beside its field. */
+/** Shows a wrong password beside its field. */
 async function proving<T>(field: Field, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (error) {
-    throw reasonOf(error) === "BAD_CREDENTIALS" ? new WrongField(field, "That is not your password.") : error;
+    throw reasonOf(error) === "BAD_CREDENTIALS" ? new WrongField(field, "This password is wrong. Enter the password of this account.") : error;
   }
 }

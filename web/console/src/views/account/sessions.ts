@@ -1,4 +1,4 @@
-// Where the user is signed in.
+// The sessions tab: the devices on which the user is signed in.
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
@@ -9,7 +9,7 @@ import { clientName, exactTime, shortTime } from "../../format.js";
 import { loaded } from "../loaded.js";
 import type { Account } from "./account-dialog.js";
 
-/** Nobody looks through more. */
+/** The maximum number of sessions that the page shows. */
 const SHOWN = 100;
 
 export function sessionsPanel({ trellis }: Account): HTMLElement {
@@ -19,30 +19,30 @@ export function sessionsPanel({ trellis }: Account): HTMLElement {
 
 function sessionList({ trellis }: Pick<Account, "trellis">, sessions: readonly auth.Session[]): HTMLElement {
   const problem = h("p", { class: "problem", role: "alert" });
-  const told = h("p", { class: "success", role: "status" });
+  const success = h("p", { class: "success", role: "status" });
   const list = h("ul", { class: "sessions" });
-  const end = async (call: () => Promise<unknown>, gone: readonly HTMLElement[], words: string) => {
+  const end = async (call: () => Promise<unknown>, gone: readonly HTMLElement[], message: string) => {
     setText(problem, "");
     try {
       await call();
       for (const item of gone) item.remove();
-      setText(told, words);
+      setText(success, message);
       everywhere.hidden = list.childElementCount < 2;
     } catch (error) {
       setText(problem, explain(error));
     }
   };
   const endOne = (session: auth.Session, item: HTMLElement) =>
-    end(() => trellis.auth.revokeSession({ sessionId: session.sessionId }), [item], "That session is signed out.");
+    end(() => trellis.auth.revokeSession({ sessionId: session.sessionId }), [item], "The session is signed out.");
   const endOthers = () => {
     const others = [...list.children].filter((item) => !item.matches("[data-current]")) as HTMLElement[];
-    return end(() => trellis.auth.revokeAllSessions({ keepCurrent: true }), others, "You are signed out everywhere else.");
+    return end(() => trellis.auth.revokeAllSessions({ keepCurrent: true }), others, "Your other devices are signed out.");
   };
   const look = { class: "button wide", type: "button", on: { click: () => void endOthers() } };
-  const everywhere = h("button", look, "Sign out everywhere else");
+  const everywhere = h("button", look, "Sign out all other devices");
   everywhere.hidden = sessions.length < 2;
   list.append(...sessions.map((session) => sessionItem(session, endOne)));
-  return h("div", { class: "form" }, list, problem, told, everywhere);
+  return h("div", { class: "form" }, list, problem, success, everywhere);
 }
 
 function sessionItem(session: auth.Session, end: (session: auth.Session, item: HTMLElement) => Promise<void>): HTMLElement {
@@ -54,6 +54,6 @@ function sessionItem(session: auth.Session, end: (session: auth.Session, item: H
   const click = () => void end(session, item);
   const button = h("button", { class: "button small", type: "button", "aria-label": `Sign out ${name}`, on: { click } }, "Sign out");
   const names = h("span", { class: "person-names", title: userAgent }, name, detail);
-  const item = h("li", { class: "session", "data-current": current }, names, current ? h("span", { class: "tag" }, "This one") : button);
+  const item = h("li", { class: "session", "data-current": current }, names, current ? h("span", { class: "tag" }, "This device") : button);
   return item;
 }

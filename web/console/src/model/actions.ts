@@ -1,18 +1,18 @@
-// What a member does with a conversation besides writing in it. What comes of it is taken over at once: the feed
-// tells it too, and it may be away just now.
+// The actions of a member on a conversation, other than sending messages. Applies each result at once, because the
+// feed, which also delivers it, may be disconnected.
 
 import type { messaging, Trellis } from "../../../client/src/index.js";
 import type { Chats } from "./chats.js";
 import type { Thread } from "./thread.js";
 
-/** A message as it stands in the log. */
+/** A message in the log. */
 export interface StoredMessage {
   readonly messageId: string;
   readonly text: string;
   readonly etag: string;
 }
 
-export class Deeds {
+export class ConversationActions {
   readonly #messaging: Trellis["messaging"];
   readonly #chats: Chats;
 
@@ -31,7 +31,7 @@ export class Deeds {
     this.#learn((await this.#messaging.updateConversation(request)).conversation);
   }
 
-  /** Adds somebody; a member stays. Whether they got an invitation instead. */
+  /** Adds a user. Returns whether they got an invitation instead. */
   async add({ id: conversationId }: Thread, userId: string): Promise<boolean> {
     const { conversation, invited } = await this.#messaging.addMember({ conversationId, userId });
     this.#learn(conversation);
@@ -57,7 +57,7 @@ export class Deeds {
     await this.#chats.readInvitations();
   }
 
-  /** Blocks a user, whose requests and invitations end with it. */
+  /** Blocks a user, which also declines their requests and invitations. */
   async block(userId: string): Promise<void> {
     await this.#chats.blocks.block(userId);
     await this.#chats.readInvitations();
@@ -68,7 +68,7 @@ export class Deeds {
     this.#replace(thread, (await this.#messaging.editMessage(request)).entry);
   }
 
-  async erase(thread: Thread, { messageId }: StoredMessage): Promise<void> {
+  async deleteMessage(thread: Thread, { messageId }: StoredMessage): Promise<void> {
     this.#replace(thread, (await this.#messaging.deleteMessage({ conversationId: thread.id, messageId })).entry);
   }
 

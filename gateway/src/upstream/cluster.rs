@@ -161,7 +161,7 @@ impl Cluster {
         let result = self.forward(request, conditions).await;
         match &result {
             // A response without messages is an error or an empty stream: its latency is not typical.
-            Ok(response) => permit.answered(!response.headers().contains_key("grpc-status"), Instant::now()),
+            Ok(response) => permit.responded(!response.headers().contains_key("grpc-status"), Instant::now()),
             Err(_) => drop(permit),
         }
         result
@@ -190,7 +190,7 @@ impl Cluster {
                 Ok(mut responded) => {
                     let Some(attempt) = Attempt::of_head(responded.response.status(), responded.response.headers())
                     else {
-                        retries.answered(&trial);
+                        retries.responded(&trial);
                         return Ok(responded.accept());
                     };
                     let Ok(pause) = retries.again(&mut trial, attempt, || responded.body().rewind()) else {

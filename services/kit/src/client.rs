@@ -78,7 +78,7 @@ impl Peer {
             let response = attempt(endpoint, request).await;
             self.measure_clock(&tried, &response, started);
             let Some(failed) = response.failed else {
-                retries.answered(&trial);
+                retries.responded(&trial);
                 return response.result;
             };
             let mut rewound = None;

@@ -295,7 +295,7 @@ pub struct Permit {
 
 impl Permit {
     /// Records that the response began. `is_well`: a regular response, which updates the baseline.
-    pub fn answered(mut self, is_well: bool, now: Instant) {
+    pub fn responded(mut self, is_well: bool, now: Instant) {
         self.has_responded = true;
         let took = now.saturating_duration_since(self.since);
         self.shedder.leave(self.caller, Some(took), is_well, &self.usual, now);

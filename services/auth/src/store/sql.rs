@@ -384,7 +384,7 @@ impl AuthStore for Sql {
     }
 
     async fn is_reachable(&self) -> bool {
-        self.read.answers()
+        self.read.is_reachable()
     }
 }
 

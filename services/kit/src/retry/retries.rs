@@ -64,7 +64,7 @@ impl Retries {
     }
 
     /// Records that a response began.
-    pub fn answered(&self, trial: &RetryState) {
+    pub fn responded(&self, trial: &RetryState) {
         if trial.previous() > 0 {
             self.recovered.increment(1);
         }

@@ -60,7 +60,7 @@ impl<D: Database> Pool<D> {
     }
 
     /// Whether the last probe of the database succeeded. Does not wait.
-    pub fn answers(&self) -> bool {
+    pub fn is_reachable(&self) -> bool {
         self.0.outage.is_reachable()
     }
 

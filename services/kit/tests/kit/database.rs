@@ -169,7 +169,7 @@ async fn readiness_does_not_wait_for_the_pool() {
     let error = Error::from(db.pool.execute("SELECT 1").await.unwrap_err());
     assert!(matches!(error, Error::Unavailable(_)), "no connection is left: {error:?}");
     sleep(Duration::from_secs(2)).await;
-    assert!(db.pool.answers());
+    assert!(db.pool.is_reachable());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,7 @@ async fn read_only_database_is_unavailable_until_it_is_writable() {
         Err(other) => panic!("{other:?}"),
     };
     eventually("changes are refused", async || failed(&db).await).await;
-    eventually("the database is not ready", async || failed(&db).await && !db.pool.answers()).await;
+    eventually("the database is not ready", async || failed(&db).await && !db.pool.is_reachable()).await;
     let started = Instant::now();
     for _ in 0..50 {
         assert!(failed(&db).await);
@@ -233,7 +233,7 @@ async fn read_only_database_is_unavailable_until_it_is_writable() {
     for _ in 0..20 {
         db.change(1).await.unwrap();
     }
-    assert!(db.pool.answers());
+    assert!(db.pool.is_reachable());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +243,7 @@ async fn database_that_is_away_is_unavailable_at_once() {
     let pool = open(&link.url, |_| {}).await;
     pool.execute("SELECT 1").await.unwrap();
     link.cut().await;
-    eventually("the probe detects the outage", async || !pool.answers()).await;
+    eventually("the probe detects the outage", async || !pool.is_reachable()).await;
     let started = Instant::now();
     for _ in 0..20 {
         let error = Error::from(pool.execute("SELECT 1").await.unwrap_err());

@@ -332,7 +332,7 @@ impl MessagingStore for Sql {
     }
 
     async fn is_reachable(&self) -> bool {
-        self.read.answers()
+        self.read.is_reachable()
     }
 }
 

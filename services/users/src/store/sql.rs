@@ -201,7 +201,7 @@ impl UserStore for Sql {
     }
 
     async fn is_reachable(&self) -> bool {
-        self.read.answers()
+        self.read.is_reachable()
     }
 }
 

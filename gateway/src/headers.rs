@@ -70,13 +70,22 @@ pub(crate) fn hide_identity(headers: &mut HeaderMap, api_key: &str) {
 
 /// Headers in which proxies state a client's address, and in some deployments its identity. A service behind such a
 /// proxy trusts them; here they would be the caller's own claims.
-const FORWARDING: [&str; 4] = ["x-forwarded-", "x-auth-request-", "x-remote-", "x-envoy-"];
-const FORWARDING_NAMES: [HeaderName; 4] =
-    [FORWARDED, PROXY_AUTHORIZATION, HeaderName::from_static("remote-user"), HeaderName::from_static("x-real-ip")];
+const FORWARDING: [&str; 6] =
+    ["x-forwarded-", "x-original-forwarded-", "x-auth-request-", "x-authenticated-", "x-remote-", "x-envoy-"];
+const FORWARDING_NAMES: [HeaderName; 5] = [
+    FORWARDED,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("remote-user"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("true-client-ip"),
+];
 
 /// States the client's address to an upstream outside the mesh, in the header that most of them read.
 pub(crate) fn set_client_address(headers: &mut HeaderMap, client: HeaderValue) {
-    for name in FORWARDING_NAMES {
+    // With underscores too: CGI and WSGI servers do not distinguish them from hyphens.
+    let is_named = |name: &HeaderName| FORWARDING_NAMES.iter().any(|one| is_like(name.as_str(), one.as_str()));
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_named(name)).cloned().collect();
+    for name in found {
         headers.remove(name);
     }
     drop_prefixed(headers, &FORWARDING);
@@ -181,11 +190,18 @@ pub(crate) fn keep_origin(headers: &mut HeaderMap) {
 const CORS: &str = "access-control-";
 
 fn drop_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
-    let is_one = |name: &&HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let starts = |name: &str, prefix: &str| name.get(..prefix.len()).is_some_and(|start| is_like(start, prefix));
+    let is_one = |name: &&HeaderName| prefixes.iter().any(|prefix| starts(name.as_str(), prefix));
     let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Whether two names are equal, or differ only in `_` where `wanted` has `-`.
+fn is_like(name: &str, wanted: &str) -> bool {
+    name.len() == wanted.len()
+        && name.bytes().zip(wanted.bytes()).all(|(one, other)| one == other || (one == b'_' && other == b'-'))
 }
 
 /// Removes the headers that `connection` names as those of one connection.
@@ -225,6 +241,26 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(left, ["authorization: Bearer x", "content-type: application/grpc", "te: trailers", "x-kept: 1"]);
+    }
+
+    #[test]
+    fn claimed_identities_do_not_reach_external_upstreams() {
+        let claims = [
+            "x_trellis_user",
+            "x_forwarded_user",
+            "x-original-forwarded-for",
+            "True_Client_IP",
+            "x-authenticated-user",
+        ];
+        let mut headers = HeaderMap::new();
+        for name in claims.into_iter().chain(["x_kept", "remoteuser"]) {
+            headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("1"));
+        }
+        drop_prefixed(&mut headers, &[MESH_PREFIX]);
+        set_client_address(&mut headers, HeaderValue::from_static("192.0.2.1"));
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["remoteuser", "x-forwarded-for", "x_kept"]);
     }
 
     #[test]

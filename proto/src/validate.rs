@@ -4,6 +4,8 @@
 mod rules;
 mod text;
 
+pub use text::BLANK;
+
 use std::fmt;
 
 use tonic::{Code, Status};

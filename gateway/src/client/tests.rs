@@ -112,6 +112,7 @@ fn nothing_before_the_proxys_own_entry_counts() {
             ("192.0.2.9", "192.0.2.9"),
             ("[2001:db8::9]:4711", "2001:db8::9"),
             ("192.0.2.9:80", "192.0.2.9"),
+            ("192.0.2.9:99999", "unknown"),
             ("unknown", "unknown"),
             ("_gazonk", "unknown"),
         ]);

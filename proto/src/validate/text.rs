@@ -167,7 +167,7 @@ fn wrong_edge(text: &str) -> Option<char> {
 }
 
 /// Symbols with an empty glyph, which no property marks: a braille pattern, a replacement and a note head.
-const BLANK: [char; 3] = ['\u{2800}', '\u{FFFC}', '\u{1D159}'];
+pub const BLANK: [char; 3] = ['\u{2800}', '\u{FFFC}', '\u{1D159}'];
 
 fn is_invisible(text: &str) -> bool {
     let without_glyph = GeneralCategoryGroup::Separator

@@ -6,16 +6,21 @@ mod guard;
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{StatusCode, header::CONNECTION},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::{
     health::Readiness,
@@ -83,6 +88,9 @@ const CONNECTIONS: usize = 256;
 const BODY_BYTES: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(5);
 
+/// The time limit for the head of a request, which includes the time that a connection is idle before it.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+
 /// Serves until the shutdown cuts all connections, so that metrics are available during the drain.
 pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     telemetry::metrics();
@@ -94,8 +102,7 @@ pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown
         .with_state(Arc::new(shown))
         .layer(from_fn_with_state(Arc::new(config), guard::check))
         // Outside of the guard, so that the bodies of refused requests are read too.
-        .layer(from_fn(read_first))
-        .into_make_service_with_connect_info::<PeerAddress>();
+        .layer(from_fn(read_first));
     let listener = BoundedListener::new(listener, Connections::new(CONNECTIONS, Discard::of(&Limits::default())));
     let upkeep = async {
         loop {
@@ -104,9 +111,27 @@ pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown
         }
     };
     tokio::select! {
-        result = axum::serve(listener, router).into_future() => result,
-        () = upkeep => Ok(()),
-        () = shutdown.cut() => Ok(()),
+        () = accept(listener, router) => {}
+        () = upkeep => {}
+        () = shutdown.cut() => {}
+    }
+    Ok(())
+}
+
+/// Serves each connection in a task. `axum::serve` has no time limit for heads, so that idle connections could fill the
+/// listener.
+async fn accept(mut listener: BoundedListener, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, peer) = listener.accept() => {
+                let service = router.clone().layer(Extension(ConnectInfo(PeerAddress(peer))));
+                let mut http = http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+                connections.spawn(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+            }
+            Some(_) = connections.join_next() => {}
+        }
     }
 }
 

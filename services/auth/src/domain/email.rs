@@ -7,6 +7,7 @@ use icu_properties::{
     props::{DefaultIgnorableCodePoint, GeneralCategory, JoinControl},
 };
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use proto::validate::BLANK;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::AccountId;
@@ -116,6 +117,7 @@ fn has_hidden(local: &str, domain: &str) -> bool {
 fn is_hidden(c: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || BLANK.contains(&c)
         || matches!(
             category,
             GeneralCategory::Control
@@ -190,6 +192,8 @@ mod tests {
             ("ada@x\u{0}.com", Hidden),
             ("ada@example.com\nbcc: bob@example.com", Hidden),
             ("a\u{200b}da@example.com", Hidden),
+            ("a\u{2800}da@example.com", Hidden),
+            ("ada@exam\u{2800}ple.com", Hidden),
             ("a\u{202e}da@example.com", Hidden),
             ("a\u{200d}da@example.com", Hidden),
             ("a\u{115f}da@example.com", Hidden),

@@ -1,8 +1,7 @@
-//! A listener for `axum::serve` with a bounded number of connections, which are closed like those of services.
+//! A listener for HTTP with a bounded number of connections, which are closed like those of services.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 
@@ -18,27 +17,13 @@ pub(crate) struct BoundedListener {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
-impl Connected<IncomingStream<'_, BoundedListener>> for PeerAddress {
-    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
 impl BoundedListener {
     pub(crate) fn new(listener: TcpListener, connections: Connections) -> Self {
         Self { listener, connections }
     }
-}
 
-fn alive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10))
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = Accepted;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Accepted, SocketAddr) {
+    /// The next connection that is within the bound, and the address of its peer.
+    pub(crate) async fn accept(&mut self) -> (Accepted, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
@@ -56,8 +41,8 @@ impl axum::serve::Listener for BoundedListener {
             }
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+fn alive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10))
 }

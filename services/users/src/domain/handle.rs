@@ -16,8 +16,9 @@ impl Reserved {
 
     /// Whether `handle` looks like a reserved name, with or without a number at its end: `admin`, `adm1n_`, `admin_2`.
     pub fn contains(&self, handle: &str) -> bool {
-        let unnumbered = handle.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-        [handle, unnumbered].iter().any(|form| self.0.contains(&skeleton(form)))
+        let unnumbered = handle.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').len();
+        // A digit of the number may stand for the last letters: `lega11` is `legal` and 1.
+        (unnumbered..=handle.len()).any(|end| self.0.contains(&skeleton(&handle[..end])))
     }
 }
 
@@ -75,6 +76,9 @@ mod tests {
             "no_reply",
             "m0derat0r",
             "moderator_1",
+            "suppor7_1",
+            "suppor71",
+            "he1p_12",
         ] {
             assert!(reserved().contains(handle), "{handle}");
         }

@@ -85,6 +85,10 @@ impl ExternalUpstream {
     ) -> Result<Self, String> {
         let bad = |key: &str, why: String| format!("gateway.external.{prefix:?}{key}: {why}");
         check_prefix(prefix).map_err(|why| bad("", why))?;
+        let has_tls = config.to.iter().any(|address| address.starts_with("https://"));
+        if !config.ca.is_empty() && !has_tls {
+            return Err(bad(".ca", "has no effect, because no address in `to` begins with https://".to_owned()));
+        }
         let audience = config.token_audience.as_str();
         // A token for this upstream must not be valid inside the mesh.
         if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {

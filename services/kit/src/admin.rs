@@ -181,3 +181,21 @@ async fn set_level(level: Bytes) -> Response {
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt as _, net::TcpStream};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connection_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(Config::default(), Shown::new(), listener, Shutdown::new()));
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let started = tokio::time::Instant::now();
+        assert_eq!(idle.read(&mut [0; 64]).await.unwrap(), 0, "the server closes");
+        assert!(started.elapsed() >= HEAD_TIME);
+    }
+}

@@ -61,6 +61,9 @@ impl Config {
     pub(crate) fn server(&self) -> Result<Option<Server>, String> {
         let url = self.url.expose();
         if url.is_empty() {
+            if self.cluster {
+                return Err("redis.cluster: has no effect without redis.url; set the URL, or remove it".to_owned());
+            }
             return Ok(None);
         }
         // The URL may contain a password, so the error does not repeat it.

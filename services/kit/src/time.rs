@@ -1,5 +1,5 @@
 //! Time, randomness, and the ids made of them. Both are passed in, so that tests control them; `clippy.toml` bans the
-//! clock_rng ones.
+//! ambient ones.
 
 use std::{
     sync::{

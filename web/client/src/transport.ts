@@ -1,8 +1,9 @@
 // The two ways to the gateway, both gRPC-Web in binary: one for calls that anybody may make, one that carries
 // the session's token.
 
+import type { Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import type { Interceptor, Transport } from "@connectrpc/connect";
+import type { Interceptor, StreamRequest, Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { Backoff, waitAfter } from "./backoff.js";
@@ -24,7 +25,7 @@ export function signedInTransport(baseUrl: string, session: Session): Transport 
 }
 
 function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
-  return createGrpcWebTransport({
+  const grpcWeb = createGrpcWebTransport({
     baseUrl,
     // Innermost, so that each attempt has a place of its own in the call's trace.
     interceptors: [...interceptors, trace],
@@ -33,13 +34,19 @@ function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
     // The session's cookie belongs to the gateway's own origin.
     fetch: (input, init) => fetch(input, { ...init, credentials: "include" }),
   });
+  return {
+    unary: (...call) => grpcWeb.unary(...call),
+    // The default timeout is one of unary calls: a stream lasts until the caller, the server or its token ends it.
+    stream: (method, signal, timeoutMs, ...call) => grpcWeb.stream(method, signal, timeoutMs ?? 0, ...call),
+  };
 }
 
 /** Adds the token, and tries once more with a new one when the server refuses it. */
 function authenticate(session: Session): Interceptor {
-  return (next) => async (request) => {
-    // A stream names its token itself, because it must know which one it outlived.
-    if (request.stream) return next(request);
+  return (next) => async (call) => {
+    // The feed sets the header of its streams itself: it must know which token has expired.
+    if (call.stream && call.header.has("authorization")) return next(call);
+    const request = call.stream ? await repeatable(call) : call;
     const token = await session.accessToken();
     request.header.set("authorization", bearer(token));
     try {
@@ -50,6 +57,16 @@ function authenticate(session: Session): Interceptor {
       return next(request);
     }
   };
+}
+
+/** Keeps the request messages of a stream, so that the stream can be opened twice. gRPC-Web sends all of them at its start. */
+async function repeatable(call: StreamRequest): Promise<StreamRequest> {
+  const messages: Message[] = [];
+  for await (const message of call.message) messages.push(message);
+  async function* replay() {
+    yield* messages;
+  }
+  return { ...call, message: { [Symbol.asyncIterator]: replay } };
 }
 
 export function bearer(token: string): string {

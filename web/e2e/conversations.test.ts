@@ -101,6 +101,8 @@ scenario("a conversation opens at its first unread message, and only what was on
   assert.ok((await unread()) > 10, "the last messages were not on screen");
   assert.ok(await message(adas, "Line 40.").getByText("Sent").isVisible());
 
+  // The author of a request is not told what is read before it is accepted.
+  await bobs.getByRole("group", { name: "Request" }).getByRole("button", { name: "Accept" }).click();
   await bobs.getByRole("button", { name: "Newest messages" }).click();
   await message(adas, "Line 40.").getByText("Read").waitFor();
   await eventually(async () => assert.equal(await unread(), 0));
@@ -181,8 +183,11 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();
   await details.getByText("3 members").waitFor();
   await adas.screenshot({ path: artifact("console-details.png") });
-  await openConversation(cleos, "Rows of peas");
+  // The accepted conversation opens.
   await shows(cleos, ["Before Cleo came", "Bob was here"]);
+  for (const page of [adas, bobs]) await page.getByText(`${cleo.name} joined`, { exact: true }).waitFor();
+  await bobs.getByText(`${ada.name} named the conversation Rows of peas`).waitFor();
+  await adas.getByText("You named the conversation Rows of peas").waitFor();
   // The count is for the owner to see too.
   await closeDialog(adas);
   await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
@@ -201,7 +206,7 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   await confirm(adas, "Remove");
   await details.getByText("2 members").waitFor();
   await closeDialog(adas);
-  await bobs.getByText("There is no such conversation of yours.").waitFor();
+  await bobs.getByText("This conversation does not exist, or you are not a member.").waitFor();
   assert.equal(await bobs.getByRole("link", { name: /Rows of peas/ }).count(), 0);
 
   // Who leaves hands the conversation over.
@@ -213,6 +218,12 @@ scenario("a group is named, grows and shrinks, and its owner rules it", async (a
   const cleosDetails = await openDetails(cleos);
   await cleosDetails.getByText("1 member", { exact: true }).waitFor();
   await cleosDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
+  await closeDialog(cleos);
+  await cleos.getByText(`${ada.name} removed ${bob.name}`).waitFor();
+  await cleos.getByText(`${ada.name} left`, { exact: true }).waitFor();
+  await cleos.getByText("Everyone else has left this conversation.").waitFor();
+  assert.deepEqual(await accessibilityProblems(cleos), []);
+  await cleos.screenshot({ path: artifact("console-notices.png") });
 });
 
 scenario("from a group to a talk of two", async (arrive) => {

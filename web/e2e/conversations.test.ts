@@ -101,6 +101,8 @@ scenario("a conversation opens at its first unread message, and only messages on
   assert.ok((await unread()) > 10, "the last messages were not on screen");
   assert.ok(await message(adas, "Line 40.").getByText("Sent").isVisible());
 
+  // The author of a request is not told what is read before it is accepted.
+  await bobs.getByRole("group", { name: "Request" }).getByRole("button", { name: "Accept" }).click();
   await bobs.getByRole("button", { name: "Newest messages" }).click();
   await message(adas, "Line 40.").getByText("Read").waitFor();
   await eventually(async () => assert.equal(await unread(), 0));
@@ -181,9 +183,12 @@ scenario("a group is renamed, grows and shrinks, and only its owner removes memb
   await cleos.getByRole("list", { name: "Invitations" }).getByRole("button", { name: "Accept" }).click();
   await details.getByText("3 members").waitFor();
   await adas.screenshot({ path: artifact("console-details.png") });
-  await openConversation(cleos, "Rows of peas");
+  // The accepted conversation opens.
   await shows(cleos, ["Before Cleo came", "Bob was here"]);
-  // The owner sees the count too.
+  for (const page of [adas, bobs]) await page.getByText(`${cleo.name} joined`, { exact: true }).waitFor();
+  await bobs.getByText(`${ada.name} named the conversation Rows of peas`).waitFor();
+  await adas.getByText("You named the conversation Rows of peas").waitFor();
+  // The count is for the owner to see too.
   await closeDialog(adas);
   await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
 
@@ -201,7 +206,7 @@ scenario("a group is renamed, grows and shrinks, and only its owner removes memb
   await confirm(adas, "Remove");
   await details.getByText("2 members").waitFor();
   await closeDialog(adas);
-  await bobs.getByText("This conversation does not exist, or you are not a member of it.").waitFor();
+  await bobs.getByText("This conversation does not exist, or you are not a member.").waitFor();
   assert.equal(await bobs.getByRole("link", { name: /Rows of peas/ }).count(), 0);
 
   // When the owner leaves, another member becomes the owner.
@@ -213,6 +218,12 @@ scenario("a group is renamed, grows and shrinks, and only its owner removes memb
   const cleosDetails = await openDetails(cleos);
   await cleosDetails.getByText("1 member", { exact: true }).waitFor();
   await cleosDetails.getByText("Owner", { exact: true }).filter({ visible: true }).waitFor();
+  await closeDialog(cleos);
+  await cleos.getByText(`${ada.name} removed ${bob.name}`).waitFor();
+  await cleos.getByText(`${ada.name} left`, { exact: true }).waitFor();
+  await cleos.getByText("Everyone else has left this conversation.").waitFor();
+  assert.deepEqual(await accessibilityProblems(cleos), []);
+  await cleos.screenshot({ path: artifact("console-notices.png") });
 });
 
 scenario("a direct conversation opens from a group", async (arrive) => {

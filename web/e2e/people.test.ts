@@ -63,14 +63,20 @@ scenario("a new user finds people by the beginning of a name, with the keyboard 
   // In any letter case, by any word, by either form of the accent, and by the handle.
   for (const query of ["BROWN", "E\u0301velyne b", "évelyne", "@Eve", "eve_b"]) await offers(dialog, query, found);
   await offers(dialog, "a name without a user", []);
-  await dialog.getByText(/^No people were found for .* Check the spelling/).waitFor();
+  await dialog.getByText("No matches. If you have not talked with them yet, enter the full handle, such as @ada_l.").waitFor();
   assert.deepEqual(await accessibilityProblems(adas), []);
 
   // Without a choice, the form shows what to do.
   await dialog.getByRole("button", { name: "Start conversation" }).click();
   await dialog.getByText("Choose at least one person from the list first.").waitFor();
 
-  await offers(dialog, "brown", found);
+  // Enter right after typing waits for the results of what was typed, and ignores those of the query before.
+  await offers(dialog, "eve", found);
+  await dialog.getByLabel(FIND_PEOPLE).fill("no such name");
+  await dialog.getByLabel(FIND_PEOPLE).press("Enter");
+  await dialog.getByText("No matches.").waitFor();
+  assert.equal(await dialog.getByRole("checkbox").count(), 0);
+  await dialog.getByLabel(FIND_PEOPLE).fill("brown");
   await dialog.getByLabel(FIND_PEOPLE).press("Enter");
   await dialog.getByRole("checkbox", { name: eve.name, checked: true }).waitFor();
   await adas.keyboard.press("ArrowDown");
@@ -103,9 +109,10 @@ scenario("a stranger's request is accepted, declined or blocked, and the user is
   await startConversation(mallorys, [eve]);
   await send(mallorys, "Buy beans!");
   await eves.getByRole("button", { name: "Back to the conversations" }).click();
+  await eves.getByRole("link", { name: new RegExp(mallory.name) }).getByText("Request", { exact: true }).waitFor();
   await openConversation(eves, mallory.name);
   await request.getByRole("button", { name: "Block…" }).click();
-  await eves.getByText("They can no longer start a conversation with you").waitFor();
+  await eves.getByText("They can no longer write to you in a conversation of two").waitFor();
   await confirm(eves, "Block");
   await eves.getByRole("link", { name: new RegExp(mallory.name) }).waitFor({ state: "detached" });
 
@@ -185,9 +192,37 @@ scenario("the page names people who were only invited, and the owner restricts a
   details = await openDetails(eves);
   await details.getByRole("button", { name: `Unblock ${ada.name}` }).click();
   await details.getByText(`${ada.name} is unblocked.`).waitFor();
+  await closeDialog(eves);
+
+  // In the conversation of the two a block is shown, and lifted.
+  await closeDialog(adas);
+  await eves.getByRole("button", { name: "Back to the conversations" }).click();
+  await openConversation(eves, `^${ada.name}`);
+  await blockOther(eves, ada.name);
+  const block = eves.getByRole("group", { name: "Block" });
+  await block.getByText(`You blocked ${ada.name}.`).waitFor();
+  await fits(eves);
+  assert.deepEqual(await accessibilityProblems(eves), []);
+  await eves.screenshot({ path: artifact("console-phone-blocked.png") });
+  await eves.reload();
+  await openConversation(adas, `^${eve.name}`);
+  await send(adas, "Are you there?");
+  await adas.getByText("Not sent. This person does not accept messages from you.").waitFor();
+  await adas.getByRole("button", { name: "Delete", exact: true }).click();
+  await block.getByRole("button", { name: "Unblock" }).click();
+  await block.waitFor({ state: "hidden" });
 });
 
-scenario("messages in a hidden tab stay unread on both devices, also when some are deleted", async (arrive) => {
+/** Blocks the other member of the open conversation in its details. */
+async function blockOther(page: Page, name: string): Promise<void> {
+  const details = await openDetails(page);
+  await details.getByRole("button", { name: `Block ${name}` }).click();
+  await confirm(page, "Block");
+  await details.getByText(`${name} is blocked.`).waitFor();
+  await closeDialog(page);
+}
+
+scenario("messages in a hidden tab stay unread on both devices, also when some are erased", async (arrive) => {
   const adas = await (await arrive()).open();
   const person = await arrive();
   const eves = await person.open();

@@ -21,17 +21,58 @@ export interface Browser {
   readonly store: KeyValueStore;
   readonly exclusive: Exclusive;
   readonly channel: Channel;
+  /** Whether `fetch` keeps cookies, as in every browser. `false`: the session keeps the refresh token in memory. */
+  readonly keepsCookies?: boolean;
 }
 
+/** The browser that runs this code; outside of browsers, such as in Node.js, memory that ends with the process. */
 export function thisBrowser(): Browser {
+  // Node.js has a BroadcastChannel, which would mix the sessions of one process, and newer versions have Web Locks.
+  if (globalThis.location === undefined) {
+    return { store: new MemoryStore(), exclusive: oneAtATime(), channel: NO_CHANNEL, keepsCookies: false };
+  }
+  const { locks } = navigator as Partial<Navigator>;
   return {
     store: new LocalStore(),
-    exclusive: (name, task) => navigator.locks.request(name, task),
-    channel: new TabChannel("trellis.session"),
+    // Browsers offer Web Locks in secure contexts only.
+    exclusive: locks ? (name, task) => locks.request(name, task) : oneAtATime(),
+    channel: typeof BroadcastChannel === "undefined" ? NO_CHANNEL : new TabChannel("trellis.session"),
   };
 }
 
-/** `localStorage`; when the browser denies access or has no space left, writes have no effect and reads return nothing. */
+/** Excludes within this page or process: a task starts when the one before it has ended. */
+function oneAtATime(): Exclusive {
+  const last = new Map<string, Promise<unknown>>();
+  return (name, task) => {
+    const run = (last.get(name) ?? Promise.resolve()).then(task);
+    last.set(name, run.catch(() => {}));
+    return run;
+  };
+}
+
+const NO_CHANNEL: Channel = { post: () => {}, listen: () => {} };
+
+class MemoryStore implements KeyValueStore {
+  readonly #values = new Map<string, string>();
+
+  keys(): string[] {
+    return [...this.#values.keys()];
+  }
+
+  get(key: string): string | null {
+    return this.#values.get(key) ?? null;
+  }
+
+  set(key: string, value: string): void {
+    this.#values.set(key, value);
+  }
+
+  remove(key: string): void {
+    this.#values.delete(key);
+  }
+}
+
+/** `localStorage`; a browser that refuses it, or has no room left, keeps nothing rather than fails. */
 class LocalStore implements KeyValueStore {
   keys(): string[] {
     return this.#try((storage) => Object.keys(storage), []);
@@ -51,7 +92,7 @@ class LocalStore implements KeyValueStore {
 
   #try<T>(use: (storage: Storage) => T, otherwise: T): T {
     try {
-      return use(window.localStorage);
+      return use(globalThis.localStorage);
     } catch {
       return otherwise;
     }

@@ -49,6 +49,8 @@ export class Session {
   readonly #listeners = new Set<(state: SessionState) => void>();
   #state: SessionState = { kind: "signedOut", cause: "never" };
   #token: AccessToken | undefined;
+  /** Empty where it lives in the cookie. */
+  #refreshToken = "";
   #refreshing: Promise<string> | undefined;
   /** The trace of the attempts to get the next token. */
   #refreshTrace = newTrace();
@@ -80,14 +82,14 @@ export class Session {
 
   async signUp(account: NewAccount): Promise<void> {
     await this.#open(async () => {
-      const request = { ...account, refreshDelivery: RefreshDelivery.COOKIE };
+      const request = { ...account, refreshDelivery: this.#refreshDelivery };
       return (await this.#auth.signUp(request)).tokens;
     });
   }
 
   async signIn(email: string, password: string): Promise<void> {
     await this.#open(async () => {
-      const request = { email, password, refreshDelivery: RefreshDelivery.COOKIE };
+      const request = { email, password, refreshDelivery: this.#refreshDelivery };
       return (await this.#auth.signIn(request)).tokens;
     });
   }
@@ -95,7 +97,7 @@ export class Session {
   /** Ends the session on the server and in every tab. Rejects when the server cannot be reached. */
   async signOut(): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => {
-      await this.#auth.signOut({});
+      await this.#auth.signOut({ refreshToken: this.#refreshToken });
       this.#forget("signedOut");
     });
     this.#notifyTabs("signedOut");
@@ -119,6 +121,10 @@ export class Session {
     return token && token.value !== refused ? token.value : this.#refresh();
   }
 
+  get #refreshDelivery(): RefreshDelivery {
+    return this.#browser.keepsCookies === false ? RefreshDelivery.UNSPECIFIED : RefreshDelivery.COOKIE;
+  }
+
   async #open(call: () => Promise<Tokens | undefined>): Promise<void> {
     await this.#browser.exclusive(LOCK, async () => this.#accept(await call()));
     this.#notifyTabs("signedIn");
@@ -140,7 +146,7 @@ export class Session {
       throw signedOutError();
     }
     try {
-      const { tokens } = await this.#auth.refreshToken({}, { headers: this.#refreshTrace });
+      const { tokens } = await this.#auth.refreshToken({ refreshToken: this.#refreshToken }, { headers: this.#refreshTrace });
       return this.#accept(tokens);
     } catch (error) {
       // Only an explicit reason ends the session. After any other error the cookie may still be valid.
@@ -155,6 +161,7 @@ export class Session {
     const lifeMs = timestampMs(tokens.accessExpireTime) - now;
     const useMs = Math.max(lifeMs - Math.min(MARGIN_MS, lifeMs / 3), LEAST_USE_MS);
     this.#token = { value: tokens.accessToken, refreshAtMs: now + useMs };
+    this.#refreshToken = tokens.refreshToken;
     this.#refreshTrace = newTrace();
     this.#browser.store.set(HINT, "1");
     this.#keepFresh(useMs);
@@ -165,6 +172,7 @@ export class Session {
   #forget(cause: SignedOutCause): void {
     this.#keeper.abort();
     this.#token = undefined;
+    this.#refreshToken = "";
     this.#browser.store.remove(HINT);
     this.#become({ kind: "signedOut", cause });
   }

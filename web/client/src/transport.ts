@@ -1,7 +1,8 @@
 // The two transports to the gateway, both gRPC-Web in binary: one for public calls, one with the session's token.
 
+import type { Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import type { Interceptor, Transport } from "@connectrpc/connect";
+import type { Interceptor, StreamRequest, Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { Backoff, waitAfter } from "./backoff.js";
@@ -23,7 +24,7 @@ export function signedInTransport(baseUrl: string, session: Session): Transport 
 }
 
 function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
-  return createGrpcWebTransport({
+  const grpcWeb = createGrpcWebTransport({
     baseUrl,
     // Innermost, so that each attempt is a span of the call's trace.
     interceptors: [...interceptors, trace],
@@ -32,13 +33,19 @@ function transport(baseUrl: string, interceptors: Interceptor[]): Transport {
     // The session's cookie belongs to the gateway's own origin.
     fetch: (input, init) => fetch(input, { ...init, credentials: "include" }),
   });
+  return {
+    unary: (...call) => grpcWeb.unary(...call),
+    // The default timeout is one of unary calls: a stream lasts until the caller, the server or its token ends it.
+    stream: (method, signal, timeoutMs, ...call) => grpcWeb.stream(method, signal, timeoutMs ?? 0, ...call),
+  };
 }
 
 /** Adds the token, and retries once with a new one when the server refuses it. */
 function authenticate(session: Session): Interceptor {
-  return (next) => async (request) => {
-    // A stream sets its own token, because it must know which one has expired.
-    if (request.stream) return next(request);
+  return (next) => async (call) => {
+    // The feed sets the header of its streams itself: it must know which token has expired.
+    if (call.stream && call.header.has("authorization")) return next(call);
+    const request = call.stream ? await repeatable(call) : call;
     const token = await session.accessToken();
     request.header.set("authorization", bearer(token));
     try {
@@ -49,6 +56,16 @@ function authenticate(session: Session): Interceptor {
       return next(request);
     }
   };
+}
+
+/** Keeps the request messages of a stream, so that the stream can be opened twice. gRPC-Web sends all of them at its start. */
+async function repeatable(call: StreamRequest): Promise<StreamRequest> {
+  const messages: Message[] = [];
+  for await (const message of call.message) messages.push(message);
+  async function* replay() {
+    yield* messages;
+  }
+  return { ...call, message: { [Symbol.asyncIterator]: replay } };
 }
 
 export function bearer(token: string): string {

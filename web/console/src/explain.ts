@@ -7,6 +7,9 @@ import { isTransient, OutboxFull, reasonOf, retryDelayOf, violationsOf } from ".
 /** An error whose message is written for the user. */
 export class Advice extends Error {}
 
+/** A conversation that the user cannot see. */
+export const NO_CONVERSATION = "This conversation does not exist, or you are not a member.";
+
 const BY_REASON: Readonly<Record<string, string>> = {
   BAD_CREDENTIALS: "The e-mail address or the password is wrong.",
   EMAIL_TAKEN: "An account with this e-mail address already exists. Sign in instead.",
@@ -15,11 +18,12 @@ const BY_REASON: Readonly<Record<string, string>> = {
   TOO_MANY_HANDLES: "You have changed your handle too often. Choose one of your former handles, or try again later.",
   ETAG_MISMATCH: "This was changed on another device or by another person. Check the current version, then try again.",
   CONCURRENT_SIGN_UP: "A sign-up with this e-mail address is in progress. Try again in a minute.",
-  CONVERSATION_FULL: "This conversation is full. Start a new one to continue.",
+  CONVERSATION_STORAGE_FULL: "This conversation has used up its storage. Delete long messages, or start another one.",
   CROSS_ORIGIN: "This page was opened from another site. Open it from its own address, then try again.",
   MESSAGE_DELETED: "This message was deleted, so it cannot be changed.",
   MESSAGE_TOO_LARGE: "This message is too long. Shorten it, or send it in parts.",
   MESSAGE_NOT_FOUND: "This message no longer exists.",
+  NOT_ACCEPTED: "This person does not accept messages from you.",
   NOT_AUTHOR: "Only the author of a message can change it.",
   NOT_YOURS: "You can change only your own profile.",
   PASSWORD_UNCHANGED: "The new password is the same as the current one. Choose another one.",
@@ -32,7 +36,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   TOO_MANY_MEMBERS: "This conversation has the maximum number of members. Start another one for more people.",
   USER_NOT_FOUND: "This person no longer has an account here. Choose another person.",
   MEMBER_UNKNOWN: "One of these people no longer has an account here. Choose again.",
-  CONVERSATION_NOT_FOUND: "This conversation does not exist, or you are not a member of it.",
+  CONVERSATION_NOT_FOUND: NO_CONVERSATION,
   TOO_MANY_CONVERSATIONS: "You or one of these people has reached the maximum number of conversations. Leave some that you no longer need, or choose other people.",
   MEMBER_NOT_AVAILABLE: "One of these people does not accept conversations from you. Choose another person.",
   MEMBER_FULL: "One of these people has too many open requests. Try again later.",
@@ -103,9 +107,21 @@ const SHAPES: Readonly<Record<string, string>> = {
   email: "Enter an e-mail address, such as ada@example.com.",
 };
 
+/** By the beginning of the server's description. The first that fits counts. */
+const BY_DESCRIPTION: readonly (readonly [start: string, words: string])[] = [
+  ["is reserved", "This handle is reserved. Choose another one."],
+  ["must not contain invisible characters; delete it", "This address contains invisible characters. Delete it, and type it by hand."],
+  ["must end with a valid domain", "The part after the @ is not a valid domain. Use one such as example.com."],
+  ["must have at most 254 ", "This address is too long. Use a shorter one."],
+  ["must not contain a space or a combining mark", "Remove the space or the accent at the beginning, or the space at the end."],
+  ["must not contain line breaks", "This text contains a line break or a control character. Write it in one line."],
+  ["must not be invisible", "This text is invisible. Add a letter, a digit or a symbol."],
+];
+
 /** Returns how to fix a value that violates a rule of the contract, without the rule itself. */
 export function explainViolation(field: string, description: string): string {
-  if (description.startsWith("is reserved")) return "This handle is reserved. Choose another one.";
+  const [, words] = BY_DESCRIPTION.find(([start]) => description.startsWith(start)) ?? [];
+  if (words) return words;
   const shape = SHAPES[field.split(".").at(-1) ?? ""];
   if (shape) return shape;
   const [, bound, count, unit] = /^must have at (least|most) (\d+) (\w+)/.exec(description) ?? [];
@@ -123,6 +139,14 @@ function sentence(text: string): string {
   const trimmed = text.trim();
   const closed = /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
   return closed.charAt(0).toUpperCase() + closed.slice(1);
+}
+
+/** What to show when a sign-up failed. Its rate limits count by network address, which others may share. */
+export function explainSignUp(error: unknown): unknown {
+  const delay = retryDelayOf(error);
+  if (reasonOf(error) !== "RATE_LIMITED" || delay === undefined) return error;
+  const minutes = Math.max(1, Math.ceil(delay / 60_000));
+  return new Advice(`Too many sign-ups from your network address. Try again in ${minutes} ${minutes === 1 ? "minute" : "minutes"}.`);
 }
 
 function inSeconds(ms: number | undefined): string {

@@ -58,13 +58,24 @@ const SYSTEMS = [
   ["Linux", /Linux/],
 ] as const;
 
+const LONGEST_NAME = 40;
+
 /** Returns a readable name for a `user-agent`: `Firefox on Linux`. For an unknown program, returns its first words. */
 export function clientName(userAgent: string): string {
   const named = (names: typeof BROWSERS | typeof SYSTEMS) => names.find(([, mark]) => mark.test(userAgent))?.[0];
   const browser = named(BROWSERS);
-  if (browser === undefined) return userAgent.split(" ").slice(0, 2).join(" ") || "Unknown program";
+  if (browser === undefined) return shortened(userAgent.split(" ").slice(0, 2).join(" "), LONGEST_NAME) || "Unknown program";
   const system = named(SYSTEMS);
   return system ? `${browser} on ${system}` : browser;
+}
+
+/** A text of at most `most` characters, cut after a word where it has several. */
+export function shortened(text: string, most: number): string {
+  const characters = [...text];
+  if (characters.length <= most) return text;
+  const start = characters.slice(0, most).join("");
+  const end = start.lastIndexOf(" ");
+  return `${(end > 0 ? start.slice(0, end) : start).trimEnd()}\u2026`;
 }
 
 function daysBetween(earlier: Date, later: Date): number {

@@ -3,9 +3,9 @@ import { test } from "node:test";
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
-import { ErrorInfoSchema } from "../../client/src/gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../client/src/gen/google/rpc/error_details_pb.js";
 
-import { explain, explainViolation } from "../src/explain.js";
+import { explain, explainSignUp, explainViolation } from "../src/explain.js";
 
 test("a violation shows no rule of the contract", () => {
   const rules: [field: string, description: string, shown: string][] = [
@@ -52,7 +52,63 @@ test("a message without a reason is not shown", () => {
   assert.equal(explain(new ConnectError("refused by a proxy", Code.PermissionDenied)), "You are not allowed to do this.");
 });
 
-test("a limit is not explained as a rate limit", () => {
-  assert.equal(explain(refusal("CONVERSATION_FULL", "x", Code.ResourceExhausted)), "This conversation is full. Start a new one to continue.");
+test("a limit is not called a rate", () => {
+  const full = refusal("CONVERSATION_STORAGE_FULL", "the conversation takes as much storage as it may", Code.ResourceExhausted);
+  assert.equal(explain(full), "This conversation has used up its storage. Delete long messages, or start another one.");
   assert.match(explain(new ConnectError("", Code.ResourceExhausted, { "retry-after": "30" })), /too often. Try again in 30 s/);
+});
+
+test("a blocked user and a stranger to a conversation are told what holds", () => {
+  const blocked = refusal("NOT_ACCEPTED", "the other member does not accept messages from you", Code.PermissionDenied);
+  assert.equal(explain(blocked), "This person does not accept messages from you.");
+  const missing = refusal("CONVERSATION_NOT_FOUND", "there is no such conversation", Code.NotFound);
+  assert.equal(explain(missing), "This conversation does not exist, or you are not a member.");
+});
+
+/** INVALID_ARGUMENT as `kit::error::invalid_field` makes it. */
+function invalidField(field: string, reason: string, description: string): ConnectError {
+  return new ConnectError(`${field}: ${description}`, Code.InvalidArgument, undefined, [
+    { desc: BadRequestSchema, value: { fieldViolations: [{ field, description }] } },
+    { desc: ErrorInfoSchema, value: { reason, domain: "trellis" } },
+  ]);
+}
+
+// The descriptions of services/auth/src/domain/email.rs and services/auth/src/password/prepared.rs.
+test("an e-mail address or a password that the service refuses shows the specific reason", () => {
+  const shown: [field: string, reason: string, description: string, shown: string][] = [
+    ["email", "EMAIL_INVALID", "must be an e-mail address such as ada@example.com", "Enter an e-mail address, such as ada@example.com."],
+    ["email", "EMAIL_INVALID", "must not contain invisible characters; delete it and type it by hand", "This address contains invisible characters. Delete it, and type it by hand."],
+    ["email", "EMAIL_INVALID", "must end with a valid domain after the @, such as example.com", "The part after the @ is not a valid domain. Use one such as example.com."],
+    ["email", "EMAIL_INVALID", "must have at most 254 bytes with its domain in punycode; use a shorter address", "This address is too long. Use a shorter one."],
+    ["email", "", "must have at most 254 characters", "This address is too long. Use a shorter one."],
+    ["password", "PASSWORD_TOO_SHORT", "must have at least 8 characters", "Use at least 8 characters."],
+    ["new_password", "PASSWORD_TOO_LONG", "must have at most 256 characters", "Use at most 256 characters."],
+  ];
+  for (const [field, reason, description, words] of shown) {
+    assert.equal(explain(invalidField(field, reason, description)), words);
+    assert.equal(explainViolation(field, description), words);
+  }
+});
+
+// The messages of proto/trellis/text/v1/text.proto.
+test("each rule of a text is named", () => {
+  const shown: [description: string, shown: string][] = [
+    ["must not contain a space or a combining mark at the beginning, or a space at the end", "Remove the space or the accent at the beginning, or the space at the end."],
+    ["must not contain line breaks or control characters", "This text contains a line break or a control character. Write it in one line."],
+    ["must not be invisible: add a letter, a digit or a symbol", "This text is invisible. Add a letter, a digit or a symbol."],
+    ["must not contain invisible characters", "This text contains a character that cannot be used, such as an invisible one. Type it again."],
+  ];
+  for (const [description, words] of shown) assert.equal(explainViolation("display_name", description), words);
+});
+
+test("a limit on sign-ups says whose it is and how long it lasts", () => {
+  const limited = (seconds: number) =>
+    new ConnectError("too many sign-up attempts for this address", Code.ResourceExhausted, undefined, [
+      { desc: RetryInfoSchema, value: { retryDelay: { seconds: BigInt(seconds) } } },
+      { desc: ErrorInfoSchema, value: { reason: "RATE_LIMITED", domain: "trellis" } },
+    ]);
+  assert.equal(explain(explainSignUp(limited(40))), "Too many sign-ups from your network address. Try again in 1 minute.");
+  assert.equal(explain(explainSignUp(limited(150))), "Too many sign-ups from your network address. Try again in 3 minutes.");
+  const taken = refusal("HANDLE_TAKEN", "x", Code.AlreadyExists);
+  assert.equal(explainSignUp(taken), taken);
 });

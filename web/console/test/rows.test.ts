@@ -32,7 +32,7 @@ function waiting(id: number, minutes: number, state: Outgoing["state"] = "waitin
 /** Each row in short: the day, or the author, text, state and group marks. */
 function rows(entries: messaging.Entry[], outgoing: Outgoing[] = [], firstUnread?: bigint): string[] {
   const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c" }));
-  for (const entry of entries) thread.timeline.add(entry);
+  for (const entry of entries) thread.take(entry);
   const people = { get: (id: string) => ({ id, name: id, handle: id }) };
   const chats = { userId: "me", people, outbox: { of: () => outgoing } } as unknown as Chats;
   return rowsOf(chats, thread, noon, firstUnread).map(short);
@@ -41,6 +41,7 @@ function rows(entries: messaging.Entry[], outgoing: Outgoing[] = [], firstUnread
 function short(row: Row): string {
   if (row.kind === "day") return row.heading;
   if (row.kind === "unread") return "unread";
+  if (row.kind === "notice") return row.text;
   const marks = [row.startsGroup && "name", row.endsGroup && "time"].filter(Boolean).join("+");
   return [row.author.id, row.text, row.state, marks].filter(Boolean).join(", ");
 }
@@ -79,5 +80,56 @@ test("the unread mark is before the first unread message", () => {
     "bob, text 2, sent, name+time",
     "unread",
     "bob, text 3, sent, name+time",
+  ]);
+});
+
+function changed(seq: number, authorId: string, body: messaging.Entry["body"]): messaging.Entry {
+  return create(messaging.EntrySchema, { seq: BigInt(seq), authorId, createTime: timestampFromDate(minutesLater(seq)), body });
+}
+
+function added(seq: number, authorId: string, userId: string): messaging.Entry {
+  return changed(seq, authorId, { case: "memberAdded", value: create(messaging.MemberAddedSchema, { userId }) });
+}
+
+function removed(seq: number, authorId: string, userId: string): messaging.Entry {
+  return changed(seq, authorId, { case: "memberRemoved", value: create(messaging.MemberRemovedSchema, { userId }) });
+}
+
+function updated(seq: number, authorId: string, title: string): messaging.Entry {
+  return changed(seq, authorId, { case: "conversationUpdated", value: create(messaging.ConversationUpdatedSchema, { title }) });
+}
+
+test("changes of the members and of the title are lines of the log", () => {
+  const entries = [
+    stored(2, "bob", 2),
+    added(3, "ada", "cy"),
+    added(4, "dee", "dee"),
+    removed(5, "ada", "cy"),
+    removed(6, "dee", "dee"),
+    added(7, "ada", "me"),
+    updated(8, "me", "Beans"),
+    // Another rule for adding people is no change of the title.
+    updated(9, "me", "Beans"),
+    updated(10, "ada", ""),
+  ];
+  assert.deepEqual(rows(entries), [
+    "Today",
+    "bob, text 2, sent, name+time",
+    "ada added cy",
+    "dee joined",
+    "ada removed cy",
+    "dee left",
+    "ada added you",
+    "You named the conversation Beans",
+    "ada removed the name of the conversation",
+  ]);
+});
+
+test("a line between two messages ends a group", () => {
+  assert.deepEqual(rows([stored(2, "bob", 2), added(3, "ada", "cy"), stored(4, "bob", 4)]), [
+    "Today",
+    "bob, text 2, sent, name+time",
+    "ada added cy",
+    "bob, text 4, sent, name+time",
   ]);
 });

@@ -8,6 +8,8 @@ export class Blocks {
   readonly #messaging: Trellis["messaging"];
   readonly #changed: () => void;
   readonly #ids = new Set<string>();
+  /** Counts the blocks and unblocks of this page. */
+  #changes = 0;
 
   constructor(messagingClient: Trellis["messaging"], changed: () => void) {
     this.#messaging = messagingClient;
@@ -24,6 +26,7 @@ export class Blocks {
 
   /** Reads all of them again. The server bounds their number. */
   async read(): Promise<void> {
+    const changes = this.#changes;
     const ids: string[] = [];
     let pageToken = "";
     do {
@@ -31,6 +34,8 @@ export class Blocks {
       ids.push(...page.userIds);
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
+    // The pages may be older than a change of this page.
+    if (changes !== this.#changes) return this.read();
     this.#ids.clear();
     for (const id of ids) this.#ids.add(id);
     this.#changed();
@@ -38,12 +43,14 @@ export class Blocks {
 
   async block(userId: string): Promise<void> {
     await this.#messaging.blockUser({ userId });
+    this.#changes += 1;
     this.#ids.add(userId);
     this.#changed();
   }
 
   async unblock(userId: string): Promise<void> {
     await this.#messaging.unblockUser({ userId });
+    this.#changes += 1;
     this.#ids.delete(userId);
     this.#changed();
   }

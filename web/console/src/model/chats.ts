@@ -187,8 +187,18 @@ export class Chats {
     this.connection = "live";
     this.people.refresh();
     void this.readInvitations();
+    void this.#readBlocks();
     this.#lookAtOpen();
     for (const thread of this.#threads.values()) void this.#sendReadMark(thread);
+  }
+
+  /** Reads the blocks, which other devices may have changed. After a failure the next connection reads them. */
+  async #readBlocks(): Promise<void> {
+    try {
+      await this.blocks.read();
+    } catch {
+      // The server, not this list, decides what is refused.
+    }
   }
 
   /** Loads the messages of the open conversation. */

@@ -1,9 +1,9 @@
-// The rows of one conversation, from top to bottom: days, messages, and unsent messages.
+// The rows of one conversation, from top to bottom: days, messages, changes of the conversation, and unsent messages.
 
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
 import type { messaging, Outgoing } from "../../../client/src/index.js";
-import { dayHeading, dayKey } from "../format.js";
+import { dayHeading, dayKey, isolate } from "../format.js";
 import type { Chats } from "./chats.js";
 import type { StoredMessage } from "./actions.js";
 import type { Person } from "./people.js";
@@ -44,13 +44,22 @@ export interface MessageRow {
   readonly canErase: boolean;
 }
 
+/** A change of the members or of the title. */
+export interface NoticeRow {
+  readonly kind: "notice";
+  readonly key: string;
+  readonly text: string;
+  readonly time: Date;
+}
+
 /** The mark before the first message that was unread when the conversation was opened. */
 export interface UnreadRow {
   readonly kind: "unread";
   readonly key: string;
 }
 
-export type Row = DayRow | MessageRow | UnreadRow;
+export type Row = DayRow | MessageRow | NoticeRow | UnreadRow;
+type TimedRow = MessageRow | NoticeRow;
 
 /** Messages by one author within this time form a group. */
 const GROUP_MS = 5 * 60_000;
@@ -68,8 +77,8 @@ function withUnread(rows: Row[], firstUnread: bigint | undefined): Row[] {
   return at < 0 ? rows : [...rows.slice(0, at), { kind: "unread", key: "unread" }, ...rows.slice(at)];
 }
 
-function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): MessageRow | undefined {
-  if (entry.body.case !== "message") return undefined;
+function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): TimedRow | undefined {
+  if (entry.body.case !== "message") return noticeRow(chats, thread, entry);
   const { clientMessageId, messageId, messageNo, text, etag, deleteTime, editTime } = entry.body.value;
   const mine = entry.authorId === chats.userId;
   const erased = deleteTime !== undefined;
@@ -82,7 +91,7 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
     text,
     erased,
     edited: editTime !== undefined && !erased,
-    time: entry.createTime ? timestampDate(entry.createTime) : new Date(0),
+    time: timeOf(entry),
     startsGroup: true,
     endsGroup: true,
     state: "sent",
@@ -95,6 +104,33 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): Messag
     // The server lets an owner delete other members' messages. In a direct conversation that would be unexpected.
     canErase: !erased && (mine || (thread.isOwn && !thread.isDirect)),
   };
+}
+
+function noticeRow(chats: Chats, thread: Thread, entry: messaging.Entry): NoticeRow | undefined {
+  const text = noticeOf(chats, thread, entry);
+  return text === undefined ? undefined : { kind: "notice", key: `seq ${entry.seq}`, text, time: timeOf(entry) };
+}
+
+/** What an entry says of the members or the title. */
+function noticeOf(chats: Chats, thread: Thread, { authorId, body, seq }: messaging.Entry): string | undefined {
+  const nameOf = (id: string) => isolate(chats.people.get(id).name);
+  const author = authorId === chats.userId ? "You" : nameOf(authorId);
+  const objectOf = (id: string) => (id === chats.userId ? "you" : nameOf(id));
+  if (body.case === "memberAdded") {
+    const { userId } = body.value;
+    return userId === authorId ? `${author} joined` : `${author} added ${objectOf(userId)}`;
+  }
+  if (body.case === "memberRemoved") {
+    const { userId } = body.value;
+    return userId === authorId ? `${author} left` : `${author} removed ${objectOf(userId)}`;
+  }
+  if (body.case !== "conversationUpdated" || !thread.isRename(seq)) return undefined;
+  const { title } = body.value;
+  return title ? `${author} named the conversation ${isolate(title)}` : `${author} removed the name of the conversation`;
+}
+
+function timeOf({ createTime }: messaging.Entry): Date {
+  return createTime ? timestampDate(createTime) : new Date(0);
 }
 
 function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
@@ -120,10 +156,10 @@ function outgoingRow(chats: Chats, message: Outgoing): MessageRow {
   };
 }
 
-function group(rows: MessageRow[]): MessageRow[] {
+function group(rows: TimedRow[]): TimedRow[] {
   rows.forEach((row, i) => {
     const previous = rows[i - 1];
-    if (!previous || !together(previous, row)) return;
+    if (previous?.kind !== "message" || row.kind !== "message" || !together(previous, row)) return;
     row.startsGroup = false;
     // States other than "sent" are always shown.
     previous.endsGroup = previous.state !== row.state || previous.edited;
@@ -136,7 +172,7 @@ function together(a: MessageRow, b: MessageRow): boolean {
   return a.author.id === b.author.id && near && dayKey(a.time) === dayKey(b.time);
 }
 
-function withDays(rows: MessageRow[], now: Date): Row[] {
+function withDays(rows: TimedRow[], now: Date): Row[] {
   let day = "";
   return rows.flatMap((row) => {
     if (dayKey(row.time) === day) return [row];

@@ -27,6 +27,10 @@ export class Thread {
   history: History = "unread";
   /** The token of the next older page. */
   pageToken = "";
+  /** The title by the entries of the log so far: an own change is learned before its entry arrives. */
+  #loggedTitle: string | undefined;
+  /** The entries that changed the title; entries of the same kind change other settings. */
+  readonly #renames = new Set<bigint>();
   /** The number of messages, which is the number of the newest one. */
   messageCount = 0n;
   /** The number of the last message that the user has read. */
@@ -57,6 +61,7 @@ export class Thread {
     if (updateTime >= this.#asOf) {
       this.#asOf = updateTime;
       this.title = title;
+      this.#loggedTitle ??= title;
       this.memberCount = memberCount;
       this.#countedAt = nanosOf(conversation.updateTime);
       this.#learnFirst(members.map(({ userId }) => userId));
@@ -106,7 +111,7 @@ export class Thread {
   }
 
   /** Applies an entry to the conversation itself. */
-  #follow({ body, authorId, createTime }: messaging.Entry): void {
+  #follow({ body, authorId, createTime, seq }: messaging.Entry): void {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
@@ -126,6 +131,8 @@ export class Thread {
       this.ownerId = ownerId;
       this.#count(-1, createTime);
     } else if (body.case === "conversationUpdated") {
+      if (body.value.title !== this.#loggedTitle) this.#renames.add(seq);
+      this.#loggedTitle = body.value.title;
       this.title = body.value.title;
       this.etag = body.value.etag;
       this.addPolicy = body.value.addPolicy;
@@ -213,6 +220,17 @@ export class Thread {
     return this.title === "" && this.memberCount === 2;
   }
 
+  /** Whether the entry `seq` changed the title. */
+  isRename(seq: bigint): boolean {
+    return this.#renames.has(seq);
+  }
+
+  /** Whether the user is the only member left, as far as the loaded entries show that there were others. */
+  get isDeserted(): boolean {
+    const { entries } = this.timeline;
+    return this.memberCount === 1 && entries.some(({ authorId, body }) => authorId !== this.#userId || body.case === "memberRemoved");
+  }
+
   get isOwn(): boolean {
     return this.ownerId === this.#userId;
   }
@@ -224,6 +242,8 @@ export class Thread {
 
   forget(): void {
     this.timeline.clear();
+    this.#renames.clear();
+    this.#loggedTitle = undefined;
     this.#marks.clear();
     this.#asOf = new Date(0);
     this.#countedAt = 0n;

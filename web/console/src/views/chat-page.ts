@@ -3,7 +3,7 @@
 
 import type { messaging, Trellis } from "../../../client/src/index.js";
 import { batched, h, setText } from "../dom.js";
-import { explain } from "../explain.js";
+import { explain, NO_CONVERSATION } from "../explain.js";
 import { isolate } from "../format.js";
 import { icon } from "../icons.js";
 import { Chats } from "../model/chats.js";
@@ -122,7 +122,7 @@ export class ChatPage {
     }
     if (!live) return h("p", { class: "placeholder" }, icon("lattice"), "Loading…");
     const back = h("button", { class: "link", type: "button", on: { click: leaveConversation } }, "All conversations");
-    return h("div", { class: "placeholder" }, icon("lattice"), h("p", {}, "This conversation does not exist, or you are not a member of it."), back);
+    return h("div", { class: "placeholder" }, icon("lattice"), h("p", {}, NO_CONVERSATION), back);
   }
 
   #announce(thread: Thread, entry: messaging.Entry): void {

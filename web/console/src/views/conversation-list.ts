@@ -50,13 +50,15 @@ export class ConversationList {
     const time = h("span", { class: "conversation-time" });
     const unread = h("span", { class: "badge" });
     const text = h("span", { class: "conversation-text" }, name, preview);
-    const side = h("span", { class: "conversation-side" }, time, unread);
+    const request = h("span", { class: "tag" }, "Request");
+    const side = h("span", { class: "conversation-side" }, time, request, unread);
     const link = h("a", { class: "conversation", href: addressOf(first.id) }, picture, text, side);
     const update = (thread: Thread) => {
       const title = nameOf(this.#chats, thread);
       if (name.textContent !== title) picture.replaceChildren(avatar(avatarIdOf(thread), avatarNameOf(this.#chats, thread)));
       setText(name, title);
       setText(preview, previewOf(this.#chats, thread));
+      request.hidden = !thread.isRequest;
       setText(time, shortTime(thread.activeTime, new Date()));
       setText(unread, thread.unread > 0 ? String(thread.unread) : "");
       setAttribute(unread, "aria-label", thread.unread > 0 && `${thread.unread} unread`);

@@ -10,6 +10,7 @@ import type { Thread } from "../model/thread.js";
 import type { Drafts } from "../model/drafts.js";
 import { leaveConversation } from "../route.js";
 import { avatar } from "./avatar.js";
+import { BlockBanner } from "./blocking.js";
 import { Composer } from "./composer.js";
 import { type DetailsParts, detailsDialog } from "./details.js";
 import { confirmDialog } from "./dialog.js";
@@ -34,6 +35,7 @@ export class ConversationView {
   readonly #offline = h("p", { class: "conversation-offline", role: "status" });
   readonly #problem = h("p", { class: "problem conversation-problem", role: "alert" });
   readonly #request: RequestBanner;
+  readonly #block: BlockBanner;
   readonly #messages: MessageList;
   readonly #composer: Composer;
 
@@ -51,6 +53,7 @@ export class ConversationView {
       confirmDialog("Delete this message?", "It is deleted for all members. This cannot be undone.", "Delete", act);
     };
     this.#request = new RequestBanner(chats, actions, thread);
+    this.#block = new BlockBanner(chats, thread);
     this.#messages = new MessageList(chats, thread, { edit, deleteMessage });
     this.#composer = new Composer({
       label: "Message",
@@ -75,7 +78,8 @@ export class ConversationView {
       h("div", { class: "conversation-heading" }, this.#name, this.#detail),
       h("button", { ...details, "aria-label": "Conversation details" }, icon("people")),
     );
-    this.element = h("section", { class: "conversation-view" }, header, this.#offline, this.#request.element, this.#messages.element, this.#problem, this.#composer.element);
+    const above = [header, this.#offline, this.#request.element, this.#block.element];
+    this.element = h("section", { class: "conversation-view" }, ...above, this.#messages.element, this.#problem, this.#composer.element);
   }
 
   /** Focuses the composer, except on a phone, whose on-screen keyboard would cover the page. */
@@ -98,6 +102,7 @@ export class ConversationView {
     setText(this.#detail, detailOf(this.#chats, this.thread));
     setText(this.#offline, OFFLINE[this.#chats.connection] ?? "");
     this.#request.render();
+    this.#block.render();
     this.#messages.render();
   }
 }

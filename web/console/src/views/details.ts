@@ -16,7 +16,7 @@ import { confirmDialog, type Dialog, showDialog } from "./dialog.js";
 import { Field } from "./field.js";
 import { form } from "./form.js";
 import { showInvited } from "./invited.js";
-import { nameOf } from "./names.js";
+import { countOf, nameOf } from "./names.js";
 import { openWith, RequestIds } from "./new-conversation.js";
 import { PeoplePicker } from "./people-picker.js";
 
@@ -90,8 +90,8 @@ class Details {
     const { chats } = this.#parts;
     // The user was removed, or left in another tab: close the dialog.
     if (chats.thread(this.#thread.id) !== this.#thread) return this.#dialog.close();
-    const { memberIds, memberCount, knowsAllMembers } = this.#thread;
-    setText(this.#heading, memberCount === 1 ? "1 member" : `${memberCount} members`);
+    const { memberIds, knowsAllMembers } = this.#thread;
+    setText(this.#heading, countOf(this.#thread));
     this.#members.render(memberIds);
     this.#more.hidden = knowsAllMembers;
     this.#policy.element.hidden = !this.#thread.isOwn;

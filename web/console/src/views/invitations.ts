@@ -8,7 +8,7 @@ import type { messaging } from "../../../client/src/index.js";
 import type { Chats } from "../model/chats.js";
 import type { ConversationActions } from "../model/actions.js";
 import type { Thread } from "../model/thread.js";
-import { leaveConversation } from "../route.js";
+import { goTo, leaveConversation } from "../route.js";
 import { askToBlock } from "./blocking.js";
 
 /** The user's pending invitations. */
@@ -32,7 +32,7 @@ export class InvitationList {
   #item({ conversationId, inviterId: inviter }: messaging.Invitation): ItemView<messaging.Invitation> {
     const text = h("p", {});
     const choice = new Choice({
-      accept: () => this.#actions.accept(conversationId),
+      accept: () => this.#actions.accept(conversationId).then(() => goTo(conversationId)),
       decline: () => this.#actions.decline(conversationId),
       block: (act) => askToBlock(this.#chats, inviter, act),
       blockNow: () => this.#actions.block(inviter),

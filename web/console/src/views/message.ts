@@ -7,7 +7,7 @@ import { icon } from "../icons.js";
 import type { ItemView } from "../keyed-list.js";
 import type { Chats } from "../model/chats.js";
 import type { StoredMessage } from "../model/actions.js";
-import type { DayRow, MessageRow, Row } from "../model/rows.js";
+import type { DayRow, MessageRow, NoticeRow, Row } from "../model/rows.js";
 import { avatar } from "./avatar.js";
 import { type MenuItem, openMenu } from "./menu.js";
 
@@ -19,11 +19,17 @@ export interface MessageActions {
 
 export function rowView(chats: Chats, actions: MessageActions, first: Row): ItemView<Row> {
   if (first.kind === "unread") return unreadView();
+  if (first.kind === "notice") return noticeView();
   return first.kind === "day" ? dayView() : messageView(chats, actions);
 }
 
 function unreadView(): ItemView<Row> {
   return { element: h("li", { class: "day unread-mark" }, h("span", {}, "New messages")), update: () => {} };
+}
+
+function noticeView(): ItemView<Row> {
+  const element = h("li", { class: "notice-row", dir: "auto" });
+  return { element, update: (row) => setText(element, (row as NoticeRow).text) };
 }
 
 function dayView(): ItemView<Row> {

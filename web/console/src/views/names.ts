@@ -28,6 +28,11 @@ export function avatarIdOf(thread: Thread): string {
   return thread.title === "" && others.length === 1 ? (others[0] ?? thread.id) : thread.id;
 }
 
+/** `1 member`, `3 members`. */
+export function countOf({ memberCount }: Thread): string {
+  return memberCount === 1 ? "1 member" : `${memberCount} members`;
+}
+
 /** The subtitle below the name. */
 export function detailOf(chats: Chats, thread: Thread): string {
   const { others } = thread;
@@ -37,5 +42,6 @@ export function detailOf(chats: Chats, thread: Thread): string {
     const address = handle ? `@${handle}` : "";
     return thread.title ? [name, address].filter(Boolean).join(" · ") : address;
   }
-  return `${thread.memberCount} members`;
+  if (thread.isDeserted) return "Everyone else has left this conversation.";
+  return countOf(thread);
 }

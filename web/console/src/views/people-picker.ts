@@ -3,9 +3,9 @@
 import type { Trellis, users } from "../../../client/src/index.js";
 import { h, newId, setText } from "../dom.js";
 import { Advice, explain } from "../explain.js";
-import { isolate } from "../format.js";
 import type { Chats } from "../model/chats.js";
 import { avatar } from "./avatar.js";
+import { isComposing } from "./composer.js";
 
 const PAGE = 50;
 /** The pause in typing before the directory is searched. */
@@ -26,6 +26,10 @@ export class PeoplePicker {
   /** The newest search. Responses to older ones are dropped. */
   #search = 0;
   #typing: ReturnType<typeof setTimeout> | undefined;
+  /** The query whose results are listed; `undefined` while a search for another one is to come or under way. */
+  #listed: string | undefined;
+  /** Enter was pressed while `#listed` was undefined: it takes effect when the results are there. */
+  #enterWaits = false;
 
   /** Users for whom `left` returns true are not offered. */
   constructor(usersClient: Trellis["users"], chats: Chats, left: readonly string[], changed: () => void) {
@@ -59,11 +63,17 @@ export class PeoplePicker {
     if (event.key === "ArrowDown") {
       event.preventDefault();
       this.#boxes[0]?.focus();
-    } else if (event.key === "Enter" && !event.isComposing) {
+    } else if (event.key === "Enter" && !isComposing(event)) {
       event.preventDefault();
-      const [only, ...others] = this.#boxes.filter((box) => !box.checked);
-      if (only && others.length === 0 && this.#query !== "") only.click();
+      if (this.#listed === this.#query) this.#chooseOnly();
+      else this.#enterWaits = true;
     }
+  }
+
+  #chooseOnly(): void {
+    this.#enterWaits = false;
+    const [only, ...others] = this.#boxes.filter((box) => !box.checked);
+    if (only && others.length === 0 && this.#more.hidden && this.#query !== "") only.click();
   }
 
   #onArrow(event: KeyboardEvent): void {
@@ -84,6 +94,8 @@ export class PeoplePicker {
 
   #onInput(): void {
     clearTimeout(this.#typing);
+    this.#listed = undefined;
+    this.#enterWaits = false;
     this.#typing = setTimeout(() => void this.#restart(), TYPING_MS);
   }
 
@@ -98,6 +110,8 @@ export class PeoplePicker {
     const query = this.#query;
     const request = { query, pageSize: PAGE, pageToken: this.#pageToken };
     const isFirst = this.#pageToken === "";
+    // The next page is one of the listed query.
+    if (!isFirst && this.#listed === undefined) return;
     try {
       const { users: found, nextPageToken } = await this.#users.listUsers(request);
       if (search !== this.#search) return;
@@ -105,6 +119,7 @@ export class PeoplePicker {
       this.#show(query, found, isFirst);
     } catch (error) {
       if (search !== this.#search) return;
+      this.#enterWaits = false;
       this.#list.replaceChildren();
       this.#more.hidden = true;
       setText(this.#note, explain(error));
@@ -123,6 +138,9 @@ export class PeoplePicker {
     this.#more.hidden = this.#pageToken === "";
     const isEmpty = isFirst && others.length === 0 && this.#pageToken === "";
     setText(this.#note, isEmpty ? nothingFound(query) : "");
+    if (!isFirst || query !== this.#query) return;
+    this.#listed = query;
+    if (this.#enterWaits) this.#chooseOnly();
   }
 
   #item(user: users.User): HTMLElement {
@@ -141,6 +159,6 @@ export class PeoplePicker {
 
 /** Explains an empty list. */
 function nothingFound(query: string): string {
-  if (query === "") return "There are no people to show yet. Type the name or the handle of a person.";
-  return `No people were found for \u201c${isolate(query)}\u201d. Check the spelling. You may find new contacts only by their complete handle, such as @ada_l: ask them for it.`;
+  if (query === "") return "This list is empty so far. Type a name or a handle.";
+  return "No matches. If you have not talked with them yet, enter the full handle, such as @ada_l.";
 }

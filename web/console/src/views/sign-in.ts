@@ -2,6 +2,7 @@
 
 import type { Session, SignedOutCause } from "../../../client/src/index.js";
 import { h } from "../dom.js";
+import { explainSignUp } from "../explain.js";
 import { icon } from "../icons.js";
 import { Field, type FieldOptions } from "./field.js";
 import { form } from "./form.js";
@@ -61,13 +62,15 @@ function signUp(session: Session, other: () => void): HTMLElement[] {
     form({
       fields: [displayName, handle, email, password],
       button: "Create account",
-      submit: () =>
-        session.signUp({
+      submit: async () => {
+        const account = {
           email: email.value.trim(),
           password: password.value,
           handle: handle.value.trim(),
           displayName: displayName.value.trim(),
-        }),
+        };
+        await session.signUp(account).catch((error: unknown) => Promise.reject(explainSignUp(error)));
+      },
     }),
     alternative("Have an account?", "Sign in", other),
   ];

@@ -5,10 +5,12 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { auth } from "../../../../client/src/index.js";
 import { h, setText } from "../../dom.js";
 import { explain } from "../../explain.js";
-import { clientName, exactTime, shortTime } from "../../format.js";
+import { clientName, exactTime, shortened, shortTime } from "../../format.js";
 import { loaded } from "../loaded.js";
 import type { Account } from "./account-dialog.js";
 
+/** The contract cuts a `user-agent` at 256 characters, which may be within a word. */
+const LONGEST_USER_AGENT = 255;
 /** The maximum number of sessions that the page shows. */
 const SHOWN = 100;
 
@@ -53,7 +55,7 @@ function sessionItem(session: auth.Session, end: (session: auth.Session, item: H
   const detail = h("small", {}, when, when && address && " · ", address);
   const click = () => void end(session, item);
   const button = h("button", { class: "button small", type: "button", "aria-label": `Sign out ${name}`, on: { click } }, "Sign out");
-  const names = h("span", { class: "person-names", title: userAgent }, name, detail);
+  const names = h("span", { class: "person-names", title: shortened(userAgent, LONGEST_USER_AGENT) }, name, detail);
   const item = h("li", { class: "session", "data-current": current }, names, current ? h("span", { class: "tag" }, "This device") : button);
   return item;
 }

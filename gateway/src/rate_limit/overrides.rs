@@ -19,7 +19,8 @@ use crate::{
     routes::Contracts,
 };
 
-const KEY: &str = "gateway.rate_limits.overrides";
+/// The section of the configuration.
+pub(super) const KEY: &str = "gateway.rate_limits.overrides";
 /// Bytes of a SHA-256.
 const HASH: usize = 32;
 
@@ -171,6 +172,11 @@ impl Whom {
             networks: Networks::new(&of.addresses).map_err(|error| format!("addresses: {error}"))?,
             addresses: of.addresses.clone(),
         })
+    }
+
+    /// Whether all callers are meant.
+    pub(super) fn is_everybody(&self) -> bool {
+        self.rank() == 0
     }
 
     /// The more of a caller's own it asks for, the better.

@@ -153,7 +153,8 @@ impl Gateway {
             readiness,
             chance: Rng::new(),
             stalls: Stalls::new(config.stalled_response_bytes),
-            console: config.console,
+            // Without the mesh nobody could sign in on it.
+            console: config.console && !mesh.is_empty(),
             context,
             mesh,
             health,
@@ -342,6 +343,10 @@ impl Gateway {
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
                 }
                 page::not_allowed("methods are called by POST\n", "POST")
+            }
+            "/" if self.mesh.is_empty() => {
+                let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
+                page::plain(StatusCode::NOT_FOUND, text)
             }
             _ if self.console => page::serve(request.method(), path, request.headers()),
             _ => page::plain(StatusCode::NOT_FOUND, "there is nothing here\n"),

@@ -1,9 +1,13 @@
 //! What can be configured about databases.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
+use super::Migrated;
 use crate::{bulkhead::Bounds, config::Span};
 
 /// The section `[database]`: how long services wait for their databases, and who waits.
@@ -119,12 +123,14 @@ pub struct Settings {
     pub pool_size: u32,
     /// What holds for all databases.
     pub database: Config,
+    /// Set when the store is opened: what its migrations did.
+    pub migrated: Arc<OnceLock<Migrated>>,
 }
 
 /// With the defaults.
 impl From<u32> for Settings {
     fn from(pool_size: u32) -> Self {
-        Self { pool_size, database: Config::default() }
+        Self { pool_size, ..Self::default() }
     }
 }
 

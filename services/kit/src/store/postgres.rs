@@ -1,27 +1,25 @@
 //! PostgreSQL: one schema a service, acknowledged means on disk.
 
+mod connect;
 mod probe;
 mod tls;
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    AssertSqlSafe, Postgres,
+    AssertSqlSafe, Connection as _, Postgres,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Config, Pool, Settings, Unopened, gauge,
+    Config, Migrated, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage},
-    refused,
 };
 use crate::{config::Secret, error::chain};
 use probe::PostgresProbe;
 
-/// How long a process that starts waits for the database.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// What migrations are made under: "trellis" in ASCII, which nobody else is likely to lock.
 const MIGRATION_LOCK: i64 = 0x74_72_65_6c_6c_69_73;
 
@@ -42,14 +40,13 @@ async fn opened(
     settings: &Settings,
     migrator: &Migrator,
 ) -> Result<Pool<Postgres>, Unopened> {
-    let options = PgConnectOptions::from_str(url.expose())
-        .map_err(|e| Unopened(format!("{schema}.database_url is no PostgreSQL address: {}", chain(&e))))?;
-    let place = format!("the database {}:{}", options.get_host(), options.get_port());
+    let options = connect::options(&key(schema), url).map_err(Unopened)?;
     let options = tls::required(options, schema)
         .application_name(&format!("trellis-{schema}"))
         .options([("search_path", schema), ("synchronous_commit", "on")]);
     let config = &settings.database;
-    migrate(&options, schema, config, migrator, &place).await?;
+    let migrated = bring_up_to_date(&options, schema, config, migrator).await?;
+    settings.migrated.set(migrated).ok();
     let options = options.options(timeouts(config));
     let outage = Outage::none();
     let connections = PgPoolOptions::new()
@@ -60,6 +57,16 @@ async fn opened(
     gauge::watch(schema.to_owned(), &connections);
     outage::watch(schema.to_owned(), &outage, PostgresProbe::new(options));
     Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
+}
+
+/// Checks a URL without a connection.
+pub(super) fn check_url(key: &str, url: &Secret) -> Result<(), String> {
+    connect::options(key, url).map(drop)
+}
+
+/// The configuration key of a service's URL.
+fn key(schema: &str) -> String {
+    format!("{schema}.database_url")
 }
 
 /// What the server ends by itself. The last three are for a client that is gone: it cannot say so.
@@ -80,37 +87,28 @@ fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// On a connection of its own, under time limits of its own: a migration may take longer than any call.
-async fn migrate(
+async fn bring_up_to_date(
     options: &PgConnectOptions,
     schema: &'static str,
     config: &Config,
     migrator: &Migrator,
-    place: &str,
-) -> Result<(), Unopened> {
-    // A pool of one, because it waits for a server that is starting.
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(START_TIMEOUT)
-        .connect_with(options.clone())
-        .await
-        .map_err(|e| Unopened(format!("{place} cannot be reached ({schema}.database_url): {}", chain(&e))))?;
-    let mut connection =
-        pool.acquire().await.map_err(|e| Unopened(format!("{place} cannot be reached: {}", chain(&e))))?;
+) -> Result<Migrated, Unopened> {
+    let mut connection = connect::connect(&key(schema), options).await.map_err(Unopened)?;
+    let place = format!("the database {}", connect::place(options));
     // Others may be migrating: that is waited for as long as it may take. IF NOT EXISTS alone fails for the second of two
     // replicas that start at the same moment. `schema` is one of this program's own names.
     let prepare = format!(
-        "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
-         SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
+        "SET client_min_messages = warning; SET lock_timeout = 0; SET statement_timeout = 0; \
+         SELECT pg_advisory_lock({MIGRATION_LOCK}); SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
         statement = config.migration_statement_timeout.0.as_millis(),
         lock = config.migration_lock_timeout.0.as_millis(),
     );
     sqlx::raw_sql(AssertSqlSafe(prepare))
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await
         .map_err(|e| Unopened(format!("{place}: the schema {schema} cannot be made: {}", chain(&e))))?;
-    // `run` would take the connection by a trait that the compiler cannot follow into a task.
-    let migrated = migrator.run_direct(None, &mut *connection, false).await;
+    let migrated = migrate::run(migrator, &mut connection).await;
     // Gives the lock back, whatever came of it.
     connection.close().await.ok();
-    migrated.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))
+    migrated.map_err(|e| migrate::refused(&format!("{place}, schema {schema},"), "", &e))
 }

@@ -153,7 +153,7 @@ impl Gateway {
             readiness,
             chance: Rng::new(),
             stalls: Stalls::new(config.stalled_response_bytes),
-            // Without the mesh nobody could sign in on it.
+            // Sign-in on the page needs the mesh.
             console: config.console && !mesh.is_empty(),
             context,
             mesh,

@@ -134,7 +134,7 @@ async fn a_gateway_before_external_upstreams_needs_no_keys() {
     // Health and reflection are the gateway's own.
     let health = call(port, "/grpc.health.v1.Health/Check", &[]).await;
     assert_eq!(health.grpc_status(), "0");
-    // Without auth nobody could sign in on the page.
+    // Sign-in on the page needs auth.
     let page = web::get(port, "/").await.unwrap();
     assert_eq!(page.status, 404);
     assert!(String::from_utf8_lossy(&page.body).contains("external upstreams only"), "{page:?}");

@@ -8,10 +8,19 @@ use kit::{
     balance::{self, Addresses},
     config::Span,
     limiter::Quota,
+    policy::Table,
 };
 use serde::{Deserialize, Serialize};
 
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
+
+use crate::{
+    client::Proxies,
+    external,
+    last_good::LastGood,
+    origin::Origins,
+    rate_limit::{KnownMethods, Overrides},
+};
 
 /// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections` and
 /// `console`.
@@ -189,6 +198,17 @@ impl Config {
             console: self.console,
             ..wanted.clone()
         }
+    }
+
+    /// Checks everything that a gateway checks at its start, including the files that the configuration names, but
+    /// makes no connections. Errors name the key.
+    pub fn check(&self, policies: &Table) -> Result<(), String> {
+        Origins::new(&self.cors_origins)?;
+        Proxies::new(&self.trusted_proxies, self.client_address_header)?;
+        self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
+        let (known, _) = LastGood::read(self, None)?;
+        let overrides = Overrides::new(&self.rate_limits, KnownMethods { policies, external: &self.external })?;
+        overrides.undeclared(&known.contracts).into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The quota of a method whose contract states none.

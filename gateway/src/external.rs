@@ -11,7 +11,7 @@ mod watch;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use kit::{
-    balance::Addresses,
+    balance::{self, Addresses},
     identity::{CallerTokens, Identity},
     policy::Access,
 };
@@ -83,22 +83,12 @@ impl ExternalUpstream {
         upstreams: &Upstreams,
         identity: &Arc<Identity>,
     ) -> Result<Self, String> {
-        let bad = |key: &str, why: String| format!("gateway.external.{prefix:?}{key}: {why}");
-        check_prefix(prefix).map_err(|why| bad("", why))?;
-        let has_tls = config.to.iter().any(|address| address.starts_with("https://"));
-        if !config.ca.is_empty() && !has_tls {
-            return Err(bad(".ca", "has no effect, because no address in `to` begins with https://".to_owned()));
-        }
+        check(prefix, config)?;
+        let cluster = upstreams.cluster(prefix, &config.to, trust, Tolerance::External);
         let audience = config.token_audience.as_str();
-        // A token for this upstream must not be valid inside the mesh.
-        if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
-            return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
-        }
         Ok(Self {
             prefix: prefix.into(),
-            cluster: upstreams
-                .cluster(prefix, &config.to, trust, Tolerance::External)
-                .map_err(|why| bad(".to", why))?,
+            cluster: cluster.map_err(|why| format!("gateway.external.{prefix:?}.to: {why}"))?,
             trust: trust.cloned(),
             open: open_to(config.access),
             source: Source::of(config),
@@ -110,6 +100,22 @@ impl ExternalUpstream {
     pub(crate) fn serves(&self, service: &str) -> bool {
         is_under(&self.prefix, service)
     }
+}
+
+/// Checks `gateway.external.<prefix>` without its files and without connections. Errors name the key.
+pub(crate) fn check(prefix: &str, config: &config::ExternalConfig) -> Result<(), String> {
+    let bad = |key: &str, why: String| format!("gateway.external.{prefix:?}{key}: {why}");
+    check_prefix(prefix).map_err(|why| bad("", why))?;
+    let has_tls = config.to.iter().any(|address| address.starts_with("https://"));
+    if !config.ca.is_empty() && !has_tls {
+        return Err(bad(".ca", "has no effect, because no address in `to` begins with https://".to_owned()));
+    }
+    let audience = config.token_audience.as_str();
+    // A token for this upstream must not be valid inside the mesh.
+    if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
+        return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
+    }
+    balance::check(&config.to).map_err(|why| bad(".to", why))
 }
 
 /// The access of methods without a policy; `None`: they are closed.

@@ -153,7 +153,8 @@ impl Gateway {
             readiness,
             rng: Rng::new(),
             stalls: Stalls::new(config.stalled_response_bytes),
-            console: config.console,
+            // Sign-in on the page needs the mesh.
+            console: config.console && !mesh.is_empty(),
             context,
             mesh,
             health,
@@ -344,6 +345,10 @@ impl Gateway {
                     return page::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
                 }
                 page::not_allowed("use POST to call a method\n", "POST")
+            }
+            "/" if self.mesh.is_empty() => {
+                let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
+                page::plain(StatusCode::NOT_FOUND, text)
             }
             _ if self.console => page::serve(request.method(), path, request.headers()),
             _ => page::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,
     limiter::{
-        Decision, FailureMode, Key, Limit, LimitState, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota, fingerprint,
-        network, networks,
+        Decision, FailureMode, Key, Kind, Limit, LimitState, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota,
+        fingerprint, network, networks,
     },
     policy::{By, Policy, RateLimit, StreamLimit},
 };
@@ -193,15 +193,21 @@ impl MethodLimits {
     }
 
     /// The rows of `trellis policy`, the highest precedence last: the kind of limit, the limit with its callers, and
-    /// the source.
+    /// the source. An override for all callers replaces the contract's limits and the overrides after it.
     fn rows(&self) -> Vec<[String; 3]> {
         let of = |(whom, terms): (String, &Terms)| {
             let source = terms.source().to_owned();
             let row = move |(what, value): (&str, String)| [what.to_owned(), format!("{value}{whom}"), source.clone()];
             terms.text().into_iter().map(row).collect::<Vec<_>>()
         };
-        let others = self.overrides.iter().rev().map(|(whom, terms)| (format!(" ({whom})"), terms));
-        std::iter::once((String::new(), &self.usual)).chain(others).flat_map(of).collect()
+        let for_all = self.overrides.iter().position(|(whom, _)| whom.is_for_all());
+        let some = self.overrides[..for_all.unwrap_or(self.overrides.len())].iter().rev();
+        let all = match for_all.map(|at| &self.overrides[at].1) {
+            Some(terms) => (format!(" (override {})", terms.override_name()), terms),
+            None => (String::new(), &self.usual),
+        };
+        let some = some.map(|(whom, terms)| (format!(" ({whom}, override {})", terms.override_name()), terms));
+        std::iter::once(all).chain(some).flat_map(of).collect()
     }
 }
 
@@ -242,7 +248,7 @@ impl Terms {
     pub(crate) fn text(&self) -> Vec<(&'static str, String)> {
         let rule = |rule: &Rule| {
             let cost = if rule.cost == 1 { String::new() } else { format!(", a call costs {}", rule.cost) };
-            ("rate limit", format!("{} {}{cost}", rule.quota, rule.by.each()))
+            ("rate limit", format!("{}{cost}", quota(&rule.quota, &rule.by.each())))
         };
         let mut rows: Vec<_> = self.rules.iter().map(rule).collect();
         if rows.is_empty() {
@@ -255,9 +261,24 @@ impl Terms {
         rows
     }
 
+    /// The name of the override that these terms come from.
+    fn override_name(&self) -> &str {
+        self.source.strip_prefix(overrides::KEY).map_or("", |rest| rest.trim_start_matches('.'))
+    }
+
     /// The source of the limits.
     pub(crate) fn source(&self) -> &str {
         if self.source.is_empty() { "contract" } else { &self.source }
+    }
+}
+
+/// As people say it: `20 per 1h per address, burst 10`.
+fn quota(quota: &Quota, each: &str) -> String {
+    let (requests, period) = (quota.requests(), kit::config::Span(quota.period()));
+    match quota.kind() {
+        Kind::Count => format!("{requests} {each} in each {period} from the first call on"),
+        Kind::Rate if quota.burst() == requests => format!("{requests} per {period} {each}"),
+        Kind::Rate => format!("{requests} per {period} {each}, burst {}", quota.burst()),
     }
 }
 
@@ -291,11 +312,11 @@ impl Rule {
 impl Counted {
     fn each(&self) -> String {
         match self {
-            Self::Caller => "a caller".to_owned(),
-            Self::Address => "an address".to_owned(),
-            Self::Session => "a session".to_owned(),
-            Self::ApiKey => "an API key".to_owned(),
-            Self::Header(name) => format!("a value of {name}"),
+            Self::Caller => "per caller".to_owned(),
+            Self::Address => "per address".to_owned(),
+            Self::Session => "per session".to_owned(),
+            Self::ApiKey => "per API key".to_owned(),
+            Self::Header(name) => format!("per value of {name}"),
         }
     }
 }

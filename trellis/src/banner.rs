@@ -9,14 +9,16 @@ use crate::{listeners::Listeners, part::Part};
 /// The addresses that the process listens on.
 pub(crate) struct Addresses {
     gateway: Option<SocketAddr>,
+    /// Whether the gateway serves the page.
+    has_page: bool,
     admin: Option<SocketAddr>,
 }
 
 impl Addresses {
     /// The addresses that were bound.
-    pub(crate) fn of(listeners: &Listeners) -> Self {
+    pub(crate) fn of(listeners: &Listeners, has_page: bool) -> Self {
         let gateway = listeners.gateway.first().and_then(|listener| listener.socket.local_addr().ok());
-        Self { gateway, admin: listeners.admin.local_addr().ok() }
+        Self { gateway, has_page, admin: listeners.admin.local_addr().ok() }
     }
 }
 
@@ -38,7 +40,9 @@ pub(crate) fn greet(format: Format, parts: &[Part], addresses: &Addresses, folde
     if let Some(at) = addresses.gateway {
         // Browsers accept Secure cookies from this name without TLS.
         let host = if at.ip().is_loopback() { format!("localhost:{}", at.port()) } else { at.to_string() };
-        lines.push(format!("  page     http://{host}/"));
+        if addresses.has_page {
+            lines.push(format!("  page     http://{host}/"));
+        }
         lines.push(format!("  gRPC     grpcurl -plaintext {host} list"));
         lines.push(format!("  health   http://{host}/readyz"));
     }

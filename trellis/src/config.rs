@@ -125,6 +125,12 @@ impl Config {
             && self.peers == Peers::default()
     }
 
+    /// Checks the section `gateway` as a start of the gateway does, without connections.
+    pub(crate) fn check_gateway(&self) -> Result<(), String> {
+        let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+        self.gateway.check(&policies).map_err(|error| format!("configuration: {error}"))
+    }
+
     /// Checks the rules that the types cannot express.
     fn check(&self) -> Result<(), String> {
         let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
@@ -193,6 +199,9 @@ impl Config {
                     self.limiter.check(),
                     self.users.check(),
                     self.auth.check(),
+                    store::check_url("users.database_url", &self.users.database_url),
+                    store::check_url("auth.database_url", &self.auth.database_url),
+                    store::check_url("messaging.database_url", &self.messaging.database_url),
                     self.database.check(shortest),
                     self.check_effects(),
                 ];

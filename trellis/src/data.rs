@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kit::secret_file::folder_error;
+
 /// An open data folder. Each part of it that this process uses is locked until the process ends.
 pub(crate) struct Folder {
     path: PathBuf,
@@ -16,7 +18,8 @@ impl Folder {
     /// Opens the folder, and creates it if it is missing.
     pub(crate) fn open(path: PathBuf) -> Result<Self, String> {
         let bad = |e: std::io::Error| format!("the data folder {} cannot be used: {e}", path.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(bad)?;
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        created.map_err(|e| bad(folder_error(&path, e)))?;
         // An existing folder may be readable by other users.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(bad)?;
         Ok(Self { path, locks: Vec::new() })

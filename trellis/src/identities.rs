@@ -47,9 +47,12 @@ impl Identities {
         }
         let key = Key::read(Path::new(&config.key_file)).map_err(|e| format!("identity.key_file: {e}"))?;
         let mut trusted: Vec<_> = config.trusted.clone().into_iter().collect();
+        check_own(name, &key, config, &trusted, &format!("identity.trusted.{name}"))?;
         if !config.trusted_dir.is_empty() {
             let folder = Path::new(&config.trusted_dir);
-            trusted.extend(read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?);
+            let found = read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?;
+            check_own(name, &key, config, &found, &format!("{name}.pub in identity.trusted_dir"))?;
+            trusted.extend(found);
         }
         if trusted.is_empty() {
             return Err("no service is trusted: set identity.trusted_dir or identity.trusted".to_owned());
@@ -73,4 +76,20 @@ impl Identities {
         made.push((part, Arc::clone(&identity)));
         Ok(identity)
     }
+}
+
+/// Refuses a key whose public half differs from the one that the services trust for `name`: they would refuse its calls.
+fn check_own(
+    name: &str,
+    key: &Key,
+    config: &config::Identity,
+    trusted: &[(String, String)],
+    place: &str,
+) -> Result<(), String> {
+    let is_other = |(of, public): &(String, String)| of == name && public.trim() != key.public();
+    if trusted.iter().any(is_other) {
+        let file = &config.key_file;
+        return Err(format!("identity.key_file: {file} does not match {place}; use the key file of {name}"));
+    }
+    Ok(())
 }

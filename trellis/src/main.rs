@@ -30,6 +30,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use cli::{Cli, Command, Service};
 use config::Config;
+use kit::store::Migrated;
 use part::Part;
 use reload::Source;
 use stores::Stores;
@@ -55,12 +56,19 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Messaging) => serve(&source, &[Part::Service(Service::Messaging)]),
         Some(Command::Gateway) => serve(&source, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
-        Some(Command::Config) => print(&load()?.print()?),
+        Some(Command::Config) => {
+            let config = load()?;
+            config.check_gateway()?;
+            print(&config.print()?)
+        }
         Some(Command::Policy) => print(&policy::print(&load()?)?),
         Some(Command::Keys { command: cli::Keys::New { name, out } }) => new_identity(&name, &out),
         Some(Command::Keys { command: cli::Keys::Auth { out } }) => {
             auth::Keys::create(&out).map_err(|e| e.to_string())?;
-            print(&format!("the keys are in {}", out.display()))
+            print(&format!(
+                "the keys are in {}\nthis folder is secret: give it only to auth (auth.keys_dir)",
+                out.display()
+            ))
         }
         Some(Command::Keys { command: cli::Keys::Rotate { dir, now } }) => {
             print(&rotation::rotate(&rotation::folder(dir, load)?, now)?)
@@ -104,10 +112,18 @@ fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
                 Service::Auth => drop(stores.auth().await?),
                 Service::Messaging => drop(stores.messaging().await?),
             }
-            print(&format!("{}: {} is up to date", service.name(), stores.place(service)))?;
+            print(&format!("{}: {}{}", service.name(), stores.place(service), outcome(stores.migrated())))?;
         }
         Ok(())
     })
+}
+
+/// What the migrations of a database did, as the end of a sentence about it.
+fn outcome(migrated: Option<Migrated>) -> String {
+    match migrated {
+        Some(Migrated { applied, version }) if applied > 0 => format!(": applied {applied}, now at {version}"),
+        _ => " is up to date".to_owned(),
+    }
 }
 
 fn new_identity(name: &str, out: &Path) -> Result<(), String> {
@@ -115,8 +131,11 @@ fn new_identity(name: &str, out: &Path) -> Result<(), String> {
         return Err(format!("--name {name}: expected users, auth, messaging or gateway"));
     }
     let bad = |path: &Path, e: std::io::Error| format!("{} cannot be written: {e}", path.display());
-    fs::create_dir_all(out).map_err(|e| bad(out, e))?;
+    fs::create_dir_all(out).map_err(|e| bad(out, kit::secret_file::folder_error(out, e)))?;
     let (secret, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));
+    if let Some(path) = [&secret, &public].into_iter().find(|path| path.exists()) {
+        return Err(format!("{} exists already and is not overwritten", path.display()));
+    }
     let key = kit::identity::Key::generate();
     key.write(&secret).map_err(|e| bad(&secret, e))?;
     fs::write(&public, key.public() + "\n").map_err(|e| bad(&public, e))?;

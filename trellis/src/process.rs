@@ -39,10 +39,15 @@ use crate::{
 
 /// Runs `parts` until a signal or a failure stops them.
 pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Result<(), String> {
+    if parts.contains(&Part::Gateway) {
+        // Before anything has side effects, such as a migration.
+        config.check_gateway()?;
+    }
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners, &mut stores).await?;
-    let addresses = banner::Addresses::of(&listeners);
+    let has_page = config.gateway.console && !process.external_only;
+    let addresses = banner::Addresses::of(&listeners, has_page);
     let Listeners { services, gateway, admin } = listeners;
     for (service, listener) in services {
         process.start_service(service, &mut stores, listener).await?;
@@ -51,6 +56,9 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
         process.start_gateway(gateway, source)?;
     }
     process.start_admin(admin);
+    if let [part] = parts {
+        stores.warn_of_local_data(*part);
+    }
     let folder = stores.folder().map(|folder| folder.path().to_owned());
     let ready = process.ready();
     let greeting = async {

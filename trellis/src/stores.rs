@@ -1,27 +1,32 @@
 //! The databases of this process.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use auth::AuthStore;
 use kit::{
     config::Secret,
-    store::{Location, Settings, Unopened},
+    store::{Location, Migrated, Settings, Unopened},
 };
 use messaging::MessagingStore;
 use users::UserStore;
 
-use crate::{cli::Service, config::Config, data::Folder};
+use crate::{cli::Service, config::Config, data::Folder, part::Part};
 
 /// The locations of the databases, and the data folder once a store or a key needs it.
 pub(crate) struct Stores<'a> {
     config: &'a Config,
     folder: Option<Folder>,
+    /// What the migrations of the last opened store did.
+    migrated: Arc<OnceLock<Migrated>>,
 }
 
 impl<'a> Stores<'a> {
     /// Opens nothing yet.
     pub(crate) fn new(config: &'a Config) -> Self {
-        Self { config, folder: None }
+        Self { config, folder: None, migrated: Arc::default() }
     }
 
     /// The data folder, if it is in use.
@@ -32,22 +37,23 @@ impl<'a> Stores<'a> {
     /// Opens the store of users.
     pub(crate) async fn users(&mut self) -> Result<Arc<dyn UserStore>, String> {
         let location = self.location(Service::Users, &self.config.users.database_url)?;
-        users::store::open(&location, self.settings(self.config.users.pool_size)).await.map_err(one_line)
+        let settings = self.settings(self.config.users.pool_size);
+        users::store::open(&location, settings).await.map_err(one_line)
     }
 
     /// Opens the store of auth.
     pub(crate) async fn auth(&mut self) -> Result<Arc<dyn AuthStore>, String> {
         let location = self.location(Service::Auth, &self.config.auth.database_url)?;
-        auth::store::open(&location, self.settings(self.config.auth.pool_size)).await.map_err(one_line)
+        let settings = self.settings(self.config.auth.pool_size);
+        auth::store::open(&location, settings).await.map_err(one_line)
     }
 
     /// Opens the store of messaging.
     pub(crate) async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
         let location = self.location(Service::Messaging, &self.config.messaging.database_url)?;
         let messaging = &self.config.messaging;
-        messaging::store::open(&location, self.settings(messaging.pool_size), messaging.quotas())
-            .await
-            .map_err(one_line)
+        let settings = self.settings(messaging.pool_size);
+        messaging::store::open(&location, settings, messaging.quotas()).await.map_err(one_line)
     }
 
     /// The database of a service, for messages to the operator.
@@ -80,8 +86,33 @@ impl<'a> Stores<'a> {
         auth::Keys::open(&folder).map_err(|e| e.to_string())
     }
 
-    fn settings(&self, pool_size: u32) -> Settings {
-        Settings { pool_size, database: self.config.database.clone() }
+    /// What the migrations of the last opened store did.
+    pub(crate) fn migrated(&self) -> Option<Migrated> {
+        self.migrated.get().copied()
+    }
+
+    /// Warns about data that other replicas of `part` do not see. For a part that runs alone.
+    pub(crate) fn warn_of_local_data(&self, part: Part) {
+        let (Part::Service(service), Some(folder)) = (part, &self.folder) else { return };
+        let (name, folder) = (service.name(), folder.path().display());
+        if self.url(service).expose().is_empty() {
+            tracing::warn!(
+                "{name} stores its data in {folder}; a second replica will not see it; set {name}.database_url for \
+                 several replicas"
+            );
+        }
+        if service == Service::Auth && self.config.auth.keys_dir.is_empty() {
+            tracing::warn!(
+                "auth stores its keys in {folder}/keys; a second replica will not have them; set auth.keys_dir for several \
+                 replicas"
+            );
+        }
+    }
+
+    fn settings(&mut self, pool_size: u32) -> Settings {
+        let settings = Settings { pool_size, database: self.config.database.clone(), ..Settings::default() };
+        self.migrated = Arc::clone(&settings.migrated);
+        settings
     }
 
     /// The location of a service's data. Locks a SQLite file for this process.

@@ -19,7 +19,8 @@ use crate::{
     routes::Contracts,
 };
 
-const KEY: &str = "gateway.rate_limits.overrides";
+/// The section of the configuration.
+pub(super) const KEY: &str = "gateway.rate_limits.overrides";
 /// The length of a SHA-256 in bytes.
 const HASH: usize = 32;
 
@@ -174,6 +175,11 @@ impl Whom {
             networks: Networks::new(&of.addresses).map_err(|error| format!("addresses: {error}"))?,
             addresses: of.addresses.clone(),
         })
+    }
+
+    /// Whether the override applies to all callers.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.rank() == 0
     }
 
     /// The precedence: API keys before roles, roles before addresses.

@@ -245,9 +245,22 @@ fn limits_in_force_are_shown_with_their_source() {
     let table = table();
     let rows = Shown::new(&config, &table).unwrap().rows(PATH, table.get(PATH).unwrap());
     let row = |at: usize| rows[at].join(" | ");
-    assert_eq!(row(0), "rate limit | 1200 in 1m, 300 at once a caller | contract");
+    assert_eq!(row(0), "rate limit | 1200 per 1m per caller, burst 300 | contract");
     let source = "gateway.rate_limits.overrides.partners";
-    assert_eq!(row(1), format!("rate limit | 9 in each 1m from the first call on a caller (role partner) | {source}"));
+    let wanted = "9 per caller in each 1m from the first call on (role partner, override partners)";
+    assert_eq!(row(1), format!("rate limit | {wanted} | {source}"));
+}
+
+#[test]
+fn override_for_all_callers_replaces_the_shown_limit() {
+    let some = Override { roles: texts(&["partner"]), limits: vec![stated(9)], ..Override::default() };
+    let all = Override { limits: vec![stated(5)], ..Override::default() };
+    let config = config(&[("partners", some), ("tight", all)]);
+    let table = table();
+    let rows = Shown::new(&config, &table).unwrap().rows(PATH, table.get(PATH).unwrap());
+    let limits: Vec<_> = rows.iter().filter(|row| row[0] == "rate limit").map(|row| row[1].as_str()).collect();
+    let wanted = ["5 per 1m per caller (override tight)", "9 per 1m per caller (role partner, override partners)"];
+    assert_eq!(limits, wanted);
 }
 
 /// The stream limit and failure mode of a method of the mesh whose contract is changed.

@@ -76,7 +76,8 @@ impl Keys {
     /// Creates the missing key files in `folder`, readable by their owner only. Existing files stay.
     pub fn create(folder: &Path) -> Result<(), KeysError> {
         let (clock_rng, bad) = (ClockAndRng::system(), |e| unwritable(folder, &e));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(bad)?;
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        created.map_err(|e| bad(secret_file::folder_error(folder, e)))?;
         secret_file::write_new(&folder.join(ACCESS), &KeyRing::generate(clock_rng.now()).to_text()).map_err(bad)?;
         let refresh = Zeroizing::new(BASE64.encode(clock_rng.random::<32>()) + "\n");
         secret_file::write_new(&folder.join(REFRESH), &refresh).map_err(bad)

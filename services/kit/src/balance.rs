@@ -22,8 +22,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use address::Address;
-pub use address::{Addresses, Location, in_the_clear};
+pub use address::{Addresses, Location, check, in_the_clear};
 pub use config::Config;
 pub use endpoint_health::Outcome;
 pub use member::Pick;
@@ -96,10 +95,7 @@ impl<E: Endpoint> Balancer<E> {
         config: &Config,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        if addresses.is_empty() {
-            return Err("is empty; name an address such as http://host:port".to_owned());
-        }
-        let addresses = addresses.iter().map(|text| Address::read(text)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = address::read_all(addresses)?;
         let set = Arc::new(Set::new(name, config.clone(), Rng::new(), trust.cloned(), Box::new(make)));
         let mut tasks = vec![tokio::spawn(detect_outliers(Arc::clone(&set)))];
         if let Some(places) = Resolver::literal(&addresses) {

@@ -3,6 +3,8 @@
 //! The serialized defaults are the schema: a key that they do not contain is unknown, and the type of its default
 //! determines how the text of a variable or flag is parsed. Errors name the key and its source.
 
+mod mistakes;
+
 use std::{env, fmt, fs, path::Path, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
@@ -47,7 +49,7 @@ where
 {
     let defaults = Table::try_from(T::default()).map_err(|e| Error(e.to_string()))?;
     let mut table = match file {
-        Some(path) => read_file::<T>(path)?,
+        Some(path) => read_file::<T>(path, &defaults)?,
         None => Table::new(),
     };
     for (name, key, value) in variables {
@@ -66,20 +68,22 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     parse(table).map_err(Error)
 }
 
-fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, Error> {
+fn read_file<T: DeserializeOwned>(path: &Path, defaults: &Table) -> Result<Table, Error> {
     let place = path.display();
     let text = fs::read_to_string(path).map_err(|e| Error(format!("{place}: {e}")))?;
     let table: Table = text.parse().map_err(|e| Error(format!("{place}: {e}")))?;
+    mistakes::check_known("", &table, defaults).map_err(|e| Error(format!("{place}: {e}")))?;
     // Parsed once on its own, so that an error in the file names the file.
     parse::<T>(table.clone()).map_err(|e| Error(format!("{place}: {e}")))?;
     Ok(table)
 }
 
 fn parse<T: DeserializeOwned>(table: Table) -> Result<T, String> {
-    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+    let table = Value::Table(table);
+    serde_path_to_error::deserialize(table.clone()).map_err(|error| {
+        let reason = error.inner().to_string();
+        let reason = mistakes::in_plain_words(reason.lines().next().unwrap_or_default(), error.path(), &table);
         let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
         if path == "." { reason } else { format!("{path}: {reason}") }
     })
 }
@@ -89,20 +93,24 @@ fn set(table: &mut Table, defaults: &Table, key: &str, text: &str) -> Result<(),
     let (parents, name) = key.rsplit_once('.').map_or((Vec::new(), key), |(p, n)| (p.split('.').collect(), n));
     let mut here = table;
     let mut schema = Some(defaults);
+    let mut prefix = String::new();
     for parent in parents {
         // A table without defaults has keys that the operator chooses (routes, trusted keys).
         schema = match schema {
             Some(known) if !known.is_empty() => {
-                Some(known.get(parent).and_then(Value::as_table).ok_or(format!("unknown key {key}"))?)
+                let found = known.get(parent).ok_or_else(|| mistakes::unknown_key(&prefix, parent, known))?;
+                Some(found.as_table().ok_or(format!("unknown key {key}: {prefix}{parent} is not a table"))?)
             }
             open => open,
         };
+        prefix += parent;
+        prefix.push('.');
         let entry = here.entry(parent).or_insert_with(|| Value::Table(Table::new()));
         here = entry.as_table_mut().ok_or(format!("{parent} is not a table"))?;
     }
     let value = match schema {
         Some(known) if !known.is_empty() => {
-            let default = known.get(name).ok_or(format!("unknown key {key}"))?;
+            let default = known.get(name).ok_or_else(|| mistakes::unknown_key(&prefix, name, known))?;
             typed(default, text)?
         }
         _ => Value::String(text.to_owned()),

@@ -89,6 +89,14 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
+/// Why the folder `path` could not be created, where the system's error says only that something exists.
+pub fn folder_error(path: &Path, error: io::Error) -> io::Error {
+    if path.exists() && !path.is_dir() {
+        return io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder");
+    }
+    error
+}
+
 fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
     let unfinished = path.with_extension(format!("{}.new", ClockAndRng::system().new_id().simple()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod gauge;
+mod migrate;
 mod outage;
 mod pool;
 pub mod postgres;
@@ -11,14 +12,15 @@ mod timestamp;
 
 use std::path::PathBuf;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 
 pub use config::{Config, Settings};
 pub use error::{Error, violated};
+pub use migrate::Migrated;
 pub use pool::{Pool, Transaction};
 pub use timestamp::DbTimestamp;
 
-use crate::{config::Secret, error::chain};
+use crate::config::Secret;
 
 /// The tracing target of sqlx's statement log: it contains the text of each statement, never its values.
 pub(crate) const STATEMENTS: &str = "sqlx::query";
@@ -44,17 +46,9 @@ impl std::fmt::Display for Unopened {
 
 impl std::error::Error for Unopened {}
 
-/// The operator's message for a failed migration. `place` is the database without secrets.
-fn refused(place: &str, error: &MigrateError) -> Unopened {
-    Unopened(match error {
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
-            format!("{place} is newer than this program: it has migration {version}; start a newer version of trellis")
-        }
-        MigrateError::VersionMismatch(version) => {
-            format!("{place}: migration {version} was changed after it ran; start the version of trellis that ran it")
-        }
-        other => format!("cannot migrate {place}: {}", chain(other)),
-    })
+/// Checks the URL in the configuration key `key`, without a connection. An empty URL is valid: the data is in SQLite.
+pub fn check_url(key: &str, url: &Secret) -> Result<(), String> {
+    if url.expose().is_empty() { Ok(()) } else { postgres::check_url(key, url) }
 }
 
 /// The version of the newest migration in `migrator`.

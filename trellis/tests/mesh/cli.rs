@@ -3,7 +3,7 @@
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
 use super::{
-    harness::{Mesh, Ports, Store},
+    harness::{Mesh, Ports, Store, fresh_database},
     web,
 };
 
@@ -71,7 +71,7 @@ fn port_in_use_is_named() {
 fn configuration_errors_name_the_key() {
     let mesh = Mesh::new(&[], Ports::free());
     let cases = [
-        ("gateway.lisen=x", "unknown key gateway.lisen"),
+        ("gateway.lisen=x", "unknown key gateway.lisen; did you mean gateway.listen?"),
         ("limits.connections=many", "limits.connections"),
         ("limits.header_bytes=10", "limits.header_bytes: 10 is below the least"),
         ("shutdown.grace=5", "shutdown.grace"),
@@ -82,8 +82,7 @@ fn configuration_errors_name_the_key() {
         ("auth.attempts=0", "auth.attempts: 0 is below the least"),
         ("auth.attempts_by_address=0", "auth.attempts_by_address: 0 is below the least"),
         ("redis.poll_interval=1ms", "redis.poll_interval: 1ms is below the minimum"),
-        ("users.database_url=mysql://x", "users.database_url"),
-        ("users.database_url=postgres://u@127.0.0.1:1/none", "cannot be reached (users.database_url)"),
+        ("users.database_url=mysql://x", "users.database_url: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"),
         ("data_dir=/proc/nothing", "the data folder /proc/nothing cannot be used"),
         ("log.level=waring", "log.level: \"waring\" is not a level; expected error, warn, info, debug or trace"),
         ("log.level=info,gateway=debgu", "log.level: \"gateway=debgu\" contains no valid level"),
@@ -102,6 +101,32 @@ fn configuration_errors_name_the_key() {
     assert!(line.contains("none.toml"), "{line}");
     let line = error_line(&run(&mesh, &["users"]));
     assert!(line.contains("identity.key_file"), "{line}");
+}
+
+/// `trellis config` and the start refuse the same configurations, with the same line.
+#[test]
+fn config_checks_what_the_start_checks() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("trellis.toml");
+    let cases = [
+        ("[gateway.external.\"trellis.foo\"]\nto = \"http://127.0.0.1:1\"", "trellis.* is served by Trellis itself"),
+        (
+            "[gateway.external.\"acme\"]\nto = \"shop:80\"",
+            "gateway.external.\"acme\".to: \"shop:80\" is not an address",
+        ),
+        ("[gateway.external.\"acme\"]\naccess = \"public\"", "gateway.external.\"acme\".to: is empty"),
+        ("[gateway]\ntrusted_proxies = [\"10.0.0\"]", "gateway.trusted_proxies"),
+        ("[gateway]\ncors_origins = [\"*\"]", "gateway.cors_origins"),
+        ("[gateway.tls]\nlisten = [\"localhost:0\"]", "gateway.tls.certificate"),
+        ("[users]\ndatabase_url = \"mysql://u:hunter2@db/x\"", "users.database_url: expected postgres://"),
+    ];
+    for (text, expected) in cases {
+        std::fs::write(&file, text).unwrap();
+        let named = ["--config", file.to_str().unwrap()];
+        let line = error_line(&run(&mesh, &[&named[..], &["config"]].concat()));
+        assert!(line.contains(expected) && !line.contains("hunter2"), "{text}: {line}");
+        assert_eq!(error_line(&run(&mesh, &named)), line, "{text}");
+    }
 }
 
 #[test]
@@ -274,6 +299,75 @@ fn config_shows_the_directory_visibility_and_its_source() {
     assert!(chosen.contains("\ndirectory = \"contacts\"\n") && !chosen.contains('#'), "{chosen}");
 }
 
+/// A server in the middle of a start refuses connections too, so the process waits, and says so.
+#[test]
+fn refused_database_connection_is_logged_at_once_and_explained() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let output = run(&mesh, &["--set", "users.database_url=postgres://u:hunter2@127.0.0.1:1/none"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let (first, last) = (said.lines().next().unwrap(), said.lines().last().unwrap());
+    assert!(first.contains("does not accept connections yet"), "{said}");
+    let why = "users.database_url: connection refused: is PostgreSQL running at 127.0.0.1:1?";
+    assert!(!output.status.success() && last == format!("trellis: {why}"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_database_is_named() {
+    let url = fresh_database().await;
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let mesh = Mesh::new(&[], Ports::free());
+    let line = error_line(&run(&mesh, &["--set", &format!("users.database_url={server}/nope")]));
+    let place = server.rsplit_once('@').unwrap().1;
+    assert_eq!(line, format!("trellis: users.database_url: database \"nope\" does not exist on {place}; create it"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_reports_what_it_applied() {
+    let url = fresh_database().await;
+    for place in [vec![], vec!["--set".to_owned(), format!("messaging.database_url={url}")]] {
+        let mesh = Mesh::new(&[], Ports::free());
+        let migrate = || {
+            let output = mesh.command().args(["migrate", "messaging"]).args(&place).output().unwrap();
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let first = migrate();
+        assert!(first.starts_with("messaging: the ") && first.contains(": applied "), "{first}");
+        let second = migrate();
+        assert!(second.ends_with(" is up to date\n"), "{second}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_migration_is_refused_with_advice() {
+    let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
+    assert_eq!(mesh.terminate().code(), Some(0));
+    let folder = mesh.folder().join("trellis");
+    let pool = sqlx::SqlitePool::connect(folder.join("users.db").to_str().unwrap()).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").execute(&pool).await.unwrap();
+    pool.close().await;
+    let line = error_line(&run(&mesh, &[]));
+    let advice = "start the version of trellis that created it, or move";
+    assert!(line.contains("migration 1 differs from the one that ran on this database"), "{line}");
+    assert!(line.contains(advice) && line.contains(folder.to_str().unwrap()), "{line}");
+}
+
+#[test]
+fn file_in_place_of_a_folder_is_named() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let file = mesh.folder().join("file");
+    std::fs::write(&file, "").unwrap();
+    let path = file.to_str().unwrap();
+    let set = format!("data_dir={path}");
+    for arguments in
+        [&["--set", &set][..], &["keys", "auth", "--out", path], &["keys", "new", "--name", "users", "--out", path]]
+    {
+        let line = error_line(&run(&mesh, arguments));
+        assert!(line.contains(path) && line.contains("is a file, not a folder"), "{arguments:?}: {line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn newer_schema_is_refused() {
     let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
@@ -296,7 +390,9 @@ fn keys_and_shell_completions_are_generated() {
     assert!(run(&mesh, &new).status.success());
     assert_eq!(std::fs::metadata(out.join("users.key")).unwrap().permissions().mode() & 0o777, 0o600);
     let line = error_line(&run(&mesh, &new));
-    assert!(line.contains("users.key"), "an existing key is not overwritten: {line}");
+    assert!(line.contains("users.key exists already and is not overwritten"), "{line}");
+    let auth = run(&mesh, &["keys", "auth", "--out", mesh.folder().join("auth").to_str().unwrap()]);
+    assert!(String::from_utf8(auth.stdout).unwrap().contains("secret: give it only to auth (auth.keys_dir)"));
     let script = run(&mesh, &["completions", "bash"]);
     assert!(script.status.success() && !script.stdout.is_empty());
 }

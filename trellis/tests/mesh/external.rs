@@ -134,6 +134,10 @@ async fn gateway_with_only_external_upstreams_needs_no_keys() {
     // The gateway itself implements health and reflection.
     let health = call(port, "/grpc.health.v1.Health/Check", &[]).await;
     assert_eq!(health.grpc_status(), "0");
+    // Sign-in on the page needs auth.
+    let page = web::get(port, "/").await.unwrap();
+    assert_eq!(page.status, 404);
+    assert!(String::from_utf8_lossy(&page.body).contains("external upstreams only"), "{page:?}");
     // No mesh service is configured.
     assert_eq!(call(port, "/trellis.auth.v1.AuthService/GetJwks", &[]).await.grpc_status(), "12");
     let token = [("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.x")];

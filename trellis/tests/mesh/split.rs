@@ -162,3 +162,25 @@ async fn token_of_an_ended_session_is_refused_after_restarts() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_another_service_is_refused() {
+    let keys = make_keys();
+    let mut process = prepared("users", Ports::free(), keys.path(), "");
+    let file = keys.path().join("auth.key").to_str().unwrap().to_owned();
+    process.set("IDENTITY__KEY_FILE", &file);
+    let output = process.command().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let why = format!("identity.key_file: {file} does not match users.pub in identity.trusted_dir");
+    assert!(said.ends_with(&format!("trellis: {why}; use the key file of users\n")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_data_of_a_part_is_logged() {
+    let keys = make_keys();
+    let mut process = prepared("auth", Ports::free(), keys.path(), "");
+    process.set("AUTH__KEYS_DIR", "");
+    process.launch();
+    process.until_logged(|line| line.contains("auth stores its data in") && line.contains("auth.database_url")).await;
+    process.until_logged(|line| line.contains("auth stores its keys in") && line.contains("auth.keys_dir")).await;
+}

@@ -83,6 +83,19 @@ pub fn in_the_clear(addresses: &[String]) -> Result<(), String> {
     }
 }
 
+/// Checks the syntax of addresses, without resolving names. The error is a sentence without the configuration key.
+pub fn check(addresses: &[String]) -> Result<(), String> {
+    read_all(addresses).map(drop)
+}
+
+/// Parses addresses. The error is a sentence without the configuration key.
+pub(super) fn read_all(addresses: &[String]) -> Result<Vec<Address>, String> {
+    if addresses.is_empty() {
+        return Err("is empty; name an address such as http://host:port".to_owned());
+    }
+    addresses.iter().map(|text| Address::read(text)).collect()
+}
+
 /// One parsed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    address::Address,
     endpoint_health::{
         CONSECUTIVE, EndpointHealth, FIRST_EJECTION, Health, LONGEST_EJECTION, Tally, most_ejected, outliers,
     },

@@ -65,6 +65,33 @@ fn errors_name_the_key() {
 }
 
 #[test]
+fn unknown_key_suggests_the_closest_one() {
+    let variables = vec![variable("SERVER__PROT", "3")];
+    assert!(refused(variables, &[]).ends_with("unknown key server.prot; did you mean server.port?"));
+    assert!(refused(vec![], &["sever.port=3"]).ends_with("unknown key sever; did you mean server?"));
+    assert!(refused(vec![], &["server.colour=3"]).ends_with("unknown key server.colour"));
+}
+
+#[test]
+fn mistake_in_a_file_names_the_key_and_an_example() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (text, expected) in [
+        ("[server]\nhsts = 1", "unknown key server.hsts; did you mean server.hosts?"),
+        ("[sever]", "unknown key sever; did you mean server?"),
+        ("[server]\nhosts = \"a:1\"", "server.hosts: invalid type: string \"a:1\", expected a list, such as [\"a:1\"]"),
+        ("[server]\nport = \"1\"", "server.port: invalid type: string \"1\", expected a whole number"),
+        ("server = 1", "server: invalid type: integer `1`, expected a table"),
+        ("routes = 1", "routes: invalid type: integer `1`, expected a table"),
+    ] {
+        fs::write(file.path(), text).unwrap();
+        let line = from_sources::<Sample>(Some(file.path()), vec![], &[]).unwrap_err().to_string();
+        assert_eq!(line, format!("configuration: {}: {expected}", file.path().display()));
+    }
+    fs::write(file.path(), "[routes]\nany = \"http://a\"").unwrap();
+    assert!(from_sources::<Sample>(Some(file.path()), vec![], &[]).is_ok());
+}
+
+#[test]
 fn open_tables_accept_any_key_and_lists_accept_commas() {
     let flags = ["routes.acme=http://a".to_owned(), "server.hosts=a, b".to_owned()];
     let sample: Sample = from_sources(None, vec![], &flags).unwrap();

@@ -1,9 +1,13 @@
 //! The configuration of databases.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
+use super::Migrated;
 use crate::{bulkhead::Bounds, config::Span};
 
 /// The section `[database]`: the timeouts and queues of services in front of their databases.
@@ -120,12 +124,14 @@ pub struct Settings {
     pub pool_size: u32,
     /// The settings of all databases.
     pub database: Config,
+    /// Set when the store is opened: what its migrations did.
+    pub migrated: Arc<OnceLock<Migrated>>,
 }
 
 /// With the default settings of all databases.
 impl From<u32> for Settings {
     fn from(pool_size: u32) -> Self {
-        Self { pool_size, database: Config::default() }
+        Self { pool_size, ..Self::default() }
     }
 }
 

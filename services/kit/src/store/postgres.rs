@@ -1,27 +1,25 @@
 //! PostgreSQL: one schema for each service, with synchronous commits.
 
+mod connect;
 mod probe;
 mod tls;
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    AssertSqlSafe, Postgres,
+    AssertSqlSafe, Connection as _, Postgres,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Config, Pool, Settings, Unopened, gauge,
+    Config, Migrated, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage},
-    refused,
 };
 use crate::{config::Secret, error::chain};
 use probe::PostgresProbe;
 
-/// How long a starting process waits for the database.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The key of the advisory lock for migrations: "trellis" in ASCII, which other programs are unlikely to use.
 const MIGRATION_LOCK: i64 = 0x74_72_65_6c_6c_69_73;
 
@@ -42,14 +40,13 @@ async fn opened(
     settings: &Settings,
     migrator: &Migrator,
 ) -> Result<Pool<Postgres>, Unopened> {
-    let options = PgConnectOptions::from_str(url.expose())
-        .map_err(|e| Unopened(format!("{schema}.database_url is not a PostgreSQL URL: {}", chain(&e))))?;
-    let place = format!("the database {}:{}", options.get_host(), options.get_port());
+    let options = connect::options(&key(schema), url).map_err(Unopened)?;
     let options = tls::required(options, schema)
         .application_name(&format!("trellis-{schema}"))
         .options([("search_path", schema), ("synchronous_commit", "on")]);
     let config = &settings.database;
-    migrate(&options, schema, config, migrator, &place).await?;
+    let migrated = bring_up_to_date(&options, schema, config, migrator).await?;
+    settings.migrated.set(migrated).ok();
     let options = options.options(timeouts(config));
     let outage = Outage::none();
     let connections = PgPoolOptions::new()
@@ -60,6 +57,16 @@ async fn opened(
     gauge::watch(schema.to_owned(), &connections);
     outage::watch(schema.to_owned(), &outage, PostgresProbe::new(options));
     Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
+}
+
+/// Checks a URL without a connection.
+pub(super) fn check_url(key: &str, url: &Secret) -> Result<(), String> {
+    connect::options(key, url).map(drop)
+}
+
+/// The configuration key of a service's URL.
+fn key(schema: &str) -> String {
+    format!("{schema}.database_url")
 }
 
 /// The timeouts that the server enforces. The TCP settings detect clients that have gone without closing the
@@ -81,37 +88,29 @@ fn timeouts(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Migrates on a separate connection with separate timeouts: a migration may take longer than any call.
-async fn migrate(
+async fn bring_up_to_date(
     options: &PgConnectOptions,
     schema: &'static str,
     config: &Config,
     migrator: &Migrator,
-    place: &str,
-) -> Result<(), Unopened> {
-    // A pool of one connection, because a pool waits for a starting server.
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(START_TIMEOUT)
-        .connect_with(options.clone())
-        .await
-        .map_err(|e| Unopened(format!("{place} cannot be reached ({schema}.database_url): {}", chain(&e))))?;
-    let mut connection =
-        pool.acquire().await.map_err(|e| Unopened(format!("{place} cannot be reached: {}", chain(&e))))?;
+) -> Result<Migrated, Unopened> {
+    let mut connection = connect::connect(&key(schema), options).await.map_err(Unopened)?;
+    let place = format!("the database {}", connect::place(options));
     // Waits without a limit while another process migrates. IF NOT EXISTS alone fails for the second of two replicas
     // that start at the same time. `schema` is a constant of this program.
     let prepare = format!(
-        "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK}); \
-         SET lock_timeout = {lock}; SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
+        "SET client_min_messages = warning; SET lock_timeout = 0; SET statement_timeout = 0; \
+         SELECT pg_advisory_lock({MIGRATION_LOCK}); SET lock_timeout = {lock}; \
+         SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
         statement = config.migration_statement_timeout.0.as_millis(),
         lock = config.migration_lock_timeout.0.as_millis(),
     );
     sqlx::raw_sql(AssertSqlSafe(prepare))
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await
         .map_err(|e| Unopened(format!("{place}: cannot create the schema {schema}: {}", chain(&e))))?;
-    // With `run` the compiler cannot prove that the future is Send.
-    let migrated = migrator.run_direct(None, &mut *connection, false).await;
+    let migrated = migrate::run(migrator, &mut connection).await;
     // Releases the lock after success and failure.
     connection.close().await.ok();
-    migrated.map_err(|e| refused(&format!("{place}, schema {schema},"), &e))
+    migrated.map_err(|e| migrate::refused(&format!("{place}, schema {schema},"), "", &e))
 }

@@ -13,9 +13,8 @@ use sqlx::{
 };
 
 use super::{
-    Pool, Settings, Unopened, gauge,
+    Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage, Probe, Problem},
-    refused,
 };
 use crate::error::chain;
 
@@ -61,7 +60,14 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
         .busy_timeout(limit);
     let pool = || SqlitePoolOptions::new().acquire_timeout(limit).idle_timeout(None).max_lifetime(None);
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
-    migrator.run(&write).await.map_err(|e| refused(&place, &e))?;
+    let mut connection = write.acquire().await.map_err(failed)?;
+    let and_else = format!(
+        ", or move {} away to begin with empty data",
+        path.parent().unwrap_or_else(|| Path::new(".")).display()
+    );
+    let migrated = migrate::run(migrator, &mut *connection).await;
+    settings.migrated.set(migrated.map_err(|e| migrate::refused(&place, &and_else, &e))?).ok();
+    drop(connection);
     let reading = options.clone().read_only(true);
     let read = pool().max_connections(READERS).connect_with(reading.clone()).await.map_err(failed)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();

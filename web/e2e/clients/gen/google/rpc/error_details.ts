@@ -5,7 +5,7 @@
 import { MessageType } from "@protobuf-ts/runtime";
 import { Duration } from "../protobuf/duration";
 /**
- * Why a call failed, for programs.
+ * The reason of an error, for programs.
  *
  * @generated from protobuf message google.rpc.ErrorInfo
  */
@@ -17,13 +17,13 @@ export interface ErrorInfo {
      */
     reason: string;
     /**
-     * Who gives the reason its meaning.
+     * The domain that defines the reason.
      *
      * @generated from protobuf field: string domain = 2
      */
     domain: string;
     /**
-     * What else is known.
+     * Additional values.
      *
      * @generated from protobuf field: map<string, string> metadata = 3
      */
@@ -32,33 +32,33 @@ export interface ErrorInfo {
     };
 }
 /**
- * When a repeat may succeed.
+ * When the client may retry.
  *
  * @generated from protobuf message google.rpc.RetryInfo
  */
 export interface RetryInfo {
     /**
-     * How long to wait first.
+     * How long the client waits before a retry.
      *
      * @generated from protobuf field: google.protobuf.Duration retry_delay = 1
      */
     retryDelay?: Duration;
 }
 /**
- * Which fields of the request are wrong.
+ * The invalid fields of a request.
  *
  * @generated from protobuf message google.rpc.BadRequest
  */
 export interface BadRequest {
     /**
-     * All of them.
+     * All invalid fields.
      *
      * @generated from protobuf field: repeated google.rpc.BadRequest.FieldViolation field_violations = 1
      */
     fieldViolations: BadRequest_FieldViolation[];
 }
 /**
- * One field and what is wrong with it.
+ * An invalid field.
  *
  * @generated from protobuf message google.rpc.BadRequest.FieldViolation
  */
@@ -70,7 +70,7 @@ export interface BadRequest_FieldViolation {
      */
     field: string;
     /**
-     * What to do about it, in a sentence.
+     * How to fix the value, in a sentence.
      *
      * @generated from protobuf field: string description = 2
      */

@@ -5,25 +5,25 @@
 import { MessageType } from "@protobuf-ts/runtime";
 import { Any } from "../protobuf/any";
 /**
- * How a call failed.
+ * The error of a call.
  *
  * @generated from protobuf message google.rpc.Status
  */
 export interface Status {
     /**
-     * gRPC's code.
+     * The gRPC code.
      *
      * @generated from protobuf field: int32 code = 1
      */
     code: number;
     /**
-     * What to tell a developer.
+     * The message for developers.
      *
      * @generated from protobuf field: string message = 2
      */
     message: string;
     /**
-     * What the failure is about: ErrorInfo, BadRequest and others.
+     * The error details: ErrorInfo, BadRequest and others.
      *
      * @generated from protobuf field: repeated google.protobuf.Any details = 3
      */

@@ -28,35 +28,35 @@ export type Tokens = Message<"trellis.auth.v1.Tokens"> & {
   accessToken: string;
 
   /**
-   * When the access token ends. A stream opened with it ends then too.
+   * When the access token expires. A stream that was opened with it ends at the same time.
    *
    * @generated from field: google.protobuf.Timestamp access_expire_time = 2;
    */
   accessExpireTime?: Timestamp | undefined;
 
   /**
-   * What the next RefreshToken takes. Empty when it was delivered as a cookie.
+   * The token for the next RefreshToken call. Empty when it is delivered as a cookie.
    *
    * @generated from field: string refresh_token = 3;
    */
   refreshToken: string;
 
   /**
-   * When the session ends if it is not refreshed.
+   * When the session expires unless it is refreshed.
    *
    * @generated from field: google.protobuf.Timestamp refresh_expire_time = 4;
    */
   refreshExpireTime?: Timestamp | undefined;
 
   /**
-   * The account that is signed in: the id of its profile in trellis.users.v1 too.
+   * The id of the account that is signed in, and of its profile in trellis.users.v1.
    *
    * @generated from field: string user_id = 5;
    */
   userId: string;
 
   /**
-   * The session.
+   * The id of the session.
    *
    * @generated from field: string session_id = 6;
    */
@@ -77,31 +77,32 @@ export const TokensSchema: GenMessage<Tokens> = /*@__PURE__*/
  */
 export type SignUpRequest = Message<"trellis.auth.v1.SignUpRequest"> & {
   /**
-   * Where the account's owner is reached; never shown to others. Letters of any language may stand before and after the
-   * @ (RFC 6531). Upper and lower case, the Unicode and the punycode form of a domain, and NFC and NFD are one address.
-   * At most 254 bytes with the domain in punycode. What is no address is INVALID_ARGUMENT with reason EMAIL_INVALID.
+   * Required. The e-mail address of the account, which other users never see. Letters of any language may stand before
+   * and after the @ (RFC 6531). An upper-case letter and its lower-case
+   * letter, the Unicode and the punycode form of a domain, and NFC and NFD are the same address. At most 254 bytes in NFC
+   * with the domain in punycode.
    *
    * @generated from field: string email = 1;
    */
   email: string;
 
   /**
-   * 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC, where NFD may need four times as many. NFC and
-   * NFD are one password. PASSWORD_TOO_SHORT and PASSWORD_TOO_LONG are reasons of INVALID_ARGUMENT.
+   * Required. 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC; NFD may need four times as many. NFC
+   * and NFD are the same password.
    *
    * @generated from field: string password = 2;
    */
   password: string;
 
   /**
-   * The unique public name: a lower-case letter, then letters, digits and underscores; 3 to 30 characters.
+   * Required. The unique public name: a lower-case letter, then letters, digits and underscores; 3 to 30 characters.
    *
    * @generated from field: string handle = 3;
    */
   handle: string;
 
   /**
-   * The name that others see. 1 to 64 characters.
+   * Required. The name that other users see. 1 to 64 characters.
    *
    * @generated from field: string display_name = 4;
    */
@@ -150,14 +151,14 @@ export const SignUpResponseSchema: GenMessage<SignUpResponse> = /*@__PURE__*/
  */
 export type SignInRequest = Message<"trellis.auth.v1.SignInRequest"> & {
   /**
-   * The account's address.
+   * Required. The e-mail address of the account.
    *
    * @generated from field: string email = 1;
    */
   email: string;
 
   /**
-   * The account's password.
+   * Required. The password of the account.
    *
    * @generated from field: string password = 2;
    */
@@ -206,7 +207,7 @@ export const SignInResponseSchema: GenMessage<SignInResponse> = /*@__PURE__*/
  */
 export type RefreshTokenRequest = Message<"trellis.auth.v1.RefreshTokenRequest"> & {
   /**
-   * The token. Empty: the session cookie is used, and the successor is delivered as a cookie too.
+   * The refresh token. Empty: the server uses the session cookie, and delivers the new token as a cookie.
    *
    * @generated from field: string refresh_token = 1;
    */
@@ -248,7 +249,7 @@ export const RefreshTokenResponseSchema: GenMessage<RefreshTokenResponse> = /*@_
  */
 export type SignOutRequest = Message<"trellis.auth.v1.SignOutRequest"> & {
   /**
-   * The token. Empty: the session cookie is used, and removed.
+   * The refresh token. Empty: the server uses the session cookie, and removes it.
    *
    * @generated from field: string refresh_token = 1;
    */
@@ -299,7 +300,7 @@ export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
  */
 export type GetJwksResponse = Message<"trellis.auth.v1.GetJwksResponse"> & {
   /**
-   * The keys in use: the one that signs now first.
+   * The keys in use. The first one signs new tokens.
    *
    * @generated from field: repeated trellis.auth.v1.Jwk keys = 1;
    */
@@ -320,49 +321,49 @@ export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
  */
 export type Jwk = Message<"trellis.auth.v1.Jwk"> & {
   /**
-   * Key id, as in the token's header.
+   * The key id, as in the token's header.
    *
    * @generated from field: string kid = 1;
    */
   kid: string;
 
   /**
-   * Key type: `EC`.
+   * The key type: `EC`.
    *
    * @generated from field: string kty = 2;
    */
   kty: string;
 
   /**
-   * Curve: `P-256`.
+   * The curve: `P-256`.
    *
    * @generated from field: string crv = 3;
    */
   crv: string;
 
   /**
-   * Algorithm: `ES256`.
+   * The algorithm: `ES256`.
    *
    * @generated from field: string alg = 4;
    */
   alg: string;
 
   /**
-   * Use: `sig`.
+   * The use: `sig`.
    *
    * @generated from field: string use = 5;
    */
   use: string;
 
   /**
-   * The point's first coordinate, base64url.
+   * The x coordinate of the point, base64url.
    *
    * @generated from field: string x = 6;
    */
   x: string;
 
   /**
-   * The point's second coordinate, base64url.
+   * The y coordinate of the point, base64url.
    *
    * @generated from field: string y = 7;
    */
@@ -383,49 +384,49 @@ export const JwkSchema: GenMessage<Jwk> = /*@__PURE__*/
  */
 export type Session = Message<"trellis.auth.v1.Session"> & {
   /**
-   * The id, a UUID.
+   * The id of the session, a UUID.
    *
    * @generated from field: string session_id = 1;
    */
   sessionId: string;
 
   /**
-   * When it was opened.
+   * When the session was opened.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 2;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it was refreshed last.
+   * When the session was last refreshed.
    *
    * @generated from field: google.protobuf.Timestamp last_use_time = 3;
    */
   lastUseTime?: Timestamp | undefined;
 
   /**
-   * When it ends if it is not refreshed.
+   * When the session expires unless it is refreshed.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 4;
    */
   expireTime?: Timestamp | undefined;
 
   /**
-   * What used it last, as it called itself (`user-agent`), cut to 256 characters.
+   * The `user-agent` header of the client that last used the session, cut to 256 characters.
    *
    * @generated from field: string user_agent = 5;
    */
   userAgent: string;
 
   /**
-   * The client's address when it was used last. Empty: unknown.
+   * The address of the client that last used the session. Empty: unknown.
    *
    * @generated from field: string address = 6;
    */
   address: string;
 
   /**
-   * Whether it is the one that asks.
+   * Whether this is the session of the current call.
    *
    * @generated from field: bool current = 7;
    */
@@ -446,14 +447,15 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type ListSessionsRequest = Message<"trellis.auth.v1.ListSessionsRequest"> & {
   /**
-   * The most sessions that the response may hold. 0: 100. At most 100.
+   * The maximum number of sessions in the response. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
@@ -481,7 +483,7 @@ export type ListSessionsResponse = Message<"trellis.auth.v1.ListSessionsResponse
   sessions: Session[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -502,21 +504,22 @@ export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@_
  */
 export type ListEndedSessionsRequest = Message<"trellis.auth.v1.ListEndedSessionsRequest"> & {
   /**
-   * The maximum number of sessions in the response. 0: 1 000.
+   * The maximum number of sessions in the response. 0: 1 000. At most 1 000.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * The `list_time` of an earlier, complete list: sessions that were listed then need not be listed again. Absent: all.
+   * The `list_time` of an earlier, complete list. The response leaves out the sessions of that list. Absent: list all.
    *
    * @generated from field: google.protobuf.Timestamp since_time = 3;
    */
@@ -544,14 +547,14 @@ export type ListEndedSessionsResponse = Message<"trellis.auth.v1.ListEndedSessio
   sessionIds: string[];
 
   /**
-   * Requests the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * When the page was read. The first page's is the next list's `since_time`.
+   * When the server read the page. The `list_time` of the first page is the `since_time` of the next list.
    *
    * @generated from field: google.protobuf.Timestamp list_time = 3;
    */
@@ -572,7 +575,7 @@ export const ListEndedSessionsResponseSchema: GenMessage<ListEndedSessionsRespon
  */
 export type RevokeSessionRequest = Message<"trellis.auth.v1.RevokeSessionRequest"> & {
   /**
-   * Which.
+   * Required. The id of the session.
    *
    * @generated from field: string session_id = 1;
    */
@@ -608,7 +611,7 @@ export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*
  */
 export type RevokeAllSessionsRequest = Message<"trellis.auth.v1.RevokeAllSessionsRequest"> & {
   /**
-   * Whether the session that calls goes on.
+   * Whether the current session stays open.
    *
    * @generated from field: bool keep_current = 1;
    */
@@ -644,14 +647,14 @@ export const RevokeAllSessionsResponseSchema: GenMessage<RevokeAllSessionsRespon
  */
 export type ChangePasswordRequest = Message<"trellis.auth.v1.ChangePasswordRequest"> & {
   /**
-   * The password until now.
+   * Required. The current password.
    *
    * @generated from field: string current_password = 1;
    */
   currentPassword: string;
 
   /**
-   * The password from now on, by the rules of SignUpRequest.password.
+   * Required. The new password, with the rules of `SignUpRequest.password`.
    *
    * @generated from field: string new_password = 2;
    */
@@ -687,7 +690,7 @@ export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = 
  */
 export type DeleteAccountRequest = Message<"trellis.auth.v1.DeleteAccountRequest"> & {
   /**
-   * The password, to prove that it is the owner who asks.
+   * Required. The password, as proof that the owner of the account makes the call.
    *
    * @generated from field: string password = 1;
    */
@@ -717,20 +720,20 @@ export const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse> = /*
   messageDesc(file_trellis_auth_v1_auth, 24);
 
 /**
- * How the refresh token reaches the client.
+ * How the server delivers the refresh token.
  *
  * @generated from enum trellis.auth.v1.RefreshDelivery
  */
 export enum RefreshDelivery {
   /**
-   * In the response's body; for clients that keep it themselves.
+   * In the response message: for clients that store it themselves.
    *
    * @generated from enum value: REFRESH_DELIVERY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * As an httpOnly cookie, and not in the body; for browsers.
+   * As an httpOnly cookie, and not in the response message: for browsers.
    *
    * @generated from enum value: REFRESH_DELIVERY_COOKIE = 1;
    */
@@ -744,31 +747,31 @@ export const RefreshDeliverySchema: GenEnum<RefreshDelivery> = /*@__PURE__*/
   enumDesc(file_trellis_auth_v1_auth, 0);
 
 /**
- * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
- * trellis.users.v1.
+ * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
  *
  * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
  * reasons:
  *
- * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
- *   or the request has none.
- * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
- * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
- * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ * - REFRESH_TOKEN_INVALID, from RefreshToken: the request has no refresh token, or the token is unknown, has expired,
+ *   or belongs to a session that has ended.
+ * - REFRESH_TOKEN_REUSED, from RefreshToken: the client sent an old token, and the server ended its session.
+ * - SESSION_COOKIE_DUPLICATED, from RefreshToken: the request has several session cookies; the server removes all of
+ *   them.
+ * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
- * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
- * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
- * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
- * only.
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
+ * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
+ * same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from service trellis.auth.v1.AuthService
  */
 export const AuthService: GenService<{
   /**
-   * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
-   * resumed by the same call.
+   * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
    *
-   * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+   * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
+   * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
+   * sign-up with the same address is in progress.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignUp
    */
@@ -778,8 +781,10 @@ export const AuthService: GenService<{
     output: typeof SignUpResponseSchema;
   },
   /**
-   * Opens a session by e-mail and password. A wrong address and a wrong password are told apart neither in
-   * words nor in time: UNAUTHENTICATED with reason BAD_CREDENTIALS.
+   * Opens a session with an e-mail address and a password.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
+   * after the same time.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignIn
    */
@@ -789,14 +794,17 @@ export const AuthService: GenService<{
     output: typeof SignInResponseSchema;
   },
   /**
-   * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-   * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
-   * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
-   * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
-   * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+   * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
+   * once.
    *
-   * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
-   * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
+   * While the new refresh token is unused, a repeated call within the grace period returns the same new token, so that
+   * lost responses and concurrent tabs do no harm. The grace period is two minutes by default (`auth.refresh_grace`)
+   * and at least 30 seconds, which is longer than the timeout of every client. A later repeat, or a repeat after the
+   * new token was used, ends the session.
+   *
+   * Errors: UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID, REFRESH_TOKEN_REUSED, or SESSION_COOKIE_DUPLICATED: the
+   * session has ended. After any other error the old token is unchanged, or the server rotated it and the response was
+   * lost: repeat the call with the same token.
    *
    * @generated from rpc trellis.auth.v1.AuthService.RefreshToken
    */
@@ -806,8 +814,8 @@ export const AuthService: GenService<{
     output: typeof RefreshTokenResponseSchema;
   },
   /**
-   * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-   * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
+   * Ends the session of the refresh token from the request or from the session cookie. With several session cookies,
+   * ends all of their sessions and removes all cookies. Succeeds for an unknown token too.
    *
    * @generated from rpc trellis.auth.v1.AuthService.SignOut
    */
@@ -817,7 +825,7 @@ export const AuthService: GenService<{
     output: typeof SignOutResponseSchema;
   },
   /**
-   * The public keys that access tokens are signed with (RFC 7517).
+   * Returns the public keys that verify access tokens (RFC 7517).
    *
    * @generated from rpc trellis.auth.v1.AuthService.GetJwks
    */
@@ -827,7 +835,7 @@ export const AuthService: GenService<{
     output: typeof GetJwksResponseSchema;
   },
   /**
-   * The caller's sessions that are in force, the one used last first.
+   * Lists the caller's sessions that are in force, ordered by the time of last use, newest first.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ListSessions
    */
@@ -837,10 +845,11 @@ export const AuthService: GenService<{
     output: typeof ListSessionsResponseSchema;
   },
   /**
-   * Ends one of the caller's sessions: its refresh token at once, its streams and access tokens as soon as the
-   * other processes hear of it, and in any case when the access token expires.
+   * Ends one of the caller's sessions. Its refresh token ends at once. Its streams and access tokens end when the other
+   * processes receive the revocation, at the latest when the access token expires.
    *
-   * NOT_FOUND with reason SESSION_NOT_FOUND, the same for somebody else's.
+   * Errors: NOT_FOUND with reason SESSION_NOT_FOUND when the caller has no such session, also for a session of another
+   * user.
    *
    * @generated from rpc trellis.auth.v1.AuthService.RevokeSession
    */
@@ -850,7 +859,7 @@ export const AuthService: GenService<{
     output: typeof RevokeSessionResponseSchema;
   },
   /**
-   * Ends all of the caller's sessions, or all but the one that calls.
+   * Ends all of the caller's sessions, or all except the current one.
    *
    * @generated from rpc trellis.auth.v1.AuthService.RevokeAllSessions
    */
@@ -860,9 +869,9 @@ export const AuthService: GenService<{
     output: typeof RevokeAllSessionsResponseSchema;
   },
   /**
-   * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
-   * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
-   * token of an ended session is refused after a restart too.
+   * Lists the sessions that were ended and whose access tokens may not have expired yet, in the order in which they
+   * ended. Each process reads the list before it is ready, and again when it may have missed a revocation, so that it
+   * refuses tokens of ended sessions after a restart too.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ListEndedSessions
    */
@@ -872,8 +881,10 @@ export const AuthService: GenService<{
     output: typeof ListEndedSessionsResponseSchema;
   },
   /**
-   * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
-   * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+   * Changes the caller's password, and ends all other sessions.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
+   * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
    *
    * @generated from rpc trellis.auth.v1.AuthService.ChangePassword
    */
@@ -883,9 +894,10 @@ export const AuthService: GenService<{
     output: typeof ChangePasswordResponseSchema;
   },
   /**
-   * Deletes the caller's account for good. Sign-in and all sessions end at once; the profile and the memberships
-   * follow within seconds. What was said in conversations stays, without a name. A wrong password is
-   * UNAUTHENTICATED with reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+   * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
+   * deleted within seconds. The user's messages stay in their conversations, without a name.
+   *
+   * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
    *
    * @generated from rpc trellis.auth.v1.AuthService.DeleteAccount
    */

@@ -15,7 +15,7 @@ export const file_trellis_messaging_v1_messaging: GenFile = /*@__PURE__*/
   fileDesc("CiR0cmVsbGlzL21lc3NhZ2luZy92MS9tZXNzYWdpbmcucHJvdG8SFHRyZWxsaXMubWVzc2FnaW5nLnYxIscDCgxDb252ZXJzYXRpb24SFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKBXRpdGxlGAIgASgJQgOAAQESLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmN1cnNvchgFIAEoCRIVCg1tZXNzYWdlX2NvdW50GAYgASgDEhAKCG93bmVyX2lkGAcgASgJEjEKDGxhc3RfbWVzc2FnZRgKIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Ei8KC3VwZGF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAwgASgJEjMKCmFkZF9wb2xpY3kYDSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kSFAoMbWVtYmVyX2NvdW50GAggASgFEi0KB21lbWJlcnMYAyADKAsyHC50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXISNAoKbWVtYmVyc2hpcBgJIAEoCzIgLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1lbWJlcnNoaXAiNwoGTWVtYmVyEg8KB3VzZXJfaWQYASABKAkSHAoUbGFzdF9yZWFkX21lc3NhZ2Vfbm8YAiABKAMisgEKCk1lbWJlcnNoaXASFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDEigKBHJvbGUYAyABKA4yGi50cmVsbGlzLm1lc3NhZ2luZy52MS5Sb2xlEjQKBXN0YXRlGAQgASgOMiUudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyc2hpcFN0YXRlEhAKCGFkZGVkX2J5GAUgASgJIsUBCgpJbnZpdGF0aW9uEhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBRISCgppbnZpdGVyX2lkGAQgASgJEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPgoIU2V0dGluZ3MSMgoLd2hvX21heV9hZGQYASABKA4yHS50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRSdWxlIi8KCFJlYWRNYXJrEg8KB3VzZXJfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyK7BAoFRW50cnkSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEgsKA3NlcRgCIAEoAxIRCglhdXRob3JfaWQYAyABKAkSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB21lc3NhZ2UYCiABKAsyHS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlSAASSQoUY29udmVyc2F0aW9uX2NyZWF0ZWQYCyABKAsyKS50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25DcmVhdGVkSAASPQoObWVzc2FnZV9lZGl0ZWQYDCABKAsyIy50cmVsbGlzLm1lc3NhZ2luZy52MS5NZXNzYWdlRWRpdGVkSAASPwoPbWVzc2FnZV9kZWxldGVkGA0gASgLMiQudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVzc2FnZURlbGV0ZWRIABI5CgxtZW1iZXJfYWRkZWQYDiABKAsyIS50cmVsbGlzLm1lc3NhZ2luZy52MS5NZW1iZXJBZGRlZEgAEj0KDm1lbWJlcl9yZW1vdmVkGA8gASgLMiMudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyUmVtb3ZlZEgAEkkKFGNvbnZlcnNhdGlvbl91cGRhdGVkGBAgASgLMikudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uVXBkYXRlZEgAQgYKBGJvZHkizQEKB01lc3NhZ2USEgoKbWVzc2FnZV9pZBgBIAEoCRIZChFjbGllbnRfbWVzc2FnZV9pZBgCIAEoCRISCgptZXNzYWdlX25vGAMgASgDEhEKBHRleHQYBCABKAlCA4ABARItCgllZGl0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2RlbGV0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAcgASgJIlgKDU1lc3NhZ2VFZGl0ZWQSEgoKbWVzc2FnZV9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDEhEKBHRleHQYAyABKAlCA4ABARIMCgRldGFnGAQgASgJIjgKDk1lc3NhZ2VEZWxldGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEgoKbWVzc2FnZV9ubxgCIAEoAyIeCgtNZW1iZXJBZGRlZBIPCgd1c2VyX2lkGAEgASgJIjIKDU1lbWJlclJlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRIQCghvd25lcl9pZBgCIAEoCSJsChNDb252ZXJzYXRpb25VcGRhdGVkEhIKBXRpdGxlGAEgASgJQgOAAQESDAoEZXRhZxgCIAEoCRIzCgphZGRfcG9saWN5GAMgASgOMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkUG9saWN5IlMKE0NvbnZlcnNhdGlvbkNyZWF0ZWQSEgoKbWVtYmVyX2lkcxgBIAMoCRISCgV0aXRsZRgCIAEoCUIDgAEBEhQKDG1lbWJlcl9jb3VudBgDIAEoBSJXChlDcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEgoKbWVtYmVyX2lkcxgCIAMoCRISCgV0aXRsZRgDIAEoCUIDgAEBImsKGkNyZWF0ZUNvbnZlcnNhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhITCgtpbnZpdGVkX2lkcxgCIAMoCSJbChJTZW5kTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhkKEWNsaWVudF9tZXNzYWdlX2lkGAIgASgJEhEKBHRleHQYAyABKAlCA4ABASJBChNTZW5kTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiVQoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkibQoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USLAoHZW50cmllcxgBIAMoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIOCgZjdXJzb3IYAyABKAkiRQoQU3Vic2NyaWJlUmVxdWVzdBIxCglwb3NpdGlvbnMYASADKAsyHi50cmVsbGlzLm1lc3NhZ2luZy52MS5Qb3NpdGlvbiIzCghQb3NpdGlvbhIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDgoGY3Vyc29yGAIgASgJIoMDChFTdWJzY3JpYmVSZXNwb25zZRI6Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb25IABIvCgVlbnRyeRgCIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLk5ld0VudHJ5SAASMwoJY2F1Z2h0X3VwGAMgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuQ2F1Z2h0VXBIABJDChFjb252ZXJzYXRpb25fbGVmdBgEIAEoCzImLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbkxlZnRIABI1CgpyZWFkX21hcmtzGAUgASgLMh8udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmtzSAASRwoTaW52aXRhdGlvbnNfY2hhbmdlZBgGIAEoCzIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkludml0YXRpb25zQ2hhbmdlZEgAQgcKBWV2ZW50IhQKEkludml0YXRpb25zQ2hhbmdlZCJGCghOZXdFbnRyeRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5Eg4KBmN1cnNvchgCIAEoCSIrChBDb252ZXJzYXRpb25MZWZ0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSJTCglSZWFkTWFya3MSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEi0KBW1hcmtzGAIgAygLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuUmVhZE1hcmsiCgoIQ2F1Z2h0VXAiMQoWR2V0Q29udmVyc2F0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiUwoXR2V0Q29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIkEKGExpc3RDb252ZXJzYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJvChlMaXN0Q29udmVyc2F0aW9uc1Jlc3BvbnNlEjkKDWNvbnZlcnNhdGlvbnMYASADKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIrwBChlVcGRhdGVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgV0aXRsZRgCIAEoCUIDgAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIMCgRldGFnGAQgASgJEjMKCmFkZF9wb2xpY3kYBSABKA4yHy50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRQb2xpY3kiVgoaVXBkYXRlQ29udmVyc2F0aW9uUmVzcG9uc2USOAoMY29udmVyc2F0aW9uGAEgASgLMiIudHJlbGxpcy5tZXNzYWdpbmcudjEuQ29udmVyc2F0aW9uIlQKEkxpc3RNZW1iZXJzUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXQoTTGlzdE1lbWJlcnNSZXNwb25zZRItCgdtZW1iZXJzGAEgAygLMhwudHJlbGxpcy5tZXNzYWdpbmcudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI8ChBBZGRNZW1iZXJSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIl4KEUFkZE1lbWJlclJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbhIPCgdpbnZpdGVkGAIgASgIIj8KFkxpc3RJbnZpdGF0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiaQoXTGlzdEludml0YXRpb25zUmVzcG9uc2USNQoLaW52aXRhdGlvbnMYASADKAsyIC50cmVsbGlzLm1lc3NhZ2luZy52MS5JbnZpdGF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIyChdBY2NlcHRJbnZpdGF0aW9uUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkiVAoYQWNjZXB0SW52aXRhdGlvblJlc3BvbnNlEjgKDGNvbnZlcnNhdGlvbhgBIAEoCzIiLnRyZWxsaXMubWVzc2FnaW5nLnYxLkNvbnZlcnNhdGlvbiIzChhEZWNsaW5lSW52aXRhdGlvblJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJIhsKGURlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiIwoQQmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhMKEUJsb2NrVXNlclJlc3BvbnNlIiUKElVuYmxvY2tVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJIhUKE1VuYmxvY2tVc2VyUmVzcG9uc2UiQAoXTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiRQoYTGlzdEJsb2NrZWRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIUChJHZXRTZXR0aW5nc1JlcXVlc3QiRwoTR2V0U2V0dGluZ3NSZXNwb25zZRIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzInoKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIwCghzZXR0aW5ncxgBIAEoCzIeLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNldHRpbmdzEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJKChZVcGRhdGVTZXR0aW5nc1Jlc3BvbnNlEjAKCHNldHRpbmdzGAEgASgLMh4udHJlbGxpcy5tZXNzYWdpbmcudjEuU2V0dGluZ3MiPwoTUmVtb3ZlTWVtYmVyUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCSJQChRSZW1vdmVNZW1iZXJSZXNwb25zZRI4Cgxjb252ZXJzYXRpb24YASABKAsyIi50cmVsbGlzLm1lc3NhZ2luZy52MS5Db252ZXJzYXRpb24iMwoYTGVhdmVDb252ZXJzYXRpb25SZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCSIbChlMZWF2ZUNvbnZlcnNhdGlvblJlc3BvbnNlIkAKEUdldE1lc3NhZ2VSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX2lkGAIgASgJIkAKEkdldE1lc3NhZ2VSZXNwb25zZRIqCgVlbnRyeRgBIAEoCzIbLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVudHJ5ImIKEkVkaXRNZXNzYWdlUmVxdWVzdBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEgoKbWVzc2FnZV9pZBgCIAEoCRIRCgR0ZXh0GAMgASgJQgOAAQESDAoEZXRhZxgEIAEoCSJBChNFZGl0TWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiQwoURGVsZXRlTWVzc2FnZVJlcXVlc3QSFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEhIKCm1lc3NhZ2VfaWQYAiABKAkiQwoVRGVsZXRlTWVzc2FnZVJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhsudHJlbGxpcy5tZXNzYWdpbmcudjEuRW50cnkiPgoPTWFya1JlYWRSZXF1ZXN0EhcKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCRISCgptZXNzYWdlX25vGAIgASgDIkYKEE1hcmtSZWFkUmVzcG9uc2USFAoMdW5yZWFkX2NvdW50GAEgASgDEhwKFGxhc3RfcmVhZF9tZXNzYWdlX25vGAIgASgDIiYKE0xpc3RDb250YWN0c1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSIoChRMaXN0Q29udGFjdHNSZXNwb25zZRIQCgh1c2VyX2lkcxgBIAMoCSImChNEZWxldGVNZW1iZXJSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiJAoURGVsZXRlTWVtYmVyUmVzcG9uc2USDAoEZG9uZRgBIAEoCCpwCg9NZW1iZXJzaGlwU3RhdGUSIAocTUVNQkVSU0hJUF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF01FTUJFUlNISVBfU1RBVEVfQUNUSVZFEAESHgoaTUVNQkVSU0hJUF9TVEFURV9SRVFVRVNURUQQAipeCglBZGRQb2xpY3kSGgoWQUREX1BPTElDWV9VTlNQRUNJRklFRBAAEhoKFkFERF9QT0xJQ1lfQUxMX01FTUJFUlMQARIZChVBRERfUE9MSUNZX09XTkVSX09OTFkQAipnCgdBZGRSdWxlEhgKFEFERF9SVUxFX1VOU1BFQ0lGSUVEEAASFgoSQUREX1JVTEVfRVZFUllCT0RZEAESFQoRQUREX1JVTEVfQ09OVEFDVFMQAhITCg9BRERfUlVMRV9OT0JPRFkQAyo9CgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfT1dORVIQAjLjFQoQTWVzc2FnaW5nU2VydmljZRJ8ChJDcmVhdGVDb252ZXJzYXRpb24SLy50cmVsbGlzLm1lc3NhZ2luZy52MS5DcmVhdGVDb252ZXJzYXRpb25SZXF1ZXN0GjAudHJlbGxpcy5tZXNzYWdpbmcudjEuQ3JlYXRlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJnCgtTZW5kTWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UiA5ACAhJqCgxMaXN0TWVzc2FnZXMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2UiA5ACARJjCglTdWJzY3JpYmUSJi50cmVsbGlzLm1lc3NhZ2luZy52MS5TdWJzY3JpYmVSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuU3Vic2NyaWJlUmVzcG9uc2UiA5ACATABEnMKD0dldENvbnZlcnNhdGlvbhIsLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldENvbnZlcnNhdGlvblJlcXVlc3QaLS50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRDb252ZXJzYXRpb25SZXNwb25zZSIDkAIBEnkKEUxpc3RDb252ZXJzYXRpb25zEi4udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXF1ZXN0Gi8udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnZlcnNhdGlvbnNSZXNwb25zZSIDkAIBEncKElVwZGF0ZUNvbnZlcnNhdGlvbhIvLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZUNvbnZlcnNhdGlvblJlcXVlc3QaMC50cmVsbGlzLm1lc3NhZ2luZy52MS5VcGRhdGVDb252ZXJzYXRpb25SZXNwb25zZRJnCgtMaXN0TWVtYmVycxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiA5ACARJhCglBZGRNZW1iZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5BZGRNZW1iZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQWRkTWVtYmVyUmVzcG9uc2UiA5ACAhJqCgxSZW1vdmVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5SZW1vdmVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuUmVtb3ZlTWVtYmVyUmVzcG9uc2UiA5ACAhJ5ChFMZWF2ZUNvbnZlcnNhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkxlYXZlQ29udmVyc2F0aW9uUmVzcG9uc2UiA5ACAhJzCg9MaXN0SW52aXRhdGlvbnMSLC50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0SW52aXRhdGlvbnNSZXF1ZXN0Gi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEludml0YXRpb25zUmVzcG9uc2UiA5ACARJ2ChBBY2NlcHRJbnZpdGF0aW9uEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuQWNjZXB0SW52aXRhdGlvblJlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5BY2NlcHRJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJ5ChFEZWNsaW5lSW52aXRhdGlvbhIuLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVxdWVzdBovLnRyZWxsaXMubWVzc2FnaW5nLnYxLkRlY2xpbmVJbnZpdGF0aW9uUmVzcG9uc2UiA5ACAhJhCglCbG9ja1VzZXISJi50cmVsbGlzLm1lc3NhZ2luZy52MS5CbG9ja1VzZXJSZXF1ZXN0GicudHJlbGxpcy5tZXNzYWdpbmcudjEuQmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJnCgtVbmJsb2NrVXNlchIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVuYmxvY2tVc2VyUmVzcG9uc2UiA5ACAhJ2ChBMaXN0QmxvY2tlZFVzZXJzEi0udHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdEJsb2NrZWRVc2Vyc1JlcXVlc3QaLi50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0QmxvY2tlZFVzZXJzUmVzcG9uc2UiA5ACARJnCgtHZXRTZXR0aW5ncxIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkdldFNldHRpbmdzUmVzcG9uc2UiA5ACARJwCg5VcGRhdGVTZXR0aW5ncxIrLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdBosLnRyZWxsaXMubWVzc2FnaW5nLnYxLlVwZGF0ZVNldHRpbmdzUmVzcG9uc2UiA5ACAhJkCgpHZXRNZXNzYWdlEicudHJlbGxpcy5tZXNzYWdpbmcudjEuR2V0TWVzc2FnZVJlcXVlc3QaKC50cmVsbGlzLm1lc3NhZ2luZy52MS5HZXRNZXNzYWdlUmVzcG9uc2UiA5ACARJnCgtFZGl0TWVzc2FnZRIoLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVxdWVzdBopLnRyZWxsaXMubWVzc2FnaW5nLnYxLkVkaXRNZXNzYWdlUmVzcG9uc2UiA5ACAhJtCg1EZWxldGVNZXNzYWdlEioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVzc2FnZVJlcXVlc3QaKy50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZXNzYWdlUmVzcG9uc2UiA5ACAhJeCghNYXJrUmVhZBIlLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVxdWVzdBomLnRyZWxsaXMubWVzc2FnaW5nLnYxLk1hcmtSZWFkUmVzcG9uc2UiA5ACAhJqCgxMaXN0Q29udGFjdHMSKS50cmVsbGlzLm1lc3NhZ2luZy52MS5MaXN0Q29udGFjdHNSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuTGlzdENvbnRhY3RzUmVzcG9uc2UiA5ACARJqCgxEZWxldGVNZW1iZXISKS50cmVsbGlzLm1lc3NhZ2luZy52MS5EZWxldGVNZW1iZXJSZXF1ZXN0GioudHJlbGxpcy5tZXNzYWdpbmcudjEuRGVsZXRlTWVtYmVyUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
- * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
+ * A conversation, as one of its members sees it. Its size does not depend on the number of members.
  *
  * @generated from message trellis.messaging.v1.Conversation
  */
@@ -35,14 +35,14 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   title: string;
 
   /**
-   * When it was opened.
+   * When the conversation was created.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * The position after its newest entry.
+   * The cursor after its newest entry.
    *
    * @generated from field: string cursor = 5;
    */
@@ -56,14 +56,15 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   messageCount: bigint;
 
   /**
-   * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
+   * The id of the owner. The owner may remove other members. Initially the member who created the conversation; when
+   * the owner leaves, the longest-standing member.
    *
    * @generated from field: string owner_id = 7;
    */
   ownerId: string;
 
   /**
-   * The newest message. Absent: none was sent yet.
+   * The newest message. Absent: there is none.
    *
    * @generated from field: trellis.messaging.v1.Entry last_message = 10;
    */
@@ -77,14 +78,14 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Changes with the title and `add_policy`.
+   * The version of the title and of `add_policy`. It changes with them.
    *
    * @generated from field: string etag = 12;
    */
   etag: string;
 
   /**
-   * Which members may add others.
+   * The members who may add others.
    *
    * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 13;
    */
@@ -98,8 +99,7 @@ export type Conversation = Message$1<"trellis.messaging.v1.Conversation"> & {
   memberCount: number;
 
   /**
-   * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
-   * the others.
+   * The first 8 members, in the order in which they joined. ListMembers returns all members.
    *
    * @generated from field: repeated trellis.messaging.v1.Member members = 3;
    */
@@ -127,14 +127,15 @@ export const ConversationSchema: GenMessage<Conversation> = /*@__PURE__*/
  */
 export type Member = Message$1<"trellis.messaging.v1.Member"> & {
   /**
-   * The user.
+   * The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * The number of the last message that the member has read. 0 to others before the member has accepted the conversation.
+   * The number of the last message that the member has read. Other members see 0 until the member has accepted the
+   * conversation.
    *
    * @generated from field: int64 last_read_message_no = 2;
    */
@@ -155,7 +156,7 @@ export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
  */
 export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
   /**
-   * How many messages after the last that the caller has read are not erased.
+   * The number of messages after the last one that the caller has read, without deleted messages.
    *
    * @generated from field: int64 unread_count = 1;
    */
@@ -183,7 +184,8 @@ export type Membership = Message$1<"trellis.messaging.v1.Membership"> & {
   state: MembershipState;
 
   /**
-   * The member who added or asked the caller. Empty: the caller opened it, or accepted an invitation.
+   * The id of the member who added or invited the caller. Empty: the caller created the conversation, or accepted an
+   * invitation.
    *
    * @generated from field: string added_by = 5;
    */
@@ -198,20 +200,20 @@ export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 2);
 
 /**
- * An invitation to a conversation. It tells nothing of the members but who invites and how many there are.
+ * An invitation to a conversation. Of the members it shows only the inviter and the number.
  *
  * @generated from message trellis.messaging.v1.Invitation
  */
 export type Invitation = Message$1<"trellis.messaging.v1.Invitation"> & {
   /**
-   * The conversation.
+   * The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Its title. May be empty.
+   * The title of the conversation. May be empty.
    *
    * @generated from field: string title = 2;
    */
@@ -225,7 +227,7 @@ export type Invitation = Message$1<"trellis.messaging.v1.Invitation"> & {
   memberCount: number;
 
   /**
-   * The member who invites.
+   * The id of the member who sent it.
    *
    * @generated from field: string inviter_id = 4;
    */
@@ -260,7 +262,7 @@ export const InvitationSchema: GenMessage<Invitation> = /*@__PURE__*/
  */
 export type Settings = Message$1<"trellis.messaging.v1.Settings"> & {
   /**
-   * Who may add the user to conversations. In a request, unspecified: the server's own choice.
+   * The users who may add this user to conversations. ADD_RULE_UNSPECIFIED in a request: the server's default.
    *
    * @generated from field: trellis.messaging.v1.AddRule who_may_add = 1;
    */
@@ -275,20 +277,20 @@ export const SettingsSchema: GenMessage<Settings> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 4);
 
 /**
- * How far a member has read.
+ * The position up to which a member has read.
  *
  * @generated from message trellis.messaging.v1.ReadMark
  */
 export type ReadMark = Message$1<"trellis.messaging.v1.ReadMark"> & {
   /**
-   * The user.
+   * The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * The number of the last message that was read.
+   * The number of the last message that the member has read.
    *
    * @generated from field: int64 message_no = 2;
    */
@@ -309,21 +311,21 @@ export const ReadMarkSchema: GenMessage<ReadMark> = /*@__PURE__*/
  */
 export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
   /**
-   * The conversation.
+   * The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Its place in the log: 1, 2, 3 and so on, without a gap.
+   * The sequence number in the log: 1, 2, 3 and so on, without gaps.
    *
    * @generated from field: int64 seq = 2;
    */
   seq: bigint;
 
   /**
-   * Who caused it.
+   * The id of the user who caused it.
    *
    * @generated from field: string author_id = 3;
    */
@@ -337,13 +339,13 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * What happened. A client ignores a body that it does not know.
+   * The event. A client ignores a body that it does not know.
    *
    * @generated from oneof trellis.messaging.v1.Entry.body
    */
   body: {
     /**
-     * Somebody said something.
+     * A member sent a message.
      *
      * @generated from field: trellis.messaging.v1.Message message = 10;
      */
@@ -351,7 +353,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
     case: "message";
   } | {
     /**
-     * Somebody opened the conversation.
+     * The owner created the conversation.
      *
      * @generated from field: trellis.messaging.v1.ConversationCreated conversation_created = 11;
      */
@@ -367,7 +369,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
     case: "messageEdited";
   } | {
     /**
-     * Somebody erased a message.
+     * The author or the owner deleted a message.
      *
      * @generated from field: trellis.messaging.v1.MessageDeleted message_deleted = 13;
      */
@@ -375,7 +377,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
     case: "messageDeleted";
   } | {
     /**
-     * Somebody came in.
+     * A member joined.
      *
      * @generated from field: trellis.messaging.v1.MemberAdded member_added = 14;
      */
@@ -383,7 +385,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
     case: "memberAdded";
   } | {
     /**
-     * Somebody was taken out, or left: then the author is the one who left.
+     * A member was removed or left. If they left, `author_id` is their id.
      *
      * @generated from field: trellis.messaging.v1.MemberRemoved member_removed = 15;
      */
@@ -391,7 +393,7 @@ export type Entry = Message$1<"trellis.messaging.v1.Entry"> & {
     case: "memberRemoved";
   } | {
     /**
-     * The conversation has another title.
+     * The title or the add policy changed.
      *
      * @generated from field: trellis.messaging.v1.ConversationUpdated conversation_updated = 16;
      */
@@ -408,7 +410,7 @@ export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 6);
 
 /**
- * Something said.
+ * A message.
  *
  * @generated from message trellis.messaging.v1.Message
  */
@@ -421,42 +423,42 @@ export type Message = Message$1<"trellis.messaging.v1.Message"> & {
   messageId: string;
 
   /**
-   * The sender's own id for it.
+   * The id that the sender's client gave the message.
    *
    * @generated from field: string client_message_id = 2;
    */
   clientMessageId: string;
 
   /**
-   * Its number among the conversation's messages: 1, 2, 3 and so on.
+   * The number among the messages of the conversation: 1, 2, 3 and so on.
    *
    * @generated from field: int64 message_no = 3;
    */
   messageNo: bigint;
 
   /**
-   * The text as it is now. Empty: the message was erased.
+   * The current text. Empty: the message is deleted.
    *
    * @generated from field: string text = 4;
    */
   text: string;
 
   /**
-   * When the text was changed last. Absent: never.
+   * When the text was last changed. Absent: never.
    *
    * @generated from field: google.protobuf.Timestamp edit_time = 5;
    */
   editTime?: Timestamp | undefined;
 
   /**
-   * When the message was erased. Absent: it was not.
+   * When the message was deleted. Absent: it is not deleted.
    *
    * @generated from field: google.protobuf.Timestamp delete_time = 6;
    */
   deleteTime?: Timestamp | undefined;
 
   /**
-   * Changes with every change of the message.
+   * The version of the message. It changes with every change of the message.
    *
    * @generated from field: string etag = 7;
    */
@@ -471,34 +473,34 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 7);
 
 /**
- * A message has another text.
+ * The text of a message changed.
  *
  * @generated from message trellis.messaging.v1.MessageEdited
  */
 export type MessageEdited = Message$1<"trellis.messaging.v1.MessageEdited"> & {
   /**
-   * The message.
+   * The id of the message.
    *
    * @generated from field: string message_id = 1;
    */
   messageId: string;
 
   /**
-   * Its number among the conversation's messages.
+   * The number among the messages of the conversation.
    *
    * @generated from field: int64 message_no = 2;
    */
   messageNo: bigint;
 
   /**
-   * The text from then on. Empty: the message was erased since.
+   * The new text. Empty: the message was deleted later.
    *
    * @generated from field: string text = 3;
    */
   text: string;
 
   /**
-   * The message's etag from then on; once it was erased, the etag since then.
+   * The new etag of the message. If the message was deleted later, its current etag.
    *
    * @generated from field: string etag = 4;
    */
@@ -513,20 +515,20 @@ export const MessageEditedSchema: GenMessage<MessageEdited> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 8);
 
 /**
- * A message was erased.
+ * A message was deleted.
  *
  * @generated from message trellis.messaging.v1.MessageDeleted
  */
 export type MessageDeleted = Message$1<"trellis.messaging.v1.MessageDeleted"> & {
   /**
-   * The message.
+   * The id of the message.
    *
    * @generated from field: string message_id = 1;
    */
   messageId: string;
 
   /**
-   * Its number among the conversation's messages.
+   * The number among the messages of the conversation.
    *
    * @generated from field: int64 message_no = 2;
    */
@@ -541,13 +543,13 @@ export const MessageDeletedSchema: GenMessage<MessageDeleted> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 9);
 
 /**
- * Somebody came in.
+ * A member joined.
  *
  * @generated from message trellis.messaging.v1.MemberAdded
  */
 export type MemberAdded = Message$1<"trellis.messaging.v1.MemberAdded"> & {
   /**
-   * Who.
+   * The id of the member.
    *
    * @generated from field: string user_id = 1;
    */
@@ -562,20 +564,20 @@ export const MemberAddedSchema: GenMessage<MemberAdded> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 10);
 
 /**
- * Somebody is out.
+ * A member was removed or left.
  *
  * @generated from message trellis.messaging.v1.MemberRemoved
  */
 export type MemberRemoved = Message$1<"trellis.messaging.v1.MemberRemoved"> & {
   /**
-   * Who.
+   * The id of the member.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * Who is the owner from then on.
+   * The id of the owner after the change.
    *
    * @generated from field: string owner_id = 2;
    */
@@ -590,27 +592,27 @@ export const MemberRemovedSchema: GenMessage<MemberRemoved> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 11);
 
 /**
- * The conversation has another title, or another rule for who may add members.
+ * The title or the add policy of the conversation changed.
  *
  * @generated from message trellis.messaging.v1.ConversationUpdated
  */
 export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUpdated"> & {
   /**
-   * The title from then on.
+   * The new title.
    *
    * @generated from field: string title = 1;
    */
   title: string;
 
   /**
-   * The conversation's etag from then on.
+   * The new etag of the conversation.
    *
    * @generated from field: string etag = 2;
    */
   etag: string;
 
   /**
-   * Which members may add others from then on.
+   * The members who may now add others.
    *
    * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 3;
    */
@@ -625,13 +627,13 @@ export const ConversationUpdatedSchema: GenMessage<ConversationUpdated> = /*@__P
   messageDesc(file_trellis_messaging_v1_messaging, 12);
 
 /**
- * The conversation was opened.
+ * The conversation was created.
  *
  * @generated from message trellis.messaging.v1.ConversationCreated
  */
 export type ConversationCreated = Message$1<"trellis.messaging.v1.ConversationCreated"> & {
   /**
-   * The first 8 members, by id.
+   * The ids of the first 8 members, ordered by id.
    *
    * @generated from field: repeated string member_ids = 1;
    */
@@ -666,21 +668,21 @@ export const ConversationCreatedSchema: GenMessage<ConversationCreated> = /*@__P
  */
 export type CreateConversationRequest = Message$1<"trellis.messaging.v1.CreateConversationRequest"> & {
   /**
-   * The caller's own id for this request; a repeat with the same id answers the same conversation.
+   * Required. The client's id for this request. A repeat with the same id returns the same conversation.
    *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
-   * Who is in it besides the caller. 1 to 999.
+   * Required. The ids of the other members, 1 to 999.
    *
    * @generated from field: repeated string member_ids = 2;
    */
   memberIds: string[];
 
   /**
-   * What it is called. At most 128 characters; may be empty.
+   * The title. At most 128 characters; may be empty.
    *
    * @generated from field: string title = 3;
    */
@@ -708,7 +710,7 @@ export type CreateConversationResponse = Message$1<"trellis.messaging.v1.CreateC
   conversation?: Conversation | undefined;
 
   /**
-   * The users of the request who have an invitation instead of being a member. At most 999.
+   * The ids of the users who got an invitation instead of a membership. At most 999.
    *
    * @generated from field: repeated string invited_ids = 2;
    */
@@ -729,21 +731,21 @@ export const CreateConversationResponseSchema: GenMessage<CreateConversationResp
  */
 export type SendMessageRequest = Message$1<"trellis.messaging.v1.SendMessageRequest"> & {
   /**
-   * Where.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * The sender's own id for the message; makes repeats harmless, for good.
+   * Required. The client's id for the message. Repeats with the same id never store a second message.
    *
    * @generated from field: string client_message_id = 2;
    */
   clientMessageId: string;
 
   /**
-   * The text. 1 byte to 16 KiB.
+   * Required. The text, 1 byte to 16 KiB.
    *
    * @generated from field: string text = 3;
    */
@@ -764,7 +766,7 @@ export const SendMessageRequestSchema: GenMessage<SendMessageRequest> = /*@__PUR
  */
 export type SendMessageResponse = Message$1<"trellis.messaging.v1.SendMessageResponse"> & {
   /**
-   * The message as an entry of the log.
+   * The entry of the message.
    *
    * @generated from field: trellis.messaging.v1.Entry entry = 1;
    */
@@ -785,21 +787,22 @@ export const SendMessageResponseSchema: GenMessage<SendMessageResponse> = /*@__P
  */
 export type ListMessagesRequest = Message$1<"trellis.messaging.v1.ListMessagesRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
+   * The maximum number of messages in the response. 0: 100. At most 100. A page of long texts has fewer.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 3;
    */
@@ -820,7 +823,7 @@ export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__P
  */
 export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesResponse"> & {
   /**
-   * The messages as entries of the log, newest first.
+   * The entries of the messages, newest first.
    *
    * @generated from field: repeated trellis.messaging.v1.Entry entries = 1;
    */
@@ -834,8 +837,7 @@ export type ListMessagesResponse = Message$1<"trellis.messaging.v1.ListMessagesR
   nextPageToken: string;
 
   /**
-   * The position after the conversation's newest entry when the page was read: what Subscribe takes to go on
-   * from there.
+   * The cursor after the conversation's newest entry when the server read the page. Subscribe continues from it.
    *
    * @generated from field: string cursor = 3;
    */
@@ -856,7 +858,7 @@ export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@_
  */
 export type SubscribeRequest = Message$1<"trellis.messaging.v1.SubscribeRequest"> & {
   /**
-   * Where to go on, for the conversations that the client has seen. At most 10 000.
+   * The positions from which the stream continues, for the conversations that the client knows. At most 10 000.
    *
    * @generated from field: repeated trellis.messaging.v1.Position positions = 1;
    */
@@ -871,20 +873,20 @@ export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*
   messageDesc(file_trellis_messaging_v1_messaging, 20);
 
 /**
- * A place in a conversation's log.
+ * A position in the log of a conversation.
  *
  * @generated from message trellis.messaging.v1.Position
  */
 export type Position = Message$1<"trellis.messaging.v1.Position"> & {
   /**
-   * The conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * The newest cursor that the client has for it.
+   * Required. The newest cursor that the client has for the conversation.
    *
    * @generated from field: string cursor = 2;
    */
@@ -905,13 +907,13 @@ export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
  */
 export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeResponse"> & {
   /**
-   * What happened. A client ignores an event that it does not know.
+   * The event. A client ignores an event that it does not know.
    *
    * @generated from oneof trellis.messaging.v1.SubscribeResponse.event
    */
   event: {
     /**
-     * A conversation that the client named no position for; its entries follow from `conversation.cursor` on.
+     * A conversation without a position in the request. Its entries follow from `conversation.cursor`.
      *
      * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
      */
@@ -927,8 +929,8 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "entry";
   } | {
     /**
-     * Everything that was there when the stream opened has been sent; what follows is live. Sent once, and
-     * then as a sign of life while nothing else happens.
+     * All events from before the stream opened have been sent; live events follow. Sent once, and then as a heartbeat
+     * while there are no other events.
      *
      * @generated from field: trellis.messaging.v1.CaughtUp caught_up = 3;
      */
@@ -936,8 +938,7 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "caughtUp";
   } | {
     /**
-     * A conversation that the caller is not in (any more): forget it. Also the response to a position that names
-     * such a one.
+     * The caller is no longer, or never was, a member of the conversation. The client removes it.
      *
      * @generated from field: trellis.messaging.v1.ConversationLeft conversation_left = 4;
      */
@@ -945,8 +946,8 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "conversationLeft";
   } | {
     /**
-     * How far people have read, when MarkRead changes that in a conversation of at most 100; changes within a second come
-     * together. Who sends has read up to the own message, which the entry itself tells.
+     * Changed read marks. Sent after MarkRead in a conversation of at most 100 members; changes within a second are
+     * combined. A message of a member moves their mark too, without this event.
      *
      * @generated from field: trellis.messaging.v1.ReadMarks read_marks = 5;
      */
@@ -954,7 +955,7 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
     case: "readMarks";
   } | {
     /**
-     * The caller has an invitation more. ListInvitations has it; a client reads that list when the stream opens, too.
+     * The caller has a new invitation. The client calls ListInvitations, after this event and when the stream opens.
      *
      * @generated from field: trellis.messaging.v1.InvitationsChanged invitations_changed = 6;
      */
@@ -971,7 +972,7 @@ export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE_
   messageDesc(file_trellis_messaging_v1_messaging, 22);
 
 /**
- * There are other invitations than before.
+ * The caller's invitations changed.
  *
  * @generated from message trellis.messaging.v1.InvitationsChanged
  */
@@ -986,7 +987,7 @@ export const InvitationsChangedSchema: GenMessage<InvitationsChanged> = /*@__PUR
   messageDesc(file_trellis_messaging_v1_messaging, 23);
 
 /**
- * An entry, with the position after it.
+ * An entry, with the cursor after it.
  *
  * @generated from message trellis.messaging.v1.NewEntry
  */
@@ -999,7 +1000,7 @@ export type NewEntry = Message$1<"trellis.messaging.v1.NewEntry"> & {
   entry?: Entry | undefined;
 
   /**
-   * The position after the entry.
+   * The cursor after the entry.
    *
    * @generated from field: string cursor = 2;
    */
@@ -1014,13 +1015,13 @@ export const NewEntrySchema: GenMessage<NewEntry> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 24);
 
 /**
- * The caller is not in the conversation.
+ * The caller is not a member of the conversation.
  *
  * @generated from message trellis.messaging.v1.ConversationLeft
  */
 export type ConversationLeft = Message$1<"trellis.messaging.v1.ConversationLeft"> & {
   /**
-   * Which.
+   * The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1035,20 +1036,20 @@ export const ConversationLeftSchema: GenMessage<ConversationLeft> = /*@__PURE__*
   messageDesc(file_trellis_messaging_v1_messaging, 25);
 
 /**
- * How far the members of a conversation have read.
+ * The read marks of the members of a conversation.
  *
  * @generated from message trellis.messaging.v1.ReadMarks
  */
 export type ReadMarks = Message$1<"trellis.messaging.v1.ReadMarks"> & {
   /**
-   * Which conversation.
+   * The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * All of its members but those who have not accepted the conversation; the caller always.
+   * The marks of all members who have accepted the conversation, and of the caller.
    *
    * @generated from field: repeated trellis.messaging.v1.ReadMark marks = 2;
    */
@@ -1063,7 +1064,7 @@ export const ReadMarksSchema: GenMessage<ReadMarks> = /*@__PURE__*/
   messageDesc(file_trellis_messaging_v1_messaging, 26);
 
 /**
- * Nothing is missing.
+ * The stream has caught up with the log.
  *
  * @generated from message trellis.messaging.v1.CaughtUp
  */
@@ -1084,7 +1085,7 @@ export const CaughtUpSchema: GenMessage<CaughtUp> = /*@__PURE__*/
  */
 export type GetConversationRequest = Message$1<"trellis.messaging.v1.GetConversationRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1126,14 +1127,15 @@ export const GetConversationResponseSchema: GenMessage<GetConversationResponse> 
  */
 export type ListConversationsRequest = Message$1<"trellis.messaging.v1.ListConversationsRequest"> & {
   /**
-   * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
+   * The maximum number of conversations in the response. 0: 50. At most 100. A page of long texts has fewer.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1161,7 +1163,7 @@ export type ListConversationsResponse = Message$1<"trellis.messaging.v1.ListConv
   conversations: Conversation[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1182,7 +1184,7 @@ export const ListConversationsResponseSchema: GenMessage<ListConversationsRespon
  */
 export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateConversationRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1196,21 +1198,21 @@ export type UpdateConversationRequest = Message$1<"trellis.messaging.v1.UpdateCo
   title: string;
 
   /**
-   * Which fields change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
+   * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 3;
    */
   updateMask?: FieldMask | undefined;
 
   /**
-   * The conversation's etag, as it was read. Empty: whatever it is.
+   * The etag that the client has read. If it is set, the call fails when the conversation has another etag.
    *
    * @generated from field: string etag = 4;
    */
   etag: string;
 
   /**
-   * Which members may add others.
+   * The members who may add others.
    *
    * @generated from field: trellis.messaging.v1.AddPolicy add_policy = 5;
    */
@@ -1231,7 +1233,7 @@ export const UpdateConversationRequestSchema: GenMessage<UpdateConversationReque
  */
 export type UpdateConversationResponse = Message$1<"trellis.messaging.v1.UpdateConversationResponse"> & {
   /**
-   * The conversation as it is now.
+   * The current state of the conversation.
    *
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
@@ -1252,21 +1254,22 @@ export const UpdateConversationResponseSchema: GenMessage<UpdateConversationResp
  */
 export type ListMembersRequest = Message$1<"trellis.messaging.v1.ListMembersRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * The most members that the response may hold. 0: 100. At most 100.
+   * The maximum number of members in the response. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1294,7 +1297,7 @@ export type ListMembersResponse = Message$1<"trellis.messaging.v1.ListMembersRes
   members: Member[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1315,14 +1318,14 @@ export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__P
  */
 export type AddMemberRequest = Message$1<"trellis.messaging.v1.AddMemberRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Who.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 2;
    */
@@ -1343,14 +1346,14 @@ export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*
  */
 export type AddMemberResponse = Message$1<"trellis.messaging.v1.AddMemberResponse"> & {
   /**
-   * The conversation as it is now.
+   * The current state of the conversation.
    *
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
   conversation?: Conversation | undefined;
 
   /**
-   * The user has an invitation instead of being a member.
+   * Whether the user got an invitation instead of a membership.
    *
    * @generated from field: bool invited = 2;
    */
@@ -1371,14 +1374,15 @@ export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE_
  */
 export type ListInvitationsRequest = Message$1<"trellis.messaging.v1.ListInvitationsRequest"> & {
   /**
-   * The most invitations that the response may hold. 0: 50. At most 100.
+   * The maximum number of invitations in the response. 0: 50. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1406,7 +1410,7 @@ export type ListInvitationsResponse = Message$1<"trellis.messaging.v1.ListInvita
   invitations: Invitation[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1427,7 +1431,7 @@ export const ListInvitationsResponseSchema: GenMessage<ListInvitationsResponse> 
  */
 export type AcceptInvitationRequest = Message$1<"trellis.messaging.v1.AcceptInvitationRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1448,7 +1452,7 @@ export const AcceptInvitationRequestSchema: GenMessage<AcceptInvitationRequest> 
  */
 export type AcceptInvitationResponse = Message$1<"trellis.messaging.v1.AcceptInvitationResponse"> & {
   /**
-   * The conversation as it is now.
+   * The current state of the conversation.
    *
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
@@ -1469,7 +1473,7 @@ export const AcceptInvitationResponseSchema: GenMessage<AcceptInvitationResponse
  */
 export type DeclineInvitationRequest = Message$1<"trellis.messaging.v1.DeclineInvitationRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1505,7 +1509,7 @@ export const DeclineInvitationResponseSchema: GenMessage<DeclineInvitationRespon
  */
 export type BlockUserRequest = Message$1<"trellis.messaging.v1.BlockUserRequest"> & {
   /**
-   * Whom.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -1541,7 +1545,7 @@ export const BlockUserResponseSchema: GenMessage<BlockUserResponse> = /*@__PURE_
  */
 export type UnblockUserRequest = Message$1<"trellis.messaging.v1.UnblockUserRequest"> & {
   /**
-   * Whom.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -1577,14 +1581,15 @@ export const UnblockUserResponseSchema: GenMessage<UnblockUserResponse> = /*@__P
  */
 export type ListBlockedUsersRequest = Message$1<"trellis.messaging.v1.ListBlockedUsersRequest"> & {
   /**
-   * The most users that the response may hold. 0: 100. At most 100.
+   * The maximum number of users in the response. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1605,14 +1610,14 @@ export const ListBlockedUsersRequestSchema: GenMessage<ListBlockedUsersRequest> 
  */
 export type ListBlockedUsersResponse = Message$1<"trellis.messaging.v1.ListBlockedUsersResponse"> & {
   /**
-   * The users.
+   * The ids of the users.
    *
    * @generated from field: repeated string user_ids = 1;
    */
   userIds: string[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1648,7 +1653,7 @@ export const GetSettingsRequestSchema: GenMessage<GetSettingsRequest> = /*@__PUR
  */
 export type GetSettingsResponse = Message$1<"trellis.messaging.v1.GetSettingsResponse"> & {
   /**
-   * The settings that are in force.
+   * The settings in force.
    *
    * @generated from field: trellis.messaging.v1.Settings settings = 1;
    */
@@ -1676,7 +1681,7 @@ export type UpdateSettingsRequest = Message$1<"trellis.messaging.v1.UpdateSettin
   settings?: Settings | undefined;
 
   /**
-   * Which fields change: `who_may_add`. Empty: all.
+   * The fields to change: `who_may_add`. Empty: all.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -1697,7 +1702,7 @@ export const UpdateSettingsRequestSchema: GenMessage<UpdateSettingsRequest> = /*
  */
 export type UpdateSettingsResponse = Message$1<"trellis.messaging.v1.UpdateSettingsResponse"> & {
   /**
-   * The settings that are in force.
+   * The settings in force.
    *
    * @generated from field: trellis.messaging.v1.Settings settings = 1;
    */
@@ -1718,14 +1723,14 @@ export const UpdateSettingsResponseSchema: GenMessage<UpdateSettingsResponse> = 
  */
 export type RemoveMemberRequest = Message$1<"trellis.messaging.v1.RemoveMemberRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Who.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 2;
    */
@@ -1746,7 +1751,7 @@ export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__P
  */
 export type RemoveMemberResponse = Message$1<"trellis.messaging.v1.RemoveMemberResponse"> & {
   /**
-   * The conversation as it is now.
+   * The current state of the conversation.
    *
    * @generated from field: trellis.messaging.v1.Conversation conversation = 1;
    */
@@ -1767,7 +1772,7 @@ export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@_
  */
 export type LeaveConversationRequest = Message$1<"trellis.messaging.v1.LeaveConversationRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
@@ -1803,14 +1808,14 @@ export const LeaveConversationResponseSchema: GenMessage<LeaveConversationRespon
  */
 export type GetMessageRequest = Message$1<"trellis.messaging.v1.GetMessageRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Which message.
+   * Required. The id of the message.
    *
    * @generated from field: string message_id = 2;
    */
@@ -1831,7 +1836,7 @@ export const GetMessageRequestSchema: GenMessage<GetMessageRequest> = /*@__PURE_
  */
 export type GetMessageResponse = Message$1<"trellis.messaging.v1.GetMessageResponse"> & {
   /**
-   * The message as an entry of the log, as it is now.
+   * The entry of the message, in its current state.
    *
    * @generated from field: trellis.messaging.v1.Entry entry = 1;
    */
@@ -1852,28 +1857,28 @@ export const GetMessageResponseSchema: GenMessage<GetMessageResponse> = /*@__PUR
  */
 export type EditMessageRequest = Message$1<"trellis.messaging.v1.EditMessageRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Which message.
+   * Required. The id of the message.
    *
    * @generated from field: string message_id = 2;
    */
   messageId: string;
 
   /**
-   * The new text. 1 byte to 16 KiB.
+   * Required. The new text, 1 byte to 16 KiB.
    *
    * @generated from field: string text = 3;
    */
   text: string;
 
   /**
-   * The message's etag, as it was read. Empty: whatever it is.
+   * The etag that the client has read. If it is set, the call fails when the message has another etag.
    *
    * @generated from field: string etag = 4;
    */
@@ -1894,7 +1899,7 @@ export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PUR
  */
 export type EditMessageResponse = Message$1<"trellis.messaging.v1.EditMessageResponse"> & {
   /**
-   * The message as an entry of the log, as it is now.
+   * The entry of the message, in its current state.
    *
    * @generated from field: trellis.messaging.v1.Entry entry = 1;
    */
@@ -1915,14 +1920,14 @@ export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__P
  */
 export type DeleteMessageRequest = Message$1<"trellis.messaging.v1.DeleteMessageRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * Which message.
+   * Required. The id of the message.
    *
    * @generated from field: string message_id = 2;
    */
@@ -1943,7 +1948,7 @@ export const DeleteMessageRequestSchema: GenMessage<DeleteMessageRequest> = /*@_
  */
 export type DeleteMessageResponse = Message$1<"trellis.messaging.v1.DeleteMessageResponse"> & {
   /**
-   * The message as an entry of the log, as it is now.
+   * The entry of the message, in its current state.
    *
    * @generated from field: trellis.messaging.v1.Entry entry = 1;
    */
@@ -1964,14 +1969,14 @@ export const DeleteMessageResponseSchema: GenMessage<DeleteMessageResponse> = /*
  */
 export type MarkReadRequest = Message$1<"trellis.messaging.v1.MarkReadRequest"> & {
   /**
-   * Which conversation.
+   * Required. The id of the conversation.
    *
    * @generated from field: string conversation_id = 1;
    */
   conversationId: string;
 
   /**
-   * The number of the last message that was read.
+   * The number of the last message that the member has read.
    *
    * @generated from field: int64 message_no = 2;
    */
@@ -1992,14 +1997,14 @@ export const MarkReadRequestSchema: GenMessage<MarkReadRequest> = /*@__PURE__*/
  */
 export type MarkReadResponse = Message$1<"trellis.messaging.v1.MarkReadResponse"> & {
   /**
-   * How many messages after it are not erased.
+   * The number of messages after it, without deleted messages.
    *
    * @generated from field: int64 unread_count = 1;
    */
   unreadCount: bigint;
 
   /**
-   * The number of the last message that was read, as it is now.
+   * The number of the last message that the caller has read.
    *
    * @generated from field: int64 last_read_message_no = 2;
    */
@@ -2020,7 +2025,7 @@ export const MarkReadResponseSchema: GenMessage<MarkReadResponse> = /*@__PURE__*
  */
 export type ListContactsRequest = Message$1<"trellis.messaging.v1.ListContactsRequest"> & {
   /**
-   * Whose.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -2041,7 +2046,7 @@ export const ListContactsRequestSchema: GenMessage<ListContactsRequest> = /*@__P
  */
 export type ListContactsResponse = Message$1<"trellis.messaging.v1.ListContactsResponse"> & {
   /**
-   * Their ids, in no order.
+   * The ids of the users, in no defined order.
    *
    * @generated from field: repeated string user_ids = 1;
    */
@@ -2062,7 +2067,7 @@ export const ListContactsResponseSchema: GenMessage<ListContactsResponse> = /*@_
  */
 export type DeleteMemberRequest = Message$1<"trellis.messaging.v1.DeleteMemberRequest"> & {
   /**
-   * Whose memberships.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -2083,7 +2088,7 @@ export const DeleteMemberRequestSchema: GenMessage<DeleteMemberRequest> = /*@__P
  */
 export type DeleteMemberResponse = Message$1<"trellis.messaging.v1.DeleteMemberResponse"> & {
   /**
-   * Whether none is left.
+   * Whether no membership is left.
    *
    * @generated from field: bool done = 1;
    */
@@ -2104,22 +2109,22 @@ export const DeleteMemberResponseSchema: GenMessage<DeleteMemberResponse> = /*@_
  */
 export enum MembershipState {
   /**
-   * Not said.
+   * Unspecified.
    *
    * @generated from enum value: MEMBERSHIP_STATE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The member has opened or accepted it, or was added by a user who may add them.
+   * The member created or accepted the conversation, or was added by a user who may add them.
    *
    * @generated from enum value: MEMBERSHIP_STATE_ACTIVE = 1;
    */
   ACTIVE = 1,
 
   /**
-   * A stranger has opened it with the member. AcceptInvitation or a reply accepts it, DeclineInvitation or
-   * LeaveConversation refuses it.
+   * A user who may not add the member has created the conversation. AcceptInvitation or a reply accepts it;
+   * DeclineInvitation or LeaveConversation declines it.
    *
    * @generated from enum value: MEMBERSHIP_STATE_REQUESTED = 2;
    */
@@ -2133,27 +2138,27 @@ export const MembershipStateSchema: GenEnum<MembershipState> = /*@__PURE__*/
   enumDesc(file_trellis_messaging_v1_messaging, 0);
 
 /**
- * Which members of a conversation may add others.
+ * The members of a conversation who may add others.
  *
  * @generated from enum trellis.messaging.v1.AddPolicy
  */
 export enum AddPolicy {
   /**
-   * In a request: stays as it is.
+   * Unspecified. In a request: no change.
    *
    * @generated from enum value: ADD_POLICY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * All of them.
+   * All members.
    *
    * @generated from enum value: ADD_POLICY_ALL_MEMBERS = 1;
    */
   ALL_MEMBERS = 1,
 
   /**
-   * The owner.
+   * Only the owner.
    *
    * @generated from enum value: ADD_POLICY_OWNER_ONLY = 2;
    */
@@ -2167,13 +2172,13 @@ export const AddPolicySchema: GenEnum<AddPolicy> = /*@__PURE__*/
   enumDesc(file_trellis_messaging_v1_messaging, 1);
 
 /**
- * Who may add a user to conversations.
+ * The users who may add a user to conversations.
  *
  * @generated from enum trellis.messaging.v1.AddRule
  */
 export enum AddRule {
   /**
-   * The server's own choice (`messaging.who_may_add`).
+   * The server's default: `who_may_add` in the messaging configuration.
    *
    * @generated from enum value: ADD_RULE_UNSPECIFIED = 0;
    */
@@ -2187,14 +2192,14 @@ export enum AddRule {
   EVERYBODY = 1,
 
   /**
-   * Users who share a conversation with the user. Others send an invitation, or a request.
+   * Users who share a conversation with the user. Other users send an invitation or a request.
    *
    * @generated from enum value: ADD_RULE_CONTACTS = 2;
    */
   CONTACTS = 2,
 
   /**
-   * No user, and no user may ask.
+   * No user, and no user may send an invitation or a request.
    *
    * @generated from enum value: ADD_RULE_NOBODY = 3;
    */
@@ -2208,13 +2213,13 @@ export const AddRuleSchema: GenEnum<AddRule> = /*@__PURE__*/
   enumDesc(file_trellis_messaging_v1_messaging, 2);
 
 /**
- * What a member may do.
+ * The role of a member.
  *
  * @generated from enum trellis.messaging.v1.Role
  */
 export enum Role {
   /**
-   * Not said.
+   * Unspecified.
    *
    * @generated from enum value: ROLE_UNSPECIFIED = 0;
    */
@@ -2228,7 +2233,7 @@ export enum Role {
   MEMBER = 1,
 
   /**
-   * All of that, and remove members.
+   * All rights of a member, and remove members.
    *
    * @generated from enum value: ROLE_OWNER = 2;
    */
@@ -2242,22 +2247,24 @@ export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
   enumDesc(file_trellis_messaging_v1_messaging, 3);
 
 /**
- * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
+ * Manages conversations and their messages. Each conversation is one log of entries with sequence numbers without gaps.
  *
  * @generated from service trellis.messaging.v1.MessagingService
  */
 export const MessagingService: GenService<{
   /**
-   * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
+   * Creates a conversation of the caller and other users. A repeat with the same `request_id` returns the same
+   * conversation.
    *
-   * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
-   * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
-   * accept it, reply, or leave.
+   * Users whose `who_may_add` setting does not let the caller add them directly get an invitation. In a conversation
+   * with one other user, they get a request instead: that user is a member whose `membership.state` is
+   * MEMBERSHIP_STATE_REQUESTED until they accept it, reply, or leave.
    *
-   * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
-   * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
-   * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
-   * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
+   * Errors: FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, and with reason
+   * MEMBER_NOT_AVAILABLE when the caller may not add or invite one. RESOURCE_EXHAUSTED with reason
+   * TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or MEMBER_FULL (pending
+   * invitations of one of the users). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat after the caller left
+   * the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `request_id` with other contents.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.CreateConversation
    */
@@ -2267,12 +2274,13 @@ export const MessagingService: GenService<{
     output: typeof CreateConversationResponseSchema;
   },
   /**
-   * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
-   * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
-   * moves the own read mark, without MarkRead and without a ReadMarks event.
+   * Sends a message to a conversation. A repeat with the same `client_message_id` returns the stored message. The call
+   * also marks everything up to the message as read by the sender: on each device, an own message moves the user's read
+   * mark, without MarkRead and without a ReadMarks event.
    *
-   * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
-   * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
+   * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+   * RESOURCE_EXHAUSTED with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation has used up its
+   * storage. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.SendMessage
    */
@@ -2282,7 +2290,7 @@ export const MessagingService: GenService<{
     output: typeof SendMessageResponseSchema;
   },
   /**
-   * The messages of a conversation, newest first.
+   * Lists the messages of a conversation, newest first.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListMessages
    */
@@ -2292,13 +2300,18 @@ export const MessagingService: GenService<{
     output: typeof ListMessagesResponseSchema;
   },
   /**
-   * Follows all conversations of the caller. The stream first announces each conversation that the request
-   * names no position for, with its cursor as of then; after that it carries, for every conversation, each
-   * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
-   * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-   * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
-   * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
-   * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
+   * Streams the events of all conversations of the caller.
+   *
+   * The stream first sends each conversation that has no position in the request, with its current cursor. It then
+   * sends, for every conversation, each entry after the cursor of the request or of that event: once, in order, without
+   * gaps.
+   *
+   * Errors: UNAUTHENTICATED with reason TOKEN_EXPIRED when the access token that opened the stream expires, and
+   * UNAVAILABLE with reason SERVER_STOPPING when the server stops; in both cases, subscribe again with the newest
+   * cursors. FAILED_PRECONDITION with reason CURSOR_EPOCH_CHANGED when a cursor, or an entry that the stream has sent,
+   * is beyond the conversation's newest entry, as after a failover that lost entries: read everything again, and
+   * subscribe without positions. INVALID_ARGUMENT with reason CURSOR_INVALID when a cursor is not one of its
+   * conversation. RESOURCE_EXHAUSTED with reason TOO_MANY_STREAMS when the session or the user has too many streams.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.Subscribe
    */
@@ -2308,7 +2321,10 @@ export const MessagingService: GenService<{
     output: typeof SubscribeResponseSchema;
   },
   /**
-   * One of the caller's conversations. NOT_FOUND with reason CONVERSATION_NOT_FOUND, the same for others'.
+   * Returns one of the caller's conversations.
+   *
+   * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+   * member.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.GetConversation
    */
@@ -2318,7 +2334,7 @@ export const MessagingService: GenService<{
     output: typeof GetConversationResponseSchema;
   },
   /**
-   * The caller's conversations, the one with the newest entry first.
+   * Lists the caller's conversations, the one with the newest entry first.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListConversations
    */
@@ -2328,10 +2344,11 @@ export const MessagingService: GenService<{
     output: typeof ListConversationsResponseSchema;
   },
   /**
-   * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
-   * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
+   * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
+   * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
    *
-   * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+   * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+   * since the client read it.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.UpdateConversation
    */
@@ -2341,7 +2358,7 @@ export const MessagingService: GenService<{
     output: typeof UpdateConversationResponseSchema;
   },
   /**
-   * The members of a conversation, in the order in which they joined.
+   * Lists the members of a conversation, in the order in which they joined.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListMembers
    */
@@ -2351,13 +2368,14 @@ export const MessagingService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
-   * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+   * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `who_may_add` setting
+   * of the user does not let the caller add the user directly. A repeat changes nothing.
    *
-   * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
-   * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
-   * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
-   * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
+   * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+   * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
+   * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
+   * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
+   * MEMBER_FULL (pending invitations of the user).
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.AddMember
    */
@@ -2367,8 +2385,10 @@ export const MessagingService: GenService<{
     output: typeof AddMemberResponseSchema;
   },
   /**
-   * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
-   * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
+   * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
+   * changes nothing.
+   *
+   * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
    */
@@ -2378,8 +2398,8 @@ export const MessagingService: GenService<{
     output: typeof RemoveMemberResponseSchema;
   },
   /**
-   * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-   * The same response for who is not in it (any more).
+   * Removes the caller from a conversation. When the owner leaves, the longest-standing member becomes the owner.
+   * Succeeds when the caller is not a member.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.LeaveConversation
    */
@@ -2389,7 +2409,7 @@ export const MessagingService: GenService<{
     output: typeof LeaveConversationResponseSchema;
   },
   /**
-   * The caller's invitations, the newest first. Those of blocked users are left out.
+   * Lists the caller's invitations, newest first. Leaves out the invitations of blocked users.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListInvitations
    */
@@ -2399,11 +2419,11 @@ export const MessagingService: GenService<{
     output: typeof ListInvitationsResponseSchema;
   },
   /**
-   * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
-   * own. A repeat changes nothing.
+   * Accepts an invitation, which makes the caller a member, or accepts a requested conversation, which makes it one of
+   * the caller's own. A repeat changes nothing.
    *
-   * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
-   * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+   * Errors: NOT_FOUND with reason INVITATION_NOT_FOUND when there is none or it has expired. RESOURCE_EXHAUSTED with
+   * reason TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.AcceptInvitation
    */
@@ -2413,8 +2433,7 @@ export const MessagingService: GenService<{
     output: typeof AcceptInvitationResponseSchema;
   },
   /**
-   * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
-   * nothing.
+   * Declines an invitation, or leaves a requested conversation. The inviter gets no notice. A repeat changes nothing.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeclineInvitation
    */
@@ -2424,12 +2443,12 @@ export const MessagingService: GenService<{
     output: typeof DeclineInvitationResponseSchema;
   },
   /**
-   * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-   * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
-   * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
-   * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
+   * Blocks a user, who can then neither add or invite the caller nor open a conversation with the caller. Declines the
+   * user's pending requests and invitations to the caller. Conversations of both stay: in a group the block has no
+   * effect; while the two are the only members, the service refuses messages, edits, titles and members from the
+   * blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
    *
-   * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+   * Errors: FAILED_PRECONDITION with reason SELF_BLOCKED. RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.BlockUser
    */
@@ -2439,7 +2458,7 @@ export const MessagingService: GenService<{
     output: typeof BlockUserResponseSchema;
   },
   /**
-   * Takes a block back. A repeat changes nothing.
+   * Unblocks a user. A repeat changes nothing.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.UnblockUser
    */
@@ -2449,7 +2468,7 @@ export const MessagingService: GenService<{
     output: typeof UnblockUserResponseSchema;
   },
   /**
-   * The users whom the caller has blocked, by id.
+   * Lists the users whom the caller has blocked, ordered by id.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListBlockedUsers
    */
@@ -2459,7 +2478,7 @@ export const MessagingService: GenService<{
     output: typeof ListBlockedUsersResponseSchema;
   },
   /**
-   * The caller's settings.
+   * Returns the caller's settings.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.GetSettings
    */
@@ -2479,7 +2498,9 @@ export const MessagingService: GenService<{
     output: typeof UpdateSettingsResponseSchema;
   },
   /**
-   * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+   * Returns a message in its current state.
+   *
+   * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.GetMessage
    */
@@ -2489,11 +2510,12 @@ export const MessagingService: GenService<{
     output: typeof GetMessageResponseSchema;
   },
   /**
-   * Changes the text of one's own message.
+   * Changes the text of a message of the caller.
    *
-   * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-   * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-   * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
+   * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
+   * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
+   * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
+   * storage.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.EditMessage
    */
@@ -2503,8 +2525,8 @@ export const MessagingService: GenService<{
     output: typeof EditMessageResponseSchema;
   },
   /**
-   * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-   * conversation's owner may. A message that is erased already: the response is the same.
+   * Deletes the text of a message permanently and for all members; its entry stays in the log. The author and the owner
+   * of the conversation may do it. A repeat returns the same response.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMessage
    */
@@ -2514,7 +2536,7 @@ export const MessagingService: GenService<{
     output: typeof DeleteMessageResponseSchema;
   },
   /**
-   * Says that the caller has read up to a message. Never goes back: a lower number changes nothing.
+   * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.MarkRead
    */
@@ -2524,8 +2546,8 @@ export const MessagingService: GenService<{
     output: typeof MarkReadResponseSchema;
   },
   /**
-   * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
-   * oldest conversations; called by users for its directory.
+   * Lists the users who share a conversation with a user. Users calls it for its directory. Returns at most 10 000
+   * users, from the first 100 000 memberships of the oldest conversations.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.ListContacts
    */
@@ -2535,8 +2557,8 @@ export const MessagingService: GenService<{
     output: typeof ListContactsResponseSchema;
   },
   /**
-   * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
-   * called by auth until `done`.
+   * Removes a deleted account from its conversations, and prevents that it is added again. Each call removes a bounded
+   * number of memberships; auth calls it until `done`.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.DeleteMember
    */

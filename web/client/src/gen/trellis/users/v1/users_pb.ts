@@ -21,7 +21,7 @@ export const file_trellis_users_v1_users: GenFile = /*@__PURE__*/
  */
 export type User = Message<"trellis.users.v1.User"> & {
   /**
-   * The id, a UUID; the account's id in trellis.auth.v1 too.
+   * The id, a UUID. The account in trellis.auth.v1 has the same id.
    *
    * @generated from field: string user_id = 1;
    */
@@ -35,7 +35,7 @@ export type User = Message<"trellis.users.v1.User"> & {
   handle: string;
 
   /**
-   * The name that others see.
+   * The name that other users see. 1 to 64 characters.
    *
    * @generated from field: string display_name = 3;
    */
@@ -49,7 +49,7 @@ export type User = Message<"trellis.users.v1.User"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Changes with every change of the profile.
+   * The version of the profile. It changes with every change of the profile.
    *
    * @generated from field: string etag = 5;
    */
@@ -70,7 +70,7 @@ export const UserSchema: GenMessage<User> = /*@__PURE__*/
  */
 export type GetUserRequest = Message<"trellis.users.v1.GetUserRequest"> & {
   /**
-   * Whose profile.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
@@ -112,7 +112,7 @@ export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
  */
 export type BatchGetUsersRequest = Message<"trellis.users.v1.BatchGetUsersRequest"> & {
   /**
-   * Whose profiles. 1 to 100.
+   * Required. The ids of the users, 1 to 100.
    *
    * @generated from field: repeated string user_ids = 1;
    */
@@ -133,7 +133,7 @@ export const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest> = /*@_
  */
 export type BatchGetUsersResponse = Message<"trellis.users.v1.BatchGetUsersResponse"> & {
   /**
-   * The profiles of those who exist and are active, in the order of the request.
+   * The profiles of the users who exist and are active, in the order of the request.
    *
    * @generated from field: repeated trellis.users.v1.User users = 1;
    */
@@ -154,23 +154,24 @@ export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*
  */
 export type ListUsersRequest = Message<"trellis.users.v1.ListUsersRequest"> & {
   /**
-   * The most users that the response may hold. 0: 100. At most 100.
+   * The maximum number of users in the response. 0: 100. At most 100.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The `next_page_token` of the previous page.
+   * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+   * reason PAGE_TOKEN_INVALID.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only users whose handle or display name contains words that begin like this, such as `ada`, `@ada_l`, `Love` or
-   * `ada love`. Letter case, forms of the same character (Unicode NFKC) and punctuation make no difference; accents do.
-   * White space alone is no query. 64 characters count.
+   * Limits the list to users whose handle or display name contains words that begin with the words of the query, such
+   * as `ada`, `@ada_l`, `Love` or `ada love`. Letter case, compatibility forms (Unicode NFKC) and punctuation do not
+   * matter; accents do. White space alone is no query. At most 64 characters.
    *
    * @generated from field: string query = 4;
    */
@@ -191,14 +192,14 @@ export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*
  */
 export type ListUsersResponse = Message<"trellis.users.v1.ListUsersResponse"> & {
   /**
-   * The users: by handle, or with a `query` by what matches it.
+   * The users, ordered by handle; with a `query`, ordered by the text that matches.
    *
    * @generated from field: repeated trellis.users.v1.User users = 1;
    */
   users: User[];
 
   /**
-   * Asks for the next page. Empty on the last.
+   * The token of the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -219,7 +220,7 @@ export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE_
  */
 export type CreateUserRequest = Message<"trellis.users.v1.CreateUserRequest"> & {
   /**
-   * The account's id.
+   * Required. The id of the account.
    *
    * @generated from field: string user_id = 1;
    */
@@ -233,14 +234,14 @@ export type CreateUserRequest = Message<"trellis.users.v1.CreateUserRequest"> & 
   handle: string;
 
   /**
-   * The name that others see.
+   * The name that other users see. 1 to 64 characters.
    *
    * @generated from field: string display_name = 3;
    */
   displayName: string;
 
   /**
-   * Which attempt of the account's sign-up it is.
+   * The number of the attempt within the account's sign-up.
    *
    * @generated from field: int64 attempt = 4;
    */
@@ -282,14 +283,14 @@ export const CreateUserResponseSchema: GenMessage<CreateUserResponse> = /*@__PUR
  */
 export type UpdateUserRequest = Message<"trellis.users.v1.UpdateUserRequest"> & {
   /**
-   * The profile with its new values. With an `etag`, the change is refused when the profile has another by now.
+   * Required. The profile with its new values. With an `etag`, the call fails when the profile has another etag.
    *
    * @generated from field: trellis.users.v1.User user = 1;
    */
   user?: User | undefined;
 
   /**
-   * Which fields change: `handle`, `display_name`. Empty: both.
+   * The fields to change: `handle`, `display_name`. Empty: both.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -310,7 +311,7 @@ export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE_
  */
 export type UpdateUserResponse = Message<"trellis.users.v1.UpdateUserResponse"> & {
   /**
-   * The profile as it is now.
+   * The changed profile.
    *
    * @generated from field: trellis.users.v1.User user = 1;
    */
@@ -331,14 +332,14 @@ export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PUR
  */
 export type DeleteUserRequest = Message<"trellis.users.v1.DeleteUserRequest"> & {
   /**
-   * Whose profile.
+   * Required. The id of the user.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * Whether the handle is free again: of a sign-up that was never finished.
+   * Whether other users may take the handle. Set for a sign-up that was never finished.
    *
    * @generated from field: bool release_handle = 2;
    */
@@ -368,13 +369,15 @@ export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PUR
   messageDesc(file_trellis_users_v1_users, 12);
 
 /**
- * Profiles: what others see of a user. E-mail, password and roles belong to trellis.auth.v1.
+ * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
  *
  * @generated from service trellis.users.v1.UsersService
  */
 export const UsersService: GenService<{
   /**
-   * One user's public profile.
+   * Returns a user's public profile.
+   *
+   * Errors: NOT_FOUND with reason USER_NOT_FOUND.
    *
    * @generated from rpc trellis.users.v1.UsersService.GetUser
    */
@@ -384,8 +387,8 @@ export const UsersService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
-   * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-   * the response.
+   * Returns the public profiles of several users. The response leaves out ids without a user, and deleted and suspended
+   * users.
    *
    * @generated from rpc trellis.users.v1.UsersService.BatchGetUsers
    */
@@ -395,8 +398,9 @@ export const UsersService: GenService<{
     output: typeof BatchGetUsersResponseSchema;
   },
   /**
-   * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
-   * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
+   * Lists or searches the directory. The operator configures whom it shows (`users.directory`): all users, or the users
+   * who share a conversation with the caller. In the second case, a `query` that is a complete handle also finds its
+   * owner.
    *
    * @generated from rpc trellis.users.v1.UsersService.ListUsers
    */
@@ -406,9 +410,11 @@ export const UsersService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
-   * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-   * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+   * Creates the profile of a new account. Auth calls it during sign-up. A later attempt with the same id replaces the
+   * handle and the name; a repeat of the same attempt changes nothing.
+   *
+   * Errors: ABORTED with reason ATTEMPT_SUPERSEDED when a later attempt came first. ALREADY_EXISTS with reason
+   * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED.
    *
    * @generated from rpc trellis.users.v1.UsersService.CreateUser
    */
@@ -418,15 +424,15 @@ export const UsersService: GenService<{
     output: typeof CreateUserResponseSchema;
   },
   /**
-   * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
-   * can change: `handle`, `display_name`.
+   * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and
+   * `display_name`.
    *
-   * A handle that is changed for another one can be taken by its previous owner only for a while
-   * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+   * A handle that a user gives up is reserved for that user for a period (`users.handle_cooling`). The number of
+   * handles that are reserved for one user is bounded (`users.cooling_handles`).
    *
-   * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
-   * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
-   * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
+   * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
+   * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
+   * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
    *
    * @generated from rpc trellis.users.v1.UsersService.UpdateUser
    */
@@ -436,9 +442,8 @@ export const UsersService: GenService<{
     output: typeof UpdateUserResponseSchema;
   },
   /**
-   * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
-   * `release_handle` is set.
-   * The same response for a profile that is gone, or never was.
+   * Deletes the profile of a deleted account. Auth calls it. The id is never used again, nor is the handle unless
+   * `release_handle` is set. Succeeds when there is no such profile.
    *
    * @generated from rpc trellis.users.v1.UsersService.DeleteUser
    */

@@ -31,130 +31,138 @@ import type { SignUpRequest } from "./auth";
 import type { UnaryCall } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 /**
- * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
- * trellis.users.v1.
+ * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
  *
  * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
  * reasons:
  *
- * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
- *   or the request has none.
- * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
- * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
- * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ * - REFRESH_TOKEN_INVALID, from RefreshToken: the request has no refresh token, or the token is unknown, has expired,
+ *   or belongs to a session that has ended.
+ * - REFRESH_TOKEN_REUSED, from RefreshToken: the client sent an old token, and the server ended its session.
+ * - SESSION_COOKIE_DUPLICATED, from RefreshToken: the request has several session cookies; the server removes all of
+ *   them.
+ * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
- * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
- * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
- * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
- * only.
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
+ * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
+ * same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
 export interface IAuthServiceClient {
     /**
-     * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
-     * resumed by the same call.
+     * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
      *
-     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+     * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
+     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
+     * sign-up with the same address is in progress.
      *
      * @generated from protobuf rpc: SignUp
      */
     signUp(input: SignUpRequest, options?: RpcOptions): UnaryCall<SignUpRequest, SignUpResponse>;
     /**
-     * Opens a session by e-mail and password. A wrong address and a wrong password are told apart neither in
-     * words nor in time: UNAUTHENTICATED with reason BAD_CREDENTIALS.
+     * Opens a session with an e-mail address and a password.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
+     * after the same time.
      *
      * @generated from protobuf rpc: SignIn
      */
     signIn(input: SignInRequest, options?: RpcOptions): UnaryCall<SignInRequest, SignInResponse>;
     /**
-     * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-     * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
-     * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
-     * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
-     * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+     * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
+     * once.
      *
-     * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
-     * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
+     * While the new refresh token is unused, a repeated call within the grace period returns the same new token, so that
+     * lost responses and concurrent tabs do no harm. The grace period is two minutes by default (`auth.refresh_grace`)
+     * and at least 30 seconds, which is longer than the timeout of every client. A later repeat, or a repeat after the
+     * new token was used, ends the session.
+     *
+     * Errors: UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID, REFRESH_TOKEN_REUSED, or SESSION_COOKIE_DUPLICATED: the
+     * session has ended. After any other error the old token is unchanged, or the server rotated it and the response was
+     * lost: repeat the call with the same token.
      *
      * @generated from protobuf rpc: RefreshToken
      */
     refreshToken(input: RefreshTokenRequest, options?: RpcOptions): UnaryCall<RefreshTokenRequest, RefreshTokenResponse>;
     /**
-     * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-     * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
+     * Ends the session of the refresh token from the request or from the session cookie. With several session cookies,
+     * ends all of their sessions and removes all cookies. Succeeds for an unknown token too.
      *
      * @generated from protobuf rpc: SignOut
      */
     signOut(input: SignOutRequest, options?: RpcOptions): UnaryCall<SignOutRequest, SignOutResponse>;
     /**
-     * The public keys that access tokens are signed with (RFC 7517).
+     * Returns the public keys that verify access tokens (RFC 7517).
      *
      * @generated from protobuf rpc: GetJwks
      */
     getJwks(input: GetJwksRequest, options?: RpcOptions): UnaryCall<GetJwksRequest, GetJwksResponse>;
     /**
-     * The caller's sessions that are in force, the one used last first.
+     * Lists the caller's sessions that are in force, ordered by the time of last use, newest first.
      *
      * @generated from protobuf rpc: ListSessions
      */
     listSessions(input: ListSessionsRequest, options?: RpcOptions): UnaryCall<ListSessionsRequest, ListSessionsResponse>;
     /**
-     * Ends one of the caller's sessions: its refresh token at once, its streams and access tokens as soon as the
-     * other processes hear of it, and in any case when the access token expires.
+     * Ends one of the caller's sessions. Its refresh token ends at once. Its streams and access tokens end when the other
+     * processes receive the revocation, at the latest when the access token expires.
      *
-     * NOT_FOUND with reason SESSION_NOT_FOUND, the same for somebody else's.
+     * Errors: NOT_FOUND with reason SESSION_NOT_FOUND when the caller has no such session, also for a session of another
+     * user.
      *
      * @generated from protobuf rpc: RevokeSession
      */
     revokeSession(input: RevokeSessionRequest, options?: RpcOptions): UnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
     /**
-     * Ends all of the caller's sessions, or all but the one that calls.
+     * Ends all of the caller's sessions, or all except the current one.
      *
      * @generated from protobuf rpc: RevokeAllSessions
      */
     revokeAllSessions(input: RevokeAllSessionsRequest, options?: RpcOptions): UnaryCall<RevokeAllSessionsRequest, RevokeAllSessionsResponse>;
     /**
-     * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
-     * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
-     * token of an ended session is refused after a restart too.
+     * Lists the sessions that were ended and whose access tokens may not have expired yet, in the order in which they
+     * ended. Each process reads the list before it is ready, and again when it may have missed a revocation, so that it
+     * refuses tokens of ended sessions after a restart too.
      *
      * @generated from protobuf rpc: ListEndedSessions
      */
     listEndedSessions(input: ListEndedSessionsRequest, options?: RpcOptions): UnaryCall<ListEndedSessionsRequest, ListEndedSessionsResponse>;
     /**
-     * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
-     * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+     * Changes the caller's password, and ends all other sessions.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
+     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
      *
      * @generated from protobuf rpc: ChangePassword
      */
     changePassword(input: ChangePasswordRequest, options?: RpcOptions): UnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
     /**
-     * Deletes the caller's account for good. Sign-in and all sessions end at once; the profile and the memberships
-     * follow within seconds. What was said in conversations stays, without a name. A wrong password is
-     * UNAUTHENTICATED with reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+     * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
+     * deleted within seconds. The user's messages stay in their conversations, without a name.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
      *
      * @generated from protobuf rpc: DeleteAccount
      */
     deleteAccount(input: DeleteAccountRequest, options?: RpcOptions): UnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
 }
 /**
- * Accounts and sessions: who a user is, and how they prove it. The public profile belongs to
- * trellis.users.v1.
+ * Manages accounts and sessions: who a user is, and how they prove it. trellis.users.v1 has the public profiles.
  *
  * A session has ended if and only if a call fails with UNAUTHENTICATED, `ErrorInfo.domain` "trellis", and one of these
  * reasons:
  *
- * - REFRESH_TOKEN_INVALID, of RefreshToken: the token is not in force (unknown, expired, of a session that has ended),
- *   or the request has none.
- * - REFRESH_TOKEN_REUSED, of RefreshToken: an old token was presented, and its session was ended.
- * - SESSION_COOKIE_DUPLICATED, of RefreshToken: the request has several session cookies; all of them are removed.
- * - SESSION_REVOKED, of any method and at the end of any stream: the session of the access token has ended.
+ * - REFRESH_TOKEN_INVALID, from RefreshToken: the request has no refresh token, or the token is unknown, has expired,
+ *   or belongs to a session that has ended.
+ * - REFRESH_TOKEN_REUSED, from RefreshToken: the client sent an old token, and the server ended its session.
+ * - SESSION_COOKIE_DUPLICATED, from RefreshToken: the request has several session cookies; the server removes all of
+ *   them.
+ * - SESSION_REVOKED, from any method and at the end of any stream: the session of the access token has ended.
  *
- * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED ask for a
- * new access token: call RefreshToken. Every other error, expected or not, says nothing of the session: the client
- * keeps it, and repeats the call with the same refresh token. The cookie is removed for these reasons, and by SignOut,
- * only.
+ * A client discards its session for these reasons only. TOKEN_EXPIRED, TOKEN_INVALID, and SIGN_IN_REQUIRED require a
+ * new access token: call RefreshToken. After any other error the client keeps its session and repeats the call with the
+ * same refresh token. The server removes the cookie for these reasons and on SignOut only.
  *
  * @generated from protobuf service trellis.auth.v1.AuthService
  */
@@ -165,10 +173,11 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
     constructor(private readonly _transport: RpcTransport) {
     }
     /**
-     * Creates an account with its profile and signs it in. Safe to repeat: a sign-up that stopped half way is
-     * resumed by the same call.
+     * Creates an account with its profile, and signs the user in. A repeated call resumes a sign-up that was interrupted.
      *
-     * ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+     * Errors: ALREADY_EXISTS with reason EMAIL_TAKEN or HANDLE_TAKEN. INVALID_ARGUMENT with reason EMAIL_INVALID,
+     * HANDLE_RESERVED, PASSWORD_TOO_SHORT, or PASSWORD_TOO_LONG. ABORTED with reason CONCURRENT_SIGN_UP when another
+     * sign-up with the same address is in progress.
      *
      * @generated from protobuf rpc: SignUp
      */
@@ -177,8 +186,10 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<SignUpRequest, SignUpResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Opens a session by e-mail and password. A wrong address and a wrong password are told apart neither in
-     * words nor in time: UNAUTHENTICATED with reason BAD_CREDENTIALS.
+     * Opens a session with an e-mail address and a password.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS. An unknown address and a wrong password cause the same error
+     * after the same time.
      *
      * @generated from protobuf rpc: SignIn
      */
@@ -187,14 +198,17 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<SignInRequest, SignInResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh
-     * token works once. While its successor is unused, a repeat within the grace period (two minutes by default,
-     * `auth.refresh_grace`; at least 30 seconds, which is longer than the timeout of every client) returns the same
-     * successor again, so that a lost response and a second tab are harmless. A later repeat, and one after the successor
-     * was used, ends the session: UNAUTHENTICATED with reason REFRESH_TOKEN_REUSED.
+     * Exchanges a refresh token, from the request or from the session cookie, for new tokens. Each refresh token works
+     * once.
      *
-     * The reasons for which a session has ended are listed at the service. A call that fails for another reason leaves
-     * the token as it was, or rotated it and lost the response: the client repeats it with the same token.
+     * While the new refresh token is unused, a repeated call within the grace period returns the same new token, so that
+     * lost responses and concurrent tabs do no harm. The grace period is two minutes by default (`auth.refresh_grace`)
+     * and at least 30 seconds, which is longer than the timeout of every client. A later repeat, or a repeat after the
+     * new token was used, ends the session.
+     *
+     * Errors: UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID, REFRESH_TOKEN_REUSED, or SESSION_COOKIE_DUPLICATED: the
+     * session has ended. After any other error the old token is unchanged, or the server rotated it and the response was
+     * lost: repeat the call with the same token.
      *
      * @generated from protobuf rpc: RefreshToken
      */
@@ -203,8 +217,8 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<RefreshTokenRequest, RefreshTokenResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Ends the session that the refresh token, from the request or from the session cookie, belongs to.
-     * Returns the same for an unknown token. Of several session cookies it ends and removes every one.
+     * Ends the session of the refresh token from the request or from the session cookie. With several session cookies,
+     * ends all of their sessions and removes all cookies. Succeeds for an unknown token too.
      *
      * @generated from protobuf rpc: SignOut
      */
@@ -213,7 +227,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<SignOutRequest, SignOutResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The public keys that access tokens are signed with (RFC 7517).
+     * Returns the public keys that verify access tokens (RFC 7517).
      *
      * @generated from protobuf rpc: GetJwks
      */
@@ -222,7 +236,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<GetJwksRequest, GetJwksResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The caller's sessions that are in force, the one used last first.
+     * Lists the caller's sessions that are in force, ordered by the time of last use, newest first.
      *
      * @generated from protobuf rpc: ListSessions
      */
@@ -231,10 +245,11 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<ListSessionsRequest, ListSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Ends one of the caller's sessions: its refresh token at once, its streams and access tokens as soon as the
-     * other processes hear of it, and in any case when the access token expires.
+     * Ends one of the caller's sessions. Its refresh token ends at once. Its streams and access tokens end when the other
+     * processes receive the revocation, at the latest when the access token expires.
      *
-     * NOT_FOUND with reason SESSION_NOT_FOUND, the same for somebody else's.
+     * Errors: NOT_FOUND with reason SESSION_NOT_FOUND when the caller has no such session, also for a session of another
+     * user.
      *
      * @generated from protobuf rpc: RevokeSession
      */
@@ -243,7 +258,7 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<RevokeSessionRequest, RevokeSessionResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Ends all of the caller's sessions, or all but the one that calls.
+     * Ends all of the caller's sessions, or all except the current one.
      *
      * @generated from protobuf rpc: RevokeAllSessions
      */
@@ -252,9 +267,9 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<RevokeAllSessionsRequest, RevokeAllSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Lists the sessions that were ended while access tokens of theirs may still be in force, in the order in which they
-     * ended. Each process reads the list before it is ready, and again whenever it may have missed the news of one: a
-     * token of an ended session is refused after a restart too.
+     * Lists the sessions that were ended and whose access tokens may not have expired yet, in the order in which they
+     * ended. Each process reads the list before it is ready, and again when it may have missed a revocation, so that it
+     * refuses tokens of ended sessions after a restart too.
      *
      * @generated from protobuf rpc: ListEndedSessions
      */
@@ -263,8 +278,10 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<ListEndedSessionsRequest, ListEndedSessionsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Changes the caller's password, and ends all other sessions. A wrong current password is UNAUTHENTICATED with
-     * reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+     * Changes the caller's password, and ends all other sessions.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the current password is wrong, which counts as a failed
+     * sign-in. INVALID_ARGUMENT with reason PASSWORD_TOO_SHORT, PASSWORD_TOO_LONG, or PASSWORD_UNCHANGED.
      *
      * @generated from protobuf rpc: ChangePassword
      */
@@ -273,9 +290,10 @@ export class AuthServiceClient implements IAuthServiceClient, ServiceInfo {
         return stackIntercept<ChangePasswordRequest, ChangePasswordResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Deletes the caller's account for good. Sign-in and all sessions end at once; the profile and the memberships
-     * follow within seconds. What was said in conversations stays, without a name. A wrong password is
-     * UNAUTHENTICATED with reason BAD_CREDENTIALS, and counts as an attempt to sign in.
+     * Deletes the caller's account permanently. Sign-in and all sessions end at once; the profile and the memberships are
+     * deleted within seconds. The user's messages stay in their conversations, without a name.
+     *
+     * Errors: UNAUTHENTICATED with reason BAD_CREDENTIALS when the password is wrong, which counts as a failed sign-in.
      *
      * @generated from protobuf rpc: DeleteAccount
      */

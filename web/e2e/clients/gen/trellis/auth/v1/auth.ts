@@ -18,31 +18,31 @@ export interface Tokens {
      */
     accessToken: string;
     /**
-     * When the access token ends. A stream opened with it ends then too.
+     * When the access token expires. A stream that was opened with it ends at the same time.
      *
      * @generated from protobuf field: google.protobuf.Timestamp access_expire_time = 2
      */
     accessExpireTime?: Timestamp;
     /**
-     * What the next RefreshToken takes. Empty when it was delivered as a cookie.
+     * The token for the next RefreshToken call. Empty when it is delivered as a cookie.
      *
      * @generated from protobuf field: string refresh_token = 3
      */
     refreshToken: string;
     /**
-     * When the session ends if it is not refreshed.
+     * When the session expires unless it is refreshed.
      *
      * @generated from protobuf field: google.protobuf.Timestamp refresh_expire_time = 4
      */
     refreshExpireTime?: Timestamp;
     /**
-     * The account that is signed in: the id of its profile in trellis.users.v1 too.
+     * The id of the account that is signed in, and of its profile in trellis.users.v1.
      *
      * @generated from protobuf field: string user_id = 5
      */
     userId: string;
     /**
-     * The session.
+     * The id of the session.
      *
      * @generated from protobuf field: string session_id = 6
      */
@@ -55,28 +55,29 @@ export interface Tokens {
  */
 export interface SignUpRequest {
     /**
-     * Where the account's owner is reached; never shown to others. Letters of any language may stand before and after the
-     * @ (RFC 6531). Upper and lower case, the Unicode and the punycode form of a domain, and NFC and NFD are one address.
-     * At most 254 bytes with the domain in punycode. What is no address is INVALID_ARGUMENT with reason EMAIL_INVALID.
+     * Required. The e-mail address of the account, which other users never see. Letters of any language may stand before
+     * and after the @ (RFC 6531). An upper-case letter and its lower-case
+     * letter, the Unicode and the punycode form of a domain, and NFC and NFD are the same address. At most 254 bytes in NFC
+     * with the domain in punycode.
      *
      * @generated from protobuf field: string email = 1
      */
     email: string;
     /**
-     * 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC, where NFD may need four times as many. NFC and
-     * NFD are one password. PASSWORD_TOO_SHORT and PASSWORD_TOO_LONG are reasons of INVALID_ARGUMENT.
+     * Required. 8 to 256 characters of any kind (NIST SP 800-63B), counted in NFC; NFD may need four times as many. NFC
+     * and NFD are the same password.
      *
      * @generated from protobuf field: string password = 2
      */
     password: string;
     /**
-     * The unique public name: a lower-case letter, then letters, digits and underscores; 3 to 30 characters.
+     * Required. The unique public name: a lower-case letter, then letters, digits and underscores; 3 to 30 characters.
      *
      * @generated from protobuf field: string handle = 3
      */
     handle: string;
     /**
-     * The name that others see. 1 to 64 characters.
+     * Required. The name that other users see. 1 to 64 characters.
      *
      * @generated from protobuf field: string display_name = 4
      */
@@ -108,13 +109,13 @@ export interface SignUpResponse {
  */
 export interface SignInRequest {
     /**
-     * The account's address.
+     * Required. The e-mail address of the account.
      *
      * @generated from protobuf field: string email = 1
      */
     email: string;
     /**
-     * The account's password.
+     * Required. The password of the account.
      *
      * @generated from protobuf field: string password = 2
      */
@@ -146,7 +147,7 @@ export interface SignInResponse {
  */
 export interface RefreshTokenRequest {
     /**
-     * The token. Empty: the session cookie is used, and the successor is delivered as a cookie too.
+     * The refresh token. Empty: the server uses the session cookie, and delivers the new token as a cookie.
      *
      * @generated from protobuf field: string refresh_token = 1
      */
@@ -172,7 +173,7 @@ export interface RefreshTokenResponse {
  */
 export interface SignOutRequest {
     /**
-     * The token. Empty: the session cookie is used, and removed.
+     * The refresh token. Empty: the server uses the session cookie, and removes it.
      *
      * @generated from protobuf field: string refresh_token = 1
      */
@@ -199,7 +200,7 @@ export interface GetJwksRequest {
  */
 export interface GetJwksResponse {
     /**
-     * The keys in use: the one that signs now first.
+     * The keys in use. The first one signs new tokens.
      *
      * @generated from protobuf field: repeated trellis.auth.v1.Jwk keys = 1
      */
@@ -212,43 +213,43 @@ export interface GetJwksResponse {
  */
 export interface Jwk {
     /**
-     * Key id, as in the token's header.
+     * The key id, as in the token's header.
      *
      * @generated from protobuf field: string kid = 1
      */
     kid: string;
     /**
-     * Key type: `EC`.
+     * The key type: `EC`.
      *
      * @generated from protobuf field: string kty = 2
      */
     kty: string;
     /**
-     * Curve: `P-256`.
+     * The curve: `P-256`.
      *
      * @generated from protobuf field: string crv = 3
      */
     crv: string;
     /**
-     * Algorithm: `ES256`.
+     * The algorithm: `ES256`.
      *
      * @generated from protobuf field: string alg = 4
      */
     alg: string;
     /**
-     * Use: `sig`.
+     * The use: `sig`.
      *
      * @generated from protobuf field: string use = 5
      */
     use: string;
     /**
-     * The point's first coordinate, base64url.
+     * The x coordinate of the point, base64url.
      *
      * @generated from protobuf field: string x = 6
      */
     x: string;
     /**
-     * The point's second coordinate, base64url.
+     * The y coordinate of the point, base64url.
      *
      * @generated from protobuf field: string y = 7
      */
@@ -261,43 +262,43 @@ export interface Jwk {
  */
 export interface Session {
     /**
-     * The id, a UUID.
+     * The id of the session, a UUID.
      *
      * @generated from protobuf field: string session_id = 1
      */
     sessionId: string;
     /**
-     * When it was opened.
+     * When the session was opened.
      *
      * @generated from protobuf field: google.protobuf.Timestamp create_time = 2
      */
     createTime?: Timestamp;
     /**
-     * When it was refreshed last.
+     * When the session was last refreshed.
      *
      * @generated from protobuf field: google.protobuf.Timestamp last_use_time = 3
      */
     lastUseTime?: Timestamp;
     /**
-     * When it ends if it is not refreshed.
+     * When the session expires unless it is refreshed.
      *
      * @generated from protobuf field: google.protobuf.Timestamp expire_time = 4
      */
     expireTime?: Timestamp;
     /**
-     * What used it last, as it called itself (`user-agent`), cut to 256 characters.
+     * The `user-agent` header of the client that last used the session, cut to 256 characters.
      *
      * @generated from protobuf field: string user_agent = 5
      */
     userAgent: string;
     /**
-     * The client's address when it was used last. Empty: unknown.
+     * The address of the client that last used the session. Empty: unknown.
      *
      * @generated from protobuf field: string address = 6
      */
     address: string;
     /**
-     * Whether it is the one that asks.
+     * Whether this is the session of the current call.
      *
      * @generated from protobuf field: bool current = 7
      */
@@ -310,13 +311,14 @@ export interface Session {
  */
 export interface ListSessionsRequest {
     /**
-     * The most sessions that the response may hold. 0: 100. At most 100.
+     * The maximum number of sessions in the response. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
@@ -335,7 +337,7 @@ export interface ListSessionsResponse {
      */
     sessions: Session[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -348,19 +350,20 @@ export interface ListSessionsResponse {
  */
 export interface ListEndedSessionsRequest {
     /**
-     * The maximum number of sessions in the response. 0: 1 000.
+     * The maximum number of sessions in the response. 0: 1 000. At most 1 000.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
     pageToken: string;
     /**
-     * The `list_time` of an earlier, complete list: sessions that were listed then need not be listed again. Absent: all.
+     * The `list_time` of an earlier, complete list. The response leaves out the sessions of that list. Absent: list all.
      *
      * @generated from protobuf field: google.protobuf.Timestamp since_time = 3
      */
@@ -379,13 +382,13 @@ export interface ListEndedSessionsResponse {
      */
     sessionIds: string[];
     /**
-     * Requests the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
     nextPageToken: string;
     /**
-     * When the page was read. The first page's is the next list's `since_time`.
+     * When the server read the page. The `list_time` of the first page is the `since_time` of the next list.
      *
      * @generated from protobuf field: google.protobuf.Timestamp list_time = 3
      */
@@ -398,7 +401,7 @@ export interface ListEndedSessionsResponse {
  */
 export interface RevokeSessionRequest {
     /**
-     * Which.
+     * Required. The id of the session.
      *
      * @generated from protobuf field: string session_id = 1
      */
@@ -418,7 +421,7 @@ export interface RevokeSessionResponse {
  */
 export interface RevokeAllSessionsRequest {
     /**
-     * Whether the session that calls goes on.
+     * Whether the current session stays open.
      *
      * @generated from protobuf field: bool keep_current = 1
      */
@@ -438,13 +441,13 @@ export interface RevokeAllSessionsResponse {
  */
 export interface ChangePasswordRequest {
     /**
-     * The password until now.
+     * Required. The current password.
      *
      * @generated from protobuf field: string current_password = 1
      */
     currentPassword: string;
     /**
-     * The password from now on, by the rules of SignUpRequest.password.
+     * Required. The new password, with the rules of `SignUpRequest.password`.
      *
      * @generated from protobuf field: string new_password = 2
      */
@@ -464,7 +467,7 @@ export interface ChangePasswordResponse {
  */
 export interface DeleteAccountRequest {
     /**
-     * The password, to prove that it is the owner who asks.
+     * Required. The password, as proof that the owner of the account makes the call.
      *
      * @generated from protobuf field: string password = 1
      */
@@ -478,19 +481,19 @@ export interface DeleteAccountRequest {
 export interface DeleteAccountResponse {
 }
 /**
- * How the refresh token reaches the client.
+ * How the server delivers the refresh token.
  *
  * @generated from protobuf enum trellis.auth.v1.RefreshDelivery
  */
 export enum RefreshDelivery {
     /**
-     * In the response's body; for clients that keep it themselves.
+     * In the response message: for clients that store it themselves.
      *
      * @generated from protobuf enum value: REFRESH_DELIVERY_UNSPECIFIED = 0;
      */
     UNSPECIFIED = 0,
     /**
-     * As an httpOnly cookie, and not in the body; for browsers.
+     * As an httpOnly cookie, and not in the response message: for browsers.
      *
      * @generated from protobuf enum value: REFRESH_DELIVERY_COOKIE = 1;
      */

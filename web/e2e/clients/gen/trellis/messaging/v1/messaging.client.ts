@@ -60,156 +60,170 @@ import type { CreateConversationRequest } from "./messaging";
 import type { UnaryCall } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 /**
- * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
+ * Manages conversations and their messages. Each conversation is one log of entries with sequence numbers without gaps.
  *
  * @generated from protobuf service trellis.messaging.v1.MessagingService
  */
 export interface IMessagingServiceClient {
     /**
-     * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
+     * Creates a conversation of the caller and other users. A repeat with the same `request_id` returns the same
+     * conversation.
      *
-     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
-     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
-     * accept it, reply, or leave.
+     * Users whose `who_may_add` setting does not let the caller add them directly get an invitation. In a conversation
+     * with one other user, they get a request instead: that user is a member whose `membership.state` is
+     * MEMBERSHIP_STATE_REQUESTED until they accept it, reply, or leave.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
-     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
-     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
-     * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
+     * Errors: FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, and with reason
+     * MEMBER_NOT_AVAILABLE when the caller may not add or invite one. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or MEMBER_FULL (pending
+     * invitations of one of the users). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat after the caller left
+     * the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `request_id` with other contents.
      *
      * @generated from protobuf rpc: CreateConversation
      */
     createConversation(input: CreateConversationRequest, options?: RpcOptions): UnaryCall<CreateConversationRequest, CreateConversationResponse>;
     /**
-     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
-     * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
-     * moves the own read mark, without MarkRead and without a ReadMarks event.
+     * Sends a message to a conversation. A repeat with the same `client_message_id` returns the stored message. The call
+     * also marks everything up to the message as read by the sender: on each device, an own message moves the user's read
+     * mark, without MarkRead and without a ReadMarks event.
      *
-     * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
-     * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
+     * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+     * RESOURCE_EXHAUSTED with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation has used up its
+     * storage. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
      *
      * @generated from protobuf rpc: SendMessage
      */
     sendMessage(input: SendMessageRequest, options?: RpcOptions): UnaryCall<SendMessageRequest, SendMessageResponse>;
     /**
-     * The messages of a conversation, newest first.
+     * Lists the messages of a conversation, newest first.
      *
      * @generated from protobuf rpc: ListMessages
      */
     listMessages(input: ListMessagesRequest, options?: RpcOptions): UnaryCall<ListMessagesRequest, ListMessagesResponse>;
     /**
-     * Follows all conversations of the caller. The stream first announces each conversation that the request
-     * names no position for, with its cursor as of then; after that it carries, for every conversation, each
-     * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
-     * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
-     * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
-     * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
+     * Streams the events of all conversations of the caller.
+     *
+     * The stream first sends each conversation that has no position in the request, with its current cursor. It then
+     * sends, for every conversation, each entry after the cursor of the request or of that event: once, in order, without
+     * gaps.
+     *
+     * Errors: UNAUTHENTICATED with reason TOKEN_EXPIRED when the access token that opened the stream expires, and
+     * UNAVAILABLE with reason SERVER_STOPPING when the server stops; in both cases, subscribe again with the newest
+     * cursors. FAILED_PRECONDITION with reason CURSOR_EPOCH_CHANGED when a cursor, or an entry that the stream has sent,
+     * is beyond the conversation's newest entry, as after a failover that lost entries: read everything again, and
+     * subscribe without positions. INVALID_ARGUMENT with reason CURSOR_INVALID when a cursor is not one of its
+     * conversation. RESOURCE_EXHAUSTED with reason TOO_MANY_STREAMS when the session or the user has too many streams.
      *
      * @generated from protobuf rpc: Subscribe
      */
     subscribe(input: SubscribeRequest, options?: RpcOptions): ServerStreamingCall<SubscribeRequest, SubscribeResponse>;
     /**
-     * One of the caller's conversations. NOT_FOUND with reason CONVERSATION_NOT_FOUND, the same for others'.
+     * Returns one of the caller's conversations.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: GetConversation
      */
     getConversation(input: GetConversationRequest, options?: RpcOptions): UnaryCall<GetConversationRequest, GetConversationResponse>;
     /**
-     * The caller's conversations, the one with the newest entry first.
+     * Lists the caller's conversations, the one with the newest entry first.
      *
      * @generated from protobuf rpc: ListConversations
      */
     listConversations(input: ListConversationsRequest, options?: RpcOptions): UnaryCall<ListConversationsRequest, ListConversationsResponse>;
     /**
-     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
-     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
+     * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
+     * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
      *
-     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+     * since the client read it.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
     updateConversation(input: UpdateConversationRequest, options?: RpcOptions): UnaryCall<UpdateConversationRequest, UpdateConversationResponse>;
     /**
-     * The members of a conversation, in the order in which they joined.
+     * Lists the members of a conversation, in the order in which they joined.
      *
      * @generated from protobuf rpc: ListMembers
      */
     listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
     /**
-     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
-     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `who_may_add` setting
+     * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
-     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
-     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
-     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
-     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+     * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
+     * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
+     * MEMBER_FULL (pending invitations of the user).
      *
      * @generated from protobuf rpc: AddMember
      */
     addMember(input: AddMemberRequest, options?: RpcOptions): UnaryCall<AddMemberRequest, AddMemberResponse>;
     /**
-     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
-     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
+     * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
+     * changes nothing.
+     *
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
      *
      * @generated from protobuf rpc: RemoveMember
      */
     removeMember(input: RemoveMemberRequest, options?: RpcOptions): UnaryCall<RemoveMemberRequest, RemoveMemberResponse>;
     /**
-     * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-     * The same response for who is not in it (any more).
+     * Removes the caller from a conversation. When the owner leaves, the longest-standing member becomes the owner.
+     * Succeeds when the caller is not a member.
      *
      * @generated from protobuf rpc: LeaveConversation
      */
     leaveConversation(input: LeaveConversationRequest, options?: RpcOptions): UnaryCall<LeaveConversationRequest, LeaveConversationResponse>;
     /**
-     * The caller's invitations, the newest first. Those of blocked users are left out.
+     * Lists the caller's invitations, newest first. Leaves out the invitations of blocked users.
      *
      * @generated from protobuf rpc: ListInvitations
      */
     listInvitations(input: ListInvitationsRequest, options?: RpcOptions): UnaryCall<ListInvitationsRequest, ListInvitationsResponse>;
     /**
-     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
-     * own. A repeat changes nothing.
+     * Accepts an invitation, which makes the caller a member, or accepts a requested conversation, which makes it one of
+     * the caller's own. A repeat changes nothing.
      *
-     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
-     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     * Errors: NOT_FOUND with reason INVITATION_NOT_FOUND when there is none or it has expired. RESOURCE_EXHAUSTED with
+     * reason TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
      *
      * @generated from protobuf rpc: AcceptInvitation
      */
     acceptInvitation(input: AcceptInvitationRequest, options?: RpcOptions): UnaryCall<AcceptInvitationRequest, AcceptInvitationResponse>;
     /**
-     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
-     * nothing.
+     * Declines an invitation, or leaves a requested conversation. The inviter gets no notice. A repeat changes nothing.
      *
      * @generated from protobuf rpc: DeclineInvitation
      */
     declineInvitation(input: DeclineInvitationRequest, options?: RpcOptions): UnaryCall<DeclineInvitationRequest, DeclineInvitationResponse>;
     /**
-     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-     * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
-     * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
-     * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
+     * Blocks a user, who can then neither add or invite the caller nor open a conversation with the caller. Declines the
+     * user's pending requests and invitations to the caller. Conversations of both stay: in a group the block has no
+     * effect; while the two are the only members, the service refuses messages, edits, titles and members from the
+     * blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
      *
-     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     * Errors: FAILED_PRECONDITION with reason SELF_BLOCKED. RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
      * @generated from protobuf rpc: BlockUser
      */
     blockUser(input: BlockUserRequest, options?: RpcOptions): UnaryCall<BlockUserRequest, BlockUserResponse>;
     /**
-     * Takes a block back. A repeat changes nothing.
+     * Unblocks a user. A repeat changes nothing.
      *
      * @generated from protobuf rpc: UnblockUser
      */
     unblockUser(input: UnblockUserRequest, options?: RpcOptions): UnaryCall<UnblockUserRequest, UnblockUserResponse>;
     /**
-     * The users whom the caller has blocked, by id.
+     * Lists the users whom the caller has blocked, ordered by id.
      *
      * @generated from protobuf rpc: ListBlockedUsers
      */
     listBlockedUsers(input: ListBlockedUsersRequest, options?: RpcOptions): UnaryCall<ListBlockedUsersRequest, ListBlockedUsersResponse>;
     /**
-     * The caller's settings.
+     * Returns the caller's settings.
      *
      * @generated from protobuf rpc: GetSettings
      */
@@ -221,51 +235,54 @@ export interface IMessagingServiceClient {
      */
     updateSettings(input: UpdateSettingsRequest, options?: RpcOptions): UnaryCall<UpdateSettingsRequest, UpdateSettingsResponse>;
     /**
-     * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * Returns a message in its current state.
+     *
+     * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
      */
     getMessage(input: GetMessageRequest, options?: RpcOptions): UnaryCall<GetMessageRequest, GetMessageResponse>;
     /**
-     * Changes the text of one's own message.
+     * Changes the text of a message of the caller.
      *
-     * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-     * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-     * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
+     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
+     * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
+     * storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse>;
     /**
-     * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-     * conversation's owner may. A message that is erased already: the response is the same.
+     * Deletes the text of a message permanently and for all members; its entry stays in the log. The author and the owner
+     * of the conversation may do it. A repeat returns the same response.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
     deleteMessage(input: DeleteMessageRequest, options?: RpcOptions): UnaryCall<DeleteMessageRequest, DeleteMessageResponse>;
     /**
-     * Says that the caller has read up to a message. Never goes back: a lower number changes nothing.
+     * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
      *
      * @generated from protobuf rpc: MarkRead
      */
     markRead(input: MarkReadRequest, options?: RpcOptions): UnaryCall<MarkReadRequest, MarkReadResponse>;
     /**
-     * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
-     * oldest conversations; called by users for its directory.
+     * Lists the users who share a conversation with a user. Users calls it for its directory. Returns at most 10 000
+     * users, from the first 100 000 memberships of the oldest conversations.
      *
      * @generated from protobuf rpc: ListContacts
      */
     listContacts(input: ListContactsRequest, options?: RpcOptions): UnaryCall<ListContactsRequest, ListContactsResponse>;
     /**
-     * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
-     * called by auth until `done`.
+     * Removes a deleted account from its conversations, and prevents that it is added again. Each call removes a bounded
+     * number of memberships; auth calls it until `done`.
      *
      * @generated from protobuf rpc: DeleteMember
      */
     deleteMember(input: DeleteMemberRequest, options?: RpcOptions): UnaryCall<DeleteMemberRequest, DeleteMemberResponse>;
 }
 /**
- * Conversations and what is said in them. Each conversation is one log of entries, numbered without a gap.
+ * Manages conversations and their messages. Each conversation is one log of entries with sequence numbers without gaps.
  *
  * @generated from protobuf service trellis.messaging.v1.MessagingService
  */
@@ -276,16 +293,18 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     constructor(private readonly _transport: RpcTransport) {
     }
     /**
-     * Opens a conversation of the caller with others. Safe to repeat with the same `request_id`.
+     * Creates a conversation of the caller and other users. A repeat with the same `request_id` returns the same
+     * conversation.
      *
-     * Users who may not be added by the caller at once (`Settings.who_may_add`) get an invitation; in a conversation with
-     * one other user, a request: that user is a member whose `membership.state` is MEMBERSHIP_STATE_REQUESTED until they
-     * accept it, reply, or leave.
+     * Users whose `who_may_add` setting does not let the caller add them directly get an invitation. In a conversation
+     * with one other user, they get a request instead: that user is a member whose `membership.state` is
+     * MEMBERSHIP_STATE_REQUESTED until they accept it, reply, or leave.
      *
-     * FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, with reason
-     * MEMBER_NOT_AVAILABLE when one cannot be added by the caller; RESOURCE_EXHAUSTED with reason TOO_MANY_CONVERSATIONS,
-     * TOO_MANY_INVITATIONS (of the caller, not accepted yet) or MEMBER_FULL (too many wait for one of the others).
-     * NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat when the caller is not in the conversation any more.
+     * Errors: FAILED_PRECONDITION with reason MEMBER_UNKNOWN when a user does not exist or is not active, and with reason
+     * MEMBER_NOT_AVAILABLE when the caller may not add or invite one. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or MEMBER_FULL (pending
+     * invitations of one of the users). NOT_FOUND with reason CONVERSATION_NOT_FOUND for a repeat after the caller left
+     * the conversation. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `request_id` with other contents.
      *
      * @generated from protobuf rpc: CreateConversation
      */
@@ -294,12 +313,13 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<CreateConversationRequest, CreateConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Says something in a conversation. Safe to repeat with the same `client_message_id`: the response is the
-     * message as it was stored first. The sender has then read everything up to the message: on each device, an own message
-     * moves the own read mark, without MarkRead and without a ReadMarks event.
+     * Sends a message to a conversation. A repeat with the same `client_message_id` returns the stored message. The call
+     * also marks everything up to the message as read by the sender: on each device, an own message moves the user's read
+     * mark, without MarkRead and without a ReadMarks event.
      *
-     * PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller, RESOURCE_EXHAUSTED
-     * with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation takes as much storage as it may.
+     * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
+     * RESOURCE_EXHAUSTED with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation has used up its
+     * storage. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -308,7 +328,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<SendMessageRequest, SendMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The messages of a conversation, newest first.
+     * Lists the messages of a conversation, newest first.
      *
      * @generated from protobuf rpc: ListMessages
      */
@@ -317,13 +337,18 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListMessagesRequest, ListMessagesResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Follows all conversations of the caller. The stream first announces each conversation that the request
-     * names no position for, with its cursor as of then; after that it carries, for every conversation, each
-     * entry past the position named or announced: once, in order, without a gap. It ends with UNAUTHENTICATED
-     * and reason TOKEN_EXPIRED when the token that opened it expires, and with UNAVAILABLE and reason
-     * SERVER_STOPPING when the server stops: in both cases subscribe again with the newest cursors. With
-     * FAILED_PRECONDITION and reason CURSOR_EPOCH_CHANGED when a cursor, or what the stream has sent, is beyond the
-     * conversation's newest entry, as after a failover that lost entries: read anew and subscribe without positions.
+     * Streams the events of all conversations of the caller.
+     *
+     * The stream first sends each conversation that has no position in the request, with its current cursor. It then
+     * sends, for every conversation, each entry after the cursor of the request or of that event: once, in order, without
+     * gaps.
+     *
+     * Errors: UNAUTHENTICATED with reason TOKEN_EXPIRED when the access token that opened the stream expires, and
+     * UNAVAILABLE with reason SERVER_STOPPING when the server stops; in both cases, subscribe again with the newest
+     * cursors. FAILED_PRECONDITION with reason CURSOR_EPOCH_CHANGED when a cursor, or an entry that the stream has sent,
+     * is beyond the conversation's newest entry, as after a failover that lost entries: read everything again, and
+     * subscribe without positions. INVALID_ARGUMENT with reason CURSOR_INVALID when a cursor is not one of its
+     * conversation. RESOURCE_EXHAUSTED with reason TOO_MANY_STREAMS when the session or the user has too many streams.
      *
      * @generated from protobuf rpc: Subscribe
      */
@@ -332,7 +357,10 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<SubscribeRequest, SubscribeResponse>("serverStreaming", this._transport, method, opt, input);
     }
     /**
-     * One of the caller's conversations. NOT_FOUND with reason CONVERSATION_NOT_FOUND, the same for others'.
+     * Returns one of the caller's conversations.
+     *
+     * Errors: NOT_FOUND with reason CONVERSATION_NOT_FOUND when the conversation does not exist or the caller is not a
+     * member.
      *
      * @generated from protobuf rpc: GetConversation
      */
@@ -341,7 +369,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<GetConversationRequest, GetConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The caller's conversations, the one with the newest entry first.
+     * Lists the caller's conversations, the one with the newest entry first.
      *
      * @generated from protobuf rpc: ListConversations
      */
@@ -350,10 +378,11 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListConversationsRequest, ListConversationsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Changes a conversation. Any member may change its title, the owner who may add members. Only the fields named in
-     * `update_mask` change; an empty mask names `title`, and `add_policy` where the request has one.
+     * Changes a conversation. Any member may change the title; only the owner may change `add_policy`. Changes only the
+     * fields in `update_mask`; an empty mask means `title`, and `add_policy` when the request has one.
      *
-     * PERMISSION_DENIED with reason NOT_OWNER, ABORTED with reason ETAG_MISMATCH when the conversation changed since it was read.
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER. ABORTED with reason ETAG_MISMATCH when the conversation changed
+     * since the client read it.
      *
      * @generated from protobuf rpc: UpdateConversation
      */
@@ -362,7 +391,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<UpdateConversationRequest, UpdateConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The members of a conversation, in the order in which they joined.
+     * Lists the members of a conversation, in the order in which they joined.
      *
      * @generated from protobuf rpc: ListMembers
      */
@@ -371,13 +400,14 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListMembersRequest, ListMembersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Adds a user, who sees the whole conversation from then on, or sends them an invitation when they may not be added by
-     * the caller at once (`Settings.who_may_add`). A repeat changes nothing.
+     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `who_may_add` setting
+     * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
-     * PERMISSION_DENIED with reason NOT_OWNER when only the owner may add; FAILED_PRECONDITION with reason MEMBER_UNKNOWN,
-     * MEMBER_NOT_AVAILABLE when the user cannot be added by the caller, or REQUEST_PENDING when the caller has not accepted
-     * the conversation; RESOURCE_EXHAUSTED with reason TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (of
-     * the caller, not accepted yet) or MEMBER_FULL (too many wait for the user).
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
+     * reason MEMBER_UNKNOWN, with reason MEMBER_NOT_AVAILABLE when the caller may not add or invite the user, or with
+     * reason REQUEST_PENDING when the caller has not accepted the conversation. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_MEMBERS, TOO_MANY_CONVERSATIONS, TOO_MANY_INVITATIONS (pending invitations that the caller has sent) or
+     * MEMBER_FULL (pending invitations of the user).
      *
      * @generated from protobuf rpc: AddMember
      */
@@ -386,8 +416,10 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<AddMemberRequest, AddMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Removes a member, or takes back an invitation. The owner may, and the member who has sent the invitation;
-     * PERMISSION_DENIED with reason NOT_OWNER for others. A repeat changes nothing.
+     * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
+     * changes nothing.
+     *
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -396,8 +428,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<RemoveMemberRequest, RemoveMemberResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Takes the caller out of a conversation. When the owner leaves, who has been in it longest becomes the owner.
-     * The same response for who is not in it (any more).
+     * Removes the caller from a conversation. When the owner leaves, the longest-standing member becomes the owner.
+     * Succeeds when the caller is not a member.
      *
      * @generated from protobuf rpc: LeaveConversation
      */
@@ -406,7 +438,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<LeaveConversationRequest, LeaveConversationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The caller's invitations, the newest first. Those of blocked users are left out.
+     * Lists the caller's invitations, newest first. Leaves out the invitations of blocked users.
      *
      * @generated from protobuf rpc: ListInvitations
      */
@@ -415,11 +447,11 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListInvitationsRequest, ListInvitationsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Accepts an invitation: the caller becomes a member. Accepts a request: the conversation becomes one of the caller's
-     * own. A repeat changes nothing.
+     * Accepts an invitation, which makes the caller a member, or accepts a requested conversation, which makes it one of
+     * the caller's own. A repeat changes nothing.
      *
-     * NOT_FOUND with reason INVITATION_NOT_FOUND when there is none, or it has expired; RESOURCE_EXHAUSTED with reason
-     * TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
+     * Errors: NOT_FOUND with reason INVITATION_NOT_FOUND when there is none or it has expired. RESOURCE_EXHAUSTED with
+     * reason TOO_MANY_MEMBERS or TOO_MANY_CONVERSATIONS.
      *
      * @generated from protobuf rpc: AcceptInvitation
      */
@@ -428,8 +460,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<AcceptInvitationRequest, AcceptInvitationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Declines an invitation, or leaves a conversation that was requested. The inviter is not told. A repeat changes
-     * nothing.
+     * Declines an invitation, or leaves a requested conversation. The inviter gets no notice. A repeat changes nothing.
      *
      * @generated from protobuf rpc: DeclineInvitation
      */
@@ -438,12 +469,12 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<DeclineInvitationRequest, DeclineInvitationResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Blocks a user: from then on they cannot add or invite the caller, nor open a conversation with the caller. Their
-     * requests and invitations that wait for the caller are declined. Conversations that both are in stay: in a group the
-     * block hides nothing; while only the two are members, what the blocked user sends, edits, renames or adds is refused
-     * with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user is not told otherwise.
+     * Blocks a user, who can then neither add or invite the caller nor open a conversation with the caller. Declines the
+     * user's pending requests and invitations to the caller. Conversations of both stay: in a group the block has no
+     * effect; while the two are the only members, the service refuses messages, edits, titles and members from the
+     * blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
      *
-     * FAILED_PRECONDITION with reason SELF_BLOCKED, RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
+     * Errors: FAILED_PRECONDITION with reason SELF_BLOCKED. RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
      * @generated from protobuf rpc: BlockUser
      */
@@ -452,7 +483,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<BlockUserRequest, BlockUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Takes a block back. A repeat changes nothing.
+     * Unblocks a user. A repeat changes nothing.
      *
      * @generated from protobuf rpc: UnblockUser
      */
@@ -461,7 +492,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<UnblockUserRequest, UnblockUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The users whom the caller has blocked, by id.
+     * Lists the users whom the caller has blocked, ordered by id.
      *
      * @generated from protobuf rpc: ListBlockedUsers
      */
@@ -470,7 +501,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListBlockedUsersRequest, ListBlockedUsersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The caller's settings.
+     * Returns the caller's settings.
      *
      * @generated from protobuf rpc: GetSettings
      */
@@ -488,7 +519,9 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<UpdateSettingsRequest, UpdateSettingsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * One message as it is now. NOT_FOUND with reason MESSAGE_NOT_FOUND.
+     * Returns a message in its current state.
+     *
+     * Errors: NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetMessage
      */
@@ -497,11 +530,12 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<GetMessageRequest, GetMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Changes the text of one's own message.
+     * Changes the text of a message of the caller.
      *
-     * PERMISSION_DENIED with reason NOT_AUTHOR, FAILED_PRECONDITION with reason MESSAGE_DELETED, ABORTED with reason
-     * ETAG_MISMATCH when the message changed since it was read, RESOURCE_EXHAUSTED with reason TOO_MANY_EDITS after 500
-     * edits (`messaging.edits_per_message`), and what SendMessage says of blocks and of storage.
+     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR. FAILED_PRECONDITION with reason MESSAGE_DELETED. ABORTED with
+     * reason ETAG_MISMATCH when the message changed since the client read it. RESOURCE_EXHAUSTED with reason
+     * TOO_MANY_EDITS after 500 edits (`messaging.edits_per_message`). Also the errors of SendMessage for blocks and
+     * storage.
      *
      * @generated from protobuf rpc: EditMessage
      */
@@ -510,8 +544,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<EditMessageRequest, EditMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Erases the text of a message, for everybody and for good; its place in the log stays. Its author and the
-     * conversation's owner may. A message that is erased already: the response is the same.
+     * Deletes the text of a message permanently and for all members; its entry stays in the log. The author and the owner
+     * of the conversation may do it. A repeat returns the same response.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
@@ -520,7 +554,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<DeleteMessageRequest, DeleteMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Says that the caller has read up to a message. Never goes back: a lower number changes nothing.
+     * Marks the messages up to a number as read by the caller. The mark never moves back: a lower number changes nothing.
      *
      * @generated from protobuf rpc: MarkRead
      */
@@ -529,8 +563,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<MarkReadRequest, MarkReadResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The people whom a user shares a conversation with, at most 10 000, found among the first 100 000 memberships of the
-     * oldest conversations; called by users for its directory.
+     * Lists the users who share a conversation with a user. Users calls it for its directory. Returns at most 10 000
+     * users, from the first 100 000 memberships of the oldest conversations.
      *
      * @generated from protobuf rpc: ListContacts
      */
@@ -539,8 +573,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListContactsRequest, ListContactsResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Takes a deleted account out of its conversations, some at each call, and keeps it from being added to one again;
-     * called by auth until `done`.
+     * Removes a deleted account from its conversations, and prevents that it is added again. Each call removes a bounded
+     * number of memberships; auth calls it until `done`.
      *
      * @generated from protobuf rpc: DeleteMember
      */

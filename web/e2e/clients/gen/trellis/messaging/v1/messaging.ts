@@ -7,7 +7,7 @@ import { MessageType } from "@protobuf-ts/runtime";
 import { FieldMask } from "../../../google/protobuf/field_mask";
 import { Timestamp } from "../../../google/protobuf/timestamp";
 /**
- * A conversation, as one of its members sees it. Its size is bounded, however many are in it.
+ * A conversation, as one of its members sees it. Its size does not depend on the number of members.
  *
  * @generated from protobuf message trellis.messaging.v1.Conversation
  */
@@ -25,13 +25,13 @@ export interface Conversation {
      */
     title: string;
     /**
-     * When it was opened.
+     * When the conversation was created.
      *
      * @generated from protobuf field: google.protobuf.Timestamp create_time = 4
      */
     createTime?: Timestamp;
     /**
-     * The position after its newest entry.
+     * The cursor after its newest entry.
      *
      * @generated from protobuf field: string cursor = 5
      */
@@ -43,13 +43,14 @@ export interface Conversation {
      */
     messageCount: bigint;
     /**
-     * The owner may remove others: the member who opened it, or the one who has been in it longest since that one left.
+     * The id of the owner. The owner may remove other members. Initially the member who created the conversation; when
+     * the owner leaves, the longest-standing member.
      *
      * @generated from protobuf field: string owner_id = 7
      */
     ownerId: string;
     /**
-     * The newest message. Absent: none was sent yet.
+     * The newest message. Absent: there is none.
      *
      * @generated from protobuf field: trellis.messaging.v1.Entry last_message = 10
      */
@@ -61,13 +62,13 @@ export interface Conversation {
      */
     updateTime?: Timestamp;
     /**
-     * Changes with the title and `add_policy`.
+     * The version of the title and of `add_policy`. It changes with them.
      *
      * @generated from protobuf field: string etag = 12
      */
     etag: string;
     /**
-     * Which members may add others.
+     * The members who may add others.
      *
      * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 13
      */
@@ -79,8 +80,7 @@ export interface Conversation {
      */
     memberCount: number;
     /**
-     * The first 8 members, in the order in which they joined. In a conversation of up to 8 these are all; ListMembers has
-     * the others.
+     * The first 8 members, in the order in which they joined. ListMembers returns all members.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.Member members = 3
      */
@@ -99,13 +99,14 @@ export interface Conversation {
  */
 export interface Member {
     /**
-     * The user.
+     * The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
     /**
-     * The number of the last message that the member has read. 0 to others before the member has accepted the conversation.
+     * The number of the last message that the member has read. Other members see 0 until the member has accepted the
+     * conversation.
      *
      * @generated from protobuf field: int64 last_read_message_no = 2
      */
@@ -118,7 +119,7 @@ export interface Member {
  */
 export interface Membership {
     /**
-     * How many messages after the last that the caller has read are not erased.
+     * The number of messages after the last one that the caller has read, without deleted messages.
      *
      * @generated from protobuf field: int64 unread_count = 1
      */
@@ -142,26 +143,27 @@ export interface Membership {
      */
     state: MembershipState;
     /**
-     * The member who added or asked the caller. Empty: the caller opened it, or accepted an invitation.
+     * The id of the member who added or invited the caller. Empty: the caller created the conversation, or accepted an
+     * invitation.
      *
      * @generated from protobuf field: string added_by = 5
      */
     addedBy: string;
 }
 /**
- * An invitation to a conversation. It tells nothing of the members but who invites and how many there are.
+ * An invitation to a conversation. Of the members it shows only the inviter and the number.
  *
  * @generated from protobuf message trellis.messaging.v1.Invitation
  */
 export interface Invitation {
     /**
-     * The conversation.
+     * The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Its title. May be empty.
+     * The title of the conversation. May be empty.
      *
      * @generated from protobuf field: string title = 2
      */
@@ -173,7 +175,7 @@ export interface Invitation {
      */
     memberCount: number;
     /**
-     * The member who invites.
+     * The id of the member who sent it.
      *
      * @generated from protobuf field: string inviter_id = 4
      */
@@ -198,26 +200,26 @@ export interface Invitation {
  */
 export interface Settings {
     /**
-     * Who may add the user to conversations. In a request, unspecified: the server's own choice.
+     * The users who may add this user to conversations. ADD_RULE_UNSPECIFIED in a request: the server's default.
      *
      * @generated from protobuf field: trellis.messaging.v1.AddRule who_may_add = 1
      */
     whoMayAdd: AddRule;
 }
 /**
- * How far a member has read.
+ * The position up to which a member has read.
  *
  * @generated from protobuf message trellis.messaging.v1.ReadMark
  */
 export interface ReadMark {
     /**
-     * The user.
+     * The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
     /**
-     * The number of the last message that was read.
+     * The number of the last message that the member has read.
      *
      * @generated from protobuf field: int64 message_no = 2
      */
@@ -230,19 +232,19 @@ export interface ReadMark {
  */
 export interface Entry {
     /**
-     * The conversation.
+     * The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Its place in the log: 1, 2, 3 and so on, without a gap.
+     * The sequence number in the log: 1, 2, 3 and so on, without gaps.
      *
      * @generated from protobuf field: int64 seq = 2
      */
     seq: bigint;
     /**
-     * Who caused it.
+     * The id of the user who caused it.
      *
      * @generated from protobuf field: string author_id = 3
      */
@@ -254,14 +256,14 @@ export interface Entry {
      */
     createTime?: Timestamp;
     /**
-     * What happened. A client ignores a body that it does not know.
+     * The event. A client ignores a body that it does not know.
      *
      * @generated from protobuf oneof: body
      */
     body: {
         oneofKind: "message";
         /**
-         * Somebody said something.
+         * A member sent a message.
          *
          * @generated from protobuf field: trellis.messaging.v1.Message message = 10
          */
@@ -269,7 +271,7 @@ export interface Entry {
     } | {
         oneofKind: "conversationCreated";
         /**
-         * Somebody opened the conversation.
+         * The owner created the conversation.
          *
          * @generated from protobuf field: trellis.messaging.v1.ConversationCreated conversation_created = 11
          */
@@ -285,7 +287,7 @@ export interface Entry {
     } | {
         oneofKind: "messageDeleted";
         /**
-         * Somebody erased a message.
+         * The author or the owner deleted a message.
          *
          * @generated from protobuf field: trellis.messaging.v1.MessageDeleted message_deleted = 13
          */
@@ -293,7 +295,7 @@ export interface Entry {
     } | {
         oneofKind: "memberAdded";
         /**
-         * Somebody came in.
+         * A member joined.
          *
          * @generated from protobuf field: trellis.messaging.v1.MemberAdded member_added = 14
          */
@@ -301,7 +303,7 @@ export interface Entry {
     } | {
         oneofKind: "memberRemoved";
         /**
-         * Somebody was taken out, or left: then the author is the one who left.
+         * A member was removed or left. If they left, `author_id` is their id.
          *
          * @generated from protobuf field: trellis.messaging.v1.MemberRemoved member_removed = 15
          */
@@ -309,7 +311,7 @@ export interface Entry {
     } | {
         oneofKind: "conversationUpdated";
         /**
-         * The conversation has another title.
+         * The title or the add policy changed.
          *
          * @generated from protobuf field: trellis.messaging.v1.ConversationUpdated conversation_updated = 16
          */
@@ -319,7 +321,7 @@ export interface Entry {
     };
 }
 /**
- * Something said.
+ * A message.
  *
  * @generated from protobuf message trellis.messaging.v1.Message
  */
@@ -331,157 +333,157 @@ export interface Message {
      */
     messageId: string;
     /**
-     * The sender's own id for it.
+     * The id that the sender's client gave the message.
      *
      * @generated from protobuf field: string client_message_id = 2
      */
     clientMessageId: string;
     /**
-     * Its number among the conversation's messages: 1, 2, 3 and so on.
+     * The number among the messages of the conversation: 1, 2, 3 and so on.
      *
      * @generated from protobuf field: int64 message_no = 3
      */
     messageNo: bigint;
     /**
-     * The text as it is now. Empty: the message was erased.
+     * The current text. Empty: the message is deleted.
      *
      * @generated from protobuf field: string text = 4
      */
     text: string;
     /**
-     * When the text was changed last. Absent: never.
+     * When the text was last changed. Absent: never.
      *
      * @generated from protobuf field: google.protobuf.Timestamp edit_time = 5
      */
     editTime?: Timestamp;
     /**
-     * When the message was erased. Absent: it was not.
+     * When the message was deleted. Absent: it is not deleted.
      *
      * @generated from protobuf field: google.protobuf.Timestamp delete_time = 6
      */
     deleteTime?: Timestamp;
     /**
-     * Changes with every change of the message.
+     * The version of the message. It changes with every change of the message.
      *
      * @generated from protobuf field: string etag = 7
      */
     etag: string;
 }
 /**
- * A message has another text.
+ * The text of a message changed.
  *
  * @generated from protobuf message trellis.messaging.v1.MessageEdited
  */
 export interface MessageEdited {
     /**
-     * The message.
+     * The id of the message.
      *
      * @generated from protobuf field: string message_id = 1
      */
     messageId: string;
     /**
-     * Its number among the conversation's messages.
+     * The number among the messages of the conversation.
      *
      * @generated from protobuf field: int64 message_no = 2
      */
     messageNo: bigint;
     /**
-     * The text from then on. Empty: the message was erased since.
+     * The new text. Empty: the message was deleted later.
      *
      * @generated from protobuf field: string text = 3
      */
     text: string;
     /**
-     * The message's etag from then on; once it was erased, the etag since then.
+     * The new etag of the message. If the message was deleted later, its current etag.
      *
      * @generated from protobuf field: string etag = 4
      */
     etag: string;
 }
 /**
- * A message was erased.
+ * A message was deleted.
  *
  * @generated from protobuf message trellis.messaging.v1.MessageDeleted
  */
 export interface MessageDeleted {
     /**
-     * The message.
+     * The id of the message.
      *
      * @generated from protobuf field: string message_id = 1
      */
     messageId: string;
     /**
-     * Its number among the conversation's messages.
+     * The number among the messages of the conversation.
      *
      * @generated from protobuf field: int64 message_no = 2
      */
     messageNo: bigint;
 }
 /**
- * Somebody came in.
+ * A member joined.
  *
  * @generated from protobuf message trellis.messaging.v1.MemberAdded
  */
 export interface MemberAdded {
     /**
-     * Who.
+     * The id of the member.
      *
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
 }
 /**
- * Somebody is out.
+ * A member was removed or left.
  *
  * @generated from protobuf message trellis.messaging.v1.MemberRemoved
  */
 export interface MemberRemoved {
     /**
-     * Who.
+     * The id of the member.
      *
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
     /**
-     * Who is the owner from then on.
+     * The id of the owner after the change.
      *
      * @generated from protobuf field: string owner_id = 2
      */
     ownerId: string;
 }
 /**
- * The conversation has another title, or another rule for who may add members.
+ * The title or the add policy of the conversation changed.
  *
  * @generated from protobuf message trellis.messaging.v1.ConversationUpdated
  */
 export interface ConversationUpdated {
     /**
-     * The title from then on.
+     * The new title.
      *
      * @generated from protobuf field: string title = 1
      */
     title: string;
     /**
-     * The conversation's etag from then on.
+     * The new etag of the conversation.
      *
      * @generated from protobuf field: string etag = 2
      */
     etag: string;
     /**
-     * Which members may add others from then on.
+     * The members who may now add others.
      *
      * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 3
      */
     addPolicy: AddPolicy;
 }
 /**
- * The conversation was opened.
+ * The conversation was created.
  *
  * @generated from protobuf message trellis.messaging.v1.ConversationCreated
  */
 export interface ConversationCreated {
     /**
-     * The first 8 members, by id.
+     * The ids of the first 8 members, ordered by id.
      *
      * @generated from protobuf field: repeated string member_ids = 1
      */
@@ -506,19 +508,19 @@ export interface ConversationCreated {
  */
 export interface CreateConversationRequest {
     /**
-     * The caller's own id for this request; a repeat with the same id answers the same conversation.
+     * Required. The client's id for this request. A repeat with the same id returns the same conversation.
      *
      * @generated from protobuf field: string request_id = 1
      */
     requestId: string;
     /**
-     * Who is in it besides the caller. 1 to 999.
+     * Required. The ids of the other members, 1 to 999.
      *
      * @generated from protobuf field: repeated string member_ids = 2
      */
     memberIds: string[];
     /**
-     * What it is called. At most 128 characters; may be empty.
+     * The title. At most 128 characters; may be empty.
      *
      * @generated from protobuf field: string title = 3
      */
@@ -537,7 +539,7 @@ export interface CreateConversationResponse {
      */
     conversation?: Conversation;
     /**
-     * The users of the request who have an invitation instead of being a member. At most 999.
+     * The ids of the users who got an invitation instead of a membership. At most 999.
      *
      * @generated from protobuf field: repeated string invited_ids = 2
      */
@@ -550,19 +552,19 @@ export interface CreateConversationResponse {
  */
 export interface SendMessageRequest {
     /**
-     * Where.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * The sender's own id for the message; makes repeats harmless, for good.
+     * Required. The client's id for the message. Repeats with the same id never store a second message.
      *
      * @generated from protobuf field: string client_message_id = 2
      */
     clientMessageId: string;
     /**
-     * The text. 1 byte to 16 KiB.
+     * Required. The text, 1 byte to 16 KiB.
      *
      * @generated from protobuf field: string text = 3
      */
@@ -575,7 +577,7 @@ export interface SendMessageRequest {
  */
 export interface SendMessageResponse {
     /**
-     * The message as an entry of the log.
+     * The entry of the message.
      *
      * @generated from protobuf field: trellis.messaging.v1.Entry entry = 1
      */
@@ -588,19 +590,20 @@ export interface SendMessageResponse {
  */
 export interface ListMessagesRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * The most messages that the response may hold. 0: 100. At most 100. A page of long texts holds fewer.
+     * The maximum number of messages in the response. 0: 100. At most 100. A page of long texts has fewer.
      *
      * @generated from protobuf field: int32 page_size = 2
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 3
      */
@@ -613,7 +616,7 @@ export interface ListMessagesRequest {
  */
 export interface ListMessagesResponse {
     /**
-     * The messages as entries of the log, newest first.
+     * The entries of the messages, newest first.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.Entry entries = 1
      */
@@ -625,8 +628,7 @@ export interface ListMessagesResponse {
      */
     nextPageToken: string;
     /**
-     * The position after the conversation's newest entry when the page was read: what Subscribe takes to go on
-     * from there.
+     * The cursor after the conversation's newest entry when the server read the page. Subscribe continues from it.
      *
      * @generated from protobuf field: string cursor = 3
      */
@@ -639,26 +641,26 @@ export interface ListMessagesResponse {
  */
 export interface SubscribeRequest {
     /**
-     * Where to go on, for the conversations that the client has seen. At most 10 000.
+     * The positions from which the stream continues, for the conversations that the client knows. At most 10 000.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.Position positions = 1
      */
     positions: Position[];
 }
 /**
- * A place in a conversation's log.
+ * A position in the log of a conversation.
  *
  * @generated from protobuf message trellis.messaging.v1.Position
  */
 export interface Position {
     /**
-     * The conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * The newest cursor that the client has for it.
+     * Required. The newest cursor that the client has for the conversation.
      *
      * @generated from protobuf field: string cursor = 2
      */
@@ -671,14 +673,14 @@ export interface Position {
  */
 export interface SubscribeResponse {
     /**
-     * What happened. A client ignores an event that it does not know.
+     * The event. A client ignores an event that it does not know.
      *
      * @generated from protobuf oneof: event
      */
     event: {
         oneofKind: "conversation";
         /**
-         * A conversation that the client named no position for; its entries follow from `conversation.cursor` on.
+         * A conversation without a position in the request. Its entries follow from `conversation.cursor`.
          *
          * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
          */
@@ -694,8 +696,8 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "caughtUp";
         /**
-         * Everything that was there when the stream opened has been sent; what follows is live. Sent once, and
-         * then as a sign of life while nothing else happens.
+         * All events from before the stream opened have been sent; live events follow. Sent once, and then as a heartbeat
+         * while there are no other events.
          *
          * @generated from protobuf field: trellis.messaging.v1.CaughtUp caught_up = 3
          */
@@ -703,8 +705,7 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "conversationLeft";
         /**
-         * A conversation that the caller is not in (any more): forget it. Also the response to a position that names
-         * such a one.
+         * The caller is no longer, or never was, a member of the conversation. The client removes it.
          *
          * @generated from protobuf field: trellis.messaging.v1.ConversationLeft conversation_left = 4
          */
@@ -712,8 +713,8 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "readMarks";
         /**
-         * How far people have read, when MarkRead changes that in a conversation of at most 100; changes within a second come
-         * together. Who sends has read up to the own message, which the entry itself tells.
+         * Changed read marks. Sent after MarkRead in a conversation of at most 100 members; changes within a second are
+         * combined. A message of a member moves their mark too, without this event.
          *
          * @generated from protobuf field: trellis.messaging.v1.ReadMarks read_marks = 5
          */
@@ -721,7 +722,7 @@ export interface SubscribeResponse {
     } | {
         oneofKind: "invitationsChanged";
         /**
-         * The caller has an invitation more. ListInvitations has it; a client reads that list when the stream opens, too.
+         * The caller has a new invitation. The client calls ListInvitations, after this event and when the stream opens.
          *
          * @generated from protobuf field: trellis.messaging.v1.InvitationsChanged invitations_changed = 6
          */
@@ -731,14 +732,14 @@ export interface SubscribeResponse {
     };
 }
 /**
- * There are other invitations than before.
+ * The caller's invitations changed.
  *
  * @generated from protobuf message trellis.messaging.v1.InvitationsChanged
  */
 export interface InvitationsChanged {
 }
 /**
- * An entry, with the position after it.
+ * An entry, with the cursor after it.
  *
  * @generated from protobuf message trellis.messaging.v1.NewEntry
  */
@@ -750,46 +751,46 @@ export interface NewEntry {
      */
     entry?: Entry;
     /**
-     * The position after the entry.
+     * The cursor after the entry.
      *
      * @generated from protobuf field: string cursor = 2
      */
     cursor: string;
 }
 /**
- * The caller is not in the conversation.
+ * The caller is not a member of the conversation.
  *
  * @generated from protobuf message trellis.messaging.v1.ConversationLeft
  */
 export interface ConversationLeft {
     /**
-     * Which.
+     * The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
 }
 /**
- * How far the members of a conversation have read.
+ * The read marks of the members of a conversation.
  *
  * @generated from protobuf message trellis.messaging.v1.ReadMarks
  */
 export interface ReadMarks {
     /**
-     * Which conversation.
+     * The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * All of its members but those who have not accepted the conversation; the caller always.
+     * The marks of all members who have accepted the conversation, and of the caller.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.ReadMark marks = 2
      */
     marks: ReadMark[];
 }
 /**
- * Nothing is missing.
+ * The stream has caught up with the log.
  *
  * @generated from protobuf message trellis.messaging.v1.CaughtUp
  */
@@ -802,7 +803,7 @@ export interface CaughtUp {
  */
 export interface GetConversationRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
@@ -828,13 +829,14 @@ export interface GetConversationResponse {
  */
 export interface ListConversationsRequest {
     /**
-     * The most conversations that the response may hold. 0: 50. At most 100. A page of long texts holds fewer.
+     * The maximum number of conversations in the response. 0: 50. At most 100. A page of long texts has fewer.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
@@ -853,7 +855,7 @@ export interface ListConversationsResponse {
      */
     conversations: Conversation[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -866,7 +868,7 @@ export interface ListConversationsResponse {
  */
 export interface UpdateConversationRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
@@ -878,19 +880,19 @@ export interface UpdateConversationRequest {
      */
     title: string;
     /**
-     * Which fields change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
+     * The fields to change: `title`, `add_policy`. Empty: `title`, and `add_policy` unless it is unspecified.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 3
      */
     updateMask?: FieldMask;
     /**
-     * The conversation's etag, as it was read. Empty: whatever it is.
+     * The etag that the client has read. If it is set, the call fails when the conversation has another etag.
      *
      * @generated from protobuf field: string etag = 4
      */
     etag: string;
     /**
-     * Which members may add others.
+     * The members who may add others.
      *
      * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 5
      */
@@ -903,7 +905,7 @@ export interface UpdateConversationRequest {
  */
 export interface UpdateConversationResponse {
     /**
-     * The conversation as it is now.
+     * The current state of the conversation.
      *
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
@@ -916,19 +918,20 @@ export interface UpdateConversationResponse {
  */
 export interface ListMembersRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * The most members that the response may hold. 0: 100. At most 100.
+     * The maximum number of members in the response. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 2
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 3
      */
@@ -947,7 +950,7 @@ export interface ListMembersResponse {
      */
     members: Member[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -960,13 +963,13 @@ export interface ListMembersResponse {
  */
 export interface AddMemberRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Who.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 2
      */
@@ -979,13 +982,13 @@ export interface AddMemberRequest {
  */
 export interface AddMemberResponse {
     /**
-     * The conversation as it is now.
+     * The current state of the conversation.
      *
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
     conversation?: Conversation;
     /**
-     * The user has an invitation instead of being a member.
+     * Whether the user got an invitation instead of a membership.
      *
      * @generated from protobuf field: bool invited = 2
      */
@@ -998,13 +1001,14 @@ export interface AddMemberResponse {
  */
 export interface ListInvitationsRequest {
     /**
-     * The most invitations that the response may hold. 0: 50. At most 100.
+     * The maximum number of invitations in the response. 0: 50. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
@@ -1023,7 +1027,7 @@ export interface ListInvitationsResponse {
      */
     invitations: Invitation[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -1036,7 +1040,7 @@ export interface ListInvitationsResponse {
  */
 export interface AcceptInvitationRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
@@ -1049,7 +1053,7 @@ export interface AcceptInvitationRequest {
  */
 export interface AcceptInvitationResponse {
     /**
-     * The conversation as it is now.
+     * The current state of the conversation.
      *
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
@@ -1062,7 +1066,7 @@ export interface AcceptInvitationResponse {
  */
 export interface DeclineInvitationRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
@@ -1082,7 +1086,7 @@ export interface DeclineInvitationResponse {
  */
 export interface BlockUserRequest {
     /**
-     * Whom.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -1102,7 +1106,7 @@ export interface BlockUserResponse {
  */
 export interface UnblockUserRequest {
     /**
-     * Whom.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -1122,13 +1126,14 @@ export interface UnblockUserResponse {
  */
 export interface ListBlockedUsersRequest {
     /**
-     * The most users that the response may hold. 0: 100. At most 100.
+     * The maximum number of users in the response. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
@@ -1141,13 +1146,13 @@ export interface ListBlockedUsersRequest {
  */
 export interface ListBlockedUsersResponse {
     /**
-     * The users.
+     * The ids of the users.
      *
      * @generated from protobuf field: repeated string user_ids = 1
      */
     userIds: string[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -1167,7 +1172,7 @@ export interface GetSettingsRequest {
  */
 export interface GetSettingsResponse {
     /**
-     * The settings that are in force.
+     * The settings in force.
      *
      * @generated from protobuf field: trellis.messaging.v1.Settings settings = 1
      */
@@ -1186,7 +1191,7 @@ export interface UpdateSettingsRequest {
      */
     settings?: Settings;
     /**
-     * Which fields change: `who_may_add`. Empty: all.
+     * The fields to change: `who_may_add`. Empty: all.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
      */
@@ -1199,7 +1204,7 @@ export interface UpdateSettingsRequest {
  */
 export interface UpdateSettingsResponse {
     /**
-     * The settings that are in force.
+     * The settings in force.
      *
      * @generated from protobuf field: trellis.messaging.v1.Settings settings = 1
      */
@@ -1212,13 +1217,13 @@ export interface UpdateSettingsResponse {
  */
 export interface RemoveMemberRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Who.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 2
      */
@@ -1231,7 +1236,7 @@ export interface RemoveMemberRequest {
  */
 export interface RemoveMemberResponse {
     /**
-     * The conversation as it is now.
+     * The current state of the conversation.
      *
      * @generated from protobuf field: trellis.messaging.v1.Conversation conversation = 1
      */
@@ -1244,7 +1249,7 @@ export interface RemoveMemberResponse {
  */
 export interface LeaveConversationRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
@@ -1264,13 +1269,13 @@ export interface LeaveConversationResponse {
  */
 export interface GetMessageRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Which message.
+     * Required. The id of the message.
      *
      * @generated from protobuf field: string message_id = 2
      */
@@ -1283,7 +1288,7 @@ export interface GetMessageRequest {
  */
 export interface GetMessageResponse {
     /**
-     * The message as an entry of the log, as it is now.
+     * The entry of the message, in its current state.
      *
      * @generated from protobuf field: trellis.messaging.v1.Entry entry = 1
      */
@@ -1296,25 +1301,25 @@ export interface GetMessageResponse {
  */
 export interface EditMessageRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Which message.
+     * Required. The id of the message.
      *
      * @generated from protobuf field: string message_id = 2
      */
     messageId: string;
     /**
-     * The new text. 1 byte to 16 KiB.
+     * Required. The new text, 1 byte to 16 KiB.
      *
      * @generated from protobuf field: string text = 3
      */
     text: string;
     /**
-     * The message's etag, as it was read. Empty: whatever it is.
+     * The etag that the client has read. If it is set, the call fails when the message has another etag.
      *
      * @generated from protobuf field: string etag = 4
      */
@@ -1327,7 +1332,7 @@ export interface EditMessageRequest {
  */
 export interface EditMessageResponse {
     /**
-     * The message as an entry of the log, as it is now.
+     * The entry of the message, in its current state.
      *
      * @generated from protobuf field: trellis.messaging.v1.Entry entry = 1
      */
@@ -1340,13 +1345,13 @@ export interface EditMessageResponse {
  */
 export interface DeleteMessageRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * Which message.
+     * Required. The id of the message.
      *
      * @generated from protobuf field: string message_id = 2
      */
@@ -1359,7 +1364,7 @@ export interface DeleteMessageRequest {
  */
 export interface DeleteMessageResponse {
     /**
-     * The message as an entry of the log, as it is now.
+     * The entry of the message, in its current state.
      *
      * @generated from protobuf field: trellis.messaging.v1.Entry entry = 1
      */
@@ -1372,13 +1377,13 @@ export interface DeleteMessageResponse {
  */
 export interface MarkReadRequest {
     /**
-     * Which conversation.
+     * Required. The id of the conversation.
      *
      * @generated from protobuf field: string conversation_id = 1
      */
     conversationId: string;
     /**
-     * The number of the last message that was read.
+     * The number of the last message that the member has read.
      *
      * @generated from protobuf field: int64 message_no = 2
      */
@@ -1391,13 +1396,13 @@ export interface MarkReadRequest {
  */
 export interface MarkReadResponse {
     /**
-     * How many messages after it are not erased.
+     * The number of messages after it, without deleted messages.
      *
      * @generated from protobuf field: int64 unread_count = 1
      */
     unreadCount: bigint;
     /**
-     * The number of the last message that was read, as it is now.
+     * The number of the last message that the caller has read.
      *
      * @generated from protobuf field: int64 last_read_message_no = 2
      */
@@ -1410,7 +1415,7 @@ export interface MarkReadResponse {
  */
 export interface ListContactsRequest {
     /**
-     * Whose.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -1423,7 +1428,7 @@ export interface ListContactsRequest {
  */
 export interface ListContactsResponse {
     /**
-     * Their ids, in no order.
+     * The ids of the users, in no defined order.
      *
      * @generated from protobuf field: repeated string user_ids = 1
      */
@@ -1436,7 +1441,7 @@ export interface ListContactsResponse {
  */
 export interface DeleteMemberRequest {
     /**
-     * Whose memberships.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -1449,7 +1454,7 @@ export interface DeleteMemberRequest {
  */
 export interface DeleteMemberResponse {
     /**
-     * Whether none is left.
+     * Whether no membership is left.
      *
      * @generated from protobuf field: bool done = 1
      */
@@ -1462,58 +1467,58 @@ export interface DeleteMemberResponse {
  */
 export enum MembershipState {
     /**
-     * Not said.
+     * Unspecified.
      *
      * @generated from protobuf enum value: MEMBERSHIP_STATE_UNSPECIFIED = 0;
      */
     UNSPECIFIED = 0,
     /**
-     * The member has opened or accepted it, or was added by a user who may add them.
+     * The member created or accepted the conversation, or was added by a user who may add them.
      *
      * @generated from protobuf enum value: MEMBERSHIP_STATE_ACTIVE = 1;
      */
     ACTIVE = 1,
     /**
-     * A stranger has opened it with the member. AcceptInvitation or a reply accepts it, DeclineInvitation or
-     * LeaveConversation refuses it.
+     * A user who may not add the member has created the conversation. AcceptInvitation or a reply accepts it;
+     * DeclineInvitation or LeaveConversation declines it.
      *
      * @generated from protobuf enum value: MEMBERSHIP_STATE_REQUESTED = 2;
      */
     REQUESTED = 2
 }
 /**
- * Which members of a conversation may add others.
+ * The members of a conversation who may add others.
  *
  * @generated from protobuf enum trellis.messaging.v1.AddPolicy
  */
 export enum AddPolicy {
     /**
-     * In a request: stays as it is.
+     * Unspecified. In a request: no change.
      *
      * @generated from protobuf enum value: ADD_POLICY_UNSPECIFIED = 0;
      */
     UNSPECIFIED = 0,
     /**
-     * All of them.
+     * All members.
      *
      * @generated from protobuf enum value: ADD_POLICY_ALL_MEMBERS = 1;
      */
     ALL_MEMBERS = 1,
     /**
-     * The owner.
+     * Only the owner.
      *
      * @generated from protobuf enum value: ADD_POLICY_OWNER_ONLY = 2;
      */
     OWNER_ONLY = 2
 }
 /**
- * Who may add a user to conversations.
+ * The users who may add a user to conversations.
  *
  * @generated from protobuf enum trellis.messaging.v1.AddRule
  */
 export enum AddRule {
     /**
-     * The server's own choice (`messaging.who_may_add`).
+     * The server's default: `who_may_add` in the messaging configuration.
      *
      * @generated from protobuf enum value: ADD_RULE_UNSPECIFIED = 0;
      */
@@ -1525,26 +1530,26 @@ export enum AddRule {
      */
     EVERYBODY = 1,
     /**
-     * Users who share a conversation with the user. Others send an invitation, or a request.
+     * Users who share a conversation with the user. Other users send an invitation or a request.
      *
      * @generated from protobuf enum value: ADD_RULE_CONTACTS = 2;
      */
     CONTACTS = 2,
     /**
-     * No user, and no user may ask.
+     * No user, and no user may send an invitation or a request.
      *
      * @generated from protobuf enum value: ADD_RULE_NOBODY = 3;
      */
     NOBODY = 3
 }
 /**
- * What a member may do.
+ * The role of a member.
  *
  * @generated from protobuf enum trellis.messaging.v1.Role
  */
 export enum Role {
     /**
-     * Not said.
+     * Unspecified.
      *
      * @generated from protobuf enum value: ROLE_UNSPECIFIED = 0;
      */
@@ -1556,7 +1561,7 @@ export enum Role {
      */
     MEMBER = 1,
     /**
-     * All of that, and remove members.
+     * All rights of a member, and remove members.
      *
      * @generated from protobuf enum value: ROLE_OWNER = 2;
      */

@@ -21,64 +21,68 @@ import type { GetUserRequest } from "./users";
 import type { UnaryCall } from "@protobuf-ts/runtime-rpc";
 import type { RpcOptions } from "@protobuf-ts/runtime-rpc";
 /**
- * Profiles: what others see of a user. E-mail, password and roles belong to trellis.auth.v1.
+ * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
  *
  * @generated from protobuf service trellis.users.v1.UsersService
  */
 export interface IUsersServiceClient {
     /**
-     * One user's public profile.
+     * Returns a user's public profile.
+     *
+     * Errors: NOT_FOUND with reason USER_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetUser
      */
     getUser(input: GetUserRequest, options?: RpcOptions): UnaryCall<GetUserRequest, GetUserResponse>;
     /**
-     * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-     * the response.
+     * Returns the public profiles of several users. The response leaves out ids without a user, and deleted and suspended
+     * users.
      *
      * @generated from protobuf rpc: BatchGetUsers
      */
     batchGetUsers(input: BatchGetUsersRequest, options?: RpcOptions): UnaryCall<BatchGetUsersRequest, BatchGetUsersResponse>;
     /**
-     * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
-     * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
+     * Lists or searches the directory. The operator configures whom it shows (`users.directory`): all users, or the users
+     * who share a conversation with the caller. In the second case, a `query` that is a complete handle also finds its
+     * owner.
      *
      * @generated from protobuf rpc: ListUsers
      */
     listUsers(input: ListUsersRequest, options?: RpcOptions): UnaryCall<ListUsersRequest, ListUsersResponse>;
     /**
-     * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
-     * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-     * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+     * Creates the profile of a new account. Auth calls it during sign-up. A later attempt with the same id replaces the
+     * handle and the name; a repeat of the same attempt changes nothing.
+     *
+     * Errors: ABORTED with reason ATTEMPT_SUPERSEDED when a later attempt came first. ALREADY_EXISTS with reason
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: CreateUser
      */
     createUser(input: CreateUserRequest, options?: RpcOptions): UnaryCall<CreateUserRequest, CreateUserResponse>;
     /**
-     * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
-     * can change: `handle`, `display_name`.
+     * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and
+     * `display_name`.
      *
-     * A handle that is changed for another one can be taken by its previous owner only for a while
-     * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+     * A handle that a user gives up is reserved for that user for a period (`users.handle_cooling`). The number of
+     * handles that are reserved for one user is bounded (`users.cooling_handles`).
      *
-     * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
-     * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
-     * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
+     * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
+     * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
      *
      * @generated from protobuf rpc: UpdateUser
      */
     updateUser(input: UpdateUserRequest, options?: RpcOptions): UnaryCall<UpdateUserRequest, UpdateUserResponse>;
     /**
-     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
-     * `release_handle` is set.
-     * The same response for a profile that is gone, or never was.
+     * Deletes the profile of a deleted account. Auth calls it. The id is never used again, nor is the handle unless
+     * `release_handle` is set. Succeeds when there is no such profile.
      *
      * @generated from protobuf rpc: DeleteUser
      */
     deleteUser(input: DeleteUserRequest, options?: RpcOptions): UnaryCall<DeleteUserRequest, DeleteUserResponse>;
 }
 /**
- * Profiles: what others see of a user. E-mail, password and roles belong to trellis.auth.v1.
+ * Manages public profiles: what other users see of a user. trellis.auth.v1 has the e-mail addresses and passwords.
  *
  * @generated from protobuf service trellis.users.v1.UsersService
  */
@@ -89,7 +93,9 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
     constructor(private readonly _transport: RpcTransport) {
     }
     /**
-     * One user's public profile.
+     * Returns a user's public profile.
+     *
+     * Errors: NOT_FOUND with reason USER_NOT_FOUND.
      *
      * @generated from protobuf rpc: GetUser
      */
@@ -98,8 +104,8 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<GetUserRequest, GetUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Several users' public profiles at once. Ids of nobody, of deleted and of suspended users are left out of
-     * the response.
+     * Returns the public profiles of several users. The response leaves out ids without a user, and deleted and suspended
+     * users.
      *
      * @generated from protobuf rpc: BatchGetUsers
      */
@@ -108,8 +114,9 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<BatchGetUsersRequest, BatchGetUsersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * The directory, and the search in it. The operator chooses whom it shows (`users.directory`): everybody, or the people
-     * that the caller shares a conversation with. With the latter, a `query` that is a whole handle finds its owner too.
+     * Lists or searches the directory. The operator configures whom it shows (`users.directory`): all users, or the users
+     * who share a conversation with the caller. In the second case, a `query` that is a complete handle also finds its
+     * owner.
      *
      * @generated from protobuf rpc: ListUsers
      */
@@ -118,9 +125,11 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<ListUsersRequest, ListUsersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Creates the profile of a new account; called by auth during sign-up. A later attempt with the same id replaces the
-     * handle and the name; a repeat of the same attempt changes nothing. An earlier one that comes late is ABORTED with
-     * reason ATTEMPT_SUPERSEDED. ALREADY_EXISTS with reason HANDLE_TAKEN, INVALID_ARGUMENT with reason HANDLE_RESERVED.
+     * Creates the profile of a new account. Auth calls it during sign-up. A later attempt with the same id replaces the
+     * handle and the name; a repeat of the same attempt changes nothing.
+     *
+     * Errors: ABORTED with reason ATTEMPT_SUPERSEDED when a later attempt came first. ALREADY_EXISTS with reason
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED.
      *
      * @generated from protobuf rpc: CreateUser
      */
@@ -129,15 +138,15 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<CreateUserRequest, CreateUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Changes the caller's own profile. Only the fields named in `update_mask` change; an empty mask names all that
-     * can change: `handle`, `display_name`.
+     * Changes the caller's own profile. Changes only the fields in `update_mask`; an empty mask means `handle` and
+     * `display_name`.
      *
-     * A handle that is changed for another one can be taken by its previous owner only for a while
-     * (`users.handle_cooling`), and few handles wait for one user at once (`users.cooling_handles`).
+     * A handle that a user gives up is reserved for that user for a period (`users.handle_cooling`). The number of
+     * handles that are reserved for one user is bounded (`users.cooling_handles`).
      *
-     * PERMISSION_DENIED with reason NOT_YOURS for another user's profile, ALREADY_EXISTS with reason HANDLE_TAKEN,
-     * INVALID_ARGUMENT with reason HANDLE_RESERVED, RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES,
-     * ABORTED with reason ETAG_MISMATCH when the profile changed since it was read.
+     * Errors: PERMISSION_DENIED with reason NOT_YOURS for another user's profile. ALREADY_EXISTS with reason
+     * HANDLE_TAKEN. INVALID_ARGUMENT with reason HANDLE_RESERVED. RESOURCE_EXHAUSTED with reason TOO_MANY_HANDLES.
+     * ABORTED with reason ETAG_MISMATCH when the profile changed since the client read it.
      *
      * @generated from protobuf rpc: UpdateUser
      */
@@ -146,9 +155,8 @@ export class UsersServiceClient implements IUsersServiceClient, ServiceInfo {
         return stackIntercept<UpdateUserRequest, UpdateUserResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Deletes the profile of a deleted account; called by auth. The id and the handle are never given away again, unless
-     * `release_handle` is set.
-     * The same response for a profile that is gone, or never was.
+     * Deletes the profile of a deleted account. Auth calls it. The id is never used again, nor is the handle unless
+     * `release_handle` is set. Succeeds when there is no such profile.
      *
      * @generated from protobuf rpc: DeleteUser
      */

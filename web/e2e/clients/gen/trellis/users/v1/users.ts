@@ -13,7 +13,7 @@ import { Timestamp } from "../../../google/protobuf/timestamp";
  */
 export interface User {
     /**
-     * The id, a UUID; the account's id in trellis.auth.v1 too.
+     * The id, a UUID. The account in trellis.auth.v1 has the same id.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -25,7 +25,7 @@ export interface User {
      */
     handle: string;
     /**
-     * The name that others see.
+     * The name that other users see. 1 to 64 characters.
      *
      * @generated from protobuf field: string display_name = 3
      */
@@ -37,7 +37,7 @@ export interface User {
      */
     createTime?: Timestamp;
     /**
-     * Changes with every change of the profile.
+     * The version of the profile. It changes with every change of the profile.
      *
      * @generated from protobuf field: string etag = 5
      */
@@ -50,7 +50,7 @@ export interface User {
  */
 export interface GetUserRequest {
     /**
-     * Whose profile.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -76,7 +76,7 @@ export interface GetUserResponse {
  */
 export interface BatchGetUsersRequest {
     /**
-     * Whose profiles. 1 to 100.
+     * Required. The ids of the users, 1 to 100.
      *
      * @generated from protobuf field: repeated string user_ids = 1
      */
@@ -89,7 +89,7 @@ export interface BatchGetUsersRequest {
  */
 export interface BatchGetUsersResponse {
     /**
-     * The profiles of those who exist and are active, in the order of the request.
+     * The profiles of the users who exist and are active, in the order of the request.
      *
      * @generated from protobuf field: repeated trellis.users.v1.User users = 1
      */
@@ -102,21 +102,22 @@ export interface BatchGetUsersResponse {
  */
 export interface ListUsersRequest {
     /**
-     * The most users that the response may hold. 0: 100. At most 100.
+     * The maximum number of users in the response. 0: 100. At most 100.
      *
      * @generated from protobuf field: int32 page_size = 1
      */
     pageSize: number;
     /**
-     * The `next_page_token` of the previous page.
+     * The `next_page_token` of the previous page. Empty: the first page. Another value fails with INVALID_ARGUMENT,
+     * reason PAGE_TOKEN_INVALID.
      *
      * @generated from protobuf field: string page_token = 2
      */
     pageToken: string;
     /**
-     * Only users whose handle or display name contains words that begin like this, such as `ada`, `@ada_l`, `Love` or
-     * `ada love`. Letter case, forms of the same character (Unicode NFKC) and punctuation make no difference; accents do.
-     * White space alone is no query. 64 characters count.
+     * Limits the list to users whose handle or display name contains words that begin with the words of the query, such
+     * as `ada`, `@ada_l`, `Love` or `ada love`. Letter case, compatibility forms (Unicode NFKC) and punctuation do not
+     * matter; accents do. White space alone is no query. At most 64 characters.
      *
      * @generated from protobuf field: string query = 4
      */
@@ -129,13 +130,13 @@ export interface ListUsersRequest {
  */
 export interface ListUsersResponse {
     /**
-     * The users: by handle, or with a `query` by what matches it.
+     * The users, ordered by handle; with a `query`, ordered by the text that matches.
      *
      * @generated from protobuf field: repeated trellis.users.v1.User users = 1
      */
     users: User[];
     /**
-     * Asks for the next page. Empty on the last.
+     * The token of the next page. Empty: this is the last page.
      *
      * @generated from protobuf field: string next_page_token = 2
      */
@@ -148,7 +149,7 @@ export interface ListUsersResponse {
  */
 export interface CreateUserRequest {
     /**
-     * The account's id.
+     * Required. The id of the account.
      *
      * @generated from protobuf field: string user_id = 1
      */
@@ -160,13 +161,13 @@ export interface CreateUserRequest {
      */
     handle: string;
     /**
-     * The name that others see.
+     * The name that other users see. 1 to 64 characters.
      *
      * @generated from protobuf field: string display_name = 3
      */
     displayName: string;
     /**
-     * Which attempt of the account's sign-up it is.
+     * The number of the attempt within the account's sign-up.
      *
      * @generated from protobuf field: int64 attempt = 4
      */
@@ -192,13 +193,13 @@ export interface CreateUserResponse {
  */
 export interface UpdateUserRequest {
     /**
-     * The profile with its new values. With an `etag`, the change is refused when the profile has another by now.
+     * Required. The profile with its new values. With an `etag`, the call fails when the profile has another etag.
      *
      * @generated from protobuf field: trellis.users.v1.User user = 1
      */
     user?: User;
     /**
-     * Which fields change: `handle`, `display_name`. Empty: both.
+     * The fields to change: `handle`, `display_name`. Empty: both.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
      */
@@ -211,7 +212,7 @@ export interface UpdateUserRequest {
  */
 export interface UpdateUserResponse {
     /**
-     * The profile as it is now.
+     * The changed profile.
      *
      * @generated from protobuf field: trellis.users.v1.User user = 1
      */
@@ -224,13 +225,13 @@ export interface UpdateUserResponse {
  */
 export interface DeleteUserRequest {
     /**
-     * Whose profile.
+     * Required. The id of the user.
      *
      * @generated from protobuf field: string user_id = 1
      */
     userId: string;
     /**
-     * Whether the handle is free again: of a sign-up that was never finished.
+     * Whether other users may take the handle. Set for a sign-up that was never finished.
      *
      * @generated from protobuf field: bool release_handle = 2
      */

@@ -37,10 +37,10 @@ def kustomization(path, findings):
     findings.expect("secretGenerator" not in body, path, "secrets do not belong in the repository")
 
 
-def objects(findings):
+def objects(folder, findings):
     """All objects of the base, each checked against the schema of its kind. With `strict`, an unknown key is a finding."""
     found = []
-    for path in sorted((FOLDER / "base").glob("*.yaml")):
+    for path in sorted((folder / "base").glob("*.yaml")):
         if path.name == KUSTOMIZATION:
             continue
         for body in yaml.safe_load_all(path.read_text()):
@@ -303,12 +303,12 @@ def rules(name, found, config, findings):
     egress(name, found, config, findings)
 
 
-def main():
-    findings = Findings()
-    for path in sorted(FOLDER.rglob(KUSTOMIZATION)):
+def check(folder, findings):
+    """Checks the manifests in `folder`. Returns how many objects its base has."""
+    for path in sorted(folder.rglob(KUSTOMIZATION)):
         kustomization(path, findings)
-    found = objects(findings)
-    config = tomllib.loads((FOLDER / "base" / "config.toml").read_text())
+    found = objects(folder, findings)
+    config = tomllib.loads((folder / "base" / "config.toml").read_text())
     settle, grace = (seconds(config["shutdown"][step]) for step in ("settle", "grace"))
     for where, body in of_kind(found, "Deployment"):
         deployment(where, body, settle, grace, findings)
@@ -316,9 +316,15 @@ def main():
         findings.append(f"{where}: secrets do not belong in the repository")
     wiring(found, config, findings)
     rules("base", found, config, findings)
-    for path in sorted((FOLDER / "overlays").rglob(KUSTOMIZATION)):
+    for path in sorted((folder / "overlays").rglob(KUSTOMIZATION)):
         rules(path.parent.name, overlay(path, found, findings), config, findings)
-    print("\n".join(findings) or f"{len(found)} objects are valid")
+    return len(found)
+
+
+def main():
+    findings = Findings()
+    count = check(FOLDER, findings)
+    print("\n".join(findings) or f"{count} objects are valid")
     sys.exit(1 if findings else 0)
 
 

@@ -79,6 +79,29 @@ test("one unexpected error does not stop the feed", async () => {
   assert.deepEqual(requests.slice(0, 3), ["t1@start", "t1@after-1", "t2@after-1"]);
 });
 
+test("an unexpected error of a refresh does not stop the feed", async () => {
+  const expired = () => refusal(Code.Unauthenticated, "TOKEN_EXPIRED");
+  const { parts, requests } = play([expired()], [expired()], [entryEvent(1), caughtUp]);
+  const { replace } = parts.session;
+  const failures = [refusal(Code.Internal, "INTERNAL")];
+  parts.session.replace = async (refused) => {
+    const failure = failures.shift();
+    if (failure) throw failure;
+    return replace(refused);
+  };
+  assert.deepEqual((await collect(parts)).slice(0, 4), ["reconnecting", "reconnecting", "1", "live"]);
+  assert.deepEqual(requests.slice(0, 3), ["t1@start", "t1@start", "t2@start"]);
+});
+
+test("a session that ends in a refresh ends the feed", async () => {
+  const { parts, requests } = play([refusal(Code.Unauthenticated, "TOKEN_EXPIRED")]);
+  parts.session.replace = async () => {
+    throw refusal(Code.Unauthenticated, "REFRESH_TOKEN_REUSED");
+  };
+  assert.deepEqual(await collect(parts), ["reconnecting", "end"]);
+  assert.equal(requests.length, 1);
+});
+
 test("the end of the session ends the feed", async () => {
   const { parts } = play([caughtUp], [entryEvent(1)]);
   parts.session.accessToken = async () => {

@@ -43,7 +43,7 @@ impl Client {
     /// The value of `x-forwarded-for` for an upstream.
     pub(crate) fn header(self) -> HeaderValue {
         match self {
-            Self::Known(address) => kit::client::fleeting(address.to_string()),
+            Self::Known(address) => kit::grpc::never_indexed(address.to_string()),
             Self::Unknown { .. } => HeaderValue::from_static("unknown"),
         }
     }

@@ -20,8 +20,8 @@ use std::{
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use kit::{
-    balance::Rng,
     error::chain,
+    rng::Rng,
     server::{Accepted, Connections, Discard},
     shutdown::Shutdown,
 };

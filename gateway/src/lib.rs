@@ -45,11 +45,12 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
 };
 use kit::{
-    balance::{Addresses, Rng},
+    balance::Addresses,
     config::Span,
     descriptors,
     health::Readiness,
     limiter::RateLimiter,
+    rng::Rng,
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };

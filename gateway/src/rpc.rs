@@ -8,13 +8,14 @@ use http::{
 };
 use kit::{
     access::{self, Proof},
-    balance::Rng,
-    client, error,
+    error,
+    grpc::{self, code_of, parse_timeout},
     identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
     limiter::{Ask, Hold, Outcome, StreamAsk, TooMany, network},
     overload,
-    record::{Call, code_of},
-    server::{PROBE, parse_timeout},
+    record::Call,
+    rng::Rng,
+    server::PROBE,
     shutdown::DrainGuard,
     telemetry,
     trace::{self, TraceContext},
@@ -106,7 +107,7 @@ impl RpcCall<'_> {
         }
         request.headers_mut().insert(trace::HEADER, trace.header());
         if let Some(deadline) = deadline {
-            request.headers_mut().insert(client::TIMEOUT, client::timeout(deadline));
+            request.headers_mut().insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
         let sending = self.send(method, &proof, deadline, request, admitted);
         match deadline {
@@ -215,7 +216,7 @@ impl RpcCall<'_> {
     /// Adds the gateway's service token and the client's address for a service of the mesh.
     fn identify(&self, callee: &str, headers: &mut HeaderMap) {
         headers.insert(SERVICE_TOKEN, self.gateway.context.identity.token_for(callee));
-        headers.insert(CLIENT_ADDRESS, client::fleeting(self.client.address().to_string()));
+        headers.insert(CLIENT_ADDRESS, grpc::never_indexed(self.client.address().to_string()));
     }
 
     /// Translates the upstream's response into the caller's protocol.
@@ -335,7 +336,7 @@ fn known(found: Found<'_>) -> Result<&Method, Status> {
 }
 
 fn deadline(method: &Method, request: &Request<Inbound>) -> Result<Option<Instant>, Status> {
-    let asked = request.headers().get(client::TIMEOUT).map(|value| parse_timeout(value.as_bytes()));
+    let asked = request.headers().get(grpc::TIMEOUT).map(|value| parse_timeout(value.as_bytes()));
     let asked = match asked {
         Some(None) => {
             let message = "grpc-timeout is not a duration, such as 10S or 500m";

@@ -14,8 +14,9 @@ use kit::{
     bus, config, limiter,
     limits::Limits,
     policy::Table,
-    shutdown, store, telemetry, tls, trace,
+    shutdown, telemetry, tls, trace,
 };
+use kit_data::store;
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;

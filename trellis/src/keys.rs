@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use kit::{
     client::Peer,
-    keys::{EndedPage, EndedSessions, Jwk, KeySource, Unavailable},
+    jwk::Jwk,
+    keys::{EndedPage, EndedSessions, KeySource, Unavailable},
 };
 use proto::auth::v1::{
     GetJwksRequest, ListEndedSessionsRequest, ListEndedSessionsResponse, auth_service_client::AuthServiceClient,

@@ -30,7 +30,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use cli::{Cli, Command, Service};
 use config::Config;
-use kit::store::Migrated;
+use kit_data::store::Migrated;
 use part::Part;
 use reload::Source;
 use stores::Stores;

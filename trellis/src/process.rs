@@ -9,14 +9,13 @@ use kit::{
     balance::{self, Addresses},
     bus::{self, Bus},
     client::Peer,
-    health::{HealthChecks, Readiness, peer_is_serving},
+    health::{self, HealthChecks, Readiness, peer_is_serving},
     identity::Identity,
     keys::KeySet,
     limiter::{self, RateLimiter},
     policy::Table,
     server::{self, ServiceContext},
     shutdown::Shutdown,
-    skew,
     tls::MeshTls,
 };
 use messaging::Messaging;
@@ -173,7 +172,7 @@ impl<'a> Process<'a> {
         let policies = Arc::clone(&self.policies);
         let identity = self.identities.of(caller)?;
         let peer = peer(&self.addresses, &self.config.balance, callee, identity, policies)?;
-        tokio::spawn(skew::follow(peer.clone(), self.shutdown.clone()));
+        tokio::spawn(health::measure_clock(peer.clone(), self.shutdown.clone()));
         Ok(peer)
     }
 

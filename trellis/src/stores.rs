@@ -6,10 +6,8 @@ use std::{
 };
 
 use auth::AuthStore;
-use kit::{
-    config::Secret,
-    store::{Location, Migrated, Settings, Unopened},
-};
+use kit::config::Secret;
+use kit_data::store::{Location, Migrated, Settings, Unopened};
 use messaging::MessagingStore;
 use users::UserStore;
 

@@ -9,12 +9,7 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
-use kit::{
-    error,
-    limiter::Hold,
-    record::{Call, code_of},
-    shutdown::DrainGuard,
-};
+use kit::{error, grpc::code_of, limiter::Hold, record::Call, shutdown::DrainGuard};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 

@@ -10,10 +10,10 @@ use http::{
 };
 use kit::{
     balance::{Balancer, Location, Outcome, Pick},
-    client,
+    grpc::{self, PREVIOUS_ATTEMPTS},
     overload::{self, LatencyBaseline, Shedder},
     policy::Priority,
-    retry::{Attempt, PREVIOUS_ATTEMPTS, Pushback},
+    retry::{Attempt, Pushback},
 };
 use tokio::time::{Instant, sleep};
 
@@ -218,7 +218,7 @@ impl Cluster {
             sleep(pause).await;
             parts.headers.insert(PREVIOUS_ATTEMPTS, trial.previous().into());
             if let Some(deadline) = conditions.deadline {
-                parts.headers.insert(client::TIMEOUT, client::timeout(deadline));
+                parts.headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
             }
         }
     }

@@ -118,8 +118,8 @@ impl AuthService for Api {
     }
 
     async fn get_jwks(&self, _request: Request<GetJwksRequest>) -> Result<Response<GetJwksResponse>, Status> {
-        let wire = |key: kit::keys::Jwk| {
-            let kit::keys::Jwk { kid, kty, crv, alg, usage, x, y } = key;
+        let wire = |key: kit::jwk::Jwk| {
+            let kit::jwk::Jwk { kid, kty, crv, alg, usage, x, y } = key;
             Jwk { kid, kty, crv, alg, r#use: usage, x, y }
         };
         Ok(Response::new(GetJwksResponse { keys: self.auth.keys.jwks().into_iter().map(wire).collect() }))

@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{ClockAndRng, error::chain, shutdown::Shutdown, store::Error};
+use kit::{ClockAndRng, error::chain, shutdown::Shutdown};
+use kit_data::store::Error;
 
 use crate::{domain::Lifetimes, store::AuthStore};
 
@@ -51,9 +52,9 @@ mod tests {
         Timestamp,
         config::Span,
         shutdown,
-        store::Location,
         time::{ManualClock, SystemEntropy},
     };
+    use kit_data::store::Location;
 
     use super::*;
     use crate::domain::{

@@ -17,8 +17,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kit::{
     ClockAndRng, Timestamp,
+    jwk::Jwk,
     jwt::{AccessClaims, AccessKey},
-    keys::Jwk,
     secret_file,
     shutdown::Shutdown,
 };

@@ -6,7 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{ClockAndRng, Context, client::Peer, error::chain, shutdown::Shutdown, store::Error};
+use kit::{ClockAndRng, Context, client::Peer, error::chain, shutdown::Shutdown};
+use kit_data::store::Error;
 use proto::{
     messaging::v1::{DeleteMemberRequest, messaging_service_client::MessagingServiceClient},
     users::v1::{DeleteUserRequest, users_service_client::UsersServiceClient},

@@ -6,10 +6,8 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::{
-    Timestamp,
-    store::{Error, Location, Settings, Unopened},
-};
+use kit::Timestamp;
+use kit_data::store::{Error, Location, Settings, Unopened};
 use uuid::Uuid;
 
 use crate::domain::{

@@ -7,13 +7,13 @@
 //! reports NOT_SERVING or times out. Outlier detection ejects an endpoint for a time when its calls fail.
 
 mod address;
+mod channel;
 mod config;
 mod endpoint_health;
 mod health;
 mod load;
 mod member;
 mod resolve;
-mod rng;
 mod set;
 
 use std::{sync::Arc, time::Duration};
@@ -23,14 +23,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use address::{Addresses, Location, check, in_the_clear};
+pub(crate) use channel::channel;
 pub use config::Config;
 pub use endpoint_health::Outcome;
 pub use member::Pick;
 use resolve::{LookUp, Resolver};
-pub use rng::Rng;
 use set::Set;
 
-use crate::{retry::Retries, tls::Trust};
+use crate::{retry::Retries, rng::Rng, tls::Trust};
 
 /// How long the first call waits for name resolution.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(3);

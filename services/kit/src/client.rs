@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 use tonic::{Status, body::Body, transport::Channel};
@@ -19,18 +19,17 @@ use crate::{
     balance::{self, Balancer, Endpoint, Location, Outcome, Pick},
     context::Context,
     error::{self, chain},
+    grpc::{self, PREVIOUS_ATTEMPTS},
     identity::{Identity, SERVICE_TOKEN},
     policy::Table,
-    retry::{Attempt, PREVIOUS_ATTEMPTS, Replay, attempt_of},
+    retry::{Attempt, Replay, attempt_of},
     skew,
-    tls::{self, Trust},
+    tls::Trust,
     trace,
 };
 
 /// The interval of keepalive PINGs, also on idle connections. They detect a vanished peer.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// The header with the remaining time of a call.
-pub const TIMEOUT: &str = "grpc-timeout";
 
 /// A service of the mesh, as its client sees it: one or several endpoints. The channel of each endpoint connects at its
 /// first use and reconnects when the connection is lost.
@@ -92,7 +91,7 @@ impl Peer {
             body = next;
             parts.headers.insert(PREVIOUS_ATTEMPTS, trial.previous().into());
             if let Some(deadline) = deadline {
-                parts.headers.insert(TIMEOUT, timeout(deadline));
+                parts.headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
             }
         }
     }
@@ -171,7 +170,7 @@ impl http_body::Body for Held {
 }
 
 fn channel(location: &Location, trust: Option<&Trust>) -> Channel {
-    tls::channel(location, trust, |endpoint| {
+    balance::channel(location, trust, |endpoint| {
         endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).keep_alive_while_idle(true)
     })
 }
@@ -195,65 +194,11 @@ impl Service<Request<Body>> for Peer {
             headers.insert(AUTHORIZATION, bearer);
         }
         if let Some(deadline) = context.deadline {
-            headers.insert(TIMEOUT, timeout(deadline));
+            headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
         if let Some(trace) = context.trace {
             headers.insert(trace::HEADER, trace.header());
         }
         Box::pin(self.clone().send(request, context.deadline))
-    }
-}
-
-/// The time until `deadline` as a `grpc-timeout`: at most eight digits, in the finest unit for which they suffice, from
-/// microseconds up. It is rounded up, so that the callee's deadline is never before the caller's. It is never 0, which
-/// gRPC does not allow.
-pub fn timeout(deadline: Instant) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    const UNITS: [(u128, char); 4] = [(1, 'u'), (1_000, 'm'), (1_000_000, 'S'), (3_600_000_000, 'H')];
-    let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000).max(1);
-    let in_unit = |(micros, unit): &(u128, char)| (left.div_ceil(*micros), *unit);
-    let (number, unit) = UNITS.iter().map(in_unit).find(|(number, _)| *number <= MOST).unwrap_or((MOST, 'H'));
-    fleeting(format!("{number}{unit}"))
-}
-
-/// A header value that differs in nearly every call. HPACK's dynamic table must not index it: it would evict headers
-/// that occur in each call. Only sensitive values are never indexed, so it is marked as sensitive (RFC 7541, section
-/// 6.2.3).
-///
-/// # Panics
-/// If `text` contains a character that a header value must not have.
-pub fn fleeting(text: String) -> HeaderValue {
-    let mut value = HeaderValue::try_from(text).expect("ours are visible ASCII");
-    value.set_sensitive(true);
-    value
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::server::parse_timeout;
-
-    /// The callee never gets less than the remaining time, and hardly more.
-    #[tokio::test(start_paused = true)]
-    async fn timeout_has_at_most_eight_digits() {
-        for (left, written) in [
-            (Duration::ZERO, "1u"),
-            (Duration::from_nanos(1), "1u"),
-            (Duration::from_nanos(1_234_567_001), "1234568u"),
-            (Duration::from_micros(99_999_999), "99999999u"),
-            (Duration::from_micros(100_000_001), "100001m"),
-            (Duration::from_secs(99_999), "99999000m"),
-            (Duration::from_millis(100_000_001), "100001S"),
-            (Duration::from_secs(28 * 3_600), "100800S"),
-            (Duration::from_secs(99_999_999 * 60), "1666667H"),
-            (Duration::from_secs(u64::from(u32::MAX) * 3_600), "99999999H"),
-        ] {
-            let text = timeout(Instant::now() + left);
-            assert_eq!(text, written, "{left:?}");
-            let read = parse_timeout(text.as_bytes()).unwrap();
-            assert!(read >= left || text == "99999999H", "{left:?} became {read:?}");
-        }
     }
 }

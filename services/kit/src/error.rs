@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
-use crate::{balance::Rng, retry::PUSHBACK};
+use crate::{grpc::PUSHBACK, rng::Rng};
 
 /// The domain of all `ErrorInfo`s of this project.
 pub const DOMAIN: &str = "trellis";

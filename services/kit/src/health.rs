@@ -19,6 +19,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// How many failures in a row make a check fail.
 const PATIENCE: u32 = 3;
+/// How often the clock of a peer is measured.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 type Check = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
@@ -196,6 +198,20 @@ pub async fn peer_is_serving(peer: Peer) -> bool {
     let request = HealthCheckRequest { service: String::new() };
     let response = HealthClient::new(peer).check(request).await;
     response.is_ok_and(|a| a.get_ref().status() == health_check_response::ServingStatus::Serving)
+}
+
+/// Measures the clock of `peer` until the shutdown cuts all connections.
+pub async fn measure_clock(peer: Peer, shutdown: Shutdown) {
+    let measuring = async {
+        loop {
+            peer_is_serving(peer.clone()).await;
+            tokio::time::sleep(CLOCK_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        () = measuring => {}
+        () = shutdown.cut() => {}
+    }
 }
 
 #[cfg(test)]

@@ -18,12 +18,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::HeaderValue;
-use jsonwebtoken::Algorithm;
-use serde::{Deserialize, Serialize};
-
 use ended::Ended;
 pub use ended::{EndedPage, EndedSessions};
+use http::HeaderValue;
+use jsonwebtoken::Algorithm;
 use published::{PublicKey, Published, Verified};
 pub use revoked::LONGEST_ACCESS;
 use revoked::Revoked;
@@ -34,26 +32,13 @@ use crate::{
     ClockAndRng, Timestamp,
     bus::{Bus, Heard},
     context::User,
+    jwk::Jwk,
     jwt::{self, AccessClaims, Untimely, Window},
     shutdown::Shutdown,
 };
 
 /// The channel on which auth publishes revoked sessions: the subject of each signal is a session id.
 pub const REVOKED: &str = "auth.revoked";
-
-/// A public key in the form of RFC 7517: an EC key on P-256.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "RFC 7517 and RFC 7518 define the names")]
-pub struct Jwk {
-    pub kid: String,
-    pub kty: String,
-    pub crv: String,
-    pub alg: String,
-    #[serde(rename = "use")]
-    pub usage: String,
-    pub x: String,
-    pub y: String,
-}
 
 /// The source of the keys.
 #[async_trait]

@@ -1,12 +1,11 @@
 //! The foundation of all processes of the mesh: configuration, the server and client stacks, identity, policy, errors,
-//! health, telemetry, the limiter, the bus, and the ground under the stores.
+//! health, telemetry, the limiter and the bus. `kit-data` holds the base of the stores.
 //!
 //! `kit` contains no knowledge of users, sessions or conversations.
 
 pub mod access;
 pub mod admin;
 pub mod balance;
-pub mod bulkhead;
 pub mod bus;
 pub mod client;
 pub mod config;
@@ -14,8 +13,10 @@ pub mod context;
 pub mod cookie;
 pub mod descriptors;
 pub mod error;
+pub mod grpc;
 pub mod health;
 pub mod identity;
+pub mod jwk;
 pub mod jwt;
 pub mod keys;
 pub mod limiter;
@@ -26,11 +27,11 @@ pub mod page;
 pub mod policy;
 pub mod record;
 pub mod retry;
+pub mod rng;
 pub mod secret_file;
 pub mod server;
 pub mod shutdown;
 pub mod skew;
-pub mod store;
 pub mod telemetry;
 pub mod time;
 pub mod tls;

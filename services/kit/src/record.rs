@@ -7,10 +7,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use http::HeaderMap;
 use metrics::{Histogram, SharedString, histogram};
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 use tracing::Span;
 
 use crate::trace::TraceContext;
@@ -124,11 +123,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.end(Code::Cancelled);
     }
-}
-
-/// The status in headers or trailers.
-pub fn code_of(headers: &HeaderMap) -> Option<Code> {
-    headers.get(Status::GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()))
 }
 
 /// The name of a code in gRPC.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use budget::Budget;
 pub use replay::{Again, Replay};
 pub use retries::Retries;
-pub use state::{Attempt, NotRetried, PREVIOUS_ATTEMPTS, PUSHBACK, Pushback, RetryState};
+pub use state::{Attempt, NotRetried, Pushback, RetryState};
 
 use crate::config::Span;
 

@@ -25,16 +25,15 @@ pub use frames::{Flood, Frames, PeerTrust};
 pub use introspection::PROBE;
 pub(crate) use listener::{BoundedListener, PeerAddress};
 use stack::Gate;
-pub use stack::parse_timeout;
 
 use crate::{
-    balance::{self, Rng},
-    descriptors,
+    balance, descriptors,
     health::{HealthChecks, Readiness},
     identity::Identity,
     keys::KeySet,
     limits::Limits,
     policy::Table,
+    rng::Rng,
     shutdown::Shutdown,
 };
 

@@ -8,15 +8,13 @@ use std::{
 };
 
 use http::HeaderValue;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::{Timestamp, client::Peer, health::peer_is_serving, jwt::CLOCK_SKEW, shutdown::Shutdown};
+use crate::{Timestamp, jwt::CLOCK_SKEW};
 
 /// The header of a health response with the server's time in microseconds since 1970-01-01 UTC.
 pub const TIME: &str = "x-trellis-time";
 
-/// How often the skew is measured.
-const INTERVAL: Duration = Duration::from_secs(10);
 /// How long a measurement counts: later the endpoint may have gone.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The skew that is logged. Clocks that NTP keeps differ by a thousandth of it.
@@ -127,20 +125,6 @@ fn log_change(peer: &str, endpoint: &str, ahead: i64, level: Level) {
             bound_ms,
             "the clock of a peer differs from this machine's clock beyond the bound: calls between them are refused; synchronize both"
         ),
-    }
-}
-
-/// Measures the clock of `peer` until the shutdown cuts all connections.
-pub async fn follow(peer: Peer, shutdown: Shutdown) {
-    let measuring = async {
-        loop {
-            peer_is_serving(peer.clone()).await;
-            sleep(INTERVAL).await;
-        }
-    };
-    tokio::select! {
-        () = measuring => {}
-        () = shutdown.cut() => {}
     }
 }
 

@@ -15,7 +15,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{store::STATEMENTS, trace};
+use crate::trace;
 use limited::Limited;
 
 /// The configuration of logs.
@@ -78,6 +78,9 @@ pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(
     Registry::default().with(lines).with(exported).try_init().map_err(|e| e.to_string())?;
     LEVEL.set(handle).map_err(|_| "logging was started twice".to_owned())
 }
+
+/// The target of sqlx's statement log: it contains the text of each statement, never its values.
+pub const STATEMENTS: &str = "sqlx::query";
 
 /// The target of spans that are exported, and logged only at debug level: spans of calls through the gateway, where
 /// logging a span per call would cost as much as the rest.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::client;
+use crate::grpc;
 
 /// The header that carries the context.
 pub const HEADER: &str = "traceparent";
@@ -116,7 +116,7 @@ impl TraceContext {
 
     /// The header value.
     pub fn header(&self) -> HeaderValue {
-        client::fleeting(self.to_string())
+        grpc::never_indexed(self.to_string())
     }
 
     /// The trace id, for log lines.

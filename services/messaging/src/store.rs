@@ -8,7 +8,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::store::{Error, Location, Settings, Unopened};
+use kit_data::store::{Error, Location, Settings, Unopened};
 use uuid::Uuid;
 
 use crate::domain::{

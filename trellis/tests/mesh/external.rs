@@ -29,7 +29,7 @@ async fn upstream_at_deadline() -> String {
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
                     let came = Instant::now();
                     let timeout = request.headers()["grpc-timeout"].as_bytes();
-                    let end = came + kit::server::parse_timeout(timeout).unwrap();
+                    let end = came + kit::grpc::parse_timeout(timeout).unwrap();
                     let resets = request.uri().path().ends_with("Reset");
                     tokio::spawn(async move {
                         tokio::time::sleep_until(end.into()).await;

@@ -4,12 +4,13 @@
 use crate::session::Session;
 
 /// Each crate and the workspace crates that it may import.
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("kit", &["proto"]),
-    ("users", &["kit", "proto"]),
-    ("auth", &["kit", "proto"]),
-    ("messaging", &["kit", "proto"]),
+    ("kit-data", &["kit"]),
+    ("users", &["kit", "kit-data", "proto"]),
+    ("auth", &["kit", "kit-data", "proto"]),
+    ("messaging", &["kit", "kit-data", "proto"]),
     ("gateway", &["kit"]),
     ("xtask", &[]),
     ("bench", &["kit", "proto"]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::{
     ClockAndRng,
-    keys::{EndedSessions, Jwk, KeySource, LONGEST_ACCESS, Unavailable},
+    jwk::Jwk,
+    keys::{EndedSessions, KeySource, LONGEST_ACCESS, Unavailable},
 };
 
 use super::Keys;

@@ -7,11 +7,7 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kit::{
-    Timestamp,
-    jwt::AccessKey,
-    keys::{Jwk, LONGEST_ACCESS},
-};
+use kit::{Timestamp, jwk::Jwk, jwt::AccessKey, keys::LONGEST_ACCESS};
 use zeroize::Zeroizing;
 
 /// How long a key is published before it signs: verifiers outside the mesh may keep the set for five minutes, and a

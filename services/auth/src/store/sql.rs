@@ -7,10 +7,8 @@ mod outbox;
 pub(super) mod session;
 
 use async_trait::async_trait;
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error, Pool, Transaction, violated},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error, Pool, Transaction, violated};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 

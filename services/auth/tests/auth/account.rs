@@ -6,7 +6,7 @@ use auth::{
     domain::{Account, Page, PasswordHash, State},
     store::Refreshed,
 };
-use kit::store::Location;
+use kit_data::store::Location;
 use proto::auth::v1::{ChangePasswordRequest, ListSessionsRequest, RefreshTokenRequest, Tokens};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

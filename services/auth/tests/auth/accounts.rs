@@ -6,7 +6,7 @@ use auth::{
     domain::{EmailAddress, State},
     store::Refreshed,
 };
-use kit::store::Location;
+use kit_data::store::Location;
 
 use crate::{
     database::{execute, outbox},

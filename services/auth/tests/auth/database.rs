@@ -1,6 +1,6 @@
 //! Direct access to the database, without the store.
 
-use kit::store::Location;
+use kit_data::store::Location;
 use sqlx::{
     ConnectOptions as _, Row as _,
     postgres::{PgConnectOptions, PgConnection},

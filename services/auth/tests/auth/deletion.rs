@@ -7,7 +7,7 @@ use auth::{
     domain::{EmailAddress, Page, State, outbox::Kind},
     store::Refreshed,
 };
-use kit::store::Location;
+use kit_data::store::Location;
 use proto::auth::v1::{DeleteAccountRequest, ListSessionsRequest, RefreshTokenRequest, Tokens};
 use tonic::{Code, Status};
 use users::domain::{State as ProfileState, UserId};

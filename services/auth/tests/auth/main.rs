@@ -6,18 +6,18 @@ mod account;
 mod accounts;
 mod api;
 mod database;
-#[path = "../../../kit/tests/support/databases.rs"]
+#[path = "../../../kit-data/tests/support/databases.rs"]
 mod databases;
 mod deletion;
 mod erased;
 mod limits;
 mod locks;
-#[path = "../../../kit/tests/support/locks.rs"]
+#[path = "../../../kit-data/tests/support/locks.rs"]
 #[expect(dead_code, reason = "parts of it are used by the tests of other services only")]
 mod locks_support;
 mod mesh;
 mod messaging;
-#[path = "../../../kit/tests/support/plan.rs"]
+#[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;
 mod plans;
 #[path = "../../../kit/tests/support/ports.rs"]

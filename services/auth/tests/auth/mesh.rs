@@ -15,15 +15,16 @@ use kit::{
     client::Peer,
     config::Span,
     identity::{CLIENT_ADDRESS, Identity, Key, SERVICE_TOKEN},
-    keys::{Jwk, KeySet, KeySource, Unavailable},
+    jwk::Jwk,
+    keys::{KeySet, KeySource, Unavailable},
     limiter,
     limits::Limits,
     policy::Table,
     server::{self, ServiceContext},
     shutdown::Shutdown,
-    store::Location,
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
 };
+use kit_data::store::Location;
 use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};

@@ -1,6 +1,6 @@
 //! Frequent queries read an index, whatever the size of the table.
 
-use kit::store::Location;
+use kit_data::store::Location;
 
 use crate::{
     databases::on_both,

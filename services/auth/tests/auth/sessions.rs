@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use auth::domain::{AccountId, BadToken, EndedPage, Page, Session, SessionId};
-use kit::{Timestamp, config::Span, keys::Verdict, store::Location};
+use kit::{Timestamp, config::Span, keys::Verdict};
+use kit_data::store::Location;
 use proto::auth::v1::{
     ChangePasswordRequest, DeleteAccountRequest, ListEndedSessionsRequest, ListSessionsRequest, ListSessionsResponse,
     RefreshTokenRequest, RevokeAllSessionsRequest, RevokeSessionRequest, SignOutRequest, Tokens,

@@ -9,7 +9,8 @@ use auth::{
     },
     store::{self, AuthStore, InsertError, Refreshed, Successor},
 };
-use kit::{ClockAndRng, Timestamp, store::Location};
+use kit::{ClockAndRng, Timestamp};
+use kit_data::store::Location;
 
 use crate::databases::{on_both, patient};
 

@@ -2,7 +2,7 @@
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use auth::domain::{EmailAddress, PasswordHash};
-use kit::store::Location;
+use kit_data::store::Location;
 use proto::auth::v1::{ChangePasswordRequest, SignInRequest, SignUpRequest, Tokens};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

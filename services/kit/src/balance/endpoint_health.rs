@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::{record::code_of, retry::PUSHBACK};
+use crate::grpc::{PUSHBACK, code_of};
 
 /// Consecutive failures that eject an endpoint.
 pub(super) const CONSECUTIVE: u32 = 5;

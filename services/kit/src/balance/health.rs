@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Location, endpoint_health::Health};
-use crate::tls::{self, Trust};
+use super::{Location, channel, endpoint_health::Health};
+use crate::tls::Trust;
 
 /// The number of checks skipped after an endpoint did not know the health service.
 const SKIPPED: u32 = 60;
@@ -27,7 +27,7 @@ impl Prober {
     /// Connects at the first check. Must be called within a runtime.
     pub(super) fn new(location: &Location, trust: Option<&Trust>) -> Self {
         let is_possible = !location.is_secure || trust.is_some();
-        let channel = is_possible.then(|| tls::channel(location, trust, |endpoint| endpoint));
+        let channel = is_possible.then(|| channel(location, trust, |endpoint| endpoint));
         Self { channel, skipped: AtomicU32::new(0) }
     }
 

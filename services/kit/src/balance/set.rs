@@ -12,14 +12,14 @@ use tokio::{
 };
 
 use super::{
-    Config, Location, Rng,
+    Config, Location,
     endpoint_health::{most_ejected, outliers},
     health::Prober,
     load::PeakEwma,
     member::Member,
 };
 
-use crate::tls::Trust;
+use crate::{rng::Rng, tls::Trust};
 
 type Make<E> = Box<dyn Fn(&Location) -> E + Send + Sync>;
 pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;

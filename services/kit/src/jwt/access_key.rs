@@ -9,7 +9,7 @@ use ring::{
 };
 
 use super::{ACCESS_TYPE, AccessClaims};
-use crate::keys::Jwk;
+use crate::jwk::Jwk;
 
 /// An ES256 key pair.
 pub struct AccessKey {

@@ -11,8 +11,7 @@ use std::{
 use jsonwebtoken::DecodingKey;
 use ring::digest::{SHA256, digest};
 
-use super::Jwk;
-use crate::context::User;
+use crate::{context::User, jwk::Jwk};
 
 /// The maximum number of verified tokens in each of two generations: 2 × 32 768 × about 250 bytes.
 const REMEMBERED: usize = 32_768;

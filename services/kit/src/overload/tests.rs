@@ -1,7 +1,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::*;
-use crate::balance::Rng;
+use crate::rng::Rng;
 
 /// A server with workers and an unbounded queue, in simulated time. Calls arrive independently of earlier ones. A
 /// client that waits too long cancels, but the server still does the work.

@@ -73,7 +73,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balance::Rng;
+    use crate::rng::Rng;
 
     #[test]
     fn retries_stay_within_share_and_constant_rate() {

@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use tokio::time::Instant;
 
 use super::{Attempt, Budget, Config, NotRetried, RetryState};
-use crate::balance::Rng;
+use crate::rng::Rng;
 
 /// The retry policy and budget of one upstream.
 pub struct Retries {

@@ -7,12 +7,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::{Budget, Config};
-use crate::record::code_of;
-
-/// The header by which a server sets the retry delay; a negative or unreadable value forbids a retry.
-pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
-/// The number of previous attempts of a call.
-pub const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+use crate::grpc::{PUSHBACK, code_of};
 
 /// The result of an attempt without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +158,7 @@ impl RetryState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Rng;
+    use crate::rng::Rng;
 
     const UNAVAILABLE: Attempt = Attempt::Unavailable(Pushback::None);
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tonic::Code;
 
-use crate::record::{Call, code_of};
+use crate::{grpc::code_of, record::Call};
 
 /// A response body that records the status of its call.
 pub(super) struct Measured {

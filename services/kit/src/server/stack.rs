@@ -23,12 +23,13 @@ use super::{
 };
 use crate::{
     access::{self, Proof},
-    balance::Rng,
     context::{Caller, Context},
     error,
+    grpc::{self, code_of},
     identity::Identity,
     policy::Policy,
-    record::{Call, Meters, code_of},
+    record::{Call, Meters},
+    rng::Rng,
     skew,
     trace::{self, TraceContext},
 };
@@ -162,7 +163,7 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Some(policy) if policy.streams && policy.deadline.is_none() => None,
         policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.context.limits.deadline.0)),
     };
-    let requested = match request.headers().get("grpc-timeout").map(|value| parse_timeout(value.as_bytes())) {
+    let requested = match request.headers().get(grpc::TIMEOUT).map(|value| grpc::parse_timeout(value.as_bytes())) {
         Some(None) => {
             let message = "grpc-timeout is not a time such as 10S or 500m";
             return refuse(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
@@ -257,36 +258,4 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
 
 pub(super) fn refuse(status: Status) -> Response {
     status.into_http::<tonic::body::Body>().map(Body::new)
-}
-
-/// Parses gRPC's `grpc-timeout`: at most eight digits and a unit.
-pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3_600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_timeouts_are_parsed() {
-        assert_eq!(parse_timeout(b"250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout(b"1H"), Some(Duration::from_secs(3_600)));
-        for bad in [&b""[..], b"m", b"123456789m", b"-1m", b"5", b"5x"] {
-            assert_eq!(parse_timeout(bad), None, "{bad:?}");
-        }
-    }
 }

@@ -1,11 +1,8 @@
 //! A service whose handlers wait until the test releases them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use kit::{
@@ -25,10 +22,11 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
 use tonic::{Request, Response, Status, async_trait, service::Routes, transport::Channel};
 use uuid::Uuid;
 
-use crate::mesh::{Header, Mesh, request};
+use crate::{
+    eventually::{MOMENT, eventually},
+    mesh::{Header, Mesh, request},
+};
 
-/// The timeout for things that normally take milliseconds.
-pub(crate) const MOMENT: Duration = Duration::from_secs(10);
 /// The path of the waiting method.
 pub(crate) const GET_USER: &str = "/trellis.users.v1.UsersService/GetUser";
 
@@ -60,16 +58,6 @@ impl Handlers {
     pub(crate) fn release(&self, n: usize) {
         self.gate.add_permits(n);
     }
-}
-
-/// Polls `ask` until it returns true.
-pub(crate) async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
-    let asking = async {
-        while !ask().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(MOMENT, asking).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Decrements the count on drop, also after a cancellation.

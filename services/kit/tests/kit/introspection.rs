@@ -9,7 +9,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::bench::{Bench, eventually};
+use crate::{bench::Bench, eventually::eventually};
 
 async fn watch(bench: &Bench) -> Result<Streaming<HealthCheckResponse>, Status> {
     let mut health = HealthClient::new(bench.channel().await);

@@ -12,7 +12,8 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    bench::{Bench, GET_USER, MOMENT, eventually},
+    bench::{Bench, GET_USER},
+    eventually::{MOMENT, eventually},
     mesh::{refusal, request},
     wire::{Wire, flood_with_pings, provoke_resets},
 };

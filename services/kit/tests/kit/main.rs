@@ -1,13 +1,11 @@
 //! The server stack over real sockets: its limits at n and n + 1, deadlines and shutdown. It serves the users contract
-//! with handlers of the test. Also the connection pool on a real PostgreSQL.
+//! with handlers of the test.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bench;
-mod database;
-#[path = "../support/databases.rs"]
-#[expect(dead_code, unused_macros, unused_imports, reason = "the tests of the services use the rest")]
-mod databases;
 mod deadlines;
+#[path = "../support/eventually.rs"]
+mod eventually;
 mod introspection;
 mod limits;
 #[path = "../support/mesh.rs"]

@@ -6,7 +6,10 @@ use kit::{config::Span, limits::Limits, shutdown::Config};
 use tokio::{net::TcpStream, time::timeout};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::bench::{Bench, MOMENT, eventually};
+use crate::{
+    bench::Bench,
+    eventually::{MOMENT, eventually},
+};
 
 fn spans(settle: u64, grace: u64) -> Config {
     let (settle, grace) = (Span(Duration::from_millis(settle)), Span(Duration::from_millis(grace)));

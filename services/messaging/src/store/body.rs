@@ -1,7 +1,8 @@
 //! The stored form of an entry's body: separate protobuf messages, so that the API can change without the stored data.
 //! Field numbers are never reused.
 
-use kit::{Timestamp, store::Error};
+use kit::Timestamp;
+use kit_data::store::Error;
 use prost::Message as _;
 use uuid::Uuid;
 

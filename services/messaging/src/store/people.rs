@@ -1,7 +1,8 @@
 //! Users' rules and blocks for being added, and the invitations that await their decision.
 
 use async_trait::async_trait;
-use kit::{Timestamp, store::Error};
+use kit::Timestamp;
+use kit_data::store::Error;
 
 use super::{ChangeError, Changed};
 use crate::domain::{AddRule, Admission, Change, ConversationId, Invitation, Recent, UserId};

@@ -3,10 +3,8 @@
 #[path = "sql.rs"]
 mod sql;
 
-use kit::{
-    config::Secret,
-    store::{Settings, Unopened, postgres},
-};
+use kit::config::Secret;
+use kit_data::store::{Settings, Unopened, postgres};
 use uuid::Uuid;
 
 use crate::domain::Quotas;

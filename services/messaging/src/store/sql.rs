@@ -18,7 +18,7 @@ mod people;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kit::store::{DbTimestamp, Error, Pool, Transaction, Unopened};
+use kit_data::store::{DbTimestamp, Error, Pool, Transaction, Unopened};
 use sqlx::Row as _;
 use uuid::Uuid;
 

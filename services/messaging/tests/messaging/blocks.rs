@@ -1,6 +1,7 @@
 //! Effects of a block, and of a request that is not accepted, in a conversation of two.
 
-use kit::{ClockAndRng, store::Location};
+use kit::ClockAndRng;
+use kit_data::store::Location;
 use messaging::{
     domain::Details,
     store::{AppendError, ChangeError, Changed},

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kit::{ClockAndRng, store::Location};
+use kit::ClockAndRng;
+use kit_data::store::Location;
 use messaging::{
     MessagingStore,
     domain::{

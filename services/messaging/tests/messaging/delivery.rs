@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{config::Span, store::Location};
+use kit::config::Span;
+use kit_data::store::Location;
 use messaging::domain::{ConversationId, Cursor, UserId};
 use proto::messaging::v1::{
     LeaveConversationRequest, MarkReadRequest, NewEntry, Position, SubscribeRequest, SubscribeResponse, entry::Body,

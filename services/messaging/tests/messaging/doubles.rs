@@ -12,8 +12,8 @@ use std::{
 use kit::{
     Timestamp,
     bus::{self, Bus, Listener, Signal},
-    store::Error,
 };
+use kit_data::store::Error;
 use messaging::{
     MessagingStore,
     domain::{

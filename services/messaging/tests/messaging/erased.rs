@@ -2,10 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use kit::{
-    config::Span,
-    store::{Location, Settings},
-};
+use kit::config::Span;
+use kit_data::store::{Location, Settings};
 use messaging::domain::{Change, ConversationId, NewConversation, NewMessage, Quotas, UserId};
 
 use crate::{bench::MOMENT, changes::bounds, databases::Database};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kit::store::Location;
+use kit_data::store::Location;
 use messaging::{
     MessagingStore,
     domain::{Body, ConversationId, Details, Entry, Message, UserId},

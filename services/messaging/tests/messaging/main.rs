@@ -8,7 +8,7 @@ mod api;
 mod bench;
 mod blocks;
 mod changes;
-#[path = "../../../kit/tests/support/databases.rs"]
+#[path = "../../../kit-data/tests/support/databases.rs"]
 mod databases;
 mod delivery;
 #[path = "../../../kit/tests/support/dice.rs"]
@@ -18,7 +18,7 @@ mod erased;
 mod invitations;
 mod limits;
 mod locks;
-#[path = "../../../kit/tests/support/locks.rs"]
+#[path = "../../../kit-data/tests/support/locks.rs"]
 mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
 #[expect(dead_code, reason = "the tests of other services use the rest")]
@@ -26,7 +26,7 @@ mod mesh;
 mod methods;
 mod model;
 mod pages;
-#[path = "../../../kit/tests/support/plan.rs"]
+#[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;
 mod plans;
 mod quotas;

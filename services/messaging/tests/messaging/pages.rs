@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::store::Location;
+use kit_data::store::Location;
 use messaging::{
     MessagingStore,
     domain::{ConversationId, Details, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},

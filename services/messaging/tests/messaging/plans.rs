@@ -1,6 +1,6 @@
 //! Frequent statements use indexes in large databases.
 
-use kit::store::Location;
+use kit_data::store::Location;
 
 use crate::{
     changes::open,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use kit::store::{Location, Settings, postgres, sqlite};
+use kit_data::store::{Location, Settings, postgres, sqlite};
 use messaging::{
     domain::{ConversationId, Details, Quotas},
     store::{AppendError, ChangeError, Changed},
@@ -104,7 +104,7 @@ async fn bytes_of_older_rows_are_counted_by_the_migration(location: &Location) {
         migrations: Cow::Owned(vec![all.iter().next().unwrap().clone()]),
         ..Migrator::DEFAULT
     };
-    let time = kit::store::DbTimestamp(kit::Timestamp::from_micros(1));
+    let time = kit_data::store::DbTimestamp(kit::Timestamp::from_micros(1));
     macro_rules! fill {
         ($pool:expr) => {
             for statement in OLD_ROWS {

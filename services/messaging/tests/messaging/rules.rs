@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use kit::{Timestamp, store::Location};
+use kit::Timestamp;
+use kit_data::store::Location;
 use messaging::{
     MessagingStore,
     domain::{Body, Change, ConversationId, Details, NewConversation, NewMessage, UserId},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use kit::store::Location;
+use kit_data::store::Location;
 use messaging::domain::{ConversationId, Quotas, UserId};
 use proto::messaging::v1::SendMessageRequest;
 use sqlx::{Connection as _, PgConnection};

@@ -5,10 +5,8 @@
 mod handles;
 
 use async_trait::async_trait;
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error, Pool, Transaction, violated},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error, Pool, Transaction, violated};
 use sqlx::Row as _;
 
 use super::{Db, FIND_ALL, INSERT_TERMS, LIST_AMONG, SEARCH_AMONG, STALE, bind_ids, bind_terms};

@@ -5,7 +5,7 @@ mod sql;
 
 use std::path::Path;
 
-use kit::store::{Settings, Unopened, sqlite};
+use kit_data::store::{Settings, Unopened, sqlite};
 
 pub(super) use sql::Sql;
 

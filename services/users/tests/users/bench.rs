@@ -6,9 +6,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kit::{
-    ClockAndRng, balance, client::Peer, config::Span, health::HealthChecks, limits::Limits, server, store::Location,
-};
+use kit::{ClockAndRng, balance, client::Peer, config::Span, health::HealthChecks, limits::Limits, server};
+use kit_data::store::Location;
 use proto::{
     messaging::v1::{ListContactsRequest, ListContactsResponse, messaging_service_server},
     users::v1::{CreateUserRequest, DeleteUserRequest, User, users_service_client::UsersServiceClient},

@@ -90,7 +90,7 @@ async fn without_messaging_the_directory_of_contacts_is_unavailable() {
     bench.end().await;
 }
 
-async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit::store::Location) {
+async fn only_the_named_people_and_the_exact_handle_are_listed(location: &kit_data::store::Location) {
     use crate::store::{page, user};
     let store = users::store::open(location, 4).await.unwrap();
     let people = ["abx", "abxc", "acx", "bxx"].map(user);

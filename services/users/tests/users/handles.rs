@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kit::{Timestamp, store::Location};
+use kit::Timestamp;
+use kit_data::store::Location;
 use proto::users::v1::{CreateUserRequest, User as WireUser};
 use tonic::Code;
 use users::{

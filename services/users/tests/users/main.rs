@@ -3,17 +3,17 @@
 
 mod api;
 mod bench;
-#[path = "../../../kit/tests/support/databases.rs"]
+#[path = "../../../kit-data/tests/support/databases.rs"]
 mod databases;
 mod directory;
 mod handles;
 mod locks;
-#[path = "../../../kit/tests/support/locks.rs"]
+#[path = "../../../kit-data/tests/support/locks.rs"]
 #[expect(dead_code, reason = "parts of it are used by the tests of other services only")]
 mod locks_support;
 #[path = "../../../kit/tests/support/mesh.rs"]
 mod mesh;
-#[path = "../../../kit/tests/support/plan.rs"]
+#[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;
 mod profile;
 mod search;

@@ -131,7 +131,7 @@ fn named(id: UserId, name: &str, revision: Option<Revision>) -> Change {
     Change { id, handle: None, display_name: Some(name.to_owned()), revision }
 }
 
-async fn change_increments_the_revision_unless_it_is_refused(location: &kit::store::Location) {
+async fn change_increments_the_revision_unless_it_is_refused(location: &kit_data::store::Location) {
     let store = users::store::open(location, 4).await.unwrap();
     let (ada, bob) = (user("ada"), user("bob"));
     store.insert(&ada, 0).await.unwrap();
@@ -145,7 +145,7 @@ async fn change_increments_the_revision_unless_it_is_refused(location: &kit::sto
     assert!(matches!(store.update(&named(unknown, "Unknown", None), &COOLING).await, Err(UpdateError::NotMatched)));
 }
 
-async fn one_of_sixteen_concurrent_changes_succeeds(location: &kit::store::Location) {
+async fn one_of_sixteen_concurrent_changes_succeeds(location: &kit_data::store::Location) {
     let store = users::store::open(location, 16).await.unwrap();
     let ada = store.insert(&user("ada"), 0).await.unwrap();
     let mut racers = JoinSet::new();
@@ -159,7 +159,7 @@ async fn one_of_sixteen_concurrent_changes_succeeds(location: &kit::store::Locat
     assert_eq!(lost, 15, "{outcomes:?}");
 }
 
-async fn a_deleted_profile_stays_deleted(location: &kit::store::Location) {
+async fn a_deleted_profile_stays_deleted(location: &kit_data::store::Location) {
     let store = users::store::open(location, 4).await.unwrap();
     let (ada, never) = (user("ada"), user("never"));
     store.insert(&ada, 0).await.unwrap();

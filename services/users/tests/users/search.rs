@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::store::Location;
+use kit_data::store::Location;
 use proto::users::v1::{ListUsersRequest, UpdateUserRequest};
 use tokio::task::JoinSet;
 use users::{

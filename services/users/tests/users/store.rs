@@ -2,10 +2,8 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use kit::{
-    ClockAndRng, Timestamp,
-    store::{Location, Unopened},
-};
+use kit::{ClockAndRng, Timestamp};
+use kit_data::store::{Location, Unopened};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions,
 };

@@ -1,10 +1,8 @@
 //! The statements of the outbox.
 
 use async_trait::async_trait;
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 use uuid::Uuid;
 

@@ -1,9 +1,7 @@
 //! Statements on sessions and their tokens, within the transactions that change them.
 
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 use uuid::Uuid;
 

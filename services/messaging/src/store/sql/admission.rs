@@ -6,10 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map};
 
 use futures_util::TryStreamExt as _;
-use kit::store::{DbTimestamp, Error};
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 

@@ -1,10 +1,8 @@
 //! Lists, accepts and declines invitations.
 
 use async_trait::async_trait;
-use kit::{
-    Timestamp,
-    store::{DbTimestamp, Error},
-};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Stores and reads log entries, and locks a conversation for a change.
 
-use kit::store::{DbTimestamp, Error};
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
 use super::{Row, Tx};

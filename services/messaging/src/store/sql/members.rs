@@ -1,7 +1,7 @@
 //! Members of conversations and their read marks.
 
 use async_trait::async_trait;
-use kit::store::{DbTimestamp, Error};
+use kit_data::store::{DbTimestamp, Error};
 use sqlx::Row as _;
 
 use super::{

@@ -1,7 +1,7 @@
 //! Reads and changes stored messages.
 
 use async_trait::async_trait;
-use kit::store::Error;
+use kit_data::store::Error;
 use sqlx::Row as _;
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! Handles that change their owner.
 
-use kit::{Timestamp, store::DbTimestamp};
+use kit::Timestamp;
+use kit_data::store::DbTimestamp;
 use sqlx::Row as _;
 
 use super::{super::OWN_HANDLE, Tx};

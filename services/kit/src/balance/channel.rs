@@ -8,15 +8,15 @@ use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerNam
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::Trust;
-use crate::balance::Location;
+use super::Location;
+use crate::tls::Trust;
 
 /// The timeout of a connection attempt, including handshakes.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A channel to `location`, which connects at its first use. With TLS, the server's certificate must match its address
 /// and be issued by an authority of `trust`. Without `trust` such a connection fails.
-pub fn channel(location: &Location, trust: Option<&Trust>, adjust: impl Fn(Endpoint) -> Endpoint) -> Channel {
+pub(crate) fn channel(location: &Location, trust: Option<&Trust>, adjust: impl Fn(Endpoint) -> Endpoint) -> Channel {
     // The connection goes to the IP address, requests carry the name.
     let endpoint = Endpoint::from(location.uri()).origin(location.origin()).connect_timeout(TIMEOUT).tcp_nodelay(true);
     let endpoint = adjust(endpoint);

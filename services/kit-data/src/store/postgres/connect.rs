@@ -5,7 +5,7 @@ use std::{io, str::FromStr as _, time::Duration};
 use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{config::Secret, error::chain};
+use kit::{config::Secret, error::chain};
 
 /// How long a start waits for a server that is starting too.
 const START_TIMEOUT: Duration = Duration::from_secs(5);

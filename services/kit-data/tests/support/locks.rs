@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::store::Location;
+use kit_data::store::Location;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 

@@ -8,7 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Migrated;
-use crate::{bulkhead::Bounds, config::Span};
+use crate::bulkhead::Bounds;
+use kit::config::Span;
 
 /// The section `[database]`: the timeouts and queues of services in front of their databases.
 #[derive(Debug, Clone, Serialize, Deserialize)]

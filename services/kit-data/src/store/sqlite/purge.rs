@@ -8,7 +8,8 @@ use std::{
 
 use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
-use crate::{error::chain, store::outage::Outage};
+use crate::store::outage::Outage;
+use kit::error::chain;
 
 /// How long a checkpoint waits for readers and the writer, and they for it.
 const PATIENCE: Duration = Duration::from_millis(200);

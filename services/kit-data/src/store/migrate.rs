@@ -3,7 +3,7 @@
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use super::{Unopened, newest};
-use crate::error::chain;
+use kit::error::chain;
 
 /// sqlx's table of applied migrations.
 const TABLE: &str = "_sqlx_migrations";

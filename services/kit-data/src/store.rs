@@ -20,10 +20,7 @@ pub use migrate::Migrated;
 pub use pool::{Pool, Transaction};
 pub use timestamp::DbTimestamp;
 
-use crate::config::Secret;
-
-/// The tracing target of sqlx's statement log: it contains the text of each statement, never its values.
-pub(crate) const STATEMENTS: &str = "sqlx::query";
+use kit::config::Secret;
 
 /// The location of a service's data.
 #[derive(Debug, Clone)]

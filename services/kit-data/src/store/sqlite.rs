@@ -16,7 +16,7 @@ use super::{
     Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage, Probe, Problem},
 };
-use crate::error::chain;
+use kit::error::chain;
 
 /// The number of connections for reads.
 const READERS: u32 = 4;

@@ -1,6 +1,6 @@
 //! The query plan of a statement. Included by the test binaries of the services.
 
-use kit::store::Location;
+use kit_data::store::Location;
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
     sqlite::SqliteConnectOptions,

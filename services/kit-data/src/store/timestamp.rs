@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef},
 };
 
-use crate::Timestamp;
+use kit::Timestamp;
 
 /// PostgreSQL counts microseconds from 2000-01-01.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;

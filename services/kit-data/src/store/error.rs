@@ -69,26 +69,26 @@ impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::Unavailable(_) => {
-                tracing::warn!(error = %crate::error::chain(&error), "a statement failed because the database is not available");
-                crate::error::unavailable("the database")
+                tracing::warn!(error = %kit::error::chain(&error), "a statement failed because the database is not available");
+                kit::error::unavailable("the database")
             }
             Error::Locked(_) => {
-                tracing::warn!(error = %crate::error::chain(&error), "the database stopped a statement");
+                tracing::warn!(error = %kit::error::chain(&error), "the database stopped a statement");
                 locked()
             }
             Error::Refused(Refused::Elapsed) => locked(),
-            Error::Refused(Refused::Full) => crate::error::exhausted(
+            Error::Refused(Refused::Full) => kit::error::exhausted(
                 "TOO_MANY_CHANGES",
                 "too many changes of the same resource at once; try again later",
                 RETRY,
             ),
-            Error::Failed(_) | Error::Corrupt(_) => crate::error::internal(&error),
+            Error::Failed(_) | Error::Corrupt(_) => kit::error::internal(&error),
         }
     }
 }
 
 fn locked() -> tonic::Status {
-    crate::error::later("LOCKED", "other changes of the same resource took too long; try again", RETRY)
+    kit::error::later("LOCKED", "other changes of the same resource took too long; try again", RETRY)
 }
 
 /// The class of a database error.

@@ -17,7 +17,7 @@ use super::{
     Config, Migrated, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage},
 };
-use crate::{config::Secret, error::chain};
+use kit::{config::Secret, error::chain};
 use probe::PostgresProbe;
 
 /// The key of the advisory lock for migrations: "trellis" in ASCII, which other programs are unlikely to use.

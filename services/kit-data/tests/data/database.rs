@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{
-    config::{Secret, Span},
-    store::{Config, Error, Location, Pool, Settings, postgres},
-};
+use kit::config::{Secret, Span};
+use kit_data::store::{Config, Error, Location, Pool, Settings, postgres};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Postgres, Row as _, migrate::Migrator};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
@@ -18,8 +16,8 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::{
-    bench::{MOMENT, eventually},
     databases::Database,
+    eventually::{MOMENT, eventually},
 };
 use link::Link;
 
@@ -124,7 +122,7 @@ async fn writers_of_one_row_leave_connections_to_others() {
         }
     }
     assert_eq!(refused, 4, "two writers run and six wait");
-    let full = Status::from(Error::Refused(kit::bulkhead::Refused::Full));
+    let full = Status::from(Error::Refused(kit_data::bulkhead::Refused::Full));
     assert_eq!((full.code(), full.get_error_details().retry_info().is_some()), (Code::ResourceExhausted, true));
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use kit::{
     ClockAndRng,
     config::{Secret, Span},
-    store::{Location, Settings},
 };
+use kit_data::store::{Location, Settings};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// A database that no other test uses. If a test fails, it stays until the runner's server ends.

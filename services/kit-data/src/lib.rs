@@ -1,0 +1,6 @@
+//! The base of the services' data: connection pools and migrations for both databases, and the bulkhead of rows.
+//!
+//! It is separate from `kit`, so that a process without data, such as a gateway, builds no database driver.
+
+pub mod bulkhead;
+pub mod store;

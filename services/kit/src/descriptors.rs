@@ -1,11 +1,11 @@
-//! Methods and services of descriptor sets, and the part of them that is public.
+//! The services of descriptor sets, and the part of them that is public.
 
 use std::io;
 
 use prost_reflect::prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-use crate::policy::{Access, Table, is_idempotent};
+use crate::policy::{Access, Table};
 
 /// The descriptor set reduced to the methods (`/package.Service/Method`) for which `shows` holds. Services without
 /// methods are left out.
@@ -29,33 +29,6 @@ pub fn public(encoded: &[u8], policies: &Table, services: &[&str]) -> io::Result
         let policy = policies.get(path).filter(|_| service.is_some_and(|service| services.contains(&service)));
         policy.is_some_and(|policy| !matches!(policy.access, Access::Internal { .. }))
     })
-}
-
-/// A method that a descriptor set declares.
-pub struct Declared {
-    /// `/package.Service/Method`.
-    pub path: String,
-    /// Whether the requests or responses are streams.
-    pub streams: bool,
-    /// Whether a repeated call does no harm.
-    pub idempotent: bool,
-}
-
-/// The methods that a descriptor set declares.
-pub fn methods(encoded: &[u8]) -> io::Result<Vec<Declared>> {
-    let set = FileDescriptorSet::decode(encoded).map_err(io::Error::other)?;
-    let mut methods = Vec::new();
-    for file in &set.file {
-        for service in &file.service {
-            let full = full_name(file.package(), service.name());
-            methods.extend(service.method.iter().map(|method| Declared {
-                path: format!("/{full}/{}", method.name()),
-                streams: method.client_streaming() || method.server_streaming(),
-                idempotent: is_idempotent(method),
-            }));
-        }
-    }
-    Ok(methods)
 }
 
 /// The services that a descriptor set declares, by full name.

@@ -5,7 +5,7 @@ mod rate;
 use std::{collections::HashMap, time::Duration};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Message as _};
-use prost_types::{MethodDescriptorProto, MethodOptions, method_options::IdempotencyLevel};
+use prost_types::{MethodOptions, method_options::IdempotencyLevel};
 use proto::policy::v1::{self as wire, access::Rule};
 
 use crate::limiter::FailureMode;
@@ -19,6 +19,8 @@ const OPTION: &str = "trellis.policy.v1.method";
 #[derive(Debug, Default, Clone)]
 pub struct Table {
     methods: HashMap<String, Policy>,
+    /// The descriptors, of methods without a policy too.
+    pool: DescriptorPool,
 }
 
 /// The policy of a method.
@@ -109,17 +111,28 @@ impl Table {
     pub fn from_descriptors(encoded: &[u8]) -> Result<Self, Unreadable> {
         let pool = DescriptorPool::decode(encoded).map_err(|e| Unreadable(e.to_string()))?;
         let mut methods = HashMap::new();
-        for method in pool.services().flat_map(|s| s.methods().collect::<Vec<_>>()) {
+        for method in methods_of(&pool) {
             if let Some(policy) = read(&pool, &method)? {
-                methods.insert(format!("/{}/{}", method.parent_service().full_name(), method.name()), policy);
+                methods.insert(path_of(&method), policy);
             }
         }
-        Ok(Self { methods })
+        Ok(Self { methods, pool })
     }
 
     /// The policy of the method at `path`.
     pub fn get(&self, path: &str) -> Option<&Policy> {
         self.methods.get(path)
+    }
+
+    /// The descriptor of the method at `path`, with or without a policy.
+    pub fn descriptor(&self, path: &str) -> Option<MethodDescriptor> {
+        let (service, name) = path.strip_prefix('/')?.split_once('/')?;
+        self.pool.get_service_by_name(service)?.methods().find(|method| method.name() == name)
+    }
+
+    /// The descriptors of all methods, with or without a policy, with their paths.
+    pub fn descriptors(&self) -> impl Iterator<Item = (String, MethodDescriptor)> {
+        methods_of(&self.pool).map(|method| (path_of(&method), method))
     }
 
     /// The shortest deadline of all unary methods. `default` applies to methods without one.
@@ -132,6 +145,15 @@ impl Table {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
         self.methods.iter().map(|(path, policy)| (path.as_str(), policy))
     }
+}
+
+fn methods_of(pool: &DescriptorPool) -> impl Iterator<Item = MethodDescriptor> {
+    pool.services().flat_map(|service| service.methods().collect::<Vec<_>>())
+}
+
+/// `/package.Service/Method`.
+fn path_of(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
 fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Policy>, Unreadable> {
@@ -154,13 +176,13 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Option<Polic
         reads_session_cookie: policy.reads_session_cookie,
         priority: policy.priority().into(),
         streams: method.is_client_streaming() || method.is_server_streaming(),
-        idempotent: is_idempotent(method.method_descriptor_proto()),
+        idempotent: is_idempotent(method),
     }))
 }
 
 /// Whether the contract declares the method idempotent (`idempotency_level`).
-pub(crate) fn is_idempotent(method: &MethodDescriptorProto) -> bool {
-    let level = method.options.as_ref().map(MethodOptions::idempotency_level);
+pub fn is_idempotent(method: &MethodDescriptor) -> bool {
+    let level = method.method_descriptor_proto().options.as_ref().map(MethodOptions::idempotency_level);
     matches!(level, Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent))
 }
 

@@ -143,3 +143,17 @@ fn key_of_a_stream_limit_is_proved() {
         assert_eq!(by(made_up), By::Caller);
     }
 }
+
+/// Protocols that convert messages need the types of a method.
+#[test]
+fn every_method_with_a_policy_keeps_its_descriptor() {
+    let table = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+    assert!(table.iter().count() > 0);
+    for (path, policy) in table.iter() {
+        let descriptor = table.descriptor(path).unwrap();
+        assert_eq!(path_of(&descriptor), path);
+        assert_eq!(is_idempotent(&descriptor), policy.idempotent, "{path}");
+    }
+    assert!(table.descriptor("/trellis.users.v1.UsersService/Unknown").is_none());
+    assert!(table.descriptors().count() >= table.iter().count());
+}

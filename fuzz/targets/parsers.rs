@@ -2,12 +2,12 @@
 
 #![no_main]
 
-use gateway::fuzz::QUESTIONS;
+use gateway::fuzz::FUZZ_TARGETS;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Some((choice, rest)) = data.split_first() {
-        let (_, question) = QUESTIONS[usize::from(*choice) % QUESTIONS.len()];
-        question(rest);
+        let (_, target) = FUZZ_TARGETS[usize::from(*choice) % FUZZ_TARGETS.len()];
+        target(rest);
     }
 });

@@ -1,5 +1,6 @@
 //! The configuration of the gateway.
 
+mod network;
 mod rate_limits;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -8,19 +9,12 @@ use kit::{
     balance::{self, Addresses},
     config::Span,
     limiter::Quota,
-    policy::Table,
+    policy::Access,
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use network::Networks;
 pub use rate_limits::{Fields, Limit, Override, RateLimits};
-
-use crate::{
-    client::Proxies,
-    external,
-    last_good::LastGood,
-    origin::Origins,
-    rate_limit::{KnownMethods, Overrides},
-};
 
 /// The section `[gateway]`. A reload applies everything but `listen`, `tls.listen`, `upstream_connections` and
 /// `console`.
@@ -149,6 +143,26 @@ pub enum Open {
     SignedIn,
 }
 
+impl Open {
+    /// The access of methods without a policy; `None`: they are closed.
+    pub(crate) fn access(self) -> Option<Access> {
+        match self {
+            Self::Deny => None,
+            Self::Public => Some(Access::Public),
+            Self::SignedIn => Some(Access::SignedIn),
+        }
+    }
+}
+
+/// The services that the gateway serves itself: health, then reflection.
+pub(crate) const INTROSPECTION: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// Whether a service's name begins with a prefix that was given to an upstream.
+pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
+    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The header in which proxies state a client's address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -198,17 +212,6 @@ impl Config {
             console: self.console,
             ..wanted.clone()
         }
-    }
-
-    /// Checks everything that a gateway checks at its start, including the files that the configuration names, but
-    /// makes no connections. Errors name the key.
-    pub fn check(&self, policies: &Table) -> Result<(), String> {
-        Origins::new(&self.cors_origins)?;
-        Proxies::new(&self.trusted_proxies, self.client_address_header)?;
-        self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
-        let (known, _) = LastGood::read(self, None)?;
-        let overrides = Overrides::new(&self.rate_limits, KnownMethods { policies, external: &self.external })?;
-        overrides.undeclared(&known.contracts).into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The quota of a method whose contract states none.

@@ -6,7 +6,6 @@
 mod contract;
 mod reflection;
 mod shown;
-mod watch;
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -16,12 +15,12 @@ use kit::{
     policy::Access,
 };
 
-pub(crate) use contract::Contract;
+pub(crate) use contract::{Contract, Contracts, declared_methods};
+pub(crate) use reflection::fetch;
 pub(crate) use shown::together;
-pub(crate) use watch::watch;
 
 use crate::{
-    config::{self, Open},
+    config::{self, is_under},
     tls::Trust,
     upstream::{Cluster, Tolerance, Upstreams},
 };
@@ -38,14 +37,14 @@ pub(crate) struct ExternalUpstream {
     pub(crate) trust: Option<Trust>,
     /// Which callers may call methods without a policy in its descriptors; `None`: no caller.
     pub(crate) open: Option<Access>,
-    pub(crate) source: Source,
+    pub(crate) source: DescriptorSource,
     /// Issues the tokens that identify the caller to it; `None`: it receives none.
     pub(crate) tokens: Option<Arc<CallerTokens>>,
 }
 
 /// The source of descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum DescriptorSource {
     /// No descriptors: every method under the prefix is open.
     None,
     /// A file with an encoded `google.protobuf.FileDescriptorSet`.
@@ -54,7 +53,7 @@ pub(crate) enum Source {
     Reflection(Addresses),
 }
 
-impl Source {
+impl DescriptorSource {
     /// The source that is configured.
     pub(crate) fn of(config: &config::ExternalConfig) -> Self {
         match config.descriptors.as_str() {
@@ -90,8 +89,8 @@ impl ExternalUpstream {
             prefix: prefix.into(),
             cluster: cluster.map_err(|why| format!("gateway.external.{prefix:?}.to: {why}"))?,
             trust: trust.cloned(),
-            open: open_to(config.access),
-            source: Source::of(config),
+            open: config.access.access(),
+            source: DescriptorSource::of(config),
             tokens: (!audience.is_empty()).then(|| Arc::new(CallerTokens::new(Arc::clone(identity), audience))),
         })
     }
@@ -118,23 +117,9 @@ pub(crate) fn check(prefix: &str, config: &config::ExternalConfig) -> Result<(),
     balance::check(&config.to).map_err(|why| bad(".to", why))
 }
 
-/// The access of methods without a policy; `None`: they are closed.
-pub(crate) fn open_to(open: Open) -> Option<Access> {
-    match open {
-        Open::Deny => None,
-        Open::Public => Some(Access::Public),
-        Open::SignedIn => Some(Access::SignedIn),
-    }
-}
-
-/// Whether a service's name begins with a prefix that was given to an upstream.
-pub(crate) fn is_under(prefix: &str, service: &str) -> bool {
-    service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 /// Reads the descriptors of the upstream under `prefix`, if their source is a file. Errors name the key.
-pub(crate) fn read_file(prefix: &str, source: &Source) -> Option<Result<Contract, String>> {
-    let Source::File(path) = source else { return None };
+pub(crate) fn read_file(prefix: &str, source: &DescriptorSource) -> Option<Result<Contract, String>> {
+    let DescriptorSource::File(path) = source else { return None };
     let encoded = fs::read(path).map_err(|e| e.to_string());
     let contract = encoded.and_then(|encoded| Contract::read(&encoded, prefix, source, |_| true));
     Some(contract.map_err(|why| format!("gateway.external.{prefix:?}.descriptors: {}: {why}", path.display())))

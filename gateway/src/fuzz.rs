@@ -4,27 +4,29 @@
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method, Request,
     header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, TE},
 };
 
 use crate::{
-    body::{
-        meter::{Meter, Refused},
-        text, trailer_frame,
-    },
-    client::{Client, Proxies},
     config::{ClientAddressHeader, Config},
-    headers,
-    protocol::ClientProtocol,
-    proxy_protocol,
+    http::{
+        client_address::{Client, Proxies},
+        headers,
+    },
+    protocol::{
+        ClientProtocol, base64,
+        framing::{FrameMeter, Refused},
+        trailer_frame,
+    },
+    server::proxy_protocol,
 };
 
-/// A property and its name, which is also the folder of its corpus.
-pub type Question = (&'static str, fn(&[u8]));
+/// A parser's property and its name, which is also the folder of its corpus.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All properties.
-pub const QUESTIONS: [Question; 6] = [
+pub const FUZZ_TARGETS: [FuzzTarget; 6] = [
     ("framing", framing),
     ("text", base64_text),
     ("headers", header_translation),
@@ -51,9 +53,9 @@ fn pieces(data: &[u8]) -> (&[u8], Vec<&[u8]>) {
 fn framing(data: &[u8]) {
     const LIMIT: usize = 1 << 16;
     let (whole, pieces) = pieces(data);
-    let mut at_once = Meter::new(LIMIT);
+    let mut at_once = FrameMeter::new(LIMIT);
     let verdict = at_once.pass(whole);
-    let mut by_pieces = Meter::new(LIMIT);
+    let mut by_pieces = FrameMeter::new(LIMIT);
     let mut passed = 0;
     let cut = pieces.iter().try_for_each(|piece| {
         by_pieces.pass(piece).map_err(|Refused { before, why }| (passed + before, why))?;
@@ -71,12 +73,12 @@ fn framing(data: &[u8]) {
 fn base64_text(data: &[u8]) {
     let (whole, pieces) = pieces(data);
     let decode = |pieces: &[&[u8]]| {
-        let mut decoder = text::Decoder::default();
+        let mut decoder = base64::Decoder::default();
         let decoded = pieces.iter().map(|piece| decoder.decode(piece)).collect::<Result<Vec<Bytes>, _>>();
         decoded.and_then(|decoded| decoder.finish().map(|()| decoded.concat()))
     };
     assert_eq!(decode(&pieces), decode(&[whole]));
-    let encoded: Vec<u8> = pieces.iter().flat_map(|piece| text::encode(piece)).collect();
+    let encoded: Vec<u8> = pieces.iter().flat_map(|piece| base64::encode(piece)).collect();
     assert_eq!(decode(&[&encoded]).as_deref(), Ok(whole));
 }
 
@@ -100,10 +102,12 @@ fn header_translation(data: &[u8]) {
     let mut map = header_map(data);
     let frame = trailer_frame(&map);
     assert_eq!(frame[5..].split(|byte| *byte == b'\n').count(), map.len() + 1);
-    let client_protocol = ClientProtocol::of(&map);
-    let kind = client_protocol
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = map.clone();
+    let kind = ClientProtocol::detect(&request)
         .map_or(HeaderValue::from_static("application/grpc"), |client_protocol| client_protocol.upstream_type());
-    headers::enter(&mut map, kind.clone());
+    headers::sanitize_request(&mut map, kind.clone());
     assert!(!map.keys().any(|name| name.as_str().starts_with("x-trellis-")));
     assert!(!map.contains_key(CONNECTION));
     assert_eq!((map.get(TE), map.get(CONTENT_TYPE)), (Some(&HeaderValue::from_static("trailers")), Some(&kind)));
@@ -156,15 +160,15 @@ mod tests {
 
     #[test]
     fn all_inputs_of_the_corpus_satisfy_their_property() {
-        for (name, question) in QUESTIONS {
+        for (name, target) in FUZZ_TARGETS {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
             let mut checked = 0;
             for file in fs::read_dir(&folder).unwrap() {
-                question(&fs::read(file.unwrap().path()).unwrap());
+                target(&fs::read(file.unwrap().path()).unwrap());
                 checked += 1;
             }
             assert!(checked > 0, "{} is empty", folder.display());
-            question(&[]);
+            target(&[]);
         }
     }
 }

@@ -1,161 +1,202 @@
-//! A caller's protocol, as its content type states it.
+//! The protocols of clients. All speak of the same thing, gRPC frames and a status, in different ways; one file for each
+//! protocol states how. The pipeline calls them through [`ClientProtocol`], a closed enum, so that no frame costs a
+//! dynamic call.
+//!
+//! A new protocol is a file with a type that implements [`Protocol`], a variant of [`ClientProtocol`], and, where it
+//! changes bodies, a variant of [`RequestDecoder`] and [`ResponseEncoder`].
 
-use std::borrow::Cow;
+pub(crate) mod base64;
+mod content_type;
+pub(crate) mod framing;
+mod grpc;
+pub(crate) mod status;
+mod web;
+mod web_text;
 
-use http::{
-    HeaderMap, HeaderValue, Version,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use std::time::Duration;
 
-/// A caller's protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// gRPC over HTTP/2.
-    Grpc,
-    /// gRPC-Web with binary bodies.
-    Web,
-    /// gRPC-Web with bodies in base64, for callers that cannot stream binary bodies.
-    WebText,
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body::Frame;
+use prost_reflect::MethodDescriptor;
+use tonic::Status;
+
+use self::base64::Malformed;
+use grpc::Grpc;
+use web::GrpcWeb;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use web::trailer_frame;
+use web_text::GrpcWebText;
+
+/// What a protocol of clients must be able to do.
+trait Protocol: Sized {
+    /// Detects the protocol by the request's method, path and headers. `media_type` is the content type without
+    /// parameters.
+    fn detect<B>(request: &Request<B>, media_type: &str) -> Option<Self>;
+
+    /// Refuses a version of HTTP that cannot carry the protocol's responses.
+    fn check_version(&self, version: Version) -> Result<(), Status>;
+
+    /// The time that the client allows for the call; `None`: it states none.
+    fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status>;
+
+    /// The content type of the request to the upstream, which speaks gRPC.
+    fn upstream_type(&self) -> HeaderValue;
+
+    /// The content type of the response to the client.
+    fn response_type(&self) -> HeaderValue;
+
+    /// Decodes the body of a request into gRPC frames.
+    fn decoder(&self, method: Option<&MethodDescriptor>) -> RequestDecoder;
+
+    /// Encodes the gRPC frames and the end of a response.
+    fn encoder(&self, method: Option<&MethodDescriptor>) -> ResponseEncoder;
+
+    /// The whole response to a call that has failed before its response began.
+    fn refuse(&self, status: &Status) -> Response<Bytes>;
 }
 
-/// A caller's protocol, and the encoding of its messages (`proto`, `json`, or another one of an external upstream).
+/// The protocol of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientProtocol {
-    /// The protocol of the response.
-    pub(crate) protocol: Protocol,
-    /// The request's body is base64.
-    pub(crate) is_text: bool,
-    /// The suffix of the content type, with its `+`; empty when there is none.
-    suffix: Cow<'static, str>,
+pub(crate) enum ClientProtocol {
+    /// gRPC over HTTP/2.
+    Grpc(Grpc),
+    /// gRPC-Web with binary bodies.
+    Web(GrpcWeb),
+    /// gRPC-Web whose response, and mostly the request too, is base64: for clients that cannot stream binary bodies.
+    WebText(GrpcWebText),
 }
 
-/// The content types, the longer names first: each is a prefix of the ones before it.
-const NAMES: [(&str, Protocol); 3] = [
-    ("application/grpc-web-text", Protocol::WebText),
-    ("application/grpc-web", Protocol::Web),
-    ("application/grpc", Protocol::Grpc),
-];
+/// Calls a function of [`Protocol`] on the variant's own type.
+macro_rules! each {
+    ($self:ident, $protocol:ident => $call:expr) => {
+        match $self {
+            Self::Grpc($protocol) => $call,
+            Self::Web($protocol) => $call,
+            Self::WebText($protocol) => $call,
+        }
+    };
+}
 
 impl ClientProtocol {
-    /// Reads the content type; `None`: it is not gRPC.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        // A parameter such as `charset` has no meaning here.
-        let media_type = content_type.split(';').next()?.trim();
-        NAMES.iter().find_map(|(name, protocol)| {
-            let (head, suffix) = media_type.split_at_checked(name.len())?;
-            let right = head.eq_ignore_ascii_case(name) && (suffix.is_empty() || suffix.starts_with('+'));
-            right.then(|| {
-                let is_text = *protocol == Protocol::WebText;
-                let wants_text = *protocol == Protocol::Web && accepts_text(headers);
-                Self {
-                    protocol: if wants_text { Protocol::WebText } else { *protocol },
-                    is_text,
-                    suffix: interned(suffix),
-                }
-            })
-        })
+    /// Detects the protocol of a request; `None`: it is not a call.
+    pub(crate) fn detect<B>(request: &Request<B>) -> Option<Self> {
+        let media_type = content_type::media_type(request.headers());
+        GrpcWebText::detect(request, media_type)
+            .map(Self::WebText)
+            .or_else(|| GrpcWeb::detect(request, media_type).map(Self::Web))
+            .or_else(|| Grpc::detect(request, media_type).map(Self::Grpc))
     }
 
-    /// Whether the protocol works over this version: HTTP/1.1 loses gRPC's trailers.
-    pub(crate) fn fits(&self, version: Version) -> bool {
-        self.protocol != Protocol::Grpc || version == Version::HTTP_2
+    /// Whether web pages can speak it: browsers do not expose HTTP/2's trailers.
+    pub(crate) fn is_for_browsers(&self) -> bool {
+        !matches!(self, Self::Grpc(_))
     }
 
-    /// The content type of the request to the upstream.
+    /// See [`Protocol::check_version`].
+    pub(crate) fn check_version(&self, version: Version) -> Result<(), Status> {
+        each!(self, protocol => protocol.check_version(version))
+    }
+
+    /// See [`Protocol::timeout`].
+    pub(crate) fn timeout(&self, headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+        each!(self, protocol => protocol.timeout(headers))
+    }
+
+    /// See [`Protocol::upstream_type`].
     pub(crate) fn upstream_type(&self) -> HeaderValue {
-        self.content_type("application/grpc")
+        each!(self, protocol => protocol.upstream_type())
     }
 
-    /// The content type of the response to the caller. gRPC-Web responses always name the encoding.
+    /// See [`Protocol::response_type`].
     pub(crate) fn response_type(&self) -> HeaderValue {
-        let name = NAMES.iter().find(|(_, protocol)| *protocol == self.protocol).map_or("", |(name, _)| name);
-        match (self.protocol, &*self.suffix) {
-            (Protocol::Web, "") => HeaderValue::from_static("application/grpc-web+proto"),
-            (Protocol::WebText, "") => HeaderValue::from_static("application/grpc-web-text+proto"),
-            _ => self.content_type(name),
+        each!(self, protocol => protocol.response_type())
+    }
+
+    /// See [`Protocol::decoder`].
+    pub(crate) fn decoder(&self, method: Option<&MethodDescriptor>) -> RequestDecoder {
+        each!(self, protocol => protocol.decoder(method))
+    }
+
+    /// See [`Protocol::encoder`].
+    pub(crate) fn encoder(&self, method: Option<&MethodDescriptor>) -> ResponseEncoder {
+        each!(self, protocol => protocol.encoder(method))
+    }
+
+    /// See [`Protocol::refuse`].
+    pub(crate) fn refuse(&self, status: &Status) -> Response<Bytes> {
+        each!(self, protocol => protocol.refuse(status))
+    }
+}
+
+/// Decodes the body of one request into gRPC frames, in pieces of any size.
+pub(crate) enum RequestDecoder {
+    /// The body is gRPC frames: each piece passes uncopied.
+    Frames,
+    /// The body is gRPC frames in base64.
+    Base64(base64::Decoder),
+}
+
+impl RequestDecoder {
+    /// Decodes the next piece. The result may be empty: more of the body is needed.
+    pub(crate) fn decode(&mut self, piece: Bytes) -> Result<Bytes, Malformed> {
+        match self {
+            Self::Frames => Ok(piece),
+            Self::Base64(decoder) => decoder.decode(&piece),
         }
     }
 
-    fn content_type(&self, name: &'static str) -> HeaderValue {
-        // Nearly all callers use these values, so they are static.
-        HeaderValue::from_static(match (name, &*self.suffix) {
-            (name, "") => name,
-            ("application/grpc", PROTO) => "application/grpc+proto",
-            ("application/grpc-web", PROTO) => "application/grpc-web+proto",
-            ("application/grpc-web-text", PROTO) => "application/grpc-web-text+proto",
-            // The suffix is from a header, so it fits into one.
-            (name, suffix) => {
-                return HeaderValue::try_from(format!("{name}{suffix}")).unwrap_or(HeaderValue::from_static(name));
-            }
-        })
+    /// Ends the body. Returns the frames that only its end completes; empty: none. Later calls return none.
+    pub(crate) fn finish(&mut self) -> Result<Bytes, Malformed> {
+        match self {
+            Self::Frames => Ok(Bytes::new()),
+            Self::Base64(decoder) => decoder.finish().map(|()| Bytes::new()),
+        }
+    }
+
+    /// Whether the body may end here, and [`Self::finish`] would return no frames.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Frames => true,
+            Self::Base64(decoder) => decoder.finish().is_ok(),
+        }
     }
 }
 
-/// Whether a gRPC-Web caller requests a response in base64, whatever the encoding of its request.
-fn accepts_text(headers: &HeaderMap) -> bool {
-    const TEXT: &[u8] = b"application/grpc-web-text";
-    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-    lines.into_iter().any(|line| line.windows(TEXT.len()).any(|part| part.eq_ignore_ascii_case(TEXT)))
+/// Encodes the gRPC frames of one response for its client.
+#[derive(Debug)]
+pub(crate) enum ResponseEncoder {
+    /// Frames pass uncopied, and trailers end the response.
+    Grpc,
+    /// Frames pass uncopied, and a frame with the trailers ends the response.
+    Web,
+    /// Like `Web`, in base64.
+    WebText,
 }
 
-/// The suffix of protobuf.
-const PROTO: &str = "+proto";
+impl ResponseEncoder {
+    /// Encodes a piece of the response's frames.
+    pub(crate) fn encode(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Self::Grpc | Self::Web => piece,
+            Self::WebText => web_text::encode(&piece),
+        }
+    }
 
-fn interned(suffix: &str) -> Cow<'static, str> {
-    match suffix {
-        "" => Cow::Borrowed(""),
-        PROTO => Cow::Borrowed(PROTO),
-        other => Cow::Owned(other.to_owned()),
+    /// Ends the response with its trailers, which state its status.
+    pub(crate) fn end(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
+        match self {
+            Self::Grpc => grpc::end(trailers),
+            Self::Web => web::end(&trailers),
+            Self::WebText => web_text::end(&trailers),
+        }
+    }
+
+    /// Whether the client can read the status of a response that ends within a message.
+    pub(crate) fn can_end_within_message(&self) -> bool {
+        matches!(self, Self::Grpc)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client_protocol(content_type: &'static str) -> Option<ClientProtocol> {
-        ClientProtocol::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]))
-    }
-
-    #[test]
-    fn a_content_type_states_protocol_and_encoding() {
-        let cases = [
-            ("application/grpc", Protocol::Grpc, "application/grpc", "application/grpc"),
-            ("application/grpc+proto", Protocol::Grpc, "application/grpc+proto", "application/grpc+proto"),
-            ("application/grpc-web", Protocol::Web, "application/grpc", "application/grpc-web+proto"),
-            ("Application/GRPC-Web+Proto", Protocol::Web, "application/grpc+Proto", "application/grpc-web+Proto"),
-            ("application/grpc-web-text", Protocol::WebText, "application/grpc", "application/grpc-web-text+proto"),
-            ("application/grpc-web+json; x=y", Protocol::Web, "application/grpc+json", "application/grpc-web+json"),
-        ];
-        for (name, protocol, upstream, response) in cases {
-            let client_protocol = client_protocol(name).unwrap();
-            assert_eq!(client_protocol.protocol, protocol, "{name}");
-            assert_eq!(client_protocol.upstream_type(), upstream, "{name}");
-            assert_eq!(client_protocol.response_type(), response, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_accept_header_can_request_a_base64_response() {
-        let headers = |content_type, accept| {
-            [(CONTENT_TYPE, content_type), (ACCEPT, accept)].map(|(n, v)| (n, HeaderValue::from_static(v))).into_iter()
-        };
-        let of = |content_type, accept| ClientProtocol::of(&headers(content_type, accept).collect()).unwrap();
-        let binary = "application/grpc-web+proto";
-        let asked = of(binary, "application/grpc-web-text");
-        assert_eq!((asked.protocol, asked.is_text), (Protocol::WebText, false));
-        assert_eq!(asked.response_type(), "application/grpc-web-text+proto");
-        assert_eq!(of(binary, "*/*").protocol, Protocol::Web);
-        let text = of("application/grpc-web-text", "*/*");
-        assert_eq!((text.protocol, text.is_text), (Protocol::WebText, true));
-        assert_eq!(of("application/grpc", "application/grpc-web-text").protocol, Protocol::Grpc);
-    }
-
-    #[test]
-    fn other_content_types_are_not_grpc() {
-        for name in ["application/json", "application/grpcx", "application/grpc-webby", "text/html", ""] {
-            assert_eq!(client_protocol(name), None, "{name}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,6 @@
 mod fields;
 mod overrides;
 mod reach;
-mod shown;
 
 use std::net::IpAddr;
 
@@ -19,10 +18,12 @@ use kit::{
 
 pub(crate) use fields::RateLimitHeaders;
 pub(crate) use overrides::Overrides;
-pub(crate) use reach::KnownMethods;
-pub use shown::{ExternalMethod, Shown};
+pub(crate) use reach::{DeclaredMethods, KnownMethods};
 
-use crate::{Config, client::Client, config::Fields};
+use crate::{
+    config::{Config, Fields},
+    http::client_address::Client,
+};
 
 /// The limits of one method.
 pub(crate) struct MethodLimits {
@@ -194,7 +195,7 @@ impl MethodLimits {
 
     /// The rows of `trellis policy`, the highest precedence last: the kind of limit, the limit with its callers, and
     /// the source. An override for all callers replaces the contract's limits and the overrides after it.
-    fn rows(&self) -> Vec<[String; 3]> {
+    pub(crate) fn rows(&self) -> Vec<[String; 3]> {
         let of = |(whom, terms): (String, &Terms)| {
             let source = terms.source().to_owned();
             let row = move |(what, value): (&str, String)| [what.to_owned(), format!("{value}{whom}"), source.clone()];

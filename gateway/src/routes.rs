@@ -3,23 +3,36 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kit::{
+    balance::Addresses,
     identity::CallerTokens,
     limits::Limits,
     policy::{Access, By, Policy, Priority, StreamLimit, Table},
     record::Meter,
     server::PROBE,
 };
+use prost_reflect::MethodDescriptor;
 use tonic::service::Routes as Here;
 
 use crate::{
-    Config, Route,
-    external::{Contract, ExternalUpstream, Source},
+    config::Config,
+    external::{Contract, Contracts, DescriptorSource, ExternalUpstream},
     rate_limit::{MethodLimits, Overrides},
     upstream::{Cluster, Upstreams, Weight},
 };
 
 /// The histogram of the gateway's calls, by method and status.
 const SECONDS: &str = "gateway_call_duration_seconds";
+
+/// A service of the mesh behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its full name, as the contract has it.
+    pub service: String,
+    /// The name of its process: the audience of service tokens.
+    pub peer: String,
+    /// The addresses of its endpoints.
+    pub addresses: Addresses,
+}
 
 /// The server of a call.
 #[derive(Clone)]
@@ -48,6 +61,8 @@ pub(crate) struct Method {
     /// series nor a quota of its own.
     pub(crate) meter: Arc<Meter>,
     pub(crate) target: Target,
+    /// Its contract, for protocols that convert messages; `None`: no descriptor declares the method.
+    pub(crate) descriptor: Option<MethodDescriptor>,
     pub(crate) access: Access,
     /// The rate limits and the stream limit.
     pub(crate) method_limits: MethodLimits,
@@ -104,11 +119,8 @@ pub(crate) struct Routes {
     pub(crate) unknown: Arc<Meter>,
 }
 
-/// The contracts of upstreams, by prefix.
-pub(crate) type Contracts = HashMap<Arc<str>, Arc<Contract>>;
-
 /// The sources of routes besides the configuration.
-pub(crate) struct Sources<'a> {
+pub(crate) struct RouteSources<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) policies: &'a Table,
     pub(crate) mesh: &'a [Route],
@@ -120,7 +132,7 @@ pub(crate) struct Sources<'a> {
 
 impl Routes {
     /// The routes to the mesh and to external upstreams.
-    pub(crate) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config, sources: &RouteSources<'_>) -> Result<Self, String> {
         let mut routes =
             Self { methods: HashMap::new(), rest: HashMap::new(), unknown: Meter::new(SECONDS, "unknown") };
         for route in sources.mesh {
@@ -138,7 +150,7 @@ impl Routes {
     }
 
     /// Adds the `services` that the gateway serves itself.
-    pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &Sources<'_>) {
+    pub(crate) fn add_here(&mut self, here: &Here, services: &[&str], config: &Config, sources: &RouteSources<'_>) {
         for service in services {
             let method = undeclared(service, Target::Here(here.clone()), Access::Public, config, sources.overrides);
             // These streams have no end of their own.
@@ -156,7 +168,7 @@ impl Routes {
         self.methods.contains_key(path) && self.owner(path) == Some(prefix)
     }
 
-    fn add_mesh(&mut self, route: &Route, config: &Config, sources: &Sources<'_>) -> Result<(), String> {
+    fn add_mesh(&mut self, route: &Route, config: &Config, sources: &RouteSources<'_>) -> Result<(), String> {
         let Route { service, peer, addresses } = route;
         let cluster = sources.upstreams.mesh_cluster(peer, addresses);
         let cluster = cluster.map_err(|e| format!("peers.{peer}: {e}"))?;
@@ -166,7 +178,9 @@ impl Routes {
             // Internal methods are closed to outside callers.
             if !matches!(policy.access, Access::Internal { .. }) {
                 let target = Target::Mesh { cluster: Arc::clone(&cluster), callee: Arc::clone(&callee) };
-                self.methods.insert(path.to_owned(), declared(path, policy, target, config, sources));
+                let descriptor = sources.policies.descriptor(path);
+                let method = Method { descriptor, ..declared(path, policy, target, config, sources) };
+                self.methods.insert(path.to_owned(), method);
             }
         }
         Ok(())
@@ -178,7 +192,7 @@ impl Routes {
         external: &ExternalUpstream,
         contract: &Contract,
         config: &Config,
-        sources: &Sources<'_>,
+        sources: &RouteSources<'_>,
     ) {
         for method in &contract.methods {
             // The service may belong to another upstream with a longer prefix.
@@ -195,11 +209,12 @@ impl Routes {
                 }
                 (None, Some(access)) => {
                     let known = undeclared(&method.path, target, access.clone(), config, sources.overrides);
-                    let deadline = (!method.streams).then_some(sources.limits.deadline.0);
-                    let weight = (!method.streams).then(|| Weight::new(Priority::Normal));
-                    Method { deadline, is_idempotent: method.idempotent, weight, ..known }
+                    let deadline = (!method.streams()).then_some(sources.limits.deadline.0);
+                    let weight = (!method.streams()).then(|| Weight::new(Priority::Normal));
+                    Method { deadline, is_idempotent: method.is_idempotent(), weight, ..known }
                 }
             };
+            let known = Method { descriptor: Some(method.descriptor.clone()), ..known };
             self.methods.insert(method.path.clone(), known);
         }
     }
@@ -242,16 +257,16 @@ fn service_of(path: &str) -> Option<&str> {
 }
 
 /// The settings of the paths that no descriptor declares.
-fn rest(external: &ExternalUpstream, config: &Config, sources: &Sources<'_>) -> Rest {
+fn rest(external: &ExternalUpstream, config: &Config, sources: &RouteSources<'_>) -> Rest {
     match (&external.source, sources.contracts.contains_key(&external.prefix), &external.open) {
-        (Source::None, _, Some(access)) => Rest::Open(Box::new(undeclared(
+        (DescriptorSource::None, _, Some(access)) => Rest::Open(Box::new(undeclared(
             &external.prefix,
             external_target(external),
             access.clone(),
             config,
             sources.overrides,
         ))),
-        (Source::None, _, None) => Rest::Closed,
+        (DescriptorSource::None, _, None) => Rest::Closed,
         (_, false, _) => Rest::Unread,
         (_, true, Some(_)) => Rest::Nothing,
         (_, true, None) => Rest::Closed,
@@ -268,6 +283,7 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
     Method {
         meter: Meter::new(SECONDS, label.to_owned()),
         target,
+        descriptor: None,
         method_limits: MethodLimits::new(label, None, by, config, overrides),
         access,
         deadline: None,
@@ -278,10 +294,11 @@ fn undeclared(label: &str, target: Target, access: Access, config: &Config, over
     }
 }
 
-fn declared(path: &str, policy: &Policy, target: Target, config: &Config, sources: &Sources<'_>) -> Method {
+fn declared(path: &str, policy: &Policy, target: Target, config: &Config, sources: &RouteSources<'_>) -> Method {
     Method {
         meter: Meter::new(SECONDS, path.to_owned()),
         target,
+        descriptor: None,
         access: policy.access.clone(),
         method_limits: MethodLimits::new(path, Some(policy), By::Caller, config, sources.overrides),
         deadline: policy.deadline.or((!policy.streams).then_some(sources.limits.deadline.0)),

@@ -1,13 +1,11 @@
 //! TLS: rustls with ring, TLS 1.2 and 1.3, ALPN for both versions of HTTP. A renewed certificate applies to handshakes
 //! that begin afterwards.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
 
 use kit::tls::pair;
 pub(crate) use kit::tls::{Trust, Unfit};
+use parking_lot::RwLock;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -33,7 +31,7 @@ impl fmt::Debug for Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().clone()
     }
 }
 
@@ -45,7 +43,7 @@ impl Certificate {
 
     /// Replaces the certificate.
     pub(crate) fn replace(&self, with: Option<Arc<CertifiedKey>>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = with;
+        *self.current.write() = with;
     }
 
     /// An acceptor that uses the current certificate.

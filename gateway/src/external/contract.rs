@@ -1,12 +1,19 @@
 //! The methods that an upstream's descriptors declare.
 
+use std::{collections::HashMap, sync::Arc};
+
 use kit::{
     descriptors,
-    policy::{Policy, Table},
+    policy::{Policy, Table, is_idempotent},
 };
+use prost_reflect::MethodDescriptor;
 use prost_types::FileDescriptorSet;
 
-use super::{ExternalUpstream, Source, is_under};
+use super::{DescriptorSource, ExternalUpstream};
+use crate::{config::is_under, rate_limit::DeclaredMethods};
+
+/// The contracts of upstreams, by prefix.
+pub(crate) type Contracts = HashMap<Arc<str>, Arc<Contract>>;
 
 /// The methods of an upstream within its prefix.
 #[derive(Debug)]
@@ -14,7 +21,7 @@ pub(crate) struct Contract {
     /// The encoded descriptors, to detect changes.
     encoded: Vec<u8>,
     /// Their source: descriptors from another source do not apply once the configuration names a different one.
-    source: Source,
+    source: DescriptorSource,
     pub(crate) methods: Vec<Declared>,
 }
 
@@ -22,11 +29,21 @@ pub(crate) struct Contract {
 #[derive(Debug)]
 pub(crate) struct Declared {
     pub(crate) path: String,
-    pub(crate) streams: bool,
-    /// Safe to repeat.
-    pub(crate) idempotent: bool,
+    pub(crate) descriptor: MethodDescriptor,
     /// The policy in the extension `trellis.policy.v1.method`, if any.
     pub(crate) policy: Option<Policy>,
+}
+
+impl Declared {
+    /// Whether a repeated call does no harm.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        is_idempotent(&self.descriptor)
+    }
+
+    /// Whether its requests or responses are streams.
+    pub(crate) fn streams(&self) -> bool {
+        self.descriptor.is_client_streaming() || self.descriptor.is_server_streaming()
+    }
 }
 
 impl Contract {
@@ -35,25 +52,20 @@ impl Contract {
     pub(crate) fn read(
         encoded: &[u8],
         prefix: &str,
-        source: &Source,
+        source: &DescriptorSource,
         serves: impl Fn(&str) -> bool,
     ) -> Result<Self, String> {
         let policies = Table::from_descriptors(encoded).map_err(|e| e.to_string())?;
-        let declared = descriptors::methods(encoded).map_err(|e| e.to_string())?;
         let mine = |path: &str| {
             let service = path.strip_prefix('/').and_then(|path| path.split('/').next());
             service.is_some_and(|service| is_under(prefix, service) && serves(service))
         };
-        let methods = declared
-            .into_iter()
-            .filter(|method| mine(&method.path))
-            .map(|descriptors::Declared { path, streams, idempotent }| Declared {
-                policy: policies.get(&path).cloned(),
-                path,
-                streams,
-                idempotent,
-            })
-            .collect::<Vec<_>>();
+        let declared = |(path, descriptor): (String, MethodDescriptor)| Declared {
+            policy: policies.get(&path).cloned(),
+            path,
+            descriptor,
+        };
+        let methods: Vec<_> = policies.descriptors().filter(|(path, _)| mine(path)).map(declared).collect();
         if methods.is_empty() {
             return Err(format!("no service of {} is declared", prefix));
         }
@@ -75,7 +87,12 @@ impl Contract {
             && methods.all(|(mine, others)| mine.path == others.path)
     }
 
-    pub(crate) fn source(&self) -> &Source {
+    /// The paths of its methods.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.methods.iter().map(|method| method.path.as_str())
+    }
+
+    pub(crate) fn source(&self) -> &DescriptorSource {
         &self.source
     }
 
@@ -83,4 +100,9 @@ impl Contract {
     pub(crate) fn counts_for(&self, external: &ExternalUpstream) -> bool {
         external.source.knows(&self.source)
     }
+}
+
+/// The paths of the methods that contracts declare, by prefix.
+pub(crate) fn declared_methods(contracts: &Contracts) -> DeclaredMethods<'_> {
+    contracts.iter().map(|(prefix, contract)| (&**prefix, contract.paths().collect())).collect()
 }

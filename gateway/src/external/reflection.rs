@@ -38,30 +38,30 @@ const MAX_FILES: usize = 4_096;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// The declaration of an upstream.
-pub(super) struct Reflected {
+pub(crate) struct Reflected {
     /// The services that it serves.
-    pub(super) services: BTreeSet<String>,
+    pub(crate) services: BTreeSet<String>,
     /// An encoded `google.protobuf.FileDescriptorSet`, the same for the same declarations. Its files may declare more
     /// services than the upstream serves.
-    pub(super) encoded: Vec<u8>,
+    pub(crate) encoded: Vec<u8>,
 }
 
 /// A `google.protobuf.FileDescriptorSet` whose files are as the upstream encoded them: decoding and encoding would lose
 /// their policies, which are in extensions.
 #[derive(prost::Message)]
-struct Set {
+struct EncodedFiles {
     #[prost(bytes = "vec", repeated, tag = "1")]
     file: Vec<Vec<u8>>,
 }
 
 /// A file, decoded and as the upstream encoded it.
-struct File {
+struct ReflectedFile {
     decoded: FileDescriptorProto,
     encoded: Vec<u8>,
 }
 
 /// The descriptors of all services at `location` for which `wanted` holds, with what they import.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     location: &Location,
     trust: Option<&Trust>,
     wanted: impl Fn(&str) -> bool,
@@ -74,22 +74,22 @@ pub(super) async fn fetch(
     let fetching = async {
         let channel = Endpoint::from(location.origin()).connect_with_connector(connector).await;
         let channel = channel.map_err(|e| kit::error::chain(&e))?;
-        let mut upstream = Upstream::new(channel);
+        let mut upstream = ReflectionClient::new(channel);
         let services = upstream.services().await?;
         let services: BTreeSet<String> = services.into_iter().filter(|name| wanted(name)).collect();
         let files = upstream.files(&services).await?;
-        let set = Set { file: files.into_iter().map(|file| file.encoded).collect() };
+        let set = EncodedFiles { file: files.into_iter().map(|file| file.encoded).collect() };
         Ok(Reflected { services, encoded: set.encode_to_vec() })
     };
     timeout(TIMEOUT, fetching).await.map_err(|_| format!("no descriptors within {TIMEOUT:?}"))?
 }
 
-struct Upstream {
+struct ReflectionClient {
     grpc: Grpc<Channel>,
     path: &'static str,
 }
 
-impl Upstream {
+impl ReflectionClient {
     fn new(channel: Channel) -> Self {
         Self { grpc: Grpc::new(channel).max_decoding_message_size(MAX_BYTES), path: PATHS[0] }
     }
@@ -113,7 +113,7 @@ impl Upstream {
     }
 
     /// The files that declare `services`, and all that they import.
-    async fn files(&mut self, services: &BTreeSet<String>) -> Result<Vec<File>, String> {
+    async fn files(&mut self, services: &BTreeSet<String>) -> Result<Vec<ReflectedFile>, String> {
         let mut files = BTreeMap::new();
         let mut requests: Vec<MessageRequest> =
             services.iter().cloned().map(MessageRequest::FileContainingSymbol).collect();
@@ -126,7 +126,7 @@ impl Upstream {
             for encoded in responses.into_iter().flat_map(encoded_files) {
                 bytes += encoded.len();
                 let decoded = FileDescriptorProto::decode(encoded.as_slice()).map_err(|e| e.to_string())?;
-                files.insert(decoded.name().to_owned(), File { decoded, encoded });
+                files.insert(decoded.name().to_owned(), ReflectedFile { decoded, encoded });
             }
             if files.len() > MAX_FILES || bytes > MAX_BYTES {
                 return Err(format!("more than {MAX_FILES} files or {MAX_BYTES} bytes are declared"));
@@ -171,16 +171,16 @@ fn encoded_files(response: MessageResponse) -> Vec<Vec<u8>> {
     if let MessageResponse::FileDescriptorResponse(files) = response { files.file_descriptor_proto } else { Vec::new() }
 }
 
-fn missing(files: &BTreeMap<String, File>) -> BTreeSet<String> {
+fn missing(files: &BTreeMap<String, ReflectedFile>) -> BTreeSet<String> {
     let imports = files.values().flat_map(|file| &file.decoded.dependency);
     imports.filter(|name| !files.contains_key(*name)).cloned().collect()
 }
 
 /// Sorts the files: imports before the files that import them.
-fn sorted(mut files: BTreeMap<String, File>) -> Vec<File> {
+fn sorted(mut files: BTreeMap<String, ReflectedFile>) -> Vec<ReflectedFile> {
     let mut sorted = Vec::new();
     while !files.is_empty() {
-        let free = |file: &File| file.decoded.dependency.iter().all(|d| !files.contains_key(d));
+        let free = |file: &ReflectedFile| file.decoded.dependency.iter().all(|d| !files.contains_key(d));
         // Files that import each other are not a valid set; the reader of the set refuses it.
         let next = files.iter().find(|(_, file)| free(file)).or(files.iter().next()).map(|(name, _)| name.clone());
         sorted.extend(next.and_then(|name| files.remove(&name)));

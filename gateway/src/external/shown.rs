@@ -11,7 +11,7 @@ pub(crate) fn together<'a>(
     upstreams: impl IntoIterator<Item = (&'a str, FileDescriptorSet)>,
     mesh: FileDescriptorSet,
 ) -> FileDescriptorSet {
-    let mut all = Files::default();
+    let mut all = ShownFiles::default();
     let mesh_names: Vec<_> = mesh.file.iter().map(|file| file.name().to_owned()).collect();
     all.reserve(&mesh);
     for (prefix, set) in upstreams {
@@ -29,13 +29,13 @@ pub(crate) fn together<'a>(
 const PROTOBUFS_OWN: &str = "google/protobuf/";
 
 #[derive(Default)]
-struct Files {
+struct ShownFiles {
     list: Vec<FileDescriptorProto>,
     /// Files by the name under which they are shown.
     by_name: HashMap<String, FileDescriptorProto>,
 }
 
-impl Files {
+impl ShownFiles {
     /// Reserves the names of the mesh's files.
     fn reserve(&mut self, mesh: &FileDescriptorSet) {
         self.by_name.extend(mesh.file.iter().map(|file| (file.name().to_owned(), file.clone())));

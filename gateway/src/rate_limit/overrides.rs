@@ -10,13 +10,11 @@ use kit::{
 
 use super::{
     Caller, Terms,
-    reach::{self, KnownMethods},
+    reach::{self, DeclaredMethods, KnownMethods},
 };
 use crate::{
-    client::Client,
-    config::{Fields, Override, RateLimits},
-    network::Networks,
-    routes::Contracts,
+    config::{Fields, Networks, Override, RateLimits},
+    http::client_address::Client,
 };
 
 /// The section of the configuration.
@@ -27,11 +25,11 @@ const HASH: usize = 32;
 /// All overrides, checked.
 #[derive(Default)]
 pub(crate) struct Overrides {
-    all: Vec<One>,
+    all: Vec<MethodOverride>,
     fields: Fields,
 }
 
-struct One {
+struct MethodOverride {
     name: String,
     methods: Vec<String>,
     whom: Whom,
@@ -59,19 +57,19 @@ impl Overrides {
             ));
         }
         let one = |(name, of): (&String, &Override)| {
-            One::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
+            MethodOverride::new(name, of, known).map_err(|error| format!("{KEY}.{name}.{error}"))
         };
         Ok(Self { all: config.overrides.iter().map(one).collect::<Result<_, _>>()?, fields: config.fields })
     }
 
     /// The methods that the descriptors of upstreams do not declare. Each message names the key.
-    pub(crate) fn undeclared(&self, contracts: &Contracts) -> Vec<String> {
-        let of = |one: &One| {
+    pub(crate) fn undeclared(&self, declared: &DeclaredMethods<'_>) -> Vec<String> {
+        let of = |one: &MethodOverride| {
             let message = |(method, prefix): (&str, &str)| {
                 let key = format!("{KEY}.{}.methods", one.name);
                 format!("{key}: the descriptors of gateway.external.{prefix:?} declare no {method:?}")
             };
-            reach::undeclared(&one.methods, contracts).into_iter().map(message).collect::<Vec<_>>()
+            reach::undeclared(&one.methods, declared).into_iter().map(message).collect::<Vec<_>>()
         };
         self.all.iter().flat_map(of).collect()
     }
@@ -85,7 +83,7 @@ impl Overrides {
     }
 }
 
-impl One {
+impl MethodOverride {
     fn new(name: &str, of: &Override, known: KnownMethods<'_>) -> Result<Self, String> {
         if of.limits.is_empty() != of.unlimited {
             return Err("limits: state one or more, or unlimited = true, and not both".to_owned());

@@ -1,11 +1,14 @@
 //! Checks that the methods of an override exist. An override without methods would limit nothing, unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kit::policy::{Access, Table};
 
 use super::overrides::covers;
-use crate::{INTROSPECTION, config::ExternalConfig, external::is_under, routes::Contracts};
+use crate::config::{ExternalConfig, INTROSPECTION, is_under};
+
+/// The paths of the methods that the descriptors of upstreams declare, by prefix.
+pub(crate) type DeclaredMethods<'a> = HashMap<&'a str, Vec<&'a str>>;
 
 /// The methods that an override may name.
 #[derive(Clone, Copy)]
@@ -57,12 +60,12 @@ impl KnownMethods<'_> {
 }
 
 /// The methods of an override that the descriptors of their upstream do not declare, with that upstream.
-pub(super) fn undeclared<'a>(methods: &'a [String], contracts: &'a Contracts) -> Vec<(&'a str, &'a str)> {
+pub(super) fn undeclared<'a>(methods: &'a [String], declared: &DeclaredMethods<'a>) -> Vec<(&'a str, &'a str)> {
     let mut found = Vec::new();
     for method in methods {
-        let Some(prefix) = upstream_of(method, contracts.keys().map(|prefix| &**prefix)) else { continue };
-        let Some(contract) = contracts.get(prefix) else { continue };
-        if !covers(method, prefix) && !contract.methods.iter().any(|declared| covers(method, &declared.path)) {
+        let Some(prefix) = upstream_of(method, declared.keys().copied()) else { continue };
+        let Some(paths) = declared.get(prefix) else { continue };
+        if !covers(method, prefix) && !paths.iter().any(|path| covers(method, path)) {
             found.push((method.as_str(), prefix));
         }
     }

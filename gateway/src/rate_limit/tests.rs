@@ -243,7 +243,8 @@ fn limits_in_force_are_shown_with_their_source() {
         },
     )]);
     let table = table();
-    let rows = Shown::new(&config, &table).unwrap().rows(PATH, table.get(PATH).unwrap());
+    let overrides = read(&config, &table).unwrap();
+    let rows = MethodLimits::new(PATH, table.get(PATH), By::Caller, &config, &overrides).rows();
     let row = |at: usize| rows[at].join(" | ");
     assert_eq!(row(0), "rate limit | 1200 per 1m per caller, burst 300 | contract");
     let source = "gateway.rate_limits.overrides.partners";
@@ -257,7 +258,8 @@ fn override_for_all_callers_replaces_the_shown_limit() {
     let all = Override { limits: vec![stated(5)], ..Override::default() };
     let config = config(&[("partners", some), ("tight", all)]);
     let table = table();
-    let rows = Shown::new(&config, &table).unwrap().rows(PATH, table.get(PATH).unwrap());
+    let overrides = read(&config, &table).unwrap();
+    let rows = MethodLimits::new(PATH, table.get(PATH), By::Caller, &config, &overrides).rows();
     let limits: Vec<_> = rows.iter().filter(|row| row[0] == "rate limit").map(|row| row[1].as_str()).collect();
     let wanted = ["5 per 1m per caller (override tight)", "9 per 1m per caller (role partner, override partners)"];
     assert_eq!(limits, wanted);

@@ -15,49 +15,51 @@ use http_body::{Body as _, Frame};
 use kit::balance::Outcome;
 use tokio::task::AbortHandle;
 
-use super::{Failure, Place, cancel::Cancelled};
-use crate::{
-    body::{Pipe, Request},
-    receive_buffer::ReceiveBuffer,
+use super::{
+    Failure, RequestBody,
+    cancel::Cancelled,
+    cluster::Lease,
+    failure::{is_ours, outcome_of_break},
 };
+use crate::io::{Pipe, ReceiveBuffer};
 
 /// A call that ended without a response.
 pub(super) struct Pending {
     pub(super) failure: Failure,
-    /// The body, for a retry: see [`Request::rewind`].
-    pub(super) body: Request,
-    pub(super) place: Place,
+    /// The body, for a retry: see [`RequestBody::rewind`].
+    pub(super) body: RequestBody,
+    pub(super) lease: Lease,
 }
 
 /// A call whose response has begun.
 pub(super) struct Responded {
     pub(super) response: http::Response<RecvStream>,
-    pipe: Pipe<Request>,
-    pub(super) place: Place,
+    pipe: Pipe<RequestBody>,
+    pub(super) lease: Lease,
 }
 
 impl Responded {
     /// Accepts the response: there is no further retry.
     pub(super) fn accept(self) -> http::Response<Reply> {
-        let Self { response, pipe, place } = self;
-        let upload = continue_request(pipe, &place, response.body().stream_id().as_u32());
+        let Self { response, pipe, lease } = self;
+        let upload = continue_request(pipe, &lease, response.body().stream_id().as_u32());
         let reply = |body| Reply {
             receive_buffer: Arc::new(ReceiveBuffer::new(body)),
             data_ended: false,
             has_failed: false,
             upload,
-            place,
+            lease,
         };
         response.map(reply)
     }
 
-    /// The body, for a retry in place of this response: see [`Request::rewind`].
-    pub(super) fn body(&mut self) -> &mut Request {
+    /// The body, for a retry in place of this response: see [`RequestBody::rewind`].
+    pub(super) fn body(&mut self) -> &mut RequestBody {
         self.pipe.body_mut()
     }
 
     /// The request, for a retry.
-    pub(super) fn into_body(self) -> Request {
+    pub(super) fn into_body(self) -> RequestBody {
         self.pipe.into_body()
     }
 }
@@ -66,12 +68,12 @@ impl Responded {
 struct Waiting<'a> {
     /// `None`: it has arrived.
     response: Option<ResponseFuture>,
-    place: &'a Place,
+    lease: &'a Lease,
 }
 
 impl Waiting<'_> {
     /// Sends the request until the response's head has arrived, or the request is cut off.
-    async fn head(mut self, pipe: &mut Pipe<Request>) -> Result<http::Response<RecvStream>, Failure> {
+    async fn head(mut self, pipe: &mut Pipe<RequestBody>) -> Result<http::Response<RecvStream>, Failure> {
         poll_fn(|cx| {
             // The response ends this future, not the request.
             let _ = pipe.poll(cx);
@@ -79,7 +81,7 @@ impl Waiting<'_> {
                 return Poll::Ready(Err(Failure::Cut));
             }
             self.poll(cx).map_err(|error| {
-                self.place.broke(&error);
+                self.lease.broke(&error);
                 Failure::sent(error)
             })
         })
@@ -97,41 +99,41 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(response) = self.response.take() {
-            self.place.cancel(Cancelled::Waiting(response));
+            self.lease.cancel(Cancelled::Waiting(response));
         }
     }
 }
 
 /// Sends a request and waits for the response's head. Dropping the future, or the response before its end, cancels the
 /// call.
-pub(super) async fn send(place: Place, head: http::Request<()>, body: Request) -> Result<Responded, Box<Pending>> {
-    let mut sender = place.sender();
+pub(super) async fn send(lease: Lease, head: http::Request<()>, body: RequestBody) -> Result<Responded, Box<Pending>> {
+    let mut sender = lease.sender();
     let is_whole = body.is_end_stream();
     let (response, stream) = match sender.send_request(head, is_whole) {
         Ok(sent) => sent,
-        Err(error) => return Err(Box::new(Pending { failure: Failure::unsent(error), body, place })),
+        Err(error) => return Err(Box::new(Pending { failure: Failure::unsent(error), body, lease })),
     };
     let id = response.stream_id().as_u32();
     let mut pipe = Pipe::with_head(body, stream);
-    let waiting = Waiting { response: Some(response), place: &place };
+    let waiting = Waiting { response: Some(response), lease: &lease };
     match waiting.head(&mut pipe).await {
         Ok(response) => {
-            place.accepted(id);
-            place.head(response.headers());
-            Ok(Responded { response, pipe, place })
+            lease.accepted(id);
+            lease.head(response.headers());
+            Ok(Responded { response, pipe, lease })
         }
-        Err(failure) => Err(Box::new(Pending { failure, body: pipe.into_body(), place })),
+        Err(failure) => Err(Box::new(Pending { failure, body: pipe.into_body(), lease })),
     }
 }
 
 /// Sends the rest of a request while the response arrives on stream `id`.
-fn continue_request(mut pipe: Pipe<Request>, place: &Place, id: u32) -> Option<AbortHandle> {
+fn continue_request(mut pipe: Pipe<RequestBody>, lease: &Lease, id: u32) -> Option<AbortHandle> {
     pipe.body_mut().keep_no_more();
     if pipe.has_ended() {
         return None;
     }
     let receive_buffer = pipe.body_mut().receive_buffer();
-    let cancellations = place.cancellations();
+    let cancellations = lease.cancellations();
     let sending = async move {
         poll_fn(|cx| {
             let polled = pipe.poll(cx);
@@ -161,7 +163,7 @@ pub(crate) struct Reply {
     /// Sends the rest of a request whose response began before its end.
     upload: Option<AbortHandle>,
     /// Held until the response has ended.
-    place: Place,
+    lease: Lease,
 }
 
 impl Reply {
@@ -176,7 +178,7 @@ impl Reply {
         }
         match ready!(self.receive_buffer.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| {
-                self.place.report(Outcome::of(&trailers));
+                self.lease.report(Outcome::of(&trailers));
                 Ok(Frame::trailers(trailers))
             })),
             Err(error) => Poll::Ready(Some(Err(self.broken(error)))),
@@ -191,11 +193,11 @@ impl Reply {
     /// Reports a broken stream to the load balancer, unless the gateway broke it off.
     fn broken(&mut self, error: h2::Error) -> h2::Error {
         self.has_failed = true;
-        self.place.broke(&error);
-        if super::is_ours(&error) {
-            self.place.unused();
+        self.lease.broke(&error);
+        if is_ours(&error) {
+            self.lease.unused();
         } else {
-            self.place.report(super::outcome_of_break(&error));
+            self.lease.report(outcome_of_break(&error));
         }
         error
     }
@@ -212,7 +214,7 @@ impl Drop for Reply {
             upload.abort();
         }
         if !self.has_failed && !self.receive_buffer.is_end_stream() {
-            self.place.cancel(Cancelled::Reading(Arc::clone(&self.receive_buffer)));
+            self.lease.cancel(Cancelled::Reading(Arc::clone(&self.receive_buffer)));
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! A waiting call may hold a worker of its server, so that no response begins: turns also come with time. While many
 //! calls wait, new calls use another connection, and a connection with only cancelled calls is closed, which
-//! cancels them all ([`super::server`]).
+//! cancels them all ([`super::pool`]).
 //!
 //! A service of the mesh does not limit the gateway, which proves its identity: its calls are cancelled at once.
 
@@ -17,7 +17,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll, ready},
@@ -25,14 +25,15 @@ use std::{
 };
 
 use h2::client::ResponseFuture;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use super::server::{CancelledPlace, Place};
-use crate::receive_buffer::ReceiveBuffer;
+use super::pool::{CancelledPermit, StreamPermit};
+use crate::io::ReceiveBuffer;
 
 /// How many streams may be reset at once, and the time until one more may be: below Node's limit.
 const BURST: u32 = 100;
@@ -130,7 +131,7 @@ impl Cancellations {
         if id <= accepted {
             return Ok(());
         }
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         turns.unproven.retain(|(reset, at)| *reset > accepted && now < *at + ACCEPTED);
         if turns.unproven.iter().any(|(reset, _)| *reset == id) {
             return Ok(());
@@ -144,7 +145,7 @@ impl Cancellations {
 
     /// Takes a token; an Err holds the time of the next one.
     fn take_turn(&self, now: Instant) -> Result<(), Instant> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         let forgotten = turns.forgotten.map_or(now, |at| at.max(now)) + PAUSE;
         match forgotten.checked_sub(PAUSE * BURST) {
             Some(at) if at > now => Err(at),
@@ -157,23 +158,23 @@ impl Cancellations {
 }
 
 /// Cancels a call: resets its stream, at once if the rate allows it.
-pub(super) fn cancel(call: Cancelled, place: &Place) {
-    if place.cancellations().try_turn(call.id()) {
+pub(super) fn cancel(call: Cancelled, permit: &StreamPermit) {
+    if permit.cancellations().try_turn(call.id()) {
         return;
     }
     // Without a runtime the process is stopping, and the connection ends.
     if let Ok(runtime) = Handle::try_current() {
-        let place = place.cancelled();
+        let permit = permit.cancelled();
         runtime.spawn(async move {
             let mut call = call;
             let id = call.id();
             tokio::select! {
-                () = poll_fn(|cx| call.poll_discard(&place, cx)) => {}
-                () = place.cancellations().turn(id) => {}
+                () = poll_fn(|cx| call.poll_discard(&permit, cx)) => {}
+                () = permit.cancellations().turn(id) => {}
             }
-            // This sends the reset, and then releases the place.
+            // This sends the reset, and then releases the permit.
             drop(call);
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -187,13 +188,13 @@ impl Cancelled {
     }
 
     /// Discards the response. Ends with the stream.
-    fn poll_discard(&mut self, place: &CancelledPlace, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_discard(&mut self, permit: &CancelledPermit, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self {
                 Self::Waiting(response) => {
                     let id = response.stream_id().as_u32();
                     let Ok(response) = ready!(Pin::new(response).poll(cx)) else { return Poll::Ready(()) };
-                    place.cancellations().accepted(id);
+                    permit.cancellations().accepted(id);
                     *self = Self::Reading(Arc::new(ReceiveBuffer::new(response.into_body())));
                 }
                 Self::Reading(receive_buffer) => return receive_buffer.poll_discard(cx),

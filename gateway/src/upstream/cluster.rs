@@ -18,18 +18,18 @@ use kit::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Failure, Reply, call,
+    Failure, Reply, RequestBody, call,
     cancel::{self, Cancellations, Cancelled},
-    server::{self, Server},
+    failure::{is_fault, outcome_of_break},
+    pool::{ConnectionPool, StreamPermit},
 };
-use crate::body::Request;
 
 /// How many unreachable servers a call may try before it fails.
 const TRIES: usize = 3;
 
 /// Servers that serve the same methods.
 pub(crate) struct Cluster {
-    servers: Balancer<Arc<Server>>,
+    servers: Balancer<Arc<ConnectionPool>>,
     shedder: Arc<Shedder>,
 }
 
@@ -57,37 +57,37 @@ impl Weight {
     }
 }
 
-/// A call's place on a server and on one of its connections; released when dropped.
-pub(crate) struct Place {
-    connection: server::Place,
-    server: Pick<Arc<Server>>,
+/// A call's share of a server and of one of its connections; released when dropped.
+pub(crate) struct Lease {
+    permit: StreamPermit,
+    server: Pick<Arc<ConnectionPool>>,
 }
 
-impl Place {
+impl Lease {
     /// The sender of the connection.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.connection.sender()
+        self.permit.sender()
     }
 
     /// Cancels a call on the connection.
     pub(super) fn cancel(&self, call: Cancelled) {
-        cancel::cancel(call, &self.connection);
+        cancel::cancel(call, &self.permit);
     }
 
     /// The cancellations of the connection.
     pub(super) fn cancellations(&self) -> Arc<Cancellations> {
-        Arc::clone(self.connection.cancellations())
+        Arc::clone(self.permit.cancellations())
     }
 
     /// The response on stream `id` has begun.
     pub(super) fn accepted(&self, id: u32) {
-        self.connection.cancellations().accepted(id);
+        self.permit.cancellations().accepted(id);
     }
 
     /// Records a broken stream.
     pub(super) fn broke(&self, error: &h2::Error) {
-        if super::is_fault(error) {
-            self.connection.fault();
+        if is_fault(error) {
+            self.permit.fault();
         }
     }
 
@@ -95,7 +95,7 @@ impl Place {
     fn failed(&self, failure: &Failure) -> Attempt {
         match failure {
             Failure::Broken(error) => {
-                let outcome = super::outcome_of_break(error);
+                let outcome = outcome_of_break(error);
                 self.report(outcome);
                 // An overloaded server is not tried again.
                 let never = outcome == Outcome::Busy;
@@ -107,7 +107,7 @@ impl Place {
             }
             Failure::Gone(_) => {
                 self.server.unused();
-                self.server.forget(&self.connection);
+                self.server.forget(&self.permit);
                 Attempt::Unsent
             }
             Failure::Unreachable(_) | Failure::Full | Failure::Overloaded | Failure::Cut => {
@@ -143,14 +143,14 @@ fn path(uri: &Uri) -> PathAndQuery {
 }
 
 impl Cluster {
-    pub(super) fn new(name: &str, shed: &overload::Config, servers: Balancer<Arc<Server>>) -> Self {
+    pub(super) fn new(name: &str, shed: &overload::Config, servers: Balancer<Arc<ConnectionPool>>) -> Self {
         Self { servers, shedder: Arc::new(Shedder::new(name, shed, Instant::now())) }
     }
 
     /// Sends the request unless the upstream is overloaded.
     pub(crate) async fn send(
         &self,
-        request: http::Request<Request>,
+        request: http::Request<RequestBody>,
         conditions: Conditions<'_>,
     ) -> Result<http::Response<Reply>, Failure> {
         let Some(Weight { priority, usual }) = conditions.weight else {
@@ -170,7 +170,7 @@ impl Cluster {
     /// Sends the request to the least busy server, with retries where they are safe.
     async fn forward(
         &self,
-        request: http::Request<Request>,
+        request: http::Request<RequestBody>,
         conditions: Conditions<'_>,
     ) -> Result<http::Response<Reply>, Failure> {
         let retries = self.servers.retries();
@@ -179,14 +179,14 @@ impl Cluster {
         let path = path(&parts.uri);
         let mut tried = Vec::new();
         loop {
-            let place = self.place(&mut tried).await?;
+            let lease = self.lease(&mut tried).await?;
             let mut head = http::Request::new(());
             *head.method_mut() = Method::POST;
             *head.version_mut() = Version::HTTP_2;
-            *head.uri_mut() = place.server.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
+            *head.uri_mut() = lease.server.uri(path.clone()).map_err(|e| Failure::Unreachable(e.to_string()))?;
             // h2 consumes the headers, and a retry needs them.
             head.headers_mut().clone_from(&parts.headers);
-            let pause = match call::send(place, head, body).await {
+            let pause = match call::send(lease, head, body).await {
                 Ok(mut responded) => {
                     let Some(attempt) = Attempt::of_head(responded.response.status(), responded.response.headers())
                     else {
@@ -196,21 +196,21 @@ impl Cluster {
                     let Ok(pause) = retries.again(&mut trial, attempt, || responded.body().rewind()) else {
                         return Ok(responded.accept());
                     };
-                    tried.push(responded.place.server.location().clone());
+                    tried.push(responded.lease.server.location().clone());
                     body = responded.into_body();
                     pause
                 }
                 Err(pending) => {
-                    let call::Pending { failure, body: mut returned, place } = *pending;
+                    let call::Pending { failure, body: mut returned, lease } = *pending;
                     if matches!(failure, Failure::Cut) {
-                        place.server.unused();
+                        lease.server.unused();
                         return Err(failure);
                     }
-                    let attempt = place.failed(&failure);
+                    let attempt = lease.failed(&failure);
                     let Ok(pause) = retries.again(&mut trial, attempt, || returned.rewind()) else {
                         return Err(failure);
                     };
-                    tried.push(place.server.location().clone());
+                    tried.push(lease.server.location().clone());
                     body = returned;
                     pause
                 }
@@ -223,13 +223,13 @@ impl Cluster {
         }
     }
 
-    /// Finds a place on a server. Servers in `tried` come last; servers without a place are added to it.
-    async fn place(&self, tried: &mut Vec<Location>) -> Result<Place, Failure> {
+    /// Leases a stream on a server. Servers in `tried` come last; servers without a free stream are added to it.
+    async fn lease(&self, tried: &mut Vec<Location>) -> Result<Lease, Failure> {
         let mut failure = Failure::Unreachable("no address is known".to_owned());
         for _ in 0..TRIES {
             let Some(server) = self.servers.pick(tried).await else { break };
-            match server.place().await {
-                Ok(connection) => return Ok(Place { connection, server }),
+            match server.permit().await {
+                Ok(permit) => return Ok(Lease { permit, server }),
                 Err(error) => {
                     match error {
                         Failure::Unreachable(_) => server.unreachable(),

@@ -22,22 +22,22 @@ use crate::tls::Trust;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open connection for HTTP/2.
-pub(crate) enum Stream {
+pub(crate) enum DialedStream {
     Plain(TcpStream),
     Sealed(Box<TlsStream<TcpStream>>),
 }
 
 /// Connects to `location`. Over TLS the server's certificate must be issued for its address by an authority in `trust`.
-pub(crate) async fn dial(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> {
+pub(crate) async fn dial(location: &Location, trust: Option<&Trust>) -> io::Result<DialedStream> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
     timeout(TIMEOUT, open(location, trust)).await.map_err(late)?
 }
 
-async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> {
+async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<DialedStream> {
     let stream = TcpStream::connect(location.at).await?;
     stream.set_nodelay(true)?;
     if !location.is_secure {
-        return Ok(Stream::Plain(stream));
+        return Ok(DialedStream::Plain(stream));
     }
     let trust = trust.ok_or_else(|| io::Error::other("no trusted authorities are configured for it"))?;
     let host = location.authority.host().trim_matches(['[', ']']).to_owned();
@@ -46,10 +46,10 @@ async fn open(location: &Location, trust: Option<&Trust>) -> io::Result<Stream> 
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(io::Error::other("the server does not offer HTTP/2 by ALPN"));
     }
-    Ok(Stream::Sealed(Box::new(stream)))
+    Ok(DialedStream::Sealed(Box::new(stream)))
 }
 
-impl Stream {
+impl DialedStream {
     /// Enables TCP keepalive: the connection breaks when the peer's host has not responded for twice `interval`. This
     /// needs no HTTP/2 frames.
     pub(super) fn probe(&self, interval: Duration) {
@@ -66,7 +66,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for DialedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -75,7 +75,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for DialedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),

@@ -1,0 +1,148 @@
+//! Serves one request of any kind: a call, a preflight request, a probe, public keys, or a file of the console.
+
+mod check;
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
+};
+use http_body_util::Full;
+
+use crate::{
+    Gateway,
+    http::console,
+    io::Inbound,
+    protocol::ClientProtocol,
+    routes::Found,
+    rpc::{Outgoing, RpcCall},
+    server::{ConnectionSettings, Handler, Peer, Watched},
+    state::Snapshot,
+};
+
+impl Handler for Gateway {
+    type Body = Outgoing;
+
+    async fn respond(&self, peer: Peer, watched: Watched, mut request: Request<Inbound>) -> Response<Outgoing> {
+        let snapshot = self.state.snapshot();
+        let origin = request.headers().get(ORIGIN).cloned();
+        if let Err(refusal) = check::check(&self.rpc.service.limits, &snapshot, peer, &request) {
+            let mut response = refusal.response().map(Outgoing::Full);
+            snapshot.origins.mark(origin, response.headers_mut());
+            protect(&snapshot, peer, response.headers_mut());
+            return response;
+        }
+        if let (Some(_), Some(authority)) = (&origin, request.uri().authority()) {
+            // HTTP/2 sends the host in the URI; the check of origins reads the header.
+            if let Ok(host) = HeaderValue::try_from(authority.as_str()) {
+                request.headers_mut().insert(HOST, host);
+            }
+        }
+        if request.method() == Method::OPTIONS && origin.is_some() {
+            return snapshot.origins.preflight(request.headers()).map(Outgoing::Full);
+        }
+        let mut is_browsers = true;
+        let mut response = match ClientProtocol::detect(&request) {
+            Some(client_protocol) => {
+                is_browsers = client_protocol.is_for_browsers();
+                let client = snapshot.proxies.client(peer.address, request.headers());
+                let call = RpcCall { context: &self.rpc, snapshot: &snapshot, client, client_protocol };
+                let mut response = call.respond(watched, request).await;
+                snapshot.origins.mark(origin, response.headers_mut());
+                response
+            }
+            None => {
+                let mut response = self.browse(&snapshot, &request);
+                if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                    // A page must be able to read why it cannot call.
+                    snapshot.origins.mark(origin, response.headers_mut());
+                }
+                if request.method() == Method::HEAD {
+                    console::only_head(&mut response);
+                }
+                response.map(Outgoing::Full)
+            }
+        };
+        if is_browsers {
+            protect(&snapshot, peer, response.headers_mut());
+        }
+        response
+    }
+
+    fn settings(&self) -> ConnectionSettings {
+        let snapshot = self.state.snapshot();
+        let config = &snapshot.config;
+        ConnectionSettings {
+            idle_timeout: config.idle_timeout.0,
+            stall_timeout: config.stall_timeout.0,
+            drain_idle: config.drain_idle.0,
+            header_count: config.header_count,
+            connections_per_address: config.connections_per_address,
+            proxy_protocol: config.proxy_protocol,
+        }
+    }
+
+    fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.state.snapshot().proxies.contain(address)
+    }
+}
+
+impl Gateway {
+    /// Serves requests that are not calls: probes, keys, the page.
+    fn browse(&self, snapshot: &Snapshot, request: &Request<Inbound>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        match path {
+            "/livez" => console::plain(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
+            "/.well-known/jwks.json" => key_set(&self.rpc.service.keys.jwks()),
+            "/.well-known/trellis-gateway/jwks.json" => key_set(&[self.rpc.service.identity.jwk()]),
+            _ if !matches!(snapshot.routes.find(path), Found::Undeclared | Found::Nothing) => {
+                if request.method() == Method::POST {
+                    let text = "call methods with content-type application/grpc or application/grpc-web+proto\n";
+                    return console::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+                }
+                console::not_allowed("use POST to call a method\n", "POST")
+            }
+            "/" if !self.state.has_mesh() => {
+                let text = "This gateway has no page: it forwards calls to external upstreams only.\n";
+                console::plain(StatusCode::NOT_FOUND, text)
+            }
+            _ if self.console => console::serve(request.method(), path, request.headers()),
+            _ => console::plain(StatusCode::NOT_FOUND, "no page or method at this path\n"),
+        }
+    }
+
+    /// Whether this gateway can serve. The verbose form also lists upstream services: an unreachable service is no
+    /// reason to send callers to another gateway.
+    fn readyz(&self, verbose: bool) -> Response<Full<Bytes>> {
+        let (status, verdict) = match self.rpc.readiness.is_ready() {
+            true => (StatusCode::OK, "ready\n"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        };
+        let needs = self.rpc.readiness.health_checks().into_iter().filter(|_| verbose);
+        let lines =
+            needs.map(|(name, met)| if met { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
+        console::plain(status, lines.chain([verdict.to_owned()]).collect::<String>())
+    }
+}
+
+/// Public keys (RFC 7517).
+fn key_set(keys: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(serde_json::json!({ "keys": keys }).to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
+}
+
+/// Restricts how a browser handles a response that a page can request: it shows it only as its content type, stores
+/// it only if the response allows that, and returns over TLS only (RFC 6797). Pages cannot request native gRPC.
+fn protect(snapshot: &Snapshot, peer: Peer, headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Some(hsts) = snapshot.hsts.as_ref().filter(|_| peer.is_secure) {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+}

@@ -1,0 +1,112 @@
+//! The page that is served at `/`: the built files of `web/console`, part of the binary.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+        REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+use http_body::Body as _;
+use http_body_util::Full;
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+#[derive(RustEmbed)]
+#[folder = "../web/console/dist"]
+struct ConsoleFiles;
+
+/// The page may run only its own scripts and connect only to the gateway: injected content does nothing.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+     base-uri 'none'";
+
+/// Serves a file.
+pub(crate) fn serve(method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        return not_allowed("use GET or HEAD\n", "GET, HEAD");
+    }
+    let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
+    let Some(file) = ConsoleFiles::get(name) else {
+        return plain(StatusCode::NOT_FOUND, "no page or method at this path\n");
+    };
+    let tag = tag(&file);
+    let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        status(StatusCode::NOT_MODIFIED)
+    } else {
+        Response::new(match file.data {
+            std::borrow::Cow::Borrowed(bytes) => Full::new(bytes.into()),
+            std::borrow::Cow::Owned(bytes) => Full::new(bytes.into()),
+        })
+    };
+    let headers = response.headers_mut();
+    let media_type = HeaderValue::try_from(media_type(name)).unwrap_or(HeaderValue::from_static("text/plain"));
+    headers.insert(CONTENT_TYPE, media_type);
+    headers.insert(ETAG, tag);
+    // The names of assets contain a hash of their content.
+    let cache = if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    protect(headers);
+    response
+}
+
+/// A short text as the response.
+pub(crate) fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    protect(headers);
+    response
+}
+
+/// Refuses a request whose method is not in `allowed`.
+pub(crate) fn not_allowed(text: &'static str, allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Turns a response into the response to HEAD: the same head without the body (RFC 9110, section 9.3.2).
+pub(crate) fn only_head(response: &mut Response<Full<Bytes>>) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    *response.body_mut() = Full::default();
+}
+
+fn status(code: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = code;
+    response
+}
+
+/// The security headers of every response to a browser (OWASP Secure Headers Project).
+fn protect(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+}
+
+fn tag(file: &EmbeddedFile) -> HeaderValue {
+    let hash = file.metadata.sha256_hash();
+    let text: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "json" | "webmanifest" => "application/json",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,164 @@
+//! Checks gRPC's message frames as they pass, in pieces of any size: it reads the five bytes before each message, and
+//! keeps and copies nothing else.
+
+/// A message that must not pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// How many bytes of the piece precede it.
+    pub(crate) before: usize,
+    pub(crate) why: Why,
+}
+
+/// Why a message is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is larger than the limit.
+    TooLarge,
+    /// It has flags other than the compression flag. gRPC-Web marks trailers by a flag: the message could pass for
+    /// them.
+    Flags,
+}
+
+/// The state between two pieces.
+#[derive(Debug)]
+pub(crate) struct FrameMeter {
+    limit: usize,
+    /// The flag and length before each message, as far as they have arrived.
+    head: [u8; HEAD],
+    seen: usize,
+    /// How many bytes of the current message are still to come.
+    left: usize,
+}
+
+/// A byte of flags, and the length in four.
+const HEAD: usize = 5;
+/// The only flag that gRPC defines.
+const COMPRESSED: u8 = 1;
+
+impl FrameMeter {
+    /// Refuses messages of more than `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, head: [0; HEAD], seen: 0, left: 0 }
+    }
+
+    /// Checks the next piece. After a refusal, the state is that at the end of the forwarded bytes.
+    pub(crate) fn pass(&mut self, piece: &[u8]) -> Result<(), Refused> {
+        let mut rest = piece;
+        loop {
+            if self.left >= rest.len() {
+                self.left -= rest.len();
+                return Ok(());
+            }
+            rest = &rest[self.left..];
+            self.left = 0;
+            let (before, began_before) = (piece.len() - rest.len(), self.seen > 0);
+            // Nearly all heads arrive whole, and a piece may hold hundreds of small messages.
+            let head = match rest.split_first_chunk() {
+                Some((head, after)) if !began_before => {
+                    rest = after;
+                    *head
+                }
+                _ => match self.collect_head(&mut rest) {
+                    Some(head) => head,
+                    None => return Ok(()),
+                },
+            };
+            let (flags, length) = read(head);
+            let why = match flags {
+                0 | COMPRESSED if length <= self.limit => None,
+                0 | COMPRESSED => Some(Why::TooLarge),
+                _ => Some(Why::Flags),
+            };
+            if let Some(why) = why {
+                // Some bytes of a head that began in an earlier piece have passed already.
+                self.left = if began_before { length.max(1) } else { 0 };
+                return Err(Refused { before, why });
+            }
+            self.left = length;
+        }
+    }
+
+    /// Joins a head that is split between pieces; returns it once it is complete.
+    fn collect_head(&mut self, piece: &mut &[u8]) -> Option<[u8; HEAD]> {
+        let (of_head, rest) = piece.split_at((HEAD - self.seen).min(piece.len()));
+        self.head[self.seen..self.seen + of_head.len()].copy_from_slice(of_head);
+        self.seen = (self.seen + of_head.len()) % HEAD;
+        *piece = rest;
+        (self.seen == 0).then_some(self.head)
+    }
+
+    /// Whether the last message is complete: only here may a success end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.seen == 0 && self.left == 0
+    }
+}
+
+fn read([flags, length @ ..]: [u8; HEAD]) -> (u8, usize) {
+    (flags, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(lengths: &[usize]) -> Vec<u8> {
+        let frame =
+            |length: &usize| [&[0][..], &u32::try_from(*length).unwrap().to_be_bytes(), &vec![7; *length]].concat();
+        lengths.iter().flat_map(frame).collect()
+    }
+
+    /// The end of a message is found where it is, and nowhere else, however the bytes are split.
+    #[test]
+    fn frames_may_be_cut_anywhere() {
+        let lengths = [0, 1, 5, 0, 300];
+        let bytes = frames(&lengths);
+        let ends: Vec<usize> = lengths
+            .iter()
+            .scan(0, |at, length| {
+                *at += 5 + length;
+                Some(*at)
+            })
+            .collect();
+        for size in 1..bytes.len() {
+            let mut meter = FrameMeter::new(300);
+            let mut at = 0;
+            for piece in bytes.chunks(size) {
+                meter.pass(piece).unwrap();
+                at += piece.len();
+                assert_eq!(meter.is_whole(), ends.contains(&at), "pieces of {size}, at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_as_large_as_the_limit() {
+        assert_eq!(FrameMeter::new(300).pass(&frames(&[300])), Ok(()));
+        // A wrong length is refused before any byte of the message arrives.
+        assert_eq!(
+            FrameMeter::new(300).pass(&[0, 0xff, 0xff, 0xff, 0xff]),
+            Err(Refused { before: 0, why: Why::TooLarge })
+        );
+    }
+
+    #[test]
+    fn a_message_has_no_flag_but_compression() {
+        for flags in 0..=u8::MAX {
+            let passed = FrameMeter::new(300).pass(&[flags, 0, 0, 0, 0]);
+            let refused = Err(Refused { before: 0, why: Why::Flags });
+            assert_eq!(passed, if flags <= 1 { Ok(()) } else { refused }, "{flags}");
+        }
+    }
+
+    #[test]
+    fn bytes_before_a_too_large_message_count() {
+        let bytes = frames(&[10, 301]);
+        for cut in 0..19 {
+            let mut meter = FrameMeter::new(300);
+            meter.pass(&bytes[..cut]).unwrap();
+            let refused = Refused { before: 15_usize.saturating_sub(cut), why: Why::TooLarge };
+            assert_eq!(meter.pass(&bytes[cut..]), Err(refused), "{cut}");
+            // The valid bytes end at 15; forwarded bytes of the next head cannot be taken back.
+            assert_eq!(meter.is_whole(), cut <= 15, "{cut}");
+        }
+    }
+}

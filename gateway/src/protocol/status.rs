@@ -1,0 +1,90 @@
+//! The statuses with which the gateway itself ends a call, and the reading of an upstream's.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use kit::{error, grpc::code_of};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::framing::Why;
+
+/// How long before the deadline an upstream may end a call because of it: its timer began with the same timeout, and
+/// has a resolution of one millisecond.
+const TOLERANCE: Duration = Duration::from_millis(5);
+
+/// Whether a status means that the deadline has passed. gRPC servers cancel a call at its deadline; its caller must
+/// receive DEADLINE_EXCEEDED.
+pub(crate) fn is_over_time(code: Code, deadline: Option<Instant>) -> bool {
+    code == Code::Cancelled && deadline.is_some_and(|deadline| Instant::now() + TOLERANCE >= deadline)
+}
+
+/// The service, or a proxy before it, broke the call off.
+pub(crate) fn cut(code: Code) -> Status {
+    error::status(code, "RESPONSE_CUT", "the response was cut off; the part before this is incomplete")
+}
+
+pub(crate) fn too_late() -> Status {
+    error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+}
+
+/// Removes Trellis's details from a status that the gateway returns for an external upstream, for codes that any gRPC
+/// server returns: callers expect only the code and a message.
+pub(crate) fn bare(status: Status, is_external: bool) -> Status {
+    match status.code() {
+        Code::DeadlineExceeded | Code::Unimplemented if is_external => Status::new(status.code(), status.message()),
+        _ => status,
+    }
+}
+
+pub(crate) fn head_too_large() -> Status {
+    let message = "the headers of the response are larger than the gateway allows (limits.header_bytes)";
+    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
+}
+
+pub(crate) fn is_grpc(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The status of a response that is not gRPC (gRPC's own table for HTTP statuses).
+pub(crate) fn not_grpc(status: StatusCode) -> Status {
+    let code = match status.as_u16() {
+        400 | 431 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    error::status(code, "NOT_GRPC", "the service's response is not gRPC")
+}
+
+/// The status in trailers, if it is a number.
+pub(crate) fn status_in(trailers: &HeaderMap) -> Option<Code> {
+    let is_number = |text: &HeaderValue| !text.is_empty() && text.as_bytes().iter().all(u8::is_ascii_digit);
+    code_of(trailers).filter(|_| trailers.get(Status::GRPC_STATUS).is_some_and(is_number))
+}
+
+pub(crate) fn refused(why: Why) -> Status {
+    match why {
+        Why::TooLarge => {
+            let message = "a message of the response is larger than the gateway allows (limits.message_bytes)";
+            error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+        }
+        Why::Flags => {
+            let message = "a message of the response has flags that gRPC does not define";
+            error::status(Code::Internal, "MESSAGE_MALFORMED", message)
+        }
+    }
+}
+
+pub(crate) fn trailers_too_large() -> Status {
+    let message = "the trailers of the response are larger than the gateway allows (limits.header_bytes)";
+    error::status(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message)
+}
+
+/// A response without a status is a failure, never a success.
+pub(crate) fn no_status() -> Status {
+    error::status(Code::Unknown, "STATUS_MISSING", "the response ended without a status")
+}

@@ -1,0 +1,345 @@
+//! An upstream's response on its way to the caller, in the caller's protocol.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use kit::{error, grpc::code_of, limiter::Hold, record::Call, shutdown::DrainGuard};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Code, Status};
+
+use crate::{
+    http::headers,
+    protocol::{
+        ResponseEncoder,
+        framing::{FrameMeter, Refused},
+        status::{bare, cut, is_over_time, no_status, refused, status_in, too_late, trailers_too_large},
+    },
+    server::{Wait, Watched},
+    upstream::{Reply, RequestBodyError, code_of_break},
+};
+
+/// The deadline is checked once in so many frames.
+const FRAMES_PER_CHECK: u32 = 16;
+
+/// The source of the frames.
+pub(crate) enum ResponseSource {
+    /// An upstream.
+    Remote(Reply),
+    /// This process: health and reflection.
+    Local(tonic::body::Body),
+}
+
+impl ResponseSource {
+    /// Nothing follows the head.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Remote(reply) => reply.is_end_stream(),
+            Self::Local(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// The conditions under which a response is sent to its caller.
+pub(crate) struct ResponseTerms {
+    /// The client's protocol.
+    pub(crate) encoder: ResponseEncoder,
+    pub(crate) deadline: Option<Instant>,
+    /// The largest message, in bytes.
+    pub(crate) limit: usize,
+    /// The largest trailers, in bytes.
+    pub(crate) header_bytes: usize,
+    /// The upstream is outside the mesh: some of its headers and details are removed.
+    pub(crate) is_external: bool,
+    /// Why the request's body failed, if the upstream gives up because of it.
+    pub(crate) request_error: RequestBodyError,
+    /// The stream's share of its caller's streams; free when the response has ended.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) hold: Option<Hold>,
+    /// Set for an endless stream that the caller may open again: it ends when the process stops.
+    pub(crate) drain_guard: Option<DrainGuard>,
+}
+
+/// The body of a response: see the module.
+pub(crate) struct ResponseBody {
+    source: ResponseSource,
+    terms: ResponseTerms,
+    /// The status of a response without a body (Trailers-Only).
+    whole: Option<Code>,
+    /// The status in the head of a response with a body: it counts if nothing follows.
+    early: HeaderMap,
+    /// The message was truncated: the next poll returns the error.
+    is_truncated: bool,
+    /// The status that ends the response after the last frame.
+    end_with: Option<Status>,
+    /// The number of frames, for checking the deadline now and then.
+    frames: u32,
+    /// Created when the response waits for the first time: most responses do not.
+    timer: Option<Pin<Box<Sleep>>>,
+    meter: FrameMeter,
+    drain: Option<DrainWait>,
+    ended: bool,
+    /// Reports how the response ended.
+    call: Call,
+    /// Records whether the caller takes the frames.
+    watched: Watched,
+}
+
+impl ResponseBody {
+    /// Reads the status from the head, and removes it unless it is the whole response (Trailers-Only).
+    pub(crate) fn new(
+        source: ResponseSource,
+        head: &mut HeaderMap,
+        mut terms: ResponseTerms,
+        call: Call,
+        watched: Watched,
+    ) -> Self {
+        let (mut whole, mut early) = (code_of(head), HeaderMap::new());
+        if whole.is_some() && !source.is_end() {
+            (whole, early) = (None, headers::take_status(head));
+        }
+        let meter = FrameMeter::new(terms.limit);
+        let drain = terms.drain_guard.take().map(DrainWait::new);
+        if let ResponseSource::Remote(reply) = &source {
+            watched.set_source(reply.receive_buffer());
+        }
+        let mut response = Self {
+            source,
+            terms,
+            whole,
+            early,
+            is_truncated: false,
+            end_with: None,
+            frames: 0,
+            timer: None,
+            meter,
+            drain,
+            ended: false,
+            call,
+            watched,
+        };
+        if let Some(code) = whole {
+            // hyper and h2 do not poll a body that is at its end.
+            response.call.end(code);
+        }
+        response
+    }
+
+    pub(super) fn wait(&self) -> Arc<Wait> {
+        self.watched.wait()
+    }
+
+    /// Nothing more follows, not even trailers.
+    pub(super) fn is_end(&self) -> bool {
+        self.ended || self.whole.is_some()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
+        self.watched.polled();
+        if self.is_truncated {
+            self.ended = true;
+            return Poll::Ready(Some(Err(TruncatedMessage)));
+        }
+        let polled = self.next(cx);
+        match polled {
+            Poll::Ready(Some(Ok(ref frame))) => self.watched.returned(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(TruncatedMessage))) => {
+                // The head and the messages before are sent first: a browser repeats a call whose connection closes
+                // without a response.
+                self.is_truncated = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TruncatedMessage>>> {
+        if self.is_end() {
+            return Poll::Ready(None);
+        }
+        if let Some(status) = self.end_with.take() {
+            return Poll::Ready(Some(self.end(&status)));
+        }
+        // A response ends only between two messages.
+        if self.meter.is_whole() && self.drain.as_ref().is_some_and(|drain| drain.drain_guard.is_over()) {
+            return Poll::Ready(Some(self.end(&error::stopping())));
+        }
+        let polled = match &mut self.source {
+            ResponseSource::Remote(reply) => reply.poll_frame(cx).map_err(|e| (code_of_break(&e), e.to_string())),
+            ResponseSource::Local(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
+        };
+        let frame = match polled {
+            Poll::Pending if self.is_late(cx) => self.end(&too_late()),
+            Poll::Pending if self.is_draining(cx) => self.end(&error::stopping()),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&too_late()),
+            Poll::Ready(Some(Ok(frame))) => self.translate(frame),
+            Poll::Ready(Some(Err((code, error)))) => {
+                tracing::debug!(error, "a response was cut off");
+                let broken = || if is_over_time(code, self.terms.deadline) { too_late() } else { cut(code) };
+                let status = self.terms.request_error.get().map_or_else(broken, Status::from);
+                self.end(&status)
+            }
+            Poll::Ready(None) if self.frames == 0 && !self.early.is_empty() => {
+                let status = std::mem::take(&mut self.early);
+                self.trailers(status)
+            }
+            Poll::Ready(None) => self.end(&no_status()),
+        };
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.terms.deadline else { return false };
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx).is_ready()
+    }
+
+    /// Whether a source that is always ready has passed its deadline.
+    fn is_overdue(&mut self) -> bool {
+        self.frames = self.frames.wrapping_add(1);
+        self.frames.is_multiple_of(FRAMES_PER_CHECK) && self.terms.deadline.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn is_draining(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drain.as_mut().is_some_and(|drain| drain.is_over(cx)) && self.meter.is_whole()
+    }
+
+    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, TruncatedMessage> {
+        match frame.into_data() {
+            Ok(data) => match self.meter.pass(&data) {
+                Err(Refused { before: 0, why }) => self.end(&refused(why)),
+                Err(Refused { before, why }) => {
+                    self.end_with = Some(refused(why));
+                    Ok(self.data(data.slice(..before)))
+                }
+                Ok(()) => Ok(self.data(data)),
+            },
+            Err(frame) => match frame.into_trailers() {
+                // h2 would truncate trailers that are too large without reporting it.
+                Ok(trailers) if headers::bytes(&trailers) > self.terms.header_bytes => self.end(&trailers_too_large()),
+                Ok(mut trailers) => match status_in(&trailers) {
+                    // A success within a message is a failure.
+                    Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
+                    Some(code) if is_over_time(code, self.terms.deadline) => self.end(&too_late()),
+                    Some(_) => {
+                        headers::sanitize_trailers(&mut trailers, self.terms.is_external);
+                        self.trailers(trailers)
+                    }
+                    None => self.end(&no_status()),
+                },
+                Err(_) => self.end(&no_status()),
+            },
+        }
+    }
+
+    fn data(&mut self, data: Bytes) -> Frame<Bytes> {
+        Frame::data(self.terms.encoder.encode(data))
+    }
+
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, TruncatedMessage> {
+        let status = bare(status.clone(), self.terms.is_external);
+        let mut trailers = HeaderMap::new();
+        // An Err would mean that the message does not fit into a header; these messages do.
+        status.add_header(&mut trailers).ok();
+        self.trailers(trailers)
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) -> Result<Frame<Bytes>, TruncatedMessage> {
+        self.call.end(code_of(&trailers).unwrap_or(Code::Unknown));
+        if !self.meter.is_whole() && !self.terms.encoder.can_end_within_message() {
+            return Err(TruncatedMessage);
+        }
+        self.ended = true;
+        Ok(self.terms.encoder.end(trailers))
+    }
+}
+
+/// The response ended within a message. gRPC-Web sends trailers where the rest of the message would be, so that a
+/// caller would read them as a part of it. Instead, the connection is closed or the stream is reset.
+#[derive(Debug)]
+pub(crate) struct TruncatedMessage;
+
+impl std::fmt::Display for TruncatedMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the response ended within a message")
+    }
+}
+
+impl std::error::Error for TruncatedMessage {}
+
+/// Ends a stream without an end when the process stops.
+struct DrainWait {
+    drain_guard: Arc<DrainGuard>,
+    /// Wakes the response; `None` once it has done so.
+    wake: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl DrainWait {
+    fn new(drain_guard: DrainGuard) -> Self {
+        let drain_guard = Arc::new(drain_guard);
+        let waiting = Arc::clone(&drain_guard);
+        Self { drain_guard, wake: Some(Box::pin(async move { waiting.over().await })) }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.wake.as_mut().is_some_and(|wake| wake.as_mut().poll(cx).is_ready()) {
+            self.wake = None;
+        }
+        self.wake.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use kit::{record, trace};
+
+    use super::*;
+    use crate::server::{Stalls, Watchdog};
+
+    /// The deadline is checked although nothing ever wakes the response.
+    #[tokio::test]
+    async fn a_stream_that_is_always_ready_ends_at_its_deadline() {
+        let frame = || Ok::<_, Status>(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])));
+        let endless = StreamBody::new(stream::repeat_with(frame));
+        let terms = ResponseTerms {
+            encoder: ResponseEncoder::Grpc,
+            deadline: Some(Instant::now()),
+            limit: 1,
+            header_bytes: 1_024,
+            is_external: true,
+            request_error: RequestBodyError::default(),
+            hold: None,
+            drain_guard: None,
+        };
+        let span = tracing::Span::none();
+        let began = trace::begin_from_outside(&span, &HeaderMap::new());
+        let call = Call::begin(record::Meter::new("seconds", "endless"), span, began);
+        let mut response = ResponseBody::new(
+            ResponseSource::Local(tonic::body::Body::new(endless)),
+            &mut HeaderMap::new(),
+            terms,
+            call,
+            Watchdog::new(&Stalls::new(1), true).begin(),
+        );
+        let mut messages = 0;
+        let trailers = loop {
+            match poll_fn(|cx| response.poll(cx)).await.unwrap().unwrap().into_trailers() {
+                Ok(trailers) => break trailers,
+                Err(_) => messages += 1,
+            }
+            assert!(messages < FRAMES_PER_CHECK, "the stream does not end");
+        };
+        assert_eq!(code_of(&trailers), Some(Code::DeadlineExceeded));
+    }
+}

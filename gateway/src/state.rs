@@ -1,0 +1,188 @@
+//! The state of a running gateway: one immutable snapshot, replaced as a whole by a reload, by changed files and by
+//! changed descriptors of external upstreams.
+
+mod config_check;
+mod last_good;
+mod refresh;
+mod snapshot;
+
+use std::sync::Arc;
+
+use kit::{health::Readiness, server, server::ServiceContext, shutdown::Shutdown};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes as Here;
+
+use crate::{config::Config, external::Contract, routes::Route, server::Stalls, tls::Certificate, upstream::Upstreams};
+use last_good::{Before, LastGood};
+use snapshot::Fixed;
+pub(crate) use snapshot::Snapshot;
+
+/// See the module.
+pub(crate) struct State {
+    context: ServiceContext,
+    mesh: Vec<Route>,
+    health: Here,
+    upstreams: Upstreams,
+    stalls: Arc<Stalls>,
+    certificate: Arc<Certificate>,
+    /// The values that `current` was built with. Locked while another is built, so that no update is lost.
+    known: Mutex<LastGood>,
+    current: RwLock<Arc<Snapshot>>,
+    /// Notified after a reload.
+    reloaded: Notify,
+}
+
+impl State {
+    /// The state of a gateway to `mesh`. Errors name the key of the configuration that is wrong.
+    pub(crate) fn new(
+        config: &Config,
+        context: &ServiceContext,
+        mesh: Vec<Route>,
+        readiness: &Readiness,
+    ) -> Result<Self, String> {
+        let served: Vec<_> = mesh.iter().map(|route| (route.service.as_str(), Some(route.peer.as_str()))).collect();
+        let health = server::health(&served, readiness);
+        let upstreams = Upstreams::new(config.upstream_connections, context);
+        let (known, _) = LastGood::read(config, None)?;
+        let fixed = Fixed { context, mesh: &mesh, health: &health, upstreams: &upstreams };
+        let current = Snapshot::new(config, &fixed, &known)?;
+        if let Some(error) = current.undeclared.first() {
+            return Err(error.clone());
+        }
+        let certificate = Certificate::none();
+        certificate.replace(known.certified.clone());
+        Ok(Self {
+            context: context.clone(),
+            mesh,
+            health,
+            upstreams,
+            stalls: Stalls::new(config.stalled_response_bytes),
+            certificate,
+            known: Mutex::new(known),
+            current: RwLock::new(Arc::new(current)),
+            reloaded: Notify::new(),
+        })
+    }
+
+    /// Applies another configuration to calls that begin from now on. An error names the invalid key, and changes
+    /// nothing.
+    pub(crate) fn reload(&self, config: &Config) -> Result<(), String> {
+        let mut known = self.lock_known();
+        let current = self.snapshot();
+        let config = current.config.taking_over(config);
+        let (wanted, problems) = LastGood::read(&config, Some(Before { config: &current.config, known: &known }))?;
+        let next = self.build(&config, &wanted)?;
+        if let Some(error) = self.new_errors(&next).first() {
+            return Err(error.clone());
+        }
+        self.take(next, &mut known, wanted);
+        for problem in problems {
+            tracing::warn!(problem, "the last good content stays in force");
+        }
+        self.reloaded.notify_one();
+        Ok(())
+    }
+
+    /// Keeps the state up to date with files and upstreams, until the process stops.
+    pub(crate) async fn refresh(self: Arc<Self>, shutdown: Shutdown) {
+        refresh::watch(self, shutdown).await;
+    }
+
+    /// The snapshot in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// The unread bytes of all responses.
+    pub(crate) fn stalls(&self) -> Arc<Stalls> {
+        Arc::clone(&self.stalls)
+    }
+
+    /// Accepts TLS connections with the certificate in force.
+    pub(crate) fn tls_acceptor(&self) -> Result<TlsAcceptor, String> {
+        self.certificate.acceptor()
+    }
+
+    /// Whether there is a mesh behind the gateway, and not only external upstreams.
+    pub(crate) fn has_mesh(&self) -> bool {
+        !self.mesh.is_empty()
+    }
+
+    /// Applies an upstream's descriptors.
+    fn learn(&self, prefix: &Arc<str>, contract: Contract) {
+        let mut known = self.lock_known();
+        if known.contracts.get(prefix).is_some_and(|known| known.is_same(&contract)) {
+            return;
+        }
+        let current = self.snapshot();
+        if !current.external.iter().any(|external| external.prefix == *prefix && contract.counts_for(external)) {
+            // After a reload, the descriptors are those of another server.
+            return;
+        }
+        let mut wanted = known.clone();
+        wanted.contracts.insert(Arc::clone(prefix), Arc::new(contract));
+        match self.rebuild(&current.config, &mut known, wanted) {
+            Ok(()) => tracing::info!(upstream = %prefix, "descriptors read"),
+            Err(error) => {
+                tracing::warn!(upstream = %prefix, error, "the previous routes stay in force")
+            }
+        }
+    }
+
+    /// Applies changed files. A file that cannot be read is returned as a problem, and its last good content remains.
+    fn read_changed_files(&self) -> Vec<String> {
+        let current = self.snapshot();
+        let before = self.lock_known().clone();
+        let read = LastGood::read(&current.config, Some(Before { config: &current.config, known: &before }));
+        let (wanted, mut problems) = match read {
+            Ok(read) => read,
+            Err(problem) => return vec![problem],
+        };
+        if wanted.differs(&before) {
+            let mut known = self.lock_known();
+            if !Arc::ptr_eq(&current, &self.snapshot()) {
+                // A reload came first. The next check starts from it.
+                return problems;
+            }
+            match self.rebuild(&current.config, &mut known, wanted) {
+                Ok(()) => tracing::info!("changed files applied"),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems
+    }
+
+    fn rebuild(&self, config: &Config, known: &mut LastGood, wanted: LastGood) -> Result<(), String> {
+        let next = self.build(config, &wanted)?;
+        // An upstream may change its descriptors while the configuration stays: that must not stop the update.
+        for error in self.new_errors(&next) {
+            tracing::warn!(mistake = error, "an override limits nothing");
+        }
+        self.take(next, known, wanted);
+        Ok(())
+    }
+
+    fn build(&self, config: &Config, known: &LastGood) -> Result<Snapshot, String> {
+        let Self { context, mesh, health, upstreams, .. } = self;
+        Snapshot::new(config, &Fixed { context, mesh, health, upstreams }, known)
+    }
+
+    fn take(&self, next: Snapshot, known: &mut LastGood, wanted: LastGood) {
+        self.certificate.replace(wanted.certified.clone());
+        self.stalls.set_bound(next.config.stalled_response_bytes);
+        *known = wanted;
+        *self.current.write() = Arc::new(next);
+    }
+
+    /// Overrides of methods that no descriptors declare, except those reported before.
+    fn new_errors(&self, next: &Snapshot) -> Vec<String> {
+        let current = self.snapshot();
+        next.undeclared.iter().filter(|error| !current.undeclared.contains(error)).cloned().collect()
+    }
+
+    fn lock_known(&self) -> MutexGuard<'_, LastGood> {
+        self.known.lock()
+    }
+}

@@ -1,0 +1,25 @@
+//! The check of a configuration before a gateway is started with it.
+
+use kit::policy::Table;
+
+use super::last_good::LastGood;
+use crate::{
+    config::Config,
+    external,
+    http::{client_address::Proxies, cors::Origins},
+    rate_limit::{KnownMethods, Overrides},
+};
+
+impl Config {
+    /// Checks everything that a gateway checks at its start, including the files that the configuration names, but
+    /// makes no connections. Errors name the key.
+    pub fn check(&self, policies: &Table) -> Result<(), String> {
+        Origins::new(&self.cors_origins)?;
+        Proxies::new(&self.trusted_proxies, self.client_address_header)?;
+        self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
+        let (known, _) = LastGood::read(self, None)?;
+        let overrides = Overrides::new(&self.rate_limits, KnownMethods { policies, external: &self.external })?;
+        let declared = external::declared_methods(&known.contracts);
+        overrides.undeclared(&declared).into_iter().next().map_or(Ok(()), Err)
+    }
+}

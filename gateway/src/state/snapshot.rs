@@ -1,0 +1,106 @@
+//! The state that a reload replaces as a whole: routes, origins, proxies, descriptors. A call keeps the snapshot that it
+//! began with.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use kit::{
+    config::Span,
+    descriptors,
+    server::{self, ServiceContext},
+};
+use prost_types::FileDescriptorSet;
+use tonic::service::Routes as Here;
+
+use super::last_good::LastGood;
+use crate::{
+    config::{Config, INTROSPECTION},
+    external::{self, Contracts, ExternalUpstream},
+    http::{client_address::Proxies, cors::Origins},
+    rate_limit::{KnownMethods, Overrides},
+    routes::{Route, RouteSources, Routes},
+    upstream::Upstreams,
+};
+
+/// See the module.
+pub(crate) struct Snapshot {
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
+    pub(crate) external: Vec<ExternalUpstream>,
+    /// How often descriptors and files are read again.
+    pub(crate) refresh: Duration,
+    /// `strict-transport-security`, if it is sent.
+    pub(crate) hsts: Option<HeaderValue>,
+    /// Overrides of methods that no descriptors declare.
+    pub(super) undeclared: Vec<String>,
+}
+
+/// What every snapshot of a gateway is built with.
+pub(super) struct Fixed<'a> {
+    pub(super) context: &'a ServiceContext,
+    pub(super) mesh: &'a [Route],
+    pub(super) health: &'a Here,
+    pub(super) upstreams: &'a Upstreams,
+}
+
+impl Snapshot {
+    /// Builds the state of a configuration, its files and its upstreams' descriptors. The error names the invalid key.
+    pub(super) fn new(config: &Config, fixed: &Fixed<'_>, known: &LastGood) -> Result<Self, String> {
+        let Fixed { context, mesh, health, upstreams } = *fixed;
+        let limits = &context.limits;
+        let external = config.external.iter().map(|(prefix, of)| {
+            ExternalUpstream::new(prefix, of, known.trusts.get(prefix.as_str()), upstreams, &context.identity)
+        });
+        let external = external.collect::<Result<Vec<_>, _>>()?;
+        let contracts = &known.contracts;
+        let policies = &context.policies;
+        let overrides = Overrides::new(&config.rate_limits, KnownMethods { policies, external: &config.external })?;
+        let undeclared = overrides.undeclared(&external::declared_methods(contracts));
+        let overrides = &overrides;
+        let sources = RouteSources { limits, policies, mesh, upstreams, external: &external, contracts, overrides };
+        let mut routes = Routes::new(config, &sources)?;
+        let shown = shown(context, mesh, contracts, &routes).map_err(|e| e.to_string())?;
+        let mut here = health.clone().into_axum_router();
+        let mut services = &INTROSPECTION[..1];
+        if limits.reflection {
+            let reflection = server::reflection(&shown).map_err(|e| e.to_string())?;
+            here = here.merge(reflection.into_axum_router().reset_fallback());
+            services = &INTROSPECTION;
+        }
+        routes.add_here(&Here::from(here), services, config, &sources);
+        Ok(Self {
+            routes,
+            origins: Origins::new(&config.cors_origins)?,
+            proxies: Proxies::new(&config.trusted_proxies, config.client_address_header)?,
+            refresh: config.descriptors_refresh.0,
+            config: config.clone(),
+            external,
+            hsts: hsts(config.tls.hsts),
+            undeclared,
+        })
+    }
+}
+
+fn hsts(time: Span) -> Option<HeaderValue> {
+    let seconds = time.0.as_secs();
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
+}
+
+/// The descriptors that reflection shows: those of all methods that clients may call.
+fn shown(
+    context: &ServiceContext,
+    mesh: &[Route],
+    contracts: &Contracts,
+    routes: &Routes,
+) -> io::Result<FileDescriptorSet> {
+    let services: Vec<_> = mesh.iter().map(|route| route.service.as_str()).collect();
+    let ours = descriptors::public(context.descriptors, &context.policies, &services)?;
+    let mut prefixes: Vec<_> = contracts.iter().collect();
+    // Sorted, so that files keep their names.
+    prefixes.sort_by_key(|(prefix, _)| Arc::clone(prefix));
+    let upstreams =
+        prefixes.into_iter().map(|(prefix, contract)| (&**prefix, contract.shown(|path| routes.opens(path, prefix))));
+    Ok(external::together(upstreams, ours))
+}

@@ -1,0 +1,313 @@
+//! The connections to one server. They speak HTTP/2; each carries a bounded number of calls, and another is opened when
+//! all are full. The first is filled before the next.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::uri::{PathAndQuery, Uri};
+use kit::{
+    balance::{Endpoint, Location},
+    limits::Limits,
+};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Failure, Tolerance,
+    cancel::Cancellations,
+    connection::{ERROR_RESETS, start},
+    dial::{TIMEOUT, dial},
+};
+use crate::tls::Trust;
+
+/// How long a connection may carry no call if others before it have room.
+const IDLE: Duration = Duration::from_secs(60);
+/// How many streams h2 may reset for the errors of a server before the connection takes no more calls. Those on it
+/// finish: at twice this number h2 would end it with all of them ([`ERROR_RESETS`]).
+const FAULTS: usize = ERROR_RESETS / 2;
+/// How many cancelled calls may wait for their reset before new calls go to another connection.
+const CROWD: usize = 10;
+
+/// The connections to one server.
+pub(crate) struct ConnectionPool {
+    location: Location,
+    /// The TLS settings, if it is called over TLS.
+    trust: Option<Trust>,
+    tolerance: Tolerance,
+    most_connections: usize,
+    limits: Limits,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Locked by the call that connects.
+    connecting: tokio::sync::Mutex<()>,
+    /// When the last attempt to connect failed.
+    failed: Mutex<Option<Instant>>,
+}
+
+struct Connection {
+    sender: SendRequest<Bytes>,
+    /// The task that reads and writes.
+    driver: AbortHandle,
+    load: Mutex<Load>,
+    cancellations: Arc<Cancellations>,
+    /// How many streams h2 has reset for the server's errors.
+    faults: AtomicUsize,
+}
+
+/// The calls of a connection.
+struct Load {
+    /// All calls with a stream, including cancelled ones.
+    calls: usize,
+    /// Cancelled calls that wait until their streams may be reset.
+    cancelled: usize,
+    /// When the last call ended.
+    left: Instant,
+    /// The connection is closed, or about to be.
+    is_closed: bool,
+}
+
+impl Load {
+    /// Whether many cancelled calls wait: new calls would wait behind them on a server with few workers.
+    fn is_crowded(&self) -> bool {
+        self.cancelled >= CROWD
+    }
+}
+
+impl Connection {
+    /// Reserves a stream for a call, if there is one: `most` is the gateway's own limit, and the upstream has sent its
+    /// limit.
+    fn enter(&self, most: usize, into_crowd: bool) -> bool {
+        let mut load = self.load();
+        let has_room = load.calls < most && load.calls < self.sender.current_max_send_streams();
+        let may = has_room && !load.is_closed && (into_crowd || !load.is_crowded());
+        load.calls += usize::from(may);
+        may
+    }
+
+    /// A call has ended. A connection that carries only cancelled calls, and many, is closed: that cancels them all at
+    /// once, and affects no other call.
+    fn leave(&self, was_cancelled: bool) {
+        let mut load = self.load();
+        load.calls -= 1;
+        load.cancelled -= usize::from(was_cancelled);
+        if load.calls == 0 {
+            load.left = Instant::now();
+        }
+        if load.is_crowded() && load.calls == load.cancelled {
+            load.is_closed = true;
+            self.driver.abort();
+        }
+    }
+
+    /// Whether the server has sent GOAWAY, or the connection is broken.
+    fn is_going_away(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.driver.is_finished() || self.load().is_closed
+    }
+
+    fn is_idle(&self) -> bool {
+        let load = self.load();
+        load.calls == 0 && load.left.elapsed() > IDLE
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        // The numbers are consistent after every step.
+        self.load.lock()
+    }
+}
+
+/// Permits a call one stream on a connection; released when dropped.
+pub(crate) struct StreamPermit(Arc<Connection>);
+
+impl StreamPermit {
+    /// The sender of the connection.
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.0.sender.clone()
+    }
+
+    /// The permit that the call keeps once it is cancelled.
+    pub(super) fn cancelled(&self) -> CancelledPermit {
+        let mut load = self.0.load();
+        load.calls += 1;
+        load.cancelled += 1;
+        CancelledPermit(Arc::clone(&self.0))
+    }
+
+    pub(super) fn cancellations(&self) -> &Arc<Cancellations> {
+        &self.0.cancellations
+    }
+
+    /// h2 has reset a stream for an error of the server.
+    pub(super) fn fault(&self) {
+        self.0.faults.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.leave(false);
+    }
+}
+
+/// The stream of a cancelled call on a connection; released when dropped.
+pub(super) struct CancelledPermit(Arc<Connection>);
+
+impl CancelledPermit {
+    pub(super) fn cancellations(&self) -> &Arc<Cancellations> {
+        &self.0.cancellations
+    }
+}
+
+impl Drop for CancelledPermit {
+    fn drop(&mut self) {
+        self.0.leave(true);
+    }
+}
+
+impl Endpoint for ConnectionPool {
+    fn give_up(&self) {
+        for connection in self.lock().drain(..) {
+            connection.driver.abort();
+        }
+    }
+}
+
+impl ConnectionPool {
+    /// The server at `location`. It connects at its first use.
+    pub(super) fn new(
+        location: Location,
+        trust: Option<Trust>,
+        tolerance: Tolerance,
+        most_connections: usize,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            location,
+            trust,
+            tolerance,
+            most_connections: most_connections.max(1),
+            limits: limits.clone(),
+            connections: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// Its TLS settings.
+    pub(super) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    pub(super) fn tolerance(&self) -> Tolerance {
+        self.tolerance
+    }
+
+    /// The URI of a request to this server.
+    pub(super) fn uri(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
+        Uri::builder()
+            .scheme(self.location.scheme())
+            .authority(self.location.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Permits a call a stream on one of the connections; connects if all are full.
+    pub(super) async fn permit(&self) -> Result<StreamPermit, Failure> {
+        let started = Instant::now();
+        if let Some(permit) = self.pick() {
+            return Ok(permit);
+        }
+        let _turn = self.connecting.lock().await;
+        // Calls that waited for the same connection share it, or its failure.
+        if let Some(permit) = self.pick() {
+            return Ok(permit);
+        }
+        let failed = *self.failed.lock();
+        if failed.is_some_and(|at| at >= started) {
+            return Err(Failure::Unreachable("the previous attempt failed".to_owned()));
+        }
+        if self.is_full() {
+            return self.pick_in(&mut self.lock(), true).ok_or(Failure::Full);
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                self.lock().push(connection);
+                self.pick().ok_or(Failure::Full)
+            }
+            Err(error) => {
+                *self.failed.lock() = Some(Instant::now());
+                Err(Failure::Unreachable(error.to_string()))
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().len() >= self.most_connections
+    }
+
+    /// A stream on the first connection that has one free: calls on the same connection share reads and writes, which cost
+    /// more than anything else. Idle connections behind it are closed.
+    fn pick(&self) -> Option<StreamPermit> {
+        let mut connections = self.lock();
+        let has_many_faults = |connection: &Connection| connection.faults.load(Ordering::Relaxed) >= FAULTS;
+        connections.retain(|connection| !connection.is_closed() && !has_many_faults(connection));
+        self.pick_in(&mut connections, false)
+    }
+
+    /// `into_crowd`: includes connections on which many cancelled calls wait.
+    fn pick_in(&self, connections: &mut Vec<Arc<Connection>>, into_crowd: bool) -> Option<StreamPermit> {
+        let most = usize::try_from(self.limits.streams_per_connection).unwrap_or(usize::MAX);
+        let at = connections.iter().position(|connection| connection.enter(most, into_crowd))?;
+        let permit = StreamPermit(Arc::clone(&connections[at]));
+        if connections.len() > at + 1 {
+            let mut position = 0;
+            connections.retain(|connection| {
+                position += 1;
+                position <= at + 1 || !connection.is_idle()
+            });
+        }
+        Some(permit)
+    }
+
+    /// Removes a closing connection; the calls on it continue. A stopping server sends GOAWAY on all of its connections
+    /// at once, so all closing ones are removed: a call need not try them one by one.
+    pub(super) fn forget(&self, gone: &StreamPermit) {
+        self.lock().retain(|connection| !Arc::ptr_eq(connection, &gone.0) && !connection.is_going_away());
+    }
+
+    async fn connect(&self) -> io::Result<Arc<Connection>> {
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+        let opening = async {
+            let stream = dial(&self.location, self.trust.as_ref()).await?;
+            start(stream, &self.limits, self.tolerance).await
+        };
+        let (sender, driver) = timeout(TIMEOUT, opening).await.map_err(late)??;
+        Ok(Arc::new(Connection {
+            sender,
+            driver,
+            load: Mutex::new(Load { calls: 0, cancelled: 0, left: Instant::now(), is_closed: false }),
+            cancellations: Arc::new(Cancellations::new(self.tolerance)),
+            faults: AtomicUsize::new(0),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        // The list is consistent after every step.
+        self.connections.lock()
+    }
+}

@@ -1,0 +1,189 @@
+//! The body of a request to an upstream. Frames are forwarded as they arrive; no body is buffered whole.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use kit::error;
+use tonic::{Code, Status};
+
+use super::replay::Replay;
+use crate::{
+    io::{Inbound, Lost, ReceiveBuffer},
+    protocol::{
+        RequestDecoder,
+        base64::Malformed,
+        framing::{FrameMeter, Refused, Why},
+    },
+};
+
+/// The body of a request to an upstream: the caller's messages, as they arrive.
+pub(crate) struct RequestBody {
+    inner: Inbound,
+    decoder: RequestDecoder,
+    meter: FrameMeter,
+    request_error: RequestBodyError,
+    replay: Replay,
+}
+
+/// Reports, once a call has failed, that the caller's own body was the reason.
+#[derive(Clone, Default)]
+pub(crate) struct RequestBodyError(Arc<AtomicU8>);
+
+/// Why a caller's body is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestBodyErrorKind {
+    /// The text is not base64.
+    Text = 1,
+    /// A message is larger than the limit.
+    TooLarge,
+    /// A message has unknown flags.
+    Flags,
+    /// The body was cut off.
+    Cut,
+}
+
+impl RequestBodyError {
+    pub(crate) fn get(&self) -> Option<RequestBodyErrorKind> {
+        [
+            RequestBodyErrorKind::Text,
+            RequestBodyErrorKind::TooLarge,
+            RequestBodyErrorKind::Flags,
+            RequestBodyErrorKind::Cut,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, kind: RequestBodyErrorKind) -> Cut {
+        self.0.store(kind as u8, Ordering::Relaxed);
+        Cut::Invalid(kind)
+    }
+}
+
+impl RequestBody {
+    /// Decodes the body of a client's request. Refuses messages of more than `limit` bytes, and keeps up to `room` bytes
+    /// for a retry.
+    pub(crate) fn new(
+        inner: Inbound,
+        decoder: RequestDecoder,
+        limit: usize,
+        room: usize,
+        request_error: RequestBodyError,
+    ) -> Self {
+        Self { inner, decoder, meter: FrameMeter::new(limit), request_error, replay: Replay::new(room) }
+    }
+
+    /// Starts again from the first piece. False: some forwarded pieces are no longer kept.
+    pub(crate) fn rewind(&mut self) -> bool {
+        self.replay.rewind()
+    }
+
+    /// There is no further retry.
+    pub(crate) fn keep_no_more(&mut self) {
+        self.replay.end();
+    }
+
+    /// The buffer that reads ahead while the upstream reads nothing.
+    pub(crate) fn receive_buffer(&self) -> Weak<ReceiveBuffer> {
+        self.inner.receive_buffer()
+    }
+
+    /// The next piece, never an empty one.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let Some(piece) = self.replay.next() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        loop {
+            let (passed, is_last) = match ready!(self.inner.poll_piece(cx)) {
+                Some(Ok(piece)) => (self.decoder.decode(piece), false),
+                Some(Err(error)) => {
+                    self.request_error.set(RequestBodyErrorKind::Cut);
+                    return Poll::Ready(Some(Err(Cut::Caller(error))));
+                }
+                None => (self.decoder.finish(), true),
+            };
+            match passed {
+                Ok(frames) if frames.is_empty() && is_last => return Poll::Ready(None),
+                // The piece does not complete what the decoder needs.
+                Ok(frames) if frames.is_empty() => {}
+                Ok(frames) => return Poll::Ready(Some(self.pass(frames))),
+                Err(Malformed) => return Poll::Ready(Some(Err(self.request_error.set(RequestBodyErrorKind::Text)))),
+            }
+        }
+    }
+
+    /// Checks decoded frames, and keeps them for a retry.
+    fn pass(&mut self, frames: Bytes) -> Result<Bytes, Cut> {
+        self.meter.pass(&frames).map_err(|Refused { why, .. }| {
+            self.request_error.set(match why {
+                Why::TooLarge => RequestBodyErrorKind::TooLarge,
+                Why::Flags => RequestBodyErrorKind::Flags,
+            })
+        })?;
+        self.replay.keep(&frames);
+        Ok(frames)
+    }
+}
+
+impl From<RequestBodyErrorKind> for Status {
+    fn from(kind: RequestBodyErrorKind) -> Self {
+        match kind {
+            RequestBodyErrorKind::Text => {
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body is not base64")
+            }
+            RequestBodyErrorKind::Flags => {
+                let message = "a message has flags that gRPC does not define";
+                error::status(Code::InvalidArgument, "BODY_MALFORMED", message)
+            }
+            RequestBodyErrorKind::Cut => error::status(Code::InvalidArgument, "BODY_MALFORMED", "the body was cut off"),
+            RequestBodyErrorKind::TooLarge => {
+                let message = "a message is larger than the gateway allows (limits.message_bytes)";
+                error::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
+            }
+        }
+    }
+}
+
+/// Why a request's body ended early.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// The caller's connection or stream ended.
+    Caller(Lost),
+    /// The caller sent invalid data.
+    Invalid(RequestBodyErrorKind),
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Caller(Lost(why)) => write!(f, "the caller's body was cut off: {why}"),
+            Self::Invalid(RequestBodyErrorKind::Text) => f.write_str("the caller's body is not base64"),
+            Self::Invalid(RequestBodyErrorKind::TooLarge) => f.write_str("the caller's message is too large"),
+            Self::Invalid(RequestBodyErrorKind::Flags) => f.write_str("the caller's message has unknown flags"),
+            Self::Invalid(RequestBodyErrorKind::Cut) => f.write_str("the caller's body was cut off"),
+        }
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.get_mut().poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.replay.is_forwarded() && self.inner.is_end() && self.decoder.is_complete()
+    }
+}

@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// The path of the trellis binary
     #[arg(long)]
     trellis: PathBuf,
+    /// The path of another trellis binary, for example of an earlier commit: the contender gateway-baseline, which
+    /// takes part in every scenario of the gateway
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// The path of the Envoy binary
     #[arg(long)]
     envoy: PathBuf,
@@ -82,10 +86,17 @@ impl Options {
             let known: Vec<_> = Contender::ALL.iter().map(|contender| contender.name()).collect();
             return Err(format!("--contenders {name}: expected one of {}", known.join(", ")));
         }
+        let name = Contender::Baseline.name();
+        if self.baseline.is_none() && self.contenders.iter().any(|wanted| wanted == name) {
+            return Err(format!("--contenders {name}: name its binary with --baseline"));
+        }
         let mut scenarios = scenarios::all(pace);
         let wanted = |name: &str| self.only.is_empty() || self.only.iter().any(|text| name.contains(text));
         scenarios.retain(|scenario| wanted(&scenario.name));
         for scenario in &mut scenarios {
+            if self.baseline.is_some() {
+                scenario.add_baseline();
+            }
             scenario.contenders.retain(|contender| self.wants(*contender));
         }
         if scenarios.is_empty() { Err(format!("--only {:?} matches no scenario", self.only)) } else { Ok(scenarios) }
@@ -136,7 +147,7 @@ fn pin_myself() -> Result<(), String> {
 
 async fn measure(options: &Options, pace: &Pace, scenarios: &[Scenario]) -> Result<Results, String> {
     eprintln!("==> starting the contenders");
-    let mut contenders = Contenders::start(&options.trellis, &options.envoy).await?;
+    let mut contenders = Contenders::start(&options.trellis, options.baseline.as_deref(), &options.envoy).await?;
     for (name, pid) in contenders.pids() {
         eprintln!("    {name}: process {pid}");
     }

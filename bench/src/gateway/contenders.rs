@@ -36,16 +36,20 @@ pub(crate) enum Contender {
     Logged,
     /// Like `Gateway`, without the span of a call.
     NoSpan,
+    /// Like `Gateway`, another binary (`--baseline`).
+    Baseline,
 }
 
 /// The gateways and their log levels: without the access log, with it, without spans, and one that refuses all calls.
 const GATEWAYS: [(&str, &str); 4] =
     [("gateway", "info,access=off"), ("logged", "info"), ("quiet", "warn"), ("refusing", "info,access=off")];
+/// The gateways of the baseline: like the first and the last of [`GATEWAYS`].
+const BASELINES: [(&str, &str); 2] = [("baseline", GATEWAYS[0].1), ("baseline-refusing", GATEWAYS[3].1)];
 /// More calls than any run makes.
 const PLENTY: u32 = u32::MAX;
 
 impl Contender {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Gateway,
         Self::Envoy,
         Self::TonicWeb,
@@ -55,6 +59,7 @@ impl Contender {
         Self::OpenWithToken,
         Self::Logged,
         Self::NoSpan,
+        Self::Baseline,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -68,6 +73,7 @@ impl Contender {
             Self::OpenWithToken => "gateway-open-token",
             Self::Logged => "gateway-access-log",
             Self::NoSpan => "gateway-no-span",
+            Self::Baseline => "gateway-baseline",
         }
     }
 
@@ -113,7 +119,7 @@ struct Echo {
 }
 
 impl Contenders {
-    pub(super) async fn start(trellis: &Path, envoy: &Path) -> Result<Self, String> {
+    pub(super) async fn start(trellis: &Path, baseline: Option<&Path>, envoy: &Path) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = folder.path();
         let echoes = Echoes {
@@ -125,9 +131,11 @@ impl Contenders {
         let upstream = echoes.plain.port;
         let mesh = Mesh::start(trellis, path, upstream).await?;
         let mut gateways = Vec::new();
-        for (name, log_level) in GATEWAYS {
-            let quota = if name == "refusing" { 1 } else { PLENTY };
-            let setup = Setup { name, port: free_port()?, log_level, quota };
+        let of_baseline = BASELINES.into_iter().filter(|_| baseline.is_some());
+        for (name, log_level) in GATEWAYS.into_iter().chain(of_baseline) {
+            let quota = if name.ends_with("refusing") { 1 } else { PLENTY };
+            let binary = if name.starts_with("baseline") { baseline.unwrap_or(trellis) } else { trellis };
+            let setup = Setup { name, binary: binary.to_owned(), port: free_port()?, log_level, quota };
             let process = start_gateway(&mesh, &setup, path).await?;
             gateways.push((setup, process));
         }
@@ -162,7 +170,7 @@ impl Contenders {
     /// Like [`Self::process`], with the refusing gateway in the scenario of refusals.
     pub(super) fn process_for(&self, contender: Contender, scenario: &Scenario) -> &Process {
         match (contender, scenario.kind) {
-            (Contender::Gateway, Kind::Refused) => &self.gateways[3].1,
+            (Contender::Gateway | Contender::Baseline, Kind::Refused) => &self.gateways[Self::refusing(contender)].1,
             _ => self.process(contender),
         }
     }
@@ -171,8 +179,14 @@ impl Contenders {
         match contender {
             Contender::Logged => 1,
             Contender::NoSpan => 2,
+            Contender::Baseline => GATEWAYS.len(),
             _ => 0,
         }
+    }
+
+    /// The gateway that refuses all calls.
+    fn refusing(contender: Contender) -> usize {
+        if contender == Contender::Baseline { GATEWAYS.len() + 1 } else { 3 }
     }
 
     pub(super) fn request(&self, contender: Contender, scenario: &Scenario) -> Result<Request, String> {
@@ -183,7 +197,7 @@ impl Contenders {
             Contender::Floor => self.proxies.floor_port,
             Contender::TonicWeb => self.echoes.tested_web.port,
             Contender::Direct => self.echoes.tested_plain.port,
-            _ if refused => self.gateways[3].0.port,
+            gateway if refused => self.gateways[Self::refusing(gateway)].0.port,
             gateway => self.gateways[Self::gateway_of(gateway)].0.port,
         };
         let is_open = matches!(contender, Contender::NoToken | Contender::OpenWithToken);
@@ -199,7 +213,8 @@ impl Contenders {
 
     /// Restarts all contenders, so that they start each round alike: earlier work changes the cost of later calls.
     pub(super) async fn renew(&mut self) -> Result<(), String> {
-        for contender in Contender::ALL {
+        let has_baseline = self.gateways.len() > GATEWAYS.len();
+        for contender in Contender::ALL.into_iter().filter(|one| has_baseline || *one != Contender::Baseline) {
             self.restart(contender).await?;
         }
         Ok(())

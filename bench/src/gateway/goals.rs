@@ -1,7 +1,7 @@
 //! The goals of the gateway, and whether it meets them.
 
 use super::{
-    contenders::Contender::{self, Envoy, Floor, Gateway},
+    contenders::Contender::{self, Baseline, Envoy, Floor, Gateway},
     results::Results,
     scenarios::{Kind, Scenario},
 };
@@ -16,7 +16,13 @@ struct Goal {
     ratio: fn(&Results, &Scenario) -> Option<f64>,
 }
 
-const GOALS: [Goal; 9] = [
+const GOALS: [Goal; 10] = [
+    Goal {
+        name: "CPU per call or message, to the baseline",
+        most: 1.03,
+        about: |scenario| scenario.kind != Kind::Idle,
+        ratio: |results, scenario| cpu(results, scenario, Baseline),
+    },
     Goal {
         name: "unary: CPU per call, to Envoy",
         most: 0.45,

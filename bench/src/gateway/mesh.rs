@@ -23,7 +23,6 @@ pub(super) const GUARDED: &str = "bench.guarded";
 pub(super) const OPEN: &str = "bench.open";
 
 pub(super) struct Mesh {
-    binary: PathBuf,
     folder: PathBuf,
     users: u16,
     auth: u16,
@@ -33,9 +32,10 @@ pub(super) struct Mesh {
 }
 
 /// The settings of a gateway.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Setup {
     pub(super) name: &'static str,
+    pub(super) binary: PathBuf,
     pub(super) port: u16,
     pub(super) log_level: &'static str,
     /// The rate limit of a caller, in calls per hour.
@@ -45,24 +45,23 @@ pub(super) struct Setup {
 impl Mesh {
     /// Starts the services.
     pub(super) async fn start(binary: &Path, folder: &Path, upstream: u16) -> Result<Self, String> {
-        let binary = binary.to_owned();
-        make_keys(&binary, folder)?;
+        make_keys(binary, folder)?;
         let (users, auth) = (free_port()?, free_port()?);
         let start = |part: &str| {
-            let command = command(&binary, folder, part, users, auth)?;
+            let command = command(binary, folder, part, users, auth)?;
             Process::start(&command, super::LOAD_CORE, &folder.join(format!("{part}.log")))
         };
         let mut services = [start("users")?, start("auth")?];
         services[0].listens(users).await?;
         services[1].listens(auth).await?;
-        Ok(Self { binary, folder: folder.to_owned(), users, auth, upstream, _services: services })
+        Ok(Self { folder: folder.to_owned(), users, auth, upstream, _services: services })
     }
 
     /// The command that starts a gateway.
     pub(super) fn gateway(&self, setup: &Setup) -> Result<Command, String> {
         let file = self.folder.join(format!("{}.toml", setup.name));
         fs::write(&file, self.config(setup)).map_err(|e| format!("{}: {e}", file.display()))?;
-        let mut command = command(&self.binary, &self.folder, "gateway", self.users, self.auth)?;
+        let mut command = command(&setup.binary, &self.folder, "gateway", self.users, self.auth)?;
         command.arg("--config").arg(file);
         Ok(command)
     }

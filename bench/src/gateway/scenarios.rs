@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contenders::Contender::{
-    self, Direct, Envoy, Floor, Gateway, Logged, NoSpan, NoToken, OpenWithToken, TonicWeb,
+    self, Baseline, Direct, Envoy, Floor, Gateway, Logged, NoSpan, NoToken, OpenWithToken, TonicWeb,
 };
 use crate::{
     echo::Order,
@@ -147,6 +147,13 @@ fn shown(size: usize) -> String {
 }
 
 impl Scenario {
+    /// Adds the baseline beside the gateway.
+    pub(super) fn add_baseline(&mut self) {
+        if let Some(at) = self.contenders.iter().position(|contender| *contender == Gateway) {
+            self.contenders.insert(at + 1, Baseline);
+        }
+    }
+
     /// The load. `rate` returns the rate of an open loop, in calls/s.
     pub(super) fn plan(&self, rate: impl FnOnce() -> Option<f64>) -> Result<Plan, String> {
         let drive = match self.kind {

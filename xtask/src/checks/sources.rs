@@ -13,7 +13,11 @@ struct Place {
 }
 
 const PLACES: [Place; 3] = [
-    Place { name: "sqlx", allowed: |path| path.contains("/store") || path.starts_with("services/kit-data/"), why: "only kit-data and store modules use SQL" },
+    Place {
+        name: "sqlx",
+        allowed: |path| path.contains("/store") || path.starts_with("services/kit-data/"),
+        why: "only kit-data and store modules use SQL",
+    },
     Place {
         name: "deadpool_redis",
         allowed: |path| ["limiter", "bus"].iter().any(|m| path.starts_with(&format!("services/kit/src/{m}"))),

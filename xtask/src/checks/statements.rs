@@ -26,7 +26,8 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
 }
 
 fn is_checked(path: &str) -> bool {
-    path.contains("/src/store") && path.ends_with(".rs") && !path.ends_with("sqlite.rs")
+    let is_store = path.contains("/src/store") || path.contains("/src/jobs/store");
+    is_store && path.ends_with(".rs") && !path.ends_with("sqlite.rs")
 }
 
 fn in_file(path: &str, text: &str) -> Vec<String> {

@@ -16,7 +16,7 @@ use sqlx::{Database, Describe, Either, Execute, Executor, SqlSafeStr as _, SqlSt
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
 };
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl<D: Database> Pool<D> {
 
     async fn begin_in(&self, places: Vec<Place<Uuid>>) -> Result<Transaction<'_, D>, Error> {
         let lease = self.lease(true).await?;
-        Ok(Transaction { lease, _places: places, _pool: self })
+        Ok(Transaction { lease, _places: places, _pool: self, wakes: Vec::new() })
     }
 
     /// A connection for one statement.
@@ -189,6 +189,8 @@ pub struct Transaction<'p, D: Database> {
     lease: Lease<D>,
     _places: Vec<Place<Uuid>>,
     _pool: &'p Pool<D>,
+    /// Notified after the commit.
+    wakes: Vec<Arc<Notify>>,
 }
 
 impl<D: Database> Transaction<'_, D> {
@@ -196,7 +198,15 @@ impl<D: Database> Transaction<'_, D> {
     pub async fn commit(mut self) -> sqlx::Result<()> {
         D::TransactionManager::commit(&mut self.lease).await?;
         self.lease.in_transaction = false;
+        for wake in &self.wakes {
+            wake.notify_one();
+        }
         Ok(())
+    }
+
+    /// Notifies `wake` after the commit, and never if the transaction is rolled back.
+    pub(crate) fn wake_after_commit(&mut self, wake: &Arc<Notify>) {
+        self.wakes.push(Arc::clone(wake));
     }
 
     /// Rolls back, and waits for the end of the rollback.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{
     AssertSqlSafe, Connection as _, Postgres,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
 
 use super::{
@@ -57,6 +57,16 @@ async fn opened(
     gauge::watch(schema.to_owned(), &connections);
     outage::watch(schema.to_owned(), &outage, PostgresProbe::new(options));
     Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
+}
+
+/// Connects to a service's schema, for the operator. Changes nothing.
+pub(crate) async fn connect(url: &Secret, schema: &'static str) -> Result<PgConnection, Unopened> {
+    let options = connect::options(&key(schema), url).map_err(Unopened)?;
+    let options = tls::required(options, schema)
+        .application_name("trellis-operator")
+        .options([("search_path", schema), ("synchronous_commit", "on")])
+        .options(timeouts(&Config::default()));
+    connect::connect(&key(schema), &options).await.map_err(Unopened)
 }
 
 /// Checks a URL without a connection.

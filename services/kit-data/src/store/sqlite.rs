@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::{
-    Pool, Settings, Unopened, gauge, migrate,
+    Config, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage, Probe, Problem},
 };
 use kit::error::chain;
@@ -79,6 +79,17 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
     purge::start(path.to_owned(), options, config.purge_interval.0, Arc::downgrade(&outage));
     let kit = |pool, begin| Pool::new(pool, config, limit, Arc::clone(&outage), begin);
     Ok(Pools { read: kit(read, None), write: kit(write, Some(BEGIN)) })
+}
+
+/// Connects to an existing file beside the process that uses it, for the operator. A statement waits for that process.
+pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("secure_delete", "ON")
+        .busy_timeout(Config::default().statement_timeout.0);
+    options.connect().await.map_err(|e| Unopened(format!("cannot open {}: {}", path.display(), chain(&e))))
 }
 
 /// Reads the file on its own connection.

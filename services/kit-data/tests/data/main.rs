@@ -1,9 +1,15 @@
-//! The connection pool on a real PostgreSQL.
+//! The connection pool on a real PostgreSQL, and durable jobs on both databases.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod database;
 #[path = "../support/databases.rs"]
-#[expect(dead_code, unused_macros, unused_imports, reason = "the tests of the services use the rest")]
 mod databases;
 #[path = "../../../kit/tests/support/eventually.rs"]
 mod eventually;
+mod jobs;
+#[path = "../support/locks.rs"]
+#[expect(dead_code, reason = "the tests of the services use the rest")]
+mod locks;
+#[path = "../support/plan.rs"]
+#[expect(dead_code, reason = "the tests of the services use the rest")]
+mod plan;

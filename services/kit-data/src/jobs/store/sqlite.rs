@@ -1,0 +1,11 @@
+//! Jobs on SQLite: one worker. A write transaction is the only writer, so that rows need no locks.
+
+#[path = "sql.rs"]
+mod sql;
+
+type Db = sqlx::Sqlite;
+
+/// Begins the list of rows to change.
+const AMONG: &str = "IN (SELECT job_id FROM";
+
+const LOCK: &str = "";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use uuid::Uuid;
 
 /// Users, sign-in and messaging as gRPC services, and the gateway that browsers call them through.
 ///
@@ -47,6 +48,11 @@ pub(crate) enum Command {
     Keys {
         #[command(subcommand)]
         command: Keys,
+    },
+    /// List, retry and delete the jobs of the services
+    Jobs {
+        #[command(subcommand)]
+        command: Jobs,
     },
     /// Print a completion script for a shell
     Completions {
@@ -96,6 +102,59 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// The commands of `trellis jobs`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Jobs {
+    /// List jobs, the oldest first, with the last failure of each
+    ///
+    /// A job that has failed too often is "dead": it stays until you retry or delete it.
+    List {
+        /// Only jobs in this state
+        #[arg(long)]
+        state: Option<JobState>,
+        /// Only jobs of this kind, for example account.deleted
+        #[arg(long)]
+        kind: Option<String>,
+        /// The most jobs of each service
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Print the arguments of each job too
+        #[arg(long)]
+        arguments: bool,
+    },
+    /// Make jobs due now, with all of their attempts
+    ///
+    /// A running process starts them after at most jobs.poll_interval.
+    Retry {
+        /// The ids of dead jobs, or of jobs that wait for their next attempt
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<Uuid>,
+        /// Retry all dead jobs
+        #[arg(long)]
+        all: bool,
+        /// With --all: only dead jobs of this kind
+        #[arg(long, requires = "all")]
+        kind: Option<String>,
+    },
+    /// Delete jobs that are not running; their work stays undone
+    Delete {
+        /// The ids
+        #[arg(required = true)]
+        ids: Vec<Uuid>,
+    },
+}
+
+/// The state of a job.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum JobState {
+    /// It waits for its next attempt.
+    Waiting,
+    /// A process runs it.
+    Running,
+    /// It has failed too often.
+    Dead,
 }
 
 /// A service with a database.

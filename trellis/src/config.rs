@@ -16,7 +16,7 @@ use kit::{
     policy::Table,
     shutdown, telemetry, tls, trace,
 };
-use kit_data::store;
+use kit_data::{jobs, store};
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) limiter: limiter::Config,
     /// Timeouts of the databases.
     pub(crate) database: store::Config,
+    /// The jobs of the services.
+    pub(crate) jobs: jobs::Config,
     /// The users service.
     pub(crate) users: users::Config,
     /// The auth service.
@@ -176,7 +178,6 @@ impl Config {
             ("gateway.stall_timeout", self.gateway.stall_timeout),
             ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
             ("auth.failures_period", self.auth.failures_period),
-            ("auth.outbox_interval", self.auth.outbox_interval),
             ("messaging.heartbeat", self.messaging.heartbeat),
             ("messaging.users_timeout", self.messaging.users_timeout),
             ("identity.keys_refresh", self.identity.keys_refresh),
@@ -204,6 +205,7 @@ impl Config {
                     store::check_url("auth.database_url", &self.auth.database_url),
                     store::check_url("messaging.database_url", &self.messaging.database_url),
                     self.database.check(shortest),
+                    self.jobs.check(),
                     self.check_effects(),
                 ];
                 checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))

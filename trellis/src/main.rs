@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod files;
 mod identities;
+mod jobs;
 mod keys;
 mod listeners;
 mod memory;
@@ -75,6 +76,10 @@ fn run(cli: Cli) -> Result<(), String> {
         }
         Some(Command::Keys { command: cli::Keys::List { dir } }) => {
             print(&rotation::list(&rotation::folder(dir, load)?)?)
+        }
+        Some(Command::Jobs { command }) => {
+            let config = load()?;
+            print(&runtime::start()?.block_on(jobs::run(&config, command))?)
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -204,6 +204,7 @@ impl<'a> Process<'a> {
                 let (store, keys) = self.auth.take().ok_or("auth is not a part of this process")?;
                 let auth = Auth {
                     config: self.config.auth.clone(),
+                    jobs: self.config.jobs.clone(),
                     store,
                     keys,
                     users: self.peer(Service::Users, part)?,

@@ -16,7 +16,6 @@ use proto::auth::v1::{
     RevokeAllSessionsResponse, RevokeSessionRequest, RevokeSessionResponse, SignInRequest, SignInResponse,
     SignOutRequest, SignOutResponse, SignUpRequest, SignUpResponse, auth_service_server::AuthService,
 };
-use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataMap};
 
 use crate::{
@@ -35,24 +34,16 @@ pub(crate) struct Api {
     /// Limits of wider networks, as multiples of the limit of one address.
     networks: Multiples,
     strict: Strict,
-    /// Wakes the outbox worker.
-    outbox_wake: Arc<Notify>,
     /// Bytes that the items of one page may take, so that it fits into one message.
     page_bytes: usize,
 }
 
 impl Api {
-    pub(crate) fn new(
-        auth: Auth,
-        cookies: Cookies,
-        networks: Multiples,
-        outbox_wake: Arc<Notify>,
-        message_bytes: usize,
-    ) -> Arc<Self> {
+    pub(crate) fn new(auth: Auth, cookies: Cookies, networks: Multiples, message_bytes: usize) -> Arc<Self> {
         let Config { hashing_threads, hashing_queue, hashing_queue_known, .. } = auth.config;
         let hasher = Hasher::new(hashing_threads, hashing_queue_known, hashing_queue, auth.clock_rng.clone());
         let page_bytes = page::budget(message_bytes);
-        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), outbox_wake, page_bytes })
+        Arc::new(Self { auth, hasher, cookies, networks, strict: Strict::default(), page_bytes })
     }
 }
 

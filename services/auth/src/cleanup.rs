@@ -1,15 +1,15 @@
-//! Deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace period, ended sessions,
-//! and old used tokens.
+//! A recurring job that deletes expired data once a minute: unfinished sign-ups, sealed successors after the grace
+//! period, ended sessions, and old used tokens.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use kit::{ClockAndRng, error::chain, shutdown::Shutdown};
-use kit_data::store::Error;
+use kit::ClockAndRng;
+use kit_data::jobs::{Failure, Outcome};
 
 use crate::{domain::Lifetimes, store::AuthStore};
 
 /// The time between two rounds.
-const PERIOD: Duration = Duration::from_secs(60);
+pub(crate) const PERIOD: Duration = Duration::from_secs(60);
 /// How long an unfinished sign-up is kept.
 const PENDING: Duration = Duration::from_secs(3_600);
 /// How long an ended session is kept for investigations.
@@ -22,36 +22,27 @@ const BATCH: u32 = 500;
 /// The most rows that one statement deletes, so that it holds its locks only for a short time.
 const PRUNED: u32 = 1_000;
 
-/// Runs until the process stops. Several replicas may run it at once: each statement selects the expired rows itself.
-pub(crate) async fn run(store: Arc<dyn AuthStore>, clock_rng: ClockAndRng, lifetimes: Lifetimes, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = shutdown.stopping() => return,
-        }
-        if let Err(error) = round(&*store, &clock_rng, lifetimes).await {
-            tracing::warn!(error = %chain(&error), "the cleanup failed; it runs again in one minute");
-        }
-    }
-}
-
-/// Runs one round.
-pub(crate) async fn round(store: &dyn AuthStore, clock_rng: &ClockAndRng, lifetimes: Lifetimes) -> Result<(), Error> {
+/// Runs one round. It may be repeated or interrupted: each statement selects the expired rows itself.
+pub(crate) async fn round(
+    store: &dyn AuthStore,
+    clock_rng: &ClockAndRng,
+    lifetimes: Lifetimes,
+) -> Result<Outcome, Failure> {
     let now = clock_rng.now();
     store.erase_sealed(now - lifetimes.grace).await?;
     for account in store.list_pending(now - PENDING, BATCH).await? {
         store.abandon(account, now - PENDING, now, clock_rng.new_id()).await?;
     }
     while store.prune(now - ENDED, now - USED, PRUNED).await? > 0 {}
-    Ok(())
+    Ok(Outcome::Done)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kit::{
         Timestamp,
-        config::Span,
-        shutdown,
         time::{ManualClock, SystemEntropy},
     };
     use kit_data::store::Location;
@@ -144,14 +135,5 @@ mod tests {
         bench.cleanup().await;
         let now = bench.clock_rng.now();
         assert_eq!(bench.store.prune(now, now, PRUNED).await.unwrap(), 0, "nothing is left of it");
-    }
-
-    #[tokio::test]
-    async fn cleanup_stops_with_the_process() {
-        let bench = Bench::new().await;
-        let stopping = Shutdown::new();
-        let running = tokio::spawn(run(Arc::clone(&bench.store), bench.clock_rng.clone(), RULES, stopping.clone()));
-        stopping.run(&shutdown::Config { grace: Span(Duration::ZERO), ..shutdown::Config::default() }).await;
-        tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     }
 }

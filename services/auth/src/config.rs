@@ -34,9 +34,6 @@ pub struct Config {
     pub refresh_grace: Span,
     /// The timeout of calls to the users service during a sign-up.
     pub users_timeout: Span,
-    /// How often the worker polls the outbox, in addition to wake-ups: the shortest delay of a retry after a failure in
-    /// another service.
-    pub outbox_interval: Span,
     /// Passwords that are hashed at once; each uses 19 MiB meanwhile. 0: one per core of the CPU quota, but together no
     /// more than half of the memory limit.
     pub hashing_threads: usize,
@@ -87,7 +84,6 @@ impl Default for Config {
             session_lifetime: days(180),
             refresh_grace: Span(Duration::from_secs(120)),
             users_timeout: Span(Duration::from_secs(5)),
-            outbox_interval: Span(Duration::from_secs(2)),
             hashing_threads: 0,
             hashing_queue: 64,
             hashing_queue_known: 64,

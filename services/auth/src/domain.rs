@@ -3,7 +3,7 @@
 mod client;
 mod email;
 mod ended;
-pub mod outbox;
+pub mod jobs;
 mod page;
 pub mod refresh;
 mod token;

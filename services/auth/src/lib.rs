@@ -2,15 +2,15 @@
 //!
 //! It owns the accounts and their credentials. A session is a family of refresh tokens that rotate. Access tokens are
 //! short-lived and signed; every service verifies them without a call to auth. Changes of an account that other
-//! services must apply are written to the outbox in the transaction that makes them.
+//! services must apply are enqueued as jobs in the transaction that makes them.
 
 mod api;
 mod cleanup;
 pub mod config;
 mod cookie;
+mod deletion;
 pub mod domain;
 pub mod keys;
-mod outbox_worker;
 mod password;
 pub mod store;
 
@@ -25,13 +25,14 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
-use outbox_worker::OutboxWorker;
+use kit_data::jobs::{self, Worker};
 use proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 pub use config::Config;
 use cookie::Cookies;
+use deletion::Deletion;
 pub use keys::Keys;
 pub use store::AuthStore;
 
@@ -39,6 +40,8 @@ pub use store::AuthStore;
 pub struct Auth {
     /// The configuration.
     pub config: Config,
+    /// The configuration of its jobs.
+    pub jobs: jobs::Config,
     /// Stores accounts and sessions.
     pub store: Arc<dyn AuthStore>,
     /// Sign access tokens and encrypt refresh tokens.
@@ -65,7 +68,7 @@ impl Auth {
         })
     }
 
-    /// Serves on `listener`, runs the cleanup and the outbox worker, until the shutdown's drain is over.
+    /// Serves on `listener`, runs the jobs, until the shutdown's drain is over.
     pub async fn serve(
         self,
         context: ServiceContext,
@@ -75,29 +78,36 @@ impl Auth {
     ) -> io::Result<()> {
         self.config.check().map_err(io::Error::other)?;
         let most = context.limits.message_bytes;
-        let outbox_wake = Arc::new(Notify::new());
-        let outbox_worker = tokio::spawn(OutboxWorker::new(&self).run(Arc::clone(&outbox_wake), shutdown.clone()));
+        let jobs = tokio::spawn(self.worker().run(shutdown.clone()));
         // Two intervals: by then every verifier has fetched the set, whatever the phase of its timer.
         let publication = 2 * context.keys.refresh_interval();
         tokio::spawn(self.keys.clone().follow(publication, shutdown.clone()));
-        tokio::spawn(cleanup::run(Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes(), shutdown.clone()));
         let instance = self.store.instance(&cookie::new_instance(&self.clock_rng)).await.map_err(io::Error::other)?;
         let api = kit::compressing!(AuthServiceServer::from_arc(api::Api::new(
             self,
             Cookies::new(&instance),
             context.limits.networks,
-            outbox_wake,
             most,
         )))
         .max_decoding_message_size(most)
         .max_encoding_message_size(most);
-        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown.clone()).await?;
-        // Finish the event in progress; otherwise another replica can take it only after its lease.
-        tokio::select! {
-            _ = outbox_worker => {}
-            () = shutdown.cut() => {}
-        }
-        Ok(())
+        server::serve(&context, SERVICE_NAME, Routes::new(api), &readiness, listener, shutdown).await?;
+        // The running jobs end; another replica could claim them only after their lease.
+        jobs.await.map_err(io::Error::other)
+    }
+
+    /// The worker with the handlers of all jobs.
+    fn worker(&self) -> Worker {
+        let (abandoned, deleted) = (Deletion::new(self), Deletion::new(self));
+        let (store, clock_rng, lifetimes) = (Arc::clone(&self.store), self.clock_rng.clone(), self.lifetimes());
+        let cleanup = move |_| {
+            let (store, clock_rng) = (Arc::clone(&store), clock_rng.clone());
+            async move { cleanup::round(&*store, &clock_rng, lifetimes).await }
+        };
+        Worker::new(self.store.jobs().clone(), self.jobs.clone(), self.clock_rng.clone())
+            .on(move |job, _| abandoned.clone().abandoned(job))
+            .on(move |job, attempt| deleted.clone().deleted(job, attempt))
+            .every("auth.cleanup", cleanup::PERIOD, cleanup)
     }
 
     fn lifetimes(&self) -> domain::Lifetimes {

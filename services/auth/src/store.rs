@@ -7,19 +7,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kit::Timestamp;
-use kit_data::store::{Error, Location, Settings, Unopened};
+use kit_data::{
+    jobs::Queue,
+    store::{Error, Location, Settings, Unopened},
+};
 use uuid::Uuid;
 
 use crate::domain::{
     Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
     Session, SessionId, TokenHash,
-    outbox::{Backlog, Event},
 };
 
 /// The statements of the service. A change of several sessions of an account locks the account's row first, so that no
 /// session opens or ends meanwhile.
 #[async_trait]
-pub trait AuthStore: Outbox {
+pub trait AuthStore: Send + Sync {
+    /// The jobs of the service.
+    fn jobs(&self) -> &Queue;
+
     /// Returns the id of this instance, and stores `new` as the id if there is none.
     async fn instance(&self, new: &str) -> Result<String, Error>;
 
@@ -47,16 +52,11 @@ pub trait AuthStore: Outbox {
     /// more), or a later attempt has resumed it, and nothing was changed.
     async fn activate(&self, session: &NewSession, attempt: i64) -> Result<bool, Error>;
 
-    /// Deletes the account if it is pending and was created before `before`, and adds an event to the outbox, because
+    /// Deletes the account if it is pending and was created before `before`, and enqueues a job, because
     /// users may have its profile. Returns whether it was deleted. Of an activation at the same time exactly one
     /// succeeds: both check the state in the statement that changes it.
-    async fn abandon(
-        &self,
-        account: AccountId,
-        before: Timestamp,
-        now: Timestamp,
-        outbox_id: Uuid,
-    ) -> Result<bool, Error>;
+    async fn abandon(&self, account: AccountId, before: Timestamp, now: Timestamp, job_id: Uuid)
+    -> Result<bool, Error>;
 
     /// Pending accounts that were created before `before`, the oldest first.
     async fn list_pending(&self, before: Timestamp, limit: u32) -> Result<Vec<AccountId>, Error>;
@@ -76,14 +76,14 @@ pub trait AuthStore: Outbox {
         now: Timestamp,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
-    /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and adds an
-    /// event to the outbox. `session` is the caller's. Returns the same as `change_password`.
+    /// Deletes the account in one transaction: erases its address, password and roles, ends its sessions, and enqueues a
+    /// job. `session` is the caller's. Returns the same as `change_password`.
     async fn delete_account(
         &self,
         account: &Account,
         session: SessionId,
         now: Timestamp,
-        outbox_id: Uuid,
+        job_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error>;
 
     /// Opens a session. `false`: the account is not active (any more), or its password has changed since it was
@@ -134,24 +134,6 @@ pub trait AuthStore: Outbox {
 
     /// Whether the database is reachable.
     async fn is_reachable(&self) -> bool;
-}
-
-/// Events that other services must apply. Several workers may take events at once: each event has one holder until its
-/// lease expires.
-#[async_trait]
-pub trait Outbox: Send + Sync {
-    /// Takes the event with the earliest due time, with a lease until `until`.
-    async fn take(&self, now: Timestamp, until: Timestamp) -> Result<Option<Event>, Error>;
-
-    /// Returns the event to the queue, due at `due` and with this count of attempts, unless another worker has taken it
-    /// since.
-    async fn put_back(&self, event: &Event, attempts: i64, due: Timestamp) -> Result<(), Error>;
-
-    /// Removes a processed event.
-    async fn remove(&self, event: &Event) -> Result<(), Error>;
-
-    /// The number and the age of all events, taken or not.
-    async fn backlog(&self) -> Result<Backlog, Error>;
 }
 
 /// The token that replaces the presented one if it rotates.

@@ -87,8 +87,8 @@ async fn rows(target: &Target) -> Vec<(String, i64)> {
         let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
         let tables: Vec<(String,)> =
             sqlx::query_as("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&pool).await.unwrap();
-        // The worker empties the outbox.
-        for (table,) in tables.into_iter().filter(|(table,)| table != "outbox") {
+        // The worker empties the jobs.
+        for (table,) in tables.into_iter().filter(|(table,)| table != "jobs") {
             let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
             let (count,): (i64,) = sqlx::query_as(count).fetch_one(&pool).await.unwrap();
             counts.push((format!("{file}.{table}"), count));

@@ -25,6 +25,7 @@ mod grpc;
 mod harness;
 mod hostile;
 mod http1;
+mod jobs;
 mod kill;
 mod limits;
 mod load;

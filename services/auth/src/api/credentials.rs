@@ -68,14 +68,13 @@ impl Api {
         Ok(())
     }
 
-    /// Deletes the account. The outbox worker deletes its data in other services.
+    /// Deletes the account. A job deletes its data in other services.
     pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
         let account = self.prove_caller(context, Password::new(request.password)).await?;
-        let (now, outbox_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
+        let (now, job_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
         let session = SessionId(context.user()?.session);
-        let ended = self.auth.store.delete_account(&account, session, now, outbox_id).await?;
+        let ended = self.auth.store.delete_account(&account, session, now, job_id).await?;
         self.publish_ended(self.or_refused(ended, context).await?);
-        self.outbox_wake.notify_one();
         Ok(())
     }
 

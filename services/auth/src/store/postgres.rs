@@ -24,11 +24,6 @@ const INSERT_SESSION: &str = "INSERT INTO sessions (session_id, account_id, crea
      user_agent, address) SELECT $1, account_id, $4, $4, $5, $6, $7 FROM accounts \
      WHERE account_id = $2 AND password_no = $3 AND state = 'active' FOR SHARE";
 
-/// Skips rows that another worker is taking.
-const TAKE: &str = "UPDATE outbox SET attempt_count = attempt_count + 1, next_attempt_time = $2 WHERE outbox_id = \
-     (SELECT outbox_id FROM outbox WHERE next_attempt_time <= $1 ORDER BY next_attempt_time, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED) \
-     RETURNING outbox_id, kind, subject, create_time, attempt_count";
-
 /// Deletes at most `$2` of the due rows and skips those that another replica is deleting. The array is evaluated once;
 /// a join with the limited subquery could evaluate it again and delete more.
 fn delete_some(table: &str, key: &str, due: &str) -> String {
@@ -40,5 +35,5 @@ fn delete_some(table: &str, key: &str, due: &str) -> String {
 
 pub(super) async fn open(url: &Secret, settings: &Settings) -> Result<sql::Sql, Unopened> {
     let pool = postgres::open(url, "auth", settings, &sqlx::migrate!("migrations/postgres")).await?;
-    Ok(sql::Sql { read: pool.clone(), write: pool })
+    Ok(sql::Sql::new(pool.clone(), pool))
 }

@@ -1,14 +1,15 @@
 //! The statements for both databases. `postgres.rs` and `sqlite.rs` include this module and define the statements that
 //! differ.
 
-#[path = "sql/outbox.rs"]
-mod outbox;
 #[path = "sql/session.rs"]
 pub(super) mod session;
 
 use async_trait::async_trait;
 use kit::Timestamp;
-use kit_data::store::{DbTimestamp, Error, Pool, Transaction, violated};
+use kit_data::{
+    jobs::{NewJob, Queue},
+    store::{DbTimestamp, Error, Pool, Transaction, violated},
+};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
@@ -17,20 +18,26 @@ use crate::{
     domain::{
         Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
         Session, SessionId, State, TokenHash,
-        outbox::Kind,
+        jobs::{AccountAbandoned, AccountDeleted},
         refresh::{Decision, decide},
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
-use outbox::add_event;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
 };
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
-    pub(super) read: Pool<Db>,
-    pub(super) write: Pool<Db>,
+    read: Pool<Db>,
+    write: Pool<Db>,
+    jobs: Queue,
+}
+
+impl Sql {
+    pub(super) fn new(read: Pool<Db>, write: Pool<Db>) -> Self {
+        Self { jobs: Queue::new("auth", read.clone(), write.clone()), read, write }
+    }
 }
 
 type Row = <Db as sqlx::Database>::Row;
@@ -38,6 +45,10 @@ type Tx<'a> = Transaction<'a, Db>;
 
 #[async_trait]
 impl AuthStore for Sql {
+    fn jobs(&self) -> &Queue {
+        &self.jobs
+    }
+
     async fn instance(&self, new: &str) -> Result<String, Error> {
         sqlx::query("INSERT INTO instance (singleton, instance_id) VALUES (1, $1) ON CONFLICT (singleton) DO NOTHING")
             .bind(new)
@@ -142,7 +153,7 @@ impl AuthStore for Sql {
         account: AccountId,
         before: Timestamp,
         now: Timestamp,
-        outbox_id: Uuid,
+        job_id: Uuid,
     ) -> Result<bool, Error> {
         let mut tx = self.write.begin_on(account.0).await?;
         let deleted =
@@ -154,7 +165,8 @@ impl AuthStore for Sql {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        add_event(&mut tx, outbox_id, Kind::Abandoned, account, now).await?;
+        let job = AccountAbandoned { account_id: account.0 };
+        self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -214,7 +226,7 @@ impl AuthStore for Sql {
         account: &Account,
         session: SessionId,
         now: Timestamp,
-        outbox_id: Uuid,
+        job_id: Uuid,
     ) -> Result<Option<Vec<SessionId>>, Error> {
         let mut tx = self.write.begin_on(account.id.0).await?;
         let deleted = sqlx::query(
@@ -231,7 +243,8 @@ impl AuthStore for Sql {
         }
         sqlx::query("DELETE FROM roles WHERE account_id = $1").bind(account.id.0).execute(&mut *tx).await?;
         let ended = end_all(&mut tx, account.id, None, now).await?;
-        add_event(&mut tx, outbox_id, Kind::Deleted, account.id, now).await?;
+        let job = AccountDeleted { account_id: account.id.0 };
+        self.jobs.enqueue(&mut tx, NewJob::now(job_id, &job, now)).await?;
         tx.commit().await?;
         Ok(Some(ended))
     }

@@ -1,4 +1,4 @@
-//! The store's contract for the state of accounts and for the events of the outbox.
+//! The store's contract for the state of accounts and for the jobs.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use auth::{
 use kit_data::store::Location;
 
 use crate::{
-    database::{execute, outbox},
+    database::{execute, jobs},
     databases::on_both,
     store::{RULES, active, at, client, id, open, pending, session, successor, token},
 };
 
 on_both!(
-    abandoned_account_adds_one_event,
+    abandoned_account_adds_one_job,
     activation_and_cleanup_never_both_succeed,
     suspended_account_is_refused_and_keeps_its_sessions,
 );
 
-async fn abandoned_account_adds_one_event(location: &Location) {
+async fn abandoned_account_adds_one_job(location: &Location) {
     let store = open(location).await;
     let (active, _) = active(&*store, "ada@example.org").await;
     let left = pending("bob@example.org");
@@ -32,7 +32,7 @@ async fn abandoned_account_adds_one_event(location: &Location) {
         assert!(!store.abandon(account.id, at(1), at(5), id()).await.unwrap());
     }
     let expected = [("account.abandoned".to_owned(), left.id.0)];
-    assert_eq!(outbox(location).await, expected);
+    assert_eq!(jobs(location).await, expected);
 }
 
 async fn activation_and_cleanup_never_both_succeed(location: &Location) {
@@ -62,7 +62,7 @@ async fn activation_and_cleanup_never_both_succeed(location: &Location) {
         }
     }
     expected.sort();
-    assert_eq!(outbox(location).await, expected);
+    assert_eq!(jobs(location).await, expected);
 }
 
 async fn suspended_account_is_refused_and_keeps_its_sessions(location: &Location) {

@@ -1,8 +1,9 @@
 //! Direct access to the database, without the store.
 
+use auth::domain::jobs::AccountDeleted;
 use kit_data::store::Location;
 use sqlx::{
-    ConnectOptions as _, Row as _,
+    ConnectOptions as _,
     postgres::{PgConnectOptions, PgConnection},
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
@@ -17,19 +18,15 @@ pub(crate) async fn execute(location: &Location, statement: &'static str) {
     .unwrap();
 }
 
-/// The kind and subject of all outbox events, in order.
-pub(crate) async fn outbox(location: &Location) -> Vec<(String, Uuid)> {
-    let all = "SELECT kind, subject FROM outbox ORDER BY kind, subject";
-    match location {
-        Location::Postgres(_) => {
-            let rows = sqlx::query(all).fetch_all(&mut postgres(location).await).await.unwrap();
-            rows.iter().map(|row| (row.get("kind"), row.get("subject"))).collect()
-        }
-        Location::Sqlite(_) => {
-            let rows = sqlx::query(all).fetch_all(&mut sqlite(location).await).await.unwrap();
-            rows.iter().map(|row| (row.get("kind"), row.get("subject"))).collect()
-        }
-    }
+/// The kind and account of all jobs that do not recur, in order.
+pub(crate) async fn jobs(location: &Location) -> Vec<(String, Uuid)> {
+    let all = "SELECT kind, payload FROM jobs WHERE schedule IS NULL ORDER BY kind, payload";
+    let rows: Vec<(String, String)> = match location {
+        Location::Postgres(_) => sqlx::query_as(all).fetch_all(&mut postgres(location).await).await.unwrap(),
+        Location::Sqlite(_) => sqlx::query_as(all).fetch_all(&mut sqlite(location).await).await.unwrap(),
+    };
+    let account = |payload: String| serde_json::from_str::<AccountDeleted>(&payload).unwrap().account_id;
+    rows.into_iter().map(|(kind, payload)| (kind, account(payload))).collect()
 }
 
 async fn postgres(location: &Location) -> PgConnection {

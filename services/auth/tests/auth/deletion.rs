@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     AuthStore,
-    domain::{EmailAddress, Page, State, outbox::Kind},
+    domain::{EmailAddress, Page, State},
     store::Refreshed,
 };
 use kit_data::store::Location;
@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use users::domain::{State as ProfileState, UserId};
 
 use crate::{
+    database::jobs,
     databases::on_both,
     mesh::{Mesh, PASSWORD, by, eventually, reason, sign_up},
     messaging::{Fault, Messaging},
@@ -29,10 +30,9 @@ on_both!(
     failed_step_is_retried,
     deleted_account_keeps_no_data_and_frees_its_address,
     no_session_survives_a_deletion,
-    each_event_is_taken_once_until_its_lease_expires,
 );
 
-/// Longer than the lease of an event.
+/// Longer than the lease of a job.
 const LEASE: Duration = Duration::from_secs(31);
 
 async fn delete(mesh: &mut Mesh, tokens: &Tokens, password: &str) -> Result<(), Status> {
@@ -49,7 +49,7 @@ async fn mesh_of_ada(location: &Location) -> (Mesh, Tokens) {
 }
 
 async fn settled(mesh: &Mesh) {
-    eventually("an empty outbox", async || mesh.store.backlog().await.unwrap().events == 0).await;
+    eventually("no job", async || jobs(&mesh.location()).await.is_empty()).await;
 }
 
 async fn profile_state(mesh: &Mesh, tokens: &Tokens) -> ProfileState {
@@ -57,14 +57,14 @@ async fn profile_state(mesh: &Mesh, tokens: &Tokens) -> ProfileState {
     mesh.users_store().await.find(id).await.unwrap().unwrap().state
 }
 
-/// Asserts that all data of the account is deleted and the outbox is empty.
+/// Asserts that all data of the account is deleted and no job is left.
 async fn assert_gone(mesh: &Mesh, tokens: &Tokens) {
     settled(mesh).await;
     assert_eq!(profile_state(mesh, tokens).await, ProfileState::Deleted);
     assert_eq!(mesh.messaging.left(), (0, Some(tokens.user_id.clone())));
 }
 
-/// Starts auth again after the lease of its event has expired.
+/// Starts auth again after the lease of its job has expired.
 async fn restart_auth(mesh: &mut Mesh) {
     mesh.messaging.breaks(None);
     mesh.clock.advance(LEASE);
@@ -116,7 +116,7 @@ async fn deletion_continues_after_auth_ends_while_users_is_down(location: &Locat
     delete(&mut mesh, &tokens, PASSWORD).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     mesh.kill_auth();
-    assert_eq!((mesh.messaging.calls(), mesh.store.backlog().await.unwrap().events), (0, 1));
+    assert_eq!((mesh.messaging.calls(), jobs(&mesh.location()).await.len()), (0, 1));
     assert_eq!(profile_state(&mesh, &tokens).await, ProfileState::Active);
     mesh.restart_users().await;
     restart_auth(&mut mesh).await;
@@ -130,7 +130,7 @@ async fn interrupted(location: &Location, call: u32, fault: Fault, left: u32) {
     delete(&mut mesh, &tokens, PASSWORD).await.unwrap();
     mesh.messaging.called(call).await;
     mesh.kill_auth();
-    assert_eq!((mesh.messaging.left().0, mesh.store.backlog().await.unwrap().events), (left, 1));
+    assert_eq!((mesh.messaging.left().0, jobs(&mesh.location()).await.len()), (left, 1));
     assert_eq!(profile_state(&mesh, &tokens).await, ProfileState::Deleted);
     restart_auth(&mut mesh).await;
     assert_gone(&mesh, &tokens).await;
@@ -149,7 +149,7 @@ async fn deletion_continues_after_auth_ends_after_the_second_step(location: &Loc
     interrupted(location, 2, Fault::EndsAfter, 1).await;
 }
 
-/// All steps are done but the event is not removed: a repeat of all steps succeeds.
+/// All steps are done but the job is not removed: a repeat of all steps succeeds.
 async fn deletion_continues_after_auth_ends_after_the_last_step(location: &Location) {
     interrupted(location, 3, Fault::EndsAfter, 0).await;
 }
@@ -173,7 +173,7 @@ async fn abandoned_sign_up_deletes_its_profile() {
     assert!(mesh.store.abandon(abandoned.id, at(1), mesh.now(), id()).await.unwrap());
     settled(&mesh).await;
     let profile = mesh.users_store().await.find(UserId(abandoned.id.0)).await.unwrap().unwrap();
-    assert_eq!(profile.state, ProfileState::Deleted, "the event creates a tombstone");
+    assert_eq!(profile.state, ProfileState::Deleted, "the job creates a tombstone");
     mesh.signed_up("ada").await;
 }
 
@@ -200,7 +200,7 @@ async fn deleted_account_keeps_no_data_and_frees_its_address(location: &Location
     assert_eq!(store.change_password(&left, &ada.password, second.id, at(2)).await.unwrap(), None);
     assert!(!store.open_session(&session(&left, &token())).await.unwrap());
     active(&*store, "ada@example.org").await;
-    assert_eq!(store.backlog().await.unwrap().events, 1, "one event is stored");
+    assert_eq!(jobs(location).await.len(), 1, "one job is stored");
 }
 
 async fn no_session_survives_a_deletion(location: &Location) {
@@ -230,59 +230,4 @@ async fn no_session_survives_a_deletion(location: &Location) {
         refreshing.await.unwrap();
         assert_eq!(sessions(&*store, ada.id).await, 0);
     }
-}
-
-async fn each_event_is_taken_once_until_its_lease_expires(location: &Location) {
-    let store = open(location).await;
-    let mut subjects = Vec::new();
-    for n in 0..24 {
-        let account = pending(&format!("user{n}@example.org"));
-        store.insert(&account).await.unwrap();
-        assert!(store.abandon(account.id, at(1), at(n), id()).await.unwrap());
-        subjects.push(account.id);
-    }
-    let backlog = store.backlog().await.unwrap();
-    assert_eq!((backlog.events, backlog.oldest), (24, Some(at(0))));
-    assert_eq!(store.take(at(-1), at(100)).await.unwrap(), None, "nothing is due");
-    let first = store.take(at(50), at(100)).await.unwrap().unwrap();
-    assert_eq!(
-        (first.kind, first.subject, first.create_time, first.attempts),
-        (Kind::Abandoned, subjects[0], at(0), 1)
-    );
-
-    let tasks: Vec<_> = (0..4)
-        .map(|_| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move {
-                let mut taken = Vec::new();
-                while let Some(event) = store.take(at(50), at(100)).await.unwrap() {
-                    taken.push(event);
-                }
-                taken
-            })
-        })
-        .collect();
-    let mut taken = Vec::new();
-    for task in tasks {
-        taken.extend(task.await.unwrap());
-    }
-    let mut seen: Vec<_> = taken.iter().map(|event| event.subject.0).collect();
-    seen.sort();
-    seen.dedup();
-    assert_eq!((taken.len(), seen.len()), (23, 23));
-
-    // The lease has expired: another worker has the event, and the first one can no longer change it.
-    let again = store.take(at(100), at(200)).await.unwrap().unwrap();
-    assert_eq!((again.subject, again.attempts), (first.subject, 2));
-    store.put_back(&first, 0, at(0)).await.unwrap();
-    for event in &taken {
-        store.remove(event).await.unwrap();
-    }
-    assert_eq!(store.take(at(150), at(200)).await.unwrap(), None);
-    store.put_back(&again, again.attempts, at(160)).await.unwrap();
-    assert_eq!(store.take(at(159), at(200)).await.unwrap(), None);
-    let last = store.take(at(160), at(200)).await.unwrap().unwrap();
-    assert_eq!(last.attempts, 3);
-    store.remove(&last).await.unwrap();
-    assert_eq!(store.backlog().await.unwrap().oldest, None);
 }

@@ -17,6 +17,7 @@ mod locks;
 mod locks_support;
 mod mesh;
 mod messaging;
+mod migration;
 #[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;
 mod plans;

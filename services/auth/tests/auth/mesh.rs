@@ -24,7 +24,7 @@ use kit::{
     shutdown::Shutdown,
     time::{Clock as _, ManualClock, SystemClock, SystemEntropy},
 };
-use kit_data::store::Location;
+use kit_data::{jobs, store::Location};
 use proto::auth::v1::{SignInRequest, SignUpRequest, Tokens, auth_service_client::AuthServiceClient};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -143,7 +143,8 @@ impl Mesh {
             )
         };
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
-        let config = auth::Config { outbox_interval: Span(Duration::from_millis(20)), ..self.config.clone() };
+        let config = self.config.clone();
+        let jobs = jobs::Config { poll_interval: Span(Duration::from_millis(20)), ..jobs::Config::default() };
         let (location, port, context) = (self.location.clone(), self.ports[AUTH], self.context.clone());
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
         let (bus, clock_rng, clock) = (self.bus.clone(), self.clock_rng.clone(), self.clock.clone());
@@ -152,6 +153,7 @@ impl Mesh {
             // Opened in this runtime, so that its connections end with it.
             let service = Auth {
                 config,
+                jobs,
                 store: auth::store::open(&location, 4).await.unwrap(),
                 keys,
                 users: users.unwrap(),

@@ -8,7 +8,7 @@ use crate::{
     store::open,
 };
 
-on_both!(a_page_of_sessions_reads_an_index, due_outbox_events_are_read_by_an_index);
+on_both!(a_page_of_sessions_reads_an_index);
 
 async fn a_page_of_sessions_reads_an_index(location: &Location) {
     let columns = "INSERT INTO sessions (session_id, account_id, create_time, last_use_time, expire_time, user_agent, \
@@ -36,24 +36,4 @@ async fn a_page_of_sessions_reads_an_index(location: &Location) {
         assert!(plan.contains("sessions_by_account"), "{function}: {plan}");
         assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{function}: {plan}");
     }
-}
-
-async fn due_outbox_events_are_read_by_an_index(location: &Location) {
-    let columns = "INSERT INTO outbox (outbox_id, kind, subject, create_time, next_attempt_time) SELECT";
-    let postgres = format!(
-        "{columns} gen_random_uuid(), 'k', gen_random_uuid(), now(), now() + n * interval '1 second' \
-         FROM generate_series(1, 20000) AS n; ANALYZE"
-    );
-    let sqlite = format!(
-        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
-         {columns} randomblob(16), 'k', randomblob(16), 0, n FROM n; ANALYZE"
-    );
-    let source = match location {
-        Location::Postgres(_) => include_str!("../../src/store/postgres.rs"),
-        Location::Sqlite(_) => include_str!("../../src/store/sqlite.rs"),
-    };
-    drop(open(location).await);
-    let plan = plan(location, "auth", &postgres, &sqlite, &statement(source, "const TAKE")).await;
-    assert!(plan.contains("outbox_due"), "{plan}");
-    assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
 }

@@ -9,7 +9,7 @@ use tonic::Code;
 use users::domain::UserId;
 
 use crate::{
-    database::{execute, outbox},
+    database::{execute, jobs},
     databases::Database,
     mesh::{Mesh, PASSWORD, reason, sign_in, sign_up},
     messaging::Messaging,
@@ -64,7 +64,7 @@ async fn sign_up_interrupted_before_its_last_step_is_resumed() {
     again.handle = "ada_lovelace".to_owned();
     let second = mesh.auth.sign_up(again).await.unwrap().into_inner().tokens.unwrap();
     assert_eq!(second.user_id, first.user_id);
-    assert_eq!(outbox(&mesh.location()).await, [], "a completed sign-up adds no event");
+    assert_eq!(jobs(&mesh.location()).await, [], "a completed sign-up adds no job");
     mesh.signed_in("ada", PASSWORD).await.unwrap();
     // The handle of the first attempt is free again.
     let mut other = sign_up("ada");

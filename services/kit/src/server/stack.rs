@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::HeaderValue,
     middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
 };
@@ -159,18 +160,12 @@ async fn catch_panic(request: Request, next: Next) -> Response {
 }
 
 async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
-    let ceiling = match gate.policy(&request) {
-        Some(policy) if policy.streams && policy.deadline.is_none() => None,
-        policy => Some(policy.and_then(|p| p.deadline).unwrap_or(gate.context.limits.deadline.0)),
+    let requested = request.headers().get(grpc::TIMEOUT);
+    let most = match time_limit(gate.policy(&request), gate.context.limits.deadline.0, requested) {
+        Ok(Some(most)) => most,
+        Ok(None) => return next.run(request).await,
+        Err(status) => return refuse(status),
     };
-    let requested = match request.headers().get(grpc::TIMEOUT).map(|value| grpc::parse_timeout(value.as_bytes())) {
-        Some(None) => {
-            let message = "grpc-timeout is not a time such as 10S or 500m";
-            return refuse(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
-        }
-        timeout => timeout.flatten().map(ahead),
-    };
-    let Some(most) = [ceiling, requested].into_iter().flatten().min() else { return next.run(request).await };
     let exceeded = || refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"));
     if most.is_zero() {
         return exceeded();
@@ -178,6 +173,27 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     let deadline = Instant::now() + most;
     request.extensions_mut().get_or_insert_default::<Context>().deadline = Some(deadline);
     timeout_at(deadline, next.run(request)).await.unwrap_or_else(|_| exceeded())
+}
+
+/// How long a call may take: as long as the contract allows, or `default`, and not longer than its caller waits. `None`:
+/// a stream without a limit.
+fn time_limit(
+    policy: Option<&Policy>,
+    default: Duration,
+    requested: Option<&HeaderValue>,
+) -> Result<Option<Duration>, Status> {
+    let ceiling = match policy {
+        Some(policy) if policy.streams && policy.deadline.is_none() => None,
+        policy => Some(policy.and_then(|p| p.deadline).unwrap_or(default)),
+    };
+    let requested = match requested.map(|value| grpc::parse_timeout(value.as_bytes())) {
+        Some(None) => {
+            let message = "grpc-timeout is not a time such as 10S or 500m";
+            return Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
+        }
+        timeout => timeout.flatten().map(ahead),
+    };
+    Ok([ceiling, requested].into_iter().flatten().min())
 }
 
 /// The timeout of a call, a little below the client's timeout `requested`: tonic's server also enforces the latter,
@@ -258,4 +274,29 @@ async fn authorise(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
 
 pub(super) fn refuse(status: Status) -> Response {
     status.into_http::<tonic::body::Body>().map(Body::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Table;
+
+    #[test]
+    fn callers_timeout_applies_up_to_the_maximum_of_the_contract() {
+        let policies = Table::from_descriptors(proto::DESCRIPTORS).unwrap();
+        let most = |path: &str, requested: Option<&'static str>| {
+            let requested = requested.map(HeaderValue::from_static);
+            time_limit(policies.get(path), Duration::from_secs(7), requested.as_ref()).unwrap()
+        };
+        // The contract gives GetUser 5 s.
+        let of_user = |requested| most("/trellis.users.v1.UsersService/GetUser", requested).unwrap();
+        assert_eq!(of_user(None), Duration::from_secs(5));
+        assert_eq!(of_user(Some("1H")), Duration::from_secs(5));
+        assert_eq!(of_user(Some("4S")), Duration::from_millis(3_990));
+        assert_eq!(of_user(Some("50m")), Duration::from_millis(45));
+        assert_eq!(of_user(Some("1m")), Duration::ZERO);
+        let of_stream = |requested| most("/trellis.messaging.v1.MessagingService/Subscribe", requested);
+        assert_eq!((of_stream(None), of_stream(Some("1S"))), (None, Some(Duration::from_millis(990))));
+        assert_eq!(most("/unknown", None), Some(Duration::from_secs(7)));
+    }
 }

@@ -54,26 +54,47 @@ async fn hot_buckets_need_few_commands() {
     assert!(run <= 1_000, "{run} scripts for 10 000 calls");
 }
 
+/// The cost that Redis counts as taken from the bucket at `key`: of a rate, whose cost 1 flows back in `one` microseconds,
+/// or of a count.
+fn taken(redis: &Redis, key: &str, one: Option<f64>) -> f64 {
+    let number = |text: &str| text.lines().find_map(|line| line.trim().parse::<f64>().ok()).unwrap_or(0.0);
+    let value = number(&redis.ask(&["GET", key]));
+    let Some(one) = one else { return value };
+    let time = redis.ask(&["TIME"]);
+    let [seconds, micros]: [f64; 2] =
+        time.lines().filter(|line| !line.starts_with('$')).map(number).collect::<Vec<_>>().try_into().unwrap();
+    (value - seconds * 1e6 - micros) / one
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unused_lease_is_returned() {
-    let redis = Redis::start(&[]);
-    let limiters = [patient(&redis.url()), patient(&redis.url())];
-    for limiter in &limiters {
-        until_shared(&**limiter, true).await;
-    }
+    /// What the first limiter spends of 5 000.
+    const SPENT: u32 = 600;
     let rate = [limit("rate", Quota::new(5_000, HOUR, 5_000))];
     let count = [limit("count", Quota::count(5_000, HOUR))];
-    for limits in [rate, count] {
+    for (limits, one) in [(rate, Some(HOUR.as_secs_f64() * 1e6 / 5_000.0)), (count, None)] {
+        let redis = Redis::start(&[]);
+        let limiters = [patient(&redis.url()), patient(&redis.url())];
+        for limiter in &limiters {
+            until_shared(&**limiter, true).await;
+        }
         let began = Instant::now();
         // The first limiter becomes hot, so that it holds a slice, and stops.
-        let first = crowd(&limiters[..1], &limits, 1, 600).await;
-        assert_eq!(first.admitted, 600);
+        let first = crowd(&limiters[..1], &limits, 1, SPENT as usize).await;
+        assert_eq!(first.admitted, SPENT);
+        let keys = redis.ask(&["KEYS", "trellis:{limit:test}:*"]);
+        let key = keys.lines().find(|line| line.starts_with("trellis:")).unwrap();
         // A lease is held for a second, and returned at the next interval.
-        sleep(Duration::from_secs(3)).await;
+        let returning = async {
+            while taken(&redis, key, one) > f64::from(SPENT) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, returning).await.expect("the limiter returns the rest of its slice");
         let rest = crowd(&limiters[1..], &limits, CALLERS, 100).await;
         // Cost that flowed back meanwhile is not returned twice: 1.4 per second.
-        let flowed = began.elapsed().as_secs_f64() * 5_000.0 / HOUR.as_secs_f64();
-        let most = 4_410.0 + flowed;
-        assert!(rest.admitted >= 4_380 && f64::from(rest.admitted) <= most, "{rest:?}, at most {most}");
+        let flowed = one.map_or(0.0, |one| began.elapsed().as_secs_f64() * 1e6 / one);
+        let most = f64::from(5_000 - SPENT) + flowed;
+        assert!(rest.admitted >= 5_000 - SPENT && f64::from(rest.admitted) <= most, "{rest:?}, at most {most}");
     }
 }

@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use proto::{messaging::v1::CreateConversationRequest, users::v1::GetUserRequest}
 
 use super::{
     harness::{Mesh, Person, Ports, Store, free_port, fresh_database, new_id},
+    replicas::sample,
     split::{PARTS, make_keys, prepared},
     web,
 };
@@ -114,68 +115,104 @@ async fn calls_go_to_all_reachable_endpoints() {
     waited.await.expect("a restarted endpoint gets calls");
 }
 
-/// Reads until `on` is false. Returns the calls, those that failed, and those that took more than a second.
-async fn read_on(person: Person, on: Arc<AtomicBool>) -> (usize, usize, usize) {
-    let (mut calls, mut failed, mut slow) = (0, 0, 0);
-    while on.load(Ordering::SeqCst) {
+/// The load of the readers.
+#[derive(Default)]
+struct Load {
+    is_over: AtomicBool,
+    /// The completed calls.
+    calls: AtomicUsize,
+}
+
+impl Load {
+    /// Waits until the readers have completed so many more calls.
+    async fn more(&self, calls: usize) {
+        let wanted = self.calls.load(Ordering::SeqCst) + calls;
+        until("the readers complete calls", async || self.calls.load(Ordering::SeqCst) >= wanted).await;
+    }
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Reads until the load is over. Returns the calls that failed, and those that took more than a second.
+async fn read_on(person: Person, load: Arc<Load>) -> (usize, usize) {
+    let (mut failed, mut slow) = (0, 0);
+    while !load.is_over.load(Ordering::SeqCst) {
         let started = Instant::now();
         let request = person.request(GetUserRequest { user_id: person.id().to_owned() });
         failed += usize::from(person.users().get_user(request).await.is_err());
         slow += usize::from(started.elapsed() > Duration::from_secs(1));
-        calls += 1;
+        load.calls.fetch_add(1, Ordering::SeqCst);
         // All readers together stay within the method's quota.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    (calls, failed, slow)
+    (failed, slow)
 }
 
-/// Runs eight readers while `happens` acts on one of the two.
-async fn read_while(fleet: &mut Fleet, happens: impl AsyncFnOnce(&mut Mesh)) -> [usize; 3] {
+/// Runs eight readers while `happens` acts on one of the two. Returns the calls, those that failed and the slow ones.
+async fn read_while(fleet: &mut Fleet, happens: impl AsyncFnOnce(&mut Mesh, &Mesh, &Load)) -> [usize; 3] {
     let ada = fleet.gateway().sign_up("ada").await;
-    let on = Arc::new(AtomicBool::new(true));
-    let readers: Vec<_> = (0..READERS).map(|_| tokio::spawn(read_on(ada.clone(), Arc::clone(&on)))).collect();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    happens(&mut fleet.users[0]).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    on.store(false, Ordering::SeqCst);
-    let mut sums = [0; 3];
+    let load = Arc::new(Load::default());
+    let readers: Vec<_> = (0..READERS).map(|_| tokio::spawn(read_on(ada.clone(), Arc::clone(&load)))).collect();
+    load.more(AFTER).await;
+    let Fleet { users, others } = fleet;
+    happens(&mut users[0], others.last().unwrap(), &load).await;
+    load.is_over.store(true, Ordering::SeqCst);
+    let (mut failed, mut slow) = (0, 0);
     for reader in readers {
-        let (calls, failed, slow) = reader.await.unwrap();
-        sums = [sums[0] + calls, sums[1] + failed, sums[2] + slow];
+        let (f, s) = reader.await.unwrap();
+        (failed, slow) = (failed + f, slow + s);
     }
-    println!("{} calls, {} failed, {} took more than a second", sums[0], sums[1], sums[2]);
-    sums
+    let calls = load.calls.load(Ordering::SeqCst);
+    println!("{calls} calls, {failed} failed, {slow} took more than a second");
+    [calls, failed, slow]
 }
 
 const READERS: usize = 8;
+/// The calls after each event: each reader makes several.
+const AFTER: usize = 5 * READERS;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_fails_when_one_of_two_is_killed_under_load() {
     let keys = make_keys();
     let mut fleet = Fleet::start(keys.path()).await;
-    let [calls, failed, _] = read_while(&mut fleet, async |users| {
+    let [calls, failed, _] = read_while(&mut fleet, async |users, _, load| {
         for _ in 0..3 {
             users.kill();
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            load.more(AFTER).await;
             users.launch();
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            let port = users.ports.users;
+            let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+            until("the restarted process listens", listens).await;
+            load.more(AFTER).await;
         }
     })
     .await;
-    assert!(calls > 100 && failed == 0, "{failed} of {calls} calls failed");
+    assert_eq!(failed, 0, "{failed} of {calls} calls failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_fails_when_one_of_two_is_paused_under_load() {
     let keys = make_keys();
     let mut fleet = Fleet::start(keys.path()).await;
-    let [calls, failed, slow] = read_while(&mut fleet, async |users| {
+    let [calls, failed, slow] = read_while(&mut fleet, async |users, gateway, load| {
+        let serving = async || sample(gateway, "balance_endpoints{upstream=\"users\",state=\"serving\"}").await;
+        until("both endpoints serve", async || serving().await > 1.5).await;
         users.signal("STOP");
-        tokio::time::sleep(Duration::from_secs(15)).await;
+        until("a health check fails", async || serving().await < 1.5).await;
+        load.more(AFTER).await;
         users.signal("CONT");
+        until("both endpoints serve again", async || serving().await > 1.5).await;
+        load.more(AFTER).await;
     })
     .await;
-    assert!(calls > 100 && failed == 0, "{failed} of {calls} calls failed");
+    assert_eq!(failed, 0, "{failed} of {calls} calls failed");
     // Each reader may meet the paused endpoint once, and once more before a health check fails; ten times that.
     assert!(slow <= 10 * 2 * READERS, "{slow} calls waited for the paused endpoint");
 }

@@ -44,7 +44,7 @@ pub(crate) async fn serve_message(message: Vec<u8>) -> String {
 type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 type Received = Response<Body>;
 
-async fn serve(handler: impl Fn(&str) -> Received + Clone + Send + 'static) -> (String, Seen) {
+pub(crate) async fn serve(handler: impl Fn(&str) -> Received + Clone + Send + 'static) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
@@ -106,11 +106,11 @@ fn scripted_response(path: &str) -> Received {
 }
 
 /// The trailers of a success, with one custom trailer.
-fn well() -> Result<Frame<Bytes>, std::io::Error> {
+pub(crate) fn well() -> Result<Frame<Bytes>, std::io::Error> {
     trailers(&[("grpc-status", "0"), ("x-upstream", "yes")])
 }
 
-fn trailers(pairs: &[(&'static str, &str)]) -> Result<Frame<Bytes>, std::io::Error> {
+pub(crate) fn trailers(pairs: &[(&'static str, &str)]) -> Result<Frame<Bytes>, std::io::Error> {
     let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
     Ok(Frame::trailers(pairs.collect()))
 }
@@ -121,7 +121,7 @@ fn early(status: u16, grpc_status: &str, frames: Frames) -> Received {
     response.header("grpc-status", grpc_status).body(body(frames)).unwrap()
 }
 
-fn respond(frames: Frames) -> Received {
+pub(crate) fn respond(frames: Frames) -> Received {
     let response = Response::builder().header("content-type", "application/grpc").header("set-cookie", "a=b");
     response.body(body(frames)).unwrap()
 }

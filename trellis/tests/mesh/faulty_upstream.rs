@@ -17,7 +17,10 @@ use prost_reflect::prost_types::{
     ServiceDescriptorProto, method_options::IdempotencyLevel,
 };
 use proto::auth::v1::GetJwksRequest as Empty;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tonic::{Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
@@ -49,9 +52,11 @@ pub(crate) enum Behavior {
     NotServing,
     /// Sends GOAWAY after each call.
     Leaving,
+    /// Responds when the test releases the calls ([`Upstream::release`]).
+    Held,
 }
 
-const BEHAVIORS: [Behavior; 8] = [
+const BEHAVIORS: [Behavior; 9] = [
     Behavior::Good,
     Behavior::Unavailable,
     Behavior::PushedBack,
@@ -60,6 +65,7 @@ const BEHAVIORS: [Behavior; 8] = [
     Behavior::Slow,
     Behavior::NotServing,
     Behavior::Leaving,
+    Behavior::Held,
 ];
 
 /// A running upstream.
@@ -74,6 +80,8 @@ struct State {
     attempts: AtomicUsize,
     /// The attempts that carry `grpc-previous-rpc-attempts`.
     repeats: AtomicUsize,
+    /// Whether held calls get their responses.
+    released: watch::Sender<bool>,
 }
 
 impl Upstream {
@@ -104,6 +112,11 @@ impl Upstream {
     pub(crate) fn repeats(&self) -> usize {
         self.state.repeats.load(Ordering::SeqCst)
     }
+
+    /// Lets held calls, and all later ones, respond.
+    pub(crate) fn release(&self) {
+        self.state.released.send_replace(true);
+    }
 }
 
 async fn serve(stream: TcpStream, state: Arc<State>) {
@@ -120,7 +133,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
         if request.headers().contains_key("grpc-previous-rpc-attempts") {
             state.repeats.fetch_add(1, Ordering::SeqCst);
         }
-        tokio::spawn(handle(request, respond, behavior));
+        tokio::spawn(handle(request, respond, behavior, state.released.subscribe()));
         if behavior == Behavior::Leaving {
             connection.graceful_shutdown();
         }
@@ -144,7 +157,12 @@ fn finish(stream: Result<h2::SendStream<Bytes>, h2::Error>, message: &[u8]) {
     stream.send_data(web::frame(message), false).and_then(|()| stream.send_trailers(trailers)).ok();
 }
 
-async fn handle(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, behavior: Behavior) {
+async fn handle(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    behavior: Behavior,
+    mut released: watch::Receiver<bool>,
+) {
     let mut body = request.into_body();
     while let Some(Ok(piece)) = body.data().await {
         body.flow_control().release_capacity(piece.len()).ok();
@@ -164,6 +182,11 @@ async fn handle(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         }
         Behavior::Slow => {
             tokio::time::sleep(Duration::from_millis(300)).await;
+            finish(respond.send_response(head(&[]), false), &[]);
+        }
+        Behavior::Held => {
+            // An Err would mean that the test is over.
+            released.wait_for(|released| *released).await.ok();
             finish(respond.send_response(head(&[]), false), &[]);
         }
         Behavior::Good | Behavior::NotServing | Behavior::Leaving => {

@@ -34,14 +34,17 @@ mod names;
 mod observed;
 mod pressure;
 mod rates;
+mod raw;
 #[path = "../../../services/kit/tests/support/redis.rs"]
 mod redis;
 mod replicas;
+mod revocations;
 mod rolling;
 mod rotation;
 mod samples;
 mod split;
 mod storm;
 mod tls;
+mod uploads;
 mod upstream;
 mod web;

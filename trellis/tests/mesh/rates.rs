@@ -107,9 +107,10 @@ async fn two_gateways_share_one_limit_exactly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_gateways_with_leases_admit_at_most_one_percent_more() {
     let (redis, keys, upstream) = (Redis::start(&[]), make_keys(), serve_message(b"hello".to_vec()).await);
-    // 200 a second and a burst of 100: less than four gateways can forward on any machine.
+    // 20 a second and a burst of 100: less than four gateways can forward on any machine. Once empty, the bucket cannot
+    // fill up within the test, so that a busy machine that delays all callers loses none of it.
     let limits = "[gateway.rate_limits.overrides.hot]\nmethods = [\"acme.v1.Shop\"]\n\
-                  limits = [{ requests = 2000, period = \"10s\", burst = 100, by = \"address\" }]";
+                  limits = [{ requests = 2000, period = \"100s\", burst = 100, by = \"address\" }]";
     let mut gateways = Vec::new();
     for _ in 0..4 {
         gateways.push(gateway(&redis, keys.path(), &upstream, limits).await);
@@ -120,42 +121,29 @@ async fn four_gateways_with_leases_admit_at_most_one_percent_more() {
         .map(|caller| {
             let port = ports[caller % 4];
             tokio::spawn(async move {
-                let (mut admitted, mut refused) = (0, Vec::new());
+                let (mut admitted, mut refused) = (0, 0);
                 while started.elapsed() < Duration::from_secs(4) {
                     let call = web::call(port, PATH, BINARY, &[], &GetJwksRequest {});
                     match is_admitted(&web::send(port, Http::One, call).await.unwrap()) {
                         true => admitted += 1,
-                        false => refused.push(started.elapsed()),
+                        false => refused += 1,
                     }
                 }
                 (admitted, refused)
             })
         })
         .collect();
-    let (mut admitted, mut refused) = (0, Vec::new());
+    let (mut admitted, mut refused) = (0, 0);
     for caller in callers {
         let (a, r) = caller.await.unwrap();
-        admitted += a;
-        refused.extend(r);
+        (admitted, refused) = (admitted + a, refused + r);
     }
     let took = started.elapsed().as_secs_f64();
-    assert!(!refused.is_empty(), "{admitted} admitted in {took} s: too few calls to reach the limit");
-    // A lease is a hundredth of ten seconds: 20 calls.
-    let most = 100.0 + 200.0 * (took + 0.1);
+    assert!(refused > 0, "{admitted} admitted in {took} s: too few calls to reach the limit");
+    // A lease lasts one second: 20 calls.
+    let most = 100.0 + 20.0 * (took + 1.0);
     assert!(f64::from(admitted) <= most, "{admitted} of {most} in {took} s");
-    let least = 0.8 * (most - 20.0 - overflow(&mut refused, took));
-    assert!(f64::from(admitted) >= least, "{admitted} of {least} to {most} in {took} s");
-}
-
-/// What a bucket of 200 a second and a burst of 100 may have lost while no call arrived: at a refusal it is empty, and
-/// half a second later it is full. A busy machine sometimes delays all callers for longer.
-fn overflow(refused: &mut [Duration], took: f64) -> f64 {
-    const FULL: f64 = 0.5;
-    refused.sort_unstable();
-    let times: Vec<f64> = refused.iter().map(Duration::as_secs_f64).chain([took]).collect();
-    // The burst of 100 is used up before the first refusal.
-    let gaps = std::iter::once(times[0]).chain(times.windows(2).map(|pair| pair[1] - pair[0]));
-    gaps.map(|gap| 200.0 * (gap - FULL).max(0.0)).sum()
+    assert!(f64::from(admitted) >= 0.8 * (most - 20.0), "{admitted} of {most} in {took} s");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -168,19 +169,28 @@ async fn upstream_that_reports_not_serving_gets_no_new_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shed_call_is_not_sent_and_gets_a_retry_delay() {
-    let upstreams = upstreams([Behavior::Slow]).await;
+    const CALLS: usize = 50;
+    /// Of ten slots, a tenth is reserved for more important calls, a tenth of the rest for callers with a session, and a
+    /// quarter of that for other callers: 9, 8, and 6.
+    const ADMITTED: usize = 6;
+    let upstreams = upstreams([Behavior::Held]).await;
     let limits = [("BALANCE__SHED__LEAST_CALLS", "10"), ("BALANCE__SHED__MOST_CALLS", "10")];
     let mesh = mesh(&upstreams, &limits).await;
     let channel = mesh.channel(mesh.ports.gateway).await;
-    // All calls start at once; each admitted call takes 300 ms.
-    let ended = join_all((0..50).map(|_| call(channel.clone(), READ))).await;
-    let refused: Vec<_> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
-    let let_through = ended.len() - refused.len();
-    // Of ten slots, a tenth is reserved for more important calls, a tenth of the rest for callers with a session, and a
-    // quarter of that for other callers. The last calls may start after the first have ended.
-    assert!((6..50).contains(&let_through), "{let_through} of 50");
-    assert_eq!(upstreams[0].attempts(), let_through);
-    for status in refused {
+    // No admitted call ends before all others are refused.
+    let mut calls: FuturesUnordered<_> = (0..CALLS).map(|_| tokio::spawn(call(channel.clone(), READ))).collect();
+    let mut refused = Vec::new();
+    while refused.len() + upstreams[0].attempts() < CALLS {
+        if let Ok(Some(ended)) = timeout(Duration::from_millis(20), calls.next()).await {
+            refused.push(ended.unwrap().expect_err("the upstream holds the admitted calls"));
+        }
+    }
+    assert_eq!((upstreams[0].attempts(), refused.len()), (ADMITTED, CALLS - ADMITTED));
+    upstreams[0].release();
+    while let Some(ended) = calls.next().await {
+        ended.unwrap().expect("an admitted call succeeds");
+    }
+    for status in &refused {
         assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
         let delay = status.get_error_details().retry_info().unwrap().retry_delay.unwrap();
         assert!((Duration::from_millis(500)..=Duration::from_millis(1_500)).contains(&delay), "{delay:?}");
@@ -188,5 +198,5 @@ async fn shed_call_is_not_sent_and_gets_a_retry_delay() {
         assert_eq!(u128::from(pushback), delay.as_millis());
     }
     let shed = sample(&mesh, "overload_shed_total{upstream=\"acme.v1.Shop\",priority=\"normal\"}").await;
-    assert!((shed - (50 - let_through) as f64).abs() < 0.5, "{shed}");
+    assert!((shed - (CALLS - ADMITTED) as f64).abs() < 0.5, "{shed}");
 }

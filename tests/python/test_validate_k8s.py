@@ -61,6 +61,8 @@ FAULTS = [
     (POLICIES, "policyTypes", "ingress: [{}]\n  policyTypes", "does not deny all traffic by default"),
     (AUTH, "memory: 512Mi", "memory: 128Mi", "128 MiB fit 3 concurrent password hashes; at least 4 are needed"),
     (CONFIG, "\\[auth\\]\n", r"\g<0>hashing_threads = 14\n", "hashes 14 passwords concurrently, but has memory for 13"),
+    ("base/gateway.yaml", "memory: 512Mi", "memory: 256Mi", "256 MiB do not hold a burst of 4096 unread responses: 384 MiB"),
+    (CONFIG, "33_554_432", "134_217_728", "512 MiB do not hold a burst of 4096 unread responses: 576 MiB"),
     (CONFIG, "share = 0.5", "share = 1.0", "base: gateway.yaml: Deployment gateway: limiter.share 1.0 is not one divided by 2"),
     (CONFIG, "share = 0.5", "share = 0.4", "base: auth.yaml: Deployment auth: limiter.share 0.4 is not one divided by 2"),
     (PRODUCTION, "0.333", "0.5", "production: auth.yaml: Deployment auth: limiter.share 0.5 is not one divided by 3 replicas"),

@@ -222,6 +222,23 @@ def hashing(where, body, config, findings):
     findings.expect(int(configured) <= fit, where, f"hashes {configured} passwords concurrently, but has memory for {fit}")
 
 
+# The gateway's memory beside responses, and the flow-control window of one response (gateway/src/upstream/connection.rs).
+GATEWAY_MIB = 64
+WINDOW_MIB = 1 / 16
+# The default of `balance.shed.most_calls`.
+MOST_CALLS = 4_096
+
+
+def unread(where, body, config, findings):
+    """A burst of calls whose responses no client reads fits into the gateway's memory limit. For a moment each call holds a
+    window from its upstream; then the bound on unread bytes applies, whose buffers may be half empty."""
+    limit = mebibytes(body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
+    calls = config.get("balance", {}).get("shed", {}).get("most_calls", MOST_CALLS)
+    bound = config["gateway"]["stalled_response_bytes"] / 2**20
+    needed = round(GATEWAY_MIB + calls * WINDOW_MIB + 2 * bound)
+    findings.expect(needed <= limit, where, f"{limit} MiB do not hold a burst of {calls} unread responses: {needed} MiB")
+
+
 def shares(name, found, config, findings):
     """Checks that, while Redis is unreachable, all replicas together admit no more than a limit, and nearly as much."""
     scaled = {
@@ -298,6 +315,8 @@ def rules(name, found, config, findings):
     for where, body in of_kind(found, "Deployment"):
         if body["metadata"]["name"] == "auth":
             hashing(f"{name}: {where}", body, config, findings)
+        if body["metadata"]["name"] == "gateway":
+            unread(f"{name}: {where}", body, config, findings)
     shares(name, found, config, findings)
     proxies(name, found, config, findings)
     egress(name, found, config, findings)

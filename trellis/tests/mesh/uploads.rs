@@ -1,7 +1,6 @@
 //! Requests that continue after their response has begun.
 
 use bytes::Bytes;
-use hyper::Response;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
@@ -13,31 +12,43 @@ use super::{
     web,
 };
 
-/// An upstream that begins its response to each call, and reads no more of the request than its small window takes.
-async fn upstream() -> String {
+/// How far the response of an upstream gets.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Response {
+    Begins,
+    Ends,
+}
+
+/// An upstream that responds at once, and reads no more of the request than its small window takes.
+pub(crate) async fn upstream(to: Response) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(respond(stream));
+            tokio::spawn(respond(stream, to));
         }
     });
     address
 }
 
-async fn respond(stream: TcpStream) {
+async fn respond(stream: TcpStream, to: Response) {
     let handshake = h2::server::Builder::new().initial_window_size(1_000).handshake::<_, Bytes>(stream).await;
     let Ok(mut connection) = handshake else { return };
     let mut open = Vec::new();
     while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let head = Response::builder().header("content-type", "application/grpc");
+        let head = hyper::Response::builder().header("content-type", "application/grpc");
         if request.uri().path().starts_with("/grpc.health") {
             respond.send_response(head.header("grpc-status", "12").body(()).unwrap(), true).unwrap();
             continue;
         }
         let mut response = respond.send_response(head.body(()).unwrap(), false).unwrap();
         response.send_data(web::frame(b"begun"), false).unwrap();
+        if to == Response::Ends {
+            let trailers = [("grpc-status", "0"), ("x-upstream", "yes")];
+            let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            response.send_trailers(trailers.into_iter().collect()).unwrap();
+        }
         open.push((request, response));
     }
 }
@@ -51,7 +62,7 @@ async fn small_frames_after_the_response_began_are_joined() {
     const FRAMES: usize = 60_000;
     /// A tenth of what the frames of all streams would take in h2.
     const MOST_KIB: u64 = 12 * 1024;
-    let address = upstream().await;
+    let address = upstream(Response::Begins).await;
     let mesh = mesh_with_all(&[&address], &[("GATEWAY__DEFAULT_RATE_REQUESTS", "1000000")]).await;
     let mut client = TcpStream::connect(("127.0.0.1", mesh.ports.gateway)).await.unwrap();
     // The response has no window: its message waits in the gateway.

@@ -20,6 +20,7 @@ use kit::{
     limiter::{RateLimiter, network},
     overload,
     record::Call,
+    repeated,
     rng::Rng,
     server::{PROBE, ServiceContext},
     shutdown::DrainGuard,
@@ -104,6 +105,8 @@ impl RpcCall<'_> {
         // The route. A protocol that cannot carry a response is refused before anything else.
         let method = known(found)?;
         self.client_protocol.check_version(request.version())?;
+        // Ambiguous headers, before a step reads them.
+        repeated::check(request.headers(), Some(self.snapshot.config.rate_limits.api_key_header.as_str()))?;
         // The cookie is forwarded only to methods that read it, and never for a page of another origin.
         self.keep_cookie(method, &mut request)?;
         // Authentication and authorization. The service verifies both again.

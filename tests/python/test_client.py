@@ -192,8 +192,10 @@ class MeshTest(unittest.TestCase):
         for text in ("one", "two", "three"):
             self.ada.say(conversation, text)
         listed = self.bob.call("messaging", "ListMessages", conversation_id=conversation.conversation_id)
-        self.assertEqual([entry.message.text for entry in listed.entries], ["three", "two", "one"])
-        self.assertEqual([entry.message.message_no for entry in listed.entries], [3, 2, 1])
+        *messages, created = listed.entries
+        self.assertEqual([entry.message.text for entry in messages], ["three", "two", "one"])
+        self.assertEqual([entry.message.message_no for entry in messages], [3, 2, 1])
+        self.assertEqual(created.WhichOneof("body"), "conversation_created")
 
     def test_message_sent_twice_is_stored_once(self):
         conversation = self.ada.talk_to(self.bob)

@@ -124,6 +124,7 @@ class Scenario:
             "listed": [
                 self.brief_message(entry)
                 for entry in self.notes.call("messaging", "ListMessages", self.bob.access_token, **place).entries
+                if entry.WhichOneof("body") == "message"
             ],
         }
 

@@ -1,5 +1,8 @@
 //! The configuration of the whole binary: one section per part.
 
+mod effects;
+mod ranges;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -7,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use gateway::Config as Gateway;
 use kit::{
     admin,
     balance::{self, Addresses},
     bus, config, limiter,
     limits::Limits,
-    policy::Table,
+    policy::Table as Policies,
     shutdown, telemetry, tls, trace,
 };
 use kit_data::{jobs, store};
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 use crate::part::Part;
 
@@ -130,87 +133,59 @@ impl Config {
 
     /// Checks the section `gateway` as a start of the gateway does, without connections.
     pub(crate) fn check_gateway(&self) -> Result<(), String> {
-        let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+        let policies = Policies::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
         self.gateway.check(&policies).map_err(|error| format!("configuration: {error}"))
     }
 
     /// Checks the rules that the types cannot express.
     fn check(&self) -> Result<(), String> {
-        let Limits { message_bytes, header_bytes, connections, streams_per_connection, calls_in_flight, .. } =
-            self.limits;
-        let least = [
-            // The largest response without pages is the contacts of a user, 10 000 ids.
-            ("limits.message_bytes", message_bytes, 512 * 1024),
-            ("limits.header_bytes", header_bytes as usize, 8_192),
-            ("limits.connections", connections, 1),
-            ("limits.streams_per_connection", streams_per_connection as usize, 1),
-            ("limits.calls_in_flight", calls_in_flight, 1),
-            ("limits.introspection_streams", self.limits.introspection_streams as usize, 1),
-            ("users.pool_size", self.users.pool_size as usize, 1),
-            ("auth.pool_size", self.auth.pool_size as usize, 1),
-            // The limiter would treat 0 as 1.
-            ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
-            ("auth.attempts", self.auth.attempts as usize, 1),
-            ("auth.failures", self.auth.failures as usize, 1),
-            ("auth.strict_attempts", self.auth.strict_attempts as usize, 1),
-            ("auth.attempts_from_address", self.auth.attempts_from_address as usize, 1),
-            ("auth.refreshes", self.auth.refreshes as usize, 1),
-            ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
-            ("messaging.pool_size", self.messaging.pool_size as usize, 1),
-            ("messaging.conversations_per_user", self.messaging.conversations_per_user as usize, 1),
-            // What a few of the longest texts take.
-            (
-                "messaging.conversation_bytes",
-                usize::try_from(self.messaging.conversation_bytes).unwrap_or(usize::MAX),
-                65_536,
-            ),
-            ("messaging.contact_rows", self.messaging.contact_rows as usize, 1),
-            ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
-            ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
-            ("gateway.stalled_response_bytes", self.gateway.stalled_response_bytes, 1024 * 1024),
-            ("gateway.listen", self.gateway.listen.len(), 1),
+        if self.gateway.listen.is_empty() {
+            return Err("configuration: gateway.listen: is empty; the gateway needs at least one address".to_owned());
+        }
+        let table = Table::try_from(self).map_err(|e| e.to_string())?;
+        let policies = Policies::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+        let shortest = policies.shortest_deadline(self.limits.deadline.0);
+        let checks = [
+            ranges::check(&table),
+            self.log.check(),
+            self.admin.check(),
+            self.balance.check(),
+            self.redis.check(),
+            self.limiter.check(),
+            self.users.check(),
+            self.auth.check(),
+            store::check_url("users.database_url", &self.users.database_url),
+            store::check_url("auth.database_url", &self.auth.database_url),
+            store::check_url("messaging.database_url", &self.messaging.database_url),
+            self.database.check(shortest),
+            self.jobs.check(),
+            self.check_order(),
+            effects::check(self),
         ];
+        checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
+    }
+
+    /// Rejects bounds that contradict each other.
+    fn check_order(&self) -> Result<(), String> {
+        let Self { auth, messaging, balance, .. } = self;
         let times = [
-            ("limits.request_head", self.limits.request_head),
-            ("limits.keepalive", self.limits.keepalive),
-            ("limits.deadline", self.limits.deadline),
-            ("gateway.idle_timeout", self.gateway.idle_timeout),
-            ("gateway.stall_timeout", self.gateway.stall_timeout),
-            ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
-            ("auth.failures_period", self.auth.failures_period),
-            ("messaging.heartbeat", self.messaging.heartbeat),
-            ("messaging.users_timeout", self.messaging.users_timeout),
-            ("identity.keys_refresh", self.identity.keys_refresh),
-            ("tls.refresh", self.tls.refresh),
-            ("messaging.invitation_lifetime", self.messaging.invitation_lifetime),
+            ("auth.access_lifetime", auth.access_lifetime, "auth.refresh_lifetime", auth.refresh_lifetime),
+            ("auth.refresh_lifetime", auth.refresh_lifetime, "auth.session_lifetime", auth.session_lifetime),
+            (
+                "balance.retry.backoff",
+                balance.retry.backoff,
+                "balance.retry.most_backoff",
+                balance.retry.most_backoff,
+            ),
         ];
-        // Zero does not turn these times off: nothing completes in no time.
-        if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
-            return Err(format!("configuration: {key}: 0s is too short; it cannot be turned off"));
+        if let Some((key, value, other, bound)) = times.into_iter().find(|(_, value, _, bound)| value.0 > bound.0) {
+            return Err(format!("{key}: {value} is above {other}, {bound}"));
         }
-        match least.into_iter().find(|(_, value, least)| value < least) {
-            Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
-            None => {
-                let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
-                let shortest = policies.shortest_deadline(self.limits.deadline.0);
-                let checks = [
-                    self.log.check(),
-                    self.admin.check(),
-                    self.balance.check(),
-                    self.redis.check(),
-                    self.limiter.check(),
-                    self.users.check(),
-                    self.auth.check(),
-                    store::check_url("users.database_url", &self.users.database_url),
-                    store::check_url("auth.database_url", &self.auth.database_url),
-                    store::check_url("messaging.database_url", &self.messaging.database_url),
-                    self.database.check(shortest),
-                    self.jobs.check(),
-                    self.check_effects(),
-                ];
-                checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
-            }
+        let (session, user) = (messaging.streams_per_session, messaging.streams_per_user);
+        if session > user {
+            return Err(format!("messaging.streams_per_session: {session} is above messaging.streams_per_user, {user}"));
         }
+        Ok(())
     }
 
     /// The folder of auth's generated secrets, if `auth.keys_dir` is empty.
@@ -218,21 +193,9 @@ impl Config {
         Ok(self.data_dir()?.join("keys"))
     }
 
-    /// Rejects settings that have no effect.
-    fn check_effects(&self) -> Result<(), String> {
-        if let Some(name) = self.identity.trusted.keys().find(|name| !Part::ALL.iter().any(|part| part.name() == *name))
-        {
-            return Err(format!("identity.trusted.{name}: expected users, auth, messaging or gateway"));
-        }
-        let Gateway { tls, proxy_protocol, trusted_proxies, .. } = &self.gateway;
-        let names_file = !tls.certificate.is_empty() || !tls.key.is_empty();
-        if tls.listen.is_empty() && names_file {
-            return Err("gateway.tls.certificate and key have no effect without gateway.tls.listen".to_owned());
-        }
-        if *proxy_protocol && trusted_proxies.is_empty() {
-            return Err("gateway.proxy_protocol has no effect without gateway.trusted_proxies".to_owned());
-        }
-        Ok(())
+    /// Whether the key has no effect in this process without another key.
+    pub(crate) fn is_idle(&self, key: &str) -> bool {
+        effects::is_idle(self, key)
     }
 
     /// The output of `trellis config`: secrets are masked, and `auto` has a comment with its effect.

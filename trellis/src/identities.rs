@@ -51,6 +51,7 @@ impl Identities {
         if !config.trusted_dir.is_empty() {
             let folder = Path::new(&config.trusted_dir);
             let found = read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?;
+            check_names(folder, &found)?;
             check_own(name, &key, config, &found, &format!("{name}.pub in identity.trusted_dir"))?;
             trusted.extend(found);
         }
@@ -78,6 +79,17 @@ impl Identities {
     }
 }
 
+/// Refuses keys of services that do not exist: nothing would use them, so the name of the file is a mistake.
+fn check_names(folder: &Path, found: &[(String, String)]) -> Result<(), String> {
+    let is_part = |name: &str| Part::ALL.iter().any(|part| part.name() == name);
+    let Some((name, _)) = found.iter().find(|(name, _)| !is_part(name)) else { return Ok(()) };
+    let file = folder.join(format!("{name}.pub"));
+    Err(format!(
+        "identity.trusted_dir: {} is the key of no service; expected users.pub, auth.pub, messaging.pub or gateway.pub",
+        file.display()
+    ))
+}
+
 /// Refuses a key whose public half differs from the one that the services trust for `name`: they would refuse its calls.
 fn check_own(
     name: &str,
@@ -92,4 +104,18 @@ fn check_own(
         return Err(format!("identity.key_file: {file} does not match {place}; use the key file of {name}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_an_unknown_service_is_refused_with_its_file() {
+        let key = |name: &str| (name.to_owned(), String::new());
+        let all = Part::ALL.map(|part| key(part.name()));
+        assert_eq!(check_names(Path::new("keys"), &all), Ok(()));
+        let error = check_names(Path::new("keys"), &[key("users"), key("mesaging")]).unwrap_err();
+        assert!(error.starts_with("identity.trusted_dir: keys/mesaging.pub is the key of no service"), "{error}");
+    }
 }

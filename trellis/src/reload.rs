@@ -41,13 +41,16 @@ impl Source {
     }
 
     /// The keys that are set and have no effect in this process: command-line keys of parts that do not run here (a
-    /// file may serve all parts), and keys that only a process of one part reads.
+    /// file may serve all parts), keys that only a process of one part reads, and keys that need another key.
     pub(crate) fn without_effect(&self, config: &Config, parts: &[Part]) -> Result<Vec<String>, String> {
         let runs = |section: &str| parts.iter().any(|part| part.name() == section);
         let is_part = |section: &str| Part::ALL.iter().any(|part| part.name() == section);
         let flags = self.flags.iter().filter_map(|flag| flag.split_once('=')).map(|(key, _)| key.to_owned());
         let elsewhere = flags.filter(|key| key.split('.').next().is_some_and(|first| is_part(first) && !runs(first)));
         let apart = config.set_keys()?.into_iter().filter(|key| {
+            if config.is_idle(key) {
+                return true;
+            }
             let in_process = |part: &Part| key.strip_prefix("peers.").is_some_and(|name| name == part.name());
             let is_apart = key.starts_with("identity.") && key != "identity.keys_refresh" || key == "tls.ca";
             parts.len() > 1 && (is_apart || parts.iter().any(in_process))
@@ -85,7 +88,7 @@ fn apply(source: &Source, running: &Config, gateway: &Gateway) -> Result<Config,
     let changed = kit::config::differences(running, &wanted).map_err(|e| e.to_string())?;
     gateway.reload(&wanted.gateway).map_err(|error| format!("configuration: {error}"))?;
     if changed.iter().any(|key| key == "log.level") {
-        kit::telemetry::set_level(&wanted.log.level)?;
+        kit::telemetry::set_level(&wanted.log.level, "configuration")?;
     }
     let (at_once, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| takes_effect(key));
     tracing::info!(changed = at_once.join(", "), "the configuration was read again");

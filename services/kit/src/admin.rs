@@ -173,11 +173,8 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
 
 async fn set_level(level: Bytes) -> Response {
     let level = String::from_utf8_lossy(&level);
-    match telemetry::set_level(level.trim()) {
-        Ok(()) => {
-            tracing::warn!(level = level.trim(), "the log level was changed at the admin listener");
-            StatusCode::NO_CONTENT.into_response()
-        }
+    match telemetry::set_level(level.trim(), "admin listener") {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }

@@ -7,6 +7,7 @@ mod mistakes;
 
 use std::{env, fmt, fs, path::Path, str::FromStr, time::Duration};
 
+pub(crate) use mistakes::closest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use toml::{Table, Value};
 

@@ -26,6 +26,7 @@ pub mod overload;
 pub mod page;
 pub mod policy;
 pub mod record;
+pub mod repeated;
 pub mod retry;
 pub mod rng;
 pub mod secret_file;

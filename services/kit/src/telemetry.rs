@@ -86,10 +86,15 @@ pub const STATEMENTS: &str = "sqlx::query";
 /// logging a span per call would cost as much as the rest.
 pub const PASSING: &str = "passing";
 
-/// Changes the log level from now on.
-pub fn set_level(level: &str) -> Result<(), String> {
+/// The target of changes of the running process by an operator. They are logged at every log level.
+pub const AUDIT: &str = "audit";
+
+/// Changes the log level from now on, and logs the change. `source` is the source of the new level.
+pub fn set_level(level: &str, source: &str) -> Result<(), String> {
     let handle = LEVEL.get().ok_or("logging was not started")?;
-    handle.reload(filter(level)?).map_err(|e| e.to_string())
+    handle.reload(filter(level)?).map_err(|e| e.to_string())?;
+    tracing::warn!(target: AUDIT, level, source, "the log level was changed");
+    Ok(())
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {

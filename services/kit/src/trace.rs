@@ -85,7 +85,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 impl TraceContext {
     /// The context of an incoming call; `None` if it has none, or a malformed one.
     fn read(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(HEADER)?.to_str().ok()?;
+        // With two contexts, neither is trustworthy: a new trace begins (section 2.3 of the recommendation).
+        let mut fields = headers.get_all(HEADER).iter();
+        let (text, None) = (fields.next()?.to_str().ok()?, fields.next()) else { return None };
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         // Later versions may add parts; version 00 has exactly four, and ff is invalid.

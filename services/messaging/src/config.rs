@@ -35,6 +35,8 @@ pub struct Config {
     pub blocked_per_user: u32,
     /// Stored bytes of one conversation's log.
     pub conversation_bytes: u64,
+    /// Stored bytes of the messages, edits and titles of one user, in all conversations.
+    pub user_bytes: u64,
     /// Edits of one message.
     pub edits_per_message: u32,
     /// Membership rows that a search for the contacts of a user may read.
@@ -57,7 +59,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let Quotas { conversation_bytes, edits_per_message, contact_rows } = Quotas::default();
+        let Quotas { conversation_bytes, user_bytes, edits_per_message, contact_rows } = Quotas::default();
         Self {
             listen: "127.0.0.1:7003".to_owned(),
             database_url: Secret::default(),
@@ -71,6 +73,7 @@ impl Default for Config {
             invitation_lifetime: Span(Duration::from_secs(30 * 24 * 60 * 60)),
             blocked_per_user: 1_000,
             conversation_bytes,
+            user_bytes,
             edits_per_message,
             contact_rows,
             listed_rows_per_user: 200,
@@ -102,6 +105,7 @@ impl Config {
     pub fn quotas(&self) -> Quotas {
         Quotas {
             conversation_bytes: self.conversation_bytes,
+            user_bytes: self.user_bytes,
             edits_per_message: self.edits_per_message,
             contact_rows: self.contact_rows,
         }

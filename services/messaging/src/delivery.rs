@@ -47,6 +47,8 @@ const MEMBERS: &str = "messaging.members";
 
 /// The channel for "a read mark of conversation C has changed".
 const READS: &str = "messaging.reads";
+/// The channel for "user U has moved a read mark that only U sees".
+const OWN_READS: &str = "messaging.own_reads";
 /// The channel for "user U has an invitation".
 const INVITATIONS: &str = "messaging.invitations";
 /// How long a new stream waits until another one ends, when the limit is reached.
@@ -103,6 +105,8 @@ struct Marks {
     conversations: HashSet<ConversationId>,
     /// Conversations with changed read marks.
     reads: HashSet<ConversationId>,
+    /// The user has moved read marks in conversations that they have not accepted.
+    own_reads: bool,
     /// The user's invitations have changed.
     invitations: bool,
     /// The user may have joined or left conversations, or signals were lost: the stream must compare all conversations.
@@ -137,11 +141,12 @@ impl Hub {
             freed: Notify::new(),
         });
         // Starts to listen before a stream can register.
-        let [entries, members, reads, invitations] =
-            [ENTRIES, MEMBERS, READS, INVITATIONS].map(|channel| hub.bus.listen(channel));
+        let [entries, members, reads, own_reads, invitations] =
+            [ENTRIES, MEMBERS, READS, OWN_READS, INVITATIONS].map(|channel| hub.bus.listen(channel));
         tokio::spawn(Arc::clone(&hub).follow(entries, Self::wake_conversation));
         tokio::spawn(Arc::clone(&hub).follow(members, Self::wake_user));
         tokio::spawn(Arc::clone(&hub).follow(reads, Self::wake_readers));
+        tokio::spawn(Arc::clone(&hub).follow(own_reads, Self::wake_reader));
         tokio::spawn(Arc::clone(&hub).follow(invitations, Self::wake_invited));
         hub
     }
@@ -171,25 +176,31 @@ impl Hub {
     /// Signals all replicas that a read mark has changed: at once, or together with others of the same conversation at
     /// the end of the interval.
     pub(crate) fn read(self: &Arc<Self>, conversation: ConversationId, number: i64) {
-        if self.reads.hold(conversation, number) {
-            self.publish_read(conversation, number);
-            tokio::spawn(Arc::clone(self).publish_held(conversation));
+        self.publish_read(READS, conversation.0, number);
+    }
+
+    /// Like [`Hub::read`], in a conversation that `reader` has not accepted: wakes only the reader's own streams, so that
+    /// no other member learns when the reader reads.
+    pub(crate) fn read_privately(self: &Arc<Self>, reader: UserId, number: i64) {
+        self.publish_read(OWN_READS, reader.0, number);
+    }
+
+    fn publish_read(self: &Arc<Self>, channel: &'static str, subject: Uuid, number: i64) {
+        if self.reads.hold(subject, number) {
+            self.bus.publish(channel, Signal { subject, reached: number });
+            tokio::spawn(Arc::clone(self).publish_held(channel, subject));
         }
     }
 
-    async fn publish_held(self: Arc<Self>, conversation: ConversationId) {
+    async fn publish_held(self: Arc<Self>, channel: &'static str, subject: Uuid) {
         loop {
             tokio::select! {
                 () = sleep(self.reads.interval()) => {}
                 () = self.shutdown.cut() => {}
             }
-            let Some(number) = self.reads.take(conversation) else { return };
-            self.publish_read(conversation, number);
+            let Some(number) = self.reads.take(subject) else { return };
+            self.bus.publish(channel, Signal { subject, reached: number });
         }
-    }
-
-    fn publish_read(&self, conversation: ConversationId, number: i64) {
-        self.bus.publish(READS, Signal { subject: conversation.0, reached: number });
     }
 
     /// Registers a new stream of `user`. At the limit it waits for [`PATIENCE`]: a client that reconnects, through
@@ -265,6 +276,12 @@ impl Hub {
         }
     }
 
+    fn wake_reader(&self, subject: Uuid) {
+        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+            slot.mark(|marks| marks.own_reads = true);
+        }
+    }
+
     fn wake_invited(&self, subject: Uuid) {
         for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.invitations = true);
@@ -301,6 +318,7 @@ pub(crate) struct Mailbox {
 pub(crate) struct Mail {
     pub(crate) conversations: HashSet<ConversationId>,
     pub(crate) reads: HashSet<ConversationId>,
+    pub(crate) own_reads: bool,
     pub(crate) invitations: bool,
     pub(crate) everything: bool,
 }
@@ -330,8 +348,8 @@ impl Mailbox {
     /// Takes the marks.
     pub(crate) fn take(&self) -> Mail {
         let marks = std::mem::take(&mut *lock(&self.slot.marks));
-        let Marks { conversations, reads, invitations, everything } = marks;
-        Mail { conversations, reads, invitations, everything }
+        let Marks { conversations, reads, own_reads, invitations, everything } = marks;
+        Mail { conversations, reads, own_reads, invitations, everything }
     }
 
     /// Completes at the next mark, or at once if there is one since the last [`Mailbox::take`].

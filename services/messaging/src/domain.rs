@@ -142,6 +142,8 @@ pub const MOST_CONTACTS: u32 = 10_000;
 pub struct Quotas {
     /// Stored bytes of one conversation.
     pub conversation_bytes: u64,
+    /// Stored bytes of the messages, edits and titles of one user.
+    pub user_bytes: u64,
     /// Edits of one message. An erasure rewrites all of them under the conversation's lock.
     pub edits_per_message: u32,
     /// Membership rows that a search for the contacts of a user may read.
@@ -150,7 +152,7 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { conversation_bytes: 1 << 30, edits_per_message: 500, contact_rows: 100_000 }
+        Self { conversation_bytes: 1 << 30, user_bytes: 10 << 30, edits_per_message: 500, contact_rows: 100_000 }
     }
 }
 
@@ -217,6 +219,8 @@ pub enum Body {
     Updated {
         /// The title from then on.
         title: String,
+        /// Whether this change changed the title.
+        title_changed: bool,
         /// Which members may add others from then on.
         add_policy: AddPolicy,
         /// The conversation's revision from then on.

@@ -62,8 +62,9 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
     /// that neither has a gap. The client's id stays unique forever; a repeat returns the first entry.
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError>;
 
-    /// The newest messages numbered below `before`, newest first; none if `member` is not a member.
-    async fn list_messages(
+    /// The newest entries before the entry number `before`, newest first, without edits and deletions: their effect is
+    /// in the message. None if `member` is not a member.
+    async fn list_history(
         &self,
         id: ConversationId,
         member: UserId,
@@ -79,6 +80,9 @@ pub trait MessagingStore: Members + Messages + Invitations + People {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Entry>, Error>;
+
+    /// The conversations that `member` has not accepted.
+    async fn requests(&self, member: UserId) -> Result<Vec<ConversationId>, Error>;
 
     /// Every conversation of `member` with the number of its newest entry.
     async fn heads(&self, member: UserId) -> Result<Vec<(ConversationId, i64)>, Error>;
@@ -99,13 +103,13 @@ pub trait Members: Send + Sync {
     async fn remove(&self, change: Change, person: UserId) -> Result<Changed, ChangeError>;
 
     /// Moves the read mark of `member` to `number`, never back and never past the newest message. Returns the read
-    /// position and whether it has changed. `None`: not a member.
+    /// position and which members see a change. `None`: not a member.
     async fn mark_read(
         &self,
         id: ConversationId,
         member: UserId,
         number: i64,
-    ) -> Result<Option<(ReadPosition, bool)>, Error>;
+    ) -> Result<Option<(ReadPosition, Marked)>, Error>;
 
     /// A page of the members in the order in which they joined, and one more when there are more; none if `member` is
     /// not a member.
@@ -134,8 +138,19 @@ pub trait Messages: Send + Sync {
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError>;
 
     /// Erases the text of a message and its earlier texts, permanently. Only the message's author and the
-    /// conversation's owner may.
+    /// conversation's owner may, and in a conversation of two not the member whom the other one has blocked.
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError>;
+}
+
+/// Who sees that a read mark has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// The mark has not changed.
+    Unchanged,
+    /// The reader has not accepted the conversation: only the reader's own devices see the mark.
+    Privately,
+    /// All members see the mark.
+    Publicly,
 }
 
 /// The outcome of a change.
@@ -172,6 +187,8 @@ pub enum ChangeError {
     TooManyEdits,
     /// The conversation's log would exceed [`Quotas::conversation_bytes`].
     StorageFull,
+    /// The author's stored bytes would exceed [`Quotas::user_bytes`].
+    UserStorageFull,
     /// The other of two members has blocked the actor.
     NotAccepted,
     /// The conversation is full.
@@ -237,6 +254,8 @@ pub enum AppendError {
     RequestIdReused,
     /// The conversation's log would exceed [`Quotas::conversation_bytes`].
     StorageFull,
+    /// The author's stored bytes would exceed [`Quotas::user_bytes`].
+    UserStorageFull,
     /// The other of two members has blocked the author.
     NotAccepted,
     /// The store failed.

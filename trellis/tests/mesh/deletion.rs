@@ -115,9 +115,12 @@ async fn send(author: &Person, to: &Conversation, text: &str) -> Entry {
     author.messaging().send_message(author.request(message)).await.unwrap().into_inner().entry.unwrap()
 }
 
+/// The messages of a conversation.
 async fn read(reader: &Person, of: &Conversation) -> Vec<Entry> {
     let message = ListMessagesRequest { conversation_id: of.conversation_id.clone(), ..Default::default() };
-    reader.messaging().list_messages(reader.request(message)).await.unwrap().into_inner().entries
+    let mut entries = reader.messaging().list_messages(reader.request(message)).await.unwrap().into_inner().entries;
+    entries.retain(|entry| matches!(entry.body, Some(Body::Message(_))));
+    entries
 }
 
 async fn follow(reader: &Person, of: &Conversation) -> Streaming<SubscribeResponse> {

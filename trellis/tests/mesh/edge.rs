@@ -86,6 +86,31 @@ async fn internal_and_unknown_methods_are_unreachable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn repeated_header_is_refused_by_gateway_and_services() {
+    let mesh = Mesh::start(Store::Sqlite, &[]).await;
+    let repeated = [
+        ("grpc-timeout", ["5S", "10S"]),
+        ("grpc-encoding", ["identity", "identity"]),
+        ("authorization", ["Bearer one", "Bearer two"]),
+        ("origin", ["https://one.example", "https://two.example"]),
+        ("x-api-key", ["one", "two"]),
+    ];
+    for (name, values) in repeated {
+        for port in [mesh.ports.gateway, mesh.ports.auth] {
+            // The service does not read the API key.
+            if port == mesh.ports.auth && name == "x-api-key" {
+                continue;
+            }
+            let call = web::call(port, JWKS, "application/grpc", &values.map(|v| (name, v)), &GetJwksRequest {});
+            let response = web::send(port, Http::Two, call).await.unwrap();
+            assert_eq!(response.grpc_status(), (Code::InvalidArgument as i32).to_string(), "{name} {port}");
+            let message = response.header("grpc-message");
+            assert!(message.contains(name), "{name} {port}: {message}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_path_has_no_metric_of_its_own() {
     let mesh = Mesh::start(Store::Sqlite, &[]).await;
     let ports = [mesh.ports.gateway, mesh.ports.users, mesh.ports.auth, mesh.ports.messaging];

@@ -205,6 +205,8 @@ async fn read_all(person: &Person, conversations: &[String]) -> Logs {
                 break;
             }
         }
+        // The history has other entries too: the creation.
+        entries.retain(|entry: &Entry| matches!(entry.body, Some(Body::Message(_))));
         entries.reverse();
         logs.insert(id.clone(), entries);
     }

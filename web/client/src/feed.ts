@@ -15,7 +15,7 @@ export type FeedEvent =
   | { readonly kind: "live" }
   /** The connection is lost. The feed reconnects. */
   | { readonly kind: "reconnecting" }
-  /** A conversation without a cursor. ListMessages has its messages up to `conversation.cursor`. */
+  /** A conversation without a cursor. ListMessages has its history up to `conversation.cursor`. */
   | { readonly kind: "conversation"; readonly conversation: Conversation }
   | { readonly kind: "entry"; readonly entry: Entry; readonly cursor: string }
   /** The read marks of a conversation changed. */

@@ -95,8 +95,9 @@ function removed(seq: number, authorId: string, userId: string): messaging.Entry
   return changed(seq, authorId, { case: "memberRemoved", value: create(messaging.MemberRemovedSchema, { userId }) });
 }
 
-function updated(seq: number, authorId: string, title: string): messaging.Entry {
-  return changed(seq, authorId, { case: "conversationUpdated", value: create(messaging.ConversationUpdatedSchema, { title }) });
+function updated(seq: number, authorId: string, title: string, titleChanged = true): messaging.Entry {
+  const value = create(messaging.ConversationUpdatedSchema, { title, titleChanged });
+  return changed(seq, authorId, { case: "conversationUpdated", value });
 }
 
 test("changes of the members and of the title are lines of the log", () => {
@@ -109,7 +110,7 @@ test("changes of the members and of the title are lines of the log", () => {
     added(7, "ada", "me"),
     updated(8, "me", "Beans"),
     // Another rule for adding people is no change of the title.
-    updated(9, "me", "Beans"),
+    updated(9, "me", "Beans", false),
     updated(10, "ada", ""),
   ];
   assert.deepEqual(rows(entries), [
@@ -122,6 +123,21 @@ test("changes of the members and of the title are lines of the log", () => {
     "ada added you",
     "You named the conversation Beans",
     "ada removed the name of the conversation",
+  ]);
+});
+
+test("lines of the history are the same as those of the feed", () => {
+  const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c", title: "Beans" }));
+  // A page of ListMessages, newest first.
+  const page = [updated(5, "bob", "Beans", false), updated(4, "bob", "Beans"), added(3, "ada", "cy"), stored(2, "bob", 2)];
+  for (const entry of page) thread.timeline.add(entry);
+  const people = { get: (id: string) => ({ id, name: id, handle: id }) };
+  const chats = { userId: "me", people, outbox: { of: () => [] } } as unknown as Chats;
+  assert.deepEqual(rowsOf(chats, thread, noon).map(short), [
+    "Today",
+    "bob, text 2, sent, name+time",
+    "ada added cy",
+    "bob named the conversation Beans",
   ]);
 });
 

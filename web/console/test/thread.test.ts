@@ -93,20 +93,6 @@ test("the unread count matches a model", () => {
   }
 });
 
-test("one's own new title is a change in the log, although the page has learned it before", () => {
-  const model = new Model();
-  const thread = new Thread("me", model.conversation());
-  const conversation = create(messaging.ConversationSchema, { conversationId: "c", title: "Beans", updateTime: timestampFromMs(1) });
-  thread.learn(conversation);
-  const updated = (title: string) => {
-    const value = create(messaging.ConversationUpdatedSchema, { title });
-    return model.append({ case: "conversationUpdated", value }, "me");
-  };
-  const [rename, other] = [updated("Beans"), updated("Beans")];
-  assert.ok(thread.take(rename) && thread.take(other));
-  assert.deepEqual([thread.isRename(rename.seq), thread.isRename(other.seq)], [true, false]);
-});
-
 test("a conversation is deserted when the others have left, not while they are only invited", () => {
   const model = new Model();
   const conversation = create(messaging.ConversationSchema, { conversationId: "c", memberCount: 1, ownerId: "me" });

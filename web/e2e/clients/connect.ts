@@ -7,7 +7,7 @@ import { reasonOf, violationsOf } from "../../client/src/errors.js";
 import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
-import { eventOf, chatMessageOf } from "./messages.js";
+import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
 import type { Client } from "./scenario.js";
 
 export function connect(baseUrl: string): Client {
@@ -23,7 +23,7 @@ export function connect(baseUrl: string): Client {
     getUser: (request, headers) => users.getUser(request, { headers }),
     createConversation: (request, headers) => messaging.createConversation(request, { headers }),
     sendMessage: async (request, headers) => chatMessageOf((await messaging.sendMessage(request, { headers })).entry),
-    listMessages: async (request, headers) => (await messaging.listMessages(request, { headers })).entries.map(chatMessageOf),
+    listMessages: async (request, headers) => chatMessagesOf((await messaging.listMessages(request, { headers })).entries),
     async *subscribe(request, headers, { deadlineMs: timeoutMs, signal }) {
       for await (const event of messaging.subscribe(request, {
         headers,

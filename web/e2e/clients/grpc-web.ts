@@ -24,7 +24,7 @@ import { AuthService } from "../../client/src/gen/trellis/auth/v1/auth_pb.js";
 import { MessagingService } from "../../client/src/gen/trellis/messaging/v1/messaging_pb.js";
 import { UsersService } from "../../client/src/gen/trellis/users/v1/users_pb.js";
 import { detailsOf } from "./details";
-import { eventOf, chatMessageOf } from "./messages.js";
+import { chatMessageOf, chatMessagesOf, eventOf } from "./messages.js";
 import type { Client, Metadata } from "./scenario.js";
 
 export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
@@ -52,7 +52,7 @@ export function grpcWeb(baseUrl: string, format: "text" | "binary"): Client {
     sendMessage: async (request, metadata) =>
       chatMessageOf((await unary(MessagingService.method.sendMessage, request, metadata)).entry),
     listMessages: async (request, metadata) =>
-      (await unary(MessagingService.method.listMessages, request, metadata)).entries.map(chatMessageOf),
+      chatMessagesOf((await unary(MessagingService.method.listMessages, request, metadata)).entries),
     async *subscribe(request, metadata, { deadlineMs, signal }) {
       const method = MessagingService.method.subscribe;
       const descriptor = describe(method, MethodType.SERVER_STREAMING);

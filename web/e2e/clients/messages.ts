@@ -8,6 +8,11 @@ export function chatMessageOf(entry: Entry | undefined): ChatMessage {
   return { seq: Number(entry.seq), text: entry.body.value.text };
 }
 
+/** The messages of a history, which has other entries too. */
+export function chatMessagesOf(entries: readonly Entry[]): ChatMessage[] {
+  return entries.filter(({ body }) => body.case === "message").map(chatMessageOf);
+}
+
 export function eventOf({ event }: SubscribeResponse): Event {
   if (event.case === "caughtUp") return { kind: "caughtUp" };
   if (event.case === "entry") return { kind: "message", message: chatMessageOf(event.value.entry) };

@@ -28,7 +28,9 @@ export function protobufTs(baseUrl: string, format: NonNullable<GrpcWebOptions["
     sendMessage: async (request, metadata) =>
       chatMessageOf((await messaging.sendMessage(request, meta(metadata)).response).entry),
     listMessages: async (request, metadata) =>
-      (await messaging.listMessages(ListMessagesRequest.create(request), meta(metadata)).response).entries.map(chatMessageOf),
+      (await messaging.listMessages(ListMessagesRequest.create(request), meta(metadata)).response).entries
+        .filter(({ body }) => body.oneofKind === "message")
+        .map(chatMessageOf),
     async *subscribe(request, metadata, { deadlineMs: timeout, signal: abort }) {
       const options = { ...meta(metadata), ...(timeout && { timeout }), ...(abort && { abort }) };
       for await (const { event } of messaging.subscribe(request, options).responses) {

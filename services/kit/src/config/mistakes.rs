@@ -9,10 +9,15 @@ const MAX_DISTANCE: usize = 2;
 /// The message for a key that `known`, the table that should hold it, does not contain. `prefix` is the path of the table
 /// with a dot at its end.
 pub(super) fn unknown_key(prefix: &str, key: &str, known: &Table) -> String {
-    let distances = known.keys().map(|name| (distance(name, key), name));
-    let closest = distances.filter(|(distance, _)| *distance <= MAX_DISTANCE.min(key.len() / 2)).min();
-    let suggestion = closest.map(|(_, name)| format!("; did you mean {prefix}{name}?"));
+    let suggestion =
+        closest(key, known.keys().map(String::as_str)).map(|name| format!("; did you mean {prefix}{name}?"));
     format!("unknown key {prefix}{key}{}", suggestion.unwrap_or_default())
+}
+
+/// The name that a misspelled `word` probably means.
+pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.into_iter().map(|name| (distance(name, word), name));
+    distances.filter(|(distance, _)| *distance <= MAX_DISTANCE.min(word.len() / 2)).min().map(|(_, name)| name)
 }
 
 /// Refuses keys that the defaults do not contain. A table without defaults has keys that the operator chooses.

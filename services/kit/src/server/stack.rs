@@ -30,6 +30,7 @@ use crate::{
     identity::Identity,
     policy::Policy,
     record::{Call, Meters},
+    repeated,
     rng::Rng,
     skew,
     trace::{self, TraceContext},
@@ -90,6 +91,8 @@ pub(super) fn open(routes: Routes, streams: &Arc<Streams>, meters: &Arc<Meters>)
 fn watch(routes: Routes, meters: Arc<Meters>) -> Routes {
     let router = routes
         .into_axum_router()
+        // Ambiguous headers, before a layer reads them.
+        .layer(from_fn(single_headers))
         // Metrics and the access log of all calls, including refused ones.
         .layer(from_fn_with_state(Arc::clone(&meters), measure))
         // The outermost layer is the span, so that each log line of a call contains it.
@@ -120,6 +123,13 @@ async fn trace(State(meters): State<Arc<Meters>>, mut request: Request, next: Ne
     let trace = trace::begin(&span, request.headers());
     request.extensions_mut().insert(Context { trace: Some(trace), ..Context::default() });
     next.run(request).instrument(span).await
+}
+
+async fn single_headers(request: Request, next: Next) -> Response {
+    match repeated::check(request.headers(), None) {
+        Ok(()) => next.run(request).await,
+        Err(status) => refuse(status),
+    }
 }
 
 /// The histogram of a service's calls, by method and status (OpenTelemetry's `rpc.server.call.duration`).

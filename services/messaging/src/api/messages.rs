@@ -9,7 +9,10 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Api, bad_page_token, conversation_id, uuid, wire};
-use crate::domain::{ConversationId, NewMessage, Page, UserId};
+use crate::{
+    domain::{ConversationId, NewMessage, Page, UserId},
+    store::Marked,
+};
 
 impl Api {
     pub(super) async fn send(&self, author: UserId, request: SendMessageRequest) -> Result<WireEntry, Status> {
@@ -36,12 +39,12 @@ impl Api {
         let id = conversation_id(&request.conversation_id)?;
         let page = Page::parse(request.page_size, &request.page_token, id).map_err(|_| bad_page_token())?;
         let _turn = self.lists.turn(reader, page.size).await;
-        // Reads the position before the messages: a client gets an entry stored in between twice, rather than never.
+        // Reads the position before the entries: a client gets an entry stored in between twice, rather than never.
         let head = self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         // One more item than the page size shows whether there is another page.
-        let found = self.service.store.list_messages(id, reader, page.before, page.size + 1).await?;
+        let found = self.service.store.list_history(id, reader, page.before, page.size + 1).await?;
         if found.is_empty() {
-            // No more messages, or the reader was removed in between.
+            // No more entries, or the reader was removed in between.
             self.service.store.head(id, reader).await?.ok_or_else(wire::no_conversation)?;
         }
         let mut entries: Vec<WireEntry> = found.iter().cloned().map(Into::into).collect();
@@ -83,9 +86,11 @@ impl Api {
     pub(super) async fn mark(&self, reader: UserId, request: MarkReadRequest) -> Result<MarkReadResponse, Status> {
         let id = conversation_id(&request.conversation_id)?;
         let read = self.service.store.mark_read(id, reader, request.message_no).await?;
-        let (position, changed) = read.ok_or_else(wire::no_conversation)?;
-        if changed {
-            self.hub.read(id, position.number);
+        let (position, marked) = read.ok_or_else(wire::no_conversation)?;
+        match marked {
+            Marked::Publicly => self.hub.read(id, position.number),
+            Marked::Privately => self.hub.read_privately(reader, position.number),
+            Marked::Unchanged => {}
         }
         Ok(MarkReadResponse { unread_count: position.unread, last_read_message_no: position.number })
     }

@@ -141,8 +141,9 @@ impl From<Body> for entry::Body {
             Body::Removed { person, owner } => {
                 Self::MemberRemoved(MemberRemoved { user_id: person.to_string(), owner_id: owner.to_string() })
             }
-            Body::Updated { title, add_policy: policy, revision } => Self::ConversationUpdated(ConversationUpdated {
+            Body::Updated { title, title_changed, add_policy: policy, revision } => Self::ConversationUpdated(ConversationUpdated {
                 title,
+                title_changed,
                 etag: etag(revision),
                 add_policy: add_policy(policy).into(),
             }),
@@ -209,6 +210,7 @@ impl From<AppendError> for Status {
             AppendError::NotFound => no_conversation(),
             AppendError::RequestIdReused => reused("client_message_id"),
             AppendError::StorageFull => storage_full(),
+            AppendError::UserStorageFull => user_storage_full(),
             AppendError::NotAccepted => not_accepted(),
             AppendError::Store(error) => error.into(),
         }
@@ -232,6 +234,7 @@ impl From<ChangeError> for Status {
             ChangeError::Erased => error::status(Code::FailedPrecondition, "MESSAGE_DELETED", "the message is erased"),
             ChangeError::TooManyEdits => full("TOO_MANY_EDITS", "the message has too many edits; send a new one"),
             ChangeError::StorageFull => storage_full(),
+            ChangeError::UserStorageFull => user_storage_full(),
             ChangeError::NotAccepted => not_accepted(),
             ChangeError::TooManyMembers => full("TOO_MANY_MEMBERS", "the conversation is full"),
             ChangeError::Admit(error) => not_admitted(error, "user_id"),
@@ -256,6 +259,11 @@ fn not_accepted() -> Status {
 fn storage_full() -> Status {
     let message = "the conversation has reached its storage quota; delete messages, or start another conversation";
     error::quota("CONVERSATION_STORAGE_FULL", "messaging.conversation_bytes", message)
+}
+
+fn user_storage_full() -> Status {
+    let message = "your messages have reached the storage quota of a user; delete some of them";
+    error::quota("USER_STORAGE_FULL", "messaging.user_bytes", message)
 }
 
 pub(super) fn member_unknown(field: &str) -> Status {

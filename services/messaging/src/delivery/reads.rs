@@ -1,5 +1,6 @@
-//! Limits the signals of read marks, which change often and in bursts. Each conversation publishes the first change at
-//! once, then at most one signal in each interval while changes arrive.
+//! Limits the signals of read marks, which change often and in bursts. Each subject (a conversation, or a reader whose
+//! marks no other user sees) publishes the first change at once, then at most one signal in each interval while changes
+//! arrive.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,14 +8,15 @@ use std::{
     time::Duration,
 };
 
+use uuid::Uuid;
+
 use super::lock;
-use crate::domain::ConversationId;
 
 pub(super) struct Reads {
     interval: Duration,
-    /// Conversations that published within the last interval, each with the highest read mark since. Bounded by the
+    /// Subjects that published within the last interval, each with the highest read mark since. Bounded by the
     /// calls of one interval.
-    held: Mutex<HashMap<ConversationId, Option<i64>>>,
+    held: Mutex<HashMap<Uuid, Option<i64>>>,
 }
 
 impl Reads {
@@ -26,10 +28,10 @@ impl Reads {
         self.interval
     }
 
-    /// Delays a change if the conversation published within the interval. Returns whether to publish it now; then the
+    /// Delays a change if the subject published within the interval. Returns whether to publish it now; then the
     /// caller calls [`Reads::take`] after each interval until it returns `None`.
-    pub(super) fn hold(&self, conversation: ConversationId, number: i64) -> bool {
-        match lock(&self.held).entry(conversation) {
+    pub(super) fn hold(&self, subject: Uuid, number: i64) -> bool {
+        match lock(&self.held).entry(subject) {
             Entry::Vacant(free) => {
                 free.insert(None);
                 true
@@ -43,11 +45,11 @@ impl Reads {
     }
 
     /// The delayed change. `None`: there is none, and the next change is published at once.
-    pub(super) fn take(&self, conversation: ConversationId) -> Option<i64> {
+    pub(super) fn take(&self, subject: Uuid) -> Option<i64> {
         let mut held = lock(&self.held);
-        let latest = held.get_mut(&conversation).and_then(Option::take);
+        let latest = held.get_mut(&subject).and_then(Option::take);
         if latest.is_none() {
-            held.remove(&conversation);
+            held.remove(&subject);
         }
         latest
     }
@@ -55,12 +57,10 @@ impl Reads {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
-    const HERE: ConversationId = ConversationId(Uuid::from_u128(1));
-    const THERE: ConversationId = ConversationId(Uuid::from_u128(2));
+    const HERE: Uuid = Uuid::from_u128(1);
+    const THERE: Uuid = Uuid::from_u128(2);
 
     #[test]
     fn first_change_is_published_and_later_ones_together() {

@@ -135,6 +135,10 @@ impl Subscription {
             self.enqueue(id);
         }
         self.reads.extend(mail.reads);
+        if mail.own_reads {
+            let _turn = self.mailbox.turn().await;
+            self.reads.extend(self.store.requests(self.mailbox.user()).await?);
+        }
         if mail.invitations {
             self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
         }

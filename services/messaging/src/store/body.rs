@@ -101,6 +101,9 @@ struct StoredUpdated {
     revision: i64,
     #[prost(string, tag = "3")]
     add_policy: String,
+    /// The change did not change the title.
+    #[prost(bool, tag = "4")]
+    same_title: bool,
 }
 
 pub(super) fn encode(body: &Body) -> Vec<u8> {
@@ -131,8 +134,9 @@ pub(super) fn encode(body: &Body) -> Vec<u8> {
         Body::Removed { person, owner } => {
             Kind::Removed(StoredRemoved { person: bytes(person.0), owner: bytes(owner.0) })
         }
-        Body::Updated { title, add_policy, revision } => Kind::Updated(StoredUpdated {
+        Body::Updated { title, title_changed, add_policy, revision } => Kind::Updated(StoredUpdated {
             title: title.clone(),
+            same_title: !title_changed,
             revision: *revision,
             add_policy: add_policy.as_str().to_owned(),
         }),
@@ -183,6 +187,7 @@ pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
         }
         Kind::Updated(updated) => Body::Updated {
             title: updated.title,
+            title_changed: !updated.same_title,
             add_policy: AddPolicy::parse(&updated.add_policy).ok_or_else(|| corrupt("an add_policy"))?,
             revision: updated.revision,
         },

@@ -2,6 +2,8 @@
 
 #[path = "sql/admission.rs"]
 mod admission;
+#[path = "sql/append.rs"]
+mod append;
 #[path = "sql/conversations.rs"]
 mod conversations;
 #[path = "sql/invitations.rs"]
@@ -14,6 +16,8 @@ mod members;
 mod messages;
 #[path = "sql/people.rs"]
 mod people;
+#[path = "sql/storage.rs"]
+mod storage;
 
 use std::collections::BTreeSet;
 
@@ -26,14 +30,13 @@ use super::Db;
 use crate::{
     domain::{
         AddPolicy, Admission, Body, Change, Conversation, ConversationId, Details, Entry, Epoch, Fingerprint,
-        MembershipKind, NewConversation, NewMessage, Quotas, Recent, UserId,
+        NewConversation, NewMessage, Quotas, Recent, UserId,
     },
     store::{AppendError, Appended, ChangeError, Changed, InsertError, MessagingStore, body::stored_size},
 };
 use admission::{Adding, Joining};
 use conversations::{count, created_entry, opened};
 use log::{change_entry, entry, insert_entry, lock};
-use messages::message_entry;
 
 /// The store on one database.
 pub(in crate::store) struct Sql {
@@ -53,11 +56,6 @@ impl Sql {
         let epoch: i64 = row.try_get("epoch").map_err(unread)?;
         let epoch = u32::try_from(epoch).map_err(|_| Unopened(format!("messaging's epoch {epoch} is too large")))?;
         Ok(Self { read, write, epoch: Epoch(epoch), quotas })
-    }
-
-    /// Whether a log of `bytes` is within the quota.
-    fn has_room(&self, bytes: i64) -> bool {
-        bytes <= i64::try_from(self.quotas.conversation_bytes).unwrap_or(i64::MAX)
     }
 
     /// Begins a change that locks the rows of `people`, and a conversation's row unless it is new. Waits in each row's
@@ -187,7 +185,7 @@ impl MessagingStore for Sql {
     }
 
     async fn update(&self, change: Change, details: &Details) -> Result<Changed, ChangeError> {
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let mut tx = self.begin_with(&[change.actor], Some(change.conversation)).await?;
         let locked = lock(&mut tx, &change).await?;
         let current = members::add_policy(&mut tx, change.conversation).await?;
         let title = details.title.as_ref().unwrap_or(&locked.title);
@@ -205,11 +203,11 @@ impl MessagingStore for Sql {
             return Err(ChangeError::NotAccepted);
         }
         let revision = locked.revision + 1;
-        let body = Body::Updated { title: title.clone(), add_policy, revision };
+        let title_changed = *title != locked.title;
+        let body = Body::Updated { title: title.clone(), title_changed, add_policy, revision };
         let stored_bytes = locked.stored_bytes + stored_size(&body);
-        if !self.has_room(stored_bytes) {
-            return Err(ChangeError::StorageFull);
-        }
+        self.require_room(stored_bytes)?;
+        self.charge(&mut tx, change.actor, stored_size(&body)).await?;
         sqlx::query(
             "UPDATE conversations SET title = $2, add_policy = $3, revision = $4, stored_bytes = $5 \
              WHERE conversation_id = $1",
@@ -227,55 +225,10 @@ impl MessagingStore for Sql {
     }
 
     async fn append(&self, new: &NewMessage) -> Result<Appended, AppendError> {
-        let mut tx = self.write.begin_on(new.conversation.0).await?;
-        // Locks the conversation's row, assigns both numbers and counts the bytes. A repeat rolls this back.
-        let numbers = sqlx::query(
-            "UPDATE conversations SET last_seq = last_seq + 1, message_count = message_count + 1, update_time = $2, \
-             stored_bytes = stored_bytes + $3 WHERE conversation_id = $1 \
-             RETURNING last_seq, message_count, stored_bytes, member_count",
-        )
-        .bind(new.conversation.0)
-        .bind(DbTimestamp(new.create_time))
-        // The numbers have their own columns and do not change the body's size.
-        .bind(stored_size(&message_entry(new, 0, 0).body))
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(AppendError::NotFound)?;
-        let entry = message_entry(new, numbers.try_get("last_seq")?, numbers.try_get("message_count")?);
-        // Starts after the lock is held, so that it sees whether the author is still a member: see `log::lock`.
-        let membership_kind = members::read_own(&mut tx, new, numbers.try_get("message_count")?).await?;
-        if membership_kind.ok_or(AppendError::NotFound)? == MembershipKind::Requested {
-            invitations::accept_by_reply(&mut tx, new.conversation, new.author).await?;
-        }
-        let claimed = sqlx::query(
-            "INSERT INTO client_messages (conversation_id, author_id, client_message_id, fingerprint, seq) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (conversation_id, author_id, client_message_id) DO NOTHING",
-        )
-        .bind(new.conversation.0)
-        .bind(new.author.0)
-        .bind(new.client_id)
-        .bind(new.fingerprint().0)
-        .bind(entry.seq)
-        .execute(&mut *tx)
-        .await?;
-        if claimed.rows_affected() == 0 {
-            // Under the lock: the author is a member, and no other transaction can change the entry.
-            let entry = first_entry(&mut tx, new).await?;
-            tx.rollback().await?;
-            return Ok(Appended { entry, is_new: false });
-        }
-        if members::is_blocked(&mut tx, new.conversation, new.author, numbers.try_get("member_count")?).await? {
-            return Err(AppendError::NotAccepted);
-        }
-        if !self.has_room(numbers.try_get("stored_bytes")?) {
-            return Err(AppendError::StorageFull);
-        }
-        insert_entry(&mut tx, &entry).await?;
-        tx.commit().await?;
-        Ok(Appended { entry, is_new: true })
+        self.append_message(new).await
     }
 
-    async fn list_messages(
+    async fn list_history(
         &self,
         id: ConversationId,
         member: UserId,
@@ -284,8 +237,8 @@ impl MessagingStore for Sql {
     ) -> Result<Vec<Entry>, Error> {
         let rows = sqlx::query(
             "SELECT conversation_id, seq, message_no, author_id, create_time, body FROM entries \
-             WHERE conversation_id = $1 AND message_no IS NOT NULL AND message_no < $2 AND EXISTS \
-             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $3) ORDER BY message_no DESC LIMIT $4",
+             WHERE conversation_id = $1 AND seq < $2 AND target_no IS NULL AND erased_no IS NULL AND EXISTS \
+             (SELECT 1 FROM members WHERE conversation_id = $1 AND user_id = $3) ORDER BY seq DESC LIMIT $4",
         )
         .bind(id.0)
         .bind(before)
@@ -317,6 +270,14 @@ impl MessagingStore for Sql {
         rows.iter().map(entry).collect()
     }
 
+    async fn requests(&self, member: UserId) -> Result<Vec<ConversationId>, Error> {
+        let rows = sqlx::query("SELECT conversation_id FROM members WHERE user_id = $1 AND standing = 'requested'")
+            .bind(member.0)
+            .fetch_all(&self.read)
+            .await?;
+        Ok(rows.iter().map(|row| row.try_get("conversation_id").map(ConversationId)).collect::<Result<_, _>>()?)
+    }
+
     async fn heads(&self, member: UserId) -> Result<Vec<(ConversationId, i64)>, Error> {
         let rows = sqlx::query(
             "SELECT c.conversation_id, c.last_seq FROM members m \
@@ -334,23 +295,4 @@ impl MessagingStore for Sql {
     async fn is_reachable(&self) -> bool {
         self.read.is_reachable()
     }
-}
-
-/// The entry that was first stored under the client's id, if the fingerprints are equal.
-async fn first_entry(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Entry, AppendError> {
-    let row = sqlx::query(
-        "SELECT c.fingerprint, e.conversation_id, e.seq, e.message_no, e.author_id, e.create_time, e.body \
-         FROM client_messages c JOIN entries e ON e.conversation_id = c.conversation_id AND e.seq = c.seq \
-         WHERE c.conversation_id = $1 AND c.author_id = $2 AND c.client_message_id = $3",
-    )
-    .bind(new.conversation.0)
-    .bind(new.author.0)
-    .bind(new.client_id)
-    .fetch_one(&mut **tx)
-    .await?;
-    let fingerprint = Fingerprint(row.try_get("fingerprint")?);
-    if fingerprint != new.fingerprint() {
-        return Err(AppendError::RequestIdReused);
-    }
-    Ok(entry(&row)?)
 }

@@ -3,11 +3,11 @@
 use kit::ClockAndRng;
 use kit_data::store::Location;
 use messaging::{
-    domain::Details,
+    domain::{AddRule, Details},
     store::{AppendError, ChangeError, Changed},
 };
 use proto::messaging::v1::{
-    GetConversationRequest, ListMembersRequest, MarkReadRequest, SubscribeRequest, subscribe_response::Event,
+    AddMemberRequest, GetConversationRequest, ListMembersRequest, MarkReadRequest, SubscribeRequest, subscribe_response::Event,
 };
 
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 
 on_both! {
     blocked_user_cannot_change_a_conversation_of_two,
+    blocked_owner_erases_nothing_of_the_other_of_two,
+    blocked_owner_moderates_a_group,
     block_hides_nothing_in_a_group,
     block_in_a_conversation_of_two_ends_invitations,
     read_marks_are_hidden_until_the_request_is_accepted,
@@ -37,19 +39,38 @@ async fn blocked_user_cannot_change_a_conversation_of_two(location: &Location) {
         store.edit(by(bob, id), first.id, "hello?").await,
         store.update(by(bob, id), &Details::titled("hello?")).await,
         store.add(by(bob, id), eve, &bounds(100)).await,
+        store.erase(by(bob, id), first.id).await,
     ] {
         assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
     }
     assert_eq!(store.head(id, ada).await.unwrap(), Some(2), "nothing was written");
-    // A repeat returns the stored message, the user who blocks may still write, and the blocked user may erase and
-    // leave.
+    // A repeat returns the stored message, the user who blocks may still write, and the blocked user may leave.
     assert!(!store.append(&first).await.unwrap().is_new);
     send_text(&store, id, ada, "do not write to me").await;
-    assert!(matches!(store.erase(by(bob, id), first.id).await.unwrap(), Changed::Now(_)));
     store.unblock(ada, bob).await.unwrap();
     send_text(&store, id, bob, "thanks").await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     store.remove(by(bob, id), bob).await.unwrap();
+}
+
+async fn blocked_owner_erases_nothing_of_the_other_of_two(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    let sent = send_text(&store, id, bob, "hello").await;
+    store.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
+    let refused = store.erase(by(ada, id), sent.id).await;
+    assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
+    assert_eq!(store.head(id, bob).await.unwrap(), Some(2), "nothing was written");
+    assert!(matches!(store.erase(by(bob, id), sent.id).await.unwrap(), Changed::Now(3)));
+}
+
+/// A member must not be able to escape moderation by blocking the owner.
+async fn blocked_owner_moderates_a_group(location: &Location) {
+    let (store, [ada, bob, eve]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob, eve]).await;
+    let sent = send_text(&store, id, bob, "buy now").await;
+    store.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
+    assert!(matches!(store.erase(by(ada, id), sent.id).await.unwrap(), Changed::Now(_)));
 }
 
 async fn block_hides_nothing_in_a_group(location: &Location) {
@@ -57,7 +78,7 @@ async fn block_hides_nothing_in_a_group(location: &Location) {
     let id = room(&store, ada, &[bob, eve]).await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     send_text(&store, id, bob, "hello, both").await;
-    assert_eq!(store.list_messages(id, ada, i64::MAX, 10).await.unwrap().len(), 1);
+    assert_eq!(store.list_history(id, ada, i64::MAX, 10).await.unwrap().len(), 2);
     // Once Eve has left, it is a conversation of two.
     store.remove(by(eve, id), eve).await.unwrap();
     let refused = store.append(&new_message(id, bob, "only us")).await;
@@ -131,6 +152,36 @@ async fn requester_gets_no_read_marks_before_acceptance() {
             .all(|m| m.last_read_message_no == 0)
     );
     // Her next event is another message.
+    ada.send_text(clock_rng, &id, "are you there?").await;
+    loop {
+        match next(&mut hers).await {
+            Event::ReadMarks(marks) => panic!("{marks:?}"),
+            Event::Entry(_) => break,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_before_acceptance_wakes_only_the_reader_in_a_group() {
+    let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
+    let [ada, bob, eve] = [bench.person().await, bench.person().await, bench.person().await];
+    let clock_rng = &bench.mesh.clock_rng;
+    // Eve lets all users add her, so that the request to Bob becomes a group.
+    bench.store().set_rule(user(&eve), Some(AddRule::Everybody)).await.unwrap();
+    let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    let added = AddMemberRequest { conversation_id: id.clone(), user_id: eve.id.to_string() };
+    assert!(!ada.client.clone().add_member(ada.request(added)).await.unwrap().into_inner().invited);
+    ada.send_text(clock_rng, &id, "hello").await;
+    let (mut hers, mut his) = (
+        ada.subscribe(SubscribeRequest::default()).await.unwrap(),
+        bob.subscribe(SubscribeRequest::default()).await.unwrap(),
+    );
+    catch_up(&mut hers).await;
+    catch_up(&mut his).await;
+    mark(&bob, &id, 1).await;
+    let Event::ReadMarks(marks) = next(&mut his).await else { panic!("his other devices get the mark") };
+    assert!(marks.marks.iter().any(|mark| mark.user_id == bob.id.to_string() && mark.message_no == 1), "{marks:?}");
     ada.send_text(clock_rng, &id, "are you there?").await;
     loop {
         match next(&mut hers).await {

@@ -10,7 +10,7 @@ use messaging::{
         AddRule, Admission, Body, Change, ConversationId, Details, Entry, Message, NewConversation, NewMessage, Quotas,
         ReadPosition, Recent, UserId,
     },
-    store::{AdmitError, ChangeError, Changed, InsertError},
+    store::{AdmitError, ChangeError, Changed, InsertError, Marked},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -233,10 +233,10 @@ async fn read_mark_never_goes_back(location: &Location) {
     let unread = async |member| store.find(id, member).await.unwrap().unwrap().own.unread;
     assert_eq!((unread(ada).await, unread(bob).await), (0, 5), "the author's own messages count as read");
     let read = |number, unread| ReadPosition { number, unread };
-    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), true)));
-    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), false)));
-    assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((read(3, 2), false)));
-    assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((read(5, 0), true)));
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), Marked::Publicly)));
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 2), Marked::Unchanged)));
+    assert_eq!(store.mark_read(id, bob, 2).await.unwrap(), Some((read(3, 2), Marked::Unchanged)));
+    assert_eq!(store.mark_read(id, bob, 99).await.unwrap(), Some((read(5, 0), Marked::Publicly)));
     assert_eq!(store.mark_read(id, eve, 1).await.unwrap(), None);
     send_text(&store, id, bob, "5").await;
     assert_eq!((unread(ada).await, unread(bob).await), (1, 0), "sending reads up to the own message");
@@ -312,8 +312,8 @@ async fn erased_messages_are_not_unread(location: &Location) {
     store.edit(by(ada, id), sent[4].id, "better").await.unwrap();
     assert_eq!(unread().await, 4, "an edited message counts");
     let read = |number, unread| ReadPosition { number, unread };
-    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 1), true)));
-    assert_eq!(store.mark_read(id, bob, 4).await.unwrap(), Some((read(4, 1), true)));
+    assert_eq!(store.mark_read(id, bob, 3).await.unwrap(), Some((read(3, 1), Marked::Publicly)));
+    assert_eq!(store.mark_read(id, bob, 4).await.unwrap(), Some((read(4, 1), Marked::Publicly)));
     store.erase(by(ada, id), sent[0].id).await.unwrap();
     assert_eq!(unread().await, 1, "a message that was read before does not count twice");
     store.erase(by(ada, id), sent[4].id).await.unwrap();

@@ -21,7 +21,7 @@ use messaging::{
         NewConversation, NewMessage, ReadPosition, Recent, UserId as Id,
     },
     store::{
-        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Invitations, Members, Messages, People,
+        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Marked, Invitations, Members, Messages, People,
     },
 };
 use tonic::async_trait;
@@ -105,14 +105,14 @@ impl MessagingStore for Counting {
         self.store.append(new).await
     }
 
-    async fn list_messages(
+    async fn list_history(
         &self,
         id: ConversationId,
         member: Id,
         before: i64,
         limit: usize,
     ) -> Result<Vec<domain::Entry>, Error> {
-        let entries = self.store.list_messages(id, member, before, limit).await?;
+        let entries = self.store.list_history(id, member, before, limit).await?;
         let then = self.after_page.lock().unwrap().take();
         if let Some(then) = then {
             then(Arc::clone(&self.store)).await;
@@ -144,6 +144,10 @@ impl MessagingStore for Counting {
         Ok(entries)
     }
 
+    async fn requests(&self, member: Id) -> Result<Vec<ConversationId>, Error> {
+        self.store.requests(member).await
+    }
+
     async fn heads(&self, member: Id) -> Result<Vec<(ConversationId, i64)>, Error> {
         self.store.heads(member).await
     }
@@ -172,7 +176,7 @@ impl Members for Counting {
         id: ConversationId,
         member: Id,
         number: i64,
-    ) -> Result<Option<(ReadPosition, bool)>, Error> {
+    ) -> Result<Option<(ReadPosition, Marked)>, Error> {
         self.store.mark_read(id, member, number).await
     }
 

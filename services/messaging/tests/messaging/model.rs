@@ -8,7 +8,7 @@ use messaging::{
         Body, Change, Conversation, Entry, FIRST_MEMBERS, Member as Shown, Membership, MembershipKind, Message,
         NewConversation, NewMessage, ReadPosition, UserId,
     },
-    store::Changed,
+    store::{Changed, Marked},
 };
 use uuid::Uuid;
 
@@ -165,7 +165,7 @@ impl Model {
         self.shared.revision += 1;
         title.clone_into(&mut self.shared.title);
         let (add_policy, revision) = (self.shared.add_policy, self.shared.revision);
-        self.change(change, Body::Updated { title: title.to_owned(), add_policy, revision })
+        self.change(change, Body::Updated { title: title.to_owned(), title_changed: true, add_policy, revision })
     }
 
     pub(crate) fn add(&mut self, change: &Change, person: UserId) -> Outcome {
@@ -194,13 +194,14 @@ impl Model {
         self.change(change, Body::Removed { person, owner: self.shared.owner })
     }
 
-    /// The member's read position, and whether it has changed.
-    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(ReadPosition, bool)> {
+    /// The member's read position, and who sees that it has changed.
+    pub(crate) fn mark_read(&mut self, member: UserId, number: i64) -> Option<(ReadPosition, Marked)> {
         let count = self.shared.message_count;
         let read = &mut self.members.get_mut(&member)?.read;
         let (before, number) = (*read, number.min(count).max(*read));
         *read = number;
-        Some((ReadPosition { number, unread: self.unread(number) }, number != before))
+        let marked = if number == before { Marked::Unchanged } else { Marked::Publicly };
+        Some((ReadPosition { number, unread: self.unread(number) }, marked))
     }
 
     fn require(&self, actor: UserId) -> Result<(), &'static str> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kit_data::store::Location;
 use messaging::{
     MessagingStore,
-    domain::{ConversationId, Details, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},
+    domain::{Body, ConversationId, Details, FIRST_MEMBERS, MARKED_MEMBERS, MembersPage, Recent, UserId},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -66,7 +66,8 @@ async fn batch_read_equals_single_reads(location: &Location) {
     let found = store.find_all(&ids, ada).await.unwrap();
     assert!(found.iter().map(|found| found.id).eq([5, 0, 6, 3, 1, 4, 2].map(|n| mine[n])));
     for conversation in &found {
-        let last = store.list_messages(conversation.id, ada, i64::MAX, 1).await.unwrap().pop();
+        let history = store.list_history(conversation.id, ada, i64::MAX, 100).await.unwrap();
+        let last = history.into_iter().find(|entry| matches!(entry.body, Body::Message(_)));
         assert_eq!(conversation.last_message, last);
         assert_eq!(last.is_some(), conversation.message_count > 0);
         let first = MembersPage { after: (0, UserId(Uuid::nil())), size: FIRST_MEMBERS - 1 };

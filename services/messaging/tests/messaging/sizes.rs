@@ -6,7 +6,7 @@ use kit::{limits::Limits, policy::Table};
 use prost::Message;
 use proto::messaging::v1::{
     AcceptInvitationRequest, AddMemberRequest, BlockUserRequest, DeclineInvitationRequest, DeleteMemberRequest,
-    DeleteMessageRequest, EditMessageRequest, GetConversationRequest, GetMessageRequest, GetSettingsRequest,
+    DeleteMessageRequest, EditMessageRequest, Entry, GetConversationRequest, GetMessageRequest, GetSettingsRequest,
     LeaveConversationRequest, ListBlockedUsersRequest, ListContactsRequest, ListConversationsRequest,
     ListInvitationsRequest, ListMembersRequest, ListMessagesRequest, MarkReadRequest, RemoveMemberRequest, Settings,
     SubscribeRequest, SubscribeResponse, UnblockUserRequest, UpdateConversationRequest, UpdateSettingsRequest,
@@ -110,7 +110,8 @@ impl Scene {
             let list = ListMessagesRequest { conversation_id: id.clone(), page_size: 100, page_token };
             let page = client.list_messages(self.bob.request(list)).await.unwrap().into_inner();
             self.sizes.of("ListMessages", &page);
-            rows += page.entries.len();
+            let is_message = |entry: &&Entry| matches!(entry.body, Some(Body::Message(_)));
+            rows += page.entries.iter().filter(is_message).count();
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 break;

@@ -30,7 +30,7 @@ on_both! {
     concurrent_repeats_of_a_message_are_stored_once,
     another_text_under_the_same_client_id_is_refused,
     non_members_append_nothing,
-    messages_are_listed_newest_first,
+    history_is_listed_newest_first,
     entries_are_listed_in_order,
     heads_are_the_newest_entries,
     sixty_four_writers_at_once_all_succeed,
@@ -287,7 +287,7 @@ async fn non_members_append_nothing(location: &Location) {
     assert_eq!(log(&store, ada, id).await.len(), 1);
 }
 
-async fn messages_are_listed_newest_first(location: &Location) {
+async fn history_is_listed_newest_first(location: &Location) {
     let store = open(location).await;
     let [ada, bob] = people();
     let id = opened(&store, ada, &[bob]).await.id;
@@ -296,14 +296,14 @@ async fn messages_are_listed_newest_first(location: &Location) {
     }
     let (mut seen, mut before) = (Vec::new(), i64::MAX);
     loop {
-        let page = store.list_messages(id, bob, before, 10).await.unwrap();
+        let page = store.list_history(id, bob, before, 10).await.unwrap();
         let Some(last) = page.last() else { break };
-        before = number(last).unwrap();
-        seen.extend(page.iter().filter_map(number));
+        before = last.seq;
+        seen.extend(page.iter().map(|entry| entry.seq));
     }
-    assert!(seen.iter().copied().eq((1..=25).rev()), "{seen:?}");
-    assert_eq!(store.list_messages(ConversationId(new_id()), ada, i64::MAX, 10).await.unwrap(), []);
-    assert_eq!(store.list_messages(id, UserId(new_id()), i64::MAX, 10).await.unwrap(), [], "non-members read nothing");
+    assert!(seen.iter().copied().eq((1..=26).rev()), "{seen:?}");
+    assert_eq!(store.list_history(ConversationId(new_id()), ada, i64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.list_history(id, UserId(new_id()), i64::MAX, 10).await.unwrap(), [], "non-members read nothing");
 }
 
 async fn entries_are_listed_in_order(location: &Location) {

@@ -24,7 +24,9 @@ impl Query {
         let words = words(text);
         // A query without a letter or digit finds nothing, because every term starts with one.
         let prefix = if words.is_empty() { text.to_owned() } else { term(&words) };
-        Some(Self { prefix, handle: text.trim_start_matches('@').to_ascii_lowercase() })
+        // Full-width and other forms of a letter are the same letter, as in the terms.
+        let handle: String = text.nfkc().collect();
+        Some(Self { prefix, handle: handle.trim_start_matches('@').to_ascii_lowercase() })
     }
 
     /// The prefix of matching terms.
@@ -106,6 +108,13 @@ mod tests {
             assert!(finds(query, "someone", name), "{query} {name}");
         }
         assert!(!finds("jose", "someone", "José"), "accents are significant");
+    }
+
+    #[test]
+    fn handle_is_found_in_every_form_of_its_characters() {
+        for query in ["ada_1", "@Ada_1", " ＠ＡＤＡ＿１ ", "ａｄａ_１"] {
+            assert_eq!(Query::parse(query).unwrap().handle(), "ada_1", "{query}");
+        }
     }
 
     #[test]

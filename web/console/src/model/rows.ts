@@ -78,7 +78,7 @@ function withUnread(rows: Row[], firstUnread: bigint | undefined): Row[] {
 }
 
 function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): TimedRow | undefined {
-  if (entry.body.case !== "message") return noticeRow(chats, thread, entry);
+  if (entry.body.case !== "message") return noticeRow(chats, entry);
   const { clientMessageId, messageId, messageNo, text, etag, deleteTime, editTime } = entry.body.value;
   const mine = entry.authorId === chats.userId;
   const erased = deleteTime !== undefined;
@@ -106,13 +106,13 @@ function storedRow(chats: Chats, thread: Thread, entry: messaging.Entry): TimedR
   };
 }
 
-function noticeRow(chats: Chats, thread: Thread, entry: messaging.Entry): NoticeRow | undefined {
-  const text = noticeOf(chats, thread, entry);
+function noticeRow(chats: Chats, entry: messaging.Entry): NoticeRow | undefined {
+  const text = noticeOf(chats, entry);
   return text === undefined ? undefined : { kind: "notice", key: `seq ${entry.seq}`, text, time: timeOf(entry) };
 }
 
 /** What an entry says of the members or the title. */
-function noticeOf(chats: Chats, thread: Thread, { authorId, body, seq }: messaging.Entry): string | undefined {
+function noticeOf(chats: Chats, { authorId, body }: messaging.Entry): string | undefined {
   const nameOf = (id: string) => isolate(chats.people.get(id).name);
   const author = authorId === chats.userId ? "You" : nameOf(authorId);
   const objectOf = (id: string) => (id === chats.userId ? "you" : nameOf(id));
@@ -124,7 +124,7 @@ function noticeOf(chats: Chats, thread: Thread, { authorId, body, seq }: messagi
     const { userId } = body.value;
     return userId === authorId ? `${author} left` : `${author} removed ${objectOf(userId)}`;
   }
-  if (body.case !== "conversationUpdated" || !thread.isRename(seq)) return undefined;
+  if (body.case !== "conversationUpdated" || !body.value.titleChanged) return undefined;
   const { title } = body.value;
   return title ? `${author} named the conversation ${isolate(title)}` : `${author} removed the name of the conversation`;
 }

@@ -27,10 +27,6 @@ export class Thread {
   history: History = "unread";
   /** The token of the next older page. */
   pageToken = "";
-  /** The title by the entries of the log so far: an own change is learned before its entry arrives. */
-  #loggedTitle: string | undefined;
-  /** The entries that changed the title; entries of the same kind change other settings. */
-  readonly #renames = new Set<bigint>();
   /** The number of messages, which is the number of the newest one. */
   messageCount = 0n;
   /** The number of the last message that the user has read. */
@@ -61,7 +57,6 @@ export class Thread {
     if (updateTime >= this.#asOf) {
       this.#asOf = updateTime;
       this.title = title;
-      this.#loggedTitle ??= title;
       this.memberCount = memberCount;
       this.#countedAt = nanosOf(conversation.updateTime);
       this.#learnFirst(members.map(({ userId }) => userId));
@@ -111,7 +106,7 @@ export class Thread {
   }
 
   /** Applies an entry to the conversation itself. */
-  #follow({ body, authorId, createTime, seq }: messaging.Entry): void {
+  #follow({ body, authorId, createTime }: messaging.Entry): void {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
@@ -131,8 +126,6 @@ export class Thread {
       this.ownerId = ownerId;
       this.#count(-1, createTime);
     } else if (body.case === "conversationUpdated") {
-      if (body.value.title !== this.#loggedTitle) this.#renames.add(seq);
-      this.#loggedTitle = body.value.title;
       this.title = body.value.title;
       this.etag = body.value.etag;
       this.addPolicy = body.value.addPolicy;
@@ -220,11 +213,6 @@ export class Thread {
     return this.title === "" && this.memberCount === 2;
   }
 
-  /** Whether the entry `seq` changed the title. */
-  isRename(seq: bigint): boolean {
-    return this.#renames.has(seq);
-  }
-
   /** Whether the user is the only member left, as far as the loaded entries show that there were others. */
   get isDeserted(): boolean {
     const { entries } = this.timeline;
@@ -242,8 +230,6 @@ export class Thread {
 
   forget(): void {
     this.timeline.clear();
-    this.#renames.clear();
-    this.#loggedTitle = undefined;
     this.#marks.clear();
     this.#asOf = new Date(0);
     this.#countedAt = 0n;

@@ -15,7 +15,7 @@ use crate::{
         AddPolicy, Admission, Body, Change, ConversationId, MARKED_MEMBERS, MOST_MEMBERS, Member, MembersPage,
         MembershipKind, NewMessage, ReadPosition, UserId,
     },
-    store::{ChangeError, Changed, Members, body::stored_size},
+    store::{ChangeError, Changed, Marked, Members, body::stored_size},
 };
 
 #[async_trait]
@@ -40,9 +40,7 @@ impl Members for Sql {
         let adding = Adding { conversation, actor, now, direct: false, admission };
         let joining = Joining { seq: held.last_seq + 1, read_no: held.message_count };
         let body = Body::Added { person };
-        if !self.has_room(held.stored_bytes + stored_size(&body)) {
-            return Err(ChangeError::StorageFull);
-        }
+        self.require_room(held.stored_bytes + stored_size(&body))?;
         if adding.admit(&mut tx, &[person], joining).await?.is_empty() {
             tx.commit().await?;
             return Ok(Changed::Invited);
@@ -80,26 +78,29 @@ impl Members for Sql {
         id: ConversationId,
         member: UserId,
         number: i64,
-    ) -> Result<Option<(ReadPosition, bool)>, Error> {
+    ) -> Result<Option<(ReadPosition, Marked)>, Error> {
         let Some((read, position)) = self.position(id, member, number).await? else { return Ok(None) };
         if position.number == read {
-            return Ok(Some((position, false)));
+            return Ok(Some((position, Marked::Unchanged)));
         }
         let turn = self.write.turn(member.0).await?;
         // The statement locks the membership's row: it matches no row if the member was removed or the mark is not
         // lower.
-        let marked =
-            sqlx::query("UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3")
-                .bind(id.0)
-                .bind(member.0)
-                .bind(position.number)
-                .execute(&self.write)
-                .await?;
+        let marked = sqlx::query(
+            "UPDATE members SET read_no = $3 WHERE conversation_id = $1 AND user_id = $2 AND read_no < $3 \
+             RETURNING standing",
+        )
+        .bind(id.0)
+        .bind(member.0)
+        .bind(position.number)
+        .fetch_optional(&self.write)
+        .await?;
         drop(turn);
-        if marked.rows_affected() > 0 {
-            return Ok(Some((position, true)));
+        if let Some(row) = marked {
+            let is_request = parse_membership_kind(&row)? == MembershipKind::Requested;
+            return Ok(Some((position, if is_request { Marked::Privately } else { Marked::Publicly })));
         }
-        Ok(self.position(id, member, number).await?.map(|(_, position)| (position, false)))
+        Ok(self.position(id, member, number).await?.map(|(_, position)| (position, Marked::Unchanged)))
     }
 
     async fn list_members(&self, id: ConversationId, member: UserId, page: MembersPage) -> Result<Vec<Member>, Error> {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{Body, Change, ConversationId, Entry, Message, NewMessage, UserId},
     store::{
-        ChangeError, Changed, Messages,
+        ChangeError, Changed, Messages, MessagingStore as _,
         body::{self, stored_size},
     },
 };
@@ -35,7 +35,7 @@ impl Messages for Sql {
     }
 
     async fn edit(&self, change: Change, message: Uuid, text: &str) -> Result<Changed, ChangeError> {
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        let mut tx = self.begin_with(&[change.actor], Some(change.conversation)).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor {
@@ -61,9 +61,10 @@ impl Messages for Sql {
         let edited = Body::Message(edited);
         let body = Body::Edited { message, number, text: text.to_owned(), revision };
         let more = stored_size(&edited) - stored_size(&stored.body) + stored_size(&body);
-        if more > 0 && !self.has_room(locked.stored_bytes + more) {
-            return Err(ChangeError::StorageFull);
+        if more > 0 {
+            self.require_room(locked.stored_bytes + more)?;
         }
+        self.charge(&mut tx, change.actor, more).await?;
         count_bytes(&mut tx, change.conversation, more).await?;
         rewrite_entry(&mut tx, &Entry { body: edited, ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
@@ -72,7 +73,9 @@ impl Messages for Sql {
     }
 
     async fn erase(&self, change: Change, message: Uuid) -> Result<Changed, ChangeError> {
-        let mut tx = self.write.begin_on(change.conversation.0).await?;
+        // The bytes of the message count for its author, whose row changes.
+        let author = self.author_of(&change, message).await?;
+        let mut tx = self.begin_with(&[author], Some(change.conversation)).await?;
         let locked = lock(&mut tx, &change).await?;
         let (stored, current) = read(&mut tx, &change, message).await?;
         if stored.author != change.actor && locked.owner != change.actor {
@@ -81,16 +84,31 @@ impl Messages for Sql {
         if current.delete_time.is_some() {
             return Ok(Changed::Already);
         }
+        if is_blocked(&mut tx, change.conversation, change.actor, locked.member_count).await? {
+            return Err(ChangeError::NotAccepted);
+        }
         let (number, revision) = (current.number, current.revision + 1);
         let edits = erase_edits(&mut tx, &change, &current, revision).await?;
         let erased = Message { text: String::new(), delete_time: Some(change.now), revision, ..current };
         let (erased, body) = (Body::Message(erased), Body::Deleted { message, number });
-        let more = edits + stored_size(&erased) - stored_size(&stored.body) + stored_size(&body);
-        count_bytes(&mut tx, change.conversation, more).await?;
+        let freed = edits + stored_size(&erased) - stored_size(&stored.body);
+        count_bytes(&mut tx, change.conversation, freed + stored_size(&body)).await?;
+        self.charge(&mut tx, author, freed).await?;
         rewrite_entry(&mut tx, &Entry { body: erased, ..stored }).await?;
         insert_entry(&mut tx, &change_entry(&change, locked.seq, body)).await?;
         tx.commit().await?;
         Ok(Changed::Now(locked.seq))
+    }
+}
+
+impl Sql {
+    /// The author of the message, who never changes. Only members learn whether a message exists.
+    async fn author_of(&self, change: &Change, message: Uuid) -> Result<UserId, ChangeError> {
+        if let Some(found) = self.find_message(change.conversation, change.actor, message).await? {
+            return Ok(found.author);
+        }
+        let head = self.head(change.conversation, change.actor).await?;
+        Err(head.map_or(ChangeError::NotFound, |_| ChangeError::NoMessage))
     }
 }
 

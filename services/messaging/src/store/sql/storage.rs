@@ -1,0 +1,67 @@
+//! Quotas of stored bytes: of a conversation, and of a user.
+
+use super::{Sql, Tx};
+use crate::{
+    domain::UserId,
+    store::{AppendError, ChangeError},
+};
+use kit::store::Error;
+use sqlx::Row as _;
+
+/// Why a change may not store more bytes.
+pub(super) enum Full {
+    Conversation,
+    User,
+    Store(Error),
+}
+
+impl From<sqlx::Error> for Full {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<Full> for ChangeError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Conversation => Self::StorageFull,
+            Full::User => Self::UserStorageFull,
+            Full::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Full> for AppendError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Conversation => Self::StorageFull,
+            Full::User => Self::UserStorageFull,
+            Full::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Sql {
+    /// Fails if a log of `bytes` exceeds the quota of a conversation.
+    pub(super) fn require_room(&self, bytes: i64) -> Result<(), Full> {
+        let quota = i64::try_from(self.quotas.conversation_bytes).unwrap_or(i64::MAX);
+        if bytes <= quota { Ok(()) } else { Err(Full::Conversation) }
+    }
+
+    /// Adds `bytes` to those that `user` has stored. Fails if more bytes exceed the quota of a user. Locks the user's
+    /// row, after the conversation's.
+    pub(super) async fn charge(&self, tx: &mut Tx<'_>, user: UserId, bytes: i64) -> Result<(), Full> {
+        let row = sqlx::query(
+            "INSERT INTO people (user_id, conversation_count, added_count, stored_bytes) VALUES ($1, 0, 0, $2) \
+             ON CONFLICT (user_id) DO UPDATE SET stored_bytes = people.stored_bytes + excluded.stored_bytes \
+             RETURNING stored_bytes",
+        )
+        .bind(user.0)
+        .bind(bytes)
+        .fetch_one(&mut **tx)
+        .await?;
+        let stored: i64 = row.try_get("stored_bytes")?;
+        let quota = i64::try_from(self.quotas.user_bytes).unwrap_or(i64::MAX);
+        if bytes > 0 && stored > quota { Err(Full::User) } else { Ok(()) }
+    }
+}

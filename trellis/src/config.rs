@@ -202,7 +202,7 @@ impl Config {
     pub(crate) fn print(&self) -> Result<String, String> {
         let text = config::print(self).map_err(|e| e.to_string())?;
         let open = "\ndirectory = \"auto\"\n";
-        let why = "\n# \"everybody\" for `trellis` alone, which runs all parts; \"contacts\" for `trellis users`";
+        let why = "\n# \"all\" for `trellis` alone, which runs all parts; \"contacts\" for `trellis users`";
         Ok(text.replace(open, &format!("{why}{open}")))
     }
 

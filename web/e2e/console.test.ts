@@ -25,7 +25,7 @@ const bob = account("Bob Marsh");
 const cleo = account("Cleo Hart");
 
 // people.test.ts and conversations.test.ts test the rules for adding users.
-const scenario = stage({ TRELLIS_MESSAGING__WHO_MAY_ADD: "everybody" });
+const scenario = stage({ TRELLIS_MESSAGING__ADD_RULE: "anyone" });
 
 scenario("two users chat live, and a killed server neither loses nor duplicates messages", async (arrive, watch, server) => {
   const adas = await (await arrive({ colorScheme: "light" })).open();

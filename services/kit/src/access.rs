@@ -115,3 +115,7 @@ fn not_signed_in(failure: Option<Failure>) -> Status {
 fn denied(reason: &str, message: &str) -> Status {
     error::status(Code::PermissionDenied, reason, message)
 }
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

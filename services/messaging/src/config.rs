@@ -17,8 +17,8 @@ pub struct Config {
     pub database_url: Secret,
     /// Connections to PostgreSQL.
     pub pool_size: u32,
-    /// The rule of users who have not chosen one, for who may add them: `everybody`, `contacts`, or `nobody`.
-    pub who_may_add: AddRule,
+    /// The rule of users who have not chosen one, for which users may add them: `anyone`, `contacts`, or `no_one`.
+    pub add_rule: AddRule,
     /// Conversations that one user may have opened or accepted.
     pub conversations_per_user: u32,
     /// Conversations that other users may have added one user to.
@@ -64,7 +64,7 @@ impl Default for Config {
             listen: "127.0.0.1:7003".to_owned(),
             database_url: Secret::default(),
             pool_size: 10,
-            who_may_add: AddRule::Contacts,
+            add_rule: AddRule::Contacts,
             conversations_per_user: 5_000,
             added_conversations_per_user: 4_000,
             requests_per_user: 100,
@@ -91,7 +91,7 @@ impl Config {
     /// The rule and the bounds by which users are added.
     pub fn admission(&self) -> Admission {
         Admission {
-            rule: self.who_may_add,
+            rule: self.add_rule,
             own: self.conversations_per_user,
             added: self.added_conversations_per_user,
             requests: self.requests_per_user,

@@ -8,6 +8,7 @@
 //! Streams use at most half of the store's connections, so that a thousand streams that reconnect from another replica
 //! at once do not block other calls.
 
+mod position;
 mod reads;
 mod subscription;
 

@@ -340,3 +340,43 @@ impl Fingerprint {
         Self(context.finish().as_ref().to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(of: &Fingerprint) -> String {
+        of.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Stored with each request's id, forever: with other bytes a repeat would be taken for another request.
+    #[test]
+    fn fingerprints_have_their_golden_bytes() {
+        let (id, create_time) = (ConversationId(Uuid::from_u128(9)), Timestamp::from_micros(1));
+        let [one, two] = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+        let message = NewMessage {
+            conversation: id,
+            author: one,
+            id: Uuid::from_u128(3),
+            client_id: Uuid::from_u128(4),
+            text: "hi".to_owned(),
+            create_time,
+        };
+        let conversation = NewConversation {
+            id,
+            creator: one,
+            request_id: Uuid::from_u128(5),
+            members: NewConversation::all_members(two, [one]),
+            title: "Tea".to_owned(),
+            create_time,
+        };
+        assert_eq!(
+            hex(&message.fingerprint()),
+            "4c55bfa9bf6f8cfa15e60d96e973e4bb303886449c0100edb3b243eac7189366"
+        );
+        assert_eq!(
+            hex(&conversation.fingerprint()),
+            "1a90241915edce2f7cf3e5ae6352755b682514fdec4612e4cd8dc50210e372e5"
+        );
+    }
+}

@@ -40,7 +40,6 @@ pub enum Directory {
     /// The users who share a conversation with the caller, and the user whose exact handle the caller searches for.
     Contacts,
     /// All users.
-    #[serde(rename = "everybody")]
     All,
 }
 

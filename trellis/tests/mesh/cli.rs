@@ -298,7 +298,7 @@ fn config_shows_the_directory_visibility_and_its_source() {
     };
     let open = printed(&[]);
     let why = open.lines().find(|line| line.starts_with('#')).unwrap_or_default();
-    assert!(why.contains("everybody") && why.contains("`trellis users`"), "{open}");
+    assert!(why.contains("\"all\"") && why.contains("`trellis users`"), "{open}");
     assert!(open.contains(&format!("{why}\ndirectory = \"auto\"\n")), "{open}");
     let chosen = printed(&[("USERS__DIRECTORY", "contacts")]);
     assert!(chosen.contains("\ndirectory = \"contacts\"\n") && !chosen.contains('#'), "{chosen}");

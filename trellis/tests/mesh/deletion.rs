@@ -29,7 +29,7 @@ async fn account_deletion_reaches_all_services_on_postgres() {
 }
 
 async fn a_deletion_reaches_all_services(store: Store) {
-    let mut mesh = Mesh::start(store, &[("MESSAGING__WHO_MAY_ADD", "everybody")]).await;
+    let mut mesh = Mesh::start(store, &[("MESSAGING__ADD_RULE", "anyone")]).await;
     let (ada, bob, eve) = (mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await);
     let elsewhere = sign_in(&ada).await.unwrap();
     let (hers, bobs) = (open(&ada, &[&bob, &eve]).await, open(&bob, &[&ada]).await);

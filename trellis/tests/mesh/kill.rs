@@ -46,7 +46,7 @@ struct Acknowledged {
 
 async fn survive(store: Store) {
     let mut dice = Dice::new();
-    let mut mesh = Mesh::start(store, &[("MESSAGING__WHO_MAY_ADD", "everybody")]).await;
+    let mut mesh = Mesh::start(store, &[("MESSAGING__ADD_RULE", "anyone")]).await;
     let people =
         [mesh.sign_up("ada").await, mesh.sign_up("bob").await, mesh.sign_up("eve").await, mesh.sign_up("kim").await];
     let conversations = open_conversations(&people).await;

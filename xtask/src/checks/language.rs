@@ -1,12 +1,14 @@
-//! Words that the project does not use: the glossary lists them, and the count of each folder may only fall.
-
-use std::collections::BTreeMap;
+//! Words that the project does not use: the glossary lists them.
 
 use crate::session::Session;
 
 const GLOSSARY: &str = "docs/GLOSSARY.md";
-/// Counts that are left, by folder. A count above or below its line fails: lower the line with the count, never raise it.
-const BUDGET: &str = "xtask/language-budget.txt";
+
+/// Words that are names in other systems, with their files.
+const NAMES: [(&str, &str); 1] = [
+    // The Unix user under which PostgreSQL may run.
+    ("xtask/src/scratch.rs", "nobody"),
+];
 
 /// Files that quote the words, and files that are generated.
 const EXEMPT: [&str; 7] = [
@@ -23,30 +25,22 @@ const EXEMPT: [&str; 7] = [
 const VERBS: [&str; 14] =
     ["is", "was", "are", "has", "had", "comes", "came", "reads", "asks", "says", "may", "stays", "waits", "goes"];
 
-/// Compares the counts of banned words with the budget of each folder.
+/// Finds banned words.
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let files =
         super::sources::files(session, &["*.rs", "*.md", "*.proto", "*.ts", "*.py", "*.toml", "*.sql", "*.yaml"])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
     let banned = banned(text(GLOSSARY).ok_or(format!("{GLOSSARY} is missing"))?);
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut found = Vec::new();
     for (path, text) in &files {
         // A migration that was applied never changes.
-        if !EXEMPT.iter().any(|exempt| path.starts_with(exempt)) && !path.contains("/migrations/") {
-            *counts.entry(folder(path)).or_default() += findings(text, &banned).len();
+        if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) || path.contains("/migrations/") {
+            continue;
         }
+        let words = findings(text, &banned).into_iter().filter(|(_, word)| !NAMES.contains(&(path.as_str(), *word)));
+        found.extend(words.map(|(line, word)| format!("{path}:{line}: {word:?}; {GLOSSARY} has the term to use")));
     }
-    let budget = std::fs::read_to_string(session.root.join(BUDGET)).map_err(|e| format!("{BUDGET}: {e}"))?;
-    super::none(&over(&counts, &budget)?)
-}
-
-/// `services/auth` for `services/auth/src/api.rs`; `docs` for `docs/keys.md`; `.` for a file at the top.
-fn folder(path: &str) -> &str {
-    let parts = if path.starts_with("services/") { 2 } else { 1 };
-    match path.match_indices('/').nth(parts - 1) {
-        Some((at, _)) => &path[..at],
-        None => ".",
-    }
+    super::none(&found)
 }
 
 /// The words of the glossary's "not" columns, and of its table of plain words up to the pronouns.
@@ -112,26 +106,6 @@ fn is_riddle(line: &str, pair: &[(usize, &str)]) -> bool {
     starts && !line[*at..].contains('?')
 }
 
-/// What is wrong with the counts: a folder over its budget.
-fn over(counts: &BTreeMap<&str, usize>, budget: &str) -> Result<Vec<String>, String> {
-    let mut allowed = BTreeMap::new();
-    for line in budget.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
-        let (folder, count) = line.split_once(' ').ok_or(format!("{BUDGET}: {line:?} is not FOLDER COUNT"))?;
-        allowed.insert(folder, count.trim().parse::<usize>().map_err(|e| format!("{BUDGET}: {line:?}: {e}"))?);
-    }
-    let mut findings = Vec::new();
-    for (folder, count) in counts {
-        let most = allowed.get(folder).copied().unwrap_or(0);
-        if *count > most {
-            findings.push(format!("{folder}: {count} words that {GLOSSARY} replaces, {most} before; see `git diff`"));
-        }
-        if *count < most {
-            findings.push(format!("{BUDGET}: {folder}: {most}, but {count} words are left; lower the number"));
-        }
-    }
-    Ok(findings)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,17 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_may_only_fall() {
-        let counts = BTreeMap::from([("a", 2), ("b", 1)]);
-        assert!(over(&counts, "# text\na 2\nb 1\n").unwrap().is_empty());
-        assert_eq!(over(&counts, "a 1\n").unwrap().len(), 2);
-        assert!(over(&counts, "a 3\nb 1\n").unwrap()[0].contains("lower the number"));
-    }
-
-    #[test]
-    fn folders_are_crates() {
-        assert_eq!(folder("services/auth/src/api.rs"), "services/auth");
-        assert_eq!(folder("gateway/src/lib.rs"), "gateway");
-        assert_eq!(folder("README.md"), ".");
+    fn findings_name_their_line() {
+        assert_eq!(findings("fine\nnobody waits", &WORDS), [(2, "nobody")]);
     }
 }

@@ -97,6 +97,8 @@ mod tests {
     fn token_leads_to_the_next_page_and_invalid_ones_are_refused() {
         let parse = |token: &str| EndedPage::parse(7, token, None, Duration::from_secs(900), at(10_000));
         let last = EndedSession { id: SessionId(Uuid::from_u128(7)), revoke_time: at(9_500) };
+        let golden = "OTUwMDAwMDAwMC8wMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDc";
+        assert_eq!(EndedPage::token_after(&last), golden, "a replica of another release must read it");
         assert_eq!(parse(&EndedPage::token_after(&last)), Ok(EndedPage { after: (at(9_500), last.id), size: 7 }));
         for bad in ["x", "1", "1/2", &format!("-1/{}", Uuid::nil()), &format!("{}/{}", i64::MAX, Uuid::nil())] {
             assert_eq!(parse(&BASE64URL.encode(bad)), Err(BadToken), "{bad}");

@@ -61,6 +61,9 @@ mod tests {
         let id = SessionId(Uuid::from_u128(7));
         let last = Session { id, create_time: at, last_use_time: at, expire_time: at, client: Client::default() };
         let token = Page::token_after(mine, &last);
+        let golden = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAxLzE3MDAwMDAwMDAxMjM0NTYvMDAwMDAwMDAtMDAwMC0wMDAwLTAw\
+                      MDAtMDAwMDAwMDAwMDA3";
+        assert_eq!(token, golden, "a replica of another release must read it");
         assert_eq!(Page::parse(7, &token, mine), Ok(Page { after: (at, id), size: 7 }));
         assert_eq!(Page::parse(7, &token, other), Err(BadToken));
         assert_eq!(Page::parse(0, "", mine).unwrap().size, 100);

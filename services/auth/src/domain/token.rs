@@ -108,6 +108,26 @@ mod tests {
         assert_eq!(seal.open(&sealed[..5], &old.hash()), None);
     }
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Clients store tokens, the database their hashes and sealed successors.
+    #[test]
+    fn stored_forms_have_their_golden_bytes() {
+        let token = RefreshToken::from("trr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned());
+        let hash = "e8aab625de9aef2feb963be499baebce07b3d600b6c6b12167f59569aab0620e";
+        assert_eq!(hex(&token.hash().0), hash);
+        assert_eq!(hex(token.hash().row().as_bytes()), hash[..32]);
+        let sealed: [u8; 35] = [
+            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x6c, 0xf3, 0x9b, 0x2f, 0x73, 0x6c, 0xae, 0x39, 0xd6, 0x04, 0x5a, 0x6f,
+            0x5c, 0xf4, 0x22, 0x65, 0xa8, 0x11, 0x68, 0x36, 0x63, 0xb3, 0x06,
+        ];
+        let of = RefreshToken::from("trr_old".to_owned()).hash();
+        let successor = Seal::new(&[7; 32]).unwrap().open(&sealed, &of);
+        assert_eq!(successor, Some(RefreshToken::from("trr_new".to_owned())));
+    }
+
     #[test]
     fn debug_output_hides_the_token() {
         let token = RefreshToken::generate(&ClockAndRng::system());

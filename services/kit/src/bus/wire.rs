@@ -72,10 +72,13 @@ mod tests {
         }
     }
 
+    /// Replicas of different releases exchange these bytes during a rolling update.
     #[test]
-    fn encoding_is_stable() {
-        let bytes = payload(1).encode();
-        assert_eq!((bytes.len(), bytes[0], bytes[16]), (41, 1, 7));
+    fn payload_has_its_golden_bytes() {
+        let signals = vec![Signal { subject: Uuid::from_u128(0x0102), reached: -2 }];
+        let payload = Payload { replica: Uuid::from_u128(7), signals };
+        let hex: String = payload.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "010000000000000000000000000000000700000000000000000000000000000102fffffffffffffffe");
     }
 
     #[test]

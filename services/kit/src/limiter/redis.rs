@@ -35,7 +35,7 @@ use script::{Call, DECIDE, RETURN};
 use streams::SharedStreams;
 
 /// How often expired slices are returned.
-const SWEEP: Duration = Duration::from_millis(100);
+const CLEANUP_PAUSE: Duration = Duration::from_millis(100);
 /// The maximum number of calls in one request to Redis. Other calls wait for the next request.
 const MOST_CALLS: usize = 4_096;
 
@@ -308,7 +308,7 @@ impl Entry {
 /// Returns slices that were not used within their lifetime.
 async fn return_unused(shared: Arc<Shared>) {
     loop {
-        sleep(SWEEP).await;
+        sleep(CLEANUP_PAUSE).await;
         shared.give_back(false).await;
     }
 }

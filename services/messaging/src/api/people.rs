@@ -15,8 +15,8 @@ use crate::{
 
 impl Api {
     pub(super) async fn settings(&self, user: UserId) -> Result<Settings, Status> {
-        let rule = self.service.store.find_rule(user).await?.unwrap_or(self.service.config.who_may_add);
-        Ok(Settings { who_may_add: wire::add_rule(rule).into() })
+        let rule = self.service.store.find_rule(user).await?.unwrap_or(self.service.config.add_rule);
+        Ok(Settings { add_rule: wire::add_rule(rule).into() })
     }
 
     pub(super) async fn change_settings(
@@ -24,16 +24,16 @@ impl Api {
         user: UserId,
         request: UpdateSettingsRequest,
     ) -> Result<Settings, Status> {
-        if let Some(path) = request.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "who_may_add")
+        if let Some(path) = request.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "add_rule")
         {
-            let message = format!("{path:?} cannot be changed; `who_may_add` can");
+            let message = format!("{path:?} cannot be changed; `add_rule` can");
             return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", &message));
         }
-        let rule = match request.settings.unwrap_or_default().who_may_add() {
+        let rule = match request.settings.unwrap_or_default().add_rule() {
             WireRule::Unspecified => None,
-            WireRule::Everybody => Some(AddRule::Everybody),
+            WireRule::Anyone => Some(AddRule::Anyone),
             WireRule::Contacts => Some(AddRule::Contacts),
-            WireRule::Nobody => Some(AddRule::Nobody),
+            WireRule::NoOne => Some(AddRule::NoOne),
         };
         self.service.store.set_rule(user, rule).await?;
         self.settings(user).await

@@ -68,9 +68,9 @@ pub(super) fn invitation(invitation: &Invitation) -> WireInvitation {
 
 pub(super) fn add_rule(rule: AddRule) -> WireRule {
     match rule {
-        AddRule::Everybody => WireRule::Everybody,
+        AddRule::Anyone => WireRule::Anyone,
         AddRule::Contacts => WireRule::Contacts,
-        AddRule::Nobody => WireRule::Nobody,
+        AddRule::NoOne => WireRule::NoOne,
     }
 }
 

@@ -15,7 +15,10 @@ use proto::messaging::v1::{
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 
-use super::Mailbox;
+use super::{
+    Mailbox,
+    position::{Step, step},
+};
 use crate::{
     Messaging, MessagingStore,
     api::wire,
@@ -204,26 +207,20 @@ impl Subscription {
         }
     }
 
-    /// Fails for a position beyond the head of its conversation. It belongs to a history that the store has lost, as
-    /// after a failover that lost the newest entries; the client would miss the entries that take those numbers.
+    /// Continues in each conversation. Fails for a position that the store has lost.
     fn compare(&mut self, heads: Vec<(ConversationId, i64)>) -> Result<(), Status> {
         self.drop_left(&heads);
         for (id, head) in heads {
-            match (self.sent.get(&id), self.named.remove(&id)) {
-                (Some(sent), _) if *sent > head => return Err(wire::epoch_changed()),
-                (None, Some(named)) if named > head => return Err(wire::epoch_changed()),
-                (Some(sent), _) if *sent == head => {}
-                (Some(_), _) => self.enqueue(id),
-                (None, Some(named)) => {
-                    self.sent.insert(id, named);
-                    self.enqueue(id);
-                }
-                (None, None) => {
-                    // A conversation that existed before the stream is announced with its head as position; a later
-                    // one with position 0, and its whole log follows.
-                    let from = if self.caught_up { 0 } else { head };
-                    self.sent.insert(id, from);
-                    self.unannounced.push_back((id, from));
+            let (sent, named) = (self.sent.get(&id).copied(), self.named.remove(&id));
+            match step(sent, named, head, self.caught_up) {
+                Step::Lost => return Err(wire::epoch_changed()),
+                Step::UpToDate => {}
+                Step::Read => self.enqueue(id),
+                Step::Begin { after, is_announced } => {
+                    self.sent.insert(id, after);
+                    if is_announced {
+                        self.unannounced.push_back((id, after));
+                    }
                     self.enqueue(id);
                 }
             }

@@ -9,30 +9,30 @@ use super::{ConversationId, UserId};
 
 /// Which users may add a user to conversations directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum AddRule {
     /// Every user.
-    Everybody,
+    Anyone,
     /// Users who share a conversation with the user. Others send an invitation or, for a conversation of two, a
     /// request.
     Contacts,
     /// No user. Other users cannot send invitations or requests either.
-    Nobody,
+    NoOne,
 }
 
 impl AddRule {
     /// The stored form.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Everybody => "everybody",
+            Self::Anyone => "anyone",
             Self::Contacts => "contacts",
-            Self::Nobody => "nobody",
+            Self::NoOne => "no_one",
         }
     }
 
     /// Parses the stored form.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Everybody, Self::Contacts, Self::Nobody].into_iter().find(|rule| rule.as_str() == text)
+        [Self::Anyone, Self::Contacts, Self::NoOne].into_iter().find(|rule| rule.as_str() == text)
     }
 }
 
@@ -132,8 +132,8 @@ impl Admission {
     pub fn way(&self, user: Acquaintance, direct: bool) -> Option<Way> {
         match user.rule.unwrap_or(self.rule) {
             _ if user.is_blocked => None,
-            AddRule::Nobody => None,
-            AddRule::Everybody => Some(Way::Member(MembershipKind::Added)),
+            AddRule::NoOne => None,
+            AddRule::Anyone => Some(Way::Member(MembershipKind::Added)),
             AddRule::Contacts if user.is_shared => Some(Way::Member(MembershipKind::Added)),
             AddRule::Contacts if direct => Some(Way::Member(MembershipKind::Requested)),
             AddRule::Contacts => Some(Way::Invited),
@@ -178,10 +178,10 @@ mod tests {
             (Some(Way::Member(MembershipKind::Added)), Some(Way::Member(MembershipKind::Requested)));
         // The rule, whether a conversation is shared, and the result for a conversation of two and for a group.
         let cases = [
-            (Some(AddRule::Everybody), false, added, added),
+            (Some(AddRule::Anyone), false, added, added),
             (Some(AddRule::Contacts), true, added, added),
             (Some(AddRule::Contacts), false, requested, Some(Way::Invited)),
-            (Some(AddRule::Nobody), true, None, None),
+            (Some(AddRule::NoOne), true, None, None),
             (None, false, requested, Some(Way::Invited)),
         ];
         for (rule, is_shared, direct, group) in cases {

@@ -49,6 +49,8 @@ mod tests {
             assert_eq!(BlockedPage::parse(0, bad), Err(BadToken), "{bad}");
         }
         let token = BlockedPage::token_after(user);
+        let golden = "YmxvY2tlZC8wMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDc";
+        assert_eq!(token, golden, "a replica of another release must read it");
         assert_eq!(BlockedPage::parse(5, &token), Ok(BlockedPage { after: user, size: 5 }));
     }
 }

@@ -73,6 +73,13 @@ mod tests {
         }
     }
 
+    /// Clients store cursors.
+    #[test]
+    fn cursor_has_its_golden_text() {
+        let cursor = Cursor { epoch: Epoch(3), conversation: HERE, seq: 258 };
+        assert_eq!(cursor.encode(), "AAAAAwAAAAAAAAAAAAAAAAAAAAcAAAAAAAABAg");
+    }
+
     #[test]
     fn cursor_of_other_epoch_or_conversation_is_refused() {
         let text = Cursor { epoch: Epoch(3), conversation: HERE, seq: 5 }.encode();

@@ -48,9 +48,25 @@ fn read_token(token: &str, conversation: ConversationId) -> Result<i64, BadToken
 
 #[cfg(test)]
 mod tests {
+    use kit::Timestamp;
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::{Body, UserId};
+
+    /// A client may present the token of one replica to another one of another release.
+    #[test]
+    fn token_has_its_golden_text() {
+        let person = UserId(Uuid::from_u128(2));
+        let last = Entry {
+            conversation: ConversationId(Uuid::from_u128(1)),
+            seq: 41,
+            author: person,
+            create_time: Timestamp::from_micros(1),
+            body: Body::Added { person },
+        };
+        assert_eq!(Page::token_after(&last), "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAxQDQx");
+    }
 
     #[test]
     fn forged_token_is_refused() {

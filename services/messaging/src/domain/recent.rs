@@ -62,6 +62,8 @@ mod tests {
         }
         let good = BASE64URL.encode(format!("5/{id}"));
         let after = (Timestamp::from_micros(5), ConversationId(id));
+        let golden = "NS8wMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDc";
+        assert_eq!(Recent::token_past(after.0, after.1), golden, "a replica of another release must read it");
         assert_eq!(Recent::parse(3, &good), Ok(Recent { after, size: 3 }));
     }
 }

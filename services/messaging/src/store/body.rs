@@ -193,3 +193,7 @@ pub(super) fn decode(bytes: &[u8], number: Option<i64>) -> Result<Body, Error> {
         },
     })
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

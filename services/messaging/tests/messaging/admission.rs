@@ -194,8 +194,8 @@ async fn blocked_user_cannot_add_or_invite(location: &Location) {
 async fn closed_rule_refuses_contacts_too(location: &Location) {
     let (store, [ada, bob]) = (open(location).await, people());
     let (_, group) = (room(&store, ada, &[bob]).await, create(&store, ada, &[]).await.unwrap());
-    store.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
-    assert_eq!(store.find_rule(bob).await.unwrap(), Some(AddRule::Nobody));
+    store.set_rule(bob, Some(AddRule::NoOne)).await.unwrap();
+    assert_eq!(store.find_rule(bob).await.unwrap(), Some(AddRule::NoOne));
     assert!(is_not_allowed(&add(&store, group, ada, bob).await));
     store.set_rule(bob, None).await.unwrap();
     assert_eq!(store.find_rule(bob).await.unwrap(), None);
@@ -264,7 +264,7 @@ async fn sent_invitations_are_bounded_under_concurrency(location: &Location) {
 
 async fn refused_conversation_stores_nothing(location: &Location) {
     let (store, [ada, bob, eve]) = (open(location).await, people());
-    store.set_rule(eve, Some(AddRule::Nobody)).await.unwrap();
+    store.set_rule(eve, Some(AddRule::NoOne)).await.unwrap();
     assert!(create(&store, ada, &[bob, eve]).await.is_err());
     assert_eq!(invitations(&store, bob).await, []);
     assert_eq!(store.heads(ada).await.unwrap(), []);

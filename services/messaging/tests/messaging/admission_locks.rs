@@ -32,7 +32,7 @@ async fn block_and_rule_apply_to_waiting_additions() {
             if blocks {
                 deciding.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
             } else {
-                deciding.set_rule(bob, Some(AddRule::Nobody)).await.unwrap();
+                deciding.set_rule(bob, Some(AddRule::NoOne)).await.unwrap();
             }
         };
         let behind = async move { add(&adding, group, ada, bob).await };

@@ -78,7 +78,7 @@ impl Bench {
         let people = users::store::open(&databases[0].location, 4).await.unwrap();
         let users = serve_users(&mesh, &people, ANYWHERE).await;
         // Most tests need no rules for adding users.
-        let mut config = messaging::Config { who_may_add: AddRule::Everybody, ..messaging::Config::default() };
+        let mut config = messaging::Config { add_rule: AddRule::Anyone, ..messaging::Config::default() };
         change(&mut config);
         let context = mesh.context("messaging", limits);
         let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));

@@ -126,7 +126,7 @@ async fn mark(reader: &Person, room: &str, message_no: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requester_gets_no_read_marks_before_acceptance() {
-    let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
+    let bench = Bench::new(|config| config.add_rule = messaging::Config::default().add_rule).await;
     let (ada, bob) = (bench.person().await, bench.person().await);
     let clock_rng = &bench.mesh.clock_rng;
     let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
@@ -164,11 +164,11 @@ async fn requester_gets_no_read_marks_before_acceptance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_before_acceptance_wakes_only_the_reader_in_a_group() {
-    let bench = Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await;
+    let bench = Bench::new(|config| config.add_rule = messaging::Config::default().add_rule).await;
     let [ada, bob, eve] = [bench.person().await, bench.person().await, bench.person().await];
     let clock_rng = &bench.mesh.clock_rng;
     // Eve lets all users add her, so that the request to Bob becomes a group.
-    bench.store().set_rule(user(&eve), Some(AddRule::Everybody)).await.unwrap();
+    bench.store().set_rule(user(&eve), Some(AddRule::Anyone)).await.unwrap();
     let id = ada.create(ada.opening(clock_rng, &[bob.id])).await.unwrap().conversation_id;
     let added = AddMemberRequest { conversation_id: id.clone(), user_id: eve.id.to_string() };
     assert!(!ada.client.clone().add_member(ada.request(added)).await.unwrap().into_inner().invited);

@@ -49,7 +49,7 @@ pub(crate) async fn with_quotas(location: &Location, quotas: Quotas) -> Arc<dyn 
 /// Every user may add every other, and each bound is `limit`.
 pub(crate) fn bounds(limit: u32) -> Admission {
     Admission {
-        rule: AddRule::Everybody,
+        rule: AddRule::Anyone,
         own: limit,
         added: limit,
         requests: limit,

@@ -17,7 +17,7 @@ use crate::{
 
 /// A bench with the default rule, by which strangers send requests and invitations.
 async fn bench() -> Bench {
-    Bench::new(|config| config.who_may_add = messaging::Config::default().who_may_add).await
+    Bench::new(|config| config.add_rule = messaging::Config::default().add_rule).await
 }
 
 async fn create(bench: &Bench, creator: &Person, others: &[Uuid]) -> Result<CreateConversationResponse, Status> {
@@ -186,7 +186,7 @@ async fn block_is_hidden_and_declines_pending_invitations() {
     assert_eq!(invitations(&bob).await, []);
     let blocked = create(&bench, &ada, &[bob.id]).await.unwrap_err();
     // The same status as for a user whose rule admits no user.
-    let rule = Settings { who_may_add: AddRule::Nobody.into() };
+    let rule = Settings { add_rule: AddRule::NoOne.into() };
     let update = UpdateSettingsRequest { settings: Some(rule), update_mask: None };
     eve.client.clone().update_settings(eve.request(update)).await.unwrap();
     let closed = create(&bench, &ada, &[eve.id]).await.unwrap_err();
@@ -219,7 +219,7 @@ async fn blocks_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_of_requests_and_invitations_are_reported() {
     let bench = Bench::new(|config| {
-        config.who_may_add = messaging::Config::default().who_may_add;
+        config.add_rule = messaging::Config::default().add_rule;
         config.requests_per_user = 2;
         config.invitations_per_user = 2;
         config.sent_invitations_per_user = 3;
@@ -245,12 +245,12 @@ async fn settings_default_to_the_configuration() {
     let ada = bench.person().await;
     let mut client = ada.client.clone();
     let settings = client.get_settings(ada.request(GetSettingsRequest {})).await.unwrap().into_inner().settings;
-    assert_eq!(settings.unwrap().who_may_add(), AddRule::Contacts);
-    for (chosen, in_force) in [(AddRule::Everybody, AddRule::Everybody), (AddRule::Unspecified, AddRule::Contacts)] {
-        let settings = Settings { who_may_add: chosen.into() };
+    assert_eq!(settings.unwrap().add_rule(), AddRule::Contacts);
+    for (chosen, in_force) in [(AddRule::Anyone, AddRule::Anyone), (AddRule::Unspecified, AddRule::Contacts)] {
+        let settings = Settings { add_rule: chosen.into() };
         let update = UpdateSettingsRequest { settings: Some(settings), update_mask: None };
         let updated = client.update_settings(ada.request(update)).await.unwrap().into_inner().settings.unwrap();
-        assert_eq!(updated.who_may_add(), in_force);
+        assert_eq!(updated.add_rule(), in_force);
     }
     let mask = mask(&["theme"]);
     let update = UpdateSettingsRequest { settings: None, update_mask: Some(mask) };

@@ -175,8 +175,8 @@ impl Scene {
     /// The maximum of undecided invitations, the maximum of users in one call, and a page of blocked users.
     async fn waiting(&mut self) {
         let (cleo, mut client) = (self.bench.person().await, self.ada.client.clone());
-        let who_may_add = proto::messaging::v1::AddRule::Contacts.into();
-        let settings = UpdateSettingsRequest { settings: Some(Settings { who_may_add }), update_mask: None };
+        let add_rule = proto::messaging::v1::AddRule::Contacts.into();
+        let settings = UpdateSettingsRequest { settings: Some(Settings { add_rule }), update_mask: None };
         let settings = client.update_settings(cleo.request(settings)).await.unwrap().into_inner();
         self.sizes.of("UpdateSettings", &settings);
         let settings = client.get_settings(cleo.request(GetSettingsRequest {})).await.unwrap().into_inner();

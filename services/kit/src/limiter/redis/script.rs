@@ -98,3 +98,47 @@ pub(super) fn results(value: Value) -> Option<Vec<BucketResponse>> {
     };
     rest.is_empty().then(|| buckets.iter().map(result).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The arguments after the script's hash.
+    fn sent(call: &Call) -> String {
+        let packed = Source::new("return 1").command(call, false).get_packed_command();
+        let text = String::from_utf8(packed).unwrap();
+        // In RESP each argument follows a line with its length.
+        let arguments = text.split("\r\n").filter(|part| !part.is_empty() && !part.starts_with(['*', '$']));
+        arguments.skip(2).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Processes of different releases share the buckets during a rolling update.
+    #[test]
+    fn arguments_have_their_golden_form() {
+        let bucket = name("/trellis.users.v1.UsersService/GetUser", &Key::new(&[b"a", b"bc"]));
+        assert_eq!(bucket, "trellis:{limit:/trellis.users.v1.UsersService/GetUser}:P6-hzy8Zp8ESm-sgzwmD9w");
+        let (rate, count) = (
+            Quota::new(600, Duration::from_secs(60), 100),
+            Quota::count(1_000, Duration::from_secs(3_600)),
+        );
+        let take = Call::default().take("one".to_owned(), &rate, [1, 5, 20]).take("two".to_owned(), &count, [2, 4, 0]);
+        assert_eq!(sent(&take), "2 one two 0 100000 10000000 1 5 20 1 1000 3600000000 2 4 0");
+        let streams = Call::streams("streams".to_owned(), "replica", [3, 64, 30_000]);
+        assert_eq!(sent(&streams), "1 streams replica 3 64 30000");
+        let unused = Unused { cost: 7, taken_at: 1_000, full_at: 9_000_000 };
+        let back = |quota| Call::give_back("one".to_owned(), quota, &unused, 101_000).unwrap();
+        assert_eq!(sent(&back(&rate)), "1 one 0 600000");
+        assert_eq!(sent(&back(&count)), "1 one 1 7 10899000");
+        assert!(Call::give_back("one".to_owned(), &rate, &unused, 2_000_000).is_none(), "all of it has flowed back");
+    }
+
+    #[test]
+    fn result_has_four_numbers_for_each_bucket() {
+        let numbers = |numbers: &[i64]| Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect());
+        let response = results(numbers(&[1, 2, 3, 4])).unwrap();
+        let [BucketResponse { taken: 1, left: 2, full_in: 3, wait: 4 }] = response[..] else { panic!("one bucket") };
+        assert!(results(numbers(&[1, 2, 3])).is_none());
+    }
+}

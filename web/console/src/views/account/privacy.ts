@@ -13,7 +13,7 @@ import type { Account } from "./account-dialog.js";
 
 const RULES = [
   {
-    value: messaging.AddRule.EVERYBODY,
+    value: messaging.AddRule.ANYONE,
     label: "Everyone",
     hint: "Any user of this server can add you directly.",
   },
@@ -23,7 +23,7 @@ const RULES = [
     hint: "Other users send an invitation or a request, which you can accept or decline.",
   },
   {
-    value: messaging.AddRule.NOBODY,
+    value: messaging.AddRule.NO_ONE,
     label: "No one",
     hint: "Other users cannot add or invite you. You can still start conversations.",
   },
@@ -31,16 +31,16 @@ const RULES = [
 
 export function privacyPanel(account: Account): HTMLElement {
   const { messaging: client } = account.trellis;
-  const read = async () => (await client.getSettings({})).settings?.whoMayAdd ?? messaging.AddRule.UNSPECIFIED;
-  const rule = loaded("your settings", read, (chosen) => whoMayAdd(account, chosen));
+  const read = async () => (await client.getSettings({})).settings?.addRule ?? messaging.AddRule.UNSPECIFIED;
+  const rule = loaded("your settings", read, (chosen) => ruleChoices(account, chosen));
   const blocked = loaded("the people you blocked", () => account.chats.blocks.read(), () => new BlockedList(account).element);
   const heading = h("h3", {}, "Blocked people");
   return h("div", { class: "panel-parts" }, h("section", {}, rule), h("section", {}, heading, blocked));
 }
 
-function whoMayAdd({ trellis }: Account, chosen: messaging.AddRule): HTMLElement {
-  const save = async (whoMayAdd: messaging.AddRule) => {
-    await trellis.messaging.updateSettings({ settings: { whoMayAdd }, updateMask: { paths: ["who_may_add"] } });
+function ruleChoices({ trellis }: Account, chosen: messaging.AddRule): HTMLElement {
+  const save = async (addRule: messaging.AddRule) => {
+    await trellis.messaging.updateSettings({ settings: { addRule }, updateMask: { paths: ["add_rule"] } });
   };
   return new Choices<messaging.AddRule>({ legend: "People who may add you to conversations", options: RULES, chosen, save }).element;
 }

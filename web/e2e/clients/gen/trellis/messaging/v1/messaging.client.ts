@@ -69,7 +69,7 @@ export interface IMessagingServiceClient {
      * Creates a conversation of the caller and other users. A repeat with the same `request_id` returns the same
      * conversation.
      *
-     * Users whose `who_may_add` setting does not let the caller add them directly get an invitation. In a conversation
+     * Users whose `add_rule` setting does not let the caller add them directly get an invitation. In a conversation
      * with one other user, they get a request instead: that user is a member whose `membership.state` is
      * MEMBERSHIP_STATE_REQUESTED until they accept it, reply, or leave.
      *
@@ -88,14 +88,15 @@ export interface IMessagingServiceClient {
      * mark, without MarkRead and without a ReadMarks event.
      *
      * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
-     * RESOURCE_EXHAUSTED with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation has used up its
-     * storage. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
+     * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
+     * storage, or reason USER_STORAGE_FULL when the messages of the caller have. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
      *
      * @generated from protobuf rpc: SendMessage
      */
     sendMessage(input: SendMessageRequest, options?: RpcOptions): UnaryCall<SendMessageRequest, SendMessageResponse>;
     /**
-     * Lists the messages of a conversation, newest first.
+     * Lists the history of a conversation, newest first: its messages, and the changes of its members and details. Leaves
+     * out MessageEdited and MessageDeleted entries, because each message has its current state.
      *
      * @generated from protobuf rpc: ListMessages
      */
@@ -149,7 +150,7 @@ export interface IMessagingServiceClient {
      */
     listMembers(input: ListMembersRequest, options?: RpcOptions): UnaryCall<ListMembersRequest, ListMembersResponse>;
     /**
-     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `who_may_add` setting
+     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `add_rule` setting
      * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
      * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
@@ -202,8 +203,8 @@ export interface IMessagingServiceClient {
     /**
      * Blocks a user, who can then neither add or invite the caller nor open a conversation with the caller. Declines the
      * user's pending requests and invitations to the caller. Conversations of both stay: in a group the block has no
-     * effect; while the two are the only members, the service refuses messages, edits, titles and members from the
-     * blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
+     * effect; while the two are the only members, the service refuses messages, edits, deletions, titles and members
+     * from the blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
      *
      * Errors: FAILED_PRECONDITION with reason SELF_BLOCKED. RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
@@ -255,7 +256,11 @@ export interface IMessagingServiceClient {
     editMessage(input: EditMessageRequest, options?: RpcOptions): UnaryCall<EditMessageRequest, EditMessageResponse>;
     /**
      * Deletes the text of a message permanently and for all members; its entry stays in the log. The author and the owner
-     * of the conversation may do it. A repeat returns the same response.
+     * of the conversation may do it. In a group the owner moderates: a block between the owner and the author has no
+     * effect. A repeat returns the same response.
+     *
+     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR, or with reason NOT_ACCEPTED when the other of two members has
+     * blocked the caller. NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: DeleteMessage
      */
@@ -296,7 +301,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * Creates a conversation of the caller and other users. A repeat with the same `request_id` returns the same
      * conversation.
      *
-     * Users whose `who_may_add` setting does not let the caller add them directly get an invitation. In a conversation
+     * Users whose `add_rule` setting does not let the caller add them directly get an invitation. In a conversation
      * with one other user, they get a request instead: that user is a member whose `membership.state` is
      * MEMBERSHIP_STATE_REQUESTED until they accept it, reply, or leave.
      *
@@ -318,8 +323,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * mark, without MarkRead and without a ReadMarks event.
      *
      * Errors: PERMISSION_DENIED with reason NOT_ACCEPTED when the other of two members has blocked the caller.
-     * RESOURCE_EXHAUSTED with reason CONVERSATION_STORAGE_FULL and QuotaFailure when the conversation has used up its
-     * storage. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
+     * RESOURCE_EXHAUSTED with QuotaFailure and reason CONVERSATION_STORAGE_FULL when the conversation has used up its
+     * storage, or reason USER_STORAGE_FULL when the messages of the caller have. ALREADY_EXISTS with reason REQUEST_ID_REUSED for the same `client_message_id` with another text.
      *
      * @generated from protobuf rpc: SendMessage
      */
@@ -328,7 +333,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<SendMessageRequest, SendMessageResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Lists the messages of a conversation, newest first.
+     * Lists the history of a conversation, newest first: its messages, and the changes of its members and details. Leaves
+     * out MessageEdited and MessageDeleted entries, because each message has its current state.
      *
      * @generated from protobuf rpc: ListMessages
      */
@@ -400,7 +406,7 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
         return stackIntercept<ListMembersRequest, ListMembersResponse>("unary", this._transport, method, opt, input);
     }
     /**
-     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `who_may_add` setting
+     * Adds a user, who can then read the whole conversation. Sends an invitation instead when the `add_rule` setting
      * of the user does not let the caller add the user directly. A repeat changes nothing.
      *
      * Errors: PERMISSION_DENIED with reason NOT_OWNER when only the owner may add members. FAILED_PRECONDITION with
@@ -471,8 +477,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     /**
      * Blocks a user, who can then neither add or invite the caller nor open a conversation with the caller. Declines the
      * user's pending requests and invitations to the caller. Conversations of both stay: in a group the block has no
-     * effect; while the two are the only members, the service refuses messages, edits, titles and members from the
-     * blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
+     * effect; while the two are the only members, the service refuses messages, edits, deletions, titles and members
+     * from the blocked user with PERMISSION_DENIED, reason NOT_ACCEPTED. The blocked user gets no other notice.
      *
      * Errors: FAILED_PRECONDITION with reason SELF_BLOCKED. RESOURCE_EXHAUSTED with reason TOO_MANY_BLOCKED.
      *
@@ -545,7 +551,11 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
     }
     /**
      * Deletes the text of a message permanently and for all members; its entry stays in the log. The author and the owner
-     * of the conversation may do it. A repeat returns the same response.
+     * of the conversation may do it. In a group the owner moderates: a block between the owner and the author has no
+     * effect. A repeat returns the same response.
+     *
+     * Errors: PERMISSION_DENIED with reason NOT_AUTHOR, or with reason NOT_ACCEPTED when the other of two members has
+     * blocked the caller. NOT_FOUND with reason MESSAGE_NOT_FOUND.
      *
      * @generated from protobuf rpc: DeleteMessage
      */

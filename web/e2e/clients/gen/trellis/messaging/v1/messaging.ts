@@ -202,9 +202,9 @@ export interface Settings {
     /**
      * The users who may add this user to conversations. ADD_RULE_UNSPECIFIED in a request: the server's default.
      *
-     * @generated from protobuf field: trellis.messaging.v1.AddRule who_may_add = 1
+     * @generated from protobuf field: trellis.messaging.v1.AddRule add_rule = 1
      */
-    whoMayAdd: AddRule;
+    addRule: AddRule;
 }
 /**
  * The position up to which a member has read.
@@ -475,6 +475,12 @@ export interface ConversationUpdated {
      * @generated from protobuf field: trellis.messaging.v1.AddPolicy add_policy = 3
      */
     addPolicy: AddPolicy;
+    /**
+     * Whether this change changed the title.
+     *
+     * @generated from protobuf field: bool title_changed = 4
+     */
+    titleChanged: boolean;
 }
 /**
  * The conversation was created.
@@ -596,7 +602,7 @@ export interface ListMessagesRequest {
      */
     conversationId: string;
     /**
-     * The maximum number of messages in the response. 0: 100. At most 100. A page of long texts has fewer.
+     * The maximum number of entries in the response. 0: 100. At most 100. A page of long texts has fewer.
      *
      * @generated from protobuf field: int32 page_size = 2
      */
@@ -616,7 +622,7 @@ export interface ListMessagesRequest {
  */
 export interface ListMessagesResponse {
     /**
-     * The entries of the messages, newest first.
+     * The entries, newest first.
      *
      * @generated from protobuf field: repeated trellis.messaging.v1.Entry entries = 1
      */
@@ -1191,7 +1197,7 @@ export interface UpdateSettingsRequest {
      */
     settings?: Settings;
     /**
-     * The fields to change: `who_may_add`. Empty: all.
+     * The fields to change: `add_rule`. Empty: all.
      *
      * @generated from protobuf field: google.protobuf.FieldMask update_mask = 2
      */
@@ -1518,7 +1524,7 @@ export enum AddPolicy {
  */
 export enum AddRule {
     /**
-     * The server's default: `who_may_add` in the messaging configuration.
+     * The server's default: `add_rule` in the messaging configuration.
      *
      * @generated from protobuf enum value: ADD_RULE_UNSPECIFIED = 0;
      */
@@ -1526,9 +1532,9 @@ export enum AddRule {
     /**
      * Every user.
      *
-     * @generated from protobuf enum value: ADD_RULE_EVERYBODY = 1;
+     * @generated from protobuf enum value: ADD_RULE_ANYONE = 1;
      */
-    EVERYBODY = 1,
+    ANYONE = 1,
     /**
      * Users who share a conversation with the user. Other users send an invitation or a request.
      *
@@ -1538,9 +1544,9 @@ export enum AddRule {
     /**
      * No user, and no user may send an invitation or a request.
      *
-     * @generated from protobuf enum value: ADD_RULE_NOBODY = 3;
+     * @generated from protobuf enum value: ADD_RULE_NO_ONE = 3;
      */
-    NOBODY = 3
+    NO_ONE = 3
 }
 /**
  * The role of a member.
@@ -1641,7 +1647,7 @@ export const Invitation = new Invitation$Type();
 class Settings$Type extends MessageType<Settings> {
     constructor() {
         super("trellis.messaging.v1.Settings", [
-            { no: 1, name: "who_may_add", kind: "enum", T: () => ["trellis.messaging.v1.AddRule", AddRule, "ADD_RULE_"] }
+            { no: 1, name: "add_rule", kind: "enum", T: () => ["trellis.messaging.v1.AddRule", AddRule, "ADD_RULE_"] }
         ]);
     }
 }
@@ -1761,7 +1767,8 @@ class ConversationUpdated$Type extends MessageType<ConversationUpdated> {
         super("trellis.messaging.v1.ConversationUpdated", [
             { no: 1, name: "title", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "etag", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
-            { no: 3, name: "add_policy", kind: "enum", T: () => ["trellis.messaging.v1.AddPolicy", AddPolicy, "ADD_POLICY_"] }
+            { no: 3, name: "add_policy", kind: "enum", T: () => ["trellis.messaging.v1.AddPolicy", AddPolicy, "ADD_POLICY_"] },
+            { no: 4, name: "title_changed", kind: "scalar", T: 8 /*ScalarType.BOOL*/ }
         ]);
     }
 }

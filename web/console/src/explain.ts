@@ -19,6 +19,7 @@ const BY_REASON: Readonly<Record<string, string>> = {
   ETAG_MISMATCH: "This was changed on another device or by another person. Check the current version, then try again.",
   CONCURRENT_SIGN_UP: "A sign-up with this e-mail address is in progress. Try again in a minute.",
   CONVERSATION_STORAGE_FULL: "This conversation has used up its storage. Delete long messages, or start another one.",
+  USER_STORAGE_FULL: "Your messages have used up the storage of your account. Delete long messages, then try again.",
   CROSS_ORIGIN: "This page was opened from another site. Open it from its own address, then try again.",
   MESSAGE_DELETED: "This message was deleted, so it cannot be changed.",
   MESSAGE_TOO_LARGE: "This message is too long. Shorten it, or send it in parts.",

@@ -308,3 +308,7 @@ fn declared(path: &str, policy: &Policy, target: Target, config: &Config, source
         weight: (!policy.streams).then(|| Weight::new(policy.priority)),
     }
 }
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod tests;

@@ -57,7 +57,8 @@ fn longest_prefix_of_the_service_decides() {
 #[test]
 fn malformed_path_belongs_to_no_upstream() {
     let routes = routes();
-    for path in ["", "/", "//", "acme/Pay", "/acme", "/acme/", "/acme/Pay/", "/acme/Pay/Twice", "/./Pay", "/.acme/Pay"] {
+    for path in ["", "/", "//", "acme/Pay", "/acme", "/acme/", "/acme/Pay/", "/acme/Pay/Twice", "/./Pay", "/.acme/Pay"]
+    {
         assert_eq!(found(&routes, path), "nothing", "{path}");
     }
 }

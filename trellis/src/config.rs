@@ -171,19 +171,16 @@ impl Config {
         let times = [
             ("auth.access_lifetime", auth.access_lifetime, "auth.refresh_lifetime", auth.refresh_lifetime),
             ("auth.refresh_lifetime", auth.refresh_lifetime, "auth.session_lifetime", auth.session_lifetime),
-            (
-                "balance.retry.backoff",
-                balance.retry.backoff,
-                "balance.retry.most_backoff",
-                balance.retry.most_backoff,
-            ),
+            ("balance.retry.backoff", balance.retry.backoff, "balance.retry.most_backoff", balance.retry.most_backoff),
         ];
         if let Some((key, value, other, bound)) = times.into_iter().find(|(_, value, _, bound)| value.0 > bound.0) {
             return Err(format!("{key}: {value} is above {other}, {bound}"));
         }
         let (session, user) = (messaging.streams_per_session, messaging.streams_per_user);
         if session > user {
-            return Err(format!("messaging.streams_per_session: {session} is above messaging.streams_per_user, {user}"));
+            return Err(format!(
+                "messaging.streams_per_session: {session} is above messaging.streams_per_user, {user}"
+            ));
         }
         Ok(())
     }

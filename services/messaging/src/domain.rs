@@ -370,10 +370,7 @@ mod tests {
             title: "Tea".to_owned(),
             create_time,
         };
-        assert_eq!(
-            hex(&message.fingerprint()),
-            "4c55bfa9bf6f8cfa15e60d96e973e4bb303886449c0100edb3b243eac7189366"
-        );
+        assert_eq!(hex(&message.fingerprint()), "4c55bfa9bf6f8cfa15e60d96e973e4bb303886449c0100edb3b243eac7189366");
         assert_eq!(
             hex(&conversation.fingerprint()),
             "1a90241915edce2f7cf3e5ae6352755b682514fdec4612e4cd8dc50210e372e5"

@@ -136,8 +136,14 @@ mod tests {
 
     /// Counts the events that a filter passes.
     fn passed(level: &str, log: fn()) -> usize {
-        use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
-        use tracing_subscriber::{Layer as _, layer::{Context, SubscriberExt as _}};
+        use std::sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        };
+        use tracing_subscriber::{
+            Layer as _,
+            layer::{Context, SubscriberExt as _},
+        };
         struct Counter(Arc<AtomicUsize>);
         impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Counter {
             fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {

@@ -24,8 +24,7 @@ impl Api {
         user: UserId,
         request: UpdateSettingsRequest,
     ) -> Result<Settings, Status> {
-        if let Some(path) = request.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "add_rule")
-        {
+        if let Some(path) = request.update_mask.iter().flat_map(|mask| &mask.paths).find(|path| *path != "add_rule") {
             let message = format!("{path:?} cannot be changed; `add_rule` can");
             return Err(error::invalid_field("update_mask", "FIELD_UNKNOWN", &message));
         }

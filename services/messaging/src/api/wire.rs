@@ -141,12 +141,14 @@ impl From<Body> for entry::Body {
             Body::Removed { person, owner } => {
                 Self::MemberRemoved(MemberRemoved { user_id: person.to_string(), owner_id: owner.to_string() })
             }
-            Body::Updated { title, title_changed, add_policy: policy, revision } => Self::ConversationUpdated(ConversationUpdated {
-                title,
-                title_changed,
-                etag: etag(revision),
-                add_policy: add_policy(policy).into(),
-            }),
+            Body::Updated { title, title_changed, add_policy: policy, revision } => {
+                Self::ConversationUpdated(ConversationUpdated {
+                    title,
+                    title_changed,
+                    etag: etag(revision),
+                    add_policy: add_policy(policy).into(),
+                })
+            }
             Body::Created { members, member_count, title } => Self::ConversationCreated(ConversationCreated {
                 member_ids: members.iter().map(UserId::to_string).collect(),
                 member_count: count(member_count),

@@ -60,7 +60,8 @@ mod tests {
             assert_eq!(MembersPage::parse(0, &bad, here), Err(BadToken), "{bad}");
         }
         let token = MembersPage::token_after(here, &Member { user, join_seq: 7, read_no: 0 });
-        let golden = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAxLzcvMDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAy";
+        let golden =
+            "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAxLzcvMDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAy";
         assert_eq!(token, golden, "a replica of another release must read it");
         assert_eq!(MembersPage::parse(5, &token, here), Ok(MembersPage { after: (7, user), size: 5 }));
     }

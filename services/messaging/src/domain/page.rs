@@ -71,7 +71,13 @@ mod tests {
     #[test]
     fn forged_token_is_refused() {
         let here = ConversationId(Uuid::from_u128(1));
-        for bad in ["x", "!", &BASE64URL.encode("a@1"), &BASE64URL.encode(format!("{here}@0")), &BASE64URL.encode(format!("{here}/9"))] {
+        for bad in [
+            "x",
+            "!",
+            &BASE64URL.encode("a@1"),
+            &BASE64URL.encode(format!("{here}@0")),
+            &BASE64URL.encode(format!("{here}/9")),
+        ] {
             assert_eq!(Page::parse(0, bad, here), Err(BadToken), "{bad}");
         }
         let good = BASE64URL.encode(format!("{here}@41"));

@@ -7,7 +7,8 @@ use messaging::{
     store::{AppendError, ChangeError, Changed},
 };
 use proto::messaging::v1::{
-    AddMemberRequest, GetConversationRequest, ListMembersRequest, MarkReadRequest, SubscribeRequest, subscribe_response::Event,
+    AddMemberRequest, GetConversationRequest, ListMembersRequest, MarkReadRequest, SubscribeRequest,
+    subscribe_response::Event,
 };
 
 use crate::{

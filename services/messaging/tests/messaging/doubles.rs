@@ -21,7 +21,8 @@ use messaging::{
         NewConversation, NewMessage, ReadPosition, Recent, UserId as Id,
     },
     store::{
-        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Marked, Invitations, Members, Messages, People,
+        AppendError, Appended, BlockError, ChangeError, Changed, InsertError, Invitations, Marked, Members, Messages,
+        People,
     },
 };
 use tonic::async_trait;

@@ -99,6 +99,8 @@ async fn list_messages_returns_events_with_their_types() {
     assert!(matches!(&added.body, Some(entry::Body::MemberAdded(new)) if new.user_id == eve.id.to_string()));
     let older = ListMessagesRequest { page_token: page.next_page_token, ..list };
     let page = bob.client.clone().list_messages(bob.request(older)).await.unwrap().into_inner();
-    assert!(matches!(&page.entries[..], [created] if matches!(created.body, Some(entry::Body::ConversationCreated(_)))));
+    assert!(
+        matches!(&page.entries[..], [created] if matches!(created.body, Some(entry::Body::ConversationCreated(_))))
+    );
     assert_eq!(page.next_page_token, "");
 }

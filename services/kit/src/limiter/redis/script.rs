@@ -119,10 +119,8 @@ mod tests {
     fn arguments_have_their_golden_form() {
         let bucket = name("/trellis.users.v1.UsersService/GetUser", &Key::new(&[b"a", b"bc"]));
         assert_eq!(bucket, "trellis:{limit:/trellis.users.v1.UsersService/GetUser}:P6-hzy8Zp8ESm-sgzwmD9w");
-        let (rate, count) = (
-            Quota::new(600, Duration::from_secs(60), 100),
-            Quota::count(1_000, Duration::from_secs(3_600)),
-        );
+        let (rate, count) =
+            (Quota::new(600, Duration::from_secs(60), 100), Quota::count(1_000, Duration::from_secs(3_600)));
         let take = Call::default().take("one".to_owned(), &rate, [1, 5, 20]).take("two".to_owned(), &count, [2, 4, 0]);
         assert_eq!(sent(&take), "2 one two 0 100000 10000000 1 5 20 1 1000 3600000000 2 4 0");
         let streams = Call::streams("streams".to_owned(), "replica", [3, 64, 30_000]);

@@ -1,6 +1,6 @@
 //! The history that ListMessages returns: messages and changes of members and details, in the order of the log.
 
-use kit::store::Location;
+use kit_data::store::Location;
 use messaging::{
     domain::{AddPolicy, Body, ConversationId, Details, UserId},
     store::Changed,

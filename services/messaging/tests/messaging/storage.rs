@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::store::Location;
+use kit_data::store::Location;
 use messaging::{
     domain::{Details, Quotas, UserId},
     store::{AppendError, ChangeError, Changed},

@@ -1,6 +1,6 @@
 //! Appends messages.
 
-use kit::store::DbTimestamp;
+use kit_data::store::DbTimestamp;
 use sqlx::Row as _;
 
 use super::{

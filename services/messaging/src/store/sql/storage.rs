@@ -5,7 +5,7 @@ use crate::{
     domain::UserId,
     store::{AppendError, ChangeError},
 };
-use kit::store::Error;
+use kit_data::store::Error;
 use sqlx::Row as _;
 
 /// Why a change may not store more bytes.

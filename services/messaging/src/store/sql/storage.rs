@@ -1,17 +1,21 @@
 //! Quotas of stored bytes: of a conversation, and of a user.
 
+use kit_data::store::Error;
+use sqlx::Row as _;
+
 use super::{Sql, Tx};
 use crate::{
     domain::UserId,
     store::{AppendError, ChangeError},
 };
-use kit_data::store::Error;
-use sqlx::Row as _;
 
 /// Why a change may not store more bytes.
 pub(super) enum Full {
+    /// The conversation has reached its quota.
     Conversation,
+    /// The user has reached their quota.
     User,
+    /// The store failed.
     Store(Error),
 }
 

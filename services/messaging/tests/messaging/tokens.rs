@@ -92,7 +92,7 @@ fn message_page_token_is_its_own_page_or_invalid() {
             // The empty token is the first page; every other valid token contains the conversation's id.
             assert!(page.before > 0);
             let inside = BASE64URL.decode(&corrupted).unwrap();
-            assert!(corrupted.is_empty() || inside.starts_with(format!("{here}/").as_bytes()), "{corrupted:?}");
+            assert!(corrupted.is_empty() || inside.starts_with(format!("{here}@").as_bytes()), "{corrupted:?}");
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct Config {
     pub undelivered_bytes: usize,
     /// The interval of heartbeats on an idle stream.
     pub heartbeat: Span,
+    /// How long the database may be unavailable before a stream ends with UNAVAILABLE.
+    pub database_patience: Span,
     /// The minimum interval at which each process publishes the read marks of one conversation.
     pub read_marks_interval: Span,
     /// The timeout of calls to the users service.
@@ -81,6 +83,7 @@ impl Default for Config {
             streams_per_user: 32,
             undelivered_bytes: 1024 * 1024,
             heartbeat: Span(Duration::from_secs(20)),
+            database_patience: Span(Duration::from_secs(5)),
             read_marks_interval: Span(Duration::from_secs(1)),
             users_timeout: Span(Duration::from_secs(2)),
         }

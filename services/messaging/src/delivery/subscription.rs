@@ -30,7 +30,10 @@ const ENTRY_BYTES: usize = 20 * 1024;
 /// The maximum memory of an announced conversation: its newest message, title and first members, rounded up.
 const CONVERSATION_BYTES: usize = 20 * 1024;
 
-/// The state of one stream.
+/// The longest pause before a stream repeats a failed step.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// The state of one stream. A step changes it only after its statements have succeeded, so that it can be repeated.
 pub(crate) struct Subscription {
     store: Arc<dyn MessagingStore>,
     clock_rng: ClockAndRng,
@@ -59,6 +62,14 @@ pub(crate) struct Subscription {
     queued: HashSet<ConversationId>,
     /// Conversations with changed read marks.
     reads: HashSet<ConversationId>,
+    /// The user has moved read marks in conversations that they have not accepted.
+    own_reads: bool,
+    /// All conversations must be compared, before the comparison is due.
+    must_compare: bool,
+    /// How long the database may be unavailable before the stream ends.
+    database_patience: Duration,
+    /// Since when steps have failed because the database is unavailable.
+    failing_since: Option<Instant>,
     /// Events that the client has not read yet. At most one batch.
     outgoing: VecDeque<SubscribeResponse>,
     caught_up: bool,
@@ -92,6 +103,10 @@ impl Subscription {
             dirty: VecDeque::new(),
             queued: HashSet::new(),
             reads: HashSet::new(),
+            own_reads: false,
+            must_compare: false,
+            database_patience: service.config.database_patience.0,
+            failing_since: None,
             outgoing: VecDeque::new(),
             caught_up: false,
             ended: false,
@@ -119,41 +134,52 @@ impl Subscription {
                 self.heartbeat_due = Instant::now() + self.heartbeat;
                 return Some(Ok(event));
             }
-            if let Err(status) = self.advance().await {
-                return Some(Err(status));
+            match self.advance().await {
+                Ok(()) => self.failing_since = None,
+                Err(status) if self.outlasts(&status) => self.pause().await,
+                Err(status) => return Some(Err(status)),
             }
+        }
+    }
+
+    /// Whether the stream repeats the step that failed with `status`. A database that is busy or fails over for a short
+    /// time must not end all streams: they would all reconnect at once, and load it again.
+    fn outlasts(&mut self, status: &Status) -> bool {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        status.code() == Code::Unavailable && since.elapsed() < self.database_patience
+    }
+
+    /// Waits before the next attempt, unless the stream must end.
+    async fn pause(&self) {
+        tokio::select! {
+            () = sleep(self.clock_rng.between(MAX_PAUSE / 10, MAX_PAUSE)) => {}
+            () = self.mailbox.stay().over() => {}
+            () = self.mailbox.revoked() => {}
         }
     }
 
     /// Adds events to `outgoing`, or waits.
     async fn advance(&mut self) -> Result<(), Status> {
-        let mail = self.mailbox.take();
+        self.take_marks();
         // A signal may be lost unnoticed: its replica was killed before it published, or only that replica is cut off.
         // So the comparison has its own timer, which no other event restarts.
-        if mail.everything || Instant::now() >= self.comparison_due {
+        if self.must_compare || Instant::now() >= self.comparison_due {
             let _turn = self.mailbox.turn().await;
             self.compare_everything().await?;
+            self.must_compare = false;
         }
-        for id in mail.conversations {
-            self.enqueue(id);
-        }
-        self.reads.extend(mail.reads);
-        if mail.own_reads {
+        if self.own_reads {
             let _turn = self.mailbox.turn().await;
             self.reads.extend(self.store.requests(self.mailbox.user()).await?);
-        }
-        if mail.invitations {
-            self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
+            self.own_reads = false;
         }
         if !self.unannounced.is_empty() {
             let _turn = self.mailbox.turn().await;
             self.announce().await
-        } else if let Some(id) = self.dirty.pop_front() {
-            self.queued.remove(&id);
+        } else if let Some(id) = self.dirty.front().copied() {
             let _turn = self.mailbox.turn().await;
             self.read(id).await
         } else if let Some(id) = self.reads.iter().next().copied() {
-            self.reads.remove(&id);
             let _turn = self.mailbox.turn().await;
             self.send_read_marks(id).await
         } else if !self.outgoing.is_empty() {
@@ -165,6 +191,20 @@ impl Subscription {
             self.caught_up = true;
             self.outgoing.push_back(event(Event::CaughtUp(CaughtUp {})));
             Ok(())
+        }
+    }
+
+    /// Moves the marks of the mailbox into the state of the stream.
+    fn take_marks(&mut self) {
+        let mail = self.mailbox.take();
+        self.must_compare |= mail.everything;
+        self.own_reads |= mail.own_reads;
+        for id in mail.conversations {
+            self.enqueue(id);
+        }
+        self.reads.extend(mail.reads);
+        if mail.invitations {
+            self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
         }
     }
 
@@ -245,6 +285,7 @@ impl Subscription {
 
     async fn send_read_marks(&mut self, id: ConversationId) -> Result<(), Status> {
         let marks = self.store.read_marks(id, self.mailbox.user()).await?;
+        self.reads.remove(&id);
         if !marks.is_empty() {
             self.outgoing.push_back(event(Event::ReadMarks(wire::read_marks(id, &marks))));
         }
@@ -260,19 +301,24 @@ impl Subscription {
     /// Announces one batch of conversations, in two statements. Omits those that the user has left in between.
     async fn announce(&mut self) -> Result<(), Status> {
         let some = self.unannounced.len().min(self.announced_at_once);
-        let from: Vec<_> = self.unannounced.drain(..some).collect();
-        let ids: Vec<_> = from.iter().map(|(id, _)| *id).collect();
-        let from: HashMap<_, _> = from.into_iter().collect();
-        for found in self.store.find_all(&ids, self.mailbox.user()).await? {
+        let ids: Vec<_> = self.unannounced.range(..some).map(|(id, _)| *id).collect();
+        let conversations = self.store.find_all(&ids, self.mailbox.user()).await?;
+        let from: HashMap<_, _> = self.unannounced.drain(..some).collect();
+        for found in conversations {
             let cursor = self.cursor(found.id, from.get(&found.id).copied().unwrap_or_default());
             self.outgoing.push_back(event(Event::Conversation(wire::conversation(found, cursor))));
         }
         Ok(())
     }
 
+    /// Reads one batch of entries of `id`, the first in the queue.
     async fn read(&mut self, id: ConversationId) -> Result<(), Status> {
-        let Some(after) = self.sent.get(&id).copied() else { return Ok(()) };
-        let entries = self.store.list_entries(id, self.mailbox.user(), after, self.batch).await?;
+        let entries = match self.sent.get(&id).copied() {
+            Some(after) => self.store.list_entries(id, self.mailbox.user(), after, self.batch).await?,
+            None => Vec::new(),
+        };
+        self.dirty.pop_front();
+        self.queued.remove(&id);
         if entries.len() == self.batch {
             // There may be more entries: queue the conversation behind the others, so that a long log does not starve
             // them.

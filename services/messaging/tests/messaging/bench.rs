@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     databases::Database,
-    doubles::{Counting, Interruption, Lossy},
+    doubles::{Counting, Failures, Interruption, Lossy},
     mesh::{ANYWHERE, Header, Mesh, Running, request},
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Bench {
     pub(crate) marks_read: Arc<AtomicUsize>,
     pub(crate) bus: Arc<Lossy>,
     after_page: Arc<Mutex<Option<Interruption>>>,
+    /// Makes reads of streams fail.
+    pub(crate) failures: Arc<Failures>,
     _databases: [Database; 2],
 }
 
@@ -83,6 +85,7 @@ impl Bench {
         let context = mesh.context("messaging", limits);
         let [entries_read, marks_read] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let (after_page, bus) = (Arc::default(), Arc::<Lossy>::default());
+        let failures = Arc::<Failures>::default();
         let store = messaging::store::open(&databases[1].location, 4, config.quotas()).await.unwrap();
         let messaging = Messaging {
             config,
@@ -91,6 +94,7 @@ impl Bench {
                 entries_read: Arc::clone(&entries_read),
                 marks_read: Arc::clone(&marks_read),
                 after_page: Arc::clone(&after_page),
+                failures: Arc::clone(&failures),
             }),
             bus: Arc::<Lossy>::clone(&bus),
             users: Peer::new(
@@ -119,6 +123,7 @@ impl Bench {
             marks_read,
             bus,
             after_page,
+            failures,
             _databases: databases,
         }
     }

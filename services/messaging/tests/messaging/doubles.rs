@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -38,6 +38,25 @@ pub(crate) struct Counting {
     pub(crate) entries_read: Arc<AtomicUsize>,
     pub(crate) marks_read: Arc<AtomicUsize>,
     pub(crate) after_page: Arc<Mutex<Option<Interruption>>>,
+    pub(crate) failures: Arc<Failures>,
+}
+
+/// Which of the next reads of streams fail, as those of a busy database do.
+#[derive(Default)]
+pub(crate) struct Failures {
+    /// Every second read fails.
+    pub(crate) alternate: AtomicBool,
+    /// Every read fails.
+    pub(crate) always: AtomicBool,
+    reads: AtomicUsize,
+}
+
+impl Failures {
+    fn next(&self) -> Result<(), Error> {
+        let is_odd = self.reads.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let fails = self.always.load(Ordering::SeqCst) || (is_odd && self.alternate.load(Ordering::SeqCst));
+        if fails { Err(sqlx::Error::PoolTimedOut.into()) } else { Ok(()) }
+    }
 }
 
 /// A bus that loses the signals of some subjects.
@@ -99,6 +118,7 @@ impl MessagingStore for Counting {
     }
 
     async fn find_all(&self, ids: &[ConversationId], member: Id) -> Result<Vec<domain::Conversation>, Error> {
+        self.failures.next()?;
         self.store.find_all(ids, member).await
     }
 
@@ -140,16 +160,19 @@ impl MessagingStore for Counting {
         after: i64,
         limit: usize,
     ) -> Result<Vec<domain::Entry>, Error> {
+        self.failures.next()?;
         let entries = self.store.list_entries(id, member, after, limit).await?;
         self.entries_read.fetch_add(entries.len(), Ordering::SeqCst);
         Ok(entries)
     }
 
     async fn requests(&self, member: Id) -> Result<Vec<ConversationId>, Error> {
+        self.failures.next()?;
         self.store.requests(member).await
     }
 
     async fn heads(&self, member: Id) -> Result<Vec<(ConversationId, i64)>, Error> {
+        self.failures.next()?;
         self.store.heads(member).await
     }
 
@@ -186,6 +209,7 @@ impl Members for Counting {
     }
 
     async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {
+        self.failures.next()?;
         self.marks_read.fetch_add(1, Ordering::SeqCst);
         self.store.read_marks(id, member).await
     }

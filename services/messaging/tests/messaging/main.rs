@@ -26,6 +26,7 @@ mod locks_support;
 mod mesh;
 mod methods;
 mod model;
+mod outage;
 mod pages;
 #[path = "../../../kit-data/tests/support/plan.rs"]
 mod plan;

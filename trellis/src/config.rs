@@ -19,52 +19,76 @@ use kit::{
 use kit_data::{jobs, store};
 use serde::{Deserialize, Serialize};
 
-use crate::part::Part;
+use crate::{
+    part::Part,
+    services::{Service, services},
+};
 
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
 
-/// The configuration.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Config {
-    /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
-    pub(crate) data_dir: String,
-    /// Logs.
-    pub(crate) log: telemetry::Config,
-    /// The export of traces.
-    pub(crate) trace: trace::Config,
-    /// Limits on connections, calls and messages.
-    pub(crate) limits: Limits,
-    /// Graceful shutdown.
-    pub(crate) shutdown: shutdown::Config,
-    /// The admin listener: metrics, verbose health, log level.
-    pub(crate) admin: admin::Config,
-    /// The identity of this process when it runs one part.
-    pub(crate) identity: Identity,
-    /// TLS between the processes, when this one runs one part.
-    pub(crate) tls: tls::Config,
-    /// The addresses of the other services, when this process runs one part.
-    pub(crate) peers: Peers,
-    /// Load balancing over several endpoints.
-    pub(crate) balance: balance::Config,
-    /// The Redis that replicas share.
-    pub(crate) redis: bus::Config,
-    /// The shared counting of rate limits.
-    pub(crate) limiter: limiter::Config,
-    /// Timeouts of the databases.
-    pub(crate) database: store::Config,
-    /// The jobs of the services.
-    pub(crate) jobs: jobs::Config,
-    /// The users service.
-    pub(crate) users: users::Config,
-    /// The auth service.
-    pub(crate) auth: auth::Config,
-    /// The messaging service.
-    pub(crate) messaging: messaging::Config,
-    /// The gateway.
-    pub(crate) gateway: gateway::Config,
+macro_rules! sections {
+    ($($name:ident: $Type:ident,)+) => {
+        /// The configuration.
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Config {
+            /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
+            pub(crate) data_dir: String,
+            /// Logs.
+            pub(crate) log: telemetry::Config,
+            /// The export of traces.
+            pub(crate) trace: trace::Config,
+            /// Limits on connections, calls and messages.
+            pub(crate) limits: Limits,
+            /// Graceful shutdown.
+            pub(crate) shutdown: shutdown::Config,
+            /// The admin listener: metrics, verbose health, log level.
+            pub(crate) admin: admin::Config,
+            /// The identity of this process when it runs one part.
+            pub(crate) identity: Identity,
+            /// TLS between the processes, when this one runs one part.
+            pub(crate) tls: tls::Config,
+            /// The addresses of the other services, when this process runs one part.
+            pub(crate) peers: Peers,
+            /// Load balancing over several endpoints.
+            pub(crate) balance: balance::Config,
+            /// The Redis that replicas share.
+            pub(crate) redis: bus::Config,
+            /// The shared counting of rate limits.
+            pub(crate) limiter: limiter::Config,
+            /// Timeouts of the databases.
+            pub(crate) database: store::Config,
+            /// The jobs of the services.
+            pub(crate) jobs: jobs::Config,
+            $(
+                #[doc = concat!("The ", stringify!($name), " service.")]
+                pub(crate) $name: ::$name::Config,
+            )+
+            /// The gateway.
+            pub(crate) gateway: gateway::Config,
+        }
+
+        /// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands
+        /// for all addresses that DNS returns for it.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Peers {
+            $(
+                #[doc = concat!("The ", stringify!($name), " service.")]
+                pub(crate) $name: Addresses,
+            )+
+        }
+
+        /// The addresses on which the services listen by default.
+        impl Default for Peers {
+            fn default() -> Self {
+                Self { $($name: Addresses::from(format!("http://{}", ::$name::Config::default().listen)),)+ }
+            }
+        }
+    };
 }
+services!(sections);
 
 /// The section `[identity]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,26 +112,6 @@ impl Default for Identity {
             trusted: BTreeMap::new(),
             keys_refresh: config::Span(Duration::from_secs(10)),
         }
-    }
-}
-
-/// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands for
-/// all addresses that DNS returns for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Peers {
-    /// The users service.
-    pub(crate) users: Addresses,
-    /// The auth service.
-    pub(crate) auth: Addresses,
-    /// The messaging service.
-    pub(crate) messaging: Addresses,
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        let local = |port: u16| Addresses::from(format!("http://127.0.0.1:{port}"));
-        Self { users: local(7001), auth: local(7002), messaging: local(7003) }
     }
 }
 
@@ -146,26 +150,6 @@ impl Config {
             ("limits.streams_per_connection", streams_per_connection as usize, 1),
             ("limits.calls_in_flight", calls_in_flight, 1),
             ("limits.introspection_streams", self.limits.introspection_streams as usize, 1),
-            ("users.pool_size", self.users.pool_size as usize, 1),
-            ("auth.pool_size", self.auth.pool_size as usize, 1),
-            // The limiter would treat 0 as 1.
-            ("auth.attempts_by_address", self.auth.attempts_by_address as usize, 1),
-            ("auth.attempts", self.auth.attempts as usize, 1),
-            ("auth.failures", self.auth.failures as usize, 1),
-            ("auth.strict_attempts", self.auth.strict_attempts as usize, 1),
-            ("auth.attempts_from_address", self.auth.attempts_from_address as usize, 1),
-            ("auth.refreshes", self.auth.refreshes as usize, 1),
-            ("auth.refreshes_from_address", self.auth.refreshes_from_address as usize, 1),
-            ("messaging.pool_size", self.messaging.pool_size as usize, 1),
-            ("messaging.conversations_per_user", self.messaging.conversations_per_user as usize, 1),
-            // What a few of the longest texts take.
-            (
-                "messaging.conversation_bytes",
-                usize::try_from(self.messaging.conversation_bytes).unwrap_or(usize::MAX),
-                65_536,
-            ),
-            ("messaging.contact_rows", self.messaging.contact_rows as usize, 1),
-            ("messaging.listed_rows_per_user", self.messaging.listed_rows_per_user as usize, 1),
             ("gateway.connections_per_address", self.gateway.connections_per_address, 1),
             ("gateway.stalled_response_bytes", self.gateway.stalled_response_bytes, 1024 * 1024),
             ("gateway.listen", self.gateway.listen.len(), 1),
@@ -177,40 +161,33 @@ impl Config {
             ("gateway.idle_timeout", self.gateway.idle_timeout),
             ("gateway.stall_timeout", self.gateway.stall_timeout),
             ("gateway.descriptors_refresh", self.gateway.descriptors_refresh),
-            ("auth.failures_period", self.auth.failures_period),
-            ("messaging.heartbeat", self.messaging.heartbeat),
-            ("messaging.users_timeout", self.messaging.users_timeout),
             ("identity.keys_refresh", self.identity.keys_refresh),
             ("tls.refresh", self.tls.refresh),
-            ("messaging.invitation_lifetime", self.messaging.invitation_lifetime),
         ];
-        // Zero does not turn these times off: nothing completes in no time.
-        if let Some((key, _)) = times.into_iter().find(|(_, time)| time.0.is_zero()) {
-            return Err(format!("configuration: {key}: 0s is too short; it cannot be turned off"));
-        }
-        match least.into_iter().find(|(_, value, least)| value < least) {
-            Some((key, value, least)) => Err(format!("configuration: {key}: {value} is below the least, {least}")),
-            None => {
-                let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
-                let shortest = policies.shortest_deadline(self.limits.deadline.0);
-                let checks = [
-                    self.log.check(),
-                    self.admin.check(),
-                    self.balance.check(),
-                    self.redis.check(),
-                    self.limiter.check(),
-                    self.users.check(),
-                    self.auth.check(),
-                    store::check_url("users.database_url", &self.users.database_url),
-                    store::check_url("auth.database_url", &self.auth.database_url),
-                    store::check_url("messaging.database_url", &self.messaging.database_url),
-                    self.database.check(shortest),
-                    self.jobs.check(),
-                    self.check_effects(),
-                ];
-                checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
-            }
-        }
+        let own = || {
+            times.into_iter().try_for_each(|(key, time)| config::not_zero(key, time))?;
+            least.into_iter().try_for_each(|(key, value, least)| config::at_least(key, value, least))?;
+            Service::ALL.iter().try_for_each(|service| self.check_service(*service))?;
+            let policies = Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+            let shortest = policies.shortest_deadline(self.limits.deadline.0);
+            self.log.check()?;
+            self.admin.check()?;
+            self.balance.check()?;
+            self.redis.check()?;
+            self.limiter.check()?;
+            self.database.check(shortest)?;
+            self.jobs.check()?;
+            self.check_effects()
+        };
+        own().map_err(|error: String| format!("configuration: {error}"))
+    }
+
+    /// Checks the section of a service.
+    fn check_service(&self, service: Service) -> Result<(), String> {
+        let (name, section) = (service.name(), service.section(self));
+        config::at_least(&format!("{name}.pool_size"), section.pool_size as usize, 1)?;
+        store::check_url(&format!("{name}.database_url"), section.database_url)?;
+        service.check(self)
     }
 
     /// The folder of auth's generated secrets, if `auth.keys_dir` is empty.
@@ -220,9 +197,8 @@ impl Config {
 
     /// Rejects settings that have no effect.
     fn check_effects(&self) -> Result<(), String> {
-        if let Some(name) = self.identity.trusted.keys().find(|name| !Part::ALL.iter().any(|part| part.name() == *name))
-        {
-            return Err(format!("identity.trusted.{name}: expected users, auth, messaging or gateway"));
+        for name in self.identity.trusted.keys() {
+            Part::named(name).map_err(|expected| format!("identity.trusted.{name}: {expected}"))?;
         }
         let Gateway { tls, proxy_protocol, trusted_proxies, .. } = &self.gateway;
         let names_file = !tls.certificate.is_empty() || !tls.key.is_empty();

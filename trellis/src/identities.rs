@@ -27,7 +27,7 @@ pub(crate) struct Identities {
 impl Identities {
     /// For all parts in one process: generates new keys at each start and never stores them.
     pub(crate) fn generated(clock_rng: ClockAndRng, tls: Arc<MeshTls>) -> Self {
-        let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
+        let keys: Vec<_> = Part::ALL.iter().map(|part| (*part, Key::generate())).collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
         Self { keys, trusted, clock_rng, tls, made: Mutex::default() }
     }

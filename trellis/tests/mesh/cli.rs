@@ -89,7 +89,7 @@ fn configuration_errors_name_the_key() {
         ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is not a host name"),
         ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the least, 1"),
         ("log.level=off", "log.level: \"off\" would also hide errors"),
-        ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),
+        ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging"),
         ("gateway.tls.key=key.pem", "gateway.tls.certificate and key have no effect without gateway.tls.listen"),
         ("gateway.proxy_protocol=true", "gateway.proxy_protocol has no effect without gateway.trusted_proxies"),
     ];

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and print their results")]
 
 mod access;
+#[path = "../../../proto/examples/access_table/table.rs"]
+mod access_table;
 mod balance;
 mod bounds;
 mod cancel;

@@ -7,6 +7,8 @@
 mod checks;
 #[path = "build/contract.rs"]
 mod contract;
+#[path = "build/packages.rs"]
+mod packages;
 #[path = "build/redact.rs"]
 mod redact;
 
@@ -15,13 +17,6 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 
-const CONTRACTS: [&str; 4] = [
-    "trellis/policy/v1/policy.proto",
-    "trellis/auth/v1/auth.proto",
-    "trellis/users/v1/users.proto",
-    "trellis/messaging/v1/messaging.proto",
-];
-
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=trellis");
     println!("cargo:rerun-if-changed=third_party");
@@ -29,11 +24,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     #[expect(clippy::disallowed_methods, reason = "cargo sets OUT_DIR for build scripts")]
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let commented = compile(true)?;
-    let lean = compile(false)?;
+    let contracts = packages::contracts()?;
+    let commented = compile(&contracts, true)?;
+    let lean = compile(&contracts, false)?;
     let pool = DescriptorPool::decode(lean.as_slice())?;
 
     contract::verify(&pool)?;
+    fs::write(out.join("packages.rs"), packages::generate(&pool)?)?;
     fs::write(out.join("checks.rs"), checks::generate(&pool)?)?;
     let redacted = redact::messages(&pool);
     fs::write(out.join("redact.rs"), redact::generate(&redacted)?)?;
@@ -44,9 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Encodes the descriptor set: `file_descriptor_set()` would drop custom options. The generated code needs the
 /// comments; the set in the binary has none.
-fn compile(comments: bool) -> Result<Vec<u8>, Box<dyn Error>> {
+fn compile(contracts: &[String], comments: bool) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([".", "third_party"])?;
-    compiler.include_imports(true).include_source_info(comments).open_files(CONTRACTS)?;
+    compiler.include_imports(true).include_source_info(comments).open_files(contracts)?;
     Ok(compiler.encode_file_descriptor_set())
 }
 

@@ -12,7 +12,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use kit::{
     balance::{self, Addresses},
     identity::{CallerTokens, Identity},
-    policy::Access,
+    policy::{Access, Policy, Table},
 };
 
 pub(crate) use contract::{Contract, Contracts, declared_methods};
@@ -109,12 +109,19 @@ pub(crate) fn check(prefix: &str, config: &config::ExternalConfig) -> Result<(),
     if !config.ca.is_empty() && !has_tls {
         return Err(bad(".ca", "has no effect, because no address in `to` begins with https://".to_owned()));
     }
-    let audience = config.token_audience.as_str();
-    // A token for this upstream must not be valid inside the mesh.
-    if audience == kit::jwt::AUDIENCE || ["users", "auth", "messaging", "gateway"].contains(&audience) {
-        return Err(bad(".token_audience", format!("{audience:?} is a name of the mesh's own; choose another")));
-    }
     balance::check(&config.to).map_err(|why| bad(".to", why))
+}
+
+/// Checks that tokens for the upstream are not valid in the mesh, whose services the contracts in `policies` name.
+pub(crate) fn check_audience(prefix: &str, config: &config::ExternalConfig, policies: &Table) -> Result<(), String> {
+    let audience = config.token_audience.as_str();
+    let is_service = |(path, _): (&str, &Policy)| path.split('.').nth(1) == Some(audience);
+    if audience == kit::jwt::AUDIENCE || audience == "gateway" || policies.iter().any(is_service) {
+        return Err(format!(
+            "gateway.external.{prefix:?}.token_audience: {audience:?} is a name of the mesh's own; choose another"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads the descriptors of the upstream under `prefix`, if their source is a file. Errors name the key.

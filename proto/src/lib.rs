@@ -4,37 +4,14 @@
 pub mod codec;
 pub mod validate;
 
-/// The generated code, in the packages of the contracts.
-#[expect(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated")]
-pub mod trellis {
-    pub mod policy {
-        pub mod v1 {
-            include!(concat!(env!("OUT_DIR"), "/trellis.policy.v1.rs"));
-        }
-    }
-    pub mod auth {
-        pub mod v1 {
-            include!(concat!(env!("OUT_DIR"), "/trellis.auth.v1.rs"));
-        }
-    }
-    pub mod users {
-        pub mod v1 {
-            include!(concat!(env!("OUT_DIR"), "/trellis.users.v1.rs"));
-        }
-    }
-    pub mod messaging {
-        pub mod v1 {
-            include!(concat!(env!("OUT_DIR"), "/trellis.messaging.v1.rs"));
-        }
-    }
-}
+include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 
 /// `Debug` of the messages with redacted fields.
 mod redact {
     include!(concat!(env!("OUT_DIR"), "/redact.rs"));
 }
 
-pub use trellis::{auth, messaging, policy, users};
+pub use trellis::*;
 
 /// The encoded `google.protobuf.FileDescriptorSet` of all contracts and their imports, with custom options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -16,13 +16,6 @@ from grpc_tools import protoc
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-SERVICES = {
-    "auth": "trellis.auth.v1.AuthService",
-    "users": "trellis.users.v1.UsersService",
-    "messaging": "trellis.messaging.v1.MessagingService",
-}
-
-
 def compile_files(roots, files):
     """A descriptor pool with `files`, which may import from `roots`."""
     standard = importlib.resources.files("grpc_tools") / "_proto"
@@ -49,6 +42,16 @@ def _contracts():
 
 
 POOL = _contracts()
+
+
+def _services():
+    """The full name of each service by its short name, which is the second part of its package."""
+    files = sorted(path.relative_to(REPOSITORY / "proto") for path in (REPOSITORY / "proto" / "trellis").rglob("*.proto"))
+    found = [POOL.FindFileByName(str(file)).services_by_name.values() for file in files]
+    return {service.full_name.split(".")[1]: service.full_name for services in found for service in services}
+
+
+SERVICES = _services()
 
 
 def message_class(full_name):

@@ -15,10 +15,10 @@ import time
 import urllib.error
 import urllib.request
 
-from contracts import REPOSITORY
+from contracts import REPOSITORY, SERVICES
 
 BINARY = os.environ.get("TRELLIS_TEST_BINARY", str(REPOSITORY / "target" / "debug" / "trellis"))
-PARTS = ("gateway", "admin", "users", "auth", "messaging")
+PARTS = ("gateway", "admin", *SERVICES)
 # Git stores only the executable bit, and the process refuses keys that other users may read.
 for key in (REPOSITORY / "tests" / "tls").glob("*.key"):
     key.chmod(0o600)

@@ -8,10 +8,12 @@ import tomllib
 import kubernetes_validate
 import yaml
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "k8s"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "k8s"
 KUSTOMIZATION = "kustomization.yaml"
 PART_OF = {"app.kubernetes.io/part-of": "trellis"}
-PARTS = {"users", "auth", "messaging", "gateway"}
+SERVICES = {path.parent.name for path in REPOSITORY.glob("services/*/migrations") if not path.parent.name.startswith("kit")}
+PARTS = SERVICES | {"gateway"}
 
 
 class Findings(list):
@@ -154,7 +156,7 @@ def deployment(where, body, settle, grace, findings):
 
 def listens(config):
     """The port of each part in config.toml."""
-    ports = {name: config[name]["listen"] for name in PARTS - {"gateway"}} | {"gateway": config["gateway"]["listen"][0]}
+    ports = {name: config[name]["listen"] for name in SERVICES} | {"gateway": config["gateway"]["listen"][0]}
     return {name: int(listen.rsplit(":", 1)[1]) for name, listen in ports.items()}
 
 
@@ -292,6 +294,13 @@ def egress(name, found, config, findings):
         findings.expect(reaches(part, 6379), f"{name}: {part}", "cannot reach Redis")
         database = part == "gateway" or reaches(part, 5432)
         findings.expect(database, f"{name}: {part}", "cannot reach its database")
+    mesh = {"matchLabels": PART_OF}
+    to_mesh = [rule for rule in allowed["gateway"] for peer in rule.get("to", []) if peer.get("podSelector") == mesh]
+    ports = [range(each["port"], each.get("endPort", each["port"]) + 1) for rule in to_mesh for each in rule["ports"]]
+    for callee in sorted(SERVICES):
+        number = listens(config)[callee]
+        is_reached = any(number in each for each in ports)
+        findings.expect(is_reached, f"{name}: gateway", f"cannot reach {callee} on port {number}")
     upstream = {"matchLabels": {"trellis/upstream": "true"}}
     labelled = [
         rule for rule in allowed["gateway"] for peer in rule.get("to", []) if peer.get("podSelector") == upstream
@@ -306,7 +315,8 @@ def selected(selector):
     wanted = {names} if names else set(PARTS)
     for expression in selector.get("matchExpressions", []):
         if expression["key"] == "app.kubernetes.io/name":
-            wanted &= set(expression["values"])
+            values = set(expression["values"])
+            wanted = wanted & values if expression["operator"] == "In" else wanted - values
     return wanted
 
 

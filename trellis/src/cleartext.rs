@@ -3,13 +3,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use kit::balance::Addresses;
-
-use crate::{
-    cli::Service,
-    config::{Config, Peers},
-    part::Part,
-};
+use crate::{config::Config, part::Part, services::Service};
 
 /// An unencrypted connection.
 struct Link {
@@ -45,10 +39,10 @@ pub(crate) fn check(config: &Config, parts: &[Part]) -> Result<(), String> {
 fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
     let here = |service| parts.contains(&Part::Service(service));
     let mut links = Vec::new();
-    for service in Service::ALL {
+    for &service in Service::ALL {
         let name = service.name();
         if here(service) {
-            let listen = listen(config, service);
+            let listen = service.section(config).listen;
             if config.tls.certificate.is_empty() && !is_local(host_of(listen)) {
                 let fix = if parts.len() > 1 {
                     "listen on 127.0.0.1, or run each part as its own process with TLS"
@@ -58,7 +52,7 @@ fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
                 links.push(Link { key: format!("{name}.listen"), to: listen.to_owned(), fix });
             }
         } else {
-            let far = peers(&config.peers, service).iter().filter_map(|address| address.strip_prefix("http://"));
+            let far = service.peers(&config.peers).iter().filter_map(|address| address.strip_prefix("http://"));
             for to in far.filter(|to| !is_local(host_of(to))).map(str::to_owned) {
                 links.push(Link {
                     key: format!("peers.{name}"),
@@ -72,22 +66,6 @@ fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
         links.push(Link { key: "redis.url".to_owned(), to, fix: "use rediss://" });
     }
     links
-}
-
-fn listen(config: &Config, service: Service) -> &str {
-    match service {
-        Service::Users => &config.users.listen,
-        Service::Auth => &config.auth.listen,
-        Service::Messaging => &config.messaging.listen,
-    }
-}
-
-fn peers(peers: &Peers, service: Service) -> &Addresses {
-    match service {
-        Service::Users => &peers.users,
-        Service::Auth => &peers.auth,
-        Service::Messaging => &peers.messaging,
-    }
 }
 
 /// The `host` of `host:port` or `host:port/`. An IPv6 address is in brackets.
@@ -116,7 +94,7 @@ mod tests {
     #[test]
     fn cleartext_links_beyond_the_loopback_are_found() {
         let (auth, all) = ([Part::Service(Service::Auth)], Part::ALL);
-        assert!(refused(|_| {}, &all).is_empty() && refused(|_| {}, &auth).is_empty());
+        assert!(refused(|_| {}, all).is_empty() && refused(|_| {}, &auth).is_empty());
         let far = |config: &mut Config| {
             config.peers.users = "http://users:7001,https://users:7002,http://[::1]:7001".into();
             config.auth.listen = "0.0.0.0:7002".to_owned();
@@ -124,7 +102,7 @@ mod tests {
         };
         assert_eq!(refused(far, &auth), ["peers.users users:7001", "auth.listen 0.0.0.0:7002", "redis.url cache"]);
         assert_eq!(refused(far, &[Part::Gateway]), ["peers.users users:7001", "redis.url cache"]);
-        assert_eq!(refused(far, &all), ["auth.listen 0.0.0.0:7002", "redis.url cache"]);
+        assert_eq!(refused(far, all), ["auth.listen 0.0.0.0:7002", "redis.url cache"]);
         let with_tls = |config: &mut Config| {
             config.auth.listen = "[::]:7002".to_owned();
             config.tls.certificate = "tls.crt".to_owned();
@@ -138,11 +116,11 @@ mod tests {
         let mut config = Config::default();
         config.redis.url = "redis://user:secret@cache:6379/".to_owned().into();
         config.users.listen = "192.0.2.1:7001".to_owned();
-        let why = check(&config, &Part::ALL).unwrap_err();
+        let why = check(&config, Part::ALL).unwrap_err();
         assert!(why.contains("users.listen (192.0.2.1:7001): listen on 127.0.0.1"), "{why}");
         assert!(why.contains("redis.url (cache): use rediss://") && why.contains("tls.insecure"), "{why}");
         assert!(!why.contains("secret") && !why.contains('\n'), "{why}");
         config.tls.insecure = true;
-        assert_eq!(check(&config, &Part::ALL), Ok(()));
+        assert_eq!(check(&config, Part::ALL), Ok(()));
     }
 }

@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use uuid::Uuid;
 
+use crate::services::Service;
+
 /// Users, sign-in and messaging as gRPC services, and the gateway that browsers call them through.
 ///
-/// Without a command, this process runs the three services and the gateway. They store their data in SQLite files in
+/// Without a command, this process runs all services and the gateway. They store their data in SQLite files in
 /// the data folder, unless the configuration names databases.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -27,12 +29,8 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run only the users service
-    Users,
-    /// Run only the auth service
-    Auth,
-    /// Run only the messaging service
-    Messaging,
+    #[command(flatten)]
+    Service(Service),
     /// Run only the gateway
     Gateway,
     /// Migrate the databases to the schema of this version, then exit
@@ -66,7 +64,7 @@ pub(crate) enum Command {
 pub(crate) enum Keys {
     /// Create the identity of a service: NAME.key, its secret key, and NAME.pub, which the other services trust
     New {
-        /// The service: users, auth, messaging or gateway
+        /// The service, or gateway
         #[arg(long)]
         name: String,
         /// The folder for the key files
@@ -155,29 +153,4 @@ pub(crate) enum JobState {
     Running,
     /// It has failed too often.
     Dead,
-}
-
-/// A service with a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Service {
-    /// Profiles.
-    Users,
-    /// Accounts and sessions.
-    Auth,
-    /// Conversations.
-    Messaging,
-}
-
-impl Service {
-    /// All services.
-    pub(crate) const ALL: [Self; 3] = [Self::Users, Self::Auth, Self::Messaging];
-
-    /// The name in the configuration, in service tokens, and in the data folder.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Auth => "auth",
-            Self::Messaging => "messaging",
-        }
-    }
 }

@@ -22,52 +22,76 @@ use kit_data::{jobs, store};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::part::Part;
+use crate::{
+    part::Part,
+    services::{Service, services},
+};
 
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "TRELLIS_CONFIG";
 
-/// The configuration.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Config {
-    /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
-    pub(crate) data_dir: String,
-    /// Logs.
-    pub(crate) log: telemetry::Config,
-    /// The export of traces.
-    pub(crate) trace: trace::Config,
-    /// Limits on connections, calls and messages.
-    pub(crate) limits: Limits,
-    /// Graceful shutdown.
-    pub(crate) shutdown: shutdown::Config,
-    /// The admin listener: metrics, verbose health, log level.
-    pub(crate) admin: admin::Config,
-    /// The identity of this process when it runs one part.
-    pub(crate) identity: Identity,
-    /// TLS between the processes, when this one runs one part.
-    pub(crate) tls: tls::Config,
-    /// The addresses of the other services, when this process runs one part.
-    pub(crate) peers: Peers,
-    /// Load balancing over several endpoints.
-    pub(crate) balance: balance::Config,
-    /// The Redis that replicas share.
-    pub(crate) redis: bus::Config,
-    /// The shared counting of rate limits.
-    pub(crate) limiter: limiter::Config,
-    /// Timeouts of the databases.
-    pub(crate) database: store::Config,
-    /// The jobs of the services.
-    pub(crate) jobs: jobs::Config,
-    /// The users service.
-    pub(crate) users: users::Config,
-    /// The auth service.
-    pub(crate) auth: auth::Config,
-    /// The messaging service.
-    pub(crate) messaging: messaging::Config,
-    /// The gateway.
-    pub(crate) gateway: gateway::Config,
+macro_rules! sections {
+    ($($name:ident: $Type:ident,)+) => {
+        /// The configuration.
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Config {
+            /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
+            pub(crate) data_dir: String,
+            /// Logs.
+            pub(crate) log: telemetry::Config,
+            /// The export of traces.
+            pub(crate) trace: trace::Config,
+            /// Limits on connections, calls and messages.
+            pub(crate) limits: Limits,
+            /// Graceful shutdown.
+            pub(crate) shutdown: shutdown::Config,
+            /// The admin listener: metrics, verbose health, log level.
+            pub(crate) admin: admin::Config,
+            /// The identity of this process when it runs one part.
+            pub(crate) identity: Identity,
+            /// TLS between the processes, when this one runs one part.
+            pub(crate) tls: tls::Config,
+            /// The addresses of the other services, when this process runs one part.
+            pub(crate) peers: Peers,
+            /// Load balancing over several endpoints.
+            pub(crate) balance: balance::Config,
+            /// The Redis that replicas share.
+            pub(crate) redis: bus::Config,
+            /// The shared counting of rate limits.
+            pub(crate) limiter: limiter::Config,
+            /// Timeouts of the databases.
+            pub(crate) database: store::Config,
+            /// The jobs of the services.
+            pub(crate) jobs: jobs::Config,
+            $(
+                #[doc = concat!("The ", stringify!($name), " service.")]
+                pub(crate) $name: ::$name::Config,
+            )+
+            /// The gateway.
+            pub(crate) gateway: gateway::Config,
+        }
+
+        /// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands
+        /// for all addresses that DNS returns for it.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Peers {
+            $(
+                #[doc = concat!("The ", stringify!($name), " service.")]
+                pub(crate) $name: Addresses,
+            )+
+        }
+
+        /// The addresses on which the services listen by default.
+        impl Default for Peers {
+            fn default() -> Self {
+                Self { $($name: Addresses::from(format!("http://{}", ::$name::Config::default().listen)),)+ }
+            }
+        }
+    };
 }
+services!(sections);
 
 /// The section `[identity]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,26 +115,6 @@ impl Default for Identity {
             trusted: BTreeMap::new(),
             keys_refresh: config::Span(Duration::from_secs(10)),
         }
-    }
-}
-
-/// The section `[peers]`: one or several of `https://host:port` or `http://host:port` per service. A name stands for
-/// all addresses that DNS returns for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Peers {
-    /// The users service.
-    pub(crate) users: Addresses,
-    /// The auth service.
-    pub(crate) auth: Addresses,
-    /// The messaging service.
-    pub(crate) messaging: Addresses,
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        let local = |port: u16| Addresses::from(format!("http://127.0.0.1:{port}"));
-        Self { users: local(7001), auth: local(7002), messaging: local(7003) }
     }
 }
 
@@ -152,17 +156,21 @@ impl Config {
             self.balance.check(),
             self.redis.check(),
             self.limiter.check(),
-            self.users.check(),
-            self.auth.check(),
-            store::check_url("users.database_url", &self.users.database_url),
-            store::check_url("auth.database_url", &self.auth.database_url),
-            store::check_url("messaging.database_url", &self.messaging.database_url),
+            Service::ALL.iter().try_for_each(|service| self.check_service(*service)),
             self.database.check(shortest),
             self.jobs.check(),
             self.check_order(),
             effects::check(self),
         ];
         checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
+    }
+
+    /// Checks the section of a service.
+    fn check_service(&self, service: Service) -> Result<(), String> {
+        let (name, section) = (service.name(), service.section(self));
+        config::at_least(&format!("{name}.pool_size"), section.pool_size as usize, 1)?;
+        store::check_url(&format!("{name}.database_url"), section.database_url)?;
+        service.check(self)
     }
 
     /// Rejects bounds that contradict each other.

@@ -27,7 +27,7 @@ pub(crate) struct Identities {
 impl Identities {
     /// For all parts in one process: generates new keys at each start and never stores them.
     pub(crate) fn generated(clock_rng: ClockAndRng, tls: Arc<MeshTls>) -> Self {
-        let keys: Vec<_> = Part::ALL.map(|part| (part, Key::generate())).into_iter().collect();
+        let keys: Vec<_> = Part::ALL.iter().map(|part| (*part, Key::generate())).collect();
         let trusted = keys.iter().map(|(part, key)| (part.name().to_owned(), key.public())).collect();
         Self { keys, trusted, clock_rng, tls, made: Mutex::default() }
     }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn key_of_an_unknown_service_is_refused_with_its_file() {
         let key = |name: &str| (name.to_owned(), String::new());
-        let all = Part::ALL.map(|part| key(part.name()));
+        let all: Vec<_> = Part::ALL.iter().map(|part| key(part.name())).collect();
         assert_eq!(check_names(Path::new("keys"), &all), Ok(()));
         let error = check_names(Path::new("keys"), &[key("users"), key("mesaging")]).unwrap_err();
         assert!(error.starts_with("identity.trusted_dir: keys/mesaging.pub is the key of no service"), "{error}");

@@ -10,10 +10,7 @@ use kit_data::{
 };
 use uuid::Uuid;
 
-use crate::{
-    cli::{self, Service},
-    config::Config,
-};
+use crate::{cli, config::Config, services::Service};
 
 /// The services that have jobs.
 const SERVICES: [Service; 1] = [Service::Auth];
@@ -113,11 +110,7 @@ async fn jobs(config: &Config, service: Service, filter: &Filter) -> Result<Vec<
 
 /// Connects beside the processes of the service: it takes no lock of the data folder, and migrates nothing.
 async fn connect(config: &Config, service: Service) -> Result<Operator, String> {
-    let (name, url) = match service {
-        Service::Users => ("users", &config.users.database_url),
-        Service::Auth => ("auth", &config.auth.database_url),
-        Service::Messaging => ("messaging", &config.messaging.database_url),
-    };
+    let (name, url) = (service.name(), service.section(config).database_url);
     let location = if url.expose().is_empty() {
         Location::Sqlite(config.data_dir()?.join(format!("{name}.db")))
     } else {

@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     bind::{bind, bind_all},
-    cli::Service,
     config::Config,
     part::Part,
+    services::Service,
 };
 
 /// The bound listeners.
@@ -29,12 +29,8 @@ impl Listeners {
         for part in parts {
             match part {
                 Part::Service(service) => {
-                    let (key, address) = match service {
-                        Service::Users => ("users.listen", &config.users.listen),
-                        Service::Auth => ("auth.listen", &config.auth.listen),
-                        Service::Messaging => ("messaging.listen", &config.messaging.listen),
-                    };
-                    services.push((*service, bind(key, address).await?));
+                    let key = format!("{}.listen", service.name());
+                    services.push((*service, bind(&key, service.section(config).listen).await?));
                 }
                 Part::Gateway => {
                     let clear = config.gateway.listen.iter().map(|address| ("gateway.listen", address, false));
@@ -52,15 +48,11 @@ impl Listeners {
     /// The addresses of a service: its listener if it runs in this process without TLS, else `peers`. With TLS only
     /// `peers` holds the name in the certificate.
     pub(crate) fn addresses(&self, service: Service, config: &Config) -> Addresses {
-        let (peers, is_clear) = (&config.peers, config.tls.certificate.is_empty());
+        let is_clear = config.tls.certificate.is_empty();
         let here = self.services.iter().find(|(running, _)| *running == service && is_clear);
         match here.and_then(|(_, listener)| listener.local_addr().ok()) {
             Some(address) => format!("http://{}", reachable(address)).into(),
-            None => match service {
-                Service::Users => peers.users.clone(),
-                Service::Auth => peers.auth.clone(),
-                Service::Messaging => peers.messaging.clone(),
-            },
+            None => service.peers(&config.peers).clone(),
         }
     }
 }

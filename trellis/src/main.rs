@@ -18,6 +18,7 @@ mod process;
 mod reload;
 mod rotation;
 mod runtime;
+mod services;
 mod signals;
 mod stores;
 
@@ -29,11 +30,12 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
-use cli::{Cli, Command, Service};
+use cli::{Cli, Command};
 use config::Config;
 use kit_data::store::Migrated;
 use part::Part;
 use reload::Source;
+use services::Service;
 use stores::Stores;
 
 fn main() -> ExitCode {
@@ -51,10 +53,8 @@ fn run(cli: Cli) -> Result<(), String> {
     let source = Source { file: cli.config, flags: cli.set };
     let load = || source.load();
     match cli.command {
-        None => serve(&source, &Part::ALL),
-        Some(Command::Users) => serve(&source, &[Part::Service(Service::Users)]),
-        Some(Command::Auth) => serve(&source, &[Part::Service(Service::Auth)]),
-        Some(Command::Messaging) => serve(&source, &[Part::Service(Service::Messaging)]),
+        None => serve(&source, Part::ALL),
+        Some(Command::Service(service)) => serve(&source, &[Part::Service(service)]),
         Some(Command::Gateway) => serve(&source, &[Part::Gateway]),
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
         Some(Command::Config) => {
@@ -111,12 +111,8 @@ fn migrate(config: &Config, services: &[Service]) -> Result<(), String> {
     runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, "trellis-migrate")?;
         let mut stores = Stores::new(config);
-        for service in Service::ALL.into_iter().filter(|service| wanted(*service)) {
-            match service {
-                Service::Users => drop(stores.users().await?),
-                Service::Auth => drop(stores.auth().await?),
-                Service::Messaging => drop(stores.messaging().await?),
-            }
+        for service in Service::ALL.iter().copied().filter(|service| wanted(*service)) {
+            service.migrate(&mut stores).await?;
             print(&format!("{}: {}{}", service.name(), stores.place(service), outcome(stores.migrated())))?;
         }
         Ok(())
@@ -132,9 +128,7 @@ fn outcome(migrated: Option<Migrated>) -> String {
 }
 
 fn new_identity(name: &str, out: &Path) -> Result<(), String> {
-    if !Part::ALL.iter().any(|part| part.name() == name) {
-        return Err(format!("--name {name}: expected users, auth, messaging or gateway"));
-    }
+    Part::named(name).map_err(|expected| format!("--name {name}: {expected}"))?;
     let bad = |path: &Path, e: std::io::Error| format!("{} cannot be written: {e}", path.display());
     fs::create_dir_all(out).map_err(|e| bad(out, kit::secret_file::folder_error(out, e)))?;
     let (secret, public) = (out.join(format!("{name}.key")), out.join(format!("{name}.pub")));

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use auth::{Auth, AuthStore, keys::OwnKeys};
+use auth::{AuthStore, keys::OwnKeys};
 use gateway::{Gateway, Route};
 use kit::{
     ClockAndRng,
@@ -18,20 +18,17 @@ use kit::{
     shutdown::Shutdown,
     tls::MeshTls,
 };
-use messaging::Messaging;
-use proto::{auth::v1::auth_service_server, messaging::v1::messaging_service_server, users::v1::users_service_server};
 use tokio::{net::TcpListener, task::JoinSet};
-use users::Users;
 
 use crate::{
     banner, cleartext,
-    cli::Service,
     config::Config,
     identities::Identities,
     keys::{FromAuth, NoAuth},
     listeners::Listeners,
     part::Part,
     reload::{self, Source},
+    services::{self, Service},
     signals,
     stores::Stores,
 };
@@ -49,7 +46,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     let addresses = banner::Addresses::of(&listeners, has_page);
     let Listeners { services, gateway, admin } = listeners;
     for (service, listener) in services {
-        process.start_service(service, &mut stores, listener).await?;
+        service.start(&mut process, &mut stores, listener).await?;
     }
     if !gateway.is_empty() {
         process.start_gateway(gateway, source)?;
@@ -72,23 +69,23 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
 }
 
 /// The running parts, and the state that they share.
-struct Process<'a> {
-    config: &'a Config,
-    clock_rng: ClockAndRng,
-    shutdown: Shutdown,
+pub(crate) struct Process<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) clock_rng: ClockAndRng,
+    pub(crate) shutdown: Shutdown,
     identities: Identities,
     policies: Arc<Table>,
     keys: Arc<KeySet>,
-    bus: Arc<dyn Bus>,
-    limiter: Arc<dyn RateLimiter>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) limiter: Arc<dyn RateLimiter>,
     /// The addresses of each service.
-    addresses: [(Service, Addresses); 3],
+    addresses: Vec<(Service, Addresses)>,
     /// All parts run in this process.
-    runs_all: bool,
+    pub(crate) runs_all: bool,
     /// The process is a gateway to external upstreams only, without a mesh.
     external_only: bool,
     /// Auth's database and secrets, if auth runs here.
-    auth: Option<(Arc<dyn AuthStore>, auth::Keys)>,
+    pub(crate) auth: Option<(Arc<dyn AuthStore>, auth::Keys)>,
     shown: kit::admin::Shown,
     running: JoinSet<(&'static str, io::Result<()>)>,
 }
@@ -111,7 +108,8 @@ impl<'a> Process<'a> {
             [part] => Identities::configured(*part, &config.identity, clock_rng.clone(), Arc::clone(&tls))?,
             _ => Identities::generated(clock_rng.clone(), Arc::clone(&tls)),
         };
-        let addresses = Service::ALL.map(|service| (service, listeners.addresses(service, config)));
+        let addresses =
+            Service::ALL.iter().map(|service| (*service, listeners.addresses(*service, config))).collect::<Vec<_>>();
         let me = parts.first().copied().unwrap_or(Part::Gateway);
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?);
         let bus = bus::open(&config.redis, &clock_rng).map_err(|error| format!("configuration: {error}"))?;
@@ -120,7 +118,7 @@ impl<'a> Process<'a> {
         let shutdown = Shutdown::new();
         tokio::spawn(tls.keep_fresh(shutdown.clone()));
         let auth = match parts.contains(&Part::Service(Service::Auth)) {
-            true => Some((stores.auth().await?, stores.auth_keys()?)),
+            true => Some((services::open_auth(stores).await?, stores.auth_keys()?)),
             false => None,
         };
         let refresh = config.identity.keys_refresh.0;
@@ -168,7 +166,8 @@ impl<'a> Process<'a> {
         })
     }
 
-    fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
+    /// The service `callee`, as `caller` calls it.
+    pub(crate) fn peer(&self, callee: Service, caller: Part) -> Result<Peer, String> {
         let policies = Arc::clone(&self.policies);
         let identity = self.identities.of(caller)?;
         let peer = peer(&self.addresses, &self.config.balance, callee, identity, policies)?;
@@ -176,61 +175,20 @@ impl<'a> Process<'a> {
         Ok(peer)
     }
 
-    async fn start_service(
+    /// The context and the readiness of a service that starts.
+    pub(crate) fn prepare(
         &mut self,
         service: Service,
-        stores: &mut Stores<'_>,
-        listener: TcpListener,
-    ) -> Result<(), String> {
-        let part = Part::Service(service);
-        let context = self.context(part)?;
-        let (clock_rng, shutdown) = (self.clock_rng.clone(), self.shutdown.clone());
-        let name = service.name();
-        match service {
-            Service::Users => {
-                let mut config = self.config.users.clone();
-                config.directory = config.directory.in_force(self.runs_all);
-                let users = Users {
-                    config,
-                    store: stores.users().await?,
-                    messaging: self.peer(Service::Messaging, part)?,
-                    clock_rng,
-                };
-                let readiness = self.watch(name, &context, users.health_checks());
-                let serving = users.serve(context, readiness, listener, shutdown);
-                self.running.spawn(async move { (name, serving.await) });
-            }
-            Service::Auth => {
-                let (store, keys) = self.auth.take().ok_or("auth is not a part of this process")?;
-                let auth = Auth {
-                    config: self.config.auth.clone(),
-                    jobs: self.config.jobs.clone(),
-                    store,
-                    keys,
-                    users: self.peer(Service::Users, part)?,
-                    messaging: self.peer(Service::Messaging, part)?,
-                    bus: Arc::clone(&self.bus),
-                    limiter: Arc::clone(&self.limiter),
-                    clock_rng,
-                };
-                let readiness = self.watch(name, &context, auth.health_checks());
-                let serving = auth.serve(context, readiness, listener, shutdown);
-                self.running.spawn(async move { (name, serving.await) });
-            }
-            Service::Messaging => {
-                let messaging = Messaging {
-                    config: self.config.messaging.clone(),
-                    store: stores.messaging().await?,
-                    bus: Arc::clone(&self.bus),
-                    users: self.peer(Service::Users, part)?,
-                    clock_rng,
-                };
-                let readiness = self.watch(name, &context, messaging.health_checks());
-                let serving = messaging.serve(context, readiness, listener, shutdown);
-                self.running.spawn(async move { (name, serving.await) });
-            }
-        }
-        Ok(())
+        checks: HealthChecks,
+    ) -> Result<(ServiceContext, Readiness), String> {
+        let context = self.context(Part::Service(service))?;
+        let readiness = self.watch(service.name(), &context, checks);
+        Ok((context, readiness))
+    }
+
+    /// Runs a part until the process stops.
+    pub(crate) fn spawn(&mut self, name: &'static str, serving: impl Future<Output = io::Result<()>> + Send + 'static) {
+        self.running.spawn(async move { (name, serving.await) });
     }
 
     fn start_gateway(&mut self, listeners: Vec<gateway::Listener>, source: &Source) -> Result<(), String> {
@@ -242,14 +200,14 @@ impl<'a> Process<'a> {
             let peer = self.peer(service, Part::Gateway)?;
             // An informational check: without one service the gateway can still call the others.
             needs = needs.and_shown(service.name(), move || peer_is_serving(peer.clone()));
-            routes.push(Route { service: full_name(service).to_owned(), peer: service.name().to_owned(), addresses });
+            routes.push(Route { service: service.full_name().to_owned(), peer: service.name().to_owned(), addresses });
         }
         let readiness = self.watch("gateway", &context, needs);
         let limiter = Arc::clone(&self.limiter);
         let gateway = Arc::new(Gateway::new(&self.config.gateway, context, routes, limiter, readiness)?);
         tokio::spawn(reload::watch(source.clone(), self.config.clone(), Arc::clone(&gateway)));
         let serving = gateway.serve(listeners, self.shutdown.clone());
-        self.running.spawn(async move { ("gateway", serving.await) });
+        self.spawn("gateway", serving);
         Ok(())
     }
 
@@ -336,7 +294,7 @@ fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
 }
 
 fn peer(
-    addresses: &[(Service, Addresses); 3],
+    addresses: &[(Service, Addresses)],
     config: &balance::Config,
     callee: Service,
     identity: Arc<Identity>,
@@ -344,13 +302,4 @@ fn peer(
 ) -> Result<Peer, String> {
     let addresses = addresses.iter().find(|(service, _)| *service == callee).map_or(&[][..], |(_, found)| found);
     Peer::new(callee.name(), addresses, config, identity, policies)
-}
-
-/// The name of a service in the contract.
-fn full_name(service: Service) -> &'static str {
-    match service {
-        Service::Users => users_service_server::SERVICE_NAME,
-        Service::Auth => auth_service_server::SERVICE_NAME,
-        Service::Messaging => messaging_service_server::SERVICE_NAME,
-    }
 }

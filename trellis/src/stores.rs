@@ -5,17 +5,15 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use auth::AuthStore;
 use kit::config::Secret;
 use kit_data::store::{Location, Migrated, Settings, Unopened};
-use messaging::MessagingStore;
-use users::UserStore;
 
-use crate::{cli::Service, config::Config, data::Folder, part::Part};
+use crate::{config::Config, data::Folder, part::Part, services::Service};
 
 /// The locations of the databases, and the data folder once a store or a key needs it.
 pub(crate) struct Stores<'a> {
-    config: &'a Config,
+    /// The configuration.
+    pub(crate) config: &'a Config,
     folder: Option<Folder>,
     /// What the migrations of the last opened store did.
     migrated: Arc<OnceLock<Migrated>>,
@@ -32,26 +30,17 @@ impl<'a> Stores<'a> {
         self.folder.as_ref()
     }
 
-    /// Opens the store of users.
-    pub(crate) async fn users(&mut self) -> Result<Arc<dyn UserStore>, String> {
-        let location = self.location(Service::Users, &self.config.users.database_url)?;
-        let settings = self.settings(self.config.users.pool_size);
-        users::store::open(&location, settings).await.map_err(one_line)
-    }
-
-    /// Opens the store of auth.
-    pub(crate) async fn auth(&mut self) -> Result<Arc<dyn AuthStore>, String> {
-        let location = self.location(Service::Auth, &self.config.auth.database_url)?;
-        let settings = self.settings(self.config.auth.pool_size);
-        auth::store::open(&location, settings).await.map_err(one_line)
-    }
-
-    /// Opens the store of messaging.
-    pub(crate) async fn messaging(&mut self) -> Result<Arc<dyn MessagingStore>, String> {
-        let location = self.location(Service::Messaging, &self.config.messaging.database_url)?;
-        let messaging = &self.config.messaging;
-        let settings = self.settings(messaging.pool_size);
-        messaging::store::open(&location, settings, messaging.quotas()).await.map_err(one_line)
+    /// Opens the store of a service with `open`.
+    pub(crate) async fn open<S>(
+        &mut self,
+        service: Service,
+        open: impl AsyncFnOnce(&Location, Settings) -> Result<S, Unopened>,
+    ) -> Result<S, String> {
+        let location = self.location(service)?;
+        let pool_size = service.section(self.config).pool_size;
+        let settings = Settings { pool_size, database: self.config.database.clone(), ..Settings::default() };
+        self.migrated = Arc::clone(&settings.migrated);
+        open(&location, settings).await.map_err(|error| error.to_string())
     }
 
     /// The database of a service, for messages to the operator.
@@ -65,12 +54,8 @@ impl<'a> Stores<'a> {
         }
     }
 
-    fn url(&self, service: Service) -> &Secret {
-        match service {
-            Service::Users => &self.config.users.database_url,
-            Service::Auth => &self.config.auth.database_url,
-            Service::Messaging => &self.config.messaging.database_url,
-        }
+    fn url(&self, service: Service) -> &'a Secret {
+        service.section(self.config).database_url
     }
 
     /// Auth's secrets: from the configured folder, else from the data folder, where missing ones are created.
@@ -107,14 +92,9 @@ impl<'a> Stores<'a> {
         }
     }
 
-    fn settings(&mut self, pool_size: u32) -> Settings {
-        let settings = Settings { pool_size, database: self.config.database.clone(), ..Settings::default() };
-        self.migrated = Arc::clone(&settings.migrated);
-        settings
-    }
-
     /// The location of a service's data. Locks a SQLite file for this process.
-    fn location(&mut self, service: Service, url: &Secret) -> Result<Location, String> {
+    fn location(&mut self, service: Service) -> Result<Location, String> {
+        let url = self.url(service);
         if !url.expose().is_empty() {
             return Ok(Location::Postgres(url.clone()));
         }
@@ -130,8 +110,4 @@ impl<'a> Stores<'a> {
         };
         Ok(self.folder.insert(folder))
     }
-}
-
-fn one_line(error: Unopened) -> String {
-    error.to_string()
 }

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import * as contracts from "../client/src/gen/index.js";
 import { required } from "./environment.js";
 
 const READY_WITHIN_MS = 60_000;
@@ -46,6 +47,7 @@ export class Server {
   /** Starts the process with the data of the previous one. */
   async run(): Promise<void> {
     const anywhere = "127.0.0.1:0";
+    const services = Object.keys(contracts).map((name) => [`TRELLIS_${name.toUpperCase()}__LISTEN`, anywhere]);
     const child = spawn(resolve(required("TRELLIS_TEST_BINARY")), [], {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -53,9 +55,7 @@ export class Server {
         XDG_DATA_HOME: this.#dataFolder,
         TRELLIS_GATEWAY__LISTEN: `localhost:${this.#port}`,
         TRELLIS_ADMIN__LISTEN: anywhere,
-        TRELLIS_USERS__LISTEN: anywhere,
-        TRELLIS_AUTH__LISTEN: anywhere,
-        TRELLIS_MESSAGING__LISTEN: anywhere,
+        ...Object.fromEntries(services),
         ...this.#settings,
       },
     });

@@ -4,6 +4,7 @@ mod contracts;
 mod imports;
 mod language;
 mod named;
+pub(crate) mod parts;
 mod sources;
 mod statements;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ("contracts: lint", "follow the rule that buf names", Box::new(|| with_web(contracts::lint))),
         ("contracts: breaking", "add instead of changing, or start a v2", Box::new(|| with_web(contracts::breaking))),
         ("import rules", "see \"Crates\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
+        ("services", "see docs/writing-a-service.md", Box::new(|| parts::check(session))),
         ("places", "move the code to the module that owns it", Box::new(|| sources::places(session))),
         ("machine paths and hosts", "use a path or host that every machine has", Box::new(|| sources::leaks(session))),
         (

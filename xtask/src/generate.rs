@@ -14,10 +14,10 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
     for script in ["gen", "build"] {
         session.must(&format!("web {script}"), &mut web.script(session, script))?;
     }
-    // The test that compares the table also writes it.
+    // An example of `proto`, so that it builds only the contracts. A test compares the result.
     let mut table = session.cargo();
-    table.args(["test", "--quiet", "-p", "trellis", "--test", "mesh", "access_table_in_the_docs_is_current"]);
-    session.must("docs/access.md", table.env("TRELLIS_TEST_REWRITE", "1"))?;
+    table.args(["run", "--quiet", "-p", "proto", "--example", "access_table"]);
+    session.must("docs/access.md", &mut table)?;
     eprintln!("web/client/src/gen, web/e2e/clients/gen, web/console/dist and docs/access.md are up to date");
     Ok(true)
 }

@@ -3,6 +3,8 @@
 mod bench;
 mod checks;
 mod generate;
+mod guide;
+mod new_service;
 mod postgres;
 mod process;
 mod provision;
@@ -28,14 +30,17 @@ Development commands of this repository.
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test [--only rust|python|web]... [-- CARGO TEST ARGS]
-        Run all tests: Rust, the Python client and the browser, with a private PostgreSQL and Redis. Install missing
-        programs first, as root or with sudo; otherwise print the command that installs them. Repeat --only to
+  test [--only rust|python|guide|web]... [-- CARGO TEST ARGS]
+        Run all tests: Rust, the Python client, the steps of docs/writing-a-service.md and the browser, with a private
+        PostgreSQL and Redis. Install missing programs first, as root or with sudo; otherwise print the command that installs them. Repeat --only to
         select several parts.
   up    Keep the PostgreSQL and Redis of the tests running until Ctrl-C. Meanwhile cargo xtask test -- -p CRATE NAME
         uses them and builds only that crate's tests.
   ci    Run the fast checks: formatting, clippy, contracts, import rules, migrations and manifests.
   gen   Regenerate the committed files: web/client/src/gen, web/e2e/clients/gen, web/console/dist and docs/access.md.
+  new-service NAME
+        Create a service: contract, crate, migrations for both databases, tests, manifests and its row in the table of
+        the binary. The result stores short texts of users; change it to what you need.
   soak fuzz [SECONDS]
         Fuzz the gateway's parsers, for 600 seconds by default.
   bench gateway [--quick | --full] [--write] [--only TEXT] [--contenders A,B] [--seconds N] [--rounds N]
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
         "soak" => soak::Options::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
         "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "up" => none(rest).and_then(|()| up::run(&Session::start()?)),
+        "new-service" => Session::start().and_then(|session| new_service::run(&session, rest)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),
         other => Err(format!("unknown command {other:?}; run `cargo xtask help` for the list")),
     };

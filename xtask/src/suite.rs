@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    guide,
     postgres::Postgres,
     provision::{self, Need},
     python::Python,
@@ -31,6 +32,8 @@ pub(crate) struct Options {
 enum Part {
     Rust,
     Python,
+    /// The steps of `docs/writing-a-service.md`.
+    Guide,
     Web,
 }
 
@@ -44,14 +47,15 @@ impl Options {
                     options.cargo = args.cloned().collect();
                     break;
                 }
-                "--only" => args.next().ok_or("--only needs rust, python or web")?.as_str(),
+                "--only" => args.next().ok_or("--only needs rust, python, guide or web")?.as_str(),
                 other => other.strip_prefix("--only=").ok_or(format!("unknown option {other:?}"))?,
             };
             options.only.push(match part {
                 "rust" => Part::Rust,
                 "python" => Part::Python,
+                "guide" => Part::Guide,
                 "web" => Part::Web,
-                other => return Err(format!("--only {other}: expected rust, python or web")),
+                other => return Err(format!("--only {other}: expected rust, python, guide or web")),
             });
         }
         Ok(options)
@@ -62,29 +66,44 @@ impl Options {
         if self.only.is_empty() { self.cargo.is_empty() || part == Part::Rust } else { self.only.contains(&part) }
     }
 
-    /// The packages that `-p` names; empty: all.
-    fn packages(&self) -> Vec<&str> {
-        let of_next = self.cargo.windows(2).filter(|pair| ["-p", "--package"].contains(&pair[0].as_str()));
-        let joined = self.cargo.iter().filter_map(|argument| argument.strip_prefix("--package="));
+    /// The values of an option of cargo.
+    fn values(&self, names: [&str; 2]) -> Vec<&str> {
+        let of_next = self.cargo.windows(2).filter(|pair| names.contains(&pair[0].as_str()));
+        let joined = self.cargo.iter().filter_map(|argument| {
+            let (name, value) = argument.split_once('=')?;
+            names.contains(&name).then_some(value)
+        });
         of_next.map(|pair| pair[1].as_str()).chain(joined).collect()
+    }
+
+    /// Whether the arguments for cargo select the test binary `test` of `package`: they name it, or none.
+    fn selects(&self, package: &str, test: &str) -> bool {
+        let (packages, tests) = (self.values(["-p", "--package"]), self.values(["--test", "--test"]));
+        (packages.is_empty() || packages.contains(&package)) && (tests.is_empty() || tests.contains(&test))
     }
 
     /// Whether a test starts the binary: those of `trellis` do, and those in other languages.
     fn needs_binary(&self) -> bool {
-        let packages = self.packages();
-        packages.is_empty() || packages.contains(&"trellis") || self.wants(Part::Python) || self.wants(Part::Web)
+        self.wants(Part::Rust) && self.selects("trellis", "mesh") || self.wants(Part::Python) || self.wants(Part::Web)
     }
 
     /// Whether a test compares with the oracle: those of `proto` do.
     fn needs_cases(&self) -> bool {
-        let packages = self.packages();
-        packages.is_empty() || packages.contains(&"proto")
+        self.wants(Part::Rust) && self.selects("proto", "oracle")
+    }
+
+    /// Whether Python runs: it makes the oracle's cases and runs tests, and pip may provide Node.
+    fn needs_python(&self) -> bool {
+        self.needs_cases() || [Part::Python, Part::Guide, Part::Web].iter().any(|part| self.wants(*part))
     }
 
     fn needs(&self) -> Vec<Need> {
-        // A Python script generates the oracle cases of the Rust tests, and pip may provide Node for the web tests.
-        let mut needs = vec![Need::Python];
-        if self.wants(Part::Rust) {
+        let mut needs = Vec::new();
+        if self.needs_python() {
+            needs.push(Need::Python);
+        }
+        // The guide runs tests of its own service.
+        if self.wants(Part::Rust) || self.wants(Part::Guide) {
             needs.extend([Need::Postgres, Need::Redis]);
         }
         if self.wants(Part::Python) {
@@ -129,7 +148,8 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
 
 fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) -> Result<(), String> {
     provision::provision(session, &options.needs())?;
-    let python = Python::prepare(session)?;
+    let python = if options.needs_python() { Some(Python::prepare(session)?) } else { None };
+    let with_python = || python.as_ref().ok_or("this part needs Python".to_owned());
     // Holds the temporary files of all tests, so that none outlives the run.
     let scratch = Scratch::create(&session.guard)?;
     let mut environment = Environment::default();
@@ -147,13 +167,16 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
     }
 
     if options.wants(Part::Rust) {
-        results.push(finish("rust", || with_servers(session, options, &python, &scratch, &mut environment)));
+        results.push(finish("rust", || with_servers(session, options, python.as_ref(), &scratch, &mut environment)));
     }
     if options.wants(Part::Python) {
-        results.push(finish("python", || test_python(session, &python, &mut environment)));
+        results.push(finish("python", || test_python(session, with_python()?, &mut environment)));
+    }
+    if options.wants(Part::Guide) {
+        results.push(finish("guide", || guide::test(session, with_python()?)));
     }
     if options.wants(Part::Web) {
-        results.push(finish("web", || web::test(session, &python, &environment)));
+        results.push(finish("web", || web::test(session, with_python()?, &environment)));
     }
     Ok(())
 }
@@ -162,15 +185,15 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
 fn with_servers(
     session: &Session,
     options: &Options,
-    python: &Python,
+    python: Option<&Python>,
     scratch: &Scratch,
     environment: &mut Environment,
 ) -> Result<Tally, String> {
-    let cases = session.artifacts.join("oracle.jsonl");
-    if options.needs_cases() || !cases.exists() {
+    if let Some(python) = python.filter(|_| options.needs_cases()) {
+        let cases = session.artifacts.join("oracle.jsonl");
         session.must("oracle", python.script(session, "oracle.py").arg(&cases))?;
+        environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
     }
-    environment.set_path("TRELLIS_TEST_ORACLE_CASES", &cases);
 
     let redis_server = Need::Redis.found()?;
     // Some tests start a Redis of their own, which they stop and flush.
@@ -257,7 +280,9 @@ mod tests {
     #[test]
     fn one_package_needs_no_binary() {
         let options = parse(&["--", "-p", "messaging", "locks"]).unwrap();
-        assert!(!options.needs_binary() && !options.needs_cases() && !options.wants(Part::Web));
+        assert!(!options.needs_binary() && !options.needs_python() && !options.wants(Part::Web));
+        let options = parse(&["--", "--test", "messaging"]).unwrap();
+        assert!(!options.needs_binary() && !options.needs_python());
         let options = parse(&["--", "--package=trellis"]).unwrap();
         assert!(options.needs_binary() && !options.needs_cases());
         assert!(parse(&[]).unwrap().needs_binary());
@@ -265,7 +290,7 @@ mod tests {
 
     #[test]
     fn error_names_the_invalid_argument() {
-        assert!(parse(&["--only"]).unwrap_err().contains("rust, python or web"));
+        assert!(parse(&["--only"]).unwrap_err().contains("rust, python, guide or web"));
         assert!(parse(&["--only", "go"]).unwrap_err().contains("go"));
         assert!(parse(&["--fast"]).unwrap_err().contains("--fast"));
     }

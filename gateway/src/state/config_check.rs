@@ -17,6 +17,7 @@ impl Config {
         Origins::new(&self.cors_origins)?;
         Proxies::new(&self.trusted_proxies, self.client_address_header)?;
         self.external.iter().try_for_each(|(prefix, of)| external::check(prefix, of))?;
+        self.external.iter().try_for_each(|(prefix, of)| external::check_audience(prefix, of, policies))?;
         let (known, _) = LastGood::read(self, None)?;
         let overrides = Overrides::new(&self.rate_limits, KnownMethods { policies, external: &self.external })?;
         let declared = external::declared_methods(&known.contracts);

@@ -26,7 +26,7 @@ use kit::{
     shutdown::Shutdown,
 };
 use kit_data::jobs::{self, Worker};
-use proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
+use proto::auth::v1::auth_service_server::AuthServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -34,6 +34,7 @@ pub use config::Config;
 use cookie::Cookies;
 use deletion::Deletion;
 pub use keys::Keys;
+pub use proto::auth::v1::auth_service_server::SERVICE_NAME;
 pub use store::AuthStore;
 
 /// The service before it starts to serve.

@@ -19,12 +19,13 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
-use proto::messaging::v1::messaging_service_server::{MessagingServiceServer, SERVICE_NAME};
+use proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 pub use config::Config;
 use delivery::Hub;
+pub use proto::messaging::v1::messaging_service_server::SERVICE_NAME;
 pub use store::MessagingStore;
 
 /// The service, before it is served.

@@ -20,11 +20,12 @@ use kit::{
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
-use proto::users::v1::users_service_server::{SERVICE_NAME, UsersServiceServer};
+use proto::users::v1::users_service_server::UsersServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 pub use config::Config;
+pub use proto::users::v1::users_service_server::SERVICE_NAME;
 pub use store::UserStore;
 
 /// The service before it starts to serve.

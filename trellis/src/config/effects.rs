@@ -5,9 +5,8 @@ use crate::part::Part;
 
 /// Rejects settings that have no effect in any process.
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    let is_part = |name: &String| Part::ALL.iter().any(|part| part.name() == name);
-    if let Some(name) = config.identity.trusted.keys().find(|name| !is_part(name)) {
-        return Err(format!("identity.trusted.{name}: expected users, auth, messaging or gateway"));
+    for name in config.identity.trusted.keys() {
+        Part::named(name).map_err(|expected| format!("identity.trusted.{name}: {expected}"))?;
     }
     let (gateway, defaults) = (&config.gateway, gateway::Config::default());
     let tls = &gateway.tls;

@@ -2,17 +2,14 @@
 
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
-use super::{
-    harness::{Mesh, Ports, Store, fresh_database},
-    web,
-};
+use super::harness::{Mesh, Ports, Store};
 
-fn run(mesh: &Mesh, arguments: &[&str]) -> Output {
+pub(super) fn run(mesh: &Mesh, arguments: &[&str]) -> Output {
     mesh.command().args(arguments).output().unwrap()
 }
 
 /// The one line on standard error of a command that failed.
-fn error_line(output: &Output) -> String {
+pub(super) fn error_line(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     let lines: Vec<_> = std::str::from_utf8(&output.stderr).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -89,7 +86,7 @@ fn configuration_errors_name_the_key() {
         ("admin.hosts=metrics:9090", "admin.hosts: \"metrics:9090\" is not a host name"),
         ("limits.introspection_streams=0", "limits.introspection_streams: 0 is below the minimum of 1"),
         ("log.level=off", "log.level: \"off\" would also hide errors"),
-        ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging or gateway"),
+        ("identity.trusted.user=key", "identity.trusted.user: expected users, auth, messaging"),
         ("gateway.tls.key=key.pem", "gateway.tls.key has no effect without gateway.tls.listen"),
         ("gateway.tls.hsts=1d", "gateway.tls.hsts has no effect without gateway.tls.listen"),
         ("gateway.client_address_header=forwarded", "gateway.client_address_header has no effect without"),
@@ -120,6 +117,10 @@ fn config_checks_what_the_start_checks() {
             "gateway.external.\"acme\".to: \"shop:80\" is not an address",
         ),
         ("[gateway.external.\"acme\"]\naccess = \"public\"", "gateway.external.\"acme\".to: is empty"),
+        (
+            "[gateway.external.\"acme\"]\nto = \"http://127.0.0.1:1\"\ntoken_audience = \"messaging\"",
+            "\"messaging\" is a name of the mesh's own",
+        ),
         ("[gateway]\ntrusted_proxies = [\"10.0.0\"]", "gateway.trusted_proxies"),
         ("[gateway]\ncors_origins = [\"*\"]", "gateway.cors_origins"),
         ("[gateway.tls]\nlisten = [\"localhost:0\"]", "gateway.tls.certificate"),
@@ -164,22 +165,6 @@ fn override_of_a_missing_method_is_refused_at_start() {
     std::fs::write(&set, super::faulty_upstream::descriptors()).unwrap();
     let line = with(&format!("descriptors = {set:?}"), "acme.v1.Shop/Remove");
     assert!(line.contains(key) && line.contains("declare no \"acme.v1.Shop/Remove\""), "{line}");
-}
-
-#[test]
-fn migrate_refuses_a_part_without_a_database() {
-    let mesh = Mesh::new(&[], Ports::free());
-    for part in ["gateway", "user", "all"] {
-        let output = run(&mesh, &["migrate", part]);
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && text.contains("possible values: users, auth, messaging"), "{part}: {text}");
-    }
-    let output = run(&mesh, &["migrate", "users"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success() && text.starts_with("users: the SQLite file ") && text.lines().count() == 1,
-        "{text}"
-    );
 }
 
 #[test]
@@ -239,50 +224,6 @@ async fn setting_without_effect_is_logged_with_its_key() {
 }
 
 /// Sends a request with exactly these headers to the admin listener. Returns the status and the body.
-async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
-    let mut request = hyper::Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(http_body_util::Full::from(body.to_owned())).unwrap();
-    let response = web::send(mesh.ports.admin, web::Http::One, request).await.unwrap();
-    (response.status, String::from_utf8_lossy(&response.body).into_owned())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn admin_writes_are_accepted_from_local_programs_only() {
-    let mesh = Mesh::start(Store::Sqlite, &[]).await;
-    let put = async |headers: &[(&str, &str)], level: &str| admin(&mesh, "PUT", "/log/level", headers, level).await;
-    let local = format!("127.0.0.1:{}", mesh.ports.admin);
-    for (headers, status) in [
-        (vec![("host", "evil.example")], 421),
-        (vec![("host", local.as_str()), ("origin", "http://evil.example")], 403),
-        (vec![("host", local.as_str()), ("x-forwarded-for", "192.0.2.1")], 403),
-    ] {
-        assert_eq!(put(&headers, "error").await.0, status, "{headers:?}");
-    }
-    let here = [("host", local.as_str())];
-    for level in ["waring", "off", "info,off", ""] {
-        let (status, output) = put(&here, level).await;
-        assert!(status == 400 && output.contains("expected error, warn, info, debug or trace"), "{level}: {output}");
-    }
-    // The change to the quietest level leaves a line too.
-    for level in ["debug", "error", "error,kit=off"] {
-        assert_eq!(put(&here, level).await.0, 204);
-        let expected = format!("level=\"{level}\" source=\"admin listener\"");
-        mesh.until_logged(|line| line.contains("the log level was changed") && line.contains(&expected)).await;
-    }
-    assert_eq!(admin(&mesh, "GET", "/metrics", &[("host", "evil.example")], "").await.0, 421);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn admin_writes_can_be_disabled() {
-    let mesh = Mesh::start(Store::Sqlite, &[("ADMIN__WRITE", "off"), ("ADMIN__HOSTS", "metrics.example")]).await;
-    let send =
-        async |method: &str, path: &str| admin(&mesh, method, path, &[("host", "metrics.example")], "debug").await.0;
-    assert_eq!((send("PUT", "/log/level").await, send("GET", "/metrics").await), (403, 200));
-}
-
 #[test]
 fn secrets_are_masked() {
     let mut mesh = Mesh::new(&["config"], Ports::free());
@@ -309,60 +250,6 @@ fn config_shows_the_directory_visibility_and_its_source() {
     assert!(chosen.contains("\ndirectory = \"contacts\"\n") && !chosen.contains('#'), "{chosen}");
 }
 
-/// A server in the middle of a start refuses connections too, so the process waits, and says so.
-#[test]
-fn refused_database_connection_is_logged_at_once_and_explained() {
-    let mesh = Mesh::new(&[], Ports::free());
-    let output = run(&mesh, &["--set", "users.database_url=postgres://u:hunter2@127.0.0.1:1/none"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let (first, last) = (said.lines().next().unwrap(), said.lines().last().unwrap());
-    assert!(first.contains("does not accept connections yet"), "{said}");
-    let why = "users.database_url: connection refused: is PostgreSQL running at 127.0.0.1:1?";
-    assert!(!output.status.success() && last == format!("trellis: {why}"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn missing_database_is_named() {
-    let url = fresh_database().await;
-    let (server, _) = url.rsplit_once('/').unwrap();
-    let mesh = Mesh::new(&[], Ports::free());
-    let line = error_line(&run(&mesh, &["--set", &format!("users.database_url={server}/nope")]));
-    let place = server.rsplit_once('@').unwrap().1;
-    assert_eq!(line, format!("trellis: users.database_url: database \"nope\" does not exist on {place}; create it"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn migrate_reports_what_it_applied() {
-    let url = fresh_database().await;
-    for place in [vec![], vec!["--set".to_owned(), format!("messaging.database_url={url}")]] {
-        let mesh = Mesh::new(&[], Ports::free());
-        let migrate = || {
-            let output = mesh.command().args(["migrate", "messaging"]).args(&place).output().unwrap();
-            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let first = migrate();
-        assert!(first.starts_with("messaging: the ") && first.contains(": applied "), "{first}");
-        let second = migrate();
-        assert!(second.ends_with(" is up to date\n"), "{second}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn changed_migration_is_refused_with_advice() {
-    let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
-    assert_eq!(mesh.terminate().code(), Some(0));
-    let folder = mesh.folder().join("trellis");
-    let pool = sqlx::SqlitePool::connect(folder.join("users.db").to_str().unwrap()).await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").execute(&pool).await.unwrap();
-    pool.close().await;
-    let line = error_line(&run(&mesh, &[]));
-    let advice = "start the version of trellis that created it, or move";
-    assert!(line.contains("migration 1 differs from the one that ran on this database"), "{line}");
-    assert!(line.contains(advice) && line.contains(folder.to_str().unwrap()), "{line}");
-}
-
 #[test]
 fn file_in_place_of_a_folder_is_named() {
     let mesh = Mesh::new(&[], Ports::free());
@@ -376,20 +263,6 @@ fn file_in_place_of_a_folder_is_named() {
         let line = error_line(&run(&mesh, arguments));
         assert!(line.contains(path) && line.contains("is a file, not a folder"), "{arguments:?}: {line}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn newer_schema_is_refused() {
-    let mut mesh = Mesh::start(Store::Sqlite, &[]).await;
-    assert_eq!(mesh.terminate().code(), Some(0));
-    let file = mesh.folder().join("trellis/users.db");
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'later', 1, x'00', 0)";
-    let pool = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
-    sqlx::query(newer).execute(&pool).await.unwrap();
-    pool.close().await;
-    let line = error_line(&run(&mesh, &[]));
-    assert!(line.contains("is newer than this program") && line.contains("9999"), "{line}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use proto::{
 use tempfile::TempDir;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
+use super::grpc::Raw;
 pub(crate) use super::redis::free_port;
 
 /// How long a start may take on a busy machine.
@@ -47,24 +48,45 @@ pub(crate) struct Ports {
     pub(crate) auth: u16,
     pub(crate) messaging: u16,
     pub(crate) admin: u16,
+    /// Services without a field, in the order of `proto::SERVICES`.
+    pub(crate) others: [u16; proto::SERVICES.len() - 3],
 }
 
 impl Ports {
     pub(crate) fn free() -> Self {
         let [gateway, users, auth, messaging, admin] = std::array::from_fn(|_| free_port());
-        Self { gateway, users, auth, messaging, admin }
+        Self { gateway, users, auth, messaging, admin, others: std::array::from_fn(|_| free_port()) }
+    }
+
+    /// The name and port of each service.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let Self { users, auth, messaging, others, .. } = *self;
+        let mut others = others.into_iter();
+        proto::SERVICES.into_iter().map(move |name| {
+            let port = match name {
+                "users" => users,
+                "auth" => auth,
+                "messaging" => messaging,
+                _ => others.next().expect("a port for each service"),
+            };
+            (name, port)
+        })
+    }
+
+    /// The prefix of the paths of each service, and a connection to it.
+    pub(crate) async fn connections(&self) -> Vec<(String, Raw)> {
+        let mut made = Vec::new();
+        for (name, port) in self.services() {
+            made.push((format!("/trellis.{name}."), Raw::connect(port).await));
+        }
+        made
     }
 
     /// The environment variables with these ports.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        let all = [
-            ("GATEWAY", self.gateway),
-            ("USERS", self.users),
-            ("AUTH", self.auth),
-            ("MESSAGING", self.messaging),
-            ("ADMIN", self.admin),
-        ];
-        all.map(|(part, port)| (format!("TRELLIS_{part}__LISTEN"), format!("127.0.0.1:{port}"))).to_vec()
+        let all = self.services().chain([("gateway", self.gateway), ("admin", self.admin)]);
+        all.map(|(part, port)| (format!("TRELLIS_{}__LISTEN", part.to_uppercase()), format!("127.0.0.1:{port}")))
+            .collect()
     }
 }
 
@@ -120,8 +142,8 @@ impl Mesh {
 
     pub(crate) async fn use_postgres(&mut self) {
         let url = fresh_database().await;
-        for service in ["USERS", "AUTH", "MESSAGING"] {
-            self.set(&format!("{service}__DATABASE_URL"), &url);
+        for service in proto::SERVICES {
+            self.set(&format!("{}__DATABASE_URL", service.to_uppercase()), &url);
         }
     }
 
@@ -349,7 +371,7 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
 async fn is_ready(port: u16) -> bool {
     let Ok(response) = super::web::get(port, "/readyz?verbose").await else { return false };
     let text = String::from_utf8_lossy(&response.body);
-    response.status == 200 && !["users", "auth", "messaging"].iter().any(|name| text.contains(&format!("[-]{name} ")))
+    response.status == 200 && !proto::SERVICES.iter().any(|name| text.contains(&format!("[-]{name} ")))
 }
 
 /// The URL of a new, empty database on the tests' server.

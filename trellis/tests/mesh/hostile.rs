@@ -17,19 +17,14 @@ use super::{
 struct Target {
     mesh: Mesh,
     ada: Person,
-    services: [(&'static str, Raw); 3],
+    services: Vec<(String, Raw)>,
 }
 
 impl Target {
     async fn start(store: Store) -> Self {
         let mesh = Mesh::start(store, &[]).await;
         let ada = mesh.sign_up("ada").await;
-        let ports = mesh.ports;
-        let services = [
-            ("/trellis.users.", Raw::connect(ports.users).await),
-            ("/trellis.auth.", Raw::connect(ports.auth).await),
-            ("/trellis.messaging.", Raw::connect(ports.messaging).await),
-        ];
+        let services = mesh.ports.connections().await;
         Self { mesh, ada, services }
     }
 
@@ -82,7 +77,7 @@ async fn field_rules_are_enforced_and_violations_name_the_field() {
 /// The number of rows in each table.
 async fn rows(target: &Target) -> Vec<(String, i64)> {
     let mut counts = Vec::new();
-    for file in ["users", "auth", "messaging"] {
+    for file in proto::SERVICES {
         let path = target.mesh.folder().join(format!("trellis/{file}.db"));
         let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
         let tables: Vec<(String,)> =

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and print their results")]
 
 mod access;
+#[path = "../../../proto/examples/access_table/table.rs"]
+mod access_table;
+mod admin;
 mod balance;
 mod bounds;
 mod cancel;
@@ -11,6 +14,7 @@ mod client;
 mod cluster;
 mod collector;
 mod compression;
+mod databases;
 mod deletion;
 #[path = "../../../services/kit/tests/support/dice.rs"]
 #[expect(dead_code, reason = "the tests of services use more of it")]

@@ -14,6 +14,7 @@ use super::{
     web,
 };
 
+/// The parts that the tests start as processes of their own.
 pub(crate) const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
 /// Three health checks a second apart, and the time to detect a change.
 const NOTICED: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ pub(crate) fn make_keys() -> TempDir {
     };
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir(path("trusted")).unwrap();
-    for part in PARTS {
+    for part in proto::SERVICES.into_iter().chain(["gateway"]) {
         run(&["keys", "new", "--name", part, "--out", &path("")]);
         fs::rename(path(&format!("{part}.pub")), path(&format!("trusted/{part}.pub"))).unwrap();
     }
@@ -57,7 +58,8 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
     process.set("IDENTITY__KEY_FILE", &path(&format!("{part}.key")));
     process.set("IDENTITY__TRUSTED_DIR", &path("trusted"));
     process.set("AUTH__KEYS_DIR", &path("auth"));
-    for (service, port) in [("USERS", ports.users), ("AUTH", ports.auth), ("MESSAGING", ports.messaging)] {
+    for (service, port) in ports.services() {
+        let service = service.to_uppercase();
         process.set(&format!("{service}__DATABASE_URL"), database);
         process.set(&format!("PEERS__{service}"), &format!("http://127.0.0.1:{port}"));
     }

@@ -56,7 +56,8 @@ impl Files {
 
 fn process(part: &str, ports: Ports, keys: &Path, database: &str, files: &Files) -> Mesh {
     let mut process = prepared(part, ports, keys, database);
-    for (service, port) in [("USERS", ports.users), ("AUTH", ports.auth), ("MESSAGING", ports.messaging)] {
+    for (service, port) in ports.services() {
+        let service = service.to_uppercase();
         process.set(&format!("PEERS__{service}"), &format!("https://localhost:{port}"));
         // `localhost` resolves to both loopback addresses.
         process.set(&format!("{service}__LISTEN"), &format!("127.0.0.1:{port}"));

@@ -1,8 +1,5 @@
-// The public API of the SDK. Generated types are grouped by contract: auth, messaging, users.
+// The public API of the SDK. Generated types are grouped by contract: `auth`, `messaging`, `users` and others.
 
-export * as auth from "./gen/trellis/auth/v1/auth_pb.js";
-export * as messaging from "./gen/trellis/messaging/v1/messaging_pb.js";
-export * as users from "./gen/trellis/users/v1/users_pb.js";
 export type { Browser, Channel, Exclusive, KeyValueStore } from "./browser.js";
 export {
   isRefused,
@@ -15,6 +12,7 @@ export {
   violationsOf,
 } from "./errors.js";
 export type { Cursors, FeedEvent } from "./feed.js";
+export * from "./gen/index.js";
 export { type Outbox, OutboxFull } from "./outbox.js";
 export type { Outgoing } from "./outbox-store.js";
 export type { NewAccount, Session, SessionState, SignedOutCause } from "./session.js";

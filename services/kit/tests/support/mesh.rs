@@ -42,8 +42,8 @@ impl KeySource for Auth {
 impl Mesh {
     pub(crate) fn new() -> Self {
         let access = AccessKey::from_pkcs8(&AccessKey::generate()).expect("a fresh key");
-        let names = ["auth", "users", "messaging", "gateway"];
-        let keys = names.into_iter().map(|name| (name, Key::generate())).collect();
+        let names = proto::SERVICES.into_iter().chain(["gateway"]);
+        let keys = names.map(|name| (name, Key::generate())).collect();
         Self { clock_rng: ClockAndRng::system(), access: Arc::new(access), keys }
     }
 

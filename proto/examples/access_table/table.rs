@@ -1,0 +1,135 @@
+//! The table of access rules in `docs/access.md`, made from the contracts.
+
+use std::fmt::Write as _;
+
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+use proto::policy::v1::{Policy, access::Rule};
+
+/// The caller of a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Anonymous,
+    /// A user who has no part in the resource.
+    OtherUser,
+    /// A user in the conversation.
+    Member,
+    /// The user whose conversation, message, session or profile it is.
+    Owner,
+    /// A user with the role `admin` and no part in the resource.
+    Admin,
+    /// A service, or the gateway.
+    Service(&'static str),
+}
+
+impl Caller {
+    /// All callers, in the order of the columns.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let users = [Self::Anonymous, Self::OtherUser, Self::Member, Self::Owner, Self::Admin];
+        users.into_iter().chain(proto::SERVICES.into_iter().chain(["gateway"]).map(Self::Service))
+    }
+
+    /// The title of the column.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::OtherUser => "other user",
+            Self::Member => "member",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Service(name) => name,
+        }
+    }
+}
+
+/// Whose resources a method reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// A resource of the owner that the request names: the user of the session or profile, the creator of the
+    /// conversation, the author of the message.
+    Owner,
+    /// A conversation of its members. AcceptInvitation is also for invited users; the other user has no invitation.
+    Member,
+}
+
+/// The methods that do not admit all signed-in users. The others reach the caller's own resources by definition, or those
+/// that every user may see.
+const REACH: [(&str, Reach); 14] = [
+    ("auth.v1.AuthService/RevokeSession", Reach::Owner),
+    ("messaging.v1.MessagingService/AcceptInvitation", Reach::Member),
+    ("messaging.v1.MessagingService/AddMember", Reach::Member),
+    ("messaging.v1.MessagingService/DeleteMessage", Reach::Owner),
+    ("messaging.v1.MessagingService/EditMessage", Reach::Owner),
+    ("messaging.v1.MessagingService/GetConversation", Reach::Member),
+    ("messaging.v1.MessagingService/GetMessage", Reach::Member),
+    ("messaging.v1.MessagingService/ListMembers", Reach::Member),
+    ("messaging.v1.MessagingService/ListMessages", Reach::Member),
+    ("messaging.v1.MessagingService/MarkRead", Reach::Member),
+    ("messaging.v1.MessagingService/RemoveMember", Reach::Owner),
+    ("messaging.v1.MessagingService/SendMessage", Reach::Member),
+    ("messaging.v1.MessagingService/UpdateConversation", Reach::Member),
+    ("users.v1.UsersService/UpdateUser", Reach::Owner),
+];
+
+/// The path and the access rule of every method, in the order of the paths.
+pub(crate) fn rules() -> Vec<(String, Rule)> {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has checked the contracts");
+    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let mut rules: Vec<_> = methods.map(|method| (path(&method), rule(&pool, &method))).collect();
+    rules.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rules
+}
+
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Rule {
+    let extension = pool.get_extension_by_name("trellis.policy.v1.method").expect("the contracts declare the option");
+    let options = method.options();
+    let policy = options.get_extension(&extension).as_message().map(|policy| policy.transcode_to::<Policy>());
+    let policy = policy.expect("the build has checked that the method has a policy").expect("the types are the same");
+    policy.access.and_then(|access| access.rule).expect("the build has checked that the policy has a rule")
+}
+
+/// Whether a method with this rule admits the caller.
+pub(crate) fn admits(path: &str, rule: &Rule, caller: Caller) -> bool {
+    match (rule, caller) {
+        (Rule::Public(_), _) => true,
+        (Rule::Internal(internal), Caller::Service(name)) => internal.callers.iter().any(|caller| caller == name),
+        (Rule::Internal(_), _) | (Rule::SignedIn(_), Caller::Anonymous | Caller::Service(_)) => false,
+        (Rule::SignedIn(_), caller) => match reach(path) {
+            None => true,
+            Some(Reach::Member) => matches!(caller, Caller::Member | Caller::Owner),
+            Some(Reach::Owner) => caller == Caller::Owner,
+        },
+    }
+}
+
+fn reach(path: &str) -> Option<Reach> {
+    REACH.iter().find(|(method, _)| path.strip_prefix("/trellis.") == Some(method)).map(|(_, reach)| *reach)
+}
+
+/// The page.
+pub(crate) fn page() -> String {
+    let mut text = String::from(
+        "# Access rules\n\n\
+         Generated by `cargo xtask gen` from the contracts; the tests check every cell. A service calls with its own \
+         token, without a user's. *Owner*: the user of the session or profile, the creator of the conversation, or the \
+         author of the message. *Member*: in the conversation. Invited users may also call AcceptInvitation; the *other \
+         user* has no invitation. No method requires a role yet, so an admin has the rights of any other user.\n\n\
+         | method |",
+    );
+    // Writing to a string cannot fail.
+    for caller in Caller::all() {
+        write!(text, " {} |", caller.title()).ok();
+    }
+    writeln!(text, "\n|---|{}", "---|".repeat(Caller::all().count())).ok();
+    for (path, rule) in rules() {
+        write!(text, "| {} |", path.trim_start_matches("/trellis.")).ok();
+        for caller in Caller::all() {
+            write!(text, " {} |", if admits(&path, &rule, caller) { "yes" } else { "–" }).ok();
+        }
+        text.push('\n');
+    }
+    text
+}

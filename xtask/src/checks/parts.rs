@@ -1,0 +1,78 @@
+//! Checks that every service has what no check derives: a contract, a row in the binary's table, and manifests.
+
+use std::fs;
+
+use crate::session::Session;
+
+/// The binary's table of services.
+pub(crate) const TABLE: &str = "trellis/src/services.rs";
+
+/// A place that names every service.
+struct Place {
+    /// `{}` stands for the name.
+    path: &'static str,
+    /// The text that the file must contain. Empty: it must exist.
+    text: &'static str,
+}
+
+const PLACES: [Place; 9] = [
+    Place { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
+    Place { path: "services/{}/migrations/sqlite", text: "" },
+    Place { path: "services/{}/tests/{}/main.rs", text: "" },
+    Place { path: "trellis/Cargo.toml", text: "\n{}" },
+    Place { path: TABLE, text: "            {}: " },
+    Place { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
+    Place { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
+    Place { path: "k8s/base/config.toml", text: "\n[{}]\n" },
+    Place { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
+];
+
+/// The services: the folders of `services/` with migrations, except the shared libraries.
+pub(crate) fn services(session: &Session) -> Result<Vec<String>, String> {
+    let folder = session.root.join("services");
+    let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?.flatten();
+    let with_migrations = entries.filter(|entry| entry.path().join("migrations").is_dir());
+    let mut names: Vec<_> = with_migrations.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with("kit"));
+    names.sort();
+    Ok(names)
+}
+
+/// Checks [`PLACES`] for every service.
+pub(super) fn check(session: &Session) -> Result<(), String> {
+    let mut findings = Vec::new();
+    for name in services(session)? {
+        let read = |path: &str| {
+            let path = session.root.join(path);
+            if path.is_dir() { Some(String::new()) } else { fs::read_to_string(path).ok() }
+        };
+        findings.extend(PLACES.iter().filter_map(|place| finding(place, &name, read)));
+    }
+    super::none(&findings)
+}
+
+fn finding(place: &Place, name: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let (path, text) = (place.path.replace("{}", name), place.text.replace("{}", name));
+    match read(&path) {
+        None => Some(format!("{path} is missing: the service {name} needs it")),
+        Some(found) if !found.contains(&text) => {
+            Some(format!("{path} does not name the service {name}: add {:?}", text.trim()))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_names_the_file_to_edit() {
+        let place = Place { path: "a/{}.rs", text: "[{}]" };
+        assert_eq!(finding(&place, "notes", |_| Some("x [notes]".to_owned())), None);
+        let found = finding(&place, "notes", |_| None).unwrap();
+        assert_eq!(found, "a/notes.rs is missing: the service notes needs it");
+        let found = finding(&place, "notes", |_| Some("[users]".to_owned())).unwrap();
+        assert_eq!(found, "a/notes.rs does not name the service notes: add \"[notes]\"");
+    }
+}

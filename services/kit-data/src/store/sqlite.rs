@@ -3,7 +3,7 @@
 
 mod purge;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -48,16 +48,7 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
     let config = &settings.database;
     // SQLite has one lock: the wait for the writer.
     let limit = config.statement_timeout.0;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // FULL: an acknowledged transaction survives a power failure.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        // Overwrites deleted data with zeros.
-        .pragma("secure_delete", "ON")
-        .busy_timeout(limit);
+    let options = options(path, limit).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let pool = || SqlitePoolOptions::new().acquire_timeout(limit).idle_timeout(None).max_lifetime(None);
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
     let mut connection = write.acquire().await.map_err(failed)?;
@@ -81,14 +72,21 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
     Ok(Pools { read: kit(read, None), write: kit(write, Some(BEGIN)) })
 }
 
-/// Connects to an existing file beside the process that uses it, for the operator. A statement waits for that process.
-pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
-    let options = SqliteConnectOptions::new()
+/// The options of every connection. `limit` is the wait for the writer.
+fn options(path: &Path, limit: Duration) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
         .filename(path)
+        // FULL: an acknowledged transaction survives a power failure.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // Overwrites deleted data with zeros.
         .pragma("secure_delete", "ON")
-        .busy_timeout(Config::default().statement_timeout.0);
+        .busy_timeout(limit)
+}
+
+/// Connects to an existing file beside the process that uses it, for the operator. A statement waits for that process.
+pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
+    let options = options(path, Config::default().statement_timeout.0);
     options.connect().await.map_err(|e| Unopened(format!("cannot open {}: {}", path.display(), chain(&e))))
 }
 

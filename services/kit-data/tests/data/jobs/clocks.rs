@@ -70,7 +70,7 @@ async fn shorter_interval_takes_effect_at_once(location: &Location) {
     running.stop(LIMIT).await;
 }
 
-/// A worker whose clock is an hour earlier runs what waits by the later clock, the lease of a killed process included.
+/// A worker whose clock is an hour earlier runs the jobs that wait by the later clock, even those of a killed process.
 async fn clock_that_is_set_back_stops_no_job(location: &Location) {
     let clock = TestClock::new();
     let process = Process::start(location, &clock).await;

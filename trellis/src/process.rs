@@ -337,7 +337,7 @@ fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
 
 fn peer(
     addresses: &[(Service, Addresses); 3],
-    config: &balance::Config,
+    config: &balance::BalanceConfig,
     callee: Service,
     identity: Arc<Identity>,
     policies: Arc<Table>,

@@ -5,29 +5,29 @@ use std::sync::LazyLock;
 use deadpool_redis::redis::{Cmd, FromRedisValue, Script, Value, cmd};
 
 use super::super::{
-    Key, Quota,
+    BucketKey, Quota,
     lease::{BucketResponse, Unused},
     quota::Kind,
 };
 
 /// Takes cost from several buckets.
-pub(super) static DECIDE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("decide.lua")));
+pub(super) static DECIDE: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("decide.lua")));
 /// Returns cost to one bucket.
-pub(super) static RETURN: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("return.lua")));
+pub(super) static RETURN: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("return.lua")));
 
 /// A script and its hash.
-pub(super) struct Source {
+pub(super) struct LuaScript {
     text: &'static str,
     hash: String,
 }
 
-impl Source {
+impl LuaScript {
     pub(super) fn new(text: &'static str) -> Self {
         Self { text, hash: Script::new(text).get_hash().to_owned() }
     }
 
     /// The command that runs the script by its hash, or with its text, which loads it.
-    pub(super) fn command(&self, call: &Call, with_text: bool) -> Cmd {
+    pub(super) fn command(&self, call: &ScriptCall, with_text: bool) -> Cmd {
         let mut command = cmd(if with_text { "EVAL" } else { "EVALSHA" });
         command.arg(if with_text { self.text } else { &self.hash });
         command.arg(call.names.len()).arg(&call.names).arg(&call.member).arg(&call.numbers);
@@ -37,14 +37,14 @@ impl Source {
 
 /// The arguments of one run.
 #[derive(Debug, Default)]
-pub(super) struct Call {
+pub(super) struct ScriptCall {
     names: Vec<String>,
     /// Precedes the numbers in scripts that need it.
     member: Option<String>,
     numbers: Vec<i64>,
 }
 
-impl Call {
+impl ScriptCall {
     /// Adds a bucket: the cost of one call, the cost of all waiting calls, and the cost to take in advance.
     pub(super) fn take(mut self, name: String, quota: &Quota, [cost, due, ahead]: [u32; 3]) -> Self {
         let rule = match quota.kind() {
@@ -81,7 +81,7 @@ impl Call {
 }
 
 /// The name of a bucket. The braces give all buckets of a scope one slot in a Cluster.
-pub(super) fn name(scope: &str, key: &Key) -> String {
+pub(super) fn name(scope: &str, key: &BucketKey) -> String {
     format!("trellis:{{limit:{scope}}}:{}", key.text())
 }
 

@@ -30,7 +30,7 @@ const LOAD_CORE: usize = 1;
 
 /// The options of the command line.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct GatewayOptions {
     /// The path of the trellis binary
     #[arg(long)]
     trellis: PathBuf,
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     report: Option<PathBuf>,
 }
 
-impl Options {
+impl GatewayOptions {
     fn pace(&self) -> Pace {
         let pace = if self.quick {
             Pace::QUICK
@@ -105,7 +105,7 @@ impl Options {
 
 /// Runs the benchmark and prints the report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &GatewayOptions) -> Result<(), String> {
     let pace = options.pace();
     let scenarios = options.scenarios(&pace)?;
     pin_myself()?;
@@ -145,7 +145,7 @@ fn pin_myself() -> Result<(), String> {
     }
 }
 
-async fn measure(options: &Options, pace: &Pace, scenarios: &[Scenario]) -> Result<Results, String> {
+async fn measure(options: &GatewayOptions, pace: &Pace, scenarios: &[Scenario]) -> Result<Results, String> {
     eprintln!("==> starting the contenders");
     let mut contenders = Contenders::start(&options.trellis, options.baseline.as_deref(), &options.envoy).await?;
     for (name, pid) in contenders.pids() {

@@ -18,9 +18,10 @@ use std::{
 
 use clap::Args;
 use kit::{
-    ClockAndRng, bus,
+    ClockAndRng,
     config::{Secret, Span},
-    limiter::{self, Ask, Config, FailureMode, Key, Limit, Quota, RateLimiter},
+    limiter::{self, Ask, BucketKey, FailureMode, Limit, LimiterConfig, Quota, RateLimiter},
+    redis::RedisConfig,
 };
 
 use crate::load::Histogram;
@@ -33,7 +34,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The options of the command line.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct LimiterOptions {
     /// The URL of a private Redis: redis://host:port/
     #[arg(long)]
     redis: String,
@@ -50,7 +51,7 @@ pub(crate) struct Options {
 
 /// The buckets of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scenario {
+enum LimiterScenario {
     /// One leased bucket.
     Hot,
     /// One bucket that cannot be leased: concurrent calls share a response.
@@ -63,19 +64,19 @@ enum Scenario {
     Local,
 }
 
-const SCENARIOS: [(Scenario, usize); 9] = [
-    (Scenario::Hot, 1),
-    (Scenario::Hot, 64),
-    (Scenario::RoundTrip, 1),
-    (Scenario::RoundTrip, 64),
-    (Scenario::Cold, 1),
-    (Scenario::Cold, 64),
-    (Scenario::Exact, 64),
-    (Scenario::Local, 1),
-    (Scenario::Local, 64),
+const SCENARIOS: [(LimiterScenario, usize); 9] = [
+    (LimiterScenario::Hot, 1),
+    (LimiterScenario::Hot, 64),
+    (LimiterScenario::RoundTrip, 1),
+    (LimiterScenario::RoundTrip, 64),
+    (LimiterScenario::Cold, 1),
+    (LimiterScenario::Cold, 64),
+    (LimiterScenario::Exact, 64),
+    (LimiterScenario::Local, 1),
+    (LimiterScenario::Local, 64),
 ];
 
-impl Scenario {
+impl LimiterScenario {
     fn title(self) -> &'static str {
         match self {
             Self::Hot => "hot key, leased",
@@ -86,16 +87,16 @@ impl Scenario {
         }
     }
 
-    fn config(self) -> Config {
+    fn config(self) -> LimiterConfig {
         let budget = Span(Duration::from_secs(1));
-        let lease_from = if self == Self::Hot { Config::default().lease_from } else { u32::MAX };
-        Config { budget, lease_from, ..Config::default() }
+        let lease_from = if self == Self::Hot { LimiterConfig::default().lease_from } else { u32::MAX };
+        LimiterConfig { budget, lease_from, ..LimiterConfig::default() }
     }
 }
 
 /// The results of one window.
 #[derive(Debug, Clone, Default)]
-struct Sample {
+struct LimiterSample {
     decisions: u64,
     seconds: f64,
     cpu: f64,
@@ -105,7 +106,7 @@ struct Sample {
 
 /// Runs the benchmark and prints the report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &LimiterOptions) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| e.to_string())?;
     let mut samples = vec![Vec::new(); SCENARIOS.len()];
@@ -129,9 +130,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-async fn measure(options: &Options, scenario: Scenario, callers: usize, round: usize) -> Result<Sample, String> {
-    let url = if scenario == Scenario::Local { String::new() } else { options.redis.clone() };
-    let shared = bus::Config { url: Secret::from(url), ..bus::Config::default() };
+async fn measure(
+    options: &LimiterOptions,
+    scenario: LimiterScenario,
+    callers: usize,
+    round: usize,
+) -> Result<LimiterSample, String> {
+    let url = if scenario == LimiterScenario::Local { String::new() } else { options.redis.clone() };
+    let shared = RedisConfig { url: Secret::from(url), ..RedisConfig::default() };
     let limiter = limiter::open(&scenario.config(), &shared, &ClockAndRng::system())?;
     let started = Instant::now();
     while !limiter.is_shared() {
@@ -145,7 +151,7 @@ async fn measure(options: &Options, scenario: Scenario, callers: usize, round: u
     let calling: Vec<_> = (0..callers)
         .map(|caller| {
             let (limiter, load) = (Arc::clone(&limiter), Arc::clone(&load));
-            let key = if scenario == Scenario::RoundTrip { format!("{name} {caller}") } else { name.clone() };
+            let key = if scenario == LimiterScenario::RoundTrip { format!("{name} {caller}") } else { name.clone() };
             tokio::spawn(async move { load.call(&*limiter, scenario, &key).await })
         })
         .collect();
@@ -158,7 +164,7 @@ async fn measure(options: &Options, scenario: Scenario, callers: usize, round: u
     let cpu = cpu_since(cpu)?;
     let redis = Stats::read(&options.redis)?.since(&redis);
     load.over.store(true, Ordering::Relaxed);
-    let mut sample = Sample { seconds, cpu, redis, ..Sample::default() };
+    let mut sample = LimiterSample { seconds, cpu, redis, ..LimiterSample::default() };
     for one in calling {
         let (decisions, latency) = one.await.map_err(|e| e.to_string())??;
         sample.decisions += decisions;
@@ -180,21 +186,21 @@ impl Load {
     async fn call(
         &self,
         limiter: &dyn RateLimiter,
-        scenario: Scenario,
+        scenario: LimiterScenario,
         name: &str,
     ) -> Result<(u64, Histogram), String> {
         // Large enough that no call of a window is refused.
         const MANY: u32 = 100_000_000;
         let quota = Quota::new(MANY, Duration::from_secs(100), MANY);
-        let key = Key::new(&[name.as_bytes()]);
+        let key = BucketKey::new(&[name.as_bytes()]);
         let (mut decisions, mut latency) = (0, Histogram::default());
         while !self.over.load(Ordering::Relaxed) {
             let key = match scenario {
-                Scenario::Cold => {
-                    Key::new(&[name.as_bytes(), &self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes()])
+                LimiterScenario::Cold => {
+                    BucketKey::new(&[name.as_bytes(), &self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes()])
                 }
                 // Computed for each call, as in a gateway.
-                _ => Key::new(&[key.as_bytes(), b"user", &[0; 16]]),
+                _ => BucketKey::new(&[key.as_bytes(), b"user", &[0; 16]]),
             };
             let limits = [Limit { key, quota, cost: 1 }];
             let started = Instant::now();

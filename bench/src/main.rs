@@ -16,11 +16,11 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 enum Command {
     /// Compare the gateway with other ways from a browser to a service
-    Gateway(gateway::Options),
+    Gateway(gateway::GatewayOptions),
     /// Measure the cost of rate limit decisions
-    Limiter(limiter::Options),
+    Limiter(limiter::LimiterOptions),
     /// Measure how many calls of an overloaded service succeed
-    Overload(overload::Options),
+    Overload(overload::OverloadOptions),
     /// Run the service behind all contenders, which echoes each message
     Echo {
         /// The port to listen on, at 127.0.0.1

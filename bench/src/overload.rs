@@ -37,7 +37,7 @@ const CONNECTIONS: usize = 24;
 
 /// The options of the command line.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct OverloadOptions {
     /// The path of the trellis binary
     #[arg(long)]
     trellis: PathBuf,
@@ -63,7 +63,7 @@ struct Point {
 }
 
 /// Runs the benchmark and writes the table and the plot.
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &OverloadOptions) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     let [with, without] = runtime.block_on(async {
         let mut curves = [Vec::new(), Vec::new()];
@@ -91,7 +91,7 @@ fn capacity() -> f64 {
 }
 
 /// Measures one load on a fresh service behind a fresh gateway.
-async fn measure(options: &Options, load: f64, shedding: bool) -> Result<Point, String> {
+async fn measure(options: &OverloadOptions, load: f64, shedding: bool) -> Result<Point, String> {
     let service = service::start(WORKERS, WORK).await.map_err(|e| e.to_string())?;
     let folder = TempDir::new().map_err(|e| e.to_string())?;
     let port = free_port()?;
@@ -119,7 +119,7 @@ async fn measure(options: &Options, load: f64, shedding: bool) -> Result<Point, 
     Ok(Point::of(load, &ended))
 }
 
-fn start(options: &Options, folder: &TempDir, port: u16, to: u16, shedding: bool) -> Result<Process, String> {
+fn start(options: &OverloadOptions, folder: &TempDir, port: u16, to: u16, shedding: bool) -> Result<Process, String> {
     let path = folder.path().join("trellis.toml");
     let set = folder.path().join("work.bin");
     std::fs::write(&set, service::descriptors()).map_err(|e| e.to_string())?;

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
     context::User,
     limiter::{
-        Decision, FailureMode, Key, Kind, Limit, LimitState, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota,
+        BucketKey, Decision, FailureMode, Kind, Limit, LimitState, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota,
         fingerprint, network, networks,
     },
     policy::{By, Policy, RateLimit, StreamLimit},
@@ -50,7 +50,7 @@ pub(crate) struct Terms {
 /// What a rule counts.
 enum Subject {
     /// One bucket.
-    One(Key),
+    One(BucketKey),
     /// The buckets of an address's networks.
     Address(IpAddr),
 }
@@ -91,7 +91,7 @@ impl Buckets {
 #[derive(Clone)]
 pub(crate) struct Rule {
     /// The prefix of its buckets' keys. It is derived from the whole rule: a changed rule gets new buckets.
-    id: Key,
+    id: BucketKey,
     /// Its name in `ratelimit`.
     name: String,
     by: Counted,
@@ -162,7 +162,7 @@ impl MethodLimits {
     }
 
     /// The caller's bucket of a rule with one bucket: by address, that of the narrowest network.
-    pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> Key {
+    pub(crate) fn key(&self, rule: &Rule, caller: &Caller<'_>) -> BucketKey {
         match self.subject(rule, caller) {
             Subject::One(key) => key,
             Subject::Address(address) => {
@@ -173,7 +173,7 @@ impl MethodLimits {
     }
 
     fn subject(&self, rule: &Rule, caller: &Caller<'_>) -> Subject {
-        let of = |kind: &[u8], subject: &[u8]| Subject::One(Key::new(&[rule.id.as_bytes(), kind, subject]));
+        let of = |kind: &[u8], subject: &[u8]| Subject::One(BucketKey::new(&[rule.id.as_bytes(), kind, subject]));
         let by_address = || match caller.client {
             Client::Known(address) => Subject::Address(address),
             // All clients behind the proxy whose addresses are unknown share one bucket.
@@ -289,7 +289,7 @@ impl Rule {
         let period = kit::config::Span(quota.period());
         let by_header = |name: &str| HeaderName::try_from(name).map_or(Counted::Address, Counted::Header);
         Self {
-            id: Key::new(&[scope.as_bytes(), rule.as_bytes()]),
+            id: BucketKey::new(&[scope.as_bytes(), rule.as_bytes()]),
             name: format!("{by}-{period}"),
             by: match by {
                 By::Caller => Counted::Caller,
@@ -305,8 +305,8 @@ impl Rule {
 }
 
 impl Rule {
-    fn key_of(&self, network: Network) -> Key {
-        Key::new(&[self.id.as_bytes(), b"address", &network.to_bytes()])
+    fn key_of(&self, network: Network) -> BucketKey {
+        BucketKey::new(&[self.id.as_bytes(), b"address", &network.to_bytes()])
     }
 }
 

@@ -83,7 +83,7 @@ impl RpcCall<'_> {
             rpc.response.status_code = tracing::field::Empty,
         );
         let trace = trace::begin_from_outside(&span, request.headers());
-        let mut call = Call::begin(Arc::clone(meter), span.clone(), trace);
+        let mut call = Call::begin(Arc::clone(meter), span.clone(), trace.clone());
         call.address = Some(self.client.address());
         // Probes are frequent. Streams of health and reflection are logged like any call.
         call.quiet = meter.method() == PROBE;
@@ -124,7 +124,7 @@ impl RpcCall<'_> {
         if is_plain && matches!(method.target, Target::Mesh { .. }) {
             request.headers_mut().insert(CLIENT_SCHEME, HeaderValue::from_static("http"));
         }
-        request.headers_mut().insert(trace::HEADER, trace.header());
+        trace.write(request.headers_mut());
         if let Some(deadline) = deadline {
             request.headers_mut().insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
@@ -193,8 +193,8 @@ impl RpcCall<'_> {
         };
         let weight = method.weight.as_ref();
         let caller = match &proof.caller.user {
-            Some(user) => overload::Caller::User(user.id),
-            None => overload::Caller::Network(network(self.client.address())),
+            Some(user) => overload::CallerKey::User(user.id),
+            None => overload::CallerKey::Network(network(self.client.address())),
         };
         let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
         let sent = cluster.send(request.map(incoming), conditions).await;

@@ -36,7 +36,7 @@ use crate::tls::Trust;
 /// All upstreams: a reload keeps the clusters and the connections of unchanged ones.
 pub(crate) struct Upstreams {
     pools: Arc<ConnectionPools>,
-    balance: balance::Config,
+    balance: balance::BalanceConfig,
     /// The TLS settings for services of the mesh.
     mesh: Option<Trust>,
     clusters: Mutex<Vec<KnownCluster>>,

@@ -13,10 +13,10 @@ use std::{
 use kit::{
     admin,
     balance::{self, Addresses},
-    bus, config, limiter,
+    config, limiter,
     limits::Limits,
     policy::Table as Policies,
-    shutdown, telemetry, tls, trace,
+    redis, shutdown, telemetry, tls, trace,
 };
 use kit_data::{jobs, store};
 use serde::{Deserialize, Serialize};
@@ -39,31 +39,31 @@ macro_rules! sections {
             /// The folder of embedded databases and generated keys. Empty: `$XDG_DATA_HOME/trellis`.
             pub(crate) data_dir: String,
             /// Logs.
-            pub(crate) log: telemetry::Config,
+            pub(crate) log: telemetry::LogConfig,
             /// The export of traces.
-            pub(crate) trace: trace::Config,
+            pub(crate) trace: trace::TraceConfig,
             /// Limits on connections, calls and messages.
             pub(crate) limits: Limits,
             /// Graceful shutdown.
-            pub(crate) shutdown: shutdown::Config,
+            pub(crate) shutdown: shutdown::ShutdownConfig,
             /// The admin listener: metrics, verbose health, log level.
-            pub(crate) admin: admin::Config,
+            pub(crate) admin: admin::AdminConfig,
             /// The identity of this process when it runs one part.
             pub(crate) identity: Identity,
             /// TLS between the processes, when this one runs one part.
-            pub(crate) tls: tls::Config,
+            pub(crate) tls: tls::TlsConfig,
             /// The addresses of the other services, when this process runs one part.
             pub(crate) peers: Peers,
             /// Load balancing over several endpoints.
-            pub(crate) balance: balance::Config,
+            pub(crate) balance: balance::BalanceConfig,
             /// The Redis that replicas share.
-            pub(crate) redis: bus::Config,
+            pub(crate) redis: redis::RedisConfig,
             /// The shared counting of rate limits.
-            pub(crate) limiter: limiter::Config,
+            pub(crate) limiter: limiter::LimiterConfig,
             /// Timeouts of the databases.
             pub(crate) database: store::Config,
             /// The jobs of the services.
-            pub(crate) jobs: jobs::Config,
+            pub(crate) jobs: jobs::JobsConfig,
             $(
                 #[doc = concat!("The ", stringify!($name), " service.")]
                 pub(crate) $name: ::$name::Config,

@@ -1,15 +1,13 @@
 //! The identities of the parts of this process.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use kit::{
     ClockAndRng,
     identity::{Identity, Key, read_trusted},
     tls::MeshTls,
 };
+use parking_lot::Mutex;
 
 use crate::{config, part::Part};
 
@@ -63,7 +61,7 @@ impl Identities {
 
     /// The identity of `part`.
     pub(crate) fn of(&self, part: Part) -> Result<Arc<Identity>, String> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock();
         if let Some((_, identity)) = made.iter().find(|(of, _)| *of == part) {
             return Ok(Arc::clone(identity));
         }

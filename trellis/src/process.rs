@@ -295,7 +295,7 @@ fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
 
 fn peer(
     addresses: &[(Service, Addresses)],
-    config: &balance::Config,
+    config: &balance::BalanceConfig,
     callee: Service,
     identity: Arc<Identity>,
     policies: Arc<Table>,

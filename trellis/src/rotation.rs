@@ -7,7 +7,7 @@ use std::{
 
 use auth::{
     Keys,
-    keys::{PUBLISHED_AFTER, PUBLISHED_BEFORE, State, Step, TooEarly},
+    keys::{KeyState, PUBLISHED_AFTER, PUBLISHED_BEFORE, Step, TooEarly},
 };
 use kit::{ClockAndRng, config::Span};
 
@@ -53,8 +53,8 @@ fn refusal(early: TooEarly) -> String {
     let TooEarly { state, wait } = early;
     let wait = Span(Duration::from_secs(wait.as_secs().saturating_add(1)));
     let why = match state {
-        State::Next => "some processes may not have fetched the next key yet",
-        State::Signing | State::Retiring => "tokens of the retiring key may still be in use",
+        KeyState::Next => "some processes may not have fetched the next key yet",
+        KeyState::Signing | KeyState::Retiring => "tokens of the retiring key may still be in use",
     };
     format!("{why}; run this again in {wait}, or with --now if the services may refuse valid tokens")
 }
@@ -62,7 +62,7 @@ fn refusal(early: TooEarly) -> String {
 /// The keys in `folder`, one per line.
 pub(crate) fn list(folder: &Path) -> Result<String, String> {
     let (ring, now) = (Keys::read(folder).map_err(|e| e.to_string())?, ClockAndRng::system().now());
-    let line = |(id, state, since): (&str, State, kit::Timestamp)| {
+    let line = |(id, state, since): (&str, KeyState, kit::Timestamp)| {
         let age = Span(Duration::from_secs(since.until(now).as_secs()));
         format!("{:<8}  {id}  for {age}", state.name())
     };

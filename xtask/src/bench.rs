@@ -50,7 +50,7 @@ const END: &str = "<!-- end -->";
 
 /// The options of the command line.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     bench: Bench,
     /// Write the report into the page.
     write: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     rest: Vec<String>,
 }
 
-impl Options {
+impl BenchOptions {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let (name, args) = args.split_first().ok_or_else(|| format!("which benchmark? {}", known()))?;
         let bench = Bench::ALL.into_iter().find(|bench| bench.name() == name);
@@ -82,7 +82,7 @@ fn known() -> String {
 
 /// Runs the benchmark and prints its report.
 #[expect(clippy::print_stdout, reason = "the report is this command's result")]
-pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
+pub(crate) fn run(session: &Session, options: &BenchOptions) -> Result<bool, String> {
     let folder = session.target.join("bench");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let name = options.bench.name();
@@ -152,8 +152,8 @@ fn replaced(page: &str, begin: &str, text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Options, String> {
-        Options::parse(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
+    fn parse(args: &[&str]) -> Result<BenchOptions, String> {
+        BenchOptions::parse(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]

@@ -3,7 +3,10 @@
 mod contracts;
 mod imports;
 mod language;
+mod layers;
+mod modules;
 mod named;
+mod names;
 pub(crate) mod parts;
 mod sources;
 mod statements;
@@ -40,6 +43,8 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
         ("contracts: breaking", "add instead of changing, or start a v2", Box::new(|| with_web(contracts::breaking))),
         ("import rules", "see \"Crates\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
         ("services", "see docs/writing-a-service.md", Box::new(|| parts::check(session))),
+        ("layers", "see xtask/src/checks/layers/table.rs", Box::new(|| layers::check(session))),
+        ("type names", "give each type a name of its own in its crate", Box::new(|| names::check(session))),
         ("places", "move the code to the module that owns it", Box::new(|| sources::places(session))),
         ("machine paths and hosts", "use a path or host that every machine has", Box::new(|| sources::leaks(session))),
         (

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod environment;
 mod generate;
 mod guide;
 mod new_service;
@@ -69,10 +70,10 @@ fn main() -> ExitCode {
         "guard" => process::guard(),
         "help" | "--help" | "-h" => return help(),
         _ if wants_help => return help(),
-        "test" => suite::Options::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
+        "test" => suite::TestOptions::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
         "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
-        "soak" => soak::Options::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
-        "bench" => bench::Options::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
+        "soak" => soak::SoakOptions::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
+        "bench" => bench::BenchOptions::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "up" => none(rest).and_then(|()| up::run(&Session::start()?)),
         "new-service" => Session::start().and_then(|session| new_service::run(&session, rest)),
         "gen" => none(rest).and_then(|()| generate::run(&Session::start()?)),

@@ -1,8 +1,8 @@
 //! `cargo test`, with the full output of failed test binaries only.
 
 use crate::{
+    environment::Environment,
     session::Session,
-    suite::Environment,
     tally::{self, Tally},
 };
 

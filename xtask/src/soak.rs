@@ -9,11 +9,11 @@ const SECONDS: u32 = 600;
 const TOOL: &str = "cargo-fuzz";
 
 /// The options of the command line.
-pub(crate) struct Options {
+pub(crate) struct SoakOptions {
     seconds: u32,
 }
 
-impl Options {
+impl SoakOptions {
     /// `fuzz [SECONDS]`.
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let wanted = "expected: cargo xtask soak fuzz [SECONDS]";
@@ -28,7 +28,7 @@ impl Options {
 }
 
 /// Fuzzes the gateway's parsers. Returns whether no input failed.
-pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
+pub(crate) fn run(session: &Session, options: &SoakOptions) -> Result<bool, String> {
     let tools = session.target.join("tools");
     if !tools.join("bin").join(TOOL).exists() {
         session.must("cargo install cargo-fuzz", session.cargo().args(["install", TOOL, "--root"]).arg(&tools))?;

@@ -1,12 +1,9 @@
 //! `cargo xtask test`: starts the servers, builds the binary, runs the tests of all languages, and prints a summary.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
+    environment::Environment,
     guide,
     postgres::Postgres,
     provision::{self, Need},
@@ -21,7 +18,7 @@ use crate::{
 
 /// The options of the command line.
 #[derive(Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Empty: all parts.
     only: Vec<Part>,
     /// Arguments for `cargo test`.
@@ -37,7 +34,7 @@ enum Part {
     Web,
 }
 
-impl Options {
+impl TestOptions {
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
         let mut options = Self::default();
         let mut args = args.iter();
@@ -116,26 +113,8 @@ impl Options {
     }
 }
 
-/// The environment variables that configure the tests.
-#[derive(Default)]
-pub(crate) struct Environment(Vec<(&'static str, String)>);
-
-impl Environment {
-    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
-        self.0.push((name, value.into()));
-    }
-
-    fn set_path(&mut self, name: &'static str, path: &Path) {
-        self.set(name, path.display().to_string());
-    }
-
-    pub(crate) fn apply(&self, command: &mut Command) {
-        command.envs(self.0.iter().map(|(name, value)| (name, value)));
-    }
-}
-
 /// Runs the selected parts. Returns true if all tests passed.
-pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> {
+pub(crate) fn run(session: &Session, options: &TestOptions) -> Result<bool, String> {
     let started = Instant::now();
     let mut results = Vec::new();
     let outcome = run_parts(session, options, &mut results);
@@ -146,7 +125,7 @@ pub(crate) fn run(session: &Session, options: &Options) -> Result<bool, String> 
     Ok(summarise(&results, started.elapsed()))
 }
 
-fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) -> Result<(), String> {
+fn run_parts(session: &Session, options: &TestOptions, results: &mut Vec<Finished>) -> Result<(), String> {
     provision::provision(session, &options.needs())?;
     let python = if options.needs_python() { Some(Python::prepare(session)?) } else { None };
     let with_python = || python.as_ref().ok_or("this part needs Python".to_owned());
@@ -184,7 +163,7 @@ fn run_parts(session: &Session, options: &Options, results: &mut Vec<Finished>) 
 /// Runs the Rust tests with a private PostgreSQL and Redis, and stops both afterwards.
 fn with_servers(
     session: &Session,
-    options: &Options,
+    options: &TestOptions,
     python: Option<&Python>,
     scratch: &Scratch,
     environment: &mut Environment,
@@ -265,8 +244,8 @@ fn summarise(results: &[Finished], elapsed: Duration) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Options, String> {
-        Options::parse(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
+    fn parse(args: &[&str]) -> Result<TestOptions, String> {
+        TestOptions::parse(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::{fs, path::Path};
 
 use crate::{
+    environment::Environment,
     provision::Need,
     python::Python,
     session::Session,
-    suite::Environment,
     web::{Web, mirror},
 };
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
+    environment::Environment,
     provision::{on_path, output_of},
     python::Python,
     session::Session,
-    suite::Environment,
     tally::{self, Tally},
 };
 

@@ -105,13 +105,13 @@ struct Proxies {
 
 /// Four instances of the service: behind the proxies, with and without gRPC-Web, and under test, with and without.
 struct Echoes {
-    plain: Echo,
-    web: Echo,
-    tested_plain: Echo,
-    tested_web: Echo,
+    plain: EchoProcess,
+    web: EchoProcess,
+    tested_plain: EchoProcess,
+    tested_web: EchoProcess,
 }
 
-struct Echo {
+struct EchoProcess {
     port: u16,
     web: bool,
     core: usize,
@@ -123,10 +123,10 @@ impl Contenders {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = folder.path();
         let echoes = Echoes {
-            plain: Echo::start(path, false, LOAD_CORE).await?,
-            web: Echo::start(path, true, LOAD_CORE).await?,
-            tested_plain: Echo::start(path, false, PROXY_CORE).await?,
-            tested_web: Echo::start(path, true, PROXY_CORE).await?,
+            plain: EchoProcess::start(path, false, LOAD_CORE).await?,
+            web: EchoProcess::start(path, true, LOAD_CORE).await?,
+            tested_plain: EchoProcess::start(path, false, PROXY_CORE).await?,
+            tested_web: EchoProcess::start(path, true, PROXY_CORE).await?,
         };
         let upstream = echoes.plain.port;
         let mesh = Mesh::start(trellis, path, upstream).await?;
@@ -245,7 +245,7 @@ impl Contenders {
     }
 }
 
-impl Echo {
+impl EchoProcess {
     async fn start(folder: &Path, web: bool, core: usize) -> Result<Self, String> {
         let port = free_port()?;
         Ok(Self { port, web, core, process: start_echo(folder, port, web, core).await? })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Sample;
+use super::LimiterSample;
 
 /// The goal for the CPU time of a decision on a lease, in microseconds.
 const GOAL_CPU: f64 = 2.0;
@@ -21,8 +21,8 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(samples: &[Sample]) -> Self {
-        let each = |of: fn(&Sample) -> f64| middle(samples.iter().map(|s| of(s) / s.decisions as f64).collect());
+    fn of(samples: &[LimiterSample]) -> Self {
+        let each = |of: fn(&LimiterSample) -> f64| middle(samples.iter().map(|s| of(s) / s.decisions as f64).collect());
         let micros = |share: f64| {
             let known: Option<Vec<_>> =
                 samples.iter().map(|s| Some(s.latency.quantile(share)?.as_secs_f64() * 1e6)).collect();
@@ -41,7 +41,7 @@ impl Figures {
 }
 
 /// Writes the report in Markdown.
-pub(super) fn write(scenarios: &[(&str, usize)], samples: &[Vec<Sample>]) -> String {
+pub(super) fn write(scenarios: &[(&str, usize)], samples: &[Vec<LimiterSample>]) -> String {
     let figures: Vec<_> = samples.iter().map(|samples| Figures::of(samples)).collect();
     let mut text = String::from(
         "| | callers | decisions/s | CPU each | p50 | p99 | scripts per 1 000 | commands per 1 000 | CPU of Redis each |\n\

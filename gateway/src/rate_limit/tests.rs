@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use kit::{
     Timestamp,
     config::Span,
-    limiter::{Ask, Outcome, RateLimiter as _, Verdict},
+    limiter::{Ask, EventualDecision, Outcome, RateLimiter as _},
     policy::{By, Table},
     time::ManualClock,
 };
@@ -189,13 +189,13 @@ fn a_wide_network_has_a_multiple_of_the_quota() {
     let method_limits = MethodLimits::new(PATH, None, By::Address, &Config::default(), &Overrides::default());
     let limits = [RateLimit { quota: Quota::new(2, Duration::from_secs(60), 2), cost: 1, by: By::Address }];
     let terms = Terms::new(PATH, &limits, None, FailureMode::Local, String::new(), Fields::Always);
-    let limiter = kit::limiter::Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
+    let limiter = kit::limiter::LocalLimiter::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
     let nothing = HeaderMap::new();
     let admitted = |address: String| {
         let caller = Caller { user: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
         let buckets = method_limits.limits(&terms, &caller, &Multiples::default());
         let ask = Ask { scope: PATH, limits: buckets.limits(), failure_mode: FailureMode::Local };
-        let Verdict::Now(decision) = limiter.decide(&ask) else { panic!("the limiter is local") };
+        let EventualDecision::Now(decision) = limiter.decide(&ask) else { panic!("the limiter is local") };
         decision.is_admitted()
     };
     // Two for each /64, eight for the /56, thirty-two for the /48.

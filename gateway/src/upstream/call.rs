@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::{RecvStream, client::ResponseFuture};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use kit::balance::Outcome;
+use kit::balance::EndpointOutcome;
 use tokio::task::AbortHandle;
 
 use super::{
@@ -178,7 +178,7 @@ impl Reply {
         }
         match ready!(self.receive_buffer.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers: HeaderMap| {
-                self.lease.report(Outcome::of(&trailers));
+                self.lease.report(EndpointOutcome::of(&trailers));
                 Ok(Frame::trailers(trailers))
             })),
             Err(error) => Poll::Ready(Some(Err(self.broken(error)))),

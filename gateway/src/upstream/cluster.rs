@@ -9,7 +9,7 @@ use http::{
     uri::{PathAndQuery, Uri},
 };
 use kit::{
-    balance::{Balancer, Location, Outcome, Pick},
+    balance::{Balancer, EndpointOutcome, Location, Pick},
     grpc::{self, PREVIOUS_ATTEMPTS},
     overload::{self, LatencyBaseline, Shedder},
     policy::Priority,
@@ -42,7 +42,7 @@ pub(crate) struct Conditions<'a> {
     /// Its weight for load shedding; `None`: it is not counted.
     pub(crate) weight: Option<&'a Weight>,
     /// The caller, for fair load shedding.
-    pub(crate) caller: overload::Caller,
+    pub(crate) caller: overload::CallerKey,
 }
 
 /// The weight of a method's calls when their upstream is overloaded.
@@ -98,11 +98,11 @@ impl Lease {
                 let outcome = outcome_of_break(error);
                 self.report(outcome);
                 // An overloaded server is not tried again.
-                let never = outcome == Outcome::Busy;
+                let never = outcome == EndpointOutcome::Busy;
                 Attempt::Unavailable(if never { Pushback::Never } else { Pushback::None })
             }
             Failure::Refused(_) => {
-                self.report(Outcome::Failed);
+                self.report(EndpointOutcome::Failed);
                 Attempt::Refused
             }
             Failure::Gone(_) => {
@@ -128,7 +128,7 @@ impl Lease {
     }
 
     /// Reports the outcome of the call to the load balancer.
-    pub(super) fn report(&self, outcome: Outcome) {
+    pub(super) fn report(&self, outcome: EndpointOutcome) {
         self.server.report(outcome);
     }
 }
@@ -143,7 +143,7 @@ fn path(uri: &Uri) -> PathAndQuery {
 }
 
 impl Cluster {
-    pub(super) fn new(name: &str, shed: &overload::Config, servers: Balancer<Arc<ConnectionPool>>) -> Self {
+    pub(super) fn new(name: &str, shed: &overload::OverloadConfig, servers: Balancer<Arc<ConnectionPool>>) -> Self {
         Self { servers, shedder: Arc::new(Shedder::new(name, shed, Instant::now())) }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use h2::Reason;
-use kit::{balance::Outcome, error::chain};
+use kit::{balance::EndpointOutcome, error::chain};
 use tonic::Code;
 
 /// Why a call has no response.
@@ -59,11 +59,11 @@ pub(crate) fn code_of_break(error: &h2::Error) -> Code {
 }
 
 /// What a broken stream means for the server's health. A cancellation may be caused by the call itself.
-pub(super) fn outcome_of_break(error: &h2::Error) -> Outcome {
+pub(super) fn outcome_of_break(error: &h2::Error) -> EndpointOutcome {
     match error.reason() {
-        Some(Reason::CANCEL) if error.is_reset() && error.is_remote() => Outcome::Faulty,
-        Some(Reason::ENHANCE_YOUR_CALM) if error.is_reset() && error.is_remote() => Outcome::Busy,
-        _ => Outcome::Failed,
+        Some(Reason::CANCEL) if error.is_reset() && error.is_remote() => EndpointOutcome::Faulty,
+        Some(Reason::ENHANCE_YOUR_CALM) if error.is_reset() && error.is_remote() => EndpointOutcome::Busy,
+        _ => EndpointOutcome::Failed,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     password::{Hasher, Password, Queue},
 };
 use attempts::Strict;
-use tokens::{Delivery, Ended, Presented};
+use tokens::{Delivery, Ended, PresentedTokens};
 
 pub(crate) struct Api {
     auth: Auth,
@@ -82,9 +82,9 @@ impl AuthService for Api {
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
         let (token, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
-            Presented::Token(token, delivery) => (token, delivery),
-            Presented::None(delivery) => return Err(self.ended(Ended::NotInForce, delivery)),
-            Presented::Several(_, delivery) => return Err(self.ended(Ended::Duplicated, delivery)),
+            PresentedTokens::Token(token, delivery) => (token, delivery),
+            PresentedTokens::None(delivery) => return Err(self.ended(Ended::NotInForce, delivery)),
+            PresentedTokens::Several(_, delivery) => return Err(self.ended(Ended::Duplicated, delivery)),
         };
         self.count_refresh(&token, Context::of(&request).caller.address).await?;
         let (session, successor) =
@@ -95,9 +95,9 @@ impl AuthService for Api {
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
         let (tokens, delivery) = match self.presented(&request, &request.get_ref().refresh_token) {
-            Presented::None(_) => return Ok(Response::new(SignOutResponse {})),
-            Presented::Token(token, delivery) => (vec![token], delivery),
-            Presented::Several(tokens, delivery) => (tokens, delivery),
+            PresentedTokens::None(_) => return Ok(Response::new(SignOutResponse {})),
+            PresentedTokens::Token(token, delivery) => (vec![token], delivery),
+            PresentedTokens::Several(tokens, delivery) => (tokens, delivery),
         };
         for token in tokens {
             self.publish_ended(self.auth.store.revoke(&token.hash(), self.auth.clock_rng.now()).await?);

@@ -7,10 +7,10 @@ mod own;
 mod set;
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -22,13 +22,14 @@ use kit::{
     secret_file,
     shutdown::Shutdown,
 };
+use parking_lot::{RwLock, RwLockReadGuard};
 use ring::hmac;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::domain::Seal;
 pub use own::OwnKeys;
-pub use set::{KeyRing, PUBLISHED_AFTER, PUBLISHED_BEFORE, State, Step, TooEarly};
+pub use set::{KeyRing, KeyState, PUBLISHED_AFTER, PUBLISHED_BEFORE, Step, TooEarly};
 
 /// The set of keys that sign access tokens.
 const ACCESS: &str = "access.keys";
@@ -61,16 +62,9 @@ struct Access {
 }
 
 /// Why keys cannot be used; one line for the terminal.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct KeysError(String);
-
-impl fmt::Display for KeysError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for KeysError {}
 
 impl Keys {
     /// Creates the missing key files in `folder`, readable by their owner only. Existing files stay.
@@ -166,7 +160,7 @@ impl Keys {
     }
 
     fn take_over(&self, ring: KeyRing, publication: Duration) {
-        let mut access = self.0.access.write().unwrap_or_else(PoisonError::into_inner);
+        let mut access = self.0.access.write();
         let wanted = Arc::clone(ring.signing());
         let is_known = access.ring.find(&wanted.jwk().kid).is_some() && access.changes.is_none();
         let may_go_on = ring.find(&access.signer.jwk().kid).is_some();
@@ -187,21 +181,21 @@ impl Keys {
         if self.access().changes.is_none_or(|at| Instant::now() < at) {
             return;
         }
-        let mut access = self.0.access.write().unwrap_or_else(PoisonError::into_inner);
+        let mut access = self.0.access.write();
         (access.signer, access.changes) = (Arc::clone(access.ring.signing()), None);
         tracing::info!(signing = access.signer.jwk().kid, "a new key signs access tokens");
     }
 
     fn count(&self) {
         let access = self.access();
-        for state in [State::Next, State::Signing, State::Retiring] {
+        for state in [KeyState::Next, KeyState::Signing, KeyState::Retiring] {
             let count = u32::try_from(access.ring.count(state)).unwrap_or(u32::MAX);
             metrics::gauge!("auth_access_keys", "state" => state.name()).set(count);
         }
     }
 
     fn access(&self) -> RwLockReadGuard<'_, Access> {
-        self.0.access.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.access.read()
     }
 }
 
@@ -232,9 +226,9 @@ fn read_refresh(path: &Path) -> Result<(Seal, hmac::Key), KeysError> {
 
 fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, KeysError> {
     let bad = |why: &str| KeysError(format!("{}: {why}; make keys with `trellis keys auth`", path.display()));
-    let exposed = |e: secret_file::Error| match e {
-        secret_file::Error::Exposed { .. } => KeysError(format!("{}: {e}", path.display())),
-        secret_file::Error::Io(_) => bad(&e.to_string()),
+    let exposed = |e: secret_file::SecretFileError| match e {
+        secret_file::SecretFileError::Exposed { .. } => KeysError(format!("{}: {e}", path.display())),
+        secret_file::SecretFileError::Io(_) => bad(&e.to_string()),
     };
     parse(&secret_file::read(path).map_err(exposed)?).map_err(|why| bad(&why))
 }

@@ -12,20 +12,17 @@ mod deletion;
 pub mod domain;
 pub mod keys;
 mod password;
+mod service;
 pub mod store;
 
 use std::{io, sync::Arc};
 
 use kit::{
-    ClockAndRng,
-    bus::Bus,
-    client::Peer,
     health::{HealthChecks, Readiness},
-    limiter::RateLimiter,
     server::{self, ServiceContext},
     shutdown::Shutdown,
 };
-use kit_data::jobs::{self, Worker};
+use kit_data::jobs::Worker;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -35,29 +32,8 @@ use cookie::Cookies;
 use deletion::Deletion;
 pub use keys::Keys;
 pub use proto::auth::v1::auth_service_server::SERVICE_NAME;
+pub use service::Auth;
 pub use store::AuthStore;
-
-/// The service before it starts to serve.
-pub struct Auth {
-    /// The configuration.
-    pub config: Config,
-    /// The configuration of its jobs.
-    pub jobs: jobs::Config,
-    /// Stores accounts and sessions.
-    pub store: Arc<dyn AuthStore>,
-    /// Sign access tokens and encrypt refresh tokens.
-    pub keys: Keys,
-    /// The users service, which owns the profiles.
-    pub users: Peer,
-    /// The messaging service, which owns the memberships.
-    pub messaging: Peer,
-    /// Publishes the ids of ended sessions.
-    pub bus: Arc<dyn Bus>,
-    /// Limits attempts to sign in.
-    pub limiter: Arc<dyn RateLimiter>,
-    /// Time and randomness.
-    pub clock_rng: ClockAndRng,
-}
 
 impl Auth {
     /// The checks that readiness depends on.

@@ -1,14 +1,9 @@
 //! A bulkhead for each key (a conversation, an account): only a few operations on one key run at once and a bounded
 //! number waits, in order. Stuck operations on one key cannot use up the resources of the others.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The bounds for one key.
@@ -36,11 +31,13 @@ struct Slot {
 }
 
 /// Why an operation was not started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The queue is full.
+    #[error("too many changes of the same resource are waiting already")]
     Full,
     /// The wait took too long.
+    #[error("other changes of the same resource took too long")]
     Elapsed,
 }
 
@@ -93,7 +90,7 @@ impl<K: Eq + Hash + Clone> Bulkhead<K> {
 
     fn join(&self, key: K) -> Result<(Arc<Semaphore>, Member<K>), Refused> {
         let Bounds { running, waiting, .. } = self.bounds;
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         let slot = slots.entry(key.clone()).or_insert_with(|| Slot {
             places: Arc::new(Semaphore::new(running.clamp(1, Semaphore::MAX_PERMITS))),
             members: 0,
@@ -114,7 +111,7 @@ impl<K> Clone for Bulkhead<K> {
 
 impl<K: Eq + Hash + Clone> Drop for Member<K> {
     fn drop(&mut self) {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(&self.key) {
             slot.members -= 1;
             if slot.members == 0 {
@@ -122,21 +119,6 @@ impl<K: Eq + Hash + Clone> Drop for Member<K> {
             }
         }
     }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too many changes of the same resource are waiting already",
-            Self::Elapsed => "other changes of the same resource took too long",
-        })
-    }
-}
-
-impl std::error::Error for Refused {}
-
-fn lock<K>(slots: &Mutex<HashMap<K, Slot>>) -> MutexGuard<'_, HashMap<K, Slot>> {
-    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -162,7 +144,7 @@ mod tests {
             assert_eq!(wait.await.unwrap(), Err(Refused::Elapsed));
         }
         drop(running);
-        assert!(lock(&bulkhead.slots).is_empty(), "an unused key takes no memory");
+        assert!(bulkhead.slots.lock().is_empty(), "an unused key takes no memory");
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +161,7 @@ mod tests {
         assert!(bulkhead.enter(1).await.is_ok(), "the place on the first key is free again");
         drop(second);
         assert_eq!(bulkhead.enter_all([1, 2]).await.unwrap().len(), 2);
-        assert!(lock(&bulkhead.slots).is_empty());
+        assert!(bulkhead.slots.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,7 +174,7 @@ mod tests {
             let (bulkhead, order) = (bulkhead.clone(), Arc::clone(&order));
             waiting.push(tokio::spawn(async move {
                 let _place = bulkhead.enter("a").await.unwrap();
-                order.lock().unwrap().push(number);
+                order.lock().push(number);
             }));
             tokio::task::yield_now().await;
         }
@@ -201,7 +183,7 @@ mod tests {
         for wait in waiting {
             wait.await.ok();
         }
-        assert_eq!(*order.lock().unwrap(), [0, 2]);
-        assert!(lock(&bulkhead.slots).is_empty());
+        assert_eq!(*order.lock(), [0, 2]);
+        assert!(bulkhead.slots.lock().is_empty());
     }
 }

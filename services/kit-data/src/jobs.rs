@@ -8,12 +8,12 @@
 //!
 //! - **At least once.** A job is deleted only after its handler has returned success. A process that ends before that
 //!   loses its lease, and another process runs the job again. Handlers are therefore idempotent.
-//! - **One attempt at a time**, as long as the clocks of the processes differ by less than [`Config::lease`]. The number
+//! - **One attempt at a time**, as long as the clocks of the processes differ by less than [`JobsConfig::lease`]. The number
 //!   of the claim fences each change of the row: an attempt that has lost its lease is stopped and changes nothing.
 //! - **A failing job does not block others.** It waits with exponential backoff and jitter, and becomes a dead letter
-//!   after [`Config::attempts`] attempts, or at once after a permanent failure. Dead letters stay in the table until the
+//!   after [`JobsConfig::attempts`] attempts, or at once after a permanent failure. Dead letters stay in the table until the
 //!   operator retries or deletes them (`trellis jobs`). A job whose process ends during each attempt becomes a dead
-//!   letter after [`Config::lost_leases`] attempts. A kind has at most [`Config::concurrency_per_kind`] of the places.
+//!   letter after [`JobsConfig::lost_leases`] attempts. A kind has at most [`JobsConfig::concurrency_per_kind`] of the places.
 //! - **Old rows stay readable.** A job is stored as JSON with the version of its type ([`Job`]). A process claims only
 //!   kinds and versions that it knows, so that it leaves the jobs of a newer release to processes of that release.
 //! - **No polling delay in the same process.** The commit wakes the worker; other processes poll.
@@ -41,7 +41,7 @@ mod running;
 mod store;
 mod worker;
 
-pub use config::Config;
+pub use config::JobsConfig;
 pub use job::{Attempt, Job, Unreadable};
 pub use outcome::{Failure, Outcome};
 pub use queue::{NewJob, Queue};

@@ -32,16 +32,9 @@ pub enum Location {
 }
 
 /// Why a store cannot be opened, in one line for the operator.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Unopened(pub String);
-
-impl std::fmt::Display for Unopened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unopened {}
 
 /// Checks the URL in the configuration key `key`, without a connection. An empty URL is valid: the data is in SQLite.
 pub fn check_url(key: &str, url: &Secret) -> Result<(), String> {

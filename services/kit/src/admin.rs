@@ -33,7 +33,7 @@ use crate::{
 /// The section `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct AdminConfig {
     /// The address of the admin listener. Reading needs no credentials: keep it off public networks.
     pub listen: String,
     /// The clients that may change the log level.
@@ -43,7 +43,7 @@ pub struct Config {
     pub hosts: Vec<String>,
 }
 
-impl Config {
+impl AdminConfig {
     /// Returns an error with the key and the fix.
     pub fn check(&self) -> Result<(), String> {
         let is_name = |name: &String| {
@@ -69,7 +69,7 @@ pub enum Write {
     Off,
 }
 
-impl Default for Config {
+impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: "127.0.0.1:9090".to_owned(), write: Write::default(), hosts: Vec::new() }
     }
@@ -92,7 +92,7 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// Serves until the shutdown cuts all connections, so that metrics are available during the drain.
-pub async fn serve(config: Config, shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+pub async fn serve(config: AdminConfig, shown: Shown, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     telemetry::metrics();
     let router = Router::new()
         .route("/metrics", get(async || telemetry::metrics().render()))
@@ -189,7 +189,7 @@ mod tests {
     async fn idle_connection_is_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(Config::default(), Shown::new(), listener, Shutdown::new()));
+        tokio::spawn(serve(AdminConfig::default(), Shown::new(), listener, Shutdown::new()));
         let mut idle = TcpStream::connect(address).await.unwrap();
         let started = tokio::time::Instant::now();
         assert_eq!(idle.read(&mut [0; 64]).await.unwrap(), 0, "the server closes");

@@ -24,13 +24,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use address::{Addresses, Location, check, in_the_clear};
 pub(crate) use channel::channel;
-pub use config::Config;
-pub use endpoint_health::Outcome;
+pub use config::BalanceConfig;
+pub use endpoint_health::EndpointOutcome;
 pub use member::Pick;
-use resolve::{LookUp, Resolver};
+use resolve::Resolver;
 use set::Set;
 
-use crate::{retry::Retries, rng::Rng, tls::Trust};
+use crate::{
+    dns::{self, LookUp},
+    retry::Retries,
+    rng::Rng,
+    tls::Trust,
+};
 
 /// How long the first call waits for name resolution.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
@@ -70,10 +75,10 @@ impl<E: Endpoint> Balancer<E> {
     pub fn new(
         name: &str,
         addresses: &[String],
-        config: &Config,
+        config: &BalanceConfig,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::with_resolver(resolve::system(), None, name, addresses, config, make)
+        Self::with_resolver(dns::system(), None, name, addresses, config, make)
     }
 
     /// Like `new`, for endpoints that may be called over TLS. Their health checks use TLS too.
@@ -81,10 +86,10 @@ impl<E: Endpoint> Balancer<E> {
         trust: Option<&Trust>,
         name: &str,
         addresses: &[String],
-        config: &Config,
+        config: &BalanceConfig,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::with_resolver(resolve::system(), trust, name, addresses, config, make)
+        Self::with_resolver(dns::system(), trust, name, addresses, config, make)
     }
 
     fn with_resolver(
@@ -92,7 +97,7 @@ impl<E: Endpoint> Balancer<E> {
         trust: Option<&Trust>,
         name: &str,
         addresses: &[String],
-        config: &Config,
+        config: &BalanceConfig,
         make: impl Fn(&Location) -> E + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let addresses = address::read_all(addresses)?;

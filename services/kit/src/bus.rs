@@ -1,14 +1,12 @@
 //! Wake-ups between processes of the mesh. The bus carries hints, never data: a listener that receives a signal reads
 //! the database, and a listener that may have missed one is notified of that.
 //!
-//! A single process needs only [`Local`]. Replicas share a Redis ([`open`]). Each replica still receives its own
+//! A single process needs only [`LocalBus`]. Replicas share a Redis ([`open`]). Each replica still receives its own
 //! signals at once, without a round trip.
 
 mod channels;
-mod config;
 mod link;
 mod outbox;
-pub(crate) mod place;
 mod recent;
 mod redis;
 mod wire;
@@ -18,11 +16,12 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::ClockAndRng;
+use crate::{
+    ClockAndRng,
+    dns::{self, LookUp},
+    redis::{RedisConfig, RedisServer},
+};
 use channels::Channels;
-pub use config::Config;
-pub(crate) use config::Server;
-pub use place::LookUp;
 
 /// A wake-up: `subject` has reached `reached`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,24 +71,24 @@ impl Listener {
 }
 
 /// Opens the configured bus. Redis may still be unreachable. Must be called within a runtime.
-pub fn open(config: &Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
-    open_by(place::system(), config, clock_rng)
+pub fn open(config: &RedisConfig, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
+    open_by(dns::system(), config, clock_rng)
 }
 
 /// Like `open`, with another resolver than the system's.
-pub fn open_by(look_up: LookUp, config: &Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
-    let server = config.server()?.map(|server| Server { look_up, ..server });
+pub fn open_by(look_up: LookUp, config: &RedisConfig, clock_rng: &ClockAndRng) -> Result<Arc<dyn Bus>, String> {
+    let server = config.server()?.map(|server| RedisServer { look_up, ..server });
     Ok(match server {
-        Some(server) => Arc::new(redis::Redis::start(server, config.poll_interval.0, clock_rng.clone())),
-        None => Arc::new(Local::default()),
+        Some(server) => Arc::new(redis::RedisBus::start(server, config.poll_interval.0, clock_rng.clone())),
+        None => Arc::new(LocalBus::default()),
     })
 }
 
 /// A bus within one process.
 #[derive(Default)]
-pub struct Local(Channels);
+pub struct LocalBus(Channels);
 
-impl Bus for Local {
+impl Bus for LocalBus {
     fn publish(&self, channel: &'static str, signal: Signal) {
         self.0.send(channel, Heard::Signal(signal));
     }

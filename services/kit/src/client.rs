@@ -16,7 +16,7 @@ use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    balance::{self, Balancer, Endpoint, Location, Outcome, Pick},
+    balance::{self, Balancer, Endpoint, EndpointOutcome, Location, Pick},
     context::Context,
     error::{self, chain},
     grpc::{self, PREVIOUS_ATTEMPTS},
@@ -25,7 +25,6 @@ use crate::{
     retry::{Attempt, Replay, attempt_of},
     skew,
     tls::Trust,
-    trace,
 };
 
 /// The interval of keepalive PINGs, also on idle connections. They detect a vanished peer.
@@ -47,7 +46,7 @@ impl Peer {
     pub fn new(
         name: &str,
         addresses: &[String],
-        config: &balance::Config,
+        config: &balance::BalanceConfig,
         identity: Arc<Identity>,
         policies: Arc<Table>,
     ) -> Result<Self, String> {
@@ -118,14 +117,14 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> AttemptOutc
         Ok(response) => {
             endpoint.head(response.headers());
             let failed = Attempt::of_head(response.status(), response.headers());
-            AttemptOutcome { result: Ok(response.map(|body| Body::new(Held { body, endpoint }))), failed }
+            AttemptOutcome { result: Ok(response.map(|body| Body::new(PendingBody { body, endpoint }))), failed }
         }
         Err(failure) => {
             let failed = attempt_of(&failure);
             match failed {
                 // The endpoint is not there, or is draining.
                 Attempt::Unsent => endpoint.unreachable(),
-                Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(Outcome::Failed),
+                Attempt::Refused | Attempt::Unavailable(_) => endpoint.report(EndpointOutcome::Failed),
             }
             tracing::debug!(error = %chain(&failure), endpoint = %endpoint.location(), "a call to another service failed");
             AttemptOutcome { result: Err(error::unavailable("the service")), failed: Some(failed) }
@@ -136,12 +135,12 @@ async fn attempt(endpoint: Pick<Channel>, request: Request<Body>) -> AttemptOutc
 impl Endpoint for Channel {}
 
 /// A response body. Its call stays pending until the body ends.
-struct Held {
+struct PendingBody {
     body: Body,
     endpoint: Pick<Channel>,
 }
 
-impl http_body::Body for Held {
+impl http_body::Body for PendingBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -151,10 +150,10 @@ impl http_body::Body for Held {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    held.endpoint.report(Outcome::of(trailers));
+                    held.endpoint.report(EndpointOutcome::of(trailers));
                 }
             }
-            Poll::Ready(Some(Err(_))) => held.endpoint.report(Outcome::Failed),
+            Poll::Ready(Some(Err(_))) => held.endpoint.report(EndpointOutcome::Failed),
             _ => {}
         }
         polled
@@ -197,7 +196,7 @@ impl Service<Request<Body>> for Peer {
             headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
         }
         if let Some(trace) = context.trace {
-            headers.insert(trace::HEADER, trace.header());
+            trace.write(headers);
         }
         Box::pin(self.clone().send(request, context.deadline))
     }

@@ -15,19 +15,12 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "TRELLIS_";
 
 /// An error in the configuration, for one line on the terminal.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration: {}", self.0)
-    }
-}
-
-impl std::error::Error for Error {}
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(String);
 
 /// Reads the effective configuration. `flags` are `key=value` strings.
-pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, Error>
+pub fn load<T>(file: Option<&Path>, flags: &[String]) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
@@ -44,38 +37,42 @@ where
 }
 
 /// Like [`load`], with the given variables: `(name, key, value)`.
-fn from_sources<T>(file: Option<&Path>, variables: Vec<(String, String, String)>, flags: &[String]) -> Result<T, Error>
+fn from_sources<T>(
+    file: Option<&Path>,
+    variables: Vec<(String, String, String)>,
+    flags: &[String],
+) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    let defaults = Table::try_from(T::default()).map_err(|e| Error(e.to_string()))?;
+    let defaults = Table::try_from(T::default()).map_err(|e| ConfigError(e.to_string()))?;
     let mut table = match file {
         Some(path) => read_file::<T>(path, &defaults)?,
         None => Table::new(),
     };
     for (name, key, value) in variables {
-        set(&mut table, &defaults, &key, &value).map_err(|e| Error(format!("{name}: {e}")))?;
+        set(&mut table, &defaults, &key, &value).map_err(|e| ConfigError(format!("{name}: {e}")))?;
     }
     for flag in flags {
-        let (key, value) = flag.split_once('=').ok_or(Error(format!("--set {flag}: expected KEY=VALUE")))?;
-        set(&mut table, &defaults, key, value).map_err(|e| Error(format!("--set {key}: {e}")))?;
+        let (key, value) = flag.split_once('=').ok_or(ConfigError(format!("--set {flag}: expected KEY=VALUE")))?;
+        set(&mut table, &defaults, key, value).map_err(|e| ConfigError(format!("--set {key}: {e}")))?;
     }
-    parse(table).map_err(Error)
+    parse(table).map_err(ConfigError)
 }
 
 /// Parses a TOML text, without other sources.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    let table = text.parse().map_err(|e: toml::de::Error| Error(e.to_string()))?;
-    parse(table).map_err(Error)
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    let table = text.parse().map_err(|e: toml::de::Error| ConfigError(e.to_string()))?;
+    parse(table).map_err(ConfigError)
 }
 
-fn read_file<T: DeserializeOwned>(path: &Path, defaults: &Table) -> Result<Table, Error> {
+fn read_file<T: DeserializeOwned>(path: &Path, defaults: &Table) -> Result<Table, ConfigError> {
     let place = path.display();
-    let text = fs::read_to_string(path).map_err(|e| Error(format!("{place}: {e}")))?;
-    let table: Table = text.parse().map_err(|e| Error(format!("{place}: {e}")))?;
-    mistakes::check_known("", &table, defaults).map_err(|e| Error(format!("{place}: {e}")))?;
+    let text = fs::read_to_string(path).map_err(|e| ConfigError(format!("{place}: {e}")))?;
+    let table: Table = text.parse().map_err(|e| ConfigError(format!("{place}: {e}")))?;
+    mistakes::check_known("", &table, defaults).map_err(|e| ConfigError(format!("{place}: {e}")))?;
     // Parsed once on its own, so that an error in the file names the file.
-    parse::<T>(table.clone()).map_err(|e| Error(format!("{place}: {e}")))?;
+    parse::<T>(table.clone()).map_err(|e| ConfigError(format!("{place}: {e}")))?;
     Ok(table)
 }
 
@@ -137,13 +134,13 @@ fn typed(default: &Value, text: &str) -> Result<Value, String> {
 }
 
 /// The configuration as TOML, with masked secrets.
-pub fn print<T: Serialize>(config: &T) -> Result<String, Error> {
-    toml::to_string_pretty(config).map_err(|e| Error(e.to_string()))
+pub fn print<T: Serialize>(config: &T) -> Result<String, ConfigError> {
+    toml::to_string_pretty(config).map_err(|e| ConfigError(e.to_string()))
 }
 
 /// The keys whose values differ. Secrets are masked, so they compare as equal.
-pub fn differences<T: Serialize>(one: &T, other: &T) -> Result<Vec<String>, Error> {
-    let table = |config: &T| Table::try_from(config).map_err(|e| Error(e.to_string()));
+pub fn differences<T: Serialize>(one: &T, other: &T) -> Result<Vec<String>, ConfigError> {
+    let table = |config: &T| Table::try_from(config).map_err(|e| ConfigError(e.to_string()));
     let mut keys = Vec::new();
     compare("", &table(one)?, &table(other)?, &mut keys);
     Ok(keys)

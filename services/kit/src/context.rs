@@ -68,7 +68,7 @@ impl Context {
         let mut request = Request::new(message);
         let latest = Instant::now() + most;
         let deadline = Some(self.deadline.map_or(latest, |deadline| deadline.min(latest)));
-        request.extensions_mut().insert(Self { caller: self.caller.clone(), deadline, trace: self.trace });
+        request.extensions_mut().insert(Self { caller: self.caller.clone(), deadline, trace: self.trace.clone() });
         request
     }
 }

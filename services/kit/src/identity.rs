@@ -5,11 +5,11 @@ mod rejected;
 
 use std::{
     collections::HashMap,
-    fmt, fs, io,
+    fs, io,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use base64::{
 pub use caller::{CALLER_ISSUER, CALLER_TYPE, CallerTokens};
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use parking_lot::Mutex;
 use rejected::Refusals;
 pub use rejected::Rejected;
 use ring::{
@@ -56,16 +57,9 @@ pub struct Key {
 }
 
 /// A key file that cannot be used. Displayed as one line on the terminal.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct KeyError(String);
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for KeyError {}
 
 impl Key {
     /// A new key.
@@ -183,7 +177,7 @@ impl Identity {
     /// A token for a call to `callee`, as the value of [`SERVICE_TOKEN`].
     pub fn token_for(&self, callee: &str) -> HeaderValue {
         let now = self.clock_rng.now();
-        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minted = self.minted.lock();
         // After our clock was set back, a cached token would come from the future.
         if let Some(Minted { token, issued, expires }) = minted.get(callee)
             && *issued <= now

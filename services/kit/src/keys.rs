@@ -11,18 +11,15 @@ mod ended;
 mod published;
 mod revoked;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ended::Ended;
 pub use ended::{EndedPage, EndedSessions};
 use http::HeaderValue;
 use jsonwebtoken::Algorithm;
-use published::{PublicKey, Published, Verified};
+use parking_lot::RwLock;
+use published::{PublicKey, Published, VerifiedTokens};
 pub use revoked::LONGEST_ACCESS;
 use revoked::Revoked;
 use tokio::time::{Instant, sleep};
@@ -53,16 +50,9 @@ pub trait KeySource: Send + Sync {
 }
 
 /// The key source is unavailable.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the keys of access tokens are not available: {0}")]
 pub struct Unavailable(pub String);
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the keys of access tokens are not available: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unavailable {}
 
 /// The result of verifying an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +84,7 @@ pub struct KeySet {
     published: RwLock<Arc<Published>>,
     /// An async mutex, so that callers that wait for a fetch share it.
     fetches: tokio::sync::Mutex<Fetches>,
-    verified: Mutex<Verified>,
+    verified: VerifiedTokens,
     revoked: Revoked,
     ended: Ended,
 }
@@ -117,7 +107,7 @@ impl KeySet {
             refresh_interval: REFRESH_INTERVAL,
             published: RwLock::default(),
             fetches: tokio::sync::Mutex::default(),
-            verified: Mutex::default(),
+            verified: VerifiedTokens::default(),
             revoked: Revoked::default(),
             ended: Ended::default(),
         }
@@ -203,8 +193,7 @@ impl KeySet {
 
     /// Verifies an access token from the cache, without cryptography or waiting. `None`: not in the cache.
     pub fn recall(&self, token: &str) -> Option<Verdict> {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = verified.get(token)?;
+        let user = self.verified.get(token)?;
         Some(self.in_force(user))
     }
 
@@ -244,7 +233,7 @@ impl KeySet {
         let user = user(claims);
         let verdict = self.in_force(user.clone());
         if matches!(verdict, Verdict::Genuine(_)) {
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(token, user, key);
+            self.verified.insert(token, user, key);
         }
         verdict
     }
@@ -261,7 +250,7 @@ impl KeySet {
     }
 
     fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.published.read())
     }
 
     /// Fetches the keys, unless a fetch began within the last second. Returns whether the last fetch succeeded.
@@ -299,7 +288,7 @@ impl KeySet {
             return;
         }
         let next = Arc::new(before.replaced_by(jwks));
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        *self.published.write() = Arc::clone(&next);
         before.withdraw_all_but(&next);
         let kids: Vec<_> = next.keys.keys().map(String::as_str).collect();
         if before.keys.is_empty() {

@@ -12,13 +12,17 @@ mod streams;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-pub use config::Config;
-pub use key::{Key, MOST_NETWORKS, Multiples, Network, fingerprint, network, networks};
-pub use local::Local;
+pub use config::LimiterConfig;
+pub use key::{BucketKey, MOST_NETWORKS, Multiples, Network, fingerprint, network, networks};
+pub use local::LocalLimiter;
 pub use quota::{Kind, Quota};
 pub use streams::{Hold, Opening, StreamAsk, TooMany};
 
-use crate::{ClockAndRng, bus, time::SteadyClock};
+use crate::{
+    ClockAndRng, dns,
+    redis::{RedisConfig, RedisServer},
+    time::SteadyClock,
+};
 
 /// The maximum number of rules of one call.
 pub const MOST_RULES: usize = 4;
@@ -29,7 +33,7 @@ pub const MOST_LIMITS: usize = MOST_RULES * MOST_NETWORKS;
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     /// The bucket: a principal or network, a rule and a scope. A key never occurs twice in one request.
-    pub key: Key,
+    pub key: BucketKey,
     /// The rule. A key always comes with the same rule and cost, until the configuration changes.
     pub quota: Quota,
     /// The cost of the call; at most the quota's burst.
@@ -38,7 +42,7 @@ pub struct Limit {
 
 impl Limit {
     /// Fills unused places of an array of limits.
-    pub const NONE: Self = Self { key: Key::UNUSED, quota: Quota::ONE, cost: 1 };
+    pub const NONE: Self = Self { key: BucketKey::UNUSED, quota: Quota::ONE, cost: 1 };
 }
 
 /// A request to the limiter: all limits take their cost, or none does.
@@ -121,14 +125,14 @@ fn micros(micros: i64) -> Duration {
 
 /// A decision, immediate or after a round trip to Redis. An immediate decision needs no allocation.
 #[expect(clippy::large_enum_variant, reason = "an immediate decision needs no allocation")]
-pub enum Verdict<'a> {
+pub enum EventualDecision<'a> {
     /// Decided in this process.
     Now(Decision),
     /// Decided in Redis, within the configured budget.
     Later(Pin<Box<dyn Future<Output = Decision> + Send + 'a>>),
 }
 
-impl Verdict<'_> {
+impl EventualDecision<'_> {
     /// Waits for the decision.
     pub async fn decision(self) -> Decision {
         match self {
@@ -141,7 +145,7 @@ impl Verdict<'_> {
 /// Limits the rate of calls and the number of open streams.
 pub trait RateLimiter: Send + Sync {
     /// Takes the cost from all buckets of `ask`, or from none if one of them lacks it.
-    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a>;
+    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> EventualDecision<'a>;
 
     /// Opens a stream, unless its client has too many open. The shared limiter makes a round trip for each stream, which
     /// is cheap compared with a stream's lifetime.
@@ -158,20 +162,24 @@ pub trait RateLimiter: Send + Sync {
 
 /// The configured limiter: shared if `redis` names a server, which may still be unreachable. Must be called within a
 /// runtime.
-pub fn open(config: &Config, redis: &bus::Config, clock_rng: &ClockAndRng) -> Result<Arc<dyn RateLimiter>, String> {
-    open_by(bus::place::system(), config, redis, clock_rng)
+pub fn open(
+    config: &LimiterConfig,
+    redis: &RedisConfig,
+    clock_rng: &ClockAndRng,
+) -> Result<Arc<dyn RateLimiter>, String> {
+    open_by(dns::system(), config, redis, clock_rng)
 }
 
 /// Like `open`, with another resolver than the system's.
 pub fn open_by(
-    look_up: bus::LookUp,
-    config: &Config,
-    redis: &bus::Config,
+    look_up: dns::LookUp,
+    config: &LimiterConfig,
+    redis: &RedisConfig,
     clock_rng: &ClockAndRng,
 ) -> Result<Arc<dyn RateLimiter>, String> {
-    let server = redis.server()?.map(|server| bus::Server { look_up, ..server });
+    let server = redis.server()?.map(|server| RedisServer { look_up, ..server });
     Ok(match server {
-        Some(server) => Arc::new(redis::Redis::start(server, config, clock_rng.clone())),
-        None => Arc::new(Local::new(Arc::new(SteadyClock::start()))),
+        Some(server) => Arc::new(redis::RedisLimiter::start(server, config, clock_rng.clone())),
+        None => Arc::new(LocalLimiter::new(Arc::new(SteadyClock::start()))),
     })
 }

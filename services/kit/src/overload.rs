@@ -13,13 +13,14 @@ use std::{
     collections::HashMap,
     net::Ipv6Addr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use metrics::{Gauge, counter, gauge};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -54,7 +55,7 @@ const WITHOUT_SESSION: usize = 90;
 /// The section `[balance.shed]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct OverloadConfig {
     /// Whether an upstream whose responses become slow gets fewer concurrent calls.
     pub enabled: bool,
     /// A response within this time is never slow.
@@ -65,13 +66,13 @@ pub struct Config {
     pub most_calls: usize,
 }
 
-impl Default for Config {
+impl Default for OverloadConfig {
     fn default() -> Self {
         Self { enabled: true, patience: Span(Duration::from_millis(100)), least_calls: 32, most_calls: 4_096 }
     }
 }
 
-impl Config {
+impl OverloadConfig {
     /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.least_calls == 0 {
@@ -111,7 +112,7 @@ impl LatencyBaseline {
 
 /// The caller by which calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Caller {
+pub enum CallerKey {
     /// A user with a valid session.
     User(Uuid),
     /// All other callers, by network (see [`crate::limiter::network`]).
@@ -120,27 +121,27 @@ pub enum Caller {
 
 /// The calls in flight.
 #[derive(Default)]
-struct InFlight {
+struct CallsInFlight {
     all: usize,
     /// Only callers with calls in flight.
-    by_caller: HashMap<Caller, usize>,
+    by_caller: HashMap<CallerKey, usize>,
 }
 
-impl InFlight {
+impl CallsInFlight {
     /// Whether one more call would exceed the caller's share of `limit`. One share is reserved for a new caller.
-    fn is_beyond_share(&self, caller: Caller, limit: usize) -> bool {
+    fn is_beyond_share(&self, caller: CallerKey, limit: usize) -> bool {
         let own = self.by_caller.get(&caller).copied();
         let callers = self.by_caller.len() + usize::from(own.is_none());
         own.unwrap_or(0) >= (limit / (callers + 1)).max(1)
     }
 
-    fn enter(&mut self, caller: Caller) {
+    fn enter(&mut self, caller: CallerKey) {
         self.all += 1;
         *self.by_caller.entry(caller).or_default() += 1;
     }
 
     /// Returns the number of calls before this one left.
-    fn leave(&mut self, caller: Caller) -> usize {
+    fn leave(&mut self, caller: CallerKey) -> usize {
         match self.by_caller.get_mut(&caller) {
             Some(own) if *own > 1 => *own -= 1,
             _ => drop(self.by_caller.remove(&caller)),
@@ -152,17 +153,17 @@ impl InFlight {
 
 /// The adaptive concurrency limit of one upstream.
 pub struct Shedder {
-    config: Config,
+    config: OverloadConfig,
     limit: AtomicUsize,
-    in_flight: Mutex<InFlight>,
-    window: Mutex<Window>,
+    in_flight: Mutex<CallsInFlight>,
+    window: Mutex<LimitWindow>,
     name: String,
     shown: [Gauge; 2],
 }
 
 /// The responses since the last adjustment of the limit.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct LimitWindow {
     since: Instant,
     responses: u32,
     slow: u32,
@@ -172,7 +173,7 @@ struct Window {
     refused: bool,
 }
 
-impl Window {
+impl LimitWindow {
     fn new(now: Instant) -> Self {
         Self { since: now, responses: 0, slow: 0, peak: 0, refused: false }
     }
@@ -189,7 +190,7 @@ impl Window {
         clippy::cast_sign_loss,
         reason = "calls at once are far below 2^52"
     )]
-    fn judge(&self, limit: usize, config: &Config) -> usize {
+    fn judge(&self, limit: usize, config: &OverloadConfig) -> usize {
         let slow = f64::from(self.slow) / f64::from(self.responses.max(1));
         let new = if slow > MANY_SLOW {
             // The unused part of the limit gives no information.
@@ -205,14 +206,14 @@ impl Window {
 
 impl Shedder {
     /// A limit for the upstream with the metrics label `name`. It starts at `most_calls`.
-    pub fn new(name: &str, config: &Config, now: Instant) -> Self {
+    pub fn new(name: &str, config: &OverloadConfig, now: Instant) -> Self {
         let label = || [("upstream", name.to_owned())];
         let shown = [gauge!("overload_limit", &label()), gauge!("overload_in_flight", &label())];
         shown[0].set(count(config.most_calls));
         Self {
             limit: AtomicUsize::new(config.most_calls),
             in_flight: Mutex::default(),
-            window: Mutex::new(Window::new(now)),
+            window: Mutex::new(LimitWindow::new(now)),
             config: config.clone(),
             name: name.to_owned(),
             shown,
@@ -223,7 +224,7 @@ impl Shedder {
     pub fn admit(
         self: &Arc<Self>,
         priority: Priority,
-        caller: Caller,
+        caller: CallerKey,
         usual: &Arc<LatencyBaseline>,
         now: Instant,
     ) -> Option<Permit> {
@@ -235,14 +236,14 @@ impl Shedder {
         Some(Permit { shedder: Arc::clone(self), caller, usual: Arc::clone(usual), since: now, has_responded: false })
     }
 
-    fn enter(&self, priority: Priority, caller: Caller) -> bool {
+    fn enter(&self, priority: Priority, caller: CallerKey) -> bool {
         if !self.config.enabled {
             return true;
         }
-        let mut in_flight = lock(&self.in_flight);
+        let mut in_flight = self.in_flight.lock();
         let limit = self.limit.load(Ordering::Relaxed);
         let mut most = limit * priority.percent() / 100;
-        if matches!(caller, Caller::Network(_)) {
+        if matches!(caller, CallerKey::Network(_)) {
             most = most * WITHOUT_SESSION / 100;
         }
         if in_flight.is_beyond_share(caller, limit) {
@@ -250,7 +251,7 @@ impl Shedder {
         }
         if in_flight.all >= most.max(1) {
             drop(in_flight);
-            lock(&self.window).refused = true;
+            self.window.lock().refused = true;
             return false;
         }
         in_flight.enter(caller);
@@ -259,25 +260,25 @@ impl Shedder {
 
     /// Records the end of a call. `took` is `None` if its duration gives no information; `is_well`: it got a regular
     /// response.
-    fn leave(&self, caller: Caller, took: Option<Duration>, is_well: bool, usual: &LatencyBaseline, now: Instant) {
+    fn leave(&self, caller: CallerKey, took: Option<Duration>, is_well: bool, usual: &LatencyBaseline, now: Instant) {
         if !self.config.enabled {
             return;
         }
-        let in_flight = lock(&self.in_flight).leave(caller);
+        let in_flight = self.in_flight.lock().leave(caller);
         let Some(took) = took else { return };
         let seconds = took.as_secs_f64();
         let is_slow = took > self.config.patience.0 && usual.seconds().is_none_or(|usual| seconds > usual * SLOW);
         if is_well {
             usual.learn(seconds, in_flight <= QUIET);
         }
-        let mut window = lock(&self.window);
+        let mut window = self.window.lock();
         window.responses += 1;
         window.slow += u32::from(is_slow);
         window.peak = window.peak.max(in_flight);
         if window.is_full(now) {
             let limit = window.judge(self.limit.load(Ordering::Relaxed), &self.config);
             self.limit.store(limit, Ordering::Relaxed);
-            *window = Window::new(now);
+            *window = LimitWindow::new(now);
             self.shown[0].set(count(limit));
             self.shown[1].set(count(in_flight));
         }
@@ -287,7 +288,7 @@ impl Shedder {
 /// An admitted call, until it is dropped.
 pub struct Permit {
     shedder: Arc<Shedder>,
-    caller: Caller,
+    caller: CallerKey,
     usual: Arc<LatencyBaseline>,
     since: Instant,
     has_responded: bool,
@@ -313,11 +314,6 @@ impl Drop for Permit {
         let took = (waited > self.shedder.config.patience.0).then_some(waited);
         self.shedder.leave(self.caller, took, false, &self.usual, now);
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The state stays consistent after a panic.
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(calls: usize) -> f64 {

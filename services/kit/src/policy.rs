@@ -94,16 +94,9 @@ impl Priority {
 }
 
 /// Why a descriptor set could not be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptor set cannot be read: {0}")]
 pub struct Unreadable(String);
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the descriptor set cannot be read: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 impl Table {
     /// Reads the policies of an encoded `google.protobuf.FileDescriptorSet`. A method without a policy is left out, so

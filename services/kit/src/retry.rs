@@ -11,7 +11,7 @@ use std::{error::Error, time::Duration};
 use h2::Reason;
 use serde::{Deserialize, Serialize};
 
-pub use budget::Budget;
+pub use budget::RetryBudget;
 pub use replay::{Again, Replay};
 pub use retries::Retries;
 pub use state::{Attempt, NotRetried, Pushback, RetryState};
@@ -21,7 +21,7 @@ use crate::config::Span;
 /// The section `[balance.retry]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct RetryConfig {
     /// The maximum number of attempts per call. 1 disables retries.
     pub attempts: u32,
     /// How much of a request is buffered for retries, in bytes.
@@ -36,7 +36,7 @@ pub struct Config {
     pub most_backoff: Span,
 }
 
-impl Default for Config {
+impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             attempts: 3,
@@ -49,7 +49,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl RetryConfig {
     /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         match self {

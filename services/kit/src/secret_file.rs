@@ -5,7 +5,7 @@
 //! Kubernetes mounts with `fsGroup` as 0440.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     io::{Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -19,40 +19,24 @@ use crate::ClockAndRng;
 const FORBIDDEN: u32 = 0o027;
 
 /// A secret that cannot be read. Displayed as one line on the terminal.
-#[derive(Debug)]
-pub enum Error {
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
     /// The file cannot be read.
-    Io(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// Others may read or change the file.
+    #[error(
+        "other users may read or change this secret (mode {mode:04o}): run `chmod 600` on it, \
+         or mount it with mode 0400 or 0440"
+    )]
     Exposed {
         /// Its permission bits.
         mode: u32,
     },
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Exposed { mode } => write!(
-                f,
-                "other users may read or change this secret (mode {mode:04o}): run `chmod 600` on it, \
-                 or mount it with mode 0400 or 0440"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
 /// Reads a secret text.
-pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     let mut file = fs::File::open(path)?;
     refuse_exposed(&file.metadata()?)?;
     let mut text = Zeroizing::new(String::new());
@@ -61,13 +45,13 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
 }
 
 /// Checks the permissions of a secret that another library reads.
-pub fn check(path: &Path) -> Result<(), Error> {
+pub fn check(path: &Path) -> Result<(), SecretFileError> {
     refuse_exposed(&fs::metadata(path)?)
 }
 
-fn refuse_exposed(metadata: &fs::Metadata) -> Result<(), Error> {
+fn refuse_exposed(metadata: &fs::Metadata) -> Result<(), SecretFileError> {
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & FORBIDDEN == 0 { Ok(()) } else { Err(Error::Exposed { mode }) }
+    if mode & FORBIDDEN == 0 { Ok(()) } else { Err(SecretFileError::Exposed { mode }) }
 }
 
 /// Writes a secret that does not exist yet, readable only by its owner. An existing file is kept, including one that

@@ -65,7 +65,7 @@ pub struct ServiceContext {
     /// The keys of access tokens.
     pub keys: Arc<KeySet>,
     /// The load balancing of peers with several endpoints.
-    pub balance: balance::Config,
+    pub balance: balance::BalanceConfig,
     /// The contract's policies.
     pub policies: Arc<Table>,
     /// The contract, for reflection: an encoded descriptor set.
@@ -93,7 +93,7 @@ pub async fn serve(
     if limits.reflection {
         open.push(reflection(&shown)?);
     }
-    let streams = introspection::Streams::new(limits.introspection_streams);
+    let streams = introspection::NetworkStreams::new(limits.introspection_streams);
     let open = open.into_iter().map(|routes| stack::open(routes, &streams, &meters));
     let merge = |router: axum::Router, routes: Routes| router.merge(routes.into_axum_router().reset_fallback());
     let router = open.fold(gated.into_axum_router(), merge);

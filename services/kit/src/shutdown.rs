@@ -18,7 +18,7 @@ use crate::config::Span;
 /// The durations of the steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct ShutdownConfig {
     /// The time between "not ready" and the end of accepting, so that load balancers notice. On Kubernetes 5 s.
     pub settle: Span,
     /// The time that calls in flight have to finish.
@@ -28,7 +28,7 @@ pub struct Config {
     pub pace: Span,
 }
 
-impl Default for Config {
+impl Default for ShutdownConfig {
     fn default() -> Self {
         Self {
             settle: Span(Duration::ZERO),
@@ -65,7 +65,7 @@ impl Shutdown {
     }
 
     /// Performs all steps, until the end of the grace period. A process that finishes earlier need not wait for it.
-    pub async fn run(&self, config: &Config) {
+    pub async fn run(&self, config: &ShutdownConfig) {
         self.stopping.cancel();
         sleep(config.settle.0).await;
         let streams = self.turns.open.load(Ordering::Relaxed).max(1);
@@ -162,7 +162,9 @@ mod tests {
         tokio::task::yield_now().await;
         let began = Instant::now();
         let down = shutdown.clone();
-        tokio::spawn(async move { down.run(&Config { grace: Span(GRACE), ..Config::default() }).await });
+        tokio::spawn(
+            async move { down.run(&ShutdownConfig { grace: Span(GRACE), ..ShutdownConfig::default() }).await },
+        );
         let mut ended = Vec::new();
         for stream in ending {
             ended.push(stream.await.unwrap() - began);

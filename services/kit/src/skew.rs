@@ -1,13 +1,10 @@
 //! The clock skew of peers. Each process regularly sends health checks to its peers; each response carries the time by
 //! the peer's clock. Service tokens are refused beyond [`CLOCK_SKEW`].
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{Timestamp, jwt::CLOCK_SKEW};
@@ -22,10 +19,10 @@ const NOTABLE: Duration = Duration::from_secs(5);
 
 /// The measured skew of each peer's endpoints.
 #[derive(Default)]
-pub struct Skews(Mutex<BTreeMap<(String, String), Measured>>);
+pub struct Skews(Mutex<BTreeMap<(String, String), ClockMeasurement>>);
 
 #[derive(Clone, Copy)]
-struct Measured {
+struct ClockMeasurement {
     /// How far the peer's clock is ahead of this process's clock, in microseconds.
     ahead: i64,
     level: Level,
@@ -62,10 +59,10 @@ impl Skews {
         let half = i64::try_from(sent.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
         let ahead = reported.saturating_sub(now.as_micros().saturating_sub(half));
         let level = Level::of(ahead.unsigned_abs().saturating_sub(half.unsigned_abs()));
-        let mut measured = self.lock();
+        let mut measured = self.0.lock();
         measured.retain(|_, known| known.at.elapsed() < FORGOTTEN);
         let of_peer = (name.to_owned(), endpoint);
-        let before = measured.insert(of_peer.clone(), Measured { ahead, level, at: Instant::now() });
+        let before = measured.insert(of_peer.clone(), ClockMeasurement { ahead, level, at: Instant::now() });
         let worst = measured.iter().filter(|((peer, _), _)| peer == name).map(|(_, known)| known.ahead);
         let worst = worst.max_by_key(|ahead| ahead.unsigned_abs()).unwrap_or(ahead);
         drop(measured);
@@ -77,13 +74,13 @@ impl Skews {
 
     /// Whether the skew of every peer is within the bound.
     pub fn are_bounded(&self) -> bool {
-        self.lock().values().all(|known| known.level < Level::BeyondBound || known.at.elapsed() >= FORGOTTEN)
+        self.0.lock().values().all(|known| known.level < Level::BeyondBound || known.at.elapsed() >= FORGOTTEN)
     }
 
     /// The largest skew of each peer's endpoints: how many milliseconds their clock is ahead of this process's clock.
     pub fn millis(&self) -> BTreeMap<String, i64> {
         let mut worst: BTreeMap<String, i64> = BTreeMap::new();
-        for ((name, _), known) in self.lock().iter().filter(|(_, known)| known.at.elapsed() < FORGOTTEN) {
+        for ((name, _), known) in self.0.lock().iter().filter(|(_, known)| known.at.elapsed() < FORGOTTEN) {
             let of_peer = worst.entry(name.clone()).or_default();
             let ahead = known.ahead / 1_000;
             if ahead.unsigned_abs() > of_peer.unsigned_abs() {
@@ -91,10 +88,6 @@ impl Skews {
             }
         }
         worst
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Measured>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

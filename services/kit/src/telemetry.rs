@@ -21,7 +21,7 @@ use limited::Limited;
 /// The configuration of logs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway=debug,access=off`. Errors are
     /// always logged, unless a target is turned off by name.
     pub level: String,
@@ -38,13 +38,13 @@ pub enum Format {
     Json,
 }
 
-impl Default for Config {
+impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: Format::Text }
     }
 }
 
-impl Config {
+impl LogConfig {
     /// Checks the values. The error names the key and the fix.
     pub fn check(&self) -> Result<(), String> {
         filter(&self.level).map(drop)
@@ -56,7 +56,7 @@ static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Starts logging to standard error, and the export of traces. `service` is the service name of the traces. Must be
 /// called once, within a runtime.
-pub fn start(config: &Config, traces: &trace::Config, service: &str) -> Result<(), String> {
+pub fn start(config: &LogConfig, traces: &trace::TraceConfig, service: &str) -> Result<(), String> {
     // Metrics come first: values recorded before the recorder exists are lost.
     metrics();
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);

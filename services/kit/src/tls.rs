@@ -6,7 +6,7 @@ mod files;
 mod mesh;
 mod trust;
 
-pub use config::Config;
+pub use config::TlsConfig;
 pub use files::{Unfit, certificates, pair};
 pub use mesh::MeshTls;
 pub use trust::Trust;

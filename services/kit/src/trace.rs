@@ -28,12 +28,14 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::grpc;
 
 /// The header that carries the context.
-pub const HEADER: &str = "traceparent";
+const PARENT: &str = "traceparent";
+/// The header in which other tracing systems carry their own state.
+const STATE: &str = "tracestate";
 
 /// The configuration of traces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct TraceConfig {
     /// An OTLP collector with gRPC: `http://host:4317`. Empty: no export.
     pub endpoint: String,
     /// The share of traces to export, of those that begin here or come from outside: 0 to 1.
@@ -52,18 +54,20 @@ pub enum Outside {
     Caller,
 }
 
-impl Default for Config {
+impl Default for TraceConfig {
     fn default() -> Self {
         Self { endpoint: String::new(), ratio: 1.0, outside: Outside::Ratio }
     }
 }
 
 /// A trace context. Its ids are not secret and decide nothing, so they need no injected randomness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
     span: u64,
     sampled: bool,
+    /// The state of other tracing systems, passed on unchanged.
+    state: Option<HeaderValue>,
 }
 
 /// An unpredictable number: a hash of a counter, with a random key per process. The kernel's randomness would cost a
@@ -77,7 +81,7 @@ fn random() -> u64 {
 /// Set when the export has started.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// The configuration in force. While unset, no trace from outside is exported.
-static CONFIG: OnceLock<Config> = OnceLock::new();
+static CONFIG: OnceLock<TraceConfig> = OnceLock::new();
 
 /// The time to export the last spans when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,7 +90,7 @@ impl TraceContext {
     /// The context of an incoming call; `None` if it has none, or a malformed one.
     fn read(headers: &HeaderMap) -> Option<Self> {
         // With two contexts, neither is trustworthy: a new trace begins (section 2.3 of the recommendation).
-        let mut fields = headers.get_all(HEADER).iter();
+        let mut fields = headers.get_all(PARENT).iter();
         let (text, None) = (fields.next()?.to_str().ok()?, fields.next()) else { return None };
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -102,13 +106,14 @@ impl TraceContext {
         }
         let trace = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
         let span = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
-        Some(Self { trace, span, sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1 })
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        Some(Self { trace, span, sampled, state: state(headers) })
     }
 
     /// A new trace.
     pub(crate) fn root() -> Self {
         let trace = u128::from(random()) << 64 | u128::from(random());
-        Self { trace: trace.max(1), span: 0, sampled: false }.child()
+        Self { trace: trace.max(1), span: 0, sampled: false, state: None }.child()
     }
 
     /// A new span in the same trace.
@@ -116,9 +121,13 @@ impl TraceContext {
         Self { span: random().max(1), ..self }
     }
 
-    /// The header value.
-    pub fn header(&self) -> HeaderValue {
-        grpc::never_indexed(self.to_string())
+    /// Sets the headers that carry the context, and removes those of another context.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(PARENT, grpc::never_indexed(self.to_string()));
+        match &self.state {
+            Some(state) => headers.insert(STATE, state.clone()),
+            None => headers.remove(STATE),
+        };
     }
 
     /// The trace id, for log lines.
@@ -126,10 +135,11 @@ impl TraceContext {
         TraceId::from(self.trace)
     }
 
-    fn to_otel(self) -> OtelContext {
+    fn to_otel(&self) -> OtelContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         let (trace, span) = (TraceId::from(self.trace), SpanId::from(self.span));
-        OtelContext::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
+        let state = self.state.as_ref().and_then(|state| state.to_str().ok()?.parse().ok()).unwrap_or_default();
+        OtelContext::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, state))
     }
 
     fn of_otel(context: &SpanContext) -> Self {
@@ -137,8 +147,16 @@ impl TraceContext {
             trace: u128::from_be_bytes(context.trace_id().to_bytes()),
             span: u64::from_be_bytes(context.span_id().to_bytes()),
             sampled: context.is_sampled(),
+            state: HeaderValue::try_from(context.trace_state().header()).ok().filter(|state| !state.is_empty()),
         }
     }
+}
+
+/// The state of other tracing systems. Several headers are one list (RFC 9110, section 5.3). A malformed list is dropped.
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let values: Vec<&str> = headers.get_all(STATE).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
+    let state: TraceState = values.join(",").parse().ok()?;
+    HeaderValue::try_from(state.header()).ok().filter(|state| !state.is_empty())
 }
 
 impl fmt::Display for TraceContext {
@@ -156,11 +174,11 @@ pub fn begin(span: &Span, headers: &HeaderMap) -> TraceContext {
 /// Like `begin`, for a call from outside the mesh, whose sampling flag may not count ([`Outside`]).
 pub fn begin_from_outside(span: &Span, headers: &HeaderMap) -> TraceContext {
     let incoming = TraceContext::read(headers);
-    begin_below(span, incoming.map(|context| TraceContext { sampled: is_sampled(CONFIG.get(), context), ..context }))
+    begin_below(span, incoming.map(|context| TraceContext { sampled: is_sampled(CONFIG.get(), &context), ..context }))
 }
 
 /// A random decision, independent of the trace's id, which the client has chosen.
-fn is_sampled(config: Option<&Config>, incoming: TraceContext) -> bool {
+fn is_sampled(config: Option<&TraceConfig>, incoming: &TraceContext) -> bool {
     match config {
         Some(config) if config.outside == Outside::Caller => incoming.sampled,
         Some(config) if !config.endpoint.is_empty() => chance() < config.ratio,
@@ -176,7 +194,7 @@ fn chance() -> f64 {
 
 fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
     if PROVIDER.get().is_some() {
-        if let Some(incoming) = incoming {
+        if let Some(incoming) = &incoming {
             // An error means that the span is filtered out, so it has no context below either.
             span.set_parent(incoming.to_otel()).ok();
         }
@@ -190,7 +208,7 @@ fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
 }
 
 /// Starts the export, within a runtime. `None` if the export is off.
-pub(crate) fn start(config: &Config, service: &str) -> Result<Option<SdkTracer>, String> {
+pub(crate) fn start(config: &TraceConfig, service: &str) -> Result<Option<SdkTracer>, String> {
     if !(0.0..=1.0).contains(&config.ratio) {
         return Err(format!("trace.ratio: {} is not between 0 and 1", config.ratio));
     }
@@ -228,7 +246,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<TraceContext> {
-        TraceContext::read(&HeaderMap::from_iter([(HEADER.parse().unwrap(), text.parse().unwrap())]))
+        TraceContext::read(&HeaderMap::from_iter([(PARENT.parse().unwrap(), text.parse().unwrap())]))
     }
 
     #[test]
@@ -237,18 +255,45 @@ mod tests {
         let context = read(text).unwrap();
         assert_eq!(context.to_string(), text);
         assert_eq!(context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
-        let child = context.child();
+        let child = context.clone().child();
         assert!(child.trace == context.trace && child.span != context.span && child.sampled);
+        assert_eq!(TraceContext::of_otel(context.to_otel().span().span_context()), context);
+    }
+
+    #[test]
+    fn state_of_other_systems_is_passed_on() {
+        const PARENT_VALUE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let passed_on = |parent: &str, states: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PARENT, parent.parse().unwrap());
+            for state in states {
+                headers.append(STATE, state.parse().unwrap());
+            }
+            begin(&Span::none(), &headers).write(&mut headers);
+            let states: Vec<_> =
+                headers.get_all(STATE).iter().map(|state| state.to_str().unwrap().to_owned()).collect();
+            states
+        };
+        assert_eq!(
+            passed_on(PARENT_VALUE, &["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]),
+            ["congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"]
+        );
+        assert_eq!(passed_on(PARENT_VALUE, &["congo=1", "rojo=2"]), ["congo=1,rojo=2"]);
+        for malformed in ["no list", "=", "UPPER=1"] {
+            assert_eq!(passed_on(PARENT_VALUE, &[malformed]), [""; 0], "{malformed}");
+        }
+        assert_eq!(passed_on("malformed", &["congo=1"]), [""; 0], "the state belongs to the parent");
+        let context = TraceContext { state: Some(HeaderValue::from_static("congo=1")), ..read(PARENT_VALUE).unwrap() };
         assert_eq!(TraceContext::of_otel(context.to_otel().span().span_context()), context);
     }
 
     #[test]
     fn clients_decide_about_export_only_if_configured() {
         let endpoint = "http://127.0.0.1:4317".to_owned();
-        let config = |ratio, outside| Config { endpoint: endpoint.clone(), ratio, outside };
-        let sampled = |flag: &str, config: Option<Config>| {
+        let config = |ratio, outside| TraceConfig { endpoint: endpoint.clone(), ratio, outside };
+        let sampled = |flag: &str, config: Option<TraceConfig>| {
             let context = read(&format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flag}")).unwrap();
-            (0..1_000).filter(|_| is_sampled(config.as_ref(), context)).count()
+            (0..1_000).filter(|_| is_sampled(config.as_ref(), &context)).count()
         };
         for (flag, expected) in [("00", 0), ("01", 1_000)] {
             assert_eq!(sampled(flag, None), 0);
@@ -256,7 +301,7 @@ mod tests {
             assert_eq!(sampled(flag, Some(config(1.0, Outside::Ratio))), 1_000);
             assert!((200..800).contains(&sampled(flag, Some(config(0.5, Outside::Ratio)))));
             assert_eq!(sampled(flag, Some(config(0.5, Outside::Caller))), expected);
-            assert_eq!(sampled(flag, Some(Config { endpoint: String::new(), ..config(1.0, Outside::Ratio) })), 0);
+            assert_eq!(sampled(flag, Some(TraceConfig { endpoint: String::new(), ..config(1.0, Outside::Ratio) })), 0);
         }
     }
 

@@ -7,7 +7,6 @@ mod lists;
 mod members;
 mod messages;
 mod people;
-pub(crate) mod wire;
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -35,6 +34,7 @@ use crate::{
     delivery::{Hub, Subscription},
     domain::{Change, ConversationId, Cursor, UserId},
     store::Changed,
+    wire,
 };
 use lists::Lists;
 

@@ -15,7 +15,7 @@ mod subscription;
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use kit::{
     keys::KeySet,
     shutdown::{DrainGuard, Shutdown},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified},
     time::sleep,
@@ -116,14 +117,9 @@ struct Marks {
 
 impl Slot {
     fn mark(&self, change: impl FnOnce(&mut Marks)) {
-        change(&mut lock(&self.marks));
+        change(&mut self.marks.lock());
         self.notify.notify_one();
     }
-}
-
-/// Ignores poisoning: every change of the data is complete before a panic is possible.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hub {
@@ -222,7 +218,7 @@ impl Hub {
     }
 
     fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
-        let mut registry = lock(&self.registry);
+        let mut registry = self.registry.lock();
         let own = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
         let of_session = own.iter().filter(|slot| slot.session == user.session).count();
         if of_session >= self.streams_per_session {
@@ -261,7 +257,7 @@ impl Hub {
 
     fn wake_conversation(&self, subject: Uuid) {
         let id = ConversationId(subject);
-        for slot in lock(&self.registry).by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
+        for slot in self.registry.lock().by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
             slot.mark(|marks| {
                 marks.conversations.insert(id);
             });
@@ -270,7 +266,7 @@ impl Hub {
 
     fn wake_readers(&self, subject: Uuid) {
         let id = ConversationId(subject);
-        for slot in lock(&self.registry).by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
+        for slot in self.registry.lock().by_conversation.get(&id).into_iter().flat_map(HashMap::values) {
             slot.mark(|marks| {
                 marks.reads.insert(id);
             });
@@ -278,25 +274,25 @@ impl Hub {
     }
 
     fn wake_reader(&self, subject: Uuid) {
-        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+        for slot in self.registry.lock().by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.own_reads = true);
         }
     }
 
     fn wake_invited(&self, subject: Uuid) {
-        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+        for slot in self.registry.lock().by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.invitations = true);
         }
     }
 
     fn wake_user(&self, subject: Uuid) {
-        for slot in lock(&self.registry).by_user.get(&subject).into_iter().flatten() {
+        for slot in self.registry.lock().by_user.get(&subject).into_iter().flatten() {
             slot.mark(|marks| marks.everything = true);
         }
     }
 
     fn wake_all(&self) {
-        for slot in lock(&self.registry).by_user.values().flatten() {
+        for slot in self.registry.lock().by_user.values().flatten() {
             slot.mark(|marks| marks.everything = true);
         }
     }
@@ -333,7 +329,7 @@ impl Mailbox {
     pub(crate) fn follow(&mut self, id: ConversationId) -> bool {
         let is_new = self.conversations.insert(id);
         if is_new {
-            let mut registry = lock(&self.hub.registry);
+            let mut registry = self.hub.registry.lock();
             registry.by_conversation.entry(id).or_default().insert(self.slot.id, Arc::clone(&self.slot));
         }
         is_new
@@ -342,13 +338,13 @@ impl Mailbox {
     /// Stops waking this stream for changes of `id`.
     pub(crate) fn forget(&mut self, id: ConversationId) {
         if self.conversations.remove(&id) {
-            lock(&self.hub.registry).unlist(id, self.slot.id);
+            self.hub.registry.lock().unlist(id, self.slot.id);
         }
     }
 
     /// Takes the marks.
     pub(crate) fn take(&self) -> Mail {
-        let marks = std::mem::take(&mut *lock(&self.slot.marks));
+        let marks = std::mem::take(&mut *self.slot.marks.lock());
         let Marks { conversations, reads, own_reads, invitations, everything } = marks;
         Mail { conversations, reads, own_reads, invitations, everything }
     }
@@ -381,7 +377,7 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let mut registry = lock(&self.hub.registry);
+        let mut registry = self.hub.registry.lock();
         if let Some(own) = registry.by_user.get_mut(&self.slot.user) {
             own.retain(|slot| slot.id != self.slot.id);
             if own.is_empty() {

@@ -7,14 +7,13 @@ mod api;
 pub mod config;
 mod delivery;
 pub mod domain;
+mod service;
 pub mod store;
+mod wire;
 
 use std::{io, sync::Arc};
 
 use kit::{
-    ClockAndRng,
-    bus::Bus,
-    client::Peer,
     health::{HealthChecks, Readiness},
     server::{self, ServiceContext},
     shutdown::Shutdown,
@@ -26,21 +25,8 @@ use tonic::service::Routes;
 pub use config::Config;
 use delivery::Hub;
 pub use proto::messaging::v1::messaging_service_server::SERVICE_NAME;
+pub use service::Messaging;
 pub use store::MessagingStore;
-
-/// The service, before it is served.
-pub struct Messaging {
-    /// The configuration.
-    pub config: Config,
-    /// The store of conversations.
-    pub store: Arc<dyn MessagingStore>,
-    /// Carries wake-ups between replicas.
-    pub bus: Arc<dyn Bus>,
-    /// The users service, which reports which users exist.
-    pub users: Peer,
-    /// Time and randomness.
-    pub clock_rng: ClockAndRng,
-}
 
 impl Messaging {
     /// The checks that readiness depends on.

@@ -9,13 +9,12 @@ mod cleanup;
 pub mod config;
 pub mod domain;
 mod indexing;
+mod service;
 pub mod store;
 
 use std::{io, sync::Arc};
 
 use kit::{
-    ClockAndRng,
-    client::Peer,
     health::{HealthChecks, Readiness},
     server::{self, ServiceContext},
     shutdown::Shutdown,
@@ -26,19 +25,8 @@ use tonic::service::Routes;
 
 pub use config::Config;
 pub use proto::users::v1::users_service_server::SERVICE_NAME;
+pub use service::Users;
 pub use store::UserStore;
-
-/// The service before it starts to serve.
-pub struct Users {
-    /// The configuration.
-    pub config: Config,
-    /// Stores the profiles.
-    pub store: Arc<dyn UserStore>,
-    /// The messaging service, which lists a user's contacts.
-    pub messaging: Peer,
-    /// Time and randomness.
-    pub clock_rng: ClockAndRng,
-}
 
 impl Users {
     /// The checks that readiness depends on.

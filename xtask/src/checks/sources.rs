@@ -20,8 +20,8 @@ const PLACES: [Place; 3] = [
     },
     Place {
         name: "deadpool_redis",
-        allowed: |path| ["limiter", "bus"].iter().any(|m| path.starts_with(&format!("services/kit/src/{m}"))),
-        why: "only kit's limiter and bus use Redis",
+        allowed: |path| ["limiter", "bus", "redis"].iter().any(|m| path.starts_with(&format!("services/kit/src/{m}"))),
+        why: "only kit's redis, limiter and bus use Redis",
     },
     Place {
         name: "env::var",

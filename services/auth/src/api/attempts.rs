@@ -19,7 +19,7 @@ use kit::{
     Timestamp,
     context::User,
     error,
-    limiter::{Ask, FailureMode, Key, Limit, MOST_NETWORKS, Network, Outcome, Quota, network, networks},
+    limiter::{Ask, BucketKey, FailureMode, Limit, MOST_NETWORKS, Network, Outcome, Quota, network, networks},
 };
 use tonic::Status;
 
@@ -168,5 +168,5 @@ impl Api {
 }
 
 fn limit(key: &[&[u8]], quota: Quota) -> Limit {
-    Limit { key: Key::new(&[&[SCOPE.as_bytes()], key].concat()), quota, cost: 1 }
+    Limit { key: BucketKey::new(&[&[SCOPE.as_bytes()], key].concat()), quota, cost: 1 }
 }

@@ -32,7 +32,7 @@ impl Delivery {
 }
 
 /// The refresh token of a request, from the body or else from the cookie. Its successor is delivered the same way.
-pub(super) enum Presented {
+pub(super) enum PresentedTokens {
     None(Delivery),
     Token(RefreshToken, Delivery),
     /// Several session cookies. It is unknown which of them is the user's own.
@@ -73,18 +73,18 @@ impl From<NewSession> for Continued {
 
 impl Api {
     /// The token in the request: `body`, or else the cookie.
-    pub(super) fn presented<T>(&self, request: &Request<T>, body: &str) -> Presented {
+    pub(super) fn presented<T>(&self, request: &Request<T>, body: &str) -> PresentedTokens {
         if !body.is_empty() {
-            return Presented::Token(RefreshToken::from(body.to_owned()), Delivery::Body);
+            return PresentedTokens::Token(RefreshToken::from(body.to_owned()), Delivery::Body);
         }
         let scheme = Scheme::of(request);
         let (mut tokens, delivery) = (self.cookies.read(request.metadata(), scheme), Delivery::Cookie(scheme));
         match (tokens.pop(), tokens.is_empty()) {
-            (None, _) => Presented::None(delivery),
-            (Some(token), true) => Presented::Token(token, delivery),
+            (None, _) => PresentedTokens::None(delivery),
+            (Some(token), true) => PresentedTokens::Token(token, delivery),
             (Some(token), false) => {
                 tokens.push(token);
-                Presented::Several(tokens, delivery)
+                PresentedTokens::Several(tokens, delivery)
             }
         }
     }

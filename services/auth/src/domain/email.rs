@@ -27,15 +27,19 @@ const LOCAL_SIGNS: &str = ".!#$%&'*+/=?^_`{|}~-";
 pub struct EmailAddress(String);
 
 /// Why a text is not an e-mail address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEmail {
     /// It does not have the form `name@domain`.
+    #[error("must be an e-mail address such as ada@example.com")]
     Form,
     /// It has characters that are invisible, reorder text, or have no meaning in Unicode.
+    #[error("must not contain invisible characters; delete it and type it by hand")]
     Hidden,
     /// No domain can have this name.
+    #[error("must end with a valid domain after the @, such as example.com")]
     Domain,
     /// It is longer than mail servers accept.
+    #[error("must have at most 254 bytes with its domain in punycode; use a shorter address")]
     TooLong,
 }
 
@@ -89,19 +93,6 @@ impl fmt::Debug for EmailAddress {
         f.write_str("EmailAddress(***)")
     }
 }
-
-impl fmt::Display for InvalidEmail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Form => "must be an e-mail address such as ada@example.com",
-            Self::Hidden => "must not contain invisible characters; delete it and type it by hand",
-            Self::Domain => "must end with a valid domain after the @, such as example.com",
-            Self::TooLong => "must have at most 254 bytes with its domain in punycode; use a shorter address",
-        })
-    }
-}
-
-impl std::error::Error for InvalidEmail {}
 
 fn may_stand_before_at(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_alphanumeric() || LOCAL_SIGNS.contains(c) } else { !c.is_whitespace() }

@@ -18,7 +18,7 @@ pub const PUBLISHED_AFTER: Duration = LONGEST_ACCESS.saturating_add(PUBLISHED_BE
 
 /// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum KeyState {
     /// It is published and does not sign yet.
     Next,
     /// It signs.
@@ -27,7 +27,7 @@ pub enum State {
     Retiring,
 }
 
-impl State {
+impl KeyState {
     /// Its name in files and on the terminal.
     pub fn name(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-impl FromStr for State {
+impl FromStr for KeyState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,7 +51,7 @@ impl FromStr for State {
 /// A key of the set.
 #[derive(Clone)]
 struct Entry {
-    state: State,
+    state: KeyState,
     /// When it entered this state.
     since: Timestamp,
     pkcs8: Zeroizing<Vec<u8>>,
@@ -77,7 +77,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooEarly {
     /// The state of the key that has to wait.
-    pub state: State,
+    pub state: KeyState,
     /// How long the step has to wait.
     pub wait: Duration,
 }
@@ -85,7 +85,7 @@ pub struct TooEarly {
 impl KeyRing {
     /// A set of one new signing key.
     pub fn generate(now: Timestamp) -> Self {
-        Self(vec![Entry::generate(State::Signing, now)])
+        Self(vec![Entry::generate(KeyState::Signing, now)])
     }
 
     /// Takes the next step of a rotation: removes retiring keys, else promotes the next key, else adds a key.
@@ -95,14 +95,14 @@ impl KeyRing {
             let wait = now.until(entry.since + after);
             if wait.is_zero() || is_forced { Ok(()) } else { Err(TooEarly { state: entry.state, wait }) }
         };
-        if self.of(State::Retiring).next().is_some() {
-            self.of(State::Retiring).try_for_each(|entry| due(entry, PUBLISHED_AFTER))?;
-            let removed = self.of(State::Retiring).map(|entry| entry.id().to_owned()).collect();
-            self.0.retain(|entry| entry.state != State::Retiring);
+        if self.of(KeyState::Retiring).next().is_some() {
+            self.of(KeyState::Retiring).try_for_each(|entry| due(entry, PUBLISHED_AFTER))?;
+            let removed = self.of(KeyState::Retiring).map(|entry| entry.id().to_owned()).collect();
+            self.0.retain(|entry| entry.state != KeyState::Retiring);
             return Ok(Step::Removed(removed));
         }
-        let Some(next) = self.of(State::Next).next() else {
-            let next = Entry::generate(State::Next, now);
+        let Some(next) = self.of(KeyState::Next).next() else {
+            let next = Entry::generate(KeyState::Next, now);
             let id = next.id().to_owned();
             self.0.push(next);
             return Ok(Step::Added(id));
@@ -110,7 +110,7 @@ impl KeyRing {
         due(next, PUBLISHED_BEFORE)?;
         let id = next.id().to_owned();
         for entry in &mut self.0 {
-            entry.state = if entry.state == State::Next { State::Signing } else { State::Retiring };
+            entry.state = if entry.state == KeyState::Next { KeyState::Signing } else { KeyState::Retiring };
             entry.since = now;
         }
         Ok(Step::Promoted(id))
@@ -118,7 +118,7 @@ impl KeyRing {
 
     /// The key that signs.
     pub(crate) fn signing(&self) -> &Arc<AccessKey> {
-        &self.of(State::Signing).next().expect("every constructor checks that one key is signing").key
+        &self.of(KeyState::Signing).next().expect("every constructor checks that one key is signing").key
     }
 
     /// The key with this id.
@@ -128,21 +128,21 @@ impl KeyRing {
 
     /// The public keys, the one that signs first.
     pub fn jwks(&self) -> Vec<Jwk> {
-        let states = [State::Signing, State::Next, State::Retiring];
+        let states = [KeyState::Signing, KeyState::Next, KeyState::Retiring];
         states.into_iter().flat_map(|state| self.of(state)).map(|entry| entry.key.jwk().clone()).collect()
     }
 
     /// The id, the state, and the time of the last change of each key.
-    pub fn list(&self) -> impl Iterator<Item = (&str, State, Timestamp)> {
+    pub fn list(&self) -> impl Iterator<Item = (&str, KeyState, Timestamp)> {
         self.0.iter().map(|entry| (entry.id(), entry.state, entry.since))
     }
 
     /// How many keys are in a state.
-    pub(crate) fn count(&self, state: State) -> usize {
+    pub(crate) fn count(&self, state: KeyState) -> usize {
         self.of(state).count()
     }
 
-    fn of(&self, state: State) -> impl Iterator<Item = &Entry> {
+    fn of(&self, state: KeyState) -> impl Iterator<Item = &Entry> {
         self.0.iter().filter(move |entry| entry.state == state)
     }
 
@@ -160,7 +160,7 @@ impl KeyRing {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let ring = Self(lines.map(Entry::parse).collect::<Result<_, _>>()?);
-        match (ring.count(State::Signing), ring.count(State::Next)) {
+        match (ring.count(KeyState::Signing), ring.count(KeyState::Next)) {
             (1, 0 | 1) => Ok(ring),
             (signing, next) => Err(format!(
                 "{signing} keys sign and {next} are next; a set needs one signing key and at most one next key"
@@ -173,7 +173,7 @@ const HEAD: &str = "# The keys of access tokens: STATE, since when (seconds sinc
                     # `trellis keys rotate` changes this file; docs/keys.md has the procedure.\n";
 
 impl Entry {
-    fn generate(state: State, since: Timestamp) -> Self {
+    fn generate(state: KeyState, since: Timestamp) -> Self {
         let pkcs8 = Zeroizing::new(AccessKey::generate());
         let key = AccessKey::from_pkcs8(&pkcs8).expect("a fresh key is well formed");
         Self { state, since, pkcs8, key: Arc::new(key) }
@@ -224,12 +224,12 @@ mod tests {
         assert_eq!(ids(&ring), [first.clone(), second.clone()]);
         assert_eq!(ring.signing().jwk().kid, first);
         let wait = Duration::from_secs(1);
-        assert_eq!(ring.rotate(at(599), false), Err(TooEarly { state: State::Next, wait }));
+        assert_eq!(ring.rotate(at(599), false), Err(TooEarly { state: KeyState::Next, wait }));
         assert_eq!(ring.rotate(at(600), false), Ok(Step::Promoted(second.clone())));
         assert_eq!(ids(&ring), [second.clone(), first.clone()]);
         assert_eq!(ring.signing().jwk().kid, second);
         let end = 600 + PUBLISHED_AFTER.as_secs();
-        assert_eq!(ring.rotate(at(end - 1), false), Err(TooEarly { state: State::Retiring, wait }));
+        assert_eq!(ring.rotate(at(end - 1), false), Err(TooEarly { state: KeyState::Retiring, wait }));
         assert_eq!(ring.rotate(at(end), false), Ok(Step::Removed(vec![first])));
         assert_eq!(ids(&ring), [second]);
     }

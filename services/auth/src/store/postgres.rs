@@ -5,8 +5,7 @@ mod sql;
 
 use kit::config::Secret;
 use kit_data::store::{Settings, Unopened, postgres};
-
-pub(super) type Db = sqlx::Postgres;
+use sqlx::Postgres as Db;
 
 /// Locks the session's row until the transaction ends.
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \

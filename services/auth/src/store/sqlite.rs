@@ -6,8 +6,7 @@ mod sql;
 use std::path::Path;
 
 use kit_data::store::{Settings, Unopened, sqlite};
-
-pub(super) type Db = sqlx::Sqlite;
+use sqlx::Sqlite as Db;
 
 /// Without locks, here and below: a write transaction in SQLite is the only writer.
 const LOCK_SESSION: &str = "SELECT account_id, create_time, expire_time, revoke_time FROM sessions \

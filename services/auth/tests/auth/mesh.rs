@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use auth::{Auth, AuthStore, Keys, keys::OwnKeys};
 use kit::{
     ClockAndRng, Timestamp, balance,
-    bus::Local,
+    bus::LocalBus,
     client::Peer,
     config::Span,
     identity::{CLIENT_ADDRESS, Identity, Key, SERVICE_TOKEN},
@@ -52,7 +52,7 @@ pub(crate) struct Mesh {
     identities: [Arc<Identity>; 4],
     users_shutdown: Shutdown,
     running: Option<Runtime>,
-    bus: Arc<Local>,
+    bus: Arc<LocalBus>,
     clock_rng: ClockAndRng,
 }
 
@@ -95,11 +95,11 @@ impl Mesh {
         let jwks = Keys::open(&keys_folder(folder.path())).unwrap().jwks();
         let identities = identities(&clock_rng);
         let keys = Arc::new(KeySet::new(Fixed(jwks), clock_rng.clone()));
-        let bus = Arc::new(Local::default());
+        let bus = Arc::new(LocalBus::default());
         tokio::spawn(keys.follow(&*bus, Shutdown::new()));
         let context = ServiceContext {
             limits: Limits::default(),
-            balance: balance::Config::default(),
+            balance: balance::BalanceConfig::default(),
             identity: Arc::clone(&identities[AUTH]),
             keys: Arc::clone(&keys),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap()),
@@ -137,14 +137,14 @@ impl Mesh {
             Peer::new(
                 name,
                 &[format!("http://127.0.0.1:{port}")],
-                &balance::Config::default(),
+                &balance::BalanceConfig::default(),
                 Arc::clone(&self.identities[AUTH]),
                 Arc::clone(&self.context.policies),
             )
         };
         let (users, messaging) = (peer("users", self.ports[USERS]), peer("messaging", self.ports[MESSAGING]));
         let config = self.config.clone();
-        let jobs = jobs::Config { poll_interval: Span(Duration::from_millis(20)), ..jobs::Config::default() };
+        let jobs = jobs::JobsConfig { poll_interval: Span(Duration::from_millis(20)), ..jobs::JobsConfig::default() };
         let (location, port, context) = (self.location.clone(), self.ports[AUTH], self.context.clone());
         let keys = Keys::open(&keys_folder(self.folder.path())).unwrap();
         let (bus, clock_rng, clock) = (self.bus.clone(), self.clock_rng.clone(), self.clock.clone());
@@ -159,7 +159,7 @@ impl Mesh {
                 users: users.unwrap(),
                 messaging: messaging.unwrap(),
                 bus,
-                limiter: Arc::new(limiter::Local::new(clock)),
+                limiter: Arc::new(limiter::LocalLimiter::new(clock)),
                 clock_rng,
             };
             let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -184,7 +184,7 @@ impl Mesh {
             messaging: Peer::new(
                 "messaging",
                 &[messaging],
-                &balance::Config::default(),
+                &balance::BalanceConfig::default(),
                 Arc::clone(&self.identities[USERS]),
                 Arc::clone(&self.context.policies),
             )
@@ -207,7 +207,8 @@ impl Mesh {
 
     /// Stops the users service.
     pub(crate) async fn stop_users(&mut self) {
-        let at_once = kit::shutdown::Config { grace: Span(Duration::ZERO), ..kit::shutdown::Config::default() };
+        let at_once =
+            kit::shutdown::ShutdownConfig { grace: Span(Duration::ZERO), ..kit::shutdown::ShutdownConfig::default() };
         self.users_shutdown.run(&at_once).await;
         wait_until_free(self.ports[USERS]).await;
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The section `[jobs]`: how each service works through its jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct JobsConfig {
     /// Jobs that a service of this process runs at once.
     pub concurrency: usize,
     /// Jobs of one kind among them, so that many jobs of one kind leave places for others.
@@ -30,7 +30,7 @@ pub struct Config {
     pub most_backoff: Span,
 }
 
-impl Default for Config {
+impl Default for JobsConfig {
     fn default() -> Self {
         Self {
             concurrency: 8,
@@ -46,7 +46,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl JobsConfig {
     /// Returns an error with the key and the fix.
     pub fn check(&self) -> Result<(), String> {
         let counts = [
@@ -78,15 +78,15 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn refused(change: impl FnOnce(&mut Config)) -> String {
-        let mut config = Config::default();
+    fn refused(change: impl FnOnce(&mut JobsConfig)) -> String {
+        let mut config = JobsConfig::default();
         change(&mut config);
         config.check().unwrap_err()
     }
 
     #[test]
     fn values_without_effect_are_refused() {
-        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(JobsConfig::default().check(), Ok(()));
         assert_eq!(refused(|c| c.concurrency_per_kind = 0), "jobs.concurrency_per_kind: 0 is below the least, 1");
         assert_eq!(refused(|c| c.lease = Span(Duration::from_millis(999))), "jobs.lease: 999ms is below the least, 1s");
         let line = refused(|c| c.most_backoff = Span(Duration::from_millis(500)));

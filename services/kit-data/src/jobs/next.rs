@@ -5,7 +5,7 @@ use std::time::Duration;
 use kit::Timestamp;
 
 use super::{
-    Config, Failure, Outcome,
+    Failure, JobsConfig, Outcome,
     backoff::backoff,
     store::{Claimed, Next, State},
 };
@@ -37,7 +37,7 @@ pub(super) fn after(
     result: Result<Outcome, Failure>,
     job: &Claimed,
     schedule: Option<Duration>,
-    config: &Config,
+    config: &JobsConfig,
     now: Timestamp,
     random: u32,
 ) -> Change {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn changed(result: Result<Outcome, Failure>, attempts: i64, schedule: Option<Duration>) -> Change {
-        after(result, &job(attempts), schedule, &Config { attempts: 5, ..Config::default() }, NOW, 0)
+        after(result, &job(attempts), schedule, &JobsConfig { attempts: 5, ..JobsConfig::default() }, NOW, 0)
     }
 
     fn waiting(attempts: i64, seconds: u64, failure: &str) -> Change {

@@ -16,14 +16,14 @@ use super::execution::Execution;
 /// The claim of an attempt that has ended and stores its result.
 pub(super) const ENDED: i64 = -1;
 
-/// The running jobs, at most [`Config::concurrency`](super::Config::concurrency).
+/// The running jobs, at most [`JobsConfig::concurrency`](super::JobsConfig::concurrency).
 #[derive(Default)]
 pub(super) struct Running {
     tasks: JoinSet<()>,
-    jobs: HashMap<Id, Job>,
+    jobs: HashMap<Id, RunningJob>,
 }
 
-struct Job {
+struct RunningJob {
     id: Uuid,
     kind: &'static str,
     /// The number of the claim, shared with the attempt; [`ENDED`] after it.
@@ -46,7 +46,7 @@ impl Running {
 
     /// Passes a new claim to a job that runs already: the clock has jumped beyond its lease. Returns whether it runs.
     pub(super) fn adopt(&self, id: Uuid, claim: i64) -> bool {
-        let adopted = |job: &Job| {
+        let adopted = |job: &RunningJob| {
             let pass = |current| (current != ENDED).then_some(claim);
             job.id == id && job.claim.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pass).is_ok()
         };
@@ -55,7 +55,7 @@ impl Running {
 
     /// Starts an attempt.
     pub(super) fn start(&mut self, execution: Execution) {
-        let job = Job { id: execution.job.id, kind: execution.kind.name, claim: Arc::clone(&execution.claim) };
+        let job = RunningJob { id: execution.job.id, kind: execution.kind.name, claim: Arc::clone(&execution.claim) };
         let task = self.tasks.spawn(execution.run());
         self.jobs.insert(task.id(), job);
     }

@@ -10,7 +10,7 @@ use kit::{ClockAndRng, error::chain, shutdown::Shutdown};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Attempt, Config, Failure, Job, Outcome, Queue,
+    Attempt, Failure, Job, JobsConfig, Outcome, Queue,
     execution::Execution,
     measure,
     running::Running,
@@ -27,7 +27,7 @@ pub struct Worker {
 /// The state that the worker shares with its attempts.
 pub(super) struct Shared {
     pub(super) queue: Queue,
-    pub(super) config: Config,
+    pub(super) config: JobsConfig,
     pub(super) clock_rng: ClockAndRng,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Kind {
 
 impl Worker {
     /// A worker without handlers.
-    pub fn new(queue: Queue, config: Config, clock_rng: ClockAndRng) -> Self {
+    pub fn new(queue: Queue, config: JobsConfig, clock_rng: ClockAndRng) -> Self {
         Self { shared: Shared { queue, config, clock_rng }, kinds: Vec::new() }
     }
 

@@ -1,6 +1,6 @@
 //! Errors of statements, and their statuses.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::outage;
 use crate::bulkhead::Refused;
@@ -9,46 +9,23 @@ use crate::bulkhead::Refused;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A failed statement. The domain handles violated constraints: see [`violated`].
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database does not respond, is read-only, or is too busy. A retry may succeed.
-    Unavailable(sqlx::Error),
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
     /// The statement waited too long for a lock or took too long.
-    Locked(sqlx::Error),
+    #[error("a statement took too long")]
+    Locked(#[source] sqlx::Error),
     /// The change waited too long for other changes, or the queue was full.
-    Refused(Refused),
+    #[error("a change was not started")]
+    Refused(#[from] Refused),
     /// All other errors: a defect of the program or the data.
-    Failed(sqlx::Error),
+    #[error("a statement failed")]
+    Failed(#[source] sqlx::Error),
     /// A stored value that the code cannot parse.
+    #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(_) => f.write_str("the database is not available"),
-            Self::Locked(_) => f.write_str("a statement took too long"),
-            Self::Refused(_) => f.write_str("a change was not started"),
-            Self::Failed(_) => f.write_str("a statement failed"),
-            Self::Corrupt(what) => write!(f, "a stored value cannot be read: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unavailable(error) | Self::Locked(error) | Self::Failed(error) => Some(error),
-            Self::Refused(refused) => Some(refused),
-            Self::Corrupt(_) => None,
-        }
-    }
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
-    }
 }
 
 impl From<sqlx::Error> for Error {

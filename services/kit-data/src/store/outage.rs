@@ -4,12 +4,13 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// The time between two probes.
@@ -29,13 +30,13 @@ static SUSPICION: Notify = Notify::const_new();
 
 /// Marks existing connections as suspect: they may lead to a replaced server. Starts all probes at once.
 pub(super) fn suspect() {
-    *SUSPECT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    *SUSPECT.lock() = Some(Instant::now());
     SUSPICION.notify_waiters();
 }
 
 /// Whether a connection of this age is suspect.
 pub(super) fn is_suspect(age: Duration) -> bool {
-    let since = *SUSPECT.lock().unwrap_or_else(PoisonError::into_inner);
+    let since = *SUSPECT.lock();
     since.is_some_and(|since| since.elapsed() <= age)
 }
 

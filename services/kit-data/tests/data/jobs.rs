@@ -20,7 +20,7 @@ use kit::{
     time::{Clock, SystemEntropy},
 };
 use kit_data::{
-    jobs::{Attempt, Config, Failure, Filter, Job, Listed, NewJob, Operator, Outcome, Queue, Worker},
+    jobs::{Attempt, Failure, Filter, Job, JobsConfig, Listed, NewJob, Operator, Outcome, Queue, Worker},
     store::{Location, Pool, postgres, sqlite},
 };
 use serde::{Deserialize, Serialize};
@@ -130,7 +130,7 @@ impl Process {
         self.transact(job, 0, true).await;
     }
 
-    fn worker(&self, config: Config) -> Worker {
+    fn worker(&self, config: JobsConfig) -> Worker {
         Worker::new(self.queue.clone(), config, self.clock_rng())
     }
 
@@ -163,8 +163,8 @@ impl Process {
 }
 
 /// Polls often.
-fn quick() -> Config {
-    Config { poll_interval: Span(Duration::from_millis(20)), ..Config::default() }
+fn quick() -> JobsConfig {
+    JobsConfig { poll_interval: Span(Duration::from_millis(20)), ..JobsConfig::default() }
 }
 
 /// A running worker.
@@ -181,7 +181,7 @@ fn run(worker: Worker) -> Running {
 impl Running {
     /// Stops the worker; `grace` is the time that its jobs have.
     async fn stop(self, grace: Duration) {
-        let config = shutdown::Config { grace: Span(grace), ..shutdown::Config::default() };
+        let config = shutdown::ShutdownConfig { grace: Span(grace), ..shutdown::ShutdownConfig::default() };
         let Self { shutdown, task } = self;
         let down = tokio::spawn(async move { shutdown.run(&config).await });
         tokio::time::timeout(LIMIT, task).await.expect("the worker ends").unwrap();
@@ -217,7 +217,7 @@ async fn rolled_back_transaction_enqueues_nothing(location: &Location) {
 async fn commit_wakes_the_worker(location: &Location) {
     let process = Process::start(location, &TestClock::new()).await;
     let (reports, mut reported) = mpsc::unbounded_channel();
-    let config = Config { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
+    let config = JobsConfig { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
     let running = run(process.worker(config).on(reporting(&reports)));
     for to in ["ada", "bob", "eve"] {
         process.enqueue(&letter(to)).await;

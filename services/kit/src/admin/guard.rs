@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{Config, Write};
+use super::{AdminConfig, Write};
 use crate::server::PeerAddress;
 
 /// Headers that proxies add. Behind a proxy, a local peer address does not identify the client.
@@ -22,7 +22,7 @@ const PROXIED: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-for"), FO
 
 /// Passes allowed requests on.
 pub(super) async fn check(
-    State(config): State<Arc<Config>>,
+    State(config): State<Arc<AdminConfig>>,
     ConnectInfo(PeerAddress(peer)): ConnectInfo<PeerAddress>,
     request: Request,
     next: Next,
@@ -41,7 +41,7 @@ type Refusal = (StatusCode, &'static str);
 
 /// Prevents DNS rebinding: a web page that points its own domain at this address sends that domain as Host. IP
 /// addresses are safe.
-fn check_host(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_host(config: &AdminConfig, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     const WHY: &str = "the Host header is neither an IP address nor localhost; add its name to admin.hosts";
     let refused = (StatusCode::MISDIRECTED_REQUEST, WHY);
     let mut named = headers.get_all(HOST).iter();
@@ -57,7 +57,7 @@ fn check_host(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<(), Ref
     if is_address || is_ours().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(()) } else { Err(refused) }
 }
 
-fn check_write(config: &Config, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_write(config: &AdminConfig, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     let refused = |why| Err((StatusCode::FORBIDDEN, why));
     if config.write == Write::Off {
         return refused("changes are turned off by admin.write");
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn only_addresses_and_listed_names_are_hosts() {
-        let config = Config { hosts: vec!["metrics.example".to_owned()], ..Config::default() };
+        let config = AdminConfig { hosts: vec!["metrics.example".to_owned()], ..AdminConfig::default() };
         let path = Uri::from_static("/metrics");
         let host = |host: &str| check_host(&config, &path, &headers(&[("host", host)]));
         for good in ["127.0.0.1:9090", "10.2.3.4", "[::1]:9090", "localhost:1", "LOCALHOST", "metrics.example:80"] {
@@ -102,7 +102,7 @@ mod tests {
         let here: IpAddr = "127.0.0.1".parse().unwrap();
         let (mapped, there): (IpAddr, IpAddr) = ("::ffff:127.0.0.1".parse().unwrap(), "10.0.0.7".parse().unwrap());
         let may = |write, peer, all: &[(&str, &str)]| {
-            check_write(&Config { write, ..Config::default() }, peer, &headers(all)).is_ok()
+            check_write(&AdminConfig { write, ..AdminConfig::default() }, peer, &headers(all)).is_ok()
         };
         assert!(may(Write::Loopback, here, &[]) && may(Write::Loopback, mapped, &[]));
         assert!(!may(Write::Loopback, there, &[]));

@@ -9,7 +9,7 @@ use crate::{config::Span, overload, retry};
 /// The section `[balance]`: calls of the gateway and of services to upstreams with several endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct BalanceConfig {
     /// How often names are resolved again.
     pub resolve_interval: Span,
     /// How often endpoints are health-checked (`grpc.health.v1`) if there are several. `0s` disables health checks.
@@ -21,12 +21,12 @@ pub struct Config {
     /// How long a new or readmitted endpoint gets less than its full share of calls. `0s` disables slow start.
     pub slow_start: Span,
     /// The retry policy.
-    pub retry: retry::Config,
+    pub retry: retry::RetryConfig,
     /// The adaptive concurrency limit of the gateway's upstreams.
-    pub shed: overload::Config,
+    pub shed: overload::OverloadConfig,
 }
 
-impl Default for Config {
+impl Default for BalanceConfig {
     fn default() -> Self {
         Self {
             resolve_interval: Span(Duration::from_secs(5)),
@@ -34,13 +34,13 @@ impl Default for Config {
             outlier_interval: Span(Duration::from_secs(10)),
             most_ejected_percent: 50,
             slow_start: Span(Duration::from_secs(10)),
-            retry: retry::Config::default(),
-            shed: overload::Config::default(),
+            retry: retry::RetryConfig::default(),
+            shed: overload::OverloadConfig::default(),
         }
     }
 }
 
-impl Config {
+impl BalanceConfig {
     /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         let least = Duration::from_millis(100);

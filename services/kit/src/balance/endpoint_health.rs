@@ -26,7 +26,7 @@ const FIRST_WEIGHT: f64 = 0.1;
 
 /// The outcome of a call, as far as it concerns the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum EndpointOutcome {
     /// The endpoint responded. An error status may still be correct for the request.
     Well,
     /// The endpoint is overloaded but alive. Ejecting it would move its load to the others.
@@ -38,7 +38,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl EndpointOutcome {
     /// The outcome from the trailers of a response, or from the headers of a response with trailers only.
     pub fn of(headers: &HeaderMap) -> Self {
         match code_of(headers) {
@@ -114,13 +114,13 @@ impl EndpointHealth {
     }
 
     /// Records the outcome of a call. Returns true if the endpoint has enough consecutive failures to be ejected.
-    pub(super) fn observe(&mut self, outcome: Outcome) -> bool {
+    pub(super) fn observe(&mut self, outcome: EndpointOutcome) -> bool {
         self.calls = self.calls.saturating_add(1);
         match outcome {
-            Outcome::Well => self.consecutive = 0,
-            Outcome::Busy => {}
-            Outcome::Faulty => self.failures = self.failures.saturating_add(1),
-            Outcome::Failed => {
+            EndpointOutcome::Well => self.consecutive = 0,
+            EndpointOutcome::Busy => {}
+            EndpointOutcome::Faulty => self.failures = self.failures.saturating_add(1),
+            EndpointOutcome::Failed => {
                 self.failures = self.failures.saturating_add(1);
                 self.consecutive = self.consecutive.saturating_add(1);
             }

@@ -3,18 +3,19 @@
 use std::{
     ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use http::HeaderMap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{
     Location,
-    endpoint_health::{EndpointHealth, Outcome},
+    endpoint_health::{EndpointHealth, EndpointOutcome},
     health::Prober,
     load::PeakEwma,
     set::Set,
@@ -54,7 +55,7 @@ impl<E> Member<E> {
 
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         // Plain numbers are consistent after every step.
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock()
     }
 
     /// The expected wait of a call at this endpoint, in seconds.
@@ -97,14 +98,14 @@ impl<E> Pick<E> {
     }
 
     /// Records the outcome of the call. Only the first report counts.
-    pub fn report(&self, outcome: Outcome) {
+    pub fn report(&self, outcome: EndpointOutcome) {
         if self.is_judged.swap(true, Ordering::Relaxed) {
             return;
         }
         let now = Instant::now();
         // A fast failure must not make the endpoint look fast.
         let slow = || now.saturating_duration_since(self.since).as_secs_f64() > self.member.record().load.seconds(now);
-        if !matches!(outcome, Outcome::Failed | Outcome::Faulty) || slow() {
+        if !matches!(outcome, EndpointOutcome::Failed | EndpointOutcome::Faulty) || slow() {
             self.begun();
         }
         let is_failing = self.member.record().endpoint_health.observe(outcome);
@@ -116,7 +117,7 @@ impl<E> Pick<E> {
     /// Records the response headers. They may also be the trailers (a response with trailers only).
     pub fn head(&self, headers: &HeaderMap) {
         if headers.contains_key("grpc-status") {
-            self.report(Outcome::of(headers));
+            self.report(EndpointOutcome::of(headers));
         } else {
             self.begun();
         }
@@ -148,7 +149,7 @@ impl<E> Drop for Pick<E> {
     fn drop(&mut self) {
         if !self.is_timed.load(Ordering::Relaxed) && self.since.elapsed() >= CANCELLED_AFTER {
             // Given up: the deadline passed, or the client cancelled.
-            self.report(Outcome::Failed);
+            self.report(EndpointOutcome::Failed);
         }
         self.member.pending.fetch_sub(1, Ordering::Relaxed);
     }

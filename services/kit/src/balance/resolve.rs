@@ -4,23 +4,15 @@
 //! dependency. It does not report the TTL of a response. The default interval is 5 seconds, the usual TTL of headless
 //! Services.
 
-use std::{collections::HashMap, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use tokio::time::timeout;
 
 use super::address::{Address, Location};
+use crate::dns::LookUp;
 
 /// The timeout of one lookup.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Looks up the addresses of a host and port.
-pub(super) type LookUp =
-    Box<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
-
-/// The system's resolver.
-pub(super) fn system() -> LookUp {
-    Box::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
-}
 
 /// The last results of name resolution. A failed lookup keeps the previous result.
 pub(super) struct Resolver {

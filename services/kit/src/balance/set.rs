@@ -1,18 +1,19 @@
 //! All endpoints of one upstream, and the choice among them.
 
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use metrics::{counter, gauge};
+use parking_lot::RwLock;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
 use super::{
-    Config, Location,
+    BalanceConfig, Location,
     endpoint_health::{most_ejected, outliers},
     health::Prober,
     load::PeakEwma,
@@ -27,7 +28,7 @@ pub(super) type Members<E> = Arc<[Arc<Member<E>>]>;
 /// The endpoints of one upstream.
 pub(super) struct Set<E> {
     name: Arc<str>,
-    pub(super) config: Config,
+    pub(super) config: BalanceConfig,
     make: Make<E>,
     /// Verifies the certificates of endpoints during health checks over TLS.
     trust: Option<Trust>,
@@ -43,7 +44,7 @@ pub(super) struct Set<E> {
 }
 
 impl<E> Set<E> {
-    pub(super) fn new(name: &str, config: Config, chance: Rng, trust: Option<Trust>, make: Make<E>) -> Self {
+    pub(super) fn new(name: &str, config: BalanceConfig, chance: Rng, trust: Option<Trust>, make: Make<E>) -> Self {
         Self {
             name: name.into(),
             config,
@@ -58,7 +59,7 @@ impl<E> Set<E> {
     }
 
     pub(super) fn members(&self) -> Members<E> {
-        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.members.read())
     }
 
     /// Replaces the endpoints. Existing endpoints keep their state, new ones start slowly, and calls on removed ones
@@ -73,7 +74,7 @@ impl<E> Set<E> {
             Arc::new(Member::new((self.make)(place), place.clone(), prober, load, warms_since))
         };
         let members = places.iter().map(|place| kept(place).unwrap_or_else(|| made(place))).collect();
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+        *self.members.write() = members;
         self.resolved.send_replace(true);
         self.count(now);
     }

@@ -2,8 +2,9 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    sync::Mutex,
 };
+
+use parking_lot::Mutex;
 
 use super::{
     address::Address,
@@ -19,17 +20,17 @@ impl Endpoint for u16 {}
 
 type Records = Arc<Mutex<Vec<&'static str>>>;
 
-fn without_health_checks() -> Config {
-    Config { health_interval: crate::config::Span(Duration::ZERO), ..Config::default() }
+fn without_health_checks() -> BalanceConfig {
+    BalanceConfig { health_interval: crate::config::Span(Duration::ZERO), ..BalanceConfig::default() }
 }
 
 /// Endpoints behind one name. The test controls the DNS records.
 fn named(records: &Records) -> Balancer<SocketAddr> {
     let records = Arc::clone(records);
-    let look_up: LookUp = Box::new(move |host, port| {
+    let look_up: LookUp = Arc::new(move |host, port| {
         assert_eq!(host, "users");
         let found: Vec<SocketAddr> =
-            records.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
+            records.lock().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
         Box::pin(async move { if found.is_empty() { Err(io::Error::other("SERVFAIL")) } else { Ok(found) } })
     });
     Balancer::with_resolver(
@@ -53,7 +54,7 @@ async fn picked<E: Endpoint + std::fmt::Display>(balancer: &Balancer<E>, calls: 
     for _ in 0..calls {
         let pick = balancer.pick(&[]).await.unwrap();
         *counts.entry(pick.to_string()).or_default() += 1;
-        pick.report(Outcome::Well);
+        pick.report(EndpointOutcome::Well);
     }
     counts
 }
@@ -65,7 +66,7 @@ async fn failed(balancer: &Balancer<u16>, faulty: &[u16], calls: usize) -> usize
         let pick = balancer.pick(&[]).await.unwrap();
         let is_faulty = faulty.contains(&pick);
         failed += usize::from(is_faulty);
-        pick.report(if is_faulty { Outcome::Failed } else { Outcome::Well });
+        pick.report(if is_faulty { EndpointOutcome::Failed } else { EndpointOutcome::Well });
         drop(pick);
         sleep(Duration::from_millis(1)).await;
     }
@@ -79,11 +80,11 @@ async fn endpoints_follow_dns_records() {
     assert_eq!(picked(&balancer, 100).await.len(), 2);
     let kept = balancer.pick(&[]).await.unwrap();
 
-    *records.lock().unwrap() = vec!["10.0.0.3"];
+    *records.lock() = vec!["10.0.0.3"];
     sleep(Duration::from_secs(6)).await;
     assert_eq!(picked(&balancer, 100).await.into_keys().collect::<Vec<_>>(), ["10.0.0.3:7001"]);
     // A call on a removed endpoint continues to its end.
-    kept.report(Outcome::Well);
+    kept.report(EndpointOutcome::Well);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +92,7 @@ async fn failed_lookup_keeps_known_endpoints() {
     let records = Records::new(Mutex::new(vec!["10.0.0.1"]));
     let balancer = named(&records);
     assert_eq!(picked(&balancer, 1).await.len(), 1);
-    records.lock().unwrap().clear();
+    records.lock().clear();
     sleep(Duration::from_secs(60)).await;
     assert_eq!(picked(&balancer, 1).await.len(), 1);
 }
@@ -106,7 +107,7 @@ async fn first_call_waits_for_resolution_with_a_limit() {
 async fn invalid_addresses_fail_at_startup() {
     let bad = |addresses: &[&str]| {
         let addresses: Vec<String> = addresses.iter().map(|a| (*a).to_owned()).collect();
-        Balancer::new("bad", &addresses, &Config::default(), |place| place.at).err().unwrap()
+        Balancer::new("bad", &addresses, &BalanceConfig::default(), |place| place.at).err().unwrap()
     };
     assert_eq!(bad(&[]), "is empty; name an address such as http://host:port");
     assert_eq!(bad(&["http://a:1", "b:2"]), "\"b:2\" is not an address such as http://host:port");
@@ -122,7 +123,7 @@ async fn calls_go_to_the_endpoint_with_fewest_pending() {
         if *pick == 1 {
             kept.push(pick);
         } else {
-            pick.report(Outcome::Well);
+            pick.report(EndpointOutcome::Well);
         }
     }
     assert!(kept.len() <= 2, "{} calls wait at an endpoint that does not respond", kept.len());
@@ -182,7 +183,7 @@ async fn endpoint_with_higher_failure_rate_is_ejected() {
         // Every third call fails, never five in a row. Internal errors count as well.
         let is_bad = *pick == 1 && n % 3 == 0;
         bad += usize::from(is_bad);
-        pick.report(if is_bad { Outcome::Faulty } else { Outcome::Well });
+        pick.report(if is_bad { EndpointOutcome::Faulty } else { EndpointOutcome::Well });
         drop(pick);
         sleep(Duration::from_millis(1)).await;
     }
@@ -194,7 +195,7 @@ async fn new_endpoint_gets_its_share_slowly() {
     let records = Records::new(Mutex::new(vec!["10.0.0.1"]));
     let balancer = named(&records);
     picked(&balancer, 100).await;
-    records.lock().unwrap().push("10.0.0.2");
+    records.lock().push("10.0.0.2");
     sleep(Duration::from_secs(6)).await;
     let share = |counts: &HashMap<String, usize>| counts.get("10.0.0.2:7001").copied().unwrap_or(0);
     let early = picked(&balancer, 1_000).await;
@@ -307,10 +308,10 @@ fn ejections_grow_to_a_maximum_and_decay() {
     }
     assert_eq!(endpoint_health.eject(now), FIRST_EJECTION);
     for _ in 1..CONSECUTIVE {
-        assert!(!endpoint_health.observe(Outcome::Failed));
+        assert!(!endpoint_health.observe(EndpointOutcome::Failed));
     }
     assert!(
-        !endpoint_health.observe(Outcome::Busy) && endpoint_health.observe(Outcome::Failed),
+        !endpoint_health.observe(EndpointOutcome::Busy) && endpoint_health.observe(EndpointOutcome::Failed),
         "Busy is neither success nor failure"
     );
 }

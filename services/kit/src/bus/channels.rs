@@ -1,10 +1,8 @@
 //! The listeners of this process.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::{Heard, Listener};
@@ -18,13 +16,13 @@ pub(super) struct Channels(Mutex<HashMap<&'static str, broadcast::Sender<Heard>>
 
 impl Channels {
     pub(super) fn listen(&self, channel: &'static str) -> Listener {
-        let mut senders = self.lock();
+        let mut senders = self.0.lock();
         Listener(senders.entry(channel).or_insert_with(|| broadcast::Sender::new(BACKLOG)).subscribe())
     }
 
     /// Sends to the listeners of `channel`.
     pub(super) fn send(&self, channel: &str, event: Heard) {
-        if let Some(sender) = self.lock().get(channel) {
+        if let Some(sender) = self.0.lock().get(channel) {
             // An error means that no listener is left.
             sender.send(event).ok();
         }
@@ -32,18 +30,14 @@ impl Channels {
 
     /// Sends [`Heard::Missed`] to all listeners.
     pub(super) fn send_missed_to_all(&self) {
-        for sender in self.lock().values() {
+        for sender in self.0.lock().values() {
             sender.send(Heard::Missed).ok();
         }
     }
 
     /// The names of the channels.
     pub(super) fn names(&self) -> Vec<&'static str> {
-        self.lock().keys().copied().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, broadcast::Sender<Heard>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().keys().copied().collect()
     }
 }
 

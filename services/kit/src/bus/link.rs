@@ -20,11 +20,11 @@ use uuid::Uuid;
 use super::{
     Heard, Signal,
     outbox::Batch,
-    place::{self, Place, Role},
     recent,
-    redis::{SILENCE, Shared},
+    redis::{BusState, SILENCE},
     wire::Payload,
 };
+use crate::redis::{self, CHECK_INTERVAL, Node, Role};
 
 /// The prefix of all names in Redis. The braces put them into one slot: in a Cluster one node and one connection carry
 /// them all. Wake-ups are small enough for one node.
@@ -40,17 +40,17 @@ const AT_ONCE: usize = 128;
 const REDIRECTS: usize = 3;
 
 /// A connection that is subscribed to the canary's channel.
-pub(super) struct Link {
-    shared: Arc<Shared>,
+pub(super) struct BusLink {
+    shared: Arc<BusState>,
     connection: MultiplexedConnection,
-    place: tokio::sync::Mutex<Place>,
+    node: tokio::sync::Mutex<Node>,
     /// Notified when the connection is lost, or when the Cluster moved our channels.
     broken: Arc<Notify>,
 }
 
-impl Link {
+impl BusLink {
     /// Connects to a master; in a Cluster, to the master of our slot.
-    pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
+    pub(super) async fn open(shared: &Arc<BusState>) -> RedisResult<Self> {
         let mut address = shared.server.address.clone();
         let mut redirects = 0;
         loop {
@@ -58,7 +58,7 @@ impl Link {
             let (error, node) = match link.join().await {
                 Ok(None) => return Ok(link),
                 // A replica serves subscriptions too, but publishers use the master.
-                Ok(Some(master)) => (place::is_replica(), shared.server.cluster.then_some(master)),
+                Ok(Some(master)) => (redis::is_replica(), shared.server.cluster.then_some(master)),
                 Err(error) => {
                     let node = error.redirect_node().map(|(node, _)| node.to_owned());
                     (error, node)
@@ -72,13 +72,13 @@ impl Link {
 
     /// Subscribes to the canary's channel if the node is a master. Otherwise returns the master's address.
     async fn join(&self) -> RedisResult<Option<String>> {
-        if let Role::Replica(master) = place::role(&mut self.connection.clone()).await? {
+        if let Role::Replica(master) = redis::role(&mut self.connection.clone()).await? {
             return Ok(Some(master));
         }
         self.subscribe(&canary_channel(self.shared.replica)).await.map(|()| None)
     }
 
-    async fn connect(shared: &Arc<Shared>, address: ConnectionInfo) -> RedisResult<Self> {
+    async fn connect(shared: &Arc<BusState>, address: ConnectionInfo) -> RedisResult<Self> {
         let broken = Arc::new(Notify::new());
         let receiver = Receiver { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
         let config = AsyncConnectionConfig::new()
@@ -88,8 +88,8 @@ impl Link {
                 receiver.receive(&push);
                 Ok::<_, Infallible>(())
             });
-        let (connection, place) = place::connect(&shared.server.look_up, &address, &config).await?;
-        Ok(Self { shared: Arc::clone(shared), connection, place: tokio::sync::Mutex::new(place), broken })
+        let (connection, node) = redis::connect(&shared.server.look_up, &address, &config).await?;
+        Ok(Self { shared: Arc::clone(shared), connection, node: tokio::sync::Mutex::new(node), broken })
     }
 
     /// Runs until a failure, and returns its description.
@@ -98,7 +98,7 @@ impl Link {
             Err(error) = self.follow_channels() => error.to_string(),
             Err(error) = self.publish() => error.to_string(),
             failure = self.send_canaries() => failure,
-            failure = self.watch_place() => failure,
+            failure = self.watch_node() => failure,
             _ = self.repeat() => "the connection has ended".to_owned(),
             () = self.broken.notified() => "Redis closed the connection, or moved our channels".to_owned(),
             else => "the connection has ended".to_owned(),
@@ -175,17 +175,14 @@ impl Link {
     }
 
     /// Checks the node until it is no longer a master, or its name resolves elsewhere.
-    async fn watch_place(&self) -> String {
-        let mut place = self.place.lock().await;
+    async fn watch_node(&self) -> String {
+        let mut node = self.node.lock().await;
         loop {
-            sleep(place::CHECK_INTERVAL).await;
-            match place::role(&mut self.connection.clone()).await {
-                Ok(Role::Master) => {}
-                Ok(Role::Replica(_)) => return place::is_replica().to_string(),
+            sleep(CHECK_INTERVAL).await;
+            match node.check(&mut self.connection.clone()).await {
+                Ok(None) => {}
+                Ok(Some(reason)) => return reason,
                 Err(error) => return error.to_string(),
-            }
-            if place.has_moved().await {
-                return "the name of Redis now resolves to another address".to_owned();
             }
         }
     }
@@ -206,7 +203,7 @@ impl Link {
 
 /// Signals taken from the outbox. They return to it unless they were sent, also when the connection ends meanwhile.
 struct Unsent<'a> {
-    shared: &'a Shared,
+    shared: &'a BusState,
     taken: Option<HashMap<&'static str, Batch>>,
 }
 
@@ -258,7 +255,7 @@ fn at_node(address: &ConnectionInfo, node: &str) -> Option<ConnectionInfo> {
 
 /// Receives all push messages of a connection. Never waits: the listeners' backlogs are bounded.
 struct Receiver {
-    shared: Arc<Shared>,
+    shared: Arc<BusState>,
     broken: Arc<Notify>,
 }
 

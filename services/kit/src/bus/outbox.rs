@@ -1,10 +1,8 @@
 //! Signals that wait for publication: bounded, each subject once, with its highest position.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -60,14 +58,14 @@ pub(super) fn merge(there: &mut HashMap<&'static str, Batch>, more: HashMap<&'st
 impl Outbox {
     /// Adds a signal. Never waits.
     pub(super) fn add(&self, channel: &'static str, signal: Signal) {
-        self.lock().entry(channel).or_insert_with(|| Batch::Signals(HashMap::new())).add(signal);
+        self.waiting.lock().entry(channel).or_insert_with(|| Batch::Signals(HashMap::new())).add(signal);
         self.filled.notify_one();
     }
 
     /// Takes all waiting signals, as soon as there is one.
     pub(super) async fn take(&self) -> HashMap<&'static str, Batch> {
         loop {
-            let taken = std::mem::take(&mut *self.lock());
+            let taken = std::mem::take(&mut *self.waiting.lock());
             if !taken.is_empty() {
                 return taken;
             }
@@ -77,17 +75,13 @@ impl Outbox {
 
     /// Returns signals that could not be published.
     pub(super) fn put_back(&self, taken: HashMap<&'static str, Batch>) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let is_empty = taken.is_empty();
         merge(&mut waiting, taken);
         drop(waiting);
         if !is_empty {
             self.filled.notify_one();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Batch>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

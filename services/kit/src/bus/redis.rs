@@ -4,44 +4,42 @@
 //! listens for it. While the canary does not return, listeners repeatedly receive [`Heard::Missed`], so that delivery
 //! continues by polling.
 //!
-//! An open connection may also lead to the wrong node: see `place`.
+//! An open connection may also lead to the wrong node: see `crate::redis`.
 //!
 //! A replica cannot detect that *another* replica is disconnected. The signals of that one wait in its outbox until it
 //! connects again.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 
-use super::{
-    Bus, Heard, Listener, Signal, channels::Channels, config::Server, link::Link, outbox::Outbox, recent::Recent,
+use super::{Bus, Heard, Listener, Signal, channels::Channels, link::BusLink, outbox::Outbox, recent::Recent};
+use crate::{
+    ClockAndRng,
+    redis::{Pauses, RedisServer},
 };
-use crate::ClockAndRng;
 
 /// How long the canary may be missing before signals count as lost.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
-/// The first and the longest pause between connection attempts. Jitter shortens each pause, so that replicas that lost
-/// Redis together do not reconnect at the same time.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(4)];
+/// The longest pause between connection attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The bus of several replicas.
-pub(super) struct Redis {
-    shared: Arc<Shared>,
+pub(super) struct RedisBus {
+    shared: Arc<BusState>,
     /// Aborted when the bus is dropped.
     _tasks: JoinSet<()>,
 }
 
 /// State shared by the bus, its connection and its tasks.
-pub(super) struct Shared {
-    pub(super) server: Server,
+pub(super) struct BusState {
+    pub(super) server: RedisServer,
     /// Identifies this process's own signals.
     pub(super) replica: Uuid,
     pub(super) channels: Channels,
@@ -58,9 +56,9 @@ pub(super) struct Shared {
     failure: Mutex<String>,
 }
 
-impl Redis {
-    pub(super) fn start(server: Server, poll_interval: Duration, clock_rng: ClockAndRng) -> Self {
-        let shared = Arc::new(Shared {
+impl RedisBus {
+    pub(super) fn start(server: RedisServer, poll_interval: Duration, clock_rng: ClockAndRng) -> Self {
+        let shared = Arc::new(BusState {
             server,
             replica: clock_rng.new_id(),
             channels: Channels::default(),
@@ -78,7 +76,7 @@ impl Redis {
     }
 }
 
-impl Bus for Redis {
+impl Bus for RedisBus {
     fn publish(&self, channel: &'static str, signal: Signal) {
         self.shared.channels.send(channel, Heard::Signal(signal));
         self.shared.outbox.add(channel, signal);
@@ -99,7 +97,7 @@ fn is_fresh(canary: Instant) -> bool {
     canary.elapsed() < SILENCE
 }
 
-impl Shared {
+impl BusState {
     /// Records that the canary returned.
     pub(super) fn canary_returned(&self, sent: i64) {
         let sent = Duration::from_micros(u64::try_from(sent).unwrap_or(0));
@@ -115,7 +113,7 @@ impl Shared {
 
     fn disconnected(&self, failure: String) {
         tracing::debug!(error = %failure, "no connection to Redis");
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self.failure.lock() = failure;
         self.canary.send_replace(None);
     }
 
@@ -125,28 +123,26 @@ impl Shared {
         if is_connected {
             tracing::info!("wake-ups travel through Redis");
         } else {
-            let error = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let error = self.failure.lock().clone();
             let poll_interval_ms = poll_interval.as_millis();
             tracing::warn!(%error, poll_interval_ms, "Redis delivers no wake-ups; replicas poll the database until it does");
         }
     }
 }
 
-async fn stay_connected(shared: Arc<Shared>, clock_rng: ClockAndRng) {
-    let [first, most] = PAUSES;
-    let mut pause = first;
+async fn stay_connected(shared: Arc<BusState>, clock_rng: ClockAndRng) {
+    let mut pauses = Pauses::new(LONGEST_PAUSE);
     loop {
-        let failure = match Link::open(&shared).await {
+        let failure = match BusLink::open(&shared).await {
             Ok(link) => link.run().await,
             Err(error) => error.to_string(),
         };
         if shared.last_canary().is_some() {
             tracing::info!(error = %failure, "the connection to Redis ended; reconnecting");
-            pause = first;
+            pauses.reset();
         }
         shared.disconnected(failure);
-        sleep(clock_rng.between(pause / 2, pause)).await;
-        pause = most.min(pause * 2);
+        pauses.wait(&clock_rng).await;
     }
 }
 
@@ -156,7 +152,7 @@ async fn stay_connected(shared: Arc<Shared>, clock_rng: ClockAndRng) {
 /// This costs one query per stream and interval, whether there is news or not (two, if its hub listens to its two
 /// channels separately). 5 000 streams of a replica at 2 s make at least 2 500 small index reads per second. This is
 /// meant for a Redis outage, not for regular operation.
-async fn follow_canary(shared: Arc<Shared>, poll_interval: Duration, clock_rng: ClockAndRng) {
+async fn follow_canary(shared: Arc<BusState>, poll_interval: Duration, clock_rng: ClockAndRng) {
     let mut canary = shared.canary.subscribe();
     // The first connection takes a moment, which is not worth a log line.
     tokio::time::timeout(poll_interval, canary.wait_for(Option::is_some)).await.ok();

@@ -1,14 +1,12 @@
 //! Caller tokens: they inform an external upstream about the user. The upstream never receives the user's own token,
 //! with which it could act as the user everywhere else.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use http::HeaderValue;
 use jsonwebtoken::Algorithm;
+use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,10 +42,10 @@ struct CallerClaims<'a> {
 pub struct CallerTokens {
     identity: Arc<Identity>,
     audience: String,
-    minted: Mutex<HashMap<Uuid, Minted>>,
+    minted: Cache<Uuid, Arc<MintedCallerToken>>,
 }
 
-struct Minted {
+struct MintedCallerToken {
     user: User,
     header: HeaderValue,
     issued: Timestamp,
@@ -57,16 +55,15 @@ struct Minted {
 impl CallerTokens {
     /// Tokens for `audience`, signed by `identity`.
     pub fn new(identity: Arc<Identity>, audience: &str) -> Self {
-        Self { identity, audience: audience.to_owned(), minted: Mutex::default() }
+        Self { identity, audience: audience.to_owned(), minted: Cache::new(MAX_CACHED) }
     }
 
     /// The `authorization` header that identifies `user` to the upstream. It is valid for 60 seconds, and no longer
     /// than the user's own token.
     pub fn header(&self, user: &User) -> HeaderValue {
         let now = self.identity.clock_rng.now();
-        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
         // Another access token of the session may carry other roles.
-        if let Some(kept) = minted.get(&user.session)
+        if let Some(kept) = self.minted.get(&user.session)
             && kept.user == *user
             && kept.issued <= now
             && now + REUSE_MARGIN < kept.expires
@@ -75,14 +72,8 @@ impl CallerTokens {
         }
         let expires = (now + LIFETIME).min(user.expires);
         let header = self.sign(user, now, expires);
-        if minted.len() >= MAX_CACHED {
-            minted.retain(|_, kept| now < kept.expires);
-        }
-        // All tokens are still valid: more sessions per minute than the cache holds. Drop all and sign again.
-        if minted.len() >= MAX_CACHED {
-            minted.clear();
-        }
-        minted.insert(user.session, Minted { user: user.clone(), header: header.clone(), issued: now, expires });
+        let token = MintedCallerToken { user: user.clone(), header: header.clone(), issued: now, expires };
+        self.minted.insert(user.session, Arc::new(token));
         header
     }
 

@@ -1,14 +1,10 @@
 //! Reasons for refusing a service token. A refusal fails the call. Ignoring the token would make the call anonymous and
 //! lose its client address.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use jsonwebtoken::errors::{Error, ErrorKind};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -98,7 +94,7 @@ impl Refusals {
     /// Records a refused token of the trusted service `caller`.
     pub(super) fn refused(&self, caller: &str, why: Rejected) {
         count(why);
-        let before = self.lock().insert(caller.to_owned(), why.label());
+        let before = self.known.lock().insert(caller.to_owned(), why.label());
         if before != Some(why.label()) {
             tracing::error!(caller, %why, "the service tokens of a peer are refused, so its calls fail");
         }
@@ -107,7 +103,7 @@ impl Refusals {
     /// Records a refused token of an unknown caller.
     pub(super) fn refused_unknown(&self, why: Rejected) {
         count(why);
-        let mut logged = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.unknown.lock();
         if logged.is_none_or(|at| at.elapsed() >= PAUSE) {
             *logged = Some(Instant::now());
             tracing::warn!(%why, "a service token of an unknown caller was refused; further ones are not logged for a minute");
@@ -115,14 +111,10 @@ impl Refusals {
     }
 
     pub(super) fn accepted(&self, caller: &str) {
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         if !known.is_empty() && known.remove(caller).is_some() {
             tracing::info!(caller, "the service tokens of a peer are accepted again");
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, &'static str>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

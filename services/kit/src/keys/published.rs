@@ -9,12 +9,13 @@ use std::{
 };
 
 use jsonwebtoken::DecodingKey;
+use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 
 use crate::{context::User, jwk::Jwk};
 
-/// The maximum number of verified tokens in each of two generations: 2 × 32 768 × about 250 bytes.
-const REMEMBERED: usize = 32_768;
+/// The maximum number of cached tokens: 65 536 × about 250 bytes.
+const MOST_VERIFIED: usize = 65_536;
 
 /// A key that auth publishes or has published.
 pub(super) struct PublicKey {
@@ -59,46 +60,34 @@ impl Published {
     }
 }
 
-/// A cache of verified tokens by their hash. Two maps: when the newer one is full, it replaces the older one. A hit in
-/// the older map moves to the newer one.
-#[derive(Default)]
-pub(super) struct Verified {
-    newer: HashMap<[u8; 32], Remembered>,
-    older: HashMap<[u8; 32], Remembered>,
-}
+/// A cache of verified tokens by their hash.
+pub(super) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
 
-#[derive(Clone)]
-struct Remembered {
+struct VerifiedToken {
     user: User,
     key: Arc<PublicKey>,
 }
 
-impl Verified {
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Cache::new(MOST_VERIFIED))
+    }
+}
+
+impl VerifiedTokens {
     /// The token's user, unless its key has left the set.
-    pub(super) fn get(&mut self, token: &str) -> Option<User> {
+    pub(super) fn get(&self, token: &str) -> Option<User> {
         let hash = hash(token);
-        if let Some(found) = self.newer.get(&hash) {
-            if found.key.is_published.load(Ordering::Acquire) {
-                return Some(found.user.clone());
-            }
-            self.newer.remove(&hash);
-            return None;
+        let found = self.0.get(&hash)?;
+        if found.key.is_published.load(Ordering::Acquire) {
+            return Some(found.user.clone());
         }
-        let found = self.older.remove(&hash).filter(|found| found.key.is_published.load(Ordering::Acquire))?;
-        let user = found.user.clone();
-        self.put(hash, found);
-        Some(user)
+        self.0.remove(&hash);
+        None
     }
 
-    pub(super) fn insert(&mut self, token: &str, user: User, key: Arc<PublicKey>) {
-        self.put(hash(token), Remembered { user, key });
-    }
-
-    fn put(&mut self, hash: [u8; 32], remembered: Remembered) {
-        if self.newer.len() >= REMEMBERED {
-            self.older = std::mem::take(&mut self.newer);
-        }
-        self.newer.insert(hash, remembered);
+    pub(super) fn insert(&self, token: &str, user: User, key: Arc<PublicKey>) {
+        self.0.insert(hash(token), Arc::new(VerifiedToken { user, key }));
     }
 }
 

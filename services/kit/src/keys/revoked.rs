@@ -1,11 +1,8 @@
 //! The recently ended sessions, whose access tokens are refused before they expire.
 
-use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
+use parking_lot::RwLock;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,14 +17,14 @@ const REMEMBERED: usize = 65_536;
 /// The set of revoked sessions.
 #[derive(Default)]
 pub(super) struct Revoked {
-    sessions: RwLock<Generations>,
+    sessions: RwLock<SessionGenerations>,
     /// Counts the changes of the set, to wake the tasks that wait.
     changes: watch::Sender<u64>,
 }
 
 /// Two sets: when the newer one is full or an hour old, it replaces the older one.
 #[derive(Default)]
-struct Generations {
+struct SessionGenerations {
     newer: HashSet<Uuid>,
     older: HashSet<Uuid>,
     /// When the newer set began.
@@ -40,14 +37,14 @@ impl Revoked {
         if ended.peek().is_none() {
             return;
         }
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.write();
         ended.for_each(|session| sessions.insert(session, now));
         drop(sessions);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(super) fn contains(&self, session: Uuid) -> bool {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.read();
         sessions.newer.contains(&session) || sessions.older.contains(&session)
     }
 
@@ -61,7 +58,7 @@ impl Revoked {
     }
 }
 
-impl Generations {
+impl SessionGenerations {
     fn insert(&mut self, session: Uuid, now: Timestamp) {
         let since = *self.since.get_or_insert(now);
         if self.newer.len() >= REMEMBERED || since + LONGEST_ACCESS <= now {
@@ -97,7 +94,7 @@ mod tests {
         for n in 0..u128::try_from(3 * REMEMBERED).unwrap() {
             revoked.insert([Uuid::from_u128(n)], at(0));
         }
-        let sessions = revoked.sessions.read().unwrap();
+        let sessions = revoked.sessions.read();
         assert_eq!((sessions.newer.len(), sessions.older.len()), (REMEMBERED, REMEMBERED));
     }
 

@@ -1,8 +1,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::{
-    bus::{Local, Signal},
+    bus::{LocalBus, Signal},
     jwt::{AUDIENCE, AccessKey, CLOCK_SKEW, ISSUER},
 };
 
@@ -24,7 +26,7 @@ struct Changing {
 
 impl Changing {
     fn publish(&self, keys: &[&AccessKey]) {
-        *self.jwks.lock().unwrap() = keys.iter().map(|key| key.jwk().clone()).collect();
+        *self.jwks.lock() = keys.iter().map(|key| key.jwk().clone()).collect();
     }
 }
 
@@ -32,7 +34,7 @@ impl Changing {
 impl KeySource for Changing {
     async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
-        let jwks = self.jwks.lock().unwrap().clone();
+        let jwks = self.jwks.lock().clone();
         if jwks.is_empty() { Err(Unavailable("auth is unavailable".to_owned())) } else { Ok(jwks) }
     }
 }
@@ -79,7 +81,7 @@ fn bearer_scheme_has_no_case() {
 async fn signal_revokes_cached_and_new_tokens_of_its_session() {
     let (clock_rng, key) = (ClockAndRng::system(), AccessKey::from_pkcs8(&AccessKey::generate()).unwrap());
     let keys = Arc::new(KeySet::new(Fixed(vec![key.jwk().clone()]), clock_rng.clone()));
-    let (bus, shutdown) = (Local::default(), Shutdown::new());
+    let (bus, shutdown) = (LocalBus::default(), Shutdown::new());
     tokio::spawn(keys.follow(&bus, shutdown));
     let (ended, other) = (clock_rng.new_id(), clock_rng.new_id());
     let [known, unknown] = [0, 1].map(|_| token(&key, &clock_rng, ended));
@@ -224,8 +226,8 @@ impl KeySource for Listed {
     }
 
     async fn list_ended(&self, page: &EndedPage) -> Result<EndedSessions, Unavailable> {
-        self.0.requested.lock().unwrap().push(page.clone());
-        let mut pages = self.0.pages.lock().unwrap();
+        self.0.requested.lock().push(page.clone());
+        let mut pages = self.0.pages.lock();
         if pages.is_empty() { Ok(EndedSessions::default()) } else { pages.remove(0) }
     }
 }
@@ -256,7 +258,7 @@ async fn process_is_ready_after_it_has_read_the_ended_sessions() {
     assert!(keys.is_revoked(second));
     assert_eq!(keys.verify(&token).await, Verdict::Revoked);
     assert!(keys.ready().await, "one complete read is enough");
-    let tokens: Vec<_> = source.0.requested.lock().unwrap().iter().map(|page| page.token.clone()).collect();
+    let tokens: Vec<_> = source.0.requested.lock().iter().map(|page| page.token.clone()).collect();
     assert_eq!(tokens, ["", "2", "2"], "a read continues where the last one stopped");
 }
 
@@ -267,12 +269,12 @@ async fn list_of_ended_sessions_makes_up_for_lost_signals() {
     let source =
         listed(&key, vec![page(Uuid::from_u128(1), "2", 10), page(Uuid::from_u128(2), "", 20), page(ended, "", 30)]);
     let keys = Arc::new(KeySet::new(source.clone(), ClockAndRng::system()));
-    let bus = Local::default();
+    let bus = LocalBus::default();
     tokio::spawn(keys.follow(&bus, Shutdown::new()));
     keys.revoked(Uuid::from_u128(2)).await;
     assert!(!keys.is_revoked(ended));
     keys.ended.outdate();
     keys.revoked(ended).await;
-    let since = source.0.requested.lock().unwrap()[2].since;
+    let since = source.0.requested.lock()[2].since;
     assert_eq!(since, Some(Timestamp::from_micros(10_000_000)), "after the time of the previous list");
 }

@@ -9,7 +9,7 @@ use crate::config::Span;
 /// The section `[limiter]`. It applies if `[redis]` names a server; a single process does not need it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct LimiterConfig {
     /// How long a call may wait for Redis to decide, 1ms to 1s. After that the failure mode decides.
     pub budget: Span,
     /// The part of each limit that a process grants on its own while Redis is unreachable, above 0 and at most 1. One
@@ -20,7 +20,7 @@ pub struct Config {
     pub lease_from: u32,
 }
 
-impl Default for Config {
+impl Default for LimiterConfig {
     fn default() -> Self {
         Self { budget: Span(Duration::from_millis(5)), share: 0.5, lease_from: LEAST_LEASED }
     }
@@ -30,7 +30,7 @@ impl Default for Config {
 const LEAST_LEASED: u32 = 1_000;
 const BUDGETS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
 
-impl Config {
+impl LimiterConfig {
     /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         let [least, most] = BUDGETS;
@@ -54,17 +54,17 @@ mod tests {
     #[test]
     fn errors_name_their_key() {
         let invalid = [
-            (Config { budget: Span(Duration::from_secs(2)), ..Config::default() }, "limiter.budget: 2s"),
-            (Config { budget: Span(Duration::ZERO), ..Config::default() }, "limiter.budget: 0ms"),
-            (Config { share: 0.0, ..Config::default() }, "limiter.share: 0"),
-            (Config { share: f64::NAN, ..Config::default() }, "limiter.share: NaN"),
-            (Config { share: 1.5, ..Config::default() }, "limiter.share: 1.5"),
-            (Config { lease_from: 999, ..Config::default() }, "limiter.lease_from: 999"),
+            (LimiterConfig { budget: Span(Duration::from_secs(2)), ..LimiterConfig::default() }, "limiter.budget: 2s"),
+            (LimiterConfig { budget: Span(Duration::ZERO), ..LimiterConfig::default() }, "limiter.budget: 0ms"),
+            (LimiterConfig { share: 0.0, ..LimiterConfig::default() }, "limiter.share: 0"),
+            (LimiterConfig { share: f64::NAN, ..LimiterConfig::default() }, "limiter.share: NaN"),
+            (LimiterConfig { share: 1.5, ..LimiterConfig::default() }, "limiter.share: 1.5"),
+            (LimiterConfig { lease_from: 999, ..LimiterConfig::default() }, "limiter.lease_from: 999"),
         ];
         for (config, expected) in invalid {
             let error = config.check().unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
-        Config::default().check().unwrap();
+        LimiterConfig::default().check().unwrap();
     }
 }

@@ -14,9 +14,9 @@ const BYTES: usize = 16;
 
 /// The name of a bucket, of constant length.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key([u8; BYTES]);
+pub struct BucketKey([u8; BYTES]);
 
-impl Key {
+impl BucketKey {
     /// The key of unused places.
     pub(super) const UNUSED: Self = Self([0; BYTES]);
 
@@ -43,9 +43,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for BucketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({})", self.text())
+        write!(f, "BucketKey({})", self.text())
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn key_separates_parts_and_has_bounded_length() {
-        assert_ne!(Key::new(&[b"a", b"bc"]), Key::new(&[b"ab", b"c"]));
-        assert_eq!(Key::new(&[&[b'x'; 100_000]]).text().len(), 22);
+        assert_ne!(BucketKey::new(&[b"a", b"bc"]), BucketKey::new(&[b"ab", b"c"]));
+        assert_eq!(BucketKey::new(&[&[b'x'; 100_000]]).text().len(), 22);
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Lease {
 
 /// The result of checking a lease for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum LeaseCheck {
     /// The lease covers the cost.
     Enough,
     /// A request to Redis is necessary.
@@ -86,13 +86,13 @@ impl Lease {
     }
 
     /// Checks the lease for a call of `cost`.
-    pub(super) fn look(&self, now: i64, cost: u32) -> Held {
+    pub(super) fn look(&self, now: i64, cost: u32) -> LeaseCheck {
         if self.held >= cost && now < self.expires {
-            Held::Enough
+            LeaseCheck::Enough
         } else if now < self.empty_until {
-            Held::Empty((self.filled_at - now).max(1))
+            LeaseCheck::Empty((self.filled_at - now).max(1))
         } else {
-            Held::Lacking
+            LeaseCheck::Lacking
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Ask, Decision, Key, LimitState, Opening, RateLimiter, StreamAsk, TooMany, Verdict,
+    Ask, BucketKey, Decision, EventualDecision, LimitState, Opening, RateLimiter, StreamAsk, TooMany,
     quota::Bucket,
     shards::{Locked, Shards},
     streams::Streams,
@@ -12,14 +12,14 @@ use crate::time::Clock;
 
 /// Counts in this process alone: the whole quota for a single process, or its share while a shared Redis is
 /// unreachable.
-pub struct Local {
+pub struct LocalLimiter {
     clock: Arc<dyn Clock>,
     share: f64,
     buckets: Shards<Bucket>,
     streams: Arc<Streams>,
 }
 
-impl Local {
+impl LocalLimiter {
     /// A limiter that uses `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self::with_share(clock, 1.0)
@@ -38,7 +38,7 @@ impl Local {
         // The share of the burst may be less than the cost of one call.
         let cost = |at: usize| ask.limits[at].cost.min(quota(at).burst());
         let mut buckets = self.buckets.lock(ask.limits.iter().map(|limit| limit.key));
-        let looks = |key: &Key, at: usize, buckets: &Locked<'_, Bucket>| {
+        let looks = |key: &BucketKey, at: usize, buckets: &Locked<'_, Bucket>| {
             buckets.get(key).copied().unwrap_or_default().look(now, &quota(at), cost(at))
         };
         let mut limit_states = [LimitState::default(); super::MOST_LIMITS];
@@ -61,9 +61,9 @@ impl Local {
     }
 }
 
-impl RateLimiter for Local {
-    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
-        Verdict::Now(self.take(ask))
+impl RateLimiter for LocalLimiter {
+    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> EventualDecision<'a> {
+        EventualDecision::Now(self.take(ask))
     }
 
     fn open_stream<'a>(&'a self, ask: StreamAsk<'a>) -> Opening<'a> {

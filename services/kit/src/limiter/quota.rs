@@ -132,7 +132,7 @@ pub(super) struct Bucket {
 
 /// The result of checking a bucket for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct BucketCheck {
     /// The cost available now.
     pub(super) free: u32,
     /// Microseconds until the bucket is full.
@@ -144,19 +144,19 @@ pub(super) struct Look {
 impl Bucket {
     /// Checks the bucket at `now` for a call of `cost`. Pure, so that all implementations agree. The Redis script
     /// computes the same.
-    pub(super) fn look(&self, now: i64, quota: &Quota, cost: u32) -> Look {
+    pub(super) fn look(&self, now: i64, quota: &Quota, cost: u32) -> BucketCheck {
         match quota.kind {
             Kind::Rate => {
                 // A clock set back, or a reduced rule, costs a client at most one empty bucket.
                 let full_in = (self.full_at - now).clamp(0, quota.depth());
                 let free = (quota.depth() - full_in) / quota.interval;
                 let wait = (full_in + i64::from(cost) * quota.interval - quota.depth()).max(0);
-                Look { free: u32::try_from(free).unwrap_or(0), full_in, wait }
+                BucketCheck { free: u32::try_from(free).unwrap_or(0), full_in, wait }
             }
             Kind::Count => {
                 let left = (self.full_at - now).clamp(0, quota.period_micros());
                 let free = if left == 0 { quota.requests } else { quota.requests.saturating_sub(self.taken) };
-                Look { free, full_in: left, wait: if free < cost { left } else { 0 } }
+                BucketCheck { free, full_in: left, wait: if free < cost { left } else { 0 } }
             }
         }
     }

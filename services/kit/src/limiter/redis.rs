@@ -1,7 +1,7 @@
 //! The limiter of several processes: buckets in Redis, slices of the hot ones leased to this process.
 //!
 //! A call whose limits are all covered by leases does not wait. Otherwise one script decides about the rest. Calls that
-//! need the same bucket share a request to Redis. A call waits for at most its budget. When Redis fails, [`Local`]
+//! need the same bucket share a request to Redis. A call waits for at most its budget. When Redis fails, [`LocalLimiter`]
 //! decides, by its share.
 
 mod counts;
@@ -10,11 +10,9 @@ mod reserved;
 mod script;
 mod streams;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
     task::JoinSet,
@@ -22,16 +20,16 @@ use tokio::{
 };
 
 use super::{
-    Ask, Config, Decision, FailureMode, Key, Limit, LimitState, Local, MOST_LIMITS, Opening, Outcome, Quota,
-    RateLimiter, StreamAsk, Verdict,
-    lease::{BucketResponse, Held, Lease, Unused},
+    Ask, BucketKey, Decision, EventualDecision, FailureMode, Limit, LimitState, LimiterConfig, LocalLimiter,
+    MOST_LIMITS, Opening, Outcome, Quota, RateLimiter, StreamAsk,
+    lease::{BucketResponse, Lease, LeaseCheck, Unused},
     shards::{Locked, Shards},
 };
-use crate::{ClockAndRng, bus::Server, time::SteadyClock};
+use crate::{ClockAndRng, redis::RedisServer, time::SteadyClock};
 use counts::{Counts, Origin};
-use link::{Failed, Link};
+use link::{Failed, LimiterLink};
 use reserved::Reserved;
-use script::{Call, DECIDE, RETURN};
+use script::{DECIDE, RETURN, ScriptCall};
 use streams::SharedStreams;
 
 /// How often expired slices are returned.
@@ -40,22 +38,22 @@ const CLEANUP_PAUSE: Duration = Duration::from_millis(100);
 const MOST_CALLS: usize = 4_096;
 
 /// The shared limiter.
-pub(super) struct Redis {
-    shared: Arc<Shared>,
+pub(super) struct RedisLimiter {
+    shared: Arc<LimiterState>,
     streams: Arc<SharedStreams>,
     /// Aborted when the limiter is dropped.
     _tasks: JoinSet<()>,
 }
 
-struct Shared {
-    link: Arc<Link>,
+struct LimiterState {
+    link: Arc<LimiterLink>,
     buckets: Shards<Entry>,
     /// The keys of buckets with a leased slice.
-    held: Mutex<Vec<Key>>,
+    held: Mutex<Vec<BucketKey>>,
     /// Cost to return at the next interval.
     unused: Mutex<Vec<(Home, Unused)>>,
     /// Decides without Redis.
-    local: Local,
+    local: LocalLimiter,
     /// The origin of all instants here.
     started: Instant,
     budget: Duration,
@@ -85,16 +83,16 @@ struct Home {
     quota: Quota,
 }
 
-impl Redis {
+impl RedisLimiter {
     /// Must be called within a runtime.
-    pub(super) fn start(server: Server, config: &Config, clock_rng: ClockAndRng) -> Self {
-        let link = Link::new(server, config.budget.0);
-        let shared = Arc::new(Shared {
+    pub(super) fn start(server: RedisServer, config: &LimiterConfig, clock_rng: ClockAndRng) -> Self {
+        let link = LimiterLink::new(server, config.budget.0);
+        let shared = Arc::new(LimiterState {
             link: Arc::clone(&link),
             buckets: Shards::default(),
             held: Mutex::default(),
             unused: Mutex::default(),
-            local: Local::with_share(Arc::new(SteadyClock::start()), config.share),
+            local: LocalLimiter::with_share(Arc::new(SteadyClock::start()), config.share),
             started: Instant::now(),
             budget: config.budget.0,
             lease_from: config.lease_from,
@@ -109,12 +107,12 @@ impl Redis {
     }
 }
 
-impl RateLimiter for Redis {
-    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> Verdict<'a> {
+impl RateLimiter for RedisLimiter {
+    fn decide<'a>(&'a self, ask: &'a Ask<'a>) -> EventualDecision<'a> {
         match self.shared.look(ask) {
-            Look::Decided(decision) => Verdict::Now(decision),
-            Look::Unavailable => Verdict::Now(self.shared.decide_without_redis(ask)),
-            Look::Lacking(reserved) => Verdict::Later(Box::pin(reserved.decide())),
+            LeaseDecision::Decided(decision) => EventualDecision::Now(decision),
+            LeaseDecision::Unavailable => EventualDecision::Now(self.shared.decide_without_redis(ask)),
+            LeaseDecision::Lacking(reserved) => EventualDecision::Later(Box::pin(reserved.decide())),
         }
     }
 
@@ -131,13 +129,13 @@ impl RateLimiter for Redis {
     }
 }
 
-enum Look<'a> {
+enum LeaseDecision<'a> {
     Decided(Decision),
     Unavailable,
     Lacking(Reserved<'a>),
 }
 
-impl Shared {
+impl LimiterState {
     fn now(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
@@ -152,34 +150,35 @@ impl Shared {
     }
 
     /// Decides what can be decided without Redis, holding the locks once.
-    fn look<'a>(self: &'a Arc<Self>, ask: &'a Ask<'a>) -> Look<'a> {
+    fn look<'a>(self: &'a Arc<Self>, ask: &'a Ask<'a>) -> LeaseDecision<'a> {
         let now = self.now();
         let mut buckets = self.lock(ask.limits);
-        let mut held = [Held::Lacking; MOST_LIMITS];
+        let mut held = [LeaseCheck::Lacking; MOST_LIMITS];
         for (held, limit) in held.iter_mut().zip(ask.limits) {
-            *held = buckets.get(&limit.key).map_or(Held::Lacking, |entry| entry.lease.look(now, limit.cost));
+            *held = buckets.get(&limit.key).map_or(LeaseCheck::Lacking, |entry| entry.lease.look(now, limit.cost));
         }
         let held = &held[..ask.limits.len()];
-        let empty = held.iter().filter_map(|held| if let Held::Empty(wait) = held { Some(*wait) } else { None }).max();
+        let empty =
+            held.iter().filter_map(|held| if let LeaseCheck::Empty(wait) = held { Some(*wait) } else { None }).max();
         if let Some(wait) = empty {
             self.counts.add(Origin::Known);
-            return Look::Decided(Decision::refused(wait, limit_states(&buckets, ask, now)));
+            return LeaseDecision::Decided(Decision::refused(wait, limit_states(&buckets, ask, now)));
         }
-        let lacking = held.contains(&Held::Lacking);
+        let lacking = held.contains(&LeaseCheck::Lacking);
         if lacking && !self.link.is_up() {
-            return Look::Unavailable;
+            return LeaseDecision::Unavailable;
         }
         let mut slices = [None; MOST_LIMITS];
         for ((slice, held), limit) in slices.iter_mut().zip(held).zip(ask.limits) {
-            if *held == Held::Enough {
+            if *held == LeaseCheck::Enough {
                 *slice = Some(buckets.entry(limit.key, Entry::is_in_use(now)).lease.spend(limit.cost));
             }
         }
         if lacking {
-            return Look::Lacking(Reserved { shared: self, ask, slices });
+            return LeaseDecision::Lacking(Reserved { shared: self, ask, slices });
         }
         self.counts.add(Origin::Leased);
-        Look::Decided(Decision::admitted(limit_states(&buckets, ask, now)))
+        LeaseDecision::Decided(Decision::admitted(limit_states(&buckets, ask, now)))
     }
 
     /// Decides without Redis.
@@ -192,11 +191,11 @@ impl Shared {
     }
 
     /// Requests cost for the calls that wait for one bucket, until none waits.
-    async fn serve_waiting(self: Arc<Self>, key: Key, home: Home, cost: u32) {
+    async fn serve_waiting(self: Arc<Self>, key: BucketKey, home: Home, cost: u32) {
         while let Some((waiting, ahead)) = self.next(&key, &home, cost) {
             let due = waiting.iter().fold(0_u32, |due, one| due.saturating_add(one.cost));
             let requested_at = self.now();
-            let call = Call::default().take(home.name.to_string(), &home.quota, [cost, due, ahead]);
+            let call = ScriptCall::default().take(home.name.to_string(), &home.quota, [cost, due, ahead]);
             // Calls learn of a failure when their sender is dropped.
             if let Ok([response]) = self.ask(&call).await.as_deref() {
                 self.distribute(&key, &home, requested_at, response, waiting);
@@ -205,7 +204,7 @@ impl Shared {
     }
 
     /// Takes the waiting calls and the amount to request in advance.
-    fn next(&self, key: &Key, home: &Home, cost: u32) -> Option<(Vec<Waiting>, u32)> {
+    fn next(&self, key: &BucketKey, home: &Home, cost: u32) -> Option<(Vec<Waiting>, u32)> {
         let now = self.now();
         let mut buckets = self.buckets.lock(std::iter::once(*key));
         let entry = buckets.entry(*key, Entry::is_in_use(now));
@@ -222,12 +221,19 @@ impl Shared {
     /// How much to request in advance. The rest of an expired slice is returned.
     fn ahead(&self, entry: &mut Entry, now: i64, quota: &Quota, cost: u32) -> u32 {
         if let Some((home, unused)) = entry.home.clone().zip(entry.lease.give_up(now, false)) {
-            self.unused.lock().unwrap_or_else(PoisonError::into_inner).push((home, unused));
+            self.unused.lock().push((home, unused));
         }
         entry.lease.request(now, self.lifetime(quota), cost)
     }
 
-    fn distribute(&self, key: &Key, home: &Home, requested_at: i64, response: &BucketResponse, waiting: Vec<Waiting>) {
+    fn distribute(
+        &self,
+        key: &BucketKey,
+        home: &Home,
+        requested_at: i64,
+        response: &BucketResponse,
+        waiting: Vec<Waiting>,
+    ) {
         let now = self.now();
         let mut left = response.taken;
         let mut buckets = self.buckets.lock(std::iter::once(*key));
@@ -245,7 +251,7 @@ impl Shared {
     }
 
     /// Holds the cost that no call took. An exact limit has a lifetime of 0, so its cost is returned.
-    fn keep(&self, key: &Key, home: &Home, requested_at: i64, cost: u32, response: &BucketResponse) {
+    fn keep(&self, key: &BucketKey, home: &Home, requested_at: i64, cost: u32, response: &BucketResponse) {
         if cost == 0 {
             return;
         }
@@ -253,16 +259,16 @@ impl Shared {
         let entry = buckets.entry(*key, Entry::is_in_use(requested_at));
         entry.lease.hold(requested_at, self.lifetime(&home.quota), &home.quota, cost, response);
         if entry.home.replace(home.clone()).is_none() {
-            self.held.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
+            self.held.lock().push(*key);
         }
     }
 
     /// Returns expired slices, or all.
     async fn give_back(&self, all: bool) {
         let now = self.now();
-        let keys = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let keys = std::mem::take(&mut *self.held.lock());
         let mut still = Vec::new();
-        let mut unused = std::mem::take(&mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut unused = std::mem::take(&mut *self.unused.lock());
         for key in keys {
             let mut buckets = self.buckets.lock(std::iter::once(key));
             let Some(entry) = buckets.get_mut(&key) else { continue };
@@ -273,15 +279,16 @@ impl Shared {
                 unused.extend(entry.home.take().zip(given_up));
             }
         }
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).append(&mut still);
+        self.held.lock().append(&mut still);
         let then = self.now() + i64::try_from(self.budget.as_micros()).unwrap_or(0);
-        let call = |(home, unused): &(Home, Unused)| Call::give_back(home.name.to_string(), &home.quota, unused, then);
+        let call =
+            |(home, unused): &(Home, Unused)| ScriptCall::give_back(home.name.to_string(), &home.quota, unused, then);
         let calls: Vec<_> = unused.iter().filter_map(call).collect();
         // Concurrently, so that the commands share a round trip.
         futures_util::future::join_all(calls.iter().map(|call| self.link.run(&RETURN, call))).await;
     }
 
-    async fn ask(&self, call: &Call) -> Result<Vec<BucketResponse>, Failed> {
+    async fn ask(&self, call: &ScriptCall) -> Result<Vec<BucketResponse>, Failed> {
         let started = Instant::now();
         let value = self.link.run(&DECIDE, call).await?;
         metrics::histogram!("limiter_round_trip_seconds").record(started.elapsed().as_secs_f64());
@@ -306,7 +313,7 @@ impl Entry {
 }
 
 /// Returns slices that were not used within their lifetime.
-async fn return_unused(shared: Arc<Shared>) {
+async fn return_unused(shared: Arc<LimiterState>) {
     loop {
         sleep(CLEANUP_PAUSE).await;
         shared.give_back(false).await;

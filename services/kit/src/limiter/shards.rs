@@ -1,11 +1,9 @@
 //! A map spread over many locks. A call holds the locks of all its keys together.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
-use super::{Key, MOST_LIMITS};
+use super::{BucketKey, MOST_LIMITS};
+use parking_lot::{Mutex, MutexGuard};
 
 /// The number of maps, so that threads rarely contend.
 const SHARDS: usize = 64;
@@ -14,7 +12,7 @@ const SHARDS: usize = 64;
 /// fresh bucket.
 const KEYS_PER_SHARD: usize = 16_384;
 
-type Map<V> = HashMap<Key, V>;
+type Map<V> = HashMap<BucketKey, V>;
 
 /// A map of keys over several locks.
 pub(super) struct Shards<V>(Vec<Mutex<Map<V>>>);
@@ -25,14 +23,14 @@ impl<V> Default for Shards<V> {
     }
 }
 
-fn shard(key: &Key) -> usize {
+fn shard(key: &BucketKey) -> usize {
     // Keys are hashes: any of their bytes is evenly distributed.
     usize::from(key.as_bytes()[0]) % SHARDS
 }
 
 impl<V> Shards<V> {
     /// Locks the shards of `keys`, at most [`MOST_LIMITS`] keys, until the guard is dropped.
-    pub(super) fn lock(&self, keys: impl Iterator<Item = Key>) -> Locked<'_, V> {
+    pub(super) fn lock(&self, keys: impl Iterator<Item = BucketKey>) -> Locked<'_, V> {
         let mut wanted = [SHARDS; MOST_LIMITS];
         for (place, key) in wanted.iter_mut().zip(keys) {
             *place = shard(&key);
@@ -57,7 +55,7 @@ impl<V> Shards<V> {
 
     fn one(&self, at: usize) -> MutexGuard<'_, Map<V>> {
         // A panic elsewhere leaves plain numbers behind, which stay usable.
-        self.0[at].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[at].lock()
     }
 }
 
@@ -65,17 +63,17 @@ impl<V> Shards<V> {
 pub(super) struct Locked<'a, V>([Option<(usize, MutexGuard<'a, Map<V>>)>; MOST_LIMITS]);
 
 impl<V: Default> Locked<'_, V> {
-    pub(super) fn get(&self, key: &Key) -> Option<&V> {
+    pub(super) fn get(&self, key: &BucketKey) -> Option<&V> {
         let at = shard(key);
         self.0.iter().flatten().find(|(held, _)| *held == at).and_then(|(_, map)| map.get(key))
     }
 
-    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, key: &BucketKey) -> Option<&mut V> {
         let at = shard(key);
         self.0.iter_mut().flatten().find(|(held, _)| *held == at).and_then(|(_, map)| map.get_mut(key))
     }
 
-    pub(super) fn remove(&mut self, key: &Key) {
+    pub(super) fn remove(&mut self, key: &BucketKey) {
         let at = shard(key);
         if let Some((_, map)) = self.0.iter_mut().flatten().find(|(held, _)| *held == at) {
             map.remove(key);
@@ -83,7 +81,7 @@ impl<V: Default> Locked<'_, V> {
     }
 
     /// The value of a key whose shard is locked. A full shard first drops values that are not `in_use`.
-    pub(super) fn entry(&mut self, key: Key, in_use: impl Fn(&V) -> bool) -> &mut V {
+    pub(super) fn entry(&mut self, key: BucketKey, in_use: impl Fn(&V) -> bool) -> &mut V {
         let at = shard(&key);
         let held = self.0.iter_mut().flatten().find(|(held, _)| *held == at);
         let (_, map) = held.expect("the keys of a call are those that were locked");

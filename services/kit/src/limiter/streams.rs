@@ -1,13 +1,11 @@
 //! Limits how many streams of a client are open at once.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{pin::Pin, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{FailureMode, Key, shards::Shards};
+use super::{BucketKey, FailureMode, shards::Shards};
 
 /// A request to open one more stream.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +13,7 @@ pub struct StreamAsk<'a> {
     /// The owner of the streams, such as a method.
     pub scope: &'a str,
     /// The client or principal.
-    pub key: Key,
+    pub key: BucketKey,
     /// The maximum number of open streams.
     pub most: u32,
     /// The decision while Redis is unreachable.
@@ -37,7 +35,7 @@ pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Hold, TooMany>> + Send
 /// An open stream. Dropping it closes the stream.
 pub struct Hold {
     streams: Arc<Streams>,
-    key: Key,
+    key: BucketKey,
 }
 
 impl Drop for Hold {
@@ -49,15 +47,15 @@ impl Drop for Hold {
 /// The streams that this process has open.
 #[derive(Default)]
 pub(super) struct Streams {
-    open: Shards<Open>,
+    open: Shards<OpenStreams>,
     /// Keys whose changed number has not been sent to Redis.
-    unsent: Mutex<Vec<Key>>,
+    unsent: Mutex<Vec<BucketKey>>,
     changed: Notify,
 }
 
 /// The streams of one client.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Open {
+pub(super) struct OpenStreams {
     pub(super) count: u32,
     /// The name in Redis; empty if the streams are not shared.
     pub(super) name: Arc<str>,
@@ -65,7 +63,12 @@ pub(super) struct Open {
 
 impl Streams {
     /// Opens one more stream if this process has fewer than `most`. Returns the new number.
-    pub(super) fn open(self: &Arc<Self>, key: Key, most: u32, name: impl FnOnce() -> Arc<str>) -> Option<(u32, Hold)> {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        key: BucketKey,
+        most: u32,
+        name: impl FnOnce() -> Arc<str>,
+    ) -> Option<(u32, Hold)> {
         let mut all = self.open.lock(std::iter::once(key));
         // Entries in use are dropped only if there is no other room.
         let open = all.entry(key, |open| open.count > 0);
@@ -79,7 +82,7 @@ impl Streams {
         Some((open.count, Hold { streams: Arc::clone(self), key }))
     }
 
-    fn close(&self, key: &Key) {
+    fn close(&self, key: &BucketKey) {
         let mut all = self.open.lock(std::iter::once(*key));
         let Some(open) = all.get_mut(key) else { return };
         open.count = open.count.saturating_sub(1);
@@ -89,7 +92,7 @@ impl Streams {
         }
         drop(all);
         if is_shared {
-            self.unsent.lock().unwrap_or_else(PoisonError::into_inner).push(*key);
+            self.unsent.lock().push(*key);
             self.changed.notify_one();
         }
     }
@@ -100,8 +103,8 @@ impl Streams {
     }
 
     /// The changed numbers that have not been sent.
-    pub(super) fn unsent(&self) -> Vec<Open> {
-        let mut keys = std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn unsent(&self) -> Vec<OpenStreams> {
+        let mut keys = std::mem::take(&mut *self.unsent.lock());
         keys.sort_unstable();
         keys.dedup();
         let mut changed = Vec::with_capacity(keys.len());
@@ -117,7 +120,7 @@ impl Streams {
     }
 
     /// All open streams.
-    pub(super) fn all(&self) -> Vec<Open> {
+    pub(super) fn all(&self) -> Vec<OpenStreams> {
         let mut all = Vec::new();
         self.open.each(|map| all.extend(map.values().filter(|open| open.count > 0).cloned()));
         all

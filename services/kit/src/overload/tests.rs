@@ -22,8 +22,8 @@ struct Outcome {
 }
 
 /// One of many users.
-fn user(which: u128) -> Caller {
-    Caller::User(Uuid::from_u128(which))
+fn user(which: u128) -> CallerKey {
+    CallerKey::User(Uuid::from_u128(which))
 }
 
 const PRIORITIES: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
@@ -34,7 +34,7 @@ impl Simulation {
     }
 
     /// Runs at `load` times the capacity.
-    fn run(&self, load: f64, config: &Config, seed: u64) -> Outcome {
+    fn run(&self, load: f64, config: &OverloadConfig, seed: u64) -> Outcome {
         let (chance, start) = (Rng::seeded(seed), Instant::now());
         let (shedder, usual) = (Shedder::new("simulated", config, start), LatencyBaseline::default());
         let mut free: BinaryHeap<Reverse<Instant>> = (0..self.workers).map(|_| Reverse(start)).collect();
@@ -77,14 +77,14 @@ fn server() -> Simulation {
 #[test]
 fn goodput_holds_at_many_times_the_capacity() {
     for seed in 0..5 {
-        let goodput = |load, config: &Config| f64::from(server().run(load, config, seed).good);
-        let config = Config::default();
+        let goodput = |load, config: &OverloadConfig| f64::from(server().run(load, config, seed).good);
+        let config = OverloadConfig::default();
         let peak = [0.8, 1.0].map(|load| goodput(load, &config)).into_iter().fold(0.0, f64::max);
         for load in [1.5, 2.0, 3.0, 5.0] {
             let kept = goodput(load, &config) / peak;
             assert!(kept >= 0.9, "seed {seed}: {kept:.2} of the peak at {load} times the capacity");
         }
-        let without = Config { enabled: false, ..Config::default() };
+        let without = OverloadConfig { enabled: false, ..OverloadConfig::default() };
         assert!(goodput(3.0, &without) / peak < 0.2, "without the limit goodput collapses");
     }
 }
@@ -93,7 +93,7 @@ fn goodput_holds_at_many_times_the_capacity() {
 fn no_call_is_refused_below_capacity() {
     for seed in 0..5 {
         for load in [0.1, 0.5, 0.8] {
-            let outcome = server().run(load, &Config::default(), seed);
+            let outcome = server().run(load, &OverloadConfig::default(), seed);
             assert_eq!(outcome.shed, [0; 3], "seed {seed}, load {load}");
         }
     }
@@ -101,7 +101,7 @@ fn no_call_is_refused_below_capacity() {
 
 #[test]
 fn low_priority_is_refused_first() {
-    let outcome = server().run(2.0, &Config::default(), 1);
+    let outcome = server().run(2.0, &OverloadConfig::default(), 1);
     let share = |n: usize| f64::from(outcome.shed[n]) / f64::from(outcome.arrived[n]);
     let [low, normal, high] = [share(0), share(1), share(2)];
     assert!(low > normal && normal > high, "{low:.2} {normal:.2} {high:.2}");
@@ -110,7 +110,7 @@ fn low_priority_is_refused_first() {
 
 #[test]
 fn upstream_that_stays_slower_is_not_starved() {
-    let (config, start) = (Config::default(), Instant::now());
+    let (config, start) = (OverloadConfig::default(), Instant::now());
     let (shedder, usual) = (Shedder::new("slower", &config, start), LatencyBaseline::default());
     let mut now = start;
     let mut respond = |took: u64, times: u32| {
@@ -134,8 +134,11 @@ fn upstream_that_stays_slower_is_not_starved() {
 fn the_limit_stays_within_its_bounds() {
     for seed in 0..200 {
         let chance = Rng::seeded(seed);
-        let config =
-            Config { least_calls: 1 + chance.below(20), most_calls: 30 + chance.below(500), ..Config::default() };
+        let config = OverloadConfig {
+            least_calls: 1 + chance.below(20),
+            most_calls: 30 + chance.below(500),
+            ..OverloadConfig::default()
+        };
         let shedder = Shedder::new("any", &config, Instant::now());
         let (usual, mut now, mut inside) = (LatencyBaseline::default(), Instant::now(), Vec::new());
         for _ in 0..2_000 {
@@ -152,17 +155,21 @@ fn the_limit_stays_within_its_bounds() {
             }
             let limit = shedder.limit.load(Ordering::Relaxed);
             assert!((config.least_calls..=config.most_calls).contains(&limit), "seed {seed}: {limit}");
-            assert_eq!(lock(&shedder.in_flight).all, inside.len(), "seed {seed}");
+            assert_eq!(shedder.in_flight.lock().all, inside.len(), "seed {seed}");
         }
     }
 }
 
 /// A shedder with the constant limit `limit`.
 fn limited(limit: usize) -> Shedder {
-    Shedder::new("limited", &Config { least_calls: limit, most_calls: limit, ..Config::default() }, Instant::now())
+    Shedder::new(
+        "limited",
+        &OverloadConfig { least_calls: limit, most_calls: limit, ..OverloadConfig::default() },
+        Instant::now(),
+    )
 }
 
-fn admitted(shedder: &Shedder, caller: Caller, calls: usize) -> usize {
+fn admitted(shedder: &Shedder, caller: CallerKey, calls: usize) -> usize {
     (0..calls).filter(|_| shedder.enter(Priority::High, caller)).count()
 }
 
@@ -183,7 +190,7 @@ fn burst_of_one_caller_leaves_room_for_others() {
 #[test]
 fn callers_without_a_session_are_shed_first() {
     let shedder = limited(100);
-    let network = |which: u128| Caller::Network(Ipv6Addr::from_bits(which << 64));
+    let network = |which: u128| CallerKey::Network(Ipv6Addr::from_bits(which << 64));
     let without_session: usize = (0..1_000).map(|which| admitted(&shedder, network(which), 1)).sum();
     assert_eq!(without_session, 90);
     let users: usize = (0..1_000).map(|which| admitted(&shedder, user(which), 1)).sum();
@@ -193,11 +200,11 @@ fn callers_without_a_session_are_shed_first() {
 /// Refusals count as use of the limit, even if the callers may fill only part of it.
 #[test]
 fn limit_grows_with_calls_without_session() {
-    let config = Config { least_calls: 10, most_calls: 1_000, ..Config::default() };
+    let config = OverloadConfig { least_calls: 10, most_calls: 1_000, ..OverloadConfig::default() };
     let (shedder, usual, start) =
         (Shedder::new("grows", &config, Instant::now()), LatencyBaseline::default(), Instant::now());
     shedder.limit.store(10, Ordering::Relaxed);
-    let caller = Caller::Network(Ipv6Addr::LOCALHOST);
+    let caller = CallerKey::Network(Ipv6Addr::LOCALHOST);
     for round in 1..=50 {
         let calls = admitted(&shedder, caller, 100);
         for _ in 0..calls {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     access::{Proof, authorise},
     context::{Caller, User},
-    limiter::{Ask, Key, Limit, Local, RateLimiter as _, StreamAsk},
+    limiter::{Ask, BucketKey, Limit, LocalLimiter, RateLimiter as _, StreamAsk},
     time::{ManualClock, Timestamp},
 };
 
@@ -57,9 +57,9 @@ fn six() -> wire::RateLimit {
 /// The number of calls admitted at once, and then after `seconds`.
 async fn admitted(limit: &wire::RateLimit, seconds: u64) -> [u32; 2] {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000_000)));
-    let limiter = Local::new(clock.clone());
+    let limiter = LocalLimiter::new(clock.clone());
     let RateLimit { quota, cost, .. } = RateLimit::from(limit);
-    let limits = [Limit { key: Key::new(&[b"k"]), quota, cost }];
+    let limits = [Limit { key: BucketKey::new(&[b"k"]), quota, cost }];
     let ask = Ask { scope: "test", limits: &limits, failure_mode: FailureMode::Local };
     let mut counts = [0; 2];
     for count in &mut counts {
@@ -115,11 +115,11 @@ fn header_of_a_rate_limit_is_what_is_counted_by() {
 
 /// The number of streams that may be open at once.
 async fn open(limit: &wire::StreamLimit) -> usize {
-    let limiter = Local::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
+    let limiter = LocalLimiter::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
     let most = StreamLimit::from(limit).streams;
     let mut held = Vec::new();
     while let Ok(hold) = limiter
-        .open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, failure_mode: FailureMode::Local })
+        .open_stream(StreamAsk { scope: "test", key: BucketKey::new(&[b"k"]), most, failure_mode: FailureMode::Local })
         .await
     {
         held.push(hold);

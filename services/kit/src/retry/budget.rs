@@ -1,11 +1,9 @@
 //! The retry budget: a percentage of the calls plus a constant rate. It bounds the extra load on a failing upstream.
 //! Pure: the time is an argument.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The cost of one retry, so that fractions are whole numbers.
@@ -14,7 +12,7 @@ const ONE: i64 = 1_000;
 const SAVED_SECONDS: i64 = 10;
 
 /// A balance that calls pay into and retries take from.
-pub struct Budget {
+pub struct RetryBudget {
     balance: AtomicI64,
     /// Until when the constant rate has been paid in.
     paid: Mutex<Instant>,
@@ -23,7 +21,7 @@ pub struct Budget {
     most: i64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// Allows retries of `percent` of the calls, plus `per_second`.
     pub fn new(percent: u32, per_second: u32, now: Instant) -> Self {
         let per_second = i64::from(per_second) * ONE;
@@ -57,7 +55,7 @@ impl Budget {
     }
 
     fn refill(&self, now: Instant) {
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid = self.paid.lock();
         let millis = i64::try_from(now.saturating_duration_since(*paid).as_millis()).unwrap_or(i64::MAX);
         let due = self.per_second.saturating_mul(millis) / 1_000;
         // Fractions of a unit are paid in later.
@@ -81,7 +79,7 @@ mod tests {
             let chance = Rng::seeded(seed);
             let (percent, per_second) = (chance.below(60) as u32, chance.below(20) as u32);
             let start = Instant::now();
-            let budget = Budget::new(percent, per_second, start);
+            let budget = RetryBudget::new(percent, per_second, start);
             let (mut now, mut calls, mut retries) = (start, 0_u32, 0_u32);
             for _ in 0..3_000 {
                 now += Duration::from_micros(chance.next() % 20_000);
@@ -101,7 +99,7 @@ mod tests {
     #[test]
     fn unused_budget_is_capped() {
         let start = Instant::now();
-        let budget = Budget::new(20, 10, start);
+        let budget = RetryBudget::new(20, 10, start);
         for _ in 0..1_000_000 {
             budget.pay_in();
         }
@@ -113,7 +111,7 @@ mod tests {
     #[test]
     fn constant_rate_allows_retries_without_traffic() {
         let start = Instant::now();
-        let budget = Budget::new(0, 2, start);
+        let budget = RetryBudget::new(0, 2, start);
         let taken = |millis| (0..10).filter(|_| budget.take(start + Duration::from_millis(millis))).count();
         assert_eq!([taken(0), taken(400), taken(500), taken(1_500)], [2, 0, 1, 2]);
     }

@@ -2,23 +2,24 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 
 /// A body that buffers what was sent of it, as long as it fits. Buffering counts references and copies nothing.
 pub struct Replay<B> {
-    source: Arc<Mutex<Source<B>>>,
+    source: Arc<Mutex<ReplaySource<B>>>,
     /// The attempt that this body belongs to; bodies of older attempts end early.
     attempt: usize,
     /// The number of buffered pieces already sent.
     sent: usize,
 }
 
-struct Source<B> {
+struct ReplaySource<B> {
     body: B,
     attempt: usize,
     /// `None`: more was sent than fits, or the client's body failed.
@@ -31,7 +32,7 @@ struct Source<B> {
 impl<B> Replay<B> {
     /// Buffers at most `most` bytes.
     pub fn new(body: B, most: usize) -> Self {
-        let source = Source { body, attempt: 0, kept: Some(Vec::new()), room: most, ended: false };
+        let source = ReplaySource { body, attempt: 0, kept: Some(Vec::new()), room: most, ended: false };
         Self { source: Arc::new(Mutex::new(source)), attempt: 0, sent: 0 }
     }
 
@@ -42,12 +43,12 @@ impl<B> Replay<B> {
 }
 
 /// Creates further bodies of the same request.
-pub struct Again<B>(Arc<Mutex<Source<B>>>);
+pub struct Again<B>(Arc<Mutex<ReplaySource<B>>>);
 
 impl<B> Again<B> {
     /// The body from its beginning; the previous one ends. `None`: more was sent than is buffered.
     pub fn body(&self) -> Option<Replay<B>> {
-        let mut source = lock(&self.0);
+        let mut source = self.0.lock();
         source.kept.as_ref()?;
         source.attempt += 1;
         Some(Replay { source: Arc::clone(&self.0), attempt: source.attempt, sent: 0 })
@@ -60,12 +61,7 @@ impl<B> Clone for Again<B> {
     }
 }
 
-fn lock<B>(source: &Mutex<Source<B>>) -> MutexGuard<'_, Source<B>> {
-    // A body that panicked is not polled again.
-    source.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<B> Source<B> {
+impl<B> ReplaySource<B> {
     fn keep(&mut self, piece: &Bytes) {
         match (&mut self.kept, self.room.checked_sub(piece.len())) {
             (Some(kept), Some(room)) => {
@@ -88,7 +84,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        let mut source = lock(&this.source);
+        let mut source = this.source.lock();
         if source.attempt != this.attempt {
             return Poll::Ready(None);
         }
@@ -116,12 +112,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let source = lock(&self.source);
+        let source = self.source.lock();
         source.left(self.sent).is_empty() && (source.ended || source.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let source = lock(&self.source);
+        let source = self.source.lock();
         let kept: u64 = source.left(self.sent).iter().map(|piece| piece.len() as u64).sum();
         let rest = if source.ended { SizeHint::with_exact(0) } else { source.body.size_hint() };
         let mut hint = SizeHint::new();

@@ -5,13 +5,13 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::time::Instant;
 
-use super::{Attempt, Budget, Config, NotRetried, RetryState};
+use super::{Attempt, NotRetried, RetryBudget, RetryConfig, RetryState};
 use crate::rng::Rng;
 
 /// The retry policy and budget of one upstream.
 pub struct Retries {
-    config: Config,
-    budget: Budget,
+    config: RetryConfig,
+    budget: RetryBudget,
     chance: Rng,
     name: String,
     sent: Counter,
@@ -21,10 +21,10 @@ pub struct Retries {
 
 impl Retries {
     /// For the upstream with the metrics label `name`.
-    pub(crate) fn new(name: &str, config: &Config) -> Self {
+    pub(crate) fn new(name: &str, config: &RetryConfig) -> Self {
         let label = || [("upstream", name.to_owned())];
         Self {
-            budget: Budget::new(config.budget_percent, config.budget_per_second, Instant::now()),
+            budget: RetryBudget::new(config.budget_percent, config.budget_per_second, Instant::now()),
             config: config.clone(),
             chance: Rng::new(),
             name: name.to_owned(),

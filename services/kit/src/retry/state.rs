@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::{Budget, Config};
+use super::{RetryBudget, RetryConfig};
 use crate::grpc::{PUSHBACK, code_of};
 
 /// The result of an attempt without a response.
@@ -114,8 +114,8 @@ impl RetryState {
     pub fn again(
         &mut self,
         attempt: Attempt,
-        config: &Config,
-        budget: &Budget,
+        config: &RetryConfig,
+        budget: &RetryBudget,
         roll: f64,
         now: Instant,
     ) -> Result<Duration, NotRetried> {
@@ -149,7 +149,7 @@ impl RetryState {
     }
 
     /// A random pause up to a maximum that doubles: clients that failed together retry at different times.
-    fn backoff(&self, config: &Config, roll: f64) -> Duration {
+    fn backoff(&self, config: &RetryConfig, roll: f64) -> Duration {
         let doubled = config.backoff.0.saturating_mul(1 << (self.attempts - 1).min(16));
         doubled.min(config.most_backoff.0).mul_f64(roll.clamp(0.0, 1.0))
     }
@@ -162,13 +162,13 @@ mod tests {
 
     const UNAVAILABLE: Attempt = Attempt::Unavailable(Pushback::None);
 
-    fn ample() -> Budget {
-        Budget::new(100, 1_000, Instant::now())
+    fn ample() -> RetryBudget {
+        RetryBudget::new(100, 1_000, Instant::now())
     }
 
     #[test]
     fn processed_call_is_retried_only_if_idempotent() {
-        let (now, config) = (Instant::now(), Config::default());
+        let (now, config) = (Instant::now(), RetryConfig::default());
         let again = |safe, attempt| RetryState::new(safe, None).again(attempt, &config, &ample(), 0.5, now);
         assert_eq!(again(false, UNAVAILABLE), Err(NotRetried::Unsafe));
         assert!(again(true, UNAVAILABLE).is_ok());
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn server_pushback_is_obeyed() {
-        let (now, config) = (Instant::now(), Config::default());
+        let (now, config) = (Instant::now(), RetryConfig::default());
         let again = |p| RetryState::new(true, None).again(Attempt::Unavailable(p), &config, &ample(), 0.0, now);
         assert_eq!(again(Pushback::Never), Err(NotRetried::Pushback));
         assert_eq!(again(Pushback::After(Duration::from_secs(7))), Ok(Duration::from_secs(7)));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn unprocessed_call_needs_no_budget() {
-        let (now, config, empty) = (Instant::now(), Config::default(), Budget::new(0, 0, Instant::now()));
+        let (now, config, empty) = (Instant::now(), RetryConfig::default(), RetryBudget::new(0, 0, Instant::now()));
         let again = |attempt| RetryState::new(true, None).again(attempt, &config, &empty, 0.5, now);
         assert_eq!(again(Attempt::Unsent), Ok(Duration::ZERO));
         assert_eq!([again(UNAVAILABLE), again(Attempt::Refused)], [Err(NotRetried::Budget); 2]);
@@ -202,7 +202,7 @@ mod tests {
     fn attempts_are_bounded_in_number_and_time() {
         for seed in 0..500 {
             let chance = Rng::seeded(seed);
-            let config = Config { attempts: 1 + chance.below(6) as u32, ..Config::default() };
+            let config = RetryConfig { attempts: 1 + chance.below(6) as u32, ..RetryConfig::default() };
             let (budget, mut now) = (ample(), Instant::now());
             let deadline = (chance.below(2) == 0).then(|| now + Duration::from_millis(chance.next() % 500));
             let mut trial = RetryState::new(true, deadline);

@@ -57,8 +57,8 @@ impl Connections {
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => {
                 let closing = self.closing.clone();
-                let held = Held { _place: place, _other: None };
-                let open = Open { stream, held, closing };
+                let held = ConnectionGuard { _place: place, _other: None };
+                let open = OpenConnection { stream, held, closing };
                 Some(Accepted {
                     open: Some(open),
                     frames: None,
@@ -89,7 +89,7 @@ pub struct ConnectedPeer {
 /// a response that the peer has not read yet.
 pub struct Accepted {
     /// `None` only during drop.
-    open: Option<Open>,
+    open: Option<OpenConnection>,
     /// The detection of floods.
     frames: Option<Frames>,
     trust: PeerTrust,
@@ -99,14 +99,14 @@ pub struct Accepted {
     is_over: bool,
 }
 
-struct Open {
+struct OpenConnection {
     stream: TcpStream,
-    held: Held,
+    held: ConnectionGuard,
     closing: Closing,
 }
 
 /// What a connection owns until it is closed.
-pub(super) struct Held {
+pub(super) struct ConnectionGuard {
     _place: OwnedSemaphorePermit,
     _other: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -184,7 +184,7 @@ impl Accepted {
 impl Drop for Accepted {
     fn drop(&mut self) {
         // Without a written response, a reset loses nothing.
-        if let Some(Open { stream, held, closing }) = self.open.take()
+        if let Some(OpenConnection { stream, held, closing }) = self.open.take()
             && self.has_written
             && !self.is_over
         {

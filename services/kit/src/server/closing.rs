@@ -8,7 +8,7 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, runtime::Handle, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::accept::Held;
+use super::accept::ConnectionGuard;
 use crate::limits::Limits;
 
 /// How many bytes are read and discarded after FIN, and for how long.
@@ -43,7 +43,7 @@ impl Closing {
     }
 
     /// Sends FIN, and closes the connection when the peer has ended too or at the bound. Drops `held` then.
-    pub(super) fn close(&self, stream: TcpStream, held: Held) {
+    pub(super) fn close(&self, stream: TcpStream, held: ConnectionGuard) {
         let sent = SockRef::from(&stream).shutdown(std::net::Shutdown::Write);
         // Many peers have already sent FIN or a reset.
         let is_over = match discard_some(&stream) {

@@ -53,9 +53,9 @@ pub struct Frames {
     measuring: u32,
     /// WINDOW_UPDATEs that do not count as idle, because of sent DATA and opened streams.
     updates: u32,
-    idle: Budget,
+    idle: FrameBudget,
     /// `None`: resets are not counted.
-    resets: Option<(Budget, PeerTrust)>,
+    resets: Option<(FrameBudget, PeerTrust)>,
 }
 
 /// Whether a connection's peer is a proved service of the mesh. Shared by the connection and its calls.
@@ -75,12 +75,12 @@ impl PeerTrust {
 
 /// A token bucket with [`BURST`] tokens and one more each [`PAUSE`].
 #[derive(Default)]
-struct Budget {
+struct FrameBudget {
     /// When the bucket is full again.
     full_at: Option<Instant>,
 }
 
-impl Budget {
+impl FrameBudget {
     fn count(&mut self, now: Instant) -> Result<(), Flood> {
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + PAUSE;
         self.full_at = Some(full_at);
@@ -141,7 +141,7 @@ impl Default for Frames {
             sent: FrameScanner::after(0),
             measuring: 0,
             updates: 0,
-            idle: Budget::default(),
+            idle: FrameBudget::default(),
             resets: None,
         }
     }
@@ -150,7 +150,7 @@ impl Default for Frames {
 impl Frames {
     /// Also counts resets until the peer is a proved service of the mesh.
     pub fn counting_resets(trust: PeerTrust) -> Self {
-        Self { resets: Some((Budget::default(), trust)), ..Self::default() }
+        Self { resets: Some((FrameBudget::default(), trust)), ..Self::default() }
     }
 
     /// Counts received bytes. Reads the clock only for idle frames.

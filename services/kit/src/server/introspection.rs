@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,6 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::{ConnectedPeer, stack::refuse};
@@ -26,41 +27,37 @@ use crate::{context::Caller, error, limiter::network};
 pub const PROBE: &str = "/grpc.health.v1.Health/Check";
 
 /// The number of open streams of each network.
-pub(super) struct Streams {
+pub(super) struct NetworkStreams {
     most: u32,
     open: Mutex<HashMap<Ipv6Addr, u32>>,
 }
 
-impl Streams {
+impl NetworkStreams {
     /// Allows at most `most` streams of one network.
     pub(super) fn new(most: u32) -> Arc<Self> {
         Arc::new(Self { most, open: Mutex::default() })
     }
 
-    fn take(self: &Arc<Self>, network: Ipv6Addr) -> Option<Place> {
-        let mut open = self.lock();
+    fn take(self: &Arc<Self>, network: Ipv6Addr) -> Option<StreamPermit> {
+        let mut open = self.open.lock();
         let count = open.entry(network).or_default();
         if *count >= self.most {
             return None;
         }
         *count += 1;
-        Some(Place { streams: Arc::clone(self), network })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ipv6Addr, u32>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(StreamPermit { streams: Arc::clone(self), network })
     }
 }
 
 /// An open stream, which counts until it is dropped.
-struct Place {
-    streams: Arc<Streams>,
+struct StreamPermit {
+    streams: Arc<NetworkStreams>,
     network: Ipv6Addr,
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut open = self.streams.lock();
+        let mut open = self.streams.open.lock();
         if let Some(count) = open.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
@@ -71,7 +68,7 @@ impl Drop for Place {
 }
 
 /// Bounds streams by address, and adds the caller for the access log.
-pub(super) async fn bound(State(streams): State<Arc<Streams>>, request: Request, next: Next) -> Response {
+pub(super) async fn bound(State(streams): State<Arc<NetworkStreams>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectedPeer>().and_then(|peer| peer.address);
     let address = peer.map(|peer| peer.ip());
     let mut response = if request.uri().path() == PROBE {
@@ -79,7 +76,7 @@ pub(super) async fn bound(State(streams): State<Arc<Streams>>, request: Request,
     } else {
         // All peers without an address share one count.
         match streams.take(network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))) {
-            Some(place) => next.run(request).await.map(|body| Body::new(Held { inner: body, _place: place })),
+            Some(place) => next.run(request).await.map(|body| Body::new(CountedBody { inner: body, _place: place })),
             None => refuse(too_many(streams.most)),
         }
     };
@@ -93,12 +90,12 @@ fn too_many(most: u32) -> Status {
 }
 
 /// A body that holds its stream's place.
-struct Held {
+struct CountedBody {
     inner: Body,
-    _place: Place,
+    _place: StreamPermit,
 }
 
-impl http_body::Body for Held {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -13,14 +13,14 @@ use tonic::Code;
 use crate::{grpc::code_of, record::Call};
 
 /// A response body that records the status of its call.
-pub(super) struct Measured {
+pub(super) struct MeasuredBody {
     inner: Body,
     call: Call,
     /// The status in the headers: the body may end without trailers.
     early: Option<Code>,
 }
 
-impl Measured {
+impl MeasuredBody {
     pub(super) fn new(inner: Body, mut call: Call, early: Option<Code>) -> Self {
         if let Some(code) = early
             && inner.is_end_stream()
@@ -31,7 +31,7 @@ impl Measured {
     }
 }
 
-impl http_body::Body for Measured {
+impl http_body::Body for MeasuredBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -19,8 +19,8 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     ConnectedPeer, ServiceContext,
-    introspection::{self, PROBE, Streams},
-    measured::Measured,
+    introspection::{self, NetworkStreams, PROBE},
+    measured::MeasuredBody,
 };
 use crate::{
     access::{self, Proof},
@@ -82,7 +82,7 @@ pub(super) fn guard(routes: Routes, gate: Arc<Gate>) -> Routes {
 }
 
 /// Adds the layers of health and reflection, which need no authentication.
-pub(super) fn open(routes: Routes, streams: &Arc<Streams>, meters: &Arc<Meters>) -> Routes {
+pub(super) fn open(routes: Routes, streams: &Arc<NetworkStreams>, meters: &Arc<Meters>) -> Routes {
     let bounded = from_fn_with_state(Arc::clone(streams), introspection::bound);
     watch(Routes::from(routes.into_axum_router().layer(bounded)), Arc::clone(meters))
 }
@@ -144,7 +144,7 @@ const OPEN: [&str; 4] = [
 
 async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let trace = request.extensions().get::<Context>().and_then(|context| context.trace);
+    let trace = request.extensions().get::<Context>().and_then(|context| context.trace.clone());
     // Probes call every second: not logged.
     let quiet = path == PROBE;
     let meter = Arc::clone(meters.of(path));
@@ -158,7 +158,7 @@ async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next
         call.quiet |= caller.service.is_some();
     }
     let early = code_of(response.headers());
-    response.map(|body| Body::new(Measured::new(body, call, early)))
+    response.map(|body| Body::new(MeasuredBody::new(body, call, early)))
 }
 
 async fn catch_panic(request: Request, next: Next) -> Response {
@@ -217,12 +217,12 @@ fn ahead(requested: Duration) -> Duration {
 
 /// The permit of a call in flight. The detached part of the call holds it too, so that work without a caller counts.
 #[derive(Clone)]
-struct InFlight(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
+struct InFlightPermit(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
 
 async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     match Arc::clone(&gate.in_flight).try_acquire_owned() {
         Ok(place) => {
-            let place = InFlight(Arc::new(place));
+            let place = InFlightPermit(Arc::new(place));
             request.extensions_mut().insert(place.clone());
             let response = next.run(request).await;
             drop(place);
@@ -237,7 +237,7 @@ async fn shed(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
 async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Some(policy) = gate.policy(&request).filter(|policy| !policy.streams) else { return next.run(request).await };
     let end = Instant::now() + policy.deadline.unwrap_or(gate.context.limits.deadline.0);
-    let place = request.extensions_mut().remove::<InFlight>();
+    let place = request.extensions_mut().remove::<InFlightPermit>();
     let work = async move {
         let response = timeout_at(end, next.run(request)).await;
         drop(place);

@@ -1,10 +1,8 @@
 //! Limits log lines that a peer can cause at will: a few per period are logged, the others are counted.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
@@ -28,7 +26,7 @@ struct Period {
 impl Limited {
     fn admit(&self) -> bool {
         let now = Instant::now();
-        let mut period = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut period = self.0.lock();
         let current = match period.take() {
             Some(current) if now < current.began + PERIOD => Period { lines: current.lines + 1, ..current },
             _ => Period { began: now, lines: 1 },

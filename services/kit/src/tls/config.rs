@@ -9,7 +9,7 @@ use crate::config::Span;
 /// The section `[tls]`: TLS between the processes of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct TlsConfig {
     /// A PEM file with this process's certificate and its chain to the issuer. With it, the ports of services use TLS,
     /// and the process presents it to peers that require a client certificate. Empty: services do not use TLS.
     pub certificate: String,
@@ -28,7 +28,7 @@ pub struct Config {
     pub insecure: bool,
 }
 
-impl Default for Config {
+impl Default for TlsConfig {
     fn default() -> Self {
         Self {
             certificate: String::new(),

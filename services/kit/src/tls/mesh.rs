@@ -1,10 +1,8 @@
 //! TLS between the processes of the mesh: the own certificate and the trusted authorities, both renewable in place.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
 
+use parking_lot::RwLock;
 use tokio::time::sleep;
 use tokio_rustls::{
     TlsAcceptor,
@@ -17,12 +15,12 @@ use tokio_rustls::{
     },
 };
 
-use super::{Config, Trust, Unfit, certificates, pair, trust::roots};
+use super::{TlsConfig, Trust, Unfit, certificates, pair, trust::roots};
 use crate::shutdown::Shutdown;
 
 /// The TLS of one process of the mesh.
 pub struct MeshTls {
-    config: Config,
+    config: TlsConfig,
     trust: Trust,
     /// `None`: the ports of services do not use TLS.
     server: Option<RwLock<Server>>,
@@ -43,7 +41,7 @@ impl fmt::Debug for MeshTls {
 
 impl MeshTls {
     /// Reads the files of the section `[tls]`. Errors name the key.
-    pub fn read(config: &Config) -> Result<Self, String> {
+    pub fn read(config: &TlsConfig) -> Result<Self, String> {
         let server = read_server(config)?.map(RwLock::new);
         Ok(Self { config: config.clone(), trust: read_trust(config)?, server })
     }
@@ -55,7 +53,7 @@ impl MeshTls {
 
     /// Accepts connections on the ports of services; `None`: they do not use TLS.
     pub fn acceptor(&self) -> Option<TlsAcceptor> {
-        let server = self.server.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
+        let server = self.server.as_ref()?.read();
         Some(TlsAcceptor::from(Arc::clone(&server.config)))
     }
 
@@ -87,7 +85,7 @@ impl MeshTls {
             tracing::info!("renewed TLS files are in use for connections to peers");
         }
         if let (Some(current), Some(server)) = (&self.server, server) {
-            let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = current.write();
             if current.shown.cert != server.shown.cert || current.callers != server.callers {
                 *current = server;
                 tracing::info!("a renewed certificate is in use on the ports of services");
@@ -97,11 +95,11 @@ impl MeshTls {
     }
 }
 
-fn read_trust(config: &Config) -> Result<Trust, String> {
+fn read_trust(config: &TlsConfig) -> Result<Trust, String> {
     Trust::read(&config.ca, &config.certificate, &config.key).map_err(named)
 }
 
-fn read_server(config: &Config) -> Result<Option<Server>, String> {
+fn read_server(config: &TlsConfig) -> Result<Option<Server>, String> {
     if config.certificate.is_empty() {
         if !config.client_ca.is_empty() {
             return Err("tls.client_ca has no effect without tls.certificate and tls.key".to_owned());

@@ -2,9 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock},
 };
 
+use parking_lot::RwLock;
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
     client::ResolvesClientCert,
@@ -80,11 +81,11 @@ impl Trust {
     /// Takes over the content of `other` for connections that begin from now on.
     pub(super) fn replace_with(&self, other: &Self) {
         let content = other.content();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = content;
+        *self.0.write() = content;
     }
 
     fn content(&self) -> Arc<Content> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kit::{
-    bus::LookUp,
+    dns::LookUp,
     limiter::{self, RateLimiter},
 };
 
@@ -37,9 +37,9 @@ impl Name {
         })
     }
 
-    fn config() -> Config {
+    fn config() -> RedisConfig {
         let url = Secret::from("redis://redis.invalid:6379/".to_owned());
-        Config { url, cluster: false, poll_interval: Span(POLL) }
+        RedisConfig { url, cluster: false, poll_interval: Span(POLL) }
     }
 
     fn bus(&self) -> Arc<dyn Bus> {
@@ -47,7 +47,8 @@ impl Name {
     }
 
     fn limiter(&self) -> Arc<dyn RateLimiter> {
-        let patient = limiter::Config { budget: Span(Duration::from_secs(1)), ..limiter::Config::default() };
+        let patient =
+            limiter::LimiterConfig { budget: Span(Duration::from_secs(1)), ..limiter::LimiterConfig::default() };
         limiter::open_by(self.look_up(), &patient, &Self::config(), &ClockAndRng::system()).unwrap()
     }
 }

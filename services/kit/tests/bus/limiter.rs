@@ -17,9 +17,10 @@ use std::{
 };
 
 use kit::{
-    ClockAndRng, bus,
+    ClockAndRng,
     config::{Secret, Span},
-    limiter::{self, Ask, Config, Decision, FailureMode, Key, Limit, Outcome, Quota, RateLimiter},
+    limiter::{self, Ask, BucketKey, Decision, FailureMode, Limit, LimiterConfig, Outcome, Quota, RateLimiter},
+    redis::RedisConfig,
 };
 use tokio::{
     task::JoinSet,
@@ -35,15 +36,15 @@ const CALLERS: usize = 64;
 
 /// A limiter with a budget that a busy machine meets. Other tests cover short budgets.
 fn patient(url: &str) -> Arc<dyn RateLimiter> {
-    with(url, &Config { budget: Span(Duration::from_secs(1)), ..Config::default() })
+    with(url, &LimiterConfig { budget: Span(Duration::from_secs(1)), ..LimiterConfig::default() })
 }
 
-fn with(url: &str, config: &Config) -> Arc<dyn RateLimiter> {
+fn with(url: &str, config: &LimiterConfig) -> Arc<dyn RateLimiter> {
     open(url, false, config)
 }
 
-fn open(url: &str, cluster: bool, config: &Config) -> Arc<dyn RateLimiter> {
-    let redis = bus::Config { url: Secret::from(url.to_owned()), cluster, ..bus::Config::default() };
+fn open(url: &str, cluster: bool, config: &LimiterConfig) -> Arc<dyn RateLimiter> {
+    let redis = RedisConfig { url: Secret::from(url.to_owned()), cluster, ..RedisConfig::default() };
     limiter::open(config, &redis, &ClockAndRng::system()).unwrap()
 }
 
@@ -57,7 +58,7 @@ async fn until_shared(limiter: &dyn RateLimiter, wanted: bool) {
 }
 
 fn limit(key: &str, quota: Quota) -> Limit {
-    Limit { key: Key::new(&[key.as_bytes()]), quota, cost: 1 }
+    Limit { key: BucketKey::new(&[key.as_bytes()]), quota, cost: 1 }
 }
 
 async fn decide(limiter: &dyn RateLimiter, limits: &[Limit]) -> Decision {

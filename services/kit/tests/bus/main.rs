@@ -12,8 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use kit::{
     ClockAndRng,
-    bus::{self, Bus, Config, Heard, Listener, Signal},
+    bus::{self, Bus, Heard, Listener, Signal},
     config::{Secret, Span},
+    redis::RedisConfig,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,7 +27,7 @@ const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(200);
 
 fn open(url: String, cluster: bool) -> Arc<dyn Bus> {
-    let config = Config { url: Secret::from(url), cluster, poll_interval: Span(POLL) };
+    let config = RedisConfig { url: Secret::from(url), cluster, poll_interval: Span(POLL) };
     bus::open(&config, &ClockAndRng::system()).unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kit::{config::Span, limits::Limits, shutdown::Config};
+use kit::{config::Span, limits::Limits, shutdown::ShutdownConfig};
 use tokio::{net::TcpStream, time::timeout};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -11,9 +11,9 @@ use crate::{
     eventually::{MOMENT, eventually},
 };
 
-fn spans(settle: u64, grace: u64) -> Config {
+fn spans(settle: u64, grace: u64) -> ShutdownConfig {
     let (settle, grace) = (Span(Duration::from_millis(settle)), Span(Duration::from_millis(grace)));
-    Config { settle, grace, ..Config::default() }
+    ShutdownConfig { settle, grace, ..ShutdownConfig::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ async fn skew_of_a_peer_is_measured() {
         let identity = bench.mesh.identity_on("gateway", ahead(&bench, seconds));
         let policies = Arc::new(Table::from_descriptors(proto::DESCRIPTORS).unwrap());
         let address = format!("http://{}", bench.address);
-        let peer = Peer::new("users", &[address], &balance::Config::default(), Arc::clone(&identity), policies);
+        let peer = Peer::new("users", &[address], &balance::BalanceConfig::default(), Arc::clone(&identity), policies);
         assert!(peer_is_serving(peer.unwrap()).await);
         let skew = identity.skews().millis()["users"];
         // The client's clock is stopped, so a busy machine makes the server's clock later.

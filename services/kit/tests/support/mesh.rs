@@ -58,7 +58,7 @@ impl Mesh {
     pub(crate) fn context(&self, name: &str, limits: Limits) -> ServiceContext {
         ServiceContext {
             limits,
-            balance: balance::Config::default(),
+            balance: balance::BalanceConfig::default(),
             identity: self.identity_on(name, self.clock_rng.clone()),
             keys: Arc::new(KeySet::new(Auth(Arc::clone(&self.access)), self.clock_rng.clone())),
             policies: Arc::new(Table::from_descriptors(proto::DESCRIPTORS).expect("our own contracts")),
@@ -147,7 +147,7 @@ impl Running {
 
     /// Shuts down completely. Returns when the service has ended, at once if no call is in flight.
     pub(crate) async fn stop(self) {
-        let config = shutdown::Config::default();
+        let config = shutdown::ShutdownConfig::default();
         let Self { shutdown, serving, .. } = self;
         let down = tokio::spawn(async move { shutdown.run(&config).await });
         serving.await.expect("serving does not panic").expect("serving ends without an error");

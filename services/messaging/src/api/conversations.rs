@@ -7,8 +7,11 @@ use proto::messaging::v1::{
 };
 use tonic::Status;
 
-use super::{Api, bad_page_token, uuid, wire};
-use crate::domain::{AddPolicy, Conversation, ConversationId, Cursor, Details, NewConversation, Recent, UserId};
+use super::{Api, bad_page_token, uuid};
+use crate::{
+    domain::{AddPolicy, Conversation, ConversationId, Cursor, Details, NewConversation, Recent, UserId},
+    wire,
+};
 
 impl Api {
     pub(super) async fn open(

@@ -7,8 +7,11 @@ use proto::messaging::v1::{
 };
 use tonic::Status;
 
-use super::{Api, bad_page_token, conversation_id, wire};
-use crate::domain::{Recent, UserId};
+use super::{Api, bad_page_token, conversation_id};
+use crate::{
+    domain::{Recent, UserId},
+    wire,
+};
 
 impl Api {
     pub(super) async fn page_of_invitations(

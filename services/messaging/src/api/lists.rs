@@ -4,11 +4,9 @@
 //! of rows, and all list calls share a part of the store's connections. Further calls wait in order, until their
 //! deadline.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::UserId;
@@ -54,7 +52,7 @@ impl Lists {
     }
 
     fn of(&self, user: UserId) -> Arc<Semaphore> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         if users.rows.len() >= users.prune_at {
             // Turns and waiting calls also hold the semaphore.
             users.rows.retain(|_, rows| Arc::strong_count(rows) > 1);
@@ -114,7 +112,7 @@ mod tests {
         for n in 1..10 * PRUNE_AT as u128 {
             lists.turn(user(n), 1).await;
         }
-        assert!(lists.users.lock().unwrap().rows.len() <= 2 * PRUNE_AT);
+        assert!(lists.users.lock().rows.len() <= 2 * PRUNE_AT);
         assert!(timeout(A_WHILE, lists.turn(user(0), 1)).await.is_err());
         drop(held);
     }

@@ -11,10 +11,11 @@ use proto::{
 };
 use tonic::{Code, Status};
 
-use super::{Api, bad_page_token, conversation_id, uuid, wire};
+use super::{Api, bad_page_token, conversation_id, uuid};
 use crate::{
     domain::{Change, MOST_CONTACTS, MembersPage, UserId},
     store::{ChangeError, Changed},
+    wire,
 };
 
 /// How many conversations a deleted account leaves in one call. Each takes a transaction, and the call has a deadline.

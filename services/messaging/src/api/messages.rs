@@ -8,10 +8,11 @@ use proto::messaging::v1::{
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Api, bad_page_token, conversation_id, uuid, wire};
+use super::{Api, bad_page_token, conversation_id, uuid};
 use crate::{
     domain::{ConversationId, NewMessage, Page, UserId},
     store::Marked,
+    wire,
 };
 
 impl Api {

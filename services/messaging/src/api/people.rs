@@ -7,10 +7,11 @@ use proto::messaging::v1::{
 };
 use tonic::{Code, Status};
 
-use super::{Api, bad_page_token, uuid, wire};
+use super::{Api, bad_page_token, uuid};
 use crate::{
     domain::{AddRule, BlockedPage, UserId},
     store::BlockError,
+    wire,
 };
 
 impl Api {

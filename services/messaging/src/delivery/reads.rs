@@ -4,13 +4,11 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Mutex,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
-
-use super::lock;
 
 pub(super) struct Reads {
     interval: Duration,
@@ -31,7 +29,7 @@ impl Reads {
     /// Delays a change if the subject published within the interval. Returns whether to publish it now; then the
     /// caller calls [`Reads::take`] after each interval until it returns `None`.
     pub(super) fn hold(&self, subject: Uuid, number: i64) -> bool {
-        match lock(&self.held).entry(subject) {
+        match self.held.lock().entry(subject) {
             Entry::Vacant(free) => {
                 free.insert(None);
                 true
@@ -46,7 +44,7 @@ impl Reads {
 
     /// The delayed change. `None`: there is none, and the next change is published at once.
     pub(super) fn take(&self, subject: Uuid) -> Option<i64> {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         let latest = held.get_mut(&subject).and_then(Option::take);
         if latest.is_none() {
             held.remove(&subject);

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     Messaging, MessagingStore,
-    api::wire,
     domain::{ConversationId, Cursor, Entry},
+    wire,
 };
 
 /// The maximum memory of an entry: a text of 16 KiB, ids and names, rounded up.

@@ -5,11 +5,11 @@ mod sql;
 
 use kit::config::Secret;
 use kit_data::store::{Settings, Unopened, postgres};
+use sqlx::Postgres as Db;
 use uuid::Uuid;
 
+use self::IdArray as Ids;
 use crate::domain::Quotas;
-
-pub(super) type Db = sqlx::Postgres;
 
 /// The condition "is one of `among`", bound as `$1`: one statement for any number of ids.
 const AMONG: &str = "= ANY($1)";
@@ -24,7 +24,7 @@ const DELETE_EXPIRED: &str = "DELETE FROM invitations WHERE (conversation_id, in
      FOR UPDATE SKIP LOCKED)";
 
 /// The type of the bound `among`.
-type Ids = Vec<Uuid>;
+type IdArray = Vec<Uuid>;
 
 /// Joins the membership `own` of the user `$2`. The LIMIT makes PostgreSQL look it up for each conversation; without it
 /// the plan begins with all conversations of the user.
@@ -35,7 +35,7 @@ const MEMBERSHIP: &str = "CROSS JOIN LATERAL (SELECT read_no, standing, added_by
 const FIRST_MEMBERS: &str = "CROSS JOIN LATERAL (SELECT user_id, join_seq, read_no, standing FROM members \
      WHERE conversation_id = c.conversation_id ORDER BY join_seq, user_id LIMIT 8) m";
 
-fn among(ids: impl Iterator<Item = Uuid>) -> Ids {
+fn among(ids: impl Iterator<Item = Uuid>) -> IdArray {
     ids.collect()
 }
 

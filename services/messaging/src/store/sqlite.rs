@@ -6,11 +6,11 @@ mod sql;
 use std::path::Path;
 
 use kit_data::store::{Settings, Unopened, sqlite};
+use sqlx::Sqlite as Db;
 use uuid::Uuid;
 
+use self::IdJson as Ids;
 use crate::domain::Quotas;
-
-pub(super) type Db = sqlx::Sqlite;
 
 /// The condition "is one of `among`", bound as `$1`: one statement for any number of ids. SQLite has no arrays; the ids
 /// are a JSON array.
@@ -24,7 +24,7 @@ const DELETE_EXPIRED: &str =
     "DELETE FROM invitations WHERE invitee_id IN (SELECT unhex(value) FROM json_each($1)) AND expire_time <= $2";
 
 /// The type of the bound `among`.
-type Ids = String;
+type IdJson = String;
 
 /// Joins the membership `own` of the user `$2`.
 const MEMBERSHIP: &str = "JOIN members own ON own.conversation_id = c.conversation_id AND own.user_id = $2";
@@ -33,7 +33,7 @@ const MEMBERSHIP: &str = "JOIN members own ON own.conversation_id = c.conversati
 const FIRST_MEMBERS: &str = "JOIN members m ON m.conversation_id = c.conversation_id AND m.user_id IN \
      (SELECT user_id FROM members WHERE conversation_id = c.conversation_id ORDER BY join_seq, user_id LIMIT 8)";
 
-fn among(ids: impl Iterator<Item = Uuid>) -> Ids {
+fn among(ids: impl Iterator<Item = Uuid>) -> IdJson {
     let quoted: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
     format!("[{}]", quoted.join(","))
 }

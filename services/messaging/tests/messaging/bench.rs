@@ -100,7 +100,7 @@ impl Bench {
             users: Peer::new(
                 "users",
                 &[users.url()],
-                &balance::Config::default(),
+                &balance::BalanceConfig::default(),
                 Arc::clone(&context.identity),
                 Arc::clone(&context.policies),
             )
@@ -197,7 +197,7 @@ async fn serve_users(mesh: &Mesh, store: &Arc<dyn UserStore>, address: SocketAdd
         messaging: Peer::new(
             "messaging",
             &["http://127.0.0.1:1".to_owned()],
-            &balance::Config::default(),
+            &balance::BalanceConfig::default(),
             Arc::clone(&context.identity),
             Arc::clone(&context.policies),
         )

@@ -62,7 +62,7 @@ impl Failures {
 /// A bus that loses the signals of some subjects.
 #[derive(Default)]
 pub(crate) struct Lossy {
-    bus: bus::Local,
+    bus: bus::LocalBus,
     lost: Mutex<HashSet<Uuid>>,
     published: AtomicUsize,
 }

@@ -7,8 +7,7 @@ use kit::config::Secret;
 use kit_data::store::{Settings, Unopened, postgres};
 
 pub(super) use sql::Sql;
-
-pub(super) type Db = sqlx::Postgres;
+pub(super) use sqlx::Postgres as Db;
 
 /// `$1`: the ids as an array.
 const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
@@ -36,9 +35,7 @@ const STALE: &str = "SELECT user_id, handle, display_name, state, create_time, r
 /// `$1`: the user's id.
 const OWN_HANDLE: &str = "SELECT handle FROM users WHERE user_id = $1 AND state = 'active' FOR UPDATE";
 
-type Ids = Vec<uuid::Uuid>;
-
-fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
+fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Vec<uuid::Uuid> {
     ids.collect()
 }
 

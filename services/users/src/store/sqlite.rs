@@ -8,8 +8,7 @@ use std::path::Path;
 use kit_data::store::{Settings, Unopened, sqlite};
 
 pub(super) use sql::Sql;
-
-pub(super) type Db = sqlx::Sqlite;
+pub(super) use sqlx::Sqlite as Db;
 
 /// `$1`: the ids as a JSON array of hexadecimal texts. SQLite has no array parameter.
 const FIND_ALL: &str = "SELECT user_id, handle, display_name, state, create_time, revision FROM users \
@@ -37,9 +36,7 @@ const STALE: &str = "SELECT user_id, handle, display_name, state, create_time, r
 /// `$1`: the user's id. Without a lock: a write transaction in SQLite is the only writer.
 const OWN_HANDLE: &str = "SELECT handle FROM users WHERE user_id = $1 AND state = 'active'";
 
-type Ids = String;
-
-fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> Ids {
+fn bind_ids(ids: impl Iterator<Item = uuid::Uuid>) -> String {
     let quoted: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
     format!("[{}]", quoted.join(","))
 }

@@ -55,7 +55,7 @@ impl Bench {
             messaging: Peer::new(
                 "messaging",
                 &[messaging.url()],
-                &balance::Config::default(),
+                &balance::BalanceConfig::default(),
                 Arc::clone(&context.identity),
                 Arc::clone(&context.policies),
             )

@@ -47,9 +47,9 @@ pub struct Filter {
 }
 
 /// A connection to the jobs of a service.
-pub struct Operator(Connection);
+pub struct Operator(OperatorConnection);
 
-enum Connection {
+enum OperatorConnection {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
@@ -58,32 +58,32 @@ impl Operator {
     /// Connects. Changes no schema and creates no file.
     pub async fn connect(location: &Location, schema: &'static str) -> Result<Self, Unopened> {
         Ok(Self(match location {
-            Location::Postgres(url) => Connection::Postgres(postgres::connect(url, schema).await?),
-            Location::Sqlite(path) => Connection::Sqlite(sqlite::connect(path).await?),
+            Location::Postgres(url) => OperatorConnection::Postgres(postgres::connect(url, schema).await?),
+            Location::Sqlite(path) => OperatorConnection::Sqlite(sqlite::connect(path).await?),
         }))
     }
 
     /// The jobs that match, the oldest first.
     pub async fn list(&mut self, filter: &Filter) -> Result<Vec<Listed>, Error> {
         match &mut self.0 {
-            Connection::Postgres(connection) => Postgres::list(connection, filter).await,
-            Connection::Sqlite(connection) => Sqlite::list(connection, filter).await,
+            OperatorConnection::Postgres(connection) => Postgres::list(connection, filter).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::list(connection, filter).await,
         }
     }
 
     /// Makes a job due now, with all of its attempts. `false`: there is no such job, or it is running.
     pub async fn retry(&mut self, id: Uuid, now: Timestamp) -> Result<bool, Error> {
         match &mut self.0 {
-            Connection::Postgres(connection) => Postgres::retry(connection, id, now).await,
-            Connection::Sqlite(connection) => Sqlite::retry(connection, id, now).await,
+            OperatorConnection::Postgres(connection) => Postgres::retry(connection, id, now).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::retry(connection, id, now).await,
         }
     }
 
     /// Deletes a job. `false`: there is no such job, or it is running.
     pub async fn delete(&mut self, id: Uuid) -> Result<bool, Error> {
         match &mut self.0 {
-            Connection::Postgres(connection) => Postgres::delete(connection, id).await,
-            Connection::Sqlite(connection) => Sqlite::delete(connection, id).await,
+            OperatorConnection::Postgres(connection) => Postgres::delete(connection, id).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::delete(connection, id).await,
         }
     }
 }

@@ -3,7 +3,7 @@
 #[path = "sql.rs"]
 mod sql;
 
-type Db = sqlx::Postgres;
+use sqlx::Postgres as Db;
 
 /// Begins the list of rows to change. The array is evaluated once; a join with the limited subquery could evaluate it
 /// again and lock more rows.

@@ -3,7 +3,7 @@
 #[path = "sql.rs"]
 mod sql;
 
-type Db = sqlx::Sqlite;
+use sqlx::Sqlite as Db;
 
 /// Begins the list of rows to change.
 const AMONG: &str = "IN (SELECT job_id FROM";

@@ -15,9 +15,9 @@ on_both!(
 );
 
 /// Backs off for a few milliseconds of the system's clock.
-fn impatient(attempts: u32) -> Config {
+fn impatient(attempts: u32) -> JobsConfig {
     let least = Span(Duration::from_millis(10));
-    Config { attempts, backoff: least, most_backoff: least, ..quick() }
+    JobsConfig { attempts, backoff: least, most_backoff: least, ..quick() }
 }
 
 /// A handler that panics for "panic", fails for "poison", and reports the others.
@@ -44,7 +44,7 @@ async fn poisoned_job_dies_and_blocks_no_other(location: &Location) {
     let process = Process::start(location, &clock).await;
     let (reports, mut reported) = mpsc::unbounded_channel();
     // One place: a blocking job would block all.
-    let config = Config { concurrency: 1, ..impatient(3) };
+    let config = JobsConfig { concurrency: 1, ..impatient(3) };
     let running = run(process.worker(config).on(picky(&reports)));
     for to in ["poison", "panic", "ada", "bob"] {
         process.enqueue(&letter(to)).await;

@@ -35,7 +35,7 @@ fn waiting(
 }
 
 /// Starts a process in a runtime of its own; dropping that ends the process at once.
-pub(super) async fn elsewhere(location: &Location, clock: &TestClock, config: Config) -> (Runtime, Arc<Semaphore>) {
+pub(super) async fn elsewhere(location: &Location, clock: &TestClock, config: JobsConfig) -> (Runtime, Arc<Semaphore>) {
     let (runtime, permits) = (Runtime::new().unwrap(), Arc::new(Semaphore::new(0)));
     let (location, clock, held) = (location.clone(), clock.clone(), Arc::clone(&permits));
     let (reports, mut reported) = mpsc::unbounded_channel();
@@ -67,7 +67,7 @@ async fn job_that_kills_its_process_dies(location: &Location) {
     let clock = TestClock::new();
     let process = Process::start(location, &clock).await;
     process.enqueue(&letter("bomb")).await;
-    let config = Config { lost_leases: 2, ..quick() };
+    let config = JobsConfig { lost_leases: 2, ..quick() };
     for _ in 0..2 {
         let (killed, _) = elsewhere(location, &clock, config.clone()).await;
         killed.shutdown_background();
@@ -112,7 +112,7 @@ async fn continued_job_runs_again_at_once(location: &Location) {
         let is_last = counted.fetch_add(1, Ordering::SeqCst) == 4;
         std::future::ready(Ok(if is_last { Outcome::Done } else { Outcome::Continue }))
     };
-    let config = Config { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
+    let config = JobsConfig { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
     let running = run(process.worker(config).on(handler));
     process.enqueue(&letter("ada")).await;
     process.until_empty().await;
@@ -124,7 +124,7 @@ async fn continued_job_runs_again_at_once(location: &Location) {
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_of_a_running_job_is_renewed() {
     let database = Database::postgres().await;
-    let config = Config { lease: Span(Duration::from_secs(6)), ..quick() };
+    let config = JobsConfig { lease: Span(Duration::from_secs(6)), ..quick() };
     let system = |process: &Process| Worker::new(process.queue.clone(), config.clone(), ClockAndRng::system());
     let clock = TestClock::new();
     let (one, two) =
@@ -177,7 +177,7 @@ async fn attempt_without_its_lease_is_stopped_and_changes_nothing() {
     };
     // It polls once an hour only, so that it does not find its own job.
     let span = |seconds| Span(Duration::from_secs(seconds));
-    let rarely = Config { poll_interval: span(3_600), lease: span(4), ..quick() };
+    let rarely = JobsConfig { poll_interval: span(3_600), lease: span(4), ..quick() };
     let first = run(one.worker(rarely).on(hanging));
     one.enqueue(&letter("ada")).await;
     assert_eq!(next(&mut reported).await, "started");
@@ -205,7 +205,7 @@ async fn late_success_does_not_end_the_attempt_of_another_process() {
         (Process::start(&database.location, &clock).await, Process::start(&database.location, &clock).await);
     let (reports, mut reported) = mpsc::unbounded_channel();
     let permits = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
-    let rarely = Config { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
+    let rarely = JobsConfig { poll_interval: Span(Duration::from_secs(3_600)), ..quick() };
     let first = run(one.worker(rarely).on(waiting(&reports, &permits[0])));
     one.enqueue(&letter("ada")).await;
     next(&mut reported).await;

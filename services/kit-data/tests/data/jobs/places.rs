@@ -42,7 +42,7 @@ async fn a_kind_leaves_places_for_others(location: &Location) {
         reports.send(()).ok();
         std::future::ready(Ok(Outcome::Done))
     };
-    let config = Config { concurrency: 5, concurrency_per_kind: 3, ..quick() };
+    let config = JobsConfig { concurrency: 5, concurrency_per_kind: 3, ..quick() };
     let running = run(process.worker(config).on(handler).on(print));
     let full = async {
         while running_now.load(Ordering::SeqCst) < 3 {

@@ -53,9 +53,9 @@ fn concurrent_calls_take_one_slice() {
 fn slice_is_spent_only_within_its_lifetime() {
     let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
     lease.hold(1_000, lifetime, &quota(), 3, &response(3, 100));
-    assert_eq!(lease.look(1_000 + lifetime - 1, 3), Held::Enough);
-    assert_eq!(lease.look(1_000, 4), Held::Lacking);
-    assert_eq!(lease.look(1_000 + lifetime, 1), Held::Lacking);
+    assert_eq!(lease.look(1_000 + lifetime - 1, 3), LeaseCheck::Enough);
+    assert_eq!(lease.look(1_000, 4), LeaseCheck::Lacking);
+    assert_eq!(lease.look(1_000 + lifetime, 1), LeaseCheck::Lacking);
     lease.spend(1);
     assert_eq!(lease.give_up(1_000 + lifetime - 1, false), None);
     let unused = lease.give_up(1_000 + lifetime, false).unwrap();
@@ -68,8 +68,8 @@ fn two_slices_expire_with_the_first() {
     let (mut lease, lifetime) = (Lease::default(), Lease::lifetime(&quota()));
     lease.hold(0, lifetime, &quota(), 1, &response(1, 100));
     lease.hold(lifetime / 2, lifetime, &quota(), 1, &response(1, 100));
-    assert_eq!(lease.look(lifetime - 1, 2), Held::Enough);
-    assert_eq!(lease.look(lifetime, 1), Held::Lacking);
+    assert_eq!(lease.look(lifetime - 1, 2), LeaseCheck::Enough);
+    assert_eq!(lease.look(lifetime, 1), LeaseCheck::Lacking);
 }
 
 #[test]
@@ -77,21 +77,21 @@ fn rest_of_a_period_is_not_spent_in_the_next() {
     let day = Quota::count(50_000, Duration::from_secs(86_400));
     let mut lease = Lease::default();
     lease.hold(0, Lease::lifetime(&day), &day, 5, &response(5, 100));
-    assert_eq!(lease.look(999, 5), Held::Enough);
-    assert_eq!(lease.look(1_000, 5), Held::Lacking);
+    assert_eq!(lease.look(999, 5), LeaseCheck::Enough);
+    assert_eq!(lease.look(1_000, 5), LeaseCheck::Lacking);
 }
 
 #[test]
 fn empty_bucket_is_not_requested_until_it_refills() {
     let mut lease = Lease::default();
     lease.learn(100, 300, &BucketResponse { taken: 0, left: 0, full_in: 60_000, wait: 10_000 });
-    assert_eq!(lease.look(300, 1), Held::Empty(10_000), "the retry delay counts from the response");
-    assert_eq!(lease.look(10_099, 1), Held::Empty(201));
-    assert_eq!(lease.look(10_100, 1), Held::Lacking, "the next request counts from the last request");
+    assert_eq!(lease.look(300, 1), LeaseCheck::Empty(10_000), "the retry delay counts from the response");
+    assert_eq!(lease.look(10_099, 1), LeaseCheck::Empty(201));
+    assert_eq!(lease.look(10_100, 1), LeaseCheck::Lacking, "the next request counts from the last request");
     // A bucket that takes long to fill is still requested every second.
     lease.learn(0, 0, &BucketResponse { taken: 0, left: 0, full_in: 1 << 40, wait: 1 << 39 });
-    assert_eq!(lease.look(LONGEST_EMPTY - 1, 1), Held::Empty((1 << 39) - LONGEST_EMPTY + 1));
-    assert_eq!(lease.look(LONGEST_EMPTY, 1), Held::Lacking);
+    assert_eq!(lease.look(LONGEST_EMPTY - 1, 1), LeaseCheck::Empty((1 << 39) - LONGEST_EMPTY + 1));
+    assert_eq!(lease.look(LONGEST_EMPTY, 1), LeaseCheck::Lacking);
 }
 
 #[test]
@@ -100,9 +100,9 @@ fn refused_call_returns_cost_to_its_own_slice() {
     lease.hold(7, lifetime, &quota(), 2, &response(2, 100));
     let slice = lease.spend(1);
     lease.put_back(1, slice);
-    assert_eq!(lease.look(8, 2), Held::Enough);
+    assert_eq!(lease.look(8, 2), LeaseCheck::Enough);
     let slice = lease.spend(2);
     lease.hold(9, lifetime, &quota(), 1, &response(1, 100));
     lease.put_back(2, slice);
-    assert_eq!(lease.look(10, 2), Held::Lacking, "its slice has gone");
+    assert_eq!(lease.look(10, 2), LeaseCheck::Lacking, "its slice has gone");
 }

@@ -1,23 +1,23 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::{Ask, Decision, FailureMode, Key, Limit, Outcome, Quota},
-    Local,
+    super::{Ask, BucketKey, Decision, FailureMode, Limit, Outcome, Quota},
+    LocalLimiter,
 };
 use crate::time::{ManualClock, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn limiter(share: f64) -> (Local, Arc<ManualClock>) {
+fn limiter(share: f64) -> (LocalLimiter, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000_000)));
-    (Local::with_share(clock.clone(), share), clock)
+    (LocalLimiter::with_share(clock.clone(), share), clock)
 }
 
 fn limit(key: &str, quota: Quota, cost: u32) -> Limit {
-    Limit { key: Key::new(&[key.as_bytes()]), quota, cost }
+    Limit { key: BucketKey::new(&[key.as_bytes()]), quota, cost }
 }
 
-fn take(limiter: &Local, limits: &[Limit]) -> Decision {
+fn take(limiter: &LocalLimiter, limits: &[Limit]) -> Decision {
     limiter.take(&Ask { scope: "test", limits, failure_mode: FailureMode::Local })
 }
 

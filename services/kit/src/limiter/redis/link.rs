@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -19,19 +19,17 @@ use deadpool_redis::redis::{
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
 };
+use parking_lot::RwLock;
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::script::{self, Call, DECIDE, Source};
+use super::script::{self, DECIDE, LuaScript, ScriptCall};
 use crate::{
     ClockAndRng,
-    bus::{
-        Server,
-        place::{self, Place, Role},
-    },
-    limiter::{Key, Quota},
+    limiter::{BucketKey, Quota},
+    redis::{self, CHECK_INTERVAL, Node, Pauses, RedisServer},
 };
 
 /// The number of failures in a row that close a connection.
@@ -40,60 +38,52 @@ const MAX_FAILURES: u32 = 5;
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval of probes on a connection, which may be idle.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// The first and the longest pause between connection attempts. Jitter shortens each pause, so that gateways that lost
-/// Redis together do not reconnect at the same time.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// The longest pause between connection attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The connection to Redis.
-pub(super) struct Link {
-    server: Server,
+pub(super) struct LimiterLink {
+    server: RedisServer,
     budget: Duration,
-    connection: RwLock<Option<Connection>>,
+    connection: RwLock<Option<RedisConnection>>,
     failures: AtomicU32,
     broken: Notify,
 }
 
 #[derive(Clone)]
-enum Connection {
+enum RedisConnection {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 /// Why Redis did not decide.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     /// There is no connection.
+    #[error("there is no connection")]
     Unavailable,
     /// No response within the budget.
+    #[error("no response within limiter.budget")]
     Late,
     /// Redis returned an error, or the connection broke.
+    #[error("{0}")]
     Broken(String),
 }
 
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unavailable => f.write_str("there is no connection"),
-            Self::Late => f.write_str("no response within limiter.budget"),
-            Self::Broken(error) => f.write_str(error),
-        }
-    }
-}
-
-impl Link {
-    pub(super) fn new(server: Server, budget: Duration) -> Arc<Self> {
+impl LimiterLink {
+    pub(super) fn new(server: RedisServer, budget: Duration) -> Arc<Self> {
         let (connection, failures, broken) = (RwLock::default(), AtomicU32::new(0), Notify::new());
         Arc::new(Self { server, budget, connection, failures, broken })
     }
 
     /// Whether there is a connection.
     pub(super) fn is_up(&self) -> bool {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.connection.read().is_some()
     }
 
     /// Runs a script within the budget.
-    pub(super) async fn run(&self, source: &Source, call: &Call) -> Result<Value, Failed> {
-        let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(super) async fn run(&self, source: &LuaScript, call: &ScriptCall) -> Result<Value, Failed> {
+        let connection = self.connection.read().clone();
         let connection = connection.ok_or(Failed::Unavailable)?;
         let outcome = match timeout(self.budget, connection.run(source, call)).await {
             Ok(Ok(value)) => Ok(value),
@@ -119,7 +109,7 @@ impl Link {
     }
 
     fn give_up(&self, failed: &Failed) {
-        let had = self.connection.write().unwrap_or_else(PoisonError::into_inner).take();
+        let had = self.connection.write().take();
         if had.is_some() {
             metrics::gauge!("limiter_connected").set(0.0);
             tracing::warn!(error = %failed, "Redis is not usable for rate limits; each process limits on its own until it is");
@@ -130,28 +120,26 @@ impl Link {
     /// Keeps a connection open: connects, and reconnects when the connection is given up.
     pub(super) async fn keep(self: Arc<Self>, clock_rng: ClockAndRng) {
         metrics::gauge!("limiter_connected").set(0.0);
-        let [first, most] = PAUSES;
-        let mut pause = first;
+        let mut pauses = Pauses::new(LONGEST_PAUSE);
         loop {
             match self.open(&clock_rng).await {
-                Ok((connection, place)) => {
+                Ok((connection, node)) => {
                     self.failures.store(0, Ordering::Relaxed);
-                    *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
+                    *self.connection.write() = Some(connection.clone());
                     metrics::gauge!("limiter_connected").set(1.0);
                     tracing::info!("limits are shared through Redis");
-                    pause = first;
-                    self.watch(&clock_rng, connection, place).await;
+                    pauses.reset();
+                    self.watch(&clock_rng, connection, node).await;
                 }
                 Err(failed) => tracing::debug!(error = %failed, "no connection to Redis"),
             }
-            sleep(clock_rng.between(pause / 2, pause)).await;
-            pause = most.min(pause * 2);
+            pauses.wait(&clock_rng).await;
         }
     }
 
     /// Probes the connection until it is given up. An idle connection fails unnoticed, and a working one may lead to
     /// the wrong node.
-    async fn watch(&self, clock_rng: &ClockAndRng, connection: Connection, place: Option<Place>) {
+    async fn watch(&self, clock_rng: &ClockAndRng, connection: RedisConnection, node: Option<Node>) {
         let probing = async {
             let mut ticks = interval(PROBE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,7 +150,7 @@ impl Link {
         };
         tokio::select! {
             () = probing => {}
-            failed = moved(connection, place) => {
+            failed = moved(connection, node) => {
                 self.give_up(&failed);
                 // `give_up` has sent a notification: it must not close the next connection.
                 self.broken.notified().await;
@@ -172,14 +160,14 @@ impl Link {
     }
 
     /// Connects and runs the script twice: the first run loads it, the second must stay within the budget.
-    async fn open(&self, clock_rng: &ClockAndRng) -> Result<(Connection, Option<Place>), Failed> {
+    async fn open(&self, clock_rng: &ClockAndRng) -> Result<(RedisConnection, Option<Node>), Failed> {
         let broken = |error: RedisError| Failed::Broken(error.to_string());
         let opening = async {
-            let (connection, place) = Connection::open(&self.server).await.map_err(broken)?;
+            let (connection, node) = RedisConnection::open(&self.server).await.map_err(broken)?;
             connection.run(&DECIDE, &probe(clock_rng)).await.map_err(broken)?;
             let started = Instant::now();
             connection.run(&DECIDE, &probe(clock_rng)).await.map_err(broken)?;
-            if started.elapsed() <= self.budget { Ok((connection, place)) } else { Err(Failed::Late) }
+            if started.elapsed() <= self.budget { Ok((connection, node)) } else { Err(Failed::Late) }
         };
         timeout(2 * TIMEOUT, opening).await.unwrap_or(Err(Failed::Late))
     }
@@ -187,30 +175,28 @@ impl Link {
 
 /// Ends when the node is no longer a master, or its name resolves elsewhere. The Cluster client follows its nodes
 /// itself.
-async fn moved(connection: Connection, place: Option<Place>) -> Failed {
-    let (Connection::One(mut connection), Some(mut place)) = (connection, place) else {
+async fn moved(connection: RedisConnection, node: Option<Node>) -> Failed {
+    let (RedisConnection::One(mut connection), Some(mut node)) = (connection, node) else {
         return std::future::pending().await;
     };
     loop {
-        sleep(place::CHECK_INTERVAL).await;
-        if let Ok(Role::Replica(_)) = place::role(&mut connection).await {
-            return Failed::Broken(place::is_replica().to_string());
-        }
-        if place.has_moved().await {
-            return Failed::Broken("the name of Redis now resolves to another address".to_owned());
+        sleep(CHECK_INTERVAL).await;
+        // An error is no proof: the probes decide about a connection that fails.
+        if let Ok(Some(reason)) = node.check(&mut connection).await {
+            return Failed::Broken(reason);
         }
     }
 }
 
 /// A request for a random key, in a random slot of a Cluster.
-fn probe(clock_rng: &ClockAndRng) -> Call {
-    let key = Key::new(&[&clock_rng.random::<16>()]);
+fn probe(clock_rng: &ClockAndRng) -> ScriptCall {
+    let key = BucketKey::new(&[&clock_rng.random::<16>()]);
     let scope = format!("probe {}", key.text());
-    Call::default().take(script::name(&scope, &key), &Quota::new(1, Duration::from_millis(1), 1), [1, 1, 0])
+    ScriptCall::default().take(script::name(&scope, &key), &Quota::new(1, Duration::from_millis(1), 1), [1, 1, 0])
 }
 
-impl Connection {
-    async fn open(server: &Server) -> RedisResult<(Self, Option<Place>)> {
+impl RedisConnection {
+    async fn open(server: &RedisServer) -> RedisResult<(Self, Option<Node>)> {
         if server.cluster {
             let client = ClusterClient::builder([server.address.clone()])
                 .connection_timeout(TIMEOUT)
@@ -224,12 +210,12 @@ impl Connection {
         }
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT));
-        let (connection, place) = place::connect(&server.look_up, &server.address, &config).await?;
-        Ok((Self::One(connection), Some(place)))
+        let (connection, node) = redis::connect(&server.look_up, &server.address, &config).await?;
+        Ok((Self::One(connection), Some(node)))
     }
 
     /// Runs the script by its hash. A Redis that does not know the script gets its text once.
-    async fn run(&self, source: &Source, call: &Call) -> RedisResult<Value> {
+    async fn run(&self, source: &LuaScript, call: &ScriptCall) -> RedisResult<Value> {
         match self.send(source, call, false).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.send(source, call, true).await
@@ -238,7 +224,7 @@ impl Connection {
         }
     }
 
-    async fn send(&self, source: &Source, call: &Call, with_text: bool) -> RedisResult<Value> {
+    async fn send(&self, source: &LuaScript, call: &ScriptCall, with_text: bool) -> RedisResult<Value> {
         let command = source.command(call, with_text);
         let value = match self.clone() {
             Self::One(mut connection) => connection.send_packed_command(&command).await,

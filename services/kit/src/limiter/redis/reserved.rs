@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Ask, Decision, Entry, Held, Home, Limit, MOST_LIMITS, Origin, Shared, Waiting, limit_states,
+    Ask, Decision, Entry, Home, LeaseCheck, Limit, LimiterState, MOST_LIMITS, Origin, Waiting, limit_states,
     link::Failed,
-    script::{self, Call},
+    script::{self, ScriptCall},
 };
 
 /// Cost from leases, held while the call requests the rest. Dropping it returns the cost, unless the call was admitted.
 pub(super) struct Reserved<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<LimiterState>,
     pub(super) ask: &'a Ask<'a>,
     /// For each limit, the slice that covers its cost; `None`: it has to be requested.
     pub(super) slices: [Option<i64>; MOST_LIMITS],
@@ -60,7 +60,7 @@ impl Reserved<'_> {
     /// Requests cost from several buckets in one round trip.
     async fn request_many(&self, lacking: &[usize]) -> Result<bool, Failed> {
         let requested_at = self.shared.now();
-        let mut call = Call::default();
+        let mut call = ScriptCall::default();
         for limit in lacking.iter().map(|at| &self.ask.limits[*at]) {
             let ahead = {
                 let mut buckets = self.shared.lock(std::slice::from_ref(limit));
@@ -95,7 +95,7 @@ impl Reserved<'_> {
         }
         let waits = self.ask.limits.iter().filter_map(|limit| {
             let entry = buckets.get(&limit.key)?;
-            if let Held::Empty(wait) = entry.lease.look(now, limit.cost) { Some(wait) } else { None }
+            if let LeaseCheck::Empty(wait) = entry.lease.look(now, limit.cost) { Some(wait) } else { None }
         });
         Decision::refused(waits.max().unwrap_or(1), limit_states)
     }

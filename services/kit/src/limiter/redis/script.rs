@@ -5,29 +5,29 @@ use std::sync::LazyLock;
 use deadpool_redis::redis::{Cmd, FromRedisValue, Script, Value, cmd};
 
 use super::super::{
-    Key, Quota,
+    BucketKey, Quota,
     lease::{BucketResponse, Unused},
     quota::Kind,
 };
 
 /// Takes cost from several buckets.
-pub(super) static DECIDE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("decide.lua")));
+pub(super) static DECIDE: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("decide.lua")));
 /// Returns cost to one bucket.
-pub(super) static RETURN: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("return.lua")));
+pub(super) static RETURN: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("return.lua")));
 
 /// A script and its hash.
-pub(super) struct Source {
+pub(super) struct LuaScript {
     text: &'static str,
     hash: String,
 }
 
-impl Source {
+impl LuaScript {
     pub(super) fn new(text: &'static str) -> Self {
         Self { text, hash: Script::new(text).get_hash().to_owned() }
     }
 
     /// The command that runs the script by its hash, or with its text, which loads it.
-    pub(super) fn command(&self, call: &Call, with_text: bool) -> Cmd {
+    pub(super) fn command(&self, call: &ScriptCall, with_text: bool) -> Cmd {
         let mut command = cmd(if with_text { "EVAL" } else { "EVALSHA" });
         command.arg(if with_text { self.text } else { &self.hash });
         command.arg(call.names.len()).arg(&call.names).arg(&call.member).arg(&call.numbers);
@@ -37,14 +37,14 @@ impl Source {
 
 /// The arguments of one run.
 #[derive(Debug, Default)]
-pub(super) struct Call {
+pub(super) struct ScriptCall {
     names: Vec<String>,
     /// Precedes the numbers in scripts that need it.
     member: Option<String>,
     numbers: Vec<i64>,
 }
 
-impl Call {
+impl ScriptCall {
     /// Adds a bucket: the cost of one call, the cost of all waiting calls, and the cost to take in advance.
     pub(super) fn take(mut self, name: String, quota: &Quota, [cost, due, ahead]: [u32; 3]) -> Self {
         let rule = match quota.kind() {
@@ -81,7 +81,7 @@ impl Call {
 }
 
 /// The name of a bucket. The braces give all buckets of a scope one slot in a Cluster.
-pub(super) fn name(scope: &str, key: &Key) -> String {
+pub(super) fn name(scope: &str, key: &BucketKey) -> String {
     format!("trellis:{{limit:{scope}}}:{}", key.text())
 }
 
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     /// The arguments after the script's hash.
-    fn sent(call: &Call) -> String {
-        let packed = Source::new("return 1").command(call, false).get_packed_command();
+    fn sent(call: &ScriptCall) -> String {
+        let packed = LuaScript::new("return 1").command(call, false).get_packed_command();
         let text = String::from_utf8(packed).unwrap();
         // In RESP each argument follows a line with its length.
         let arguments = text.split("\r\n").filter(|part| !part.is_empty() && !part.starts_with(['*', '$']));
@@ -117,19 +117,23 @@ mod tests {
     /// Processes of different releases share the buckets during a rolling update.
     #[test]
     fn arguments_have_their_golden_form() {
-        let bucket = name("/trellis.users.v1.UsersService/GetUser", &Key::new(&[b"a", b"bc"]));
+        let bucket = name("/trellis.users.v1.UsersService/GetUser", &BucketKey::new(&[b"a", b"bc"]));
         assert_eq!(bucket, "trellis:{limit:/trellis.users.v1.UsersService/GetUser}:P6-hzy8Zp8ESm-sgzwmD9w");
         let (rate, count) =
             (Quota::new(600, Duration::from_secs(60), 100), Quota::count(1_000, Duration::from_secs(3_600)));
-        let take = Call::default().take("one".to_owned(), &rate, [1, 5, 20]).take("two".to_owned(), &count, [2, 4, 0]);
+        let take =
+            ScriptCall::default().take("one".to_owned(), &rate, [1, 5, 20]).take("two".to_owned(), &count, [2, 4, 0]);
         assert_eq!(sent(&take), "2 one two 0 100000 10000000 1 5 20 1 1000 3600000000 2 4 0");
-        let streams = Call::streams("streams".to_owned(), "replica", [3, 64, 30_000]);
+        let streams = ScriptCall::streams("streams".to_owned(), "replica", [3, 64, 30_000]);
         assert_eq!(sent(&streams), "1 streams replica 3 64 30000");
         let unused = Unused { cost: 7, taken_at: 1_000, full_at: 9_000_000 };
-        let back = |quota| Call::give_back("one".to_owned(), quota, &unused, 101_000).unwrap();
+        let back = |quota| ScriptCall::give_back("one".to_owned(), quota, &unused, 101_000).unwrap();
         assert_eq!(sent(&back(&rate)), "1 one 0 600000");
         assert_eq!(sent(&back(&count)), "1 one 1 7 10899000");
-        assert!(Call::give_back("one".to_owned(), &rate, &unused, 2_000_000).is_none(), "all of it has flowed back");
+        assert!(
+            ScriptCall::give_back("one".to_owned(), &rate, &unused, 2_000_000).is_none(),
+            "all of it has flowed back"
+        );
     }
 
     #[test]

@@ -13,10 +13,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     super::{
         FailureMode,
-        streams::{Hold, Open, StreamAsk, Streams, TooMany},
+        streams::{Hold, OpenStreams, StreamAsk, Streams, TooMany},
     },
-    link::Link,
-    script::{self, Call, Source},
+    link::LimiterLink,
+    script::{self, LuaScript, ScriptCall},
 };
 
 /// How long the number of a process is valid.
@@ -26,11 +26,11 @@ const RENEWAL: Duration = Duration::from_secs(10);
 /// The maximum number of commands sent together.
 const AT_ONCE: usize = 256;
 
-static COUNT: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("streams.lua")));
+static COUNT: LazyLock<LuaScript> = LazyLock::new(|| LuaScript::new(include_str!("streams.lua")));
 
 /// Counts open streams through Redis.
 pub(super) struct SharedStreams {
-    link: Arc<Link>,
+    link: Arc<LimiterLink>,
     streams: Arc<Streams>,
     /// Identifies this process; new at each start.
     me: String,
@@ -38,7 +38,7 @@ pub(super) struct SharedStreams {
 }
 
 impl SharedStreams {
-    pub(super) fn new(link: Arc<Link>, me: String, share: f64) -> Arc<Self> {
+    pub(super) fn new(link: Arc<LimiterLink>, me: String, share: f64) -> Arc<Self> {
         Arc::new(Self { link, streams: Arc::default(), me, share })
     }
 
@@ -55,9 +55,9 @@ impl SharedStreams {
         }
     }
 
-    fn record(&self, name: &str, count: u32, most: u32) -> Call {
+    fn record(&self, name: &str, count: u32, most: u32) -> ScriptCall {
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-        Call::streams(name.to_owned(), &self.me, [count.into(), most.into(), lease])
+        ScriptCall::streams(name.to_owned(), &self.me, [count.into(), most.into(), lease])
     }
 
     /// Sends changes at once, and all numbers at each renewal.
@@ -73,7 +73,7 @@ impl SharedStreams {
         }
     }
 
-    async fn send(&self, records: &[Open]) {
+    async fn send(&self, records: &[OpenStreams]) {
         for some in records.chunks(AT_ONCE) {
             // A lost number is renewed later, or expires.
             let calls: Vec<_> = some.iter().map(|open| self.record(&open.name, open.count, 0)).collect();

@@ -21,7 +21,7 @@ async fn all_scopes(limiter: &dyn RateLimiter, quotas: &[Quota]) -> (usize, Dura
 async fn decisions_go_to_the_node_of_their_scope_and_survive_its_loss() {
     let mut nodes = cluster::start();
     cluster::until_whole(&nodes).await;
-    let config = Config { budget: Span(Duration::from_millis(100)), ..Config::default() };
+    let config = LimiterConfig { budget: Span(Duration::from_millis(100)), ..LimiterConfig::default() };
     let limiters = [0, 1].map(|at: usize| open(&nodes[at].url(), true, &config));
     for limiter in &limiters {
         until_shared(&**limiter, true).await;

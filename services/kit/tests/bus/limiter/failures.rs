@@ -22,7 +22,7 @@ async fn both_shared(limiters: &[Arc<dyn RateLimiter>], wanted: bool) {
 }
 
 fn pair(url: &str) -> [Arc<dyn RateLimiter>; 2] {
-    let config = Config { budget: Span(BUDGET), ..Config::default() };
+    let config = LimiterConfig { budget: Span(BUDGET), ..LimiterConfig::default() };
     [with(url, &config), with(url, &config)]
 }
 

@@ -9,7 +9,7 @@ const RENEWED: Duration = Duration::from_secs(90);
 
 async fn open(limiter: &dyn RateLimiter, most: u32) -> Result<Hold, TooMany> {
     limiter
-        .open_stream(StreamAsk { scope: "test", key: Key::new(&[b"k"]), most, failure_mode: FailureMode::Local })
+        .open_stream(StreamAsk { scope: "test", key: BucketKey::new(&[b"k"]), most, failure_mode: FailureMode::Local })
         .await
 }
 
@@ -80,13 +80,14 @@ async fn streams_of_a_dead_process_become_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_each_limiter_grants_its_share() {
     let mut redis = Redis::start(&[]);
-    let limiter = with(&redis.url(), &Config::default());
+    let limiter = with(&redis.url(), &LimiterConfig::default());
     until_shared(&*limiter, true).await;
     redis.kill();
     until_shared(&*limiter, false).await;
     let held = [open(&*limiter, 4).await.unwrap(), open(&*limiter, 4).await.unwrap()];
     assert_eq!(open(&*limiter, 4).await.err(), Some(TooMany::Open), "half of four");
-    let refuse = StreamAsk { scope: "test", key: Key::new(&[b"other"]), most: 4, failure_mode: FailureMode::Refuse };
+    let refuse =
+        StreamAsk { scope: "test", key: BucketKey::new(&[b"other"]), most: 4, failure_mode: FailureMode::Refuse };
     assert_eq!(limiter.open_stream(refuse).await.err(), Some(TooMany::Unavailable));
     redis.launch();
     until_shared(&*limiter, true).await;

@@ -36,7 +36,7 @@ pub(crate) fn conversation(conversation: Conversation, cursor: String) -> WireCo
     }
 }
 
-pub(super) fn member(member: &Member) -> WireMember {
+pub(crate) fn member(member: &Member) -> WireMember {
     WireMember { user_id: member.user.to_string(), last_read_message_no: member.read_no }
 }
 
@@ -55,7 +55,7 @@ fn membership(of: &Conversation) -> WireMembership {
     }
 }
 
-pub(super) fn invitation(invitation: &Invitation) -> WireInvitation {
+pub(crate) fn invitation(invitation: &Invitation) -> WireInvitation {
     WireInvitation {
         conversation_id: invitation.conversation.to_string(),
         title: invitation.title.clone(),
@@ -66,7 +66,7 @@ pub(super) fn invitation(invitation: &Invitation) -> WireInvitation {
     }
 }
 
-pub(super) fn add_rule(rule: AddRule) -> WireRule {
+pub(crate) fn add_rule(rule: AddRule) -> WireRule {
     match rule {
         AddRule::Anyone => WireRule::Anyone,
         AddRule::Contacts => WireRule::Contacts,
@@ -96,7 +96,7 @@ fn etag(revision: i64) -> String {
 }
 
 /// The revision in an etag; an empty etag means any.
-pub(super) fn revision(etag: &str) -> Result<Option<i64>, Status> {
+pub(crate) fn revision(etag: &str) -> Result<Option<i64>, Status> {
     if etag.is_empty() {
         return Ok(None);
     }
@@ -159,7 +159,7 @@ impl From<Body> for entry::Body {
 }
 
 /// The same status for a conversation that does not exist and for one that the caller is not a member of.
-pub(super) fn no_conversation() -> Status {
+pub(crate) fn no_conversation() -> Status {
     error::status(
         Code::NotFound,
         "CONVERSATION_NOT_FOUND",
@@ -172,7 +172,7 @@ fn reused(field: &str) -> Status {
     error::status(Code::AlreadyExists, "REQUEST_ID_REUSED", message)
 }
 
-pub(super) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
+pub(crate) fn bad_cursor(index: usize, bad: &BadCursor) -> Status {
     match bad {
         BadCursor::Invalid => {
             let field = format!("positions[{index}].cursor");
@@ -268,7 +268,7 @@ fn user_storage_full() -> Status {
     error::quota("USER_STORAGE_FULL", "messaging.user_bytes", message)
 }
 
-pub(super) fn member_unknown(field: &str) -> Status {
+pub(crate) fn member_unknown(field: &str) -> Status {
     let message = format!("a user in {field} does not exist or is not active");
     error::status(Code::FailedPrecondition, "MEMBER_UNKNOWN", message)
 }
@@ -298,6 +298,6 @@ fn not_admitted(error: AdmitError, field: &str) -> Status {
     }
 }
 
-pub(super) fn no_message() -> Status {
+pub(crate) fn no_message() -> Status {
     error::status(Code::NotFound, "MESSAGE_NOT_FOUND", "the message does not exist in this conversation")
 }

@@ -5,13 +5,15 @@
 //! one. So each connection checks repeatedly: is the node still a master, and does its name still resolve to its
 //! address?
 
-use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisFuture, RedisResult,
     Value, aio::MultiplexedConnection, cmd, io::AsyncDNSResolver,
 };
 use tokio::time::timeout;
+
+use crate::dns::LookUp;
 
 /// How often a connection checks its node.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -20,17 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// How many lookups in a row must omit the address: names with many addresses may return different ones each time.
 const MAX_MISSES: u32 = 3;
 
-/// Resolves a host and port to addresses.
-pub type LookUp =
-    Arc<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
-
-/// The system's resolver.
-pub(crate) fn system() -> LookUp {
-    Arc::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
-}
-
-/// The remote end of a connection.
-pub(crate) struct Place {
+/// The node at the other end of a connection.
+pub(crate) struct Node {
     look_up: LookUp,
     /// The name, the port, and the resolved address. `None`: a Unix socket, which cannot move.
     target: Option<(String, u16, SocketAddr)>,
@@ -64,10 +57,10 @@ pub(crate) async fn connect(
     look_up: &LookUp,
     info: &ConnectionInfo,
     config: &AsyncConnectionConfig,
-) -> RedisResult<(MultiplexedConnection, Place)> {
+) -> RedisResult<(MultiplexedConnection, Node)> {
     let Some((host, port)) = host_and_port(info.addr()) else {
         let connection = Client::open(info.clone())?.get_multiplexed_async_connection_with_config(config).await?;
-        return Ok((connection, Place { look_up: Arc::clone(look_up), target: None, misses: 0 }));
+        return Ok((connection, Node { look_up: Arc::clone(look_up), target: None, misses: 0 }));
     };
     let mut failure = RedisError::from((ErrorKind::Io, "the name has no address"));
     for address in resolve(look_up, host, port).await? {
@@ -75,7 +68,7 @@ pub(crate) async fn connect(
         match Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => {
                 let target = Some((host.to_owned(), port, address));
-                return Ok((connection, Place { look_up: Arc::clone(look_up), target, misses: 0 }));
+                return Ok((connection, Node { look_up: Arc::clone(look_up), target, misses: 0 }));
             }
             Err(error) => failure = error,
         }
@@ -83,9 +76,21 @@ pub(crate) async fn connect(
     Err(failure)
 }
 
-impl Place {
+impl Node {
+    /// Checks whether the connection still leads to the right node. Returns why it does not.
+    pub(crate) async fn check(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<Option<String>> {
+        let role = role(connection).await;
+        if self.has_moved().await {
+            return Ok(Some("the name of Redis now resolves to another address".to_owned()));
+        }
+        Ok(match role? {
+            Role::Master => None,
+            Role::Replica(_) => Some(is_replica().to_string()),
+        })
+    }
+
     /// Checks whether the name resolves elsewhere now. A failed lookup changes nothing.
-    pub(crate) async fn has_moved(&mut self) -> bool {
+    async fn has_moved(&mut self) -> bool {
         let Some((host, port, connected)) = &self.target else { return false };
         match resolve(&self.look_up, host, *port).await {
             Ok(found) if !found.is_empty() && !found.contains(connected) => self.misses += 1,

@@ -5,13 +5,15 @@ use std::time::Duration;
 use deadpool_redis::redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use serde::{Deserialize, Serialize};
 
-use super::place::{self, LookUp};
-use crate::config::{Secret, Span};
+use crate::{
+    config::{Secret, Span},
+    dns::{self, LookUp},
+};
 
 /// The section `[redis]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct RedisConfig {
     /// `redis://…`, or `rediss://…` for TLS. Empty: wake-ups stay inside the process, which suits one replica of each
     /// part.
     pub url: Secret,
@@ -21,7 +23,7 @@ pub struct Config {
     pub poll_interval: Span,
 }
 
-impl Default for Config {
+impl Default for RedisConfig {
     fn default() -> Self {
         Self { url: Secret::default(), cluster: false, poll_interval: Span(Duration::from_secs(2)) }
     }
@@ -29,7 +31,7 @@ impl Default for Config {
 
 /// The Redis that processes share.
 #[derive(Clone)]
-pub(crate) struct Server {
+pub(crate) struct RedisServer {
     pub(crate) address: ConnectionInfo,
     pub(crate) cluster: bool,
     /// Resolves its name.
@@ -39,7 +41,7 @@ pub(crate) struct Server {
 /// A shorter interval would keep the database busy with polling.
 const LEAST_POLL: Duration = Duration::from_millis(100);
 
-impl Config {
+impl RedisConfig {
     /// Checks the values. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.poll_interval.0 < LEAST_POLL {
@@ -58,7 +60,7 @@ impl Config {
     }
 
     /// The server, if one is configured.
-    pub(crate) fn server(&self) -> Result<Option<Server>, String> {
+    pub(crate) fn server(&self) -> Result<Option<RedisServer>, String> {
         let url = self.url.expose();
         if url.is_empty() {
             if self.cluster {
@@ -77,7 +79,7 @@ impl Config {
         let address = client.get_connection_info().clone();
         let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let address = address.set_redis_settings(settings);
-        Ok(Some(Server { address, cluster: self.cluster, look_up: place::system() }))
+        Ok(Some(RedisServer { address, cluster: self.cluster, look_up: dns::system() }))
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> String {
-        let config = Config { url: Secret::from(url.to_owned()), ..Config::default() };
+        let config = RedisConfig { url: Secret::from(url.to_owned()), ..RedisConfig::default() };
         config.check().unwrap_err()
     }
 
@@ -96,16 +98,16 @@ mod tests {
             let line = refused(url);
             assert!(line.starts_with("redis.url: ") && !line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
-        let config = Config { poll_interval: Span(Duration::from_millis(1)), ..Config::default() };
+        let config = RedisConfig { poll_interval: Span(Duration::from_millis(1)), ..RedisConfig::default() };
         assert!(config.check().unwrap_err().contains("redis.poll_interval: 1ms is below the minimum of 100ms"));
     }
 
     #[test]
     fn both_url_schemes_are_accepted() {
         for url in ["redis://127.0.0.1:6379/", "rediss://user:secret@cache.example.org:6380/1"] {
-            let config = Config { url: Secret::from(url.to_owned()), ..Config::default() };
+            let config = RedisConfig { url: Secret::from(url.to_owned()), ..RedisConfig::default() };
             assert!(config.server().unwrap().is_some(), "{url}");
         }
-        assert!(Config::default().server().unwrap().is_none());
+        assert!(RedisConfig::default().server().unwrap().is_none());
     }
 }

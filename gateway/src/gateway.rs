@@ -1,0 +1,56 @@
+//! The gateway: its state, and what its calls need.
+
+use std::sync::Arc;
+
+use kit::{health::Readiness, limiter::RateLimiter, rng::Rng, server::ServiceContext, shutdown::Shutdown};
+
+use crate::{
+    config::Config,
+    routes::Route,
+    rpc::RpcContext,
+    server::{self, Listener},
+    state::State,
+};
+
+/// A gateway.
+pub struct Gateway {
+    pub(crate) rpc: RpcContext,
+    pub(crate) state: Arc<State>,
+    /// Whether the console is served.
+    pub(crate) console: bool,
+}
+
+impl Gateway {
+    /// A gateway to `mesh`. Errors name the key of the configuration that is wrong.
+    pub fn new(
+        config: &Config,
+        context: ServiceContext,
+        mesh: Vec<Route>,
+        limiter: Arc<dyn RateLimiter>,
+        readiness: Readiness,
+    ) -> Result<Self, String> {
+        let state = State::new(config, &context, mesh, &readiness)?;
+        Ok(Self {
+            // Sign-in on the page needs the mesh.
+            console: config.console && state.has_mesh(),
+            state: Arc::new(state),
+            rpc: RpcContext { service: context, limiter, readiness, rng: Rng::new() },
+        })
+    }
+
+    /// Serves on `listeners` until the shutdown's drain is over.
+    pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> std::io::Result<()> {
+        let tls = self.state.tls_acceptor().map_err(std::io::Error::other)?;
+        let (limits, stalls) = (self.rpc.service.limits.clone(), self.state.stalls());
+        let refreshing = tokio::spawn(Arc::clone(&self.state).refresh(shutdown.clone()));
+        let served = server::serve(self, tls, limits, stalls, listeners, shutdown).await;
+        refreshing.abort();
+        served
+    }
+
+    /// Applies another configuration to calls that begin from now on. An error names the invalid key, and changes
+    /// nothing.
+    pub fn reload(&self, config: &Config) -> Result<(), String> {
+        self.state.reload(config)
+    }
+}

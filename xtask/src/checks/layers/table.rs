@@ -1,0 +1,100 @@
+//! The layers, the highest first. Each has its reason: what belongs there, or why it stands above the next one.
+
+use super::{Crate, Layer};
+
+/// Every crate with layers.
+pub(super) const CRATES: &[Crate] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
+
+const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer {
+    Layer { modules, reason }
+}
+
+const GATEWAY: Crate = Crate {
+    folder: "gateway",
+    layers: &[
+        layer(&["front", "fuzz", "limits_report"], "a request of any kind; the limits that `trellis policy` prints"),
+        layer(&["gateway"], "the parts put together"),
+        layer(&["rpc"], "a call uses the snapshot, its route and its upstream"),
+        layer(&["state"], "a snapshot holds the routes"),
+        layer(&["routes"], "a route names an upstream and its limits"),
+        layer(&["server"], "it serves any handler, and so knows nothing of calls"),
+        layer(&["external"], "it reads descriptors through an upstream's connection"),
+        layer(&["upstream"], "a request body is decoded by the client's protocol"),
+        layer(&["rate_limit"], "it needs the client's address and the configuration only"),
+        layer(&["protocol"], "one file for each client protocol; it needs no connection"),
+        layer(&["http", "tls"], "headers, CORS, client addresses, the console, certificates"),
+        layer(&["config", "io"], "the keys of the configuration; bodies and connections as bytes"),
+    ],
+};
+
+const KIT: Crate = Crate {
+    folder: "services/kit",
+    layers: &[
+        layer(&["admin"], "the admin listener shows the state of everything below"),
+        layer(&["server"], "the server stack, the one place that joins access, limits, health and metrics"),
+        layer(&["access", "descriptors", "health", "repeated"], "decisions about a call and about readiness"),
+        layer(&["client"], "calls to other services"),
+        layer(&["balance"], "the choice of an endpoint, and its connection"),
+        layer(&["identity", "keys"], "what proves who calls"),
+        layer(&["overload", "retry", "skew", "tls", "context"], "rules and state that clients and servers share"),
+        layer(&["policy", "limits", "jwt"], "the contract's policies and the process's limits, as values"),
+        layer(&["bus", "limiter", "record", "telemetry"], "signals and limits of all processes; logs and metrics"),
+        layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
+        layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
+        layer(&["config", "cookie", "dns", "machine", "time"], "the ground: configuration values, names, time"),
+    ],
+};
+
+const KIT_DATA: Crate = Crate {
+    folder: "services/kit-data",
+    layers: &[
+        layer(&["jobs"], "work that is enqueued in a transaction of a store"),
+        layer(&["store"], "connection pools and migrations"),
+        layer(&["bulkhead"], "bounds that know no database"),
+    ],
+};
+
+const USERS: Crate = Crate {
+    folder: "services/users",
+    layers: &[
+        layer(&["api"], "converts messages, and errors to statuses"),
+        layer(&["cleanup", "indexing", "service"], "background work, and what the API is made of"),
+        layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+        layer(&["domain"], "types and rules, without I/O"),
+    ],
+};
+
+const AUTH: Crate = Crate {
+    folder: "services/auth",
+    layers: &[
+        layer(&["api"], "converts messages, and errors to statuses"),
+        layer(&["cleanup", "deletion"], "background work"),
+        layer(&["service"], "what the API and the background work are made of"),
+        layer(&["cookie", "keys", "password"], "the secrets of sessions and accounts"),
+        layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+        layer(&["domain"], "types and rules, without I/O"),
+    ],
+};
+
+const MESSAGING: Crate = Crate {
+    folder: "services/messaging",
+    layers: &[
+        layer(&["api"], "converts messages, and errors to statuses"),
+        layer(&["delivery"], "streams entries to subscribed clients"),
+        layer(&["service", "wire"], "what API and delivery are made of, and the messages that both send"),
+        layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+        layer(&["domain"], "types and rules, without I/O"),
+    ],
+};
+
+const XTASK: Crate = Crate {
+    folder: "xtask",
+    layers: &[
+        layer(&["bench", "checks", "generate", "soak", "suite"], "the commands"),
+        layer(&["rust", "up", "upstreams", "web"], "the parts of a test run"),
+        layer(&["environment", "postgres", "python", "redis", "tally"], "servers, tools and results of a test run"),
+        layer(&["provision"], "installs what a run needs"),
+        layer(&["scratch", "session"], "the folders and commands of a run"),
+        layer(&["process"], "child processes"),
+    ],
+};

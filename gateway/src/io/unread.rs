@@ -141,3 +141,51 @@ impl Discarding {
         has_ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, pin::pin, sync::atomic::AtomicUsize, task::Wake, time::Duration};
+
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Another task may hold the body when the connection's last turn has ended. Nothing else would wake the connection.
+    #[tokio::test]
+    async fn late_drop_of_a_body_wakes_its_connection() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (unread, held) = (Arc::<Unread>::default(), Mutex::new(None::<Reading>));
+        let service = service_fn(|request: Request<Incoming>| {
+            *held.lock() = Some(Reading::new(request.into_body(), &unread));
+            async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
+        });
+        let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+        let bounds = Discard { bytes: 1_024, time: Duration::from_secs(600) };
+        let mut discarding = Discarding::new(Arc::clone(&unread), bounds);
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nbeans").await.unwrap();
+        let wakes = Arc::<Wakes>::default();
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        while held.lock().is_none() {
+            assert!(connection.as_mut().poll(&mut cx).is_pending());
+        }
+        assert!(!discarding.poll(&mut cx));
+        let before = wakes.0.load(Ordering::SeqCst);
+        drop(held.lock().take());
+        assert!(wakes.0.load(Ordering::SeqCst) > before, "the connection is woken");
+    }
+}

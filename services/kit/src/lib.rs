@@ -25,6 +25,7 @@ pub mod machine;
 pub mod overload;
 pub mod page;
 pub mod policy;
+pub mod principal;
 pub mod record;
 pub mod repeated;
 pub mod retry;
@@ -38,5 +39,5 @@ pub mod time;
 pub mod tls;
 pub mod trace;
 
-pub use context::{Caller, Context};
+pub use context::{Caller, Context, extract};
 pub use time::{ClockAndRng, Timestamp};

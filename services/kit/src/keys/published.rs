@@ -11,7 +11,7 @@ use std::{
 use jsonwebtoken::DecodingKey;
 use ring::digest::{SHA256, digest};
 
-use crate::{context::User, jwk::Jwk};
+use crate::{jwk::Jwk, principal::UserSession};
 
 /// The maximum number of verified tokens in each of two generations: 2 × 32 768 × about 250 bytes.
 const REMEMBERED: usize = 32_768;
@@ -69,29 +69,29 @@ pub(super) struct Verified {
 
 #[derive(Clone)]
 struct Remembered {
-    user: User,
+    session: Arc<UserSession>,
     key: Arc<PublicKey>,
 }
 
 impl Verified {
-    /// The token's user, unless its key has left the set.
-    pub(super) fn get(&mut self, token: &str) -> Option<User> {
+    /// The token's session, unless its key has left the set.
+    pub(super) fn get(&mut self, token: &str) -> Option<Arc<UserSession>> {
         let hash = hash(token);
         if let Some(found) = self.newer.get(&hash) {
             if found.key.is_published.load(Ordering::Acquire) {
-                return Some(found.user.clone());
+                return Some(Arc::clone(&found.session));
             }
             self.newer.remove(&hash);
             return None;
         }
         let found = self.older.remove(&hash).filter(|found| found.key.is_published.load(Ordering::Acquire))?;
-        let user = found.user.clone();
+        let session = Arc::clone(&found.session);
         self.put(hash, found);
-        Some(user)
+        Some(session)
     }
 
-    pub(super) fn insert(&mut self, token: &str, user: User, key: Arc<PublicKey>) {
-        self.put(hash(token), Remembered { user, key });
+    pub(super) fn insert(&mut self, token: &str, session: Arc<UserSession>, key: Arc<PublicKey>) {
+        self.put(hash(token), Remembered { session, key });
     }
 
     fn put(&mut self, hash: [u8; 32], remembered: Remembered) {

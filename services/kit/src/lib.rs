@@ -1,7 +1,7 @@
 //! The foundation of all processes of the mesh: configuration, the server and client stacks, identity, policy, errors,
 //! health, telemetry, the limiter and the bus. `kit-data` holds the base of the stores.
 //!
-//! `kit` contains no knowledge of users, sessions or conversations.
+//! `kit` knows the principals of calls and their sessions, but no profile, account or conversation.
 
 pub mod access;
 pub mod admin;

@@ -8,12 +8,12 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kit::{
-    context::User,
     limiter::{
         BucketKey, Decision, FailureMode, Kind, Limit, LimitState, MOST_LIMITS, MOST_RULES, Multiples, Network, Quota,
         fingerprint, network, networks,
     },
     policy::{By, Policy, RateLimit, StreamLimit},
+    principal::Principal,
 };
 
 pub(crate) use fields::RateLimitHeaders;
@@ -111,7 +111,8 @@ enum Counted {
 
 /// The caller of a method.
 pub(crate) struct Caller<'a> {
-    pub(crate) user: Option<&'a User>,
+    /// `None`: an anonymous client.
+    pub(crate) principal: Option<&'a Principal>,
     pub(crate) client: Client,
     pub(crate) headers: &'a HeaderMap,
 }
@@ -181,9 +182,16 @@ impl MethodLimits {
         };
         let value = |name: &HeaderName| caller.headers.get(name).map(HeaderValue::as_bytes);
         match &rule.by {
-            Counted::Caller => caller.user.map_or_else(by_address, |user| of(b"user", user.id.as_bytes())),
+            Counted::Caller => match caller.principal {
+                Some(Principal::User(session)) => of(b"user", session.user.as_bytes()),
+                Some(Principal::Service(service)) => of(b"service", service.name().as_bytes()),
+                None => by_address(),
+            },
             Counted::Address => by_address(),
-            Counted::Session => caller.user.map_or_else(by_address, |user| of(b"session", user.session.as_bytes())),
+            Counted::Session => match caller.principal {
+                Some(Principal::User(session)) => of(b"session", session.id.as_bytes()),
+                Some(Principal::Service(_)) | None => by_address(),
+            },
             Counted::ApiKey => self.api_key(caller).map_or_else(by_address, |key| of(b"api-key", key)),
             Counted::Header(name) => value(name).map_or_else(by_address, |value| of(b"header", value)),
         }

@@ -111,7 +111,7 @@ impl RpcCall<'_> {
         self.keep_cookie(method, &mut request)?;
         // Authentication and authorization. The service verifies both again.
         let proof = access::authenticate(request.headers(), &self.context.service.keys, None).await;
-        call.user = proof.caller.user.as_ref().map(|user| user.id);
+        call.principal.clone_from(&proof.caller.principal);
         access::authorise(&method.access, &proof)?;
         // The limits: before anything is sent, and after the identity by which they count.
         let admitted = self.admit(method, &proof, request.headers()).await?;
@@ -171,8 +171,10 @@ impl RpcCall<'_> {
             Target::ExternalUpstream { cluster, tokens } => {
                 headers::hide_identity(request.headers_mut(), self.snapshot.config.rate_limits.api_key_header.as_str());
                 headers::set_client_address(request.headers_mut(), self.client.header());
-                if let Some((tokens, user)) = tokens.as_ref().zip(proof.caller.user.as_ref()) {
-                    request.headers_mut().insert(AUTHORIZATION, tokens.header(user));
+                if let Some((tokens, principal)) = tokens.as_ref().zip(proof.caller.principal.as_ref())
+                    && let Some(token) = tokens.header(principal)
+                {
+                    request.headers_mut().insert(AUTHORIZATION, token);
                 }
                 cluster
             }
@@ -192,10 +194,7 @@ impl RpcCall<'_> {
             }
         };
         let weight = method.weight.as_ref();
-        let caller = match &proof.caller.user {
-            Some(user) => overload::CallerKey::User(user.id),
-            None => overload::CallerKey::Network(network(self.client.address())),
-        };
+        let caller = overload::CallerKey::new(proof.caller.principal.as_ref(), network(self.client.address()));
         let conditions = Conditions { is_idempotent: method.is_idempotent, deadline, weight, caller };
         let sent = cluster.send(request.map(incoming), conditions).await;
         let (parts, reply) =

@@ -301,6 +301,8 @@ class Identity(UpstreamCase):
         header, claims, _ = [part + "==" for part in bearer.removeprefix("Bearer ").split(".")]
         header, claims = (json.loads(base64.urlsafe_b64decode(part)) for part in (header, claims))
         self.assertEqual((claims["iss"], claims["aud"], claims["sub"]), ("trellis-gateway", "shop", tokens.user_id))
+        self.assertEqual((claims["sid"], claims["amr"]), (tokens.session_id, ["pwd"]))
+        self.assertLessEqual(claims["auth_time"], claims["iat"])
         self.assertLessEqual(claims["exp"] - claims["iat"], 60)
         keys = json.load(urllib.request.urlopen(f"http://{self.gateway}/.well-known/trellis-gateway/jwks.json"))["keys"]
         self.assertIn(header["kid"], [key["kid"] for key in keys])

@@ -6,6 +6,7 @@ use http::HeaderName;
 use kit::{
     limiter::{FailureMode, MOST_RULES, Quota},
     policy::{By, RateLimit, StreamLimit},
+    principal::Principal,
 };
 
 use super::{
@@ -193,7 +194,10 @@ impl Whom {
 
     /// Whether the caller, with this hash of an API key, matches.
     pub(super) fn fits(&self, caller: &Caller<'_>, api_key: Option<&[u8; HASH]>) -> bool {
-        let has_role = || caller.user.is_some_and(|user| user.roles.iter().any(|role| self.roles.contains(role)));
+        let has_role = || {
+            let roles = caller.principal.map_or(&[][..], Principal::roles);
+            roles.iter().any(|role| self.roles.contains(role))
+        };
         let has_key = || api_key.is_some_and(|hash| self.api_keys.contains(hash));
         // A client whose address is unknown is in no network.
         let is_within = || matches!(caller.client, Client::Known(address) if self.networks.contain(address));

@@ -1,10 +1,16 @@
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use kit::{
     Timestamp,
     config::Span,
     limiter::{Ask, EventualDecision, Outcome, RateLimiter as _},
     policy::{By, Table},
+    principal::{MeshService, UserSession},
     time::ManualClock,
 };
 
@@ -31,9 +37,18 @@ fn config(overrides: &[(&str, Override)]) -> Config {
     Config { rate_limits: RateLimits { overrides, ..RateLimits::default() }, ..Config::default() }
 }
 
-fn user(roles: &[&str]) -> User {
-    let id = kit::ClockAndRng::system().new_id();
-    User { id, session: id, roles: texts(roles), scopes: Vec::new(), expires: kit::Timestamp::from_micros(0) }
+fn user(roles: &[&str]) -> Principal {
+    let new_id = || kit::ClockAndRng::system().new_id();
+    let (never, nothing) = (Timestamp::from_micros(0), Vec::new());
+    Principal::User(Arc::new(UserSession {
+        user: new_id(),
+        id: new_id(),
+        roles: texts(roles),
+        scopes: nothing.clone(),
+        authenticated: never,
+        methods: nothing,
+        expires: never,
+    }))
 }
 
 fn read(config: &Config, policies: &Table) -> Result<Overrides, String> {
@@ -52,7 +67,7 @@ fn allowed_to(config: &Config, client: Client, api_key: Option<&str>, roles: &[&
     let headers: HeaderMap =
         api_key.iter().map(|key| (HeaderName::from_static("x-api-key"), key.parse().unwrap())).collect();
     let user = user(roles);
-    let caller = Caller { user: Some(&user), client, headers: &headers };
+    let caller = Caller { principal: Some(&user), client, headers: &headers };
     method_limits.terms(&caller).rules[0].quota.requests()
 }
 
@@ -167,21 +182,53 @@ fn a_rule_counts_by_its_key_or_else_by_address() {
     let method_limits = MethodLimits::new(PATH, None, By::Caller, &Config::default(), &Overrides::default());
     let here: IpAddr = "2001:db8:1:2::1".parse().unwrap();
     let neighbour: IpAddr = "2001:db8:1:2::2".parse().unwrap();
-    let stranger = |address| Caller { user: None, client: Client::Known(address), headers: &nothing };
+    let stranger = |address| Caller { principal: None, client: Client::Known(address), headers: &nothing };
     for by in [By::Caller, By::Address, By::Session, By::ApiKey, By::Header("x-tenant".to_owned())] {
         let rule = Rule::new(PATH, &by, Quota::new(1, Duration::from_secs(1), 1), 1);
         let known = |address| {
-            method_limits.key(&rule, &Caller { user: Some(&user), client: Client::Known(address), headers: &headers })
+            method_limits
+                .key(&rule, &Caller { principal: Some(&user), client: Client::Known(address), headers: &headers })
         };
         let by_address = method_limits.key(&rule, &stranger(here));
         assert_eq!(by_address, method_limits.key(&rule, &stranger(neighbour)), "{by}");
         assert_eq!(known(here) == by_address, by == By::Address, "{by}");
-        let unknown = |proxy| Caller { user: None, client: Client::Unknown { proxy }, headers: &nothing };
+        let unknown = |proxy| Caller { principal: None, client: Client::Unknown { proxy }, headers: &nothing };
         assert_ne!(method_limits.key(&rule, &unknown(here)), by_address, "{by}: an unknown client is not its proxy");
         assert_eq!(method_limits.key(&rule, &unknown(here)), method_limits.key(&rule, &unknown(neighbour)), "{by}");
         let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!(known(here) == known(elsewhere), by != By::Address, "{by}");
     }
+}
+
+/// The key of a rule, for each kind of caller.
+#[test]
+fn each_principal_has_the_bucket_of_its_kind() {
+    let (headers, client) = (HeaderMap::new(), Client::Known("192.0.2.1".parse().unwrap()));
+    let method_limits = MethodLimits::new(PATH, None, By::Caller, &Config::default(), &Overrides::default());
+    let key = |by: &By, principal: Option<&Principal>| {
+        let rule = Rule::new(PATH, by, Quota::new(1, Duration::from_secs(1), 1), 1);
+        method_limits.key(&rule, &Caller { principal, client, headers: &headers })
+    };
+    let one = user(&[]);
+    let Principal::User(session) = &one else { panic!("{one:?}") };
+    let in_other_session = Principal::User(Arc::new(UserSession {
+        id: kit::ClockAndRng::system().new_id(),
+        ..UserSession::clone(session)
+    }));
+    let other = user(&[]);
+    let [auth, users] = ["auth", "users"].map(|name| Principal::Service(MeshService::new(name)));
+    // By caller: one bucket for each user and each service.
+    let by_caller = |principal| key(&By::Caller, principal);
+    assert_eq!(by_caller(Some(&one)), by_caller(Some(&in_other_session)));
+    let all = [None, Some(&one), Some(&other), Some(&auth), Some(&users)].map(by_caller);
+    assert_eq!(BTreeSet::from(all).len(), all.len());
+    // By session: one bucket for each session; principals without one are counted by address.
+    let by_session = |principal| key(&By::Session, principal);
+    let all = [None, Some(&one), Some(&in_other_session), Some(&other)].map(by_session);
+    assert_eq!(BTreeSet::from(all).len(), all.len());
+    assert_eq!(by_session(Some(&auth)), by_session(None));
+    // By address: one bucket for all.
+    assert_eq!(key(&By::Address, Some(&one)), key(&By::Address, None));
 }
 
 #[test]
@@ -192,7 +239,7 @@ fn a_wide_network_has_a_multiple_of_the_quota() {
     let limiter = kit::limiter::LocalLimiter::new(Arc::new(ManualClock::new(Timestamp::from_micros(0))));
     let nothing = HeaderMap::new();
     let admitted = |address: String| {
-        let caller = Caller { user: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
+        let caller = Caller { principal: None, client: Client::Known(address.parse().unwrap()), headers: &nothing };
         let buckets = method_limits.limits(&terms, &caller, &Multiples::default());
         let ask = Ask { scope: PATH, limits: buckets.limits(), failure_mode: FailureMode::Local };
         let EventualDecision::Now(decision) = limiter.decide(&ask) else { panic!("the limiter is local") };
@@ -273,7 +320,7 @@ fn terms_of(change: impl FnOnce(&mut Policy)) -> (Option<u32>, FailureMode) {
     let method_limits = MethodLimits::new(PATH, Some(&policy), By::Caller, &config, &Overrides::default());
     let (user, headers) = (user(&[]), HeaderMap::new());
     let client = Client::Known("192.0.2.1".parse().unwrap());
-    let terms = method_limits.terms(&Caller { user: Some(&user), client, headers: &headers });
+    let terms = method_limits.terms(&Caller { principal: Some(&user), client, headers: &headers });
     (terms.streams.as_ref().map(|(most, _)| *most), terms.failure_mode)
 }
 

@@ -19,7 +19,7 @@ use crate::{
 impl RpcCall<'_> {
     /// Takes the call from all limits of its caller, in one decision.
     pub(super) async fn admit(&self, method: &Method, proof: &Proof, headers: &HeaderMap) -> Result<Admitted, Status> {
-        let caller = Caller { user: proof.caller.user.as_ref(), client: self.client, headers };
+        let caller = Caller { principal: proof.caller.principal.as_ref(), client: self.client, headers };
         let (method_limits, limiter) = (&method.method_limits, &self.context.limiter);
         let terms = method_limits.terms(&caller);
         let mut admitted = Admitted::default();

@@ -8,7 +8,7 @@ mod tokens;
 
 use std::sync::Arc;
 
-use kit::{Context, error, limiter::Multiples, page};
+use kit::{Context, error, extract, limiter::Multiples, page, principal::UserSession};
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, DeleteAccountRequest, DeleteAccountResponse, GetJwksRequest,
     GetJwksResponse, Jwk, ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest,
@@ -120,16 +120,16 @@ impl AuthService for Api {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let context = Context::of(&request);
-        self.sessions(self.caller(&context).await?, request.into_inner()).await.map(Response::new)
+        let (session, request) = extract(request)?;
+        self.sessions(&self.confirm(session).await?, request).await.map(Response::new)
     }
 
     async fn revoke_session(
         &self,
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
-        let context = Context::of(&request);
-        self.end_session(self.caller(&context).await?, &request.get_ref().session_id).await?;
+        let (session, request) = extract(request)?;
+        self.end_session(&self.confirm(session).await?, &request.session_id).await?;
         Ok(Response::new(RevokeSessionResponse {}))
     }
 
@@ -137,8 +137,8 @@ impl AuthService for Api {
         &self,
         request: Request<RevokeAllSessionsRequest>,
     ) -> Result<Response<RevokeAllSessionsResponse>, Status> {
-        let context = Context::of(&request);
-        self.end_sessions(self.caller(&context).await?, request.get_ref().keep_current).await?;
+        let (session, request) = extract(request)?;
+        self.end_sessions(&self.confirm(session).await?, request.keep_current).await?;
         Ok(Response::new(RevokeAllSessionsResponse {}))
     }
 
@@ -153,8 +153,8 @@ impl AuthService for Api {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let context = Context::of(&request);
-        self.replace_password(&context, request.into_inner()).await?;
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        self.replace_password(session, context.caller.address, request).await?;
         Ok(Response::new(ChangePasswordResponse {}))
     }
 
@@ -162,8 +162,8 @@ impl AuthService for Api {
         &self,
         request: Request<DeleteAccountRequest>,
     ) -> Result<Response<DeleteAccountResponse>, Status> {
-        let context = Context::of(&request);
-        self.close_account(&context, request.into_inner()).await?;
+        let ((session, context), request) = extract::<(Arc<UserSession>, Context), _>(request)?;
+        self.close_account(session, context.caller.address, request).await?;
         Ok(Response::new(DeleteAccountResponse {}))
     }
 }

@@ -46,7 +46,7 @@ pub(crate) enum Scheme {
 impl Scheme {
     /// The scheme that the gateway states.
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let is_from_service = Context::of(request).caller.service.is_some();
+        let is_from_service = Context::of(request).caller.peer.is_some();
         let http = request.metadata().get(CLIENT_SCHEME).is_some_and(|scheme| scheme == "http");
         if is_from_service && http { Self::Http } else { Self::Https }
     }

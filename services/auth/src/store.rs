@@ -165,6 +165,8 @@ pub struct Continued {
     pub session: SessionId,
     /// The account.
     pub account: AccountId,
+    /// When it was opened.
+    pub create_time: Timestamp,
     /// When it ends unless it is used.
     pub expire_time: Timestamp,
 }

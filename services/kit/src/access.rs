@@ -1,9 +1,9 @@
-//! Access decisions: the contract's rule and the caller's verified identity decide. The gateway decides, and the
+//! Access decisions: the contract's rule and the caller's verified principal decide. The gateway decides, and the
 //! service decides again.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tonic::{Code, Status};
 
 use crate::{
@@ -12,15 +12,16 @@ use crate::{
     identity::{CLIENT_ADDRESS, Identity, Rejected, SERVICE_TOKEN},
     keys::{self, KeySet, Verdict},
     policy::Access,
+    principal::{MeshService, Principal},
 };
 
-/// The result of verifying the headers of a call. The reason for an invalid user token is kept, because a public method
-/// accepts the call anyway.
-#[derive(Debug, Clone)]
+/// The result of verifying the headers of a call. The reason for an invalid access token is kept, because a public
+/// method accepts the call anyway.
+#[derive(Debug, Clone, Default)]
 pub struct Proof {
     /// The verified caller.
     pub caller: Caller,
-    /// Why the user's token was not accepted.
+    /// Why the access token was not accepted.
     pub failure: Option<Failure>,
     /// Why the service token was not accepted. Such a call is refused for all methods: otherwise it would continue as
     /// another caller's.
@@ -40,41 +41,51 @@ pub enum Failure {
     Undecided,
 }
 
-/// Verifies the user's token, and the service token if there is an `identity`.
+/// Verifies the access token, and the service token if there is an `identity`.
 pub async fn authenticate(headers: &HeaderMap, keys: &KeySet, identity: Option<&Identity>) -> Proof {
-    let mut proof = user_proof(headers, keys).await;
+    let mut proof = match headers.get(AUTHORIZATION) {
+        Some(header) => access_token(header, keys).await,
+        None => Proof::default(),
+    };
     if let Some((identity, token)) = identity.zip(headers.get(SERVICE_TOKEN)) {
         // A header that is not text is not a token.
         match identity.verify(token.to_str().unwrap_or_default()) {
-            Ok(service) => {
-                proof.caller.service = Some(service);
-                proof.caller.address = client_address(headers);
-            }
+            Ok(service) => proof.accept_peer(service, client_address(headers)),
             Err(rejected) => proof.rejected = Some(rejected),
         }
     }
     proof
 }
 
-async fn user_proof(headers: &HeaderMap, keys: &KeySet) -> Proof {
-    let Some(header) = headers.get(AUTHORIZATION) else {
-        return Proof { caller: Caller::default(), failure: None, rejected: None };
-    };
+async fn access_token(header: &HeaderValue, keys: &KeySet) -> Proof {
     let verdict = match keys::bearer(header) {
         Some(token) => keys.verify(token).await,
         None => Verdict::Invalid,
     };
     let failure = match verdict {
-        Verdict::Genuine(user) => {
-            let caller = Caller { user: Some(user), bearer: Some(header.clone()), ..Caller::default() };
-            return Proof { caller, failure: None, rejected: None };
+        Verdict::Genuine(session) => {
+            let (principal, bearer) = (Some(Principal::User(session)), Some(header.clone()));
+            return Proof { caller: Caller { principal, bearer, ..Caller::default() }, ..Proof::default() };
         }
         Verdict::Expired => Failure::Expired,
         Verdict::Revoked => Failure::Revoked,
         Verdict::Invalid => Failure::Invalid,
         Verdict::Undecided => Failure::Undecided,
     };
-    Proof { caller: Caller::default(), failure: Some(failure), rejected: None }
+    Proof { failure: Some(failure), ..Proof::default() }
+}
+
+impl Proof {
+    /// Adds the service that sent the call. It is the principal only of a call that it makes for itself: one with
+    /// neither an access token nor the address of a client.
+    fn accept_peer(&mut self, service: MeshService, client: Option<IpAddr>) {
+        let caller = &mut self.caller;
+        if caller.principal.is_none() && self.failure.is_none() && client.is_none() {
+            caller.principal = Some(Principal::Service(service.clone()));
+        }
+        caller.peer = Some(service);
+        caller.address = client;
+    }
 }
 
 /// `None`: the service calls on its own behalf. An unreadable address counts as the unspecified one, as for a client
@@ -91,10 +102,14 @@ pub fn authorise(access: &Access, proof: &Proof) -> Result<(), Status> {
     }
     match access {
         Access::Public => Ok(()),
-        Access::SignedIn if proof.caller.user.is_some() => Ok(()),
-        Access::SignedIn => Err(not_signed_in(proof.failure)),
-        Access::Internal { callers } => match &proof.caller.service {
-            Some(service) if callers.contains(service) => Ok(()),
+        Access::SignedIn => match &proof.caller.principal {
+            Some(Principal::User(_)) => Ok(()),
+            // A service may call such a method only on behalf of a user.
+            Some(Principal::Service(_)) | None => Err(not_signed_in(proof.failure)),
+        },
+        // The peer decides, for every principal: the method relies on the checks of the service that calls it.
+        Access::Internal { callers } => match &proof.caller.peer {
+            Some(peer) if callers.iter().any(|name| name == peer.name()) => Ok(()),
             Some(_) => Err(denied("SERVICE_NOT_ALLOWED", "this service may not call the method")),
             None => Err(denied("INTERNAL_METHOD", "only services of the mesh may call the method")),
         },
@@ -117,5 +132,4 @@ fn denied(reason: &str, message: &str) -> Status {
 }
 
 #[cfg(test)]
-#[path = "access_tests.rs"]
 mod tests;

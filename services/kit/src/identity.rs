@@ -31,6 +31,7 @@ use ring::{
 use crate::{
     ClockAndRng, Timestamp,
     jwt::{self, CLOCK_SKEW, ServiceClaims, Times, Untimely, Window},
+    principal::MeshService,
     secret_file,
     skew::Skews,
     tls::MeshTls,
@@ -103,8 +104,8 @@ pub struct Identity {
     public: Vec<u8>,
     /// The key id for external verifiers.
     key_id: String,
-    /// Service name → public key.
-    trusted: HashMap<String, DecodingKey>,
+    /// By name, which is also the key id.
+    trusted: HashMap<String, (MeshService, DecodingKey)>,
     clock_rng: ClockAndRng,
     /// Callee → the current token, because signing is expensive.
     minted: Mutex<HashMap<String, Minted>>,
@@ -134,7 +135,7 @@ impl Identity {
             .map(|(name, public)| {
                 let bytes = BASE64.decode(public.trim()).ok().filter(|b| b.len() == 32);
                 let bytes = bytes.ok_or_else(|| KeyError(format!("the public key of {name} is not an Ed25519 key")))?;
-                Ok((name.to_owned(), DecodingKey::from_ed_der(&bytes)))
+                Ok((name.to_owned(), (MeshService::new(name), DecodingKey::from_ed_der(&bytes))))
             })
             .collect::<Result<_, KeyError>>()?;
         let key_id = caller::thumbprint(&BASE64URL.encode(&key.public));
@@ -201,18 +202,18 @@ impl Identity {
     }
 
     /// Verifies a token for this service. Returns the service that signed it.
-    pub fn verify(&self, token: &str) -> Result<String, Rejected> {
+    pub fn verify(&self, token: &str) -> Result<MeshService, Rejected> {
         let unknown = |why| {
             self.refusals.refused_unknown(why);
             why
         };
         let name =
             jwt::key_id(token, Algorithm::EdDSA, jwt::SERVICE_TYPE).ok_or_else(|| unknown(Rejected::Malformed))?;
-        let key = self.trusted.get(&name).ok_or_else(|| unknown(Rejected::Signer))?;
+        let (service, key) = self.trusted.get(&name).ok_or_else(|| unknown(Rejected::Signer))?;
         match self.check(token, &name, key) {
             Ok(()) => {
                 self.refusals.accepted(&name);
-                Ok(name)
+                Ok(service.clone())
             }
             // Any process can write the name: without a valid signature it identifies no peer.
             Err(why @ (Rejected::Signature | Rejected::Malformed)) => Err(unknown(why)),
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn token_identifies_its_signer_only_to_its_callee() {
         let (auth, users, _) = pair();
-        assert_eq!(users.verify(token(&auth, "users").as_str()).as_deref(), Ok("auth"));
+        assert_eq!(users.verify(token(&auth, "users").as_str()), Ok(MeshService::new("auth")));
         assert_eq!(users.verify(token(&auth, "messaging").as_str()), Err(Rejected::Audience));
         assert_eq!(users.verify("no token"), Err(Rejected::Malformed));
     }
@@ -322,10 +323,10 @@ mod tests {
     fn clocks_may_differ_by_at_most_a_minute() {
         let start = Timestamp::from_micros(1_700_000_000_000_000);
         for (ahead, age, expected) in [
-            (30, 0, Ok("auth".to_owned())),
-            (-30, 39, Ok("auth".to_owned())),
-            (60, 0, Ok("auth".to_owned())),
-            (-60, 39, Ok("auth".to_owned())),
+            (30, 0, Ok(MeshService::new("auth"))),
+            (-30, 39, Ok(MeshService::new("auth"))),
+            (60, 0, Ok(MeshService::new("auth"))),
+            (-60, 39, Ok(MeshService::new("auth"))),
             (61, 0, Err(Rejected::Clock { ahead: 61 })),
             (-121, 0, Err(Rejected::Clock { ahead: -81 })),
         ] {

@@ -40,10 +40,11 @@ pub struct AccessClaims {
     pub iss: String,
     /// [`AUDIENCE`].
     pub aud: String,
-    /// The account.
+    /// The subject: the account.
     pub sub: Uuid,
-    /// The session.
-    pub sid: Uuid,
+    /// The kind of the principal, with the claims of this kind.
+    #[serde(flatten)]
+    pub principal: PrincipalClaims,
     /// When it was issued: seconds since 1970.
     pub iat: i64,
     /// When it expires: seconds since 1970.
@@ -56,6 +57,23 @@ pub struct AccessClaims {
     /// Scopes, separated by blanks (RFC 8693).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
+}
+
+/// The claim `principal`, and the claims that only this kind of principal has. A token of another kind is refused, so
+/// that no process takes a new kind of principal for a user.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "principal", rename_all = "snake_case")]
+pub enum PrincipalClaims {
+    /// A user in a session.
+    User {
+        /// The session.
+        sid: Uuid,
+        /// When the user proved who they are, which is when the session was opened: seconds since 1970 (RFC 9068,
+        /// section 2.2.1).
+        auth_time: i64,
+        /// How they proved it (RFC 8176).
+        amr: Vec<String>,
+    },
 }
 
 /// The claims of a service token.
@@ -219,5 +237,55 @@ impl Verifier<Vec<u8>> for RingVerifier {
 impl JwtVerifier for RingVerifier {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The claims of a user's token, as processes of other versions read them.
+    fn claims() -> Value {
+        json!({
+            "iss": "trellis-auth",
+            "aud": "trellis",
+            "sub": "00000000-0000-0000-0000-000000000001",
+            "principal": "user",
+            "sid": "00000000-0000-0000-0000-000000000002",
+            "auth_time": 1_700_000_000,
+            "amr": ["pwd"],
+            "iat": 1_700_000_060,
+            "exp": 1_700_000_960,
+            "jti": "00000000-0000-0000-0000-000000000003",
+            "roles": ["admin"],
+            "scope": "read write",
+        })
+    }
+
+    fn read(claims: Value) -> serde_json::Result<AccessClaims> {
+        serde_json::from_value::<Dated<AccessClaims>>(claims).map(|dated| dated.claims)
+    }
+
+    #[test]
+    fn claims_of_access_tokens_keep_their_form() {
+        assert_eq!(serde_json::to_value(read(claims()).unwrap()).unwrap(), claims());
+    }
+
+    #[test]
+    fn unknown_kind_of_principal_is_refused() {
+        let with = |kind: Option<&str>| {
+            let mut claims = claims();
+            claims["principal"] = json!(kind);
+            read(claims)
+        };
+        assert!(with(Some("user")).is_ok());
+        assert!(with(Some("service_account")).is_err());
+        assert!(with(None).is_err());
+        // A session is what makes the principal a user's.
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove("sid");
+        assert!(read(claims).is_err());
     }
 }

@@ -28,9 +28,9 @@ use uuid::Uuid;
 use crate::{
     ClockAndRng, Timestamp,
     bus::{Bus, Heard},
-    context::User,
     jwk::Jwk,
-    jwt::{self, AccessClaims, Untimely, Window},
+    jwt::{self, AccessClaims, PrincipalClaims, Untimely, Window},
+    principal::UserSession,
     shutdown::Shutdown,
 };
 
@@ -57,8 +57,8 @@ pub struct Unavailable(pub String);
 /// The result of verifying an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Valid; the token of this user.
-    Genuine(User),
+    /// Valid; the token of this session.
+    Genuine(Arc<UserSession>),
     /// Genuine but expired.
     Expired,
     /// Genuine but its session is revoked.
@@ -193,8 +193,8 @@ impl KeySet {
 
     /// Verifies an access token from the cache, without cryptography or waiting. `None`: not in the cache.
     pub fn recall(&self, token: &str) -> Option<Verdict> {
-        let user = self.verified.get(token)?;
-        Some(self.in_force(user))
+        let session = self.verified.get(token)?;
+        Some(self.in_force(session))
     }
 
     /// Verifies an access token.
@@ -230,20 +230,20 @@ impl KeySet {
                 return Verdict::Invalid;
             }
         }
-        let user = user(claims);
-        let verdict = self.in_force(user.clone());
+        let session = Arc::new(session(claims));
+        let verdict = self.in_force(Arc::clone(&session));
         if matches!(verdict, Verdict::Genuine(_)) {
-            self.verified.insert(token, user, key);
+            self.verified.insert(token, session, key);
         }
         verdict
     }
 
     /// The verdict for a genuine token at the current time.
-    fn in_force(&self, user: User) -> Verdict {
-        if self.is_revoked(user.session) {
+    fn in_force(&self, session: Arc<UserSession>) -> Verdict {
+        if self.is_revoked(session.id) {
             Verdict::Revoked
-        } else if self.clock_rng.now() < user.expires {
-            Verdict::Genuine(user)
+        } else if self.clock_rng.now() < session.expires {
+            Verdict::Genuine(session)
         } else {
             Verdict::Expired
         }
@@ -299,13 +299,17 @@ impl KeySet {
     }
 }
 
-fn user(claims: AccessClaims) -> User {
-    User {
-        id: claims.sub,
-        session: claims.sid,
+fn session(claims: AccessClaims) -> UserSession {
+    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+    let PrincipalClaims::User { sid, auth_time, amr } = claims.principal;
+    UserSession {
+        user: claims.sub,
+        id: sid,
         roles: claims.roles,
         scopes: claims.scope.split_ascii_whitespace().map(str::to_owned).collect(),
-        expires: Timestamp::from_micros(claims.exp.saturating_mul(1_000_000)),
+        authenticated: at(auth_time),
+        methods: amr,
+        expires: at(claims.exp),
     }
 }
 

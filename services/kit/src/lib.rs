@@ -1,7 +1,7 @@
 //! The foundation of all processes of the mesh: configuration, the server and client stacks, identity, policy, errors,
 //! health, telemetry, the limiter and the bus. `kit-data` holds the base of the stores.
 //!
-//! `kit` contains no knowledge of users, sessions or conversations.
+//! `kit` knows the principals of calls and their sessions, but no profile, account or conversation.
 
 pub mod access;
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod machine;
 pub mod overload;
 pub mod page;
 pub mod policy;
+pub mod principal;
 pub mod record;
 pub mod redis;
 pub mod repeated;
@@ -40,5 +41,5 @@ pub mod time;
 pub mod tls;
 pub mod trace;
 
-pub use context::{Caller, Context};
+pub use context::{Caller, Context, extract};
 pub use time::{ClockAndRng, Timestamp};

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{config::Span, policy::Priority};
+use crate::{config::Span, policy::Priority, principal::Principal};
 
 /// A response is slow if it takes this many times the baseline.
 const SLOW: f64 = 2.0;
@@ -117,6 +117,17 @@ pub enum CallerKey {
     User(Uuid),
     /// All other callers, by network (see [`crate::limiter::network`]).
     Network(Ipv6Addr),
+}
+
+impl CallerKey {
+    /// The caller as which the calls of a principal count; without one, those of the client's network.
+    pub fn new(principal: Option<&Principal>, network: Ipv6Addr) -> Self {
+        match principal {
+            Some(Principal::User(session)) => Self::User(session.user),
+            // Services of the mesh call each other directly; the gateway sheds only calls of clients.
+            Some(Principal::Service(_)) | None => Self::Network(network),
+        }
+    }
 }
 
 /// The calls in flight.

@@ -10,9 +10,9 @@ use std::{
 use metrics::{Histogram, SharedString, histogram};
 use tokio::time::Instant;
 use tonic::Code;
-use tracing::Span;
+use tracing::{Span, field::display};
 
-use crate::trace::TraceContext;
+use crate::{principal::Principal, trace::TraceContext};
 
 /// The histogram of one method's calls, registered once per status instead of at each call.
 pub struct Meter {
@@ -73,8 +73,8 @@ pub struct Call {
     started: Instant,
     span: Span,
     trace: TraceContext,
-    /// The user on whose behalf the call is made.
-    pub user: Option<uuid::Uuid>,
+    /// The principal on whose behalf the call is made. `None`: an anonymous client.
+    pub principal: Option<Principal>,
     /// The client's address.
     pub address: Option<std::net::IpAddr>,
     /// Whether the call is logged only at debug level: a probe, or a call that another access log of the mesh contains.
@@ -85,7 +85,7 @@ pub struct Call {
 impl Call {
     /// Starts the record of a call.
     pub fn begin(meter: Arc<Meter>, span: Span, trace: TraceContext) -> Self {
-        Self { meter, started: Instant::now(), span, trace, user: None, address: None, quiet: false, ended: false }
+        Self { meter, started: Instant::now(), span, trace, principal: None, address: None, quiet: false, ended: false }
     }
 
     /// Records the end of the response.
@@ -99,22 +99,28 @@ impl Call {
         self.span.record("rpc.response.status_code", code);
         // Microseconds are precise enough.
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
-        let trace = self.trace.trace_id();
-        let (user, address) = (self.user.map(tracing::field::display), self.address.map(tracing::field::display));
+        let (trace, address) = (self.trace.trace_id(), self.address.map(display));
+        let kind = self.principal.as_ref().map(Principal::kind);
+        let (user, session, service) = match &self.principal {
+            Some(Principal::User(session)) => (Some(display(session.user)), Some(display(session.id)), None),
+            Some(Principal::Service(service)) => (None, None, Some(service.name())),
+            None => (None, None, None),
+        };
+        // The names of OpenTelemetry.
+        macro_rules! write_line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "access", parent: None,
+                    { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, principal.kind = kind,
+                    user.id = user, session.id = session, service.peer.name = service, client.address = address },
+                    "call"
+                )
+            };
+        }
         if self.quiet {
-            tracing::debug!(
-                target: "access", parent: None,
-                { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
-                client.address = address },
-                "call"
-            );
+            write_line!(debug);
         } else {
-            tracing::info!(
-                target: "access", parent: None,
-                { rpc.method = %method, rpc.code = code, duration_ms, trace.id = %trace, user.id = user,
-                client.address = address },
-                "call"
-            );
+            write_line!(info);
         }
     }
 }
@@ -145,5 +151,64 @@ fn name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fmt, sync::Mutex};
+
+    use tracing::{Event, Level, Subscriber, field::Field};
+    use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _};
+
+    use super::*;
+    use crate::principal::{MeshService, tests::session};
+
+    /// The level and fields of the lines of the access log.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<(Level, BTreeMap<String, String>)>>>);
+
+    impl<S: Subscriber> Layer<S> for Lines {
+        fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            let mut fields = BTreeMap::new();
+            let mut record = |field: &Field, value: &dyn fmt::Debug| {
+                fields.insert(field.name().to_owned(), format!("{value:?}"));
+            };
+            event.record(&mut record);
+            self.0.lock().unwrap().push((*event.metadata().level(), fields));
+        }
+    }
+
+    /// The fields of the line that identify the principal, as `name=value`.
+    fn logged(principal: Option<Principal>, quiet: bool) -> (Level, Vec<String>) {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(Registry::default().with(lines.clone()), || {
+            let mut call = Call::begin(Meter::new("test_seconds", "/a.B/C"), Span::none(), TraceContext::root());
+            (call.principal, call.quiet) = (principal, quiet);
+            call.end(Code::Ok);
+            // A second end is not logged.
+            call.end(Code::Internal);
+        });
+        let mut lines = std::mem::take(&mut *lines.0.lock().unwrap());
+        let (level, fields) = lines.pop().unwrap();
+        assert!(lines.is_empty());
+        assert_eq!((fields["rpc.method"].as_str(), fields["rpc.code"].as_str()), ("/a.B/C", "\"OK\""));
+        let common = ["message", "rpc.method", "rpc.code", "duration_ms", "trace.id"];
+        let of_principal = fields.into_iter().filter(|(name, _)| !common.contains(&name.as_str()));
+        (level, of_principal.map(|(name, value)| format!("{name}={}", value.trim_matches('"'))).collect())
+    }
+
+    #[test]
+    fn access_log_identifies_each_kind_of_principal() {
+        let session = session();
+        let user = vec![
+            "principal.kind=user".to_owned(),
+            format!("session.id={}", session.id),
+            format!("user.id={}", session.user),
+        ];
+        assert_eq!(logged(Some(Principal::User(session)), false), (Level::INFO, user));
+        let service = ["principal.kind=service", "service.peer.name=auth"].map(str::to_owned).to_vec();
+        assert_eq!(logged(Some(Principal::Service(MeshService::new("auth"))), true), (Level::DEBUG, service));
+        assert_eq!(logged(None, false), (Level::INFO, Vec::new()));
     }
 }

@@ -11,7 +11,7 @@ mod people;
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
-use kit::{Context, error, page};
+use kit::{Context, context::FromContext, error, extract, page, principal::UserSession};
 use proto::messaging::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, AddMemberRequest, AddMemberResponse, BlockUserRequest,
     BlockUserResponse, CreateConversationRequest, CreateConversationResponse, DeclineInvitationRequest,
@@ -81,15 +81,15 @@ impl MessagingService for Api {
         &self,
         request: Request<CreateConversationRequest>,
     ) -> Result<Response<CreateConversationResponse>, Status> {
-        let context = Context::of(&request);
-        Ok(Response::new(self.open(&context, request.into_inner()).await?))
+        let ((context, creator), request) = extract::<(Context, UserId), _>(request)?;
+        Ok(Response::new(self.open(&context, creator, request).await?))
     }
 
     async fn get_conversation(
         &self,
         request: Request<GetConversationRequest>,
     ) -> Result<Response<GetConversationResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         let id = conversation_id(&request.conversation_id)?;
         let conversation = Some(self.read_conversation(id, reader).await?);
         Ok(Response::new(GetConversationResponse { conversation }))
@@ -99,7 +99,7 @@ impl MessagingService for Api {
         &self,
         request: Request<ListConversationsRequest>,
     ) -> Result<Response<ListConversationsResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.page_of_conversations(reader, request).await?))
     }
 
@@ -107,7 +107,7 @@ impl MessagingService for Api {
         &self,
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         let conversation = Some(self.update(actor, request).await?);
         Ok(Response::new(UpdateConversationResponse { conversation }))
     }
@@ -116,20 +116,20 @@ impl MessagingService for Api {
         &self,
         request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.page_of_members(reader, request).await?))
     }
 
     async fn add_member(&self, request: Request<AddMemberRequest>) -> Result<Response<AddMemberResponse>, Status> {
-        let context = Context::of(&request);
-        Ok(Response::new(self.admit(&context, request.into_inner()).await?))
+        let ((context, actor), request) = extract::<(Context, UserId), _>(request)?;
+        Ok(Response::new(self.admit(&context, actor, request).await?))
     }
 
     async fn remove_member(
         &self,
         request: Request<RemoveMemberRequest>,
     ) -> Result<Response<RemoveMemberResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         Ok(Response::new(RemoveMemberResponse { conversation: self.dismiss(actor, request).await? }))
     }
 
@@ -137,7 +137,7 @@ impl MessagingService for Api {
         &self,
         request: Request<LeaveConversationRequest>,
     ) -> Result<Response<LeaveConversationResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         self.leave(self.change(&request.conversation_id, actor, None)?).await?;
         Ok(Response::new(LeaveConversationResponse {}))
     }
@@ -146,7 +146,7 @@ impl MessagingService for Api {
         &self,
         request: Request<ListInvitationsRequest>,
     ) -> Result<Response<ListInvitationsResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.page_of_invitations(reader, request).await?))
     }
 
@@ -154,7 +154,7 @@ impl MessagingService for Api {
         &self,
         request: Request<AcceptInvitationRequest>,
     ) -> Result<Response<AcceptInvitationResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         Ok(Response::new(AcceptInvitationResponse { conversation: Some(self.accept(actor, request).await?) }))
     }
 
@@ -162,13 +162,13 @@ impl MessagingService for Api {
         &self,
         request: Request<DeclineInvitationRequest>,
     ) -> Result<Response<DeclineInvitationResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         self.decline(actor, request).await?;
         Ok(Response::new(DeclineInvitationResponse {}))
     }
 
     async fn block_user(&self, request: Request<BlockUserRequest>) -> Result<Response<BlockUserResponse>, Status> {
-        let (user, request) = caller_and_message(request)?;
+        let (user, request) = extract(request)?;
         self.block(user, request).await?;
         Ok(Response::new(BlockUserResponse {}))
     }
@@ -177,7 +177,7 @@ impl MessagingService for Api {
         &self,
         request: Request<UnblockUserRequest>,
     ) -> Result<Response<UnblockUserResponse>, Status> {
-        let (user, request) = caller_and_message(request)?;
+        let (user, request) = extract(request)?;
         self.unblock(user, request).await?;
         Ok(Response::new(UnblockUserResponse {}))
     }
@@ -186,7 +186,7 @@ impl MessagingService for Api {
         &self,
         request: Request<ListBlockedUsersRequest>,
     ) -> Result<Response<ListBlockedUsersResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.page_of_blocked(reader, request).await?))
     }
 
@@ -194,7 +194,7 @@ impl MessagingService for Api {
         &self,
         request: Request<GetSettingsRequest>,
     ) -> Result<Response<GetSettingsResponse>, Status> {
-        let (user, _) = caller_and_message(request)?;
+        let (user, _) = extract(request)?;
         Ok(Response::new(GetSettingsResponse { settings: Some(self.settings(user).await?) }))
     }
 
@@ -202,7 +202,7 @@ impl MessagingService for Api {
         &self,
         request: Request<UpdateSettingsRequest>,
     ) -> Result<Response<UpdateSettingsResponse>, Status> {
-        let (user, request) = caller_and_message(request)?;
+        let (user, request) = extract(request)?;
         Ok(Response::new(UpdateSettingsResponse { settings: Some(self.change_settings(user, request).await?) }))
     }
 
@@ -226,7 +226,7 @@ impl MessagingService for Api {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
-        let (author, request) = caller_and_message(request)?;
+        let (author, request) = extract(request)?;
         let entry = Some(self.send(author, request).await?);
         Ok(Response::new(SendMessageResponse { entry }))
     }
@@ -235,12 +235,12 @@ impl MessagingService for Api {
         &self,
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.page_of_messages(reader, request).await?))
     }
 
     async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         let id = conversation_id(&request.conversation_id)?;
         let entry = Some(self.read_message(id, reader, uuid("message_id", &request.message_id)?).await?);
         Ok(Response::new(GetMessageResponse { entry }))
@@ -250,7 +250,7 @@ impl MessagingService for Api {
         &self,
         request: Request<EditMessageRequest>,
     ) -> Result<Response<EditMessageResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         let entry = Some(self.edit(actor, request).await?);
         Ok(Response::new(EditMessageResponse { entry }))
     }
@@ -259,31 +259,32 @@ impl MessagingService for Api {
         &self,
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
-        let (actor, request) = caller_and_message(request)?;
+        let (actor, request) = extract(request)?;
         let entry = Some(self.erase(actor, request).await?);
         Ok(Response::new(DeleteMessageResponse { entry }))
     }
 
     async fn mark_read(&self, request: Request<MarkReadRequest>) -> Result<Response<MarkReadResponse>, Status> {
-        let (reader, request) = caller_and_message(request)?;
+        let (reader, request) = extract(request)?;
         Ok(Response::new(self.mark(reader, request).await?))
     }
 
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        let context = Context::of(&request);
-        let positions = self.positions(&request.get_ref().positions)?;
-        let mailbox = self.hub.admit(context.user()?).await?;
-        let subscription = Subscription::new(&self.service, mailbox, &context, positions)?;
+        let ((context, session), request) = extract::<(Context, Arc<UserSession>), _>(request)?;
+        let positions = self.positions(&request.positions)?;
+        let mailbox = self.hub.admit(&session).await?;
+        let subscription = Subscription::new(&self.service, mailbox, &session, context.deadline, positions);
         Ok(Response::new(Box::pin(subscription.into_stream())))
     }
 }
 
-/// The caller and the request message.
-fn caller_and_message<T>(request: Request<T>) -> Result<(UserId, T), Status> {
-    let user = UserId(Context::of(&request).user()?.id);
-    Ok((user, request.into_inner()))
+/// The user for whom the call is made.
+impl FromContext for UserId {
+    fn from_context(context: &Context) -> Result<Self, Status> {
+        context.user().map(Self)
+    }
 }
 
 fn bad_page_token() -> Status {

@@ -21,9 +21,9 @@ use std::{
 
 use kit::{
     bus::{Bus, Heard, Listener, Signal},
-    context::User,
     error,
     keys::KeySet,
+    principal::UserSession,
     shutdown::{DrainGuard, Shutdown},
 };
 use parking_lot::Mutex;
@@ -200,13 +200,13 @@ impl Hub {
         }
     }
 
-    /// Registers a new stream of `user`. At the limit it waits for [`PATIENCE`]: a client that reconnects, through
-    /// another gateway or after a reload, may arrive before the end of its old stream does.
-    pub(crate) async fn admit(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
+    /// Registers a new stream of a session's user. At the limit it waits for [`PATIENCE`]: a client that reconnects,
+    /// through another gateway or after a reload, may arrive before the end of its old stream does.
+    pub(crate) async fn admit(self: &Arc<Self>, session: &UserSession) -> Result<Mailbox, Status> {
         let mut giving_up = pin!(sleep(PATIENCE));
         loop {
             let freed = self.freed.notified();
-            let refusal = match self.register(user) {
+            let refusal = match self.register(session) {
                 Ok(mailbox) => return Ok(mailbox),
                 Err(refusal) => refusal,
             };
@@ -217,10 +217,10 @@ impl Hub {
         }
     }
 
-    fn register(self: &Arc<Self>, user: &User) -> Result<Mailbox, Status> {
+    fn register(self: &Arc<Self>, session: &UserSession) -> Result<Mailbox, Status> {
         let mut registry = self.registry.lock();
-        let own = registry.by_user.get(&user.id).map_or(&[][..], Vec::as_slice);
-        let of_session = own.iter().filter(|slot| slot.session == user.session).count();
+        let own = registry.by_user.get(&session.user).map_or(&[][..], Vec::as_slice);
+        let of_session = own.iter().filter(|slot| slot.session == session.id).count();
         if of_session >= self.streams_per_session {
             return Err(too_many("session", self.streams_per_session));
         }
@@ -230,12 +230,12 @@ impl Hub {
         registry.next_id += 1;
         let slot = Arc::new(Slot {
             id: registry.next_id,
-            user: user.id,
-            session: user.session,
+            user: session.user,
+            session: session.id,
             marks: Mutex::new(Marks { everything: true, ..Marks::default() }),
             notify: Notify::new(),
         });
-        registry.by_user.entry(user.id).or_default().push(Arc::clone(&slot));
+        registry.by_user.entry(session.user).or_default().push(Arc::clone(&slot));
         metrics::gauge!("messaging_streams").increment(1);
         let stay = self.shutdown.stay();
         Ok(Mailbox { hub: Arc::clone(self), slot, stay, conversations: HashSet::new() })

@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::HashMap;
 
-use kit::{Context, error, page};
+use kit::{Context, context::FromContext, error, extract, page};
 use proto::{
     messaging::v1::{ListContactsRequest, messaging_service_client::MessagingServiceClient},
     users::v1::{
@@ -83,8 +83,8 @@ impl UsersService for Api {
     }
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
-        let context = Context::of(&request);
-        let ListUsersRequest { page_size, page_token, query } = request.into_inner();
+        let ((context, caller), request) = extract::<(Context, UserId), _>(request)?;
+        let ListUsersRequest { page_size, page_token, query } = request;
         let query = Query::parse(&query);
         let page = Page::parse(page_size, &page_token, query.as_ref()).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
@@ -96,7 +96,7 @@ impl UsersService for Api {
                 Some(query) => store.search(query, &page).await?,
             }
         } else {
-            let people = self.contacts(&context, UserId(context.user()?.id)).await?;
+            let people = self.contacts(&context, caller).await?;
             match &query {
                 None => store.list_among(&people, &page).await?,
                 Some(query) => store.search_among(&people, query, &page).await?,
@@ -130,8 +130,8 @@ impl UsersService for Api {
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
-        let caller = UserId(Context::of(&request).user()?.id);
-        let change = change::read(request.into_inner(), caller)?;
+        let (caller, request) = extract(request)?;
+        let change = change::read(request, caller)?;
         self.refuse_reserved(&change).await?;
         let user = match self.users.store.update(&change, &self.cooling()).await {
             Ok(user) => user,
@@ -150,6 +150,13 @@ impl UsersService for Api {
         let id = user_id("user_id", &request.get_ref().user_id)?;
         self.users.store.delete(id, request.get_ref().release_handle, self.users.clock_rng.now()).await?;
         Ok(Response::new(DeleteUserResponse {}))
+    }
+}
+
+/// The user for whom the call is made.
+impl FromContext for UserId {
+    fn from_context(context: &Context) -> Result<Self, Status> {
+        context.user().map(Self)
     }
 }
 

@@ -130,7 +130,11 @@ impl World {
             iss: kit::jwt::ISSUER.to_owned(),
             aud: kit::jwt::AUDIENCE.to_owned(),
             sub: user.user_id.parse().unwrap(),
-            sid: user.session_id.parse().unwrap(),
+            principal: kit::jwt::PrincipalClaims::User {
+                sid: user.session_id.parse().unwrap(),
+                auth_time: now,
+                amr: vec!["pwd".to_owned()],
+            },
             iat: now,
             exp: now + 600,
             jti: new_id().parse().unwrap(),

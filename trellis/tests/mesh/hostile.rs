@@ -2,7 +2,7 @@
 //! internal error. Calls go directly to the services, which trust no caller, because the gateway's limits would hide
 //! the refusals.
 
-use kit::jwt::{AccessClaims, AccessKey};
+use kit::jwt::{AccessClaims, AccessKey, PrincipalClaims};
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -183,7 +183,11 @@ fn false_tokens(target: &Target) -> Vec<(&'static str, Option<String>, &'static 
             iss: kit::jwt::ISSUER.to_owned(),
             aud: kit::jwt::AUDIENCE.to_owned(),
             sub: target.ada.id().parse().unwrap(),
-            sid: target.ada.tokens.session_id.parse().unwrap(),
+            principal: PrincipalClaims::User {
+                sid: target.ada.tokens.session_id.parse().unwrap(),
+                auth_time: now,
+                amr: vec!["pwd".to_owned()],
+            },
             iat: now,
             exp: now + 600,
             jti: new_id().parse().unwrap(),

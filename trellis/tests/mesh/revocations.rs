@@ -91,7 +91,7 @@ async fn token_is_accepted_only_after_the_ended_sessions_are_known() {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: clock_rng.new_id(),
-            sid: session,
+            principal: kit::jwt::PrincipalClaims::User { sid: session, auth_time: now, amr: vec!["pwd".to_owned()] },
             iat: now,
             exp: now + 600,
             jti: clock_rng.new_id(),

@@ -72,10 +72,11 @@ fn declared<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     text.lines().filter_map(of_line).collect()
 }
 
-/// The rows of the table of guarantees: each guarantee and the tests in its last cell.
+/// The rows of the tables of guarantees: each guarantee and the tests in its last cell.
 fn guarantees(text: &str) -> Vec<(&str, Vec<&str>)> {
-    let table = text.split("## Guarantees").nth(1).unwrap_or_default();
-    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let tables = text.split("\n## Guarantees").nth(1).unwrap_or_default();
+    let is_head = |line: &str| line.starts_with("| guarantee |") || line.starts_with("|---");
+    let rows = tables.lines().filter(|line| line.starts_with('|') && !is_head(line));
     rows.filter_map(|row| {
         let (guarantee, tests) = row.trim_end().trim_matches('|').rsplit_once('|')?;
         let names = tests.split('`').skip(1).step_by(2);
@@ -96,8 +97,11 @@ mod tests {
 
     #[test]
     fn guarantees_take_test_names_from_the_last_cell() {
-        let page = "| a | `no` |\n## Guarantees\n\n| guarantee | test |\n|---|---|\n| `x` holds | `one`, `a::two` |\n| y | |\n";
-        assert_eq!(guarantees(page), [("`x` holds", vec!["one", "a::two"]), ("y", vec![])]);
+        let head = "| guarantee | test |\n|---|---|";
+        let page = format!(
+            "| a | `no` |\n## Guarantees\n\n### One\n\n{head}\n| `x` holds | `one`, `a::two` |\n\n### Two\n\n{head}\n| y | |\n"
+        );
+        assert_eq!(guarantees(&page), [("`x` holds", vec!["one", "a::two"]), ("y", vec![])]);
     }
 
     #[test]

@@ -16,14 +16,12 @@ use std::{
 };
 
 use kit::{
-    Timestamp,
-    context::User,
-    error,
+    Timestamp, error,
     limiter::{Ask, BucketKey, FailureMode, Limit, MOST_NETWORKS, Network, Outcome, Quota, network, networks},
 };
 use tonic::Status;
 
-use super::Api;
+use super::{Api, sessions::ConfirmedSession};
 use crate::{
     domain::{EmailAddress, RefreshToken},
     password::Queue,
@@ -98,8 +96,9 @@ impl Api {
     }
 
     /// Counts a password that a signed-in user enters again, by session: only the user has the session.
-    pub(super) async fn count_proof(&self, user: &User, address: Option<IpAddr>) -> Result<(), Status> {
-        let mut limits = vec![limit(&[b"session", user.session.as_bytes()], self.auth.config.attempts_by_address())];
+    pub(super) async fn count_proof(&self, session: &ConfirmedSession, address: Option<IpAddr>) -> Result<(), Status> {
+        let quota = self.auth.config.attempts_by_address();
+        let mut limits = vec![limit(&[b"session", session.id().0.as_bytes()], quota)];
         limits.extend(self.at_any(address, Queue::Known));
         self.take(&limits, "too many password attempts in this session; try again after the time in retry-after").await
     }

@@ -1,12 +1,14 @@
 //! Verifies passwords, changes them, and deletes accounts.
 
-use kit::{Context, error};
+use std::{net::IpAddr, sync::Arc};
+
+use kit::{error, principal::UserSession};
 use proto::auth::v1::{ChangePasswordRequest, DeleteAccountRequest};
 use tonic::{Code, Status};
 
-use super::{Api, bad_credentials};
+use super::{Api, bad_credentials, sessions::ConfirmedSession};
 use crate::{
-    domain::{Account, AccountId, SessionId, State},
+    domain::{Account, SessionId, State},
     password::{Hasher, Password, Queue, Verified},
 };
 
@@ -34,11 +36,15 @@ impl Api {
     }
 
     /// Returns the caller's account if the password is right.
-    async fn prove_caller(&self, context: &Context, password: Password) -> Result<Account, Status> {
-        let (user, address) = (self.caller(context).await?, context.caller.address);
-        let account = self.auth.store.find(AccountId(user.id)).await?;
+    async fn prove_caller(
+        &self,
+        session: &ConfirmedSession,
+        address: Option<IpAddr>,
+        password: Password,
+    ) -> Result<Account, Status> {
+        let account = self.auth.store.find(session.account()).await?;
         let account = account.ok_or_else(bad_credentials)?;
-        self.count_proof(user, address).await?;
+        self.count_proof(session, address).await?;
         let email = account.email.clone();
         let proved = self.prove(Some(account), password, Queue::Known).await;
         if proved.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated) {
@@ -51,7 +57,8 @@ impl Api {
     /// refused: the password that it has verified is no longer the current one.
     pub(super) async fn replace_password(
         &self,
-        context: &Context,
+        session: Arc<UserSession>,
+        address: Option<IpAddr>,
         request: ChangePasswordRequest,
     ) -> Result<(), Status> {
         let ChangePasswordRequest { current_password, new_password } = request;
@@ -61,30 +68,40 @@ impl Api {
             let message = "must differ from the current password";
             return Err(error::invalid_field("new_password", "PASSWORD_UNCHANGED", message));
         }
-        let account = self.prove_caller(context, current).await?;
-        let (hashed, session) = (self.hasher.hash(new, Queue::Known).await?, SessionId(context.user()?.session));
-        let ended = self.auth.store.change_password(&account, &hashed, session, self.auth.clock_rng.now()).await?;
-        self.publish_ended(self.or_refused(ended, context).await?);
+        let caller = self.confirm(Arc::clone(&session)).await?;
+        let account = self.prove_caller(&caller, address, current).await?;
+        let hashed = self.hasher.hash(new, Queue::Known).await?;
+        let ended = self.auth.store.change_password(&account, &hashed, caller.id(), self.auth.clock_rng.now()).await?;
+        self.publish_ended(self.or_refused(ended, session).await?);
         Ok(())
     }
 
     /// Deletes the account. A job deletes its data in other services.
-    pub(super) async fn close_account(&self, context: &Context, request: DeleteAccountRequest) -> Result<(), Status> {
-        let account = self.prove_caller(context, Password::new(request.password)).await?;
+    pub(super) async fn close_account(
+        &self,
+        session: Arc<UserSession>,
+        address: Option<IpAddr>,
+        request: DeleteAccountRequest,
+    ) -> Result<(), Status> {
+        let caller = self.confirm(Arc::clone(&session)).await?;
+        let account = self.prove_caller(&caller, address, Password::new(request.password)).await?;
         let (now, job_id) = (self.auth.clock_rng.now(), self.auth.clock_rng.new_id());
-        let session = SessionId(context.user()?.session);
-        let ended = self.auth.store.delete_account(&account, session, now, job_id).await?;
-        self.publish_ended(self.or_refused(ended, context).await?);
+        let ended = self.auth.store.delete_account(&account, caller.id(), now, job_id).await?;
+        self.publish_ended(self.or_refused(ended, session).await?);
         Ok(())
     }
 
     /// Returns the sessions that a change has ended. Without a change, returns the reason: the caller's session ended
     /// while the password was verified, or another change came first.
-    async fn or_refused(&self, ended: Option<Vec<SessionId>>, context: &Context) -> Result<Vec<SessionId>, Status> {
+    async fn or_refused(
+        &self,
+        ended: Option<Vec<SessionId>>,
+        session: Arc<UserSession>,
+    ) -> Result<Vec<SessionId>, Status> {
         if let Some(ended) = ended {
             return Ok(ended);
         }
-        self.caller(context).await?;
+        self.confirm(session).await?;
         Err(bad_credentials())
     }
 }

@@ -1,12 +1,14 @@
 //! Opens, refreshes, lists and ends sessions.
 
+use std::sync::Arc;
+
 use kit::{
-    Context, Timestamp,
+    Timestamp,
     bus::Signal,
-    context::User,
     error,
     keys::{LONGEST_ACCESS, REVOKED},
     page,
+    principal::UserSession,
 };
 use proto::auth::v1::{
     ListEndedSessionsRequest, ListEndedSessionsResponse, ListSessionsRequest, ListSessionsResponse,
@@ -21,6 +23,20 @@ use crate::{
     domain::{Account, AccountId, Client, EndedPage, NewSession, Page, RefreshToken, Session, SessionId},
     store::{Continued, Refreshed, Successor},
 };
+
+/// A caller's session that auth's own table has confirmed. Only [`Api::confirm`] makes one, so that no method of auth
+/// acts for an ended session.
+pub(super) struct ConfirmedSession(Arc<UserSession>);
+
+impl ConfirmedSession {
+    pub(super) fn id(&self) -> SessionId {
+        SessionId(self.0.id)
+    }
+
+    pub(super) fn account(&self) -> AccountId {
+        AccountId(self.0.user)
+    }
+}
 
 impl Api {
     /// A new session with its first refresh token.
@@ -72,13 +88,11 @@ impl Api {
         }
     }
 
-    /// Returns the caller if the session is in force in auth's table. The signal of its end may not have reached this
-    /// process.
-    pub(super) async fn caller<'a>(&self, context: &'a Context) -> Result<&'a User, Status> {
-        let user = context.user()?;
-        let (account, session) = (AccountId(user.id), SessionId(user.session));
-        if self.auth.store.is_in_force(account, session, self.auth.clock_rng.now()).await? {
-            return Ok(user);
+    /// Confirms that the session is in force in auth's table. The signal of its end may not have reached this process.
+    pub(super) async fn confirm(&self, session: Arc<UserSession>) -> Result<ConfirmedSession, Status> {
+        let session = ConfirmedSession(session);
+        if self.auth.store.is_in_force(session.account(), session.id(), self.auth.clock_rng.now()).await? {
+            return Ok(session);
         }
         let message = "the session was ended; sign in again";
         Err(error::status(Code::Unauthenticated, "SESSION_REVOKED", message))
@@ -105,16 +119,16 @@ impl Api {
     /// Lists one page of the caller's sessions.
     pub(super) async fn sessions(
         &self,
-        caller: &User,
+        caller: &ConfirmedSession,
         request: ListSessionsRequest,
     ) -> Result<ListSessionsResponse, Status> {
-        let account = AccountId(caller.id);
+        let account = caller.account();
         let page = Page::parse(request.page_size, &request.page_token, account).map_err(|_| {
             error::invalid_field("page_token", "PAGE_TOKEN_INVALID", "must be the next_page_token of the same list")
         })?;
         // The store returns one more than the page holds if there is another page.
         let found = self.auth.store.list_sessions(account, &page, self.auth.clock_rng.now()).await?;
-        let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.session)).collect();
+        let mut sessions: Vec<_> = found.iter().cloned().map(|session| wire(session, caller.id())).collect();
         sessions.truncate(page::fitting(&sessions, self.page_bytes).min(page.size));
         let more = found.len() > sessions.len();
         let last = sessions.len().checked_sub(1).filter(|_| more).and_then(|last| found.get(last));
@@ -123,11 +137,11 @@ impl Api {
     }
 
     /// Ends one of the caller's sessions. A repeat returns the same until the cleanup deletes the session.
-    pub(super) async fn end_session(&self, caller: &User, id: &str) -> Result<(), Status> {
+    pub(super) async fn end_session(&self, caller: &ConfirmedSession, id: &str) -> Result<(), Status> {
         let id = Uuid::try_parse(id)
             .map_err(|_| error::invalid_field("session_id", "UUID_INVALID", "must be a UUID"))
             .map(SessionId)?;
-        if !self.auth.store.revoke_session(AccountId(caller.id), id, self.auth.clock_rng.now()).await? {
+        if !self.auth.store.revoke_session(caller.account(), id, self.auth.clock_rng.now()).await? {
             return Err(error::status(Code::NotFound, "SESSION_NOT_FOUND", "you have no such session"));
         }
         self.publish_ended([id]);
@@ -135,9 +149,9 @@ impl Api {
     }
 
     /// Ends all of the caller's sessions, or all except the current one.
-    pub(super) async fn end_sessions(&self, caller: &User, keep_current: bool) -> Result<(), Status> {
-        let keep = keep_current.then_some(SessionId(caller.session));
-        let ended = self.auth.store.revoke_all(AccountId(caller.id), keep, self.auth.clock_rng.now()).await?;
+    pub(super) async fn end_sessions(&self, caller: &ConfirmedSession, keep_current: bool) -> Result<(), Status> {
+        let keep = keep_current.then_some(caller.id());
+        let ended = self.auth.store.revoke_all(caller.account(), keep, self.auth.clock_rng.now()).await?;
         self.publish_ended(ended);
         Ok(())
     }
@@ -151,7 +165,7 @@ impl Api {
     }
 }
 
-fn wire(session: Session, current: Uuid) -> WireSession {
+fn wire(session: Session, current: SessionId) -> WireSession {
     WireSession {
         session_id: session.id.0.to_string(),
         create_time: Some(session.create_time.into()),
@@ -159,6 +173,6 @@ fn wire(session: Session, current: Uuid) -> WireSession {
         expire_time: Some(session.expire_time.into()),
         user_agent: session.client.user_agent,
         address: session.client.address,
-        current: session.id.0 == current,
+        current: session.id == current,
     }
 }

@@ -2,7 +2,7 @@
 
 use kit::{
     Timestamp, error,
-    jwt::{AUDIENCE, AccessClaims, ISSUER},
+    jwt::{AUDIENCE, AccessClaims, ISSUER, PrincipalClaims},
 };
 use proto::auth::v1::{RefreshDelivery, Tokens};
 use tonic::{Code, Request, Status, metadata::MetadataMap};
@@ -13,6 +13,9 @@ use crate::{
     domain::{NewSession, RefreshToken},
     store::Continued,
 };
+
+/// How the user of every session was authenticated when it was opened: with a password (RFC 8176).
+const PASSWORD: &str = "pwd";
 
 /// How the refresh token is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl From<Ended> for Status {
 
 impl From<NewSession> for Continued {
     fn from(new: NewSession) -> Self {
-        Self { session: new.id, account: new.account, expire_time: new.expire_time }
+        Self { session: new.id, account: new.account, create_time: new.create_time, expire_time: new.expire_time }
     }
 }
 
@@ -117,7 +120,11 @@ impl Api {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: session.account.0,
-            sid: session.session.0,
+            principal: PrincipalClaims::User {
+                sid: session.session.0,
+                auth_time: session.create_time.as_secs(),
+                amr: vec![PASSWORD.to_owned()],
+            },
             iat: now.as_secs(),
             exp: access_end,
             jti: self.auth.clock_rng.new_id(),

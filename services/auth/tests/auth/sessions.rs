@@ -368,3 +368,20 @@ async fn auth_verifies_by_its_own_keys_without_a_call() {
     assert!(matches!(own.verify(&tokens.access_token).await, Verdict::Genuine(_)));
     assert_eq!(own.verify(&ended.access_token).await, Verdict::Revoked);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_token_states_when_and_how_its_user_signed_in() {
+    let mut mesh = Mesh::start().await;
+    let (opened, first) = (mesh.now().as_secs(), mesh.signed_up("ada").await);
+    mesh.clock.advance(Duration::from_secs(60));
+    let request = RefreshTokenRequest { refresh_token: first.refresh_token };
+    let refreshed = mesh.auth.refresh_token(request).await.unwrap().into_inner().tokens.unwrap();
+    let signed_in = mesh.signed_in("ada", PASSWORD).await.unwrap();
+    let own = mesh.own_keys();
+    assert!(own.ready().await);
+    for (token, authenticated) in [(first.access_token, 0), (refreshed.access_token, 0), (signed_in.access_token, 60)] {
+        let Verdict::Genuine(session) = own.verify(&token).await else { panic!("the token is genuine") };
+        assert_eq!(session.authenticated.as_secs(), opened + authenticated);
+        assert_eq!(session.methods, ["pwd"]);
+    }
+}

@@ -12,7 +12,7 @@ use jsonwebtoken::DecodingKey;
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 
-use crate::{context::User, jwk::Jwk};
+use crate::{jwk::Jwk, principal::UserSession};
 
 /// The maximum number of cached tokens: 65 536 × about 250 bytes.
 const MOST_VERIFIED: usize = 65_536;
@@ -64,7 +64,7 @@ impl Published {
 pub(super) struct VerifiedTokens(Cache<[u8; 32], Arc<VerifiedToken>>);
 
 struct VerifiedToken {
-    user: User,
+    session: Arc<UserSession>,
     key: Arc<PublicKey>,
 }
 
@@ -75,19 +75,19 @@ impl Default for VerifiedTokens {
 }
 
 impl VerifiedTokens {
-    /// The token's user, unless its key has left the set.
-    pub(super) fn get(&self, token: &str) -> Option<User> {
+    /// The token's session, unless its key has left the set.
+    pub(super) fn get(&self, token: &str) -> Option<Arc<UserSession>> {
         let hash = hash(token);
         let found = self.0.get(&hash)?;
         if found.key.is_published.load(Ordering::Acquire) {
-            return Some(found.user.clone());
+            return Some(Arc::clone(&found.session));
         }
         self.0.remove(&hash);
         None
     }
 
-    pub(super) fn insert(&self, token: &str, user: User, key: Arc<PublicKey>) {
-        self.0.insert(hash(token), Arc::new(VerifiedToken { user, key }));
+    pub(super) fn insert(&self, token: &str, session: Arc<UserSession>, key: Arc<PublicKey>) {
+        self.0.insert(hash(token), Arc::new(VerifiedToken { session, key }));
     }
 }
 

@@ -53,7 +53,7 @@ fn claims(clock_rng: &ClockAndRng, session: Uuid) -> AccessClaims {
         iss: ISSUER.to_owned(),
         aud: AUDIENCE.to_owned(),
         sub: clock_rng.new_id(),
-        sid: session,
+        principal: PrincipalClaims::User { sid: session, auth_time: now, amr: vec!["pwd".to_owned()] },
         iat: now,
         exp: now + 60,
         jti: clock_rng.new_id(),

@@ -214,3 +214,14 @@ fn limit_grows_with_calls_without_session() {
     }
     assert!(shedder.limit.load(Ordering::Relaxed) > 20);
 }
+
+#[test]
+fn principal_counts_as_its_user_or_its_network() {
+    let (session, network) = (crate::principal::tests::session(), Ipv6Addr::LOCALHOST);
+    let user = Principal::User(Arc::clone(&session));
+    assert_eq!(CallerKey::new(Some(&user), network), CallerKey::User(session.user));
+    let service = Principal::Service(crate::principal::MeshService::new("auth"));
+    for unknown in [Some(&service), None] {
+        assert_eq!(CallerKey::new(unknown, network), CallerKey::Network(network));
+    }
+}

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::*;
 use crate::{
     access::{Proof, authorise},
-    context::{Caller, User},
+    context::Caller,
     limiter::{Ask, BucketKey, Limit, LocalLimiter, RateLimiter as _, StreamAsk},
+    principal::{MeshService, Principal, tests::session},
     time::{ManualClock, Timestamp},
 };
 
 fn proof(user: bool, service: Option<&str>) -> Proof {
-    let expires = Timestamp::from_micros(0);
-    let user = user.then(|| User { id: Uuid::nil(), session: Uuid::nil(), roles: vec![], scopes: vec![], expires });
-    let caller = Caller { user, service: service.map(str::to_owned), ..Caller::default() };
-    Proof { caller, failure: None, rejected: None }
+    let peer = service.map(MeshService::new);
+    let principal = if user { Some(Principal::User(session())) } else { peer.clone().map(Principal::Service) };
+    Proof { caller: Caller { principal, peer, ..Caller::default() }, ..Proof::default() }
 }
 
 /// Whether a caller without credential, a user and a service may call.
@@ -156,4 +154,113 @@ fn every_method_with_a_policy_keeps_its_descriptor() {
     }
     assert!(table.descriptor("/trellis.users.v1.UsersService/Unknown").is_none());
     assert!(table.descriptors().count() >= table.iter().count());
+}
+
+const SEND: &str = "/trellis.messaging.v1.MessagingService/SendMessage";
+
+fn table() -> Table {
+    Table::from_descriptors(proto::DESCRIPTORS).unwrap()
+}
+
+/// Our contracts, with a change of the policy of [`SEND`]: `None` removes it.
+fn changed(change: impl Fn(wire::Policy) -> Option<wire::Policy>) -> Vec<u8> {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let extension = pool.get_extension_by_name(OPTION).unwrap();
+    let set = pool.get_message_by_name("google.protobuf.FileDescriptorSet").unwrap();
+    let mut set = DynamicMessage::decode(set, proto::DESCRIPTORS).unwrap();
+    let mut methods = 0;
+    for file in items(&mut set, "file") {
+        for service in items(file, "service") {
+            for method in items(service, "method") {
+                if method.get_field_by_name("name").unwrap().as_str() != Some("SendMessage") {
+                    continue;
+                }
+                let options = method.get_field_by_name_mut("options").unwrap().as_message_mut().unwrap();
+                let policy = options.get_extension(&extension).as_message().unwrap().encode_to_vec();
+                match change(wire::Policy::decode(policy.as_slice()).unwrap()) {
+                    None => options.clear_extension(&extension),
+                    Some(policy) => {
+                        let prost_reflect::Kind::Message(kind) = extension.kind() else { panic!("it is a message") };
+                        let policy = DynamicMessage::decode(kind, policy.encode_to_vec().as_slice()).unwrap();
+                        options.set_extension(&extension, prost_reflect::Value::Message(policy));
+                    }
+                }
+                methods += 1;
+            }
+        }
+    }
+    assert_eq!(methods, 1);
+    set.encode_to_vec()
+}
+
+/// The messages of a repeated field.
+fn items<'a>(of: &'a mut DynamicMessage, field: &str) -> impl Iterator<Item = &'a mut DynamicMessage> {
+    let list = of.get_field_by_name_mut(field).unwrap().as_list_mut().unwrap();
+    list.iter_mut().filter_map(prost_reflect::Value::as_message_mut)
+}
+
+#[test]
+fn method_without_a_policy_is_not_in_the_table() {
+    let table = Table::from_descriptors(&changed(|_| None)).unwrap();
+    assert!(table.get(SEND).is_none());
+    assert_eq!(table.iter().count() + 1, self::table().iter().count());
+}
+
+#[test]
+fn policy_without_an_access_rule_is_an_error() {
+    for access in [None, Some(wire::Access::default())] {
+        let changed = changed(|policy| Some(wire::Policy { access: access.clone(), ..policy }));
+        let error = Table::from_descriptors(&changed).unwrap_err().to_string();
+        assert!(error.ends_with("MessagingService.SendMessage: no access rule"), "{error}");
+    }
+    assert!(Table::from_descriptors(b"no descriptors").is_err());
+}
+
+#[test]
+fn policies_are_those_of_the_contract() {
+    let table = table();
+    let of = |path: &str| {
+        let policy = table.get(&format!("/trellis.{path}")).unwrap();
+        let flags = [policy.streams, policy.idempotent, policy.reads_session_cookie];
+        (policy.access.clone(), flags, policy.deadline.map(|deadline| deadline.as_secs()), policy.priority)
+    };
+    let internal = |name: &str| Access::Internal { callers: vec![name.to_owned()] };
+    let [high, normal, low] = [Priority::High, Priority::Normal, Priority::Low];
+    let expected = [
+        ("auth.v1.AuthService/SignIn", (Access::Public, [false, false, false], Some(15), normal)),
+        ("auth.v1.AuthService/SignOut", (Access::Public, [false, true, true], Some(10), high)),
+        ("messaging.v1.MessagingService/Subscribe", (Access::SignedIn, [true, true, false], None, normal)),
+        ("messaging.v1.MessagingService/ListContacts", (internal("users"), [false, true, false], Some(5), normal)),
+        ("users.v1.UsersService/ListUsers", (Access::SignedIn, [false, true, false], Some(5), low)),
+    ];
+    for (path, expected) in expected {
+        assert_eq!(of(path), expected, "{path}");
+    }
+}
+
+#[test]
+fn shortest_deadline_is_that_of_a_unary_method() {
+    let table = table();
+    let unary = || table.iter().filter(|(_, policy)| !policy.streams).filter_map(|(_, policy)| policy.deadline);
+    let (long, short) = (Duration::from_secs(3_600), Duration::from_millis(1));
+    assert_eq!(table.shortest_deadline(long), unary().min().unwrap());
+    let without = changed(|policy| Some(wire::Policy { deadline: None, ..policy }));
+    assert_eq!(Table::from_descriptors(&without).unwrap().shortest_deadline(short), short);
+    assert_eq!(Table::default().shortest_deadline(long), long);
+}
+
+/// Our build refuses such contracts; those of external upstreams are not validated.
+#[test]
+fn limits_of_a_wrong_contract_stay_usable() {
+    let limit = RateLimit::from(&wire::RateLimit { cost: 7, period: None, ..six() });
+    assert_eq!((limit.cost, limit.quota.period()), (6, Duration::from_secs(1)));
+    assert_eq!(RateLimit::from(&six()).cost, 1, "an absent cost is 1");
+    assert_eq!(StreamLimit::from(&wire::StreamLimit::default()).streams, 1);
+}
+
+#[test]
+fn only_keys_that_no_caller_can_invent_are_proved() {
+    let header = By::Header("x-tenant".to_owned());
+    let proved = [By::Caller, By::Address, By::Session, By::ApiKey, header].map(|by| by.is_proved());
+    assert_eq!(proved, [true, true, true, false, false]);
 }

@@ -152,10 +152,10 @@ async fn measure(State(meters): State<Arc<Meters>>, request: Request, next: Next
     call.quiet = quiet;
     let response = next.run(request).await;
     if let Some(caller) = response.extensions().get::<Caller>() {
-        call.user = caller.user.as_ref().map(|user| user.id);
+        call.principal.clone_from(&caller.principal);
         call.address = caller.address;
         // A call of a service of the mesh is a step of a call that another process logs.
-        call.quiet |= caller.service.is_some();
+        call.quiet |= caller.peer.is_some();
     }
     let early = code_of(response.headers());
     response.map(|body| Body::new(MeasuredBody::new(body, call, early)))
@@ -258,7 +258,7 @@ async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next:
     let ServiceContext { keys, identity, .. } = &gate.context;
     let proof = access::authenticate(request.headers(), keys, Some(identity)).await;
     let caller = proof.caller.clone();
-    if let (Some(_), Some(peer)) = (&caller.service, request.extensions().get::<ConnectedPeer>()) {
+    if let (Some(_), Some(peer)) = (&caller.peer, request.extensions().get::<ConnectedPeer>()) {
         peer.trust.prove();
     }
     request.extensions_mut().get_or_insert_default::<Context>().caller = caller.clone();

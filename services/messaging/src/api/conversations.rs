@@ -17,9 +17,9 @@ impl Api {
     pub(super) async fn open(
         &self,
         context: &Context,
+        creator: UserId,
         request: CreateConversationRequest,
     ) -> Result<CreateConversationResponse, Status> {
-        let creator = UserId(context.user()?.id);
         let others = request.member_ids.iter().map(|id| uuid("member_ids", id).map(UserId));
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let new = NewConversation {

@@ -29,9 +29,9 @@ impl Api {
     pub(super) async fn admit(
         &self,
         context: &Context,
+        actor: UserId,
         request: AddMemberRequest,
     ) -> Result<AddMemberResponse, Status> {
-        let actor = UserId(context.user()?.id);
         let change = self.change(&request.conversation_id, actor, None)?;
         let person = UserId(uuid("user_id", &request.user_id)?);
         // A caller who is not a member must not learn whether the user exists.

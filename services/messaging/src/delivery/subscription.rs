@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use kit::{ClockAndRng, Context, Timestamp, error};
+use kit::{ClockAndRng, Timestamp, error, principal::UserSession};
 use proto::messaging::v1::{
     CaughtUp, ConversationLeft, InvitationsChanged, NewEntry, SubscribeResponse, subscribe_response::Event,
 };
@@ -81,12 +81,13 @@ impl Subscription {
     pub(crate) fn new(
         service: &Messaging,
         mailbox: Mailbox,
-        context: &Context,
+        session: &UserSession,
+        deadline: Option<Instant>,
         named: HashMap<ConversationId, i64>,
-    ) -> Result<Self, Status> {
+    ) -> Self {
         let budget = service.config.undelivered_bytes;
         let first_due = Instant::now() + service.config.heartbeat.0;
-        Ok(Self {
+        Self {
             store: Arc::clone(&service.store),
             clock_rng: service.clock_rng.clone(),
             mailbox,
@@ -95,8 +96,8 @@ impl Subscription {
             heartbeat_due: first_due,
             batch: (budget / ENTRY_BYTES).max(1),
             announced_at_once: (budget / CONVERSATION_BYTES).max(1),
-            expires: context.user()?.expires,
-            deadline: context.deadline,
+            expires: session.expires,
+            deadline,
             named,
             sent: HashMap::new(),
             unannounced: VecDeque::new(),
@@ -110,7 +111,7 @@ impl Subscription {
             outgoing: VecDeque::new(),
             caught_up: false,
             ended: false,
-        })
+        }
     }
 
     /// The events, and a status when the stream ends.

@@ -32,7 +32,7 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn continued(&self, expire_time: Timestamp) -> Continued {
-        Continued { session: self.session, account: self.account, expire_time }
+        Continued { session: self.session, account: self.account, create_time: self.create_time, expire_time }
     }
 }
 

@@ -1,0 +1,174 @@
+//! Each access rule with each caller, and the caller that each combination of credentials proves.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    ClockAndRng,
+    identity::Key,
+    jwk::Jwk,
+    jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER, PrincipalClaims},
+    keys::{KeySource, Unavailable},
+    principal::tests::session,
+};
+
+fn user() -> Option<Principal> {
+    Some(Principal::User(session()))
+}
+
+fn service(name: &str) -> Option<Principal> {
+    Some(Principal::Service(MeshService::new(name)))
+}
+
+fn proof(principal: Option<Principal>, peer: Option<&str>) -> Proof {
+    let caller = Caller { principal, peer: peer.map(MeshService::new), ..Caller::default() };
+    Proof { caller, ..Proof::default() }
+}
+
+fn failed(failure: Failure) -> Proof {
+    Proof { failure: Some(failure), ..Proof::default() }
+}
+
+/// `yes`, or the reason of the refusal.
+fn decision(access: &Access, proof: &Proof) -> String {
+    let refused = |status: Status| error::reason(&status).unwrap_or_default();
+    authorise(access, proof).map_or_else(refused, |()| "yes".to_owned())
+}
+
+#[test]
+fn each_rule_decides_about_each_caller() {
+    let rules = [Access::Public, Access::SignedIn, Access::Internal { callers: vec!["auth".to_owned()] }];
+    let rejected = |principal| Proof { rejected: Some(Rejected::Signature), ..proof(principal, None) };
+    // The caller, and the decisions for a public, a signed-in and an internal method.
+    let table = [
+        ("anonymous client", proof(None, None), ["yes", "SIGN_IN_REQUIRED", "INTERNAL_METHOD"]),
+        ("user", proof(user(), None), ["yes", "yes", "INTERNAL_METHOD"]),
+        ("listed service", proof(service("auth"), Some("auth")), ["yes", "SIGN_IN_REQUIRED", "yes"]),
+        ("other service", proof(service("users"), Some("users")), ["yes", "SIGN_IN_REQUIRED", "SERVICE_NOT_ALLOWED"]),
+        ("user by listed service", proof(user(), Some("auth")), ["yes", "yes", "yes"]),
+        ("user by other service", proof(user(), Some("gateway")), ["yes", "yes", "SERVICE_NOT_ALLOWED"]),
+        ("anonymous by service", proof(None, Some("gateway")), ["yes", "SIGN_IN_REQUIRED", "SERVICE_NOT_ALLOWED"]),
+        ("expired token", failed(Failure::Expired), ["yes", "TOKEN_EXPIRED", "INTERNAL_METHOD"]),
+        ("revoked session", failed(Failure::Revoked), ["yes", "SESSION_REVOKED", "INTERNAL_METHOD"]),
+        ("invalid token", failed(Failure::Invalid), ["yes", "TOKEN_INVALID", "INTERNAL_METHOD"]),
+        ("no key set", failed(Failure::Undecided), ["yes", "UNAVAILABLE", "INTERNAL_METHOD"]),
+        ("rejected service token", rejected(None), ["SERVICE_TOKEN_INVALID"; 3]),
+        ("user by rejected service", rejected(user()), ["SERVICE_TOKEN_INVALID"; 3]),
+    ];
+    for (caller, proof, expected) in table {
+        for (rule, expected) in rules.iter().zip(expected) {
+            assert_eq!(decision(rule, &proof), expected, "{rule:?} by {caller}");
+        }
+    }
+}
+
+#[test]
+fn refusal_states_why_the_token_was_not_accepted() {
+    for (failure, code) in [
+        (Failure::Expired, Code::Unauthenticated),
+        (Failure::Revoked, Code::Unauthenticated),
+        (Failure::Invalid, Code::Unauthenticated),
+        (Failure::Undecided, Code::Unavailable),
+    ] {
+        assert_eq!(authorise(&Access::SignedIn, &failed(failure)).unwrap_err().code(), code);
+    }
+    for peer in [None, Some("users")] {
+        let internal = Access::Internal { callers: vec!["auth".to_owned()] };
+        assert_eq!(authorise(&internal, &proof(user(), peer)).unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
+#[test]
+fn unreadable_client_address_counts_as_the_unspecified_one() {
+    let read = |value: &'static [u8]| {
+        let name = http::HeaderName::from_static(CLIENT_ADDRESS);
+        let headers = HeaderMap::from_iter([(name, HeaderValue::from_bytes(value).unwrap())]);
+        client_address(&headers).unwrap().to_string()
+    };
+    assert_eq!(read(b"192.0.2.1"), "192.0.2.1");
+    for unreadable in [&b"\xff"[..], b"", b"192.0.2.1, 192.0.2.2"] {
+        assert_eq!(read(unreadable), "::");
+    }
+    assert_eq!(client_address(&HeaderMap::new()), None);
+}
+
+struct Auth(Jwk);
+
+#[async_trait]
+impl KeySource for Auth {
+    async fn fetch(&self) -> Result<Vec<Jwk>, Unavailable> {
+        Ok(vec![self.0.clone()])
+    }
+}
+
+/// A user's access token, and the key set that verifies it.
+fn access_token(clock_rng: &ClockAndRng, lifetime: Duration) -> (HeaderValue, KeySet) {
+    let key = AccessKey::from_pkcs8(&AccessKey::generate()).unwrap();
+    let (now, session) = (clock_rng.now() - Duration::from_secs(60), session());
+    let claims = AccessClaims {
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: session.user,
+        principal: PrincipalClaims::User { sid: session.id, auth_time: 7, amr: vec!["pwd".to_owned()] },
+        iat: now.as_secs(),
+        exp: (now + lifetime).as_secs(),
+        jti: clock_rng.new_id(),
+        roles: vec!["admin".to_owned()],
+        scope: "read write".to_owned(),
+    };
+    let header = HeaderValue::try_from(format!("Bearer {}", key.sign(&claims).unwrap())).unwrap();
+    (header, KeySet::new(Auth(key.jwk().clone()), clock_rng.clone()))
+}
+
+#[tokio::test]
+async fn claims_of_a_token_become_the_principal() {
+    let clock_rng = ClockAndRng::system();
+    let (token, keys) = access_token(&clock_rng, Duration::from_secs(600));
+    let proof = authenticate(&HeaderMap::from_iter([(AUTHORIZATION, token)]), &keys, None).await;
+    let Some(Principal::User(found)) = proof.caller.principal else { panic!("{:?}", proof.failure) };
+    assert_eq!((found.user, found.id), (session().user, session().id));
+    assert_eq!((found.authenticated.as_secs(), &found.methods[..]), (7, &["pwd".to_owned()][..]));
+    assert_eq!(
+        (&found.roles[..], &found.scopes[..]),
+        (&["admin".to_owned()][..], &["read", "write"].map(str::to_owned)[..])
+    );
+}
+
+#[tokio::test]
+async fn service_is_the_principal_of_its_own_calls_only() {
+    let clock_rng = ClockAndRng::system();
+    let (auth, users) = (Key::generate(), Key::generate());
+    let (auth_public, users_public) = (auth.public(), users.public());
+    let trusted = [("auth", auth_public.as_str()), ("users", users_public.as_str())];
+    let caller = Identity::new("auth", &auth, trusted, clock_rng.clone()).unwrap();
+    let callee = Identity::new("users", &users, trusted, clock_rng.clone()).unwrap();
+    let (valid, keys) = access_token(&clock_rng, Duration::from_secs(600));
+    let (expired, expired_keys) = access_token(&clock_rng, Duration::from_secs(30));
+    let address = HeaderValue::from_static("192.0.2.1");
+    // The headers beside the service token, and the kind of the principal.
+    let cases = [
+        (None, None, Some("service")),
+        (None, Some(&address), None),
+        (Some((&valid, &keys)), None, Some("user")),
+        (Some((&valid, &keys)), Some(&address), Some("user")),
+        (Some((&expired, &expired_keys)), None, None),
+    ];
+    for (token, address, kind) in cases {
+        let mut headers = HeaderMap::new();
+        headers.insert(SERVICE_TOKEN, caller.token_for("users"));
+        if let Some((token, _)) = token {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        if let Some(address) = address {
+            headers.insert(CLIENT_ADDRESS, address.clone());
+        }
+        let proof = authenticate(&headers, token.map_or(&keys, |(_, keys)| keys), Some(&callee)).await;
+        assert_eq!(proof.caller.principal.as_ref().map(Principal::kind), kind, "{headers:?}");
+        assert_eq!(proof.caller.peer, Some(MeshService::new("auth")));
+        // The gateway has no use for service tokens: they name no peer there.
+        let outside = authenticate(&headers, token.map_or(&keys, |(_, keys)| keys), None).await;
+        assert_eq!((outside.caller.peer, outside.caller.address), (None, None));
+    }
+}

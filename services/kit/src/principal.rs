@@ -1,0 +1,98 @@
+//! The principal of a call: the party that makes it, as a credential proves.
+//!
+//! The enum is closed. A new kind of principal (an API key, a service account) adds a variant, and the compiler then
+//! shows each decision that the kind needs: access rules, rate limits, the access log, caller tokens. A caller without
+//! a credential is anonymous and has no principal.
+
+use std::{fmt, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::Timestamp;
+
+/// The principal of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// A user, by an access token of one of their sessions. Shared, because each call takes it from the cache of
+    /// verified tokens.
+    User(Arc<UserSession>),
+    /// A service of the mesh that calls on its own behalf, by a service token.
+    Service(MeshService),
+}
+
+/// A user's session, from a verified access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserSession {
+    /// The user: the token's subject.
+    pub user: Uuid,
+    /// The session that the token belongs to.
+    pub id: Uuid,
+    /// Roles of the account beyond an ordinary user.
+    pub roles: Vec<String>,
+    /// The scopes of the token.
+    pub scopes: Vec<String>,
+    /// When the user proved who they are. A refresh of the token does not change it.
+    pub authenticated: Timestamp,
+    /// How they proved it (RFC 8176).
+    pub methods: Vec<String>,
+    /// When the token expires. A stream ends then too.
+    pub expires: Timestamp,
+}
+
+/// A service of the mesh, from a verified service token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshService(Arc<str>);
+
+impl MeshService {
+    /// The service with this name, which is also the id of its key.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MeshService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Principal {
+    /// The kind, as the access log names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Service(_) => "service",
+        }
+    }
+
+    /// The roles. A service has none: the contract lists by name which services may call a method.
+    pub fn roles(&self) -> &[String] {
+        match self {
+            Self::User(session) => &session.roles,
+            Self::Service(_) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A session of an ordinary user.
+    pub(crate) fn session() -> Arc<UserSession> {
+        Arc::new(UserSession {
+            user: Uuid::from_u128(1),
+            id: Uuid::from_u128(2),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            authenticated: Timestamp::from_micros(0),
+            methods: vec!["pwd".to_owned()],
+            expires: Timestamp::from_micros(1_000_000),
+        })
+    }
+}

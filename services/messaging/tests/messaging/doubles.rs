@@ -53,7 +53,7 @@ pub(crate) struct Failures {
 
 impl Failures {
     fn next(&self) -> Result<(), Error> {
-        let is_odd = self.reads.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let is_odd = self.reads.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         let fails = self.always.load(Ordering::SeqCst) || (is_odd && self.alternate.load(Ordering::SeqCst));
         if fails { Err(sqlx::Error::PoolTimedOut.into()) } else { Ok(()) }
     }

@@ -10,14 +10,14 @@ use std::{
 
 use super::modules::{self, Module, Read};
 use crate::session::Session;
-use table::CRATES;
+use table::{CRATES, SERVICE};
 
 /// The file with the layers.
 const TABLE: &str = "xtask/src/checks/layers/table.rs";
 
 /// A crate and its layers, the highest first. The root of the crate is above them and may import every module.
 struct Crate {
-    /// The folder, from the root of the workspace.
+    /// The folder, from the root of the workspace. Empty: any service without layers of its own.
     folder: &'static str,
     layers: &'static [Layer],
 }
@@ -31,24 +31,22 @@ struct Layer {
 
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let read = |file: &str| fs::read_to_string(session.root.join(file)).ok();
-    let mut findings = missing(session);
+    let mut findings = Vec::new();
     for of_crate in CRATES {
-        findings.extend(of_crate.findings(&read)?);
+        findings.extend(of_crate.findings(of_crate.folder, &read)?);
+    }
+    for folder in other_services(session) {
+        findings.extend(SERVICE.findings(&folder, &read)?);
     }
     super::none(&findings)
 }
 
-/// The crates that have no layers. Each service has them, `xtask`, and the gateway.
-fn missing(session: &Session) -> Vec<String> {
+/// The folders of services that have no layers of their own.
+fn other_services(session: &Session) -> Vec<String> {
     let services = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
     let services = services.filter(|entry| entry.path().join("Cargo.toml").exists());
-    let services = services.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
-    let folders = services.chain(["gateway", "xtask"].map(str::to_owned));
-    let has_layers = |folder: &String| CRATES.iter().any(|known| known.folder == *folder);
-    folders
-        .filter(|folder| !has_layers(folder))
-        .map(|folder| format!("{folder}: the crate has no layers: add it to {TABLE}"))
-        .collect()
+    let folders = services.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
+    folders.filter(|folder| CRATES.iter().all(|known| known.folder != *folder)).collect()
 }
 
 /// An import of a module by another module of the crate.
@@ -63,29 +61,30 @@ struct Import {
 const ROOT: &str = "the crate's root";
 
 impl Crate {
-    fn findings(&self, read: &Read<'_>) -> Result<Vec<String>, String> {
-        let roots = ["lib", "main"].map(|name| format!("{}/src/{name}.rs", self.folder));
+    /// The findings in the crate in `folder`.
+    fn findings(&self, folder: &str, read: &Read<'_>) -> Result<Vec<String>, String> {
+        let roots = ["lib", "main"].map(|name| format!("{folder}/src/{name}.rs"));
         let root = roots.iter().find(|root| read(root).is_some());
-        let root = root.ok_or_else(|| format!("{}: the folder has no lib.rs and no main.rs", self.folder))?;
+        let root = root.ok_or_else(|| format!("{folder}: the folder has no lib.rs and no main.rs"))?;
         let modules = modules::of_crate(root, read)?;
         let imports = imports(&modules);
-        let mut findings = self.unlisted(&modules);
+        let mut findings = self.unlisted(folder, &modules);
         findings.extend(imports.iter().filter_map(|import| self.upward(import)));
         findings.extend(cycle(&imports));
         Ok(findings)
     }
 
     /// Modules without a layer, and layers of modules that do not exist.
-    fn unlisted(&self, modules: &[Module]) -> Vec<String> {
+    fn unlisted(&self, folder: &str, modules: &[Module]) -> Vec<String> {
         let existing: BTreeSet<&str> =
             modules.iter().filter_map(|module| module.path.first()).map(String::as_str).collect();
         let listed: BTreeSet<&str> = self.layers.iter().flat_map(|layer| layer.modules).copied().collect();
         let without = existing
             .difference(&listed)
-            .map(|name| format!("{}: the module {name} has no layer: add it to {TABLE}", self.folder));
-        let gone = listed
-            .difference(&existing)
-            .map(|name| format!("{}: the module {name} of {TABLE} does not exist: remove it", self.folder));
+            .map(|name| format!("{folder}: the module {name} has no layer: add it to {TABLE}"));
+        // A service without layers of its own need not have every module.
+        let gone = listed.difference(&existing).filter(|_| !self.folder.is_empty());
+        let gone = gone.map(|name| format!("{folder}: the module {name} of {TABLE} does not exist: remove it"));
         without.chain(gone).collect()
     }
 

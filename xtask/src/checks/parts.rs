@@ -8,23 +8,23 @@ use crate::session::Session;
 pub(crate) const TABLE: &str = "trellis/src/services.rs";
 
 /// A place that names every service.
-struct Place {
+struct ServicePlace {
     /// `{}` stands for the name.
     path: &'static str,
     /// The text that the file must contain. Empty: it must exist.
     text: &'static str,
 }
 
-const PLACES: [Place; 9] = [
-    Place { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
-    Place { path: "services/{}/migrations/sqlite", text: "" },
-    Place { path: "services/{}/tests/{}/main.rs", text: "" },
-    Place { path: "trellis/Cargo.toml", text: "\n{}" },
-    Place { path: TABLE, text: "            {}: " },
-    Place { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
-    Place { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
-    Place { path: "k8s/base/config.toml", text: "\n[{}]\n" },
-    Place { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
+const PLACES: [ServicePlace; 9] = [
+    ServicePlace { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
+    ServicePlace { path: "services/{}/migrations/sqlite", text: "" },
+    ServicePlace { path: "services/{}/tests/{}/main.rs", text: "" },
+    ServicePlace { path: "trellis/Cargo.toml", text: "\n{}" },
+    ServicePlace { path: TABLE, text: "            {}: " },
+    ServicePlace { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
+    ServicePlace { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
+    ServicePlace { path: "k8s/base/config.toml", text: "\n[{}]\n" },
+    ServicePlace { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
 ];
 
 /// The services: the folders of `services/` with migrations, except the shared libraries.
@@ -51,7 +51,7 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
     super::none(&findings)
 }
 
-fn finding(place: &Place, name: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+fn finding(place: &ServicePlace, name: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
     let (path, text) = (place.path.replace("{}", name), place.text.replace("{}", name));
     match read(&path) {
         None => Some(format!("{path} is missing: the service {name} needs it")),
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn finding_names_the_file_to_edit() {
-        let place = Place { path: "a/{}.rs", text: "[{}]" };
+        let place = ServicePlace { path: "a/{}.rs", text: "[{}]" };
         assert_eq!(finding(&place, "notes", |_| Some("x [notes]".to_owned())), None);
         let found = finding(&place, "notes", |_| None).unwrap();
         assert_eq!(found, "a/notes.rs is missing: the service notes needs it");

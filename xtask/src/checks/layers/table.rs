@@ -40,7 +40,10 @@ const KIT: Crate = Crate {
         layer(&["policy", "limits", "jwt"], "the contract's policies and the process's limits, as values"),
         layer(&["bus", "limiter", "record", "telemetry"], "signals and limits of all processes; logs and metrics"),
         layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
-        layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
+        layer(
+            &["grpc", "jwk", "page", "principal", "rng", "secret_file", "shutdown"],
+            "names, codecs and tools without a policy; who calls",
+        ),
         layer(&["config", "cookie", "dns", "machine", "time"], "the ground: configuration values, names, time"),
     ],
 };
@@ -51,6 +54,17 @@ const KIT_DATA: Crate = Crate {
         layer(&["jobs"], "work that is enqueued in a transaction of a store"),
         layer(&["store"], "connection pools and migrations"),
         layer(&["bulkhead"], "bounds that know no database"),
+    ],
+};
+
+/// The layers of a service that has no entry in [`CRATES`]. Modules beyond these need one.
+pub(super) const SERVICE: Crate = Crate {
+    folder: "",
+    layers: &[
+        layer(&["api"], "converts messages, and errors to statuses"),
+        layer(&["cleanup", "service"], "background work, and what the API is made of"),
+        layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+        layer(&["domain"], "types and rules, without I/O"),
     ],
 };
 
@@ -90,7 +104,8 @@ const MESSAGING: Crate = Crate {
 const XTASK: Crate = Crate {
     folder: "xtask",
     layers: &[
-        layer(&["bench", "checks", "generate", "soak", "suite"], "the commands"),
+        layer(&["bench", "generate", "new_service", "soak", "suite"], "the commands"),
+        layer(&["checks", "guide"], "checks of the repository and of its guides"),
         layer(&["rust", "up", "upstreams", "web"], "the parts of a test run"),
         layer(&["environment", "postgres", "python", "redis", "tally"], "servers, tools and results of a test run"),
         layer(&["provision"], "installs what a run needs"),

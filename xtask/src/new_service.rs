@@ -14,13 +14,14 @@ use edits::Edit;
 
 /// The files of the template, and their places. `{{name}}` stands for the name, `{{Name}}` for the type, `{{port}}` for
 /// the port.
-const TEMPLATE: [(&str, &str); 15] = [
+const TEMPLATE: [(&str, &str); 16] = [
     ("proto/trellis/{{name}}/v1/{{name}}.proto", include_str!("new_service/template/contract.proto.tmpl")),
     ("services/{{name}}/Cargo.toml", include_str!("new_service/template/Cargo.toml.tmpl")),
     ("services/{{name}}/src/lib.rs", include_str!("new_service/template/lib.rs.tmpl")),
     ("services/{{name}}/src/config.rs", include_str!("new_service/template/config.rs.tmpl")),
     ("services/{{name}}/src/domain.rs", include_str!("new_service/template/domain.rs.tmpl")),
     ("services/{{name}}/src/api.rs", include_str!("new_service/template/api.rs.tmpl")),
+    ("services/{{name}}/src/service.rs", include_str!("new_service/template/service.rs.tmpl")),
     ("services/{{name}}/src/store.rs", include_str!("new_service/template/store.rs.tmpl")),
     ("services/{{name}}/src/store/sql.rs", include_str!("new_service/template/sql.rs.tmpl")),
     ("services/{{name}}/src/store/postgres.rs", include_str!("new_service/template/postgres.rs.tmpl")),

@@ -8,17 +8,20 @@ use std::{
     fs,
 };
 
-use super::modules::{self, Module, Read};
+use super::{
+    modules::{self, Module, Read},
+    parts,
+};
 use crate::session::Session;
-use table::CRATES;
+use table::{CRATES, SERVICE};
 
 /// The file with the layers.
 const TABLE: &str = "xtask/src/checks/layers/table.rs";
 
 /// A crate and its layers, the highest first. The root of the crate is above them and may import every module.
-struct Crate {
+struct Crate<'a> {
     /// The folder, from the root of the workspace.
-    folder: &'static str,
+    folder: &'a str,
     layers: &'static [Layer],
 }
 
@@ -35,15 +38,22 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
     for of_crate in CRATES {
         findings.extend(of_crate.findings(&read)?);
     }
+    for name in parts::services(session)? {
+        let folder = format!("services/{name}");
+        if CRATES.iter().all(|known| known.folder != folder) {
+            findings.extend(Crate { folder: &folder, layers: SERVICE }.findings(&read)?);
+        }
+    }
     super::none(&findings)
 }
 
-/// The crates that have no layers. Each service has them, `xtask`, and the gateway.
+/// The crates that have no layers. Each library in `services/` has them, `xtask`, and the gateway.
 fn missing(session: &Session) -> Vec<String> {
-    let services = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
-    let services = services.filter(|entry| entry.path().join("Cargo.toml").exists());
-    let services = services.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
-    let folders = services.chain(["gateway", "xtask"].map(str::to_owned));
+    let libraries = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
+    let libraries = libraries
+        .filter(|entry| entry.path().join("Cargo.toml").exists() && !entry.path().join("migrations").is_dir())
+        .map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
+    let folders = libraries.chain(["gateway", "xtask"].map(str::to_owned));
     let has_layers = |folder: &String| CRATES.iter().any(|known| known.folder == *folder);
     folders
         .filter(|folder| !has_layers(folder))
@@ -62,7 +72,7 @@ struct Import {
 /// The name of the crate's root in findings.
 const ROOT: &str = "the crate's root";
 
-impl Crate {
+impl Crate<'_> {
     fn findings(&self, read: &Read<'_>) -> Result<Vec<String>, String> {
         let roots = ["lib", "main"].map(|name| format!("{}/src/{name}.rs", self.folder));
         let root = roots.iter().find(|root| read(root).is_some());

@@ -3,13 +3,13 @@
 use super::{Crate, Layer};
 
 /// Every crate with layers.
-pub(super) const CRATES: &[Crate] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
+pub(super) const CRATES: &[Crate<'static>] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
 
 const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer {
     Layer { modules, reason }
 }
 
-const GATEWAY: Crate = Crate {
+const GATEWAY: Crate<'static> = Crate {
     folder: "gateway",
     layers: &[
         layer(&["front", "fuzz", "limits_report"], "a request of any kind; the limits that `trellis policy` prints"),
@@ -27,7 +27,7 @@ const GATEWAY: Crate = Crate {
     ],
 };
 
-const KIT: Crate = Crate {
+const KIT: Crate<'static> = Crate {
     folder: "services/kit",
     layers: &[
         layer(&["admin"], "the admin listener shows the state of everything below"),
@@ -45,7 +45,7 @@ const KIT: Crate = Crate {
     ],
 };
 
-const KIT_DATA: Crate = Crate {
+const KIT_DATA: Crate<'static> = Crate {
     folder: "services/kit-data",
     layers: &[
         layer(&["jobs"], "work that is enqueued in a transaction of a store"),
@@ -54,7 +54,15 @@ const KIT_DATA: Crate = Crate {
     ],
 };
 
-const USERS: Crate = Crate {
+/// The layers of a service without an entry of its own, as `cargo xtask new-service` creates it.
+pub(super) const SERVICE: &[Layer] = &[
+    layer(&["api"], "converts messages, and errors to statuses"),
+    layer(&["service"], "what the API is made of"),
+    layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+    layer(&["domain"], "types and rules, without I/O"),
+];
+
+const USERS: Crate<'static> = Crate {
     folder: "services/users",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -64,7 +72,7 @@ const USERS: Crate = Crate {
     ],
 };
 
-const AUTH: Crate = Crate {
+const AUTH: Crate<'static> = Crate {
     folder: "services/auth",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -76,7 +84,7 @@ const AUTH: Crate = Crate {
     ],
 };
 
-const MESSAGING: Crate = Crate {
+const MESSAGING: Crate<'static> = Crate {
     folder: "services/messaging",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -87,11 +95,11 @@ const MESSAGING: Crate = Crate {
     ],
 };
 
-const XTASK: Crate = Crate {
+const XTASK: Crate<'static> = Crate {
     folder: "xtask",
     layers: &[
-        layer(&["bench", "checks", "generate", "soak", "suite"], "the commands"),
-        layer(&["rust", "up", "upstreams", "web"], "the parts of a test run"),
+        layer(&["bench", "checks", "generate", "new_service", "soak", "suite"], "the commands"),
+        layer(&["guide", "rust", "up", "upstreams", "web"], "the parts of a test run"),
         layer(&["environment", "postgres", "python", "redis", "tally"], "servers, tools and results of a test run"),
         layer(&["provision"], "installs what a run needs"),
         layer(&["scratch", "session"], "the folders and commands of a run"),

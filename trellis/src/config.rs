@@ -156,7 +156,7 @@ impl Config {
             self.balance.check(),
             self.redis.check(),
             self.limiter.check(),
-            Service::ALL.iter().try_for_each(|service| self.check_service(*service)),
+            self.check_services(),
             self.database.check(shortest),
             self.jobs.check(),
             self.check_order(),
@@ -165,12 +165,12 @@ impl Config {
         checks.into_iter().collect::<Result<(), _>>().map_err(|error| format!("configuration: {error}"))
     }
 
-    /// Checks the section of a service.
-    fn check_service(&self, service: Service) -> Result<(), String> {
-        let (name, section) = (service.name(), service.section(self));
-        config::at_least(&format!("{name}.pool_size"), section.pool_size as usize, 1)?;
-        store::check_url(&format!("{name}.database_url"), section.database_url)?;
-        service.check(self)
+    /// Checks the sections of the services.
+    fn check_services(&self) -> Result<(), String> {
+        Service::ALL.iter().try_for_each(|service| {
+            store::check_url(&format!("{}.database_url", service.name()), service.section(self).database_url)?;
+            service.check(self)
+        })
     }
 
     /// Rejects bounds that contradict each other.

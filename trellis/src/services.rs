@@ -36,6 +36,11 @@ trait Wired: Sized {
     /// The store of the service.
     type Store;
 
+    /// Checks the rules of the service's section that types and ranges cannot express.
+    fn check(_: &Config) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Opens the database and migrates it.
     async fn open(stores: &mut Stores<'_>) -> Result<Self::Store, String>;
 
@@ -45,6 +50,10 @@ trait Wired: Sized {
 
 impl Wired for Users {
     type Store = Arc<dyn UserStore>;
+
+    fn check(config: &Config) -> Result<(), String> {
+        config.users.check()
+    }
 
     async fn open(stores: &mut Stores<'_>) -> Result<Self::Store, String> {
         stores.open(Service::Users, users::store::open).await
@@ -64,6 +73,10 @@ impl Wired for Users {
 
 impl Wired for Auth {
     type Store = Arc<dyn AuthStore>;
+
+    fn check(config: &Config) -> Result<(), String> {
+        config.auth.check()
+    }
 
     async fn open(stores: &mut Stores<'_>) -> Result<Self::Store, String> {
         stores.open(Service::Auth, auth::store::open).await
@@ -162,10 +175,10 @@ macro_rules! define {
                 }
             }
 
-            /// Checks the rules of the service's section that its types cannot express.
+            /// Checks the rules of the service's section that types and ranges cannot express.
             pub(crate) fn check(self, config: &Config) -> Result<(), String> {
                 match self {
-                    $(Self::$Type => config.$name.check(),)+
+                    $(Self::$Type => <::$name::$Type as Wired>::check(config),)+
                 }
             }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kit::{
-    config::{self, Secret, Span},
+    config::{Secret, Span},
     keys::LONGEST_ACCESS,
     limiter::Quota,
 };
@@ -108,18 +108,6 @@ const GRACES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(3_60
 impl Config {
     /// Checks the rules that types cannot express.
     pub fn check(&self) -> Result<(), String> {
-        let least_one = [
-            ("auth.attempts_by_address", self.attempts_by_address),
-            ("auth.attempts", self.attempts),
-            ("auth.failures", self.failures),
-            ("auth.strict_attempts", self.strict_attempts),
-            ("auth.attempts_from_address", self.attempts_from_address),
-            ("auth.refreshes", self.refreshes),
-            ("auth.refreshes_from_address", self.refreshes_from_address),
-        ];
-        // The limiter would treat 0 as 1.
-        least_one.into_iter().try_for_each(|(key, value)| config::at_least(key, value as usize, 1))?;
-        config::not_zero("auth.failures_period", self.failures_period)?;
         if self.access_lifetime.0 > LONGEST_ACCESS {
             return Err(
                 "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()

@@ -158,16 +158,6 @@ fn compare(prefix: &str, one: &Table, other: &Table, keys: &mut Vec<String>) {
     }
 }
 
-/// Refuses a number below the least that works.
-pub fn at_least(key: &str, value: usize, least: usize) -> Result<(), String> {
-    if value < least { Err(format!("{key}: {value} is below the minimum of {least}")) } else { Ok(()) }
-}
-
-/// Refuses a zero duration of a setting that zero does not turn off.
-pub fn not_zero(key: &str, time: Span) -> Result<(), String> {
-    if time.0.is_zero() { Err(format!("{key}: 0s is too short; it cannot be turned off")) } else { Ok(()) }
-}
-
 /// A duration in text form: `250ms`, `5s`, `15m`, `2h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::config::{self, Secret, Span};
+use kit::config::{Secret, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{AddRule, Admission, Quotas};
@@ -91,19 +91,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks the rules that types cannot express.
-    pub fn check(&self) -> Result<(), String> {
-        let conversation_bytes = usize::try_from(self.conversation_bytes).unwrap_or(usize::MAX);
-        config::at_least("messaging.conversations_per_user", self.conversations_per_user as usize, 1)?;
-        // A few of the longest texts.
-        config::at_least("messaging.conversation_bytes", conversation_bytes, 65_536)?;
-        config::at_least("messaging.contact_rows", self.contact_rows as usize, 1)?;
-        config::at_least("messaging.listed_rows_per_user", self.listed_rows_per_user as usize, 1)?;
-        config::not_zero("messaging.heartbeat", self.heartbeat)?;
-        config::not_zero("messaging.users_timeout", self.users_timeout)?;
-        config::not_zero("messaging.invitation_lifetime", self.invitation_lifetime)
-    }
-
     /// The rule and the bounds by which users are added.
     pub fn admission(&self) -> Admission {
         Admission {

@@ -5,6 +5,7 @@ use super::{
     web,
 };
 
+/// Sends a request with exactly these headers to the admin listener. Returns the status and the body.
 async fn admin(mesh: &Mesh, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let mut request = hyper::Request::builder().method(method).uri(path);
     for (name, value) in headers {

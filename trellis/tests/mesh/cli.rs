@@ -223,7 +223,6 @@ async fn setting_without_effect_is_logged_with_its_key() {
     mesh.until_logged(|line| line.contains("no effect in this process") && line.contains("peers.users")).await;
 }
 
-/// Sends a request with exactly these headers to the admin listener. Returns the status and the body.
 #[test]
 fn secrets_are_masked() {
     let mut mesh = Mesh::new(&["config"], Ports::free());

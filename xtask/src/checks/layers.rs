@@ -8,7 +8,10 @@ use std::{
     fs,
 };
 
-use super::modules::{self, Module, Read};
+use super::{
+    modules::{self, Module, Read},
+    parts,
+};
 use crate::session::Session;
 use table::{CRATES, SERVICE};
 
@@ -16,9 +19,9 @@ use table::{CRATES, SERVICE};
 const TABLE: &str = "xtask/src/checks/layers/table.rs";
 
 /// A crate and its layers, the highest first. The root of the crate is above them and may import every module.
-struct Crate {
-    /// The folder, from the root of the workspace. Empty: any service without layers of its own.
-    folder: &'static str,
+struct Crate<'a> {
+    /// The folder, from the root of the workspace.
+    folder: &'a str,
     layers: &'static [Layer],
 }
 
@@ -31,22 +34,31 @@ struct Layer {
 
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let read = |file: &str| fs::read_to_string(session.root.join(file)).ok();
-    let mut findings = Vec::new();
+    let mut findings = missing(session);
     for of_crate in CRATES {
-        findings.extend(of_crate.findings(of_crate.folder, &read)?);
+        findings.extend(of_crate.findings(&read)?);
     }
-    for folder in other_services(session) {
-        findings.extend(SERVICE.findings(&folder, &read)?);
+    for name in parts::services(session)? {
+        let folder = format!("services/{name}");
+        if CRATES.iter().all(|known| known.folder != folder) {
+            findings.extend(Crate { folder: &folder, layers: SERVICE }.findings(&read)?);
+        }
     }
     super::none(&findings)
 }
 
-/// The folders of services that have no layers of their own.
-fn other_services(session: &Session) -> Vec<String> {
-    let services = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
-    let services = services.filter(|entry| entry.path().join("Cargo.toml").exists());
-    let folders = services.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
-    folders.filter(|folder| CRATES.iter().all(|known| known.folder != *folder)).collect()
+/// The crates that have no layers. Each library in `services/` has them, `xtask`, and the gateway.
+fn missing(session: &Session) -> Vec<String> {
+    let libraries = fs::read_dir(session.root.join("services")).into_iter().flatten().flatten();
+    let libraries = libraries
+        .filter(|entry| entry.path().join("Cargo.toml").exists() && !entry.path().join("migrations").is_dir())
+        .map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
+    let folders = libraries.chain(["gateway", "xtask"].map(str::to_owned));
+    let has_layers = |folder: &String| CRATES.iter().any(|known| known.folder == *folder);
+    folders
+        .filter(|folder| !has_layers(folder))
+        .map(|folder| format!("{folder}: the crate has no layers: add it to {TABLE}"))
+        .collect()
 }
 
 /// An import of a module by another module of the crate.
@@ -60,31 +72,30 @@ struct Import {
 /// The name of the crate's root in findings.
 const ROOT: &str = "the crate's root";
 
-impl Crate {
-    /// The findings in the crate in `folder`.
-    fn findings(&self, folder: &str, read: &Read<'_>) -> Result<Vec<String>, String> {
-        let roots = ["lib", "main"].map(|name| format!("{folder}/src/{name}.rs"));
+impl Crate<'_> {
+    fn findings(&self, read: &Read<'_>) -> Result<Vec<String>, String> {
+        let roots = ["lib", "main"].map(|name| format!("{}/src/{name}.rs", self.folder));
         let root = roots.iter().find(|root| read(root).is_some());
-        let root = root.ok_or_else(|| format!("{folder}: the folder has no lib.rs and no main.rs"))?;
+        let root = root.ok_or_else(|| format!("{}: the folder has no lib.rs and no main.rs", self.folder))?;
         let modules = modules::of_crate(root, read)?;
         let imports = imports(&modules);
-        let mut findings = self.unlisted(folder, &modules);
+        let mut findings = self.unlisted(&modules);
         findings.extend(imports.iter().filter_map(|import| self.upward(import)));
         findings.extend(cycle(&imports));
         Ok(findings)
     }
 
     /// Modules without a layer, and layers of modules that do not exist.
-    fn unlisted(&self, folder: &str, modules: &[Module]) -> Vec<String> {
+    fn unlisted(&self, modules: &[Module]) -> Vec<String> {
         let existing: BTreeSet<&str> =
             modules.iter().filter_map(|module| module.path.first()).map(String::as_str).collect();
         let listed: BTreeSet<&str> = self.layers.iter().flat_map(|layer| layer.modules).copied().collect();
         let without = existing
             .difference(&listed)
-            .map(|name| format!("{folder}: the module {name} has no layer: add it to {TABLE}"));
-        // A service without layers of its own need not have every module.
-        let gone = listed.difference(&existing).filter(|_| !self.folder.is_empty());
-        let gone = gone.map(|name| format!("{folder}: the module {name} of {TABLE} does not exist: remove it"));
+            .map(|name| format!("{}: the module {name} has no layer: add it to {TABLE}", self.folder));
+        let gone = listed
+            .difference(&existing)
+            .map(|name| format!("{}: the module {name} of {TABLE} does not exist: remove it", self.folder));
         without.chain(gone).collect()
     }
 

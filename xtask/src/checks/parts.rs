@@ -7,24 +7,24 @@ use crate::session::Session;
 /// The binary's table of services.
 pub(crate) const TABLE: &str = "trellis/src/services.rs";
 
-/// A place that names every service.
-struct ServicePlace {
+/// A listing that names every service.
+struct Listing {
     /// `{}` stands for the name.
     path: &'static str,
     /// The text that the file must contain. Empty: it must exist.
     text: &'static str,
 }
 
-const PLACES: [ServicePlace; 9] = [
-    ServicePlace { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
-    ServicePlace { path: "services/{}/migrations/sqlite", text: "" },
-    ServicePlace { path: "services/{}/tests/{}/main.rs", text: "" },
-    ServicePlace { path: "trellis/Cargo.toml", text: "\n{}" },
-    ServicePlace { path: TABLE, text: "            {}: " },
-    ServicePlace { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
-    ServicePlace { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
-    ServicePlace { path: "k8s/base/config.toml", text: "\n[{}]\n" },
-    ServicePlace { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
+const LISTINGS: [Listing; 9] = [
+    Listing { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
+    Listing { path: "services/{}/migrations/sqlite", text: "" },
+    Listing { path: "services/{}/tests/{}/main.rs", text: "" },
+    Listing { path: "trellis/Cargo.toml", text: "\n{}" },
+    Listing { path: TABLE, text: "            {}: " },
+    Listing { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
+    Listing { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
+    Listing { path: "k8s/base/config.toml", text: "\n[{}]\n" },
+    Listing { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
 ];
 
 /// The services: the folders of `services/` with migrations, except the shared libraries.
@@ -38,7 +38,7 @@ pub(crate) fn services(session: &Session) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Checks [`PLACES`] for every service.
+/// Checks [`LISTINGS`] for every service.
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let mut findings = Vec::new();
     for name in services(session)? {
@@ -46,13 +46,13 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
             let path = session.root.join(path);
             if path.is_dir() { Some(String::new()) } else { fs::read_to_string(path).ok() }
         };
-        findings.extend(PLACES.iter().filter_map(|place| finding(place, &name, read)));
+        findings.extend(LISTINGS.iter().filter_map(|listing| finding(listing, &name, read)));
     }
     super::none(&findings)
 }
 
-fn finding(place: &ServicePlace, name: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let (path, text) = (place.path.replace("{}", name), place.text.replace("{}", name));
+fn finding(listing: &Listing, name: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let (path, text) = (listing.path.replace("{}", name), listing.text.replace("{}", name));
     match read(&path) {
         None => Some(format!("{path} is missing: the service {name} needs it")),
         Some(found) if !found.contains(&text) => {
@@ -68,11 +68,11 @@ mod tests {
 
     #[test]
     fn finding_names_the_file_to_edit() {
-        let place = ServicePlace { path: "a/{}.rs", text: "[{}]" };
-        assert_eq!(finding(&place, "notes", |_| Some("x [notes]".to_owned())), None);
-        let found = finding(&place, "notes", |_| None).unwrap();
+        let listing = Listing { path: "a/{}.rs", text: "[{}]" };
+        assert_eq!(finding(&listing, "notes", |_| Some("x [notes]".to_owned())), None);
+        let found = finding(&listing, "notes", |_| None).unwrap();
         assert_eq!(found, "a/notes.rs is missing: the service notes needs it");
-        let found = finding(&place, "notes", |_| Some("[users]".to_owned())).unwrap();
+        let found = finding(&listing, "notes", |_| Some("[users]".to_owned())).unwrap();
         assert_eq!(found, "a/notes.rs does not name the service notes: add \"[notes]\"");
     }
 }

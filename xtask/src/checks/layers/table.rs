@@ -3,13 +3,13 @@
 use super::{Crate, Layer};
 
 /// Every crate with layers.
-pub(super) const CRATES: &[Crate] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
+pub(super) const CRATES: &[Crate<'static>] = &[GATEWAY, KIT, KIT_DATA, USERS, AUTH, MESSAGING, XTASK];
 
 const fn layer(modules: &'static [&'static str], reason: &'static str) -> Layer {
     Layer { modules, reason }
 }
 
-const GATEWAY: Crate = Crate {
+const GATEWAY: Crate<'static> = Crate {
     folder: "gateway",
     layers: &[
         layer(&["front", "fuzz", "limits_report"], "a request of any kind; the limits that `trellis policy` prints"),
@@ -27,7 +27,7 @@ const GATEWAY: Crate = Crate {
     ],
 };
 
-const KIT: Crate = Crate {
+const KIT: Crate<'static> = Crate {
     folder: "services/kit",
     layers: &[
         layer(&["admin"], "the admin listener shows the state of everything below"),
@@ -40,15 +40,12 @@ const KIT: Crate = Crate {
         layer(&["policy", "limits", "jwt"], "the contract's policies and the process's limits, as values"),
         layer(&["bus", "limiter", "record", "telemetry"], "signals and limits of all processes; logs and metrics"),
         layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
-        layer(
-            &["grpc", "jwk", "page", "principal", "rng", "secret_file", "shutdown"],
-            "names, codecs and tools without a policy; who calls",
-        ),
+        layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
         layer(&["config", "cookie", "dns", "machine", "time"], "the ground: configuration values, names, time"),
     ],
 };
 
-const KIT_DATA: Crate = Crate {
+const KIT_DATA: Crate<'static> = Crate {
     folder: "services/kit-data",
     layers: &[
         layer(&["jobs"], "work that is enqueued in a transaction of a store"),
@@ -57,18 +54,15 @@ const KIT_DATA: Crate = Crate {
     ],
 };
 
-/// The layers of a service that has no entry in [`CRATES`]. Modules beyond these need one.
-pub(super) const SERVICE: Crate = Crate {
-    folder: "",
-    layers: &[
-        layer(&["api"], "converts messages, and errors to statuses"),
-        layer(&["cleanup", "service"], "background work, and what the API is made of"),
-        layer(&["config", "store"], "the settings, and the store's trait and SQL"),
-        layer(&["domain"], "types and rules, without I/O"),
-    ],
-};
+/// The layers of a service without an entry of its own, as `cargo xtask new-service` creates it.
+pub(super) const SERVICE: &[Layer] = &[
+    layer(&["api"], "converts messages, and errors to statuses"),
+    layer(&["service"], "what the API is made of"),
+    layer(&["config", "store"], "the settings, and the store's trait and SQL"),
+    layer(&["domain"], "types and rules, without I/O"),
+];
 
-const USERS: Crate = Crate {
+const USERS: Crate<'static> = Crate {
     folder: "services/users",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -78,7 +72,7 @@ const USERS: Crate = Crate {
     ],
 };
 
-const AUTH: Crate = Crate {
+const AUTH: Crate<'static> = Crate {
     folder: "services/auth",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -90,7 +84,7 @@ const AUTH: Crate = Crate {
     ],
 };
 
-const MESSAGING: Crate = Crate {
+const MESSAGING: Crate<'static> = Crate {
     folder: "services/messaging",
     layers: &[
         layer(&["api"], "converts messages, and errors to statuses"),
@@ -101,12 +95,11 @@ const MESSAGING: Crate = Crate {
     ],
 };
 
-const XTASK: Crate = Crate {
+const XTASK: Crate<'static> = Crate {
     folder: "xtask",
     layers: &[
-        layer(&["bench", "generate", "new_service", "soak", "suite"], "the commands"),
-        layer(&["checks", "guide"], "checks of the repository and of its guides"),
-        layer(&["rust", "up", "upstreams", "web"], "the parts of a test run"),
+        layer(&["bench", "checks", "generate", "new_service", "soak", "suite"], "the commands"),
+        layer(&["guide", "rust", "up", "upstreams", "web"], "the parts of a test run"),
         layer(&["environment", "postgres", "python", "redis", "tally"], "servers, tools and results of a test run"),
         layer(&["provision"], "installs what a run needs"),
         layer(&["scratch", "session"], "the folders and commands of a run"),

@@ -17,7 +17,7 @@ fn findings(modules: [(&str, &str); 4], root: &str) -> Vec<String> {
     let mut files: BTreeMap<String, String> =
         modules.into_iter().map(|(name, text)| (format!("a/src/{name}.rs"), text.to_owned())).collect();
     files.insert("a/src/lib.rs".to_owned(), declared + root);
-    SAMPLE.findings(SAMPLE.folder, &|file| files.get(file).cloned()).unwrap()
+    SAMPLE.findings(&|file| files.get(file).cloned()).unwrap()
 }
 
 #[test]

@@ -40,6 +40,7 @@ const KIT: Crate<'static> = Crate {
         layer(&["policy", "limits", "jwt"], "the contract's policies and the process's limits, as values"),
         layer(&["bus", "limiter", "record", "telemetry"], "signals and limits of all processes; logs and metrics"),
         layer(&["redis", "trace", "error"], "the connections to Redis; the trace context and errors on the wire"),
+        layer(&["principal"], "the parties that make calls, as values"),
         layer(&["grpc", "jwk", "page", "rng", "secret_file", "shutdown"], "names, codecs and tools without a policy"),
         layer(&["config", "cookie", "dns", "machine", "time"], "the ground: configuration values, names, time"),
     ],

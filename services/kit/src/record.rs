@@ -164,9 +164,11 @@ mod tests {
     use super::*;
     use crate::principal::{MeshService, tests::session};
 
-    /// The level and fields of the lines of the access log.
+    /// The level and fields of a line of the access log.
+    type Line = (Level, BTreeMap<String, String>);
+
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<(Level, BTreeMap<String, String>)>>>);
+    struct Lines(Arc<Mutex<Vec<Line>>>);
 
     impl<S: Subscriber> Layer<S> for Lines {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {

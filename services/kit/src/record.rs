@@ -165,10 +165,10 @@ mod tests {
     use crate::principal::{MeshService, tests::session};
 
     /// The level and fields of a line of the access log.
-    type LogLine = (Level, BTreeMap<String, String>);
+    type Line = (Level, BTreeMap<String, String>);
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<LogLine>>>);
+    struct Lines(Arc<Mutex<Vec<Line>>>);
 
     impl<S: Subscriber> Layer<S> for Lines {
         fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {

@@ -118,7 +118,7 @@ pub(super) const RANGES: &[Range] = &[
     count("balance.retry.budget_percent", 0, 100).zero("only `balance.retry.budget_per_second` allows retries"),
     count("balance.retry.budget_per_second", 0, MILLION).zero("only `balance.retry.budget_percent` allows retries"),
     time("balance.retry.backoff", 0, HOUR).zero("retries do not wait"),
-    time("balance.retry.most_backoff", 0, HOUR).zero("retries do not wait"),
+    time("balance.retry.most_backoff", 1, HOUR),
     time("balance.shed.patience", 1, HOUR),
     count("balance.shed.least_calls", 1, 10 * MILLION),
     count("balance.shed.most_calls", 1, 10 * MILLION),

@@ -34,9 +34,10 @@ fn every_numeric_key_has_a_range() {
     check(&defaults()).unwrap();
 }
 
-/// Loads the configuration with one value, as a start does.
+/// Loads the configuration with one value, as a start does, and with a TLS listener, without which TLS settings are refused.
 fn load(key: &str, value: &str) -> Result<(), String> {
-    Config::load(None, &[format!("{key}={value}")]).map(drop)
+    let flags = [format!("{key}={value}"), "gateway.tls.listen=localhost:8443".to_owned()];
+    Config::load(None, &flags).map(drop)
 }
 
 #[test]

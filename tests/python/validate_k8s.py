@@ -12,7 +12,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "k8s"
 KUSTOMIZATION = "kustomization.yaml"
 PART_OF = {"app.kubernetes.io/part-of": "trellis"}
-SERVICES = {path.parent.name for path in REPOSITORY.glob("services/*/migrations") if not path.parent.name.startswith("kit")}
+SERVICES = {path.parent.name for path in REPOSITORY.glob("services/*/migrations")}
 PARTS = SERVICES | {"gateway"}
 
 

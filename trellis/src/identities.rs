@@ -49,7 +49,9 @@ impl Identities {
         if !config.trusted_dir.is_empty() {
             let folder = Path::new(&config.trusted_dir);
             let found = read_trusted(folder).map_err(|e| format!("identity.trusted_dir: {e}"))?;
-            check_names(folder, &found)?;
+            for unknown in unknown_keys(folder, &found) {
+                tracing::warn!(key = "identity.trusted_dir", unknown, "a trusted key belongs to no service");
+            }
             check_own(name, &key, config, &found, &format!("{name}.pub in identity.trusted_dir"))?;
             trusted.extend(found);
         }
@@ -77,15 +79,11 @@ impl Identities {
     }
 }
 
-/// Refuses keys of services that do not exist: nothing would use them, so the name of the file is a mistake.
-fn check_names(folder: &Path, found: &[(String, String)]) -> Result<(), String> {
-    let is_part = |name: &str| Part::ALL.iter().any(|part| part.name() == name);
-    let Some((name, _)) = found.iter().find(|(name, _)| !is_part(name)) else { return Ok(()) };
-    let file = folder.join(format!("{name}.pub"));
-    Err(format!(
-        "identity.trusted_dir: {} is the key of no service; expected users.pub, auth.pub, messaging.pub or gateway.pub",
-        file.display()
-    ))
+/// The keys of services that this release does not have. Their files may be mistakes, or belong to a newer release that
+/// is being rolled out, so that they are reported and not refused.
+fn unknown_keys(folder: &Path, found: &[(String, String)]) -> Vec<String> {
+    let unknown = found.iter().filter_map(|(name, _)| Some((name, Part::named(name).err()?)));
+    unknown.map(|(name, expected)| format!("{}: {expected}", folder.join(format!("{name}.pub")).display())).collect()
 }
 
 /// Refuses a key whose public half differs from the one that the services trust for `name`: they would refuse its calls.
@@ -109,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_of_an_unknown_service_is_refused_with_its_file() {
+    fn key_of_an_unknown_service_is_reported_with_its_file() {
         let key = |name: &str| (name.to_owned(), String::new());
         let all: Vec<_> = Part::ALL.iter().map(|part| key(part.name())).collect();
-        assert_eq!(check_names(Path::new("keys"), &all), Ok(()));
-        let error = check_names(Path::new("keys"), &[key("users"), key("mesaging")]).unwrap_err();
-        assert!(error.starts_with("identity.trusted_dir: keys/mesaging.pub is the key of no service"), "{error}");
+        assert_eq!(unknown_keys(Path::new("keys"), &all), [""; 0]);
+        let unknown = unknown_keys(Path::new("keys"), &[key("users"), key("mesaging")]);
+        assert!(unknown.len() == 1 && unknown[0].starts_with("keys/mesaging.pub: expected users, auth"), "{unknown:?}");
     }
 }

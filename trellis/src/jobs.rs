@@ -80,12 +80,12 @@ async fn retry(config: &Config, ids: &[Uuid]) -> Result<String, String> {
 }
 
 async fn delete(config: &Config, ids: &[Uuid]) -> Result<String, String> {
-    let mut left = ids.to_vec();
+    let (mut left, now) = (ids.to_vec(), ClockAndRng::system().now());
     for service in SERVICES {
         let mut operator = connect(config, service).await?;
         let mut rest = Vec::new();
         for id in left {
-            if !operator.delete(id).await.map_err(|error| chain(&error))? {
+            if !operator.delete(id, now).await.map_err(|error| chain(&error))? {
                 rest.push(id);
             }
         }

@@ -11,12 +11,12 @@ use tonic::{Code, Status};
 
 use crate::{
     error,
-    identity::{CLIENT_ADDRESS, SERVICE_TOKEN},
+    identity::{CLIENT_ADDRESS, CLIENT_SCHEME, SERVICE_TOKEN},
 };
 
 /// The fields. `cookie` may be repeated (RFC 9113, section 8.2.3); two values of one session cookie are refused where the
 /// cookie is read. With two `traceparent` fields a new trace begins, as the W3C's recommendation requires.
-const SINGLE: [HeaderName; 7] = [
+const SINGLE: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_TYPE,
     ORIGIN,
@@ -24,6 +24,7 @@ const SINGLE: [HeaderName; 7] = [
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static(SERVICE_TOKEN),
     HeaderName::from_static(CLIENT_ADDRESS),
+    HeaderName::from_static(CLIENT_SCHEME),
 ];
 
 /// Refuses a request that repeats one of the fields, or the field `also`.

@@ -147,7 +147,7 @@ impl TraceContext {
             trace: u128::from_be_bytes(context.trace_id().to_bytes()),
             span: u64::from_be_bytes(context.span_id().to_bytes()),
             sampled: context.is_sampled(),
-            state: HeaderValue::try_from(context.trace_state().header()).ok().filter(|state| !state.is_empty()),
+            state: header(context.trace_state()),
         }
     }
 }
@@ -155,8 +155,11 @@ impl TraceContext {
 /// The state of other tracing systems. Several headers are one list (RFC 9110, section 5.3). A malformed list is dropped.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let values: Vec<&str> = headers.get_all(STATE).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
-    let state: TraceState = values.join(",").parse().ok()?;
-    HeaderValue::try_from(state.header()).ok().filter(|state| !state.is_empty())
+    header(&values.join(",").parse().ok()?)
+}
+
+fn header(state: &TraceState) -> Option<HeaderValue> {
+    Some(state.header()).filter(|text| !text.is_empty()).map(grpc::never_indexed)
 }
 
 impl fmt::Display for TraceContext {

@@ -189,7 +189,8 @@ pub(super) const RANGES: &[Range] = &[
     count("messaging.streams_per_user", 1, MILLION),
     count("messaging.undelivered_bytes", 64 * KIB, GIB),
     time("messaging.heartbeat", 10, HOUR),
-    time("messaging.database_patience", 0, HOUR).zero("streams end at the first failure"),
+    // The SDK leaves a stream after 60 s of silence.
+    time("messaging.database_patience", 0, 40 * SECOND).zero("streams end at the first failure"),
     time("messaging.read_marks_interval", 0, HOUR).zero("each change is published at once"),
     time("messaging.users_timeout", 1, HOUR),
     count("gateway.default_rate_requests", 1, u32::MAX as u64),

@@ -115,3 +115,16 @@ test("a message that was never on screen is not read", () => {
   assert.ok(!thread.see(3n));
   assert.equal(thread.readNo, 4n);
 });
+
+test("a change that a page brought first is applied when the stream brings it", () => {
+  const model = new Model();
+  const thread = new Thread("me", model.conversation());
+  const value = create(messaging.ConversationUpdatedSchema, { title: "new", etag: "2", titleChanged: true });
+  const entry = model.append({ case: "conversationUpdated", value }, "ada");
+  thread.addPage([entry]);
+  assert.equal(thread.take(entry), false);
+  assert.deepEqual([thread.title, thread.etag], ["new", "2"]);
+  value.title = "other";
+  assert.equal(thread.take(entry), false);
+  assert.equal(thread.title, "new", "it is applied once");
+});

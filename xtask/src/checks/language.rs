@@ -4,12 +4,15 @@ use crate::session::Session;
 
 const GLOSSARY: &str = "docs/GLOSSARY.md";
 
-/// Words that are names in other systems, with the end of their file's path.
-const NAMES: [(&str, &str); 2] = [
+/// Words that are names in other systems or in stored data, with the end of their file's path.
+const NAMES: [(&str, &str); 4] = [
     // The Unix user under which PostgreSQL may run.
     ("xtask/src/scratch.rs", "nobody"),
     // SQLite's PRAGMA foreign_keys.
     ("/src/store/sqlite.rs", "foreign"),
+    // Stored values of the first release.
+    ("/src/domain/admission.rs", "everybody"),
+    ("/src/domain/admission.rs", "nobody"),
 ];
 
 /// Files that quote the words, and files that are generated.

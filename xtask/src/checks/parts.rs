@@ -15,25 +15,25 @@ struct Listing {
     text: &'static str,
 }
 
-const LISTINGS: [Listing; 9] = [
+const LISTINGS: [Listing; 10] = [
     Listing { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
     Listing { path: "services/{}/migrations/sqlite", text: "" },
     Listing { path: "services/{}/tests/{}/main.rs", text: "" },
     Listing { path: "trellis/Cargo.toml", text: "\n{}" },
     Listing { path: TABLE, text: "            {}: " },
+    Listing { path: "services/kit/src/telemetry/level.rs", text: "    \"{}\",\n" },
     Listing { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
     Listing { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
     Listing { path: "k8s/base/config.toml", text: "\n[{}]\n" },
     Listing { path: "k8s/base/config.toml", text: "\n{} = \"http://{}:" },
 ];
 
-/// The services: the folders of `services/` with migrations, except the shared libraries.
+/// The services: the folders of `services/` with migrations. The shared libraries have none.
 pub(crate) fn services(session: &Session) -> Result<Vec<String>, String> {
     let folder = session.root.join("services");
     let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?.flatten();
     let with_migrations = entries.filter(|entry| entry.path().join("migrations").is_dir());
     let mut names: Vec<_> = with_migrations.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| !name.starts_with("kit"));
     names.sort();
     Ok(names)
 }

@@ -18,6 +18,10 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_due ON jobs (kind, due_time, job_id) WHERE state <> 'dead';
 
+-- Waits for open transactions of earlier processes, and keeps new ones waiting until the trigger exists: no event is
+-- stored between the statements below.
+LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE;
+
 -- The events of the outbox become jobs.
 INSERT INTO jobs (job_id, kind, version, payload, create_time, update_time, due_time, attempts)
 SELECT outbox_id, kind, 1, '{"account_id":"' || subject || '"}', create_time, create_time, next_attempt_time, attempt_count

@@ -121,6 +121,8 @@ impl Execution {
         let now = self.shared.clock_rng.now();
         match end {
             End::LeaseLost => {
+                // No new claim is passed to an attempt that has ended.
+                self.claim.store(ENDED, Ordering::Relaxed);
                 tracing::warn!("the lease of a job was lost; its attempt was stopped");
                 "lost"
             }
@@ -133,7 +135,15 @@ impl Execution {
                 let random = u32::from_be_bytes(self.shared.clock_rng.random());
                 let change = after(result, &self.job, self.kind.schedule, &self.shared.config, now, random);
                 self.report(&change);
-                self.store(&change).await;
+                // After the grace period the process does not wait longer than to release a job.
+                let late = async {
+                    self.shutdown.cut().await;
+                    sleep(RELEASE).await;
+                };
+                tokio::select! {
+                    () = self.store(&change) => {}
+                    () = late => {}
+                }
                 if is_continued {
                     self.shared.queue.wake.notify_one();
                 }

@@ -43,7 +43,7 @@ async fn round(shared: &Shared, kinds: &[&'static str]) -> Result<(), Error> {
     }
     let is_future = |found: &Backlog| found.state != State::Dead && found.update_time > now + TOLERANCE;
     if backlog.iter().any(is_future) {
-        let rescued = shared.queue.statements.rescue(now + TOLERANCE, now).await?;
+        let rescued = shared.queue.statements.rescue(now + TOLERANCE, now, now + shared.config.lease.0).await?;
         tracing::warn!(jobs = rescued, "the clock was set back; jobs that waited for an earlier time are due now");
         shared.queue.wake.notify_one();
     }

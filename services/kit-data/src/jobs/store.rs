@@ -63,13 +63,13 @@ pub trait Database: sqlx::Database {
     #[doc(hidden)]
     fn list<'a>(connection: &'a mut Self::Connection, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
 
-    /// Makes a job that is not running due. Returns whether there is such a job.
+    /// Makes a job due that is not running, or whose claim has expired. Returns whether there is such a job.
     #[doc(hidden)]
     fn retry(connection: &mut Self::Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
 
-    /// Deletes a job that is not running. Returns whether there is such a job.
+    /// Deletes a job that is not running, or whose claim has expired. Returns whether there is such a job.
     #[doc(hidden)]
-    fn delete(connection: &mut Self::Connection, id: Uuid) -> BoxFuture<'_, Result<bool, Error>>;
+    fn delete(connection: &mut Self::Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
 }
 
 /// A row to insert.
@@ -166,5 +166,5 @@ pub trait Statements: Send + Sync {
     async fn backlog(&self) -> Result<Vec<Backlog>, Error>;
 
     /// Makes jobs due that were changed after `after`: the clock was set back since.
-    async fn rescue(&self, after: Timestamp, now: Timestamp) -> Result<u64, Error>;
+    async fn rescue(&self, after: Timestamp, now: Timestamp, until: Timestamp) -> Result<u64, Error>;
 }

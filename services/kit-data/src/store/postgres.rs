@@ -111,7 +111,7 @@ async fn bring_up_to_date(
     let prepare = format!(
         "SET client_min_messages = warning; SET lock_timeout = 0; SET statement_timeout = 0; \
          SELECT pg_advisory_lock({MIGRATION_LOCK}); SET lock_timeout = {lock}; \
-         SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS {schema}",
+         SET statement_timeout = {statement}; CREATE SCHEMA IF NOT EXISTS \"{schema}\"",
         statement = config.migration_statement_timeout.0.as_millis(),
         lock = config.migration_lock_timeout.0.as_millis(),
     );

@@ -21,12 +21,12 @@ pub enum AddRule {
 }
 
 impl AddRule {
-    /// The stored form.
+    /// The stored form. Processes of different releases read it, so it keeps its first names.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Anyone => "anyone",
+            Self::Anyone => "everybody",
             Self::Contacts => "contacts",
-            Self::NoOne => "no_one",
+            Self::NoOne => "nobody",
         }
     }
 

@@ -207,7 +207,9 @@ impl MessagingStore for Sql {
         let body = Body::Updated { title: title.clone(), title_changed, add_policy, revision };
         let stored_bytes = locked.stored_bytes + stored_size(&body);
         self.require_room(stored_bytes)?;
-        self.charge(&mut tx, change.actor, stored_size(&body)).await?;
+        if title_changed {
+            self.charge(&mut tx, change.actor, stored_size(&body)).await?;
+        }
         sqlx::query(
             "UPDATE conversations SET title = $2, add_policy = $3, revision = $4, stored_bytes = $5 \
              WHERE conversation_id = $1",

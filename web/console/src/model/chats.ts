@@ -1,6 +1,6 @@
 // The state of a signed-in user's page, which the feed keeps current.
 
-import { isUnauthenticated, type messaging, type Outbox, type Trellis } from "../../../client/src/index.js";
+import { isUnauthenticated, type messaging, type Outbox, reasonOf, type Trellis } from "../../../client/src/index.js";
 import { Blocks } from "./blocks.js";
 import { People } from "./people.js";
 import { Thread } from "./thread.js";
@@ -91,12 +91,14 @@ export class Chats {
     try {
       const request = { conversationId: thread.id, pageSize: PAGE, pageToken: thread.pageToken };
       const { entries, nextPageToken } = await this.#trellis.messaging.listMessages(request, this.#options);
-      for (const entry of entries) thread.timeline.add(entry);
+      thread.addPage(entries);
       thread.pageToken = nextPageToken;
       thread.history = nextPageToken ? "more" : "complete";
       // The page opens at the first unread message, so it is loaded first.
       if (thread.reachesBeforeUnread(MOST_UNREAD)) void this.readOlder(thread);
-    } catch {
+    } catch (error) {
+      // A replica of another release may not read the token: the history is read from its start again.
+      if (reasonOf(error) === "PAGE_TOKEN_INVALID") thread.pageToken = "";
       thread.history = "failed";
     }
     this.changed();

@@ -38,6 +38,8 @@ export class Thread {
   /** The read marks of the members; empty in large conversations. */
   readonly #marks = new Map<string, bigint>();
   readonly #userId: string;
+  /** Changes that a page brought before the stream: not applied yet. */
+  readonly #unapplied = new Set<bigint>();
   /** The server time of this state. */
   #asOf = new Date(0);
   /** The server time of the member count, in nanoseconds: two changes may have the same millisecond. */
@@ -97,12 +99,20 @@ export class Thread {
     for (const { userId, lastReadMessageNo } of members) this.#mark(userId, lastReadMessageNo);
   }
 
+  /** Adds a page of the history. The stream may still bring its changes, or may have brought them. */
+  addPage(entries: readonly messaging.Entry[]): void {
+    for (const entry of entries) {
+      if (this.timeline.add(entry) && entry.body.case !== "message") this.#unapplied.add(entry.seq);
+    }
+  }
+
   /** Adds an entry of the log. Returns whether it is new. */
   take(entry: messaging.Entry): boolean {
-    if (!this.timeline.add(entry)) return false;
+    const isNew = this.timeline.add(entry);
+    if (!isNew && !this.#unapplied.delete(entry.seq)) return false;
     this.#asOf = latest(this.#asOf, dateOf(entry.createTime));
     this.#follow(entry);
-    return true;
+    return isNew;
   }
 
   /** Applies an entry to the conversation itself. */
@@ -230,6 +240,7 @@ export class Thread {
 
   forget(): void {
     this.timeline.clear();
+    this.#unapplied.clear();
     this.#marks.clear();
     this.#asOf = new Date(0);
     this.#countedAt = 0n;

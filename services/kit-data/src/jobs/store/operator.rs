@@ -71,7 +71,7 @@ impl Operator {
         }
     }
 
-    /// Makes a job due now, with all of its attempts. `false`: there is no such job, or it is running.
+    /// Makes a job due now, with all of its attempts. `false`: there is no such job, or a process runs it.
     pub async fn retry(&mut self, id: Uuid, now: Timestamp) -> Result<bool, Error> {
         match &mut self.0 {
             OperatorConnection::Postgres(connection) => Postgres::retry(connection, id, now).await,
@@ -79,11 +79,11 @@ impl Operator {
         }
     }
 
-    /// Deletes a job. `false`: there is no such job, or it is running.
-    pub async fn delete(&mut self, id: Uuid) -> Result<bool, Error> {
+    /// Deletes a job. `false`: there is no such job, or a process runs it.
+    pub async fn delete(&mut self, id: Uuid, now: Timestamp) -> Result<bool, Error> {
         match &mut self.0 {
-            OperatorConnection::Postgres(connection) => Postgres::delete(connection, id).await,
-            OperatorConnection::Sqlite(connection) => Sqlite::delete(connection, id).await,
+            OperatorConnection::Postgres(connection) => Postgres::delete(connection, id, now).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::delete(connection, id, now).await,
         }
     }
 }

@@ -39,20 +39,23 @@ impl Statements for Sql {
     }
 
     async fn renew(&self, id: Uuid, claim: i64, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
-        let renewed = sqlx::query("UPDATE jobs SET update_time = $3, due_time = $4 WHERE job_id = $1 AND claims = $2")
-            .bind(id)
-            .bind(claim)
-            .bind(DbTimestamp(now))
-            .bind(DbTimestamp(until))
-            .execute(&self.write)
-            .await?;
+        let renewed = sqlx::query(
+            "UPDATE jobs SET update_time = $3, due_time = $4 \
+             WHERE job_id = $1 AND claims = $2 AND state = 'running'",
+        )
+        .bind(id)
+        .bind(claim)
+        .bind(DbTimestamp(now))
+        .bind(DbTimestamp(until))
+        .execute(&self.write)
+        .await?;
         Ok(renewed.rows_affected() > 0)
     }
 
     async fn put_back(&self, id: Uuid, claim: i64, next: &Next) -> Result<bool, Error> {
         let changed = sqlx::query(
             "UPDATE jobs SET state = $3, attempts = $4, update_time = $5, due_time = $6, failure = $7 \
-             WHERE job_id = $1 AND claims = $2",
+             WHERE job_id = $1 AND claims = $2 AND state = 'running'",
         )
         .bind(id)
         .bind(claim)
@@ -67,7 +70,7 @@ impl Statements for Sql {
     }
 
     async fn remove(&self, id: Uuid, claim: i64) -> Result<bool, Error> {
-        let removed = sqlx::query("DELETE FROM jobs WHERE job_id = $1 AND claims = $2")
+        let removed = sqlx::query("DELETE FROM jobs WHERE job_id = $1 AND claims = $2 AND state = 'running'")
             .bind(id)
             .bind(claim)
             .execute(&self.write)
@@ -97,11 +100,14 @@ impl Statements for Sql {
         rows.iter().map(backlog).collect()
     }
 
-    async fn rescue(&self, after: Timestamp, now: Timestamp) -> Result<u64, Error> {
-        let rescue =
-            sqlx::query("UPDATE jobs SET update_time = $2, due_time = $2 WHERE update_time > $1 AND state <> 'dead'")
-                .bind(DbTimestamp(after))
-                .bind(DbTimestamp(now));
+    async fn rescue(&self, after: Timestamp, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
+        let rescue = sqlx::query(
+            "UPDATE jobs SET update_time = $2, due_time = CASE WHEN state = 'running' THEN $3 ELSE $2 END \
+             WHERE update_time > $1 AND state <> 'dead'",
+        )
+        .bind(DbTimestamp(after))
+        .bind(DbTimestamp(now))
+        .bind(DbTimestamp(until));
         Ok(rescue.execute(&self.write).await?.rows_affected())
     }
 }
@@ -142,8 +148,8 @@ impl Database for Db {
     fn retry(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
             let retried = sqlx::query(
-                "UPDATE jobs SET state = 'waiting', attempts = 0, update_time = $2, due_time = $2 \
-                 WHERE job_id = $1 AND state <> 'running'",
+                "UPDATE jobs SET state = 'waiting', attempts = 0, claims = claims + 1, update_time = $2, due_time = $2 \
+                 WHERE job_id = $1 AND (state <> 'running' OR due_time < $2)",
             )
             .bind(id)
             .bind(DbTimestamp(now))
@@ -153,10 +159,11 @@ impl Database for Db {
         })
     }
 
-    fn delete(connection: &mut Connection, id: Uuid) -> BoxFuture<'_, Result<bool, Error>> {
+    fn delete(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
-            let deleted = sqlx::query("DELETE FROM jobs WHERE job_id = $1 AND state <> 'running'")
+            let deleted = sqlx::query("DELETE FROM jobs WHERE job_id = $1 AND (state <> 'running' OR due_time < $2)")
                 .bind(id)
+                .bind(DbTimestamp(now))
                 .execute(connection)
                 .await?;
             Ok(deleted.rows_affected() > 0)

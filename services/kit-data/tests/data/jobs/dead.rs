@@ -92,8 +92,8 @@ async fn operator_retries_and_deletes_dead_letters(location: &Location) {
     assert_eq!(operator.list(&filter(State::Waiting, "letter.send")).await.unwrap(), []);
     assert_eq!(operator.list(&filter(State::Dead, "other")).await.unwrap(), []);
 
-    assert!(operator.delete(dead[0].id).await.unwrap());
-    assert!(!operator.delete(dead[0].id).await.unwrap(), "it has gone");
+    assert!(operator.delete(dead[0].id, process.clock.now()).await.unwrap());
+    assert!(!operator.delete(dead[0].id, process.clock.now()).await.unwrap(), "it has gone");
     is_open.store(true, Ordering::SeqCst);
     assert!(operator.retry(dead[1].id, process.clock.now()).await.unwrap());
     process.until_empty().await;

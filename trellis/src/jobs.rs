@@ -99,7 +99,10 @@ fn report(what: &str, all: usize, left: &[Uuid]) -> Result<String, String> {
     let counted = format!("{changed} {} {what}", if changed == 1 { "job is" } else { "jobs are" });
     match left {
         [] => Ok(counted),
-        [first, ..] => Err(format!("{counted}; {} not, such as {first}: no such job, or it is running", left.len())),
+        [first, ..] => Err(format!(
+            "{counted}; {} not, such as {first}: no such job, a process runs it, or it is recurring and cannot be deleted",
+            left.len()
+        )),
     }
 }
 

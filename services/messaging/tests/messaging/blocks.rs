@@ -21,6 +21,7 @@ use crate::{
 
 on_both! {
     blocked_user_cannot_change_a_conversation_of_two,
+    blocked_owner_cannot_remove_the_other_of_two,
     blocked_owner_erases_nothing_of_the_other_of_two,
     blocked_owner_moderates_a_group,
     block_hides_nothing_in_a_group,
@@ -52,6 +53,16 @@ async fn blocked_user_cannot_change_a_conversation_of_two(location: &Location) {
     send_text(&store, id, bob, "thanks").await;
     store.block(ada, bob, ClockAndRng::system().now(), 10).await.unwrap();
     store.remove(by(bob, id), bob).await.unwrap();
+}
+
+async fn blocked_owner_cannot_remove_the_other_of_two(location: &Location) {
+    let (store, [ada, bob]) = (open(location).await, people());
+    let id = room(&store, ada, &[bob]).await;
+    store.block(bob, ada, ClockAndRng::system().now(), 10).await.unwrap();
+    let refused = store.remove(by(ada, id), bob).await;
+    assert!(matches!(refused, Err(ChangeError::NotAccepted)), "{refused:?}");
+    assert_eq!(store.head(id, bob).await.unwrap(), Some(1), "nothing was written");
+    store.remove(by(ada, id), ada).await.expect("a blocked member may leave");
 }
 
 async fn blocked_owner_erases_nothing_of_the_other_of_two(location: &Location) {

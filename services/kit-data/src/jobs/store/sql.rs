@@ -161,11 +161,14 @@ impl Database for Db {
 
     fn delete(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
-            let deleted = sqlx::query("DELETE FROM jobs WHERE job_id = $1 AND (state <> 'running' OR due_time < $2)")
-                .bind(id)
-                .bind(DbTimestamp(now))
-                .execute(connection)
-                .await?;
+            // A recurring job is a schedule of the program: without its row it would not run until the next start.
+            let deleted = sqlx::query(
+                "DELETE FROM jobs WHERE job_id = $1 AND schedule IS NULL AND (state <> 'running' OR due_time < $2)",
+            )
+            .bind(id)
+            .bind(DbTimestamp(now))
+            .execute(connection)
+            .await?;
             Ok(deleted.rows_affected() > 0)
         })
     }

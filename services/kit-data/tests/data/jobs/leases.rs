@@ -181,10 +181,17 @@ async fn attempt_without_its_lease_is_stopped_and_changes_nothing() {
     let first = run(one.worker(rarely).on(hanging));
     one.enqueue(&letter("ada")).await;
     assert_eq!(next(&mut reported).await, "started");
-    clock.turn(10);
     let (permits, (others, mut other)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
-    let second = run(two.worker(quick()).on(waiting(&others, &permits)));
-    next(&mut other).await;
+    // Its own claim outlasts the steps of the clock.
+    let lasting = JobsConfig { lease: span(3_600), ..quick() };
+    let second = run(two.worker(lasting).on(waiting(&others, &permits)));
+    // The first process renews its claim until the second one has claimed the job between two renewals.
+    let claimed = async {
+        while tokio::time::timeout(Duration::from_millis(50), other.recv()).await.is_err() {
+            clock.turn(10);
+        }
+    };
+    tokio::time::timeout(LIMIT, claimed).await.expect("the second process claims the job");
     assert_eq!(next(&mut reported).await, "stopped");
     let [job] = &one.list().await[..] else { panic!("one job") };
     assert_eq!((job.state, job.attempts), (State::Running, 2), "the second claim is in force");

@@ -55,6 +55,10 @@ impl Members for Sql {
         let mut tx = self.begin_with(&[person], Some(change.conversation)).await?;
         let held = hold(&mut tx, change.conversation).await?;
         membership_kind(&mut tx, &change, change.actor).await?.ok_or(ChangeError::NotFound)?;
+        // A blocked owner of two must not get rid of the other member. Every member may leave.
+        if person != change.actor && is_blocked(&mut tx, change.conversation, change.actor, held.member_count).await? {
+            return Err(ChangeError::NotAccepted);
+        }
         let is_owner = held.owner == change.actor;
         let removed = if is_owner || person == change.actor { delete(&mut tx, &change, person).await? } else { None };
         let Some(was) = removed else {

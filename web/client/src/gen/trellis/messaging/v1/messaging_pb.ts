@@ -619,7 +619,7 @@ export type ConversationUpdated = Message$1<"trellis.messaging.v1.ConversationUp
   addPolicy: AddPolicy;
 
   /**
-   * Whether this change changed the title.
+   * Whether this change changed the title. Also true for other changes that an older release stored.
    *
    * @generated from field: bool title_changed = 4;
    */
@@ -2396,7 +2396,8 @@ export const MessagingService: GenService<{
    * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
    * changes nothing.
    *
-   * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
+   * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
+   * members has blocked the caller.
    *
    * @generated from rpc trellis.messaging.v1.MessagingService.RemoveMember
    */

@@ -166,7 +166,8 @@ export interface IMessagingServiceClient {
      * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
      * changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
+     * members has blocked the caller.
      *
      * @generated from protobuf rpc: RemoveMember
      */
@@ -425,7 +426,8 @@ export class MessagingServiceClient implements IMessagingServiceClient, ServiceI
      * Removes a member, or withdraws an invitation. The owner may do it, and the member who sent the invitation. A repeat
      * changes nothing.
      *
-     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members.
+     * Errors: PERMISSION_DENIED with reason NOT_OWNER for other members, or with reason NOT_ACCEPTED when the other of two
+     * members has blocked the caller.
      *
      * @generated from protobuf rpc: RemoveMember
      */

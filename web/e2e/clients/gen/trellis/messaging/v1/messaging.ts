@@ -476,7 +476,7 @@ export interface ConversationUpdated {
      */
     addPolicy: AddPolicy;
     /**
-     * Whether this change changed the title.
+     * Whether this change changed the title. Also true for other changes that an older release stored.
      *
      * @generated from protobuf field: bool title_changed = 4
      */

@@ -29,7 +29,7 @@ use crate::{
     part::Part,
     reload::{self, Source},
     services::{self, Service},
-    signals,
+    signals::StopSignals,
     stores::Stores,
 };
 
@@ -48,6 +48,8 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
     for (service, listener) in services {
         service.start(&mut process, &mut stores, listener).await?;
     }
+    // Before the process can report that it is ready: from then on it stops without losing a call.
+    let signals = StopSignals::install();
     if !gateway.is_empty() {
         process.start_gateway(gateway, source)?;
     }
@@ -63,7 +65,7 @@ pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Res
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = process.finish() => result,
+        result = process.finish(signals) => result,
         () = greeting => Ok(()),
     }
 }
@@ -252,12 +254,12 @@ impl<'a> Process<'a> {
     }
 
     /// Runs until a signal or a failure, then until all parts have stopped.
-    async fn finish(mut self) -> Result<(), String> {
+    async fn finish(mut self, signals: StopSignals) -> Result<(), String> {
         let mut failure = None;
         let stopping = self.shutdown.clone();
         let config = self.config.shutdown.clone();
         let mut stop = tokio::spawn(async move {
-            signals::stop_requested().await;
+            signals.requested().await;
             tracing::info!("stopping");
             stopping.run(&config).await;
         });

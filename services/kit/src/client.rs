@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, header::AUTHORIZATION};
+use http::{HeaderMap, Request, header::AUTHORIZATION};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 use tonic::{Status, body::Body, transport::Channel};
@@ -17,10 +17,10 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     balance::{self, Balancer, Endpoint, EndpointOutcome, Location, Pick},
-    context::Context,
+    context::{Caller, Context},
     error::{self, chain},
     grpc::{self, PREVIOUS_ATTEMPTS},
-    identity::{Identity, SERVICE_TOKEN},
+    identity::{CLIENT_ADDRESS, Identity, SERVICE_TOKEN},
     policy::Table,
     retry::{Attempt, Replay, attempt_of},
     skew,
@@ -183,21 +183,31 @@ impl Service<Request<Body>> for Peer {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds the headers that the callee verifies: always our own token; the user's token, the remaining time and the
-    /// trace, if the request's [`Context`] has them.
+    /// Adds the headers that the callee verifies: always our own token, and those of the request's [`Context`].
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = request.extensions_mut().remove::<Context>().unwrap_or_default();
         let headers = request.headers_mut();
         headers.insert(SERVICE_TOKEN, self.identity.token_for(&self.name));
-        if let Some(bearer) = context.caller.bearer {
-            headers.insert(AUTHORIZATION, bearer);
-        }
-        if let Some(deadline) = context.deadline {
-            headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
-        }
-        if let Some(trace) = context.trace {
-            trace.write(headers);
-        }
-        Box::pin(self.clone().send(request, context.deadline))
+        let deadline = context.deadline;
+        write_context(context, headers);
+        Box::pin(self.clone().send(request, deadline))
+    }
+}
+
+/// Writes the caller, the remaining time and the trace of a call. The client's address makes the call that of an
+/// anonymous client if there is no user's token. Without both, it is the service's own.
+pub(crate) fn write_context(context: Context, headers: &mut HeaderMap) {
+    let Caller { bearer, address, .. } = context.caller;
+    if let Some(bearer) = bearer {
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    if let Some(address) = address {
+        headers.insert(CLIENT_ADDRESS, grpc::never_indexed(address.to_string()));
+    }
+    if let Some(deadline) = context.deadline {
+        headers.insert(grpc::TIMEOUT, grpc::timeout(deadline));
+    }
+    if let Some(trace) = context.trace {
+        trace.write(headers);
     }
 }

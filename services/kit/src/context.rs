@@ -21,7 +21,7 @@ pub struct Caller {
     /// The service of the mesh that sent the call to this process, for itself or for the principal. `None`: the call
     /// came from outside the mesh.
     pub peer: Option<MeshService>,
-    /// The client's address, as the gateway saw it. Accepted only from a service of the mesh.
+    /// The client's address, as the gateway saw it. Accepted only from a service of the mesh, and passed on to the next.
     pub address: Option<IpAddr>,
     /// The user's own token, passed on so that the next service verifies it too.
     pub(crate) bearer: Option<HeaderValue>,

@@ -39,7 +39,9 @@ use crate::{
 
 /// The header that carries a service token. It is removed from requests of external clients.
 pub const SERVICE_TOKEN: &str = "x-trellis-service-token";
-/// The header in which the gateway passes the client's address. Trusted only next to a service token.
+/// The header with the address of the client for which a service of the mesh makes the call, as the gateway saw it. Each
+/// service passes it on. A call with neither this header nor an access token is the service's own. Trusted only next to a
+/// service token.
 pub const CLIENT_ADDRESS: &str = "x-trellis-client-address";
 /// The header in which the gateway reports that the client's origin is `http`. Trusted only next to a service token.
 pub const CLIENT_SCHEME: &str = "x-trellis-client-scheme";

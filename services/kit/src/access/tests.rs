@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     ClockAndRng,
+    client::write_context,
+    context::Context,
     identity::Key,
     jwk::Jwk,
     jwt::{AUDIENCE, AccessClaims, AccessKey, ISSUER, PrincipalClaims},
@@ -136,14 +138,18 @@ async fn claims_of_a_token_become_the_principal() {
     );
 }
 
+/// Identities of services that trust one another.
+fn identities<const N: usize>(names: [&str; N], clock_rng: &ClockAndRng) -> [Identity; N] {
+    let keys = names.map(|_| Key::generate());
+    let public = keys.each_ref().map(Key::public);
+    let trusted = || names.into_iter().zip(public.iter().map(String::as_str));
+    std::array::from_fn(|at| Identity::new(names[at], &keys[at], trusted(), clock_rng.clone()).unwrap())
+}
+
 #[tokio::test]
 async fn service_is_the_principal_of_its_own_calls_only() {
     let clock_rng = ClockAndRng::system();
-    let (auth, users) = (Key::generate(), Key::generate());
-    let (auth_public, users_public) = (auth.public(), users.public());
-    let trusted = [("auth", auth_public.as_str()), ("users", users_public.as_str())];
-    let caller = Identity::new("auth", &auth, trusted, clock_rng.clone()).unwrap();
-    let callee = Identity::new("users", &users, trusted, clock_rng.clone()).unwrap();
+    let [caller, callee] = identities(["auth", "users"], &clock_rng);
     let (valid, keys) = access_token(&clock_rng, Duration::from_secs(600));
     let (expired, expired_keys) = access_token(&clock_rng, Duration::from_secs(30));
     let address = HeaderValue::from_static("192.0.2.1");
@@ -170,5 +176,35 @@ async fn service_is_the_principal_of_its_own_calls_only() {
         // The gateway has no use for service tokens: they name no peer there.
         let outside = authenticate(&headers, token.map_or(&keys, |(_, keys)| keys), None).await;
         assert_eq!((outside.caller.peer, outside.caller.address), (None, None));
+    }
+}
+
+/// A sign-up: auth calls users for a client without an access token.
+#[tokio::test]
+async fn call_for_an_anonymous_client_is_not_the_services_own() {
+    let clock_rng = ClockAndRng::system();
+    let [gateway, auth, users] = identities(["gateway", "auth", "users"], &clock_rng);
+    let (token, keys) = access_token(&clock_rng, Duration::from_secs(600));
+    let client: IpAddr = "192.0.2.1".parse().unwrap();
+    // The call of the gateway to auth, and the call that auth makes because of it.
+    let forwarded = async |token: Option<&HeaderValue>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(SERVICE_TOKEN, gateway.token_for("auth"));
+        headers.insert(CLIENT_ADDRESS, HeaderValue::from_static("192.0.2.1"));
+        headers.extend(token.map(|token| (AUTHORIZATION, token.clone())));
+        authenticate(&headers, &keys, Some(&auth)).await.caller
+    };
+    let cases = [
+        (forwarded(None).await, None, Some(client)),
+        (forwarded(Some(&token)).await, Some("user"), Some(client)),
+        (Caller::default(), Some("service"), None),
+    ];
+    for (caller, kind, address) in cases {
+        let mut headers = HeaderMap::new();
+        headers.insert(SERVICE_TOKEN, auth.token_for("users"));
+        write_context(Context { caller, ..Context::default() }, &mut headers);
+        let received = authenticate(&headers, &keys, Some(&users)).await.caller;
+        assert_eq!(received.principal.as_ref().map(Principal::kind), kind, "{headers:?}");
+        assert_eq!((received.peer, received.address), (Some(MeshService::new("auth")), address));
     }
 }

@@ -278,7 +278,7 @@ impl<'a> Process<'a> {
             }
         }
         stop.abort();
-        // Returns the unused leases, so that other processes can use them.
+        // Returns the unused leases and the streams, so that other processes can use them.
         self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }

@@ -154,7 +154,7 @@ pub trait RateLimiter: Send + Sync {
     /// Whether the limiter currently shares its counts with all processes.
     fn is_shared(&self) -> bool;
 
-    /// Returns leased cost to the shared buckets. For shutdown.
+    /// Returns leased cost to the shared buckets, and ends the count of this process's streams. For shutdown.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }

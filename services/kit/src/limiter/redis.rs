@@ -125,7 +125,10 @@ impl RateLimiter for RedisLimiter {
     }
 
     fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.shared.give_back(true))
+        Box::pin(async {
+            self.shared.give_back(true).await;
+            self.streams.close().await;
+        })
     }
 }
 

@@ -12,6 +12,9 @@ const SHARDS: usize = 64;
 /// fresh bucket.
 const KEYS_PER_SHARD: usize = 16_384;
 
+/// The maximum number of keys in all shards.
+pub(super) const MOST_KEYS: usize = SHARDS * KEYS_PER_SHARD;
+
 type Map<V> = HashMap<BucketKey, V>;
 
 /// A map of keys over several locks.

@@ -1,11 +1,14 @@
 //! Limits how many streams of a client are open at once.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::HashSet, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{BucketKey, FailureMode, shards::Shards};
+use super::{
+    BucketKey, FailureMode,
+    shards::{MOST_KEYS, Shards},
+};
 
 /// A request to open one more stream.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +51,8 @@ impl Drop for Hold {
 #[derive(Default)]
 pub(super) struct Streams {
     open: Shards<OpenStreams>,
-    /// Keys whose changed number has not been sent to Redis.
-    unsent: Mutex<Vec<BucketKey>>,
+    /// Keys whose changed number Redis has not acknowledged. A lock of `open` is never taken while this one is held.
+    unsent: Mutex<HashSet<BucketKey>>,
     changed: Notify,
 }
 
@@ -86,15 +89,22 @@ impl Streams {
         let mut all = self.open.lock(std::iter::once(*key));
         let Some(open) = all.get_mut(key) else { return };
         open.count = open.count.saturating_sub(1);
-        let is_shared = !open.name.is_empty();
-        if open.count == 0 && !is_shared {
+        if !open.name.is_empty() {
+            self.mark_unsent(*key);
+            self.changed.notify_one();
+        } else if open.count == 0 {
             all.remove(key);
         }
-        drop(all);
-        if is_shared {
-            self.unsent.lock().push(*key);
-            self.changed.notify_one();
+    }
+
+    fn mark_unsent(&self, key: BucketKey) {
+        let mut unsent = self.unsent.lock();
+        // While Redis is unreachable, full shards drop keys that are still here. A number that is lost here is renewed
+        // later, or expires.
+        if unsent.len() >= MOST_KEYS {
+            unsent.clear();
         }
+        unsent.insert(key);
     }
 
     /// Completes when a number has changed.
@@ -102,27 +112,55 @@ impl Streams {
         self.changed.notified().await;
     }
 
-    /// The changed numbers that have not been sent.
-    pub(super) fn unsent(&self) -> Vec<OpenStreams> {
-        let mut keys = std::mem::take(&mut *self.unsent.lock());
-        keys.sort_unstable();
-        keys.dedup();
-        let mut changed = Vec::with_capacity(keys.len());
-        for key in keys {
-            let mut all = self.open.lock(std::iter::once(key));
-            let Some(open) = all.get(&key).cloned() else { continue };
-            if open.count == 0 {
-                all.remove(&key);
+    /// Whether Redis has not acknowledged a changed number.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.lock().is_empty()
+    }
+
+    /// The changed numbers that Redis has not acknowledged.
+    pub(super) fn unsent(&self) -> Vec<(BucketKey, OpenStreams)> {
+        let keys: Vec<BucketKey> = self.unsent.lock().iter().copied().collect();
+        let number = |key| {
+            let open = self.open.lock(std::iter::once(key)).get(&key).cloned();
+            if open.is_none() {
+                // A full shard has dropped it.
+                self.unsent.lock().remove(&key);
             }
-            changed.push(open);
+            open.map(|open| (key, open))
+        };
+        keys.into_iter().filter_map(number).collect()
+    }
+
+    /// Redis has stored `count` for a client. If the number has changed meanwhile, it is sent again.
+    pub(super) fn acknowledge(&self, key: BucketKey, count: u32) {
+        let mut all = self.open.lock(std::iter::once(key));
+        if all.get(&key).map_or(0, |open| open.count) != count {
+            self.mark_unsent(key);
+            self.changed.notify_one();
+            return;
         }
-        changed
+        self.unsent.lock().remove(&key);
+        if count == 0 {
+            all.remove(&key);
+        }
     }
 
     /// All open streams.
-    pub(super) fn all(&self) -> Vec<OpenStreams> {
+    pub(super) fn all(&self) -> Vec<(BucketKey, OpenStreams)> {
         let mut all = Vec::new();
-        self.open.each(|map| all.extend(map.values().filter(|open| open.count > 0).cloned()));
+        self.open.each(|map| {
+            all.extend(map.iter().filter(|(_, open)| open.count > 0).map(|(key, open)| (*key, open.clone())));
+        });
         all
+    }
+
+    /// Closes all shared streams. For shutdown.
+    pub(super) fn close_all(&self) {
+        self.open.each(|map| {
+            for (key, open) in map.iter_mut().filter(|(_, open)| !open.name.is_empty()) {
+                open.count = 0;
+                self.mark_unsent(*key);
+            }
+        });
     }
 }

@@ -1,5 +1,6 @@
-//! Streams that several processes count together. Each process repeats its numbers, so that the streams of a dead
-//! process become free after [`LEASE`], and a cleared Redis is complete again after [`RENEWAL`].
+//! Streams that several processes count together. Each process sends a changed number until Redis acknowledges it. It
+//! repeats all numbers, so that the streams of a dead process become free after [`LEASE`], and a cleared Redis is
+//! complete again after [`RENEWAL`].
 
 use std::{
     sync::{Arc, LazyLock},
@@ -8,11 +9,11 @@ use std::{
 
 use deadpool_redis::redis::Value;
 use futures_util::future::join_all;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{
     super::{
-        FailureMode,
+        BucketKey, FailureMode,
         streams::{Hold, OpenStreams, StreamAsk, Streams, TooMany},
     },
     link::LimiterLink,
@@ -23,6 +24,12 @@ use super::{
 const LEASE: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// The pause before changes that Redis has not acknowledged are sent again.
+const RETRY: Duration = Duration::from_secs(1);
+/// The same for a process that stops.
+const CLOSE_RETRY: Duration = Duration::from_millis(50);
+/// How long a process that stops may wait for Redis.
+const CLOSE: Duration = Duration::from_secs(2);
 /// The maximum number of commands sent together.
 const AT_ONCE: usize = 256;
 
@@ -65,19 +72,48 @@ impl SharedStreams {
         let mut ticks = interval(RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let records = tokio::select! {
-                () = self.streams.changed() => self.streams.unsent(),
-                _ = ticks.tick() => self.streams.all(),
-            };
-            self.send(&records).await;
+            tokio::select! {
+                () = self.streams.changed() => {}
+                () = sleep(RETRY), if self.streams.has_unsent() => {}
+                _ = ticks.tick() => self.send(&self.streams.all()).await,
+            }
+            self.send_unsent().await;
         }
     }
 
-    async fn send(&self, records: &[OpenStreams]) {
-        for some in records.chunks(AT_ONCE) {
-            // A lost number is renewed later, or expires.
-            let calls: Vec<_> = some.iter().map(|open| self.record(&open.name, open.count, 0)).collect();
-            join_all(calls.iter().map(|call| self.link.run(&COUNT, call))).await;
+    /// Closes all streams, and waits for Redis to store that, but at most [`CLOSE`].
+    pub(super) async fn close(&self) {
+        self.streams.close_all();
+        let sending = async {
+            while self.streams.has_unsent() {
+                self.send_unsent().await;
+                if self.streams.has_unsent() {
+                    sleep(CLOSE_RETRY).await;
+                }
+            }
+        };
+        if timeout(CLOSE, sending).await.is_err() {
+            tracing::warn!("Redis has not stored that this process has no streams; they count until their lease ends");
+        }
+    }
+
+    async fn send_unsent(&self) {
+        // Without a connection nothing can be acknowledged, and there may be many changes.
+        if self.link.is_up() {
+            self.send(&self.streams.unsent()).await;
+        }
+    }
+
+    async fn send(&self, numbers: &[(BucketKey, OpenStreams)]) {
+        for some in numbers.chunks(AT_ONCE) {
+            let sending = some.iter().map(async |(key, open)| {
+                let record = self.record(&open.name, open.count, 0);
+                // Without an acknowledgement it is sent again.
+                if self.link.run(&COUNT, &record).await.is_ok() {
+                    self.streams.acknowledge(*key, open.count);
+                }
+            });
+            join_all(sending).await;
         }
     }
 }

@@ -77,6 +77,32 @@ async fn streams_of_a_dead_process_become_free() {
     assert!(since.elapsed() > Duration::from_secs(10), "not after a short interruption");
 }
 
+/// Regression: a number that changed while Redis was slow was never sent, so the streams counted for another 30 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_a_stopped_process_are_free_although_redis_was_slow() {
+    let redis = Redis::start(&[]);
+    let [stopping, other] = [patient(&redis.url()), patient(&redis.url())];
+    until_shared(&*stopping, true).await;
+    until_shared(&*other, true).await;
+    let [closed, held] = [open(&*stopping, 2).await.unwrap(), open(&*stopping, 2).await.unwrap()];
+    redis.signal("STOP");
+    // Late responses close the connection.
+    let late = ["a", "b", "c", "d", "e"].map(|key| limit(key, Quota::new(1, MINUTE, 1)));
+    futures_util::future::join_all(late.iter().map(|limit| decide(&*stopping, std::slice::from_ref(limit)))).await;
+    until_shared(&*stopping, false).await;
+    drop(closed);
+    // Time to send the change in vain.
+    sleep(Duration::from_millis(100)).await;
+    redis.signal("CONT");
+    // The process stops: one stream has ended, and the other one is cut off.
+    stopping.close().await;
+    drop((stopping, held));
+    until_shared(&*other, true).await;
+    let open_now = async { [until_open(&*other, 2).await, until_open(&*other, 2).await] };
+    timeout(Duration::from_secs(10), open_now).await.expect("the streams are free long before their lease ends");
+    drop(other);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_each_limiter_grants_its_share() {
     let mut redis = Redis::start(&[]);

@@ -37,7 +37,7 @@ use crate::{
     io::Inbound,
     protocol::{
         ClientProtocol, ResponseEncoder,
-        status::{bare, cut, head_too_large, is_grpc, is_over_time, not_grpc, too_late},
+        status::{bare, cut, head_too_large, is_grpc, is_over_time, not_grpc},
     },
     routes::{Found, Method, Target},
     server::Watched,
@@ -130,7 +130,7 @@ impl RpcCall<'_> {
         }
         let sending = self.send(method, &proof, deadline, request, admitted);
         match deadline {
-            Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| too_late())?,
+            Some(deadline) => timeout_at(deadline, sending).await.map_err(|_| error::deadline_exceeded())?,
             None => sending.await,
         }
     }
@@ -236,7 +236,7 @@ impl RpcCall<'_> {
             return self.refuse(&stated.unwrap_or_else(|| bare(not_grpc(parts.status), is_external)), &mut call);
         }
         if code_of(&parts.headers).is_some_and(|code| is_over_time(code, deadline)) {
-            return self.refuse(&bare(too_late(), is_external), &mut call);
+            return self.refuse(&bare(error::deadline_exceeded(), is_external), &mut call);
         }
         if let Some(headers) = admitted.headers {
             headers.put(&mut parts.headers);
@@ -306,7 +306,7 @@ fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<
         Failure::Full | Failure::Overloaded => error::overloaded(rng),
         Failure::Cut => cut(Code::Cancelled),
         Failure::Broken(error) if error.is_reset() => match code_of_break(error) {
-            code if is_over_time(code, deadline) => too_late(),
+            code if is_over_time(code, deadline) => error::deadline_exceeded(),
             code => cut(code),
         },
         Failure::Unreachable(_) | Failure::Gone(_) | Failure::Refused(_) | Failure::Broken(_) => {

@@ -12,7 +12,7 @@ use kit::{
 use prost_reflect::MethodDescriptor;
 use tonic::{Code, Status};
 
-use super::{Protocol, RequestDecoder, ResponseEncoder, content_type::Suffix, status::too_late};
+use super::{Protocol, RequestDecoder, ResponseEncoder, content_type::Suffix};
 
 /// The content type of the protocol.
 const NAME: &str = "application/grpc";
@@ -64,12 +64,9 @@ impl Protocol for Grpc {
 /// Reads `grpc-timeout`, which gRPC-Web has too.
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     match headers.get(TIMEOUT).map(|value| parse_timeout(value.as_bytes())) {
-        Some(None) => {
-            let message = "grpc-timeout is not a duration, such as 10S or 500m";
-            Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message))
-        }
+        Some(None) => Err(error::malformed_timeout()),
         // The deadline has passed before the call begins.
-        Some(Some(Duration::ZERO)) => Err(too_late()),
+        Some(Some(Duration::ZERO)) => Err(error::deadline_exceeded()),
         stated => Ok(stated.flatten()),
     }
 }

@@ -24,10 +24,6 @@ pub(crate) fn cut(code: Code) -> Status {
     error::status(code, "RESPONSE_CUT", "the response was cut off; the part before this is incomplete")
 }
 
-pub(crate) fn too_late() -> Status {
-    error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
-}
-
 /// Removes Trellis's details from a status that the gateway returns for an external upstream, for codes that any gRPC
 /// server returns: callers expect only the code and a message.
 pub(crate) fn bare(status: Status, is_external: bool) -> Status {

@@ -18,7 +18,7 @@ use crate::{
     protocol::{
         ResponseEncoder,
         framing::{FrameMeter, Refused},
-        status::{bare, cut, is_over_time, no_status, refused, status_in, too_late, trailers_too_large},
+        status::{bare, cut, is_over_time, no_status, refused, status_in, trailers_too_large},
     },
     server::{Wait, Watched},
     upstream::{Reply, RequestBodyError, code_of_break},
@@ -176,14 +176,15 @@ impl ResponseBody {
             ResponseSource::Local(body) => Pin::new(body).poll_frame(cx).map_err(|e| (e.code(), e.to_string())),
         };
         let frame = match polled {
-            Poll::Pending if self.is_late(cx) => self.end(&too_late()),
+            Poll::Pending if self.is_late(cx) => self.end(&error::deadline_exceeded()),
             Poll::Pending if self.is_draining(cx) => self.end(&error::stopping()),
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&too_late()),
+            Poll::Ready(Some(Ok(_))) if self.is_overdue() => self.end(&error::deadline_exceeded()),
             Poll::Ready(Some(Ok(frame))) => self.translate(frame),
             Poll::Ready(Some(Err((code, error)))) => {
                 tracing::debug!(error, "a response was cut off");
-                let broken = || if is_over_time(code, self.terms.deadline) { too_late() } else { cut(code) };
+                let broken =
+                    || if is_over_time(code, self.terms.deadline) { error::deadline_exceeded() } else { cut(code) };
                 let status = self.terms.request_error.get().map_or_else(broken, Status::from);
                 self.end(&status)
             }
@@ -227,7 +228,7 @@ impl ResponseBody {
                 Ok(mut trailers) => match status_in(&trailers) {
                     // A success within a message is a failure.
                     Some(Code::Ok) if !self.meter.is_whole() => self.end(&cut(Code::Internal)),
-                    Some(code) if is_over_time(code, self.terms.deadline) => self.end(&too_late()),
+                    Some(code) if is_over_time(code, self.terms.deadline) => self.end(&error::deadline_exceeded()),
                     Some(_) => {
                         headers::sanitize_trailers(&mut trailers, self.terms.is_external);
                         self.trailers(trailers)

@@ -84,6 +84,17 @@ pub fn unavailable(what: &str) -> Status {
     Status::with_error_details(Code::Unavailable, format!("{what} is not available now; try again"), details)
 }
 
+/// DEADLINE_EXCEEDED: the client no longer waits.
+pub fn deadline_exceeded() -> Status {
+    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")
+}
+
+/// INVALID_ARGUMENT because of an unreadable `grpc-timeout`.
+pub fn malformed_timeout() -> Status {
+    let message = "grpc-timeout is not a duration, such as 10S or 500m";
+    status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message)
+}
+
 /// UNAVAILABLE at the end of a long stream when its server stops. Another server continues the stream.
 pub fn stopping() -> Status {
     let message = "the server is shutting down; reopen the stream at once and resume from its last position";

@@ -176,7 +176,7 @@ async fn deadline(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         Ok(None) => return next.run(request).await,
         Err(status) => return refuse(status),
     };
-    let exceeded = || refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long"));
+    let exceeded = || refuse(error::deadline_exceeded());
     if most.is_zero() {
         return exceeded();
     }
@@ -197,10 +197,7 @@ fn time_limit(
         policy => Some(policy.and_then(|p| p.deadline).unwrap_or(default)),
     };
     let requested = match requested.map(|value| grpc::parse_timeout(value.as_bytes())) {
-        Some(None) => {
-            let message = "grpc-timeout is not a time such as 10S or 500m";
-            return Err(error::status(Code::InvalidArgument, "TIMEOUT_MALFORMED", message));
-        }
+        Some(None) => return Err(error::malformed_timeout()),
         timeout => timeout.flatten().map(ahead),
     };
     Ok([ceiling, requested].into_iter().flatten().min())
@@ -245,7 +242,7 @@ async fn detach(State(gate): State<Arc<Gate>>, mut request: Request, next: Next)
     };
     match tokio::spawn(work.in_current_span()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => refuse(error::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took too long")),
+        Ok(Err(_)) => refuse(error::deadline_exceeded()),
         Err(broken) => match broken.try_into_panic() {
             // The layer around catches it.
             Ok(panic) => std::panic::resume_unwind(panic),

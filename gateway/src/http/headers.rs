@@ -29,11 +29,8 @@ const LOCAL: [HeaderName; 10] = [
 
 /// Turns a caller's headers into those of a gRPC request to an upstream.
 pub(crate) fn sanitize_request(headers: &mut HeaderMap, content_type: HeaderValue) {
-    drop_named_by_connection(headers);
-    for name in LOCAL {
-        headers.remove(name);
-    }
-    drop_prefixed(headers, &[MESH_PREFIX]);
+    drop_local(headers);
+    drop_where(headers, |name| begins_like(name, MESH_PREFIX));
     headers.insert(CONTENT_TYPE, content_type);
     // HTTP/1.1 callers send other values, which HTTP/2 forbids.
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -83,21 +80,16 @@ const FORWARDING_NAMES: [HeaderName; 5] = [
 /// States the client's address to an upstream outside the mesh, in the header that most of them read.
 pub(crate) fn set_client_address(headers: &mut HeaderMap, client: HeaderValue) {
     // With underscores too: CGI and WSGI servers do not distinguish them from hyphens.
-    let is_named = |name: &HeaderName| FORWARDING_NAMES.iter().any(|one| is_like(name.as_str(), one.as_str()));
-    let found: Vec<HeaderName> = headers.keys().filter(|name| is_named(name)).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
-    drop_prefixed(headers, &FORWARDING);
+    drop_where(headers, |name| {
+        FORWARDING_NAMES.iter().any(|one| is_like(name.as_str(), one.as_str()))
+            || FORWARDING.iter().any(|prefix| begins_like(name, prefix))
+    });
     headers.insert("x-forwarded-for", client);
 }
 
 /// Removes the headers of the upstream's connection from a response.
 pub(crate) fn sanitize_response(headers: &mut HeaderMap, content_type: HeaderValue) {
-    drop_named_by_connection(headers);
-    for name in LOCAL {
-        headers.remove(name);
-    }
+    drop_local(headers);
     // gRPC has its own, `grpc-encoding`: a browser would try to decode a part of the body.
     headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_TYPE, content_type);
@@ -106,16 +98,9 @@ pub(crate) fn sanitize_response(headers: &mut HeaderMap, content_type: HeaderVal
 /// Removes headers that trailers must not hold (RFC 9110, section 6.5.1), and from outside the mesh those of the
 /// origin.
 pub(crate) fn sanitize_trailers(trailers: &mut HeaderMap, is_external: bool) {
-    let is_out_of_place = |name: &HeaderName| {
-        LOCAL.contains(name)
-            || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name)
-            || is_external && (OF_ORIGIN.contains(name) || name.as_str().starts_with(CORS))
-    };
-    // Nearly all trailers hold only a status.
-    let found: Vec<HeaderName> = trailers.keys().filter(|name| is_out_of_place(name)).cloned().collect();
-    for name in found {
-        trailers.remove(name);
-    }
+    drop_where(trailers, |name| {
+        LOCAL.contains(name) || [CONTENT_TYPE, CONTENT_ENCODING, TE].contains(name) || is_external && is_of_origin(name)
+    });
 }
 
 /// The headers that hold the status of a call.
@@ -181,21 +166,26 @@ const OF_ORIGIN: [HeaderName; 7] = [
 
 /// Removes them from the response, with the CORS headers: the configuration decides which origins may call.
 pub(crate) fn keep_origin(headers: &mut HeaderMap) {
-    for name in OF_ORIGIN {
-        headers.remove(name);
-    }
-    drop_prefixed(headers, &[CORS]);
+    drop_where(headers, is_of_origin);
 }
 
 const CORS: &str = "access-control-";
 
-fn drop_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
-    let starts = |name: &str, prefix: &str| name.get(..prefix.len()).is_some_and(|start| is_like(start, prefix));
-    let is_one = |name: &&HeaderName| prefixes.iter().any(|prefix| starts(name.as_str(), prefix));
-    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+fn is_of_origin(name: &HeaderName) -> bool {
+    OF_ORIGIN.contains(name) || begins_like(name, CORS)
+}
+
+/// Removes the headers that `is_one` selects, in one pass. It allocates only if there are any.
+fn drop_where(headers: &mut HeaderMap, is_one: impl Fn(&HeaderName) -> bool) {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_one(name)).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Whether a name begins with `prefix`: see [`is_like`].
+fn begins_like(name: &HeaderName, prefix: &str) -> bool {
+    name.as_str().get(..prefix.len()).is_some_and(|start| is_like(start, prefix))
 }
 
 /// Whether two names are equal, or differ only in `_` where `wanted` has `-`.
@@ -204,15 +194,13 @@ fn is_like(name: &str, wanted: &str) -> bool {
         && name.bytes().zip(wanted.bytes()).all(|(one, other)| one == other || (one == b'_' && other == b'-'))
 }
 
-/// Removes the headers that `connection` names as those of one connection.
-fn drop_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
+/// Removes the headers of one connection: those that `connection` names, and [`LOCAL`].
+fn drop_local(headers: &mut HeaderMap) {
     // Split as bytes: an unreadable part of a line must not hide the names beside it.
     let names = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let names: Vec<_> = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-    for name in names {
+    // By name, because most requests hold some of them: a pass over all headers would copy those names.
+    for name in names.into_iter().chain(LOCAL) {
         headers.remove(name);
     }
 }
@@ -256,7 +244,7 @@ mod tests {
         for name in claims.into_iter().chain(["x_kept", "remoteuser"]) {
             headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("1"));
         }
-        drop_prefixed(&mut headers, &[MESH_PREFIX]);
+        drop_where(&mut headers, |name| begins_like(name, MESH_PREFIX));
         set_client_address(&mut headers, HeaderValue::from_static("192.0.2.1"));
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();

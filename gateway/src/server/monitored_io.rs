@@ -50,12 +50,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for MonitoredIo<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for MonitoredIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        if let (Monitor::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.monitor, &polled) {
-            frames.sent(&[io::IoSlice::new(buf)], *written, Instant::now)?;
-        }
-        polled
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(

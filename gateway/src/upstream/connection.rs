@@ -18,7 +18,10 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use super::{Tolerance, dial::DialedStream};
+use super::{
+    Tolerance,
+    dial::{self, DialedStream},
+};
 use crate::io::{Coalescing, frame_budget, keepalive};
 
 /// The flow-control window of one response. A connection's window is this times its streams, so that a reader that
@@ -55,7 +58,7 @@ pub(super) async fn start(
     limits: &Limits,
     tolerance: Tolerance,
 ) -> io::Result<(SendRequest<Bytes>, AbortHandle)> {
-    stream.probe(limits.keepalive.0);
+    dial::probe(&stream, limits.keepalive.0);
     let stream = Coalescing::new(stream);
     let window = STREAM_WINDOW.saturating_mul(limits.streams_per_connection);
     let handshake = client::Builder::new()

@@ -314,3 +314,6 @@ fn failed(failure: &Failure, request_error: &RequestBodyError, deadline: Option<
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

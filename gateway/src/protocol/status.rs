@@ -84,3 +84,24 @@ pub(crate) fn trailers_too_large() -> Status {
 pub(crate) fn no_status() -> Status {
     error::status(Code::Unknown, "STATUS_MISSING", "the response ended without a status")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The upstream's timer may end a moment before ours.
+    #[tokio::test(start_paused = true)]
+    async fn cancellation_just_before_the_deadline_means_over_time() {
+        let millis = Duration::from_millis;
+        for (remaining, expected) in [(millis(6), false), (millis(5), true), (millis(1), true), (Duration::ZERO, true)]
+        {
+            let deadline = Instant::now() + remaining;
+            assert_eq!(is_over_time(Code::Cancelled, Some(deadline)), expected, "{remaining:?} before the deadline");
+        }
+        let deadline = Instant::now();
+        tokio::time::advance(millis(1)).await;
+        assert!(is_over_time(Code::Cancelled, Some(deadline)), "after the deadline");
+        assert!(!is_over_time(Code::Cancelled, None), "a call without a deadline");
+        assert!(!is_over_time(Code::Unavailable, Some(deadline)), "another failure");
+    }
+}

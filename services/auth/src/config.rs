@@ -156,3 +156,20 @@ impl Config {
         Quota::new(self.refreshes_from_address, self.refreshes_period.0, self.refreshes_from_address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: with 10 s a lost response ended the session of a client that waits for 20 s.
+    #[test]
+    fn default_grace_is_longer_than_the_timeout_of_every_client() {
+        let default = Config::default();
+        default.check().unwrap();
+        assert_eq!(default.refresh_grace, Span(Duration::from_secs(120)), "as docs/configuration.md states");
+        for (seconds, is_valid) in [(10, false), (29, false), (30, true), (3_600, true), (3_601, false)] {
+            let config = Config { refresh_grace: Span(Duration::from_secs(seconds)), ..Config::default() };
+            assert_eq!(config.check().is_ok(), is_valid, "{seconds} s");
+        }
+    }
+}

@@ -15,12 +15,13 @@ use kit::config::Span;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How long a call waits for a free connection.
+    /// How long a call waits for a free connection. SQLite: how long a change waits for another process that has locked
+    /// the file.
     pub acquire_timeout: Span,
     /// How long a statement waits for a lock, and how long a change waits for other changes of the same resource. A
-    /// change may wait for both.
+    /// change may wait for both. SQLite: how long a change waits for the only writer.
     pub lock_timeout: Span,
-    /// How long a statement may take.
+    /// How long a statement may take. SQLite: how long a read waits for a free connection.
     pub statement_timeout: Span,
     /// How long a transaction may be open without a statement. PostgreSQL then ends it and its connection, so that a
     /// stopped process holds no locks.

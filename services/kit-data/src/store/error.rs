@@ -1,6 +1,6 @@
 //! Errors of statements, and their statuses.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use super::outage;
 use crate::bulkhead::Refused;
@@ -80,6 +80,8 @@ enum Meaning {
 
 fn meaning(error: &sqlx::Error) -> Meaning {
     match error {
+        // The writer of SQLite was not free in time.
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ResourceBusy => Meaning::Locked,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut

@@ -34,24 +34,35 @@ struct Inner<D: Database> {
     connections: sqlx::Pool<D>,
     /// One permit for each connection, so that no call waits in sqlx's own queue.
     places: Arc<Semaphore>,
-    acquire_timeout: Duration,
+    waits: Waits,
     outage: Arc<Outage>,
     writers: Bulkhead<Uuid>,
     /// The statement that begins a transaction.
     begin: Option<&'static str>,
 }
 
+/// The bounds of the waits for a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// For a free connection.
+    pub(super) connection: Duration,
+    /// For BEGIN.
+    pub(super) begin: Duration,
+    /// Whether the only connection is the lock of all writers: then a wait for it is a wait for other changes.
+    pub(super) is_lock: bool,
+}
+
 impl<D: Database> Pool<D> {
     pub(super) fn new(
         connections: sqlx::Pool<D>,
         config: &Config,
-        acquire_timeout: Duration,
+        waits: Waits,
         outage: Arc<Outage>,
         begin: Option<&'static str>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(connections.options().get_max_connections() as usize));
         let writers = Bulkhead::new(config.bounds());
-        Self(Arc::new(Inner { connections, places, acquire_timeout, outage, writers, begin }))
+        Self(Arc::new(Inner { connections, places, waits, outage, writers, begin }))
     }
 
     /// The maximum number of connections.
@@ -101,14 +112,14 @@ impl<D: Database> Pool<D> {
     /// returns to the pool: sqlx closes a connection whose checkout is cancelled, and does not roll back a cancelled
     /// BEGIN.
     async fn lease(&self, in_transaction: bool) -> sqlx::Result<Lease<D>> {
-        let Inner { connections, places, acquire_timeout, outage, begin, .. } = &*self.0;
+        let Inner { connections, places, waits, outage, begin, .. } = &*self.0;
         if outage.is_open() {
             return Err(away("the last probe of the database failed"));
         }
-        let place = tokio::time::timeout(*acquire_timeout, Arc::clone(places).acquire_owned()).await;
+        let place = tokio::time::timeout(waits.connection, Arc::clone(places).acquire_owned()).await;
         // The semaphore is never closed.
-        let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
-        let limit = *acquire_timeout;
+        let place = place.map_err(|_| waits.elapsed())?.map_err(|_| sqlx::Error::PoolClosed)?;
+        let limit = waits.begin;
         let (checkout, begin) = (connections.acquire(), begin.map(|text| text.into_sql_str()));
         let taking = tokio::spawn(async move {
             let mut lease = Lease { connection: Some(checkout.await?), place: Some(place), in_transaction: false };
@@ -121,6 +132,13 @@ impl<D: Database> Pool<D> {
             Ok(lease)
         });
         taking.await.unwrap_or_else(|_| Err(away("the checkout of a connection panicked")))
+    }
+}
+
+impl Waits {
+    /// The error after the wait for a connection. [`Error`] maps it to a status.
+    fn elapsed(self) -> sqlx::Error {
+        if self.is_lock { sqlx::Error::Io(io::ErrorKind::ResourceBusy.into()) } else { sqlx::Error::PoolTimedOut }
     }
 }
 

@@ -16,6 +16,7 @@ use sqlx::{
 use super::{
     Config, Migrated, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage},
+    pool::Waits,
 };
 use kit::{config::Secret, error::chain};
 use probe::PostgresProbe;
@@ -56,7 +57,9 @@ async fn opened(
         .connect_lazy_with(options.clone());
     gauge::watch(schema.to_owned(), &connections);
     outage::watch(schema.to_owned(), &outage, PostgresProbe::new(options));
-    Ok(Pool::new(connections, config, config.acquire_timeout.0, Arc::clone(&outage), None))
+    let limit = config.acquire_timeout.0;
+    let waits = Waits { connection: limit, begin: limit, is_lock: false };
+    Ok(Pool::new(connections, config, waits, Arc::clone(&outage), None))
 }
 
 /// Connects to a service's schema, for the operator. Changes nothing.

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
-    ConnectOptions as _, Sqlite, SqliteConnection,
+    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -15,6 +15,7 @@ use sqlx::{
 use super::{
     Config, Pool, Settings, Unopened, gauge, migrate,
     outage::{self, Outage, Probe, Problem},
+    pool::Waits,
 };
 use kit::error::chain;
 
@@ -43,22 +44,13 @@ pub fn open<'a>(
 }
 
 async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result<Pools, Unopened> {
-    let place = path.display().to_string();
-    let failed = |e: sqlx::Error| Unopened(format!("cannot open {place}: {}", chain(&e)));
     let config = &settings.database;
-    // SQLite has one lock: the wait for the writer.
+    let failed = |e: sqlx::Error| unopened(path, &e);
+    let options = options(path, lock_wait(config)).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    bring_up_to_date(path, &options, settings, migrator).await?;
     let limit = config.statement_timeout.0;
-    let options = options(path, limit).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let pool = || SqlitePoolOptions::new().acquire_timeout(limit).idle_timeout(None).max_lifetime(None);
     let write = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
-    let mut connection = write.acquire().await.map_err(failed)?;
-    let and_else = format!(
-        ", or move {} away to begin with empty data",
-        path.parent().unwrap_or_else(|| Path::new(".")).display()
-    );
-    let migrated = migrate::run(migrator, &mut *connection).await;
-    settings.migrated.set(migrated.map_err(|e| migrate::refused(&place, &and_else, &e))?).ok();
-    drop(connection);
     let reading = options.clone().read_only(true);
     let read = pool().max_connections(READERS).connect_with(reading.clone()).await.map_err(failed)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -68,11 +60,47 @@ async fn opened(path: &Path, settings: &Settings, migrator: &Migrator) -> Result
     let probe = SqliteProbe { connection: reading.connect().await.map_err(failed)? };
     outage::watch(name.into_owned(), &outage, probe);
     purge::start(path.to_owned(), options, config.purge_interval.0, Arc::downgrade(&outage));
-    let kit = |pool, begin| Pool::new(pool, config, limit, Arc::clone(&outage), begin);
-    Ok(Pools { read: kit(read, None), write: kit(write, Some(BEGIN)) })
+    let reads = Waits { connection: limit, begin: limit, is_lock: false };
+    let kit = |pool, waits, begin| Pool::new(pool, config, waits, Arc::clone(&outage), begin);
+    Ok(Pools { read: kit(read, reads, None), write: kit(write, writes(config), Some(BEGIN)) })
 }
 
-/// The options of every connection. `limit` is the wait for the writer.
+/// Migrates on a separate connection with a separate timeout, as on PostgreSQL.
+async fn bring_up_to_date(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    settings: &Settings,
+    migrator: &Migrator,
+) -> Result<(), Unopened> {
+    let options = options.clone().busy_timeout(settings.database.migration_lock_timeout.0);
+    let mut connection = options.connect().await.map_err(|e| unopened(path, &e))?;
+    let and_else = format!(
+        ", or move {} away to begin with empty data",
+        path.parent().unwrap_or_else(|| Path::new(".")).display()
+    );
+    let migrated = migrate::run(migrator, &mut connection).await;
+    let migrated = migrated.map_err(|e| migrate::refused(&path.display().to_string(), &and_else, &e))?;
+    settings.migrated.set(migrated).ok();
+    connection.close().await.map_err(|e| unopened(path, &e))
+}
+
+fn unopened(path: &Path, error: &sqlx::Error) -> Unopened {
+    Unopened(format!("cannot open {}: {}", path.display(), chain(error)))
+}
+
+/// How long a statement waits for a lock of the file that another process holds.
+fn lock_wait(config: &Config) -> Duration {
+    config.acquire_timeout.0
+}
+
+/// The waits for the writer. With the wait in the bulkhead they are as long as those of PostgreSQL, which
+/// [`Config::check`] bounds: the caller gets LOCKED before the shortest deadline, and nothing is stored afterwards.
+fn writes(config: &Config) -> Waits {
+    // SQLite itself ends BEGIN, with SQLITE_BUSY. The limit is for a disk that does not respond.
+    Waits { connection: config.lock_timeout.0, begin: 2 * lock_wait(config), is_lock: true }
+}
+
+/// The options of every connection. `limit` is the wait for a lock of the file.
 fn options(path: &Path, limit: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -87,7 +115,7 @@ fn options(path: &Path, limit: Duration) -> SqliteConnectOptions {
 /// Connects to an existing file beside the process that uses it, for the operator. A statement waits for that process.
 pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, Unopened> {
     let options = options(path, Config::default().statement_timeout.0);
-    options.connect().await.map_err(|e| Unopened(format!("cannot open {}: {}", path.display(), chain(&e))))
+    options.connect().await.map_err(|e| unopened(path, &e))
 }
 
 /// Reads the file on its own connection.

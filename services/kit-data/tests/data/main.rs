@@ -13,3 +13,4 @@ mod locks;
 #[path = "../support/plan.rs"]
 #[expect(dead_code, reason = "the tests of the services use the rest")]
 mod plan;
+mod writers;

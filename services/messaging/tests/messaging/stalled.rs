@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use kit_data::store::Location;
 use messaging::domain::{ConversationId, Quotas, UserId};
 use proto::messaging::v1::SendMessageRequest;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -61,6 +61,29 @@ async fn locked_conversation_does_not_stop_other_conversations() {
     }
     holding.rollback().await.unwrap();
     ada.send(message(&bench, &room)).await.expect("the conversation accepts messages again");
+}
+
+/// SQLite has one lock for all writers. Another process holds it longer than any deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn locked_file_is_reported_before_the_deadline() {
+    let database = Database::sqlite();
+    let Location::Sqlite(path) = database.location.clone() else { panic!("a SQLite file") };
+    let bench = Bench::on(database, |_| {}).await;
+    let (ada, bob) = (bench.person().await, bench.person().await);
+    let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
+    let mut stranger = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    stranger.execute("BEGIN IMMEDIATE").await.unwrap();
+    let (sent, behind) = (message(&bench, &room), message(&bench, &room));
+    let (first, second) = tokio::join!(ada.send(sent.clone()), ada.send(behind));
+    for refused in [first.unwrap_err(), second.unwrap_err()] {
+        let details = refused.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.as_str());
+        assert_eq!((refused.code(), reason), (Code::Unavailable, Some("LOCKED")), "{refused:?}");
+        assert!(details.retry_info().is_some());
+    }
+    stranger.execute("ROLLBACK").await.unwrap();
+    // The entry after the first one, so no refused message was stored.
+    assert_eq!(ada.send(sent).await.unwrap().seq, 2);
 }
 
 fn message(bench: &Bench, room: &str) -> SendMessageRequest {

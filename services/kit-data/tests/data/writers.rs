@@ -1,0 +1,86 @@
+//! The only writer of SQLite, while another process holds the lock of the file.
+
+use std::{borrow::Cow, time::Duration};
+
+use kit::config::Span;
+use kit_data::store::{Error, Location, Pool, Settings, sqlite};
+use sqlx::{Connection as _, Executor as _, Sqlite, SqliteConnection, migrate::Migrator};
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+use crate::{databases::Database, eventually::MOMENT};
+
+const INSERT: &str = "INSERT INTO notes VALUES ('a note')";
+
+/// Waits that are as short as those of the bulkhead. Only they can end a wait within the bound of the test.
+fn settings() -> Settings {
+    let mut settings = Settings::from(1);
+    let database = &mut settings.database;
+    database.acquire_timeout = Span(Duration::from_millis(200));
+    database.lock_timeout = Span(Duration::from_millis(300));
+    database.statement_timeout = Span(Duration::from_secs(3600));
+    settings
+}
+
+async fn insert_on(pool: Pool<Sqlite>, row: u128) -> Result<(), Error> {
+    let mut tx = pool.begin_on(Uuid::from_u128(row)).await?;
+    tx.execute(INSERT).await?;
+    Ok(tx.commit().await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lock_of_another_process_is_reported_and_stores_nothing() {
+    let database = Database::sqlite();
+    let Location::Sqlite(path) = &database.location else { panic!("a SQLite file") };
+    let migrator = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator::DEFAULT };
+    let pools = sqlite::open(path, &settings(), &migrator).await.unwrap();
+    pools.write.execute("CREATE TABLE notes (text TEXT NOT NULL)").await.unwrap();
+
+    let mut other = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    // One change waits for the lock of the file, others for the writer, and others for changes of the same row.
+    let rows = (0..4).chain([9; 6]);
+    let mut changes: Vec<_> = rows.map(|row| tokio::spawn(insert_on(pools.write.clone(), row))).collect();
+    let single = pools.write.clone();
+    changes.push(tokio::spawn(async move { Ok(single.execute(INSERT).await.map(drop)?) }));
+    for change in changes {
+        let error = timeout(MOMENT, change).await.expect("the wait is bounded").unwrap().unwrap_err();
+        let status = Status::from(error);
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(details.error_info().unwrap().reason, "LOCKED", "{status:?}");
+        assert!(details.retry_info().is_some());
+    }
+    // Reads do not wait for a writer.
+    let count =
+        async || -> i64 { sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&pools.read).await.unwrap() };
+    assert_eq!(count().await, 0);
+
+    other.execute("ROLLBACK").await.unwrap();
+    insert_on(pools.write.clone(), 1).await.expect("the writer is free");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(count().await, 1, "no earlier change is stored later");
+    drop(pools);
+    database.remove().await;
+}
+
+/// A start waits for a process that is about to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_wait_longer_than_changes() {
+    let database = Database::sqlite();
+    let Location::Sqlite(path) = &database.location else { panic!("a SQLite file") };
+    let migrator = sqlx::migrate!("tests/data/migrations/sqlite");
+    let empty = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator::DEFAULT };
+    drop(sqlite::open(path, &settings(), &empty).await.unwrap());
+    let mut other = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let settings = settings();
+    let (opened, ()) = tokio::join!(sqlite::open(path, &settings, &migrator), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        other.execute("ROLLBACK").await.unwrap();
+    });
+    opened.unwrap();
+    database.remove().await;
+}

@@ -1,7 +1,5 @@
 //! The type of a kind of jobs, and how it is stored.
 
-use std::fmt;
-
 use kit::{Timestamp, shutdown::Shutdown};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -26,16 +24,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// Why a stored job cannot be read. It becomes a dead letter at once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored job cannot be read: {0}")]
 pub struct Unreadable(pub String);
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the stored job cannot be read: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 /// One attempt at a job, for its handler.
 #[derive(Debug, Clone)]

@@ -135,6 +135,12 @@ pub(crate) enum Jobs {
         /// With --all: only dead jobs of this kind
         #[arg(long, requires = "all")]
         kind: Option<String>,
+        /// Retry running jobs too, for example those of a killed process
+        ///
+        /// A job of a killed process otherwise waits for the end of its lease. If its process still runs, that attempt
+        /// is stopped within the lease and changes nothing. Until then two attempts may run at once.
+        #[arg(long, conflicts_with = "all")]
+        force: bool,
     },
     /// Delete jobs that are not running; their work stays undone
     Delete {

@@ -21,11 +21,11 @@ pub(crate) async fn run(config: &Config, command: cli::Jobs) -> Result<String, S
         cli::Jobs::List { state, kind, limit, arguments } => {
             list(config, &Filter { state: state.map(State::from), kind, limit }, arguments).await
         }
-        cli::Jobs::Retry { ids, all, kind } => {
+        cli::Jobs::Retry { ids, all, kind, force } => {
             let ids = if all { dead(config, kind).await? } else { ids };
-            retry(config, &ids).await
+            change(config, if force { Change::TakeBack } else { Change::Retry }, &ids).await
         }
-        cli::Jobs::Delete { ids } => delete(config, &ids).await,
+        cli::Jobs::Delete { ids } => change(config, Change::Delete, &ids).await,
     }
 }
 
@@ -40,7 +40,6 @@ async fn list(config: &Config, filter: &Filter, arguments: bool) -> Result<Strin
 }
 
 fn line(text: &mut String, service: Service, job: &Listed, arguments: bool) {
-    let time = |at: Timestamp| prost_types::Timestamp::from(at).to_string();
     let Listed { id, kind, attempts, failure, version, payload, .. } = job;
     let (state, service) = (job.state.as_str(), service.name());
     let recurring = if job.is_recurring { " recurring" } else { "" };
@@ -54,6 +53,10 @@ fn line(text: &mut String, service: Service, job: &Listed, arguments: bool) {
     }
 }
 
+fn time(at: Timestamp) -> String {
+    prost_types::Timestamp::from(at).to_string()
+}
+
 /// The ids of all dead letters.
 async fn dead(config: &Config, kind: Option<String>) -> Result<Vec<Uuid>, String> {
     let filter = Filter { state: Some(State::Dead), kind, limit: u32::MAX };
@@ -64,46 +67,75 @@ async fn dead(config: &Config, kind: Option<String>) -> Result<Vec<Uuid>, String
     Ok(ids)
 }
 
-async fn retry(config: &Config, ids: &[Uuid]) -> Result<String, String> {
+/// A change of jobs.
+#[derive(Clone, Copy)]
+enum Change {
+    Retry,
+    /// A retry that ends the claim of a process.
+    TakeBack,
+    Delete,
+}
+
+impl Change {
+    /// The state of a changed job.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Retry | Self::TakeBack => "due now",
+            Self::Delete => "deleted",
+        }
+    }
+
+    /// Changes a job. `false`: it cannot be changed.
+    async fn apply(self, operator: &mut Operator, id: Uuid, now: Timestamp) -> Result<bool, String> {
+        let changed = match self {
+            Self::Retry => operator.retry(id, now).await,
+            Self::TakeBack => operator.take_back(id, now).await,
+            Self::Delete => operator.delete(id, now).await,
+        };
+        changed.map_err(|error| chain(&error))
+    }
+}
+
+async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String, String> {
     let (mut left, now) = (ids.to_vec(), ClockAndRng::system().now());
     for service in SERVICES {
         let mut operator = connect(config, service).await?;
         let mut rest = Vec::new();
         for id in left {
-            if !operator.retry(id, now).await.map_err(|error| chain(&error))? {
+            if !change.apply(&mut operator, id, now).await? {
                 rest.push(id);
             }
         }
         left = rest;
     }
-    report("due now", ids.len(), &left)
+    let changed = ids.len() - left.len();
+    let counted = format!("{changed} {} {}", if changed == 1 { "job is" } else { "jobs are" }, change.outcome());
+    let Some(first) = left.first() else { return Ok(counted) };
+    let why = unchanged(find(config, *first).await?);
+    Err(format!("{counted}; {} not, such as {first}: {why}", left.len()))
 }
 
-async fn delete(config: &Config, ids: &[Uuid]) -> Result<String, String> {
-    let (mut left, now) = (ids.to_vec(), ClockAndRng::system().now());
+/// Why a job was not changed, and what the operator can do.
+fn unchanged(job: Option<Listed>) -> String {
+    match job {
+        None => "there is no such job".to_owned(),
+        Some(job) if job.state == State::Running => format!(
+            "a process runs it, and its lease ends at {} unless that process renews it; if that process has ended, wait \
+             until then, or use trellis jobs retry --force",
+            time(job.due_time)
+        ),
+        Some(job) if job.is_recurring => "it is recurring and cannot be deleted".to_owned(),
+        Some(_) => "it has changed in the meantime; try again".to_owned(),
+    }
+}
+
+async fn find(config: &Config, id: Uuid) -> Result<Option<Listed>, String> {
     for service in SERVICES {
-        let mut operator = connect(config, service).await?;
-        let mut rest = Vec::new();
-        for id in left {
-            if !operator.delete(id, now).await.map_err(|error| chain(&error))? {
-                rest.push(id);
-            }
+        if let Some(job) = connect(config, service).await?.find(id).await.map_err(|error| chain(&error))? {
+            return Ok(Some(job));
         }
-        left = rest;
     }
-    report("deleted", ids.len(), &left)
-}
-
-fn report(what: &str, all: usize, left: &[Uuid]) -> Result<String, String> {
-    let changed = all - left.len();
-    let counted = format!("{changed} {} {what}", if changed == 1 { "job is" } else { "jobs are" });
-    match left {
-        [] => Ok(counted),
-        [first, ..] => Err(format!(
-            "{counted}; {} not, such as {first}: no such job, a process runs it, or it is recurring and cannot be deleted",
-            left.len()
-        )),
-    }
+    Ok(None)
 }
 
 async fn jobs(config: &Config, service: Service, filter: &Filter) -> Result<Vec<Listed>, String> {

@@ -106,6 +106,44 @@ async fn jobs_survive_a_kill_and_dead_ones_are_retried() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn job_of_a_killed_process_is_retried_by_force() {
+    let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
+    let start = |part| {
+        let mut process = prepared(part, ports, keys.path(), &database);
+        process.set("JOBS__LEASE", "1h");
+        process.set("JOBS__POLL_INTERVAL", "100ms");
+        process.launch();
+        process
+    };
+    let [users, mut auth, messaging, mut gateway] = PARTS.map(start);
+    gateway.ready(ports.gateway).await;
+    let mut operator = Mesh::new(&[], ports);
+    operator.set("AUTH__DATABASE_URL", &database);
+    let ada = gateway.sign_up("ada").await;
+    messaging.signal("STOP");
+    delete_account(&ada).await;
+    let running = until_listed(&operator, |text| text.contains(" auth account.deleted running ")).await;
+    auth.kill();
+    messaging.signal("CONT");
+    auth.launch();
+
+    let id = running.split(' ').next().unwrap();
+    let lease = running.trim_end().rsplit_once("due=").unwrap().1;
+    for command in ["retry", "delete"] {
+        let refused = trellis(&operator, &["jobs", command, id]);
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && error.contains(&format!("its lease ends at {lease}")), "{error}");
+        assert!(error.contains("trellis jobs retry --force"), "{error}");
+    }
+    let forced = trellis(&operator, &["jobs", "retry", "--force", id]);
+    assert!(forced.status.success(), "{forced:?}");
+    until_listed(&operator, |text| text == "no jobs\n").await;
+    for mut process in [users, auth, messaging, gateway] {
+        assert_eq!(process.terminate().code(), Some(0), "{}", process.log());
+    }
+}
+
 /// Deletes the account once the gateway has noticed that auth is back.
 async fn delete_when_reachable(person: &Person) {
     let started = Instant::now();

@@ -63,9 +63,17 @@ pub trait Database: sqlx::Database {
     #[doc(hidden)]
     fn list<'a>(connection: &'a mut Self::Connection, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
 
+    /// The job with this id.
+    #[doc(hidden)]
+    fn find(connection: &mut Self::Connection, id: Uuid) -> BoxFuture<'_, Result<Option<Listed>, Error>>;
+
     /// Makes a job due that is not running, or whose claim has expired. Returns whether there is such a job.
     #[doc(hidden)]
     fn retry(connection: &mut Self::Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Makes a job due, and ends the claim of a process. Returns whether there is such a job.
+    #[doc(hidden)]
+    fn take_back(connection: &mut Self::Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// Deletes a job that is not running, or whose claim has expired. Returns whether there is such a job.
     #[doc(hidden)]

@@ -25,8 +25,6 @@ pub struct Listed {
     pub state: State,
     /// When it was enqueued.
     pub create_time: Timestamp,
-    /// The last change of its state.
-    pub update_time: Timestamp,
     /// When the next attempt may start; of a running job, when its lease expires.
     pub due_time: Timestamp,
     /// The attempts so far.
@@ -71,11 +69,28 @@ impl Operator {
         }
     }
 
+    /// The job with this id, if there is one.
+    pub async fn find(&mut self, id: Uuid) -> Result<Option<Listed>, Error> {
+        match &mut self.0 {
+            OperatorConnection::Postgres(connection) => Postgres::find(connection, id).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::find(connection, id).await,
+        }
+    }
+
     /// Makes a job due now, with all of its attempts. `false`: there is no such job, or a process runs it.
     pub async fn retry(&mut self, id: Uuid, now: Timestamp) -> Result<bool, Error> {
         match &mut self.0 {
             OperatorConnection::Postgres(connection) => Postgres::retry(connection, id, now).await,
             OperatorConnection::Sqlite(connection) => Sqlite::retry(connection, id, now).await,
+        }
+    }
+
+    /// Like [`Operator::retry`], also for a job that a process runs: ends its claim, so that the attempt of that process
+    /// changes nothing any more. If that process has not ended, two attempts may run at once until it notices.
+    pub async fn take_back(&mut self, id: Uuid, now: Timestamp) -> Result<bool, Error> {
+        match &mut self.0 {
+            OperatorConnection::Postgres(connection) => Postgres::take_back(connection, id, now).await,
+            OperatorConnection::Sqlite(connection) => Sqlite::take_back(connection, id, now).await,
         }
     }
 

@@ -132,9 +132,8 @@ impl Database for Db {
     fn list<'a>(connection: &'a mut Connection, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT job_id, kind, version, payload, schedule, state, create_time, update_time, due_time, attempts, \
-                 failure FROM jobs WHERE ($1 = '' OR state = $1) AND ($2 = '' OR kind = $2) \
-                 ORDER BY create_time, job_id LIMIT $3",
+                "SELECT job_id, kind, version, payload, schedule, state, create_time, due_time, attempts, failure \
+                 FROM jobs WHERE ($1 = '' OR state = $1) AND ($2 = '' OR kind = $2) ORDER BY create_time, job_id LIMIT $3",
             )
             .bind(filter.state.map_or("", State::as_str))
             .bind(filter.kind.as_deref().unwrap_or_default())
@@ -142,6 +141,19 @@ impl Database for Db {
             .fetch_all(connection)
             .await?;
             rows.iter().map(listed).collect()
+        })
+    }
+
+    fn find(connection: &mut Connection, id: Uuid) -> BoxFuture<'_, Result<Option<Listed>, Error>> {
+        Box::pin(async move {
+            let found = sqlx::query(
+                "SELECT job_id, kind, version, payload, schedule, state, create_time, due_time, attempts, failure \
+                 FROM jobs WHERE job_id = $1",
+            )
+            .bind(id)
+            .fetch_optional(connection)
+            .await?;
+            found.as_ref().map(listed).transpose()
         })
     }
 
@@ -156,6 +168,21 @@ impl Database for Db {
             .execute(connection)
             .await?;
             Ok(retried.rows_affected() > 0)
+        })
+    }
+
+    fn take_back(connection: &mut Connection, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            // The next number of a claim ends the claim that is in force.
+            let taken = sqlx::query(
+                "UPDATE jobs SET state = 'waiting', attempts = 0, claims = claims + 1, update_time = $2, due_time = $2 \
+                 WHERE job_id = $1",
+            )
+            .bind(id)
+            .bind(DbTimestamp(now))
+            .execute(connection)
+            .await?;
+            Ok(taken.rows_affected() > 0)
         })
     }
 
@@ -237,8 +264,7 @@ fn backlog(row: &Row) -> Result<Backlog, Error> {
 }
 
 fn listed(row: &Row) -> Result<Listed, Error> {
-    let (create_time, update_time, due_time): (DbTimestamp, DbTimestamp, DbTimestamp) =
-        (row.try_get("create_time")?, row.try_get("update_time")?, row.try_get("due_time")?);
+    let (create_time, due_time): (DbTimestamp, DbTimestamp) = (row.try_get("create_time")?, row.try_get("due_time")?);
     Ok(Listed {
         id: row.try_get("job_id")?,
         kind: row.try_get("kind")?,
@@ -247,7 +273,6 @@ fn listed(row: &Row) -> Result<Listed, Error> {
         is_recurring: row.try_get::<Option<String>, _>("schedule")?.is_some(),
         state: state(row)?,
         create_time: create_time.0,
-        update_time: update_time.0,
         due_time: due_time.0,
         attempts: row.try_get("attempts")?,
         failure: row.try_get("failure")?,

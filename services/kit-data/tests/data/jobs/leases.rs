@@ -10,6 +10,8 @@ use crate::{databases::Database, locks::Holder};
 
 on_both!(
     job_of_a_killed_process_runs_again_after_its_lease,
+    job_of_a_killed_process_can_be_taken_back,
+    taken_back_job_ignores_the_earlier_attempt,
     job_that_kills_its_process_dies,
     shutdown_waits_for_running_jobs_and_then_releases_them,
     continued_job_runs_again_at_once,
@@ -61,6 +63,47 @@ async fn job_of_a_killed_process_runs_again_after_its_lease(location: &Location)
     assert_eq!(next(&mut reported).await, "ada");
     process.until_empty().await;
     running.stop(LIMIT).await;
+}
+
+async fn job_of_a_killed_process_can_be_taken_back(location: &Location) {
+    let clock = TestClock::new();
+    let process = Process::start(location, &clock).await;
+    process.enqueue(&letter("ada")).await;
+    let (killed, _) = elsewhere(location, &clock, quick()).await;
+    killed.shutdown_background();
+    let (id, mut operator) = (process.list().await[0].id, process.operator().await);
+    assert!(!operator.retry(id, clock.now()).await.unwrap(), "the lease is in force");
+    let found = operator.find(id).await.unwrap().unwrap();
+    assert_eq!((found.state, found.due_time), (State::Running, clock.now() + Duration::from_secs(30)));
+    assert!(operator.take_back(id, clock.now()).await.unwrap());
+    let (reports, mut reported) = mpsc::unbounded_channel();
+    let running = run(process.worker(quick()).on(reporting(&reports)));
+    assert_eq!(next(&mut reported).await, "ada");
+    process.until_empty().await;
+    assert_eq!(operator.find(id).await.unwrap(), None);
+    assert!(!operator.take_back(id, clock.now()).await.unwrap(), "there is no such job");
+    running.stop(LIMIT).await;
+}
+
+/// The process of the earlier attempt has not ended. It has one place only, so that it does not claim the job again.
+async fn taken_back_job_ignores_the_earlier_attempt(location: &Location) {
+    let clock = TestClock::new();
+    let process = Process::start(location, &clock).await;
+    process.enqueue(&letter("ada")).await;
+    let (other, held) = elsewhere(location, &clock, JobsConfig { concurrency: 1, ..quick() }).await;
+    let (id, mut operator) = (process.list().await[0].id, process.operator().await);
+    assert!(operator.take_back(id, clock.now()).await.unwrap());
+    let (permits, (reports, mut reported)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
+    let running = run(process.worker(quick()).on(waiting(&reports, &permits)));
+    assert_eq!(next(&mut reported).await, "ada");
+    held.add_permits(1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let [job] = &process.list().await[..] else { panic!("the job is not deleted") };
+    assert_eq!((job.state, job.attempts), (State::Running, 1), "the second claim is in force");
+    permits.add_permits(1);
+    process.until_empty().await;
+    running.stop(LIMIT).await;
+    other.shutdown_background();
 }
 
 async fn job_that_kills_its_process_dies(location: &Location) {

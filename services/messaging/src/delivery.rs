@@ -103,16 +103,17 @@ struct Slot {
 
 /// The changes since the stream last took its marks. Bounded by the number of the user's conversations.
 #[derive(Default)]
-struct Marks {
-    conversations: HashSet<ConversationId>,
+pub(crate) struct Marks {
+    /// Conversations with new entries.
+    pub(crate) conversations: HashSet<ConversationId>,
     /// Conversations with changed read marks.
-    reads: HashSet<ConversationId>,
+    pub(crate) reads: HashSet<ConversationId>,
     /// The user has moved read marks in conversations that they have not accepted.
-    own_reads: bool,
+    pub(crate) own_reads: bool,
     /// The user's invitations have changed.
-    invitations: bool,
+    pub(crate) invitations: bool,
     /// The user may have joined or left conversations, or signals were lost: the stream must compare all conversations.
-    everything: bool,
+    pub(crate) everything: bool,
 }
 
 impl Slot {
@@ -311,15 +312,6 @@ pub(crate) struct Mailbox {
     conversations: HashSet<ConversationId>,
 }
 
-/// The marks that a stream took from its mailbox.
-pub(crate) struct Mail {
-    pub(crate) conversations: HashSet<ConversationId>,
-    pub(crate) reads: HashSet<ConversationId>,
-    pub(crate) own_reads: bool,
-    pub(crate) invitations: bool,
-    pub(crate) everything: bool,
-}
-
 impl Mailbox {
     pub(crate) fn user(&self) -> UserId {
         UserId(self.slot.user)
@@ -343,10 +335,8 @@ impl Mailbox {
     }
 
     /// Takes the marks.
-    pub(crate) fn take(&self) -> Mail {
-        let marks = std::mem::take(&mut *self.slot.marks.lock());
-        let Marks { conversations, reads, own_reads, invitations, everything } = marks;
-        Mail { conversations, reads, own_reads, invitations, everything }
+    pub(crate) fn take(&self) -> Marks {
+        std::mem::take(&mut *self.slot.marks.lock())
     }
 
     /// Completes at the next mark, or at once if there is one since the last [`Mailbox::take`].

@@ -197,14 +197,14 @@ impl Subscription {
 
     /// Moves the marks of the mailbox into the state of the stream.
     fn take_marks(&mut self) {
-        let mail = self.mailbox.take();
-        self.must_compare |= mail.everything;
-        self.own_reads |= mail.own_reads;
-        for id in mail.conversations {
+        let marks = self.mailbox.take();
+        self.must_compare |= marks.everything;
+        self.own_reads |= marks.own_reads;
+        for id in marks.conversations {
             self.enqueue(id);
         }
-        self.reads.extend(mail.reads);
-        if mail.invitations {
+        self.reads.extend(marks.reads);
+        if marks.invitations {
             self.outgoing.push_back(event(Event::InvitationsChanged(InvitationsChanged {})));
         }
     }

@@ -1,6 +1,10 @@
 //! The statements for both databases. `postgres.rs` and `sqlite.rs` include this module and define the statements that
 //! differ.
 
+#[path = "sql/account.rs"]
+mod account;
+#[path = "sql/prune.rs"]
+mod prune;
 #[path = "sql/session.rs"]
 pub(super) mod session;
 
@@ -10,19 +14,21 @@ use kit_data::{
     jobs::{NewJob, Queue},
     store::{DbTimestamp, Error, Pool, Transaction, violated},
 };
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Db, delete_some};
+use super::Db;
 use crate::{
     domain::{
         Account, AccountId, Client, EmailAddress, EndedPage, EndedSession, Lifetimes, NewSession, Page, PasswordHash,
-        Session, SessionId, State, TokenHash,
+        Session, SessionId, TokenHash,
         jobs::{AccountAbandoned, AccountDeleted},
         refresh::{Decision, decide},
     },
     store::{AuthStore, InsertError, Refreshed, Successor},
 };
+use account::account;
+use prune::prune_some;
 use session::{
     IN_FORCE, end_all, end_session, ended, hold_session, insert_session, lock_account, lock_token, rotate, session,
 };
@@ -375,43 +381,10 @@ impl AuthStore for Sql {
     }
 
     async fn prune(&self, before: Timestamp, used_before: Timestamp, limit: u32) -> Result<u64, Error> {
-        let ended = "expire_time < $1 OR revoke_time < $1";
-        let of_ended = format!("session_id IN (SELECT session_id FROM sessions WHERE {ended})");
-        // Deleting a session cascades to its tokens, which may be thousands. So the tokens are deleted first.
-        let steps = [
-            (delete_some("refresh_tokens", "token_hash", &of_ended), before),
-            (delete_some("sessions", "session_id", ended), before),
-            (delete_some("refresh_tokens", "token_hash", "use_time < $1"), used_before),
-        ];
-        for (statement, before) in steps {
-            // The statement consists of constants only.
-            let delete = sqlx::query(AssertSqlSafe(statement)).bind(DbTimestamp(before)).bind(i64::from(limit));
-            let deleted = delete.execute(&self.write).await?.rows_affected();
-            if deleted > 0 {
-                return Ok(deleted);
-            }
-        }
-        Ok(0)
+        prune_some(&self.write, before, used_before, limit).await
     }
 
     async fn is_reachable(&self) -> bool {
         self.read.is_reachable()
     }
-}
-
-fn account(row: &Row) -> Result<Account, Error> {
-    let (email, create_time): (String, DbTimestamp) = (row.try_get("email")?, row.try_get("create_time")?);
-    Ok(Account {
-        id: AccountId(row.try_get("account_id")?),
-        email: EmailAddress::stored(email),
-        password: PasswordHash(row.try_get("password_hash")?),
-        password_no: row.try_get("password_no")?,
-        state: state(row)?,
-        create_time: create_time.0,
-    })
-}
-
-fn state(row: &Row) -> Result<State, Error> {
-    let text: String = row.try_get("state")?;
-    State::parse(&text).ok_or(Error::Corrupt(format!("accounts.state {text:?}")))
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::{
     super::{HOLD_SESSION, INSERT_SESSION, LOCK_ACCOUNT, LOCK_SESSION},
-    Row, Tx, state,
+    Row, Tx,
+    account::state,
 };
 use crate::{
     domain::{

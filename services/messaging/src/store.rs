@@ -230,6 +230,8 @@ pub enum InsertError {
     RequestIdReused,
     /// The request opened a conversation that its creator has left.
     Left,
+    /// The creator's stored bytes would exceed [`Quotas::user_bytes`].
+    UserStorageFull,
     /// A user cannot be added.
     Admit(AdmitError),
     /// The store failed.

@@ -195,6 +195,7 @@ impl From<InsertError> for Status {
     fn from(error: InsertError) -> Self {
         match error {
             InsertError::RequestIdReused => reused("request_id"),
+            InsertError::UserStorageFull => user_storage_full(),
             InsertError::Left => error::status(
                 Code::NotFound,
                 "CONVERSATION_NOT_FOUND",

@@ -188,8 +188,16 @@ scenario("a group is renamed, grows and shrinks, and only its owner removes memb
   for (const page of [adas, bobs]) await page.getByText(`${cleo.name} joined`, { exact: true }).waitFor();
   await bobs.getByText(`${ada.name} named the conversation Rows of peas`).waitFor();
   await adas.getByText("You named the conversation Rows of peas").waitFor();
-  // The count is for the owner to see too.
+  // The lines are part of the history: they are there after a reload, and for a member who joined later.
+  await bobs.reload();
+  for (const page of [bobs, cleos]) {
+    await page.getByText(`${ada.name} named the conversation Rows of peas`).waitFor();
+  }
+  await bobs.getByText(`${cleo.name} joined`, { exact: true }).waitFor();
+  // The count is for the owner to see too: of the members who joined later, and after a reload.
   await closeDialog(adas);
+  await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
+  await adas.reload();
   await message(adas, "Before Cleo came").getByText("Read by 2").waitFor();
 
   // Only the owner removes members and deletes other members' messages.

@@ -93,6 +93,39 @@ test("the unread count matches a model", () => {
   }
 });
 
+test("a message and an addition move the read marks of their users without an event", () => {
+  const model = new Model();
+  const conversation = model.conversation();
+  const members = ["me", "bob"].map((userId) => create(messaging.MemberSchema, { userId }));
+  const thread = new Thread("me", create(messaging.ConversationSchema, { ...conversation, memberCount: 2, members }));
+  thread.take(model.say("me"));
+  assert.deepEqual(thread.readersOf(1n), []);
+  thread.take(model.say("bob"));
+  assert.deepEqual(thread.readersOf(1n), ["bob"]);
+  const value = create(messaging.MemberAddedSchema, { userId: "cleo" });
+  thread.take(model.append({ case: "memberAdded", value }, "cleo"));
+  assert.deepEqual(thread.readersOf(2n), ["bob", "cleo"]);
+  thread.take(model.say("me"));
+  assert.deepEqual(thread.readersOf(3n), []);
+  // A page may bring a message before the stream does.
+  const reply = model.say("cleo");
+  thread.addPage([reply]);
+  thread.take(reply);
+  assert.deepEqual(thread.readersOf(3n), ["cleo"]);
+});
+
+test("an addition does not mark messages after it", () => {
+  const model = new Model();
+  const thread = new Thread("me", create(messaging.ConversationSchema, { conversationId: "c", memberCount: 1, members: [{ userId: "me" }] }));
+  thread.take(model.say("me"));
+  const value = create(messaging.MemberAddedSchema, { userId: "cleo" });
+  const added = model.append({ case: "memberAdded", value }, "me");
+  const later = model.say("me");
+  thread.take(later);
+  thread.take(added);
+  assert.deepEqual([thread.readersOf(1n), thread.readersOf(2n)], [["cleo"], []]);
+});
+
 test("a conversation is deserted when the others have left, not while they are only invited", () => {
   const model = new Model();
   const conversation = create(messaging.ConversationSchema, { conversationId: "c", memberCount: 1, ownerId: "me" });

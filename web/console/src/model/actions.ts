@@ -44,6 +44,7 @@ export class ConversationActions {
 
   async leave({ id: conversationId }: Thread): Promise<void> {
     await this.#messaging.leaveConversation({ conversationId });
+    this.#chats.leave(conversationId);
   }
 
   /** Accepts an invitation or a request. */
@@ -54,6 +55,8 @@ export class ConversationActions {
 
   async decline(conversationId: string): Promise<void> {
     await this.#messaging.declineInvitation({ conversationId });
+    // The user was a member if it was a request.
+    this.#chats.leave(conversationId);
     await this.#chats.readInvitations();
   }
 

@@ -148,6 +148,12 @@ export class Chats {
     return thread;
   }
 
+  /** Drops a conversation that the user has left. */
+  leave(conversationId: string): void {
+    this.#threads.delete(conversationId);
+    this.changed();
+  }
+
   /** Stops all calls. Unsent messages stay stored for the next visit. */
   close(): void {
     this.#end.abort();
@@ -168,7 +174,7 @@ export class Chats {
         if (event.kind === "conversation") this.learn(event.conversation);
         else if (event.kind === "entry") this.#take(event.entry);
         else if (event.kind === "read") this.#threads.get(event.conversationId)?.mark(event.marks);
-        else if (event.kind === "left") this.#threads.delete(event.conversationId);
+        else if (event.kind === "left") this.leave(event.conversationId);
         else if (event.kind === "invitations") void this.readInvitations();
         else if (event.kind === "reset") this.#forget();
         else if (event.kind === "live") this.#live();

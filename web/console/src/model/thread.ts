@@ -102,7 +102,9 @@ export class Thread {
   /** Adds a page of the history. The stream may still bring its changes, or may have brought them. */
   addPage(entries: readonly messaging.Entry[]): void {
     for (const entry of entries) {
-      if (this.timeline.add(entry) && entry.body.case !== "message") this.#unapplied.add(entry.seq);
+      if (!this.timeline.add(entry)) continue;
+      if (entry.body.case === "message") this.#mark(entry.authorId, entry.body.value.messageNo);
+      else this.#unapplied.add(entry.seq);
     }
   }
 
@@ -116,19 +118,21 @@ export class Thread {
   }
 
   /** Applies an entry to the conversation itself. */
-  #follow({ body, authorId, createTime }: messaging.Entry): void {
+  #follow({ seq, body, authorId, createTime }: messaging.Entry): void {
     if (body.case === "message") {
       const { messageNo } = body.value;
       this.messageCount = max(this.messageCount, messageNo);
       // A reply accepts a request.
       if (authorId === this.#userId) this.isRequest = false;
-      // The server marks everything before the user's own message as read, on all devices.
-      if (authorId === this.#userId) this.acknowledge(messageNo);
-      else this.#unread += 1;
+      // The server marks everything before a message as read by its author, without an event.
+      this.#mark(authorId, messageNo);
+      if (authorId !== this.#userId) this.#unread += 1;
     } else if (body.case === "messageDeleted") {
       if (body.value.messageNo > this.readNo) this.#unread = Math.max(0, this.#unread - 1);
     } else if (body.case === "memberAdded") {
       if (this.knowsAllMembers) this.memberIds = [...new Set([...this.memberIds, body.value.userId])];
+      // Earlier messages count as read by a new member, without an event.
+      this.#mark(body.value.userId, this.#lastMessageBefore(seq));
       this.#count(1, createTime);
     } else if (body.case === "memberRemoved") {
       const { userId, ownerId } = body.value;
@@ -157,6 +161,12 @@ export class Thread {
   #mark(userId: string, messageNo: bigint): void {
     this.#marks.set(userId, max(this.#marks.get(userId) ?? 0n, messageNo));
     if (userId === this.#userId) this.acknowledge(messageNo);
+  }
+
+  /** The number of the last loaded message before an entry. */
+  #lastMessageBefore(seq: bigint): bigint {
+    const last = this.timeline.entries.findLast((entry) => entry.seq < seq && entry.body.case === "message");
+    return last?.body.case === "message" ? last.body.value.messageNo : 0n;
   }
 
   /** Records the read mark that the server has acknowledged. */

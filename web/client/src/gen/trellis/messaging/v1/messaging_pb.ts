@@ -954,7 +954,8 @@ export type SubscribeResponse = Message$1<"trellis.messaging.v1.SubscribeRespons
   } | {
     /**
      * Changed read marks. Sent after MarkRead in a conversation of at most 100 members; changes within a second are
-     * combined. A message of a member moves their mark too, without this event.
+     * combined. Without this event, a message of a member marks everything up to it as read by its author, and the
+     * addition of a member marks everything before it as read by that member.
      *
      * @generated from field: trellis.messaging.v1.ReadMarks read_marks = 5;
      */

@@ -720,7 +720,8 @@ export interface SubscribeResponse {
         oneofKind: "readMarks";
         /**
          * Changed read marks. Sent after MarkRead in a conversation of at most 100 members; changes within a second are
-         * combined. A message of a member moves their mark too, without this event.
+         * combined. Without this event, a message of a member marks everything up to it as read by its author, and the
+         * addition of a member marks everything before it as read by that member.
          *
          * @generated from protobuf field: trellis.messaging.v1.ReadMarks read_marks = 5
          */

@@ -1,7 +1,7 @@
 //! Direct access to the database, without the store.
 
 use auth::domain::jobs::AccountDeleted;
-use kit_data::store::Location;
+use kit_data::store::{DbTimestamp, Location};
 use sqlx::{
     ConnectOptions as _,
     postgres::{PgConnectOptions, PgConnection},
@@ -27,6 +27,34 @@ pub(crate) async fn jobs(location: &Location) -> Vec<(String, Uuid)> {
     };
     let account = |payload: String| serde_json::from_str::<AccountDeleted>(&payload).unwrap().account_id;
     rows.into_iter().map(|(kind, payload)| (kind, account(payload))).collect()
+}
+
+/// A row of the jobs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct JobRow {
+    pub(crate) id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) create_time: DbTimestamp,
+    pub(crate) update_time: DbTimestamp,
+    pub(crate) due_time: DbTimestamp,
+    pub(crate) attempts: i64,
+}
+
+/// The rows of a statement that selects the columns of [`JobRow`] in their order.
+pub(crate) async fn rows(location: &Location, statement: &'static str) -> Vec<JobRow> {
+    let rows: Vec<(Uuid, String, DbTimestamp, DbTimestamp, DbTimestamp, i64)> = match location {
+        Location::Postgres(_) => sqlx::query_as(statement).fetch_all(&mut postgres(location).await).await.unwrap(),
+        Location::Sqlite(_) => sqlx::query_as(statement).fetch_all(&mut sqlite(location).await).await.unwrap(),
+    };
+    let row = |(id, kind, create_time, update_time, due_time, attempts)| JobRow {
+        id,
+        kind,
+        create_time,
+        update_time,
+        due_time,
+        attempts,
+    };
+    rows.into_iter().map(row).collect()
 }
 
 async fn postgres(location: &Location) -> PgConnection {

@@ -1,11 +1,12 @@
 //! The events of the outbox of an earlier release become jobs.
 
-use kit_data::store::{Location, Settings, newest, postgres, sqlite};
+use kit::Timestamp;
+use kit_data::store::{DbTimestamp, Location, Settings, newest, postgres, sqlite};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use crate::{
-    database::{execute, jobs},
+    database::{execute, jobs, rows},
     databases::{Database, on_both},
     store::open,
 };
@@ -14,6 +15,14 @@ on_both!(events_of_the_outbox_become_jobs);
 
 const POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 const SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The events of the outbox, with the columns of their jobs.
+const EVENTS: &str = "SELECT outbox_id AS job_id, kind, create_time, create_time AS update_time, \
+     next_attempt_time AS due_time, attempt_count AS attempts FROM outbox ORDER BY job_id";
+
+/// The jobs that wait as if no process had claimed them yet.
+const JOBS: &str = "SELECT job_id, kind, create_time, update_time, due_time, attempts FROM jobs WHERE schedule IS NULL \
+     AND version = 1 AND state = 'waiting' AND claims = 0 AND lost_leases = 0 AND failure = '' ORDER BY job_id";
 
 /// The first migration only.
 fn first(of: &Migrator) -> Migrator {
@@ -35,18 +44,21 @@ async fn events_of_the_outbox_become_jobs(location: &Location) {
         Location::Postgres(_) => {
             "INSERT INTO outbox (outbox_id, kind, subject, create_time, attempt_count, next_attempt_time) VALUES \
              ('01900000-0000-7000-8000-000000000001', 'account.deleted', '01900000-0000-7000-8000-00000000000a', \
-              now(), 3, now()), \
+              '2026-01-02 03:04:05.000006Z', 3, '2026-01-02 03:09:05.000007Z'), \
              ('01900000-0000-7000-8000-000000000002', 'account.abandoned', '01900000-0000-7000-8000-00000000000b', \
-              now(), 0, now())"
+              '2026-02-03 04:05:06Z', 0, '2026-02-03 04:05:07Z')"
         }
         Location::Sqlite(_) => {
             "INSERT INTO outbox (outbox_id, kind, subject, create_time, attempt_count, next_attempt_time) VALUES \
-             (x'01900000000070008000000000000001', 'account.deleted', x'0190000000007000800000000000000a', 5, 3, 7), \
-             (x'01900000000070008000000000000002', 'account.abandoned', x'0190000000007000800000000000000b', 5, 0, 7)"
+             (x'01900000000070008000000000000001', 'account.deleted', x'0190000000007000800000000000000a', 5, 3, 70), \
+             (x'01900000000070008000000000000002', 'account.abandoned', x'0190000000007000800000000000000b', 8, 0, 90)"
         }
     };
     execute(location, insert).await;
+    let before = rows(location, EVENTS).await;
     drop(open(location).await);
+    assert_eq!(rows(location, JOBS).await, before);
+    assert_eq!(before.iter().map(|row| row.attempts).collect::<Vec<_>>(), [3, 0]);
     let account = |last: u128| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | last);
     let expected = [("account.abandoned".to_owned(), account(0xb)), ("account.deleted".to_owned(), account(0xa))];
     assert_eq!(jobs(location).await, expected);
@@ -58,8 +70,13 @@ async fn event_of_an_earlier_process_becomes_a_job() {
     let database = Database::postgres().await;
     let store = open(&database.location).await;
     let insert = "INSERT INTO outbox (outbox_id, kind, subject, create_time, next_attempt_time) VALUES \
-         (gen_random_uuid(), 'account.deleted', '01900000-0000-7000-8000-00000000000a', now(), now())";
+         ('01900000-0000-7000-8000-000000000001', 'account.deleted', '01900000-0000-7000-8000-00000000000a', \
+          '2026-01-02 03:04:05Z', '2026-01-02 03:04:06Z')";
     execute(&database.location, insert).await;
+    let [row] = &rows(&database.location, JOBS).await[..] else { panic!("one job") };
+    let seconds = |after: i64| DbTimestamp(Timestamp::from_micros((1_767_323_045 + after) * 1_000_000));
+    assert_eq!((row.create_time, row.update_time, row.due_time), (seconds(0), seconds(0), seconds(1)));
+    assert_eq!((row.id, row.attempts), (Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001), 0));
     let account = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_000a);
     assert_eq!(jobs(&database.location).await, [("account.deleted".to_owned(), account)]);
     drop(store);

@@ -11,7 +11,7 @@ pub(crate) mod parts;
 mod sources;
 mod statements;
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{cell::OnceCell, collections::BTreeSet, fs, process::Command};
 
 use crate::{
     provision::{self, Need},
@@ -23,24 +23,39 @@ use crate::{
 /// A check: its name, its fix, and the function that returns the findings as an error.
 type Check<'a> = (&'a str, &'a str, Box<dyn Fn() -> Result<(), String> + 'a>);
 
-/// Runs all checks. Returns true if every check passed.
-pub(crate) fn run(session: &Session) -> Result<bool, String> {
-    provision::provision(session, &[Need::Python])?;
-    let python = Python::prepare(session)?;
-    let web = Web::copy(session, &python);
-    let with_web = |check: fn(&Session, &Web) -> Result<(), String>| {
-        web.as_ref().map_err(Clone::clone).and_then(|web| check(session, web))
-    };
+/// Runs the checks with the names `selected`, or all of them. Returns true if every check passed.
+pub(crate) fn run(session: &Session, selected: &[String]) -> Result<bool, String> {
+    let tools = Tools { session, python: OnceCell::new(), web: OnceCell::new() };
+    let mut checks = all(session, &tools);
+    let names: Vec<&str> = checks.iter().map(|(name, ..)| *name).collect();
+    if let Some(unknown) = selected.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(format!("there is no check {unknown:?}; the checks are: {}", names.join(", ")));
+    }
+    checks.retain(|(name, ..)| selected.is_empty() || selected.iter().any(|selected| selected == name));
+    let failed = checks.iter().filter(|check| !passes(check)).count();
+    eprintln!();
+    match (failed, checks.len()) {
+        (0, 1) => eprintln!("the check passed"),
+        (0, all) => eprintln!("all {all} checks passed"),
+        (_, all) => eprintln!("{failed} of {all} checks failed"),
+    }
+    Ok(failed == 0)
+}
 
-    let checks: Vec<Check<'_>> = vec![
+fn all<'a>(session: &'a Session, tools: &'a Tools<'a>) -> Vec<Check<'a>> {
+    vec![
         ("formatting", "run cargo fmt --all", Box::new(|| quiet(session, "fmt", fmt(session)))),
         (
             "clippy",
             "fix the code, or `expect` the lint with a reason",
             Box::new(|| quiet(session, "clippy", clippy(session))),
         ),
-        ("contracts: lint", "follow the rule that buf names", Box::new(|| with_web(contracts::lint))),
-        ("contracts: breaking", "add instead of changing, or start a v2", Box::new(|| with_web(contracts::breaking))),
+        ("contracts: lint", "follow the rule that buf names", Box::new(|| contracts::lint(session, tools.web()?))),
+        (
+            "contracts: breaking",
+            "add instead of changing, or start a v2",
+            Box::new(|| contracts::breaking(session, tools.web()?)),
+        ),
         ("import rules", "see \"Crates\" in docs/ARCHITECTURE.md", Box::new(|| imports::check(session))),
         ("services", "see docs/writing-a-service.md", Box::new(|| parts::check(session))),
         ("layers", "see xtask/src/checks/layers/table.rs", Box::new(|| layers::check(session))),
@@ -52,23 +67,38 @@ pub(crate) fn run(session: &Session) -> Result<bool, String> {
             "check the condition in a statement that starts after the lock is acquired",
             Box::new(|| statements::check(session)),
         ),
-        ("named tests", "name a test that exists", Box::new(|| named::tests(session))),
+        ("named tests", "name a module or test that exists, with its path", Box::new(|| named::tests(session))),
         ("ports of tests", "use ports::reserve()", Box::new(|| sources::ports(session))),
         ("language", "use the term of docs/GLOSSARY.md", Box::new(|| language::check(session))),
         ("migrations", "give both databases the same files", Box::new(|| migrations(session))),
         (
             "manifests",
             "fix the files in k8s/",
-            Box::new(|| quiet(session, "kubernetes", python.script(session, "validate_k8s.py"))),
+            Box::new(|| quiet(session, "kubernetes", tools.python()?.script(session, "validate_k8s.py"))),
         ),
-    ];
-    let failed = checks.iter().filter(|check| !passes(check)).count();
-    eprintln!();
-    match failed {
-        0 => eprintln!("all {} checks passed", checks.len()),
-        _ => eprintln!("{failed} of {} checks failed", checks.len()),
+    ]
+}
+
+/// The programs in other languages, prepared for the first check that needs them.
+struct Tools<'a> {
+    session: &'a Session,
+    python: OnceCell<Result<Python, String>>,
+    web: OnceCell<Result<Web, String>>,
+}
+
+impl Tools<'_> {
+    fn python(&self) -> Result<&Python, String> {
+        let prepare = || {
+            provision::provision(self.session, &[Need::Python])?;
+            Python::prepare(self.session)
+        };
+        self.python.get_or_init(prepare).as_ref().map_err(Clone::clone)
     }
-    Ok(failed == 0)
+
+    fn web(&self) -> Result<&Web, String> {
+        let copy = || Web::copy(self.session, self.python()?);
+        self.web.get_or_init(copy).as_ref().map_err(Clone::clone)
+    }
 }
 
 fn passes((name, fix, check): &Check<'_>) -> bool {

@@ -37,7 +37,9 @@ Commands:
         select several parts.
   up    Keep the PostgreSQL and Redis of the tests running until Ctrl-C. Meanwhile cargo xtask test -- -p CRATE NAME
         uses them and builds only that crate's tests.
-  ci    Run the fast checks: formatting, clippy, contracts, import rules, migrations and manifests.
+  ci [CHECK]...
+        Run the fast checks: formatting, clippy, contracts, import rules, migrations, manifests and others, or only those
+        with the names of its report: cargo xtask ci language layers.
   gen   Regenerate the committed files: web/client/src/gen, web/e2e/clients/gen, web/console/dist and docs/access.md.
   new-service NAME
         Create a service: contract, crate, migrations for both databases, tests, manifests and its row in the table of
@@ -71,7 +73,7 @@ fn main() -> ExitCode {
         "help" | "--help" | "-h" => return help(),
         _ if wants_help => return help(),
         "test" => suite::TestOptions::parse(rest).and_then(|options| suite::run(&Session::start()?, &options)),
-        "ci" => none(rest).and_then(|()| checks::run(&Session::start()?)),
+        "ci" => Session::start().and_then(|session| checks::run(&session, rest)),
         "soak" => soak::SoakOptions::parse(rest).and_then(|options| soak::run(&Session::start()?, &options)),
         "bench" => bench::BenchOptions::parse(rest).and_then(|options| bench::run(&Session::start()?, &options)),
         "up" => none(rest).and_then(|()| up::run(&Session::start()?)),

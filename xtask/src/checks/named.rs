@@ -9,25 +9,29 @@ const SECURITY: &str = "docs/security.md";
 /// The list that names a module and a test for each policy field.
 const ENFORCED: &str = "proto/build/enforced.rs";
 
-/// Checks the tests of `docs/security.md`, and the tests and modules of the list of policy fields.
+/// Checks the tests of `docs/security.md`, the paths of tests and modules in the other documents, and the tests and
+/// modules of the list of policy fields.
 pub(super) fn tests(session: &Session) -> Result<(), String> {
-    let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", SECURITY])?;
+    let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", "docs/*.md"])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
-    let known: BTreeSet<&str> = files.iter().flat_map(|(path, text)| declared(path, text)).collect();
+    let declared: Vec<_> = files.iter().map(|(path, text)| Declared::new(path, text)).collect();
     let mut findings = Vec::new();
     for (guarantee, names) in guarantees(text(SECURITY).ok_or(format!("{SECURITY} is missing"))?) {
         if names.is_empty() {
             findings.push(format!("{SECURITY}: {guarantee:?} names no test"));
         }
-        let paths = || files.iter().map(|(path, _)| path.as_str());
-        let missing = names.into_iter().filter(|name| !exists(name, paths(), &known));
+        let missing = names.into_iter().filter(|name| !exists(name, &declared));
         findings.extend(missing.map(|name| format!("{SECURITY}: there is no test {name}")));
+    }
+    for (page, text) in files.iter().filter(|(path, _)| path.ends_with(".md") && path != SECURITY) {
+        let missing = paths(text).into_iter().filter(|name| !exists(name, &declared));
+        findings.extend(missing.map(|name| format!("{page}: there is no module or test {name}")));
     }
     for [field, module, test] in enforced(text(ENFORCED).ok_or(format!("{ENFORCED} is missing"))?) {
         if text(module).is_none() {
             findings.push(format!("{ENFORCED}: {field}: there is no file {module}"));
         }
-        if !known.contains(test) {
+        if !declared.iter().any(|file| file.names.contains(test)) {
             findings.push(format!("{ENFORCED}: {field}: there is no test {test}"));
         }
     }
@@ -36,20 +40,70 @@ pub(super) fn tests(session: &Session) -> Result<(), String> {
 
 /// Whether `name` exists: a folder or file, a crate, a module (`locks::*` for all its tests), or a test, with or
 /// without its path.
-fn exists<'a>(name: &str, mut paths: impl Iterator<Item = &'a str>, known: &BTreeSet<&str>) -> bool {
+fn exists(name: &str, files: &[Declared<'_>]) -> bool {
     if name.contains('/') {
-        return paths.any(|path| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        let is_in = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        return files.iter().any(|file| is_in(file.path));
     }
-    if let Some(module) = name.strip_suffix("::*") {
-        let file = format!("/{}.rs", module.rsplit("::").next().unwrap_or(module));
-        return paths.any(|path| path.ends_with(&file));
-    }
-    let test = name.rsplit("::").next().and_then(|last| last.rsplit('.').next()).unwrap_or(name);
-    known.contains(name) || known.contains(test) || paths.any(|path| is_in_crate(path, name))
+    // `…::name` and `…name` shorten the path of the row above.
+    let (name, is_short) = match name.strip_prefix('…') {
+        Some(rest) => (rest.trim_start_matches("::"), true),
+        None => (name, false),
+    };
+    let whole = name.replace(": ", "::").replace('-', "_");
+    let separator = if whole.contains("::") || !whole.starts_with("test_") { "::" } else { "." };
+    let steps: Vec<&str> = whole.split(separator).filter(|step| !matches!(*step, "" | "tests" | "*" | "…")).collect();
+    let Some((last, parents)) = steps.split_last() else { return false };
+    let is_named = |file: &Declared<'_>| match last.strip_prefix('*') {
+        Some(end) => file.names.iter().any(|name| name.ends_with(end)),
+        None => file.names.contains(last),
+    };
+    let is_inside = |file: &Declared<'_>| match parents {
+        // Python's classes stand between the module and the test.
+        [module, class] if separator == "." => ends_with(&file.module, &[module]) && file.names.contains(class),
+        // A crate exports functions of its modules.
+        [name] if file.module.first().is_some_and(|first| first == name) => true,
+        _ => is_short || ends_with(&file.module, parents),
+    };
+    files.iter().any(|file| {
+        ends_with(&file.module, &steps)
+            || steps.len() == 1 && file.module.first().is_some_and(|first| first == last)
+            || is_named(file) && is_inside(file)
+    })
 }
 
-fn is_in_crate(path: &str, name: &str) -> bool {
-    path.split_once("/src/").is_some_and(|(home, _)| home.rsplit('/').next() == Some(name))
+/// A file, its module path from its crate, and the names of its tests.
+struct Declared<'a> {
+    path: &'a str,
+    module: Vec<String>,
+    names: BTreeSet<&'a str>,
+}
+
+impl<'a> Declared<'a> {
+    fn new(path: &'a str, text: &'a str) -> Self {
+        Self { path, module: module(path), names: declared(path, text).into_iter().collect() }
+    }
+}
+
+/// The module path of a file: `services/kit-data/src/store/postgres/tests.rs` is `kit_data::store::postgres`.
+fn module(path: &str) -> Vec<String> {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    let steps = stem.split('/').map(|step| step.trim_end_matches("_tests").replace('-', "_"));
+    steps.filter(|step| !matches!(&**step, "services" | "src" | "tests" | "lib" | "main" | "python")).collect()
+}
+
+fn ends_with(module: &[String], steps: &[&str]) -> bool {
+    module.len() >= steps.len()
+        && module[module.len() - steps.len()..].iter().zip(steps).all(|(one, other)| one == other)
+}
+
+/// The paths of modules and tests that a page names, such as `locks::*`. Paths of types are not among them.
+fn paths(page: &str) -> Vec<&str> {
+    let is_path = |name: &&str| {
+        let is_step = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:*…".contains(c);
+        name.contains("::") && name.chars().all(is_step) && name.chars().any(char::is_alphanumeric)
+    };
+    page.split('`').skip(1).step_by(2).filter(is_path).collect()
 }
 
 /// The names of the tests in a file: Rust functions, Python functions and classes, and Playwright titles.
@@ -111,18 +165,57 @@ mod tests {
         assert_eq!(declared("a.ts", "test(\"it is so\", async () => {"), ["it is so"]);
     }
 
+    fn there(name: &str) -> bool {
+        let files = [
+            ("gateway/src/lib.rs", ""),
+            ("gateway/src/http/headers.rs", "fn only_cookies_pass() {"),
+            ("services/auth/tests/auth/locks.rs", "async fn it_holds() {"),
+            ("services/kit-data/src/store/tests.rs", "fn a_lock_ends() {"),
+            ("tests/python/test_a.py", "class Closed:\n    def test_it(self):"),
+        ];
+        exists(name, &files.map(|(path, text)| Declared::new(path, text)))
+    }
+
     #[test]
     fn name_may_be_a_module_folder_or_crate() {
-        let exists = |name| {
-            let paths = ["gateway/src/lib.rs", "services/auth/tests/auth/locks.rs", "tests/python/test_a.py"];
-            exists(name, paths.into_iter(), &BTreeSet::from(["it_holds", "Closed"]))
-        };
-        for there in ["gateway", "services/auth/tests/auth", "locks::*", "a::tests::it_holds", "test_a.Closed"] {
-            assert!(exists(there), "{there}");
+        let found = [
+            "gateway",
+            "services/auth/tests/auth",
+            "locks::*",
+            "it_holds",
+            "auth::locks",
+            "auth: locks::it_holds",
+            "kit-data",
+        ];
+        let found = found.into_iter().chain([
+            "test_a.Closed",
+            "test_a.Closed.test_it",
+            "…test_it",
+            "…::it_holds",
+            "locks::*_holds",
+            "locks::…",
+        ]);
+        for name in found.chain(["gateway::http::headers::tests::only_cookies_pass", "store::tests::a_lock_ends"]) {
+            assert!(there(name), "{name}");
         }
-        for missing in ["gate", "auth/tests", "services/aut", "lock::*", "it_hold", "locks::it_hold"] {
-            assert!(!exists(missing), "{missing}");
+        for missing in ["gate", "auth/tests", "services/aut", "lock::*", "it_hold", "locks::it_hold", "test_b.Closed"] {
+            assert!(!there(missing), "{missing}");
         }
+    }
+
+    #[test]
+    fn path_of_a_test_names_its_module() {
+        for wrong in
+            ["gateway::headers::only_cookies_pass", "client::tests::only_cookies_pass", "users::locks::it_holds"]
+        {
+            assert!(!there(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_are_modules_and_tests_only() {
+        let page = "`kit::retry::state`, `kit_data::store::Pool`, `locks::*`, `a.b`, text::more `…::it_holds`";
+        assert_eq!(paths(page), ["kit::retry::state", "locks::*", "…::it_holds"]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl Caller {
 /// Whose resources a method reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
+    /// The caller's own resources, or those that every caller of the method may see.
+    Any,
     /// A resource of the owner that the request names: the user of the session or profile, the creator of the
     /// conversation, the author of the message.
     Owner,
@@ -51,31 +53,66 @@ enum Reach {
     Member,
 }
 
-/// The methods that do not admit all signed-in users. The others reach the caller's own resources by definition, or those
-/// that every user may see.
-const REACH: [(&str, Reach); 14] = [
+/// The reach of every method, among the callers that its access rule admits.
+const REACH: &[(&str, Reach)] = &[
+    ("auth.v1.AuthService/ChangePassword", Reach::Any),
+    ("auth.v1.AuthService/DeleteAccount", Reach::Any),
+    ("auth.v1.AuthService/GetJwks", Reach::Any),
+    ("auth.v1.AuthService/ListEndedSessions", Reach::Any),
+    ("auth.v1.AuthService/ListSessions", Reach::Any),
+    ("auth.v1.AuthService/RefreshToken", Reach::Any),
+    ("auth.v1.AuthService/RevokeAllSessions", Reach::Any),
     ("auth.v1.AuthService/RevokeSession", Reach::Owner),
+    ("auth.v1.AuthService/SignIn", Reach::Any),
+    ("auth.v1.AuthService/SignOut", Reach::Any),
+    ("auth.v1.AuthService/SignUp", Reach::Any),
     ("messaging.v1.MessagingService/AcceptInvitation", Reach::Member),
     ("messaging.v1.MessagingService/AddMember", Reach::Member),
+    ("messaging.v1.MessagingService/BlockUser", Reach::Any),
+    ("messaging.v1.MessagingService/CreateConversation", Reach::Any),
+    ("messaging.v1.MessagingService/DeclineInvitation", Reach::Any),
+    ("messaging.v1.MessagingService/DeleteMember", Reach::Any),
     ("messaging.v1.MessagingService/DeleteMessage", Reach::Owner),
     ("messaging.v1.MessagingService/EditMessage", Reach::Owner),
     ("messaging.v1.MessagingService/GetConversation", Reach::Member),
     ("messaging.v1.MessagingService/GetMessage", Reach::Member),
+    ("messaging.v1.MessagingService/GetSettings", Reach::Any),
+    ("messaging.v1.MessagingService/LeaveConversation", Reach::Any),
+    ("messaging.v1.MessagingService/ListBlockedUsers", Reach::Any),
+    ("messaging.v1.MessagingService/ListContacts", Reach::Any),
+    ("messaging.v1.MessagingService/ListConversations", Reach::Any),
+    ("messaging.v1.MessagingService/ListInvitations", Reach::Any),
     ("messaging.v1.MessagingService/ListMembers", Reach::Member),
     ("messaging.v1.MessagingService/ListMessages", Reach::Member),
     ("messaging.v1.MessagingService/MarkRead", Reach::Member),
     ("messaging.v1.MessagingService/RemoveMember", Reach::Owner),
     ("messaging.v1.MessagingService/SendMessage", Reach::Member),
+    ("messaging.v1.MessagingService/Subscribe", Reach::Any),
+    ("messaging.v1.MessagingService/UnblockUser", Reach::Any),
     ("messaging.v1.MessagingService/UpdateConversation", Reach::Member),
+    ("messaging.v1.MessagingService/UpdateSettings", Reach::Any),
+    ("users.v1.UsersService/BatchGetUsers", Reach::Any),
+    ("users.v1.UsersService/CreateUser", Reach::Any),
+    ("users.v1.UsersService/DeleteUser", Reach::Any),
+    ("users.v1.UsersService/GetUser", Reach::Any),
+    ("users.v1.UsersService/ListUsers", Reach::Any),
     ("users.v1.UsersService/UpdateUser", Reach::Owner),
 ];
 
-/// The path and the access rule of every method, in the order of the paths.
+/// The path and the access rule of every method, in the order of the paths. Panics if `REACH` does not list exactly these
+/// methods.
 pub(crate) fn rules() -> Vec<(String, Rule)> {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has checked the contracts");
     let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let mut rules: Vec<_> = methods.map(|method| (path(&method), rule(&pool, &method))).collect();
     rules.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (path, _) in &rules {
+        reach(path);
+    }
+    let exists = |method: &str| rules.iter().any(|(path, _)| path.strip_prefix("/trellis.") == Some(method));
+    if let Some((gone, _)) = REACH.iter().find(|(method, _)| !exists(method)) {
+        panic!("{gone} of REACH in proto/examples/access_table/table.rs does not exist: remove it");
+    }
     rules
 }
 
@@ -98,15 +135,18 @@ pub(crate) fn admits(path: &str, rule: &Rule, caller: Caller) -> bool {
         (Rule::Internal(internal), Caller::Service(name)) => internal.callers.iter().any(|caller| caller == name),
         (Rule::Internal(_), _) | (Rule::SignedIn(_), Caller::Anonymous | Caller::Service(_)) => false,
         (Rule::SignedIn(_), caller) => match reach(path) {
-            None => true,
-            Some(Reach::Member) => matches!(caller, Caller::Member | Caller::Owner),
-            Some(Reach::Owner) => caller == Caller::Owner,
+            Reach::Any => true,
+            Reach::Member => matches!(caller, Caller::Member | Caller::Owner),
+            Reach::Owner => caller == Caller::Owner,
         },
     }
 }
 
-fn reach(path: &str) -> Option<Reach> {
-    REACH.iter().find(|(method, _)| path.strip_prefix("/trellis.") == Some(method)).map(|(_, reach)| *reach)
+fn reach(path: &str) -> Reach {
+    let found = REACH.iter().find(|(method, _)| path.strip_prefix("/trellis.") == Some(method));
+    found
+        .unwrap_or_else(|| panic!("{path} is missing in REACH of proto/examples/access_table/table.rs: add its reach"))
+        .1
 }
 
 /// The page.

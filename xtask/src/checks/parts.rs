@@ -15,13 +15,14 @@ struct Listing {
     text: &'static str,
 }
 
-const LISTINGS: [Listing; 10] = [
+const LISTINGS: [Listing; 11] = [
     Listing { path: "proto/trellis/{}/v1/{}.proto", text: "package trellis.{}.v1;" },
     Listing { path: "services/{}/migrations/sqlite", text: "" },
     Listing { path: "services/{}/tests/{}/main.rs", text: "" },
     Listing { path: "trellis/Cargo.toml", text: "\n{}" },
     Listing { path: TABLE, text: "            {}: " },
     Listing { path: "services/kit/src/telemetry/level.rs", text: "    \"{}\",\n" },
+    Listing { path: "proto/examples/access_table/table.rs", text: "    (\"{}.v1." },
     Listing { path: "k8s/base/{}.yaml", text: "app.kubernetes.io/name: {}" },
     Listing { path: "k8s/base/kustomization.yaml", text: "  - {}.yaml" },
     Listing { path: "k8s/base/config.toml", text: "\n[{}]\n" },

@@ -35,6 +35,13 @@ pub(super) fn all(session: &Session, wiring: &'static str) -> Result<Vec<Edit>, 
             "| `{{name}}.pool_size` | `1` | `10000` |  |\n| `{{name}}.items_per_user` | `1` | `1000000` |  |\n",
         ),
         edit("services/kit/src/telemetry/level.rs", "    \"users\",\n", "    \"{{name}}\",\n"),
+        edit(
+            "proto/examples/access_table/table.rs",
+            "    (\"users.v1.UsersService/BatchGetUsers\"",
+            "    (\"{{name}}.v1.{{Name}}Service/CreateItem\", Reach::Any),\n    \
+             (\"{{name}}.v1.{{Name}}Service/DeleteItem\", Reach::Any),\n    \
+             (\"{{name}}.v1.{{Name}}Service/ListItems\", Reach::Any),\n",
+        ),
         edit("k8s/base/kustomization.yaml", "  - gateway.yaml", "  - {{name}}.yaml\n"),
         edit("k8s/base/config.toml", "users = \"http", "{{name}} = \"http://{{name}}:{{port}}\"\n"),
         edit("k8s/base/config.toml", "[limiter]", "[{{name}}]\nlisten = \"0.0.0.0:{{port}}\"\n\n"),

@@ -12,9 +12,6 @@ use uuid::Uuid;
 
 use crate::{cli, config::Config, services::Service};
 
-/// The services that have jobs.
-const SERVICES: [Service; 1] = [Service::Auth];
-
 /// Runs the command and returns its output.
 pub(crate) async fn run(config: &Config, command: cli::Jobs) -> Result<String, String> {
     match command {
@@ -29,9 +26,14 @@ pub(crate) async fn run(config: &Config, command: cli::Jobs) -> Result<String, S
     }
 }
 
+/// The services that have jobs.
+fn with_jobs() -> impl Iterator<Item = Service> {
+    Service::ALL.iter().copied().filter(|service| service.has_jobs())
+}
+
 async fn list(config: &Config, filter: &Filter, arguments: bool) -> Result<String, String> {
     let mut text = String::new();
-    for service in SERVICES {
+    for service in with_jobs() {
         for job in jobs(config, service, filter).await? {
             line(&mut text, service, &job, arguments);
         }
@@ -61,7 +63,7 @@ fn time(at: Timestamp) -> String {
 async fn dead(config: &Config, kind: Option<String>) -> Result<Vec<Uuid>, String> {
     let filter = Filter { state: Some(State::Dead), kind, limit: u32::MAX };
     let mut ids = Vec::new();
-    for service in SERVICES {
+    for service in with_jobs() {
         ids.extend(jobs(config, service, &filter).await?.into_iter().map(|job| job.id));
     }
     Ok(ids)
@@ -98,7 +100,7 @@ impl Change {
 
 async fn change(config: &Config, change: Change, ids: &[Uuid]) -> Result<String, String> {
     let (mut left, now) = (ids.to_vec(), ClockAndRng::system().now());
-    for service in SERVICES {
+    for service in with_jobs() {
         let mut operator = connect(config, service).await?;
         let mut rest = Vec::new();
         for id in left {
@@ -130,7 +132,7 @@ fn unchanged(job: Option<Listed>) -> String {
 }
 
 async fn find(config: &Config, id: Uuid) -> Result<Option<Listed>, String> {
-    for service in SERVICES {
+    for service in with_jobs() {
         if let Some(job) = connect(config, service).await?.find(id).await.map_err(|error| chain(&error))? {
             return Ok(Some(job));
         }

@@ -36,6 +36,9 @@ trait Wired: Sized {
     /// The store of the service.
     type Store;
 
+    /// Whether its database has the table of jobs.
+    const HAS_JOBS: bool = false;
+
     /// Checks the rules of the service's section that types and ranges cannot express.
     fn check(_: &Config) -> Result<(), String> {
         Ok(())
@@ -73,6 +76,8 @@ impl Wired for Users {
 
 impl Wired for Auth {
     type Store = Arc<dyn AuthStore>;
+
+    const HAS_JOBS: bool = true;
 
     fn check(config: &Config) -> Result<(), String> {
         config.auth.check()
@@ -182,6 +187,13 @@ macro_rules! define {
                 }
             }
 
+            /// Whether the service has jobs.
+            pub(crate) fn has_jobs(self) -> bool {
+                match self {
+                    $(Self::$Type => <::$name::$Type as Wired>::HAS_JOBS,)+
+                }
+            }
+
             /// The configured addresses of the service.
             pub(crate) fn peers(self, peers: &Peers) -> &Addresses {
                 match self {
@@ -241,6 +253,19 @@ mod tests {
         for service in Service::ALL {
             let package = format!("trellis.{}.", service.name());
             assert!(service.full_name().starts_with(&package), "{}: its contract has another package", service.name());
+        }
+    }
+
+    #[test]
+    fn services_with_a_table_of_jobs_have_jobs() {
+        let has_table = |service: &Service| {
+            let folder = format!("{}/../services/{}/migrations/sqlite", env!("CARGO_MANIFEST_DIR"), service.name());
+            let files = std::fs::read_dir(folder).unwrap().flatten();
+            let mut texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());
+            texts.any(|text| text.contains("CREATE TABLE jobs "))
+        };
+        for service in Service::ALL {
+            assert_eq!(service.has_jobs(), has_table(service), "{}: HAS_JOBS", service.name());
         }
     }
 

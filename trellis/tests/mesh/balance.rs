@@ -38,7 +38,8 @@ impl Fleet {
             process
         };
         let users = [start("users", ports), start("users", second)];
-        let mut others: Vec<Mesh> = PARTS[1..].iter().map(|part| start(part, ports)).collect();
+        let mut others: Vec<Mesh> =
+            PARTS.into_iter().filter(|part| *part != "users").map(|part| start(part, ports)).collect();
         let gateway = others.last_mut().unwrap();
         gateway.ready(ports.gateway).await;
         Self { users, others }

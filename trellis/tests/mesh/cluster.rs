@@ -133,11 +133,6 @@ impl Part {
 /// The gateway reports readiness on its public port, a service on its admin listener.
 fn target(name: &str, replica: &Mesh) -> Target {
     let ports = replica.ports;
-    let port = match name {
-        "users" => ports.users,
-        "auth" => ports.auth,
-        "messaging" => ports.messaging,
-        _ => ports.gateway,
-    };
+    let port = ports.services().find(|(service, _)| *service == name).map_or(ports.gateway, |(_, port)| port);
     Target { port, readiness: if name == "gateway" { ports.gateway } else { ports.admin } }
 }

@@ -9,7 +9,7 @@ use proto::{auth::v1::DeleteAccountRequest, users::v1::GetUserRequest};
 
 use super::{
     harness::{Mesh, PASSWORD, Person, Ports, fresh_database, reason},
-    split::{PARTS, make_keys, prepared},
+    split::{Processes, make_keys, prepared},
 };
 
 /// How long a step may take on a busy machine.
@@ -65,7 +65,8 @@ async fn jobs_survive_a_kill_and_dead_ones_are_retried() {
         process.launch();
         process
     };
-    let [mut users, mut auth, messaging, mut gateway] = PARTS.map(start);
+    let mut processes = Processes::start(start);
+    let [mut users, mut auth, messaging, mut gateway] = processes.take(["users", "auth", "messaging", "gateway"]);
     gateway.ready(ports.gateway).await;
     let mut operator = Mesh::new(&[], ports);
     operator.set("AUTH__DATABASE_URL", &database);

@@ -53,7 +53,12 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn gateway(&self) -> &Mesh {
-        self.processes.last().unwrap()
+        self.process("gateway")
+    }
+
+    fn process(&self, part: &str) -> &Mesh {
+        let (_, process) = PARTS.iter().zip(&self.processes).find(|(name, _)| **name == part).unwrap();
+        process
     }
 
     async fn channel(&self) -> Channel {
@@ -218,9 +223,9 @@ async fn messages_reach_the_other_replica_with_and_without_redis() {
 
     redis.kill();
     replicas.until_bus_is(false).await;
-    let polls = sample(&replicas.sides[1].processes[2], "bus_polls_total").await;
+    let polls = sample(replicas.sides[1].process("messaging"), "bus_polls_total").await;
     tokio::time::sleep(ARRIVES).await;
-    assert!(sample(&replicas.sides[1].processes[2], "bus_polls_total").await > polls, "it polls without Redis");
+    assert!(sample(replicas.sides[1].process("messaging"), "bus_polls_total").await > polls, "it polls without Redis");
 
     redis.launch();
     replicas.until_bus_is(true).await;
@@ -376,7 +381,7 @@ async fn stopped_replica_delays_others_for_seconds_only() {
     while waiting_for_locks(&replicas.database) == 0 {
         assert!(!stuck.is_finished(), "the send waits for the row");
     }
-    let stopped = &replicas.sides[0].processes[2];
+    let stopped = replicas.sides[0].process("messaging");
     stopped.signal("STOP");
     drop(holding);
 

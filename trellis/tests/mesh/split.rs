@@ -1,6 +1,6 @@
 //! One process for each service, on PostgreSQL, as in production.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
 use proto::{
     auth::v1::{ChangePasswordRequest, SignOutRequest},
@@ -15,7 +15,12 @@ use super::{
 };
 
 /// The parts that the tests start as processes of their own.
-pub(crate) const PARTS: [&str; 4] = ["users", "auth", "messaging", "gateway"];
+pub(crate) const PARTS: [&str; proto::SERVICES.len() + 1] = {
+    let mut parts = ["gateway"; proto::SERVICES.len() + 1];
+    let (services, _) = parts.split_at_mut(proto::SERVICES.len());
+    services.copy_from_slice(&proto::SERVICES);
+    parts
+};
 /// Three health checks a second apart, and the time to detect a change.
 const NOTICED: Duration = Duration::from_secs(60);
 
@@ -28,7 +33,7 @@ pub(crate) fn make_keys() -> TempDir {
     };
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir(path("trusted")).unwrap();
-    for part in proto::SERVICES.into_iter().chain(["gateway"]) {
+    for part in PARTS {
         run(&["keys", "new", "--name", part, "--out", &path("")]);
         fs::rename(path(&format!("{part}.pub")), path(&format!("trusted/{part}.pub"))).unwrap();
     }
@@ -66,6 +71,21 @@ pub(crate) fn prepared(part: &str, ports: Ports, keys: &Path, database: &str) ->
     process
 }
 
+/// The processes of a mesh by their part.
+pub(crate) struct Processes(BTreeMap<&'static str, Mesh>);
+
+impl Processes {
+    /// Starts a process for each part.
+    pub(crate) fn start(mut start: impl FnMut(&'static str) -> Mesh) -> Self {
+        Self(PARTS.into_iter().map(|part| (part, start(part))).collect())
+    }
+
+    /// Takes the processes of these parts. The others run until `self` is dropped.
+    pub(crate) fn take<const N: usize>(&mut self, parts: [&str; N]) -> [Mesh; N] {
+        parts.map(|part| self.0.remove(part).unwrap_or_else(|| panic!("no process of {part}")))
+    }
+}
+
 /// The gateway's readiness status, and whether its verbose form reports users as reachable.
 async fn gateway_says(ports: Ports) -> (u16, bool) {
     let Ok(response) = web::get(ports.gateway, "/readyz?verbose").await else { return (0, false) };
@@ -91,7 +111,8 @@ async fn wait_for_users(ports: Ports, reached: bool) {
 async fn processes_connect_and_authenticate_one_another() {
     let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
     let start = |part| process(part, ports, keys.path(), &database);
-    let [mut users, auth, messaging, mut gateway] = PARTS.map(start);
+    let mut processes = Processes::start(start);
+    let [mut users, auth, messaging, mut gateway] = processes.take(["users", "auth", "messaging", "gateway"]);
     gateway.ready(ports.gateway).await;
 
     let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
@@ -126,7 +147,8 @@ async fn processes_connect_and_authenticate_one_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn token_of_an_ended_session_is_refused_after_restarts() {
     let (keys, database, ports) = (make_keys(), fresh_database().await, Ports::free());
-    let [_users, mut auth, mut messaging, mut gateway] = PARTS.map(|part| process(part, ports, keys.path(), &database));
+    let mut processes = Processes::start(|part| process(part, ports, keys.path(), &database));
+    let [mut auth, mut messaging, mut gateway] = processes.take(["auth", "messaging", "gateway"]);
     gateway.ready(ports.gateway).await;
     let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
     let new =

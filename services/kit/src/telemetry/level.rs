@@ -14,12 +14,11 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const EXPECTED: &str = "expected error, warn, info, debug or trace, and TARGET=LEVEL for single targets, such as \
                         info,gateway=debug,access=off";
 
-/// The first parts of the targets that exist: the crates of the mesh, targets of their own, and libraries that log. An
-/// unknown target is refused, because a misspelled one would have no effect.
+/// The first parts of the targets that exist, beside the crates of the services: other crates of the mesh, targets of their
+/// own, and libraries that log.
 const TARGETS: &[&str] = &[
     "access",
     "audit",
-    "auth",
     "axum",
     "gateway",
     "h2",
@@ -28,7 +27,6 @@ const TARGETS: &[&str] = &[
     "hyper_util",
     "kit",
     "kit_data",
-    "messaging",
     "mio",
     "opentelemetry",
     "opentelemetry_otlp",
@@ -45,7 +43,6 @@ const TARGETS: &[&str] = &[
     "tower",
     "tower_http",
     "trellis",
-    "users",
 ];
 
 /// The filter for `text`, or a description of the error.
@@ -85,16 +82,18 @@ fn normalize(text: &str) -> Result<String, String> {
     Ok(targets.join(","))
 }
 
-/// Refuses targets that do not exist, and the level of the audit lines, which are always logged.
+/// Refuses targets that do not exist, because a misspelled one would have no effect, and the level of the audit lines, which
+/// are always logged.
 fn check_known(target: &str) -> Result<(), String> {
     let name = target.split("::").next().unwrap_or(target);
     if name == AUDIT {
         return Err(format!("the target {AUDIT:?} is always logged"));
     }
-    if TARGETS.contains(&name) {
+    let known = || TARGETS.iter().copied().chain(proto::SERVICES);
+    if known().any(|known| known == name) {
         return Ok(());
     }
-    let suggestion = closest(name, TARGETS.iter().copied()).map(|known| format!(", did you mean {known:?}?"));
+    let suggestion = closest(name, known()).map(|known| format!(", did you mean {known:?}?"));
     Err(format!("the target {target:?} does not exist{}", suggestion.unwrap_or_default()))
 }
 
@@ -128,7 +127,7 @@ mod tests {
             let error = parse(bad).unwrap_err();
             assert!(error.contains("target") && error.contains(EXPECTED), "{bad}: {error}");
         }
-        for good in ["h2=off", "sqlx::query=debug", "hyper_util::client=trace", "error,passing=debug"] {
+        for good in ["h2=off", "sqlx::query=debug", "hyper_util::client=trace", "error,passing=debug", "users=debug"] {
             assert!(parse(good).is_ok(), "{good}");
         }
         assert!(TARGETS.is_sorted());

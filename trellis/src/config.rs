@@ -153,12 +153,10 @@ impl Config {
             ranges::check(&table),
             self.log.check(),
             self.admin.check(),
-            self.balance.check(),
             self.redis.check(),
             self.limiter.check(),
             self.check_services(),
             self.database.check(shortest),
-            self.jobs.check(),
             self.check_order(),
             effects::check(self),
         ];
@@ -175,22 +173,26 @@ impl Config {
 
     /// Rejects bounds that contradict each other.
     fn check_order(&self) -> Result<(), String> {
-        let Self { auth, messaging, balance, .. } = self;
+        let Self { auth, messaging, balance, jobs, .. } = self;
+        let (retry, shed) = (&balance.retry, &balance.shed);
         let times = [
             ("auth.access_lifetime", auth.access_lifetime, "auth.refresh_lifetime", auth.refresh_lifetime),
             ("auth.refresh_lifetime", auth.refresh_lifetime, "auth.session_lifetime", auth.session_lifetime),
-            ("balance.retry.backoff", balance.retry.backoff, "balance.retry.most_backoff", balance.retry.most_backoff),
+            ("balance.retry.backoff", retry.backoff, "balance.retry.most_backoff", retry.most_backoff),
+            ("jobs.backoff", jobs.backoff, "jobs.most_backoff", jobs.most_backoff),
         ];
         if let Some((key, value, other, bound)) = times.into_iter().find(|(_, value, _, bound)| value.0 > bound.0) {
             return Err(format!("{key}: {value} is above {other}, {bound}"));
         }
         let (session, user) = (messaging.streams_per_session, messaging.streams_per_user);
-        if session > user {
-            return Err(format!(
-                "messaging.streams_per_session: {session} is above messaging.streams_per_user, {user}"
-            ));
+        let counts = [
+            ("messaging.streams_per_session", session, "messaging.streams_per_user", user),
+            ("balance.shed.least_calls", shed.least_calls, "balance.shed.most_calls", shed.most_calls),
+        ];
+        match counts.into_iter().find(|(_, value, _, bound)| value > bound) {
+            Some((key, value, other, bound)) => Err(format!("{key}: {value} is above {other}, {bound}")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The folder of auth's generated secrets, if `auth.keys_dir` is empty.

@@ -102,9 +102,6 @@ impl Default for Config {
     }
 }
 
-/// The shortest and the longest grace period. The deadline of RefreshToken is 10 s, the timeout of the SDK 20 s.
-const GRACES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(3_600)];
-
 impl Config {
     /// Checks the rules that types cannot express.
     pub fn check(&self) -> Result<(), String> {
@@ -112,11 +109,6 @@ impl Config {
             return Err(
                 "auth.access_lifetime: at most 1h, because ended sessions are listed for one hour only".to_owned()
             );
-        }
-        let [least, most] = GRACES;
-        if !(least..=most).contains(&self.refresh_grace.0) {
-            let grace = self.refresh_grace;
-            return Err(format!("auth.refresh_grace: {grace} is not between {} and {}", Span(least), Span(most)));
         }
         Ok(())
     }

@@ -72,22 +72,6 @@ impl Default for OverloadConfig {
     }
 }
 
-impl OverloadConfig {
-    /// Checks the values. The error names the key.
-    pub fn check(&self) -> Result<(), String> {
-        if self.least_calls == 0 {
-            return Err("balance.shed.least_calls: 0 is below the minimum of 1".to_owned());
-        }
-        if self.most_calls < self.least_calls {
-            let Self { least_calls, most_calls, .. } = self;
-            return Err(format!(
-                "balance.shed.most_calls: {most_calls} is below balance.shed.least_calls, {least_calls}"
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// The latency baseline of one method. It falls with each faster response. It rises only with responses during low
 /// load, because slowness under load is not the baseline.
 #[derive(Debug, Default)]

@@ -49,19 +49,6 @@ impl Default for RetryConfig {
     }
 }
 
-impl RetryConfig {
-    /// Checks the values. The error names the key.
-    pub fn check(&self) -> Result<(), String> {
-        match self {
-            Self { attempts: 0, .. } => Err("balance.retry.attempts: 0 is below the minimum of 1".to_owned()),
-            Self { budget_percent: 101.., .. } => {
-                Err(format!("balance.retry.budget_percent: {} is above 100", self.budget_percent))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Whether the request that failed with `error` provably was not processed.
 pub fn attempt_of(error: &(dyn Error + 'static)) -> Attempt {
     let mut next = Some(error);

@@ -84,10 +84,6 @@ impl Config {
                 ));
             }
         }
-        if self.cooling_handles == 0 {
-            return Err("users.cooling_handles: at least 1; to turn cooling off, set `users.handle_cooling = \"0s\"`"
-                .to_owned());
-        }
         Ok(())
     }
 
@@ -154,8 +150,6 @@ mod tests {
         let config = Config { more_reserved_handles: vec!["Acme".to_owned()], ..Config::default() };
         let error = config.check().unwrap_err();
         assert!(error.starts_with("users.more_reserved_handles: \"Acme\" is not a handle"), "{error}");
-        let error = Config { cooling_handles: 0, ..Config::default() }.check().unwrap_err();
-        assert!(error.starts_with("users.cooling_handles: at least 1"), "{error}");
     }
 
     #[test]

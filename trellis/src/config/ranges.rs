@@ -7,22 +7,14 @@
 use kit::config::Span;
 use toml::{Table, Value};
 
-/// What the value 0 means for a key.
-#[derive(Clone, Copy)]
-pub(super) enum Zero {
-    /// It is an ordinary value of the range, or below it.
-    Ordinary,
-    /// It has a meaning of its own, and is accepted although it may be below the range.
-    Means(&'static str),
-}
-
 /// The range of a key. Durations are in milliseconds; fractions are the numbers 0 and 1.
 pub(super) struct Range {
     pub(super) key: &'static str,
     pub(super) least: u64,
     pub(super) most: u64,
     pub(super) unit: Unit,
-    pub(super) zero: Zero,
+    /// What the value 0 means. `None`: nothing but the number, so that 0 is accepted only within the range.
+    pub(super) zero: Option<&'static str>,
 }
 
 /// How a value is written.
@@ -37,20 +29,20 @@ pub(super) enum Unit {
 }
 
 const fn count(key: &'static str, least: u64, most: u64) -> Range {
-    Range { key, least, most, unit: Unit::Count, zero: Zero::Ordinary }
+    Range { key, least, most, unit: Unit::Count, zero: None }
 }
 
 const fn share(key: &'static str) -> Range {
-    Range { key, least: 0, most: 1, unit: Unit::Share, zero: Zero::Ordinary }
+    Range { key, least: 0, most: 1, unit: Unit::Share, zero: None }
 }
 
 const fn time(key: &'static str, least: u64, most: u64) -> Range {
-    Range { key, least, most, unit: Unit::Time, zero: Zero::Ordinary }
+    Range { key, least, most, unit: Unit::Time, zero: None }
 }
 
 impl Range {
     const fn zero(mut self, meaning: &'static str) -> Self {
-        self.zero = Zero::Means(meaning);
+        self.zero = Some(meaning);
         self
     }
 
@@ -65,10 +57,7 @@ impl Range {
     /// The row of the table in `docs/configuration.md`.
     #[cfg(test)]
     fn row(&self) -> String {
-        let zero = match self.zero {
-            Zero::Means(meaning) => meaning,
-            Zero::Ordinary => "",
-        };
+        let zero = self.zero.unwrap_or_default();
         format!("| `{}` | `{}` | `{}` | {zero} |", self.key, self.written(self.least), self.written(self.most))
     }
 }
@@ -154,6 +143,7 @@ pub(super) const RANGES: &[Range] = &[
     time("auth.access_lifetime", SECOND, HOUR),
     time("auth.refresh_lifetime", SECOND, CENTURY),
     time("auth.session_lifetime", SECOND, CENTURY),
+    // The deadline of RefreshToken is 10 s, the timeout of the SDK 20 s.
     time("auth.refresh_grace", 30 * SECOND, HOUR),
     time("auth.users_timeout", 1, HOUR),
     count("auth.hashing_threads", 1, 1_024).zero("one per core, within half of the memory limit"),
@@ -238,13 +228,10 @@ impl Range {
             other => other.to_string(),
         };
         match self.zero {
-            Zero::Means(_) if number == 0 => Ok(()),
+            Some(_) if number == 0 => Ok(()),
             _ if number < *least => {
                 let least = self.written(*least);
-                let zero = match self.zero {
-                    Zero::Means(meaning) => format!(", and 0 means: {meaning}"),
-                    Zero::Ordinary => String::new(),
-                };
+                let zero = self.zero.map(|meaning| format!(", and 0 means: {meaning}")).unwrap_or_default();
                 Err(format!("{key}: {written} is below the minimum of {least}{zero}"))
             }
             _ if number > *most => Err(format!("{key}: {written} is above the maximum of {}", self.written(*most))),

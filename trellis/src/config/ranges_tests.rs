@@ -46,10 +46,10 @@ fn zero_is_refused_or_has_a_documented_meaning() {
         let zero = if range.unit == Unit::Time { "0s" } else { "0" };
         let loaded = load(range.key, zero);
         match range.zero {
-            Zero::Means(_) => assert_eq!(loaded, Ok(()), "{}", range.key),
+            Some(_) => assert_eq!(loaded, Ok(()), "{}", range.key),
             // A share of 0 exports no trace; the limiter has a check of its own.
-            Zero::Ordinary if range.key == "trace.ratio" => assert_eq!(loaded, Ok(())),
-            Zero::Ordinary => {
+            None if range.key == "trace.ratio" => assert_eq!(loaded, Ok(())),
+            None => {
                 let error = loaded.expect_err(range.key);
                 assert!(error.contains(range.key), "{}: {error}", range.key);
             }
@@ -69,6 +69,40 @@ fn absurd_value_is_refused_with_its_key() {
             let error = load(range.key, value).expect_err(range.key);
             assert!(error.contains(range.key), "{}={value}: {error}", range.key);
         }
+    }
+}
+
+/// One step below and above each range: the table is the only check of most keys.
+#[test]
+fn bounds_of_each_range_are_enforced() {
+    for range in RANGES.iter().filter(|range| range.unit != Unit::Share) {
+        let unit = if range.unit == Unit::Time { "ms" } else { "" };
+        let mut outside = vec![(range.most + 1, "is above the maximum of")];
+        // 0 may have a meaning of its own.
+        if range.least > 1 || (range.least == 1 && range.zero.is_none()) {
+            outside.push((range.least - 1, "is below the minimum of"));
+        }
+        for (value, why) in outside {
+            let error = load(range.key, &format!("{value}{unit}")).expect_err(range.key);
+            assert!(error.contains(&format!("{}: ", range.key)), "{value}: {error}");
+            // A narrow type of the key may refuse a value before its range does.
+            assert!(error.contains(why) || error.contains("invalid value"), "{}: {error}", range.key);
+        }
+    }
+}
+
+/// Pairs of keys whose values must be in order. One is set beyond the default of the other.
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (setting, expected) in [
+        ("auth.refresh_lifetime=1m", "auth.access_lifetime: 15m is above auth.refresh_lifetime, 1m"),
+        ("auth.session_lifetime=1d", "auth.refresh_lifetime: 30d is above auth.session_lifetime, 1d"),
+        ("balance.retry.most_backoff=1ms", "balance.retry.backoff: 50ms is above balance.retry.most_backoff, 1ms"),
+        ("jobs.most_backoff=500ms", "jobs.backoff: 1s is above jobs.most_backoff, 500ms"),
+        ("messaging.streams_per_user=2", "messaging.streams_per_session: 8 is above messaging.streams_per_user, 2"),
+        ("balance.shed.most_calls=8", "balance.shed.least_calls: 32 is above balance.shed.most_calls, 8"),
+    ] {
+        assert_eq!(Config::load(None, &[setting.to_owned()]).unwrap_err(), format!("configuration: {expected}"));
     }
 }
 

@@ -62,8 +62,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns an error for an invalid value. `shortest` is the shortest deadline of a method: waits for the database
-    /// must end before it, so that the caller gets the reason.
+    /// Returns an error for waits that contradict each other, or `shortest`, the shortest deadline of a method: waits for
+    /// the database must end before it, so that the caller gets the reason.
     pub fn check(&self, shortest: Duration) -> Result<(), String> {
         let waits = [
             ("acquire_timeout", self.acquire_timeout),
@@ -72,9 +72,6 @@ impl Config {
             ("idle_transaction_timeout", self.idle_transaction_timeout),
         ];
         for (key, wait) in waits {
-            if wait.0.is_zero() {
-                return Err(format!("database.{key}: 0s is too short; it cannot be turned off"));
-            }
             if wait.0 >= shortest {
                 let shortest = Span(shortest);
                 return Err(format!(
@@ -97,18 +94,6 @@ impl Config {
         if self.lock_timeout.0 >= self.statement_timeout.0 {
             let (lock, statement) = (self.lock_timeout, self.statement_timeout);
             return Err(format!("database.lock_timeout: {lock} is not below database.statement_timeout, {statement}"));
-        }
-        let second = Duration::from_secs(1);
-        let least = [
-            ("peer_timeout", self.peer_timeout, 3 * second),
-            ("migration_lock_timeout", self.migration_lock_timeout, second),
-            ("purge_interval", self.purge_interval, second),
-        ];
-        if let Some((key, value, least)) = least.into_iter().find(|(_, value, least)| value.0 < *least) {
-            return Err(format!("database.{key}: {value} is below the least, {}", Span(least)));
-        }
-        if self.row_writers == 0 {
-            return Err("database.row_writers: 0 is below the least, 1".to_owned());
         }
         Ok(())
     }
@@ -162,8 +147,6 @@ mod tests {
         }
         let line = refused(|c| c.statement_timeout = c.lock_timeout);
         assert_eq!(line, "database.lock_timeout: 1500ms is not below database.statement_timeout, 1500ms");
-        assert!(refused(|c| c.acquire_timeout = Span(Duration::ZERO)).contains("cannot be turned off"));
-        assert!(refused(|c| c.row_writers = 0).contains("database.row_writers"));
     }
 
     #[test]

@@ -41,10 +41,7 @@ async fn opened(
     settings: &Settings,
     migrator: &Migrator,
 ) -> Result<Pool<Postgres>, Unopened> {
-    let options = connect::options(&key(schema), url).map_err(Unopened)?;
-    let options = tls::required(options, schema)
-        .application_name(&format!("trellis-{schema}"))
-        .options([("search_path", schema), ("synchronous_commit", "on")]);
+    let options = options(url, schema, &format!("trellis-{schema}"))?;
     let config = &settings.database;
     let migrated = bring_up_to_date(&options, schema, config, migrator).await?;
     settings.migrated.set(migrated).ok();
@@ -64,12 +61,15 @@ async fn opened(
 
 /// Connects to a service's schema, for the operator. Changes nothing.
 pub(crate) async fn connect(url: &Secret, schema: &'static str) -> Result<PgConnection, Unopened> {
-    let options = connect::options(&key(schema), url).map_err(Unopened)?;
-    let options = tls::required(options, schema)
-        .application_name("trellis-operator")
-        .options([("search_path", schema), ("synchronous_commit", "on")])
-        .options(timeouts(&Config::default()));
+    let options = options(url, schema, "trellis-operator")?.options(timeouts(&Config::default()));
     connect::connect(&key(schema), &options).await.map_err(Unopened)
+}
+
+/// The options of every connection to a service's schema: TLS beyond the loopback, and durable commits.
+fn options(url: &Secret, schema: &'static str, application: &str) -> Result<PgConnectOptions, Unopened> {
+    let options = connect::options(&key(schema), url).map_err(Unopened)?;
+    let session = [("search_path", schema), ("synchronous_commit", "on")];
+    Ok(tls::required(options, schema).application_name(application).options(session))
 }
 
 /// Checks a URL without a connection.

@@ -41,23 +41,6 @@ impl Default for BalanceConfig {
 }
 
 impl BalanceConfig {
-    /// Checks the values. The error names the key.
-    pub fn check(&self) -> Result<(), String> {
-        let least = Duration::from_millis(100);
-        let spans = [("resolve_interval", self.resolve_interval), ("outlier_interval", self.outlier_interval)];
-        if let Some((key, span)) = spans.into_iter().find(|(_, span)| span.0 < least) {
-            return Err(format!("balance.{key}: {span} is below the minimum of 100ms"));
-        }
-        if !self.health_interval.0.is_zero() && self.health_interval.0 < least {
-            return Err(format!("balance.health_interval: {} is below the minimum of 100ms", self.health_interval));
-        }
-        if self.most_ejected_percent > 100 {
-            return Err(format!("balance.most_ejected_percent: {} is above 100", self.most_ejected_percent));
-        }
-        self.retry.check()?;
-        self.shed.check()
-    }
-
     pub(super) fn most_ejected_share(&self) -> f64 {
         f64::from(self.most_ejected_percent) / 100.0
     }

@@ -38,16 +38,9 @@ pub(crate) struct RedisServer {
     pub(crate) look_up: LookUp,
 }
 
-/// A shorter interval would keep the database busy with polling.
-const LEAST_POLL: Duration = Duration::from_millis(100);
-
 impl RedisConfig {
-    /// Checks the values. The error names the key.
+    /// Checks the URL. The error names the key.
     pub fn check(&self) -> Result<(), String> {
-        if self.poll_interval.0 < LEAST_POLL {
-            let least = Span(LEAST_POLL);
-            return Err(format!("redis.poll_interval: {} is below the minimum of {least}", self.poll_interval));
-        }
         self.server().map(drop)
     }
 
@@ -98,8 +91,6 @@ mod tests {
             let line = refused(url);
             assert!(line.starts_with("redis.url: ") && !line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
-        let config = RedisConfig { poll_interval: Span(Duration::from_millis(1)), ..RedisConfig::default() };
-        assert!(config.check().unwrap_err().contains("redis.poll_interval: 1ms is below the minimum of 100ms"));
     }
 
     #[test]

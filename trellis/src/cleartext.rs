@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use crate::{config::Config, part::Part, services::Service};
+use crate::{config::Config, part::Part, services::Service, start_check::Scope};
 
 /// An unencrypted connection.
 struct Link {
@@ -20,13 +20,10 @@ impl fmt::Display for Link {
     }
 }
 
-/// Refuses the unencrypted connections of `parts`, unless `tls.insecure` allows them.
-pub(crate) fn check(config: &Config, parts: &[Part]) -> Result<(), String> {
-    let links = links(config, parts);
+/// Refuses the unencrypted connections of a process, unless `tls.insecure` allows them.
+pub(crate) fn check(config: &Config, scope: Scope<'_>) -> Result<(), String> {
+    let links = links(config, scope);
     if config.tls.insecure || links.is_empty() {
-        for Link { key, to, fix } in links {
-            tracing::warn!(key, to, fix, "a connection leaves this machine unencrypted, as tls.insecure allows");
-        }
         return Ok(());
     }
     let links: Vec<_> = links.iter().map(Link::to_string).collect();
@@ -36,22 +33,26 @@ pub(crate) fn check(config: &Config, parts: &[Part]) -> Result<(), String> {
     ))
 }
 
-fn links(config: &Config, parts: &[Part]) -> Vec<Link> {
-    let here = |service| parts.contains(&Part::Service(service));
+/// Logs the unencrypted connections that `tls.insecure` allows.
+pub(crate) fn warn(config: &Config, parts: &[Part]) {
+    for Link { key, to, fix } in links(config, Scope::Process(parts)) {
+        tracing::warn!(key, to, fix, "a connection leaves this machine unencrypted, as tls.insecure allows");
+    }
+}
+
+fn links(config: &Config, scope: Scope<'_>) -> Vec<Link> {
     let mut links = Vec::new();
     for &service in Service::ALL {
         let name = service.name();
-        if here(service) {
-            let listen = service.section(config).listen;
-            if config.tls.certificate.is_empty() && !is_local(host_of(listen)) {
-                let fix = if parts.len() > 1 {
-                    "listen on 127.0.0.1, or run each part as its own process with TLS"
-                } else {
-                    "set tls.certificate and tls.key, or listen on 127.0.0.1"
-                };
-                links.push(Link { key: format!("{name}.listen"), to: listen.to_owned(), fix });
-            }
-        } else {
+        let listen = service.section(config).listen;
+        if scope.runs(Part::Service(service)) && config.tls.certificate.is_empty() && !is_local(host_of(listen)) {
+            links.push(Link {
+                key: format!("{name}.listen"),
+                to: listen.to_owned(),
+                fix: "listen on 127.0.0.1, or run each part as its own process with tls.certificate and tls.key",
+            });
+        }
+        if scope.calls(service) {
             let far = service.peers(&config.peers).iter().filter_map(|address| address.strip_prefix("http://"));
             for to in far.filter(|to| !is_local(host_of(to))).map(str::to_owned) {
                 links.push(Link {
@@ -88,7 +89,7 @@ mod tests {
     fn refused(change: impl Fn(&mut Config), parts: &[Part]) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
-        links(&config, parts).into_iter().map(|link| format!("{} {}", link.key, link.to)).collect()
+        links(&config, Scope::Process(parts)).into_iter().map(|link| format!("{} {}", link.key, link.to)).collect()
     }
 
     #[test]
@@ -109,6 +110,10 @@ mod tests {
             config.redis.url = "rediss://cache:6379/".to_owned().into();
         };
         assert!(refused(with_tls, &auth).is_empty());
+        let mut config = Config::default();
+        far(&mut config);
+        let found: Vec<_> = links(&config, Scope::Any).into_iter().map(|link| link.key).collect();
+        assert_eq!(found, ["peers.users", "auth.listen", "redis.url"]);
     }
 
     #[test]
@@ -116,11 +121,11 @@ mod tests {
         let mut config = Config::default();
         config.redis.url = "redis://user:secret@cache:6379/".to_owned().into();
         config.users.listen = "192.0.2.1:7001".to_owned();
-        let why = check(&config, Part::ALL).unwrap_err();
+        let why = check(&config, Scope::Process(Part::ALL)).unwrap_err();
         assert!(why.contains("users.listen (192.0.2.1:7001): listen on 127.0.0.1"), "{why}");
         assert!(why.contains("redis.url (cache): use rediss://") && why.contains("tls.insecure"), "{why}");
         assert!(!why.contains("secret") && !why.contains('\n'), "{why}");
         config.tls.insecure = true;
-        assert_eq!(check(&config, Part::ALL), Ok(()));
+        assert_eq!(check(&config, Scope::Process(Part::ALL)), Ok(()));
     }
 }

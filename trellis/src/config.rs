@@ -135,12 +135,6 @@ impl Config {
             && self.peers == Peers::default()
     }
 
-    /// Checks the section `gateway` as a start of the gateway does, without connections.
-    pub(crate) fn check_gateway(&self) -> Result<(), String> {
-        let policies = Policies::from_descriptors(proto::DESCRIPTORS).map_err(|e| e.to_string())?;
-        self.gateway.check(&policies).map_err(|error| format!("configuration: {error}"))
-    }
-
     /// Checks the rules that the types cannot express.
     fn check(&self) -> Result<(), String> {
         if self.gateway.listen.is_empty() {

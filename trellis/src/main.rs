@@ -20,6 +20,7 @@ mod rotation;
 mod runtime;
 mod services;
 mod signals;
+mod start_check;
 mod stores;
 
 use std::{
@@ -36,6 +37,7 @@ use kit_data::store::Migrated;
 use part::Part;
 use reload::Source;
 use services::Service;
+use start_check::Scope;
 use stores::Stores;
 
 fn main() -> ExitCode {
@@ -59,7 +61,7 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Migrate { services }) => migrate(&load()?, &services),
         Some(Command::Config) => {
             let config = load()?;
-            config.check_gateway()?;
+            start_check::check(&config, Scope::Any)?;
             print(&config.print()?)
         }
         Some(Command::Policy) => print(&policy::print(&load()?)?),
@@ -91,6 +93,8 @@ fn run(cli: Cli) -> Result<(), String> {
 
 fn serve(source: &Source, parts: &[Part]) -> Result<(), String> {
     let config = source.load()?;
+    // Before anything has side effects, such as a migration.
+    start_check::check(&config, Scope::Process(parts))?;
     let service = if let [part] = parts { part.name() } else { "mesh" };
     runtime::start()?.block_on(async {
         kit::telemetry::start(&config.log, &config.trace, &format!("trellis-{service}"))?;

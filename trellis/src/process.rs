@@ -35,10 +35,7 @@ use crate::{
 
 /// Runs `parts` until a signal or a failure stops them.
 pub(crate) async fn run(config: &Config, source: &Source, parts: &[Part]) -> Result<(), String> {
-    if parts.contains(&Part::Gateway) {
-        // Before anything has side effects, such as a migration.
-        config.check_gateway()?;
-    }
+    cleartext::warn(config, parts);
     let listeners = Listeners::bind(config, parts).await?;
     let mut stores = Stores::new(config);
     let mut process = Process::new(config, parts, &listeners, &mut stores).await?;
@@ -100,7 +97,8 @@ impl<'a> Process<'a> {
         stores: &mut Stores<'_>,
     ) -> Result<Self, String> {
         let clock_rng = ClockAndRng::system();
-        let tls = Arc::new(mesh_tls(config, parts)?);
+        let tls = MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))?;
+        let tls = Arc::new(tls);
         let external_only = config.is_external_only(parts);
         if external_only {
             tracing::info!("neither identity nor peers are configured: the gateway serves external upstreams only");
@@ -282,17 +280,6 @@ impl<'a> Process<'a> {
         self.limiter.close().await;
         failure.map_or(Ok(()), Err)
     }
-}
-
-/// Reads the TLS settings for connections between processes. Errors name the key.
-fn mesh_tls(config: &Config, parts: &[Part]) -> Result<MeshTls, String> {
-    let has_files = [&config.tls.certificate, &config.tls.client_ca].iter().any(|path| !path.is_empty());
-    if parts.len() > 1 && has_files {
-        let why = "all parts run in this process and call one another on the loopback; remove it, or run one part per process";
-        return Err(format!("configuration: tls.certificate: {why}"));
-    }
-    cleartext::check(config, parts).map_err(|error| format!("configuration: {error}"))?;
-    MeshTls::read(&config.tls).map_err(|error| format!("configuration: {error}"))
 }
 
 fn peer(

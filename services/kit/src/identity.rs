@@ -135,8 +135,7 @@ impl Identity {
         let trusted = trusted
             .into_iter()
             .map(|(name, public)| {
-                let bytes = BASE64.decode(public.trim()).ok().filter(|b| b.len() == 32);
-                let bytes = bytes.ok_or_else(|| KeyError(format!("the public key of {name} is not an Ed25519 key")))?;
+                let bytes = decode_public(name, public)?;
                 Ok((name.to_owned(), (MeshService::new(name), DecodingKey::from_ed_der(&bytes))))
             })
             .collect::<Result<_, KeyError>>()?;
@@ -255,6 +254,16 @@ impl Identity {
 fn ahead(times: Times, now: i64) -> i64 {
     let margin = i64::try_from(REUSE_MARGIN.as_secs()).unwrap_or(0);
     if times.issued > now { times.issued - now } else { (times.expires - margin - now).min(0) }
+}
+
+/// Checks the form of a service's public key.
+pub fn check_public(name: &str, public: &str) -> Result<(), KeyError> {
+    decode_public(name, public).map(drop)
+}
+
+fn decode_public(name: &str, public: &str) -> Result<Vec<u8>, KeyError> {
+    let bytes = BASE64.decode(public.trim()).ok().filter(|bytes| bytes.len() == 32);
+    bytes.ok_or_else(|| KeyError(format!("the public key of {name} is not an Ed25519 key")))
 }
 
 /// Reads `*.pub` of a folder: file name → public key.

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue};
+use http::{
+    HeaderMap, HeaderValue,
+    uri::{Scheme, Uri},
+};
 use opentelemetry::{
     Context as OtelContext, KeyValue,
     trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _},
@@ -57,6 +60,20 @@ pub enum Outside {
 impl Default for TraceConfig {
     fn default() -> Self {
         Self { endpoint: String::new(), ratio: 1.0, outside: Outside::Ratio }
+    }
+}
+
+impl TraceConfig {
+    /// Checks the form of the endpoint. The error names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let endpoint = self.endpoint.parse::<Uri>().ok();
+        let is_address = endpoint
+            .is_some_and(|uri| uri.scheme() == Some(&Scheme::HTTP) && uri.host().is_some_and(|host| !host.is_empty()));
+        match self.endpoint.as_str() {
+            "" => Ok(()),
+            _ if is_address => Ok(()),
+            text => Err(format!("trace.endpoint: {text:?} is not an address such as http://host:4317, without TLS")),
+        }
     }
 }
 
@@ -212,9 +229,6 @@ fn begin_below(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
 
 /// Starts the export, within a runtime. `None` if the export is off.
 pub(crate) fn start(config: &TraceConfig, service: &str) -> Result<Option<SdkTracer>, String> {
-    if !(0.0..=1.0).contains(&config.ratio) {
-        return Err(format!("trace.ratio: {} is not between 0 and 1", config.ratio));
-    }
     CONFIG.set(config.clone()).map_err(|_| "traces were started twice".to_owned())?;
     if config.endpoint.is_empty() {
         return Ok(None);

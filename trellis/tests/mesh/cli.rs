@@ -105,9 +105,17 @@ fn configuration_errors_name_the_key() {
     assert!(line.contains("identity.key_file"), "{line}");
 }
 
-/// `trellis config` and the start refuse the same configurations, with the same line.
+/// Asserts that `trellis config` and the start of a part refuse the same arguments, with the same line. `mesh`: a start of
+/// all parts in one process.
+fn is_refused(mesh: &Mesh, part: &str, arguments: &[&str], expected: &str) {
+    let line = error_line(&run(mesh, &[arguments, &["config"]].concat()));
+    assert!(line.contains(expected) && !line.contains("hunter2"), "{arguments:?}: {line}");
+    let start: &[&str] = if part == "mesh" { &[] } else { &[part] };
+    assert_eq!(error_line(&run(mesh, &[arguments, start].concat())), line, "{arguments:?}");
+}
+
 #[test]
-fn config_checks_what_the_start_checks() {
+fn config_checks_external_upstreams_as_the_start_does() {
     let mesh = Mesh::new(&[], Ports::free());
     let file = mesh.folder().join("trellis.toml");
     let cases = [
@@ -121,17 +129,47 @@ fn config_checks_what_the_start_checks() {
             "[gateway.external.\"acme\"]\nto = \"http://127.0.0.1:1\"\ntoken_audience = \"messaging\"",
             "\"messaging\" is a name of the mesh's own",
         ),
-        ("[gateway]\ntrusted_proxies = [\"10.0.0\"]", "gateway.trusted_proxies"),
-        ("[gateway]\ncors_origins = [\"*\"]", "gateway.cors_origins"),
-        ("[gateway.tls]\nlisten = [\"localhost:0\"]", "gateway.tls.certificate"),
-        ("[users]\ndatabase_url = \"mysql://u:hunter2@db/x\"", "users.database_url: expected postgres://"),
     ];
     for (text, expected) in cases {
         std::fs::write(&file, text).unwrap();
-        let named = ["--config", file.to_str().unwrap()];
-        let line = error_line(&run(&mesh, &[&named[..], &["config"]].concat()));
-        assert!(line.contains(expected) && !line.contains("hunter2"), "{text}: {line}");
-        assert_eq!(error_line(&run(&mesh, &named)), line, "{text}");
+        for part in ["mesh", "gateway"] {
+            is_refused(&mesh, part, &["--config", file.to_str().unwrap()], expected);
+        }
+    }
+}
+
+#[test]
+fn config_checks_what_the_start_checks() {
+    let mesh = Mesh::new(&[], Ports::free());
+    let path = |name: &str| mesh.folder().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("empty.pem"), "").unwrap();
+    let (none, empty) = (path("none"), path("empty.pem"));
+    let cases = [
+        ("mesh", "gateway.trusted_proxies=10.0.0", "gateway.trusted_proxies"),
+        ("mesh", "gateway.cors_origins=*", "gateway.cors_origins"),
+        ("gateway", "gateway.tls.listen=localhost:0", "gateway.tls.certificate"),
+        ("mesh", "users.database_url=mysql://u:hunter2@db/x", "users.database_url: expected postgres://"),
+        ("users", "users.listen=localhost", "users.listen: \"localhost\" is not a valid host:port"),
+        ("mesh", "auth.listen=127.0.0.1:99999", "auth.listen: \"127.0.0.1:99999\" is not a valid host:port"),
+        ("gateway", "gateway.listen=127.0.0.1:0,:80", "gateway.listen: \":80\" is not a valid host:port"),
+        ("mesh", "gateway.tls.listen=x", "gateway.tls.listen: \"x\" is not a valid host:port"),
+        ("auth", "admin.listen=9090", "admin.listen: \"9090\" is not a valid host:port"),
+        ("mesh", "trace.endpoint=collector:4317", "trace.endpoint: \"collector:4317\" is not an address such as"),
+        ("users", "trace.endpoint=https://c:4317", "trace.endpoint: \"https://c:4317\" is not an address such as"),
+        ("mesh", "trace.endpoint=http://", "trace.endpoint: \"http://\" is not an address such as"),
+        ("mesh", &format!("tls.ca={none}"), "tls.ca: "),
+        ("users", &format!("tls.ca={empty}"), "tls.ca: "),
+        ("auth", &format!("tls.certificate={none}"), "tls.certificate: "),
+        ("gateway", &format!("tls.client_ca={none}"), "tls.client_ca has no effect without tls.certificate"),
+        ("auth", "peers.users=users:7001", "peers.users: \"users:7001\" is not an address such as"),
+        ("auth", "peers.users=http://users:7001", "peers.users (users:7001): use https://"),
+        ("users", "users.listen=0.0.0.0:7001", "users.listen (0.0.0.0:7001): listen on 127.0.0.1"),
+        ("mesh", "redis.url=redis://cache", "redis.url (cache): use rediss://"),
+        ("users", "identity.trusted.auth=hunter2", "identity.trusted.auth: the public key of auth is not"),
+        ("users", &format!("identity.trusted_dir={none}"), "identity.trusted_dir: "),
+    ];
+    for (part, setting, expected) in cases {
+        is_refused(&mesh, part, &["--set", setting], expected);
     }
 }
 

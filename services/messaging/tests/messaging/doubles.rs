@@ -1,7 +1,7 @@
 //! Test doubles of messaging's store and bus: they wrap the real ones, count calls, and fail on demand.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -44,18 +44,29 @@ pub(crate) struct Counting {
 /// Which of the next reads of streams fail, as those of a busy database do.
 #[derive(Default)]
 pub(crate) struct Failures {
-    /// Every second read fails.
+    /// Of each kind, the first read and then every second one fails.
     pub(crate) alternate: AtomicBool,
     /// Every read fails.
     pub(crate) always: AtomicBool,
-    reads: AtomicUsize,
+    /// The reads of each kind, by the name of the method, and how many of them failed.
+    reads: Mutex<BTreeMap<&'static str, [usize; 2]>>,
 }
 
 impl Failures {
-    fn next(&self) -> Result<(), Error> {
-        let is_odd = self.reads.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
-        let fails = self.always.load(Ordering::SeqCst) || (is_odd && self.alternate.load(Ordering::SeqCst));
+    fn next(&self, kind: &'static str) -> Result<(), Error> {
+        let mut reads = self.reads.lock().unwrap();
+        let [read, failed] = reads.entry(kind).or_default();
+        let fails =
+            self.always.load(Ordering::SeqCst) || (read.is_multiple_of(2) && self.alternate.load(Ordering::SeqCst));
+        *read += 1;
+        *failed += usize::from(fails);
         if fails { Err(sqlx::Error::PoolTimedOut.into()) } else { Ok(()) }
+    }
+
+    /// The kinds of reads that have failed, and succeeded later.
+    pub(crate) fn recovered(&self) -> Vec<&'static str> {
+        let reads = self.reads.lock().unwrap();
+        reads.iter().filter(|(_, [read, failed])| *failed > 0 && read > failed).map(|(kind, _)| *kind).collect()
     }
 }
 
@@ -118,7 +129,7 @@ impl MessagingStore for Counting {
     }
 
     async fn find_all(&self, ids: &[ConversationId], member: Id) -> Result<Vec<domain::Conversation>, Error> {
-        self.failures.next()?;
+        self.failures.next("find_all")?;
         self.store.find_all(ids, member).await
     }
 
@@ -160,19 +171,19 @@ impl MessagingStore for Counting {
         after: i64,
         limit: usize,
     ) -> Result<Vec<domain::Entry>, Error> {
-        self.failures.next()?;
+        self.failures.next("list_entries")?;
         let entries = self.store.list_entries(id, member, after, limit).await?;
         self.entries_read.fetch_add(entries.len(), Ordering::SeqCst);
         Ok(entries)
     }
 
     async fn requests(&self, member: Id) -> Result<Vec<ConversationId>, Error> {
-        self.failures.next()?;
+        self.failures.next("requests")?;
         self.store.requests(member).await
     }
 
     async fn heads(&self, member: Id) -> Result<Vec<(ConversationId, i64)>, Error> {
-        self.failures.next()?;
+        self.failures.next("heads")?;
         self.store.heads(member).await
     }
 
@@ -209,7 +220,7 @@ impl Members for Counting {
     }
 
     async fn read_marks(&self, id: ConversationId, member: Id) -> Result<Vec<(Id, i64)>, Error> {
-        self.failures.next()?;
+        self.failures.next("read_marks")?;
         self.marks_read.fetch_add(1, Ordering::SeqCst);
         self.store.read_marks(id, member).await
     }

@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use kit::config::Span;
+use messaging::domain::AddRule;
 use proto::messaging::v1::{MarkReadRequest, NewEntry, SubscribeRequest, entry::Body, subscribe_response::Event};
 
 use crate::{
@@ -14,16 +15,18 @@ use crate::{
 async fn stream_outlasts_failed_reads_without_a_gap() {
     const MESSAGES: i64 = 20;
     let bench = Bench::new(|_| {}).await;
-    let (ada, bob) = (bench.person().await, bench.person().await);
+    let [ada, bob, eve] = [bench.person().await, bench.person().await, bench.person().await];
+    // Eve is no contact of Ada, so that her conversation is a request.
+    bench.store().set_rule(messaging::domain::UserId(ada.id), Some(AddRule::Contacts)).await.unwrap();
     let room = ada.create(ada.opening(&bench.mesh.clock_rng, &[bob.id])).await.unwrap().conversation_id;
-    // Each kind of read fails at least once: of heads, conversations, entries and read marks.
+    // Each kind of read fails at first.
     bench.failures.alternate.store(true, Ordering::SeqCst);
     let mut stream = ada.subscribe(SubscribeRequest::default()).await.unwrap();
     assert_eq!(catch_up(&mut stream).await.len(), 1);
     for n in 1..=MESSAGES {
         ada.send_text(&bench.mesh.clock_rng, &room, &n.to_string()).await;
     }
-    let later = bob.create(bob.opening(&bench.mesh.clock_rng, &[ada.id])).await.unwrap().conversation_id;
+    let later = eve.create(eve.opening(&bench.mesh.clock_rng, &[ada.id])).await.unwrap().conversation_id;
     let (mut texts, mut announced) = (Vec::new(), false);
     while texts.len() < 20 || !announced {
         match next(&mut stream).await {
@@ -47,6 +50,19 @@ async fn stream_outlasts_failed_reads_without_a_gap() {
             break;
         }
     }
+    // The reader's own mark in a request that is not accepted has a read of its own.
+    eve.send_text(&bench.mesh.clock_rng, &later, "hello").await;
+    let request = ada.request(MarkReadRequest { conversation_id: later.clone(), message_no: 1 });
+    ada.client.clone().mark_read(request).await.unwrap();
+    loop {
+        if let Event::ReadMarks(marks) = next(&mut stream).await
+            && marks.conversation_id == later
+        {
+            break;
+        }
+    }
+    let all = ["find_all", "heads", "list_entries", "read_marks", "requests"];
+    assert_eq!(bench.failures.recovered(), all, "each kind of read has failed, and succeeded later");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,11 +25,15 @@ fn listed(mesh: &Mesh, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Waits until `trellis jobs list` prints a wanted text.
+/// Waits until `trellis jobs list` prints a wanted text about deleted accounts.
 async fn until_listed(mesh: &Mesh, is_it: impl Fn(&str) -> bool) -> String {
+    until_listed_of(mesh, "account.deleted", is_it).await
+}
+
+async fn until_listed_of(mesh: &Mesh, kind: &str, is_it: impl Fn(&str) -> bool) -> String {
     let started = Instant::now();
     loop {
-        let text = listed(mesh, &["--kind", "account.deleted"]);
+        let text = listed(mesh, &["--kind", kind]);
         if is_it(&text) {
             return text;
         }
@@ -72,6 +76,7 @@ async fn jobs_survive_a_kill_and_dead_ones_are_retried() {
     operator.set("AUTH__DATABASE_URL", &database);
     let (ada, bob) = (gateway.sign_up("ada").await, gateway.sign_up("bob").await);
     let eve = gateway.sign_up("eve").await;
+    until_listed_of(&operator, "auth.cleanup", |text| text.contains(" auth auth.cleanup waiting recurring ")).await;
 
     // The worker is killed while messaging does not respond. The next process continues after the lease.
     messaging.signal("STOP");

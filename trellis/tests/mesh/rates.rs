@@ -122,7 +122,7 @@ async fn four_gateways_with_leases_admit_at_most_one_percent_more() {
             let port = ports[caller % 4];
             tokio::spawn(async move {
                 let (mut admitted, mut refused) = (0, 0);
-                while started.elapsed() < Duration::from_secs(4) {
+                while started.elapsed() < Duration::from_secs(12) {
                     let call = web::call(port, PATH, BINARY, &[], &GetJwksRequest {});
                     match is_admitted(&web::send(port, Http::One, call).await.unwrap()) {
                         true => admitted += 1,

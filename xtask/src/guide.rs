@@ -1,5 +1,5 @@
 //! Follows `docs/writing-a-service.md` in a copy of the repository: runs its commands, and its Python program against the
-//! binary that results.
+//! binary that results. Then it checks the new service as `cargo xtask ci` does.
 //!
 //! The copy has a target folder of its own, because its contracts differ. Its compiled dependencies are links to those of
 //! this repository, so that only the crates of the workspace are compiled.
@@ -15,6 +15,20 @@ use crate::{python::Python, session::Session, tally::Tally};
 
 /// The page.
 const PAGE: &str = "docs/writing-a-service.md";
+/// The checks of `cargo xtask ci` that compile nothing, and that a new service may fail.
+const CHECKS: [&str; 11] = [
+    "formatting",
+    "import rules",
+    "services",
+    "layers",
+    "type names",
+    "places",
+    "statements that wait",
+    "named tests",
+    "ports of tests",
+    "language",
+    "migrations",
+];
 /// The address of the gateway in the page.
 const GATEWAY: &str = "localhost:8080";
 
@@ -31,10 +45,11 @@ enum Block {
 pub(crate) fn test(session: &Session, python: &Python) -> Result<Tally, String> {
     let path = session.root.join(PAGE);
     let page = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let steps = steps(&page)?;
     let sandbox = Sandbox::create(session)?;
     let mut tally = Tally::default();
-    for block in blocks(&page) {
-        let (name, mut command) = match &block {
+    for step in steps {
+        let (name, mut command) = match &step {
             Block::Command(words) => (words.join(" "), sandbox.command(session, words)),
             Block::Program(text) => ("the program of the page".to_owned(), sandbox.program(session, python, text)?),
         };
@@ -47,6 +62,27 @@ pub(crate) fn test(session: &Session, python: &Python) -> Result<Tally, String> 
         tally.passed += 1;
     }
     Ok(tally.with_exit(true))
+}
+
+/// The blocks of the page, which must create a service and call it, and the checks of that service.
+fn steps(page: &str) -> Result<Vec<Block>, String> {
+    let mut steps = blocks(page);
+    if !steps.iter().any(|step| matches!(step, Block::Program(_))) {
+        return Err(format!("{PAGE} contains no Python program"));
+    }
+    let created = steps.iter().find_map(|step| match step {
+        Block::Command(words) => match &words[..] {
+            [_, _, command, name] if command == "new-service" => Some(name.clone()),
+            _ => None,
+        },
+        Block::Program(_) => None,
+    });
+    let name = created.ok_or(format!("{PAGE} creates no service with cargo xtask new-service"))?;
+    let clippy = ["cargo", "clippy", "--package", &name, "--all-targets", "--quiet", "--", "-D", "warnings"];
+    let checks = ["cargo", "xtask", "ci"].into_iter().chain(CHECKS);
+    let command = |words: Vec<&str>| Block::Command(words.into_iter().map(str::to_owned).collect());
+    steps.extend([command(clippy.to_vec()), command(checks.collect())]);
+    Ok(steps)
 }
 
 /// The commands and programs of a page.
@@ -87,6 +123,8 @@ impl Sandbox {
                 copy_file(&from, &sandbox.root().join(file)).map_err(|e| format!("{file}: {e}"))?;
             }
         }
+        // The checks ask git for the files.
+        session.output(session.command("git").args(["init", "--quiet"]).current_dir(sandbox.root()))?;
         sandbox.link_dependencies(session)?;
         Ok(sandbox)
     }
@@ -176,5 +214,23 @@ mod tests {
         let command = |words: &[&str]| Block::Command(words.iter().map(|word| (*word).to_owned()).collect());
         let program = Block::Program("print(1)\n".to_owned());
         assert_eq!(blocks(page), [command(&["cargo", "run"]), command(&["ls", "-l"]), program]);
+    }
+
+    #[test]
+    fn page_must_create_a_service_and_call_it() {
+        let (create, call) = ("```sh\ncargo xtask new-service notes\n```\n", "```python\nprint(1)\n```\n");
+        let all = steps(&format!("{create}{call}")).unwrap();
+        let text = format!("{all:?}");
+        assert!(text.contains("clippy") && text.contains("notes") && text.contains("layers"), "{text}");
+        assert!(steps(create).unwrap_err().contains("no Python program"));
+        assert!(steps(call).unwrap_err().contains("creates no service"));
+    }
+
+    #[test]
+    fn checks_of_the_guide_exist() {
+        let source = include_str!("checks.rs");
+        for check in CHECKS {
+            assert!(source.contains(&format!("\"{check}\",")), "{check}");
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn run(session: &Session, args: &[String]) -> Result<bool, String> {
         write(&session.root.join(path), text)?;
     }
     // Lines with the name are as long as the name; rustfmt breaks them.
-    session.output(session.cargo().args(["fmt", "-p", name, "-p", "trellis"]))?;
+    session.output(session.cargo().args(["fmt", "-p", name, "-p", "trellis", "-p", "proto"]))?;
     report(&service, &edited);
     Ok(true)
 }

@@ -14,7 +14,7 @@ const ENFORCED: &str = "proto/build/enforced.rs";
 pub(super) fn tests(session: &Session) -> Result<(), String> {
     let files = super::sources::files(session, &["*.rs", "*.py", "*.ts", "docs/*.md"])?;
     let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text.as_str());
-    let declared: Vec<_> = files.iter().map(|(path, text)| Declared::new(path, text)).collect();
+    let declared: Vec<_> = files.iter().map(|(path, text)| TestFile::new(path, text)).collect();
     let mut findings = Vec::new();
     for (guarantee, names) in guarantees(text(SECURITY).ok_or(format!("{SECURITY} is missing"))?) {
         if names.is_empty() {
@@ -40,7 +40,7 @@ pub(super) fn tests(session: &Session) -> Result<(), String> {
 
 /// Whether `name` exists: a folder or file, a crate, a module (`locks::*` for all its tests), or a test, with or
 /// without its path.
-fn exists(name: &str, files: &[Declared<'_>]) -> bool {
+fn exists(name: &str, files: &[TestFile<'_>]) -> bool {
     if name.contains('/') {
         let is_in = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         return files.iter().any(|file| is_in(file.path));
@@ -54,11 +54,11 @@ fn exists(name: &str, files: &[Declared<'_>]) -> bool {
     let separator = if whole.contains("::") || !whole.starts_with("test_") { "::" } else { "." };
     let steps: Vec<&str> = whole.split(separator).filter(|step| !matches!(*step, "" | "tests" | "*" | "…")).collect();
     let Some((last, parents)) = steps.split_last() else { return false };
-    let is_named = |file: &Declared<'_>| match last.strip_prefix('*') {
+    let is_named = |file: &TestFile<'_>| match last.strip_prefix('*') {
         Some(end) => file.names.iter().any(|name| name.ends_with(end)),
         None => file.names.contains(last),
     };
-    let is_inside = |file: &Declared<'_>| match parents {
+    let is_inside = |file: &TestFile<'_>| match parents {
         // Python's classes stand between the module and the test.
         [module, class] if separator == "." => ends_with(&file.module, &[module]) && file.names.contains(class),
         // A crate exports functions of its modules.
@@ -73,13 +73,13 @@ fn exists(name: &str, files: &[Declared<'_>]) -> bool {
 }
 
 /// A file, its module path from its crate, and the names of its tests.
-struct Declared<'a> {
+struct TestFile<'a> {
     path: &'a str,
     module: Vec<String>,
     names: BTreeSet<&'a str>,
 }
 
-impl<'a> Declared<'a> {
+impl<'a> TestFile<'a> {
     fn new(path: &'a str, text: &'a str) -> Self {
         Self { path, module: module(path), names: declared(path, text).into_iter().collect() }
     }
@@ -173,7 +173,7 @@ mod tests {
             ("services/kit-data/src/store/tests.rs", "fn a_lock_ends() {"),
             ("tests/python/test_a.py", "class Closed:\n    def test_it(self):"),
         ];
-        exists(name, &files.map(|(path, text)| Declared::new(path, text)))
+        exists(name, &files.map(|(path, text)| TestFile::new(path, text)))
     }
 
     #[test]

@@ -122,7 +122,8 @@ async fn job_of_a_killed_process_is_retried_by_force() {
         process.launch();
         process
     };
-    let [users, mut auth, messaging, mut gateway] = PARTS.map(start);
+    let mut processes = Processes::start(start);
+    let [users, mut auth, messaging, mut gateway] = processes.take(["users", "auth", "messaging", "gateway"]);
     gateway.ready(ports.gateway).await;
     let mut operator = Mesh::new(&[], ports);
     operator.set("AUTH__DATABASE_URL", &database);
